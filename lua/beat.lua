@@ -1,0 +1,135 @@
+-- beat: a supervisor says which of its engines live and what they believe to
+-- hold; or that one is gone, and what it had begun.
+--
+-- KEYS     root
+-- ARGV     now worker (verb engine number n (id)*n)*
+-- RETURNS  {"ok", (engine word n (id)*n)*}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
+-- COST     O(engines + tasks they hold)
+--
+-- Verbs: `live`, and the ids are those that the engine holds after the turn with
+-- that number; `gone`, and the ids are those it had begun (number is why it is
+-- gone, in words). Words: `live`, and the ids are no longer this engine's;
+-- `unknown`, the hub has given it up; `gone`, it is; `more`, say it again.
+
+local engines = require("lib.engines")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local lose = require("lib.lose")
+local report = require("lib.report")
+local reply = require("lib.reply")
+local settle = require("lib.settle")
+local story = require("lib.story")
+
+local CARD = 86400000
+local MOST = 500
+
+local function parse()
+  local said, at = {}, 3
+  while at <= #ARGV do
+    local count = tonumber(ARGV[at + 3])
+    if (ARGV[at] ~= "live" and ARGV[at] ~= "gone") or not count or at + 3 + count > #ARGV then
+      return nil
+    end
+    local ids = {}
+    for offset = 1, count do
+      ids[ARGV[at + 3 + offset]] = true
+    end
+    said[#said + 1] = { verb = ARGV[at], uuid = ARGV[at + 1], number = ARGV[at + 2], ids = ids }
+    at = at + 4 + count
+  end
+  return said
+end
+
+local function add(answer, uuid, word, ids)
+  answer[#answer + 1] = uuid
+  answer[#answer + 1] = word
+  answer[#answer + 1] = #ids
+  for _, id in ipairs(ids) do
+    answer[#answer + 1] = id
+  end
+end
+
+-- What the engine holds and the hub knows nothing of.
+local function not_held(uuid, ids)
+  local foreign = {}
+  for id in pairs(ids) do
+    if not redis.call("ZSCORE", keys.engine(uuid, "held"), id) then
+      foreign[#foreign + 1] = id
+    end
+  end
+  table.sort(foreign)
+  return foreign
+end
+
+-- What the hub believes the engine holds and the engine knows nothing of: a
+-- reply was lost for good, or Redis lost its tail. It has not run, as far as
+-- Redis knows, so it is ready again and no try is used.
+local function take_back(opened, uuid, ids)
+  local forgotten = {}
+  for _, id in ipairs(redis.call("ZRANGE", keys.engine(uuid, "held"), 0, MOST - 1)) do
+    if not ids[id] then
+      forgotten[#forgotten + 1] = { id = id, kind = "unbegun", fields = {} }
+      story.tell(opened, "forgotten", "task", id, "engine", uuid)
+    end
+  end
+  local ending = settle.begin(opened)
+  local again = report.apply(opened, ending, uuid, forgotten)
+  settle.close(ending)
+  report.put_back(opened, again, uuid)
+end
+
+local function live(opened, engine, said, answer)
+  local uuid = engine.uuid
+  redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
+  -- Only a beat that has seen the latest turn can compare.
+  if tonumber(said.number) == engine.number then
+    take_back(opened, uuid, said.ids)
+  end
+  add(answer, uuid, "live", not_held(uuid, said.ids))
+  -- What stays assigned: the ring was lost, so ring again.
+  if redis.call("ZCARD", keys.engine(uuid, "assigned")) > 0
+    and redis.call("LLEN", keys.engine(uuid, "bell")) == 0 then
+    engines.ring(uuid)
+  end
+end
+
+local function gone(opened, engine, said, answer)
+  local _, all = lose.engine(opened, engine, said.ids, said.number, MOST)
+  if not all then
+    -- If nobody says it again, the sweep goes on with it.
+    redis.call("ZADD", keys.engines, "XX", 0, engine.uuid)
+  end
+  add(answer, engine.uuid, all and "gone" or "more", {})
+end
+
+local opened, refused = hub.open()
+if not opened then
+  return refused
+end
+local said = parse()
+if not said then
+  return reply.fail("BADARG", "a beat that is none")
+end
+
+-- Writes below.
+redis.call("PERSIST", keys.hub)
+hub.tick(opened)
+local card = keys.worker(ARGV[2])
+if redis.call("EXISTS", card) == 1 then
+  redis.call("HSET", card, "lease", opened.now + opened.lease)
+  redis.call("PEXPIRE", card, CARD)
+end
+local answer = { "ok" }
+for _, one in ipairs(said) do
+  local engine = engines.find(one.uuid)
+  if not engine then
+    add(answer, one.uuid, one.verb == "live" and "unknown" or "gone", {})
+  elseif one.verb == "live" then
+    live(opened, engine, one, answer)
+  else
+    gone(opened, engine, one, answer)
+  end
+end
+return answer

@@ -1,0 +1,65 @@
+-- configure: make a hub, or change its settings.
+--
+-- KEYS     root
+-- ARGV     now create fingerprint (name value)*
+-- RETURNS  {"created" | "ok", fingerprint}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
+-- COST     O(settings)
+--
+-- `create` is "1" to make the hub when there is none; `fingerprint` is of the
+-- key that signs its work, and is kept from the first call on. The reply has the
+-- hub's own fingerprint, for the caller to compare.
+
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local reply = require("lib.reply")
+local scheme_name = require("scheme_name")
+
+-- Least and greatest value of each number. Times in ms, sizes in bytes.
+local LIMITS = {
+  hwm = { 0, 100000 },
+  lease = { 100, 3600000 },
+  result_ttl = { 0, 31536000000 },
+  max_deaths = { 1, 1000 },
+  max_payload = { 1024, 536870912 },
+  testing = { 0, 1 },
+}
+local DEFAULTS = {
+  "schema", hub.SCHEMA, "scheme", scheme_name, "hwm", 0, "lease", 15000,
+  "result_ttl", 86400000, "max_deaths", 3, "max_payload", 67108864,
+  "last", 0, "skew", 0, "grace", 0,
+}
+
+local create, fingerprint = ARGV[2] == "1", ARGV[3]
+
+local settings = {}
+for at = 4, #ARGV, 2 do
+  local name, value = ARGV[at], tonumber(ARGV[at + 1])
+  local limits = LIMITS[name]
+  if not limits then
+    return reply.fail("BADARG", "no such setting: " .. name)
+  end
+  if not value or value ~= math.floor(value) or value < limits[1] or value > limits[2] then
+    return reply.fail("BADARG", string.format(
+      "%s must be a whole number from %.0f to %.0f", name, limits[1], limits[2]))
+  end
+  settings[#settings + 1] = name
+  settings[#settings + 1] = string.format("%.0f", value)
+end
+
+local exists = redis.call("EXISTS", keys.hub) == 1
+if exists or not create then
+  local opened, refused = hub.open()
+  if not opened then
+    return refused
+  end
+end
+
+if not exists then
+  redis.call("HSET", keys.hub, "fingerprint", fingerprint, unpack(DEFAULTS))
+end
+if #settings > 0 then
+  redis.call("HSET", keys.hub, unpack(settings))
+end
+return { exists and "ok" or "created", redis.call("HGET", keys.hub, "fingerprint") }

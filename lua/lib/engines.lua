@@ -1,0 +1,94 @@
+-- engines: what the hub knows of an engine, and whether it has room.
+
+local keys = require("lib.keys")
+local scheme = require("scheme")
+
+local engines = {}
+
+local function split(text)
+  local words = {}
+  for word in string.gmatch(text, "[^,]+") do
+    words[#words + 1] = word
+  end
+  return words
+end
+
+-- The registered engine, or nil when it was given up or never was.
+function engines.find(uuid)
+  local f = redis.call(
+    "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "worker"
+  )
+  if not f[1] then
+    return nil
+  end
+  return {
+    uuid = uuid,
+    id = f[1],
+    queues = split(f[2]),
+    number = tonumber(f[3]),
+    nonce = f[4],
+    used = tonumber(f[5]),
+    worker = f[6],
+  }
+end
+
+-- Tasks placed on it and not yet taken, and tasks it took.
+function engines.load(uuid)
+  return redis.call("ZCARD", keys.engine(uuid, "assigned"))
+    + redis.call("ZCARD", keys.engine(uuid, "held"))
+end
+
+-- May an engine with this load be given another task? With hwm 0 (automatic)
+-- an idle engine gets one; a busy one asks for more by itself.
+function engines.has_room(opened, load)
+  if opened.hwm == 0 then
+    return load == 0
+  end
+  return load < opened.hwm
+end
+
+-- Put the engine into, or out of, the free sets of its queues.
+function engines.show(opened, engine, load)
+  local room = engines.has_room(opened, load)
+  for _, queue in ipairs(engine.queues) do
+    if room then
+      redis.call("ZADD", keys.free(queue), scheme.score(load, engine.used), engine.uuid)
+    else
+      redis.call("ZREM", keys.free(queue), engine.uuid)
+    end
+  end
+  return room
+end
+
+-- Number the engine's latest assignment: who has the lowest was used least
+-- recently.
+function engines.use(engine)
+  engine.used = redis.call("HINCRBY", keys.hub, "used", 1)
+end
+
+-- Wake the engine's blocked pop. A lost ring costs time, never a task.
+function engines.ring(uuid)
+  redis.call("RPUSH", keys.engine(uuid, "bell"), 1)
+end
+
+-- One engine fewer serves the queue; a queue without engines and tasks is none.
+function engines.leave_queue(queue)
+  local left = redis.call("HINCRBY", keys.queues, queue, -1)
+  if left <= 0 and redis.call("EXISTS", keys.ready(queue)) == 0 then
+    redis.call("HDEL", keys.queues, queue)
+  end
+end
+
+-- Forget the engine. Everything it had must have been moved before.
+function engines.remove(engine)
+  for _, queue in ipairs(engine.queues) do
+    redis.call("ZREM", keys.free(queue), engine.uuid)
+    engines.leave_queue(queue)
+  end
+  redis.call("ZREM", keys.engines, engine.uuid)
+  redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"))
+  local worker = keys.worker(engine.worker)
+  redis.call("HINCRBY", worker, "engines", -1)
+end
+
+return engines

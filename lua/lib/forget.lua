@@ -1,0 +1,50 @@
+-- forget: ended tasks leave when their retention is over.
+--
+-- MOVES    completed>gone failed>gone aborted>gone
+
+local functions = require("lib.functions")
+local keys = require("lib.keys")
+local record = require("lib.record")
+local states = require("lib.states")
+
+local forget = {}
+
+-- The record, everything beside it, and its entry in the index of its state.
+function forget.task(opened, id, state)
+  states.check(state, "gone")
+  local key = keys.task(id)
+  local f = redis.call("HMGET", key, "fn", "tries", unpack(record.PARTS))
+  local doomed = { key }
+  if f[2] then
+    doomed[#doomed + 1] = keys.task(id, "attempts")
+  end
+  for at, part in ipairs(record.PARTS) do
+    if f[2 + at] == "" then
+      doomed[#doomed + 1] = keys.task(id, part)
+    end
+  end
+  redis.call("UNLINK", unpack(doomed))
+  redis.call("ZREM", keys.ended(state), id)
+  if f[1] then
+    functions.release(opened, f[1], 1)
+  end
+end
+
+-- Forget at most `count` ended tasks whose time is over; returns how many.
+function forget.expired(opened, count)
+  local forgotten = 0
+  for state in pairs(states.ended) do
+    local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
+      "LIMIT", 0, count - forgotten)
+    for _, id in ipairs(due) do
+      forget.task(opened, id, state)
+    end
+    forgotten = forgotten + #due
+    if forgotten >= count then
+      break
+    end
+  end
+  return forgotten
+end
+
+return forget

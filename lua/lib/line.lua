@@ -1,0 +1,92 @@
+-- line: the ready tasks of a class, by priority, then order of submission.
+--
+-- MOVES    new>ready running>ready
+
+local batches = require("lib.batches")
+local keys = require("lib.keys")
+local place = require("lib.place")
+local states = require("lib.states")
+
+local line = {}
+
+-- Scores order by priority first. 2^42 submissions lie between two priorities,
+-- and 1000 of them stay below 2^53, where doubles are exact.
+local PRIORITY = 4398046511104
+
+function line.score(priority, sequence)
+  return sequence - priority * PRIORITY
+end
+
+-- New records, already written, get their place: on idle engines as far as
+-- there are any, else in the line. `entries` is flat: score, id, score, id ...
+function line.enter(opened, queue, entries)
+  states.check("new", "ready")
+  local at = 1
+  while at < #entries do
+    if not place.assign(opened, queue, entries[at + 1], entries[at]) then
+      break
+    end
+    at = at + 2
+  end
+  if at > 1 then
+    entries = { unpack(entries, at, #entries) }
+  end
+  batches.call("ZADD", keys.ready(queue), entries)
+end
+
+-- A task that ran, or was to run, waits again at its old place in the line.
+-- Another engine with room gets it at once, the engine `except` does not.
+-- The caller has taken it out of its engine's set. Returns true when placed.
+function line.again(opened, queue, id, score, except, fields)
+  states.check("running", "ready")
+  redis.call("HSET", keys.task(id), "state", "ready", unpack(fields))
+  if place.assign(opened, queue, id, score, except) then
+    return true
+  end
+  redis.call("ZADD", keys.ready(queue), score, id)
+  return false
+end
+
+-- The best `count` tasks of these queues: flat id, score, id, score ...
+-- One queue is one ZPOPMIN; of several the heads are compared.
+function line.pop(queues, count)
+  if #queues == 1 then
+    return redis.call("ZPOPMIN", keys.ready(queues[1]), count)
+  end
+  local heads, popped = {}, {}
+  local function look(queue)
+    local head = redis.call("ZRANGE", keys.ready(queue), 0, 0, "WITHSCORES")
+    heads[queue] = head[1] and { id = head[1], score = tonumber(head[2]) } or nil
+  end
+  for _, queue in ipairs(queues) do
+    look(queue)
+  end
+  while #popped < 2 * count do
+    local best
+    for _, queue in ipairs(queues) do
+      local head = heads[queue]
+      if head and not (best and heads[best].score <= head.score) then
+        best = queue
+      end
+    end
+    if not best then
+      break
+    end
+    redis.call("ZREM", keys.ready(best), heads[best].id)
+    popped[#popped + 1] = heads[best].id
+    popped[#popped + 1] = string.format("%.0f", heads[best].score)
+    look(best)
+  end
+  return popped
+end
+
+-- How many wait in these queues.
+function line.length(queues)
+  local length = 0
+  for _, queue in ipairs(queues) do
+    length = length + redis.call("ZCARD", keys.ready(queue))
+  end
+  return length
+end
+
+return line

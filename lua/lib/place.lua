@@ -1,0 +1,45 @@
+-- place: give a ready task to an engine with room, or take it from there.
+--
+-- MOVES    ready>assigned assigned>ready
+
+local engines = require("lib.engines")
+local keys = require("lib.keys")
+local scheme = require("scheme")
+local states = require("lib.states")
+
+local place = {}
+
+-- The scheme's choice among the engines with room gets the task and hears its
+-- bell. The task stands in no index when this is called. Returns the engine's
+-- uuid, or nil when none but `except` has room.
+function place.assign(opened, queue, id, score, except)
+  local uuid = scheme.choose(keys.free(queue), except)
+  if not uuid then
+    return nil
+  end
+  states.check("ready", "assigned")
+  local engine = engines.find(uuid)
+  local assigned = keys.engine(uuid, "assigned")
+  redis.call("ZADD", assigned, score, id)
+  redis.call("HSET", keys.task(id), "state", "assigned", "engine", uuid)
+  engines.use(engine)
+  redis.call("HSET", keys.engine(uuid), "used", engine.used)
+  if redis.call("ZCARD", assigned) == 1 then
+    engines.ring(uuid)
+  end
+  engines.show(opened, engine, engines.load(uuid))
+  return uuid
+end
+
+-- Up to `count` tasks leave an engine that will not take them: flat id, score.
+-- They are ready again; the caller puts them in their line.
+function place.give_back(uuid, count)
+  local popped = redis.call("ZPOPMIN", keys.engine(uuid, "assigned"), count)
+  for at = 1, #popped, 2 do
+    states.check("assigned", "ready")
+    redis.call("HSET", keys.task(popped[at]), "state", "ready")
+  end
+  return popped
+end
+
+return place

@@ -1,0 +1,78 @@
+-- status: a consistent picture of the hub.
+--
+-- KEYS     root
+-- ARGV     now most
+-- RETURNS  {"ok", hub, states, queues, engines}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
+-- COST     O(queues + most)
+--
+-- Four flat lists. hub: field value ... of the hub and `now`, `stamp`,
+-- `registered`. states: state, how many. queues: name, engines, ready. engines
+-- (at most `most`, by end of lease): uuid, id, worker, queues, assigned, held,
+-- lease, joined.
+
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local reply = require("lib.reply")
+local states = require("lib.states")
+
+local most = tonumber(ARGV[2])
+
+local opened, refused = hub.open()
+if not opened then
+  return refused
+end
+if not most or most < 0 or most > 10000 then
+  return reply.fail("BADARG", "status shows 0 to 10000 engines")
+end
+
+local function queue_lines()
+  local lines, ready = {}, 0
+  local known = redis.call("HGETALL", keys.queues)
+  for at = 1, #known, 2 do
+    local length = redis.call("ZCARD", keys.ready(known[at]))
+    ready = ready + length
+    lines[#lines + 1] = known[at]
+    lines[#lines + 1] = tonumber(known[at + 1])
+    lines[#lines + 1] = length
+  end
+  return lines, ready
+end
+
+local function engine_lines()
+  local lines, assigned, held = {}, 0, 0
+  local living = redis.call("ZRANGE", keys.engines, 0, most - 1, "WITHSCORES")
+  for at = 1, #living, 2 do
+    local uuid = living[at]
+    local f = redis.call("HMGET", keys.engine(uuid), "id", "worker", "queues", "joined")
+    if f[1] then
+      local placed = redis.call("ZCARD", keys.engine(uuid, "assigned"))
+      local taken = redis.call("ZCARD", keys.engine(uuid, "held"))
+      assigned, held = assigned + placed, held + taken
+      local row = { uuid, tonumber(f[1]), f[2], f[3], placed, taken,
+        tonumber(living[at + 1]) - opened.now, tonumber(f[4]) }
+      for _, value in ipairs(row) do
+        lines[#lines + 1] = value
+      end
+    end
+  end
+  return lines, assigned, held
+end
+
+local about = redis.call("HGETALL", keys.hub)
+local more = {
+  "now", string.format("%.0f", opened.now), "stamp", string.format("%.0f", opened.stamp),
+  "registered", tostring(redis.call("ZCARD", keys.engines)),
+}
+for _, value in ipairs(more) do
+  about[#about + 1] = value
+end
+local queues, ready = queue_lines()
+local lines, assigned, held = engine_lines()
+local counted = { "ready", ready, "assigned", assigned, "running", held }
+for _, state in ipairs({ "completed", "failed", "aborted" }) do
+  counted[#counted + 1] = state
+  counted[#counted + 1] = redis.call("ZCARD", keys.ended(state))
+end
+return { "ok", about, counted, queues, lines }

@@ -1,0 +1,84 @@
+-- sweep: what time alone brings about: leases over, retention over.
+--
+-- KEYS     root
+-- ARGV     now budget
+-- RETURNS  {"ok", due, more}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
+-- COST     O(budget * log tasks)
+--
+-- Anybody may call it at any time; it does at most `budget` things. `due` is in
+-- how many ms it is next needed (-1: nothing is due ever), `more` is 1 when the
+-- budget was used up.
+
+local engines = require("lib.engines")
+local forget = require("lib.forget")
+local functions = require("lib.functions")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local lose = require("lib.lose")
+local reply = require("lib.reply")
+local states = require("lib.states")
+
+local budget = tonumber(ARGV[2])
+
+-- Engines whose lease is over: everything they took counts as begun.
+local function lose_engines(opened, left)
+  if opened.now < opened.grace then
+    return left
+  end
+  local over = redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now - 1,
+    "LIMIT", 0, math.max(left, 0))
+  for _, uuid in ipairs(over) do
+    if left <= 0 then
+      break
+    end
+    local engine = engines.find(uuid)
+    if engine then
+      local moved = lose.engine(opened, engine, nil, "its lease is over", left)
+      left = left - moved - 1
+    else
+      redis.call("ZREM", keys.engines, uuid)
+    end
+  end
+  return left
+end
+
+local function first(key)
+  local head = redis.call("ZRANGE", key, 0, 0, "WITHSCORES")
+  return tonumber(head[2])
+end
+
+-- In how many ms something is due, on whichever clock it is measured.
+local function next_due(opened)
+  local due = math.huge
+  local lease = first(keys.engines)
+  if lease then
+    due = math.max(lease, opened.grace) - opened.now + 1
+  end
+  for state in pairs(states.ended) do
+    due = math.min(due, (first(keys.ended(state)) or math.huge) - opened.stamp)
+  end
+  due = math.min(due, (first(keys.idle_functions) or math.huge) - opened.stamp)
+  return due == math.huge and -1 or math.max(0, due)
+end
+
+local opened, refused = hub.open()
+if not opened then
+  return refused
+end
+if not budget or budget < 1 or budget > 500 then
+  return reply.fail("BADARG", "the budget of a sweep is 1 to 500")
+end
+
+-- Writes below.
+redis.call("PERSIST", keys.hub)
+hub.tick(opened)
+local left = lose_engines(opened, budget)
+if left > 0 then
+  left = left - forget.expired(opened, left)
+end
+if left > 0 then
+  left = left - functions.forget(opened, left)
+end
+return { "ok", next_due(opened), left <= 0 and 1 or 0 }

@@ -1,0 +1,98 @@
+-- watch: the outcome of these tasks now, or this client's stream is told later.
+--
+-- KEYS     root
+-- ARGV     now client budget (id)*
+-- RETURNS  {"ok", position, (state token kind payload)*}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
+-- COST     O(ids)
+--
+-- One group per id, in order. State is `unknown` where there is no record. Kind
+-- is r (a result), e (an error), v (the hub's verdict), "" when not ended, and
+-- `-` when the payload did not fit the budget of bytes (the first always does):
+-- ask again for it. With no client it only reads, as a full Redis still allows;
+-- else the client's stream is made if there is none, and position is its last id.
+
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local record = require("lib.record")
+local reply = require("lib.reply")
+local states = require("lib.states")
+
+-- A stream outlives its reader by an hour.
+local STREAM = 3600000
+local MOST = 500
+
+local client, budget = ARGV[2], tonumber(ARGV[3])
+
+-- The end of the client's stream, made if there is none: an entry is added
+-- and the reader starts behind it.
+local function listen()
+  local stream = keys.done(client)
+  local position
+  if redis.call("EXISTS", stream) == 0 then
+    position = redis.call("XADD", stream, "*", "", "")
+  else
+    local latest = redis.call("XREVRANGE", stream, "+", "-", "COUNT", 1)
+    position = latest[1] and latest[1][1] or "0-0"
+  end
+  redis.call("PEXPIRE", stream, STREAM)
+  return position
+end
+
+local function payload(id, f)
+  if f[3] == "completed" then
+    return "r", record.part(id, "result", f[1]) or ""
+  end
+  if f[4] then
+    return "v", f[4] .. " " .. (f[5] or "")
+  end
+  return "e", record.part(id, "error", f[2]) or ""
+end
+
+local function size(id, f)
+  local name = f[3] == "completed" and "result" or "error"
+  local value = f[3] == "completed" and f[1] or f[2]
+  if value == "" then
+    return redis.call("STRLEN", keys.task(id, name))
+  end
+  return value and #value or 0
+end
+
+local opened, refused = hub.open()
+if not opened then
+  return refused
+end
+if not budget or #ARGV - 3 > MOST then
+  return reply.fail("BADARG", "watch takes a budget and at most " .. MOST .. " ids")
+end
+if client ~= "" and not string.find(client, "^[a-z0-9]+$") then
+  return reply.fail("BADARG", "not a client: " .. client)
+end
+
+local own = client .. "-"
+local answer = { "ok", client ~= "" and listen() or "" }
+local given = false
+for at = 4, #ARGV do
+  local id = ARGV[at]
+  local f = redis.call("HMGET", keys.task(id),
+    "result", "error", "state", "verdict", "reason", "token")
+  local state, kind, text = f[3] or "unknown", "", ""
+  if states.ended[state] then
+    local bytes = size(id, f)
+    if given and bytes > budget then
+      kind = "-"
+    else
+      kind, text = payload(id, f)
+      budget, given = budget - bytes, true
+    end
+  elseif f[3] and client ~= "" and string.sub(id, 1, #own) ~= own then
+    redis.call("SADD", keys.task(id, "watchers"), client)
+    redis.call("HSET", keys.task(id), "watched", 1)
+  end
+  answer[#answer + 1] = state
+  answer[#answer + 1] = f[6] or ""
+  answer[#answer + 1] = kind
+  answer[#answer + 1] = text
+end
+return answer

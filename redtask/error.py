@@ -1,0 +1,280 @@
+"""Every exception of redtask; the public ones also stand at the top of the package.
+
+The docstring of a class is its message when none is given. The names are
+IPython.parallel's where it has one.
+
+::
+
+    RedtaskError
+    ├── ConfigurationError      profile, URL, key or option are wrong
+    ├── ServerError             the embedded Redis cannot be used
+    ├── ConnectionLost          Redis cannot be reached
+    ├── HubError                the hub refused: one class per REDTASK_CODE
+    ├── SerializationError      something cannot be pickled, or not unpickled
+    ├── SignatureError          a payload is not signed by a key we have
+    ├── NoEnginesRegistered
+    └── TaskError               a task ended without a result
+        ├── RemoteError         it raised: ename, evalue, traceback, engine_info
+        │   ├── CompositeError      several did
+        │   └── EngineError         its engine died
+        ├── TaskAborted
+        └── TaskLost            its record vanished
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+TimeoutError = TimeoutError  # noqa: A001, PLW0127 - ipyparallel.error has it too
+
+
+class RedtaskError(Exception):
+    """Something went wrong in redtask."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(args or (self.__doc__,)))
+
+
+class ConfigurationError(RedtaskError):
+    """The configuration is wrong."""
+
+
+class ServerError(RedtaskError):
+    """The embedded Redis server cannot be used."""
+
+
+class ConnectionLost(RedtaskError, ConnectionError):
+    """Redis cannot be reached."""
+
+
+class SerializationError(RedtaskError, TypeError):
+    """This cannot be pickled."""
+
+
+class SignatureError(RedtaskError):
+    """The signature is missing, or made with a key that is not ours."""
+
+
+class NoEnginesRegistered(RedtaskError):
+    """No engine is registered with the hub."""
+
+
+class HubError(RedtaskError):
+    """The hub refused the call."""
+
+    #: The word behind ``REDTASK_`` in the script's error reply.
+    code = ""
+
+
+class NoHub(HubError):
+    """There is no hub of this name in this Redis."""
+
+    code = "NOHUB"
+
+
+class SchemaMismatch(HubError):
+    """The hub's data are of another release."""
+
+    code = "SCHEMA"
+
+
+class SchemeChanged(HubError):
+    """The hub's scheme is another one now: load its scripts and call again."""
+
+    code = "SCHEME"
+
+
+class NotTesting(HubError):
+    """Only a hub made for testing is told the time."""
+
+    code = "NOW"
+
+
+class BadArgument(HubError, ValueError):
+    """An argument of the call is wrong."""
+
+    code = "BADARG"
+
+
+class PayloadTooLarge(HubError, ValueError):
+    """A payload is larger than the hub admits."""
+
+    code = "TOOLARGE"
+
+
+class UnknownFunction(HubError):
+    """The hub does not know the function: send it along."""
+
+    code = "NOFN"
+
+
+class SubmitConflict(HubError):
+    """The task's id is known with another function or other arguments."""
+
+    code = "CONFLICT"
+
+
+class NameTaken(HubError):
+    """A worker of this name is alive."""
+
+    code = "NAMETAKEN"
+
+
+class HubFull(HubError):
+    """Redis is at its maxmemory: nothing was written; tasks go on draining."""
+
+    code = "OOM"
+
+
+class TaskError(RedtaskError):
+    """The task ended without a result."""
+
+
+class TaskAborted(TaskError):
+    """The task was aborted."""
+
+
+class TaskLost(TaskError, KeyError):
+    """The task's record is gone: expired, purged, or lost by Redis."""
+
+    __str__ = Exception.__str__
+
+
+class RemoteError(TaskError):
+    """The task raised an exception on its engine.
+
+    Attributes: ``ename`` and ``evalue``, name and text of the exception;
+    ``traceback``, its text; ``engine_info``, a dict with ``engine_id``,
+    ``engine_uuid`` and ``method``. ``__cause__`` is the original exception when
+    it could be rebuilt.
+    """
+
+    def __init__(
+        self,
+        ename: str,
+        evalue: str,
+        traceback: str = "",
+        engine_info: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(ename, evalue)
+        self.ename = ename
+        self.evalue = evalue
+        self.traceback = traceback
+        self.engine_info = engine_info or {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (
+            type(self),
+            (self.ename, self.evalue, self.traceback, self.engine_info),
+        )
+
+    def __str__(self) -> str:
+        where = self.engine_info.get("engine_id")
+        prefix = "" if where is None else f"[{where}:apply] "
+        return f"{prefix}{self.ename}: {self.evalue}"
+
+    def __repr__(self) -> str:
+        where = self.engine_info.get("engine_id")
+        label = "" if where is None else f"[{where}]"
+        return f"<{type(self).__name__}{label}:{self.ename}({self.evalue})>"
+
+    def render_traceback(self) -> list[str]:
+        """Return the remote traceback as lines of text."""
+        return (self.traceback or str(self)).splitlines()
+
+    def print_traceback(self) -> None:
+        """Print the remote traceback."""
+        print("\n".join(self.render_traceback()))  # noqa: T201 - it says so
+
+
+class EngineError(RemoteError):
+    """The engine died while it ran the task."""
+
+
+class CompositeError(RemoteError):
+    """Several tasks failed.
+
+    ``elist`` has one ``(ename, evalue, traceback, engine_info)`` per failure;
+    ``errors`` the exceptions themselves. At most ``tb_limit`` are shown.
+    """
+
+    tb_limit = 4
+
+    def __init__(self, message: str, errors: list[Exception] | None = None) -> None:
+        super().__init__("CompositeError", message)
+        self.message = message
+        self.errors = list(errors or ())
+        self.args = (message, self.errors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.errors)
+
+    @property
+    def elist(self) -> list[tuple[str, str, str, dict[str, Any]]]:
+        """Name, text, traceback and engine of each failure."""
+        return [
+            (error.ename, error.evalue, error.traceback, error.engine_info)
+            if isinstance(error, RemoteError)
+            else (type(error).__name__, str(error), "", {})
+            for error in self.errors
+        ]
+
+    def _lines(self, *, tracebacks: bool) -> list[str]:
+        lines = [self.message]
+        for error in self.errors[: self.tb_limit]:
+            if tracebacks and isinstance(error, RemoteError):
+                lines.extend(error.render_traceback())
+            else:
+                lines.append(str(error))
+        if (more := len(self.errors) - self.tb_limit) > 0:
+            lines.append(f".... {more} more exceptions ...")
+        return lines
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines(tracebacks=False))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({len(self.errors)})>"
+
+    def render_traceback(self) -> list[str]:
+        """Return the first tracebacks as lines of text."""
+        return self._lines(tracebacks=True)
+
+    def print_traceback(self, excid: int | None = None) -> None:
+        """Print one traceback, or the first ``tb_limit``."""
+        if excid is None:
+            super().print_traceback()
+        else:
+            print("\n".join(self._one(excid)))  # noqa: T201 - it says so
+
+    def _one(self, excid: int) -> list[str]:
+        error = self.errors[excid]
+        if isinstance(error, RemoteError):
+            return error.render_traceback()
+        return [str(error)]
+
+    def raise_exception(self, excid: int = 0) -> None:
+        """Raise one of the failures by its number.
+
+        Raises ``IndexError`` when there is no such number.
+        """
+        raise self.errors[excid]
+
+
+def _by_code() -> dict[str, type[HubError]]:
+    return {kind.code: kind for kind in HubError.__subclasses__()}
+
+
+def from_reply(text: str) -> RedtaskError | None:
+    """Return the exception for an error reply of a script; None if it is not ours.
+
+    ``text`` is what Redis sent, for example ``REDTASK_NOFN x7Gk``. At maxmemory
+    Redis refuses a script before its first write, with an error of its own.
+    """
+    if "OOM command not allowed" in text:
+        return HubFull()
+    word, _, sentence = text.partition(" ")
+    kind = _by_code().get(word.removeprefix("REDTASK_"))
+    if kind is None or not word.startswith("REDTASK_"):
+        return None
+    return kind(sentence)

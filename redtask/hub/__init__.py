@@ -1,0 +1,1 @@
+"""What is in Redis and the words to say to it. No I/O here."""

@@ -1,0 +1,232 @@
+"""One function per script: what to send and how to read the reply, side by side.
+
+A ``Call`` is a value. It says nothing of how it is sent, so the blocking and the
+asyncio API share it, and a test can look at it without a server. Every call is
+safe to repeat after a lost reply. ``now`` is for tests: ms on a hub made for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from redtask.hub.records import (
+    Beaten,
+    Registered,
+    Reply,
+    Status,
+    Submitted,
+    Swept,
+    Turn,
+    Watched,
+    text,
+)
+
+T = TypeVar("T")
+Argument: TypeAlias = str | bytes | int
+Now: TypeAlias = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One call of one script."""
+
+    #: The command: name of the Lua file.
+    script: str
+    #: ARGV.
+    args: Sequence[Argument]
+    #: Turns the reply into a value.
+    read: Callable[[Reply], T] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tasks of one slice that have function and flags in common."""
+
+    #: Digest of the function.
+    digest: str
+    #: The function; empty when the hub is believed to know it.
+    blob: bytes
+    #: Its name, for people.
+    name: str
+    #: Flags that become fields of the record, as the script knows them.
+    flags: Mapping[str, Argument]
+    #: Id and signed arguments of each task, flat.
+    tasks: Sequence[str | bytes]
+
+
+def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
+    """Enter a slice of at most 500 tasks, all or none."""
+    args: list[Argument] = [now]
+    for group in groups:
+        args += (group.digest, group.blob, group.name, len(group.flags))
+        for flag in group.flags.items():
+            args += flag
+        args.append(len(group.tasks) // 2)
+        args += group.tasks
+    return Call("submit", args, Submitted.read)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one task on its engine."""
+
+    #: ``ok``, ``error`` or ``unbegun`` (given back, no try used).
+    kind: str
+    #: The task.
+    task_id: str
+    #: The token under which the engine took it.
+    token: str
+    #: How long ago it began, in ms.
+    ago: int
+    #: How long it ran, in us.
+    took: int
+    #: Fields for its record: result, error, ename, evalue, repr, stdout, stderr.
+    fields: Sequence[Argument]
+
+
+def turn(
+    engine: str,
+    number: int | None,
+    nonce: str,
+    want: int,
+    reports: Iterable[Report] = (),
+    *,
+    now: Now = "",
+) -> Call[Turn]:
+    """Report outcomes and take at most ``want`` tasks.
+
+    Without a ``number`` it only reports.
+    """
+    args: list[Argument] = [now, engine, "" if number is None else number, nonce, want]
+    for report in reports:
+        args += (
+            report.kind,
+            report.task_id,
+            report.token,
+            report.ago,
+            report.took,
+            len(report.fields) // 2,
+        )
+        args += report.fields
+    return Call("turn", args, Turn.read)
+
+
+def register(
+    engine: str,
+    worker: str,
+    queues: Iterable[str] = ("default",),
+    about: Mapping[str, Argument] | None = None,
+    *,
+    now: Now = "",
+) -> Call[Registered]:
+    """Let an engine join. ``about`` describes its worker process."""
+    args: list[Argument] = [now, engine, worker, ",".join(queues)]
+    for pair in (about or {}).items():
+        args += pair
+    return Call("register", args, Registered.read)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a supervisor says of one of its engines."""
+
+    #: The engine's uuid.
+    engine: str
+    #: Number of the latest turn whose reply it has.
+    number: int
+    #: Ids it believes to hold; of a dead one: ids it had begun.
+    ids: Sequence[str]
+    #: Why it is gone, in words; None: it lives.
+    gone: str | None = None
+
+
+def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beaten]]:
+    """Renew leases, and say which engines are gone."""
+    args: list[Argument] = [now, worker]
+    for life in lives:
+        if life.gone is None:
+            args += ("live", life.engine, life.number, len(life.ids))
+        else:
+            args += ("gone", life.engine, life.gone, len(life.ids))
+        args += life.ids
+    return Call("beat", args, Beaten.read_all)
+
+
+def sweep(budget: int = 200, *, now: Now = "") -> Call[Swept]:
+    """Do what time alone brings about, at most ``budget`` things."""
+    return Call("sweep", (now, budget), Swept.read)
+
+
+def watch(
+    client: str, ids: Sequence[str], budget: int = 4 << 20, *, now: Now = ""
+) -> Call[Watched]:
+    """Ask for outcomes, of at most 500 ids and ``budget`` bytes.
+
+    The client's stream is told of the others. Without a client it only reads.
+    """
+    return Call("watch", (now, client, budget, *ids), Watched.read)
+
+
+def _words(reply: Reply) -> list[str]:
+    return [text(word) for word in reply[1:]]
+
+
+def abort(ids: Sequence[str], *, now: Now = "") -> Call[list[str]]:
+    """End tasks that no engine has begun.
+
+    One word each: aborted, running, ended, unknown.
+    """
+    return Call("abort", (now, *ids), _words)
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Reply of ``configure``."""
+
+    #: Was the hub made by this call?
+    created: bool
+    #: Fingerprint of the key that signs the hub's work; "" when it is unsigned.
+    fingerprint: str
+
+    @classmethod
+    def read(cls, reply: Reply) -> Configured:
+        """Read ``{"created" | "ok", fingerprint}``."""
+        return cls(reply[0] == b"created", text(reply[1]))
+
+
+def configure(
+    settings: Mapping[str, int] | None = None,
+    *,
+    create: bool = False,
+    fingerprint: str = "",
+    now: Now = "",
+) -> Call[Configured]:
+    """Change settings; make the hub first if it is not there and ``create`` is set."""
+    args: list[Argument] = [now, int(create), fingerprint]
+    for pair in (settings or {}).items():
+        args += pair
+    return Call("configure", args, Configured.read)
+
+
+def status(most: int = 1000, *, now: Now = "") -> Call[Status]:
+    """Take a consistent picture of the hub, with at most ``most`` engines."""
+    return Call("status", (now, most), Status.read)
+
+
+#: Every call, by its script.
+BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
+    call.__name__: call
+    for call in (
+        submit,
+        turn,
+        register,
+        beat,
+        sweep,
+        watch,
+        abort,
+        configure,
+        status,
+    )
+}

@@ -1,0 +1,58 @@
+"""The few key names that Python needs; all others are made by ``lua/lib/keys.lua``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of the hub with this name."""
+
+    #: The hub's name.
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            message = (
+                f"not a hub name: {self.name!r} (small letters, digits, - and _, "
+                "at most 64, a letter or digit first)"
+            )
+            raise ValueError(message)
+
+    @property
+    def root(self) -> str:
+        """Prefix and hash tag of every key."""
+        return f"{{redtask:{self.name}}}"
+
+    def done(self, client: str) -> str:
+        """Return the stream that tells a client what has ended."""
+        return f"{self.root}:done:{client}"
+
+    def bell(self, engine: str) -> str:
+        """Return the list that an engine block-pops."""
+        return f"{self.root}:engine:{engine}:bell"
+
+    def control(self, worker: str) -> str:
+        """Return the list of messages to a supervisor."""
+        return f"{self.root}:worker:{worker}:control"
+
+    def worker(self, worker: str) -> str:
+        """Return the card of a worker process."""
+        return f"{self.root}:worker:{worker}"
+
+    def task(self, task_id: str, part: str = "") -> str:
+        """Return a task's record, or what stands beside it (``args``, ...)."""
+        key = f"{self.root}:task:{task_id}"
+        return f"{key}:{part}" if part else key
+
+    def function(self, digest: str) -> str:
+        """Return the hash with a pickled function."""
+        return f"{self.root}:fn:{digest}"
+
+    def story(self) -> str:
+        """Return the stream of what went otherwise than straight."""
+        return f"{self.root}:story"

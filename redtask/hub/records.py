@@ -1,0 +1,288 @@
+"""What scripts reply and records hold, as frozen values. No I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Reply: TypeAlias = Sequence[Any]
+
+
+def text(value: bytes | str) -> str:
+    """Return a reply's string as text, whatever was in it."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def groups(values: Reply, size: int) -> Iterator[tuple[Any, ...]]:
+    """Cut a flat reply into groups of ``size``."""
+    turns = iter(values)
+    return zip(*[turns] * size, strict=True)
+
+
+def mapping(flat: Reply) -> dict[str, str]:
+    """Return a flat list of names and values as a dict of text."""
+    return {text(name): text(value) for name, value in groups(flat, 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a slice."""
+
+    #: Tasks that the hub did not know before.
+    new: int
+    #: Tasks that it knew: this submit, or part of it, was repeated.
+    known: int
+
+    @classmethod
+    def read(cls, reply: Reply) -> Submitted:
+        """Read ``{"ok", new, known}``."""
+        return cls(reply[1], reply[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known of a task's end."""
+
+    #: ``ready assigned running completed failed aborted`` or ``unknown``.
+    state: str
+    #: ``attempt:nonce`` of the final attempt, "" when there was none.
+    token: str
+    #: r: a result, e: an error, v: the hub's verdict, -: too large to be sent
+    #: along, "": not ended.
+    kind: str
+    #: The envelope (r, e), or verdict and reason (v).
+    payload: bytes
+
+    @property
+    def ended(self) -> bool:
+        """Is the task final?"""
+        return self.kind != ""
+
+    @classmethod
+    def read_all(cls, values: Reply) -> list[Outcome]:
+        """Read ``(state token kind payload)*``."""
+        return [
+            cls(text(state), text(token), text(kind), payload)
+            for state, token, kind, payload in groups(values, 4)
+        ]
+
+
+#: Letters of the done stream.
+_MARKS = {b"c": "completed", b"f": "failed", b"a": "aborted"}
+
+
+def read_done(value: bytes) -> Outcome:
+    r"""Read one value of the done stream: mark, token, \0, kind, payload.
+
+    A payload that was too large to ride along is missing: kind ``-``.
+    """
+    head, _, rest = value.partition(b"\0")
+    kind, payload = rest[:1].decode(), rest[1:]
+    if not payload and kind != "v":
+        kind = "-"
+    return Outcome(_MARKS[head[:1]], head[1:].decode(), kind, payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Reply of ``watch``."""
+
+    #: Where to read the done stream on from; "" when it only read.
+    position: str
+    #: One outcome per id, in order.
+    outcomes: list[Outcome]
+
+    @classmethod
+    def read(cls, reply: Reply) -> Watched:
+        """Read ``{"ok", position, (state token kind payload)*}``."""
+        return cls(text(reply[1]), Outcome.read_all(reply[2:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One task that an engine took."""
+
+    #: Its id.
+    task_id: str
+    #: ``attempt:nonce``: fences everything the engine says of it.
+    token: str
+    #: Digest of the function.
+    function: str
+    #: The signed arguments; empty: the engine fetches them.
+    args: bytes
+    #: Id that the signature binds: of the first ancestor.
+    root: str
+    #: Not to be run after this time (ms since the epoch); "" is never too late.
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Reply of ``turn``."""
+
+    #: False: the hub has given this engine up.
+    registered: bool
+    #: How many of the reported outcomes came too late.
+    stale: int
+    #: What the engine took.
+    work: list[Work]
+
+    @classmethod
+    def read(cls, reply: Reply) -> Turn:
+        """Read ``{"gone"}`` or ``{word, stale, (id token fn args root until)*}``."""
+        if reply[0] == b"gone":
+            return cls(registered=False, stale=0, work=[])
+        work = []
+        for task_id, token, function, args, root, until in groups(reply[2:], 6):
+            name = task_id.decode()
+            work.append(
+                Work(
+                    name,
+                    token.decode(),
+                    function.decode(),
+                    args,
+                    root.decode() if root else name,
+                    until.decode(),
+                )
+            )
+        return cls(registered=True, stale=reply[1], work=work)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Reply of ``register``."""
+
+    #: The engine's label for people: 0, 1, ...
+    engine_id: int
+    #: How long the hub waits for a sign of life, in ms.
+    lease: int
+
+    @classmethod
+    def read(cls, reply: Reply) -> Registered:
+        """Read ``{"ok", id, lease}``."""
+        return cls(reply[1], reply[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """What the hub answers about one engine of a beat."""
+
+    #: The engine's uuid.
+    engine: str
+    #: ``live``, ``unknown`` (given up), ``gone``, or ``more``: say it again.
+    word: str
+    #: Tasks that are no longer this engine's.
+    foreign: tuple[str, ...]
+
+    @classmethod
+    def read_all(cls, reply: Reply) -> list[Beaten]:
+        """Read ``{"ok", (engine word n (id)*n)*}``."""
+        answers, at = [], 1
+        while at < len(reply):
+            count = reply[at + 2]
+            ids = tuple(text(name) for name in reply[at + 3 : at + 3 + count])
+            answers.append(cls(text(reply[at]), text(reply[at + 1]), ids))
+            at += 3 + count
+        return answers
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Reply of ``sweep``."""
+
+    #: In how many ms a sweep is next needed; -1: nothing will be due.
+    due: int
+    #: Was the budget used up?
+    more: bool
+
+    @classmethod
+    def read(cls, reply: Reply) -> Swept:
+        """Read ``{"ok", due, more}``."""
+        return cls(reply[1], bool(reply[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """One engine, as ``status`` shows it."""
+
+    #: Known by this in every key.
+    uuid: str
+    #: Label for people.
+    engine_id: int
+    #: Name of its worker.
+    worker: str
+    #: Queues it serves.
+    queues: tuple[str, ...]
+    #: Tasks placed on it, not yet taken.
+    assigned: int
+    #: Tasks it took.
+    held: int
+    #: Rest of its lease in ms; negative: over.
+    lease: int
+    #: When it joined, ms since the epoch.
+    joined: int
+
+    @property
+    def load(self) -> int:
+        """Tasks it has."""
+        return self.assigned + self.held
+
+    @classmethod
+    def read_all(cls, values: Reply) -> list[EngineStatus]:
+        """Read ``(uuid id worker queues assigned held lease joined)*``."""
+        return [
+            cls(
+                text(uuid),
+                number,
+                text(worker),
+                tuple(text(queues).split(",")),
+                assigned,
+                held,
+                lease,
+                joined,
+            )
+            for uuid, number, worker, queues, assigned, held, lease, joined in groups(
+                values, 8
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One queue, as ``status`` shows it."""
+
+    #: Its name.
+    name: str
+    #: Engines that serve it.
+    engines: int
+    #: Tasks that wait in it for an engine.
+    ready: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A consistent picture of the hub."""
+
+    #: Settings and counters of the hub, as text.
+    hub: Mapping[str, str]
+    #: How many tasks are in each state.
+    states: Mapping[str, int]
+    #: Every queue with engines or tasks.
+    queues: tuple[QueueStatus, ...]
+    #: The engines, at most as many as were asked for, by id.
+    engines: tuple[EngineStatus, ...]
+
+    @classmethod
+    def read(cls, reply: Reply) -> Status:
+        """Read ``{"ok", hub, states, queues, engines}``."""
+        engines = EngineStatus.read_all(reply[4])
+        return cls(
+            mapping(reply[1]),
+            {text(state): count for state, count in groups(reply[2], 2)},
+            tuple(
+                QueueStatus(text(name), count, ready)
+                for name, count, ready in groups(reply[3], 3)
+            ),
+            tuple(sorted(engines, key=lambda engine: engine.engine_id)),
+        )

@@ -1,0 +1,41 @@
+"""The states of a task and the moves between them, read from the Lua table.
+
+``lua/lib/states.lua`` is the one place where they are written down.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from redtask.hub import scripts
+
+_MOVE = re.compile(r'\{ "(\w+)", "(\w+)", "([\w.]+)", "([^"]*)" \}')
+
+#: States of a task that is final.
+ENDED = frozenset({"completed", "failed", "aborted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One arrow of the table."""
+
+    #: State before; ``new`` is no record yet.
+    source: str
+    #: State after; ``gone`` is no record any more.
+    target: str
+    #: The library function that performs it.
+    by: str
+    #: Why.
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.source}>{self.target}"
+
+
+@cache
+def moves() -> tuple[Move, ...]:
+    """Return every move, in the order of the table."""
+    text = (scripts.folder() / "lib" / "states.lua").read_text(encoding="utf-8")
+    return tuple(Move(*found) for found in _MOVE.findall(text))
