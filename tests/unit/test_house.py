@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -198,6 +199,29 @@ def test_the_wheel_holds_the_package_with_its_lua_and_nothing_else(built):
     assert {name for name in names if not name.endswith("/.luacheckrc")} == (
         package | {f"redtask/{name}" for name in scripts}
     )
+
+
+def test_the_package_finds_its_lua_where_the_wheel_puts_it(built, tmp_path):
+    (wheel,) = built.glob("*.whl")
+    shutil.unpack_archive(wheel, tmp_path, "zip")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from redtask.hub import scripts\n"
+        "print(scripts.folder())\n"
+        "print(*scripts.commands())\n"
+        "for command in scripts.commands(): scripts.bundle(command)"
+    )
+
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    folder, commands = told.stdout.splitlines()
+
+    assert Path(folder) == tmp_path / "redtask" / "lua"
+    assert commands.split() == sorted(path.stem for path in HOUSE.glob("lua/*.lua"))
 
 
 def test_the_source_archive_holds_all_that_git_knows(built, tracked):
