@@ -1,0 +1,342 @@
+"""Every truth about the data of a hub, checked from outside.
+
+``check`` reads all of a hub and lists whatever does not hold. Nothing here is
+shared with the scripts but the names of keys.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+
+PARTS = (
+    "args result error ename evalue repr stdout stderr label reason".split()  # noqa: SIM905
+)
+ENDED = ("completed", "failed", "aborted")
+STATES = ("ready", "assigned", "running", *ENDED)
+KEY = re.compile(
+    r"""
+      (?P<single>hub|engines|queues|functions:idle|story)
+    | task:(?P<task>[a-z0-9]+-[0-9]+)(:(?P<part>[a-z]+))?
+    | engine:(?P<engine>[A-Za-z0-9_-]+)(:(?P<of_engine>bell|assigned|held))?
+    | fn:(?P<fn>[A-Za-z0-9_-]+)
+    | ready:(?P<ready>[a-z0-9_-]+)
+    | free:(?P<free>[a-z0-9_-]+)
+    | ended:(?P<ended>completed|failed|aborted)
+    | done:(?P<done>[a-z0-9]+)
+    | worker:(?P<worker>[A-Za-z0-9_.-]+)(:(?P<of_worker>control))?
+    """,
+    re.VERBOSE,
+)
+
+
+class Picture:
+    """All data of one hub, read once."""
+
+    def __init__(self, redis, root):
+        self.wrong = []
+        self.redis = redis
+        self.root = root
+        names = sorted(
+            key.decode().removeprefix(f"{root}:")
+            for key in redis.scan_iter(f"{root}:*", count=1000)
+        )
+        self.keys = {name: KEY.fullmatch(name) for name in names}
+        for name, found in self.keys.items():
+            self.hold(found, f"{name} is a key of no known pattern")
+        self.hub = self.hash("hub")
+        self.hwm = int(self.hub.get("hwm", 0))
+        self.clock = int(self.hub.get("last", 0))
+        self.queues = {name: int(value) for name, value in self.hash("queues").items()}
+        self.leases = self.zset("engines")
+        self.idle = self.zset("functions:idle")
+        self.parts: dict[str, set[str]] = defaultdict(set)
+        self.tasks: dict[str, dict[str, str]] = {}
+        self.engines: dict[str, dict[str, str]] = {}
+        self.functions: dict[str, dict[str, str]] = {}
+        self.ready: dict[str, dict[str, float]] = {}
+        self.free: dict[str, dict[str, float]] = {}
+        self.ended: dict[str, dict[str, float]] = {}
+        for name, found in self.keys.items():
+            if found:
+                self._read(name, found)
+        self.assigned = {e: self.zset(f"engine:{e}:assigned") for e in self.engines}
+        self.held = {e: self.zset(f"engine:{e}:held") for e in self.engines}
+
+    def _read(self, name, found):
+        if found["part"]:
+            self.parts[found["task"]].add(found["part"])
+        elif found["task"]:
+            self.tasks[found["task"]] = self.hash(name)
+        elif found["engine"] and not found["of_engine"]:
+            self.engines[found["engine"]] = self.hash(name)
+        elif found["fn"]:
+            self.functions[found["fn"]] = self.hash(name)
+        for kind in ("ready", "free", "ended"):
+            if found[kind]:
+                getattr(self, kind)[found[kind]] = self.zset(name)
+
+    def hold(self, truth, sentence):
+        """Note the sentence unless the truth is one."""
+        if not truth:
+            self.wrong.append(sentence)
+
+    def hash(self, name):
+        """Read a hash as text; what is no text is left out."""
+        found = self.redis.hgetall(f"{self.root}:{name}")
+        return {
+            field.decode(): value.decode("utf-8", "replace")
+            for field, value in found.items()
+        }
+
+    def zset(self, name):
+        """Read a sorted set."""
+        found = self.redis.zrange(f"{self.root}:{name}", 0, -1, withscores=True)
+        return {member.decode(): score for member, score in found}
+
+    def load(self, engine):
+        """Return how many tasks an engine has."""
+        return len(self.assigned[engine]) + len(self.held[engine])
+
+    def has_room(self, engine):
+        """May this engine be given another task?"""
+        load = self.load(engine)
+        return load == 0 if self.hwm == 0 else load < self.hwm
+
+    def rings(self, engine):
+        """Return how many rings an engine has not heard."""
+        return self.redis.llen(f"{self.root}:engine:{engine}:bell")
+
+
+def _places(seen):
+    """Return where each id stands."""
+    places = defaultdict(list)
+    for queue, line in seen.ready.items():
+        for name in line:
+            places[name].append(("ready", queue))
+    for engine in seen.engines:
+        for name in seen.assigned[engine]:
+            places[name].append(("assigned", engine))
+        for name in seen.held[engine]:
+            places[name].append(("running", engine))
+    for state, ended in seen.ended.items():
+        for name in ended:
+            places[name].append((state, None))
+    return places
+
+
+def _check_indexes(seen):
+    places = _places(seen)
+    for name, standing in places.items():
+        seen.hold(name in seen.tasks, f"{name} has no record and stands in {standing}")
+    for name, task in seen.tasks.items():
+        state = task.get("state")
+        where = {
+            "ready": task.get("queue", "default"),
+            "assigned": task.get("engine"),
+            "running": task.get("engine"),
+        }.get(state)
+        seen.hold(state in STATES, f"{name} has the state {state}")
+        seen.hold(
+            places[name] == [(state, where)],
+            f"{name} is {state} ({where}) and stands in {places[name]}",
+        )
+
+
+def _check_record(seen, name, task):
+    state, token = task.get("state"), task.get("token")
+    tries, deaths = int(task.get("tries", 0)), int(task.get("deaths", 0))
+    retries = int(task.get("retries", 0))
+    hold = seen.hold
+    ended = state in ENDED
+    hold(("ended" in task) == ended, f"{name} is {state} with ended={'ended' in task}")
+    hold("result" not in task or state == "completed", f"{name} is {state}: result")
+    hold("error" not in task or state == "failed", f"{name} is {state}: error")
+    hold("verdict" not in task or state in ("failed", "aborted"), f"{name}: verdict")
+    hold(state != "aborted" or task.get("verdict") == "aborted", f"{name}: verdict")
+    hold(deaths <= tries <= retries + 1, f"{name}: {tries} tries, {retries} retries")
+    hold(deaths <= int(seen.hub["max_deaths"]), f"{name}: {deaths} deaths")
+    hold(("tries" in task) == (tries > 0), f"{name}: tries is {task.get('tries')}")
+    took = state in ("running", "completed")
+    hold(token or not took, f"{name} is {state} without a token")
+    hold((token is None) == ("started" not in task), f"{name}: token without start")
+    if token is not None:
+        attempt, _, nonce = token.partition(":")
+        low = tries + 1 if took else tries
+        hold(nonce, f"{name}: token {token}")
+        hold(low <= int(attempt) <= tries + 1, f"{name}: token {token}, {tries} tries")
+        hold("engine" in task, f"{name} has a token and no engine")
+    hold("submitted" in task and "fn" in task and "args" in task, f"{name}: {task}")
+
+
+def _check_parts(seen):
+    for name, task in seen.tasks.items():
+        there = set(seen.parts.pop(name, ()))
+        marked = {field for field in PARTS if task.get(field) == ""}
+        beside = there & set(PARTS)
+        empty = {field for field in task if task[field] == "" and field not in PARTS}
+        seen.hold(beside == marked, f"{name}: marked {marked}, beside it {beside}")
+        seen.hold(not empty, f"{name} has empty fields {empty}")
+        seen.hold(("attempts" in there) == ("tries" in task), f"{name}: attempts")
+        seen.hold(("watchers" in there) == ("watched" in task), f"{name}: watchers")
+        seen.hold(
+            "watched" not in task or task["state"] not in ENDED,
+            f"{name} is {task['state']} and has watchers",
+        )
+        odd = there - set(PARTS) - {"attempts", "watchers"}
+        seen.hold(not odd, f"{name} has the parts {odd}")
+        for part in beside:
+            size = seen.redis.strlen(f"{seen.root}:task:{name}:{part}")
+            seen.hold(size > 64, f"{name}: {part} of {size} bytes stands beside")
+    for name, parts in seen.parts.items():
+        seen.hold(False, f"there is no {name}, but its {parts}")
+
+
+def _check_ended(seen):
+    for state, ended in seen.ended.items():
+        for name, expiry in ended.items():
+            task = seen.tasks.get(name, {})
+            if "ttl" in task and "ended" in task:
+                ttl = int(task["ttl"])
+                meant = int(task["ended"]) + ttl if ttl else math.inf
+                seen.hold(expiry == meant, f"{name} is kept until {expiry}")
+        total = int(seen.hub.get(state, 0))
+        seen.hold(total >= len(ended), f"{total} {state} counted, {len(ended)} kept")
+    counted = sum(int(seen.hub.get(state, 0)) for state in ENDED)
+    open_ = sum(task.get("state") not in ENDED for task in seen.tasks.values())
+    seen.hold(
+        int(seen.hub.get("submitted", 0)) == counted + open_,
+        f"{seen.hub.get('submitted')} submitted, {counted} ended, {open_} open",
+    )
+
+
+def _check_functions(seen):
+    needed = Counter(task.get("fn") for task in seen.tasks.values())
+    for digest in needed:
+        seen.hold(digest in seen.functions, f"there is no function {digest}")
+    for digest, function in seen.functions.items():
+        count = int(function.get("count", -1))
+        seen.hold(function.get("blob"), f"function {digest} has no blob")
+        seen.hold(
+            count == needed[digest],
+            f"function {digest} counts {count}, {needed[digest]} name it",
+        )
+        seen.hold((digest in seen.idle) == (count == 0), f"function {digest}: idle")
+    for digest in seen.idle:
+        seen.hold(digest in seen.functions, f"idle {digest} is no function")
+
+
+def _check_engines(seen):
+    hold = seen.hold
+    hold(
+        set(seen.leases) == set(seen.engines),
+        f"leases of {set(seen.leases)}, engines {set(seen.engines)}",
+    )
+    serving: Counter[str] = Counter()
+    workers: Counter[str] = Counter()
+    for engine, about in seen.engines.items():
+        queues = about["queues"].split(",")
+        serving.update(queues)
+        workers[about["worker"]] += 1
+        free = {queue for queue in seen.free if engine in seen.free[queue]}
+        room = seen.has_room(engine)
+        # One whose lease is over may have been begun to be taken apart.
+        alive = seen.leases.get(engine, -1) >= seen.clock
+        came = int(about["number"]) > 0
+        hold(free <= set(queues), f"{engine} is free in {free}, serves {queues}")
+        hold(room or not free, f"{engine} is free with {seen.load(engine)} tasks")
+        hold(
+            free == set(queues) or not (room and alive and came),
+            f"{engine} has room in {queues} and is free in {free}",
+        )
+        hold(came or not seen.held[engine], f"{engine} took something in no turn")
+        for queue in free:
+            score = seen.load(engine) * 2**40 + int(about["used"])
+            hold(
+                seen.free[queue][engine] == score,
+                f"{engine} is free with score {seen.free[queue][engine]}, not {score}",
+            )
+    for queue, free in seen.free.items():
+        unknown = set(free) - set(seen.engines)
+        hold(not unknown, f"free {queue} holds {unknown}, which are no engines")
+    for queue, count in seen.queues.items():
+        hold(count == serving[queue], f"{count} engines of {queue}: {serving[queue]}")
+        hold(count or queue not in seen.free, f"engines free in {queue} of none")
+    for queue in {*serving, *seen.ready}:
+        hold(queue in seen.queues, f"there is no queue {queue}")
+    for worker, count in workers.items():
+        card = seen.hash(f"worker:{worker}")
+        hold(
+            not card or int(card.get("engines", 0)) == count,
+            f"worker {worker} has {card.get('engines')} engines, not {count}",
+        )
+    identities = [about["id"] for about in seen.engines.values()]
+    hold(len(set(identities)) == len(identities), f"engine ids {identities}")
+
+
+def _check_owners(seen):
+    for name, found in seen.keys.items():
+        if not found:
+            continue
+        if found["of_engine"]:
+            seen.hold(found["engine"] in seen.engines, f"{name} of no engine")
+        if found["done"] or found["worker"]:
+            seen.hold(
+                seen.redis.ttl(f"{seen.root}:{name}") > 0, f"{name} is kept for ever"
+            )
+    seen.hold(seen.redis.ttl(f"{seen.root}:hub") == -1, "the hub will vanish")
+    for name in seen.tasks:
+        seen.hold(seen.redis.ttl(f"{seen.root}:task:{name}") == -1, f"{name} vanishes")
+
+
+def _check_loads(seen):
+    """No engine has more than it may; a lowered hwm drains."""
+    if seen.hwm > 0:
+        for engine in seen.engines:
+            load = seen.load(engine)
+            seen.hold(load <= seen.hwm, f"{engine} has {load} of {seen.hwm} tasks")
+
+
+def _check_quiet(seen):
+    """Nobody is on the way: whoever is to do something has been told."""
+    for engine, about in seen.engines.items():
+        idle = not seen.held[engine] and int(about["number"]) > 0
+        if not idle or seen.rings(engine):
+            continue
+        seen.hold(
+            not seen.assigned[engine],
+            f"{engine} has {list(seen.assigned[engine])} and its bell is silent",
+        )
+        for queue in about["queues"].split(","):
+            seen.hold(
+                queue not in seen.ready,
+                f"{engine} is idle beside {list(seen.ready.get(queue, ()))}",
+            )
+
+
+def check(redis, root, *, quiet=False, draining=False):
+    """Raise an AssertionError that lists whatever does not hold under ``root``.
+
+    With ``quiet`` no engine is on its way, so an idle one must have been rung
+    for what it may do. While ``draining``, after hwm was lowered, engines may
+    have more than it.
+    """
+    seen = Picture(redis, root)
+    if not seen.hub:
+        seen.hold(not seen.keys, f"there is no hub, but {list(seen.keys)}")
+    else:
+        _check_indexes(seen)
+        for name, task in seen.tasks.items():
+            _check_record(seen, name, task)
+        _check_parts(seen)
+        _check_ended(seen)
+        _check_functions(seen)
+        _check_engines(seen)
+        _check_owners(seen)
+        if not draining:
+            _check_loads(seen)
+        if quiet:
+            _check_quiet(seen)
+    if seen.wrong:
+        raise AssertionError("\n".join(seen.wrong))

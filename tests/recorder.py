@@ -1,0 +1,48 @@
+"""What the scripts were seen to do: for the test that asks what no test did."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from redtask.hub import states
+
+# Two moves in one script look like one from outside.
+TWO = {
+    ("new", "assigned"): ("new>ready", "ready>assigned"),
+    ("running", "assigned"): ("running>ready", "ready>assigned"),
+    ("assigned", "assigned"): ("assigned>ready", "ready>assigned"),
+}
+
+
+class Recorder:
+    """Counts the arrows, reply words and error codes that were hit."""
+
+    def __init__(self) -> None:
+        self.arrows: Counter[str] = Counter()
+        #: (script, word)
+        self.words: Counter[tuple[str, str]] = Counter()
+        #: (script, code)
+        self.codes: Counter[tuple[str, str]] = Counter()
+        self._allowed = {str(move) for move in states.moves()}
+
+    def heard(self, script, reply):
+        """Note the words of a reply: its first, and all that look like one."""
+        for value in reply:
+            if isinstance(value, bytes) and value.isalpha():
+                self.words[script, value.decode()] += 1
+
+    def refused(self, script, code):
+        """Note an error reply."""
+        self.codes[script, code] += 1
+
+    def moved(self, before, after):
+        """Compare two pictures of all tasks, id -> (state, engine, token)."""
+        for name in before.keys() | after.keys():
+            old = before.get(name, ("new",))
+            new = after.get(name, ("gone",))
+            if old == new or (old[0] == new[0] != "assigned"):
+                continue
+            arrow = f"{old[0]}>{new[0]}"
+            steps = TWO.get((old[0], new[0]), (arrow,))
+            assert set(steps) <= self._allowed, f"{name} made the move {arrow}"
+            self.arrows.update(steps)
