@@ -1,3 +1,106 @@
-"""A persistent, load-balanced task queue for Python on Redis."""
+"""A persistent, load-balanced task queue for Python on Redis.
+
+With the task interface that IPython.parallel made famous::
+
+    import redtask
+
+    rc = redtask.Client()
+    view = rc.load_balanced_view(block=True)
+    view.map(lambda x: x ** 10, range(32))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from redtask.client import Client
+    from redtask.cluster import Cluster
+    from redtask.error import (
+        CompositeError,
+        ConfigurationError,
+        ConnectionLost,
+        EngineError,
+        NoEnginesRegistered,
+        RedtaskError,
+        RemoteError,
+        SerializationError,
+        SignatureError,
+        TaskAborted,
+        TaskError,
+        TaskLost,
+    )
+    from redtask.result import AsyncHubResult, AsyncMapResult, AsyncResult
+    from redtask.view import LoadBalancedView, parallel, remote
+
+#: Where each public name comes from: imported when it is first used, so that
+#: ``import redtask`` costs next to nothing.
+_HOMES = {
+    "Client": "client",
+    "Cluster": "cluster",
+    "LoadBalancedView": "view",
+    "parallel": "view",
+    "remote": "view",
+    "AsyncHubResult": "result",
+    "AsyncMapResult": "result",
+    "AsyncResult": "result",
+    "CompositeError": "error",
+    "ConfigurationError": "error",
+    "ConnectionLost": "error",
+    "EngineError": "error",
+    "NoEnginesRegistered": "error",
+    "RedtaskError": "error",
+    "RemoteError": "error",
+    "SerializationError": "error",
+    "SignatureError": "error",
+    "TaskAborted": "error",
+    "TaskError": "error",
+    "TaskLost": "error",
+}
+_MODULES = ("aio", "error")
+
+__all__ = [  # noqa: RUF022 - grouped, not sorted
+    # Start here
+    "Client",
+    "Cluster",
+    # Views
+    "LoadBalancedView",
+    "parallel",
+    "remote",
+    # Results
+    "AsyncResult",
+    "AsyncMapResult",
+    "AsyncHubResult",
+    # Errors
+    "error",
+    "CompositeError",
+    "ConfigurationError",
+    "ConnectionLost",
+    "EngineError",
+    "NoEnginesRegistered",
+    "RedtaskError",
+    "RemoteError",
+    "SerializationError",
+    "SignatureError",
+    "TaskAborted",
+    "TaskError",
+    "TaskLost",
+    # The same names, awaitable
+    "aio",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"redtask.{name}")
+    if name not in _HOMES:
+        message = f"module 'redtask' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(f"redtask.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

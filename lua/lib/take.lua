@@ -80,7 +80,8 @@ local function start(opened, engine, nonce, popped, from, budget, taken)
       local args
       args, budget = arguments(id, f, #taken == 0 and math.huge or budget)
       redis.call("HSET", keys.task(id), "state", "running",
-        "engine", engine.uuid, "token", token, "started", opened.stamp)
+        "engine", engine.uuid, "engine_id", engine.id, "token", token,
+        "started", opened.stamp)
       held[#held + 1] = score
       held[#held + 1] = id
       describe(taken, id, token, f, args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 Reply: TypeAlias = Sequence[Any]
 
@@ -40,8 +40,7 @@ class Submitted:
         return cls(reply[1], reply[2])
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What is known of a task's end."""
 
     #: ``ready assigned running completed failed aborted`` or ``unknown``.

@@ -100,9 +100,7 @@ def _in_order(text: str, scheme: str, path: tuple[str, ...], done: list[str]) ->
         if module in done:
             continue
         if module != _SCHEME_NAME:
-            _in_order(
-                _read(_file(module, scheme)), scheme, (*path, module), done
-            )
+            _in_order(_read(_file(module, scheme)), scheme, (*path, module), done)
         done.append(module)
 
 

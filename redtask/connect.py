@@ -1,0 +1,120 @@
+"""Connect a client or worker to its hub: check the server, make or find the hub.
+
+Whatever is wrong is told in one sentence that says what to do, before anything is
+written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from redtask.error import ConfigurationError, ConnectionLost, HubError, NoHub
+from redtask.hub import calls
+from redtask.signing import Keyring
+from redtask.store import Store
+
+if TYPE_CHECKING:
+    from redtask.profile import Profile
+
+_OLDEST: Final = (6, 2)
+
+
+def connect(
+    profile: Profile, *, patience: float | None = 30.0
+) -> tuple[Store, Keyring]:
+    """Return the store and the keys of a profile's hub; make the hub if there is none.
+
+    ``patience``: for how many seconds calls are tried again while Redis is away. The
+    first contact is not: who starts wants to know. Raises ``ConfigurationError`` and
+    ``ConnectionLost``.
+    """
+    if profile.url is None:
+        raise ConfigurationError(
+            f"no Redis is known for profile {profile.name!r}: start one with "
+            "'redtask cluster start', or set REDTASK_URL"
+        )
+    store = Store(profile.url, profile.hub, patience=0.0)
+    _check_server(store, profile)
+    keyring = _meet(store, profile)
+    store.patience = patience
+    return store, keyring
+
+
+def _check_server(store: Store, profile: Profile) -> None:
+    where = f"Redis at {profile.shown_url} (from {profile.url_source})"
+    try:
+        about = _info(store)
+    except ConnectionLost as problem:
+        reason = str(problem.__cause__ or problem)
+        raise ConnectionLost(f"{where} cannot be reached: {reason}") from None
+    version = about.get("redis_version", "")
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found and tuple(map(int, found.groups())) < _OLDEST:
+        raise ConfigurationError(f"{where} is version {version}; redtask needs 6.2")
+    policy = about.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise ConfigurationError(
+            f"{where} deletes keys when it is full (maxmemory-policy {policy}), so "
+            "tasks would get lost: set it to noeviction"
+        )
+
+
+def _info(store: Store) -> dict[str, str]:
+    """Return what the server says of itself; {} where we may not ask."""
+    try:
+        replies = store.commands([("INFO", "server"), ("INFO", "memory")])
+    except (ConfigurationError, HubError) as problem:
+        if "INFO" not in str(problem) and "unknown command" not in str(problem):
+            raise
+        return {}
+    lines = b"\n".join(replies).decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _meet(store: Store, profile: Profile) -> Keyring:
+    """Find the hub and check that we have its key; else make both."""
+    try:
+        configured = store.do(calls.configure())
+    except NoHub:
+        profile = profile.create_key()
+        keyring = Keyring(profile.hub, profile.keys, profile.signed)
+        configured = store.do(
+            calls.configure(create=True, fingerprint=keyring.fingerprint)
+        )
+    else:
+        keyring = _keyring(profile, configured.fingerprint)
+    if not keyring.knows(configured.fingerprint):
+        raise ConfigurationError(_wrong_key(profile, configured.fingerprint))
+    return keyring
+
+
+def _keyring(profile: Profile, fingerprint: str) -> Keyring:
+    if profile.signed and not profile.keys:
+        if not fingerprint:
+            raise ConfigurationError(
+                f"hub {profile.hub!r} is unsigned: set REDTASK_KEY=off to use it"
+            )
+        raise ConfigurationError(
+            f"hub {profile.hub!r} is signed, and there is no key here: copy the key "
+            f"file of who made it to {profile.key_source}, or set REDTASK_KEY"
+        )
+    return Keyring(profile.hub, profile.keys, profile.signed)
+
+
+def _wrong_key(profile: Profile, fingerprint: str) -> str:
+    if not profile.signed:
+        return (
+            f"hub {profile.hub!r} is signed, but signing is switched off here "
+            f"({profile.key_source})"
+        )
+    if not fingerprint:
+        return (
+            f"hub {profile.hub!r} is unsigned: set REDTASK_KEY=off to use it, or "
+            "another hub"
+        )
+    return (
+        f"the key from {profile.key_source} is not the key of hub {profile.hub!r} "
+        f"(fingerprint {fingerprint}): copy the key file of who made the hub, or set "
+        "REDTASK_KEY"
+    )

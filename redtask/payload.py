@@ -1,0 +1,361 @@
+"""Functions, arguments, results and errors as bytes, and back.
+
+A function that others can import travels by its name; everything else by value, with
+cloudpickle. Whatever is unpickled here was verified before (``redtask.signing``). No
+I/O here.
+
+Formats, by their first byte. Functions: ``n`` "module:qualified.name"; ``v`` Python
+minor and a cloudpickle; ``p`` a plain pickle (a callable object). Arguments: ``0``
+none; ``a`` the positional ones; ``k`` positional and keyword; ``m`` the sequences of
+a map chunk. Results: ``p`` a pickle; ``N`` None. Errors: a JSON object, its length
+before it in four bytes, then the pickled exception or nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import hashlib
+import importlib
+import json
+import pickle
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import cloudpickle
+
+from redtask.error import RemoteError, SerializationError
+
+_PROTOCOL: Final = 5
+_MINOR: Final = bytes(sys.version_info[:2])
+_BY_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+#: Values that can never change: a default of such a kind is no state.
+_FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
+#: A pickled exception larger than this is not worth sending.
+_MOST_CAUSE: Final = 65536
+_MOST_TRACEBACK: Final = 65536
+
+Arguments: TypeAlias = tuple[Sequence[Any], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function on its way to engines."""
+
+    #: Of the blob: 128 bits of its SHA-256 as 22 letters.
+    digest: str
+    #: What engines make the function of.
+    blob: bytes
+    #: For people.
+    name: str
+
+    @classmethod
+    def of_blob(cls, blob: bytes, name: str) -> Function:
+        """Name a blob by its digest."""
+        return cls(digest_of(blob), blob, name[:128])
+
+
+def digest_of(blob: bytes) -> str:
+    """Return what a function is known by."""
+    short = hashlib.sha256(blob).digest()[:16]
+    return base64.urlsafe_b64encode(short).decode("ascii").rstrip("=")
+
+
+def dumps(value: object) -> bytes:
+    """Pickle a value; by value what only this process could import.
+
+    Raises ``SerializationError`` naming the type.
+    """
+    try:
+        data = pickle.dumps(value, _PROTOCOL)
+    except Exception:  # noqa: BLE001 - pickling runs the user's code
+        data = b"__main__"
+    if b"__main__" not in data:
+        return data
+    try:
+        return cloudpickle.dumps(value, _PROTOCOL)
+    except Exception as error:
+        raise SerializationError(
+            f"cannot pickle {type(value).__name__}: {error}"
+        ) from error
+
+
+def _is_importable(function: Any) -> str | None:
+    """Return ``module:name`` if others get this very object by that name."""
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", None)
+    if not module or not name or module == "__main__" or "<" in name:
+        return None
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}:{name}" if found is function else None
+
+
+def name_of(function: object) -> str:
+    """Return what people call the function."""
+    if isinstance(function, str):
+        return function.partition(":")[2]
+    inner = getattr(function, "func", function)
+    return getattr(inner, "__name__", None) or type(function).__name__
+
+
+def _by_value(function: object) -> bytes:
+    try:
+        return b"v" + _MINOR + cloudpickle.dumps(function, _PROTOCOL)
+    except Exception as error:
+        raise SerializationError(
+            f"cannot pickle the function {name_of(function)}: {error}"
+        ) from error
+
+
+def pack_function(function: Callable[..., Any] | str) -> Function:
+    """Return a function as engines get it.
+
+    A string is the name of a function that only engines need to import,
+    ``"package.module:function"``. Raises ``TypeError`` when it is not callable, and
+    ``SerializationError`` (a ``TypeError`` too) when it cannot be pickled.
+    """
+    if isinstance(function, str):
+        if not _BY_NAME.fullmatch(function):
+            raise TypeError(f"not the name of a function, module:name: {function!r}")
+        return Function.of_blob(b"n" + function.encode(), name_of(function))
+    if not callable(function):
+        raise TypeError(f"f must be callable, not {type(function).__name__}")
+    if name := _is_importable(function):
+        return Function.of_blob(b"n" + name.encode(), name_of(function))
+    if isinstance(function, types.FunctionType):
+        return Function.of_blob(_by_value(function), name_of(function))
+    data = dumps(function)
+    if data != (plain := _plain(function)):
+        return Function.of_blob(_by_value(function), name_of(function))
+    return Function.of_blob(b"p" + plain, name_of(function))
+
+
+def _plain(value: object) -> bytes | None:
+    try:
+        return pickle.dumps(value, _PROTOCOL)
+    except Exception:  # noqa: BLE001 - pickling runs the user's code
+        return None
+
+
+def _names(code: types.CodeType) -> set[str]:
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= _names(constant)
+    return found
+
+
+def is_stateless(function: object) -> bool:
+    """Is one unpickled copy of the function as good as another?
+
+    True for a plain function without cells, mutable defaults and attributes: it
+    finds nothing that an earlier call could have left behind but its globals.
+    """
+    return (
+        isinstance(function, types.FunctionType)
+        and function.__closure__ is None
+        and not function.__dict__
+        and all(isinstance(value, _FIXED) for value in function.__defaults__ or ())
+        and all(
+            isinstance(value, _FIXED)
+            for value in (function.__kwdefaults__ or {}).values()
+        )
+    )
+
+
+class Packer:
+    """Packs functions, and remembers those that cannot have changed.
+
+    A function by value carries the globals it uses as they are now, so it is pickled
+    anew at each call - unless it has no state and uses nothing but modules and
+    builtins, as most lambdas do. Not thread-safe in what it remembers, and need not
+    be: the worst is to pickle twice.
+    """
+
+    #: Remember no more than these; then start again.
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[object, tuple[tuple[str, object], ...], Function]]
+        self._known = {}
+
+    def __call__(self, function: Callable[..., Any] | str) -> Function:
+        """Return the function as ``pack_function`` does."""
+        known = self._known.get(id(function))
+        if known is not None and known[0] is function:
+            scope = getattr(function, "__globals__", {})
+            if all(scope.get(name) is value for name, value in known[1]):
+                return known[2]
+        packed = pack_function(function)
+        used = self._constants(function)
+        if used is not None:
+            if len(self._known) >= self.MOST:
+                self._known.clear()
+            self._known[id(function)] = (function, used, packed)
+        return packed
+
+    @staticmethod
+    def _constants(function: object) -> tuple[tuple[str, object], ...] | None:
+        """Return the globals the function uses if none of them can change inside."""
+        if not isinstance(function, types.FunctionType):
+            return () if isinstance(function, str) else None
+        if not is_stateless(function):
+            return None
+        scope = function.__globals__
+        used = tuple(
+            (name, scope[name])
+            for name in sorted(_names(function.__code__))
+            if name in scope
+        )
+        if _is_importable(function):
+            return ()
+        allowed = (types.ModuleType, types.BuiltinFunctionType)
+        return used if all(isinstance(value, allowed) for _, value in used) else None
+
+
+def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
+    """Return the function and whether one copy of it serves for ever.
+
+    Raises whatever importing or unpickling raises; ``SerializationError`` when it was
+    pickled by value under another minor version of Python.
+    """
+    kind, data = blob[:1], blob[1:]
+    if kind == b"n":
+        return load_by_name(data.decode()), True
+    if kind == b"v":
+        if data[:2] != _MINOR:
+            raise SerializationError(
+                f"the function comes by value from Python {data[0]}.{data[1]}; this "
+                f"engine is Python {_MINOR[0]}.{_MINOR[1]}"
+            )
+        function = cloudpickle.loads(data[2:])
+        return function, is_stateless(function)
+    return pickle.loads(data), False
+
+
+def load_by_name(name: str) -> Callable[..., Any]:
+    """Import ``package.module:function``."""
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    if not callable(found):
+        raise TypeError(f"{name} is not callable")
+    return found  # type: ignore[no-any-return]
+
+
+def pack_call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """Pickle the arguments of one call."""
+    if kwargs:
+        return b"k" + dumps((tuple(args), dict(kwargs)))
+    return b"a" + dumps(tuple(args)) if args else b"0"
+
+
+def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> bytes:
+    """Pickle one chunk of each sequence of a map."""
+    return b"m" + dumps(sequences)
+
+
+def call(function: Callable[..., Any], body: bytes) -> Any:
+    """Call the function with packed arguments; for a map chunk, return a list."""
+    kind = body[:1]
+    if kind == b"0":
+        return function()
+    values = pickle.loads(body[1:])
+    if kind == b"m":
+        return list(map(function, *values))
+    if kind == b"a":
+        return function(*values)
+    return function(*values[0], **values[1])
+
+
+def pack_result(value: object) -> bytes:
+    """Pickle a result."""
+    return b"N" if value is None else b"p" + dumps(value)
+
+
+def unpack_result(body: bytes) -> Any:
+    """Return a result."""
+    return None if body == b"N" else pickle.loads(body[1:])
+
+
+def _pickled_cause(error: BaseException) -> bytes:
+    """Pickle an exception if it comes back as one; a wrong one must not hurt."""
+    try:
+        data = dumps(error)
+        if len(data) > _MOST_CAUSE or not isinstance(pickle.loads(data), type(error)):
+            return b""
+    except Exception:  # noqa: BLE001 - both run the user's code
+        return b""
+    return data
+
+
+def safe_text(value: object) -> str:
+    """Return ``str(value)`` whatever the user's ``__str__`` does."""
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - it is the user's code
+        return f"<unprintable {type(value).__name__}: {type(error).__name__}>"
+
+
+def pack_error(
+    error: BaseException, traceback: str, engine_info: Mapping[str, Any]
+) -> bytes:
+    """Pack what is known of an exception: its text always, itself if it can be."""
+    about = {
+        "ename": type(error).__name__,
+        "evalue": safe_text(error)[:_MOST_TRACEBACK],
+        "traceback": traceback[-_MOST_TRACEBACK:],
+        "engine_info": dict(engine_info),
+    }
+    data = json.dumps(about, ensure_ascii=False).encode("utf-8", "replace")
+    return len(data).to_bytes(4, "big") + data + _pickled_cause(error)
+
+
+def unpack_error(body: bytes) -> RemoteError:
+    """Return the exception to raise; its cause is the original if it can be rebuilt."""
+    size = 4 + int.from_bytes(body[:4], "big")
+    about = json.loads(body[4:size])
+    error = RemoteError(
+        about["ename"], about["evalue"], about["traceback"], about["engine_info"]
+    )
+    if len(body) > size:
+        try:
+            cause = pickle.loads(body[size:])
+        except Exception:  # noqa: BLE001 - e.g. a class that is not known here
+            cause = None
+        if isinstance(cause, BaseException):
+            error.__cause__ = cause
+    return error
+
+
+def short_repr(value: object, most: int = 60) -> str:
+    """Return a repr of at most ``most`` characters, cheap and never raising."""
+    kind = type(value)
+    if kind in _SHORT:
+        text = repr(value)
+    elif kind in (list, tuple, set, dict, frozenset):
+        text = f"<{kind.__name__} of {len(value)}>"  # type: ignore[arg-type]
+        if len(value) <= 4 and all(type(item) in _SHORT for item in value):  # type: ignore[arg-type,attr-defined]  # noqa: E501, PLR2004
+            text = _repr(value)
+    elif kind in (str, bytes):
+        text = repr(value[: most + 1])  # type: ignore[index]
+    else:
+        text = _repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+_SHORT: Final = (int, float, bool, type(None), complex)
+
+
+def _repr(value: object) -> str:
+    try:
+        return builtins.repr(value)
+    except Exception as error:  # noqa: BLE001 - it is the user's code
+        return f"<{type(value).__name__}, no repr: {type(error).__name__}>"

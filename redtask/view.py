@@ -1,0 +1,501 @@
+"""``LoadBalancedView``: flags and verbs. ``remote`` and ``parallel`` functions."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from redtask import flows, payload, session
+from redtask.flags import NAMES, Flags, unknown
+from redtask.result import AsyncMapResult, AsyncResult
+
+if TYPE_CHECKING:
+    from redtask.client import Client
+
+T = TypeVar("T")
+Function = Callable[..., Any] | str
+
+
+class _Flag(Generic[T]):
+    """One flag of a view, as an attribute that is checked when it is set."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, view: None, owner: type) -> _Flag[T]: ...
+    @overload
+    def __get__(self, view: View, owner: type) -> T: ...
+    def __get__(self, view: View | None, owner: type) -> _Flag[T] | T:
+        if view is None:
+            return self
+        return getattr(view.flags, self._name)  # type: ignore[no-any-return]
+
+    def __set__(self, view: View, value: T) -> None:
+        view.set_flags(**{self._name: value})
+
+
+class View:
+    """Flags, as attributes and as a value."""
+
+    block = _Flag[bool]()
+    track = _Flag[bool]()
+    retries = _Flag[int]()
+    priority = _Flag[int]()
+    queue = _Flag[str]()
+    label = _Flag["str | None"]()
+    result_ttl = _Flag["float | None"]()
+
+    def __init__(self, flags: Flags) -> None:
+        #: The flags of tasks submitted from now on; never changed in place.
+        self.flags = flags
+
+    def set_flags(self, **flags: Any) -> Any:
+        """Set flags of this view; return it. All or none.
+
+        Raises ``KeyError`` for a name that is none, ``TypeError`` or ``ValueError``
+        for a value.
+        """
+        self.flags = self.flags.replaced(**flags)
+        return self
+
+    @contextlib.contextmanager
+    def temp_flags(self, **flags: Any) -> Iterator[None]:
+        """Set flags for a ``with`` block. Not for views shared by threads."""
+        before = self.flags
+        self.flags = before.replaced(**flags)
+        try:
+            yield
+        finally:
+            self.flags = before
+
+
+class LoadBalancedView(View):
+    """Submits tasks that run on whichever engine the hub chooses.
+
+    Made by ``Client.load_balanced_view``. Threads may share it as long as nobody
+    sets its flags: ``with_flags`` gives each its own.
+    """
+
+    def __init__(self, client: Client, flags: Flags | None = None) -> None:
+        super().__init__(flags or Flags())
+        self.client = client
+        #: Ids that this view submitted, oldest first; the last 100,000.
+        self.history: collections.deque[str] = collections.deque(maxlen=100_000)
+
+    targets = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.targets}>"
+
+    def __len__(self) -> int:
+        """Return how many engines may run the tasks."""
+        return len(self.client)
+
+    def __bool__(self) -> bool:
+        """Be true also without engines."""
+        return True
+
+    def with_flags(self, **flags: Any) -> LoadBalancedView:
+        """Return a new view with some flags replaced."""
+        return LoadBalancedView(self.client, self.flags.replaced(**flags))
+
+    # -- one call
+
+    def apply(self, f: Function, /, *args: Any, **kwargs: Any) -> Any:
+        """Call ``f(*args, **kwargs)`` on an engine.
+
+        Returns the value when the view blocks, else an ``AsyncResult``.
+        """
+        return self._maybe_wait(self.apply_async(f, *args, **kwargs), self.block)
+
+    def apply_async(self, f: Function, /, *args: Any, **kwargs: Any) -> AsyncResult:
+        """Call ``f`` on an engine and return an ``AsyncResult`` at once.
+
+        When this returns, the task is in Redis. ``f`` may also be the name of a
+        function that only engines can import, ``"package.module:function"``. Raises
+        ``TypeError`` for what is not callable or cannot be pickled.
+        """
+        core = self.client._session  # noqa: SLF001 - a view is its client's
+        tasks, slices = core.call(self.flags, f, args, kwargs)
+        return self._submitted(
+            AsyncResult(self.client, tasks, payload.name_of(f), single=True), slices
+        )
+
+    def apply_sync(self, f: Function, /, *args: Any, **kwargs: Any) -> Any:
+        """Call ``f`` on an engine and return its value."""
+        return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
+
+    def _submitted(self, result: T, slices: Iterable[Sequence[Any]]) -> T:
+        client = self.client
+        client._submit(slices)  # noqa: SLF001 - a view is its client's
+        self.history.extend(result.msg_ids)  # type: ignore[attr-defined]
+        return result
+
+    @staticmethod
+    def _maybe_wait(result: AsyncResult, wait: bool) -> Any:
+        if not wait:
+            return result
+        try:
+            return result.get()
+        except KeyboardInterrupt:
+            # It stops the waiting only: the task goes on, and here is its result.
+            return result
+
+    # -- many
+
+    def map(
+        self,
+        f: Function,
+        *sequences: Any,
+        block: bool | None = None,
+        chunksize: int | None = 1,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        label: str | None = None,
+    ) -> Any:
+        """Call ``f`` for each item, as the builtin ``map``, on many engines.
+
+        ``chunksize`` items share a task. Returns the list when the view (or
+        ``block``) says so, else an ``AsyncMapResult``, which can be iterated as
+        results arrive. Ends with the shortest sequence.
+        """
+        flags = self.flags if label is None else self.flags.replaced(label=label)
+        wait = self.block if block is None else block
+        items, length = session.as_sequences(sequences)
+        if chunksize is not None and chunksize < 0:
+            raise ValueError(f"chunksize must not be negative: {chunksize}")
+        sizes = session.chunk_sizes(length, chunksize or 1)
+        core = self.client._session  # noqa: SLF001 - a view is its client's
+        tasks, slices = core.calls(flags, f, session.cut(items, sizes))
+        result = AsyncMapResult(
+            self.client,
+            tasks,
+            payload.name_of(f),
+            sizes=sizes,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
+        return self._maybe_wait(self._submitted(result, slices), wait)
+
+    def map_async(self, f: Function, *sequences: Any, **options: Any) -> AsyncMapResult:
+        """Map without waiting; as ``map(block=False)``."""
+        _no_block(options)
+        return self.map(f, *sequences, block=False, **options)  # type: ignore[no-any-return]
+
+    def map_sync(self, f: Function, *sequences: Any, **options: Any) -> list[Any]:
+        """Map and return the list; as ``map(block=True)``."""
+        _no_block(options)
+        return self.map(f, *sequences, block=True, **options)  # type: ignore[no-any-return]
+
+    def imap(
+        self,
+        f: Function,
+        *sequences: Iterable[Any],
+        ordered: bool = True,
+        max_outstanding: int | str = "auto",
+        return_exceptions: bool = False,
+    ) -> LazyMap:
+        """Map lazily: the inputs may be endless, and are read as results are.
+
+        At most ``max_outstanding`` tasks are submitted ahead (0: no bound; "auto":
+        twice the number of engines). The flags are those of this moment.
+        """
+        if not sequences:
+            raise TypeError("imap needs at least one sequence")
+        if max_outstanding == "auto":
+            ahead = max(2, 2 * len(self))
+        elif isinstance(max_outstanding, int) and max_outstanding >= 0:
+            ahead = max_outstanding
+        else:
+            raise ValueError(
+                f"max_outstanding must be 'auto' or a number, not {max_outstanding!r}"
+            )
+        view = self.with_flags(block=False)
+        return LazyMap(
+            view,
+            f,
+            zip(*sequences, strict=False),
+            ahead,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
+
+    # -- decorators
+
+    def remote(
+        self, block: bool | None = None, **flags: Any
+    ) -> Callable[[Callable[..., Any]], RemoteFunction]:
+        """Decorate a function so that calling it is ``apply`` on this view."""
+        return remote(self, block=block, **flags)
+
+    def parallel(
+        self, dist: str = "b", block: bool | None = None, **flags: Any
+    ) -> Callable[[Callable[..., Any]], ParallelFunction]:
+        """Decorate a function so that ``f.map(...)`` runs on this view."""
+        block = self.block if block is None else block
+        return parallel(self, dist=dist, block=block, **flags)
+
+    # -- what was submitted
+
+    @property
+    def outstanding(self) -> set[str]:
+        """Ids that this view submitted and that have not ended."""
+        return self.client._open(list(self.history))  # noqa: SLF001
+
+    def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
+        """Wait for results, ids, or (None) all that this view submitted."""
+        return self.client.wait(list(self.history) if jobs is None else jobs, timeout)
+
+    def abort(
+        self, jobs: Any = None, targets: Any = None, block: bool | None = None
+    ) -> None:
+        """Abort tasks, or (None) all that this view submitted, if none has begun."""
+        self.client.abort(self.outstanding if jobs is None else jobs, targets, block)
+
+    def get_result(
+        self,
+        indices_or_msg_ids: Any = None,
+        block: bool | None = None,
+        owner: bool = False,
+    ) -> AsyncResult:
+        """Return the result of ids, or of positions in this view's history."""
+        wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
+        several = isinstance(wanted, (list, tuple))
+        ids = [
+            self.history[one] if isinstance(one, int) else one
+            for one in (wanted if several else [wanted])
+        ]
+        return self.client.get_result(ids if several else ids[0], block, owner)
+
+
+def _no_block(options: dict[str, Any]) -> None:
+    if "block" in options:
+        raise TypeError("map_async and map_sync do not take a block argument")
+
+
+class LazyMap:
+    """An iterator over the results of ``imap``."""
+
+    def __init__(
+        self,
+        view: LoadBalancedView,
+        f: Function,
+        inputs: Iterator[tuple[Any, ...]],
+        ahead: int,
+        *,
+        ordered: bool,
+        return_exceptions: bool,
+    ) -> None:
+        self._view = view
+        self._f = f
+        self._inputs = inputs
+        self._ahead = ahead
+        self._ordered = ordered
+        self._keep = return_exceptions
+        self._pending: collections.deque[AsyncResult] = collections.deque()
+        self._ended: Exception | bool = False
+        self._fill()
+
+    def cancel(self) -> None:
+        """Read no more input; what was submitted goes on and can be read."""
+        self._ended = True
+
+    def _fill(self) -> None:
+        while not self._ended and (
+            self._ahead == 0 or len(self._pending) < self._ahead
+        ):
+            try:
+                args = next(self._inputs)
+            except StopIteration:
+                self._ended = True
+            except Exception as problem:  # noqa: BLE001 - told after what came before
+                self._ended = problem
+            else:
+                self._pending.append(self._view.apply_async(self._f, *args))
+
+    def __iter__(self) -> LazyMap:
+        return self
+
+    def __next__(self) -> Any:
+        self._fill()
+        if not self._pending:
+            if isinstance(self._ended, Exception):
+                problem, self._ended = self._ended, True
+                raise problem
+            raise StopIteration
+        result = self._pending.popleft() if self._ordered else self._first()
+        value = result.get(return_exceptions=self._keep)
+        self._fill()
+        return value
+
+    def _first(self) -> AsyncResult:
+        """Take whichever has ended; wait until one has."""
+        client = self._view.client
+        while True:
+            for at, result in enumerate(self._pending):
+                if result.done():
+                    del self._pending[at]
+                    return result
+            sets = [result._tasks for result in self._pending]  # noqa: SLF001
+            client._run(flows.any_done(client._session.inbox, sets))  # noqa: SLF001
+
+
+class RemoteFunction:
+    """A function that runs on an engine when it is called."""
+
+    def __init__(
+        self,
+        view: LoadBalancedView,
+        f: Callable[..., Any],
+        block: bool | None = None,
+        **flags: Any,
+    ) -> None:
+        self.view = view
+        self.func = f
+        self.block = block
+        self.flags = flags
+        _check_names(flags)
+        functools.update_wrapper(self, f, updated=())
+        self.__doc__ = f"{type(self).__name__} wrapping:\n{f.__doc__}"
+        with contextlib.suppress(TypeError, ValueError):
+            self.__signature__ = inspect.signature(f)
+
+    def _view(self) -> LoadBalancedView:
+        flags = dict(self.flags)
+        if self.block is not None:
+            flags["block"] = self.block
+        return self.view.with_flags(**flags)
+
+    def _record(self, view: LoadBalancedView) -> None:
+        self.view.history.extend(view.history)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the function on the view."""
+        view = self._view()
+        try:
+            return view.apply(self.func, *args, **kwargs)
+        finally:
+            self._record(view)
+
+
+class ParallelFunction(RemoteFunction):
+    """A function whose ``map`` runs on engines.
+
+    Called directly it gets sub-sequences, as in IPython.parallel: one per engine's
+    share (``chunksize``; else one item each), and list results are put together.
+    """
+
+    def __init__(
+        self,
+        view: LoadBalancedView,
+        f: Callable[..., Any],
+        dist: str = "b",
+        block: bool | None = None,
+        chunksize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        **flags: Any,
+    ) -> None:
+        super().__init__(view, f, block, **flags)
+        if dist not in {"b", "r"}:
+            raise ValueError(
+                f"dist must be 'b' (blocks) or 'r' (stripes), not {dist!r}"
+            )
+        self.dist = dist
+        self.chunksize = chunksize
+        self.ordered = ordered
+        self.return_exceptions = return_exceptions
+
+    def map(self, *sequences: Any) -> Any:
+        """Call the function for each item, as ``view.map``."""
+        view = self._view()
+        try:
+            return view.map(
+                self.func,
+                *sequences,
+                chunksize=self.chunksize or 1,
+                ordered=self.ordered,
+                return_exceptions=self.return_exceptions,
+            )
+        finally:
+            self._record(view)
+
+    def __call__(self, *sequences: Any) -> Any:
+        """Call the function once per sub-sequence and join the lists."""
+        items, length = session.as_sequences(sequences)
+        if any(len(one) != length for one in items):
+            raise ValueError("all sequences must have equal length!")
+        chunks = self._chunks(items, length)
+        view = self._view()
+        core = view.client._session  # noqa: SLF001 - a view is its client's
+        tasks, slices = core.calls(view.flags, self.func, chunks, whole=True)
+        result = _Joined(
+            view.client,
+            tasks,
+            payload.name_of(self.func),
+            return_exceptions=self.return_exceptions,
+        )
+        result.stripes = self.dist == "r"
+        view._submitted(result, slices)
+        self._record(view)
+        return view._maybe_wait(result, view.block)
+
+    def _chunks(self, items: list[Any], length: int) -> list[tuple[Any, ...]]:
+        sizes = session.chunk_sizes(length, self.chunksize or 1)
+        if self.dist == "r":
+            count = len(sizes)
+            return [tuple(one[at::count] for one in items) for at in range(count)]
+        chunks, at = [], 0
+        for size in sizes:
+            chunks.append(tuple(one[at : at + size] for one in items))
+            at += size
+        return chunks
+
+
+class _Joined(AsyncResult):
+    """Sub-sequences' results: lists are put together, other values are listed."""
+
+    stripes = False
+
+    def _collect(self, *, return_exceptions: bool | None) -> Any:
+        values = super()._collect(return_exceptions=return_exceptions)
+        if not all(isinstance(value, (list, tuple)) for value in values):
+            return values
+        if not self.stripes:
+            return [item for value in values for item in value]
+        count = len(values)
+        joined: list[Any] = [None] * sum(map(len, values))
+        for at, value in enumerate(values):
+            joined[at::count] = value
+        return joined
+
+
+def _check_names(flags: dict[str, Any]) -> None:
+    for name in flags:
+        if name not in NAMES:
+            raise KeyError(unknown(name))
+
+
+def remote(
+    view: LoadBalancedView, block: bool | None = None, **flags: Any
+) -> Callable[[Callable[..., Any]], RemoteFunction]:
+    """Decorate a function so that calling it is ``view.apply``."""
+    return lambda f: RemoteFunction(view, f, block, **flags)
+
+
+def parallel(
+    view: LoadBalancedView,
+    dist: str = "b",
+    block: bool | None = None,
+    ordered: bool = True,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], ParallelFunction]:
+    """Decorate a function so that ``f.map(...)`` runs on the view."""
+    return lambda f: ParallelFunction(
+        view, f, dist=dist, block=block, ordered=ordered, **options
+    )
