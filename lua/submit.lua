@@ -11,6 +11,7 @@
 -- empty when the client believes that the hub knows the digest. Submitting the
 -- same task again changes nothing; another payload under its id is an error.
 
+local argument = require("lib.argument")
 local functions = require("lib.functions")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -21,10 +22,13 @@ local reply = require("lib.reply")
 local MOST = 500
 local BATCH = 1000
 
+-- What is at most this long stays in the record: scripts read it from there.
+local LONGEST = 64
+
 -- The flags that become fields of the record: pattern and, for numbers, limits.
 local FLAGS = {
   queue = { "^[a-z0-9][a-z0-9_-]*$" },
-  label = { "^.+$" },
+  label = { "^.+$", longest = 128 },
   root = { "^[a-z0-9]+%-[0-9]+$" },
   ["until"] = { "^[0-9]+$", 0, 9007199254740991 },
   ttl = { "^[0-9]+$", 0, 31536000000 },
@@ -40,7 +44,7 @@ local function check_flag(name, value)
   if not rule then
     return "no such flag: " .. name
   end
-  if #value > 128 or not string.find(value, rule[1]) then
+  if #value > (rule.longest or LONGEST) or not string.find(value, rule[1]) then
     return "flag " .. name .. " cannot be " .. value
   end
   if rule[2] and (tonumber(value) < rule[2] or tonumber(value) > rule[3]) then
@@ -67,7 +71,7 @@ local function parse_group(at)
   local group = {
     digest = ARGV[at], blob = ARGV[at + 1], name = ARGV[at + 2], fields = {}, ids = {}, args = {},
   }
-  local flags = tonumber(ARGV[at + 3])
+  local flags = argument.count(ARGV[at + 3])
   if not flags or #ARGV < at + 4 + 2 * flags then
     return nil, "a group that is none at argument " .. at
   end
@@ -76,7 +80,7 @@ local function parse_group(at)
     return nil, wrong
   end
   at = at + 4 + 2 * flags
-  local count = tonumber(ARGV[at])
+  local count = argument.count(ARGV[at])
   if not count or count < 1 or #ARGV < at + 2 * count then
     return nil, "a group without its tasks at argument " .. at
   end
@@ -105,10 +109,9 @@ local function parse()
 end
 
 -- Ids are made by clients: nothing else may ever become part of a key.
-local function check_tasks(opened, group)
-  local seen = {}
+local function check_tasks(opened, group, seen)
   for offset, id in ipairs(group.ids) do
-    if #id > 64 or not string.find(id, "^[a-z0-9]+%-[0-9]+$") or seen[id] then
+    if #id > LONGEST or not string.find(id, "^[a-z0-9]+%-[0-9]+$") or seen[id] then
       return reply.fail("BADARG", "not a task id, or one twice: " .. id)
     end
     seen[id] = true
@@ -122,7 +125,7 @@ local function check_tasks(opened, group)
     return reply.fail("TOOLARGE", string.format(
       "the function has %.0f bytes; the limit is %.0f", #group.blob, opened.max_payload))
   end
-  if not string.find(group.digest, "^[A-Za-z0-9_-]+$") or #group.digest > 64 then
+  if not string.find(group.digest, "^[A-Za-z0-9_-]+$") or #group.digest > LONGEST then
     return reply.fail("BADARG", "not a digest: " .. group.digest)
   end
 end
@@ -180,9 +183,9 @@ local groups, total = parse()
 if not groups then
   return reply.fail("BADARG", total)
 end
-local known = 0
+local known, seen = 0, {}
 for _, group in ipairs(groups) do
-  refused = check_tasks(opened, group)
+  refused = check_tasks(opened, group, seen)
   if refused then
     return refused
   end

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pytest
 import redis
 
 from redtask import error
@@ -108,6 +110,14 @@ class Hub:
             self.recorder.moved(before, self.tasks())
         self.recorder.heard(call.script, reply)
         return call.read(reply)
+
+    @contextmanager
+    def refuses(self, kind: type[Exception], sentence: str | None = None):
+        """Expect an error which leaves every key as it is."""
+        before = self.dump()
+        with pytest.raises(kind, match=sentence) as refused:
+            yield refused
+        assert self.dump() == before
 
     def configure(self, now: int, **settings: int) -> calls.Configured:
         """Change settings."""

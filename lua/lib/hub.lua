@@ -51,7 +51,7 @@ function hub.open()
   if f[2] ~= scheme_name then
     return nil, reply.fail("SCHEME", f[2])
   end
-  if ARGV[1] ~= "" and not (f[3] and tonumber(ARGV[1])) then
+  if ARGV[1] ~= "" and not (f[3] == "1" and tonumber(ARGV[1])) then
     return nil, reply.fail("NOW", "only a hub made for testing is told the time")
   end
   local opened = {

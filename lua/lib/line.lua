@@ -17,10 +17,27 @@ function line.score(priority, sequence)
   return sequence - priority * PRIORITY
 end
 
+-- The best `count` of the line go to engines with room, if there are any.
+local function advance(opened, queue, count)
+  local left = count
+  while left > 0 and redis.call("EXISTS", keys.free(queue)) == 1 do
+    local head = redis.call("ZPOPMIN", keys.ready(queue))
+    place.assign(opened, queue, head[1], head[2])
+    left = left - 1
+  end
+end
+
 -- New records, already written, get their place: on idle engines as far as
 -- there are any, else in the line. `entries` is flat: score, id, score, id ...
 function line.enter(opened, queue, entries)
   states.check("new", "ready")
+  if redis.call("EXISTS", keys.ready(queue)) == 1 then
+    -- Some wait already (a busy engine with room has not come for them): the
+    -- new ones must not overtake them.
+    batches.call("ZADD", keys.ready(queue), entries)
+    advance(opened, queue, #entries / 2)
+    return
+  end
   local at = 1
   while at < #entries do
     if not place.assign(opened, queue, entries[at + 1], entries[at]) then

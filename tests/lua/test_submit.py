@@ -1,5 +1,20 @@
 """submit: a slice of tasks enters, all or none."""
 
+import pytest
+
+from redtask import error
+from redtask.hub import calls
+from redtask.hub.calls import Call, Group
+from redtask.hub.records import Submitted
+
+
+def groups(*groups, now=5):
+    return calls.submit([Group(*group) for group in groups], now=now)
+
+
+def raw(*args):
+    return Call("submit", (5, *args), Submitted.read)
+
 
 def test_a_task_waits_ready_until_an_engine_takes_it(hub):
     assert hub.submit(1, "c-1", "c-2").new == 2
@@ -10,3 +25,336 @@ def test_a_task_waits_ready_until_an_engine_takes_it(hub):
 
     assert (work.task_id, work.function, work.args) == ("c-1", "fn", b"args")
     assert (hub.state("c-1"), hub.held("e")) == ("running", ["c-1"])
+
+
+def test_a_record_says_when_it_came_and_what_it_needs(hub):
+    hub.submit(5, "c-1", label="spring", root="b-7", until=99, retries=2, ttl=3)
+
+    assert hub.record("c-1") == {
+        "state": "ready",
+        "fn": "fn",
+        "args": "args",
+        "submitted": "5",
+        "label": "spring",
+        "root": "b-7",
+        "until": "99",
+        "retries": "2",
+        "ttl": "3",
+    }
+
+
+def test_an_engine_gets_what_the_signature_binds(hub):
+    hub.submit(1, "c-1", root="b-7", until=99)
+    hub.submit(2, "c-2")
+    hub.register(3, "e")
+
+    first, second = hub.take(4, "e")[0], hub.take(5, "e")[0]
+
+    assert (first.root, first.until) == ("b-7", "99")
+    assert (second.root, second.until) == ("c-2", "")
+
+
+def test_an_idle_engine_gets_the_task_and_hears_its_bell(hub):
+    hub.join(1, "e")
+
+    hub.submit(2, "c-1")
+
+    assert (hub.state("c-1"), hub.assigned("e")) == ("assigned", ["c-1"])
+    assert (hub.rings("e"), hub.free()) == (1, [])
+    hub.check(quiet=True)
+
+
+def test_an_engine_that_has_not_come_yet_gets_nothing(hub):
+    hub.register(1, "e")
+
+    hub.submit(2, "c-1")
+
+    assert hub.state("c-1") == "ready"
+
+
+def test_idle_engines_share_a_slice_and_the_rest_waits(hub):
+    hub.join(1, "x", "y", "z")
+
+    hub.submit(2, *[f"c-{n}" for n in range(5)])
+
+    assert [hub.assigned(e) for e in "xyz"] == [["c-0"], ["c-1"], ["c-2"]]
+    assert hub.ready() == ["c-3", "c-4"]
+
+
+def test_the_engine_used_least_recently_is_first(hub):
+    hub.join(1, "x", "y")
+    hub.submit(2, "c-1")
+    hub.submit(3, "c-2")
+    hub.abort(4, "c-1", "c-2")
+
+    hub.submit(5, "c-3")
+
+    assert hub.assigned("x") == ["c-3"]
+
+
+def test_with_a_bound_the_least_loaded_engine_is_first(hub):
+    hub.configure(1, hwm=2)
+    hub.join(2, "x", "y")
+    hub.submit(3, "c-1", "c-2", "c-3", "c-4")
+    hub.abort(4, "c-2", "c-4")
+
+    hub.submit(5, "c-6")
+
+    assert hub.assigned("y") == ["c-6"]
+
+
+def test_the_same_submit_again_changes_nothing(hub):
+    hub.submit(1, "c-1", "c-2")
+    before = hub.dump()
+
+    again = hub.submit(2, "c-1", "c-2")
+
+    assert (again.new, again.known) == (0, 2)
+    assert hub.dump() == before
+
+
+def test_a_submit_again_is_known_in_whatever_state_the_task_is(hub):
+    hub.submit(1, "c-1", "c-2", "c-3")
+    hub.join(2, "e")
+    hub.abort(3, "c-3")
+
+    assert hub.submit(4, "c-1", "c-2", "c-3").known == 3
+    assert [hub.state(f"c-{n}") for n in (1, 2, 3)] == ["running", "ready", "aborted"]
+
+
+def test_of_a_slice_known_in_part_the_rest_enters(hub):
+    hub.submit(1, "c-1", "c-3")
+
+    submitted = hub.submit(2, "c-1", "c-2", "c-3", "c-4")
+
+    assert (submitted.new, submitted.known) == (2, 2)
+    assert hub.ready() == ["c-1", "c-3", "c-2", "c-4"]
+
+
+@pytest.mark.parametrize("size", [3, 64, 65, 5000])
+def test_other_arguments_under_a_known_id_are_a_conflict(hub, size):
+    hub.submit(1, "c-1", args=b"a" * size)
+
+    with hub.refuses(error.SubmitConflict, "c-1 is known"):
+        hub.submit(2, "c-0", "c-1", args=b"b" * size)
+
+    assert hub.submit(3, "c-1", args=b"a" * size).known == 1
+
+
+def test_another_function_under_a_known_id_is_a_conflict(hub):
+    hub.submit(1, "c-1")
+
+    with hub.refuses(error.SubmitConflict):
+        hub.submit(2, "c-1", fn="other")
+
+
+def test_an_unknown_function_must_be_sent_along(hub):
+    with hub.refuses(error.UnknownFunction, "fn"):
+        hub.submit(1, "c-1", blob=b"")
+
+    hub.submit(2, "c-1", blob=b"function")
+    hub.submit(3, "c-2", blob=b"")
+
+    assert hub.redis.hgetall(hub.keys.function("fn")) == {
+        b"blob": b"function",
+        b"name": b"fn",
+        b"count": b"2",
+    }
+
+
+def test_one_group_without_its_function_keeps_all_out(hub):
+    with hub.refuses(error.UnknownFunction, "^g$"):
+        hub.do(
+            groups(
+                ("f", b"f", "f", {}, ["c-1", b"a"]), ("g", b"", "g", {}, ["c-2", b"a"])
+            )
+        )
+
+
+@pytest.mark.parametrize("size", [0, 1025])
+def test_arguments_over_the_limit_are_refused(hub, size):
+    hub.configure(1, max_payload=1024)
+
+    with hub.refuses(error.PayloadTooLarge, f"have {size} bytes; the limit is 1024"):
+        hub.submit(2, "c-1", args=b"x" * size)
+
+    assert hub.submit(3, "c-1", args=b"x" * 1024).new == 1
+
+
+def test_a_function_over_the_limit_is_refused(hub):
+    hub.configure(1, max_payload=1024)
+
+    with hub.refuses(error.PayloadTooLarge, "the function has 1025 bytes"):
+        hub.submit(2, "c-1", blob=b"x" * 1025)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "c", "c-", "-1", "C-1", "c-1:args", "c-1 ", "c-1\n", "c" * 63 + "-1"]
+)
+def test_an_id_that_is_none_is_refused(hub, name):
+    with hub.refuses(error.BadArgument, "not a task id"):
+        hub.submit(1, "c-1", name)
+
+
+def test_an_id_comes_once_in_a_slice(hub):
+    with hub.refuses(error.BadArgument, "or one twice: c-1"):
+        hub.submit(1, "c-1", "c-2", "c-1")
+
+
+def test_an_id_comes_once_in_all_groups_of_a_slice(hub):
+    hub.join(1, "x", "y")
+    group = ("f", b"f", "f", {}, ["c-1", b"a"])
+
+    with hub.refuses(error.BadArgument, "or one twice: c-1"):
+        hub.do(groups(group, group))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("colour", "red"),
+        ("queue", "Default"),
+        ("queue", "-x"),
+        ("queue", "a,b"),
+        ("queue", "q" * 65),
+        ("label", ""),
+        ("label", "x" * 129),
+        ("root", "c-1:args"),
+        ("root", "c" * 63 + "-1"),
+        ("until", "soon"),
+        ("until", 2**53),
+        ("ttl", -1),
+        ("ttl", 31536000001),
+        ("retries", -1),
+        ("retries", 1001),
+        ("retries", "1.5"),
+        ("priority", -1001),
+        ("priority", 1001),
+        ("priority", "high"),
+    ],
+)
+def test_a_flag_that_is_none_is_refused(hub, flag, value):
+    with hub.refuses(error.BadArgument, f"flag:? {flag}"):
+        hub.submit(1, "c-1", **{flag: value})
+
+
+@pytest.mark.parametrize("digest", ["", "a:b", "a b", "d" * 65])
+def test_a_digest_that_is_none_is_refused(hub, digest):
+    with hub.refuses(error.BadArgument, "not a digest"):
+        hub.submit(1, "c-1", fn=digest)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (),
+        ("f",),
+        ("f", "f", "f", "x"),
+        ("f", "f", "f", 1, "queue"),
+        ("f", "f", "f", 0),
+        ("f", "f", "f", 0, 0),
+        ("f", "f", "f", 0, "x"),
+        ("f", "f", "f", 0, 2, "c-1", "a", "c-2"),
+        ("f", "f", "f", 0, 1, "c-1", "a", "f"),
+        ("f", "f", "f", -2, 1, "c-1", "a"),
+        ("f", "f", "f", -3, 1, "c-1", "a"),
+        ("f", "f", "f", 0, 1.5, "c-1", "a", "c-2"),
+        ("f", "f", "f", 0.5, 1, "c-1", "a"),
+    ],
+)
+def test_a_slice_that_is_none_is_refused(hub, args):
+    with hub.refuses(error.BadArgument):
+        hub.do(raw(*args))
+
+
+def test_a_slice_has_at_most_500_tasks(hub):
+    ids = [f"c-{n}" for n in range(501)]
+
+    with hub.refuses(error.BadArgument, "1 to 500 tasks, not 501"):
+        hub.submit(1, *ids)
+
+    assert hub.submit(2, *ids[:500]).new == 500
+    assert hub.ready() == ids[:500]
+
+
+def test_large_slices_reach_the_idle_engines_too(hub):
+    hub.join(1, "x", "y")
+    ids = [f"c-{n}" for n in range(500)]
+
+    hub.submit(2, *ids)
+
+    assert hub.assigned("x") + hub.assigned("y") + hub.ready() == ids
+
+
+@pytest.mark.parametrize("size", [64, 65, 100000])
+def test_long_arguments_stand_beside_the_record(hub, size):
+    hub.submit(1, "c-1", args=b"x" * size)
+    hub.register(2, "e")
+
+    (work,) = hub.take(3, "e")
+
+    assert work.args == b"x" * size
+    assert (hub.record("c-1")["args"] == "") == (size > 64)
+
+
+def test_a_long_label_stands_beside_the_record(hub):
+    hub.submit(1, "c-1", label="x" * 128)
+
+    assert hub.redis.get(hub.keys.task("c-1", "label")) == b"x" * 128
+
+
+def test_priority_comes_first_then_order_of_submission(hub):
+    hub.submit(1, "c-1", priority=-1000)
+    hub.submit(2, "c-2")
+    hub.submit(3, "c-3", "c-4", priority=1000)
+    hub.submit(4, "c-5", priority=1)
+    hub.submit(5, "c-6")
+
+    assert hub.ready() == ["c-3", "c-4", "c-5", "c-2", "c-6", "c-1"]
+
+
+def test_groups_of_a_slice_keep_their_order(hub):
+    hub.do(
+        groups(
+            ("f", b"f", "f", {}, ["c-9", b"a", "c-8", b"a"]),
+            ("g", b"g", "g", {}, ["c-7", b"a"]),
+            ("f", b"f", "f", {}, ["c-6", b"a"]),
+        )
+    )
+
+    assert hub.ready() == ["c-9", "c-8", "c-7", "c-6"]
+
+
+def test_a_queue_is_served_by_its_engines_only(hub):
+    hub.join(1, "e")
+    hub.join(1, "big", queues="large,default")
+
+    hub.submit(2, "c-1", "c-2", queue="large")
+    hub.submit(3, "c-3", queue="nobody")
+
+    assert hub.assigned("big") == ["c-1"]
+    assert hub.ready("large") == ["c-2"]
+    assert hub.ready("nobody") == ["c-3"]
+    assert hub.free() == ["e"]
+
+
+def test_who_comes_later_does_not_overtake_who_waits(hub):
+    hub.configure(1, hwm=2)
+    hub.submit(2, "c-1", "c-2", "c-3", "c-4")
+    hub.join(3, "e")
+    assert (hub.held("e"), hub.free()) == (["c-1"], ["e"])
+
+    hub.submit(4, "c-5")
+
+    assert hub.assigned("e") == ["c-2"]
+    assert hub.ready() == ["c-3", "c-4", "c-5"]
+
+
+def test_who_is_more_urgent_overtakes(hub):
+    hub.configure(1, hwm=2)
+    hub.submit(2, "c-1", "c-2", "c-3")
+    hub.join(3, "e")
+
+    hub.submit(4, "c-4", priority=1)
+
+    assert hub.assigned("e") == ["c-4"]
