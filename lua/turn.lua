@@ -13,6 +13,7 @@
 -- began and `took` how many us it ran, so that times are the server's.
 -- Kinds: ok, error, unbegun (given back, no try used).
 
+local argument = require("lib.argument")
 local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -22,7 +23,8 @@ local report = require("lib.report")
 local settle = require("lib.settle")
 local take = require("lib.take")
 
-local uuid, number, nonce, want = ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local uuid, number, nonce = ARGV[2], argument.count(ARGV[3]), ARGV[4]
+local want = argument.count(ARGV[5])
 
 local opened, refused = hub.open()
 if not opened then

@@ -3,156 +3,171 @@
 -- Every outcome is fenced by its token, so it counts once whoever sends it and
 -- however often: the engine, its supervisor, or either of them again.
 
-local attempts = require("lib.attempts")
 local keys = require("lib.keys")
 local line = require("lib.line")
-local reply = require("lib.reply")
+local record = require("lib.record")
 local settle = require("lib.settle")
-local story = require("lib.story")
 
 local report = {}
 
-local KINDS = { ok = true, error = true, unbegun = true }
-local FIELDS = {
-  result = true, error = true, ename = true, evalue = true, repr = true,
-  stdout = true, stderr = true,
-}
-
--- ARGV from `at` on: for each outcome kind, id, token, how many ms ago it began,
--- how many us it took, n, and n pairs of record field and value.
--- Returns the list, or nil and the error reply.
-function report.parse(at)
-  local outcomes = {}
-  local last = #ARGV
-  while at <= last do
-    local pairs_count = tonumber(ARGV[at + 5])
-    if not KINDS[ARGV[at]] or not pairs_count or at + 5 + 2 * pairs_count > last then
-      return nil, reply.fail("BADARG", "an outcome that is none at argument " .. at)
-    end
-    local fields, from = {}, at + 5
-    for offset = 1, 2 * pairs_count, 2 do
-      if not FIELDS[ARGV[from + offset]] then
-        return nil, reply.fail("BADARG", "no such outcome field: " .. ARGV[from + offset])
-      end
-      fields[offset] = ARGV[from + offset]
-      fields[offset + 1] = ARGV[from + offset + 1]
-    end
-    outcomes[#outcomes + 1] = {
-      kind = ARGV[at], id = ARGV[at + 1], token = ARGV[at + 2],
-      ago = tonumber(ARGV[at + 3]), took = tonumber(ARGV[at + 4]), fields = fields,
-    }
-    at = from + 2 * pairs_count + 1
-  end
-  return outcomes
+local function is_field(name)
+  return name == "repr" or name == "stdout" or name == "stderr"
+    or name == "ename" or name == "evalue"
 end
 
--- Part the outcomes into those that count and the ids of those that are stale:
--- the task was given to somebody else, or is no more. Reads only.
-function report.judge(outcomes)
+local function refuse(sentence)
+  return nil, require("lib.reply").fail("BADARG", sentence)
+end
+
+-- ARGV from `at` on: for each outcome kind, id, token, how many ms ago it began,
+-- how many us it took, its body (result or error), n, and n pairs of further
+-- record field and value. Reads the records and parts the outcomes into those
+-- that count and those that are stale: the task was given to somebody else, or
+-- is no more. Returns both lists, or nil and the error reply. Writes nothing.
+function report.read(at)
   local good, stale, seen = {}, {}, {}
-  for _, outcome in ipairs(outcomes) do
-    local f = redis.call("HMGET", keys.task(outcome.id), "state", "token", "ttl", "watched")
-    if f[2] ~= outcome.token then
-      stale[#stale + 1] = outcome
-    elseif f[1] == "running" and not seen[outcome.id] then
-      -- The same token in any other state: it was heard before.
-      seen[outcome.id] = true
-      outcome.ttl, outcome.watched = f[3], f[4]
-      good[#good + 1] = outcome
+  local last = #ARGV
+  while at <= last do
+    local kind, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+    local count = tonumber(ARGV[at + 6])
+    if kind ~= "ok" and kind ~= "error" and kind ~= "unbegun" then
+      return refuse("an outcome that is none at argument " .. at)
     end
+    local next_at = count and at + 7 + 2 * count
+    if not next_at or count < 0 or count ~= math.floor(count) or next_at > last + 1 then
+      return refuse("an outcome that is none at argument " .. at)
+    end
+    for field = at + 7, next_at - 1, 2 do
+      if not is_field(ARGV[field]) then
+        return refuse("no such outcome field: " .. ARGV[field])
+      end
+    end
+    local f = redis.call("HMGET", keys.task(id), "state", "token", "ends")
+    if f[2] ~= token then
+      stale[#stale + 1] = { kind = kind, id = id, token = token }
+    elseif f[1] == "running" and not seen[id] then
+      -- The same token in any other state: it was heard before.
+      seen[id] = true
+      good[#good + 1] = {
+        kind = kind, id = id, token = token, ends = f[3],
+        ago = tonumber(ARGV[at + 3]) or 0, took = ARGV[at + 4],
+        body = ARGV[at + 5], at = at + 7, count = count,
+      }
+    end
+    at = next_at
   end
   return good, stale
 end
 
 function report.tell_stale(opened, uuid, stale)
+  if #stale == 0 then
+    return
+  end
+  local story = require("lib.story")
   for _, outcome in ipairs(stale) do
     story.tell(opened, "stale", "task", outcome.id, "engine", uuid,
       "token", outcome.token, "kind", outcome.kind)
   end
 end
 
--- One more try is used up. Ends the task, or returns true: it may run again.
--- `verdict` is what the hub itself says of an engine that died.
-local function failed(opened, ending, uuid, outcome, verdict)
-  local id = outcome.id
-  local f = redis.call("HMGET", keys.task(id), "tries", "retries", "deaths", "started")
-  local tries = tonumber(f[1] or 0) + 1
-  local deaths = tonumber(f[3] or 0)
-  local again = tries <= tonumber(f[2] or 0)
-  local fields = outcome.fields
-  local kind, payload, what = "e", nil, nil
-  if verdict then
-    deaths = deaths + 1
-    again = again and deaths < opened.max_deaths
-    fields[#fields + 1], fields[#fields + 2] = "deaths", tostring(deaths)
-    kind, payload, what = "v", verdict .. " " .. outcome.reason, outcome.reason
-  else
-    local named = {}
-    for at = 1, #fields, 2 do
-      named[fields[at]] = fields[at + 1]
-    end
-    payload = named.error or ""
-    what = (named.ename or "?") .. ": " .. (named.evalue or "")
+-- Record fields that an outcome brings along, behind those given.
+local function with_fields(outcome, fields)
+  for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
+    local name = ARGV[at]
+    fields[#fields + 1] = name
+    fields[#fields + 1] = record.fit(outcome.id, name, ARGV[at + 1])
   end
-  fields[#fields + 1], fields[#fields + 2] = "tries", tostring(tries)
-  attempts.note(opened, id, outcome.token, uuid, f[4], what)
-  if again then
-    -- Only the count: the error of a try that is not the last is in attempts.
-    outcome.again = { "tries", tostring(tries) }
-    if verdict then
-      outcome.again = { "tries", tostring(tries), "deaths", tostring(deaths) }
-    end
-    story.tell(opened, "retry", "task", id, "engine", uuid, "try", tries, "why", what)
-    return true
-  end
-  if verdict then
-    fields[#fields + 1], fields[#fields + 2] = "verdict", verdict
-    fields[#fields + 1], fields[#fields + 2] = "reason", outcome.reason
-  end
-  settle.outcome(ending, id, "running", "failed", outcome, fields, kind, payload)
-  return false
+  return fields
 end
 
-local function times(opened, outcome)
-  if outcome.ago then
-    local fields = outcome.fields
-    fields[#fields + 1], fields[#fields + 2] = "started", tostring(opened.stamp - outcome.ago)
-    fields[#fields + 1], fields[#fields + 2] = "took", tostring(outcome.took)
+local function field(outcome, name)
+  for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
+    if ARGV[at] == name then
+      return ARGV[at + 1]
+    end
   end
+end
+
+local function began(opened, outcome)
+  return string.format("%.0f", opened.stamp - outcome.ago)
+end
+
+local function completed(opened, ending, outcome)
+  local id, body = outcome.id, outcome.body
+  local fitted = record.fit(id, "result", body)
+  if outcome.count == 0 then
+    redis.call("HSET", keys.task(id), "state", "completed", "result", fitted,
+      "started", began(opened, outcome), "took", outcome.took)
+  else
+    redis.call("HSET", keys.task(id), unpack(with_fields(outcome, {
+      "state", "completed", "result", fitted,
+      "started", began(opened, outcome), "took", outcome.took,
+    })))
+  end
+  settle.outcome(ending, id, "running", "completed", outcome.token, outcome.ends, "r", body)
+end
+
+-- One more try is used up. Ends the task, or returns what to write to its record
+-- because it may run again. With a verdict it is the hub that says so: the
+-- engine died, and `outcome.reason` is why.
+local function failed(opened, ending, uuid, outcome, verdict)
+  local attempts = require("lib.attempts")
+  local id = outcome.id
+  local f = redis.call("HMGET", keys.task(id), "tries", "retries", "deaths", "started")
+  local tries, deaths = (f[1] or 0) + 1, (f[3] or 0) + (verdict and 1 or 0)
+  local what = outcome.reason
+  if not verdict then
+    what = (field(outcome, "ename") or "?") .. ": " .. (field(outcome, "evalue") or "")
+  end
+  attempts.note(opened, id, outcome.token, uuid, f[4], what)
+  local again = { "tries", tries }
+  if deaths > 0 then
+    again[3], again[4] = "deaths", deaths
+  end
+  if tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
+    require("lib.story").tell(opened, "retry", "task", id, "engine", uuid,
+      "try", tries, "why", what)
+    return again
+  end
+  local fields, kind, payload
+  if verdict then
+    kind, payload = "v", verdict .. " " .. what
+    fields = { "verdict", verdict, "reason", what, "ended", opened.stamp }
+  else
+    kind, payload = "e", outcome.body
+    fields = with_fields(outcome, {
+      "error", record.fit(id, "error", outcome.body),
+      "started", began(opened, outcome), "took", outcome.took,
+    })
+  end
+  redis.call("HSET", keys.task(id), "state", "failed", "tries", tries,
+    "deaths", deaths, unpack(fields))
+  settle.outcome(ending, id, "running", "failed", outcome.token, outcome.ends, kind, payload)
 end
 
 -- Apply outcomes that count: end the task, or collect it among those to run
 -- again. They leave the engine's held set either way. Returns the collection:
 -- id, score and fields of each, in the order reported.
 function report.apply(opened, ending, uuid, good, verdict)
+  local again = {}
   if #good == 0 then
-    return {}
+    return again
   end
   local held = keys.engine(uuid, "held")
-  local gone, again = {}, {}
+  local gone = {}
   for at, outcome in ipairs(good) do
-    gone[at] = outcome.id
-    local back
+    local id, fields = outcome.id, nil
+    gone[at] = id
     if outcome.kind == "ok" then
-      local result = ""
-      for field = 1, #outcome.fields, 2 do
-        if outcome.fields[field] == "result" then
-          result = outcome.fields[field + 1]
-        end
-      end
-      times(opened, outcome)
-      settle.outcome(ending, outcome.id, "running", "completed", outcome,
-        outcome.fields, "r", result)
+      completed(opened, ending, outcome)
     elseif outcome.kind == "unbegun" then
-      outcome.again, back = {}, true
+      fields = {}
     else
-      times(opened, outcome)
-      back = failed(opened, ending, uuid, outcome, verdict)
+      fields = failed(opened, ending, uuid, outcome, verdict)
     end
-    if back then
+    if fields then
       again[#again + 1] = {
-        id = outcome.id, fields = outcome.again,
-        score = redis.call("ZSCORE", held, outcome.id),
+        id = id, fields = fields, score = redis.call("ZSCORE", held, id),
       }
     end
   end
