@@ -14,6 +14,7 @@ local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
 local settle = require("lib.settle")
+local states = require("lib.states")
 
 local MOST = 500
 
@@ -25,15 +26,16 @@ if #ARGV - 1 > MOST then
   return reply.fail("BADARG", "abort takes at most " .. MOST .. " ids")
 end
 
-local function remove(id, state, task)
+local function remove(id, state, queue, name)
   if state == "ready" then
-    redis.call("ZREM", keys.ready(task.queue), id)
+    redis.call("ZREM", keys.ready(queue), id)
     return
   end
-  redis.call("ZREM", keys.engine(task.engine, "assigned"), id)
-  local engine = engines.find(task.engine)
+  local uuid = engines.uuid_of(name)
+  redis.call("ZREM", keys.engine(uuid, "assigned"), id)
+  local engine = engines.find(uuid)
   if engine then
-    engines.show(opened, engine, engines.load(task.engine))
+    engines.show(opened, engine, engines.load(uuid))
   end
 end
 
@@ -43,18 +45,19 @@ local ending = settle.begin(opened)
 local answer = { "ok" }
 for at = 2, #ARGV do
   local id = ARGV[at]
-  local f = redis.call("HMGET", keys.task(id), "state", "queue", "engine", "ttl", "watched")
+  local f = redis.call("HMGET", keys.task(id), "state", "queue", "engine", "ends", "token")
   local state = f[1]
   if not state then
     answer[at] = "unknown"
-  elseif settle.is_ended[state] then
+  elseif states.is_ended(state) then
     answer[at] = "ended"
   elseif state == "running" then
     answer[at] = "running"
   else
-    local task = { queue = f[2] or "default", engine = f[3], ttl = f[4], watched = f[5] }
-    remove(id, state, task)
-    settle.outcome(ending, id, state, "aborted", task, { "verdict", "aborted" }, "v", "aborted ")
+    remove(id, state, f[2] or "default", f[3])
+    redis.call("HSET", keys.task(id), "state", "aborted", "verdict", "aborted",
+      "ended", opened.stamp)
+    settle.outcome(ending, id, state, "aborted", f[5] or "", f[4], "v", "aborted ")
     answer[at] = "aborted"
   end
 end

@@ -14,7 +14,6 @@
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
-local scheme_name = require("scheme_name")
 
 -- Least and greatest value of each number. Times in ms, sizes in bytes.
 local LIMITS = {
@@ -22,13 +21,12 @@ local LIMITS = {
   lease = { 100, 3600000 },
   result_ttl = { 0, 31536000000 },
   max_deaths = { 1, 1000 },
-  max_payload = { 1024, 536870912 },
+  max_payload = { 65536, 536870912 },
   testing = { 0, 1 },
 }
 local DEFAULTS = {
-  "schema", hub.SCHEMA, "scheme", scheme_name, "hwm", 0, "lease", 15000,
-  "result_ttl", 86400000, "max_deaths", 3, "max_payload", 67108864,
-  "last", 0, "skew", 0, "grace", 0,
+  "format", hub.FORMAT, "hwm", 0, "result_ttl", 86400000, "max_deaths", 3,
+  "last", 0, "skew", 0, "grace", 0, "lease", 15000, "max_payload", 67108864,
 }
 
 local create, fingerprint = ARGV[2] == "1", ARGV[3]
@@ -57,7 +55,9 @@ if exists or not create then
 end
 
 if not exists then
-  redis.call("HSET", keys.hub, "fingerprint", fingerprint, unpack(DEFAULTS))
+  -- The most read fields first: a listpack is searched from its beginning.
+  redis.call("HSET", keys.hub, unpack(DEFAULTS))
+  redis.call("HSET", keys.hub, "fingerprint", fingerprint)
 end
 if #settings > 0 then
   redis.call("HSET", keys.hub, unpack(settings))

@@ -30,6 +30,7 @@ local opened, refused = hub.open()
 if not opened then
   return refused
 end
+hub.read_clock(opened)
 if not string.find(uuid, "^[A-Za-z0-9_-]+$") or not string.find(worker, "^[A-Za-z0-9_.-]+$") then
   return reply.fail("BADARG", "not an engine and a worker: " .. uuid .. " " .. worker)
 end

@@ -23,6 +23,7 @@ local opened, refused = hub.open()
 if not opened then
   return refused
 end
+hub.read_clock(opened)
 if not most or most < 0 or most > 10000 then
   return reply.fail("BADARG", "status shows 0 to 10000 engines")
 end

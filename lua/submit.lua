@@ -20,46 +20,17 @@ local record = require("lib.record")
 local reply = require("lib.reply")
 
 local MOST = 500
-local BATCH = 1000
-
--- What is at most this long stays in the record: scripts read it from there.
-local LONGEST = 64
-
--- The flags that become fields of the record: pattern and, for numbers, limits.
-local FLAGS = {
-  queue = { "^[a-z0-9][a-z0-9_-]*$" },
-  label = { "^.+$", longest = 128 },
-  root = { "^[a-z0-9]+%-[0-9]+$" },
-  ["until"] = { "^[0-9]+$", 0, 9007199254740991 },
-  ttl = { "^[0-9]+$", 0, 31536000000 },
-  retries = { "^[0-9]+$", 0, 1000 },
-  priority = { "^%-?[0-9]+$", -1000, 1000 },
-}
-
--- Priority is kept in the score of the line alone.
-local SCORED = { priority = true }
-
-local function check_flag(name, value)
-  local rule = FLAGS[name]
-  if not rule then
-    return "no such flag: " .. name
-  end
-  if #value > (rule.longest or LONGEST) or not string.find(value, rule[1]) then
-    return "flag " .. name .. " cannot be " .. value
-  end
-  if rule[2] and (tonumber(value) < rule[2] or tonumber(value) > rule[3]) then
-    return string.format("flag %s must be from %.0f to %.0f", name, rule[2], rule[3])
-  end
-end
+-- No hub has a lower limit: smaller payloads need not be compared with it.
+local SMALL = 65536
 
 local function parse_flags(group, at, count)
   for offset = at, at + 2 * count - 2, 2 do
     local name, value = ARGV[offset], ARGV[offset + 1]
-    local wrong = check_flag(name, value)
+    local wrong = require("lib.flags").wrong(name, value)
     if wrong then
       return wrong
     end
-    if not SCORED[name] then
+    if name ~= "priority" then
       group.fields[#group.fields + 1] = name
       group.fields[#group.fields + 1] = value
     end
@@ -67,10 +38,9 @@ local function parse_flags(group, at, count)
   end
 end
 
+-- The tasks stay in ARGV: id and arguments of the first are at `from`.
 local function parse_group(at)
-  local group = {
-    digest = ARGV[at], blob = ARGV[at + 1], name = ARGV[at + 2], fields = {}, ids = {}, args = {},
-  }
+  local group = { digest = ARGV[at], blob = ARGV[at + 1], name = ARGV[at + 2], fields = {} }
   local flags = argument.count(ARGV[at + 3])
   if not flags or #ARGV < at + 4 + 2 * flags then
     return nil, "a group that is none at argument " .. at
@@ -84,10 +54,7 @@ local function parse_group(at)
   if not count or count < 1 or #ARGV < at + 2 * count then
     return nil, "a group without its tasks at argument " .. at
   end
-  for offset = 1, count do
-    group.ids[offset] = ARGV[at + 2 * offset - 1]
-    group.args[offset] = ARGV[at + 2 * offset]
-  end
+  group.from, group.count = at + 1, count
   return group, at + 2 * count + 1
 end
 
@@ -99,7 +66,7 @@ local function parse()
       return nil, next_at
     end
     groups[#groups + 1] = group
-    total = total + #group.ids
+    total = total + group.count
     at = next_at
   end
   if total == 0 or total > MOST then
@@ -108,71 +75,96 @@ local function parse()
   return groups, total
 end
 
--- Ids are made by clients: nothing else may ever become part of a key.
-local function check_tasks(opened, group, seen)
-  for offset, id in ipairs(group.ids) do
-    if #id > LONGEST or not string.find(id, "^[a-z0-9]+%-[0-9]+$") or seen[id] then
+local function too_large(what, size)
+  local most = tonumber(redis.call("HGET", keys.hub, "max_payload"))
+  if size > most then
+    return reply.fail("TOOLARGE", string.format(
+      "the %s has %.0f bytes; the limit is %.0f", what, size, most))
+  end
+end
+
+-- Ids are made by clients: nothing else may ever become part of a key. Names the
+-- keys of the group's records and adds them to `names`.
+local function check_tasks(group, seen, names)
+  for at = group.from, group.from + 2 * group.count - 1, 2 do
+    local id, size = ARGV[at], #ARGV[at + 1]
+    if #id > 64 or not string.find(id, "^[a-z0-9]+%-[0-9]+$") or seen[id] then
       return reply.fail("BADARG", "not a task id, or one twice: " .. id)
     end
     seen[id] = true
-    local size = #group.args[offset]
-    if size == 0 or size > opened.max_payload then
-      return reply.fail("TOOLARGE", string.format(
-        "the arguments of %s have %.0f bytes; the limit is %.0f", id, size, opened.max_payload))
+    if size == 0 then
+      return reply.fail("BADARG", id .. " has no arguments, not even signed ones")
     end
+    local refused = size > SMALL and too_large("payload of " .. id, size)
+    if refused then
+      return refused
+    end
+    names[#names + 1] = keys.task(id)
   end
-  if #group.blob > opened.max_payload then
-    return reply.fail("TOOLARGE", string.format(
-      "the function has %.0f bytes; the limit is %.0f", #group.blob, opened.max_payload))
-  end
-  if not string.find(group.digest, "^[A-Za-z0-9_-]+$") or #group.digest > LONGEST then
+end
+
+local function check_function(group)
+  if not string.find(group.digest, "^[A-Za-z0-9_-]+$") or #group.digest > 64 then
     return reply.fail("BADARG", "not a digest: " .. group.digest)
   end
-end
-
--- How many of these ids are known, asked for all of them at once.
-local function count_known(ids)
-  local known = 0
-  for from = 1, #ids, BATCH do
-    local names = {}
-    for offset = from, math.min(from + BATCH - 1, #ids) do
-      names[#names + 1] = keys.task(ids[offset])
-    end
-    known = known + redis.call("EXISTS", unpack(names))
+  local size = #group.blob
+  if size == 0 and not functions.known(group.digest) then
+    return reply.fail("NOFN", group.digest)
   end
-  return known
+  return size > SMALL and too_large("function " .. group.name, size)
 end
 
--- Leave out the tasks that the hub has already: a submit sent twice.
+-- Leave out the tasks that the hub has already: a submit sent twice. Returns how
+-- many, or nil and the error reply.
 local function drop_known(group)
-  local ids, args, known = {}, {}, 0
-  for offset, id in ipairs(group.ids) do
+  local known, kept = 0, {}
+  for at = group.from, group.from + 2 * group.count - 1, 2 do
+    local id = ARGV[at]
     local f = redis.call("HMGET", keys.task(id), "fn", "args")
     if not f[1] then
-      ids[#ids + 1], args[#args + 1] = id, group.args[offset]
-    elseif f[1] == group.digest and record.part(id, "args", f[2]) == group.args[offset] then
+      kept[#kept + 1] = at
+    elseif f[1] == group.digest and record.part(id, "args", f[2]) == ARGV[at + 1] then
       known = known + 1
     else
       return nil, reply.fail("CONFLICT", id .. " is known with another function or arguments")
     end
   end
-  group.ids, group.args = ids, args
+  group.kept = kept
   return known
+end
+
+-- Write one record. The fields that tasks of the group have in common are in the
+-- same table for all of them; the arguments are its last value.
+local function write(id, args, fields)
+  fields[#fields] = record.fit(id, "args", args)
+  redis.call("HSET", keys.task(id), unpack(fields))
 end
 
 local function enter(opened, group, sequence)
   local priority = tonumber(group.priority) or 0
-  local entries = {}
-  for offset, id in ipairs(group.ids) do
-    local fields = { "args", group.args[offset] }
-    for at, value in ipairs(group.fields) do
-      fields[at + 2] = value
+  local fields = group.fields
+  for _, value in ipairs({ "fn", group.digest, "submitted",
+    string.format("%.0f", opened.stamp), "state", "ready", "args", "" }) do
+    fields[#fields + 1] = value
+  end
+  local entries, last = {}, group.from + 2 * group.count - 1
+  local function add(at)
+    write(ARGV[at], ARGV[at + 1], fields)
+    sequence = sequence + 1
+    entries[#entries + 1] = line.score(priority, sequence)
+    entries[#entries + 1] = ARGV[at]
+  end
+  if group.kept then
+    for _, at in ipairs(group.kept) do
+      add(at)
     end
-    record.write(id, fields, "state", "ready", "fn", group.digest, "submitted", opened.stamp)
-    entries[2 * offset - 1] = line.score(priority, sequence + offset)
-    entries[2 * offset] = id
+  else
+    for at = group.from, last, 2 do
+      add(at)
+    end
   end
   line.enter(opened, group.queue or "default", entries)
+  return sequence
 end
 
 local opened, refused = hub.open()
@@ -183,13 +175,16 @@ local groups, total = parse()
 if not groups then
   return reply.fail("BADARG", total)
 end
-local known, seen = 0, {}
+local names, seen = {}, {}
 for _, group in ipairs(groups) do
-  refused = check_tasks(opened, group, seen)
+  refused = check_tasks(group, seen, names) or check_function(group)
   if refused then
     return refused
   end
-  if count_known(group.ids) > 0 then
+end
+local known = 0
+if redis.call("EXISTS", unpack(names)) > 0 then
+  for _, group in ipairs(groups) do
     local dropped
     dropped, refused = drop_known(group)
     if refused then
@@ -197,20 +192,18 @@ for _, group in ipairs(groups) do
     end
     known = known + dropped
   end
-  if group.blob == "" and not functions.known(group.digest) then
-    return reply.fail("NOFN", group.digest)
-  end
 end
 
 -- Writes below. The first is one that a full Redis refuses, so that submit says
 -- so before anything is there.
-local sequence = redis.call("HINCRBY", keys.hub, "submitted", total - known) - (total - known)
+local new = total - known
+local sequence = redis.call("HINCRBY", keys.hub, "submitted", new) - new
 for _, group in ipairs(groups) do
-  if #group.ids > 0 then
-    functions.need(group.digest, group.blob, group.name, #group.ids)
+  local count = group.kept and #group.kept or group.count
+  if count > 0 then
+    functions.need(group.digest, group.blob, group.name, count)
     redis.call("HSETNX", keys.queues, group.queue or "default", 0)
-    enter(opened, group, sequence)
-    sequence = sequence + #group.ids
+    sequence = enter(opened, group, sequence)
   end
 end
-return { "ok", total - known, known }
+return { "ok", new, known }

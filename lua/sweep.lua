@@ -56,7 +56,7 @@ local function next_due(opened)
   if lease then
     due = math.max(lease, opened.grace) - opened.now + 1
   end
-  for state in pairs(states.ended) do
+  for _, state in ipairs(states.ended()) do
     due = math.min(due, (first(keys.ended(state)) or math.huge) - opened.stamp)
   end
   due = math.min(due, (first(keys.idle_functions) or math.huge) - opened.stamp)

@@ -1,24 +1,25 @@
 -- turn: an engine reports outcomes, if any, and takes its next work, if any.
 --
 -- KEYS     root
--- ARGV     now engine number nonce want (kind id token ago took n (field value)*n)*
--- RETURNS  {"ok" | "again", stale, (id token fn args root until)*} | {"gone"}
+-- ARGV     now engine number nonce want (kind id token ago took body n (field value)*n)*
+-- RETURNS  {"ok" | "again", stale, (id attempt fn args until root)*} | {"gone"}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O((outcomes + taken) * log held)
 --
 -- Turns that take are numbered per engine, and a turn that is sent again with
 -- the nonce of the last one gets the same tasks ("again"). A turn without a
--- number only reports: the supervisor's way. `ago` is how many ms ago the task
+-- number only reports: the supervisor's way. The token of what is taken is
+-- `attempt:nonce`. `ago` is how many ms ago the task
 -- began and `took` how many us it ran, so that times are the server's.
--- Kinds: ok, error, unbegun (given back, no try used).
+-- Kinds: ok, error, unbegun (given back, no try used); the body is the signed
+-- result or error.
 
 local argument = require("lib.argument")
 local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local line = require("lib.line")
-local reply = require("lib.reply")
 local report = require("lib.report")
 local settle = require("lib.settle")
 local take = require("lib.take")
@@ -30,19 +31,18 @@ local opened, refused = hub.open()
 if not opened then
   return refused
 end
-local outcomes
-outcomes, refused = report.parse(6)
-if not outcomes then
-  return refused
-end
 if not want or (number and not string.find(nonce, "^[A-Za-z0-9_-]+$")) then
-  return reply.fail("BADARG", "a turn needs a nonce and how many tasks it wants")
+  return require("lib.reply").fail("BADARG",
+    "a turn needs a nonce and how many tasks it wants")
 end
 local engine = engines.find(uuid)
 if not engine then
   return { "gone" }
 end
-local good, stale = report.judge(outcomes)
+local good, stale = report.read(6)
+if not good then
+  return stale
+end
 local repeated = number and engine.nonce == nonce
 
 -- Writes below. The first is one that a full Redis allows: reports must always
@@ -61,20 +61,22 @@ settle.close(ending)
 local taken = {}
 if repeated then
   taken = take.repeated(engine, nonce)
-elseif number then
-  taken = take.tasks(opened, engine, nonce, want)
-  redis.call("HSET", keys.engine(uuid),
-    "number", number, "nonce", nonce, "used", engine.used)
-end
-if not repeated then
+else
+  if number then
+    taken = take.tasks(opened, engine, nonce, want)
+    redis.call("HSET", keys.engine(uuid),
+      "number", number, "nonce", nonce, "used", engine.used)
+  end
   engines.show(opened, engine, engines.load(uuid))
 end
 -- After the caller took: a task that failed here is offered to others first,
 -- and never to this very turn.
 local waiting = report.put_back(opened, again, uuid)
-if waiting > 0 and #taken == 0 and number and want > 0 then
-  engines.ring(uuid)
-elseif not number and engines.load(uuid) == 0 and line.length(engine.queues) > 0 then
+if number then
+  if waiting > 0 and #taken == 0 and want > 0 then
+    engines.ring(uuid)
+  end
+elseif engines.load(uuid) == 0 and line.length(engine.queues) > 0 then
   -- The supervisor took everything from it: let it come for more.
   engines.ring(uuid)
 end

@@ -78,7 +78,7 @@ for at = 4, #ARGV do
   local f = redis.call("HMGET", keys.task(id),
     "result", "error", "state", "verdict", "reason", "token")
   local state, kind, text = f[3] or "unknown", "", ""
-  if states.ended[state] then
+  if states.is_ended(state) then
     local bytes = size(id, f)
     if given and bytes > budget then
       kind = "-"
@@ -88,7 +88,10 @@ for at = 4, #ARGV do
     end
   elseif f[3] and client ~= "" and string.sub(id, 1, #own) ~= own then
     redis.call("SADD", keys.task(id, "watchers"), client)
-    redis.call("HSET", keys.task(id), "watched", 1)
+    local ends = redis.call("HGET", keys.task(id), "ends") or ""
+    if not string.find(ends, "w", 1, true) then
+      redis.call("HSET", keys.task(id), "ends", ends .. "w")
+    end
   end
   answer[#answer + 1] = state
   answer[#answer + 1] = f[6] or ""

@@ -51,8 +51,8 @@ class Client:
         key: str | None = None,
         timeout: float | None = 30.0,
     ) -> None:
-        self.profile = Profile.load(profile, url=url, key=key)
-        self._store, keyring = connect(self.profile, patience=timeout)
+        self._profile = Profile.load(profile, url=url, key=key)
+        self._store, keyring = connect(self._profile, patience=timeout)
         self._session = Session(self._store.keys, keyring)
         self._driver = Driver(self._store)
         self._callbacks = CallbackThread(self._run)
@@ -62,7 +62,7 @@ class Client:
         self.block = False
 
     def __repr__(self) -> str:
-        return f"<Client {self._session.client} of {self.profile.shown_url}>"
+        return f"<Client {self._session.client} of {self._profile.shown_url}>"
 
     def __enter__(self) -> Client:
         return self

@@ -44,15 +44,15 @@ def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metada
         completed = _moment(began, took)
     else:
         completed = _moment(record.get("ended"))
-    number = record.get("engine_id")
+    number, _, uuid = record.get("engine", "").partition("/")
     return Metadata(
         msg_id=task_id,
         submitted=_moment(record.get("submitted")),
         started=_moment(began),
         completed=completed,
         received=datetime.fromtimestamp(received, UTC) if state in _STATUS else None,
-        engine_id=None if number is None else int(number),
-        engine_uuid=record.get("engine"),
+        engine_id=int(number) if number else None,
+        engine_uuid=uuid or None,
         status=_STATUS.get(state),
         error=None,
         stdout="",

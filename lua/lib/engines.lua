@@ -32,6 +32,15 @@ function engines.find(uuid)
   }
 end
 
+-- An engine in a record: its label for people, and what it is known by.
+function engines.name(engine)
+  return engine.id .. "/" .. engine.uuid
+end
+
+function engines.uuid_of(name)
+  return string.match(name, "/(.*)$")
+end
+
 -- Tasks placed on it and not yet taken, and tasks it took.
 function engines.load(uuid)
   return redis.call("ZCARD", keys.engine(uuid, "assigned"))

@@ -13,12 +13,13 @@ local forget = {}
 function forget.task(opened, id, state)
   states.check(state, "gone")
   local key = keys.task(id)
-  local f = redis.call("HMGET", key, "fn", "tries", unpack(record.PARTS))
+  local parts = record.parts()
+  local f = redis.call("HMGET", key, "fn", "tries", unpack(parts))
   local doomed = { key }
   if f[2] then
     doomed[#doomed + 1] = keys.task(id, "attempts")
   end
-  for at, part in ipairs(record.PARTS) do
+  for at, part in ipairs(parts) do
     if f[2 + at] == "" then
       doomed[#doomed + 1] = keys.task(id, part)
     end
@@ -33,7 +34,7 @@ end
 -- Forget at most `count` ended tasks whose time is over; returns how many.
 function forget.expired(opened, count)
   local forgotten = 0
-  for state in pairs(states.ended) do
+  for _, state in ipairs(states.ended()) do
     local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
       "LIMIT", 0, count - forgotten)
     for _, id in ipairs(due) do

@@ -7,72 +7,79 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW
 
 local keys = require("lib.keys")
-local reply = require("lib.reply")
 local scheme_name = require("scheme_name")
 
 local hub = {}
 
-hub.SCHEMA = 1
+hub.SCHEMA = "1"
+
+-- What every script compares, in one field: schema and scheme.
+hub.FORMAT = hub.SCHEMA .. " " .. scheme_name
 
 -- Logical time that got ahead of the wall clock falls back by at most this
 -- share of the time that passes, so that no lease ever sees a jump.
 local SLEW = 0.1
 
+-- The time is read once per script: before Redis 7.2 TIME moves while one runs.
 local function wall(argument)
   if argument ~= "" then
     return tonumber(argument)
   end
-  -- Read once per script: on Redis before 7.2 TIME moves while a script runs.
   local time = redis.call("TIME")
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function logical(stamp, last, skew)
-  if stamp + skew < last then
-    return last
+local function refuse(format)
+  local reply = require("lib.reply")
+  if not format then
+    return reply.fail("NOHUB", "there is no hub under " .. KEYS[1])
   end
-  return stamp + skew
+  local schema, scheme = string.match(format, "^(%S+) (%S+)$")
+  if schema ~= hub.SCHEMA then
+    return reply.fail("SCHEMA", "the hub has schema " .. tostring(schema)
+      .. ", this redtask understands " .. hub.SCHEMA)
+  end
+  return reply.fail("SCHEME", scheme)
+end
+
+local function refuse_time()
+  local reply = require("lib.reply")
+  if not redis.call("HGET", keys.hub, "testing") or not tonumber(ARGV[1]) then
+    return reply.fail("NOW", "only a hub made for testing is told the time")
+  end
 end
 
 -- Returns the open hub, or nil and the error reply. Writes nothing.
 function hub.open()
-  local f = redis.call(
-    "HMGET", keys.hub,
-    "schema", "scheme", "testing", "last", "skew", "grace",
-    "lease", "hwm", "result_ttl", "max_deaths", "max_payload"
-  )
-  if not f[1] then
-    return nil, reply.fail("NOHUB", "there is no hub under " .. KEYS[1])
+  local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "max_deaths")
+  if f[1] ~= hub.FORMAT then
+    return nil, refuse(f[1])
   end
-  if tonumber(f[1]) ~= hub.SCHEMA then
-    return nil, reply.fail("SCHEMA", "the hub has schema " .. f[1]
-      .. ", this redtask understands " .. hub.SCHEMA)
+  local refused = ARGV[1] ~= "" and refuse_time()
+  if refused then
+    return nil, refused
   end
-  if f[2] ~= scheme_name then
-    return nil, reply.fail("SCHEME", f[2])
-  end
-  if ARGV[1] ~= "" and not (f[3] == "1" and tonumber(ARGV[1])) then
-    return nil, reply.fail("NOW", "only a hub made for testing is told the time")
-  end
-  local opened = {
+  return {
     stamp = wall(ARGV[1]),
-    last = tonumber(f[4]),
-    skew = tonumber(f[5]),
-    grace = tonumber(f[6]),
-    lease = tonumber(f[7]),
-    hwm = tonumber(f[8]),
-    result_ttl = tonumber(f[9]),
-    max_deaths = tonumber(f[10]),
-    max_payload = tonumber(f[11]),
+    hwm = tonumber(f[2]),
+    result_ttl = tonumber(f[3]),
+    max_deaths = tonumber(f[4]),
   }
-  opened.now = logical(opened.stamp, opened.last, opened.skew)
-  return opened
+end
+
+-- Read the logical clock as well: `now`, and what leases need.
+function hub.read_clock(opened)
+  local f = redis.call("HMGET", keys.hub, "last", "skew", "grace", "lease")
+  opened.last, opened.skew = tonumber(f[1]), tonumber(f[2])
+  opened.grace, opened.lease = tonumber(f[3]), tonumber(f[4])
+  opened.now = math.max(opened.last, opened.stamp + opened.skew)
 end
 
 -- Somebody lives: move logical time on (beat and sweep only). When nobody was
 -- heard for half a lease - Redis was away, a clock jumped, a machine slept -
 -- nobody may be declared dead for one lease.
 function hub.tick(opened)
+  hub.read_clock(opened)
   local passed = opened.now - opened.last
   local skew = opened.now - opened.stamp
   if skew > 0 then

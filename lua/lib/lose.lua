@@ -32,10 +32,10 @@ function lose.engine(opened, engine, begun, reason, budget)
   end
   local lost, unbegun = {}, {}
   for _, id in ipairs(held) do
-    local f = redis.call("HMGET", keys.task(id), "state", "token", "ttl", "watched")
+    local f = redis.call("HMGET", keys.task(id), "state", "token", "ends")
     if f[1] == "running" then
       local outcome = {
-        id = id, token = f[2], ttl = f[3], watched = f[4], fields = {}, reason = reason,
+        id = id, token = f[2], ends = f[3], reason = reason,
       }
       if begun and not begun[id] then
         outcome.kind = "unbegun"

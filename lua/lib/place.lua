@@ -21,7 +21,7 @@ function place.assign(opened, queue, id, score, except)
   local engine = engines.find(uuid)
   local assigned = keys.engine(uuid, "assigned")
   redis.call("ZADD", assigned, score, id)
-  redis.call("HSET", keys.task(id), "state", "assigned", "engine", uuid)
+  redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name(engine))
   engines.use(engine)
   redis.call("HSET", keys.engine(uuid), "used", engine.used)
   if redis.call("ZCARD", assigned) == 1 then

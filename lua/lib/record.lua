@@ -1,4 +1,4 @@
--- record: write a task's hash so that it stays in the compact encoding.
+-- record: keep a task's hash in the compact encoding.
 --
 -- Redis keeps a hash in a listpack while every value is at most 64 bytes
 -- (hash-max-listpack-value). Longer ones stand in a string of their own beside
@@ -11,21 +11,17 @@ local COMPACT = 64
 local record = {}
 
 -- The fields that may stand beside the record.
-record.PARTS = { "args", "result", "error", "stdout", "stderr" }
+function record.parts()
+  return { "args", "result", "error", "stdout", "stderr" }
+end
 
--- HSET with `fields` (flat: name, value ...) and more such pairs.
-function record.write(id, fields, ...)
-  for at = 2, #fields, 2 do
-    if #fields[at] > COMPACT then
-      redis.call("SET", keys.task(id, fields[at - 1]), fields[at])
-      fields[at] = ""
-    end
+-- The value for the record's field: itself, or "" when it was stored beside it.
+function record.fit(id, name, value)
+  if #value <= COMPACT then
+    return value
   end
-  local size = #fields
-  for at = 1, select("#", ...) do
-    fields[size + at] = (select(at, ...))
-  end
-  redis.call("HSET", keys.task(id), unpack(fields))
+  redis.call("SET", keys.task(id, name), value)
+  return ""
 end
 
 -- One field, wherever it stands; nil when the task has none such.

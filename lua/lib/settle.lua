@@ -7,7 +7,6 @@
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
-local record = require("lib.record")
 local states = require("lib.states")
 
 local settle = {}
@@ -18,59 +17,98 @@ local MOST_INLINE = 1024
 local MOST_ENTRY = 16384
 local KEPT_ENTRIES = 10000
 
-local MARK = { completed = "c", failed = "f", aborted = "a" }
+local function expiry(opened, ttl)
+  return ttl > 0 and opened.stamp + ttl or "+inf"
+end
 
 function settle.begin(opened)
-  return { opened = opened, ended = {}, told = {}, counts = {} }
+  return {
+    opened = opened,
+    expiry = expiry(opened, opened.result_ttl),
+    ended = {},
+    told = {},
+    -- The last client told, and what its ids begin with: most come in a row.
+    prefix = "", entry = nil,
+    checked = "",
+  }
 end
 
--- Whom to tell: who submitted is the first part of the id.
-local function owner(id)
-  return string.sub(id, 1, string.find(id, "-", 1, true) - 1)
-end
-
-local function tell(ending, client, id, head, payload)
+local function entry_of(ending, client)
   local entry = ending.told[client]
   if not entry then
-    entry = { size = 0, fields = {} }
+    entry = { size = 0 }
     ending.told[client] = entry
   end
-  local small = #payload <= MOST_INLINE and entry.size + #payload <= MOST_ENTRY
-  local fields = entry.fields
-  fields[#fields + 1] = id
-  if small then
-    entry.size = entry.size + #payload
-    fields[#fields + 1] = head .. payload
+  return entry
+end
+
+-- Who submitted the task is the first part of its id.
+local function owner_entry(ending, id)
+  local prefix = ending.prefix
+  if string.sub(id, 1, #prefix) ~= prefix or prefix == "" then
+    prefix = string.sub(id, 1, string.find(id, "-", 1, true))
+    ending.prefix = prefix
+    ending.entry = entry_of(ending, string.sub(prefix, 1, -2))
+  end
+  return ending.entry
+end
+
+local function tell(entry, id, head, payload)
+  local at, size = #entry, #payload
+  entry[at + 1] = id
+  if size <= MOST_INLINE and entry.size + size <= MOST_ENTRY then
+    entry.size = entry.size + size
+    entry[at + 2] = head .. payload
   else
-    fields[#fields + 1] = head
+    entry[at + 2] = head
   end
 end
 
--- One task ends. `fields` are written to its record; `ttl` and `watched` are the
--- record's own. The kind says what `payload` is: r a result, e an error (both
--- signed by the engine), v the hub's own verdict.
-function settle.outcome(ending, id, from, to, task, fields, kind, payload)
-  states.check(from, to)
-  local opened = ending.opened
-  record.write(id, fields, "state", to, "ended", opened.stamp)
+-- Clients that asked for a task of somebody else's.
+local function tell_watchers(ending, id, head, payload)
+  local watchers = keys.task(id, "watchers")
+  for _, client in ipairs(redis.call("SMEMBERS", watchers)) do
+    tell(entry_of(ending, client), id, head, payload)
+  end
+  redis.call("UNLINK", watchers)
+end
+
+-- What few tasks have, and says so in one field: w watchers, t a time to live.
+local function extras(ending, id, ends, head, payload)
+  local after = ending.expiry
+  if string.find(ends, "t", 1, true) then
+    local ttl = redis.call("HGET", keys.task(id), "ttl")
+    after = expiry(ending.opened, tonumber(ttl))
+  end
+  if string.find(ends, "w", 1, true) then
+    tell_watchers(ending, id, head, payload)
+    redis.call("HSET", keys.task(id), "ends", (string.gsub(ends, "w", "")))
+  end
+  return after
+end
+
+-- One task ends. The caller has written the record; `ends` is its field of that
+-- name. The kind says what `payload` is: r a result, e an error (both signed by
+-- the engine), v the hub's own verdict.
+function settle.outcome(ending, id, from, to, token, ends, kind, payload)
+  local move = from .. ">" .. to
+  if ending.checked ~= move then
+    states.check(from, to)
+    ending.checked = move
+  end
+  local head = string.sub(to, 1, 1) .. token .. "\0" .. kind
+  local after = ending.expiry
+  if ends and ends ~= "" then
+    after = extras(ending, id, ends, head, payload)
+  end
   local ended = ending.ended[to]
   if not ended then
     ended = {}
     ending.ended[to] = ended
   end
-  local ttl = tonumber(task.ttl) or opened.result_ttl
-  ended[#ended + 1] = ttl > 0 and opened.stamp + ttl or "+inf"
-  ended[#ended + 1] = id
-  local head = MARK[to] .. (task.token or "") .. "\0" .. kind
-  tell(ending, owner(id), id, head, payload)
-  if task.watched then
-    local watchers = keys.task(id, "watchers")
-    for _, client in ipairs(redis.call("SMEMBERS", watchers)) do
-      tell(ending, client, id, head, payload)
-    end
-    redis.call("UNLINK", watchers)
-    redis.call("HDEL", keys.task(id), "watched")
-  end
+  local at = #ended
+  ended[at + 1], ended[at + 2] = after, id
+  tell(owner_entry(ending, id), id, head, payload)
 end
 
 -- Write what the outcomes have in common. NOMKSTREAM: a client that does not
@@ -82,10 +120,8 @@ function settle.close(ending)
   end
   for client, entry in pairs(ending.told) do
     redis.call("XADD", keys.done(client), "NOMKSTREAM",
-      "MAXLEN", "~", KEPT_ENTRIES, "*", unpack(entry.fields))
+      "MAXLEN", "~", KEPT_ENTRIES, "*", unpack(entry))
   end
 end
-
-settle.is_ended = states.ended
 
 return settle

@@ -7,7 +7,6 @@ local batches = require("lib.batches")
 local engines = require("lib.engines")
 local line = require("lib.line")
 local states = require("lib.states")
-local story = require("lib.story")
 
 local take = {}
 
@@ -40,55 +39,60 @@ local function allowance(opened, uuid, want)
   return math.max(0, want)
 end
 
-local function describe(taken, id, token, f, args)
-  local at = #taken
-  taken[at + 1] = id
-  taken[at + 2] = token
-  taken[at + 3] = f[1]
-  taken[at + 4] = args
-  taken[at + 5] = f[3] or ""
-  taken[at + 6] = f[4] or ""
-  return taken
-end
-
--- The record's fields that an engine needs: the function, its arguments (an
--- empty string: they stand beside the record), and what the signature binds.
+-- The record's fields that an engine needs: the function, its arguments (empty
+-- when they stand beside the record), and what the signature binds.
 local function read(id)
-  return redis.call("HMGET", keys.task(id), "fn", "args", "root", "until", "tries")
+  return redis.call("HMGET", keys.task(id), "fn", "args", "until", "root", "tries")
 end
 
-local function arguments(id, f, budget)
-  if f[2] ~= "" then
-    return f[2], budget
+-- The arguments for the reply. With a budget, longer ones are left to the engine.
+local function arguments(id, inline, budget)
+  if inline ~= "" then
+    return inline, budget
   end
-  local size = redis.call("STRLEN", keys.task(id, "args"))
-  if size > budget then
-    return "", budget
+  local key = keys.task(id, "args")
+  if budget then
+    local size = redis.call("STRLEN", key)
+    if size > budget then
+      return "", budget
+    end
+    budget = budget - size
   end
-  return redis.call("GET", keys.task(id, "args")), budget - size
+  return redis.call("GET", key) or "", budget
 end
 
--- Replies flat: id, token, fn, args, root, until for each task.
-local function start(opened, engine, nonce, popped, from, budget, taken)
-  local held = {}
+local function describe(taken, id, attempt, f, args)
+  local at = #taken
+  taken[at + 1], taken[at + 2], taken[at + 3] = id, attempt, f[1]
+  taken[at + 4], taken[at + 5], taken[at + 6] = args, f[3] or "", f[4] or ""
+end
+
+-- Replies flat: id, attempt, fn, args, until, root for each task. The first one's
+-- arguments always ride along.
+local function start(opened, engine, nonce, popped, from, taken, budget)
+  if #popped == 0 then
+    return budget
+  end
+  states.check(from, "running")
+  local held, name = {}, engines.name(engine)
+  local started = string.format("%.0f", opened.stamp)
+  local suffix = ":" .. nonce
   for at = 1, #popped, 2 do
-    local id, score = popped[at], popped[at + 1]
+    local id = popped[at]
     local f = read(id)
     if f[1] then
-      states.check(from, "running")
-      local token = (tonumber(f[5] or 0) + 1) .. ":" .. nonce
+      local attempt = (f[5] or 0) + 1
       local args
-      args, budget = arguments(id, f, #taken == 0 and math.huge or budget)
-      redis.call("HSET", keys.task(id), "state", "running",
-        "engine", engine.uuid, "engine_id", engine.id, "token", token,
-        "started", opened.stamp)
-      held[#held + 1] = score
+      args, budget = arguments(id, f[2], #taken > 0 and budget or nil)
+      budget = budget or MOST_BYTES
+      redis.call("HSET", keys.task(id), "state", "running", "engine", name,
+        "token", attempt .. suffix, "started", started)
+      held[#held + 1] = popped[at + 1]
       held[#held + 1] = id
-      describe(taken, id, token, f, args)
-      budget = math.min(budget, MOST_BYTES)
+      describe(taken, id, attempt, f, args)
     else
       -- Somebody deleted the record by hand: the others must go on.
-      story.tell(opened, "corrupt", "task", id)
+      require("lib.story").tell(opened, "corrupt", "task", id)
     end
   end
   batches.call("ZADD", keys.engine(engine.uuid, "held"), held)
@@ -104,16 +108,11 @@ function take.tasks(opened, engine, nonce, want)
     return taken
   end
   local placed = redis.call("ZPOPMIN", keys.engine(engine.uuid, "assigned"), want)
-  if #placed > 0 then
-    budget = start(opened, engine, nonce, placed, "assigned", budget, taken)
-    want = want - #placed / 2
-  end
+  budget = start(opened, engine, nonce, placed, "assigned", taken, budget)
+  want = want - #placed / 2
   if want > 0 then
-    local more = share(engine.queues, want)
-    if more > 0 then
-      local popped = line.pop(engine.queues, more)
-      start(opened, engine, nonce, popped, "ready", budget, taken)
-    end
+    local popped = line.pop(engine.queues, share(engine.queues, want))
+    start(opened, engine, nonce, popped, "ready", taken, budget)
   end
   if #taken > 0 then
     engines.use(engine)
@@ -124,16 +123,17 @@ end
 -- What this engine took in the turn with this nonce, once more: the reply to
 -- that turn was lost.
 function take.repeated(engine, nonce)
-  local taken, budget = {}, math.huge
+  local taken, budget = {}, nil
   local ids = redis.call("ZRANGE", keys.engine(engine.uuid, "held"), 0, -1)
   for _, id in ipairs(ids) do
-    local token = redis.call("HGET", keys.task(id), "token")
-    if token and string.sub(token, -#nonce - 1) == ":" .. nonce then
+    local attempt, of = string.match(
+      redis.call("HGET", keys.task(id), "token") or "", "^(%d+):(.*)$")
+    if of == nonce then
       local f = read(id)
       local args
-      args, budget = arguments(id, f, budget)
-      describe(taken, id, token, f, args)
-      budget = math.min(budget, MOST_BYTES)
+      args, budget = arguments(id, f[2], budget)
+      budget = budget or MOST_BYTES
+      describe(taken, id, tonumber(attempt), f, args)
     end
   end
   return taken

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redtask.hub.records import (
     Beaten,
@@ -68,8 +68,7 @@ def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
     return Call("submit", args, Submitted.read)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What became of one task on its engine."""
 
     #: ``ok``, ``error`` or ``unbegun`` (given back, no try used).
@@ -82,7 +81,8 @@ class Report:
     ago: int
     #: How long it ran, in us.
     took: int
-    #: Fields for its record: result, error, ename, evalue, repr, stdout, stderr.
+    #: Fields for its record: first ``result`` or ``error`` with the envelope, then
+    #: any of repr, ename, evalue, stdout, stderr. Empty when it is unbegun.
     fields: Sequence[Argument]
 
 
@@ -100,17 +100,14 @@ def turn(
     Without a ``number`` it only reports.
     """
     args: list[Argument] = [now, engine, "" if number is None else number, nonce, want]
-    for report in reports:
-        args += (
-            report.kind,
-            report.task_id,
-            report.token,
-            report.ago,
-            report.took,
-            len(report.fields) // 2,
-        )
-        args += report.fields
-    return Call("turn", args, Turn.read)
+    for kind, task_id, token, ago, took, fields in reports:
+        args += (kind, task_id, token, ago, took)
+        if fields:
+            # The body is the first field: its name follows from the kind.
+            args += (fields[1], len(fields) // 2 - 1, *fields[2:])
+        else:
+            args += ("", 0)
+    return Call("turn", args, lambda reply: Turn.read(reply, nonce))
 
 
 def register(

@@ -36,6 +36,10 @@ class Keys:
         """Return the list that an engine block-pops."""
         return f"{self.root}:engine:{engine}:bell"
 
+    def held(self, engine: str) -> str:
+        """Return the sorted set of the tasks that an engine took."""
+        return f"{self.root}:engine:{engine}:held"
+
     def control(self, worker: str) -> str:
         """Return the list of messages to a supervisor."""
         return f"{self.root}:worker:{worker}:control"

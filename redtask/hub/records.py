@@ -98,8 +98,7 @@ class Watched:
         return cls(text(reply[1]), Outcome.read_all(reply[2:]))
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One task that an engine took."""
 
     #: Its id.
@@ -128,23 +127,21 @@ class Turn:
     work: list[Work]
 
     @classmethod
-    def read(cls, reply: Reply) -> Turn:
-        """Read ``{"gone"}`` or ``{word, stale, (id token fn args root until)*}``."""
+    def read(cls, reply: Reply, nonce: str) -> Turn:
+        """Read ``{"gone"}`` or ``{word, stale, (id attempt fn args until root)*}``."""
         if reply[0] == b"gone":
             return cls(registered=False, stale=0, work=[])
-        work = []
-        for task_id, token, function, args, root, until in groups(reply[2:], 6):
-            name = task_id.decode()
-            work.append(
-                Work(
-                    name,
-                    token.decode(),
-                    function.decode(),
-                    args,
-                    root.decode() if root else name,
-                    until.decode(),
-                )
+        work = [
+            Work(
+                name := task_id.decode(),
+                f"{attempt}:{nonce}",
+                function.decode(),
+                args,
+                root.decode() if root else name,
+                until.decode(),
             )
+            for task_id, attempt, function, args, until, root in groups(reply[2:], 6)
+        ]
         return cls(registered=True, stale=reply[1], work=work)
 
 

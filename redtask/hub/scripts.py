@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_REQUIRE = re.compile(r"""^\s*local\s+\w+\s*=\s*require\(["']([\w.]+)["']\)""", re.M)
+_REQUIRE = re.compile(r"""\brequire\(["']([\w.]+)["']\)""")
 _RUNTIME = """\
 local modules, loaded = {}, {}
 local function require(name)

@@ -11,7 +11,7 @@ from functools import cache
 
 from redtask.hub import scripts
 
-_MOVE = re.compile(r'\{ "(\w+)", "(\w+)", "([\w.]+)", "([^"]*)" \}')
+_MOVE = re.compile(r"^(\w+)>(\w+) +([\w.]+) +(.+)$", re.MULTILINE)
 
 #: States of a task that is final.
 ENDED = frozenset({"completed", "failed", "aborted"})
