@@ -32,9 +32,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _connector(url: str, *, blocking: bool) -> Callable[[], Connection]:
+def _connector(
+    url: str, *, blocking: bool, reply: float = link.REPLY
+) -> Callable[[], Connection]:
     """Return what makes connections to a URL."""
     kwargs = link.options(url, blocking=blocking, retry=Retry)
+    if not blocking:
+        kwargs["socket_timeout"] = reply
+        kwargs["socket_connect_timeout"] = min(reply, kwargs["socket_connect_timeout"])
     kind = kwargs.pop("connection_class", Connection)
     if kind is UnixDomainSocketConnection:
         kwargs = link.without_keepalive(kwargs)
@@ -47,16 +52,23 @@ class Store:
     """Redis, as one hub sees it; calls block.
 
     ``patience`` is for how long a call is tried again while Redis is away, in
-    seconds; None is for ever.
+    seconds; None is for ever. ``reply`` is how long one reply may take.
     """
 
-    def __init__(self, url: str, hub: str, *, patience: float | None = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        hub: str,
+        *,
+        patience: float | None = 30.0,
+        reply: float = link.REPLY,
+    ) -> None:
         self.url = url
         self.keys = Keys(hub)
         self.patience = patience
         #: The scheme whose scripts are used; the hub says so when it is another.
         self.scheme = "leastload"
-        self._connect = _connector(url, blocking=False)
+        self._connect = _connector(url, blocking=False, reply=reply)
         self._connect_blocking = _connector(url, blocking=True)
         self._free: list[Connection] = []
         self._free_blocking: list[Connection] = []

@@ -1,0 +1,433 @@
+"""The memory that a supervisor and one of its engines share.
+
+The engine notes in it which task it has begun and which it has ended, and how; so a
+crash blames exactly the task that ran, what was finished is reported by the supervisor,
+and the rest goes back unharmed. The supervisor can take what is not begun away again,
+and outcomes that wait too long for the engine's next turn. Who begins a task and who
+takes it back is decided under one lock.
+
+Both sides write, each into fields of its own, and every group of fields that must be
+seen together changes under the lock. The order of the writes is such that at any
+instant the engine may die: the supervisor then reads without the lock.
+
+A block is made before its engine is forked and never used for another one.
+"""
+
+from __future__ import annotations
+
+import marshal
+import mmap
+import time
+from collections.abc import Iterable, Sequence
+from multiprocessing import get_context
+from typing import Any, Final, NamedTuple, TypeAlias
+
+#: What an engine is at.
+STARTING: Final = 0
+TALKING: Final = 1  # with Redis, in a turn
+IDLE: Final = 2  # blocked on its bell
+RUNNING: Final = 3  # in a batch
+
+# The fields, in 64 bits each. Of the engine:
+_STATE: Final = 0
+_LOOPS: Final = 1
+_ENGINE_ID: Final = 2  # plus one; 0: not registered
+_LEASE: Final = 3
+_NUMBER: Final = 4
+_COUNT: Final = 5
+_BEGUN: Final = 6
+_BEGUN_AT: Final = 7
+_ENDED: Final = 8
+_BATCH_AT: Final = 9
+_BATCH_SIZE: Final = 10
+_UUID_SIZE: Final = 11
+_LOG_END: Final = 12
+# Of both, under the lock:
+_LIMIT: Final = 13
+_TAKEN: Final = 14  # bytes of the log
+_TAKEN_COUNT: Final = 15  # outcomes of the log
+_WATCHED: Final = 16
+# Of the supervisor:
+_DEADLINE: Final = 17
+_DRAIN: Final = 18
+_FIELDS: Final = 32
+
+_UUID: Final = slice(8 * _FIELDS, 8 * _FIELDS + 64)
+_BATCH_FROM: Final = 1024
+#: Ids and tokens of 500 tasks have less than half of it.
+_BATCH_BYTES: Final = 128 * 1024
+_LOG_FROM: Final = _BATCH_FROM + _BATCH_BYTES
+#: Outcomes that do not fit are reported at once.
+LOG_BYTES: Final = 1 << 20
+_SIZE: Final = _LOG_FROM + LOG_BYTES
+_HEAD: Final = 4
+
+#: A supervisor does not wait longer for an engine that was stopped in the middle.
+_PATIENCE: Final = 0.05
+
+
+class Outcome(NamedTuple):
+    """How one task of a batch ended."""
+
+    #: ``ok`` or ``error``; ``unbegun``: it did not run.
+    kind: str
+    #: The task.
+    task_id: str
+    #: The token under which the engine took it.
+    token: str
+    #: When it began and ended, ns of the monotonic clock, which processes share.
+    begun: int
+    ended: int
+    #: Fields for its record, names and values.
+    fields: Sequence[Any]
+
+
+#: As the engine keeps it and the log has it: kind, index, begun, ended, fields.
+Entry: TypeAlias = tuple[str, int, int, int, Sequence[Any]]
+
+
+class Picture(NamedTuple):
+    """What a supervisor sees of an engine at one instant."""
+
+    #: STARTING, TALKING, IDLE or RUNNING.
+    state: int
+    #: Moves with every round of the engine's loop.
+    loops: int
+    #: Its uuid; "" before it tried to register.
+    uuid: str
+    #: Its label; None before it is registered.
+    engine_id: int | None
+    #: Number of its latest turn whose reply it has.
+    number: int
+    #: Ids and tokens of the batch, in order.
+    batch: tuple[tuple[str, str], ...]
+    #: How many of them were begun, and ended.
+    begun: int
+    ended: int
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the batch."""
+        return tuple(task_id for task_id, _ in self.batch)
+
+    @property
+    def running(self) -> str | None:
+        """Id of the task that it is inside of."""
+        return self.batch[self.begun - 1][0] if self.begun > self.ended else None
+
+
+class Taken(NamedTuple):
+    """What a supervisor took from an engine."""
+
+    #: The engine.
+    uuid: str
+    #: Outcomes that are the supervisor's to report.
+    outcomes: list[Outcome]
+    #: Is the engine inside a task?
+    inside: bool
+    #: May there soon be more to take?
+    more: bool
+
+
+class Block:
+    """One engine's block."""
+
+    __slots__ = ("_acquire", "_fields", "_lock", "_memory", "_release", "_text")
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _SIZE)
+        self._text = memoryview(self._memory)
+        self._fields = self._text[: 8 * _FIELDS].cast("Q")
+        # Unlinked as soon as it is made; dies with the last process that has it.
+        self._lock = get_context("fork").Lock()
+        self._acquire = self._lock.acquire
+        self._release = self._lock.release
+
+    # -- the engine
+
+    def join(self, uuid: str) -> None:
+        """The engine is about to register under this uuid."""
+        self._acquire()
+        fields = self._fields
+        fields[_ENGINE_ID] = fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
+        fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = fields[_NUMBER] = 0
+        data = uuid.encode()
+        self._text[_UUID.start : _UUID.start + len(data)] = data
+        fields[_UUID_SIZE] = len(data)
+        fields[_STATE] = TALKING
+        fields[_LOOPS] += 1
+        self._release()
+
+    def joined(self, engine_id: int, lease: int, deadline: int) -> None:
+        """The engine is registered."""
+        self._acquire()
+        fields = self._fields
+        fields[_DEADLINE] = deadline
+        fields[_LEASE] = lease
+        fields[_ENGINE_ID] = engine_id + 1
+        self._release()
+
+    def talk(self) -> int:
+        """The engine is about to speak to the hub.
+
+        Returns how many of its outcomes the supervisor has taken from the log; it
+        takes no more of them.
+        """
+        self._acquire()
+        fields = self._fields
+        fields[_STATE] = TALKING
+        fields[_LOOPS] += 1
+        taken = fields[_TAKEN_COUNT]
+        self._release()
+        return taken
+
+    def idle(self) -> None:
+        """The engine is about to wait for its bell."""
+        self._fields[_STATE] = IDLE
+
+    def open(self, number: int, pairs: Iterable[str]) -> bool:
+        """Note the batch that the engine took: id, token, id, token ...
+
+        What the last one left is forgotten. Returns True when the supervisor must be
+        told, because it does not watch.
+        """
+        data = "\n".join(pairs).encode()
+        count = (data.count(b"\n") + 1) // 2
+        self._acquire()
+        fields = self._fields
+        # Nobody may take the old counts for the new batch's.
+        fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
+        fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = 0
+        self._text[_BATCH_FROM : _BATCH_FROM + len(data)] = data
+        fields[_BATCH_SIZE] = len(data)
+        fields[_NUMBER] = number
+        fields[_LIMIT] = 0 if fields[_DRAIN] else count
+        fields[_BATCH_AT] = time.monotonic_ns()
+        fields[_COUNT] = count
+        fields[_STATE] = RUNNING
+        tell = count > 1 and not fields[_WATCHED]
+        if tell:
+            fields[_WATCHED] = 1
+        self._release()
+        return tell
+
+    def open_none(self, number: int) -> None:
+        """Note that a turn gave nothing."""
+        self._acquire()
+        fields = self._fields
+        fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
+        fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = 0
+        fields[_NUMBER] = number
+        self._release()
+
+    def begin(self, index: int, now: int) -> bool:
+        """Begin a task, unless it was taken back or the lease is over."""
+        self._acquire()
+        fields = self._fields
+        if index >= fields[_LIMIT] or now >= fields[_DEADLINE]:
+            self._release()
+            return False
+        fields[_BEGUN_AT] = now
+        fields[_BEGUN] = index + 1
+        self._release()
+        return True
+
+    def end(self, entry: Entry) -> bool:
+        """Log how the task that was begun last ended; False: the log is full."""
+        data = marshal.dumps(entry)
+        fields = self._fields
+        at = fields[_LOG_END]
+        after = at + _HEAD + len(data)
+        if after > LOG_BYTES:
+            return False
+        text = self._text
+        begins = _LOG_FROM + at
+        text[begins : begins + _HEAD] = len(data).to_bytes(_HEAD, "little")
+        text[begins + _HEAD : _LOG_FROM + after] = data
+        self._acquire()
+        fields[_LOG_END] = after
+        fields[_ENDED] = entry[1] + 1
+        self._release()
+        return True
+
+    def flushed(self, ended: int) -> bool:
+        """All outcomes so far were reported in the middle of the batch.
+
+        Returns True when the supervisor must be told, as ``open`` does.
+        """
+        self._acquire()
+        fields = self._fields
+        fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = 0
+        fields[_ENDED] = ended
+        fields[_STATE] = RUNNING
+        tell = fields[_LIMIT] > ended and not fields[_WATCHED]
+        if tell:
+            fields[_WATCHED] = 1
+        self._release()
+        return tell
+
+    def forsake(self) -> bool:
+        """Begin nothing more of the batch; True: the supervisor had not said so."""
+        self._acquire()
+        fields = self._fields
+        first = fields[_LIMIT] > fields[_BEGUN]
+        fields[_LIMIT] = fields[_BEGUN]
+        self._release()
+        return first
+
+    @property
+    def lease_over(self) -> bool:
+        """Was no beat acknowledged for too long?"""
+        return time.monotonic_ns() >= self._fields[_DEADLINE]
+
+    @property
+    def draining(self) -> bool:
+        """Shall the engine take nothing new?"""
+        return self._fields[_DRAIN] != 0
+
+    # -- the supervisor
+
+    def _lock_for_a_while(self) -> bool:
+        return self._acquire(timeout=_PATIENCE)
+
+    @property
+    def lease(self) -> int:
+        """The lease in ms, as the engine was told; 0: it is not registered yet."""
+        return self._fields[_LEASE]
+
+    def renew(self, deadline: int) -> None:
+        """Let the engine begin tasks until then, ns of the monotonic clock."""
+        self._fields[_DEADLINE] = deadline
+
+    def look(self) -> Picture | None:
+        """Return what the engine is at; None: it holds the lock, try later."""
+        if not self._lock_for_a_while():
+            return None
+        try:
+            return self._picture()
+        finally:
+            self._release()
+
+    def _picture(self) -> Picture:
+        fields = self._fields
+        count = fields[_COUNT]
+        batch: tuple[tuple[str, str], ...] = ()
+        if count:
+            words = self._words()
+            batch = tuple(zip(words[: 2 * count : 2], words[1::2], strict=False))
+        engine_id = fields[_ENGINE_ID]
+        return Picture(
+            state=fields[_STATE],
+            loops=fields[_LOOPS],
+            uuid=self.uuid,
+            engine_id=engine_id - 1 if engine_id else None,
+            number=fields[_NUMBER],
+            batch=batch,
+            begun=min(fields[_BEGUN], count),
+            ended=min(fields[_ENDED], count),
+        )
+
+    @property
+    def uuid(self) -> str:
+        """The engine's uuid; "" before it tried to register."""
+        size = self._fields[_UUID_SIZE]
+        return bytes(self._text[_UUID.start : _UUID.start + size]).decode()
+
+    @property
+    def registered(self) -> bool:
+        """Does the hub know the engine?"""
+        return self._fields[_ENGINE_ID] != 0
+
+    def _words(self) -> list[str]:
+        size = self._fields[_BATCH_SIZE]
+        text = bytes(self._text[_BATCH_FROM : _BATCH_FROM + size])
+        return text.decode().split("\n")
+
+    def _untaken(self) -> list[Outcome]:
+        fields = self._fields
+        at, end = fields[_TAKEN], fields[_LOG_END]
+        if at >= end or not fields[_COUNT]:
+            return []
+        words = self._words()
+        outcomes = []
+        while at < end:
+            begins = _LOG_FROM + at + _HEAD
+            size = int.from_bytes(self._text[begins - _HEAD : begins], "little")
+            entry: Entry = marshal.loads(self._text[begins : begins + size])  # noqa: S302 - a process of ours wrote it
+            kind, index, begun, ended, given = entry
+            pair = words[2 * index], words[2 * index + 1]
+            outcomes.append(Outcome(kind, *pair, begun, ended, given))
+            at += _HEAD + size
+        fields[_TAKEN] = at
+        fields[_TAKEN_COUNT] += len(outcomes)
+        return outcomes
+
+    def _unbegun(self) -> list[Outcome]:
+        """Take back what is not begun."""
+        fields = self._fields
+        begun, limit = fields[_BEGUN], fields[_LIMIT]
+        if limit <= begun:
+            return []
+        fields[_LIMIT] = begun
+        words = self._words()
+        return [
+            Outcome("unbegun", words[2 * index], words[2 * index + 1], 0, 0, ())
+            for index in range(begun, limit)
+        ]
+
+    def take(self, *, waited: int, patience: int, now: int) -> Taken:
+        """Take what has waited too long from an engine in the middle of a batch.
+
+        Outcomes are taken when the current task runs for more than ``waited`` ns,
+        or the batch for more than ``patience``; what is not begun in the latter case.
+        When there is nothing more to take later, the engine tells of its next batch.
+        """
+        fields = self._fields
+        if not self._lock_for_a_while():
+            return Taken("", [], inside=False, more=True)
+        try:
+            taken: list[Outcome] = []
+            more = False
+            inside = fields[_BEGUN] > fields[_ENDED]
+            if fields[_STATE] == RUNNING:
+                late = now > fields[_BATCH_AT] + patience
+                if late or (inside and now > fields[_BEGUN_AT] + waited):
+                    taken += self._untaken()
+                if late:
+                    taken += self._unbegun()
+                left = fields[_LIMIT] > fields[_BEGUN]
+                more = left or fields[_LOG_END] > fields[_TAKEN]
+            if not more:
+                fields[_WATCHED] = 0
+            return Taken(self.uuid, taken, inside, more)
+        finally:
+            self._release()
+
+    def take_back(self, *, for_good: bool = False) -> Taken | None:
+        """Take what is not begun; the engine begins nothing more of this batch.
+
+        ``for_good``: nor of any other. None: the engine holds the lock, try again.
+        """
+        if not self._lock_for_a_while():
+            return None
+        try:
+            fields = self._fields
+            if for_good:
+                fields[_DRAIN] = 1
+            inside = fields[_BEGUN] > fields[_ENDED]
+            return Taken(self.uuid, self._unbegun(), inside, more=False)
+        finally:
+            self._release()
+
+    def bequeath(self) -> tuple[list[Outcome], list[str]]:
+        """Return what a dead engine left: outcomes, and ids of what it was inside of.
+
+        If it destroyed its log, everything begun and not reported counts as such.
+        """
+        picture = self._picture()
+        blamed = [picture.running] if picture.running else []
+        try:
+            return self._untaken(), blamed
+        except (ValueError, EOFError, TypeError, IndexError):
+            taken = min(self._fields[_TAKEN_COUNT], picture.begun)
+            return [], list(picture.ids[taken : picture.begun])

@@ -1,0 +1,321 @@
+"""One engine: take tasks, run them, report; again and again.
+
+An engine is a forked child of its supervisor and runs in that one thread. It reports a
+batch and takes the next in one turn, and notes in the block it shares with the
+supervisor what it begins and ends. Its lease is the supervisor's to renew.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from redtask import link
+from redtask.engine.output import Output
+from redtask.engine.task import Runner
+from redtask.error import (
+    ConfigurationError,
+    NameTaken,
+    NoHub,
+    RedtaskError,
+    SchemaMismatch,
+)
+from redtask.hub import calls
+from redtask.hub.calls import Argument, Call, Report
+from redtask.hub.records import Turn, Work
+from redtask.store import Store
+
+if TYPE_CHECKING:
+    from redtask.engine.block import Block, Entry
+    from redtask.signing import Keyring
+
+T = TypeVar("T")
+
+#: Exit codes. A worker of our name lives elsewhere; nothing more is to be done.
+REFUSED: Final = 5
+DONE: Final = 0
+
+#: A turn takes as many tasks as are likely to be done in this time, ns ...
+_STINT: Final = 5_000_000
+#: ... and at most so many.
+_MOST: Final = 500
+#: No task counts for more than this in what is likely, ns: one slow task among many
+#: short ones is soon forgotten.
+_SLOWEST: Final = 100_000_000
+#: How long an engine waits for a sign that its lease goes on, in seconds.
+_LEASE_PAUSE: Final = 0.02
+
+_log = logging.getLogger("redtask.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the engines of one worker have in common."""
+
+    #: Where Redis is; may hold a password.
+    url: str
+    #: The hub's name.
+    hub: str
+    #: The hub's scheme.
+    scheme: str
+    #: Verifies work and signs results.
+    keyring: Keyring
+    #: The worker's name.
+    worker: str
+    #: The queues that they serve.
+    queues: Sequence[str]
+    #: Describes the worker's process, for its card.
+    about: Mapping[str, Argument]
+    #: Largest result that the hub admits, in bytes.
+    largest: int
+    #: After so many tasks an engine is replaced; 0: never.
+    max_tasks: int = 0
+
+
+def deadline(sent: int, lease: int) -> int:
+    """Until when a lease surely lasts, ns of the monotonic clock.
+
+    ``sent`` is when the call was sent whose reply granted it; lease is in ms.
+    """
+    return sent + lease * 900_000
+
+
+class Engine:
+    """One engine, from its first breath to its exit code."""
+
+    def __init__(self, plan: Plan, block: Block, tell: Callable[[], None]) -> None:
+        self._plan = plan
+        self._block = block
+        self._tell = tell
+        self._store = Store(plan.url, plan.hub, patience=None)
+        self._store.scheme = plan.scheme
+        self._output = Output(sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr)
+        self._runner = Runner(self._store, plan.keyring, self._output, plan.largest)
+        self._uuid = ""
+        self._number = 0
+        #: The batch, and how its tasks ended.
+        self._work: list[Work] = []
+        self._done: list[Entry] = []
+        #: Moving average of the time of one task, ns; None before the first.
+        self._pace: float | None = None
+        self._left = plan.max_tasks
+        #: Is this process a fork of the engine, made by a task?
+        self._foreign = False
+
+    def run(self) -> int:
+        """Work until there is a reason to end; return the exit code."""
+        self._prepare()
+        try:
+            self._join()
+            while True:
+                turn = self._turn()
+                if not turn.registered:
+                    _log.warning("the hub has given engine %s up", self._uuid)
+                    self._join()
+                elif turn.work:
+                    self._run(turn.work)
+                elif self._block.draining or self._spent:
+                    return DONE
+                elif not self._block.lease_over:
+                    self._wait()
+                else:
+                    # The supervisor is stopped or cut off: begin nothing.
+                    time.sleep(_LEASE_PAUSE)
+        except NameTaken:
+            return REFUSED
+
+    # -- the process
+
+    def _prepare(self) -> None:
+        self._output.install()
+        signal.signal(signal.SIGINT, self._interrupt)
+        # Whoever ends all processes of a worker, as an init system does, means the
+        # supervisor: that lets what runs finish.
+        signal.signal(signal.SIGTERM, _ignore)
+        os.register_at_fork(after_in_child=self._be_foreign)
+
+    def _interrupt(self, *_: object) -> None:
+        if self._output.inside:
+            raise KeyboardInterrupt
+
+    def _be_foreign(self) -> None:
+        """Be a child of a task: an ordinary process that is no engine."""
+        self._foreign = True
+        self._output.inside = False
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    @property
+    def _spent(self) -> bool:
+        return self._plan.max_tasks > 0 and self._left <= 0
+
+    # -- the hub
+
+    def _ask(self, call: Call[T]) -> T:
+        """Perform a call, however long Redis does not want to hear of it."""
+        told = ""
+        for pause in link.pauses():
+            time.sleep(pause)
+            try:
+                return self._store.do(call)
+            except (ConfigurationError, SchemaMismatch) as problem:
+                # An administrator can mend these while we live.
+                if str(problem) != told:
+                    _log.error("%s", problem)  # noqa: TRY400 - one line, no traceback
+                    told = str(problem)
+        raise AssertionError("unreachable")
+
+    def _join(self) -> None:
+        """Register, always under a new uuid."""
+        for pause in link.pauses():
+            time.sleep(pause)
+            uuid = secrets.token_urlsafe(12)
+            # Known to the supervisor before the hub knows it.
+            self._block.join(uuid)
+            plan = self._plan
+            call = calls.register(uuid, plan.worker, plan.queues, plan.about)
+            sent = time.monotonic_ns()
+            try:
+                registered = self._ask(call)
+                seconds, micros = map(int, self._store.command("TIME"))
+            except NoHub:
+                # The supervisor makes it again.
+                continue
+            break
+        self._uuid, self._number = uuid, 0
+        self._work, self._done = [], []
+        self._bell = self._store.keys.bell(uuid)
+        self._runner.ahead = seconds * 1000 + micros / 1000 - time.time() * 1000
+        self._runner.engine_info = {
+            "engine_id": registered.engine_id,
+            "engine_uuid": uuid,
+            "host": self._plan.about["host"],
+            "pid": os.getpid(),
+            "method": "apply",
+        }
+        self._block.joined(
+            registered.engine_id, registered.lease, deadline(sent, registered.lease)
+        )
+        self._tell()
+        _log.debug("engine %s is registered as %s", registered.engine_id, uuid)
+
+    def _want(self) -> int:
+        """How many tasks to take."""
+        if self._block.draining or self._block.lease_over or self._spent:
+            return 0
+        if self._pace is None:
+            return 1
+        want = max(1, min(_MOST, int(_STINT / self._pace)))
+        return min(want, self._left) if self._plan.max_tasks else want
+
+    def _turn(self) -> Turn:
+        """Report what has ended and take what comes next, in one round trip."""
+        taken = self._block.talk()
+        self._number += 1
+        # 72 random bits: whoever hears them twice hears the same turn.
+        nonce = secrets.token_urlsafe(9)
+        reports = self._reports(self._done[taken:])
+        call = calls.turn(self._uuid, self._number, nonce, self._want(), reports)
+        try:
+            turn = self._ask(call)
+        except NoHub:
+            turn = Turn(registered=False, stale=0, work=[])
+        self._work, self._done = turn.work, []
+        if not turn.registered:
+            return turn
+        if turn.stale:
+            _log.info("%d outcomes came too late", turn.stale)
+        if turn.work:
+            pairs = [word for work in turn.work for word in work[:2]]
+            if self._block.open(self._number, pairs):
+                self._tell()
+        else:
+            self._block.open_none(self._number)
+        return turn
+
+    def _reports(self, entries: Sequence[Entry]) -> list[Report]:
+        now, work = time.monotonic_ns(), self._work
+        return [
+            Report(
+                kind,
+                work[index].task_id,
+                work[index].token,
+                (now - begun) // 1_000_000,
+                (ended - begun) // 1000,
+                fields,
+            )
+            for kind, index, begun, ended, fields in entries
+        ]
+
+    def _wait(self) -> None:
+        """Block until the bell rings, or for a while."""
+        self._block.idle()
+        try:
+            self._store.block("BLPOP", self._bell, int(link.LONGEST_BLOCK))
+        except RedtaskError as problem:
+            # The next turn waits until Redis is there again.
+            _log.debug("no bell: %s", problem)
+
+    # -- tasks
+
+    def _run(self, batch: list[Work]) -> None:
+        """Run the tasks of a batch, as far as they are not taken back."""
+        begin, end, run = self._block.begin, self._block.end, self._runner
+        clock, done = time.monotonic_ns, self._done
+        first = ended = clock()
+        count = 0
+        for work in batch:
+            begun = clock()
+            if not begin(count, begun):
+                if self._block.forsake():
+                    self._hand_back(count)
+                break
+            kind, fields = run(work)
+            ended = clock()
+            if self._foreign:
+                # The task forked, and this is the child that came back.
+                os._exit(1)
+            entry = kind, count, begun, ended, fields
+            count += 1
+            if end(entry):
+                done.append(entry)
+            elif not self._flush(entry):
+                break
+        self._runner.fresh = ""
+        if count:
+            self._left -= count
+            pace = min(_SLOWEST, (ended - first) / count)
+            self._pace = pace if self._pace is None else (self._pace + pace) / 2
+
+    def _hand_back(self, first: int) -> None:
+        """Give back what is not begun: our lease may be over."""
+        self._done += [
+            ("unbegun", index, 0, 0, ()) for index in range(first, len(self._work))
+        ]
+
+    def _flush(self, entry: Entry) -> bool:
+        """Report in the middle of a batch, because the log is full.
+
+        False: the hub has given us up.
+        """
+        taken = self._block.talk()
+        reports = self._reports([*self._done[taken:], entry])
+        try:
+            turn = self._ask(calls.turn(self._uuid, None, "", 0, reports))
+        except NoHub:
+            return False
+        self._done.clear()
+        if self._block.flushed(entry[1] + 1):
+            self._tell()
+        return turn.registered
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing. Unlike SIG_IGN this is not inherited by programs a task starts."""

@@ -1,0 +1,167 @@
+"""What tasks print: kept per task, bounded, instead of on the worker's terminal."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+from collections import deque
+from typing import IO, Any, Final
+
+#: Of each stream, characters and bytes of its beginning and of its end: with two
+#: streams 1 MiB in all.
+_HALF: Final = 256 * 1024
+
+
+class Output:
+    """Stands in for ``sys.stdout`` and ``sys.stderr`` of an engine.
+
+    While ``inside`` is set, what is printed is kept; else it goes to the real streams.
+    """
+
+    def __init__(self, stdout: IO[str], stderr: IO[str]) -> None:
+        #: Is a task running?
+        self.inside = False
+        #: Did it print anything?
+        self.printed = False
+        self.stdout = Stream(self, stdout)
+        self.stderr = Stream(self, stderr)
+
+    def install(self) -> None:
+        """Become ``sys.stdout`` and ``sys.stderr``, also after a task changed them."""
+        sys.stdout = self.stdout
+        sys.stderr = self.stderr
+
+    def collect(self) -> list[Any]:
+        """Return what was printed, as fields of a record; forget it."""
+        self.printed = False
+        fields: list[Any] = []
+        for name, stream in (("stdout", self.stdout), ("stderr", self.stderr)):
+            if text := stream.collect():
+                fields += (name, text)
+        return fields
+
+
+class Stream(io.TextIOBase):
+    """One stream: the first and the last of what is written are kept."""
+
+    def __init__(self, output: Output, real: IO[str]) -> None:
+        self._output = output
+        self._real = real
+        self._bytes = _Bytes(self)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._first: list[str] = []
+        self._room = _HALF
+        self._last: deque[str] = deque()
+        self._last_size = 0
+        self._left_out = 0
+
+    # The methods of a text file.
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """UTF-8."""
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        """Nothing that is printed is an error."""
+        return "backslashreplace"
+
+    @property
+    def name(self) -> str:
+        """The real stream's name."""
+        return str(getattr(self._real, "name", "<redtask>"))
+
+    @property
+    def buffer(self) -> io.RawIOBase:
+        """Takes bytes."""
+        return self._bytes
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the real stream's descriptor: what writes to that is not kept."""
+        return self._real.fileno()
+
+    def flush(self) -> None:
+        """Flush the real stream."""
+        self._real.flush()
+
+    def close(self) -> None:
+        """Stay open: the next task prints, too."""
+
+    def write(self, text: str) -> int:
+        """Keep a text, or write it on when no task runs."""
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise TypeError(f"write() argument must be str, not {kind}")
+        if not self._output.inside:
+            return self._real.write(text)
+        size = len(text)
+        if size:
+            self._output.printed = True
+            room = self._room
+            if size <= room:
+                self._first.append(text)
+                self._room = room - size
+            else:
+                self._keep_last(text, room)
+        return size
+
+    def _keep_last(self, text: str, room: int) -> None:
+        if room:
+            self._first.append(text[:room])
+            self._room = 0
+        rest = text[max(room, len(text) - _HALF) :]
+        self._left_out += len(text) - room - len(rest)
+        self._last.append(rest)
+        self._last_size += len(rest)
+        while self._last_size - len(self._last[0]) >= _HALF:
+            gone = len(self._last.popleft())
+            self._last_size -= gone
+            self._left_out += gone
+
+    def collect(self) -> bytes:
+        """Return what was kept, with a mark where something is missing."""
+        first = "".join(self._first).encode("utf-8", "backslashreplace")
+        if not self._last:
+            if first:
+                self._forget()
+            return _cut(first, len(first) - 2 * _HALF)
+        last = "".join(self._last).encode("utf-8", "backslashreplace")
+        missing = self._left_out
+        self._forget()
+        if missing == 0 and len(first) + len(last) <= 2 * _HALF:
+            return first + last
+        mark = f"\n[... more than {missing} characters left out ...]\n".encode()
+        return first[:_HALF] + mark + last[-_HALF:]
+
+
+def _cut(text: bytes, excess: int) -> bytes:
+    if excess <= 0:
+        return text
+    mark = f"\n[... {excess} bytes left out ...]\n".encode()
+    return text[:_HALF] + mark + text[-_HALF:]
+
+
+class _Bytes(io.RawIOBase):
+    """``sys.stdout.buffer``: bytes become text."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        data = bytes(data)
+        self._stream.write(self._decoder.decode(data))
+        return len(data)
