@@ -18,15 +18,7 @@ local states = require("lib.states")
 
 local MOST = 500
 
-local opened, refused = hub.open()
-if not opened then
-  return refused
-end
-if #ARGV - 1 > MOST then
-  return reply.fail("BADARG", "abort takes at most " .. MOST .. " ids")
-end
-
-local function remove(id, state, queue, name)
+local function remove(opened, id, state, queue, name)
   if state == "ready" then
     redis.call("ZREM", keys.ready(queue), id)
     return
@@ -39,27 +31,37 @@ local function remove(id, state, queue, name)
   end
 end
 
--- Writes below: the first is one that a full Redis allows.
-redis.call("PERSIST", keys.hub)
-local ending = settle.begin(opened)
-local answer = { "ok" }
-for at = 2, #ARGV do
-  local id = ARGV[at]
+local function abort(opened, ending, id)
   local f = redis.call("HMGET", keys.task(id), "state", "queue", "engine", "ends", "token")
   local state = f[1]
   if not state then
-    answer[at] = "unknown"
+    return "unknown"
   elseif states.is_ended(state) then
-    answer[at] = "ended"
+    return "ended"
   elseif state == "running" then
-    answer[at] = "running"
-  else
-    remove(id, state, f[2] or "default", f[3])
-    redis.call("HSET", keys.task(id), "state", "aborted", "verdict", "aborted",
-      "ended", opened.stamp)
-    settle.outcome(ending, id, state, "aborted", f[5] or "", f[4], "v", "aborted ")
-    answer[at] = "aborted"
+    return "running"
   end
+  remove(opened, id, state, f[2] or "default", f[3])
+  redis.call("HSET", keys.task(id), "state", "aborted", "verdict", "aborted",
+    "ended", opened.stamp)
+  settle.outcome(ending, id, state, "aborted", f[5] or "", f[4], "v", "aborted ")
+  return "aborted"
 end
-settle.close(ending)
-return answer
+
+local function main(opened)
+  if #ARGV - 1 > MOST then
+    return reply.fail("BADARG", "abort takes at most " .. MOST .. " ids")
+  end
+
+  -- Writes below: the first is one that a full Redis allows.
+  redis.call("PERSIST", keys.hub)
+  local ending = settle.begin(opened)
+  local answer = { "ok" }
+  for at = 2, #ARGV do
+    answer[at] = abort(opened, ending, ARGV[at])
+  end
+  settle.close(ending)
+  return answer
+end
+
+return hub.run(main)

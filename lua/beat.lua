@@ -104,32 +104,36 @@ local function gone(opened, engine, said, answer)
   add(answer, engine.uuid, all and "gone" or "more", {})
 end
 
-local opened, refused = hub.open()
-if not opened then
-  return refused
-end
-local said = parse()
-if not said then
-  return reply.fail("BADARG", "a beat that is none")
-end
-
--- Writes below.
-redis.call("PERSIST", keys.hub)
-hub.tick(opened)
-local card = keys.worker(ARGV[2])
-if redis.call("EXISTS", card) == 1 then
-  redis.call("HSET", card, "lease", opened.now + opened.lease)
-  redis.call("PEXPIRE", card, CARD)
-end
-local answer = { "ok" }
-for _, one in ipairs(said) do
-  local engine = engines.find(one.uuid)
-  if not engine then
-    add(answer, one.uuid, one.verb == "live" and "unknown" or "gone", {})
-  elseif one.verb == "live" then
-    live(opened, engine, one, answer)
-  else
-    gone(opened, engine, one, answer)
+local function renew_card(opened)
+  local card = keys.worker(ARGV[2])
+  if redis.call("EXISTS", card) == 1 then
+    redis.call("HSET", card, "lease", opened.now + opened.lease)
+    redis.call("PEXPIRE", card, CARD)
   end
 end
-return answer
+
+local function main(opened)
+  local said = parse()
+  if not said then
+    return reply.fail("BADARG", "a beat that is none")
+  end
+
+  -- Writes below.
+  redis.call("PERSIST", keys.hub)
+  hub.tick(opened)
+  renew_card(opened)
+  local answer = { "ok" }
+  for _, one in ipairs(said) do
+    local engine = engines.find(one.uuid)
+    if not engine then
+      add(answer, one.uuid, one.verb == "live" and "unknown" or "gone", {})
+    elseif one.verb == "live" then
+      live(opened, engine, one, answer)
+    else
+      gone(opened, engine, one, answer)
+    end
+  end
+  return answer
+end
+
+return hub.run(main)

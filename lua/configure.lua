@@ -31,35 +31,48 @@ local DEFAULTS = {
 
 local create, fingerprint = ARGV[2] == "1", ARGV[3]
 
-local settings = {}
-for at = 4, #ARGV, 2 do
-  local name, value = ARGV[at], tonumber(ARGV[at + 1])
-  local limits = LIMITS[name]
+local function wrong(name, text)
+  local limits, value = LIMITS[name], tonumber(text)
   if not limits then
-    return reply.fail("BADARG", "no such setting: " .. name)
+    return "no such setting: " .. name
   end
   if not value or value ~= math.floor(value) or value < limits[1] or value > limits[2] then
-    return reply.fail("BADARG", string.format(
-      "%s must be a whole number from %.0f to %.0f", name, limits[1], limits[2]))
-  end
-  settings[#settings + 1] = name
-  settings[#settings + 1] = string.format("%.0f", value)
-end
-
-local exists = redis.call("EXISTS", keys.hub) == 1
-if exists or not create then
-  local opened, refused = hub.open()
-  if not opened then
-    return refused
+    return string.format("%s must be a whole number from %.0f to %.0f",
+      name, limits[1], limits[2])
   end
 end
 
-if not exists then
+-- The settings, flat; or nil and the error reply.
+local function parse()
+  local settings = {}
+  for at = 4, #ARGV, 2 do
+    local sentence = wrong(ARGV[at], ARGV[at + 1])
+    if sentence then
+      return nil, reply.fail("BADARG", sentence)
+    end
+    settings[#settings + 1] = ARGV[at]
+    settings[#settings + 1] = string.format("%.0f", tonumber(ARGV[at + 1]))
+  end
+  return settings
+end
+
+local function set(settings, word)
+  if #settings > 0 then
+    redis.call("HSET", keys.hub, unpack(settings))
+  end
+  return { word, redis.call("HGET", keys.hub, "fingerprint") }
+end
+
+local settings, refused = parse()
+if not settings then
+  return refused
+end
+if create and redis.call("EXISTS", keys.hub) == 0 then
   -- The most read fields first: a listpack is searched from its beginning.
   redis.call("HSET", keys.hub, unpack(DEFAULTS))
   redis.call("HSET", keys.hub, "fingerprint", fingerprint)
+  return set(settings, "created")
 end
-if #settings > 0 then
-  redis.call("HSET", keys.hub, unpack(settings))
-end
-return { exists and "ok" or "created", redis.call("HGET", keys.hub, "fingerprint") }
+return hub.run(function()
+  return set(settings, "ok")
+end)

@@ -26,52 +26,77 @@ local CARD = 86400000
 
 local uuid, worker, queues = ARGV[2], ARGV[3], ARGV[4]
 
-local opened, refused = hub.open()
-if not opened then
-  return refused
-end
-hub.read_clock(opened)
-if not string.find(uuid, "^[A-Za-z0-9_-]+$") or not string.find(worker, "^[A-Za-z0-9_.-]+$") then
-  return reply.fail("BADARG", "not an engine and a worker: " .. uuid .. " " .. worker)
-end
-for queue in string.gmatch(queues .. ",", "([^,]*),") do
-  if not string.find(queue, "^[a-z0-9][a-z0-9_-]*$") then
-    return reply.fail("BADARG", "not a queue: " .. queue)
+local function check_names()
+  if not string.find(uuid, "^[A-Za-z0-9_-]+$") or not string.find(worker, "^[A-Za-z0-9_.-]+$") then
+    return reply.fail("BADARG", "not an engine and a worker: " .. uuid .. " " .. worker)
   end
-end
-local about = {}
-for at = 5, #ARGV, 2 do
-  if not ABOUT[ARGV[at]] or not ARGV[at + 1] then
-    return reply.fail("BADARG", "workers have no " .. ARGV[at])
+  for queue in string.gmatch(queues .. ",", "([^,]*),") do
+    if not string.find(queue, "^[a-z0-9][a-z0-9_-]*$") then
+      return reply.fail("BADARG", "not a queue: " .. queue)
+    end
   end
-  about[ARGV[at]] = ARGV[at + 1]
-end
-local card = redis.call("HMGET", keys.worker(worker), "boot", "pid", "begun", "engines", "lease")
-local same = card[1] == about.boot and card[2] == about.pid and card[3] == about.begun
-if card[1] and not same and tonumber(card[4]) > 0 and tonumber(card[5]) > opened.now then
-  return reply.fail("NAMETAKEN", "a worker named " .. worker .. " is alive")
-end
-local known = engines.find(uuid)
-if known then
-  return { "ok", tonumber(known.id), opened.lease }
 end
 
--- Writes below.
-redis.call("PERSIST", keys.hub)
-local id = redis.call("HINCRBY", keys.hub, "next_engine", 1) - 1
-local described = {}
-for name, value in pairs(about) do
-  described[#described + 1] = name
-  described[#described + 1] = value
+-- What the pairs say of the worker; or nil and the error reply.
+local function read_about()
+  local about = {}
+  for at = 5, #ARGV, 2 do
+    if not ABOUT[ARGV[at]] or not ARGV[at + 1] then
+      return nil, reply.fail("BADARG", "workers have no " .. ARGV[at])
+    end
+    about[ARGV[at]] = ARGV[at + 1]
+  end
+  return about
 end
-redis.call("HSET", keys.engine(uuid), "id", id, "worker", worker, "queues", queues,
-  "number", 0, "nonce", "", "used", 0, "joined", opened.stamp)
-redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
-for queue in string.gmatch(queues, "[^,]+") do
-  redis.call("HINCRBY", keys.queues, queue, 1)
+
+-- Another worker process with this name that lives?
+local function is_taken(opened, about)
+  local card = redis.call("HMGET", keys.worker(worker), "boot", "pid", "begun", "engines", "lease")
+  if not card[1] or tonumber(card[4] or 0) <= 0 or tonumber(card[5] or 0) <= opened.now then
+    return false
+  end
+  return card[1] ~= about.boot or card[2] ~= about.pid or card[3] ~= about.begun
 end
-redis.call("HINCRBY", keys.worker(worker), "engines", 1)
-redis.call("HSET", keys.worker(worker), "lease", opened.now + opened.lease, unpack(described))
-redis.call("PEXPIRE", keys.worker(worker), CARD)
-story.tell(opened, "engine joined", "engine", uuid, "id", id, "worker", worker)
-return { "ok", id, opened.lease }
+
+local function join(opened, about)
+  local id = redis.call("HINCRBY", keys.hub, "next_engine", 1) - 1
+  local described = {}
+  for name, value in pairs(about) do
+    described[#described + 1] = name
+    described[#described + 1] = value
+  end
+  redis.call("HSET", keys.engine(uuid), "id", id, "worker", worker, "queues", queues,
+    "number", 0, "nonce", "", "used", 0, "joined", opened.stamp)
+  redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
+  for queue in string.gmatch(queues, "[^,]+") do
+    redis.call("HINCRBY", keys.queues, queue, 1)
+  end
+  local card = keys.worker(worker)
+  redis.call("HINCRBY", card, "engines", 1)
+  redis.call("HSET", card, "lease", opened.now + opened.lease, unpack(described))
+  redis.call("PEXPIRE", card, CARD)
+  story.tell(opened, "engine joined", "engine", uuid, "id", id, "worker", worker)
+  return id
+end
+
+local function main(opened)
+  hub.read_clock(opened)
+  local about, refused = read_about()
+  refused = refused or check_names()
+  if refused then
+    return refused
+  end
+  if is_taken(opened, about) then
+    return reply.fail("NAMETAKEN", "a worker named " .. worker .. " is alive")
+  end
+  local known = engines.find(uuid)
+  if known then
+    return { "ok", tonumber(known.id), opened.lease }
+  end
+
+  -- Writes below.
+  redis.call("PERSIST", keys.hub)
+  return { "ok", join(opened, about), opened.lease }
+end
+
+return hub.run(main)

@@ -19,15 +19,6 @@ local states = require("lib.states")
 
 local most = tonumber(ARGV[2])
 
-local opened, refused = hub.open()
-if not opened then
-  return refused
-end
-hub.read_clock(opened)
-if not most or most < 0 or most > 10000 then
-  return reply.fail("BADARG", "status shows 0 to 10000 engines")
-end
-
 local function queue_lines()
   local lines, ready = {}, 0
   local known = redis.call("HGETALL", keys.queues)
@@ -41,7 +32,7 @@ local function queue_lines()
   return lines, ready
 end
 
-local function engine_lines()
+local function engine_lines(opened)
   local lines, assigned, held = {}, 0, 0
   local living = redis.call("ZRANGE", keys.engines, 0, most - 1, "WITHSCORES")
   for at = 1, #living, 2 do
@@ -61,19 +52,31 @@ local function engine_lines()
   return lines, assigned, held
 end
 
-local about = redis.call("HGETALL", keys.hub)
-local more = {
-  "now", string.format("%.0f", opened.now), "stamp", string.format("%.0f", opened.stamp),
-  "registered", tostring(redis.call("ZCARD", keys.engines)),
-}
-for _, value in ipairs(more) do
-  about[#about + 1] = value
+local function hub_line(opened)
+  local about = redis.call("HGETALL", keys.hub)
+  local more = {
+    "now", string.format("%.0f", opened.now), "stamp", string.format("%.0f", opened.stamp),
+    "registered", tostring(redis.call("ZCARD", keys.engines)),
+  }
+  for _, value in ipairs(more) do
+    about[#about + 1] = value
+  end
+  return about
 end
-local queues, ready = queue_lines()
-local lines, assigned, held = engine_lines()
-local counted = { "ready", ready, "assigned", assigned, "running", held }
-for _, state in ipairs({ "completed", "failed", "aborted" }) do
-  counted[#counted + 1] = state
-  counted[#counted + 1] = redis.call("ZCARD", keys.ended(state))
+
+local function main(opened)
+  if not most or most < 0 or most > 10000 then
+    return reply.fail("BADARG", "status shows 0 to 10000 engines")
+  end
+  hub.read_clock(opened)
+  local queues, ready = queue_lines()
+  local lines, assigned, held = engine_lines(opened)
+  local counted = { "ready", ready, "assigned", assigned, "running", held }
+  for _, state in ipairs(states.ended()) do
+    counted[#counted + 1] = state
+    counted[#counted + 1] = redis.call("ZCARD", keys.ended(state))
+  end
+  return { "ok", hub_line(opened), counted, queues, lines }
 end
-return { "ok", about, counted, queues, lines }
+
+return hub.run(main)

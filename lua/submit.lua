@@ -167,43 +167,66 @@ local function enter(opened, group, sequence)
   return sequence
 end
 
-local opened, refused = hub.open()
-if not opened then
-  return refused
-end
-local groups, total = parse()
-if not groups then
-  return reply.fail("BADARG", total)
-end
-local names, seen = {}, {}
-for _, group in ipairs(groups) do
-  refused = check_tasks(group, seen, names) or check_function(group)
-  if refused then
-    return refused
-  end
-end
-local known = 0
-if redis.call("EXISTS", unpack(names)) > 0 then
+-- Check everything; name the records of all groups. Returns the error reply.
+local function check(groups, names)
+  local seen = {}
   for _, group in ipairs(groups) do
-    local dropped
-    dropped, refused = drop_known(group)
+    local refused = check_tasks(group, seen, names) or check_function(group)
     if refused then
       return refused
     end
-    known = known + dropped
   end
 end
 
--- Writes below. The first is one that a full Redis refuses, so that submit says
--- so before anything is there.
-local new = total - known
-local sequence = redis.call("HINCRBY", keys.hub, "submitted", new) - new
-for _, group in ipairs(groups) do
-  local count = group.kept and #group.kept or group.count
-  if count > 0 then
-    functions.need(group.digest, group.blob, group.name, count)
-    redis.call("HSETNX", keys.queues, group.queue or "default", 0)
-    sequence = enter(opened, group, sequence)
+-- How many of the tasks are known already; or nil and the error reply.
+local function count_known(groups, names)
+  if redis.call("EXISTS", unpack(names)) == 0 then
+    return 0
+  end
+  local known = 0
+  for _, group in ipairs(groups) do
+    local dropped, refused = drop_known(group)
+    if refused then
+      return nil, refused
+    end
+    known = known + dropped
+  end
+  return known
+end
+
+local function write_all(opened, groups, sequence)
+  for _, group in ipairs(groups) do
+    local count = group.kept and #group.kept or group.count
+    if count > 0 then
+      functions.need(group.digest, group.blob, group.name, count)
+      redis.call("HSETNX", keys.queues, group.queue or "default", 0)
+      sequence = enter(opened, group, sequence)
+    end
   end
 end
-return { "ok", new, known }
+
+local function main(opened)
+  local groups, total = parse()
+  if not groups then
+    return reply.fail("BADARG", total)
+  end
+  local names = {}
+  local refused = check(groups, names)
+  if refused then
+    return refused
+  end
+  local known
+  known, refused = count_known(groups, names)
+  if refused then
+    return refused
+  end
+
+  -- Writes below. The first is one that a full Redis refuses, so that submit
+  -- says so before anything is there.
+  local new = total - known
+  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new) - new
+  write_all(opened, groups, sequence)
+  return { "ok", new, known }
+end
+
+return hub.run(main)

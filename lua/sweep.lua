@@ -63,22 +63,22 @@ local function next_due(opened)
   return due == math.huge and -1 or math.max(0, due)
 end
 
-local opened, refused = hub.open()
-if not opened then
-  return refused
-end
-if not budget or budget < 1 or budget > 500 then
-  return reply.fail("BADARG", "the budget of a sweep is 1 to 500")
+local function main(opened)
+  if not budget or budget < 1 or budget > 500 then
+    return reply.fail("BADARG", "the budget of a sweep is 1 to 500")
+  end
+
+  -- Writes below.
+  redis.call("PERSIST", keys.hub)
+  hub.tick(opened)
+  local left = lose_engines(opened, budget)
+  if left > 0 then
+    left = left - forget.expired(opened, left)
+  end
+  if left > 0 then
+    left = left - functions.forget(opened, left)
+  end
+  return { "ok", next_due(opened), left <= 0 and 1 or 0 }
 end
 
--- Writes below.
-redis.call("PERSIST", keys.hub)
-hub.tick(opened)
-local left = lose_engines(opened, budget)
-if left > 0 then
-  left = left - forget.expired(opened, left)
-end
-if left > 0 then
-  left = left - functions.forget(opened, left)
-end
-return { "ok", next_due(opened), left <= 0 and 1 or 0 }
+return hub.run(main)

@@ -10,8 +10,8 @@
 -- Turns that take are numbered per engine, and a turn that is sent again with
 -- the nonce of the last one gets the same tasks ("again"). A turn without a
 -- number only reports: the supervisor's way. The token of what is taken is
--- `attempt:nonce`. `ago` is how many ms ago the task
--- began and `took` how many us it ran, so that times are the server's.
+-- `attempt:nonce`. `ago` is how many ms ago the task began and `took` how many
+-- us it ran, so that times are the server's.
 -- Kinds: ok, error, unbegun (given back, no try used); the body is the signed
 -- result or error.
 
@@ -27,57 +27,89 @@ local take = require("lib.take")
 local uuid, number, nonce = ARGV[2], argument.count(ARGV[3]), ARGV[4]
 local want = argument.count(ARGV[5])
 
-local opened, refused = hub.open()
-if not opened then
-  return refused
-end
-if not want or (number and not string.find(nonce, "^[A-Za-z0-9_-]+$")) then
-  return require("lib.reply").fail("BADARG",
-    "a turn needs a nonce and how many tasks it wants")
-end
-local engine = engines.find(uuid)
-if not engine then
-  return { "gone" }
-end
-local good, stale = report.read(6)
-if not good then
-  return stale
-end
-local repeated = number and engine.nonce == nonce
-
--- Writes below. The first is one that a full Redis allows: reports must always
--- get through, they are what frees memory. A ring that is pending is answered
--- by this turn.
-if number and not repeated then
-  redis.call("UNLINK", keys.engine(uuid, "bell"))
-else
-  redis.call("PERSIST", keys.engine(uuid))
-end
-report.tell_stale(opened, uuid, stale)
-local ending = settle.begin(opened)
-local again = report.apply(opened, ending, uuid, good)
-settle.close(ending)
-
-local taken = {}
-if repeated then
-  taken = take.repeated(engine, nonce)
-else
-  if number then
-    taken = take.tasks(opened, engine, nonce, want)
-    redis.call("HSET", keys.engine(uuid),
-      "number", number, "nonce", nonce, "used", engine.used)
+local function refuse()
+  if not want or (number and not string.find(nonce, "^[A-Za-z0-9_-]+$")) then
+    return require("lib.reply").fail("BADARG",
+      "a turn needs a nonce and how many tasks it wants")
   end
-  engines.show(opened, engine, engines.load(uuid))
 end
--- After the caller took: a task that failed here is offered to others first,
--- and never to this very turn.
-local waiting = report.put_back(opened, again, uuid)
-if number then
-  if waiting > 0 and #taken == 0 and want > 0 then
+
+-- The first write is one that a full Redis allows: reports must always get
+-- through, they are what frees memory. A ring that is pending is answered by a
+-- turn that takes.
+local function begin_writing(takes)
+  if takes then
+    redis.call("UNLINK", keys.engine(uuid, "bell"))
+  else
+    redis.call("PERSIST", keys.engine(uuid))
+  end
+end
+
+local function apply(opened, good, stale)
+  report.tell_stale(opened, uuid, stale)
+  local ending = settle.begin(opened)
+  local again = report.apply(opened, ending, uuid, good)
+  settle.close(ending)
+  return again
+end
+
+local function take_work(opened, engine)
+  if not number then
+    return {}
+  end
+  local taken = take.tasks(opened, engine, nonce, want)
+  redis.call("HSET", keys.engine(uuid),
+    "number", number, "nonce", nonce, "used", engine.used)
+  return taken
+end
+
+-- The engine that has nothing to do, beside work it may take, is to come again:
+-- a task failed here and nobody else has room, or the supervisor took everything
+-- from it.
+local function ring_if_idle(engine, taken, waiting)
+  local idle
+  if number then
+    idle = waiting > 0 and #taken == 0 and want > 0
+  else
+    idle = engines.load(uuid) == 0 and line.length(engine.queues) > 0
+  end
+  if idle then
     engines.ring(uuid)
   end
-elseif engines.load(uuid) == 0 and line.length(engine.queues) > 0 then
-  -- The supervisor took everything from it: let it come for more.
-  engines.ring(uuid)
 end
-return { repeated and "again" or "ok", #stale, unpack(taken) }
+
+-- After the caller took: a task that failed here is offered to others first, and
+-- never to this very turn.
+local function go_on(opened, engine, again)
+  local taken = take_work(opened, engine)
+  engines.show(opened, engine, engines.load(uuid))
+  ring_if_idle(engine, taken, report.put_back(opened, again, uuid))
+  return taken
+end
+
+local function main(opened)
+  local refused = refuse()
+  if refused then
+    return refused
+  end
+  local engine = engines.find(uuid)
+  if not engine then
+    return { "gone" }
+  end
+  local good, stale = report.read(6)
+  if not good then
+    return stale
+  end
+
+  -- Writes below.
+  local repeated = number and engine.nonce == nonce
+  begin_writing(number and not repeated)
+  local again = apply(opened, good, stale)
+  if repeated then
+    report.put_back(opened, again, uuid)
+    return { "again", #stale, unpack(take.repeated(engine, nonce)) }
+  end
+  return { "ok", #stale, unpack(go_on(opened, engine, again)) }
+end
+
+return hub.run(main)

@@ -59,43 +59,54 @@ local function size(id, f)
   return value and #value or 0
 end
 
-local opened, refused = hub.open()
-if not opened then
-  return refused
-end
-if not budget or #ARGV - 3 > MOST then
-  return reply.fail("BADARG", "watch takes a budget and at most " .. MOST .. " ids")
-end
-if client ~= "" and not string.find(client, "^[a-z0-9]+$") then
-  return reply.fail("BADARG", "not a client: " .. client)
+-- Tell this client's stream when somebody else's task ends.
+local function register(id)
+  redis.call("SADD", keys.task(id, "watchers"), client)
+  local ends = redis.call("HGET", keys.task(id), "ends") or ""
+  if not string.find(ends, "w", 1, true) then
+    redis.call("HSET", keys.task(id), "ends", ends .. "w")
+  end
 end
 
-local own = client .. "-"
-local answer = { "ok", client ~= "" and listen() or "" }
-local given = false
-for at = 4, #ARGV do
-  local id = ARGV[at]
+-- Kind and payload of an ended task. `left` is what may be said without asking
+-- again: the first payload always may. Returns the rest of it too.
+local function tell(id, f, left)
+  local bytes = size(id, f)
+  if left and bytes > left then
+    return "-", "", left
+  end
+  local kind, text = payload(id, f)
+  return kind, text, (left or budget) - bytes
+end
+
+local function add(answer, id, own, left)
   local f = redis.call("HMGET", keys.task(id),
     "result", "error", "state", "verdict", "reason", "token")
   local state, kind, text = f[3] or "unknown", "", ""
   if states.is_ended(state) then
-    local bytes = size(id, f)
-    if given and bytes > budget then
-      kind = "-"
-    else
-      kind, text = payload(id, f)
-      budget, given = budget - bytes, true
-    end
+    kind, text, left = tell(id, f, left)
   elseif f[3] and client ~= "" and string.sub(id, 1, #own) ~= own then
-    redis.call("SADD", keys.task(id, "watchers"), client)
-    local ends = redis.call("HGET", keys.task(id), "ends") or ""
-    if not string.find(ends, "w", 1, true) then
-      redis.call("HSET", keys.task(id), "ends", ends .. "w")
-    end
+    register(id)
   end
-  answer[#answer + 1] = state
-  answer[#answer + 1] = f[6] or ""
-  answer[#answer + 1] = kind
-  answer[#answer + 1] = text
+  local last = #answer
+  answer[last + 1], answer[last + 2] = state, f[6] or ""
+  answer[last + 3], answer[last + 4] = kind, text
+  return left
 end
-return answer
+
+local function main()
+  if not budget or #ARGV - 3 > MOST then
+    return reply.fail("BADARG", "watch takes a budget and at most " .. MOST .. " ids")
+  end
+  if client ~= "" and not string.find(client, "^[a-z0-9]+$") then
+    return reply.fail("BADARG", "not a client: " .. client)
+  end
+  local answer = { "ok", client ~= "" and listen() or "" }
+  local own, left = client .. "-", nil
+  for at = 4, #ARGV do
+    left = add(answer, ARGV[at], own, left)
+  end
+  return answer
+end
+
+return hub.run(main)

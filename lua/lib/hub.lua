@@ -50,7 +50,7 @@ local function refuse_time()
 end
 
 -- Returns the open hub, or nil and the error reply. Writes nothing.
-function hub.open()
+local function open()
   local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "max_deaths")
   if f[1] ~= hub.FORMAT then
     return nil, refuse(f[1])
@@ -65,6 +65,12 @@ function hub.open()
     result_ttl = tonumber(f[3]),
     max_deaths = tonumber(f[4]),
   }
+end
+
+-- Open the hub and reply what `main(opened)` does, or why it cannot be opened.
+function hub.run(main)
+  local opened, refused = open()
+  return refused or main(opened)
 end
 
 -- Read the logical clock as well: `now`, and what leases need.

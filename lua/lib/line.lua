@@ -64,12 +64,19 @@ function line.again(opened, queue, id, score, except, fields)
   return false
 end
 
--- The best `count` tasks of these queues: flat id, score, id, score ...
--- One queue is one ZPOPMIN; of several the heads are compared.
-function line.pop(queues, count)
-  if #queues == 1 then
-    return redis.call("ZPOPMIN", keys.ready(queues[1]), count)
+-- The queue whose head goes first. `heads` has id and score of each queue's head.
+local function foremost(queues, heads)
+  local best
+  for _, queue in ipairs(queues) do
+    local head = heads[queue]
+    if head and not (best and heads[best].score <= head.score) then
+      best = queue
+    end
   end
+  return best
+end
+
+local function pop_of_several(queues, count)
   local heads, popped = {}, {}
   local function look(queue)
     local head = redis.call("ZRANGE", keys.ready(queue), 0, 0, "WITHSCORES")
@@ -79,13 +86,7 @@ function line.pop(queues, count)
     look(queue)
   end
   while #popped < 2 * count do
-    local best
-    for _, queue in ipairs(queues) do
-      local head = heads[queue]
-      if head and not (best and heads[best].score <= head.score) then
-        best = queue
-      end
-    end
+    local best = foremost(queues, heads)
     if not best then
       break
     end
@@ -95,6 +96,15 @@ function line.pop(queues, count)
     look(best)
   end
   return popped
+end
+
+-- The best `count` tasks of these queues: flat id, score, id, score ...
+-- One queue is one ZPOPMIN; of several the heads are compared.
+function line.pop(queues, count)
+  if #queues == 1 then
+    return redis.call("ZPOPMIN", keys.ready(queues[1]), count)
+  end
+  return pop_of_several(queues, count)
 end
 
 -- How many wait in these queues.

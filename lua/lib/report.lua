@@ -3,6 +3,7 @@
 -- Every outcome is fenced by its token, so it counts once whoever sends it and
 -- however often: the engine, its supervisor, or either of them again.
 
+local argument = require("lib.argument")
 local keys = require("lib.keys")
 local line = require("lib.line")
 local record = require("lib.record")
@@ -10,48 +11,58 @@ local settle = require("lib.settle")
 
 local report = {}
 
+-- An outcome in ARGV: kind, id, token, how many ms ago it began, how many us it
+-- took, its body (result or error), n, and n pairs of further record field and
+-- value: so many arguments before the pairs.
+local HEAD = 7
+
+local function is_kind(kind)
+  return kind == "ok" or kind == "error" or kind == "unbegun"
+end
+
 local function is_field(name)
   return name == "repr" or name == "stdout" or name == "stderr"
     or name == "ename" or name == "evalue"
 end
 
-local function refuse(sentence)
-  return nil, require("lib.reply").fail("BADARG", sentence)
+-- What is wrong with the outcome at `at`, in words; else nil and where it ends.
+local function check(at)
+  local count = argument.count(ARGV[at + 6])
+  if not is_kind(ARGV[at]) or not count or at + HEAD + 2 * count > #ARGV + 1 then
+    return "an outcome that is none at argument " .. at
+  end
+  if ARGV[at + 5] == "" and ARGV[at] ~= "unbegun" then
+    return "an outcome without result or error at argument " .. at
+  end
+  local next_at = at + HEAD + 2 * count
+  for field = at + HEAD, next_at - 1, 2 do
+    if not is_field(ARGV[field]) then
+      return "no such outcome field: " .. ARGV[field]
+    end
+  end
+  return nil, next_at, count
 end
 
--- ARGV from `at` on: for each outcome kind, id, token, how many ms ago it began,
--- how many us it took, its body (result or error), n, and n pairs of further
--- record field and value. Reads the records and parts the outcomes into those
--- that count and those that are stale: the task was given to somebody else, or
--- is no more. Returns both lists, or nil and the error reply. Writes nothing.
+-- Read the outcomes from `at` on, and part them into those that count and those
+-- that are stale: the task was given to somebody else, or is no more. The rest was
+-- heard before. Returns both lists, or nil and the error reply. Writes nothing.
 function report.read(at)
   local good, stale, seen = {}, {}, {}
-  local last = #ARGV
-  while at <= last do
-    local kind, id, token = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local count = tonumber(ARGV[at + 6])
-    if kind ~= "ok" and kind ~= "error" and kind ~= "unbegun" then
-      return refuse("an outcome that is none at argument " .. at)
+  while at <= #ARGV do
+    local wrong, next_at, count = check(at)
+    if wrong then
+      return nil, require("lib.reply").fail("BADARG", wrong)
     end
-    local next_at = count and at + 7 + 2 * count
-    if not next_at or count < 0 or count ~= math.floor(count) or next_at > last + 1 then
-      return refuse("an outcome that is none at argument " .. at)
-    end
-    for field = at + 7, next_at - 1, 2 do
-      if not is_field(ARGV[field]) then
-        return refuse("no such outcome field: " .. ARGV[field])
-      end
-    end
+    local id, token = ARGV[at + 1], ARGV[at + 2]
     local f = redis.call("HMGET", keys.task(id), "state", "token", "ends")
     if f[2] ~= token then
-      stale[#stale + 1] = { kind = kind, id = id, token = token }
+      stale[#stale + 1] = { kind = ARGV[at], id = id, token = token }
     elseif f[1] == "running" and not seen[id] then
-      -- The same token in any other state: it was heard before.
       seen[id] = true
       good[#good + 1] = {
-        kind = kind, id = id, token = token, ends = f[3],
+        kind = ARGV[at], id = id, token = token, ends = f[3],
         ago = tonumber(ARGV[at + 3]) or 0, took = ARGV[at + 4],
-        body = ARGV[at + 5], at = at + 7, count = count,
+        body = ARGV[at + 5], at = at + HEAD, count = count,
       }
     end
     at = next_at
@@ -70,12 +81,17 @@ function report.tell_stale(opened, uuid, stale)
   end
 end
 
--- Record fields that an outcome brings along, behind those given.
+-- Record fields that an outcome brings along, behind those given. What tasks
+-- print may be long; the others are for a line on a screen.
 local function with_fields(outcome, fields)
   for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
-    local name = ARGV[at]
-    fields[#fields + 1] = name
-    fields[#fields + 1] = record.fit(outcome.id, name, ARGV[at + 1])
+    local name, value = ARGV[at], ARGV[at + 1]
+    if name == "stdout" or name == "stderr" then
+      value = record.fit(outcome.id, name, value)
+    else
+      value = string.sub(value, 1, 64)
+    end
+    fields[#fields + 1], fields[#fields + 2] = name, value
   end
   return fields
 end
@@ -107,32 +123,20 @@ local function completed(opened, ending, outcome)
   settle.outcome(ending, id, "running", "completed", outcome.token, outcome.ends, "r", body)
 end
 
--- One more try is used up. Ends the task, or returns what to write to its record
--- because it may run again. With a verdict it is the hub that says so: the
--- engine died, and `outcome.reason` is why.
-local function failed(opened, ending, uuid, outcome, verdict)
-  local attempts = require("lib.attempts")
+-- What went wrong, for people: the engine's words, or the hub's own.
+local function describe(outcome, verdict)
+  if verdict then
+    return outcome.reason
+  end
+  return (field(outcome, "ename") or "?") .. ": " .. (field(outcome, "evalue") or "")
+end
+
+local function fail(opened, ending, outcome, verdict, counts)
   local id = outcome.id
-  local f = redis.call("HMGET", keys.task(id), "tries", "retries", "deaths", "started")
-  local tries, deaths = (f[1] or 0) + 1, (f[3] or 0) + (verdict and 1 or 0)
-  local what = outcome.reason
-  if not verdict then
-    what = (field(outcome, "ename") or "?") .. ": " .. (field(outcome, "evalue") or "")
-  end
-  attempts.note(opened, id, outcome.token, uuid, f[4], what)
-  local again = { "tries", tries }
-  if deaths > 0 then
-    again[3], again[4] = "deaths", deaths
-  end
-  if tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
-    require("lib.story").tell(opened, "retry", "task", id, "engine", uuid,
-      "try", tries, "why", what)
-    return again
-  end
   local fields, kind, payload
   if verdict then
-    kind, payload = "v", verdict .. " " .. what
-    fields = { "verdict", verdict, "reason", what, "ended", opened.stamp }
+    kind, payload = "v", verdict .. " " .. outcome.reason
+    fields = { "verdict", verdict, "reason", outcome.reason, "ended", opened.stamp }
   else
     kind, payload = "e", outcome.body
     fields = with_fields(outcome, {
@@ -140,9 +144,30 @@ local function failed(opened, ending, uuid, outcome, verdict)
       "started", began(opened, outcome), "took", outcome.took,
     })
   end
-  redis.call("HSET", keys.task(id), "state", "failed", "tries", tries,
-    "deaths", deaths, unpack(fields))
+  redis.call("HSET", keys.task(id), "state", "failed", unpack(fields))
+  redis.call("HSET", keys.task(id), unpack(counts))
   settle.outcome(ending, id, "running", "failed", outcome.token, outcome.ends, kind, payload)
+end
+
+-- One more try is used up. Ends the task, or returns what to write to its record
+-- because it may run again. With a verdict it is the hub that says so: the
+-- engine died, and `outcome.reason` is why.
+local function failed(opened, ending, uuid, outcome, verdict)
+  local id, what = outcome.id, describe(outcome, verdict)
+  local f = redis.call("HMGET", keys.task(id), "tries", "retries", "deaths", "started")
+  local tries, deaths = (f[1] or 0) + 1, tonumber(f[3] or 0)
+  local counts = { "tries", tries }
+  if verdict then
+    deaths = deaths + 1
+    counts[3], counts[4] = "deaths", deaths
+  end
+  require("lib.attempts").note(opened, id, outcome.token, uuid, f[4], what)
+  if tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
+    require("lib.story").tell(opened, "retry", "task", id, "engine", uuid,
+      "try", tries, "why", what)
+    return counts
+  end
+  fail(opened, ending, outcome, verdict, counts)
 end
 
 -- Apply outcomes that count: end the task, or collect it among those to run
