@@ -13,6 +13,7 @@
 -- gone, in words). Words: `live`, and the ids are no longer this engine's;
 -- `unknown`, the hub has given it up; `gone`, it is; `more`, say it again.
 
+local argument = require("lib.argument")
 local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -28,7 +29,7 @@ local MOST = 500
 local function parse()
   local said, at = {}, 3
   while at <= #ARGV do
-    local count = tonumber(ARGV[at + 3])
+    local count = argument.count(ARGV[at + 3])
     if (ARGV[at] ~= "live" and ARGV[at] ~= "gone") or not count or at + 3 + count > #ARGV then
       return nil
     end

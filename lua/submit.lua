@@ -144,15 +144,16 @@ local function enter(opened, group, sequence)
   local priority = tonumber(group.priority) or 0
   local fields = group.fields
   for _, value in ipairs({ "fn", group.digest, "submitted",
-    string.format("%.0f", opened.stamp), "state", "ready", "args", "" }) do
+    string.format("%d", opened.stamp), "state", "ready", "args", "" }) do
     fields[#fields + 1] = value
   end
-  local entries, last = {}, group.from + 2 * group.count - 1
+  local entries, length, last = {}, 0, group.from + 2 * group.count - 1
   local function add(at)
-    write(ARGV[at], ARGV[at + 1], fields)
+    local id = ARGV[at]
+    write(id, ARGV[at + 1], fields)
     sequence = sequence + 1
-    entries[#entries + 1] = line.score(priority, sequence)
-    entries[#entries + 1] = ARGV[at]
+    entries[length + 1], entries[length + 2] = line.score(priority, sequence), id
+    length = length + 2
   end
   if group.kept then
     for _, at in ipairs(group.kept) do

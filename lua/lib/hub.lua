@@ -44,7 +44,7 @@ end
 
 local function refuse_time()
   local reply = require("lib.reply")
-  if not redis.call("HGET", keys.hub, "testing") or not tonumber(ARGV[1]) then
+  if redis.call("HGET", keys.hub, "testing") ~= "1" or not tonumber(ARGV[1]) then
     return reply.fail("NOW", "only a hub made for testing is told the time")
   end
 end

@@ -13,8 +13,9 @@ local line = {}
 -- and 1000 of them stay below 2^53, where doubles are exact.
 local PRIORITY = 4398046511104
 
+-- As text: "%d" is much faster than what Redis makes of a number.
 function line.score(priority, sequence)
-  return sequence - priority * PRIORITY
+  return string.format("%d", sequence - priority * PRIORITY)
 end
 
 -- The best `count` of the line go to engines with room, if there are any.

@@ -26,13 +26,16 @@ local function is_field(name)
 end
 
 -- What is wrong with the outcome at `at`, in words; else nil and where it ends.
-local function check(at)
+local function check(at, last)
   local count = argument.count(ARGV[at + 6])
-  if not is_kind(ARGV[at]) or not count or at + HEAD + 2 * count > #ARGV + 1 then
+  if not is_kind(ARGV[at]) or not count or at + HEAD + 2 * count > last + 1 then
     return "an outcome that is none at argument " .. at
   end
   if ARGV[at + 5] == "" and ARGV[at] ~= "unbegun" then
     return "an outcome without result or error at argument " .. at
+  end
+  if not argument.count(ARGV[at + 3]) or not argument.count(ARGV[at + 4]) then
+    return "an outcome without its times at argument " .. at
   end
   local next_at = at + HEAD + 2 * count
   for field = at + HEAD, next_at - 1, 2 do
@@ -48,8 +51,9 @@ end
 -- heard before. Returns both lists, or nil and the error reply. Writes nothing.
 function report.read(at)
   local good, stale, seen = {}, {}, {}
-  while at <= #ARGV do
-    local wrong, next_at, count = check(at)
+  local last, number = #ARGV, 0
+  while at <= last do
+    local wrong, next_at, count = check(at, last)
     if wrong then
       return nil, require("lib.reply").fail("BADARG", wrong)
     end
@@ -59,9 +63,10 @@ function report.read(at)
       stale[#stale + 1] = { kind = ARGV[at], id = id, token = token }
     elseif f[1] == "running" and not seen[id] then
       seen[id] = true
-      good[#good + 1] = {
+      number = number + 1
+      good[number] = {
         kind = ARGV[at], id = id, token = token, ends = f[3],
-        ago = tonumber(ARGV[at + 3]) or 0, took = ARGV[at + 4],
+        ago = tonumber(ARGV[at + 3]), took = ARGV[at + 4],
         body = ARGV[at + 5], at = at + HEAD, count = count,
       }
     end
@@ -105,7 +110,7 @@ local function field(outcome, name)
 end
 
 local function began(opened, outcome)
-  return string.format("%.0f", opened.stamp - outcome.ago)
+  return string.format("%d", opened.stamp - outcome.ago)
 end
 
 local function completed(opened, ending, outcome)

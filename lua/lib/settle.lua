@@ -18,7 +18,7 @@ local MOST_ENTRY = 16384
 local KEPT_ENTRIES = 10000
 
 local function expiry(opened, ttl)
-  return ttl > 0 and opened.stamp + ttl or "+inf"
+  return ttl > 0 and string.format("%d", opened.stamp + ttl) or "+inf"
 end
 
 function settle.begin(opened)
@@ -36,7 +36,7 @@ end
 local function entry_of(ending, client)
   local entry = ending.told[client]
   if not entry then
-    entry = { size = 0 }
+    entry = { size = 0, length = 0 }
     ending.told[client] = entry
   end
   return entry
@@ -54,7 +54,8 @@ local function owner_entry(ending, id)
 end
 
 local function tell(entry, id, head, payload)
-  local at, size = #entry, #payload
+  local at, size = entry.length, #payload
+  entry.length = at + 2
   entry[at + 1] = id
   if size <= MOST_INLINE and entry.size + size <= MOST_ENTRY then
     entry.size = entry.size + size
@@ -103,10 +104,11 @@ function settle.outcome(ending, id, from, to, token, ends, kind, payload)
   end
   local ended = ending.ended[to]
   if not ended then
-    ended = {}
+    ended = { length = 0 }
     ending.ended[to] = ended
   end
-  local at = #ended
+  local at = ended.length
+  ended.length = at + 2
   ended[at + 1], ended[at + 2] = after, id
   tell(owner_entry(ending, id), id, head, payload)
 end

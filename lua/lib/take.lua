@@ -62,7 +62,8 @@ local function arguments(id, inline, budget)
 end
 
 local function describe(taken, id, attempt, f, args)
-  local at = #taken
+  local at = taken.length
+  taken.length = at + 6
   taken[at + 1], taken[at + 2], taken[at + 3] = id, attempt, f[1]
   taken[at + 4], taken[at + 5], taken[at + 6] = args, f[3] or "", f[4] or ""
 end
@@ -74,21 +75,22 @@ local function start(opened, engine, nonce, popped, from, taken, budget)
     return budget
   end
   states.check(from, "running")
-  local held, name = {}, engines.name(engine)
-  local started = string.format("%.0f", opened.stamp)
-  local suffix = ":" .. nonce
+  local held, count, name = {}, 0, engines.name(engine)
+  local started = string.format("%d", opened.stamp)
+  local first = "1:" .. nonce
   for at = 1, #popped, 2 do
     local id = popped[at]
     local f = read(id)
     if f[1] then
       local attempt = (f[5] or 0) + 1
+      local token = attempt == 1 and first or attempt .. ":" .. nonce
       local args
-      args, budget = arguments(id, f[2], #taken > 0 and budget or nil)
+      args, budget = arguments(id, f[2], taken.length > 0 and budget or nil)
       budget = budget or MOST_BYTES
       redis.call("HSET", keys.task(id), "state", "running", "engine", name,
-        "token", attempt .. suffix, "started", started)
-      held[#held + 1] = popped[at + 1]
-      held[#held + 1] = id
+        "token", token, "started", started)
+      held[count + 1], held[count + 2] = popped[at + 1], id
+      count = count + 2
       describe(taken, id, attempt, f, args)
     else
       -- Somebody deleted the record by hand: the others must go on.
@@ -102,7 +104,7 @@ end
 -- The engine takes what was placed on it, then the best it may have. Returns the
 -- flat reply and whether anything was taken.
 function take.tasks(opened, engine, nonce, want)
-  local taken, budget = {}, MOST_BYTES
+  local taken, budget = { length = 0 }, MOST_BYTES
   want = allowance(opened, engine.uuid, want)
   if want == 0 then
     return taken
@@ -123,7 +125,7 @@ end
 -- What this engine took in the turn with this nonce, once more: the reply to
 -- that turn was lost.
 function take.repeated(engine, nonce)
-  local taken, budget = {}, nil
+  local taken, budget = { length = 0 }, nil
   local ids = redis.call("ZRANGE", keys.engine(engine.uuid, "held"), 0, -1)
   for _, id in ipairs(ids) do
     local attempt, of = string.match(
