@@ -17,6 +17,7 @@ local argument = require("lib.argument")
 local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local line = require("lib.line")
 local lose = require("lib.lose")
 local report = require("lib.report")
 local reply = require("lib.reply")
@@ -67,8 +68,8 @@ end
 -- What the hub believes the engine holds and the engine knows nothing of: a
 -- reply was lost for good, or Redis lost its tail. It has not run, as far as
 -- Redis knows, so it is ready again and no try is used.
-local function take_back(opened, uuid, ids)
-  local forgotten = {}
+local function take_back(opened, engine, ids)
+  local uuid, forgotten = engine.uuid, {}
   for _, id in ipairs(redis.call("ZRANGE", keys.engine(uuid, "held"), 0, MOST - 1)) do
     if not ids[id] then
       forgotten[#forgotten + 1] = { id = id, kind = "unbegun", fields = {} }
@@ -78,7 +79,17 @@ local function take_back(opened, uuid, ids)
   local ending = settle.begin(opened)
   local again = report.apply(opened, ending, uuid, forgotten)
   settle.close(ending)
+  if #again > 0 then
+    engines.show(opened, engine, engines.load(uuid))
+  end
   report.put_back(opened, again, uuid)
+end
+
+-- Whatever the engine was rung for and has not come for: the ring was lost.
+local function is_awaited(engine)
+  local load = engines.load(engine.uuid)
+  return redis.call("ZCARD", keys.engine(engine.uuid, "assigned")) > 0
+    or (load == 0 and engine.number > 0 and line.length(engine.queues) > 0)
 end
 
 local function live(opened, engine, said, answer)
@@ -86,12 +97,10 @@ local function live(opened, engine, said, answer)
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
   -- Only a beat that has seen the latest turn can compare.
   if tonumber(said.number) == engine.number then
-    take_back(opened, uuid, said.ids)
+    take_back(opened, engine, said.ids)
   end
   add(answer, uuid, "live", not_held(uuid, said.ids))
-  -- What stays assigned: the ring was lost, so ring again.
-  if redis.call("ZCARD", keys.engine(uuid, "assigned")) > 0
-    and redis.call("LLEN", keys.engine(uuid, "bell")) == 0 then
+  if redis.call("LLEN", keys.engine(uuid, "bell")) == 0 and is_awaited(engine) then
     engines.ring(uuid)
   end
 end

@@ -96,8 +96,11 @@ function engines.remove(engine)
   end
   redis.call("ZREM", keys.engines, engine.uuid)
   redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"))
+  -- A card that has expired must not come back, to stay for ever.
   local worker = keys.worker(engine.worker)
-  redis.call("HINCRBY", worker, "engines", -1)
+  if redis.call("EXISTS", worker) == 1 then
+    redis.call("HINCRBY", worker, "engines", -1)
+  end
 end
 
 return engines
