@@ -62,7 +62,7 @@ def _queues(_ctx: object, _parameter: object, value: str) -> list[str]:
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.option("--quiet", is_flag=True, help="Say only what is wrong.")
-def command(
+def command(  # noqa: PLR0913 - one per option
     *,
     engines: int | None,
     url: str | None,

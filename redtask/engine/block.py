@@ -128,6 +128,11 @@ class Taken(NamedTuple):
     #: May there soon be more to take?
     more: bool
 
+    @classmethod
+    def nothing(cls, *, more: bool = False) -> Taken:
+        """It had nothing, or could not be asked."""
+        return cls("", [], inside=False, more=more)
+
 
 class Block:
     """One engine's block."""
@@ -234,7 +239,7 @@ class Block:
 
     def end(self, entry: Entry) -> bool:
         """Log how the task that was begun last ended; False: the log is full."""
-        data = marshal.dumps(entry)
+        data = marshal.dumps(entry)  # type: ignore[arg-type]
         fields = self._fields
         at = fields[_LOG_END]
         after = at + _HEAD + len(data)
@@ -384,7 +389,7 @@ class Block:
         """
         fields = self._fields
         if not self._lock_for_a_while():
-            return Taken("", [], inside=False, more=True)
+            return Taken.nothing(more=True)
         try:
             taken: list[Outcome] = []
             more = False

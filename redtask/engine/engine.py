@@ -7,13 +7,13 @@ supervisor what it begins and ends. Its lease is the supervisor's to renew.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -33,6 +33,8 @@ from redtask.hub.records import Turn, Work
 from redtask.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from redtask.engine.block import Block, Entry
     from redtask.signing import Keyring
 
@@ -49,8 +51,12 @@ _MOST: Final = 500
 #: No task counts for more than this in what is likely, ns: one slow task among many
 #: short ones is soon forgotten.
 _SLOWEST: Final = 100_000_000
-#: How long an engine waits for a sign that its lease goes on, in seconds.
+#: How often an engine looks for a sign that its lease goes on, in seconds; after so
+#: many looks it asks the hub.
 _LEASE_PAUSE: Final = 0.02
+_LEASE_PAUSES: Final = 50
+
+_HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
 
 _log = logging.getLogger("redtask.engine")
 
@@ -96,7 +102,9 @@ class Engine:
         self._tell = tell
         self._store = Store(plan.url, plan.hub, patience=None)
         self._store.scheme = plan.scheme
-        self._output = Output(sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr)
+        self._output = Output(
+            sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
+        )
         self._runner = Runner(self._store, plan.keyring, self._output, plan.largest)
         self._uuid = ""
         self._number = 0
@@ -106,6 +114,7 @@ class Engine:
         #: Moving average of the time of one task, ns; None before the first.
         self._pace: float | None = None
         self._left = plan.max_tasks
+        self._mask: set[signal.Signals | int] = set()
         #: Is this process a fork of the engine, made by a task?
         self._foreign = False
 
@@ -126,8 +135,7 @@ class Engine:
                 elif not self._block.lease_over:
                     self._wait()
                 else:
-                    # The supervisor is stopped or cut off: begin nothing.
-                    time.sleep(_LEASE_PAUSE)
+                    self._wait_for_lease()
         except NameTaken:
             return REFUSED
 
@@ -139,7 +147,20 @@ class Engine:
         # Whoever ends all processes of a worker, as an init system does, means the
         # supervisor: that lets what runs finish.
         signal.signal(signal.SIGTERM, _ignore)
-        os.register_at_fork(after_in_child=self._be_foreign)
+        os.register_at_fork(
+            before=self._hold_signals,
+            after_in_parent=self._release_signals,
+            after_in_child=self._be_foreign,
+        )
+
+    def _hold_signals(self) -> None:
+        """Keep signals for a child of a task until it no longer reacts as we do."""
+        if not self._foreign:
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+
+    def _release_signals(self) -> None:
+        if not self._foreign:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _interrupt(self, *_: object) -> None:
         if self._output.inside:
@@ -147,10 +168,13 @@ class Engine:
 
     def _be_foreign(self) -> None:
         """Be a child of a task: an ordinary process that is no engine."""
+        if self._foreign:
+            return
         self._foreign = True
         self._output.inside = False
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     @property
     def _spent(self) -> bool:
@@ -168,7 +192,7 @@ class Engine:
             except (ConfigurationError, SchemaMismatch) as problem:
                 # An administrator can mend these while we live.
                 if str(problem) != told:
-                    _log.error("%s", problem)  # noqa: TRY400 - one line, no traceback
+                    _log.error("%s", problem)
                     told = str(problem)
         raise AssertionError("unreachable")
 
@@ -176,35 +200,33 @@ class Engine:
         """Register, always under a new uuid."""
         for pause in link.pauses():
             time.sleep(pause)
-            uuid = secrets.token_urlsafe(12)
-            # Known to the supervisor before the hub knows it.
-            self._block.join(uuid)
-            plan = self._plan
-            call = calls.register(uuid, plan.worker, plan.queues, plan.about)
-            sent = time.monotonic_ns()
-            try:
-                registered = self._ask(call)
-                seconds, micros = map(int, self._store.command("TIME"))
-            except NoHub:
-                # The supervisor makes it again.
-                continue
-            break
+            # Without a hub: the supervisor makes it again.
+            with contextlib.suppress(NoHub):
+                return self._register()
+        raise AssertionError("unreachable")
+
+    def _register(self) -> None:
+        plan, uuid = self._plan, secrets.token_urlsafe(12)
+        # Known to the supervisor before the hub knows it.
+        self._block.join(uuid)
         self._uuid, self._number = uuid, 0
         self._work, self._done = [], []
         self._bell = self._store.keys.bell(uuid)
+        sent = time.monotonic_ns()
+        joined = self._ask(calls.register(uuid, plan.worker, plan.queues, plan.about))
+        seconds, micros = map(int, self._store.command("TIME"))
         self._runner.ahead = seconds * 1000 + micros / 1000 - time.time() * 1000
         self._runner.engine_info = {
-            "engine_id": registered.engine_id,
+            "engine_id": joined.engine_id,
             "engine_uuid": uuid,
-            "host": self._plan.about["host"],
+            "host": plan.about["host"],
             "pid": os.getpid(),
             "method": "apply",
         }
-        self._block.joined(
-            registered.engine_id, registered.lease, deadline(sent, registered.lease)
-        )
+        end = deadline(sent, joined.lease)
+        self._block.joined(joined.engine_id, joined.lease, end)
         self._tell()
-        _log.debug("engine %s is registered as %s", registered.engine_id, uuid)
+        _log.debug("engine %s is registered as %s", joined.engine_id, uuid)
 
     def _want(self) -> int:
         """How many tasks to take."""
@@ -262,6 +284,14 @@ class Engine:
         except RedtaskError as problem:
             # The next turn waits until Redis is there again.
             _log.debug("no bell: %s", problem)
+
+    def _wait_for_lease(self) -> None:
+        """Begin nothing while the supervisor is stopped or cut off."""
+        self._block.idle()
+        for _ in range(_LEASE_PAUSES):
+            if not self._block.lease_over or self._block.draining:
+                break
+            time.sleep(_LEASE_PAUSE)
 
     # -- tasks
 

@@ -18,7 +18,7 @@ def boot() -> str:
     A container has process ids of its own: a pid says nothing outside of it.
     """
     booted = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-    space = os.readlink("/proc/self/ns/pid").partition("[")[2].rstrip("]")
+    space = str(Path("/proc/self/ns/pid").readlink()).partition("[")[2].rstrip("]")
     return f"{booted.strip()}-{space}"
 
 

@@ -65,29 +65,12 @@ class Runner:
 
     def __call__(self, work: Work) -> Result:
         """Run a task to its end, whatever that is."""
-        task_id, token, digest, args, root, until = work
+        task_id, token = work[:2]
         output = self._output
+        prepared = False
         try:
-            if not args:
-                args = self._fetch_args(task_id)
-            try:
-                body = self._open(digest, until, root, args)
-            except SignatureError as problem:
-                return self._refused(work, problem)
-            if until != self.fresh and self._is_late(until):
-                late = SignatureError("its time is over: it was not to run that late")
-                return self._refused(work, late)
-            if sys.stdout is not output.stdout or sys.stderr is not output.stderr:
-                output.install()
-            function = self._kept.get(digest)
-            if function is None:
-                try:
-                    blob = self._blob(digest)
-                except SignatureError as problem:
-                    return self._refused(work, problem)
-                output.inside = True
-                function = self._unpack(digest, blob)
-            output.inside = True
+            function, body = self._prepare(work)
+            prepared = output.inside = True
             value = payload.call(function, body)
             packed = payload.pack_result(value)
             shown = payload.short_repr(value)
@@ -96,6 +79,8 @@ class Runner:
                 self._too_large(len(packed))
         except BaseException as problem:  # noqa: BLE001 - whatever the user's code does
             output.inside = False
+            if isinstance(problem, SignatureError) and not prepared:
+                problem = _refused(work, problem)
             kind, fields = "error", self._failed(task_id, token, problem)
         else:
             if not shown.isascii():
@@ -106,11 +91,31 @@ class Runner:
             fields += output.collect()
         return kind, fields
 
-    def _is_late(self, until: str) -> bool:
+    def _prepare(self, work: Work) -> tuple[Callable[..., Any], bytes]:
+        """Return function and packed arguments, if somebody with a key wants it.
+
+        Raises ``SignatureError`` before anything is parsed.
+        """
+        task_id, _, digest, args, root, until = work
+        if not args:
+            args = self._fetch_args(task_id)
+        body = self._open(digest, until, root, args)
+        if until != self.fresh:
+            self._check_time(until)
+        output = self._output
+        if sys.stdout is not output.stdout or sys.stderr is not output.stderr:
+            output.install()
+        function = self._kept.get(digest)
+        if function is None:
+            blob = self._blob(digest)
+            output.inside = True
+            function = self._unpack(digest, blob)
+        return function, body
+
+    def _check_time(self, until: str) -> None:
         if until and time.time() * 1000 + self.ahead > int(until) + _LATE:
-            return True
+            raise SignatureError("its time is over: it was not to run that late")
         self.fresh = until
-        return False
 
     def _too_large(self, size: int) -> None:
         raise PayloadTooLarge(
@@ -152,12 +157,6 @@ class Runner:
 
     # -- ends that are not good
 
-    def _refused(self, work: Work, problem: SignatureError) -> Result:
-        """Refuse to touch what nobody with a key has signed."""
-        _log.warning("task %s is refused: %s", work.task_id, problem)
-        refused = SignatureError(f"refused: {problem}")
-        return "error", self._failed(work.task_id, work.token, refused)
-
     def _failed(self, task_id: str, token: str, problem: BaseException) -> list[Any]:
         try:
             text = _traceback(problem)
@@ -169,7 +168,15 @@ class Runner:
             untold = RuntimeError(f"{ename}: {evalue}")
             body = payload.pack_error(untold, "", self.engine_info)
         envelope = self._sign(task_id, token, "e", body)
-        return ["error", envelope, "ename", _short(ename), "evalue", _short(evalue)]
+        fields = ["error", envelope, "ename", _short(ename)]
+        # An empty field of a record means that its value is too long to be there.
+        return [*fields, "evalue", _short(evalue)] if evalue else fields
+
+
+def _refused(work: Work, problem: SignatureError) -> SignatureError:
+    """Tell of work that nobody with a key has signed as it is."""
+    _log.warning("task %s is refused: %s", work.task_id, problem)
+    return SignatureError(f"refused: {problem}")
 
 
 def _short(text: str) -> str:

