@@ -9,6 +9,7 @@
 --
 -- One word per id, in order. Works with no engine alive; never retries.
 
+local argument = require("lib.argument")
 local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -27,11 +28,14 @@ local function remove(opened, id, state, queue, name)
   redis.call("ZREM", keys.engine(uuid, "assigned"), id)
   local engine = engines.find(uuid)
   if engine then
-    engines.show(opened, engine, engines.load(uuid))
+    engines.show(opened, engine, engines.load_of(uuid))
   end
 end
 
 local function abort(opened, ending, id)
+  if not argument.is_id(id) then
+    return "unknown"
+  end
   local f = redis.call("HMGET", keys.task(id), "state", "queue", "engine", "ends", "token")
   local state = f[1]
   if not state then

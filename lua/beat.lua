@@ -80,14 +80,14 @@ local function take_back(opened, engine, ids)
   local again = report.apply(opened, ending, uuid, forgotten)
   settle.close(ending)
   if #again > 0 then
-    engines.show(opened, engine, engines.load(uuid))
+    engines.show(opened, engine, engines.load_of(uuid))
   end
   report.put_back(opened, again, uuid)
 end
 
 -- Whatever the engine was rung for and has not come for: the ring was lost.
 local function is_awaited(engine)
-  local load = engines.load(engine.uuid)
+  local load = engines.load_of(engine.uuid)
   return redis.call("ZCARD", keys.engine(engine.uuid, "assigned")) > 0
     or (load == 0 and engine.number > 0 and line.length(engine.queues) > 0)
 end

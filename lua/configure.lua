@@ -5,12 +5,13 @@
 -- RETURNS  {"created" | "ok", fingerprint}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O(settings)
+-- COST     O(settings), of hwm O(engines)
 --
 -- `create` is "1" to make the hub when there is none; `fingerprint` is of the
 -- key that signs its work, and is kept from the first call on. The reply has the
 -- hub's own fingerprint, for the caller to compare.
 
+local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
@@ -63,6 +64,16 @@ local function set(settings, word)
   return { word, redis.call("HGET", keys.hub, "fingerprint") }
 end
 
+-- Under another hwm other engines have room. One that has not come yet has none.
+local function show_engines(opened)
+  for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, -1)) do
+    local engine = engines.find(uuid)
+    if engine and engine.number > 0 then
+      engines.show(opened, engine, engines.load_of(uuid))
+    end
+  end
+end
+
 local settings, refused = parse()
 if not settings then
   return refused
@@ -73,6 +84,12 @@ if create and redis.call("EXISTS", keys.hub) == 0 then
   redis.call("HSET", keys.hub, "fingerprint", fingerprint)
   return set(settings, "created")
 end
-return hub.run(function()
-  return set(settings, "ok")
+return hub.run(function(opened)
+  local answer = set(settings, "ok")
+  local hwm = tonumber(redis.call("HGET", keys.hub, "hwm"))
+  if hwm ~= opened.hwm then
+    opened.hwm = hwm
+    show_engines(opened)
+  end
+  return answer
 end)

@@ -24,16 +24,24 @@ local ABOUT = {
 -- A worker's card outlives it by a day, for whoever asks what became of it.
 local CARD = 86400000
 
+local LONGEST = 64
+
 local uuid, worker, queues = ARGV[2], ARGV[3], ARGV[4]
 
+local function is_name(text, pattern)
+  return #text <= LONGEST and string.find(text, pattern)
+end
+
 local function check_names()
-  if not string.find(uuid, "^[A-Za-z0-9_-]+$") or not string.find(worker, "^[A-Za-z0-9_.-]+$") then
+  if not is_name(uuid, "^[A-Za-z0-9_-]+$") or not is_name(worker, "^[A-Za-z0-9_.-]+$") then
     return reply.fail("BADARG", "not an engine and a worker: " .. uuid .. " " .. worker)
   end
+  local seen = {}
   for queue in string.gmatch(queues .. ",", "([^,]*),") do
-    if not string.find(queue, "^[a-z0-9][a-z0-9_-]*$") then
-      return reply.fail("BADARG", "not a queue: " .. queue)
+    if not is_name(queue, "^[a-z0-9][a-z0-9_-]*$") or seen[queue] then
+      return reply.fail("BADARG", "not a queue, or one twice: " .. queue)
     end
+    seen[queue] = true
   end
 end
 

@@ -5,19 +5,20 @@
 -- RETURNS  {"ok", hub, states, queues, engines}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O(queues + most)
+-- COST     O(queues + engines)
 --
 -- Four flat lists. hub: field value ... of the hub and `now`, `stamp`,
 -- `registered`. states: state, how many. queues: name, engines, ready. engines
 -- (at most `most`, by end of lease): uuid, id, worker, queues, assigned, held,
 -- lease, joined.
 
+local argument = require("lib.argument")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
 local states = require("lib.states")
 
-local most = tonumber(ARGV[2])
+local most = argument.count(ARGV[2])
 
 local function queue_lines()
   local lines, ready = {}, 0
@@ -34,14 +35,17 @@ end
 
 local function engine_lines(opened)
   local lines, assigned, held = {}, 0, 0
-  local living = redis.call("ZRANGE", keys.engines, 0, most - 1, "WITHSCORES")
+  local living = redis.call("ZRANGE", keys.engines, 0, -1, "WITHSCORES")
   for at = 1, #living, 2 do
     local uuid = living[at]
-    local f = redis.call("HMGET", keys.engine(uuid), "id", "worker", "queues", "joined")
+    local placed = redis.call("ZCARD", keys.engine(uuid, "assigned"))
+    local taken = redis.call("ZCARD", keys.engine(uuid, "held"))
+    assigned, held = assigned + placed, held + taken
+    local f = {}
+    if at < 2 * most then
+      f = redis.call("HMGET", keys.engine(uuid), "id", "worker", "queues", "joined")
+    end
     if f[1] then
-      local placed = redis.call("ZCARD", keys.engine(uuid, "assigned"))
-      local taken = redis.call("ZCARD", keys.engine(uuid, "held"))
-      assigned, held = assigned + placed, held + taken
       local row = { uuid, tonumber(f[1]), f[2], f[3], placed, taken,
         tonumber(living[at + 1]) - opened.now, tonumber(f[4]) }
       for _, value in ipairs(row) do

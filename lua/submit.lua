@@ -30,6 +30,11 @@ local function parse_flags(group, at, count)
     if wrong then
       return wrong
     end
+    if name == "ttl" then
+      -- Said in one field, so that an end need not ask for it.
+      group.fields[#group.fields + 1] = "ends"
+      group.fields[#group.fields + 1] = "t"
+    end
     if name ~= "priority" then
       group.fields[#group.fields + 1] = name
       group.fields[#group.fields + 1] = value
@@ -83,12 +88,11 @@ local function too_large(what, size)
   end
 end
 
--- Ids are made by clients: nothing else may ever become part of a key. Names the
--- keys of the group's records and adds them to `names`.
+-- Names the keys of the group's records and adds them to `names`.
 local function check_tasks(group, seen, names)
   for at = group.from, group.from + 2 * group.count - 1, 2 do
     local id, size = ARGV[at], #ARGV[at + 1]
-    if #id > 64 or not string.find(id, "^[a-z0-9]+%-[0-9]+$") or seen[id] then
+    if not argument.is_id(id) or seen[id] then
       return reply.fail("BADARG", "not a task id, or one twice: " .. id)
     end
     seen[id] = true

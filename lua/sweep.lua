@@ -11,6 +11,7 @@
 -- how many ms it is next needed (-1: nothing is due ever), `more` is 1 when the
 -- budget was used up.
 
+local argument = require("lib.argument")
 local engines = require("lib.engines")
 local forget = require("lib.forget")
 local functions = require("lib.functions")
@@ -20,7 +21,7 @@ local lose = require("lib.lose")
 local reply = require("lib.reply")
 local states = require("lib.states")
 
-local budget = tonumber(ARGV[2])
+local budget = argument.count(ARGV[2])
 
 -- Engines whose lease is over: everything they took counts as begun.
 local function lose_engines(opened, left)

@@ -71,7 +71,7 @@ local function ring_if_idle(engine, taken, waiting)
   if number then
     idle = waiting > 0 and #taken == 0 and want > 0
   else
-    idle = engines.load(uuid) == 0 and line.length(engine.queues) > 0
+    idle = engines.load_of(uuid) == 0 and line.length(engine.queues) > 0
   end
   if idle then
     engines.ring(uuid)
@@ -82,7 +82,7 @@ end
 -- never to this very turn.
 local function go_on(opened, engine, again)
   local taken = take_work(opened, engine)
-  engines.show(opened, engine, engines.load(uuid))
+  engines.show(opened, engine, engines.load_of(uuid))
   ring_if_idle(engine, taken, report.put_back(opened, again, uuid))
   return taken
 end
@@ -96,18 +96,24 @@ local function main(opened)
   if not engine then
     return { "gone" }
   end
-  local good, stale = report.read(6)
+  local good, stale = report.read(6, engines.name_of(engine))
   if not good then
     return stale
   end
 
   -- Writes below.
   local repeated = number and engine.nonce == nonce
-  begin_writing(number and not repeated)
+  -- A copy that arrives behind a later turn: nobody waits for its reply.
+  local overtaken = number and number < engine.number
+  begin_writing(number and not repeated and not overtaken)
   local again = apply(opened, good, stale)
-  if repeated then
-    report.put_back(opened, again, uuid)
-    return { "again", #stale, unpack(take.repeated(engine, nonce)) }
+  if repeated or overtaken then
+    local load = engines.load_of(uuid)
+    engines.show(opened, engine, load)
+    if report.put_back(opened, again, uuid) > 0 and load == 0 then
+      engines.ring(uuid)
+    end
+    return { "again", #stale, unpack(repeated and take.repeated(engine, nonce) or {}) }
   end
   return { "ok", #stale, unpack(go_on(opened, engine, again)) }
 end

@@ -13,6 +13,7 @@
 -- ask again for it. With no client it only reads, as a full Redis still allows;
 -- else the client's stream is made if there is none, and position is its last id.
 
+local argument = require("lib.argument")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local record = require("lib.record")
@@ -23,7 +24,7 @@ local states = require("lib.states")
 local STREAM = 3600000
 local MOST = 500
 
-local client, budget = ARGV[2], tonumber(ARGV[3])
+local client, budget = ARGV[2], argument.count(ARGV[3])
 
 -- The end of the client's stream, made if there is none: an entry is added
 -- and the reader starts behind it.
@@ -80,8 +81,8 @@ local function tell(id, f, left)
 end
 
 local function add(answer, id, own, left)
-  local f = redis.call("HMGET", keys.task(id),
-    "result", "error", "state", "verdict", "reason", "token")
+  local f = argument.is_id(id) and redis.call("HMGET", keys.task(id),
+    "result", "error", "state", "verdict", "reason", "token") or {}
   local state, kind, text = f[3] or "unknown", "", ""
   if states.is_ended(state) then
     kind, text, left = tell(id, f, left)
@@ -98,7 +99,7 @@ local function main()
   if not budget or #ARGV - 3 > MOST then
     return reply.fail("BADARG", "watch takes a budget and at most " .. MOST .. " ids")
   end
-  if client ~= "" and not string.find(client, "^[a-z0-9]+$") then
+  if client ~= "" and (#client > 64 or not string.find(client, "^[a-z0-9]+$")) then
     return reply.fail("BADARG", "not a client: " .. client)
   end
   local answer = { "ok", client ~= "" and listen() or "" }

@@ -7,11 +7,9 @@ local keys = require("lib.keys")
 local KEPT = 10
 local GAP = "-"
 
-local attempts = {}
-
 -- One line: token, engine, began and ended (ms), what went wrong. Tabs part
 -- them, so `what` comes last and may hold anything.
-function attempts.note(opened, id, token, engine, started, what)
+local function note(opened, id, token, engine, started, what)
   local key = keys.task(id, "attempts")
   local text = table.concat({ token, engine, started or "", opened.stamp, what }, "\t")
   if redis.call("RPUSH", key, text) > KEPT then
@@ -20,4 +18,6 @@ function attempts.note(opened, id, token, engine, started, what)
   end
 end
 
-return attempts
+return {
+  note = note,
+}

@@ -5,11 +5,9 @@
 
 local PIECE = 1000
 
-local batches = {}
-
 -- redis.call(command, key, unpack(tail)) in pieces of an even size; returns the
 -- sum of the replies.
-function batches.call(command, key, tail)
+local function call(command, key, tail)
   local size = #tail
   if size == 0 then
     return 0
@@ -25,4 +23,6 @@ function batches.call(command, key, tail)
   return sum
 end
 
-return batches
+return {
+  call = call,
+}

@@ -3,8 +3,6 @@
 local keys = require("lib.keys")
 local scheme = require("scheme")
 
-local engines = {}
-
 local function split(text)
   local words = {}
   for word in string.gmatch(text, "[^,]+") do
@@ -14,7 +12,7 @@ local function split(text)
 end
 
 -- The registered engine, or nil when it was given up or never was.
-function engines.find(uuid)
+local function find(uuid)
   local f = redis.call(
     "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "worker"
   )
@@ -33,23 +31,23 @@ function engines.find(uuid)
 end
 
 -- An engine in a record: its label for people, and what it is known by.
-function engines.name(engine)
+local function name_of(engine)
   return engine.id .. "/" .. engine.uuid
 end
 
-function engines.uuid_of(name)
+local function uuid_of(name)
   return string.match(name, "/(.*)$")
 end
 
 -- Tasks placed on it and not yet taken, and tasks it took.
-function engines.load(uuid)
+local function load_of(uuid)
   return redis.call("ZCARD", keys.engine(uuid, "assigned"))
     + redis.call("ZCARD", keys.engine(uuid, "held"))
 end
 
 -- May an engine with this load be given another task? With hwm 0 (automatic)
 -- an idle engine gets one; a busy one asks for more by itself.
-function engines.has_room(opened, load)
+local function has_room(opened, load)
   if opened.hwm == 0 then
     return load == 0
   end
@@ -57,8 +55,8 @@ function engines.has_room(opened, load)
 end
 
 -- Put the engine into, or out of, the free sets of its queues.
-function engines.show(opened, engine, load)
-  local room = engines.has_room(opened, load)
+local function show(opened, engine, load)
+  local room = has_room(opened, load)
   for _, queue in ipairs(engine.queues) do
     if room then
       redis.call("ZADD", keys.free(queue), scheme.score(load, engine.used), engine.uuid)
@@ -71,17 +69,17 @@ end
 
 -- Number the engine's latest assignment: who has the lowest was used least
 -- recently.
-function engines.use(engine)
+local function use(engine)
   engine.used = redis.call("HINCRBY", keys.hub, "used", 1)
 end
 
 -- Wake the engine's blocked pop. A lost ring costs time, never a task.
-function engines.ring(uuid)
+local function ring(uuid)
   redis.call("RPUSH", keys.engine(uuid, "bell"), 1)
 end
 
 -- One engine fewer serves the queue; a queue without engines and tasks is none.
-function engines.leave_queue(queue)
+local function leave_queue(queue)
   local left = redis.call("HINCRBY", keys.queues, queue, -1)
   if left <= 0 and redis.call("EXISTS", keys.ready(queue)) == 0 then
     redis.call("HDEL", keys.queues, queue)
@@ -89,10 +87,10 @@ function engines.leave_queue(queue)
 end
 
 -- Forget the engine. Everything it had must have been moved before.
-function engines.remove(engine)
+local function remove(engine)
   for _, queue in ipairs(engine.queues) do
     redis.call("ZREM", keys.free(queue), engine.uuid)
-    engines.leave_queue(queue)
+    leave_queue(queue)
   end
   redis.call("ZREM", keys.engines, engine.uuid)
   redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"))
@@ -103,4 +101,15 @@ function engines.remove(engine)
   end
 end
 
-return engines
+return {
+  find = find,
+  name_of = name_of,
+  uuid_of = uuid_of,
+  load_of = load_of,
+  has_room = has_room,
+  show = show,
+  use = use,
+  ring = ring,
+  leave_queue = leave_queue,
+  remove = remove,
+}

@@ -1,7 +1,5 @@
 -- flags: what a client may say of a task, and within which limits.
 
-local flags = {}
-
 -- Shorter than what a record keeps in itself: scripts read flags from there.
 local LONGEST = 64
 
@@ -28,7 +26,7 @@ local function pattern(name)
 end
 
 -- The sentence for a flag that cannot be; nil when it can.
-function flags.wrong(name, value)
+local function wrong(name, value)
   if #value > LONGEST then
     return "flag " .. name .. " has more than " .. LONGEST .. " bytes"
   end
@@ -52,4 +50,6 @@ function flags.wrong(name, value)
   end
 end
 
-return flags
+return {
+  wrong = wrong,
+}

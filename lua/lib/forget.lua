@@ -7,10 +7,8 @@ local keys = require("lib.keys")
 local record = require("lib.record")
 local states = require("lib.states")
 
-local forget = {}
-
 -- The record, everything beside it, and its entry in the index of its state.
-function forget.task(opened, id, state)
+local function task(opened, id, state)
   states.check(state, "gone")
   local key = keys.task(id)
   local parts = record.parts()
@@ -32,13 +30,13 @@ function forget.task(opened, id, state)
 end
 
 -- Forget at most `count` ended tasks whose time is over; returns how many.
-function forget.expired(opened, count)
+local function expired(opened, count)
   local forgotten = 0
   for _, state in ipairs(states.ended()) do
     local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
       "LIMIT", 0, count - forgotten)
     for _, id in ipairs(due) do
-      forget.task(opened, id, state)
+      task(opened, id, state)
     end
     forgotten = forgotten + #due
     if forgotten >= count then
@@ -48,4 +46,7 @@ function forget.expired(opened, count)
   return forgotten
 end
 
-return forget
+return {
+  task = task,
+  expired = expired,
+}

@@ -7,14 +7,12 @@ local keys = require("lib.keys")
 
 local IDLE = 3600000
 
-local functions = {}
-
-function functions.known(digest)
+local function known(digest)
   return redis.call("EXISTS", keys.fn(digest)) == 1
 end
 
 -- `count` more records name the function; the blob is written when it is new.
-function functions.need(digest, blob, name, count)
+local function need(digest, blob, name, count)
   local key = keys.fn(digest)
   if blob ~= "" then
     redis.call("HSET", key, "blob", blob, "name", name)
@@ -25,14 +23,14 @@ function functions.need(digest, blob, name, count)
 end
 
 -- `count` records fewer name it.
-function functions.release(opened, digest, count)
+local function release(opened, digest, count)
   if redis.call("HINCRBY", keys.fn(digest), "count", -count) == 0 then
     redis.call("ZADD", keys.idle_functions, opened.stamp + IDLE, digest)
   end
 end
 
 -- Delete at most `count` functions that nobody has needed for an hour.
-function functions.forget(opened, count)
+local function forget(opened, count)
   local due = redis.call("ZRANGEBYSCORE", keys.idle_functions, "-inf", opened.stamp,
     "LIMIT", 0, count)
   for _, digest in ipairs(due) do
@@ -42,4 +40,9 @@ function functions.forget(opened, count)
   return #due
 end
 
-return functions
+return {
+  known = known,
+  need = need,
+  release = release,
+  forget = forget,
+}

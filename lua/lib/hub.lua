@@ -9,12 +9,10 @@
 local keys = require("lib.keys")
 local scheme_name = require("scheme_name")
 
-local hub = {}
-
-hub.SCHEMA = "1"
+local SCHEMA = "1"
 
 -- What every script compares, in one field: schema and scheme.
-hub.FORMAT = hub.SCHEMA .. " " .. scheme_name
+local FORMAT = SCHEMA .. " " .. scheme_name
 
 -- Logical time that got ahead of the wall clock falls back by at most this
 -- share of the time that passes, so that no lease ever sees a jump.
@@ -35,9 +33,9 @@ local function refuse(format)
     return reply.fail("NOHUB", "there is no hub under " .. KEYS[1])
   end
   local schema, scheme = string.match(format, "^(%S+) (%S+)$")
-  if schema ~= hub.SCHEMA then
+  if schema ~= SCHEMA then
     return reply.fail("SCHEMA", "the hub has schema " .. tostring(schema)
-      .. ", this redtask understands " .. hub.SCHEMA)
+      .. ", this redtask understands " .. SCHEMA)
   end
   return reply.fail("SCHEME", scheme)
 end
@@ -52,7 +50,7 @@ end
 -- Returns the open hub, or nil and the error reply. Writes nothing.
 local function open()
   local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "max_deaths")
-  if f[1] ~= hub.FORMAT then
+  if f[1] ~= FORMAT then
     return nil, refuse(f[1])
   end
   local refused = ARGV[1] ~= "" and refuse_time()
@@ -68,13 +66,13 @@ local function open()
 end
 
 -- Open the hub and reply what `main(opened)` does, or why it cannot be opened.
-function hub.run(main)
+local function run(main)
   local opened, refused = open()
   return refused or main(opened)
 end
 
 -- Read the logical clock as well: `now`, and what leases need.
-function hub.read_clock(opened)
+local function read_clock(opened)
   local f = redis.call("HMGET", keys.hub, "last", "skew", "grace", "lease")
   opened.last, opened.skew = tonumber(f[1]), tonumber(f[2])
   opened.grace, opened.lease = tonumber(f[3]), tonumber(f[4])
@@ -84,8 +82,8 @@ end
 -- Somebody lives: move logical time on (beat and sweep only). When nobody was
 -- heard for half a lease - Redis was away, a clock jumped, a machine slept -
 -- nobody may be declared dead for one lease.
-function hub.tick(opened)
-  hub.read_clock(opened)
+local function tick(opened)
+  read_clock(opened)
   local passed = opened.now - opened.last
   local skew = opened.now - opened.stamp
   if skew > 0 then
@@ -101,4 +99,10 @@ function hub.tick(opened)
     "last", opened.last, "skew", opened.skew, "grace", opened.grace)
 end
 
-return hub
+return {
+  SCHEMA = SCHEMA,
+  FORMAT = FORMAT,
+  run = run,
+  read_clock = read_clock,
+  tick = tick,
+}

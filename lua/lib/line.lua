@@ -7,14 +7,12 @@ local keys = require("lib.keys")
 local place = require("lib.place")
 local states = require("lib.states")
 
-local line = {}
-
 -- Scores order by priority first. 2^42 submissions lie between two priorities,
 -- and 1000 of them stay below 2^53, where doubles are exact.
 local PRIORITY = 4398046511104
 
 -- As text: "%d" is much faster than what Redis makes of a number.
-function line.score(priority, sequence)
+local function score(priority, sequence)
   return string.format("%d", sequence - priority * PRIORITY)
 end
 
@@ -30,7 +28,7 @@ end
 
 -- New records, already written, get their place: on idle engines as far as
 -- there are any, else in the line. `entries` is flat: score, id, score, id ...
-function line.enter(opened, queue, entries)
+local function enter(opened, queue, entries)
   states.check("new", "ready")
   if redis.call("EXISTS", keys.ready(queue)) == 1 then
     -- Some wait already (a busy engine with room has not come for them): the
@@ -55,13 +53,13 @@ end
 -- A task that ran, or was to run, waits again at its old place in the line.
 -- Another engine with room gets it at once, the engine `except` does not.
 -- The caller has taken it out of its engine's set. Returns true when placed.
-function line.again(opened, queue, id, score, except, fields)
+local function again(opened, queue, id, at, except, fields)
   states.check("running", "ready")
   redis.call("HSET", keys.task(id), "state", "ready", unpack(fields))
-  if place.assign(opened, queue, id, score, except) then
+  if place.assign(opened, queue, id, at, except) then
     return true
   end
-  redis.call("ZADD", keys.ready(queue), score, id)
+  redis.call("ZADD", keys.ready(queue), at, id)
   return false
 end
 
@@ -101,7 +99,7 @@ end
 
 -- The best `count` tasks of these queues: flat id, score, id, score ...
 -- One queue is one ZPOPMIN; of several the heads are compared.
-function line.pop(queues, count)
+local function pop(queues, count)
   if #queues == 1 then
     return redis.call("ZPOPMIN", keys.ready(queues[1]), count)
   end
@@ -109,12 +107,18 @@ function line.pop(queues, count)
 end
 
 -- How many wait in these queues.
-function line.length(queues)
-  local length = 0
+local function length(queues)
+  local sum = 0
   for _, queue in ipairs(queues) do
-    length = length + redis.call("ZCARD", keys.ready(queue))
+    sum = sum + redis.call("ZCARD", keys.ready(queue))
   end
-  return length
+  return sum
 end
 
-return line
+return {
+  score = score,
+  enter = enter,
+  again = again,
+  pop = pop,
+  length = length,
+}

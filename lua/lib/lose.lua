@@ -8,8 +8,6 @@ local report = require("lib.report")
 local settle = require("lib.settle")
 local story = require("lib.story")
 
-local lose = {}
-
 -- Part what the engine holds into what counts as lost and what had not begun.
 local function part(opened, uuid, begun, reason, count)
   local lost, unbegun = {}, {}
@@ -38,39 +36,9 @@ local function hide(engine)
   end
 end
 
--- Lose at most `budget` of an engine's tasks, and the engine with the last of
--- them. `begun` is a set of ids if it is known which it had begun (a supervisor
--- saw it die), nil when everything taken counts as begun (a machine is lost).
--- Returns how many tasks were moved and whether the engine is gone.
-function lose.engine(opened, engine, begun, reason, budget)
-  local uuid = engine.uuid
-  hide(engine)
-  local placed = place.give_back(uuid, budget)
-  local moved = #placed / 2
-  local back = {}
-  if moved < budget then
-    local lost, unbegun, count = part(opened, uuid, begun, reason, budget - moved)
-    local ending = settle.begin(opened)
-    back = report.apply(opened, ending, uuid, unbegun)
-    for _, task in ipairs(report.apply(opened, ending, uuid, lost, "engine_lost")) do
-      back[#back + 1] = task
-    end
-    settle.close(ending)
-    moved = moved + count
-  end
-  report.put_back(opened, back, uuid)
-  lose.return_placed(opened, placed, uuid)
-  if moved >= budget then
-    return moved, false
-  end
-  engines.remove(engine)
-  story.tell(opened, "engine gone", "engine", uuid, "id", engine.id, "why", reason)
-  return moved, true
-end
-
 -- Tasks that were only placed are ready already; they find another engine or
 -- stand in their line again.
-function lose.return_placed(opened, placed, except)
+local function return_placed(opened, placed, except)
   local lines = {}
   for at = 1, #placed, 2 do
     local id, score = placed[at], placed[at + 1]
@@ -87,4 +55,36 @@ function lose.return_placed(opened, placed, except)
   end
 end
 
-return lose
+-- Lose at most `budget` of an engine's tasks, and the engine with the last of
+-- them. `begun` is a set of ids if it is known which it had begun (a supervisor
+-- saw it die), nil when everything taken counts as begun (a machine is lost).
+-- Returns how many tasks were moved and whether the engine is gone.
+local function lose_engine(opened, engine, begun, reason, budget)
+  local uuid = engine.uuid
+  hide(engine)
+  local placed = place.give_back(uuid, budget)
+  local moved = #placed / 2
+  local back = {}
+  if moved < budget then
+    local lost, unbegun, count = part(opened, uuid, begun, reason, budget - moved)
+    local ending = settle.begin(opened)
+    back = report.apply(opened, ending, uuid, unbegun)
+    for _, task in ipairs(report.apply(opened, ending, uuid, lost, "engine_lost")) do
+      back[#back + 1] = task
+    end
+    settle.close(ending)
+    moved = moved + count
+  end
+  report.put_back(opened, back, uuid)
+  return_placed(opened, placed, uuid)
+  if moved >= budget then
+    return moved, false
+  end
+  engines.remove(engine)
+  story.tell(opened, "engine gone", "engine", uuid, "id", engine.id, "why", reason)
+  return moved, true
+end
+
+return {
+  engine = lose_engine,
+}

@@ -7,12 +7,10 @@ local keys = require("lib.keys")
 local scheme = require("scheme")
 local states = require("lib.states")
 
-local place = {}
-
 -- The scheme's choice among the engines with room gets the task and hears its
 -- bell. The task stands in no index when this is called. Returns the engine's
 -- uuid, or nil when none but `except` has room.
-function place.assign(opened, queue, id, score, except)
+local function assign(opened, queue, id, score, except)
   local uuid = scheme.choose(keys.free(queue), except)
   if not uuid then
     return nil
@@ -21,19 +19,19 @@ function place.assign(opened, queue, id, score, except)
   local engine = engines.find(uuid)
   local assigned = keys.engine(uuid, "assigned")
   redis.call("ZADD", assigned, score, id)
-  redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name(engine))
+  redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name_of(engine))
   engines.use(engine)
   redis.call("HSET", keys.engine(uuid), "used", engine.used)
   if redis.call("ZCARD", assigned) == 1 then
     engines.ring(uuid)
   end
-  engines.show(opened, engine, engines.load(uuid))
+  engines.show(opened, engine, engines.load_of(uuid))
   return uuid
 end
 
 -- Up to `count` tasks leave an engine that will not take them: flat id, score.
 -- They are ready again; the caller puts them in their line.
-function place.give_back(uuid, count)
+local function give_back(uuid, count)
   local popped = redis.call("ZPOPMIN", keys.engine(uuid, "assigned"), count)
   for at = 1, #popped, 2 do
     states.check("assigned", "ready")
@@ -42,4 +40,7 @@ function place.give_back(uuid, count)
   return popped
 end
 
-return place
+return {
+  assign = assign,
+  give_back = give_back,
+}

@@ -8,15 +8,13 @@ local keys = require("lib.keys")
 
 local COMPACT = 64
 
-local record = {}
-
 -- The fields that may stand beside the record.
-function record.parts()
+local function parts()
   return { "args", "result", "error", "stdout", "stderr" }
 end
 
 -- The value for the record's field: itself, or "" when it was stored beside it.
-function record.fit(id, name, value)
+local function fit(id, name, value)
   if #value <= COMPACT then
     return value
   end
@@ -25,11 +23,15 @@ function record.fit(id, name, value)
 end
 
 -- One field, wherever it stands; nil when the task has none such.
-function record.part(id, name, value)
+local function part(id, name, value)
   if value == "" then
     return redis.call("GET", keys.task(id, name)) or nil
   end
   return value or nil
 end
 
-return record
+return {
+  parts = parts,
+  fit = fit,
+  part = part,
+}

@@ -9,8 +9,6 @@ local line = require("lib.line")
 local record = require("lib.record")
 local settle = require("lib.settle")
 
-local report = {}
-
 -- An outcome in ARGV: kind, id, token, how many ms ago it began, how many us it
 -- took, its body (result or error), n, and n pairs of further record field and
 -- value: so many arguments before the pairs.
@@ -48,8 +46,9 @@ end
 
 -- Read the outcomes from `at` on, and part them into those that count and those
 -- that are stale: the task was given to somebody else, or is no more. The rest was
--- heard before. Returns both lists, or nil and the error reply. Writes nothing.
-function report.read(at)
+-- heard before. `engine` is the reporting engine as records name it. Returns both
+-- lists, or nil and the error reply. Writes nothing.
+local function read(at, engine)
   local good, stale, seen = {}, {}, {}
   local last, number = #ARGV, 0
   while at <= last do
@@ -58,8 +57,8 @@ function report.read(at)
       return nil, require("lib.reply").fail("BADARG", wrong)
     end
     local id, token = ARGV[at + 1], ARGV[at + 2]
-    local f = redis.call("HMGET", keys.task(id), "state", "token", "ends")
-    if f[2] ~= token then
+    local f = redis.call("HMGET", keys.task(id), "state", "token", "ends", "engine")
+    if f[2] ~= token or (f[1] == "running" and f[4] ~= engine) then
       stale[#stale + 1] = { kind = ARGV[at], id = id, token = token }
     elseif f[1] == "running" and not seen[id] then
       seen[id] = true
@@ -75,7 +74,7 @@ function report.read(at)
   return good, stale
 end
 
-function report.tell_stale(opened, uuid, stale)
+local function tell_stale(opened, uuid, stale)
   if #stale == 0 then
     return
   end
@@ -87,16 +86,20 @@ function report.tell_stale(opened, uuid, stale)
 end
 
 -- Record fields that an outcome brings along, behind those given. What tasks
--- print may be long; the others are for a line on a screen.
+-- print may be long; the others are for a line on a screen. Empty ones are left
+-- out: an empty field says that the value stands beside the record.
 local function with_fields(outcome, fields)
   for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
     local name, value = ARGV[at], ARGV[at + 1]
+    local filled = value ~= ""
     if name == "stdout" or name == "stderr" then
       value = record.fit(outcome.id, name, value)
     else
       value = string.sub(value, 1, 64)
     end
-    fields[#fields + 1], fields[#fields + 2] = name, value
+    if filled then
+      fields[#fields + 1], fields[#fields + 2] = name, value
+    end
   end
   return fields
 end
@@ -166,7 +169,8 @@ local function failed(opened, ending, uuid, outcome, verdict)
     deaths = deaths + 1
     counts[3], counts[4] = "deaths", deaths
   end
-  require("lib.attempts").note(opened, id, outcome.token, uuid, f[4], what)
+  local since = verdict and f[4] or began(opened, outcome)
+  require("lib.attempts").note(opened, id, outcome.token, uuid, since, what)
   if tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
     require("lib.story").tell(opened, "retry", "task", id, "engine", uuid,
       "try", tries, "why", what)
@@ -178,7 +182,7 @@ end
 -- Apply outcomes that count: end the task, or collect it among those to run
 -- again. They leave the engine's held set either way. Returns the collection:
 -- id, score and fields of each, in the order reported.
-function report.apply(opened, ending, uuid, good, verdict)
+local function apply(opened, ending, uuid, good, verdict)
   local again = {}
   if #good == 0 then
     return again
@@ -206,7 +210,7 @@ function report.apply(opened, ending, uuid, good, verdict)
 end
 
 -- Put the collected ones back in line. Returns how many found no engine at once.
-function report.put_back(opened, again, except)
+local function put_back(opened, again, except)
   local waiting = 0
   for _, task in ipairs(again) do
     local queue = redis.call("HGET", keys.task(task.id), "queue") or "default"
@@ -217,4 +221,9 @@ function report.put_back(opened, again, except)
   return waiting
 end
 
-return report
+return {
+  read = read,
+  tell_stale = tell_stale,
+  apply = apply,
+  put_back = put_back,
+}

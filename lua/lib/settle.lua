@@ -9,8 +9,6 @@ local batches = require("lib.batches")
 local keys = require("lib.keys")
 local states = require("lib.states")
 
-local settle = {}
-
 -- Outcomes up to this size ride in the stream, as long as an entry stays below
 -- MOST_ENTRY; a waiter reads larger ones from the record.
 local MOST_INLINE = 1024
@@ -21,7 +19,7 @@ local function expiry(opened, ttl)
   return ttl > 0 and string.format("%d", opened.stamp + ttl) or "+inf"
 end
 
-function settle.begin(opened)
+local function begin(opened)
   return {
     opened = opened,
     expiry = expiry(opened, opened.result_ttl),
@@ -91,7 +89,7 @@ end
 -- One task ends. The caller has written the record; `ends` is its field of that
 -- name. The kind says what `payload` is: r a result, e an error (both signed by
 -- the engine), v the hub's own verdict.
-function settle.outcome(ending, id, from, to, token, ends, kind, payload)
+local function outcome(ending, id, from, to, token, ends, kind, payload)
   local move = from .. ">" .. to
   if ending.checked ~= move then
     states.check(from, to)
@@ -115,7 +113,7 @@ end
 
 -- Write what the outcomes have in common. NOMKSTREAM: a client that does not
 -- listen has no stream, and costs nothing but this.
-function settle.close(ending)
+local function close(ending)
   for state, ended in pairs(ending.ended) do
     batches.call("ZADD", keys.ended(state), ended)
     redis.call("HINCRBY", keys.hub, state, #ended / 2)
@@ -126,4 +124,8 @@ function settle.close(ending)
   end
 end
 
-return settle
+return {
+  begin = begin,
+  outcome = outcome,
+  close = close,
+}

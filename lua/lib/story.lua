@@ -6,13 +6,13 @@ local keys = require("lib.keys")
 
 local KEPT = 10000
 
-local story = {}
-
 -- One entry: the event, then field and value pairs. Every value is shown to
 -- people as it is, so it must never hold arguments or results.
-function story.tell(opened, event, ...)
+local function tell(opened, event, ...)
   redis.call("XADD", keys.story, "MAXLEN", "~", KEPT, "*",
     "at", opened.stamp, "event", event, ...)
 end
 
-return story
+return {
+  tell = tell,
+}

@@ -8,8 +8,6 @@ local engines = require("lib.engines")
 local line = require("lib.line")
 local states = require("lib.states")
 
-local take = {}
-
 -- No turn gives more than this, so that no script holds Redis for long.
 local MOST = 500
 -- Arguments in one reply beyond the first task's; the engine fetches larger ones.
@@ -75,7 +73,7 @@ local function start(opened, engine, nonce, popped, from, taken, budget)
     return budget
   end
   states.check(from, "running")
-  local held, count, name = {}, 0, engines.name(engine)
+  local held, count, name = {}, 0, engines.name_of(engine)
   local started = string.format("%d", opened.stamp)
   local first = "1:" .. nonce
   for at = 1, #popped, 2 do
@@ -103,7 +101,7 @@ end
 
 -- The engine takes what was placed on it, then the best it may have. Returns the
 -- flat reply and whether anything was taken.
-function take.tasks(opened, engine, nonce, want)
+local function tasks(opened, engine, nonce, want)
   local taken, budget = { length = 0 }, MOST_BYTES
   want = allowance(opened, engine.uuid, want)
   if want == 0 then
@@ -124,7 +122,7 @@ end
 
 -- What this engine took in the turn with this nonce, once more: the reply to
 -- that turn was lost.
-function take.repeated(engine, nonce)
+local function repeated(engine, nonce)
   local taken, budget = { length = 0 }, nil
   local ids = redis.call("ZRANGE", keys.engine(engine.uuid, "held"), 0, -1)
   for _, id in ipairs(ids) do
@@ -141,4 +139,7 @@ function take.repeated(engine, nonce)
   return taken
 end
 
-return take
+return {
+  tasks = tasks,
+  repeated = repeated,
+}

@@ -7,15 +7,13 @@
 -- Above the least recently used counter: 2^40 assignments, and 2^53 is exact.
 local LOAD = 1099511627776
 
-local leastload = {}
-
 -- load: tasks the engine has; used: the number of its latest assignment.
-function leastload.score(load, used)
+local function score(load, used)
   return load * LOAD + used
 end
 
 -- The engine to get the next task, never `except`; nil when there is none.
-function leastload.choose(free, except)
+local function choose(free, except)
   local best = redis.call("ZRANGE", free, 0, except and 1 or 0)
   if best[1] == except then
     return best[2]
@@ -23,4 +21,7 @@ function leastload.choose(free, except)
   return best[1]
 end
 
-return leastload
+return {
+  score = score,
+  choose = choose,
+}
