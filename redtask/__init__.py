@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redtask.client import Client
     from redtask.cluster import Cluster
     from redtask.error import (
+        ClusterError,
         CompositeError,
         ConfigurationError,
         ConnectionLost,
@@ -45,6 +46,7 @@ _HOMES = {
     "AsyncHubResult": "result",
     "AsyncMapResult": "result",
     "AsyncResult": "result",
+    "ClusterError": "error",
     "CompositeError": "error",
     "ConfigurationError": "error",
     "ConnectionLost": "error",
@@ -74,6 +76,7 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "AsyncHubResult",
     # Errors
     "error",
+    "ClusterError",
     "CompositeError",
     "ConfigurationError",
     "ConnectionLost",

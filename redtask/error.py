@@ -8,6 +8,8 @@ IPython.parallel's where it has one.
     RedtaskError
     ├── ConfigurationError      profile, URL, key or option are wrong
     ├── ServerError             the embedded Redis cannot be used
+    ├── ClusterError            a cluster cannot be started, reached or stopped
+    │   └── ClusterRunning          one of this profile runs already
     ├── ConnectionLost          Redis cannot be reached
     ├── HubError                the hub refused: one class per REDTASK_CODE
     ├── SerializationError      something cannot be pickled, or not unpickled
@@ -41,6 +43,14 @@ class ConfigurationError(RedtaskError):
 
 class ServerError(RedtaskError):
     """The embedded Redis server cannot be used."""
+
+
+class ClusterError(RedtaskError):
+    """The cluster cannot be started."""
+
+
+class ClusterRunning(ClusterError):
+    """A cluster of this profile runs already."""
 
 
 class ConnectionLost(RedtaskError, ConnectionError):

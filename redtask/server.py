@@ -61,6 +61,15 @@ _LONGEST_PAUSE: Final = 0.1
 _LOG_KEPT: Final = 1 << 20
 _LOG_LINES_SHOWN: Final = 8
 
+#: What a mortal server does first: it asks the kernel for a SIGTERM when its parent
+#: dies (prctl 1, which exec keeps), and makes sure that this has not happened yet.
+_MORTAL: Final = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)
+if os.getppid() != int(sys.argv[1]): sys.exit("who started this server is dead")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Binary:
@@ -218,16 +227,19 @@ class EmbeddedServer:
         maxmemory: int | None = None,
         appendfsync: str = "everysec",
         extra: Mapping[str, str] | None = None,
+        mortal: bool = False,
     ) -> None:
         """Name the folder and how to start; nothing happens yet.
 
-        `extra` are further lines of redis.conf. Options are those of a start: a
-        server that is adopted keeps its own.
+        `extra` are further lines of redis.conf. A `mortal` server does not outlive
+        the thread that starts it. Options are those of a start: a server that is
+        adopted keeps its own.
         """
         self.folder = folder.absolute()
         #: True if the last `start()` of this object started the server.
         self.owned = False
         self._binary = binary
+        self._mortal = mortal
         self._options = {
             "maxmemory": str(_half_of_memory() if maxmemory is None else maxmemory),
             "appendfsync": appendfsync,
@@ -335,7 +347,10 @@ class EmbeddedServer:
         log_begin = self._turn_log()
         # Should we die at the next instruction, this tells the next one where to ask.
         self._write_record(_Record(socket, version, None))
-        process = self._child = _spawn(binary, config, self.folder / "redis.log", lock)
+        command = [str(binary.path), str(config)]
+        if self._mortal:
+            command = [sys.executable, "-ISc", _MORTAL, str(os.getpid()), *command]
+        process = self._child = _spawn(command, self.folder / "redis.log", lock)
         try:
             self._write_record(_Record(socket, version, process))
             self._wait_until_ready(socket, process, log_begin, patience)
@@ -700,15 +715,15 @@ def _ask(socket: Path, patience: _Patience) -> _Answer:
         client.close()
 
 
-def _spawn(binary: Binary, config: Path, log: Path, lock: int) -> _Process:
+def _spawn(command: list[str], log: Path, lock: int) -> _Process:
     """Start the server in a session of its own, with the lock in its hands."""
     # Not subprocess: its objects complain about a child that outlives them, and this
     # one shall. The copy at 10 or above cannot collide with the descriptor it becomes.
     held = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, 10)
     try:
         pid = os.posix_spawn(
-            binary.path,
-            [str(binary.path), str(config)],
+            command[0],
+            command,
             # Our keys are none of its business.
             {k: v for k, v in os.environ.items() if not k.startswith("REDTASK_")},
             file_actions=[

@@ -13,15 +13,25 @@ from typing import Any, Final
 import click
 
 import redtask
-from redtask.error import ConnectionLost, NameTaken, RedtaskError
+from redtask.error import (
+    ClusterRunning,
+    ConnectionLost,
+    NameTaken,
+    NoHub,
+    RedtaskError,
+)
 
 #: Subcommands and what they do, in the order of ``redtask --help``.
 COMMANDS: Final = {
     "worker": "Run engines on this machine.",
+    "cluster": "Start and stop a hub with engines on this machine.",
+    "status": "Show what a hub has and does.",
 }
 
-#: Exit codes: something failed; a worker of this name lives; Redis is unavailable.
+#: Exit codes: something failed; there is no such thing; something else runs that must
+#: not run twice; Redis is unavailable.
 FAILED: Final = 1
+NOT_FOUND: Final = 3
 REFUSED: Final = 5
 UNAVAILABLE: Final = 69
 
@@ -74,13 +84,16 @@ def main(args: list[str] | None = None) -> None:
         if show:
             raise
         click.echo(f"redtask: {problem}", err=True)
-        sys.exit(_exit_code(problem))
+        sys.exit(exit_code(problem))
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _exit_code(problem: RedtaskError) -> int:
+def exit_code(problem: RedtaskError) -> int:
+    """Return the exit code that says what kind of problem it is."""
     if isinstance(problem, ConnectionLost):
         return UNAVAILABLE
-    if isinstance(problem, NameTaken):
+    if isinstance(problem, NoHub):
+        return NOT_FOUND
+    if isinstance(problem, (ClusterRunning, NameTaken)):
         return REFUSED
     return FAILED

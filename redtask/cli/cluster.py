@@ -1,0 +1,331 @@
+"""``redtask cluster``: a hub with engines on this machine."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+import redtask
+from redtask.cli import FAILED, NOT_FOUND
+from redtask.cli.output import (
+    ago,
+    parseable,
+    print_table,
+    say_json,
+    short_path,
+    short_url,
+)
+from redtask.cli.status import look
+from redtask.error import ClusterError, RedtaskError
+from redtask.keeper import line
+from redtask.keeper.card import Card, claim
+from redtask.keeper.keeper import Keeper, configure_log
+from redtask.keeper.plan import DAEMON, TERMINAL, Plan
+from redtask.profile import DEFAULT_PROFILE, Profile
+from redtask.server import EmbeddedServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Seconds after which a wait is explained, and that a stop at once may take.
+_EXPLAIN: Final = 1.0
+_LONGEST_STOP: Final = 30.0
+
+_profile = click.option("--profile", help="The profile to use.")
+_json = click.option("--json", "as_json", is_flag=True, help="JSON.")
+
+
+@click.group("cluster")
+def command() -> None:
+    """Start and stop a hub with engines on this machine.
+
+    Without a URL it brings a Redis of its own, whose data stay when it stops.
+    """
+
+
+@command.command("start")
+@click.option(
+    "-n",
+    "--n",
+    "--engines",
+    "engines",
+    type=click.IntRange(0, 1024),
+    help="How many; one per processor unless told; 0: only the hub.",
+)
+@click.option("--daemonize", is_flag=True, help="Return when the engines have joined.")
+@click.option("--url", help="Use this Redis, and start none.")
+@_profile
+@click.option(
+    "--hwm",
+    type=click.IntRange(0, 100000),
+    help="The most tasks an engine may have at a time; 0: any number.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds that engines may take to join.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show what the worker says.")
+def start(  # noqa: PLR0913 - one for each option
+    *,
+    engines: int | None,
+    daemonize: bool,
+    url: str | None,
+    profile: str | None,
+    hwm: int | None,
+    timeout: float,
+    verbose: bool,
+) -> int:
+    """Start a hub and engines, and keep them until stopped.
+
+    Ctrl-C lets what runs finish; the second stops at once. A second cluster of one
+    profile is refused with exit code 5.
+    """
+    plan = Plan(
+        engines=len(os.sched_getaffinity(0)) if engines is None else engines,
+        mode=DAEMON if daemonize else TERMINAL,
+        profile=profile,
+        url=url,
+        hwm=hwm,
+        patience=timeout,
+        verbose=verbose,
+    )
+    if daemonize:
+        _, about = line.launch(plan)
+        click.echo(_banner(about, plan))
+        return 0
+    configure_log(sys.stderr, "%(message)s")
+    keeper = Keeper(plan)
+    code = keeper.run(lambda kept: click.echo(_banner(kept.about(), plan)))
+    click.echo("stopped" + _data_stay(keeper.server_folder))
+    return code
+
+
+def _banner(about: dict[str, Any], plan: Plan) -> str:
+    """Say what runs where, how to connect and how to stop."""
+    name, key = about["profile"], about["key_source"]
+    redis = short_url(about["shown_url"])
+    if about["embedded"] is not None:
+        redis = f"{about['embedded']}, its own, data in {short_path(about['data'])}"
+    arguments = [repr(about["shown_url"])] if plan.url else []
+    option = ""
+    if name != DEFAULT_PROFILE:
+        arguments.append(f"profile={name!r}")
+        option = f" --profile {name}"
+    what = f"{about['engines']} engines on {socket.gethostname()}, hub {about['hub']}"
+    lines = [
+        f"redtask {redtask.__version__}: {what}",
+        f"  Redis    {redis}",
+        f"  connect  redtask.Client({', '.join(arguments)})",
+    ]
+    if about["embedded"] is None:
+        told = "REDTASK_KEY=off" if key is None else f"the key from {short_path(key)}"
+        lines.append(f"  others   'redtask worker' with REDTASK_URL and {told}")
+    if plan.mode == DAEMON:
+        lines.append(f"  log      {short_path(about['log'])}")
+        lines.append(f"  stop     redtask cluster stop{option}")
+    else:
+        lines.append("  stop     Ctrl-C, which lets what runs finish; twice: at once")
+    return "\n".join(lines)
+
+
+def _data_stay(folder: Path | None) -> str:
+    return "" if folder is None else f"; the data stay in {short_path(folder)}"
+
+
+@command.command("stop")
+@_profile
+@click.option("--now", is_flag=True, help="Do not wait for what runs.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    help="Wait so many seconds for what runs; as long as it takes unless told.",
+)
+def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
+    """Stop a cluster: let what runs finish, then stop its Redis.
+
+    What has not begun stays in the hub. Exit code 3: none runs.
+    """
+    found = Profile.load(profile)
+    card = Card.read(found.folder)
+    if card is None:
+        return _stop_orphan(found)
+    if card.is_elsewhere:
+        raise ClusterError(
+            f"the cluster of profile {found.name!r} runs in another container: stop "
+            "it there"
+        )
+    try:
+        keeper = card.open()
+    except ProcessLookupError:
+        return _stop_orphan(found)
+    gone = False
+    try:
+        signal.pidfd_send_signal(keeper, signal.SIGTERM)
+        gone = not now and _wait(keeper, timeout)
+        if not gone:
+            signal.pidfd_send_signal(keeper, signal.SIGQUIT)
+            if not _is_dead(keeper, _LONGEST_STOP):
+                raise ClusterError(
+                    f"the cluster (process {card.pid}) was told to stop at once and "
+                    f"has not after {_LONGEST_STOP:g} seconds"
+                )
+    except PermissionError:
+        raise ClusterError(
+            f"the cluster (process {card.pid}) is another user's, who must stop it"
+        ) from None
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(keeper)
+    click.echo(_what_was_done(found, card, gone=gone))
+    return 0
+
+
+def _wait(keeper: int, timeout: float | None) -> bool:
+    """Wait until the keeper has ended; after a moment say for what."""
+    begun = time.monotonic()
+    first = _EXPLAIN if timeout is None else min(_EXPLAIN, timeout)
+    if _is_dead(keeper, first):
+        return True
+    if timeout is not None and timeout <= first:
+        return False
+    click.echo("waiting for what runs (Ctrl-C: do not wait, it stops later)", err=True)
+    while timeout is None:
+        if _is_dead(keeper, 60.0):
+            return True
+    return _is_dead(keeper, timeout - (time.monotonic() - begun))
+
+
+def _is_dead(pidfd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
+
+
+def _what_was_done(profile: Profile, card: Card, *, gone: bool) -> str:
+    how = "after what ran" if gone else "at once"
+    done = f"stopped {card.engines} engines {how}"
+    if not card.embedded:
+        return f"{done}; Redis at {card.shown_url} goes on"
+    if EmbeddedServer(profile.server_folder).running() is not None:
+        return f"{done}; Redis goes on, as others use it"
+    return f"{done}, and Redis{_data_stay(profile.server_folder)}"
+
+
+def _stop_orphan(profile: Profile) -> int:
+    """Stop the Redis that a killed daemon has left; else say that nothing runs."""
+    server = EmbeddedServer(profile.server_folder)
+    if server.running() is None:
+        click.echo(f"no cluster of profile {profile.name!r} runs", err=True)
+        return NOT_FOUND
+    last = claim(profile.server_folder)
+    if last is None:
+        click.echo(
+            f"no cluster of profile {profile.name!r} runs; its Redis is used by a "
+            "script's redtask.Cluster, and stops with that",
+            err=True,
+        )
+        return NOT_FOUND
+    try:
+        server.stop()
+    finally:
+        os.close(last)
+    click.echo(
+        "stopped the Redis that a dead cluster had left"
+        + _data_stay(profile.server_folder)
+    )
+    return 0
+
+
+@command.command("status")
+@_profile
+@_json
+def status(*, profile: str | None, as_json: bool) -> int:
+    """Show whether a cluster of a profile runs, and what. Exit code 3: none does."""
+    with parseable(as_json):
+        found = Profile.load(profile)
+        card = Card.read(found.folder)
+        joined = None if card is None else _joined(card, found)
+    if card is None:
+        if as_json:
+            say_json({"running": False, "profile": found.name})
+        else:
+            click.echo(f"no cluster of profile {found.name!r} runs", err=True)
+        return NOT_FOUND
+    if as_json:
+        shown = _as_json(found.name, card)
+        say_json({"running": True, **shown, "joined": joined})
+        return 0
+    kind = "a daemon" if card.mode == DAEMON else "in a terminal"
+    redis = "its own, " if card.embedded else ""
+    click.echo(
+        f"cluster of profile {found.name!r}: {kind}, process {card.pid}, "
+        f"for {ago(card.since)}\n"
+        f"  Redis    {redis}{short_url(card.shown_url)}\n"
+        f"  hub      {card.hub}\n"
+        f"  engines  {_engines_words(card, joined)}"
+    )
+    if card.log:
+        click.echo(f"  log      {short_path(card.log)}")
+    return FAILED if joined is None else 0
+
+
+def _as_json(name: str, card: Card) -> dict[str, Any]:
+    return {"profile": name, **asdict(card), "url": card.shown_url}
+
+
+def _joined(card: Card, profile: Profile) -> int | None:
+    """Count the engines of the cluster that the hub knows; None: it cannot be asked."""
+    try:
+        _, known, _ = look(Profile.load(profile.name, url=card.url))
+    except RedtaskError:
+        return None
+    return sum(engine.worker in card.workers for engine in known.engines)
+
+
+def _engines_words(card: Card, joined: int | None) -> str:
+    if joined is None:
+        return f"{card.engines}; the hub cannot be asked"
+    return f"{joined} of {card.engines} have joined"
+
+
+@command.command("list")
+@_json
+def list_(*, as_json: bool) -> None:
+    """List the clusters of all profiles that run on this machine."""
+    with parseable(as_json):
+        folder = Profile.load().folder.parent
+    found = [
+        (path.name, card)
+        for path in sorted(folder.glob("*"))
+        if (card := Card.read(path)) is not None
+    ]
+    if as_json:
+        say_json([_as_json(name, card) for name, card in found])
+        return
+    print_table(
+        "cluster",
+        ("profile", "process", "engines", "for", "hub", "redis"),
+        [
+            (
+                name,
+                card.pid,
+                card.engines,
+                ago(card.since),
+                card.hub,
+                short_url(card.shown_url),
+            )
+            for name, card in found
+        ],
+    )

@@ -1,0 +1,122 @@
+"""What commands print: tables for people, lines for programs, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from redtask.cli import exit_code
+from redtask.error import RedtaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+#: Units of time and size, the large first.
+_TIMES: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+_SIZES: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON object on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False))
+
+
+@contextlib.contextmanager
+def parseable(as_json: bool) -> Iterator[None]:
+    """Let what goes wrong be JSON too, where JSON was asked for."""
+    try:
+        yield
+    except RedtaskError as problem:
+        if not as_json:
+            raise
+        say_json({"error": str(problem), "kind": type(problem).__name__})
+        raise click.exceptions.Exit(exit_code(problem)) from problem
+
+
+def is_terminal() -> bool:
+    """Is it people who read standard output?"""
+    return sys.stdout.isatty()
+
+
+def print_table(
+    kind: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Print rows: on a terminal as a table, else tab-separated after their kind.
+
+    Numbers stand to the right.
+    """
+    listed = list(rows)
+    if not is_terminal():
+        for row in listed:
+            click.echo("\t".join([kind, *map(str, row)]))
+        return
+    from rich import box  # noqa: PLC0415 - only for people
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    numbers = [
+        bool(listed) and all(isinstance(row[at], int) for row in listed)
+        for at in range(len(columns))
+    ]
+    for column, number in zip(columns, numbers, strict=True):
+        table.add_column(column, justify="right" if number else "left")
+    for row in listed:
+        table.add_row(*map(str, row))
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    console.print()
+
+
+def short_path(path: str | Path) -> str:
+    """Write a path with ~ for the user's home."""
+    text, home = str(path), os.path.expanduser("~")  # noqa: PTH111 - as text
+    below = home != "/" and text.startswith(home + "/")
+    return "~" + text[len(home) :] if below else text
+
+
+def short_url(url: str) -> str:
+    """Write a URL for people: the path of a socket with ~."""
+    path = url.removeprefix("unix://")
+    return url if path == url else "unix:" + short_path(path)
+
+
+def ago(since: float) -> str:
+    """Say how long ago a time of the clock was."""
+    return duration(max(0.0, time.time() - since))
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the largest unit that leaves at least one."""
+    for size, unit in _TIMES:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Write a number of bytes."""
+    for unit, name in _SIZES:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} B"
+
+
+__all__ = [
+    "ago",
+    "duration",
+    "is_terminal",
+    "parseable",
+    "print_table",
+    "say_json",
+    "short_path",
+    "short_url",
+    "size",
+]

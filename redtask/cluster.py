@@ -1,0 +1,202 @@
+"""``Cluster``: a hub and engines on this machine, for scripts and notebooks."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from redtask.client import Client
+from redtask.error import ClusterError
+from redtask.keeper import line
+from redtask.keeper.plan import SCRIPT, Plan
+
+if TYPE_CHECKING:
+    import subprocess
+    from types import TracebackType
+
+
+class Cluster:
+    """A hub and ``n`` engines on this machine, for as long as this script runs.
+
+    ::
+
+        with redtask.Cluster(n=4) as rc:
+            view = rc.load_balanced_view()
+
+    Where a Redis is named (``url``, ``REDTASK_URL``, the profile's settings), that one
+    is used. Else the embedded one of the profile ``default`` is started, or joined if
+    it runs: scripts of one profile share a hub, engines serve them all, and what was
+    submitted is there again the next time. ``private=True`` gives a hub of its own in
+    a temporary folder, which goes with the cluster.
+
+    :param n: how many engines; one per processor unless told.
+    :param profile: name of the profile to use.
+    :param url: where Redis is.
+    :param key: key text, instead of the profile's key file.
+    :param hwm: the most tasks an engine of the hub may have at a time.
+    :param engine_timeout: how many seconds engines may take to join.
+    :param drain: for how many seconds tasks that run may go on when the cluster is
+        stopped; None: as long as they take.
+
+    Nothing outlives the script, however it ends. Thread-safe.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but the first are options
+        self,
+        n: int | None = None,
+        *,
+        profile: str | None = None,
+        url: str | None = None,
+        key: str | None = None,
+        hwm: int | None = None,
+        private: bool = False,
+        engine_timeout: float = 60.0,
+        drain: float | None = 10.0,
+    ) -> None:
+        if n is not None and n < 0:
+            raise ValueError(f"n is a number of engines, not {n!r}")
+        if private and (profile or url or key):
+            raise ValueError("a private cluster has no profile, url or key")
+        #: How many engines it starts with.
+        self.n = len(os.sched_getaffinity(0)) if n is None else n
+        self.profile = profile
+        self.engine_timeout = engine_timeout
+        self.drain = drain
+        self._url = url
+        self._key = key
+        self._hwm = hwm
+        self._private = private
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._about: dict[str, Any] = {}
+        self._client: Client | None = None
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        if not self.is_running:
+            return f"<Cluster n={self.n}, not running>"
+        where = self._about["shown_url"]
+        return f"<Cluster n={self.n}, hub {self._about['hub']} at {where}>"
+
+    @property
+    def is_running(self) -> bool:
+        """Has it been started, and not been stopped?"""
+        return self._keeper is not None and self._keeper.poll() is None
+
+    # -- all at once
+
+    def start_cluster(self, n: int | None = None) -> Cluster:
+        """Start the hub if it is ours, and ``n`` engines; return when they have joined.
+
+        Raises ``ClusterError`` and what ``Client`` raises; then nothing is left.
+        """
+        with self._lock:
+            if self.is_running:
+                raise ClusterError("this cluster is running")
+            if n is not None:
+                self.n = n
+            plan = Plan(
+                engines=self.n,
+                mode=SCRIPT,
+                profile=self.profile,
+                url=self._url,
+                key=self._key,
+                hwm=self._hwm,
+                private=self._private,
+                patience=self.engine_timeout,
+                parent=os.getpid(),
+            )
+            self._pid = os.getpid()
+            self._keeper, self._about = line.launch(plan)
+            # Also holds the cluster for who keeps nothing but its client.
+            atexit.register(self.stop_cluster)
+            return self
+
+    def start_and_connect(self, n: int | None = None) -> Client:
+        """Start the cluster and return a client of it."""
+        self.start_cluster(n)
+        try:
+            return self.connect_client()
+        except BaseException:
+            self.stop_cluster()
+            raise
+
+    def stop_cluster(self) -> None:
+        """Drain the engines, and stop what was started. The data of the hub stay.
+
+        Does nothing when it does not run.
+        """
+        if self._pid != os.getpid():
+            return  # a forked child has no cluster
+        with self._lock:
+            process, self._keeper = self._keeper, None
+            if process is None:
+                return
+            atexit.unregister(self.stop_cluster)
+            client, self._client = self._client, None
+            if client is not None:
+                client.close()
+            try:
+                line.end(process, self.drain)
+            except KeyboardInterrupt:
+                line.end(process, 0.0)
+                raise
+
+    def __enter__(self) -> Client:
+        return self.start_and_connect()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop_cluster()
+
+    # -- its parts
+
+    def connect_client(self) -> Client:
+        """Return a client of the cluster. It is closed when the cluster stops."""
+        with self._lock:
+            self._running()
+            if self._client is None:
+                key = self._about["key"] or self._key
+                self._client = Client(self._about["url"], profile=self.profile, key=key)
+            return self._client
+
+    def start_engines(self, n: int | None = None) -> str:
+        """Start ``n`` more engines; return the name of the set when they have joined.
+
+        Raises ``ClusterError``.
+        """
+        with self._lock:
+            words = {
+                "do": "start",
+                "engines": self.n if n is None else n,
+                "patience": self.engine_timeout,
+            }
+            return str(line.ask(self._running(), words)["name"])
+
+    def stop_engines(self, engine_set_id: str | None = None) -> None:
+        """Drain and stop a set of engines, or (None) all. Raises ``ClusterError``."""
+        with self._lock:
+            words = {"do": "stop", "name": engine_set_id, "drain": self.drain}
+            line.ask(self._running(), words)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._keeper is None:
+            raise ClusterError("this cluster is not running: start_cluster() first")
+        return self._keeper
+
+    # As IPython.parallel's, which has them beside awaitable ones.
+    start_cluster_sync = start_cluster
+    start_and_connect_sync = start_and_connect
+    stop_cluster_sync = stop_cluster
+    connect_client_sync = connect_client
+    start_engines_sync = start_engines
+    stop_engines_sync = stop_engines
+
+
+__all__ = ["Cluster"]

@@ -1,0 +1,50 @@
+"""``python -m redtask.keeper``: the keeper of a script or a daemon."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from redtask.error import ClusterError, RedtaskError
+from redtask.keeper.keeper import Keeper, configure_log
+from redtask.keeper.line import Line, as_words
+from redtask.keeper.plan import DAEMON, Plan
+
+
+def main() -> int:
+    """Be the keeper of a script or a daemon; the plan is the first line we read."""
+    configure_log(sys.stderr, "%(asctime)s %(levelname)-7s %(message)s")
+    line = Line(0, 1)
+    while not line.lines:
+        if not line.read():
+            return 1
+    plan = Plan(**line.lines.pop(0))
+    daemon = plan.mode == DAEMON
+
+    def ready(keeper: Keeper) -> None:
+        line.say(keeper.about())
+        if daemon:
+            _detach()
+
+    try:
+        return Keeper(plan, None if daemon else line).run(ready)
+    except RedtaskError as problem:
+        line.say(as_words(problem))
+        return 1
+    except Exception as problem:
+        logging.getLogger("redtask.cluster").exception("the keeper fails")
+        line.say(as_words(ClusterError(f"{type(problem).__name__}: {problem}")))
+        return 1
+
+
+def _detach() -> None:
+    """Hold nothing that who started us may wait for."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

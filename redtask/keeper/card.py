@@ -1,0 +1,119 @@
+"""Who keeps a profile's cluster: a card that all may read, and locks."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+from redtask.engine import process
+from redtask.profile import redact_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Held by the keeper of a profile's cluster; the kernel lets go of it when that dies.
+LOCK: Final = "cluster.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What everybody may know of a cluster: ``cluster.json`` of its profile."""
+
+    #: The keeper.
+    pid: int
+    birth: str
+    boot: str
+    #: ``TERMINAL`` or ``DAEMON``.
+    mode: str
+    #: Where Redis is; may hold a password.
+    url: str
+    hub: str
+    #: Does Redis belong to the cluster?
+    embedded: bool
+    engines: int
+    #: Names of its workers.
+    workers: list[str]
+    #: Since when, seconds since the epoch.
+    since: float
+    #: Where it tells what happens; "": on the terminal.
+    log: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Card | None:
+        """Read the card of a cluster that runs; None if none does."""
+        if not _is_held(folder / LOCK):
+            return None
+        try:
+            return cls(**json.loads(card_file(folder).read_bytes()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None  # it has just begun, or just ended
+
+    @property
+    def shown_url(self) -> str:
+        """Where Redis is, without password."""
+        return redact_url(self.url)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Is it in a container where process ids mean something else?"""
+        return self.boot != process.boot()
+
+    def open(self) -> int:
+        """Return a pidfd of the keeper, which no later process is taken for.
+
+        Raises ``ProcessLookupError`` when it is dead.
+        """
+        found = os.pidfd_open(self.pid)
+        if process.birth(self.pid) != self.birth:
+            os.close(found)
+            raise ProcessLookupError
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Replace the card as a whole."""
+        draft = folder / f".cluster.json.{os.getpid()}"
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        draft.replace(card_file(folder))
+
+
+def card_file(folder: Path) -> Path:
+    """Return where a profile's card lies."""
+    return folder / "cluster.json"
+
+
+def _is_held(path: Path) -> bool:
+    """Does anybody hold this lock? Does not make the file."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def lock(path: Path, kind: int) -> int:
+    """Lock a file for as long as the descriptor is open."""
+    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, kind | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(held)
+        raise
+    return held
+
+
+def claim(server: Path) -> int | None:
+    """Lock an embedded server's folder against those who use it; None: some do."""
+    try:
+        return lock(server / "used", fcntl.LOCK_EX)
+    except BlockingIOError:
+        return None

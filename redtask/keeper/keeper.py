@@ -1,0 +1,684 @@
+"""The keeper: the one process that a cluster's Redis and workers belong to.
+
+Whoever starts a cluster, a script, a terminal or ``--daemonize``, there is one keeper.
+It starts the embedded Redis (or adopts the living one), then workers; starts again
+what dies; and in the end drains the workers and stops what it started, the data
+staying. Its one loop waits for everything: ends of processes (pidfds), signals (wakeup
+fd), words of the script, time.
+
+Nothing is left behind, whoever dies: the keeper of a script or terminal ends with it
+(it holds a pidfd of the script, which other than a pipe cannot be inherited by a
+child of the script's), and workers and Redis end with their keeper (the kernel sees
+to that). Only a daemon's Redis outlives its keeper's violent end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import redtask
+from redtask.connect import connect
+from redtask.engine import process
+from redtask.engine.worker import default_name
+from redtask.error import (
+    ClusterError,
+    ClusterRunning,
+    ConnectionLost,
+    RedtaskError,
+)
+from redtask.hub import calls
+from redtask.keeper.card import LOCK, Card, card_file, claim, lock
+from redtask.keeper.line import as_words, places
+from redtask.keeper.plan import DAEMON, SCRIPT, TERMINAL, Plan
+from redtask.profile import Profile
+from redtask.server import EmbeddedServer
+from redtask.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redtask.keeper.line import Line
+
+#: Tasks of a script that died get this long to end, in seconds.
+_ORPHAN_DRAIN: Final = 3.0
+#: A worker told to stop at once gets this long, in seconds.
+_HURRY: Final = 5.0
+#: How often the hub is asked who has joined, in seconds.
+_LOOK: Final = 0.02
+#: A worker that dies sooner than this is started with a delay, in seconds.
+_YOUNG: Final = 5.0
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 30.0
+_LOG_KEPT: Final = 1 << 20
+_LOG_LINES_SHOWN: Final = 8
+
+_ASKING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: The worker's exit code for a name that is taken: another try ends as this one.
+_REFUSED: Final = 5
+_INTERRUPTED: Final = 130
+
+_log = logging.getLogger("redtask.cluster")
+
+
+@dataclass(slots=True)
+class _Crew:
+    """One worker: its process, if there is one."""
+
+    name: str
+    engines: int
+    process: subprocess.Popen[bytes] | None = None
+    pidfd: int = -1
+    born: float = 0.0
+    #: When to start it, and when to press it harder; s of the monotonic clock.
+    start_at: float | None = None
+    press_at: float | None = None
+    #: How often it was told to stop.
+    told: int = 0
+    young_deaths: int = 0
+    #: How its process ended last.
+    code: int | None = None
+    #: What the log held when it started.
+    log_begin: int = 0
+
+
+@dataclass(slots=True)
+class _Ending:
+    """Whether it is time to go."""
+
+    #: How often we were asked.
+    asked: int = 0
+    #: Seconds that what runs may take; None: as long as it does.
+    drain: float | None = None
+    why: str = ""
+
+
+class _Over(Exception):  # noqa: N818 - not an error
+    """We were asked to end while we waited for something."""
+
+
+class Keeper:
+    """Keeps the Redis and the workers of one cluster."""
+
+    def __init__(self, plan: Plan, line: Line | None = None) -> None:
+        self.plan = plan
+        self._line = line
+        self._crews: list[_Crew] = []
+        self._ending = _Ending()
+        #: Whether a signal may interrupt what we do.
+        self._interruptible = False
+        self._server: EmbeddedServer | None = None
+        self._server_fd = -1
+        self._server_try_at: float | None = None
+        self._used = -1
+        self._parent_fd = -1
+        self._folder: Path | None = None
+        self._locks: list[int] = []
+        self._log_file: Path | None = None
+        self._crew_number = 0
+        self._store: Store | None = None
+        self._since = time.time()
+        self._ready = False
+        self._code = 0
+
+    # -- from beginning to end
+
+    def run(self, ready: Callable[[Keeper], None]) -> int:
+        """Start everything, call ``ready``, keep it until told to end; return a code.
+
+        What goes wrong before is raised, and leaves nothing behind.
+        """
+        self._selector = selectors.DefaultSelector()
+        with self._signals():
+            try:
+                with contextlib.suppress(_Over):
+                    self._start()
+                    ready(self)
+                    self._ready = True
+                    while not self._ending.asked:
+                        self._turn()
+            finally:
+                self._end()
+        return self._code if self._ready else _INTERRUPTED
+
+    def _start(self) -> None:
+        plan = self.plan
+        if plan.parent:
+            self._watch_parent(plan.parent)
+        if self._line is not None:
+            self._selector.register(
+                self._line.source, selectors.EVENT_READ, self._hear_script
+            )
+        if plan.private:
+            home = tempfile.mkdtemp(prefix="redtask-")
+            self._folder = Path(home)
+            _forget_settings()
+            os.environ["REDTASK_HOME"] = home
+        self.profile = Profile.load(plan.profile, url=plan.url, key=plan.key)
+        self._folder = self.profile.folder
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if plan.mode != SCRIPT:
+            self._lock_profile(self._folder)
+        if plan.mode != TERMINAL:
+            self._open_log()
+        own = not self._has_url()
+        if own:
+            self._start_server()
+        self._interruptible = True
+        try:
+            self._check_asked()
+            store, _ = connect(self.profile, patience=5.0)
+        finally:
+            self._interruptible = False
+        store.close()
+        # Connecting may have made the key.
+        self.profile = Profile.load(plan.profile, url=plan.url, key=plan.key)
+        self._store = Store(store.url, store.keys.name, patience=0.5, reply=2.0)
+        self._store.scheme = store.scheme
+        if plan.hwm is not None:
+            self._store.do(calls.configure({"hwm": plan.hwm}))
+        self._write_card()
+        if plan.engines:
+            self._add(plan.engines, plan.patience)
+
+    def _has_url(self) -> bool:
+        """Does the user name a Redis? What a server of ours left is none."""
+        profile = self.profile
+        return profile.url is not None and profile.url_source != str(
+            profile.server_folder / "url"
+        )
+
+    def _end(self) -> None:
+        """Drain and stop everything that is ours; safe to call at any point."""
+        if not self._ending.asked:
+            # Something failed: nobody waits for what runs.
+            self._ask_to_end("a failure", drain=0.0)
+        try:
+            for crew in list(self._crews):
+                crew.start_at = None
+                self._tell(crew, self._ending.drain)
+            while self._crews:
+                self._turn()
+            self._stop_server()
+        finally:
+            for crew in self._crews:
+                if crew.process is not None:
+                    crew.process.kill()
+                    crew.process.wait()
+            self._clean()
+
+    def _clean(self) -> None:
+        folder = self._folder
+        if folder is not None:
+            if self.plan.private:
+                home = os.environ["REDTASK_HOME"]
+                shutil.rmtree(home, ignore_errors=True)
+            elif self._locks and self.plan.mode != SCRIPT:
+                card_file(folder).unlink(missing_ok=True)
+        for held in self._locks:
+            os.close(held)
+        self._locks.clear()
+        if self._store is not None:
+            self._store.close()
+
+    # -- the loop
+
+    def _turn(self, most: float | None = None) -> None:
+        """Wait for something to happen, at most so many seconds, and do it."""
+        times = [
+            at
+            for crew in self._crews
+            for at in (crew.start_at, crew.press_at)
+            if at is not None
+        ]
+        if self._server_try_at is not None:
+            times.append(self._server_try_at)
+        now = time.monotonic()
+        pauses = [max(0.0, at - now) for at in times]
+        if most is not None:
+            pauses.append(most)
+        for key, _ in self._selector.select(min(pauses, default=None)):
+            key.data()
+        now = time.monotonic()
+        for crew in list(self._crews):
+            if crew.start_at is not None and now >= crew.start_at:
+                self._spawn(crew)
+            if crew.press_at is not None and now >= crew.press_at:
+                self._press(crew)
+        if self._server_try_at is not None and now >= self._server_try_at:
+            self._restart_server()
+        self._serve_script()
+
+    def _until(self, done: Callable[[], bool], *, look: float | None = None) -> None:
+        """Go on until something is so. Raises ``_Over`` when asked to end before."""
+        while not done():
+            self._check_asked()
+            self._turn(look)
+
+    def _check_asked(self) -> None:
+        if self._ending.asked:
+            raise _Over
+
+    # -- who tells us to end
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Have signals wake the loop."""
+        woken, waker = socket.socketpair()
+        woken.setblocking(False)
+        waker.setblocking(False)
+        self._selector.register(
+            woken, selectors.EVENT_READ, partial(self._hear_signals, woken)
+        )
+        before = {
+            number: signal.signal(number, self._interrupt)
+            for number in (*_ASKING, signal.SIGQUIT)
+            # What is ignored from above, as under nohup, stays so.
+            if signal.getsignal(number) != signal.SIG_IGN
+            or number in (signal.SIGTERM, signal.SIGQUIT)
+        }
+        old = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(old)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._selector.close()
+            woken.close()
+            waker.close()
+
+    def _interrupt(self, number: int, _frame: object) -> None:
+        """Let a signal end what may take minutes; else the loop reacts to it."""
+        if self._interruptible:
+            self._interruptible = False
+            self._ask_to_end(signal.Signals(number).name, drain=0.0)
+            raise _Over
+
+    def _hear_signals(self, woken: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in woken.recv(4096):
+                if number in _ASKING:
+                    self._ask_to_end(signal.Signals(number).name, drain=None)
+                elif number == signal.SIGQUIT:
+                    self._ask_to_end("SIGQUIT", drain=0.0)
+
+    def _watch_parent(self, parent: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._parent_fd = os.pidfd_open(parent)
+        if os.getppid() != parent or self._parent_fd < 0:
+            # It died before we could look; 1 has adopted us.
+            self._ask_to_end("the script is dead", drain=0.0)
+            raise _Over
+        self._selector.register(
+            self._parent_fd, selectors.EVENT_READ, self._parent_died
+        )
+
+    def _parent_died(self) -> None:
+        self._selector.unregister(self._parent_fd)
+        self._ask_to_end("the script ended", drain=_ORPHAN_DRAIN)
+
+    def _hear_script(self) -> None:
+        assert self._line is not None  # noqa: S101 - it is registered
+        if not self._line.read():
+            self._selector.unregister(self._line.source)
+            self._ask_to_end("the script closed its end", drain=_ORPHAN_DRAIN)
+
+    def _ask_to_end(self, why: str, *, drain: float | None) -> None:
+        ending = self._ending
+        ending.asked += 1
+        if ending.asked == 1:
+            ending.drain, ending.why = drain, why
+            if self._crews:
+                kindly = drain is None
+                hint = "; what runs may finish (again: stop at once)" if kindly else ""
+                _log.info("%s: stopping%s", why, hint)
+            return
+        hurry = drain or 0.0
+        at = time.monotonic() + hurry
+        for crew in self._crews:
+            crew.press_at = at if crew.press_at is None else min(at, crew.press_at)
+        ending.drain = hurry if ending.drain is None else min(hurry, ending.drain)
+
+    # -- what a script asks for
+
+    def _serve_script(self) -> None:
+        line = self._line
+        while line is not None and line.lines:
+            words = line.lines.pop(0)
+            try:
+                if words["do"] == "end":
+                    self._ask_to_end("the script", drain=words["drain"])
+                elif self._ending.asked:
+                    raise ClusterError("the cluster is being stopped")
+                elif words["do"] == "start":
+                    crew = self._add(words["engines"], words["patience"])
+                    line.say({"name": crew.name})
+                elif words["do"] == "stop":
+                    names = self._dismiss(words["name"], words["drain"])
+                    line.say({"names": names})
+            except RedtaskError as problem:
+                line.say(as_words(problem))
+
+    # -- workers
+
+    def _add(self, engines: int, patience: float) -> _Crew:
+        """Start one more worker and wait until its engines have joined."""
+        name = default_name()
+        if self._crew_number:
+            name = f"{name}-{self._crew_number}"
+        self._crew_number += 1
+        crew = _Crew(name, engines)
+        self._crews.append(crew)
+        deadline = time.monotonic() + patience
+        joined = 0
+
+        def done() -> bool:
+            nonlocal joined
+            if crew.code is not None:
+                raise self._failure(crew)
+            with contextlib.suppress(ConnectionLost):
+                joined = self._joined(crew.name)
+            if joined < engines and time.monotonic() > deadline:
+                self._tell(crew, 0.0)
+                raise ClusterError(
+                    f"{joined} of {engines} engines joined within {patience:g} seconds"
+                    f"{self._log_tail(crew.log_begin)}"
+                )
+            return joined >= engines
+
+        self._spawn(crew)
+        self._until(done, look=_LOOK)
+        self._write_card()
+        return crew
+
+    def _joined(self, name: str) -> int:
+        assert self._store is not None  # noqa: S101 - we are connected
+        status = self._store.do(calls.status(10000))
+        return sum(engine.worker == name for engine in status.engines)
+
+    def _failure(self, crew: _Crew) -> RedtaskError:
+        self._crews.remove(crew)
+        return ClusterError(
+            f"the worker ended with exit code {crew.code} before its engines had "
+            f"joined{self._log_tail(crew.log_begin)}"
+        )
+
+    def _spawn(self, crew: _Crew) -> None:
+        """Start the worker's process. It dies with us."""
+        crew.start_at = None
+        crew.log_begin = self._log_size()
+        command = [sys.executable, "-P", "-m", "redtask", "worker"]
+        command += ["-n", str(crew.engines), "--name", crew.name]
+        command += [] if self._log_file or self.plan.verbose else ["--quiet"]
+        crew.process = subprocess.Popen(  # noqa: S603 - ourselves
+            command,
+            env={**os.environ, **places(), **self._settings()},
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            # Ctrl-C in a terminal is for us, who pass it on.
+            start_new_session=True,
+            # This process has one thread, so it may.
+            preexec_fn=partial(process.die_with, os.getpid()),  # noqa: PLW1509
+        )
+        crew.born = time.monotonic()
+        crew.pidfd = os.pidfd_open(crew.process.pid)
+        self._selector.register(
+            crew.pidfd, selectors.EVENT_READ, partial(self._bury, crew)
+        )
+
+    def _settings(self) -> dict[str, str]:
+        """Return what a worker is told by its environment, where no secret shows."""
+        profile = self.profile
+        assert profile.url is not None  # noqa: S101 - there is a Redis by now
+        mark = "&" if "?" in profile.url else "?"
+        told = {
+            "REDTASK_PROFILE": profile.name,
+            "REDTASK_URL": f"{profile.url}{mark}hub={profile.hub}",
+        }
+        if self.plan.key is not None:
+            told["REDTASK_KEY"] = self.plan.key
+        return told
+
+    def _bury(self, crew: _Crew) -> None:
+        """A worker is dead: start it again, unless it was told to stop."""
+        assert crew.process is not None  # noqa: S101 - its pidfd was registered
+        self._selector.unregister(crew.pidfd)
+        os.close(crew.pidfd)
+        crew.code = crew.process.wait()
+        crew.process, crew.press_at = None, None
+        if crew.told or self._ending.asked:
+            self._crews.remove(crew)
+            self._code = self._code or int(crew.told > 1)
+            return
+        _log.warning("worker %s ended with exit code %d", crew.name, crew.code)
+        if crew.code == _REFUSED:
+            return
+        if time.monotonic() - crew.born > _YOUNG:
+            crew.young_deaths = 0
+        delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**crew.young_deaths)
+        crew.young_deaths = min(crew.young_deaths + 1, 16)
+        crew.start_at = time.monotonic() + (delay if crew.young_deaths > 1 else 0.0)
+
+    def _tell(self, crew: _Crew, drain: float | None) -> None:
+        """Let a worker drain; press it after so many seconds."""
+        crew.start_at = None
+        if crew.process is None:
+            if crew in self._crews:
+                self._crews.remove(crew)
+            return
+        if not crew.told:
+            crew.process.terminate()
+            crew.told = 1
+        if drain is not None:
+            crew.press_at = time.monotonic() + drain
+
+    def _press(self, crew: _Crew) -> None:
+        """It has had its time: let it stop at once, and if it does not, kill it."""
+        crew.press_at = None
+        if crew.process is None:
+            return
+        if crew.told < 2:  # noqa: PLR2004 - not twice yet
+            # Another signal than the first: two alike may be taken for one.
+            crew.process.send_signal(signal.SIGINT)
+            crew.told, crew.press_at = 2, time.monotonic() + _HURRY
+        else:
+            crew.process.kill()
+
+    def _dismiss(self, name: str | None, drain: float | None) -> list[str]:
+        """Drain one worker, or all; return their names when they are gone."""
+        leaving = [crew for crew in self._crews if name is None or crew.name == name]
+        if not leaving and name is not None:
+            raise ClusterError(f"there is no set of engines {name!r}")
+        for crew in leaving:
+            self._tell(crew, drain)
+        self._until(lambda: not any(crew in self._crews for crew in leaving))
+        self._write_card()
+        return [crew.name for crew in leaving]
+
+    # -- the embedded Redis
+
+    def _start_server(self) -> None:
+        folder = self.profile.server_folder
+        self._server = EmbeddedServer(folder, mortal=self.plan.mode != DAEMON)
+        self._interruptible = True
+        try:
+            self._check_asked()
+            self._server.start()
+        finally:
+            self._interruptible = False
+        # Who holds this has a use for the server; the last to leave stops it.
+        self._used = self._hold(folder / "used", fcntl.LOCK_SH)
+        self.profile = Profile.load(self.plan.profile, key=self.plan.key)
+        self._watch_server()
+
+    def _watch_server(self) -> None:
+        assert self._server is not None  # noqa: S101 - it was started
+        self._server_try_at = None
+        living = self._server.running()
+        try:
+            if living is None:
+                raise ProcessLookupError  # noqa: TRY301 - as if we had come too late
+            self._server_fd = os.pidfd_open(living.pid)
+        except ProcessLookupError:
+            self._server_try_at = time.monotonic()
+            return
+        self._selector.register(
+            self._server_fd, selectors.EVENT_READ, self._server_died
+        )
+
+    def _server_died(self) -> None:
+        self._forget_server()
+        if not self._ending.asked:
+            _log.warning("Redis is gone; starting it again")
+            self._server_try_at = time.monotonic()
+
+    def _restart_server(self) -> None:
+        assert self._server is not None  # noqa: S101 - it was started
+        self._server_try_at = None
+        if self._ending.asked:
+            return
+        try:
+            self._server.start()
+        except RedtaskError as problem:
+            _log.error("%s", problem)
+            self._server_try_at = time.monotonic() + 1.0
+        else:
+            self._watch_server()
+
+    def _stop_server(self) -> None:
+        """Stop Redis if nobody else has a use for it, whoever started it."""
+        if self._server is None:
+            return
+        self._forget_server()
+        if self._used >= 0:
+            self._locks.remove(self._used)
+            os.close(self._used)
+        last = claim(self.profile.server_folder)
+        if last is not None:
+            try:
+                self._server.stop()
+            finally:
+                os.close(last)
+
+    def _forget_server(self) -> None:
+        if self._server_fd >= 0:
+            self._selector.unregister(self._server_fd)
+            os.close(self._server_fd)
+            self._server_fd = -1
+
+    # -- files
+
+    def _hold(self, path: Path, kind: int) -> int:
+        held = lock(path, kind)
+        self._locks.append(held)
+        return held
+
+    def _lock_profile(self, folder: Path) -> None:
+        try:
+            self._hold(folder / LOCK, fcntl.LOCK_EX)
+        except BlockingIOError:
+            card = Card.read(folder)
+            who = f" (process {card.pid}, {card.engines} engines)" if card else ""
+            raise ClusterRunning(
+                f"a cluster of profile {self.profile.name!r} runs already{who}: "
+                "'redtask cluster stop' stops it, 'redtask worker' adds engines"
+            ) from None
+
+    def _write_card(self) -> None:
+        if self.plan.mode == SCRIPT or self._folder is None:
+            return
+        engines = sum(crew.engines for crew in self._crews)
+        Card(
+            pid=os.getpid(),
+            birth=process.birth(os.getpid()) or "",
+            boot=process.boot(),
+            mode=self.plan.mode,
+            url=self._settings()["REDTASK_URL"],
+            hub=self.profile.hub,
+            embedded=self._server is not None,
+            engines=engines or self.plan.engines,
+            workers=[crew.name for crew in self._crews],
+            since=self._since,
+            log="" if self._log_file is None else str(self._log_file),
+        ).write(self._folder)
+
+    def _open_log(self) -> None:
+        """Let all that is told from now on go to a file."""
+        assert self._folder is not None  # noqa: S101 - it was made
+        path = self._folder / "cluster.log"
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size > _LOG_KEPT:
+                path.replace(path.with_name("cluster.log.old"))
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 2)
+        os.close(log)
+        self._log_file = path
+        _log.info("redtask %s: a %s's cluster", redtask.__version__, self.plan.mode)
+
+    def _log_size(self) -> int:
+        return 0 if self._log_file is None else self._log_file.stat().st_size
+
+    def _log_tail(self, begin: int) -> str:
+        """Quote the last words of a log, as the end of a sentence."""
+        if self._log_file is None:
+            return ""
+        text = self._log_file.read_bytes()[begin:].decode("utf-8", "replace")
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        shown = "".join(f"\n  {line}" for line in lines[-_LOG_LINES_SHOWN:])
+        return f"; {self._log_file} ends with:{shown}" if shown else ""
+
+    @property
+    def server_folder(self) -> Path | None:
+        """Where the embedded Redis has its data; None: there is none."""
+        return None if self._server is None else self._server.folder
+
+    def about(self) -> dict[str, Any]:
+        """Tell a script, a terminal or a daemon's starter what stands."""
+        living = None if self._server is None else self._server.running()
+        profile = self.profile
+        return {
+            "pid": os.getpid(),
+            "url": self._settings()["REDTASK_URL"],
+            "shown_url": profile.shown_url,
+            "hub": profile.hub,
+            "profile": profile.name,
+            "key": profile.keys[0].text if self.plan.private else None,
+            "key_source": profile.key_source if profile.keys else None,
+            "embedded": None if living is None else living.version,
+            "data": None if living is None else str(profile.server_folder),
+            "owned": self._server is not None and self._server.owned,
+            "names": [crew.name for crew in self._crews],
+            "engines": sum(crew.engines for crew in self._crews),
+            "log": "" if self._log_file is None else str(self._log_file),
+        }
+
+
+def _forget_settings() -> None:
+    """A private cluster has nothing to do with what else there is."""
+    for name in list(os.environ):
+        if name.startswith("REDTASK_") and name != "REDTASK_REDIS_SERVER":
+            del os.environ[name]
+
+
+def configure_log(stream: TextIO, form: str) -> None:
+    """Let the keeper's words go to a stream."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter(form, "%H:%M:%S"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
