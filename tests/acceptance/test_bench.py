@@ -1,0 +1,54 @@
+"""The benchmarks run and tell everything; how fast anything is, is not asked here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.acceptance
+
+HOUSE = Path(__file__).parents[2]
+
+
+def bench(*arguments):
+    """Run the benchmarks in little."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--quick", *arguments],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_benchmarks_measure_redtask_beside_the_floors():
+    told = bench("--only", "floors,bulk,trip", "--json")
+
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    places = {
+        (row["row"], row["contestant"], row["figure"]): row["median"]
+        for row in found["rows"]
+    }
+    for place in (
+        ("bulk", "redtask", "rate"),
+        ("bulk", "redtask", "redis"),
+        ("bulk", "redtask", "trips"),
+        ("bulk", "floor-single", "rate"),
+        ("bulk", "floor-batched", "rate"),
+        ("trip", "redtask", "p50"),
+        ("trip", "floor-single", "p50"),
+    ):
+        assert places[place] > 0
+    assert "bulk map / batched floor" in {
+        target["about"] for target in found["targets"]
+    }
+
+
+def test_an_unknown_row_is_refused():
+    told = bench("--only", "bulk,speed")
+
+    assert told.returncode == 2
+    assert "'speed' is none of" in told.stderr

@@ -1,0 +1,74 @@
+"""ipyparallel: whose interface redtask has."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from tests.benchmarks import stage
+from tests.benchmarks.contestants.base import Contestant
+from tests.benchmarks.work import same
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+
+class IPyParallel(Contestant):
+    """A local cluster of ipyparallel, and its load-balanced view."""
+
+    name = "ipyparallel"
+    about = "ipyparallel.Cluster(n=2), load_balanced_view, chunksize=1"
+    share = 0.05
+
+    def __init__(self, folder: Path, engines: int = 2) -> None:
+        super().__init__(folder, engines)
+        self._singles: list[Any] = []
+        self._maps: list[Any] = []
+
+    @classmethod
+    def missing(cls) -> str | None:
+        if importlib.util.find_spec("ipyparallel") is None:
+            return "ipyparallel is not installed (pip install ipyparallel)"
+        return None
+
+    def open(self) -> None:
+        # Before the import: the processes it starts read both.
+        os.environ["IPYTHONDIR"] = str(self.folder / "ipython")
+        os.environ["PYTHONPATH"] = stage.environment()["PYTHONPATH"]
+        import ipyparallel  # noqa: PLC0415 - where installed
+
+        self._cluster = ipyparallel.Cluster(
+            n=self.engines, log_level=logging.ERROR, send_engines_connection_env=False
+        )
+
+    def man(self) -> None:
+        self._things.callback(self._cluster.stop_cluster_sync)
+        self._client = self._cluster.start_and_connect_sync()
+        self._things.callback(self._client.close)
+        self._client.wait_for_engines(self.engines, timeout=stage.PATIENCE)
+        self._view = self._client.load_balanced_view()
+        self._pids = list(self._client[:].apply_sync(os.getpid))
+
+    def pids(self) -> Iterable[int]:
+        """Return the engines; the controller's processes are not told."""
+        return self._pids
+
+    def submit_many(self, values: Sequence[Any]) -> None:
+        self._maps.append(self._view.map_async(same, values, chunksize=1))
+
+    def submit_each(self, values: Sequence[Any]) -> None:
+        submit = self._view.apply_async
+        self._singles += [submit(same, value) for value in values]
+
+    def gather(self) -> list[Any]:
+        values = [result.get() for result in self._singles]
+        for result in self._maps:
+            values += result.get()
+        self._singles, self._maps = [], []
+        return values
+
+    def trip(self, value: object) -> object:
+        return self._view.apply_sync(same, value)

@@ -1,0 +1,86 @@
+"""redtask itself, as a user has it: a worker process and a client."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from redtask import Client
+from redtask.profile import Key
+from tests.benchmarks import stage
+from tests.benchmarks.contestants.base import Contestant
+from tests.benchmarks.usage import children
+from tests.benchmarks.work import same
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from redtask.result import AsyncResult
+    from redtask.view import LoadBalancedView
+
+_COMMAND = ("-c", "from redtask.cli import main; main()")
+
+
+class Redtask(Contestant):
+    """``redtask worker`` and ``Client``."""
+
+    name = "redtask"
+    about = "signed tasks with a record each, 2 engines of one worker"
+    rows = frozenset({"bulk", "single", "trip", "payload", "queue", "backlog", "idle"})
+    #: How the worker is started; --profile has another way.
+    command: Sequence[str] = _COMMAND
+    worker: int
+    client: Client
+    view: LoadBalancedView
+
+    def __init__(self, folder: Path, engines: int = 2) -> None:
+        super().__init__(folder, engines)
+        self._key = Key.new().text
+        self._singles: list[AsyncResult] = []
+        self._maps: list[AsyncResult] = []
+
+    def open(self) -> None:
+        url = self.serve().url
+        self.client = Client(url, key=self._key)
+        self._things.callback(self.client.close)
+        self.view = self.client.load_balanced_view()
+
+    def man(self) -> None:
+        assert self.server is not None
+        command = [*self.command, "worker", "-n", str(self.engines), "--quiet"]
+        (process,) = self._things.enter_context(
+            stage.processes(
+                [command],
+                self.folder / "worker.log",
+                REDTASK_URL=self.server.url,
+                REDTASK_KEY=self._key,
+            )
+        )
+        self.worker = process.pid
+        with contextlib.suppress(TimeoutError):
+            self.client.wait_for_engines(self.engines, timeout=stage.PATIENCE)
+            return
+        told = (self.folder / "worker.log").read_text(encoding="utf-8")
+        raise RuntimeError(f"the engines did not join:\n{told}")
+
+    def pids(self) -> Iterable[int]:
+        """Return the supervisor and its engines."""
+        return [self.worker, *children(self.worker)]
+
+    def submit_many(self, values: Sequence[Any]) -> None:
+        self._maps.append(self.view.map_async(same, values))
+
+    def submit_each(self, values: Sequence[Any]) -> None:
+        submit = self.view.apply_async
+        self._singles += [submit(same, value) for value in values]
+
+    def gather(self) -> list[Any]:
+        values = [result.get() for result in self._singles]
+        for result in self._maps:
+            values += result.get()
+        self._singles, self._maps = [], []
+        return values
+
+    def trip(self, value: object) -> object:
+        return self.view.apply_sync(same, value)

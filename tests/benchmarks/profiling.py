@@ -1,0 +1,229 @@
+"""``--profile``: where the time of each path goes, in Redis and in Python.
+
+Each path is measured twice: once with Redis noting every command, and once with the
+profiler in client and engines. That makes Python look slower than it is, functions
+more than what is written in C, so its figures are for comparing with each other.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import cProfile
+import os
+import pstats
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from rich.table import Table
+
+from redtask.hub import scripts
+from tests.benchmarks import stage
+from tests.benchmarks.contestants import Redtask
+from tests.benchmarks.profiled_worker import SIGNAL
+from tests.benchmarks.report import number
+from tests.benchmarks.rows import ROWS
+from tests.benchmarks.usage import TOP, children
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.benchmarks.rows import Figures, Plan, Row
+
+_PATHS: Final = ("bulk", "single", "trip")
+_TOP: Final = 15
+
+#: Phases, by what stands in the place of a function: the first that fits.
+_PHASES: Final = (
+    ("wait", ("recv", "poll", "select", "sleep")),
+    ("send", ("'send", "sendall")),
+    ("sign", ("signing.py", "HASH", "hmac", "compare_digest")),
+    ("pickle", ("payload.py", "pickle", "work.py")),
+    ("protocol", ("redis/", "hiredis", "socket.py")),
+    ("block", ("block.py", "SemLock", "marshal", "mmap")),
+    ("calls", ("store.py", "link.py", "flows.py", "hub/", "session.py")),
+    ("results", ("inbox.py", "outcomes.py", "result.py")),
+    ("task", ("engine/task.py", "output.py", "engine.py")),
+)
+
+
+class Command(NamedTuple):
+    """One kind of command that Redis performed."""
+
+    name: str
+    calls: int
+    micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of one path."""
+
+    row: Row
+    #: Of the run without the profiler.
+    figures: Figures
+    tasks: int
+    commands: list[Command]
+    client: pstats.Stats
+    engines: pstats.Stats
+
+
+class _Profiled(Redtask):
+    """redtask whose engines note where their time goes."""
+
+    def man(self) -> None:
+        module = "tests.benchmarks.profiled_worker"
+        self.command = ("-m", module, str(self.folder))
+        super().man()
+
+    def profiles(self) -> pstats.Stats:
+        """Have the engines leave what they noted, and return it."""
+        engines = children(self.worker)
+        for pid in engines:
+            os.kill(pid, SIGNAL)
+        deadline = time.monotonic() + stage.PATIENCE
+        while len(files := list(self.folder.glob("*.engine"))) < len(engines):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the engines do not tell where their time went")
+            time.sleep(0.01)
+        return pstats.Stats(*map(str, files))
+
+
+def profile(plan: Plan, tell: Callable[[str, float], None]) -> list[Table]:
+    """Measure every path; return what is known of them as tables."""
+    shown: list[Table] = []
+    for done, name in enumerate(_PATHS):
+        tell(f"{name}: profile", done / len(_PATHS))
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            shown += _tables(_path(ROWS[name], plan, Path(folder)))
+    return shown
+
+
+def _path(row: Row, plan: Plan, folder: Path) -> Found:
+    with _ready(Redtask(folder / "commands")) as contestant:
+        figures = row.measure(contestant, plan)
+        tasks = _submitted(contestant)
+        with _noted(contestant) as commands:
+            row.measure(contestant, plan)
+        tasks = _submitted(contestant) - tasks
+    client = cProfile.Profile()
+    profiled = _Profiled(folder / "python")
+    with _ready(profiled):
+        client.runcall(row.measure, profiled, plan)
+        engines = profiled.profiles()
+    return Found(row, figures, tasks, commands, pstats.Stats(client), engines)
+
+
+@contextlib.contextmanager
+def _ready(contestant: Redtask) -> Iterator[Redtask]:
+    contestant.folder.mkdir()
+    with contextlib.closing(contestant):
+        contestant.open()
+        contestant.man()
+        contestant.warm()
+        yield contestant
+
+
+def _submitted(contestant: Redtask) -> int:
+    return len(contestant.client.history)
+
+
+@contextlib.contextmanager
+def _noted(contestant: Redtask) -> Iterator[list[Command]]:
+    """Have Redis note each command; the list is filled at the end of the block."""
+    assert contestant.server is not None
+    redis = contestant.server.redis
+    redis.config_set("slowlog-max-len", 1_000_000)
+    redis.config_set("slowlog-log-slower-than", 0)
+    redis.slowlog_reset()
+    commands: list[Command] = []
+    yield commands
+    redis.config_set("slowlog-log-slower-than", -1)
+    names = {scripts.bundle(name).sha: name for name in scripts.commands()}
+    noted: dict[str, list[int]] = collections.defaultdict(list)
+    for entry in redis.slowlog_get(-1):
+        word, *rest = entry["command"].decode("utf-8", "replace").split(" ", 2)
+        name = names.get(rest[0], word) if word == "EVALSHA" else word
+        # What scripts call is noted too, within the time of the script.
+        if name == word and word.lower() not in TOP:
+            name = f"  {word} (in scripts)"
+        noted[name].append(entry["duration"])
+    commands += [
+        Command(name, len(micros), sum(micros)) for name, micros in noted.items()
+    ]
+
+
+def _phase(where: tuple[str, int, str]) -> str:
+    place = f"{where[0]} {where[2]}"
+    for phase, words in _PHASES:
+        if any(word in place for word in words):
+            return phase
+    return "other"
+
+
+def _by_phase(stats: pstats.Stats) -> Mapping[str, float]:
+    """Return seconds by phase."""
+    phases: dict[str, float] = collections.defaultdict(float)
+    for where, about in stats.stats.items():  # type: ignore[attr-defined]
+        phases[_phase(where)] += about[2]
+    return phases
+
+
+def _tables(found: Found) -> Iterator[Table]:
+    yield _figures(found)
+    yield _commands(found)
+    yield _phases(found)
+    yield _functions("client", found.client, found.tasks)
+    yield _functions("engines", found.engines, found.tasks)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _figures(found: Found) -> Table:
+    table = _table(f"{found.row.name}: {found.row.about}", "without profiler", "")
+    for name, value in found.figures.items():
+        table.add_row(name, number(value))
+    return table
+
+
+def _commands(found: Found) -> Table:
+    columns = "command", "calls per task", "us per call", "us per task"
+    table = _table(f"{found.row.name}: Redis", *columns)
+    for name, calls, micros in sorted(found.commands, key=lambda one: -one.micros):
+        per_task = (calls / found.tasks, micros / calls, micros / found.tasks)
+        table.add_row(name, *map(number, per_task))
+    return table
+
+
+def _phases(found: Found) -> Table:
+    title = f"{found.row.name}: Python by phase, us per task"
+    table = _table(title, "phase", "client", "engines")
+    client, engines = _by_phase(found.client), _by_phase(found.engines)
+    for phase in [*(name for name, _ in _PHASES), "other"]:
+        seconds = client.get(phase, 0.0), engines.get(phase, 0.0)
+        table.add_row(phase, *(number(one / found.tasks * 1e6) for one in seconds))
+    return table
+
+
+def _functions(who: str, stats: pstats.Stats, tasks: int) -> Table:
+    columns = "function", "calls per task", "own us per task", "phase"
+    table = _table(f"top of {who}", *columns)
+    listed = sorted(
+        stats.stats.items(),  # type: ignore[attr-defined]
+        key=lambda item: -item[1][2],
+    )
+    for (path, line, name), about in listed[:_TOP]:
+        shown = f"{Path(path).name}:{line} {name}" if line else name
+        own = about[2] / tasks * 1e6
+        calls = about[1] / tasks
+        table.add_row(shown, number(calls), number(own), _phase((path, line, name)))
+    return table

@@ -1,0 +1,210 @@
+"""What is measured, one function for each row."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from tests.benchmarks.usage import Commands, processor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.benchmarks.contestants import Contestant
+
+#: Figures by name.
+Figures: TypeAlias = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is to be done."""
+
+    #: Tasks of a bulk run; other rows have a share of them.
+    tasks: int = 20_000
+    #: Tasks of the backlog.
+    backlog: int = 100_000
+    #: For how long the idle worker is watched, in seconds.
+    idle: float = 10.0
+    #: Size of a payload, in bytes.
+    payload: int = 100_000
+
+    @classmethod
+    def quick(cls) -> Plan:
+        """Return one that takes seconds."""
+        return cls(tasks=2000, backlog=4000, idle=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the tables."""
+
+    #: As ``--only`` has it.
+    name: str
+    #: What it is, in some words.
+    about: str
+    #: Measures a contestant. One that is fresh is closed, else open and manned.
+    measure: Callable[[Contestant, Plan], Figures]
+    #: Does it need a contestant of its own each time?
+    fresh: bool = False
+    #: It is not repeated more often than this.
+    most: int = 100
+
+
+def _check(values: Sequence[Any], expected: Sequence[Any]) -> None:
+    if sorted(values) != sorted(expected):
+        raise AssertionError(f"{len(values)} results are not those of the tasks")
+
+
+def _count(contestant: Contestant, tasks: int) -> int:
+    return max(20, int(tasks * contestant.share))
+
+
+def bulk(contestant: Contestant, plan: Plan) -> Figures:
+    """Submit many tasks in one call and read their results."""
+    numbers = range(_count(contestant, plan.tasks))
+    meter = contestant.meter()
+    meter.start()
+    contestant.submit_many(numbers)
+    values = contestant.gather()
+    figures = meter.stop(len(numbers))
+    _check(values, numbers)
+    return figures
+
+
+def single(contestant: Contestant, plan: Plan) -> Figures:
+    """Submit tasks one by one, then read their results."""
+    numbers = range(_count(contestant, plan.tasks // 5))
+    meter = contestant.meter()
+    meter.start()
+    contestant.submit_each(numbers)
+    values = contestant.gather()
+    figures = meter.stop(len(numbers))
+    _check(values, numbers)
+    return figures
+
+
+def trip(contestant: Contestant, plan: Plan) -> Figures:
+    """Run one task after the other, each on an idle cluster."""
+    count = _count(contestant, max(100, plan.tasks // 20))
+    taken = []
+    meter = contestant.meter()
+    meter.start()
+    for number in range(count):
+        begun = time.perf_counter()
+        value = contestant.trip(number)
+        taken.append(time.perf_counter() - begun)
+        assert value == number
+    figures = meter.stop(count)
+    centiles = statistics.quantiles(taken, n=100)
+    return {"p50": centiles[49] * 1e6, "p99": centiles[98] * 1e6, **figures}
+
+
+def payload(contestant: Contestant, plan: Plan) -> Figures:
+    """Send large arguments and get them back."""
+    count = max(10, plan.tasks // 200)
+    data = bytes(plan.payload)
+    meter = contestant.meter()
+    meter.start()
+    contestant.submit_many([data] * count)
+    values = contestant.gather()
+    figures = meter.stop(count)
+    _check(values, [data] * count)
+    return {"MB/s": figures["rate"] * len(data) / 1e6, **figures}
+
+
+def queue(contestant: Contestant, plan: Plan) -> Figures:
+    """Submit while nobody works, then let them work."""
+    return _queue(contestant, plan.tasks)
+
+
+def backlog(contestant: Contestant, plan: Plan) -> Figures:
+    """Do the same with many."""
+    return _queue(contestant, plan.backlog)
+
+
+def _queue(contestant: Contestant, count: int) -> Figures:
+    contestant.open()
+    assert contestant.server is not None
+    redis = contestant.server.redis
+    few, numbers = range(count // 20), range(count)
+    begun = time.perf_counter()
+    contestant.submit_each(few)
+    one_by_one = time.perf_counter() - begun
+    memory = _memory(redis)
+    begun = time.perf_counter()
+    contestant.submit_many(numbers)
+    at_once = time.perf_counter() - begun
+    memory = _memory(redis) - memory
+    contestant.man()
+    meter = contestant.meter()
+    meter.start()
+    values = contestant.gather()
+    figures = meter.stop(len(few) + count)
+    _check(values, [*few, *numbers])
+    return {
+        "submit one": len(few) / one_by_one,
+        "submit many": count / at_once,
+        "bytes": memory / count,
+        "drain": figures["rate"],
+    }
+
+
+def _memory(redis: Any) -> int:
+    """Return what the data take: without the buffers of connections and the log."""
+    about = redis.info("memory")
+    buffers = about["mem_clients_normal"] + about["mem_aof_buffer"]
+    return int(about["used_memory"] - buffers)
+
+
+def idle(contestant: Contestant, plan: Plan) -> Figures:
+    """Watch a worker of four engines that has nothing to do."""
+    contestant.open()
+    contestant.man()
+    assert contestant.server is not None
+    redis, pid = contestant.server.redis, contestant.server.pid
+    # What starting leaves to do is not idleness.
+    time.sleep(min(2.0, plan.idle))
+    pids = list(contestant.pids())
+    commands, begun = Commands.read(redis).total, time.perf_counter()
+    used, used_by_redis = sum(map(processor, pids)), processor(pid)
+    time.sleep(plan.idle)
+    used = sum(map(processor, pids)) - used
+    used_by_redis = processor(pid) - used_by_redis
+    seconds = time.perf_counter() - begun
+    commands = Commands.read(redis).total - commands
+    return {
+        "cpu %": used / seconds * 100,
+        "redis cpu %": used_by_redis / seconds * 100,
+        "commands/s": commands / seconds,
+        "MB per engine": _private(pids) / len(pids) / 1e6,
+    }
+
+
+def _private(pids: Sequence[int]) -> int:
+    """Return how much memory processes have to themselves, in bytes."""
+    total = 0
+    for pid in pids:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        for line in rollup.splitlines():
+            name, _, rest = line.partition(":")
+            if name in {"Private_Clean", "Private_Dirty"}:
+                total += int(rest.split()[0]) * 1024
+    return total
+
+
+ROWS: Final = {
+    row.name: row
+    for row in (
+        Row("bulk", "one map of empty tasks, results read back", bulk),
+        Row("single", "one apply_async per task, then the results", single),
+        Row("trip", "one apply_sync after the other", trip),
+        Row("payload", "100 kB in and out", payload),
+        Row("queue", "submit with no engines, then drain", queue, fresh=True),
+        Row("backlog", "the same, long", backlog, fresh=True, most=3),
+        Row("idle", "a worker of 4 with nothing to do", idle, fresh=True, most=2),
+    )
+}

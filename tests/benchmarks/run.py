@@ -1,0 +1,96 @@
+"""A run: everything side by side, again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.benchmarks.figures import Collection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.benchmarks.contestants import Contestant
+    from tests.benchmarks.rows import Plan, Row
+
+#: Of the idle worker.
+_MANY_ENGINES: Final = 4
+
+
+class Run:
+    """Measures rows of contestants ``repeat`` times.
+
+    ``tell`` is told what comes next, and how many of all steps are done.
+    """
+
+    def __init__(
+        self,
+        contestants: Sequence[type[Contestant]],
+        rows: Sequence[Row],
+        plan: Plan,
+        repeat: int,
+        tell: Callable[[str, float], None],
+    ) -> None:
+        self._kinds = contestants
+        self._rows = rows
+        self._plan = plan
+        self._repeat = repeat
+        self._tell = tell
+        self._open: dict[str, Contestant] = {}
+        self._folders = 0
+
+    def __call__(self) -> Collection:
+        """Measure it all."""
+        collection = Collection()
+        steps = list(self._steps())
+        with contextlib.ExitStack() as things:
+            # A path of a socket must not be long.
+            folder = things.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+            for done, (row, kind) in enumerate(steps):
+                self._tell(f"{row.name}: {kind.name}", done / len(steps))
+                if row.fresh:
+                    with contextlib.ExitStack() as briefly:
+                        contestant = self._make(kind, Path(folder), row.name, briefly)
+                        figures = row.measure(contestant, self._plan)
+                else:
+                    contestant = self._manned(kind, Path(folder), things)
+                    figures = row.measure(contestant, self._plan)
+                collection.add(row.name, kind.name, figures)
+        return collection
+
+    def _steps(self) -> Iterator[tuple[Row, type[Contestant]]]:
+        for number in range(self._repeat):
+            # Whoever came first comes last: A B, B A.
+            kinds = self._kinds if number % 2 == 0 else self._kinds[::-1]
+            for row in self._rows:
+                if number < row.most:
+                    yield from ((row, kind) for kind in kinds if row.name in kind.rows)
+
+    def _make(
+        self,
+        kind: type[Contestant],
+        folder: Path,
+        row: str,
+        things: contextlib.ExitStack,
+    ) -> Contestant:
+        self._folders += 1
+        own = folder / f"{self._folders}"
+        own.mkdir()
+        engines = _MANY_ENGINES if row == "idle" else 2
+        contestant = kind(own, engines)
+        things.callback(contestant.close)
+        return contestant
+
+    def _manned(
+        self, kind: type[Contestant], folder: Path, things: contextlib.ExitStack
+    ) -> Contestant:
+        """Return the contestant that serves all rows, warm."""
+        if kind.name not in self._open:
+            contestant = self._make(kind, folder, "", things)
+            contestant.open()
+            contestant.man()
+            contestant.warm()
+            self._open[kind.name] = contestant
+        return self._open[kind.name]

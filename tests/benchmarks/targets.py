@@ -1,0 +1,66 @@
+"""What the figures of a whole run have to reach: two cores, two engines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tests.benchmarks.figures import Place, Spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.figures import Collection
+
+
+class Target(NamedTuple):
+    """One of them: a figure of redtask's, or its ratio to another's."""
+
+    #: In words.
+    about: str
+    row: str
+    figure: str
+    bound: float
+    #: Is more better?
+    at_least: bool = True
+    #: Whose figure it is divided by; None: it stands for itself.
+    over: str | None = None
+
+    def found(self, collection: Collection) -> Spread | None:
+        """Return what was measured; None when it was not."""
+        place = Place(self.row, "redtask", self.figure)
+        if self.over is not None:
+            return collection.ratio(place, self.over)
+        samples = collection.samples.get(place)
+        return Spread.of(samples) if samples else None
+
+    def met(self, found: Spread) -> bool:
+        """Does the median reach it?"""
+        if self.at_least:
+            return found.median >= self.bound
+        return found.median <= self.bound
+
+
+TARGETS: Final = (
+    Target("bulk map / ipyparallel", "bulk", "rate", 40, over="ipyparallel"),
+    Target("bulk map / batched floor", "bulk", "rate", 0.25, over="floor-batched"),
+    Target("apply_async / ipyparallel", "single", "rate", 10, over="ipyparallel"),
+    Target(
+        "p50 round trip / floor's",
+        "trip",
+        "p50",
+        3.5,
+        at_least=False,
+        over="floor-single",
+    ),
+    Target("Redis us per task in bulk", "bulk", "redis", 25, at_least=False),
+    Target("bytes per queued task", "queue", "bytes", 450, at_least=False),
+    Target("idle worker of 4: % of a core", "idle", "cpu %", 1, at_least=False),
+    Target("idle: commands/s to Redis", "idle", "commands/s", 3, at_least=False),
+)
+
+
+def judged(collection: Collection) -> Iterator[tuple[Target, Spread]]:
+    """Yield the targets for which something was measured."""
+    for target in TARGETS:
+        if (found := target.found(collection)) is not None:
+            yield target, found

@@ -1,0 +1,106 @@
+"""What a run cost: time of Redis, commands, time of processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tests.benchmarks.stage import Server
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+#: ``INFO commandstats`` also counts what scripts call, and the time of a script has
+#: all of that in it. These are never called by a script: what clients send.
+TOP: Final = frozenset({
+    "blmpop", "blpop", "eval", "evalsha", "get", "lpop", "rpush", "script|load",
+    "xread", "xrevrange",
+})  # fmt: skip
+
+
+def processor(pid: int) -> float:
+    """Return the seconds of processor time that a process has used; 0: it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    user, system = fields.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / _TICKS
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that live."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in listed.split()]
+
+
+class Commands(NamedTuple):
+    """Commands that Redis has performed for clients, and the time that took."""
+
+    #: How many of each.
+    calls: Mapping[str, int]
+    #: Time of all of them, in us.
+    micros: int
+
+    @classmethod
+    def read(cls, redis: Any) -> Commands:
+        """Ask the server."""
+        stats = {
+            name.removeprefix("cmdstat_"): about
+            for name, about in redis.info("commandstats").items()
+        }
+        found = {name: about for name, about in stats.items() if name in TOP}
+        return cls(
+            {name: about["calls"] for name, about in found.items()},
+            sum(about["usec"] for about in found.values()),
+        )
+
+    @property
+    def total(self) -> int:
+        """How many in all."""
+        return sum(self.calls.values())
+
+
+class Meter:
+    """Measures what happens between ``start`` and ``stop``, per task.
+
+    ``server`` is the Redis that is used, if there is one; ``engines`` tells which
+    processes run the tasks.
+    """
+
+    def __init__(
+        self, server: Server | None, engines: Callable[[], Iterable[int]]
+    ) -> None:
+        self._server = server
+        self._engines = engines
+        self._began: tuple[Any, ...] = ()
+
+    def _read(self) -> tuple[Any, ...]:
+        commands, redis = Commands({}, 0), 0.0
+        if self._server is not None:
+            commands = Commands.read(self._server.redis)
+            redis = processor(self._server.pid)
+        engines = sum(map(processor, self._engines()))
+        return commands, redis, engines, time.process_time(), time.perf_counter()
+
+    def start(self) -> None:
+        """Begin here."""
+        self._began = self._read()
+
+    def stop(self, tasks: int) -> dict[str, float]:
+        """Return what each task cost since."""
+        now = time.perf_counter()
+        seconds = now - self._began[-1]
+        figures = {"rate": tasks / seconds}
+        commands, redis, engines, client, _ = self._read()
+        before, redis0, engines0, client0, _ = self._began
+        if self._server is not None:
+            figures["redis"] = (commands.micros - before.micros) / tasks
+            figures["trips"] = (commands.total - before.total) / tasks
+            figures["redis cpu"] = (redis - redis0) / tasks * 1e6
+        figures["engines cpu"] = (engines - engines0) / tasks * 1e6
+        figures["client cpu"] = (client - client0) / tasks * 1e6
+        return figures
