@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from redtask import flows
 from redtask.connect import connect
-from redtask.error import ConfigurationError, NoEnginesRegistered, TaskLost
+from redtask.error import ConfigurationError
 from redtask.flags import Flags
 from redtask.hub import calls
-from redtask.inbox import TaskSet
-from redtask.outcomes import Results
 from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
-from redtask.session import Session
+from redtask.session import Session, is_single, limit_of
 from redtask.store import Driver
 from redtask.view import LoadBalancedView
 
 if TYPE_CHECKING:
-    from redtask.hub.calls import Group
-    from redtask.hub.records import Status
+    from collections.abc import Callable, Iterator
+
+    from redtask.session import Slices
 
 T = TypeVar("T")
 
@@ -53,18 +49,18 @@ class Client:
     ) -> None:
         self._profile = Profile.load(profile, url=url, key=key)
         self._store, keyring = connect(self._profile, patience=timeout)
-        self._session = Session(self._store.keys, keyring)
+        self._session = Session(self._store.keys, keyring, self._store.contact)
         self._driver = Driver(self._store)
-        self._callbacks = CallbackThread(self._run)
-        self._lock = threading.Lock()
-        self._closed = False
+        self._callbacks = CallbackThread(self)
+        #: Is it of no more use?
+        self.closed = False
         #: Default of the views made from now on.
         self.block = False
 
     def __repr__(self) -> str:
         return f"<Client {self._session.client} of {self._profile.shown_url}>"
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,21 +68,18 @@ class Client:
 
     def close(self) -> None:
         """Close the connections. Tasks go on; their results can be had later."""
-        self._closed = True
+        self.closed = True
         self._store.close()
 
     def _run(self, flow: flows.Flow[T]) -> T:
-        if self._closed:
+        if self.closed:
             raise ConfigurationError("this client is closed")
+        if self._session.must_recover:
+            self._driver.run(self._session.recover())
         return self._driver.run(flow)
 
-    def _do(self, call: calls.Call[T]) -> T:
-        return self._run(flows.ask(call))
-
-    def _submit(self, slices: Iterable[Sequence[Group]]) -> None:
-        session = self._session
-        self._run(flows.listen(session.inbox))
-        self._run(flows.submit(slices, session.sent))
+    def _submit(self, result: AsyncResult, slices: Slices) -> None:
+        self._run(self._session.submit(result._tasks, slices))
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
@@ -95,17 +88,19 @@ class Client:
 
     # -- engines
 
-    def _status(self) -> Status:
-        return self._do(calls.status(10000))
-
     @property
     def ids(self) -> list[int]:
         """The ids of the engines that live, sorted."""
-        return [engine.engine_id for engine in self._status().engines]
+        status = self._run(self._session.status())
+        return [engine.engine_id for engine in status.engines]
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the ids of the engines."""
+        return iter(self.ids)
 
     def __len__(self) -> int:
         """Return the number of engines."""
-        return int(self._do(calls.status(0)).hub["registered"])
+        return int(self._run(flows.ask(calls.status(0))).hub["registered"])
 
     def __bool__(self) -> bool:
         """Be true also without engines."""
@@ -127,63 +122,23 @@ class Client:
         Raises ``TimeoutError``; with ``block=False`` it looks once and raises
         ``NoEnginesRegistered``.
         """
-        deadline = (
-            None if timeout is None or timeout < 0 else time.monotonic() + timeout
-        )
-        position = self._story_end()
-        while (joined := len(self)) < n:
-            if not block:
-                raise NoEnginesRegistered(f"{joined} of {n} engines have joined")
-            left = 5.0 if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"{joined} of {n} engines have joined")
-            # The story tells of every engine that joins.
-            position = self._await_story(position, min(left, 5.0))
-
-    def _story_end(self) -> str:
-        story = self._store.keys.story()
-        latest = self._store.command("XREVRANGE", story, "+", "-", "COUNT", 1)
-        return latest[0][0].decode() if latest else "0-0"
-
-    def _await_story(self, position: str, seconds: float) -> str:
-        story = self._store.keys.story()
-        milliseconds = max(1, int(seconds * 1000))
-        reply = self._store.block(
-            "XREAD", "COUNT", 100, "BLOCK", milliseconds, "STREAMS", story, position
-        )
-        return reply[0][1][-1][0].decode() if reply else position
+        limit = limit_of(timeout)
+        self._run(flows.engines(n, self._session.keys, limit, block=block))
 
     # -- results
 
     @property
     def history(self) -> list[str]:
         """Ids that this client submitted, each once, oldest first; the last 100,000."""
-        return list(self._session.history)
+        return self._session.history
 
     @property
     def outstanding(self) -> set[str]:
         """Ids that this client submitted and that have not ended."""
-        return self._open(self.history)
+        return self._open(None)
 
-    def _open(self, ids: Sequence[str]) -> set[str]:
-        tasks = TaskSet(ids)
-        self._run(flows.recheck(self._session.inbox, tasks))
-        return set(tasks.open_ids())
-
-    def _ids_of(self, jobs: Any) -> list[str]:
-        """Return the ids that jobs name: id, position, result, or several of them."""
-        if isinstance(jobs, str):
-            return [jobs]
-        if isinstance(jobs, Results):
-            return jobs.msg_ids
-        if isinstance(jobs, int) and not isinstance(jobs, bool):
-            return [self.history[jobs]]
-        if isinstance(jobs, Iterable):
-            listed = [name for one in jobs for name in self._ids_of(one)]
-            return list(dict.fromkeys(listed))
-        raise TypeError(
-            f"jobs are ids, positions or results, not {type(jobs).__name__}"
-        )
+    def _open(self, ids: list[str] | None) -> set[str]:
+        return self._run(self._session.outstanding(ids))
 
     def get_result(
         self,
@@ -198,17 +153,9 @@ class Client:
         does not know (any more).
         """
         wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
-        single = isinstance(wanted, (str, int))
-        if isinstance(wanted, AsyncResult):
-            single = wanted._single  # noqa: SLF001 - of one kind
-        tasks = TaskSet(self._ids_of(wanted))
-        self._session.inbox.expect(tasks)
-        self._run(flows.recheck(self._session.inbox, tasks))
-        for name, outcome in tasks.outcomes.items():
-            if outcome.state == "unknown":
-                raise TaskLost(f"No such message: {name}")
-        result = AsyncHubResult(self, tasks, single=single)
-        if block if block is not None else self.block:
+        tasks = self._run(self._session.find(wanted))
+        result = AsyncHubResult(self, tasks, single=is_single(wanted))
+        if self.block if block is None else block:
             result.wait()
         return result
 
@@ -217,13 +164,7 @@ class Client:
 
         Returns whether they have all ended.
         """
-        ids = self.history if jobs is None else self._ids_of(jobs)
-        tasks = TaskSet(ids)
-        inbox = self._session.inbox
-        inbox.expect(tasks)
-        self._run(flows.recheck(inbox, tasks))
-        limit = None if timeout is None or timeout < 0 else timeout
-        return self._run(flows.wait(inbox, tasks, limit))
+        return self._run(self._session.wait(jobs, timeout))
 
     def abort(
         self,
@@ -236,9 +177,4 @@ class Client:
         Final, immediate, works with no engine alive. Returns a word for each id:
         ``aborted``, ``running`` (it goes on), ``ended`` or ``unknown``.
         """
-        ids = self.outstanding if jobs is None else self._ids_of(jobs)
-        return self._run(flows.abort(list(ids)))
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield the ids of the engines."""
-        return iter(self.ids)
+        return self._run(self._session.abort(jobs))

@@ -10,9 +10,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import ConfigurationError, ConnectionLost, HubError, NoHub
+from redtask.flows import Commands, Flow, ask
 from redtask.hub import calls
 from redtask.signing import Keyring
-from redtask.store import Store
+from redtask.store import Driver, Store
 
 if TYPE_CHECKING:
     from redtask.profile import Profile
@@ -29,22 +30,29 @@ def connect(
     first contact is not: who starts wants to know. Raises ``ConfigurationError`` and
     ``ConnectionLost``.
     """
+    store = Store(address(profile), profile.hub, patience=0.0)
+    driver = Driver(store)
+    driver.run(check_server(profile))
+    # A server that loads its data says so to the next call, and is waited for.
+    store.patience = patience
+    return store, driver.run(meet(profile))
+
+
+def address(profile: Profile) -> str:
+    """Return where Redis is."""
     if profile.url is None:
         raise ConfigurationError(
             f"no Redis is known for profile {profile.name!r}: start one with "
             "'redtask cluster start', or set REDTASK_URL"
         )
-    store = Store(profile.url, profile.hub, patience=0.0)
-    _check_server(store, profile)
-    keyring = _meet(store, profile)
-    store.patience = patience
-    return store, keyring
+    return profile.url
 
 
-def _check_server(store: Store, profile: Profile) -> None:
+def check_server(profile: Profile) -> Flow[None]:
+    """Check that there is a Redis that serves."""
     where = f"Redis at {profile.shown_url} (from {profile.url_source})"
     try:
-        about = _info(store)
+        about = yield from _info()
     except ConnectionLost as problem:
         reason = str(problem.__cause__ or problem)
         raise ConnectionLost(f"{where} cannot be reached: {reason}") from None
@@ -60,26 +68,27 @@ def _check_server(store: Store, profile: Profile) -> None:
         )
 
 
-def _info(store: Store) -> dict[str, str]:
+def _info() -> Flow[dict[str, str]]:
     """Return what the server says of itself; {} where we may not ask."""
     try:
-        replies = store.commands([("INFO", "server"), ("INFO", "memory")])
+        replies = yield Commands([("INFO", "server"), ("INFO", "memory")])
     except (ConfigurationError, HubError) as problem:
-        if "INFO" not in str(problem) and "unknown command" not in str(problem):
+        told = str(problem).lower()
+        if "'info" not in told and "unknown command" not in told:
             raise
         return {}
     lines = b"\n".join(replies).decode("utf-8", "replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
-def _meet(store: Store, profile: Profile) -> Keyring:
+def meet(profile: Profile) -> Flow[Keyring]:
     """Find the hub and check that we have its key; else make both."""
     try:
-        configured = store.do(calls.configure())
+        configured = yield from ask(calls.configure())
     except NoHub:
         profile = profile.create_key()
         keyring = Keyring(profile.hub, profile.keys, profile.signed)
-        configured = store.do(
+        configured = yield from ask(
             calls.configure(create=True, fingerprint=keyring.fingerprint)
         )
     else:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
 import numbers
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+T = TypeVar("T")
 
 _QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MOST_LABEL: Final = 64
@@ -26,9 +31,10 @@ def _whole(least: int, most: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise TypeError(f"must be a whole number, not {type(value).__name__}")
-        if not least <= value <= most:
+        number = int(value)
+        if not least <= number <= most:
             raise ValueError(f"must be from {least} to {most}, not {value}")
-        return int(value)
+        return number
 
     return check
 
@@ -136,3 +142,57 @@ def unknown(name: str) -> str:
     near = difflib.get_close_matches(name, NAMES, 1)
     hint = f"; did you mean {near[0]}?" if near else f" (there are {', '.join(NAMES)})"
     return f"no such flag: {name}{hint}"
+
+
+class _Flag(Generic[T]):
+    """One flag of a view, as an attribute that is checked when it is set."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, view: None, owner: type) -> _Flag[T]: ...
+    @overload
+    def __get__(self, view: Flagged, owner: type) -> T: ...
+    def __get__(self, view: Flagged | None, owner: type) -> _Flag[T] | T:
+        if view is None:
+            return self
+        return getattr(view.flags, self._name)  # type: ignore[no-any-return]
+
+    def __set__(self, view: Flagged, value: T) -> None:
+        view.set_flags(**{self._name: value})
+
+
+class Flagged:
+    """A view as far as its flags go: attributes of it, and one value."""
+
+    block = _Flag[bool]()
+    track = _Flag[bool]()
+    retries = _Flag[int]()
+    priority = _Flag[int]()
+    queue = _Flag[str]()
+    label = _Flag["str | None"]()
+    result_ttl = _Flag["float | None"]()
+
+    def __init__(self, flags: Flags) -> None:
+        #: The flags of tasks submitted from now on; never changed in place.
+        self.flags = flags
+
+    def set_flags(self, **flags: Any) -> Any:
+        """Set flags of this view; return it. All or none.
+
+        Raises ``KeyError`` for a name that is none, ``TypeError`` or ``ValueError``
+        for a value.
+        """
+        self.flags = self.flags.replaced(**flags)
+        return self
+
+    @contextlib.contextmanager
+    def temp_flags(self, **flags: Any) -> Iterator[None]:
+        """Set flags for a ``with`` block. Not for views shared by threads."""
+        before = self.flags
+        self.flags = before.replaced(**flags)
+        try:
+            yield
+        finally:
+            self.flags = before

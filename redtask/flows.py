@@ -1,8 +1,9 @@
 """Conversations of several steps, as generators. No I/O here.
 
-A flow yields what is to be done - a ``Call``, plain ``Commands``, or a ``Wait`` - and
-gets back what came of it. A driver performs the steps, one blocking, one awaiting; so
-both faces share every flow, and a test can hold the conversation by itself.
+A flow yields what is to be done - a ``Call``, plain ``Commands``, a blocking read to
+``Hear``, or a ``Wait`` - and gets back what came of it. A driver performs the steps,
+one blocking, one awaiting; so both faces share every flow, and a test can hold the
+conversation by itself.
 """
 
 from __future__ import annotations
@@ -10,19 +11,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from redtask.error import HubFull, UnknownFunction
+from redtask.error import (
+    ConnectionLost,
+    HubError,
+    HubFull,
+    NoEnginesRegistered,
+    UnknownFunction,
+)
 from redtask.hub import calls
 from redtask.hub.calls import Call, Group
-from redtask.hub.keys import Keys
 from redtask.hub.records import Outcome, mapping
 from redtask.inbox import Inbox, TaskSet
+
+if TYPE_CHECKING:
+    from redtask.hub.keys import Keys
+    from redtask.recent import Recent, Slice
 
 T = TypeVar("T")
 
 #: When nothing has arrived for so many seconds, the records are asked.
 QUIET: Final = 5.0
+#: ... and when nothing was found there either, less and less often, up to this.
+MOST_QUIET: Final = 30.0
 #: A stream lives an hour without a reader; it is made sure of well before.
 _FRESH: Final = 1800.0
 #: Ids in one call.
@@ -35,6 +48,14 @@ class Commands:
 
     #: The words of each.
     commands: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """One blocking read, of ``link.LONGEST_BLOCK`` seconds at most, not repeated."""
+
+    #: Its words.
+    words: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +72,7 @@ class Wait:
     seconds: float
 
 
-Step: TypeAlias = Call[Any] | Commands | Wait
+Step: TypeAlias = Call[Any] | Commands | Hear | Wait
 Flow: TypeAlias = Generator[Step, Any, T]
 
 
@@ -59,6 +80,9 @@ def ask(call: Call[T]) -> Flow[T]:
     """Perform one call."""
     value: T = yield call
     return value
+
+
+# -- submitting
 
 
 def listen(inbox: Inbox) -> Flow[None]:
@@ -71,60 +95,152 @@ def listen(inbox: Inbox) -> Flow[None]:
         inbox.listens(watched.position)
 
 
-def submit(slices: Iterable[Sequence[Group]], sent: set[str]) -> Flow[int]:
-    """Enter slices of tasks, each all or none; return how many tasks.
+def _enter(groups: Sequence[Group], sent: set[str]) -> Flow[None]:
+    """Submit one slice. Functions that the hub is believed to know stay here."""
+    lean = [
+        replace(group, blob=b"") if group.digest in sent else group for group in groups
+    ]
+    try:
+        yield from ask(calls.submit(lean))
+    except UnknownFunction:
+        yield from ask(calls.submit(groups))
+    sent.update(group.digest for group in groups)
+
+
+def submit(
+    slices: Iterable[Sequence[Group]], sent: set[str], recent: Recent
+) -> Flow[None]:
+    """Enter slices of tasks, each all or none.
 
     ``sent`` has the digests that the hub is believed to know; a function goes along
-    with its first slice, and again when the hub has forgotten it.
+    with its first slice, and again when the hub has forgotten it. Should a later
+    slice be refused, or be impossible to make, the earlier ones are aborted.
     """
-    total = 0
-    for groups in slices:
-        lean = [
-            replace(group, blob=b"") if group.digest in sent else group
-            for group in groups
-        ]
-        try:
-            submitted = yield from ask(calls.submit(lean))
-        except UnknownFunction:
-            submitted = yield from ask(calls.submit(groups))
-        sent.update(group.digest for group in groups)
-        total += submitted.new + submitted.known
-    return total
+    entered: list[str] = []
+    try:
+        for groups in slices:
+            opened = recent.opened()
+            yield from _enter(groups, sent)
+            recent.add(groups, opened)
+            entered += (str(name) for group in groups for name in group.tasks[::2])
+    except ConnectionLost:
+        # It cannot be told to abort them either.
+        raise
+    except Exception:
+        if entered:
+            yield from abort(entered)
+        raise
 
+
+def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
+    """Say again what Redis may have forgotten when it was away.
+
+    Costs one round trip per slice of the last moments, once per loss.
+    """
+    recent = inbox.recent
+    due = recent.take_due()
+    try:
+        for one in due:
+            yield from _enter_again(recent, one, sent)
+    except HubError:
+        # What cannot be said now is said next time; it is not who asks now that
+        # has to hear of it.
+        recent.put_back()
+    except BaseException:
+        recent.put_back()
+        raise
+
+
+def _enter_again(recent: Recent, one: Slice, sent: set[str]) -> Flow[None]:
+    yield from _enter(one.groups, sent)
+    recent.renew(one)
+
+
+# -- waiting
 
 _LOST: Final = Outcome("unknown", "", "v", b"record_gone there is no such record")
+#: Enough for the payloads of one call of ``watch``.
+_BUDGET: Final = 4 << 20
 
 
-def recheck(inbox: Inbox, tasks: TaskSet) -> Flow[None]:
-    """Ask the records what has become of the open tasks; the stream tells the rest.
+def _told(inbox: Inbox, tasks: TaskSet, name: str, outcome: Outcome) -> None:
+    inbox.deliver(name, outcome)
+    tasks.deliver(name, outcome)
 
-    A waiter is right with the stream switched off: this is where.
+
+def look(
+    inbox: Inbox, tasks: TaskSet, ids: Sequence[str], budget: int = _BUDGET
+) -> Flow[None]:
+    """Ask the records what has become of tasks; the stream tells of the rest.
+
+    With a ``budget`` of 0 it is only found out whether they have ended.
     """
-    open_ids = tasks.open_ids()
-    while open_ids:
-        ids, open_ids = open_ids[:_SLICE], open_ids[_SLICE:]
+    for at in range(0, len(ids), _SLICE):
+        part = ids[at : at + _SLICE]
         try:
-            watched = yield from ask(calls.watch(inbox.client, ids))
+            watched = yield from ask(calls.watch(inbox.client, part, budget))
             inbox.listens(watched.position)
         except HubFull:
-            watched = yield from ask(calls.watch("", ids))
-        for name, outcome in zip(ids, watched.outcomes, strict=True):
+            watched = yield from ask(calls.watch("", part, budget))
+        for name, outcome in zip(part, watched.outcomes, strict=True):
             if outcome.ended:
-                tasks.deliver(name, outcome)
-                inbox.deliver(name, outcome)
+                _told(inbox, tasks, name, outcome)
             elif outcome.state == "unknown":
-                tasks.deliver(name, _LOST)
-                inbox.deliver(name, _LOST)
+                yield from _miss(inbox, tasks, name)
+
+
+def _miss(inbox: Inbox, tasks: TaskSet, name: str) -> Flow[None]:
+    """There is no record: submit the task again if Redis may have forgotten it."""
+    forgotten = inbox.recent.find(name)
+    if forgotten is None:
+        _told(inbox, tasks, name, _LOST)
+        return
+    try:
+        yield from _enter_again(inbox.recent, forgotten, set())
+    except HubFull:
+        # There may be room when the records are asked next.
+        return
+
+
+def recheck(inbox: Inbox, tasks: TaskSet, budget: int = _BUDGET) -> Flow[None]:
+    """Ask the records what has become of the open tasks of a set."""
+    tasks.checked = time.monotonic()
+    yield from look(inbox, tasks, tasks.open_ids(), budget)
+
+
+def check_quiet(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
+    """Ask the records, as nothing has arrived for some time.
+
+    A waiter is right with the stream switched off: this is where. Not, however, when
+    they were asked later than ``since`` and the stream has been well: single tasks
+    that others wait for are asked along, so ten thousand waiters cost twenty calls.
+    """
+    since = max(since, inbox.disturbed_at)
+    if tasks.checked >= since:
+        return
+    yield from recheck(inbox, tasks)
+    others: dict[str, None] = {}
+    for name, other in islice(inbox.unchecked(since), -len(tasks.ids) % _SLICE):
+        other.checked = time.monotonic()
+        others[name] = None
+    yield from look(inbox, TaskSet(()), list(others))
 
 
 def until(
-    inbox: Inbox, tasks: TaskSet, ready: Callable[[], bool], timeout: float | None
+    inbox: Inbox,
+    tasks: TaskSet,
+    ready: Callable[[], bool],
+    timeout: float | None,
+    *,
+    sure: bool = True,
 ) -> Flow[bool]:
     """Wait until ``ready()``, at most ``timeout`` seconds (None: for ever).
 
-    Returns whether it is. With 0 it looks once.
+    Returns whether it is. With 0 it looks once; else, to be ``sure``, at the latest
+    when time is over.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    begun = time.monotonic()
+    deadline = None if timeout is None else begun + timeout
     if ready():
         return True
     if inbox.position is None or (timeout is not None and timeout <= 0):
@@ -139,9 +255,12 @@ def until(
         seen = tasks.arrived
         arrived = yield Wait(inbox, tasks, seen, seconds)
         if not arrived:
-            yield from recheck(inbox, tasks)
+            now = time.monotonic()
+            over = deadline is not None and now >= deadline
+            since = begun if sure and over else now - quiet / 2
+            yield from check_quiet(inbox, tasks, since)
             # Nothing new in the records either: ask less and less often.
-            quiet = QUIET if tasks.arrived != seen else min(2 * quiet, 30.0)
+            quiet = QUIET if tasks.arrived != seen else min(2 * quiet, MOST_QUIET)
     return True
 
 
@@ -150,26 +269,63 @@ def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
     if inbox.position is None:
         yield from listen(inbox)
     seen = inbox.arrived
-    if not any(tasks.done for tasks in sets):
-        arrived = yield Wait(inbox, inbox, seen, QUIET)
-        if not arrived:
-            for tasks in sets:
-                yield from recheck(inbox, tasks)
+    if any(tasks.done for tasks in sets):
+        return
+    yield Wait(inbox, inbox, seen, QUIET)
+    # Also when something has come: it may go on coming, and this still be missing.
+    since = time.monotonic() - QUIET
+    for tasks in sets:
+        if not tasks.done:
+            yield from check_quiet(inbox, tasks, since)
 
 
-def complete(tasks: TaskSet, ids: Iterable[str] | None = None) -> Flow[None]:
-    """Fetch the payloads that were too large to be told."""
-    for name in tasks.ids if ids is None else ids:
-        outcome = tasks.outcomes.get(name)
-        if outcome is not None and outcome.kind == "-":
-            watched = yield from ask(calls.watch("", (name,)))
-            found = watched.outcomes[0]
-            tasks.deliver(name, found if found.ended else _LOST)
+def complete(
+    inbox: Inbox, tasks: TaskSet, ids: Iterable[str] | None = None
+) -> Flow[None]:
+    """Fetch the payloads that were too large to be told.
+
+    A task whose end Redis has forgotten meanwhile is open again afterwards.
+    """
+    names = [
+        name
+        for name in (tasks.ids if ids is None else ids)
+        if name in tasks.outcomes and tasks.outcomes[name].kind == "-"
+    ]
+    while names:
+        part, names = names[:_SLICE], names[_SLICE:]
+        watched = yield from ask(calls.watch("", part))
+        late: list[str] = []
+        for name, found in zip(part, watched.outcomes, strict=True):
+            if found.kind == "-":
+                # No room in this reply; the first one always has.
+                late.append(name)
+            elif found.ended:
+                tasks.deliver(name, found)
+            else:
+                tasks.reopen(name)
+                inbox.expect(tasks)
+                yield from look(inbox, tasks, (name,))
+        names = late + names
 
 
 def wait(inbox: Inbox, tasks: TaskSet, timeout: float | None) -> Flow[bool]:
     """Wait until every task has ended; return whether they have."""
     return (yield from until(inbox, tasks, lambda: tasks.done, timeout))
+
+
+def collect(
+    inbox: Inbox, tasks: TaskSet, ready: Callable[[], bool], timeout: float | None
+) -> Flow[bool]:
+    """Wait as ``until``, and have all payloads of what has ended."""
+    while True:
+        if not (yield from until(inbox, tasks, ready, timeout)):
+            return False
+        yield from complete(inbox, tasks)
+        if ready():
+            return True
+
+
+# -- reading
 
 
 def records(keys: Keys, ids: Sequence[str]) -> Flow[list[dict[str, str]]]:
@@ -211,3 +367,40 @@ def abort(ids: Sequence[str]) -> Flow[dict[str, str]]:
         answered = yield from ask(calls.abort(part))
         words.update(zip(part, answered, strict=True))
     return words
+
+
+# -- engines
+
+
+def engines(
+    number: int, keys: Keys, timeout: float | None, *, block: bool
+) -> Flow[None]:
+    """Wait until at least so many engines have joined.
+
+    Raises ``TimeoutError``; without ``block`` it looks once and raises
+    ``NoEnginesRegistered``.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    # The story tells of every engine that joins.
+    latest = yield Commands([("XREVRANGE", keys.story(), "+", "-", "COUNT", 1)])
+    position = latest[0][0][0].decode() if latest[0] else "0-0"
+    while True:
+        status = yield from ask(calls.status(0))
+        joined = int(status.hub["registered"])
+        if joined >= number:
+            return
+        sentence = f"{joined} of {number} engines have joined"
+        if not block:
+            raise NoEnginesRegistered(sentence)
+        left = QUIET if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(sentence)
+        patience = max(1, int(min(left, QUIET) * 1000))
+        words = ("XREAD", "COUNT", 100, "BLOCK", patience, "STREAMS")
+        try:
+            reply = yield Hear((*words, keys.story(), position))
+        except ConnectionLost:
+            # The next look has patience.
+            continue
+        if reply:
+            position = reply[0][1][-1][0].decode()

@@ -7,13 +7,17 @@ submit and wait; one at a time feeds the inbox.
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from redtask.hub.records import Outcome, read_done
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from redtask.recent import Recent
 
 _ROOM: Final = 4096
 
@@ -27,11 +31,13 @@ class TaskSet:
     __slots__ = (
         "__weakref__",
         "arrived",
+        "checked",
         "ids",
         "order",
         "outcomes",
         "received",
         "submitted",
+        "wakers",
     )
 
     def __init__(self, ids: Sequence[str]) -> None:
@@ -47,6 +53,10 @@ class TaskSet:
         self.submitted = time.time()
         #: When the latest outcome arrived.
         self.received = self.submitted
+        #: When the records were last asked, ``time.monotonic()``.
+        self.checked = time.monotonic()
+        #: Called when something arrives.
+        self.wakers: tuple[Callable[[], None], ...] = ()
 
     @property
     def done(self) -> bool:
@@ -58,29 +68,53 @@ class TaskSet:
         return [name for name in self.ids if name not in self.outcomes]
 
     def deliver(self, task_id: str, outcome: Outcome) -> None:
-        """Take an outcome; a second one for the same task only replaces it."""
-        if task_id not in self.outcomes:
-            self.order.append(task_id)
-        self.outcomes[task_id] = outcome
+        """Take an outcome. A second one only adds a payload that was too large."""
+        first = self.outcomes.setdefault(task_id, outcome)
+        if first is not outcome:
+            # Told twice, by the stream and by the record, perhaps to two threads.
+            if first.kind == "-":
+                self.outcomes[task_id] = outcome
+            return
+        self.order.append(task_id)
         self.received = time.time()
         self.arrived += 1
+        for wake in self.wakers:
+            wake()
+
+    def reopen(self, task_id: str) -> None:
+        """Take an outcome back: Redis has forgotten it, and the task runs again."""
+        if self.outcomes.pop(task_id, None) is not None:
+            self.order.remove(task_id)
 
 
 class Inbox:
-    """What one client's stream is read for."""
+    """What one client's stream is read for.
 
-    def __init__(self, client: str) -> None:
+    ``lock`` keeps threads that submit apart.
+    """
+
+    def __init__(
+        self, client: str, recent: Recent, lock: AbstractContextManager[Any]
+    ) -> None:
         #: Whose stream it is.
         self.client = client
+        #: What the client submitted lately.
+        self.recent = recent
+        #: Ids that the client submitted and that are not known to have ended.
+        self.open: dict[str, None] = {}
         #: How many outcomes have arrived; grows only.
         self.arrived = 0
         #: Where the stream is to be read on from; None: not listening yet.
         self.position: str | None = None
         #: When the stream was last known to live, ``time.monotonic()``.
         self.listening_since = 0.0
+        #: When the stream could last not be read, ``time.monotonic()``.
+        self.disturbed_at = 0.0
+        #: Called when something arrives.
+        self.wakers: tuple[Callable[[], None], ...] = ()
         self._waiting: dict[str, Any] = {}
         self._limit = _ROOM
-        self._lock = threading.Lock()
+        self._lock = lock
 
     def expect(self, tasks: TaskSet) -> None:
         """Deliver to this set, as long as somebody has it, what is still open."""
@@ -93,28 +127,44 @@ class Inbox:
             if before is not reference:
                 with self._lock:
                     several = before if isinstance(before, list) else [before]
-                    waiting[name] = [*several, reference]
+                    alive = [one for one in several if one() is not None]
+                    waiting[name] = [*alive, reference]
         if len(waiting) > self._limit:
             self._tidy()
+
+    def adopt(self, other: Inbox) -> None:
+        """Wait for what another inbox waits for: a forked child its parent's."""
+        self._waiting = dict(other._waiting)
 
     def _tidy(self) -> None:
         """Forget sets that nobody has any more; seldom enough to cost nothing."""
         with self._lock:
-            for name, reference in list(self._waiting.items()):
-                if not isinstance(reference, list) and reference() is None:
+            for name, reference in self._waiting.copy().items():
+                if not any(one() is not None for one in _several(reference)):
                     self._waiting.pop(name, None)
             self._limit = max(_ROOM, 2 * len(self._waiting))
 
+    def unchecked(self, since: float) -> Iterator[tuple[str, TaskSet]]:
+        """Yield single open tasks whose records were last asked before ``since``."""
+        for name, reference in self._waiting.copy().items():
+            for one in _several(reference):
+                tasks = one()
+                if tasks is not None and tasks.checked < since and len(tasks.ids) == 1:
+                    yield name, tasks
+
     def deliver(self, task_id: str, outcome: Outcome) -> None:
         """Give an outcome to every set that waits for it."""
+        self.open.pop(task_id, None)
         reference = self._waiting.pop(task_id, None)
         if reference is None:
             return
-        self.arrived += 1
-        for one in reference if isinstance(reference, list) else (reference,):
+        for one in _several(reference):
             tasks = one()
             if tasks is not None:
                 tasks.deliver(task_id, outcome)
+        self.arrived += 1
+        for wake in self.wakers:
+            wake()
 
     def feed(self, entries: Iterable[Sequence[Any]]) -> None:
         """Deal out entries of the stream: (position, [id, value, id, value ...])."""
@@ -128,7 +178,23 @@ class Inbox:
             self.position = position.decode()
 
     def listens(self, at: str) -> None:
-        """The stream lives and is to be read from ``at`` on."""
-        if self.position is None:
+        """The stream lives, and its last entry is ``at``."""
+        if self.position is None or _place(at) < _place(self.position):
+            # A stream that ends before where we are is another one, made when the
+            # server's clock was set back: nothing would ever stand behind it.
             self.position = at
         self.listening_since = time.monotonic()
+
+    def disturbed(self) -> None:
+        """The stream could not be read: something may have been missed."""
+        self.disturbed_at = time.monotonic()
+        self.listening_since = 0.0
+
+
+def _several(reference: Any) -> Sequence[Any]:
+    return reference if isinstance(reference, list) else (reference,)
+
+
+def _place(position: str) -> tuple[int, int]:
+    milliseconds, _, number = position.partition("-")
+    return int(milliseconds), int(number or 0)

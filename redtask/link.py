@@ -9,18 +9,19 @@ this module waits.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 from redis import exceptions
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
+from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
 from redtask import error
 from redtask.hub import scripts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from redtask.hub.calls import Call
     from redtask.hub.keys import Keys
     from redtask.inbox import Inbox
@@ -35,44 +36,42 @@ _MARGIN: Final = 5.0
 _ENTRIES: Final = 256
 
 #: Replies that mean: this server cannot just now, another try may find one that can.
+#: redis-py makes exceptions of their own of some, without the word.
+_PASSING_WORDS: Final = ("BUSY", "UNBLOCKED")
 _PASSING: Final = (
-    "BUSY",
-    "CLUSTERDOWN",
-    "LOADING",
-    "MASTERDOWN",
-    "READONLY",
-    "TRYAGAIN",
-    "UNBLOCKED",
+    exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,
+    exceptions.ReadOnlyError,
+    exceptions.TryAgainError,
 )
 #: What a connection raises when the trouble is on the way, not in the call.
 LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, EOFError)
+#: Whatever can come of an exchange with Redis.
+TROUBLE: Final = (*LOST, exceptions.ResponseError)
 
 
-def options(url: str, *, blocking: bool, retry: Any) -> dict[str, Any]:
-    """Return the keyword arguments of a connection to this URL.
+def options(
+    url: str, *, blocking: bool, reply: float = REPLY
+) -> tuple[str, dict[str, Any]]:
+    """Return the kind of connection (tcp, tls, unix) to a URL, and its arguments.
 
-    ``retry`` is redis-py's Retry class, of the blocking or the asyncio package.
+    The caller adds redis-py's ``retry``, with none, of its own package.
     """
-    timeout = LONGEST_BLOCK + _MARGIN if blocking else REPLY
-    return {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": _CONNECT,
-        "socket_keepalive": True,
-        "retry": retry(NoBackoff(), 0),
+    parsed = parse_url(url)
+    connection = parsed.pop("connection_class", None)
+    arguments: dict[str, Any] = {
+        "socket_timeout": LONGEST_BLOCK + _MARGIN if blocking else reply,
+        "socket_connect_timeout": min(reply, _CONNECT),
         "retry_on_timeout": False,
         "health_check_interval": 0,
         "client_name": "redtask",
         "protocol": 2,
-        **parse_url(url),
+        **parsed,
     }
-
-
-def without_keepalive(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Drop the options that a unix socket does not have."""
-    if "path" in kwargs:
-        kwargs.pop("socket_keepalive", None)
-        kwargs.pop("connection_class", None)
-    return kwargs
+    if connection is UnixDomainSocketConnection:
+        return "unix", arguments
+    arguments["socket_keepalive"] = True
+    return "tls" if connection is SSLConnection else "tcp", arguments
 
 
 def pauses() -> Iterator[float]:
@@ -92,11 +91,11 @@ def is_passing(problem: Exception) -> bool:
     """Is it worth to try the same again?"""
     if isinstance(problem, exceptions.AuthenticationError):
         return False
-    if isinstance(problem, LOST):
+    if isinstance(problem, (*LOST, *_PASSING)):
         return True
     text = str(problem)
     return isinstance(problem, exceptions.ResponseError) and (
-        text.startswith(_PASSING) or "-BUSY" in text or "-READONLY" in text
+        text.startswith(_PASSING_WORDS) or "-BUSY" in text or "-READONLY" in text
     )
 
 
@@ -116,21 +115,103 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
         return error.ConfigurationError(f"Redis refuses the password: {text}")
     if isinstance(problem, exceptions.NoPermissionError):
         return error.ConfigurationError(f"the Redis user lacks a right: {text}")
-    if isinstance(problem, exceptions.ResponseError):
-        ours = error.from_reply(text)
-        if ours is None:
-            explained = script.explain(text) if script else text
-            ours = error.HubError(f"Redis refuses: {explained}")
-        return ours
+    if isinstance(problem, exceptions.OutOfMemoryError):
+        return error.HubFull()
+    if isinstance(problem, exceptions.ResponseError) and not is_passing(problem):
+        explained = script.explain(text) if script else text
+        return error.from_reply(text) or error.HubError(f"Redis refuses: {explained}")
     return error.ConnectionLost(f"Redis cannot be reached: {text}")
 
 
-def words(
-    call: Call[Any], keys: Keys, scheme: str
-) -> tuple[scripts.Script, Sequence[Any]]:
-    """Return the script of a call and the command that runs it."""
-    script = scripts.bundle(call.script, scheme)
-    return script, ("EVALSHA", script.sha, 1, keys.root, *call.args)
+class Tries:
+    """How long one thing is tried again while Redis is away.
+
+    ``begun`` is when it was first tried, ``time.monotonic()``.
+    """
+
+    def __init__(self, patience: float | None, begun: float | None = None) -> None:
+        self._patience = patience
+        self._begun = time.monotonic() if begun is None else begun
+        self._pauses = pauses()
+
+    def after(self, problem: Exception) -> float:
+        """Return the pause before the next try.
+
+        Raises redtask's exception when there is to be none: patience is over, or the
+        problem does not pass.
+        """
+        pause = next(self._pauses)
+        waited = time.monotonic() - self._begun + pause
+        over = self._patience is not None and waited >= self._patience
+        if over or not is_passing(problem):
+            raise translate(problem) from problem
+        return pause
+
+
+class Batch:
+    """Calls on their way in one round trip: what to send, and what replies mean.
+
+    A script that the server forgot is to be loaded, and only the calls that were
+    refused for it are sent again; so are those bundled with another scheme.
+    """
+
+    def __init__(self, calls: Iterable[Call[Any]], keys: Keys, scheme: str) -> None:
+        self._calls = list(calls)
+        self._keys = keys
+        #: The scheme whose scripts are used; the hub says so when it is another.
+        self.scheme = scheme
+        self._replies: list[Any] = [None] * len(self._calls)
+        self._todo = list(range(len(self._calls)))
+        self._scripts: list[scripts.Script] = []
+
+    @property
+    def done(self) -> bool:
+        """Has every call its reply?"""
+        return not self._todo
+
+    def commands(self) -> list[Sequence[Any]]:
+        """Return what is to be sent."""
+        commands: list[Sequence[Any]] = []
+        self._scripts = []
+        for at in self._todo:
+            call = self._calls[at]
+            script = scripts.bundle(call.script, self.scheme)
+            self._scripts.append(script)
+            commands.append(("EVALSHA", script.sha, 1, self._keys.root, *call.args))
+        return commands
+
+    def take(self, replies: Sequence[Any]) -> list[Sequence[Any]]:
+        """Take the replies; return the commands that load scripts.
+
+        Raises what a call's error reply means, and passing errors as they are.
+        """
+        again: list[int] = []
+        missing: dict[str, scripts.Script] = {}
+        refusal: tuple[Exception, Exception] | None = None
+        scheme = self.scheme
+        for at, script, reply in zip(self._todo, self._scripts, replies, strict=True):
+            if not isinstance(reply, Exception):
+                self._replies[at] = reply
+                continue
+            again.append(at)
+            if is_unknown_script(reply):
+                missing[script.sha] = script
+                continue
+            ours = reply if is_passing(reply) else translate(reply, script)
+            if isinstance(ours, error.SchemeChanged) and str(ours) != scheme:
+                self.scheme = str(ours)
+            elif refusal is None:
+                refusal = ours, reply
+        self._todo = again
+        if refusal is not None:
+            ours, reply = refusal
+            raise ours from (None if ours is reply else reply)
+        return [("SCRIPT", "LOAD", script.text) for script in missing.values()]
+
+    def values(self) -> list[Any]:
+        """Return the values of the calls."""
+        pairs = zip(self._calls, self._replies, strict=True)
+        return [call.read(reply) for call, reply in pairs]
 
 
 def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
@@ -156,14 +237,15 @@ __all__ = [
     "LONGEST_BLOCK",
     "LOST",
     "REPLY",
+    "TROUBLE",
+    "Batch",
+    "Tries",
+    "entries",
     "is_passing",
     "is_unknown_script",
     "options",
-    "entries",
     "pauses",
     "read_stream",
     "redis",
     "translate",
-    "without_keepalive",
-    "words",
 ]

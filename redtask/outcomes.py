@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
 import time
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from redtask.error import CompositeError
+from redtask import flows
+from redtask.error import CompositeError, RedtaskError
 from redtask.inbox import TaskSet
-from redtask.session import Session
+from redtask.session import Session, limit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from redtask.flows import Flow
+
+ALL_COMPLETED: Final = concurrent.futures.ALL_COMPLETED
+FIRST_COMPLETED: Final = concurrent.futures.FIRST_COMPLETED
+FIRST_EXCEPTION: Final = concurrent.futures.FIRST_EXCEPTION
+_WHENS: Final = (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION)
+_NOT_READY: Final = "Result not ready."
+
+R = TypeVar("R", bound="Results")
 
 _STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
 
@@ -74,15 +89,16 @@ METADATA: Final = frozenset(metadata("", {}, 0.0))
 
 
 class Results:
-    """The tasks of one AsyncResult, and what can be said of them without asking.
+    """The tasks of one AsyncResult: what can be said of them without asking, and flows.
 
     ``sizes`` has the number of items per task of a map; None for other shapes.
-    ``single`` is a result of one call, whose value is no list.
+    ``single`` is a result of one call, whose value is no list. What asks the hub is a
+    flow here, and a method of the same name without underscore in both faces.
     """
 
     def __init__(
         self,
-        session: Session,
+        client: Any,
         tasks: TaskSet,
         fname: str = "unknown",
         *,
@@ -90,13 +106,17 @@ class Results:
         sizes: Sequence[int] | None = None,
         return_exceptions: bool = False,
     ) -> None:
-        self._session = session
+        self._client = client
+        self._session: Session = client._session
         self._tasks = tasks
         self._fname = fname
         self._single = single
         self._sizes = sizes
         self._return_exceptions = return_exceptions
         self._decoded: dict[str, tuple[bool, Any]] = {}
+        #: Of a part of a map: how many items it has.
+        self._chunk: int | None = None
+        self._parts: tuple[Any, ...] = ()
 
     @property
     def msg_ids(self) -> list[str]:
@@ -186,3 +206,261 @@ class Results:
         if not good and not self._return_exceptions:
             raise self._composite([value])
         return self._items(task_id, at)
+
+    # -- flows
+
+    def _predicate(self, return_when: str | None) -> Callable[[], bool]:
+        tasks = self._tasks
+        if return_when is None or return_when == ALL_COMPLETED:
+            return lambda: tasks.done
+        if return_when == FIRST_COMPLETED:
+            return lambda: bool(tasks.outcomes) or tasks.done
+        if return_when == FIRST_EXCEPTION:
+            return lambda: (
+                tasks.done
+                or any(
+                    outcome.state != "completed"
+                    for outcome in list(tasks.outcomes.values())
+                )
+            )
+        raise ValueError(f"return_when must be one of {_WHENS}, not {return_when!r}")
+
+    def _until(
+        self, ready: Callable[[], bool], timeout: float | None, *, sure: bool = True
+    ) -> Flow[bool]:
+        inbox = self._session.inbox
+        return flows.until(inbox, self._tasks, ready, timeout, sure=sure)
+
+    def _wait(self, timeout: float | None, return_when: str | None) -> Flow[bool]:
+        ready = self._predicate(return_when)
+        return (yield from self._until(ready, limit_of(timeout)))
+
+    def _get(
+        self,
+        timeout: float | None,
+        return_exceptions: bool | None,
+        return_when: str | None,
+    ) -> Flow[Any]:
+        if return_when == FIRST_COMPLETED:
+            return_when = None
+        ready = self._predicate(return_when)
+        inbox, tasks, limit = self._session.inbox, self._tasks, limit_of(timeout)
+        if not (yield from flows.collect(inbox, tasks, ready, limit)):
+            raise TimeoutError(_NOT_READY)
+        if tasks.done:
+            return self._collect(return_exceptions=return_exceptions)
+        ended = [name for name in tasks.ids if name in tasks.outcomes]
+        outcomes = map(self._outcome, ended)
+        raise self._composite([value for good, value in outcomes if not good])
+
+    def _exception(self, timeout: float | None) -> Flow[Exception | None]:
+        try:
+            yield from self._get(timeout, None, None)
+        except RedtaskError as problem:
+            if not self._tasks.done:
+                raise
+            return problem
+        return None
+
+    def _ready(self) -> Flow[bool]:
+        return (yield from self._wait(0, None))
+
+    def _check_ready(self) -> Flow[None]:
+        if not (yield from self._ready()):
+            raise TimeoutError(_NOT_READY)
+
+    def _successful(self) -> Flow[bool]:
+        if not (yield from self._ready()):
+            raise RuntimeError("Cannot check successful() if not done.")
+        return self._return_exceptions or all(
+            outcome.state == "completed" for outcome in self._tasks.outcomes.values()
+        )
+
+    def _abort(self) -> Flow[None]:
+        if (yield from self._ready()):
+            raise RuntimeError("Can't abort, I am already done!")
+        yield from flows.abort(self._tasks.open_ids())
+
+    def _cancel(self) -> Flow[bool]:
+        if (yield from self._ready()):
+            return False
+        yield from flows.abort(self._tasks.open_ids())
+        yield from self._ready()
+        return self.cancelled()
+
+    def cancelled(self) -> bool:
+        """Were all tasks aborted? Does not ask the hub."""
+        return self._tasks.done and all(
+            outcome.state == "aborted" for outcome in self._tasks.outcomes.values()
+        )
+
+    def _progress(self) -> Flow[int]:
+        yield from self._ready()
+        return self._arrived_items()
+
+    def _metadata(self) -> Flow[list[Metadata]]:
+        """Return what the records say of each task."""
+        tasks, keys = self._tasks, self._session.keys
+        records = yield from flows.records(keys, tasks.ids)
+        found = [
+            metadata(name, record, tasks.received)
+            for name, record in zip(tasks.ids, records, strict=True)
+        ]
+        for stream in ("stdout", "stderr"):
+            having = [
+                about
+                for about, record in zip(found, records, strict=True)
+                if stream in record
+            ]
+            ids = [about["msg_id"] for about in having]
+            texts = yield from flows.outputs(keys, ids, stream)
+            for about, text in zip(having, texts, strict=True):
+                about[stream] = text
+        failed = [
+            about
+            for about in found
+            if about["status"] == "error" and about["msg_id"] in tasks.outcomes
+        ]
+        yield from flows.complete(
+            self._session.inbox, tasks, [about["msg_id"] for about in failed]
+        )
+        for about in failed:
+            if about["msg_id"] in tasks.outcomes:
+                about["error"] = self._outcome(about["msg_id"])[1]
+        return found
+
+    def _shaped(self, values: list[Any]) -> Any:
+        """Return one thing per task, in the shape of the result."""
+        return values[0] if self._single else values
+
+    def _about(self, key: str | None) -> Flow[Any]:
+        """Return the metadata, or one key of them."""
+        found = yield from self._metadata()
+        return self._shaped([about if key is None else about[key] for about in found])
+
+    def _serial_time(self) -> Flow[float]:
+        yield from self._check_ready()
+        found = yield from self._metadata()
+        return sum(
+            float((about["completed"] - about["started"]).total_seconds())
+            for about in found
+            if about["completed"] and about["started"]
+        )
+
+    def _wall_time(self) -> Flow[float]:
+        yield from self._check_ready()
+        return self.elapsed
+
+    def _get_dict(self, timeout: float | None) -> Flow[dict[int, Any]]:
+        values = yield from self._get(timeout, None, None)
+        found = yield from self._metadata()
+        ids = [about["engine_id"] for about in found]
+        if len(set(ids)) < len(ids) or self._sizes is not None:
+            raise ValueError("Cannot build dict, multiple jobs ran on one engine")
+        return dict(zip(ids, [values] if self._single else values, strict=True))
+
+    def _outputs(self, groupby: str) -> Flow[list[str]]:
+        """Return what the tasks printed, each with where it comes from."""
+        if groupby not in {"type", "engine", "order"}:
+            raise ValueError(
+                f"groupby must be one of 'type', 'engine', 'order', not {groupby!r}"
+            )
+        yield from self._check_ready()
+        found = yield from self._metadata()
+        if groupby == "engine":
+            found.sort(
+                key=lambda about: (about["engine_id"] is None, about["engine_id"] or 0)
+            )
+        streams = ("stdout", "stderr")
+        order = (
+            [(about, stream) for stream in streams for about in found]
+            if groupby == "type"
+            else [(about, stream) for about in found for stream in streams]
+        )
+        return [
+            about[stream]
+            if self._single
+            else f"[{stream}:{about['engine_id']}] {about[stream]}"
+            for about, stream in order
+            if about[stream]
+        ]
+
+    # -- iteration
+
+    def _has(self, name: str) -> bool:
+        return name in self._tasks.outcomes
+
+    def _places(self) -> dict[str, int]:
+        return {name: at for at, name in enumerate(self._tasks.ids)}
+
+    def _arriving(
+        self, number: int, places: Mapping[str, int], *, ordered: bool
+    ) -> Flow[list[Any]]:
+        """Return the items of the task that comes at this place, or raise for it."""
+        tasks = self._tasks
+        while True:
+            if ordered:
+                name = tasks.ids[number]
+                yield from self._until(functools.partial(self._has, name), None)
+            else:
+                yield from self._until(lambda: len(tasks.order) > number, None)
+                name = tasks.order[number]
+            yield from flows.complete(self._session.inbox, tasks, (name,))
+            if name in tasks.outcomes:
+                return self._part(places[name])
+
+    # -- parts
+
+    def _make(self, tasks: TaskSet, fname: str, **options: Any) -> Any:
+        """Make another result of this face."""
+        raise NotImplementedError
+
+    def _split(self) -> tuple[Any, ...]:
+        if self._single:
+            return (self,)
+        if not self._parts:
+            self._parts = tuple(
+                self._sub(at, name) for at, name in enumerate(self._tasks.ids)
+            )
+        return self._parts
+
+    def _sub(self, at: int, task_id: str) -> Any:
+        whole, tasks = self._tasks, TaskSet((task_id,))
+        tasks.submitted, tasks.checked = whole.submitted, whole.checked
+        self._session.inbox.expect(tasks)
+        # Asked for after the wish to be told, so that nothing comes in between.
+        if (outcome := whole.outcomes.get(task_id)) is not None:
+            tasks.deliver(task_id, outcome)
+            tasks.received = whole.received
+        part = self._make(
+            tasks, self._fname, single=True, return_exceptions=self._return_exceptions
+        )
+        part._chunk = None if self._sizes is None else self._sizes[at]
+        return part
+
+
+def joined(results: Iterable[R]) -> Any:
+    """Return one result of the tasks of several: the inverse of ``split``."""
+    listed = list(results)
+    if not listed:
+        raise ValueError("Must specify at least one AsyncResult to join")
+    first = listed[0]
+    tasks = TaskSet([name for one in listed for name in one.msg_ids])
+    tasks.submitted = min(one._tasks.submitted for one in listed)
+    first._session.inbox.expect(tasks)
+    for one in listed:
+        for name, outcome in list(one._tasks.outcomes.items()):
+            tasks.deliver(name, outcome)
+    if tasks.done:
+        tasks.received = max(one._tasks.received for one in listed)
+    chunks = [
+        size
+        for one in listed
+        for size in ([one._chunk] if one._sizes is None else one._sizes)
+    ]
+    options: dict[str, Any] = {
+        "return_exceptions": all(one._return_exceptions for one in listed)
+    }
+    if all(size is not None for size in chunks):
+        options["sizes"] = chunks
+    return first._make(tasks, first._fname, **options)

@@ -77,7 +77,7 @@ def dumps(value: object) -> bytes:
     if b"__main__" not in data:
         return data
     try:
-        return cloudpickle.dumps(value, _PROTOCOL)
+        return bytes(cloudpickle.dumps(value, _PROTOCOL))
     except Exception as error:
         raise SerializationError(
             f"cannot pickle {type(value).__name__}: {error}"
@@ -106,7 +106,7 @@ def name_of(function: object) -> str:
 
 def _by_value(function: object) -> bytes:
     try:
-        return b"v" + _MINOR + cloudpickle.dumps(function, _PROTOCOL)
+        return b"v" + _MINOR + bytes(cloudpickle.dumps(function, _PROTOCOL))
     except Exception as error:
         raise SerializationError(
             f"cannot pickle the function {name_of(function)}: {error}"
@@ -342,7 +342,7 @@ def short_repr(value: object, most: int = 60) -> str:
         text = repr(value)
     elif kind in (list, tuple, set, dict, frozenset):
         text = f"<{kind.__name__} of {len(value)}>"  # type: ignore[arg-type]
-        if len(value) <= 4 and all(type(item) in _SHORT for item in value):  # type: ignore[arg-type,attr-defined]  # noqa: E501, PLR2004
+        if len(value) <= 4 and all(type(item) in _SHORT for item in value):  # type: ignore[arg-type,attr-defined]  # noqa: PLR2004
             text = _repr(value)
     elif kind in (str, bytes):
         text = repr(value[: most + 1])  # type: ignore[index]

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
+import logging
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask import flows
 from redtask.error import RedtaskError
-from redtask.inbox import TaskSet
-from redtask.outcomes import METADATA, Metadata, Results, metadata
+from redtask.outcomes import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    METADATA,
+    Results,
+    joined,
+)
+from redtask.session import limit_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from redtask.client import Client
-
-ALL_COMPLETED: Final = concurrent.futures.ALL_COMPLETED
-FIRST_COMPLETED: Final = concurrent.futures.FIRST_COMPLETED
-FIRST_EXCEPTION: Final = concurrent.futures.FIRST_EXCEPTION
-_WHENS: Final = (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION)
-_NOT_READY: Final = "Result not ready."
+    from redtask.inbox import TaskSet
 
 
-def _limit(timeout: float | None) -> float | None:
-    """Return the timeout as flows know it: IPython.parallel's -1 is for ever."""
-    return None if timeout is None or timeout < 0 else timeout
+_log = logging.getLogger("redtask")
+#: After trouble with the hub, before callbacks are waited for again, in seconds.
+_PAUSE: Final = 1.0
 
 
 class AsyncResult(Results):
@@ -37,30 +41,16 @@ class AsyncResult(Results):
     Thread-safe.
     """
 
-    def __init__(self, client: Client, *args: Any, **kwargs: Any) -> None:
-        super().__init__(client._session, *args, **kwargs)  # noqa: SLF001 - its own
-        self._client = client
+    _client: Client
 
     def _run(self, flow: flows.Flow[Any]) -> Any:
-        return self._client._run(flow)  # noqa: SLF001 - a result is its client's
+        return self._client._run(flow)
+
+    def _make(self, tasks: TaskSet, fname: str, **options: Any) -> AsyncResult:
+        kind = AsyncMapResult if "sizes" in options else AsyncResult
+        return kind(self._client, tasks, fname, **options)
 
     # -- waiting
-
-    def _predicate(self, return_when: str | None) -> Callable[[], bool]:
-        tasks = self._tasks
-        if return_when is None or return_when == ALL_COMPLETED:
-            return lambda: tasks.done
-        if return_when == FIRST_COMPLETED:
-            return lambda: bool(tasks.outcomes) or tasks.done
-        if return_when == FIRST_EXCEPTION:
-            return lambda: (
-                tasks.done
-                or any(
-                    outcome.state != "completed"
-                    for outcome in list(tasks.outcomes.values())
-                )
-            )
-        raise ValueError(f"return_when must be one of {_WHENS}, not {return_when!r}")
 
     def wait(self, timeout: float | None = -1, return_when: str | None = None) -> Any:
         """Wait at most ``timeout`` seconds; None or negative is for ever.
@@ -68,9 +58,7 @@ class AsyncResult(Results):
         Returns whether all is done; with ``return_when`` (a constant of
         ``concurrent.futures``) the sets of done and pending parts.
         """
-        ready = self._predicate(return_when)
-        inbox = self._session.inbox
-        reached = self._run(flows.until(inbox, self._tasks, ready, _limit(timeout)))
+        reached = self._run(self._wait(timeout, return_when))
         if return_when is None:
             return reached
         parts = self.split()
@@ -90,23 +78,7 @@ class AsyncResult(Results):
         exceptions stand in the value. ``return_when=FIRST_EXCEPTION`` raises as soon
         as one part has failed.
         """
-        if return_when == FIRST_COMPLETED:
-            return_when = None
-        ready = self._predicate(return_when)
-        inbox = self._session.inbox
-        if not self._run(flows.until(inbox, self._tasks, ready, _limit(timeout))):
-            raise TimeoutError(_NOT_READY)
-        if not self._tasks.done:
-            return self._raise_first()
-        self._run(flows.complete(self._tasks))
-        return self._collect(return_exceptions=return_exceptions)
-
-    def _raise_first(self) -> Any:
-        """Raise for the parts that have failed while others still run."""
-        ended = [name for name in self._tasks.ids if name in self._tasks.outcomes]
-        self._run(flows.complete(self._tasks, ended))
-        outcomes = map(self._outcome, ended)
-        raise self._composite([value for good, value in outcomes if not good])
+        return self._run(self._get(timeout, return_exceptions, return_when))
 
     @property
     def r(self) -> Any:
@@ -119,17 +91,11 @@ class AsyncResult(Results):
 
     def exception(self, timeout: float | None = None) -> Exception | None:
         """Return what ``get`` would raise, or None."""
-        if not self.wait(timeout):
-            raise TimeoutError(_NOT_READY)
-        try:
-            self.get(0)
-        except RedtaskError as problem:
-            return problem
-        return None
+        return self._run(self._exception(timeout))  # type: ignore[no-any-return]
 
     def ready(self) -> bool:
         """Have all tasks ended? Asks the hub."""
-        return bool(self.wait(0))
+        return self._run(self._ready())  # type: ignore[no-any-return]
 
     def running(self) -> bool:
         """Return False, as in IPython.parallel: use ``metadata``."""
@@ -137,69 +103,28 @@ class AsyncResult(Results):
 
     def successful(self) -> bool:
         """Did all tasks succeed? Raises ``RuntimeError`` while some have not ended."""
-        if not self.ready():
-            raise RuntimeError("Cannot check successful() if not done.")
-        return self._return_exceptions or all(
-            outcome.state == "completed" for outcome in self._tasks.outcomes.values()
-        )
+        return self._run(self._successful())  # type: ignore[no-any-return]
 
     def add_done_callback(self, callback: Callable[[AsyncResult], Any]) -> None:
         """Call ``callback(self)`` when all has ended, in a thread of the client's."""
-        self._client._call_back(self, callback)  # noqa: SLF001 - a result is its client's
+        self._client._call_back(self, callback)
 
     # -- stopping
 
     def abort(self) -> None:
         """Abort what no engine has begun. Raises ``RuntimeError`` when all is done."""
-        if self.ready():
-            raise RuntimeError("Can't abort, I am already done!")
-        self._client.abort(self)
+        self._run(self._abort())
 
     def cancel(self) -> bool:
         """Abort if nothing has begun; return whether everything is aborted."""
-        if self.ready():
-            return False
-        self._client.abort(self)
-        self.ready()
-        return self.cancelled()
-
-    def cancelled(self) -> bool:
-        """Were all tasks aborted?"""
-        return self._tasks.done and all(
-            outcome.state == "aborted" for outcome in self._tasks.outcomes.values()
-        )
+        return self._run(self._cancel())  # type: ignore[no-any-return]
 
     # -- what is known of the runs
 
     @property
     def metadata(self) -> Any:
         """One ``Metadata``, or a list of them; also while tasks are pending."""
-        found = self._metadata()
-        return found[0] if self._single else found
-
-    def _metadata(self) -> list[Metadata]:
-        tasks = self._tasks
-        keys = self._session.keys
-        records = self._run(flows.records(keys, tasks.ids))
-        found = [
-            metadata(name, record, tasks.received)
-            for name, record in zip(tasks.ids, records, strict=True)
-        ]
-        for stream in ("stdout", "stderr"):
-            having = [
-                about
-                for about, record in zip(found, records, strict=True)
-                if stream in record
-            ]
-            ids = [about["msg_id"] for about in having]
-            texts = self._run(flows.outputs(keys, ids, stream))
-            for about, text in zip(having, texts, strict=True):
-                about[stream] = text
-        for about in found:
-            if about["status"] == "error" and about["msg_id"] in tasks.outcomes:
-                self._run(flows.complete(tasks, (about["msg_id"],)))
-                about["error"] = self._outcome(about["msg_id"])[1]
-        return found
+        return self._run(self._about(None))
 
     def __getattr__(self, name: str) -> Any:
         if name not in METADATA:
@@ -214,8 +139,9 @@ class AsyncResult(Results):
     def __getitem__(self, key: int | slice | str) -> Any:
         """Return an element of the value, or one key of the metadata."""
         if isinstance(key, str):
-            found = [about[key] for about in self._metadata()]
-            return found[0] if self._single else found
+            if key not in METADATA:
+                raise KeyError(key)
+            return self._run(self._about(key))
         if not isinstance(key, (int, slice)):
             raise TypeError(f"Invalid key type {type(key).__name__}")
         return self.get(0)[key]
@@ -223,41 +149,24 @@ class AsyncResult(Results):
     @property
     def progress(self) -> int:
         """How many items have ended."""
-        self.ready()
-        return self._arrived_items()
-
-    def _check_ready(self) -> None:
-        if not self.ready():
-            raise TimeoutError(_NOT_READY)
+        return self._run(self._progress())  # type: ignore[no-any-return]
 
     @property
     def serial_time(self) -> float:
         """Seconds that the tasks ran, added up. Raises ``TimeoutError`` before."""
-        self._check_ready()
-        return sum(
-            (about["completed"] - about["started"]).total_seconds()
-            for about in self._metadata()
-            if about["completed"] and about["started"]
-        )
+        return self._run(self._serial_time())  # type: ignore[no-any-return]
 
     @property
     def wall_time(self) -> float:
         """Seconds from submission until the last result was here."""
-        self._check_ready()
-        return self.elapsed
+        return self._run(self._wall_time())  # type: ignore[no-any-return]
 
     def get_dict(self, timeout: float | None = -1) -> dict[int, Any]:
         """Return {engine_id: value}.
 
         Raises ``ValueError`` when two tasks ran on one engine.
         """
-        values = self.get(timeout)
-        ids = [about["engine_id"] for about in self._metadata()]
-        if self._single:
-            values = [values]
-        if len(set(ids)) < len(ids) or self._sizes is not None:
-            raise ValueError("Cannot build dict, multiple jobs ran on one engine")
-        return dict(zip(ids, values, strict=True))
+        return self._run(self._get_dict(timeout))  # type: ignore[no-any-return]
 
     @property
     def result_dict(self) -> dict[int, Any]:
@@ -266,27 +175,8 @@ class AsyncResult(Results):
 
     def display_outputs(self, groupby: str = "type") -> None:
         """Print what the tasks printed, by ``type``, ``engine`` or ``order``."""
-        if groupby not in {"type", "engine", "order"}:
-            raise ValueError(
-                f"groupby must be one of 'type', 'engine', 'order', not {groupby!r}"
-            )
-        self._check_ready()
-        found = self._metadata()
-        if groupby == "engine":
-            found.sort(
-                key=lambda about: (about["engine_id"] is None, about["engine_id"])
-            )
-        streams = ("stdout", "stderr")
-        order = (
-            [(about, stream) for stream in streams for about in found]
-            if groupby == "type"
-            else [(about, stream) for about in found for stream in streams]
-        )
-        for about, stream in order:
-            if text := about[stream]:
-                if not self._single:
-                    print(f"[{stream}:{about['engine_id']}] ", end="")  # noqa: T201
-                print(text, end="" if text.endswith("\n") else "\n")  # noqa: T201
+        for text in self._run(self._outputs(groupby)):
+            print(text, end="" if text.endswith("\n") else "\n")  # noqa: T201
 
     # -- progress
 
@@ -298,62 +188,30 @@ class AsyncResult(Results):
     ) -> None:
         """Wait under a progress bar on standard error; returns at the timeout too."""
         ready = self._predicate(return_when)
-        limit = _limit(timeout)
+        limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
         with _bar(self._fname, len(self)) as show:
             while True:
                 left = interval
                 if deadline is not None:
                     left = min(left, deadline - time.monotonic())
-                inbox = self._session.inbox
-                self._run(flows.until(inbox, self._tasks, ready, max(0.001, left)))
+                self._run(self._until(ready, max(0.001, left), sure=False))
                 show(self._arrived_items())
-                if ready() or (deadline is not None and time.monotonic() >= deadline):
+                if ready():
+                    return
+                if deadline is not None and time.monotonic() >= deadline:
                     return
 
     # -- parts
 
     def split(self) -> tuple[AsyncResult, ...]:
         """Return one result per task; of a map each is a list of its items."""
-        if len(self._tasks.ids) == 1 and self._sizes is None:
-            return (self,)
-        if "_parts" not in self.__dict__:
-            self.__dict__["_parts"] = tuple(
-                self._sub(at, name) for at, name in enumerate(self._tasks.ids)
-            )
-        return self.__dict__["_parts"]  # type: ignore[no-any-return]
-
-    def _sub(self, at: int, task_id: str) -> AsyncResult:
-        tasks = TaskSet((task_id,))
-        tasks.submitted = self._tasks.submitted
-        if (outcome := self._tasks.outcomes.get(task_id)) is not None:
-            tasks.deliver(task_id, outcome)
-        else:
-            self._session.inbox.expect(tasks)
-            # It may have arrived between the look and the wish to be told.
-            if (late := self._tasks.outcomes.get(task_id)) is not None:
-                tasks.deliver(task_id, late)
-        return AsyncResult(
-            self._client,
-            tasks,
-            self._fname,
-            single=True,
-            return_exceptions=self._return_exceptions,
-        )
+        return self._split()
 
     @classmethod
     def join(cls, *results: AsyncResult) -> AsyncResult:
         """Return one result of the tasks of several: the inverse of ``split``."""
-        if not results:
-            raise ValueError("Must specify at least one AsyncResult to join")
-        first = results[0]
-        tasks = TaskSet([name for one in results for name in one.msg_ids])
-        tasks.submitted = min(one._tasks.submitted for one in results)  # noqa: SLF001
-        for one in results:
-            for name, outcome in list(one._tasks.outcomes.items()):  # noqa: SLF001
-                tasks.deliver(name, outcome)
-        first._session.inbox.expect(tasks)  # noqa: SLF001
-        return AsyncResult(first._client, tasks, first._fname)  # noqa: SLF001
+        return joined(results)  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the values in order as they arrive."""
@@ -362,23 +220,12 @@ class AsyncResult(Results):
         return self._iterate(ordered=True)
 
     def _iterate(self, *, ordered: bool) -> Iterator[Any]:
-        tasks = self._tasks
-        if tasks.done:
+        if self._tasks.done:
             yield from self.get(0)
             return
-        places = {name: at for at, name in enumerate(tasks.ids)}
-        for number, expected in enumerate(tasks.ids):
-            if ordered:
-                self._run_until(lambda name=expected: name in tasks.outcomes)
-                name = expected
-            else:
-                self._run_until(lambda number=number: len(tasks.order) > number)
-                name = tasks.order[number]
-            self._run(flows.complete(tasks, (name,)))
-            yield from self._part(places[name])
-
-    def _run_until(self, ready: Callable[[], bool]) -> None:
-        self._run(flows.until(self._session.inbox, self._tasks, ready, None))
+        places = self._places()
+        for number in range(len(places)):
+            yield from self._run(self._arriving(number, places, ordered=ordered))
 
 
 class AsyncMapResult(AsyncResult):
@@ -432,51 +279,73 @@ def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
 class CallbackThread:
     """Waits for results that have callbacks; one thread per client, when needed."""
 
-    def __init__(self, run: Callable[[flows.Flow[Any]], Any]) -> None:
-        self._run = run
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._begin()
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._pending: list[tuple[AsyncResult, Callable[[AsyncResult], Any]]] = []
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
 
     def add(self, result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
         """Have the callback called when the result is done; at once if it is."""
+        if os.getpid() != self._pid:
+            # The thread stayed behind in the parent, and so do its callbacks.
+            self._begin()
         if result.done():
             _call(result, callback)
             return
+        pair = result, callback
         with self._lock:
-            self._pending.append((result, callback))
+            self._pending.append(pair)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._loop, name="redtask callbacks", daemon=True
                 )
                 self._thread.start()
+        if result.done():
+            # It came before the thread knew that it is waited for.
+            self._settle([pair])
+
+    def _settle(self, pairs: list[Any]) -> None:
+        """Call those that nobody else has taken."""
+        for pair in pairs:
+            with self._lock:
+                mine = pair in self._pending
+                if mine:
+                    self._pending.remove(pair)
+            if mine:
+                _call(*pair)
 
     def _loop(self) -> None:
         while True:
             with self._lock:
                 pending = list(self._pending)
-                if not pending:
+                if not pending or self._client.closed:
                     self._thread = None
                     return
             done = [pair for pair in pending if pair[0].done()]
-            for pair in done:
-                with self._lock:
-                    self._pending.remove(pair)
-                _call(*pair)
+            self._settle(done)
             if not done:
-                inbox = pending[0][0]._session.inbox  # noqa: SLF001 - its own kind
-                sets = [result._tasks for result, _ in pending]  # noqa: SLF001
-                with contextlib.suppress(RedtaskError):
-                    self._run(flows.any_done(inbox, sets))
+                self._await([result._tasks for result, _ in pending])
+
+    def _await(self, sets: list[TaskSet]) -> None:
+        client = self._client
+        try:
+            client._run(flows.any_done(client._session.inbox, sets))
+        except RedtaskError as problem:
+            # Those who call get() hear of it. Here we only wait until it is over.
+            _log.debug("callbacks wait: %s", problem)
+            time.sleep(_PAUSE)
 
 
 def _call(result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
-    import logging  # noqa: PLC0415 - only when something is wrong
-
     try:
         callback(result)
-    except Exception:
-        logging.getLogger("redtask").exception("a callback of %r raised", result)
+    except Exception:  # noqa: BLE001 - it is the user's code
+        _log.exception("a callback of %r raised", result)
 
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""One client's own state: its name, its ids, its inbox, its keys. No I/O here.
+"""One client's own state and its conversations: ids, inbox, keys. No I/O here.
 
-Both faces have one. It turns calls of functions into slices of signed tasks, and
-outcomes into values and exceptions.
+Both faces have one. It turns calls of functions into slices of signed tasks, outcomes
+into values and exceptions, and what a client does into flows.
 """
 
 from __future__ import annotations
@@ -9,17 +9,23 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-from redtask import error, payload
-from redtask.flags import Flags
+from redtask import error, flows, payload
+from redtask.hub import calls
 from redtask.hub.calls import Group
-from redtask.hub.keys import Keys
-from redtask.hub.records import Outcome
 from redtask.inbox import Inbox, TaskSet
-from redtask.signing import Keyring
+from redtask.recent import Contact, Recent
+
+if TYPE_CHECKING:
+    from redtask.flags import Flags
+    from redtask.flows import Flow
+    from redtask.hub.keys import Keys
+    from redtask.hub.records import Outcome, Status
+    from redtask.signing import Keyring
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 #: Of 12 letters: 62 bits, so that no two clients ever share a name.
@@ -32,37 +38,177 @@ _MOST_BYTES: Final = 4 << 20
 _WEEK: Final = 7 * 86400.0
 _DAY: Final = 86400.0
 _HISTORY: Final = 100_000
+_MOST_ENGINES: Final = 10_000
+
+
+#: The slices of a submit; made as they are sent.
+Slices: TypeAlias = Iterable[Sequence[Group]]
+
+
+@runtime_checkable
+class HasIds(Protocol):
+    """A result: it knows the ids of its tasks."""
+
+    @property
+    def msg_ids(self) -> list[str]:
+        """The ids of the tasks."""
 
 
 class Session:
-    """Makes tasks and reads outcomes for one client."""
+    """Makes tasks and reads outcomes for one client.
 
-    def __init__(self, keys: Keys, keyring: Keyring) -> None:
+    ``contact`` is what its store learns of the server.
+    """
+
+    def __init__(self, keys: Keys, keyring: Keyring, contact: Contact) -> None:
         self.keys = keys
         self.keyring = keyring
         #: Digests that the hub is believed to know.
         self.sent: set[str] = set()
-        #: Ids submitted, each once, oldest first; the last 100,000.
-        self.history: dict[str, None] = {}
+        self._contact = contact
         self._pack = payload.Packer()
         self._begin()
 
     def _begin(self) -> None:
-        """Become a client. A forked child becomes another one."""
-        self.client = "".join(secrets.choice(_LETTERS) for _ in range(_NAME))
-        self.inbox = Inbox(self.client)
+        """Become a client."""
+        client = "".join(secrets.choice(_LETTERS) for _ in range(_NAME))
+        self._inbox = Inbox(client, Recent(self._contact), threading.Lock())
+        self._lock = threading.Lock()
+        self._history: dict[str, None] = {}
         self._numbers = itertools.count()
         self._pid = os.getpid()
 
-    def _ids(self, count: int) -> list[str]:
+    def _become(self) -> None:
+        """Become another client, in a forked child."""
+        before = self._inbox
+        self._begin()
+        # It may still wait for what its parent submitted.
+        self._inbox.adopt(before)
+
+    @property
+    def inbox(self) -> Inbox:
+        """What the client waits for."""
         if os.getpid() != self._pid:
-            self._begin()
-        return [f"{self.client}-{next(self._numbers)}" for _ in range(count)]
+            self._become()
+        return self._inbox
+
+    @property
+    def client(self) -> str:
+        """The name of the client."""
+        return self.inbox.client
+
+    @property
+    def history(self) -> list[str]:
+        """Ids submitted, each once, oldest first; the last 100,000."""
+        if os.getpid() != self._pid:
+            self._become()
+        return list(self._history)
+
+    def _ids(self, count: int) -> list[str]:
+        client = self.inbox.client
+        return [f"{client}-{next(self._numbers)}" for _ in range(count)]
 
     def _remember(self, ids: Sequence[str]) -> None:
-        self.history.update(dict.fromkeys(ids))
-        while len(self.history) > _HISTORY:
-            self.history.pop(next(iter(self.history)), None)
+        fresh = dict.fromkeys(ids)
+        inbox = self.inbox
+        with self._lock:
+            self._history.update(fresh)
+            inbox.open.update(fresh)
+            for kept in (self._history, inbox.open):
+                for name in list(itertools.islice(kept, max(0, len(kept) - _HISTORY))):
+                    kept.pop(name, None)
+
+    # -- conversations
+
+    def submit(self, tasks: TaskSet, slices: Slices) -> Flow[None]:
+        """Enter the slices of these tasks."""
+        inbox = self.inbox
+        yield from flows.listen(inbox)
+        yield from flows.submit(
+            self._remembered(slices, tasks), self.sent, inbox.recent
+        )
+
+    def _remembered(self, slices: Slices, tasks: TaskSet) -> Iterator[Sequence[Group]]:
+        """Remember the ids of a slice when its submit has returned."""
+        at = 0
+        for groups in slices:
+            yield groups
+            count = sum(len(group.tasks) // 2 for group in groups)
+            ids = tasks.ids[at : at + count]
+            self._remember(ids)
+            # Some may have ended by now.
+            for name in ids:
+                if name in tasks.outcomes:
+                    self.inbox.open.pop(name, None)
+            at += count
+
+    @property
+    def must_recover(self) -> bool:
+        """Has Redis been away, so that it may have forgotten something?"""
+        return self.inbox.recent.is_due
+
+    def recover(self) -> Flow[None]:
+        """Say again what Redis may have forgotten."""
+        self.inbox.disturbed()
+        yield from flows.recover(self.inbox, self.sent)
+
+    def status(self) -> Flow[Status]:
+        """Take a picture of the hub with its engines."""
+        return (yield from flows.ask(calls.status(_MOST_ENGINES)))
+
+    def outstanding(self, ids: Sequence[str] | None = None) -> Flow[set[str]]:
+        """Return which of these have not ended; None: of all submitted here."""
+        inbox = self.inbox
+        tasks = TaskSet(list(inbox.open) if ids is None else ids)
+        yield from flows.recheck(inbox, tasks, 0)
+        return set(tasks.open_ids())
+
+    def find(self, jobs: Any) -> Flow[TaskSet]:
+        """Return the tasks that jobs name, with the outcomes there are.
+
+        Raises ``KeyError`` for one that the hub does not know.
+        """
+        tasks = TaskSet(self.ids_of(jobs))
+        self.inbox.expect(tasks)
+        yield from flows.recheck(self.inbox, tasks)
+        for name, outcome in tasks.outcomes.items():
+            if outcome.state == "unknown":
+                raise error.TaskLost(f"No such message: {name}")
+        return tasks
+
+    def wait(self, jobs: Any, timeout: float | None) -> Flow[bool]:
+        """Wait for jobs, or (None) all that was submitted here; are they done?"""
+        inbox = self.inbox
+        tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
+        inbox.expect(tasks)
+        yield from flows.recheck(inbox, tasks, 0)
+        limit = limit_of(timeout)
+        if limit == 0:
+            return tasks.done
+        return (yield from flows.wait(inbox, tasks, limit))
+
+    def abort(self, jobs: Any) -> Flow[dict[str, str]]:
+        """Abort jobs, or (None) what was submitted here and is open."""
+        if jobs is None:
+            ids = sorted((yield from self.outstanding()))
+        else:
+            ids = self.ids_of(jobs)
+        return (yield from flows.abort(ids))
+
+    def ids_of(self, jobs: Any) -> list[str]:
+        """Return the ids that jobs name: id, position, result, or several of them."""
+        if isinstance(jobs, str):
+            return [jobs]
+        if isinstance(jobs, HasIds):
+            return list(jobs.msg_ids)
+        if isinstance(jobs, int) and not isinstance(jobs, bool):
+            return [self.history[jobs]]
+        if isinstance(jobs, Iterable):
+            listed = [name for one in jobs for name in self.ids_of(one)]
+            return list(dict.fromkeys(listed))
+        raise TypeError(
+            f"jobs are ids, positions or results, not {type(jobs).__name__}"
+        )
 
     # -- tasks
 
@@ -97,6 +243,24 @@ class Session:
             bodies = (payload.pack_chunk(chunk) for chunk in chunks)
         return self._prepare(flags, packed, bodies, len(chunks))
 
+    def map(
+        self,
+        flags: Flags,
+        function: Callable[..., Any] | str,
+        sequences: Sequence[Any],
+        chunksize: int | None,
+    ) -> tuple[TaskSet, Iterator[list[Group]], list[int]]:
+        """Return the tasks of a map, their slices, and how many items each has.
+
+        Raises ``TypeError`` and ``ValueError`` for what cannot be mapped.
+        """
+        items, length = as_sequences(sequences)
+        if chunksize is not None and chunksize < 0:
+            raise ValueError(f"chunksize must not be negative: {chunksize}")
+        sizes = chunk_sizes(length, chunksize or 1)
+        tasks, slices = self.calls(flags, function, cut(items, sizes))
+        return tasks, slices, sizes
+
     def _prepare(
         self,
         flags: Flags,
@@ -107,7 +271,6 @@ class Session:
         ids = self._ids(count)
         tasks = TaskSet(ids)
         self.inbox.expect(tasks)
-        self._remember(ids)
         return tasks, self._slices(flags, function, ids, bodies)
 
     def _slices(
@@ -168,10 +331,22 @@ class Session:
 def _verdict(task_id: str, text: bytes) -> Exception:
     verdict, _, reason = text.decode("utf-8", "replace").partition(" ")
     if verdict == "aborted":
-        return error.TaskAborted(task_id)
+        return error.TaskAborted(f"{task_id} was aborted")
     if verdict == "engine_lost":
         return error.EngineError("EngineError", reason or "its engine died")
     return error.TaskLost(f"{task_id}: {reason}")
+
+
+def is_single(jobs: Any) -> bool:
+    """Do jobs name one task whose value is no list? Then neither is the result's."""
+    if isinstance(jobs, HasIds):
+        return bool(getattr(jobs, "_single", False))
+    return isinstance(jobs, (str, int))
+
+
+def limit_of(timeout: float | None) -> float | None:
+    """Return a timeout as flows know it: IPython.parallel's -1 is for ever."""
+    return None if timeout is None or timeout < 0 else timeout
 
 
 def chunk_sizes(length: int, chunksize: int) -> list[int]:
@@ -208,12 +383,15 @@ def as_sequences(inputs: Sequence[Any]) -> tuple[list[Any], int]:
     """
     if not inputs:
         raise TypeError("map needs at least one sequence")
-    sequences = [
-        one
-        if hasattr(one, "__len__")
-        and hasattr(one, "__getitem__")
-        and not isinstance(one, Mapping)
-        else list(one)
-        for one in inputs
-    ]
+    sequences = [one if _can_be_cut(one) else list(one) for one in inputs]
     return sequences, min(len(one) for one in sequences)
+
+
+def _can_be_cut(one: Any) -> bool:
+    """Does it know its length, and are its slices sequences as well?"""
+    if isinstance(one, Mapping):
+        return False
+    try:
+        return len(one[:0]) == 0 and len(one) >= 0
+    except Exception:  # noqa: BLE001 - whatever a strange container raises
+        return False

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from redtask.error import SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _BLOCK: Final = 64
 _MAC: Final = 16
@@ -128,7 +130,7 @@ class Keyring:
         )
 
     def task_signer(self, function: str, until: str) -> Callable[[str, bytes], bytes]:
-        """Return ``sign_task`` for many tasks of one function: root, body -> envelope."""
+        """Return ``sign_task`` for many tasks of a function: root, body -> envelope."""
         if not self.signed:
             return lambda _root, body: _UNSIGNED + body
         mac = self._tasks[self.keys[0].kid]

@@ -9,43 +9,37 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis import ConnectionError as _RedisConnectionError
+from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
 from redtask import link
-from redtask.error import ConnectionLost, SchemeChanged
-from redtask.flows import Commands
-from redtask.hub import scripts
+from redtask.error import ConnectionLost
+from redtask.flows import Commands, Hear
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
+from redtask.recent import Contact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from redtask.flows import Flow, Step, Wait
     from redtask.inbox import Inbox
 
 T = TypeVar("T")
 
+_KINDS = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
+
 
 def _connector(
     url: str, *, blocking: bool, reply: float = link.REPLY
 ) -> Callable[[], Connection]:
     """Return what makes connections to a URL."""
-    kwargs = link.options(url, blocking=blocking, retry=Retry)
-    if not blocking:
-        kwargs["socket_timeout"] = reply
-        kwargs["socket_connect_timeout"] = min(reply, kwargs["socket_connect_timeout"])
-    kind = kwargs.pop("connection_class", Connection)
-    if kind is UnixDomainSocketConnection:
-        kwargs = link.without_keepalive(kwargs)
-    elif kind not in (Connection, SSLConnection):
-        kind = Connection
-    return lambda: kind(**kwargs)
+    kind, options = link.options(url, blocking=blocking, reply=reply)
+    options["retry"] = Retry(NoBackoff(), 0)
+    return lambda: _KINDS[kind](**options)
 
 
 class Store:
@@ -68,6 +62,8 @@ class Store:
         self.patience = patience
         #: The scheme whose scripts are used; the hub says so when it is another.
         self.scheme = "leastload"
+        #: What is learnt of the server by talking to it.
+        self.contact = Contact()
         self._connect = _connector(url, blocking=False, reply=reply)
         self._connect_blocking = _connector(url, blocking=True)
         self._free: list[Connection] = []
@@ -88,6 +84,7 @@ class Store:
         try:
             return free.pop()
         except IndexError:
+            self.contact.opens()
             return self._connect_blocking() if blocking else self._connect()
 
     def _give_back(self, connection: Connection, *, blocking: bool = False) -> None:
@@ -122,26 +119,27 @@ class Store:
                     replies.append(connection.read_response())
                 except link.redis.ResponseError as problem:
                     replies.append(problem)
-        except BaseException:
+        except BaseException as problem:
             connection.disconnect()
+            if isinstance(problem, link.LOST):
+                self.contact.loses()
             raise
+        self.contact.hears()
         self._give_back(connection, blocking=blocking)
         return replies
 
     def _persist(self, attempt: Callable[[], T]) -> T:
         """Try until it works, patience is over, or the error is no passing one."""
         begun = time.monotonic()
-        for pause in link.pauses():
+        tries: link.Tries | None = None
+        while True:
             try:
                 return attempt()
-            except (*link.LOST, link.redis.ResponseError) as problem:
-                waited = time.monotonic() - begun + pause
-                over = self.patience is not None and waited > self.patience
-                if over or not link.is_passing(problem):
-                    raise link.translate(problem) from problem
+            except link.TROUBLE as problem:
+                tries = tries or link.Tries(self.patience, begun)
+                pause = tries.after(problem)
                 self._drop_free()
             time.sleep(pause)
-        raise AssertionError("unreachable")
 
     def _drop_free(self) -> None:
         """Forget idle connections: they most likely died with the one that did."""
@@ -177,9 +175,6 @@ class Store:
         except link.LOST as problem:
             raise link.translate(problem) from problem
         if isinstance(reply, Exception):
-            if link.is_passing(reply):
-                lost = _RedisConnectionError(str(reply))
-                raise link.translate(lost) from reply
             raise link.translate(reply) from reply
         return reply
 
@@ -190,54 +185,22 @@ class Store:
 
         Raises the exception of its error reply, or ``ConnectionLost``.
         """
-        (reply,) = self._perform([call])
-        return call.read(reply)
+        return self.do_all((call,))[0]
 
     def do_all(self, calls: Iterable[Call[T]]) -> list[T]:
         """Perform calls in one round trip; the first error is raised."""
-        listed = list(calls)
-        replies = self._perform(listed)
-        return [call.read(reply) for call, reply in zip(listed, replies, strict=True)]
+        batch = link.Batch(calls, self.keys, self.scheme)
 
-    def _perform(self, calls: Sequence[Call[Any]]) -> list[Any]:
-        replies: list[Any] = [None] * len(calls)
-        todo = list(range(len(calls)))
-        while todo:
-            todo = self._persist(lambda todo=todo: self._try(calls, replies, todo))  # type: ignore[misc]
-        return replies
+        def attempt() -> None:
+            for loading in batch.take(self._exchange(batch.commands())):
+                (loaded,) = self._exchange([loading])
+                if isinstance(loaded, Exception):
+                    raise loaded
 
-    def _try(
-        self, calls: Sequence[Call[Any]], replies: list[Any], todo: Sequence[int]
-    ) -> list[int]:
-        """Perform the calls ``todo``; return those to be sent again.
-
-        A script that the server forgot is loaded, and only the calls that were
-        refused for it are repeated.
-        """
-        scheme = self.scheme
-        asked = [link.words(calls[at], self.keys, scheme) for at in todo]
-        got = self._exchange([command for _, command in asked])
-        again: list[int] = []
-        missing: dict[str, scripts.Script] = {}
-        for at, (script, _), reply in zip(todo, asked, got, strict=True):
-            if not isinstance(reply, Exception):
-                replies[at] = reply
-            elif link.is_unknown_script(reply):
-                missing[script.sha] = script
-                again.append(at)
-            elif link.is_passing(reply):
-                raise reply
-            else:
-                ours = link.translate(reply, script)
-                if not isinstance(ours, SchemeChanged) or str(ours) == scheme:
-                    raise ours from reply
-                self.scheme = str(ours)
-                again.append(at)
-        for script in missing.values():
-            (loaded,) = self._exchange([("SCRIPT", "LOAD", script.text)])
-            if isinstance(loaded, Exception):
-                raise loaded
-        return again
+        while not batch.done:
+            self._persist(attempt)
+        self.scheme = batch.scheme
+        return batch.values()
 
 
 class Driver:
@@ -249,11 +212,18 @@ class Driver:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._begin()
+
+    def _begin(self) -> None:
         self._changed = threading.Condition()
         self._reading = False
+        self._pid = os.getpid()
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end: perform each step, give back what came of it."""
+        if os.getpid() != self._pid:
+            # The thread that read the stream stayed behind in the parent.
+            self._begin()
         try:
             step = next(flow)
             while True:
@@ -271,6 +241,8 @@ class Driver:
             return self.store.do(step)
         if isinstance(step, Commands):
             return self.store.commands(step.commands)
+        if isinstance(step, Hear):
+            return self.store.block(*step.words)
         return self._wait(step)
 
     def _wait(self, step: Wait) -> bool:
@@ -306,6 +278,7 @@ class Driver:
             )
         except ConnectionLost:
             # Whoever waits asks the records next, and that has patience.
+            inbox.disturbed()
             return False
         if reply:
             inbox.feed(link.entries(reply))

@@ -6,75 +6,23 @@ import collections
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redtask import flows, payload, session
-from redtask.flags import NAMES, Flags, unknown
+from redtask.flags import NAMES, Flagged, Flags, unknown
 from redtask.result import AsyncMapResult, AsyncResult
 
 if TYPE_CHECKING:
     from redtask.client import Client
+    from redtask.session import Slices
 
-T = TypeVar("T")
+R = TypeVar("R", bound=AsyncResult)
 Function = Callable[..., Any] | str
 
 
-class _Flag(Generic[T]):
-    """One flag of a view, as an attribute that is checked when it is set."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, view: None, owner: type) -> _Flag[T]: ...
-    @overload
-    def __get__(self, view: View, owner: type) -> T: ...
-    def __get__(self, view: View | None, owner: type) -> _Flag[T] | T:
-        if view is None:
-            return self
-        return getattr(view.flags, self._name)  # type: ignore[no-any-return]
-
-    def __set__(self, view: View, value: T) -> None:
-        view.set_flags(**{self._name: value})
-
-
-class View:
-    """Flags, as attributes and as a value."""
-
-    block = _Flag[bool]()
-    track = _Flag[bool]()
-    retries = _Flag[int]()
-    priority = _Flag[int]()
-    queue = _Flag[str]()
-    label = _Flag["str | None"]()
-    result_ttl = _Flag["float | None"]()
-
-    def __init__(self, flags: Flags) -> None:
-        #: The flags of tasks submitted from now on; never changed in place.
-        self.flags = flags
-
-    def set_flags(self, **flags: Any) -> Any:
-        """Set flags of this view; return it. All or none.
-
-        Raises ``KeyError`` for a name that is none, ``TypeError`` or ``ValueError``
-        for a value.
-        """
-        self.flags = self.flags.replaced(**flags)
-        return self
-
-    @contextlib.contextmanager
-    def temp_flags(self, **flags: Any) -> Iterator[None]:
-        """Set flags for a ``with`` block. Not for views shared by threads."""
-        before = self.flags
-        self.flags = before.replaced(**flags)
-        try:
-            yield
-        finally:
-            self.flags = before
-
-
-class LoadBalancedView(View):
+class LoadBalancedView(Flagged):
     """Submits tasks that run on whichever engine the hub chooses.
 
     Made by ``Client.load_balanced_view``. Threads may share it as long as nobody
@@ -120,20 +68,18 @@ class LoadBalancedView(View):
         function that only engines can import, ``"package.module:function"``. Raises
         ``TypeError`` for what is not callable or cannot be pickled.
         """
-        core = self.client._session  # noqa: SLF001 - a view is its client's
+        core = self.client._session
         tasks, slices = core.call(self.flags, f, args, kwargs)
-        return self._submitted(
-            AsyncResult(self.client, tasks, payload.name_of(f), single=True), slices
-        )
+        result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
+        return self._submitted(result, slices)
 
     def apply_sync(self, f: Function, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``f`` on an engine and return its value."""
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
 
-    def _submitted(self, result: T, slices: Iterable[Sequence[Any]]) -> T:
-        client = self.client
-        client._submit(slices)  # noqa: SLF001 - a view is its client's
-        self.history.extend(result.msg_ids)  # type: ignore[attr-defined]
+    def _submitted(self, result: R, slices: Slices) -> R:
+        self.client._submit(result, slices)
+        self.history.extend(result.msg_ids)
         return result
 
     @staticmethod
@@ -166,12 +112,8 @@ class LoadBalancedView(View):
         """
         flags = self.flags if label is None else self.flags.replaced(label=label)
         wait = self.block if block is None else block
-        items, length = session.as_sequences(sequences)
-        if chunksize is not None and chunksize < 0:
-            raise ValueError(f"chunksize must not be negative: {chunksize}")
-        sizes = session.chunk_sizes(length, chunksize or 1)
-        core = self.client._session  # noqa: SLF001 - a view is its client's
-        tasks, slices = core.calls(flags, f, session.cut(items, sizes))
+        core = self.client._session
+        tasks, slices, sizes = core.map(flags, f, sequences, chunksize)
         result = AsyncMapResult(
             self.client,
             tasks,
@@ -245,7 +187,7 @@ class LoadBalancedView(View):
     @property
     def outstanding(self) -> set[str]:
         """Ids that this view submitted and that have not ended."""
-        return self.client._open(list(self.history))  # noqa: SLF001
+        return self.client._open(list(self.history))
 
     def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
         """Wait for results, ids, or (None) all that this view submitted."""
@@ -265,12 +207,13 @@ class LoadBalancedView(View):
     ) -> AsyncResult:
         """Return the result of ids, or of positions in this view's history."""
         wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
-        several = isinstance(wanted, (list, tuple))
-        ids = [
-            self.history[one] if isinstance(one, int) else one
-            for one in (wanted if several else [wanted])
-        ]
-        return self.client.get_result(ids if several else ids[0], block, owner)
+        if isinstance(wanted, int):
+            wanted = self.history[wanted]
+        elif isinstance(wanted, (list, tuple)):
+            wanted = [
+                self.history[one] if isinstance(one, int) else one for one in wanted
+            ]
+        return self.client.get_result(wanted, block, owner)
 
 
 def _no_block(options: dict[str, Any]) -> None:
@@ -311,12 +254,11 @@ class LazyMap:
         ):
             try:
                 args = next(self._inputs)
+                self._pending.append(self._view.apply_async(self._f, *args))
             except StopIteration:
                 self._ended = True
             except Exception as problem:  # noqa: BLE001 - told after what came before
                 self._ended = problem
-            else:
-                self._pending.append(self._view.apply_async(self._f, *args))
 
     def __iter__(self) -> LazyMap:
         return self
@@ -328,21 +270,23 @@ class LazyMap:
                 problem, self._ended = self._ended, True
                 raise problem
             raise StopIteration
-        result = self._pending.popleft() if self._ordered else self._first()
-        value = result.get(return_exceptions=self._keep)
+        # An interrupt while waiting loses nothing.
+        at = 0 if self._ordered else self._first()
+        self._pending[at].wait()
+        result = self._pending[at]
+        del self._pending[at]
         self._fill()
-        return value
+        return result.get(return_exceptions=self._keep)
 
-    def _first(self) -> AsyncResult:
-        """Take whichever has ended; wait until one has."""
+    def _first(self) -> int:
+        """Return the place of whichever has ended; wait until one has."""
         client = self._view.client
         while True:
             for at, result in enumerate(self._pending):
                 if result.done():
-                    del self._pending[at]
-                    return result
-            sets = [result._tasks for result in self._pending]  # noqa: SLF001
-            client._run(flows.any_done(client._session.inbox, sets))  # noqa: SLF001
+                    return at
+            sets = [result._tasks for result in self._pending]
+            client._run(flows.any_done(client._session.inbox, sets))
 
 
 class RemoteFunction:
@@ -390,7 +334,7 @@ class ParallelFunction(RemoteFunction):
     share (``chunksize``; else one item each), and list results are put together.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - IPython.parallel's
         self,
         view: LoadBalancedView,
         f: Callable[..., Any],
@@ -432,7 +376,7 @@ class ParallelFunction(RemoteFunction):
             raise ValueError("all sequences must have equal length!")
         chunks = self._chunks(items, length)
         view = self._view()
-        core = view.client._session  # noqa: SLF001 - a view is its client's
+        core = view.client._session
         tasks, slices = core.calls(view.flags, self.func, chunks, whole=True)
         result = _Joined(
             view.client,
@@ -468,11 +412,9 @@ class _Joined(AsyncResult):
             return values
         if not self.stripes:
             return [item for value in values for item in value]
-        count = len(values)
-        joined: list[Any] = [None] * sum(map(len, values))
-        for at, value in enumerate(values):
-            joined[at::count] = value
-        return joined
+        nothing = object()
+        rows = itertools.zip_longest(*values, fillvalue=nothing)
+        return [item for row in rows for item in row if item is not nothing]
 
 
 def _check_names(flags: dict[str, Any]) -> None:

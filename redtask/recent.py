@@ -1,0 +1,160 @@
+"""What Redis may forget although it acknowledged it. No I/O here.
+
+A Redis that syncs its log every second loses, when it is killed, what it acknowledged
+in the last moments. A client that survives still has the slices it submitted then,
+and submits them again: that is safe at any time, because tasks are known by the ids
+the client gave them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redtask.hub.calls import Group
+
+#: A server that has lived on for so many seconds has its log on disk: it syncs each
+#: second, and at the latest after two.
+WINDOW: Final = 3.0
+#: No more is kept, in bytes of arguments; the oldest is dropped first.
+MOST_BYTES: Final = 64 << 20
+#: What was submitted longer than this before the loss was noticed is not submitted
+#: again, in seconds: its tasks may have ended and their records expired since.
+OLDEST: Final = 60.0
+
+
+class Contact:
+    """What a store learns of its server by talking to it."""
+
+    __slots__ = ("epoch", "heard", "lost", "opened")
+
+    def __init__(self) -> None:
+        #: How many connections have been opened.
+        self.opened = 0
+        #: How often the server was heard and then lost.
+        self.epoch = 0
+        #: When the latest reply came, ``time.monotonic()``.
+        self.heard = 0.0
+        #: When it was last lost.
+        self.lost = 0.0
+
+    def opens(self) -> None:
+        """Note a new connection."""
+        self.opened += 1
+
+    def hears(self) -> None:
+        """Note a reply."""
+        self.heard = time.monotonic()
+
+    def loses(self) -> None:
+        """Note a lost connection. Many lost at once are one loss."""
+        if self.heard > self.lost:
+            self.epoch += 1
+            self.lost = time.monotonic()
+
+
+@dataclass(slots=True, eq=False)
+class Slice:
+    """One slice that was submitted."""
+
+    #: Its groups, with their functions.
+    groups: Sequence[Group]
+    #: Bytes of arguments.
+    size: int
+    #: When, ``time.monotonic()``.
+    at: float
+    #: How many connections there had been before.
+    opened: int
+
+    def holds(self, task_id: str) -> bool:
+        """Is this task in the slice?"""
+        return any(task_id in group.tasks[::2] for group in self.groups)
+
+
+def _is_short_lived(groups: Sequence[Group]) -> bool:
+    """May the records be gone so soon that "unknown" does not mean "forgotten"?"""
+    return any(
+        int(group.flags.get("ttl", 2 * OLDEST * 1000)) < OLDEST * 1000
+        for group in groups
+    )
+
+
+class Recent:
+    """The slices of one client that a restarted Redis may not know any more."""
+
+    def __init__(self, contact: Contact) -> None:
+        self._contact = contact
+        self._epoch = contact.epoch
+        self._slices: deque[Slice] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def opened(self) -> int:
+        """Return what ``add`` wants to know from before the submit."""
+        return self._contact.opened
+
+    def add(self, groups: Sequence[Group], opened: int) -> None:
+        """Keep a slice whose submit returned."""
+        self.prune()
+        if _is_short_lived(groups):
+            return
+        size = sum(len(task) for group in groups for task in group.tasks[1::2])
+        self._slices.append(Slice(groups, size, time.monotonic(), opened))
+        self._bytes += size
+        while self._bytes > MOST_BYTES:
+            self._drop()
+
+    def _drop(self) -> None:
+        try:
+            self._bytes -= self._slices.popleft().size
+        except IndexError:
+            # Another thread was faster.
+            return
+
+    def prune(self) -> None:
+        """Drop what is surely on disk; nothing while a loss is to be made good."""
+        if self.is_due:
+            return
+        safe = self._contact.heard - WINDOW
+        while self._slices and self._slices[0].at < safe:
+            self._drop()
+
+    @property
+    def is_due(self) -> bool:
+        """Was the server lost since the slices were submitted?"""
+        return self._contact.epoch != self._epoch
+
+    def take_due(self) -> list[Slice]:
+        """Return what is to be submitted again, once per loss."""
+        self._epoch = self._contact.epoch
+        since = self._contact.lost - OLDEST
+        return [one for one in list(self._slices) if one.at >= since]
+
+    def put_back(self) -> None:
+        """What is due could not be submitted: it still is."""
+        self._epoch = -1
+
+    def renew(self, one: Slice) -> None:
+        """A slice was submitted again just now."""
+        one.at, one.opened = time.monotonic(), self._contact.opened
+
+    def find(self, task_id: str) -> Slice | None:
+        """Return the slice of a task that the server may have forgotten.
+
+        None when the server cannot have been another process since: it has been
+        heard for long enough, or no connection is younger than the slice.
+        """
+        self.prune()
+        since = self._contact.lost - OLDEST
+        for one in reversed(list(self._slices)):
+            doubtful = one.opened != self._contact.opened and one.at >= since
+            if doubtful and one.holds(task_id):
+                return one
+        return None

@@ -1,0 +1,141 @@
+"""What errors of Redis mean, and when to try again. No server."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from redis import exceptions
+from redis._parsers.base import BaseParser
+
+from redtask import error, link
+
+
+def said(text):
+    """Return the exception that redis-py makes of an error reply."""
+    return BaseParser.parse_error(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BUSY Redis is busy running a script.",
+        "CLUSTERDOWN The cluster is down",
+        "LOADING Redis is loading the dataset in memory",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is 'no'.",
+        "READONLY You can't write against a read only replica.",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "UNBLOCKED force unblock from blocking operation",
+        "ERR Error running script: @user_script: 1: -READONLY You can't write",
+    ],
+)
+def test_what_passes_is_tried_again(text):
+    assert link.is_passing(said(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ERR unknown command 'FOO'",
+        "NOAUTH Authentication required.",
+        "NOPERM this user has no permissions to run the 'evalsha' command",
+        "WRONGPASS invalid username-password pair or user is disabled.",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "REDTASK_BADARG no",
+    ],
+)
+def test_what_stays_is_not_tried_again(text):
+    assert not link.is_passing(said(text))
+
+
+def test_a_lost_connection_passes():
+    assert link.is_passing(exceptions.ConnectionError("reset"))
+    assert link.is_passing(exceptions.TimeoutError("late"))
+    assert link.is_passing(ConnectionResetError())
+    assert not link.is_passing(exceptions.AuthenticationError("wrong"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("OOM command not allowed when used memory > 'maxmemory'.", error.HubFull),
+        (
+            "ERR Error running script (call to f_1): @user_script: 1: "
+            "-OOM command not allowed when used memory > 'maxmemory'.",
+            error.HubFull,
+        ),
+        ("REDTASK_NOFN abc", error.UnknownFunction),
+        ("REDTASK_NOSUCH abc", error.HubError),
+        ("WRONGPASS invalid username-password pair", error.ConfigurationError),
+        ("NOAUTH Authentication required.", error.ConfigurationError),
+        ("NOPERM no permissions", error.ConfigurationError),
+        ("ERR something else", error.HubError),
+        ("LOADING the dataset", error.ConnectionLost),
+        ("READONLY a replica", error.ConnectionLost),
+        ("BUSY running a script", error.ConnectionLost),
+    ],
+)
+def test_errors_become_ours(text, kind):
+    assert type(link.translate(said(text))) is kind
+
+
+def test_an_error_of_ours_stays_what_it_is():
+    problem = error.NoHub()
+
+    assert link.translate(problem) is problem
+
+
+def test_pauses_begin_at_once_and_stay_below_a_second():
+    pauses = list(itertools.islice(link.pauses(), 100))
+
+    assert pauses[0] == 0
+    assert all(0.01 <= pause <= 1 for pause in pauses[1:])
+
+
+def test_tries_end_with_patience():
+    tries = link.Tries(patience=0)
+
+    with pytest.raises(error.ConnectionLost, match="reset"):
+        tries.after(exceptions.ConnectionError("reset"))
+
+
+def test_tries_go_on_while_there_is_patience():
+    tries = link.Tries(patience=None)
+
+    pauses = [tries.after(exceptions.ConnectionError("reset")) for _ in range(50)]
+
+    assert pauses[0] == 0
+    assert max(pauses) <= 1
+
+
+def test_tries_end_with_what_does_not_pass():
+    tries = link.Tries(patience=None)
+
+    with pytest.raises(error.ConfigurationError, match="password"):
+        tries.after(exceptions.AuthenticationError("no"))
+    with pytest.raises(error.HubFull):
+        tries.after(said("OOM command not allowed when used memory > 'maxmemory'."))
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "expected"),
+    [
+        ("redis://h:1234/3", "tcp", {"host": "h", "port": 1234, "db": 3}),
+        ("rediss://h", "tls", {"host": "h"}),
+        ("unix:///run/r.sock", "unix", {"path": "/run/r.sock"}),
+        ("redis://user:pass@h", "tcp", {"username": "user", "password": "pass"}),
+    ],
+)
+def test_a_url_becomes_options(url, kind, expected):
+    found, options = link.options(url, blocking=False)
+
+    assert found == kind
+    assert expected.items() <= options.items()
+    assert options["socket_timeout"] == link.REPLY
+    assert ("socket_keepalive" in options) == (kind != "unix")
+
+
+def test_a_blocking_connection_waits_longer_than_the_server():
+    _, options = link.options("redis://h", blocking=True)
+
+    assert options["socket_timeout"] > link.LONGEST_BLOCK
