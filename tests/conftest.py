@@ -16,6 +16,21 @@ RECORDER = pytest.StashKey[Recorder]()
 WHOLE = pytest.StashKey[bool]()
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--machine-server",
+        choices=servers.NAMES,
+        default="fake",
+        help="the server of tests/machine",
+    )
+    parser.addoption(
+        "--machine-profile",
+        choices=("ci", "long"),
+        default="ci",
+        help="how far tests/machine walks",
+    )
+
+
 def pytest_configure(config):
     config.stash[RECORDER] = Recorder()
 

@@ -112,7 +112,7 @@ class Hub:
         return call.read(reply)
 
     @contextmanager
-    def refuses(self, kind: type[Exception], sentence: str | None = None):
+    def refuses(self, kind: Any, sentence: str | None = None):
         """Expect an error which leaves every key as it is."""
         before = self.dump()
         with pytest.raises(kind, match=sentence) as refused:
@@ -243,6 +243,10 @@ class Hub:
     def members(self, *parts: str) -> list[str]:
         """Return what is in a sorted set, in order."""
         return [name.decode() for name in self.redis.zrange(self.key(*parts), 0, -1)]
+
+    def engine_of(self, task: str) -> str:
+        """Return the engine that a task has or had."""
+        return self.record(task)["engine"].partition("/")[2]
 
     def ready(self, queue: str = "default") -> list[str]:
         """Return who waits in a queue, in order."""

@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 
 PARTS = (
-    "args result error ename evalue repr stdout stderr label reason".split()  # noqa: SIM905
+    "args result error stdout stderr".split()  # noqa: SIM905
 )
 ENDED = ("completed", "failed", "aborted")
 STATES = ("ready", "assigned", "running", *ENDED)
@@ -134,8 +134,8 @@ def _check_indexes(seen):
         state = task.get("state")
         where = {
             "ready": task.get("queue", "default"),
-            "assigned": task.get("engine"),
-            "running": task.get("engine"),
+            "assigned": task.get("engine", "").partition("/")[2],
+            "running": task.get("engine", "").partition("/")[2],
         }.get(state)
         seen.hold(state in STATES, f"{name} has the state {state}")
         seen.hold(
@@ -149,8 +149,11 @@ def _check_record(seen, name, task):
     tries, deaths = int(task.get("tries", 0)), int(task.get("deaths", 0))
     retries = int(task.get("retries", 0))
     hold = seen.hold
-    ended = state in ENDED
-    hold(("ended" in task) == ended, f"{name} is {state} with ended={'ended' in task}")
+    # A completed one ended when it had begun and taken its time.
+    dated = state in ("failed", "aborted") and "result" not in task
+    hold(dated or "ended" not in task, f"{name} is {state} with an end")
+    hold(state != "completed" or "took" in task, f"{name} took no time")
+    hold(state != "aborted" or "ended" in task, f"{name} was aborted at no time")
     hold("result" not in task or state == "completed", f"{name} is {state}: result")
     hold("error" not in task or state == "failed", f"{name} is {state}: error")
     hold("verdict" not in task or state in ("failed", "aborted"), f"{name}: verdict")
@@ -175,13 +178,22 @@ def _check_parts(seen):
         there = set(seen.parts.pop(name, ()))
         marked = {field for field in PARTS if task.get(field) == ""}
         beside = there & set(PARTS)
-        empty = {field for field in task if task[field] == "" and field not in PARTS}
-        seen.hold(beside == marked, f"{name}: marked {marked}, beside it {beside}")
+        empty = {
+            field
+            for field in task
+            if task[field] == "" and field not in (*PARTS, "ends")
+        }
+        seen.hold(
+            beside == marked,
+            f"{name}: marked {marked}, beside it {beside}",
+        )
         seen.hold(not empty, f"{name} has empty fields {empty}")
         seen.hold(("attempts" in there) == ("tries" in task), f"{name}: attempts")
-        seen.hold(("watchers" in there) == ("watched" in task), f"{name}: watchers")
         seen.hold(
-            "watched" not in task or task["state"] not in ENDED,
+            ("watchers" in there) == ("w" in task.get("ends", "")), f"{name}: watchers"
+        )
+        seen.hold(
+            "watchers" not in there or task["state"] not in ENDED,
             f"{name} is {task['state']} and has watchers",
         )
         odd = there - set(PARTS) - {"attempts", "watchers"}
@@ -201,6 +213,8 @@ def _check_ended(seen):
                 ttl = int(task["ttl"])
                 meant = int(task["ended"]) + ttl if ttl else math.inf
                 seen.hold(expiry == meant, f"{name} is kept until {expiry}")
+            marked = "t" in task.get("ends", "")
+            seen.hold(("ttl" in task) == marked, f"{name} has a ttl: {task}")
         total = int(seen.hub.get(state, 0))
         seen.hold(total >= len(ended), f"{total} {state} counted, {len(ended)} kept")
     counted = sum(int(seen.hub.get(state, 0)) for state in ENDED)
@@ -298,11 +312,12 @@ def _check_loads(seen):
             seen.hold(load <= seen.hwm, f"{engine} has {load} of {seen.hwm} tasks")
 
 
-def _check_quiet(seen):
+def _check_quiet(seen, away):
     """Nobody is on the way: whoever is to do something has been told."""
     for engine, about in seen.engines.items():
         idle = not seen.held[engine] and int(about["number"]) > 0
-        if not idle or seen.rings(engine):
+        over = seen.leases.get(engine, -1) < seen.clock
+        if engine in away or over or not idle or seen.rings(engine):
             continue
         seen.hold(
             not seen.assigned[engine],
@@ -315,12 +330,12 @@ def _check_quiet(seen):
             )
 
 
-def check(redis, root, *, quiet=False, draining=False):
+def check(redis, root, *, quiet=False, draining=False, away=()):
     """Raise an AssertionError that lists whatever does not hold under ``root``.
 
     With ``quiet`` no engine is on its way, so an idle one must have been rung
-    for what it may do. While ``draining``, after hwm was lowered, engines may
-    have more than it.
+    for what it may do, but for those ``away``. While ``draining``, after hwm was
+    lowered, engines may have more than it. Returns what was read.
     """
     seen = Picture(redis, root)
     if not seen.hub:
@@ -337,6 +352,7 @@ def check(redis, root, *, quiet=False, draining=False):
         if not draining:
             _check_loads(seen)
         if quiet:
-            _check_quiet(seen)
+            _check_quiet(seen, away)
     if seen.wrong:
         raise AssertionError("\n".join(seen.wrong))
+    return seen

@@ -1,5 +1,7 @@
 """What every command asks of the hub before it does anything."""
 
+from typing import Any
+
 import pytest
 
 from redtask import error
@@ -7,7 +9,7 @@ from redtask.hub import calls
 from redtask.hub.calls import Group, Life
 
 NOW = 7
-CALLS = {
+CALLS: dict[str, calls.Call[Any]] = {
     "submit": calls.submit([Group("fn", b"f", "f", {}, ["c-9", b"a"])], now=NOW),
     "turn": calls.turn("e", 9, "n9", 1, now=NOW),
     "register": calls.register("e9", "w", now=NOW),
@@ -47,14 +49,14 @@ def test_a_hub_that_was_never_made_is_none(busy, call):
 
 
 def test_data_of_another_schema_are_left_alone(busy, call):
-    busy.redis.hset(busy.key("hub"), "schema", 99)
+    busy.redis.hset(busy.key("hub"), "format", "99 leastload")
 
     with busy.refuses(error.SchemaMismatch, "the hub has schema 99"):
         busy.do(call)
 
 
 def test_the_script_of_another_scheme_is_told_which_to_load(busy, call):
-    busy.redis.hset(busy.key("hub"), "scheme", "lru")
+    busy.redis.hset(busy.key("hub"), "format", "1 lru")
 
     with busy.refuses(error.SchemeChanged, "^lru$"):
         busy.do(call)
