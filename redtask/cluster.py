@@ -85,6 +85,11 @@ class Cluster:
         """Has it been started, and not been stopped?"""
         return self._keeper is not None and self._keeper.poll() is None
 
+    @property
+    def url(self) -> str | None:
+        """Where its hub is, with its name; None: it is not running."""
+        return self._about["url"] if self.is_running else None
+
     # -- all at once
 
     def start_cluster(self, n: int | None = None) -> Cluster:
