@@ -1,0 +1,51 @@
+"""The same names as in ``redtask``, awaitable.
+
+::
+
+    from redtask import aio
+
+    async with aio.Client() as rc:
+        view = rc.load_balanced_view()
+        print(await view.map(lambda x: x ** 10, range(32)))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from redtask.aio.client import Client
+    from redtask.aio.result import AsyncHubResult, AsyncMapResult, AsyncResult
+    from redtask.aio.view import LoadBalancedView
+
+#: Where each public name comes from: imported when it is first used.
+_HOMES = {
+    "Client": "client",
+    "LoadBalancedView": "view",
+    "AsyncHubResult": "result",
+    "AsyncMapResult": "result",
+    "AsyncResult": "result",
+}
+
+__all__ = [  # noqa: RUF022 - grouped, not sorted
+    # Start here
+    "Client",
+    # Views
+    "LoadBalancedView",
+    # Results
+    "AsyncResult",
+    "AsyncMapResult",
+    "AsyncHubResult",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        message = f"module 'redtask.aio' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(f"redtask.aio.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,205 @@
+"""``Client``: how an asyncio program speaks to a hub."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redtask import flows
+from redtask.aio.result import AsyncHubResult, AsyncResult
+from redtask.aio.store import Driver, Store
+from redtask.aio.view import LoadBalancedView
+from redtask.connect import address, check_server, meet
+from redtask.error import ConfigurationError
+from redtask.flags import Flags
+from redtask.profile import Profile
+from redtask.session import Session, is_single, limit_of
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from redtask.session import Slices
+
+T = TypeVar("T")
+
+
+class Client:
+    """A client of a hub, for one event loop.
+
+    ``async with Client(...) as rc`` connects and closes it; so do ``await
+    Client.connect(...)`` and ``await rc.close()``. The arguments are those of the
+    blocking ``redtask.Client``:
+
+    :param url: where Redis is: ``redis://``, ``rediss://``, ``unix://`` or
+        ``tcp://host:port``; ``?hub=NAME`` chooses a hub.
+    :param profile: name of the profile to use.
+    :param key: key text, instead of the profile's key file.
+    :param timeout: for how many seconds a call is tried again while Redis is away.
+
+    A forked child has to make its own. Connecting raises ``ConfigurationError`` and
+    ``ConnectionLost``.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        profile: str | None = None,
+        key: str | None = None,
+        timeout: float | None = 30.0,
+    ) -> None:
+        self._arguments = profile, url, key
+        self._patience = timeout
+        self._driver: Driver | None = None
+        self._known_session: Session | None = None
+        self._shown = "nothing yet"
+        #: Is it of no more use?
+        self.closed = False
+
+    def __repr__(self) -> str:
+        name = self._known_session.client if self._known_session else "-"
+        return f"<Client {name} of {self._shown}>"
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str | None = None,
+        *,
+        profile: str | None = None,
+        key: str | None = None,
+        timeout: float | None = 30.0,
+    ) -> Self:
+        """Return a client that is connected; the arguments are those of the class."""
+        client = cls(url, profile=profile, key=key, timeout=timeout)
+        await client._connect()
+        return client
+
+    async def __aenter__(self) -> Self:
+        await self._connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _connect(self) -> None:
+        name, url, key = self._arguments
+        # Files are read: not in the loop.
+        profile = await asyncio.to_thread(Profile.load, name, url=url, key=key)
+        self._shown = str(profile.shown_url)
+        # Who starts wants to know: the first contact is not tried again.
+        store = Store(address(profile), profile.hub, patience=0.0)
+        driver = Driver(store)
+        try:
+            await driver.run(check_server(profile))
+            store.patience = self._patience
+            keyring = await driver.run(meet(profile))
+        except BaseException:
+            await driver.close()
+            raise
+        self._driver = driver
+        self._known_session = Session(store.keys, keyring, store.contact)
+
+    async def close(self) -> None:
+        """Close the connections. Tasks go on; their results can be had later."""
+        self.closed = True
+        if self._driver is not None:
+            await self._driver.close()
+
+    @property
+    def _session(self) -> Session:
+        if self._known_session is None:
+            raise ConfigurationError(
+                "not connected: use 'async with Client(...)' or "
+                "'await Client.connect(...)'"
+            )
+        return self._known_session
+
+    async def _run(self, flow: flows.Flow[T]) -> T:
+        if self.closed:
+            raise ConfigurationError("this client is closed")
+        session, driver = self._session, self._driver
+        assert driver is not None  # noqa: S101 - there is a session
+        if session.must_recover:
+            await driver.run(session.recover())
+        return await driver.run(flow)
+
+    async def _submit(self, result: AsyncResult, slices: Slices) -> None:
+        await self._run(self._session.submit(result._tasks, slices))
+
+    # -- engines
+
+    async def ids(self) -> list[int]:
+        """Return the ids of the engines that live, sorted."""
+        status = await self._run(self._session.status())
+        return [engine.engine_id for engine in status.engines]
+
+    def load_balanced_view(self, **flags: Any) -> LoadBalancedView:
+        """Return a view whose tasks run on whichever engine the hub chooses.
+
+        ``flags`` are the view's: ``retries``, ``label`` ...
+        """
+        return LoadBalancedView(self, Flags().replaced(**flags))
+
+    async def wait_for_engines(
+        self, n: int = 1, *, timeout: float | None = -1, block: bool = True
+    ) -> None:
+        """Wait until at least ``n`` engines have joined.
+
+        Raises ``TimeoutError``; with ``block=False`` it looks once and raises
+        ``NoEnginesRegistered``.
+        """
+        limit = limit_of(timeout)
+        await self._run(flows.engines(n, self._session.keys, limit, block=block))
+
+    # -- results
+
+    @property
+    def history(self) -> list[str]:
+        """Ids that this client submitted, each once, oldest first; the last 100,000."""
+        return self._session.history
+
+    async def outstanding(self) -> set[str]:
+        """Return the ids that this client submitted and that have not ended."""
+        return await self._open(None)
+
+    async def _open(self, ids: list[str] | None) -> set[str]:
+        return await self._run(self._session.outstanding(ids))
+
+    async def get_result(
+        self,
+        indices_or_msg_ids: Any = None,
+        block: bool | None = None,
+        owner: bool = True,  # noqa: ARG002 - as in IPython.parallel
+    ) -> AsyncHubResult:
+        """Return the result of tasks by their ids, whoever submitted them.
+
+        An id or result gives its value, a list of them a list. Positions count in
+        ``history``; None is the latest. Raises ``KeyError`` for an id that the hub
+        does not know (any more).
+        """
+        wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
+        tasks = await self._run(self._session.find(wanted))
+        result = AsyncHubResult(self, tasks, single=is_single(wanted))
+        if block:
+            await result.wait()
+        return result
+
+    async def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
+        """Wait for results, ids or positions; None: all that this client submitted.
+
+        Returns whether they have all ended.
+        """
+        return await self._run(self._session.wait(jobs, timeout))
+
+    async def abort(
+        self,
+        jobs: Any = None,
+        targets: Any = None,  # noqa: ARG002 - as in IPython.parallel
+        block: bool | None = None,  # noqa: ARG002 - it is immediate
+    ) -> dict[str, str]:
+        """Abort tasks that no engine has begun; None: this client's own.
+
+        Final, immediate, works with no engine alive. Returns a word for each id:
+        ``aborted``, ``running`` (it goes on), ``ended`` or ``unknown``.
+        """
+        return await self._run(self._session.abort(jobs))

@@ -1,0 +1,296 @@
+"""The asyncio driver: performs calls, runs flows, waits.
+
+A ``Store`` belongs to the event loop in which it is first used. Whatever is the same
+for the blocking one - what to send, what replies and errors mean, when to try again -
+is in ``redtask.link``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from redis.asyncio.connection import (
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from redtask import link
+from redtask.error import ConfigurationError, ConnectionLost
+from redtask.flows import Commands, Hear
+from redtask.hub.calls import Call
+from redtask.hub.keys import Keys
+from redtask.recent import Contact
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from redtask.flows import Flow, Step, Wait
+    from redtask.inbox import Inbox
+
+T = TypeVar("T")
+
+_KINDS: Final[dict[str, type[Any]]] = {
+    "tcp": Connection,
+    "tls": SSLConnection,
+    "unix": UnixDomainSocketConnection,
+}
+#: So many calls are on their way at once; the others wait in line. Blocking ones
+#: have connections of their own.
+MOST: Final = 4
+
+
+class Store:
+    """Redis, as one hub sees it; calls are awaited.
+
+    ``patience`` is for how long a call is tried again while Redis is away, in
+    seconds; None is for ever. ``reply`` is how long one reply may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        hub: str,
+        *,
+        patience: float | None = 30.0,
+        reply: float = link.REPLY,
+    ) -> None:
+        self.url = url
+        self.keys = Keys(hub)
+        self.patience = patience
+        #: The scheme whose scripts are used; the hub says so when it is another.
+        self.scheme = "leastload"
+        #: What is learnt of the server by talking to it.
+        self.contact = Contact()
+        self._reply = reply
+        self._free: list[Connection] = []
+        self._free_blocking: list[Connection] = []
+        self._room = asyncio.Semaphore(MOST)
+
+    def __repr__(self) -> str:
+        return f"<Store of hub {self.keys.name}>"
+
+    # -- connections
+
+    def _borrow(self, *, blocking: bool) -> Connection:
+        free = self._free_blocking if blocking else self._free
+        if free:
+            return free.pop()
+        self.contact.opens()
+        kind, options = link.options(self.url, blocking=blocking, reply=self._reply)
+        made: Connection = _KINDS[kind](retry=Retry(NoBackoff(), 0), **options)
+        return made
+
+    async def close(self) -> None:
+        """Close the connections that nobody is using."""
+        for free in (self._free, self._free_blocking):
+            while free:
+                await free.pop().disconnect()
+
+    # -- commands
+
+    async def _exchange(
+        self, commands: Sequence[Sequence[Any]], *, blocking: bool = False
+    ) -> list[Any]:
+        """Send commands in one go and read their replies; errors are replies too.
+
+        A connection that failed in any way, or on which nobody waits any more, is
+        dropped: what is still to come on it belongs to nobody.
+        """
+        connection = self._borrow(blocking=blocking)
+        try:
+            packed = connection.pack_commands(commands)
+            await connection.send_packed_command(packed, check_health=False)
+            replies = []
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response())
+                except link.redis.ResponseError as problem:
+                    replies.append(problem)
+        except BaseException as problem:
+            await connection.disconnect(nowait=True)
+            if isinstance(problem, link.LOST):
+                self.contact.loses()
+            raise
+        self.contact.hears()
+        (self._free_blocking if blocking else self._free).append(connection)
+        return replies
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until it works, patience is over, or the error is no passing one."""
+        begun = asyncio.get_running_loop().time()
+        tries: link.Tries | None = None
+        while True:
+            try:
+                async with self._room:
+                    return await attempt()
+            except link.TROUBLE as problem:
+                tries = tries or link.Tries(self.patience, begun)
+                pause = tries.after(problem)
+                await self._drop_free()
+            await asyncio.sleep(pause)
+
+    async def _drop_free(self) -> None:
+        """Forget idle connections: they most likely died with the one that did."""
+        while self._free:
+            await self._free.pop().disconnect(nowait=True)
+
+    async def command(self, *words: Any) -> Any:
+        """Perform one plain Redis command that is safe to repeat."""
+        return (await self.commands([words]))[0]
+
+    async def commands(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Perform plain commands that are safe to repeat, in one round trip."""
+
+        async def attempt() -> list[Any]:
+            replies = await self._exchange(commands)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            return replies
+
+        return await self._persist(attempt)
+
+    async def block(self, *words: Any) -> Any:
+        """Perform a blocking command, once, on a connection for such.
+
+        It may wait ``link.LONGEST_BLOCK`` at most. Raises ``ConnectionLost``.
+        """
+        try:
+            (reply,) = await self._exchange([words], blocking=True)
+        except link.LOST as problem:
+            raise link.translate(problem) from problem
+        if isinstance(reply, Exception):
+            raise link.translate(reply) from reply
+        return reply
+
+    # -- calls
+
+    async def do(self, call: Call[T]) -> T:
+        """Perform a call and return its value.
+
+        Raises the exception of its error reply, or ``ConnectionLost``.
+        """
+        return (await self.do_all((call,)))[0]
+
+    async def do_all(self, calls: Iterable[Call[T]]) -> list[T]:
+        """Perform calls in one round trip; the first error is raised."""
+        batch = link.Batch(calls, self.keys, self.scheme)
+
+        async def attempt() -> None:
+            for loading in batch.take(await self._exchange(batch.commands())):
+                (loaded,) = await self._exchange([loading])
+                if isinstance(loaded, Exception):
+                    raise loaded
+
+        while not batch.done:
+            await self._persist(attempt)
+        self.scheme = batch.scheme
+        return batch.values()
+
+
+class Driver:
+    """Runs flows for one client: performs each step and waits for its stream.
+
+    One task in the background reads the stream while anybody waits, and wakes exactly
+    those for whom something has come: however many wait, they cost one connection.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._waiting: set[asyncio.Future[bool]] = set()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Drive a flow to its end: perform each step, give back what came of it."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    value = await self._perform(step)
+                except Exception as problem:  # noqa: BLE001 - the flow's to handle
+                    step = flow.throw(problem)
+                else:
+                    step = flow.send(value)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            # Whoever waits may be cancelled in the middle of it.
+            flow.close()
+
+    async def _perform(self, step: Step) -> Any:
+        if isinstance(step, Call):
+            return await self.store.do(step)
+        if isinstance(step, Commands):
+            return await self.store.commands(step.commands)
+        if isinstance(step, Hear):
+            return await self.store.block(*step.words)
+        return await self._wait(step)
+
+    async def _wait(self, step: Wait) -> bool:
+        tasks = step.tasks
+        if tasks.arrived != step.seen:
+            return True
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+
+        def wake(arrived: bool = True) -> None:
+            if not future.done():
+                future.set_result(arrived)
+
+        tasks.wakers += (wake,)
+        self._waiting.add(future)
+        over = loop.call_later(step.seconds, wake, False)
+        if self._reader is None or self._reader.done():
+            self._reader = loop.create_task(
+                self._read(step.inbox), name="redtask reader"
+            )
+        try:
+            return await future
+        finally:
+            over.cancel()
+            self._waiting.discard(future)
+            tasks.wakers = tuple(one for one in tasks.wakers if one is not wake)
+
+    async def _read(self, inbox: Inbox) -> None:
+        """Read the stream while anybody waits."""
+        longest = int(link.LONGEST_BLOCK * 1000)
+        pauses = link.pauses()
+        while self._waiting:
+            try:
+                reply = await self.store.block(
+                    *link.read_stream(self.store.keys, inbox, longest)
+                )
+            except ConnectionLost:
+                # Whoever waits asks the records next, and that has patience.
+                inbox.disturbed()
+                self._wake_all()
+                await asyncio.sleep(next(pauses))
+            except Exception as problem:  # noqa: BLE001 - it is those who wait to know
+                self._wake_all(problem)
+            else:
+                if reply:
+                    inbox.feed(link.entries(reply))
+                pauses = link.pauses()
+
+    def _wake_all(self, problem: Exception | None = None) -> None:
+        for future in self._waiting:
+            if future.done():
+                continue
+            if problem is None:
+                future.set_result(False)
+            else:
+                future.set_exception(problem)
+        self._waiting.clear()
+
+    async def close(self) -> None:
+        """Stop reading; whoever still waits hears that the client is closed."""
+        self._wake_all(ConfigurationError("this client is closed"))
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
+            self._reader = None
+        await self.store.close()

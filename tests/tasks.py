@@ -1,0 +1,75 @@
+"""What tests let engines do: functions that engines import by name."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+DEADLINE = 20
+
+
+def double(x):
+    """Return twice as much."""
+    return 2 * x
+
+
+def add(x, y=1):
+    """Add."""
+    return x + y
+
+
+def fail(x=None):
+    """Raise."""
+    raise ValueError(f"no {x}")
+
+
+def fail_odd(x):
+    """Raise for what is odd."""
+    if x % 2:
+        raise ValueError(f"odd {x}")
+    return x
+
+
+def total(values):
+    """Return a list with the sum of a piece."""
+    return [sum(values)]
+
+
+def talk(text):
+    """Print on both streams."""
+    print(text)  # noqa: T201
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def size_of(data):
+    """Return a length."""
+    return len(data)
+
+
+def pass_gate(path, value=None):
+    """Wait until a file is there; return the value."""
+    gate = Path(path)
+    deadline = time.monotonic() + DEADLINE
+    while not gate.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody opened {path}")
+        time.sleep(0.002)
+    return value
+
+
+class Stubborn(Exception):
+    """An exception that cannot be rebuilt from its arguments."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def raise_stubborn():
+    """Raise what cannot be unpickled."""
+    raise Stubborn(1, 2)
+
+
+def unpicklable():
+    """Return what cannot be pickled."""
+    return sys._getframe()
