@@ -53,38 +53,31 @@ local function apply(opened, good, stale)
   return again
 end
 
-local function take_work(opened, engine)
-  if not number then
-    return {}
-  end
+-- After the caller took: a task that failed here is offered to others first, and
+-- never to this very turn. If nobody has room, and the caller got nothing else, it
+-- is to come again.
+local function take_work(opened, engine, again)
   local taken = take.tasks(opened, engine, nonce, want)
   redis.call("HSET", keys.engine(uuid),
     "number", number, "nonce", nonce, "used", engine.used)
-  return taken
-end
-
--- The engine that has nothing to do, beside work it may take, is to come again:
--- a task failed here and nobody else has room, or the supervisor took everything
--- from it.
-local function ring_if_idle(engine, taken, waiting)
-  local idle
-  if number then
-    idle = waiting > 0 and #taken == 0 and want > 0
-  else
-    idle = engines.load_of(uuid) == 0 and line.length(engine.queues) > 0
-  end
-  if idle then
+  engines.show(opened, engine, engines.load_of(uuid))
+  if report.put_back(opened, again, uuid) > 0 and #taken == 0 and want > 0 then
     engines.ring(uuid)
   end
+  return taken
 end
 
--- After the caller took: a task that failed here is offered to others first, and
--- never to this very turn.
-local function go_on(opened, engine, again)
-  local taken = take_work(opened, engine)
+-- Of a turn that takes nothing new. If it left the engine with nothing to do,
+-- beside work that it may take, the engine is to come for it.
+local function only_report(opened, engine, again)
   engines.show(opened, engine, engines.load_of(uuid))
-  ring_if_idle(engine, taken, report.put_back(opened, again, uuid))
-  return taken
+  report.put_back(opened, again, uuid)
+  if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
+    and redis.call("ZCARD", keys.engine(uuid, "held")) == 0
+    and (redis.call("ZCARD", keys.engine(uuid, "assigned")) > 0
+      or line.length(engine.queues) > 0) then
+    engines.ring(uuid)
+  end
 end
 
 local function main(opened)
@@ -103,19 +96,16 @@ local function main(opened)
 
   -- Writes below.
   local repeated = number and engine.nonce == nonce
-  -- A copy that arrives behind a later turn: nobody waits for its reply.
-  local overtaken = number and number < engine.number
-  begin_writing(number and not repeated and not overtaken)
+  -- A copy that arrives behind a later turn takes nothing: nobody waits for it.
+  local takes = number and not repeated and number >= engine.number
+  begin_writing(takes)
   local again = apply(opened, good, stale)
-  if repeated or overtaken then
-    local load = engines.load_of(uuid)
-    engines.show(opened, engine, load)
-    if report.put_back(opened, again, uuid) > 0 and load == 0 then
-      engines.ring(uuid)
-    end
-    return { "again", #stale, unpack(repeated and take.repeated(engine, nonce) or {}) }
+  if takes then
+    return { "ok", #stale, unpack(take_work(opened, engine, again)) }
   end
-  return { "ok", #stale, unpack(go_on(opened, engine, again)) }
+  only_report(opened, engine, again)
+  local taken = repeated and take.repeated(engine, nonce) or {}
+  return { number and "again" or "ok", #stale, unpack(taken) }
 end
 
 return hub.run(main)

@@ -414,6 +414,26 @@ def test_a_turn_sent_again_may_report_more(started):
     assert (started.state("c-1"), started.free()) == ("completed", ["e"])
 
 
+def test_a_turn_sent_again_that_leaves_nothing_to_do_rings(started):
+    started.submit(4, "c-2")
+
+    started.turn_again(5, "e", 1, ok(started.work))
+
+    assert started.rings("e") == 1
+    started.check(quiet=True)
+
+
+def test_a_supervisor_that_takes_all_away_rings_for_what_was_placed(hub):
+    hub.configure(1, hwm=2)
+    hub.join(2, "e")
+    hub.submit(3, "c-1", "c-2")
+    (work,) = hub.take(4, "e")
+
+    hub.report(5, "e", ok(work))
+
+    assert (hub.assigned("e"), hub.rings("e")) == (["c-2"], 1)
+
+
 def test_a_turn_that_was_overtaken_takes_nothing(hub):
     hub.submit(1, "c-1", "c-2", "c-3")
     hub.register(2, "e")
