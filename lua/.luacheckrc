@@ -2,5 +2,6 @@
 std = "lua51"
 read_globals = { "redis", "cjson", "KEYS", "ARGV" }
 not_globals = { "print", "os", "io" }
-max_cyclomatic_complexity = 8
+-- "and" and "or" count as branches, and a script begins with a row of checks.
+max_cyclomatic_complexity = 12
 max_line_length = 100

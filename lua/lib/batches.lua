@@ -23,6 +23,24 @@ local function call(command, key, tail)
   return sum
 end
 
+-- More than this at once are worth a real sorted set from the start.
+local MANY = 64
+-- Over zset-max-listpack-value (64 bytes).
+local LONG = string.rep("-", 65)
+
+-- ZADD of many. Redis keeps a small sorted set in a list that it searches from the
+-- beginning at each insertion, until it has 128 members or its first member is long:
+-- filling such a list costs more than everything else in a script.
+local function zadd(key, tail)
+  if #tail < 2 * MANY or redis.call("EXISTS", key) == 1 then
+    return call("ZADD", key, tail)
+  end
+  redis.call("ZADD", key, 0, LONG)
+  call("ZADD", key, tail)
+  redis.call("ZREM", key, LONG)
+end
+
 return {
+  zadd = zadd,
   call = call,
 }

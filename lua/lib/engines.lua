@@ -39,10 +39,14 @@ local function uuid_of(name)
   return string.match(name, "/(.*)$")
 end
 
+-- How many tasks it took.
+local function held_by(uuid)
+  return redis.call("ZCARD", keys.engine(uuid, "held"))
+end
+
 -- Tasks placed on it and not yet taken, and tasks it took.
 local function load_of(uuid)
-  return redis.call("ZCARD", keys.engine(uuid, "assigned"))
-    + redis.call("ZCARD", keys.engine(uuid, "held"))
+  return redis.call("ZCARD", keys.engine(uuid, "assigned")) + held_by(uuid)
 end
 
 -- May an engine with this load be given another task? With hwm 0 (automatic)
@@ -105,6 +109,7 @@ return {
   find = find,
   name_of = name_of,
   uuid_of = uuid_of,
+  held_by = held_by,
   load_of = load_of,
   has_room = has_room,
   show = show,

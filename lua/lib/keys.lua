@@ -5,56 +5,62 @@
 
 local root = KEYS[1]
 
-local keys = {
-  hub = root .. ":hub",
-  engines = root .. ":engines",
-  queues = root .. ":queues",
-  idle_functions = root .. ":functions:idle",
-  story = root .. ":story",
-}
-
 local task = root .. ":task:"
 local engine = root .. ":engine:"
 
 -- The record; with a part (args, result, error, stdout, stderr, attempts,
 -- watchers) the string, list or set that stands beside it.
-function keys.task(id, part)
+local function task_key(id, part)
   if part then
     return task .. id .. ":" .. part
   end
   return task .. id
 end
 
--- The engine; with a part (bell, assigned, held, classes) what stands beside it.
-function keys.engine(uuid, part)
+-- The engine; with a part (bell, assigned, held) what stands beside it.
+local function engine_key(uuid, part)
   if part then
     return engine .. uuid .. ":" .. part
   end
   return engine .. uuid
 end
 
-function keys.fn(digest)
+local function fn_key(digest)
   return root .. ":fn:" .. digest
 end
 
-function keys.ready(class)
+local function ready_key(class)
   return root .. ":ready:" .. class
 end
 
-function keys.free(queue)
+local function free_key(queue)
   return root .. ":free:" .. queue
 end
 
-function keys.ended(state)
+local function ended_key(state)
   return root .. ":ended:" .. state
 end
 
-function keys.done(client)
+local function done_key(client)
   return root .. ":done:" .. client
 end
 
-function keys.worker(name)
+local function worker_key(name)
   return root .. ":worker:" .. name
 end
 
-return keys
+return {
+  hub = root .. ":hub",
+  engines = root .. ":engines",
+  queues = root .. ":queues",
+  idle_functions = root .. ":functions:idle",
+  story = root .. ":story",
+  task = task_key,
+  engine = engine_key,
+  fn = fn_key,
+  ready = ready_key,
+  free = free_key,
+  ended = ended_key,
+  done = done_key,
+  worker = worker_key,
+}

@@ -33,7 +33,7 @@ local function enter(opened, queue, entries)
   if redis.call("EXISTS", keys.ready(queue)) == 1 then
     -- Some wait already (a busy engine with room has not come for them): the
     -- new ones must not overtake them.
-    batches.call("ZADD", keys.ready(queue), entries)
+    batches.zadd(keys.ready(queue), entries)
     advance(opened, queue, #entries / 2)
     return
   end
@@ -47,7 +47,7 @@ local function enter(opened, queue, entries)
   if at > 1 then
     entries = { unpack(entries, at, #entries) }
   end
-  batches.call("ZADD", keys.ready(queue), entries)
+  batches.zadd(keys.ready(queue), entries)
 end
 
 -- A task that ran, or was to run, waits again at its old place in the line.

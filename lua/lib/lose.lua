@@ -51,7 +51,7 @@ local function return_placed(opened, placed, except)
     end
   end
   for queue, entries in pairs(lines) do
-    batches.call("ZADD", keys.ready(queue), entries)
+    batches.zadd(keys.ready(queue), entries)
   end
 end
 

@@ -22,10 +22,11 @@ local function assign(opened, queue, id, score, except)
   redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name_of(engine))
   engines.use(engine)
   redis.call("HSET", keys.engine(uuid), "used", engine.used)
-  if redis.call("ZCARD", assigned) == 1 then
+  local placed = redis.call("ZCARD", assigned)
+  if placed == 1 then
     engines.ring(uuid)
   end
-  engines.show(opened, engine, engines.load_of(uuid))
+  engines.show(opened, engine, placed + engines.held_by(uuid))
   return uuid
 end
 

@@ -115,7 +115,7 @@ end
 -- listen has no stream, and costs nothing but this.
 local function close(ending)
   for state, ended in pairs(ending.ended) do
-    batches.call("ZADD", keys.ended(state), ended)
+    batches.zadd(keys.ended(state), ended)
     redis.call("HINCRBY", keys.hub, state, #ended / 2)
   end
   for client, entry in pairs(ending.told) do

@@ -8,11 +8,9 @@
 --   running                    engine:<uuid>:held
 --   completed failed aborted   ended:<state>
 
-local states = {}
-
 -- One text, because a table would be built anew by every script call: the move,
 -- the library function that performs it, and why it does.
-states.moves = [[
+local moves = [[
 new>ready          line.enter       submitted
 ready>assigned     place.assign     an engine with room was chosen
 assigned>ready     place.give_back  its engine left before taking it
@@ -29,19 +27,24 @@ aborted>gone       forget.task      its retention is over
 ]]
 
 -- A move outside the table is a mistake in a script: stop before it is made.
-function states.check(from, to)
-  if not string.find(states.moves, from .. ">" .. to .. " ", 1, true) then
+local function check(from, to)
+  if not string.find(moves, from .. ">" .. to .. " ", 1, true) then
     error("REDTASK_MOVE " .. from .. ">" .. to .. " is not in lib/states.lua")
   end
 end
 
-function states.is_ended(state)
+local function is_ended(state)
   return state == "completed" or state == "failed" or state == "aborted"
 end
 
 -- The ended ones, for who looks at each of them.
-function states.ended()
+local function ended()
   return { "completed", "failed", "aborted" }
 end
 
-return states
+return {
+  moves = moves,
+  check = check,
+  is_ended = is_ended,
+  ended = ended,
+}

@@ -95,7 +95,7 @@ local function start(opened, engine, nonce, popped, from, taken, budget)
       require("lib.story").tell(opened, "corrupt", "task", id)
     end
   end
-  batches.call("ZADD", keys.engine(engine.uuid, "held"), held)
+  batches.zadd(keys.engine(engine.uuid, "held"), held)
   return budget
 end
 

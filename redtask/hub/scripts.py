@@ -2,8 +2,9 @@
 
 A command is a Lua file under ``lua/`` and a module like any other: it names what
 it needs with ``local x = require("lib.y")``. Redis has no ``require``, so the
-bundle carries the modules and a small one of its own, and remembers at which
-line each file begins, so that an error is told in file and line.
+bundle carries the modules, as far as the command can reach them, and a small one of
+its own, and remembers at which line each file begins, so that an error is told in file
+and line.
 
 No I/O but reading the package's own files.
 """
@@ -15,6 +16,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from redtask.hub.linker import Linker, Module
 
 _REQUIRE = re.compile(r"""\brequire\(["']([\w.]+)["']\)""")
 _RUNTIME = """\
@@ -112,18 +115,26 @@ def bundle(command: str, scheme: str = "leastload") -> Script:
     require each other in a circle, naming it.
     """
     main = _read(f"{command}.lua")
-    modules: list[str] = []
-    _in_order(main, scheme, (), modules)
+    names: list[str] = []
+    _in_order(main, scheme, (), names)
+    modules = {
+        name: Module.parse(_read(_file(name, scheme)))
+        for name in names
+        if name != _SCHEME_NAME
+    }
+    modules[""] = Module.parse(main, whole=True)
+    Linker(modules).reach("")
     parts, places = [_RUNTIME], []
     line = _RUNTIME.count("\n") + 1
-    for module in modules:
-        if module == _SCHEME_NAME:
-            body, file = f'return "{scheme}"\n', "scheme_name"
+    for name in names:
+        if name == _SCHEME_NAME:
+            body, file = f'return "{scheme}"\n', _SCHEME_NAME
+        elif not modules[name].reached:
+            continue
         else:
-            file = _file(module, scheme)
-            body = _read(file)
+            body, file = modules[name].text(), _file(name, scheme)
         places.append((line + 1, file))
-        part = f'modules["{module}"] = function()\n{body}end\n'
+        part = f'modules["{name}"] = function()\n{body}end\n'
         parts.append(part)
         line += part.count("\n")
     places.append((line, f"{command}.lua"))
