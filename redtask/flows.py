@@ -138,6 +138,9 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
     Costs one round trip per slice of the last moments, once per loss.
     """
     recent = inbox.recent
+    if not recent.is_due:
+        # Another thread was faster.
+        return
     due = recent.take_due()
     try:
         for one in due:

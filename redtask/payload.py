@@ -169,6 +169,13 @@ def is_stateless(function: object) -> bool:
     )
 
 
+class _Nowhere:
+    """Stands for a global that is not there."""
+
+
+_NOWHERE: Final = _Nowhere()
+
+
 class Packer:
     """Packs functions, and remembers those that cannot have changed.
 
@@ -190,7 +197,7 @@ class Packer:
         known = self._known.get(id(function))
         if known is not None and known[0] is function:
             scope = getattr(function, "__globals__", {})
-            if all(scope.get(name) is value for name, value in known[1]):
+            if all(scope.get(name, _NOWHERE) is value for name, value in known[1]):
                 return known[2]
         packed = pack_function(function)
         used = self._constants(function)
@@ -208,14 +215,14 @@ class Packer:
         if not is_stateless(function):
             return None
         scope = function.__globals__
-        used = tuple(
-            (name, scope[name])
-            for name in sorted(_names(function.__code__))
-            if name in scope
-        )
         if _is_importable(function):
             return ()
-        allowed = (types.ModuleType, types.BuiltinFunctionType)
+        # Also what is nowhere yet: it may be defined before the next call.
+        used = tuple(
+            (name, scope.get(name, _NOWHERE))
+            for name in sorted(_names(function.__code__))
+        )
+        allowed = (types.ModuleType, types.BuiltinFunctionType, _Nowhere)
         return used if all(isinstance(value, allowed) for _, value in used) else None
 
 
@@ -339,19 +346,26 @@ def short_repr(value: object, most: int = 60) -> str:
     """Return a repr of at most ``most`` characters, cheap and never raising."""
     kind = type(value)
     if kind in _SHORT:
-        text = repr(value)
-    elif kind in (list, tuple, set, dict, frozenset):
-        text = f"<{kind.__name__} of {len(value)}>"  # type: ignore[arg-type]
-        if len(value) <= 4 and all(type(item) in _SHORT for item in value):  # type: ignore[arg-type,attr-defined]  # noqa: PLR2004
+        text = _repr(value)
+    elif isinstance(value, _CONTAINERS):
+        text = f"<{kind.__name__} of {len(value)}>"
+        if len(value) <= _FEW and kind in _CONTAINERS and _all_short(value):
             text = _repr(value)
-    elif kind in (str, bytes):
-        text = repr(value[: most + 1])  # type: ignore[index]
+    elif isinstance(value, (str, bytes)):
+        text = _repr(value[: most + 1])
     else:
         text = _repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 _SHORT: Final = (int, float, bool, type(None), complex)
+_CONTAINERS: Final = (list, tuple, set, dict, frozenset)
+_FEW: Final = 4
+
+
+def _all_short(values: Any) -> bool:
+    inside = [*values, *values.values()] if isinstance(values, dict) else values
+    return all(type(item) in _SHORT for item in inside)
 
 
 def _repr(value: object) -> str:

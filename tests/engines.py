@@ -59,7 +59,7 @@ class Engine:
 
     def _work(self):
         try:
-            reports = []
+            reports: list[Report] = []
             while True:
                 work = self._turn(0 if self.stopping.is_set() else self.want, reports)
                 reports = [self._run(one) for one in work]

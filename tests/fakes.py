@@ -36,7 +36,7 @@ class SocketFakeServer(Server):
 
     def redis(self, **options):
         """Return a new client of this fake."""
-        return redis.Redis.from_url(self.url, **{"protocol": 2, **options})
+        return redis.Redis.from_url(str(self.url), **{"protocol": 2, **options})
 
     def close(self) -> None:
         """Stop it."""

@@ -58,7 +58,7 @@ def pass_gate(path, value=None):
     return value
 
 
-class Stubborn(Exception):
+class StubbornError(Exception):
     """An exception that cannot be rebuilt from its arguments."""
 
     def __init__(self, one, two):
@@ -67,7 +67,7 @@ class Stubborn(Exception):
 
 def raise_stubborn():
     """Raise what cannot be unpickled."""
-    raise Stubborn(1, 2)
+    raise StubbornError(1, 2)
 
 
 def unpicklable():

@@ -60,8 +60,7 @@ def test_a_lost_connection_passes():
     [
         ("OOM command not allowed when used memory > 'maxmemory'.", error.HubFull),
         (
-            "ERR Error running script (call to f_1): @user_script: 1: "
-            "-OOM command not allowed when used memory > 'maxmemory'.",
+            "ERR Error running script: @user_script: 1: -OOM command not allowed",
             error.HubFull,
         ),
         ("REDTASK_NOFN abc", error.UnknownFunction),

@@ -1,0 +1,165 @@
+"""What is wrong when connecting is told in one sentence that says what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from redtask import connect, error
+from redtask.flows import Commands
+from redtask.hub.calls import Call, Configured
+from redtask.profile import Profile
+from redtask.signing import Keyring
+
+KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="
+OTHER = "MjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjI="
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    monkeypatch.setenv("REDTASK_HOME", str(tmp_path))
+    for name in ("REDTASK_URL", "REDTASK_KEY", "REDTASK_HUB"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def profile(key=KEY, url="redis://user:hidden@nowhere:1/0"):
+    return Profile.load(url=url, key=key)
+
+
+def hold(flow, *replies):
+    """Answer each step of a flow; return what it returns."""
+    step = next(flow)
+    for reply in replies:
+        assert isinstance(step, (Call, Commands))
+        try:
+            if isinstance(reply, Exception):
+                step = flow.throw(reply)
+            else:
+                step = flow.send(reply)
+        except StopIteration as end:
+            return end.value
+    pytest.fail(f"still asks {step}")
+
+
+def info(version="7.0.15", policy="noeviction"):
+    return [
+        f"redis_version:{version}\r\n".encode(),
+        f"maxmemory_policy:{policy}".encode(),
+    ]
+
+
+def fingerprint(key=KEY):
+    return Keyring("default", profile(key).keys).fingerprint
+
+
+def test_without_an_address_there_is_a_way_to_get_one():
+    with pytest.raises(error.ConfigurationError, match="redtask cluster start"):
+        connect.address(Profile.load())
+
+
+@pytest.mark.parametrize("version", ["6.2.14", "7.0.15", "8.0.0", "255.255.255"])
+def test_a_server_that_serves(version):
+    hold(connect.check_server(profile()), info(version))
+
+
+def test_a_server_that_does_not_say_what_it_is():
+    refusal = error.ConfigurationError(
+        "the Redis user lacks a right: this user has no permissions to run the "
+        "'info' command"
+    )
+
+    hold(connect.check_server(profile()), refusal)
+    hold(connect.check_server(profile()), error.HubError("unknown command 'INFO'"))
+
+
+def test_an_unreachable_server_is_named_without_its_password():
+    lost = error.ConnectionLost("Redis cannot be reached: x")
+    lost.__cause__ = ConnectionRefusedError("Error 111 connecting to nowhere:1")
+
+    with pytest.raises(error.ConnectionLost) as caught:
+        hold(connect.check_server(profile()), lost)
+
+    assert str(caught.value) == (
+        "Redis at redis://user:***@nowhere:1/0 (from url) cannot be reached: "
+        "Error 111 connecting to nowhere:1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (info("6.0.16"), r"is version 6\.0\.16; redtask needs 6\.2"),
+        (info("5.0.1"), "redtask needs 6.2"),
+        (info(policy="allkeys-lru"), "set it to noeviction"),
+        (error.ConfigurationError("Redis refuses the password: no"), "password"),
+    ],
+)
+def test_a_server_that_does_not_do(told, sentence):
+    with pytest.raises(error.ConfigurationError, match=sentence) as caught:
+        hold(connect.check_server(profile()), told)
+
+    assert "hidden" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_is_there():
+    keyring = hold(connect.meet(profile()), Configured(False, fingerprint()))
+
+    assert keyring.fingerprint == fingerprint()
+
+
+def test_a_hub_that_is_not_there_is_made_with_a_key():
+    unknown = profile(key=None)
+
+    flow = connect.meet(unknown)
+    next(flow)
+    step = flow.throw(error.NoHub())
+    assert isinstance(step, Call)
+    assert step.args[1] == 1
+    made = str(step.args[2])
+    with pytest.raises(StopIteration) as end:
+        flow.send(Configured(True, made))
+
+    keyring = end.value.value
+    assert keyring.fingerprint == made
+    assert Profile.load(url=unknown.url).keys[0].secret in {
+        key.secret for key in keyring.keys
+    }
+
+
+def test_two_who_make_the_hub_at_once_have_one_key():
+    flow = connect.meet(profile())
+    next(flow)
+    flow.throw(error.NoHub())
+
+    with pytest.raises(error.ConfigurationError, match="not the key of hub"):
+        flow.send(Configured(False, fingerprint(OTHER)))
+
+
+@pytest.mark.parametrize(
+    ("key", "found", "sentence"),
+    [
+        (KEY, fingerprint, "copy the key file of who made the hub, or set REDTASK_KEY"),
+        (
+            None,
+            fingerprint,
+            "there is no key here: copy the key file of who made it to",
+        ),
+        (None, None, "is unsigned: set REDTASK_KEY=off to use it"),
+        (KEY, None, "is unsigned: set REDTASK_KEY=off to use it, or another hub"),
+        ("off", fingerprint, "signing is switched off here"),
+    ],
+)
+def test_a_key_that_does_not_fit(key, found, sentence):
+    print_of = found(OTHER) if found else ""
+
+    with pytest.raises(error.ConfigurationError, match=sentence) as caught:
+        hold(connect.meet(profile(key)), Configured(False, print_of))
+
+    assert "\n" not in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_an_unsigned_hub_is_used_when_told_so():
+    keyring = hold(connect.meet(profile("off")), Configured(False, ""))
+
+    assert not keyring.signed

@@ -1,0 +1,198 @@
+"""What a client waits for, and what has arrived."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+from redtask.hub.records import Outcome
+from redtask.inbox import Inbox, TaskSet
+from redtask.recent import Contact, Recent
+
+GOOD = Outcome("completed", "1:n", "r", b"envelope")
+LARGE = Outcome("completed", "1:n", "-", b"")
+
+
+def new_inbox():
+    return Inbox("c", Recent(Contact()), threading.Lock())
+
+
+@pytest.fixture
+def inbox():
+    return new_inbox()
+
+
+def entry(at, *pairs):
+    return at.encode(), [part for pair in pairs for part in pair]
+
+
+def test_a_set_is_done_when_all_has_arrived(inbox):
+    tasks = TaskSet(["c-0", "c-1"])
+    inbox.expect(tasks)
+
+    inbox.feed([entry("5-0", (b"c-1", b"c1:n\0rbody"))])
+    assert (tasks.done, tasks.open_ids(), tasks.order) == (False, ["c-0"], ["c-1"])
+    inbox.feed([entry("6-0", (b"c-0", b"f1:n\0ebad"), (b"c-9", b"c1:n\0r"))])
+
+    assert tasks.done
+    assert tasks.order == ["c-1", "c-0"]
+    assert tasks.outcomes["c-1"] == Outcome("completed", "1:n", "r", b"body")
+    assert tasks.outcomes["c-0"] == Outcome("failed", "1:n", "e", b"bad")
+    assert inbox.position == "6-0"
+    assert inbox.arrived == 2
+
+
+def test_an_empty_set_is_done():
+    assert TaskSet(()).done
+
+
+def test_two_sets_may_wait_for_one_task(inbox):
+    one, other = TaskSet(["c-0"]), TaskSet(["c-0", "c-1"])
+    inbox.expect(one)
+    inbox.expect(other)
+
+    inbox.deliver("c-0", GOOD)
+
+    assert one.done
+    assert other.open_ids() == ["c-1"]
+
+
+def test_what_has_arrived_is_not_expected_again(inbox):
+    tasks = TaskSet(["c-0"])
+    tasks.deliver("c-0", GOOD)
+
+    inbox.expect(tasks)
+
+    assert not inbox._waiting
+
+
+def test_told_twice_it_arrives_once():
+    tasks = TaskSet(["c-0"])
+
+    tasks.deliver("c-0", GOOD)
+    received = tasks.received
+    tasks.deliver("c-0", Outcome("completed", "1:n", "r", b"other"))
+
+    assert (tasks.order, tasks.arrived, tasks.received) == (["c-0"], 1, received)
+    assert tasks.outcomes["c-0"] is GOOD
+
+
+def test_a_payload_that_was_too_large_is_added():
+    tasks = TaskSet(["c-0"])
+
+    tasks.deliver("c-0", LARGE)
+    tasks.deliver("c-0", GOOD)
+    tasks.deliver("c-0", LARGE)
+
+    assert tasks.outcomes["c-0"] is GOOD
+    assert tasks.arrived == 1
+
+
+def test_a_set_that_nobody_has_any_more_is_forgotten(inbox):
+    tasks = TaskSet(["c-0"])
+    inbox.expect(tasks)
+    del tasks
+    gc.collect()
+
+    inbox._tidy()
+
+    assert not inbox._waiting
+
+
+def test_asking_again_and_again_for_one_task_leaves_nothing_behind(inbox):
+    kept = TaskSet(["c-0"])
+    inbox.expect(kept)
+
+    for _ in range(100):
+        inbox.expect(TaskSet(["c-0"]))
+
+    assert len(inbox._waiting["c-0"]) <= 3
+    inbox.deliver("c-0", GOOD)
+    assert kept.done
+
+
+def test_sets_of_several_references_are_tidied_too(inbox):
+    inbox.expect(TaskSet(["c-0"]))
+    inbox.expect(TaskSet(["c-0"]))
+    gc.collect()
+
+    inbox._tidy()
+
+    assert not inbox._waiting
+
+
+def test_an_inbox_tidies_itself(inbox):
+    for number in range(20_000):
+        inbox.expect(TaskSet([f"c-{number}"]))
+
+    assert len(inbox._waiting) < 10_000
+
+
+def test_what_arrives_wakes(inbox):
+    tasks = TaskSet(["c-0"])
+    woken = []
+    tasks.wakers += (lambda: woken.append("set"),)
+    inbox.wakers += (lambda: woken.append("inbox"),)
+    inbox.expect(tasks)
+
+    inbox.deliver("c-0", GOOD)
+    inbox.deliver("c-0", GOOD)
+
+    assert woken == ["set", "inbox"]
+
+
+def test_a_task_may_be_open_again():
+    tasks = TaskSet(["c-0", "c-1"])
+    tasks.deliver("c-0", GOOD)
+    tasks.deliver("c-1", GOOD)
+
+    tasks.reopen("c-0")
+    tasks.reopen("c-0")
+
+    assert tasks.open_ids() == ["c-0"]
+    assert tasks.order == ["c-1"]
+
+
+@pytest.mark.parametrize(
+    ("before", "at", "after"),
+    [
+        (None, "5-0", "5-0"),
+        ("7-0", "9-3", "7-0"),
+        # The stream ends before where we are: it is another one.
+        ("7-0", "6-9", "6-9"),
+        ("7-10", "7-9", "7-9"),
+        ("7-0", "0-0", "0-0"),
+    ],
+)
+def test_a_reader_goes_on_where_it_was_unless_the_stream_is_another(
+    inbox, before, at, after
+):
+    inbox.position = before
+
+    inbox.listens(at)
+
+    assert inbox.position == after
+
+
+def test_a_disturbed_stream_is_made_sure_of(inbox):
+    inbox.listens("1-0")
+    assert inbox.listening_since > 0
+
+    inbox.disturbed()
+
+    assert inbox.listening_since == 0
+    assert inbox.disturbed_at > 0
+
+
+def test_a_fork_waits_for_what_its_parent_waits_for(inbox):
+    tasks = TaskSet(["c-0"])
+    inbox.expect(tasks)
+    child = new_inbox()
+
+    child.adopt(inbox)
+    child.deliver("c-0", GOOD)
+
+    assert tasks.done
+    assert "c-0" in inbox._waiting

@@ -1,0 +1,333 @@
+"""Functions, arguments, results and errors as bytes, and back."""
+
+from __future__ import annotations
+
+import functools
+import math
+import pickle
+import sys
+import threading
+import types
+
+import pytest
+
+from redtask import payload
+from redtask.error import RemoteError, SerializationError
+from tests import tasks
+
+
+def round_trip(function, *args, **kwargs):
+    found, _ = payload.unpack_function(payload.pack_function(function).blob)
+    return payload.call(found, payload.pack_call(args, kwargs))
+
+
+def in_main(source, name="f"):
+    """Return a function as if it had been typed at a prompt."""
+    module = types.ModuleType("__main__")
+    exec(source, module.__dict__)  # noqa: S102 - as a prompt does
+    return module.__dict__[name]
+
+
+class Adder:
+    def __init__(self, number):
+        self.number = number
+
+    def __call__(self, x):
+        return x + self.number
+
+    def method(self, x):
+        return x * self.number
+
+
+def test_an_importable_function_travels_by_its_name():
+    packed = payload.pack_function(tasks.double)
+
+    assert packed.blob == b"ntests.tasks:double"
+    assert packed.name == "double"
+    assert payload.unpack_function(packed.blob) == (tasks.double, True)
+
+
+def test_a_name_alone_needs_no_function_here():
+    packed = payload.pack_function("package.nowhere:some.function")
+
+    assert packed.blob == b"npackage.nowhere:some.function"
+    assert packed.name == "some.function"
+
+
+@pytest.mark.parametrize("name", ["double", "a.b", "a:b:c", "a b:c", ":f", "a:", ""])
+def test_a_string_that_names_no_function_is_refused(name):
+    with pytest.raises(TypeError, match="not the name of a function"):
+        payload.pack_function(name)
+
+
+def test_a_lambda_travels_by_value():
+    packed = payload.pack_function(lambda x: x + 1)
+
+    assert packed.blob[:1] == b"v"
+    assert packed.name == "<lambda>"
+    assert round_trip(lambda x: x + 1, 2) == 3
+
+
+def test_a_closure_brings_its_cells():
+    number = 5
+
+    assert round_trip(lambda x: x + number, 2) == 7
+
+
+def test_a_function_of_the_prompt_brings_its_globals():
+    assert round_trip(in_main("n = 3\ndef f(x): return x * n"), 2) == 6
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "expected"),
+    [
+        (len, ([1, 2],), 2),
+        (int, ("7",), 7),
+        (math.sqrt, (9,), 3),
+        (functools.partial(tasks.add, 1), (2,), 3),
+        (functools.partial(lambda x, y: x * y, 4), (2,), 8),
+        ("abc".upper, (), "ABC"),
+        (Adder(2), (1,), 3),
+        (Adder(2).method, (4,), 8),
+    ],
+)
+def test_whatever_can_be_called_travels(function, args, expected):
+    assert round_trip(function, *args) == expected
+
+
+def test_what_cannot_be_called_is_refused():
+    with pytest.raises(TypeError, match="f must be callable, not int"):
+        payload.pack_function(5)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_pickled_is_refused_by_name():
+    lock = threading.Lock()
+
+    with pytest.raises(SerializationError, match="cannot pickle the function"):
+        payload.pack_function(lambda: lock)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        payload.pack_call((lock,), {})
+
+
+def test_a_function_from_another_python_is_refused():
+    blob = payload.pack_function(lambda: 1).blob
+    other = b"v" + bytes([3, 99]) + blob[3:]
+
+    with pytest.raises(SerializationError, match=r"by value from Python 3\.99"):
+        payload.unpack_function(other)
+
+
+def test_a_name_that_cannot_be_imported_says_so():
+    with pytest.raises(ModuleNotFoundError):
+        payload.unpack_function(b"nno_such_module:f")
+    with pytest.raises(AttributeError):
+        payload.unpack_function(b"ntests.tasks:nothing")
+    with pytest.raises(TypeError, match="not callable"):
+        payload.unpack_function(b"ntests.tasks:DEADLINE")
+
+
+def test_equal_functions_have_one_digest():
+    one, other = payload.pack_function(tasks.double), payload.pack_function(tasks.add)
+
+    assert one.digest == payload.pack_function(tasks.double).digest
+    assert one.digest != other.digest
+    assert len(one.digest) == 22
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "kind"),
+    [((), {}, b"0"), ((1, 2), {}, b"a"), ((1,), {"y": 5}, b"k"), ((), {"y": 1}, b"k")],
+)
+def test_arguments_travel(args, kwargs, kind):
+    body = payload.pack_call(args, kwargs)
+
+    assert body[:1] == kind
+    assert payload.call(lambda *a, **k: (a, k), body) == (args, kwargs)
+
+
+def test_a_chunk_is_mapped():
+    body = payload.pack_chunk(([1, 2, 3], (4, 5, 6)))
+
+    assert payload.call(tasks.add, body) == [5, 7, 9]
+
+
+def test_arguments_of_the_prompt_travel_by_value():
+    function = in_main("class C:\n    x = 4\ndef f(): return C")
+
+    assert pickle.loads(payload.dumps(function()())).x == 4
+
+
+@pytest.mark.parametrize("value", [None, 0, "", [], {"a": (1, 2)}, b"x" * 100_000])
+def test_results_travel(value):
+    assert payload.unpack_result(payload.pack_result(value)) == value
+
+
+def test_none_is_one_byte():
+    assert payload.pack_result(None) == b"N"
+
+
+def error_of(problem):
+    return payload.unpack_error(payload.pack_error(problem, "Traceback", {"id": 1}))
+
+
+def test_errors_travel():
+    error = error_of(ValueError("no 5"))
+
+    assert isinstance(error, RemoteError)
+    assert (error.ename, error.evalue) == ("ValueError", "no 5")
+    assert error.traceback == "Traceback"
+    assert error.engine_info == {"id": 1}
+    assert isinstance(error.__cause__, ValueError)
+    assert str(error.__cause__) == "no 5"
+
+
+def test_an_error_that_cannot_be_rebuilt_is_told_all_the_same():
+    error = error_of(tasks.StubbornError(1, 2))
+
+    assert error.ename == "StubbornError"
+    assert error.evalue == "1 and 2"
+    assert error.__cause__ is None
+
+
+def test_an_error_of_an_unknown_class_is_told_all_the_same(monkeypatch):
+    class LocalError(Exception):
+        pass
+
+    monkeypatch.setitem(sys.modules, "gone", types.ModuleType("gone"))
+    LocalError.__module__, LocalError.__qualname__ = "gone", "LocalError"
+    sys.modules["gone"].LocalError = LocalError  # type: ignore[attr-defined]
+    packed = payload.pack_error(LocalError("x"), "", {})
+    monkeypatch.delitem(sys.modules, "gone")
+
+    error = payload.unpack_error(packed)
+
+    assert error.ename == "LocalError"
+    assert error.__cause__ is None
+
+
+def test_an_error_without_words_is_told_all_the_same():
+    class Mute(Exception):  # noqa: N818 - its name is all it has
+        def __str__(self):
+            raise RuntimeError
+
+    assert error_of(Mute()).evalue == "<unprintable Mute: RuntimeError>"
+
+
+def test_an_error_that_is_too_large_goes_without_its_cause():
+    error = error_of(ValueError("x" * 200_000))
+
+    assert len(error.evalue) == 65536
+    assert error.__cause__ is None
+
+
+def test_odd_letters_in_an_error_survive():
+    assert error_of(ValueError("ä \ud800")).ename == "ValueError"
+
+
+# -- what a packer remembers
+
+
+def test_a_packer_pickles_a_plain_lambda_once():
+    pack, function = payload.Packer(), lambda x: x + 1
+
+    assert pack(function) is pack(function)
+
+
+def test_a_packer_does_not_remember_a_closure():
+    pack, cell = payload.Packer(), [1]
+
+    def function():
+        return cell
+
+    first = pack(function)
+    cell.append(2)
+
+    assert pack(function).digest != first.digest
+
+
+def test_a_packer_sees_a_global_that_changes():
+    pack = payload.Packer()
+    function = in_main("n = 3\ndef f(): return n")
+    first = pack(function)
+
+    function.__globals__["n"] = 4
+
+    assert pack(function).digest != first.digest
+
+
+def test_a_packer_sees_a_global_that_was_missing():
+    pack = payload.Packer()
+    function = in_main("def f(x): return g(x)")
+    pack(function)
+
+    function.__globals__["g"] = math.sqrt
+
+    found, _ = payload.unpack_function(pack(function).blob)
+    assert found(9) == 3
+
+
+def test_a_packer_sees_a_module_that_is_replaced():
+    pack = payload.Packer()
+    function = in_main("import math\ndef f(): return math.pi")
+    first = pack(function)
+    assert pack(function) is first
+
+    function.__globals__["math"] = 5
+
+    assert pack(function).digest != first.digest
+
+
+def test_a_packer_forgets_when_it_is_full(monkeypatch):
+    monkeypatch.setattr(payload.Packer, "MOST", 2)
+    pack = payload.Packer()
+    functions = [lambda: 1, lambda: 2, lambda: 3]
+
+    for function in functions:
+        pack(function)
+
+    assert len(pack._known) <= 2
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f(x): return x", True),
+        ("def f(x=1, *, y='a'): return x", True),
+        ("def f(x=[]): return x", False),
+        ("def f(*, x={}): return x", False),
+        ("def g():\n    c = 1\n    return lambda: c\nf = g()", False),
+    ],
+)
+def test_a_function_without_state_is_known(source, expected):
+    assert payload.is_stateless(in_main(source)) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (5, "5"),
+        (None, "None"),
+        ("ab", "'ab'"),
+        ([1, 2], "[1, 2]"),
+        (list(range(9)), "<list of 9>"),
+        ({1: 2}, "{1: 2}"),
+        ({1: "x"}, "<dict of 1>"),
+        ("x" * 100, "'" + "x" * 56 + "..."),
+        (object, "<class 'object'>"),
+    ],
+)
+def test_a_value_is_shown_shortly(value, expected):
+    assert payload.short_repr(value) == expected
+
+
+def test_a_number_too_long_to_be_shown_is_no_error():
+    assert payload.short_repr(10**5000) == "<int, no repr: ValueError>"
+    assert payload.short_repr([10**5000]) == "<list, no repr: ValueError>"
+
+
+def test_a_value_that_cannot_be_shown_is_named():
+    class Shy:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert payload.short_repr(Shy()) == "<Shy, no repr: RuntimeError>"

@@ -1,0 +1,166 @@
+"""What Redis may forget although it acknowledged it."""
+
+from __future__ import annotations
+
+import pytest
+
+from redtask import recent as module
+from redtask.hub.calls import Group
+from redtask.recent import Contact, Recent
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def contact(clock):
+    contact = Contact()
+    contact.opens()
+    contact.hears()
+    return contact
+
+
+@pytest.fixture
+def recent(contact):
+    return Recent(contact)
+
+
+def a_slice(*ids, size=10, **flags):
+    tasks = [part for name in ids for part in (name, b"x" * size)]
+    return [Group("fn", b"blob", "fn", flags, tasks)]
+
+
+def lose(contact, clock):
+    clock.now += 0.1
+    contact.loses()
+    clock.now += 0.1
+    contact.opens()
+    contact.hears()
+
+
+def test_nothing_is_due_while_the_server_is_there(recent):
+    recent.add(a_slice("c-0"), recent.opened())
+
+    assert len(recent) == 1
+    assert not recent.is_due
+    assert recent.find("c-0") is None
+
+
+def test_after_a_loss_the_last_moments_are_due_once(recent, contact, clock):
+    groups = a_slice("c-0")
+    recent.add(groups, recent.opened())
+
+    lose(contact, clock)
+
+    assert recent.is_due
+    assert [one.groups for one in recent.take_due()] == [groups]
+    assert not recent.is_due
+
+
+def test_what_could_not_be_said_again_stays_due(recent, contact, clock):
+    recent.add(a_slice("c-0"), recent.opened())
+    lose(contact, clock)
+
+    assert len(recent.take_due()) == 1
+    recent.put_back()
+
+    assert recent.is_due
+    assert len(recent.take_due()) == 1
+
+
+def test_what_is_on_disk_is_forgotten(recent, contact, clock):
+    recent.add(a_slice("c-0"), recent.opened())
+    clock.now += module.WINDOW + 0.1
+    contact.hears()
+
+    recent.prune()
+
+    assert len(recent) == 0
+
+
+def test_a_silent_server_may_have_died_long_ago(recent, contact, clock):
+    recent.add(a_slice("c-0"), recent.opened())
+    clock.now += 30
+
+    recent.prune()
+    lose(contact, clock)
+
+    assert len(recent.take_due()) == 1
+
+
+def test_what_is_due_is_not_pruned_by_the_new_server(recent, contact, clock):
+    recent.add(a_slice("c-0"), recent.opened())
+    lose(contact, clock)
+    clock.now += 20
+    contact.hears()
+
+    recent.add(a_slice("c-1"), recent.opened())
+
+    assert len(recent.take_due()) == 2
+
+
+def test_what_is_old_is_not_said_again(recent, contact, clock):
+    recent.add(a_slice("c-0"), recent.opened())
+    clock.now += module.OLDEST + 1
+
+    lose(contact, clock)
+
+    assert recent.take_due() == []
+    assert recent.find("c-0") is None
+
+
+def test_what_may_expire_soon_is_not_kept(recent):
+    recent.add(a_slice("c-0", ttl=1000), recent.opened())
+    recent.add(a_slice("c-1", ttl=0), recent.opened())
+    recent.add(a_slice("c-2", ttl=3_600_000), recent.opened())
+
+    assert len(recent) == 1
+
+
+def test_no_more_is_kept_than_there_is_room_for(recent, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 100)
+
+    for number in range(5):
+        recent.add(a_slice(f"c-{number}", size=40), recent.opened())
+
+    assert len(recent) == 2
+
+
+def test_many_connections_lost_at_once_are_one_loss(contact, clock):
+    clock.now += 1
+    contact.loses()
+    contact.loses()
+
+    assert contact.epoch == 1
+
+
+def test_a_server_that_was_never_heard_is_not_lost():
+    contact = Contact()
+
+    contact.loses()
+
+    assert contact.epoch == 0
+
+
+def test_only_a_younger_connection_makes_doubtful(recent, contact):
+    recent.add(a_slice("c-0"), recent.opened())
+    contact.opens()
+
+    found = recent.find("c-0")
+
+    assert found is not None
+    assert recent.find("c-1") is None
+    recent.renew(found)
+    assert recent.find("c-0") is None

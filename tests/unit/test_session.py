@@ -1,0 +1,259 @@
+"""One client's own state."""
+
+from __future__ import annotations
+
+import collections
+import os
+
+import pytest
+
+from redtask import error, payload, session
+from redtask.flags import Flags
+from redtask.hub.keys import Keys
+from redtask.hub.records import Outcome
+from redtask.inbox import TaskSet
+from redtask.profile import Key
+from redtask.recent import Contact
+from redtask.session import Session
+from redtask.signing import Keyring
+from tests import tasks
+
+KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
+
+
+@pytest.fixture
+def core():
+    return Session(Keys("hub"), KEYRING, Contact())
+
+
+def outcome(kind, body, task="c-0", state="completed"):
+    envelope = KEYRING.sign_result(task, "1:n", kind, body)
+    return Outcome(state, "1:n", kind, envelope)
+
+
+def test_ids_are_the_clients_and_count_up(core):
+    one, _ = core.call(Flags(), tasks.double, (1,), {})
+    other, _ = core.call(Flags(), tasks.double, (1,), {})
+
+    assert one.ids == (f"{core.client}-0",)
+    assert other.ids == (f"{core.client}-1",)
+    assert len(core.client) == 12
+
+
+def test_a_call_is_one_signed_task(core):
+    found, [[group]] = core.call(Flags(retries=2), tasks.add, (1,), {"y": 2})
+
+    task_id, envelope = group.tasks
+    assert (task_id,) == found.ids
+    assert group.flags["retries"] == 2
+    until = group.flags["until"]
+    body = KEYRING.open_task(group.digest, until, task_id, envelope)
+    assert payload.call(tasks.add, body) == 3
+
+
+def test_slices_are_made_as_they_are_sent(core):
+    made = []
+
+    class Loud:
+        def __reduce__(self):
+            made.append(1)
+            return int, ()
+
+    _, slices = core.calls(Flags(), tasks.double, [([Loud()],)] * 1200)
+
+    assert not made
+    assert len(next(slices)[0].tasks) == 1000
+    assert len(made) == 500
+    assert [len(groups[0].tasks) for groups in slices] == [1000, 400]
+
+
+def test_slices_end_at_so_many_bytes(core):
+    chunks = [(["x" * 3_000_000],)] * 4
+
+    _, slices = core.calls(Flags(), tasks.double, chunks)
+
+    assert [len(groups[0].tasks) // 2 for groups in slices] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("length", "chunksize", "sizes"),
+    [(0, 3, []), (4, 1, [1] * 4), (10, 4, [4, 3, 3]), (3, 10, [3]), (3, 0, [1] * 3)],
+)
+def test_chunks_are_balanced(length, chunksize, sizes):
+    assert session.chunk_sizes(length, chunksize) == sizes
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [0, 1, 2],
+        (0, 1, 2),
+        range(3),
+        {0: "a", 1: "b", 2: "c"},
+        collections.deque([0, 1, 2]),
+        {0, 1, 2},
+        collections.OrderedDict.fromkeys([0, 1, 2]).keys(),
+    ],
+)
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_whatever_can_be_iterated_can_be_mapped(core, given, chunksize):
+    _, slices, sizes = core.map(Flags(), tasks.double, [given], chunksize)
+
+    [[group]] = list(slices)
+    found = [
+        value
+        for task_id, envelope in zip(group.tasks[::2], group.tasks[1::2], strict=True)
+        for value in payload.call(
+            tasks.double,
+            KEYRING.open_task(group.digest, group.flags["until"], task_id, envelope),
+        )
+    ]
+    assert found == [0, 2, 4]
+    assert sum(sizes) == 3
+
+
+def test_an_iterator_is_read_to_its_end(core):
+    assert core.map(Flags(), tasks.double, [iter("abc")], 2)[2] == [2, 1]
+
+
+def test_a_map_ends_with_the_shortest(core):
+    found, _, sizes = core.map(Flags(), tasks.add, ["abc", [1, 2]], 1)
+
+    assert sizes == [1, 1]
+    assert len(found.ids) == 2
+
+
+def test_what_cannot_be_mapped_is_refused(core):
+    with pytest.raises(TypeError, match="at least one sequence"):
+        core.map(Flags(), tasks.double, [], 1)
+    with pytest.raises(TypeError, match="not iterable"):
+        core.map(Flags(), tasks.double, [5], 1)
+    with pytest.raises(ValueError, match="chunksize"):
+        core.map(Flags(), tasks.double, [[5]], -1)
+
+
+def test_a_result_is_opened_and_unpickled(core):
+    assert core.decode("c-0", outcome("r", b"N")) == (True, None)
+    assert core.decode("c-0", outcome("r", payload.pack_result([1]))) == (True, [1])
+
+
+class Bomb:
+    def __reduce__(self):
+        return pytest.fail, ("the bomb went off",)
+
+
+def test_nothing_is_unpickled_that_nobody_signed(core):
+    bomb = payload.pack_result(Bomb())
+    for one in (
+        Outcome("completed", "1:n", "r", bytes(20) + bomb),
+        Outcome("completed", "1:n", "r", bomb),
+        outcome("r", bomb, task="c-1"),
+        outcome("r", bomb)._replace(token="2:n"),  # noqa: S106 - no secret
+        outcome("e", bomb)._replace(kind="r"),
+    ):
+        good, problem = core.decode("c-0", one)
+        assert not good
+        assert isinstance(problem, error.SignatureError)
+        assert "outcome of c-0" in str(problem)
+
+
+def test_a_result_that_cannot_be_unpickled_here_says_so(core):
+    body = b"pcno_such_module\nf\n."
+
+    good, problem = core.decode("c-0", outcome("r", body))
+
+    assert not good
+    assert isinstance(problem, error.SerializationError)
+    assert isinstance(problem.__cause__, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind", "sentence"),
+    [
+        (b"aborted ", error.TaskAborted, "c-0 was aborted"),
+        (b"engine_lost killed", error.EngineError, "EngineError: killed"),
+        (b"engine_lost ", error.EngineError, "its engine died"),
+        (b"record_gone none", error.TaskLost, "c-0: none"),
+    ],
+)
+def test_verdicts_are_exceptions(core, verdict, kind, sentence):
+    good, problem = core.decode("c-0", Outcome("failed", "", "v", verdict))
+
+    assert not good
+    assert type(problem) is kind
+    assert sentence in str(problem)
+
+
+class HasSome:
+    msg_ids = ("c-5", "c-6")
+
+
+def test_jobs_have_many_names(core):
+    core._remember(["c-0", "c-1"])
+
+    assert core.ids_of("c-9") == ["c-9"]
+    assert core.ids_of(-1) == ["c-1"]
+    assert core.ids_of([0, "c-0", HasSome(), ("c-7",)]) == [
+        "c-0", "c-5", "c-6", "c-7",
+    ]  # fmt: skip
+    with pytest.raises(TypeError, match="ids, positions or results, not float"):
+        core.ids_of(1.5)
+    with pytest.raises(IndexError):
+        core.ids_of(2)
+
+
+def test_history_has_an_end(core, monkeypatch):
+    monkeypatch.setattr(session, "_HISTORY", 3)
+
+    core._remember(["c-0", "c-1"])
+    core._remember(["c-2", "c-3"])
+
+    assert core.history == ["c-1", "c-2", "c-3"]
+    assert list(core.inbox.open) == ["c-1", "c-2", "c-3"]
+
+
+def test_only_what_was_submitted_is_remembered(core):
+    found = TaskSet(["c-0", "c-1"])
+
+    def slices():
+        yield from [[core.call(Flags(), tasks.double, (1,), {})[1][0][0]]]
+        raise TypeError
+
+    remembered = core._remembered(slices(), found)
+    next(remembered)
+    assert core.history == []
+    with pytest.raises(TypeError):
+        next(remembered)
+    assert core.history == ["c-0"]
+
+
+def test_a_forked_child_is_another_client(core):
+    core._remember(["c-0"])
+    waiting = TaskSet(["c-0"])
+    core.inbox.expect(waiting)
+    before = core.client
+    there, here = os.pipe()
+
+    if (child := os.fork()) == 0:
+        found = core.call(Flags(), tasks.double, (1,), {})[0]
+        core.inbox.deliver("c-0", outcome("r", b"N"))
+        words = [core.client, found.ids[0], str(core.history), str(waiting.done)]
+        os.write(here, "|".join(words).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(here)
+    name, task_id, history, done = os.read(there, 1000).decode().split("|")
+    os.close(there)
+
+    assert name != before
+    assert core.client == before
+    assert task_id == f"{name}-0"
+    assert (history, done) == ("[]", "True")
+    assert not waiting.done
+
+
+def test_timeouts_below_zero_are_for_ever():
+    assert session.limit_of(-1) is None
+    assert session.limit_of(None) is None
+    assert session.limit_of(0) == 0
+    assert session.limit_of(2.5) == 2.5
