@@ -287,7 +287,9 @@ class _Screen:
         from rich.table import Table  # noqa: PLC0415
 
         columns = ("files", "code", "classes", "functions", "complexity")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = Table(
+            box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False
+        )
         table.add_column("package")
         for column in (*columns, "each", "docs"):
             table.add_column(column, justify="right")

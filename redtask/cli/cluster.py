@@ -17,6 +17,7 @@ import redtask
 from redtask.cli import FAILED, NOT_FOUND
 from redtask.cli.output import (
     ago,
+    count,
     parseable,
     print_table,
     say_json,
@@ -122,7 +123,8 @@ def _banner(about: dict[str, Any], plan: Plan) -> str:
     if name != DEFAULT_PROFILE:
         arguments.append(f"profile={name!r}")
         option = f" --profile {name}"
-    what = f"{about['engines']} engines on {socket.gethostname()}, hub {about['hub']}"
+    engines = count(about["engines"], "engine")
+    what = f"{engines} on {socket.gethostname()}, hub {about['hub']}"
     lines = [
         f"redtask {redtask.__version__}: {what}",
         f"  Redis    {redis}",
@@ -215,7 +217,7 @@ def _is_dead(pidfd: int, seconds: float) -> bool:
 
 def _what_was_done(profile: Profile, card: Card, *, gone: bool) -> str:
     how = "after what ran" if gone else "at once"
-    done = f"stopped {card.engines} engines {how}"
+    done = f"stopped {count(card.engines, 'engine')} {how}"
     if not card.embedded:
         return f"{done}; Redis at {card.shown_url} goes on"
     if EmbeddedServer(profile.server_folder).running() is not None:
@@ -324,7 +326,7 @@ def list_(*, as_json: bool) -> None:
                 card.engines,
                 ago(card.since),
                 card.hub,
-                short_url(card.shown_url),
+                "its own" if card.embedded else short_url(card.shown_url),
             )
             for name, card in found
         ],

@@ -101,16 +101,22 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def size(count: int) -> str:
+def size(amount: int) -> str:
     """Write a number of bytes."""
     for unit, name in _SIZES:
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} B"
+        if amount >= unit:
+            return f"{amount / unit:.1f} {name}"
+    return f"{amount} B"
+
+
+def count(number: int, noun: str) -> str:
+    """Write how many there are of something."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 __all__ = [
     "ago",
+    "count",
     "duration",
     "is_terminal",
     "parseable",

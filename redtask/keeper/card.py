@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -53,8 +54,8 @@ class Card:
 
     @property
     def shown_url(self) -> str:
-        """Where Redis is, without password."""
-        return redact_url(self.url)
+        """Where Redis is, without password and hub."""
+        return redact_url(re.sub(r"[?&]hub=[^&]*$", "", self.url))
 
     @property
     def is_elsewhere(self) -> bool:

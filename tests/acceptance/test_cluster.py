@@ -396,7 +396,7 @@ def test_stop_says_what_it_did_and_finds_nothing_the_second_time(land, daemon):
     again = land.run("cluster", "stop")
 
     assert stopped.code == 0
-    assert "stopped 1 engines" in stopped.out
+    assert "stopped 1 engine after" in stopped.out
     assert "the data stay" in stopped.out
     assert land.is_empty()
     assert again.code == 3
