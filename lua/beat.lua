@@ -82,7 +82,7 @@ local function take_back(opened, engine, ids)
   if #again > 0 then
     engines.show(opened, engine, engines.load_of(uuid))
   end
-  report.put_back(opened, again, uuid)
+  require("lib.again").put_back(opened, again, uuid)
 end
 
 -- Whatever the engine was rung for and has not come for: the ring was lost.

@@ -53,6 +53,13 @@ local function apply(opened, good, stale)
   return again
 end
 
+local function put_back(opened, again)
+  if #again == 0 then
+    return 0
+  end
+  return require("lib.again").put_back(opened, again, uuid)
+end
+
 -- After the caller took: a task that failed here is offered to others first, and
 -- never to this very turn. If nobody has room, and the caller got nothing else, it
 -- is to come again.
@@ -61,7 +68,7 @@ local function take_work(opened, engine, again)
   redis.call("HSET", keys.engine(uuid),
     "number", number, "nonce", nonce, "used", engine.used)
   engines.show(opened, engine, engines.load_of(uuid))
-  if report.put_back(opened, again, uuid) > 0 and #taken == 0 and want > 0 then
+  if put_back(opened, again) > 0 and #taken == 0 and want > 0 then
     engines.ring(uuid)
   end
   return taken
@@ -71,7 +78,7 @@ end
 -- beside work that it may take, the engine is to come for it.
 local function only_report(opened, engine, again)
   engines.show(opened, engine, engines.load_of(uuid))
-  report.put_back(opened, again, uuid)
+  put_back(opened, again)
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and redis.call("ZCARD", keys.engine(uuid, "held")) == 0
     and (redis.call("ZCARD", keys.engine(uuid, "assigned")) > 0

@@ -1,6 +1,6 @@
 -- line: the ready tasks of a class, by priority, then order of submission.
 --
--- MOVES    new>ready running>ready
+-- MOVES    new>ready
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
@@ -50,60 +50,13 @@ local function enter(opened, queue, entries)
   batches.zadd(keys.ready(queue), entries)
 end
 
--- A task that ran, or was to run, waits again at its old place in the line.
--- Another engine with room gets it at once, the engine `except` does not.
--- The caller has taken it out of its engine's set. Returns true when placed.
-local function again(opened, queue, id, at, except, fields)
-  states.check("running", "ready")
-  redis.call("HSET", keys.task(id), "state", "ready", unpack(fields))
-  if place.assign(opened, queue, id, at, except) then
-    return true
-  end
-  redis.call("ZADD", keys.ready(queue), at, id)
-  return false
-end
-
--- The queue whose head goes first. `heads` has id and score of each queue's head.
-local function foremost(queues, heads)
-  local best
-  for _, queue in ipairs(queues) do
-    local head = heads[queue]
-    if head and not (best and heads[best].score <= head.score) then
-      best = queue
-    end
-  end
-  return best
-end
-
-local function pop_of_several(queues, count)
-  local heads, popped = {}, {}
-  local function look(queue)
-    local head = redis.call("ZRANGE", keys.ready(queue), 0, 0, "WITHSCORES")
-    heads[queue] = head[1] and { id = head[1], score = tonumber(head[2]) } or nil
-  end
-  for _, queue in ipairs(queues) do
-    look(queue)
-  end
-  while #popped < 2 * count do
-    local best = foremost(queues, heads)
-    if not best then
-      break
-    end
-    redis.call("ZREM", keys.ready(best), heads[best].id)
-    popped[#popped + 1] = heads[best].id
-    popped[#popped + 1] = string.format("%.0f", heads[best].score)
-    look(best)
-  end
-  return popped
-end
-
 -- The best `count` tasks of these queues: flat id, score, id, score ...
 -- One queue is one ZPOPMIN; of several the heads are compared.
 local function pop(queues, count)
   if #queues == 1 then
     return redis.call("ZPOPMIN", keys.ready(queues[1]), count)
   end
-  return pop_of_several(queues, count)
+  return require("lib.several").pop(queues, count)
 end
 
 -- How many wait in these queues.
@@ -118,7 +71,6 @@ end
 return {
   score = score,
   enter = enter,
-  again = again,
   pop = pop,
   length = length,
 }

@@ -1,5 +1,6 @@
 -- lose: an engine is gone; what it had goes back or counts as lost.
 
+local again = require("lib.again")
 local batches = require("lib.batches")
 local engines = require("lib.engines")
 local keys = require("lib.keys")
@@ -75,7 +76,7 @@ local function lose_engine(opened, engine, begun, reason, budget)
     settle.close(ending)
     moved = moved + count
   end
-  report.put_back(opened, back, uuid)
+  again.put_back(opened, back, uuid)
   return_placed(opened, placed, uuid)
   if moved >= budget then
     return moved, false

@@ -16,7 +16,7 @@ ready>assigned     place.assign     an engine with room was chosen
 assigned>ready     place.give_back  its engine left before taking it
 assigned>running   take.tasks       its engine took it
 ready>running      take.tasks       an engine with room took it
-running>ready      line.again       a retry, or given back unbegun
+running>ready      again.put_back   a retry, or given back unbegun
 running>completed  settle.outcome   the engine reported its result
 running>failed     settle.outcome   it raised or lost its engines
 ready>aborted      settle.outcome   aborted before an engine had it

@@ -20,11 +20,17 @@ from pathlib import Path
 from redtask.hub.linker import Linker, Module
 
 _REQUIRE = re.compile(r"""\brequire\(["']([\w.]+)["']\)""")
-_RUNTIME = """\
-local modules, loaded = {}, {}
-local function require(name)
+# Both tables are made at their size: filling a table that grows costs more.
+_BEGIN = """\
+local require
+local modules = {
+"""
+_END = """\
+}}
+local loaded = {{ {loaded} }}
+require = function(name)
   local module = loaded[name]
-  if module == nil then
+  if not module then
     module = modules[name]()
     loaded[name] = module
   end
@@ -124,8 +130,9 @@ def bundle(command: str, scheme: str = "leastload") -> Script:
     }
     modules[""] = Module.parse(main, whole=True)
     Linker(modules).reach("")
-    parts, places = [_RUNTIME], []
-    line = _RUNTIME.count("\n") + 1
+    parts, places = [_BEGIN], []
+    carried: list[str] = []
+    line = _BEGIN.count("\n") + 1
     for name in names:
         if name == _SCHEME_NAME:
             body, file = f'return "{scheme}"\n', _SCHEME_NAME
@@ -134,10 +141,13 @@ def bundle(command: str, scheme: str = "leastload") -> Script:
         else:
             body, file = modules[name].text(), _file(name, scheme)
         places.append((line + 1, file))
-        part = f'modules["{name}"] = function()\n{body}end\n'
+        part = f'["{name}"] = function()\n{body}end,\n'
         parts.append(part)
+        carried.append(f'["{name}"] = false')
         line += part.count("\n")
-    places.append((line, f"{command}.lua"))
+    ending = _END.format(loaded=", ".join(carried))
+    parts.append(ending)
+    places.append((line + ending.count("\n"), f"{command}.lua"))
     text = "".join((*parts, main))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(command, text, sha, tuple(places))

@@ -1,0 +1,44 @@
+-- fields: what an outcome adds to its task's record.
+--
+-- An outcome knows where in ARGV its pairs of field and value are (`at`, `count`).
+
+local record = require("lib.record")
+
+-- Record fields that an outcome brings along, behind those given. What tasks
+-- print may be long; the others are for a line on a screen. Empty ones are left
+-- out: an empty field says that the value stands beside the record.
+local function add(outcome, fields)
+  for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
+    local name, value = ARGV[at], ARGV[at + 1]
+    local filled = value ~= ""
+    if name == "stdout" or name == "stderr" then
+      value = record.fit(outcome.id, name, value)
+    else
+      value = string.sub(value, 1, 64)
+    end
+    if filled then
+      fields[#fields + 1], fields[#fields + 2] = name, value
+    end
+  end
+  return fields
+end
+
+-- One of them; nil when there is none such.
+local function get(outcome, name)
+  for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
+    if ARGV[at] == name then
+      return ARGV[at + 1]
+    end
+  end
+end
+
+-- When the task began, by the server's clock.
+local function began(opened, outcome)
+  return string.format("%d", opened.stamp - outcome.ago)
+end
+
+return {
+  add = add,
+  get = get,
+  began = began,
+}
