@@ -102,7 +102,8 @@ def start(  # noqa: PLR0913 - one for each option
         verbose=verbose,
     )
     if daemonize:
-        _, about = line.launch(plan)
+        daemon, about = line.launch(plan)
+        line.let_go(daemon)
         click.echo(_banner(about, plan))
         return 0
     configure_log(sys.stderr, "%(message)s")

@@ -92,6 +92,8 @@ class _Crew:
     young_deaths: int = 0
     #: How its process ended last.
     code: int | None = None
+    #: Have its engines joined once?
+    joined: bool = False
     #: What the log held when it started.
     log_begin: int = 0
 
@@ -107,8 +109,8 @@ class _Ending:
     why: str = ""
 
 
-class _Over(Exception):  # noqa: N818 - not an error
-    """We were asked to end while we waited for something."""
+class _Over(BaseException):
+    """We were asked to end while we waited for something. Not to be handled."""
 
 
 class Keeper:
@@ -403,6 +405,7 @@ class Keeper:
 
         self._spawn(crew)
         self._until(done, look=_LOOK)
+        crew.joined = True
         self._write_card()
         return crew
 
@@ -414,8 +417,8 @@ class Keeper:
     def _failure(self, crew: _Crew) -> RedtaskError:
         self._crews.remove(crew)
         return ClusterError(
-            f"the worker ended with exit code {crew.code} before its engines had "
-            f"joined{self._log_tail(crew.log_begin)}"
+            f"the worker {_how(crew.code)} before its engines had joined"
+            f"{self._log_tail(crew.log_begin)}"
         )
 
     def _spawn(self, crew: _Crew) -> None:
@@ -465,7 +468,9 @@ class Keeper:
             self._crews.remove(crew)
             self._code = self._code or int(crew.told > 1)
             return
-        _log.warning("worker %s ended with exit code %d", crew.name, crew.code)
+        if not crew.joined:
+            return  # who waits for it decides
+        _log.warning("worker %s %s", crew.name, _how(crew.code))
         if crew.code == _REFUSED:
             return
         if time.monotonic() - crew.born > _YOUNG:
@@ -666,6 +671,13 @@ class Keeper:
             "engines": sum(crew.engines for crew in self._crews),
             "log": "" if self._log_file is None else str(self._log_file),
         }
+
+
+def _how(code: int | None) -> str:
+    """Say how a process ended."""
+    if code is not None and code < 0:
+        return f"was killed by signal {-code}"
+    return f"ended with exit code {code}"
 
 
 def _forget_settings() -> None:

