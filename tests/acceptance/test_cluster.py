@@ -23,7 +23,7 @@ REDIS = r"redis-server"
 
 def engine_pids(client, n):
     """Return the process ids of n engines that all have been at work."""
-    view = client.load_balanced_view()
+    view = client.load_balanced_view(retries=3)
     found = set()
 
     def all_seen():
