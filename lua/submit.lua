@@ -35,7 +35,8 @@ local function parse_flags(group, at, count)
       group.fields[#group.fields + 1] = "ends"
       group.fields[#group.fields + 1] = "t"
     end
-    if name ~= "priority" then
+    -- These two are no fields: one is in the score of the line, the other in `fn`.
+    if name ~= "priority" and name ~= "until" then
       group.fields[#group.fields + 1] = name
       group.fields[#group.fields + 1] = value
     end
@@ -54,6 +55,8 @@ local function parse_group(at)
   if wrong then
     return nil, wrong
   end
+  -- Digest, and until when it may run: what the signature binds besides the id.
+  group.fn = group["until"] and group.digest .. " " .. group["until"] or group.digest
   at = at + 4 + 2 * flags
   local count = argument.count(ARGV[at])
   if not count or count < 1 or #ARGV < at + 2 * count then
@@ -127,7 +130,7 @@ local function drop_known(group)
     local f = redis.call("HMGET", keys.task(id), "fn", "args")
     if not f[1] then
       kept[#kept + 1] = at
-    elseif f[1] == group.digest and record.part(id, "args", f[2]) == ARGV[at + 1] then
+    elseif f[1] == group.fn and record.part(id, "args", f[2]) == ARGV[at + 1] then
       known = known + 1
     else
       return nil, reply.fail("CONFLICT", id .. " is known with another function or arguments")
@@ -146,11 +149,14 @@ end
 
 local function enter(opened, group, sequence)
   local priority = tonumber(group.priority) or 0
-  local fields = group.fields
-  for _, value in ipairs({ "fn", group.digest, "submitted",
-    string.format("%d", opened.stamp), "state", "ready", "args", "" }) do
+  -- What is read most stands first: a listpack is searched from its beginning.
+  local fields = {
+    "state", "ready", "fn", group.fn, "submitted", string.format("%d", opened.stamp),
+  }
+  for _, value in ipairs(group.fields) do
     fields[#fields + 1] = value
   end
+  fields[#fields + 1], fields[#fields + 2] = "args", ""
   local entries, length, last = {}, 0, group.from + 2 * group.count - 1
   local function add(at)
     local id = ARGV[at]

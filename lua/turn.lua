@@ -1,8 +1,8 @@
 -- turn: an engine reports outcomes, if any, and takes its next work, if any.
 --
 -- KEYS     root
--- ARGV     now engine number nonce want (kind id token ago took body n (field value)*n)*
--- RETURNS  {"ok" | "again", stale, (id attempt fn args until root)*} | {"gone"}
+-- ARGV     now engine number nonce want (kind id token "ago took n" body (field value)*n)*
+-- RETURNS  {"ok" | "again", stale, (id attempt fn args root)*} | {"gone"}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O((outcomes + taken) * log held)

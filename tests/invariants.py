@@ -226,7 +226,7 @@ def _check_ended(seen):
 
 
 def _check_functions(seen):
-    needed = Counter(task.get("fn") for task in seen.tasks.values())
+    needed = Counter(task["fn"].split()[0] for task in seen.tasks.values())
     for digest in needed:
         seen.hold(digest in seen.functions, f"there is no function {digest}")
     for digest, function in seen.functions.items():

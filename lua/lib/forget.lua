@@ -25,7 +25,7 @@ local function task(opened, id, state)
   redis.call("UNLINK", unpack(doomed))
   redis.call("ZREM", keys.ended(state), id)
   if f[1] then
-    functions.release(opened, f[1], 1)
+    functions.release(opened, string.match(f[1], "^%S+"), 1)
   end
 end
 

@@ -40,7 +40,7 @@ end
 -- The record's fields that an engine needs: the function, its arguments (empty
 -- when they stand beside the record), and what the signature binds.
 local function read(id)
-  return redis.call("HMGET", keys.task(id), "fn", "args", "until", "root", "tries")
+  return redis.call("HMGET", keys.task(id), "fn", "args", "root", "tries")
 end
 
 -- The arguments for the reply. With a budget, longer ones are left to the engine.
@@ -61,12 +61,12 @@ end
 
 local function describe(taken, id, attempt, f, args)
   local at = taken.length
-  taken.length = at + 6
+  taken.length = at + 5
   taken[at + 1], taken[at + 2], taken[at + 3] = id, attempt, f[1]
-  taken[at + 4], taken[at + 5], taken[at + 6] = args, f[3] or "", f[4] or ""
+  taken[at + 4], taken[at + 5] = args, f[3] or ""
 end
 
--- Replies flat: id, attempt, fn, args, until, root for each task. The first one's
+-- Replies flat: id, attempt, fn, args, root for each task. The first one's
 -- arguments always ride along.
 local function start(opened, engine, nonce, popped, from, taken, budget)
   if #popped == 0 then
@@ -80,7 +80,7 @@ local function start(opened, engine, nonce, popped, from, taken, budget)
     local id = popped[at]
     local f = read(id)
     if f[1] then
-      local attempt = (f[5] or 0) + 1
+      local attempt = (f[4] or 0) + 1
       local token = attempt == 1 and first or attempt .. ":" .. nonce
       local args
       args, budget = arguments(id, f[2], taken.length > 0 and budget or nil)

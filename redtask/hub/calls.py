@@ -101,12 +101,10 @@ def turn(
     """
     args: list[Argument] = [now, engine, "" if number is None else number, nonce, want]
     for kind, task_id, token, ago, took, fields in reports:
-        args += (kind, task_id, token, ago, took)
-        if fields:
-            # The body is the first field: its name follows from the kind.
-            args += (fields[1], len(fields) // 2 - 1, *fields[2:])
-        else:
-            args += ("", 0)
+        # The body is the first field: its name follows from the kind.
+        numbers = f"{ago} {took} {len(fields) // 2 - 1 if fields else 0}"
+        args += (kind, task_id, token, numbers, fields[1] if fields else "")
+        args += fields[2:]
     return Call("turn", args, lambda reply: Turn.read(reply, nonce))
 
 

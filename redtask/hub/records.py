@@ -128,20 +128,23 @@ class Turn:
 
     @classmethod
     def read(cls, reply: Reply, nonce: str) -> Turn:
-        """Read ``{"gone"}`` or ``{word, stale, (id attempt fn args until root)*}``."""
+        """Read ``{"gone"}`` or ``{word, stale, (id attempt fn args root)*}``."""
         if reply[0] == b"gone":
             return cls(registered=False, stale=0, work=[])
-        work = [
-            Work(
-                name := task_id.decode(),
-                f"{attempt}:{nonce}",
-                function.decode(),
-                args,
-                root.decode() if root else name,
-                until.decode(),
+        work = []
+        # Most tasks of a turn are of one function, and first attempts.
+        known: bytes = b""
+        digest = until = ""
+        first = f"1:{nonce}"
+        for task_id, attempt, function, args, root in groups(reply[2:], 5):
+            if function != known:
+                known = function
+                digest, _, until = function.decode().partition(" ")
+            name = task_id.decode()
+            token = first if attempt == 1 else f"{attempt}:{nonce}"
+            work.append(
+                Work(name, token, digest, args, root.decode() if root else name, until)
             )
-            for task_id, attempt, function, args, until, root in groups(reply[2:], 6)
-        ]
         return cls(registered=True, stale=reply[1], work=work)
 
 

@@ -32,12 +32,11 @@ def test_a_record_says_when_it_came_and_what_it_needs(hub):
 
     assert hub.record("c-1") == {
         "state": "ready",
-        "fn": "fn",
+        "fn": "fn 99",
         "args": "args",
         "submitted": "5",
         "label": "spring",
         "root": "b-7",
-        "until": "99",
         "retries": "2",
         "ttl": "3",
         "ends": "t",
