@@ -1,0 +1,66 @@
+"""What README and docs show is run as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import redtask
+
+pytestmark = pytest.mark.acceptance
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Run a cluster of two engines in a user's folder of its own."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("REDTASK_")]:
+            patch.delenv(name)
+        patch.setenv("REDTASK_HOME", str(folder))
+        with redtask.Cluster(n=2):
+            yield folder
+
+
+def blocks(path):
+    """Return the Python blocks of a document."""
+    found = re.findall(
+        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", path.read_text(), re.M
+    )
+    return [textwrap.dedent(block) for block in found]
+
+
+def run(program, folder):
+    """Run a program as a user would, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_tour_of_the_readme_runs_as_it_stands(home, tmp_path):
+    tour = blocks(ROOT / "README.rst")
+    program = tmp_path / "tour.py"
+    program.write_text("\n".join(tour))
+
+    run(program, tmp_path)
+
+    assert len(tour) > 5
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run_and_say_something(home, tmp_path, example):
+    assert run(example, tmp_path).strip()
