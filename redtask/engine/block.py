@@ -42,6 +42,7 @@ _BATCH_AT: Final = 9
 _BATCH_SIZE: Final = 10
 _UUID_SIZE: Final = 11
 _LOG_END: Final = 12
+_ENDED_BEFORE: Final = 19  # tasks of earlier batches
 # Of both, under the lock:
 _LIMIT: Final = 13
 _TAKEN: Final = 14  # bytes of the log
@@ -200,6 +201,7 @@ class Block:
         count = (data.count(b"\n") + 1) // 2
         self._acquire()
         fields = self._fields
+        fields[_ENDED_BEFORE] += fields[_ENDED]
         # Nobody may take the old counts for the new batch's.
         fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
         fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = 0
@@ -342,6 +344,11 @@ class Block:
     def registered(self) -> bool:
         """Does the hub know the engine?"""
         return self._fields[_ENGINE_ID] != 0
+
+    @property
+    def has_worked(self) -> bool:
+        """Has the engine ever ended a task?"""
+        return self._fields[_ENDED_BEFORE] + self._fields[_ENDED] > 0
 
     def _words(self) -> list[str]:
         size = self._fields[_BATCH_SIZE]

@@ -184,9 +184,8 @@ class Engine:
 
     def _ask(self, call: Call[T]) -> T:
         """Perform a call, however long Redis does not want to hear of it."""
-        told = ""
-        for pause in link.pauses():
-            time.sleep(pause)
+        told, pauses = "", link.pauses()
+        while True:
             try:
                 return self._store.do(call)
             except (ConfigurationError, SchemaMismatch) as problem:
@@ -194,16 +193,16 @@ class Engine:
                 if str(problem) != told:
                     _log.error("%s", problem)
                     told = str(problem)
-        raise AssertionError("unreachable")
+            time.sleep(next(pauses))
 
     def _join(self) -> None:
         """Register, always under a new uuid."""
-        for pause in link.pauses():
-            time.sleep(pause)
+        pauses = link.pauses()
+        while True:
             # Without a hub: the supervisor makes it again.
             with contextlib.suppress(NoHub):
                 return self._register()
-        raise AssertionError("unreachable")
+            time.sleep(next(pauses))
 
     def _register(self) -> None:
         plan, uuid = self._plan, secrets.token_urlsafe(12)

@@ -37,8 +37,10 @@ _FIRST_RETRY: Final = 0.05
 _LONGEST_RETRY: Final = 0.5
 #: No sweep follows another sooner than this, in seconds.
 _SWEEP_PAUSE: Final = 0.02
-#: An engine that does nothing at all for so long, while Redis answers us, hangs; s.
-_HANGS: Final = 60.0
+#: An engine that does nothing at all for so long, while Redis answers us, hangs: when
+#: it should wait for its bell, or else, as a large result takes its time; in seconds.
+_HANGS_IDLE: Final = 60.0
+_HANGS: Final = 300.0
 #: Outcomes in one report, farewells in one beat.
 _MOST: Final = 500
 
@@ -220,7 +222,7 @@ def _living(seats: Iterable[Seat]) -> Iterator[tuple[Seat, Picture]]:
             continue
         if picture.running or picture.loops != seat.loops:
             seat.loops, seat.still = picture.loops, 0.0
-        if seat.still > _HANGS:
+        if seat.still > (_HANGS_IDLE if picture.state == IDLE else _HANGS):
             _log.error("engine %d hangs and is replaced", seat.number)
             seat.kill("it hung")
             continue

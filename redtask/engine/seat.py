@@ -34,7 +34,7 @@ class Seat:
     born: float = 0.0
     #: When the next one is to be; None: there is one, or shall be none.
     start_at: float | None = 0.0
-    #: How many in a row died young.
+    #: How many in a row died young, and without having ended a task.
     young_deaths: int = 0
     #: Why we ended it, if we did.
     ended_for: str = ""
@@ -75,6 +75,9 @@ class Seat:
         if time.monotonic() - self.born > _YOUNG:
             self.young_deaths = 0
             return 0.0
+        if self.block.has_worked:
+            # It can live; one task in between killed it.
+            self.young_deaths = 0
         delay: float = min(_LONGEST_DELAY, _FIRST_DELAY * 2**self.young_deaths)
         self.young_deaths = min(self.young_deaths + 1, _MOST_DEATHS)
         return delay

@@ -17,6 +17,7 @@ import gc
 import importlib
 import logging
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -33,6 +34,7 @@ from redtask.engine.engine import DONE, REFUSED, Engine, Plan
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.inherit import inherit
 from redtask.engine.seat import Seat
+from redtask.error import ConfigurationError, HubError
 from redtask.hub import calls, scripts
 from redtask.profile import redact_url
 from redtask.store import Store
@@ -54,6 +56,10 @@ _SLOW_TASK: Final = 5_000_000
 _SLOW_BATCH: Final = 20_000_000
 
 _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+#: The longest word that Redis takes unless configured otherwise, and room for a MAC.
+_REDIS_LIMIT: Final = (512 << 20) - 64
+_ENVELOPE: Final = 64
 
 #: Exit code when something that ran was stopped.
 STOPPED: Final = 1
@@ -204,9 +210,18 @@ class Worker:
                 "python": ".".join(map(str, sys.version_info[:3])),
                 "version": redtask.__version__,
             },
-            largest=int(status.hub["max_payload"]),
+            largest=min(int(status.hub["max_payload"]), self._longest_word()),
             max_tasks=self.options.max_tasks,
         )
+
+    def _longest_word(self) -> int:
+        """Ask for the size at which Redis hangs up; envelopes need a little of it."""
+        try:
+            _, size = self._store.command("CONFIG", "GET", "proto-max-bulk-len")
+        except (ConfigurationError, HubError, ValueError):
+            # We may not ask, or this server has no such limit.
+            return _REDIS_LIMIT
+        return int(size) - _ENVELOPE
 
     def _fork(self, seat: Seat) -> None:
         block = Block()
@@ -377,7 +392,9 @@ def default_name() -> str:
         letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "-"
         for letter in socket.gethostname()
     )
-    return f"{host[:40] or 'worker'}-{os.getpid()}"
+    # In a container every worker is process 1, also the next one of the same host.
+    number = os.getpid() if os.getpid() > 1 else secrets.token_hex(3)
+    return f"{host[:40] or 'worker'}-{number}"
 
 
 def banner(store: Store, options: Options) -> str:

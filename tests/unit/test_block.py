@@ -1,0 +1,264 @@
+"""The block: what a supervisor sees and takes, whenever the engine stops."""
+
+import os
+import signal
+
+import pytest
+
+from redtask.engine.block import IDLE, RUNNING, TALKING, Block
+
+NEVER = 1 << 62
+MS = 1_000_000
+
+
+@pytest.fixture
+def block():
+    """Return the block of a registered engine."""
+    made = Block()
+    made.join("engine")
+    made.joined(3, 15000, NEVER)
+    return made
+
+
+def open_batch(block, count, number=1):
+    return block.open(
+        number, [word for n in range(count) for word in (f"t-{n}", f"1:{n}")]
+    )
+
+
+def end(block, index, kind="ok", fields=("result", b"x")):
+    return block.end((kind, index, 10 * index, 10 * index + 5, list(fields)))
+
+
+def run(block, *indexes):
+    for index in indexes:
+        assert block.begin(index, 10 * index)
+        assert end(block, index)
+
+
+def ids(taken):
+    return [(one.kind, one.task_id) for one in taken.outcomes]
+
+
+def test_a_supervisor_sees_who_the_engine_is():
+    block = Block()
+    assert (block.uuid, block.registered, block.look().engine_id) == ("", False, None)
+
+    block.join("engine")
+    assert (block.uuid, block.registered) == ("engine", False)
+
+    block.joined(0, 15000, NEVER)
+    assert (block.registered, block.lease, block.look().engine_id) == (True, 15000, 0)
+
+
+def test_the_loop_counter_moves_with_each_round(block):
+    before = block.look().loops
+
+    block.talk()
+
+    assert block.look().loops == before + 1
+    assert block.look().state == TALKING
+    block.idle()
+    assert block.look().state == IDLE
+
+
+def test_a_batch_is_seen_with_what_is_begun_and_ended(block):
+    open_batch(block, 3, number=7)
+    run(block, 0)
+    assert block.begin(1, 10)
+
+    seen = block.look()
+
+    assert seen.state == RUNNING
+    assert seen.number == 7
+    assert seen.ids == ("t-0", "t-1", "t-2")
+    assert (seen.begun, seen.ended, seen.running) == (2, 1, "t-1")
+
+
+def test_only_a_batch_with_neighbours_has_the_supervisor_told_and_only_once(block):
+    assert not open_batch(block, 1)
+    assert open_batch(block, 2)
+    assert not open_batch(block, 2)
+
+
+def test_a_finished_outcome_waits_for_its_batch_while_tasks_are_short(block):
+    open_batch(block, 3)
+    run(block, 0)
+    begun = block.look()
+    assert begun.ended == 1
+    block.begin(1, now := 1000 * MS)
+
+    taken = block.take(waited=5 * MS, patience=NEVER, now=now + 4 * MS)
+
+    assert (ids(taken), taken.more) == ([], True)
+
+
+def test_a_slow_task_has_those_before_it_taken_and_then_those_after_it(block):
+    open_batch(block, 4)
+    run(block, 0, 1)
+    block.begin(2, 0)
+
+    first = block.take(waited=5 * MS, patience=NEVER, now=6 * MS)
+    again = block.take(waited=5 * MS, patience=NEVER, now=7 * MS)
+    late = block.take(waited=5 * MS, patience=-NEVER, now=8 * MS)
+
+    assert ids(first) == [("ok", "t-0"), ("ok", "t-1")]
+    assert first.uuid == "engine"
+    assert (first.inside, first.more) == (True, True)
+    assert (ids(again), again.more) == ([], True)
+    assert (ids(late), late.more) == ([("unbegun", "t-3")], False)
+    assert end(block, 2)
+    assert not block.begin(3, 9 * MS)
+    assert not block.forsake()
+    assert block.talk() == 2
+
+
+def test_when_nothing_is_left_to_take_the_engine_tells_of_its_next_batch(block):
+    open_batch(block, 2)
+    run(block, 0, 1)
+    block.talk()
+
+    assert not block.take(waited=0, patience=0, now=NEVER).more
+
+    block.open_none(2)
+    assert open_batch(block, 2, number=3)
+
+
+def test_what_the_log_holds_comes_out_as_it_went_in(block):
+    open_batch(block, 2)
+    block.begin(0, 0)
+    fields = ["error", b"\0\xff", "ename", "Error", "stdout", b""]
+    assert block.end(("error", 0, 123, 456, fields))
+
+    (outcome,), blamed = block.bequeath()
+
+    assert outcome == ("error", "t-0", "1:0", 123, 456, fields)
+    assert blamed == []
+
+
+def test_a_new_batch_forgets_the_last_one(block):
+    open_batch(block, 2)
+    run(block, 0, 1)
+    assert block.has_worked
+
+    open_batch(block, 1, number=2)
+
+    assert block.bequeath() == ([], [])
+    assert block.look().ids == ("t-0",)
+    assert block.has_worked
+    block.open_none(3)
+    assert (block.look().ids, block.look().number) == ((), 3)
+
+
+def test_the_log_admits_what_fits_and_no_more(block):
+    open_batch(block, 3)
+    block.begin(0, 0)
+    assert end(block, 0, fields=("result", bytes(900_000)))
+    block.begin(1, 0)
+
+    assert not end(block, 1, fields=("result", bytes(200_000)))
+
+    assert block.look().running == "t-1"
+    block.talk()
+    assert not block.flushed(2)
+    assert (block.look().running, block.look().ended) == (None, 2)
+    run(block, 2)
+    assert [one.task_id for one in block.bequeath()[0]] == ["t-2"]
+
+
+def test_after_a_flush_the_supervisor_watches_again(block):
+    open_batch(block, 3)
+    block.begin(0, 0)
+    block.talk()
+    assert not block.take(waited=0, patience=0, now=NEVER).more
+
+    assert block.flushed(1)
+
+    assert block.take(waited=NEVER, patience=NEVER, now=0).more
+
+
+def test_past_its_lease_an_engine_begins_nothing_and_gives_back_the_rest(block):
+    open_batch(block, 3)
+    block.renew(100)
+
+    assert block.begin(0, 99)
+    assert end(block, 0)
+    assert not block.begin(1, 100)
+    assert block.forsake()
+    assert not block.forsake()
+    assert block.lease_over
+    block.renew(NEVER)
+    assert not block.lease_over
+    assert not block.begin(1, 0)
+
+
+def test_a_draining_engine_begins_nothing_more(block):
+    open_batch(block, 3)
+    block.begin(0, 0)
+
+    taken = block.take_back(for_good=True)
+
+    assert ids(taken) == [("unbegun", "t-1"), ("unbegun", "t-2")]
+    assert taken.inside
+    assert block.draining
+    end(block, 0)
+    open_batch(block, 2, number=2)
+    assert not block.begin(0, 0)
+
+
+def test_a_log_that_was_destroyed_blames_all_that_was_begun(block):
+    open_batch(block, 4)
+    run(block, 0, 1)
+    block.begin(2, 0)
+    at = bytes(block._text).index(b"result")
+    block._text[at - 40 : at] = bytes(40)
+
+    outcomes, blamed = block.bequeath()
+
+    assert outcomes == []
+    assert blamed == ["t-0", "t-1", "t-2"]
+
+
+def test_an_engine_that_stopped_inside_the_lock_is_not_waited_for(block):
+    open_batch(block, 3)
+    block._acquire()
+
+    assert block.look() is None
+    assert block.take_back() is None
+    assert block.take(waited=0, patience=0, now=NEVER) == ("", [], False, True)
+    assert [one.task_id for one in block.bequeath()[0]] == []
+
+
+@pytest.mark.parametrize("after", [0.0005, 0.001, 0.002, 0.004])
+def test_an_engine_killed_at_any_instant_leaves_a_picture_without_a_hole(after):
+    block = Block()
+    block.join("engine")
+    block.joined(0, 15000, NEVER)
+    child = os.fork()
+    if child == 0:
+        number = 0
+        while True:
+            number += 1
+            open_batch(block, 50, number)
+            for index in range(50):
+                block.begin(index, 1)
+                end(block, index)
+            block.talk()
+    handle = os.pidfd_open(child)
+    try:
+        while block.look() is None or block.look().number < 2:
+            pass
+        signal.sigtimedwait([], after)
+    finally:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(handle)
+
+    seen = block._picture()
+    outcomes, blamed = block.bequeath()
+
+    assert [one.task_id for one in outcomes] == list(seen.ids[: len(outcomes)])
+    # At most one was begun and not logged, and it is the one that is blamed.
+    assert seen.begun - len(outcomes) in {0, 1}
+    if seen.begun > len(outcomes):
+        assert blamed == [seen.ids[seen.begun - 1]]
