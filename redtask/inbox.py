@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.hub.records import Outcome, read_done
@@ -100,8 +101,9 @@ class Inbox:
         self.client = client
         #: What the client submitted lately.
         self.recent = recent
-        #: Ids that the client submitted and that are not known to have ended.
-        self.open: dict[str, None] = {}
+        #: Ids that the client submitted and that are not known to have ended. Of a
+        #: plain dict the first one takes long to find when many before it are gone.
+        self.open: OrderedDict[str, None] = OrderedDict()
         #: How many outcomes have arrived; grows only.
         self.arrived = 0
         #: Where the stream is to be read on from; None: not listening yet.

@@ -166,10 +166,6 @@ class Results:
             self._decoded[task_id] = decoded
             return decoded
 
-    def _errors(self) -> list[Exception]:
-        outcomes = map(self._outcome, self._tasks.ids)
-        return [value for good, value in outcomes if not good]
-
     def _items(self, task_id: str, at: int) -> list[Any]:
         """Return what a task contributes to the list: of a map, one per item."""
         good, value = self._outcome(task_id)
@@ -192,11 +188,16 @@ class Results:
             if not good and not keep:
                 raise value
             return value
-        if not keep and (errors := self._errors()):
-            raise self._composite(errors)
+        outcomes = list(map(self._outcome, ids))
+        if not keep:
+            errors = [value for good, value in outcomes if not good]
+            if errors:
+                raise self._composite(errors)
+        if self._sizes is None:
+            return [value for _, value in outcomes]
         values: list[Any] = []
-        for at, name in enumerate(ids):
-            values += self._items(name, at)
+        for (good, value), size in zip(outcomes, self._sizes, strict=True):
+            values += value if good else [value] * size
         return values
 
     def _part(self, at: int) -> list[Any]:

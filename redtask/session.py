@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
@@ -74,7 +75,7 @@ class Session:
         client = "".join(secrets.choice(_LETTERS) for _ in range(_NAME))
         self._inbox = Inbox(client, Recent(self._contact), threading.Lock())
         self._lock = threading.Lock()
-        self._history: dict[str, None] = {}
+        self._history: deque[str] = deque()
         self._numbers = itertools.count()
         self._pid = os.getpid()
 
@@ -102,21 +103,22 @@ class Session:
         """Ids submitted, each once, oldest first; the last 100,000."""
         if os.getpid() != self._pid:
             self._become()
-        return list(self._history)
+        with self._lock:
+            return list(self._history)
 
     def _ids(self, count: int) -> list[str]:
         client = self.inbox.client
         return [f"{client}-{next(self._numbers)}" for _ in range(count)]
 
     def _remember(self, ids: Sequence[str]) -> None:
-        fresh = dict.fromkeys(ids)
-        inbox = self.inbox
+        history, still_open = self._history, self.inbox.open
         with self._lock:
-            self._history.update(fresh)
-            inbox.open.update(fresh)
-            for kept in (self._history, inbox.open):
-                for name in list(itertools.islice(kept, max(0, len(kept) - _HISTORY))):
-                    kept.pop(name, None)
+            history.extend(ids)
+            while len(history) > _HISTORY:
+                history.popleft()
+            still_open.update(dict.fromkeys(ids))
+            while len(still_open) > _HISTORY:
+                still_open.popitem(last=False)
 
     # -- conversations
 
