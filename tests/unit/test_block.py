@@ -11,13 +11,17 @@ NEVER = 1 << 62
 MS = 1_000_000
 
 
-@pytest.fixture
-def block():
-    """Return the block of a registered engine."""
+def registered():
     made = Block()
     made.join("engine")
     made.joined(3, 15000, NEVER)
     return made
+
+
+@pytest.fixture
+def block():
+    """Return the block of a registered engine."""
+    return registered()
 
 
 def open_batch(block, count, number=1):
@@ -42,13 +46,25 @@ def ids(taken):
 
 def test_a_supervisor_sees_who_the_engine_is():
     block = Block()
-    assert (block.uuid, block.registered, block.look().engine_id) == ("", False, None)
+    assert (block.uuid, block.registered) == ("", False)
 
     block.join("engine")
     assert (block.uuid, block.registered) == ("engine", False)
 
     block.joined(0, 15000, NEVER)
-    assert (block.registered, block.lease, block.look().engine_id) == (True, 15000, 0)
+    assert (block.registered, block.lease) == (True, 15000)
+
+
+def test_an_engine_that_joins_anew_is_another_one(block):
+    open_batch(block, 2)
+    run(block, 0)
+    assert block.look().engine_id == 3
+
+    block.join("other")
+
+    assert block.uuid == "other"
+    assert block.look().engine_id is None
+    assert block.bequeath() == ([], [])
 
 
 def test_the_loop_counter_moves_with_each_round(block):
@@ -231,9 +247,7 @@ def test_an_engine_that_stopped_inside_the_lock_is_not_waited_for(block):
 
 @pytest.mark.parametrize("after", [0.0005, 0.001, 0.002, 0.004])
 def test_an_engine_killed_at_any_instant_leaves_a_picture_without_a_hole(after):
-    block = Block()
-    block.join("engine")
-    block.joined(0, 15000, NEVER)
+    block = registered()
     child = os.fork()
     if child == 0:
         number = 0

@@ -4,6 +4,7 @@ import io
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ class Bench:
     """A runner, and a hub's worth of functions."""
 
     def __init__(self, largest=1 << 20):
-        self.store = FakeStore()
+        self.store: Any = FakeStore()
         self.real = io.StringIO()
         self.output = Output(self.real, self.real)
         self.runner = Runner(self.store, RING, self.output, largest)
@@ -164,6 +165,10 @@ class Endless:
         return Endless, (Endless(),)
 
 
+def raise_two():
+    raise TwoArgumentsError(1, 2)
+
+
 def recurse():
     return recurse()
 
@@ -182,7 +187,7 @@ def raiser(error):
         (raiser(KeyboardInterrupt()), "KeyboardInterrupt"),
         (raiser(GeneratorExit()), "GeneratorExit"),
         (lambda: (_ for _ in ()).throw(MemoryError()), "MemoryError"),
-        (lambda: raiser(TwoArgumentsError(1, 2))(), "TwoArgumentsError"),
+        (raise_two, "TwoArgumentsError"),
         (raiser(UnprintableError()), "UnprintableError"),
         (raiser(LeavingError()), "RuntimeError"),
         (recurse, "RecursionError"),
@@ -356,5 +361,6 @@ def test_stdout_is_a_text_file_like_any_other(bench):
         )
 
     assert bench.value(look) == ("utf-8", False, True, None, 2)
-    error, _ = bench.error(lambda: sys.stdout.write(b"bytes"))
+    wrong: Any = b"bytes"
+    error, _ = bench.error(lambda: sys.stdout.write(wrong))
     assert error.ename == "TypeError"
