@@ -35,7 +35,7 @@ def test_the_benchmarks_measure_redtask_beside_the_floors():
     for place in (
         ("bulk", "redtask", "rate"),
         ("bulk", "redtask", "redis"),
-        ("bulk", "redtask", "trips"),
+        ("bulk", "redtask", "commands"),
         ("bulk", "floor-single", "rate"),
         ("bulk", "floor-batched", "rate"),
         ("trip", "redtask", "p50"),

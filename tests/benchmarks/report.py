@@ -28,9 +28,11 @@ _UNITS = {
     "p99": "us",
     "redis": "us/task",
     "redis cpu": "us/task",
+    "bare script": "us",
+    "in bare scripts": "per task",
     "engines cpu": "us/task",
     "client cpu": "us/task",
-    "trips": "per task",
+    "commands": "per task",
     "bytes": "per task",
 }
 

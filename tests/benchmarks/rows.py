@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from tests.benchmarks.usage import Commands, processor
+from tests.benchmarks.usage import Commands, bare_script, processor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,6 +72,9 @@ def bulk(contestant: Contestant, plan: Plan) -> Figures:
     values = contestant.gather()
     figures = meter.stop(len(numbers))
     _check(values, numbers)
+    if contestant.scripts and contestant.server is not None:
+        figures["bare script"] = bare_script(contestant.server.redis)
+        figures["in bare scripts"] = figures["redis"] / figures["bare script"]
     return figures
 
 

@@ -30,6 +30,8 @@ class Contestant(ABC):
     about: ClassVar[str]
     #: The rows it takes part in.
     rows: ClassVar[frozenset[str]] = frozenset({"bulk", "single", "trip", "payload"})
+    #: Does its Redis run scripts?
+    scripts: ClassVar[bool] = False
     #: How much of the usual number of tasks it gets: slow ones would take minutes.
     share: ClassVar[float] = 1.0
 

@@ -28,6 +28,7 @@ class Redtask(Contestant):
     name = "redtask"
     about = "signed tasks with a record each, 2 engines of one worker"
     rows = frozenset({"bulk", "single", "trip", "payload", "queue", "backlog", "idle"})
+    scripts = True
     #: How the worker is started; --profile has another way.
     command: Sequence[str] = _COMMAND
     worker: int
