@@ -4,7 +4,7 @@ import io
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -38,10 +38,10 @@ class Bench:
     """A runner, and a hub's worth of functions."""
 
     def __init__(self, largest=1 << 20):
-        self.store: Any = FakeStore()
+        self.store = store = cast(Any, FakeStore())
         self.real = io.StringIO()
         self.output = Output(self.real, self.real)
-        self.runner = Runner(self.store, RING, self.output, largest)
+        self.runner = Runner(store, RING, self.output, largest)
         self.runner.engine_info = {"engine_id": 0}
 
     def work(self, function, *args, until="", **kwargs):
