@@ -167,6 +167,7 @@ _BUDGET: Final = 4 << 20
 
 
 def _told(inbox: Inbox, tasks: TaskSet, name: str, outcome: Outcome) -> None:
+    # The set may be one that nobody but the caller knows.
     inbox.deliver(name, outcome)
     tasks.deliver(name, outcome)
 
@@ -246,7 +247,8 @@ def until(
     deadline = None if timeout is None else begun + timeout
     if ready():
         return True
-    if inbox.position is None or (timeout is not None and timeout <= 0):
+    missed = inbox.position is None or tasks.checked < inbox.disturbed_at
+    if missed or (timeout is not None and timeout <= 0):
         yield from recheck(inbox, tasks)
     quiet = QUIET
     while not ready():

@@ -33,6 +33,7 @@ class TaskSet:
         "__weakref__",
         "arrived",
         "checked",
+        "distinct",
         "ids",
         "order",
         "outcomes",
@@ -44,6 +45,8 @@ class TaskSet:
     def __init__(self, ids: Sequence[str]) -> None:
         #: The tasks, in order of submission.
         self.ids = tuple(ids)
+        #: How many they are: one may stand there twice.
+        self.distinct = len(ids) if len(ids) < 2 else len(set(ids))  # noqa: PLR2004 - a pair
         #: Outcome of each ended one.
         self.outcomes: dict[str, Outcome] = {}
         #: Ids in the order in which they arrived.
@@ -62,7 +65,7 @@ class TaskSet:
     @property
     def done(self) -> bool:
         """Has every task ended?"""
-        return len(self.outcomes) >= len(self.ids)
+        return len(self.outcomes) >= self.distinct
 
     def open_ids(self) -> list[str]:
         """Return the ids that have not ended, in order."""
@@ -70,8 +73,9 @@ class TaskSet:
 
     def deliver(self, task_id: str, outcome: Outcome) -> None:
         """Take an outcome. A second one only adds a payload that was too large."""
+        known = task_id in self.outcomes
         first = self.outcomes.setdefault(task_id, outcome)
-        if first is not outcome:
+        if known or first is not outcome:
             # Told twice, by the stream and by the record, perhaps to two threads.
             if first.kind == "-":
                 self.outcomes[task_id] = outcome
@@ -110,7 +114,7 @@ class Inbox:
         self.position: str | None = None
         #: When the stream was last known to live, ``time.monotonic()``.
         self.listening_since = 0.0
-        #: When the stream could last not be read, ``time.monotonic()``.
+        #: When something may last have been missed, ``time.monotonic()``.
         self.disturbed_at = 0.0
         #: Called when something arrives.
         self.wakers: tuple[Callable[[], None], ...] = ()
@@ -135,7 +139,11 @@ class Inbox:
             self._tidy()
 
     def adopt(self, other: Inbox) -> None:
-        """Wait for what another inbox waits for: a forked child its parent's."""
+        """Wait for what another inbox waits for: a forked child its parent's.
+
+        The hub does not know yet that we want to be told as well.
+        """
+        self.disturbed()
         self._waiting = dict(other._waiting)
 
     def _tidy(self) -> None:
@@ -188,7 +196,7 @@ class Inbox:
         self.listening_since = time.monotonic()
 
     def disturbed(self) -> None:
-        """The stream could not be read: something may have been missed."""
+        """Something may have been missed: who waits is to ask the records."""
         self.disturbed_at = time.monotonic()
         self.listening_since = 0.0
 

@@ -224,7 +224,7 @@ class AsyncResult(Results):
             yield from self.get(0)
             return
         places = self._places()
-        for number in range(len(places)):
+        for number in range(len(self._tasks.ids if ordered else places)):
             yield from self._run(self._arriving(number, places, ordered=ordered))
 
 

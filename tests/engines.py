@@ -23,7 +23,7 @@ DEADLINE = 30
 class Engine:
     """One engine; a context manager."""
 
-    def __init__(self, url, hub, keyring, queues=("default",), want=5):
+    def __init__(self, url, hub, keyring, queues=("default",), want=1):
         self.store = Store(url, hub, patience=DEADLINE)
         self.keyring = keyring
         self.queues = queues

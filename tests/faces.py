@@ -25,12 +25,13 @@ class Loop:
         self.thread = threading.Thread(target=self.loop.run_forever, name="loop")
         self.thread.start()
 
-    def call(self, function, *args, **kwargs):
+    def call(self, function, /, *args, **kwargs):
         """Call a function in the loop, and await what it returns if it is to be."""
 
         async def there():
             value = function(*args, **kwargs)
-            return await value if inspect.iscoroutine(value) else value
+            pending = inspect.isawaitable(value) and not isinstance(value, Results)
+            return await value if pending else value
 
         future = asyncio.run_coroutine_threadsafe(there(), self.loop)
         try:

@@ -139,7 +139,7 @@ class AsyncResult(Results):
                 yield value
             return
         places = self._places()
-        for number in range(len(places)):
+        for number in range(len(self._tasks.ids if ordered else places)):
             for value in await self._run(
                 self._arriving(number, places, ordered=ordered)
             ):

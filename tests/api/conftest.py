@@ -12,6 +12,7 @@ import pytest
 import redtask
 from redtask import aio
 from redtask.hub.keys import Keys
+from redtask.hub.records import mapping
 from redtask.profile import parse_keys
 from redtask.signing import Keyring
 from tests import invariants, servers
@@ -55,7 +56,7 @@ class Place:
     def record(self, task_id):
         """Return a record's fields as text."""
         found = self.redis.hgetall(self.keys.task(task_id))
-        return {name.decode(): value.decode() for name, value in found.items()}
+        return mapping([word for pair in found.items() for word in pair])
 
     def connections(self):
         """Return what the server knows of its connections."""

@@ -326,6 +326,17 @@ def test_a_disturbed_stream_is_reason_enough_to_ask(inbox, clock):
     talk.asks("watch")
 
 
+def test_a_stream_that_was_disturbed_before_is_too(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    clock.now += 0.01
+    inbox.disturbed()
+
+    talk = Talk(flows.wait(inbox, tasks, None))
+
+    talk.asks("watch")
+    assert isinstance(talk.answer(watched(OPEN)).step, Wait)
+
+
 def test_many_ids_are_asked_in_slices(inbox):
     tasks = expected(inbox, *(f"c-{number}" for number in range(1001)))
 

@@ -44,6 +44,14 @@ def test_a_set_is_done_when_all_has_arrived(inbox):
     assert inbox.arrived == 2
 
 
+def test_a_task_may_stand_twice_in_a_set():
+    tasks = TaskSet(["c-0", "c-0"])
+
+    tasks.deliver("c-0", GOOD)
+
+    assert tasks.done
+
+
 def test_an_empty_set_is_done():
     assert TaskSet(()).done
 
@@ -73,6 +81,7 @@ def test_told_twice_it_arrives_once():
 
     tasks.deliver("c-0", GOOD)
     received = tasks.received
+    tasks.deliver("c-0", GOOD)
     tasks.deliver("c-0", Outcome("completed", "1:n", "r", b"other"))
 
     assert (tasks.order, tasks.arrived, tasks.received) == (["c-0"], 1, received)

@@ -1,0 +1,183 @@
+"""Maps: their shapes, their errors, and how they arrive; through both faces."""
+
+from __future__ import annotations
+
+import pytest
+
+from redtask import error
+from tests import tasks
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, 7, 100, 0, None])
+def test_a_map_is_as_long_as_its_input(view, chunksize):
+    result = view.map_async(tasks.double, range(7), chunksize=chunksize)
+
+    assert result.get(10) == [0, 2, 4, 6, 8, 10, 12]
+    assert len(result) == 7
+    assert result.successful()
+
+
+def test_a_map_of_nothing_is_an_empty_result(view):
+    result = view.map_async(tasks.double, [])
+
+    assert result.get() == []
+    assert result.done()
+    assert list(result) == []
+    assert result.msg_ids == []
+    assert len(result) == 0
+    assert result.successful()
+    assert view.map(tasks.double, [], block=True) == []
+
+
+def test_a_map_ends_with_its_shortest_input(view):
+    assert view.map(tasks.add, "abc", ["x", "y"], block=True) == ["ax", "by"]
+
+
+def test_chunks_are_balanced(view):
+    result = view.map_async(tasks.double, range(10), chunksize=4)
+
+    assert [len(part.get(10)) for part in result.split()] == [4, 3, 3]
+
+
+def test_map_may_wait_or_not(view):
+    assert view.map(tasks.double, [1], block=True) == [2]
+    assert view.map(tasks.double, [1], block=False).get(10) == [2]
+
+
+def test_map_async_takes_no_block(view):
+    with pytest.raises(TypeError, match="block"):
+        view.map_async(tasks.double, [1], block=False)
+    with pytest.raises(TypeError, match="nothing"):
+        view.map_async(tasks.double, [1], nothing=1)
+
+
+def test_a_label_is_for_one_map(view):
+    result = view.map_async(tasks.double, [1], label="mine")
+    result.wait()
+
+    assert result.metadata[0]["label"] == "mine"
+    assert view.label is None
+
+
+def test_errors_are_collected(view):
+    result = view.map_async(tasks.fail_odd, range(10))
+
+    with pytest.raises(error.CompositeError) as caught:
+        result.get(10)
+
+    problem = caught.value
+    assert [one.evalue for one in problem.errors] == [
+        f"odd {n}" for n in range(1, 10, 2)
+    ]
+    assert len(problem.elist) == 5
+    assert problem.elist[0][:2] == ("ValueError", "odd 1")
+    assert str(problem).startswith("one or more exceptions raised in: fail_odd\n")
+    assert "1 more exceptions" in str(problem)
+    assert "Traceback" in "\n".join(problem.render_traceback())
+    with pytest.raises(error.RemoteError, match="odd 3"):
+        problem.raise_exception(1)
+    with pytest.raises(IndexError):
+        problem.raise_exception(5)
+    assert not result.successful()
+
+
+def test_errors_may_stand_among_the_values(view):
+    for chunksize in (1, 2):
+        result = view.map_async(
+            tasks.fail_odd, range(5), chunksize=chunksize, return_exceptions=True
+        )
+
+        found = result.get(10)
+
+        assert len(found) == 5
+        assert found[4] == 4
+        assert isinstance(found[1], error.RemoteError)
+        assert result.successful()
+        assert len(list(result)) == 5
+
+
+def test_errors_may_be_asked_for_later(view):
+    result = view.map_async(tasks.fail_odd, range(3))
+
+    found = result.get(10, return_exceptions=True)
+
+    assert found[0::2] == [0, 2]
+    assert isinstance(found[1], error.RemoteError)
+
+
+def test_iteration_gives_what_has_arrived(view, gate):
+    paths = [__file__, __file__, str(gate)]
+    result = view.map_async(tasks.pass_gate, paths, range(3))
+
+    found = iter(result)
+
+    assert [next(found), next(found)] == [0, 1]
+    assert not result.done()
+    gate.touch()
+    assert list(found) == [2]
+    assert list(result) == [0, 1, 2]
+
+
+def test_iteration_need_not_be_in_order(view, gate):
+    paths = [str(gate), __file__, __file__]
+    result = view.map_async(tasks.pass_gate, paths, range(3), ordered=False)
+
+    found = iter(result)
+
+    assert {next(found), next(found)} == {1, 2}
+    gate.touch()
+    assert list(found) == [0]
+    assert result.get() == [0, 1, 2]
+    assert list(result) == [0, 1, 2]
+
+
+def test_iteration_in_order_waits_for_who_is_first(view, gate):
+    result = view.map_async(tasks.pass_gate, [str(gate), __file__], range(2))
+    result.split()[1].get(10)
+    gate.touch()
+
+    assert list(result) == [0, 1]
+
+
+def test_iteration_raises_where_the_error_is(view, gate):
+    result = view.map_async(
+        lambda path, x: tasks.pass_gate(path, tasks.fail_odd(x)),
+        [__file__, __file__, str(gate)],
+        range(3),
+    )
+    found = iter(result)
+
+    assert next(found) == 0
+    with pytest.raises(error.CompositeError, match="odd 1"):
+        next(found)
+    gate.touch()
+
+
+def test_iteration_may_give_errors(view, gate):
+    result = view.map_async(
+        lambda path, x: tasks.pass_gate(path, tasks.fail_odd(x)),
+        [__file__, __file__, str(gate)],
+        range(3),
+        return_exceptions=True,
+    )
+    found = iter(result)
+
+    assert next(found) == 0
+    assert isinstance(next(found), error.RemoteError)
+    gate.touch()
+    assert next(found) == 2
+
+
+def test_a_single_result_is_not_iterable(view):
+    with pytest.raises(TypeError, match="single result"):
+        list(view.apply_async(tasks.double, 1))
+
+
+def test_large_items_arrive_one_by_one(view):
+    result = view.map_async(lambda n: bytes([n]) * 50_000, range(20), ordered=False)
+
+    assert sorted(result) == [bytes([n]) * 50_000 for n in range(20)]
+
+
+def test_a_map_of_many_slices(view):
+    assert view.map_async(tasks.double, range(2000)).get(30) == list(range(0, 4000, 2))

@@ -1,0 +1,393 @@
+"""AsyncResult and what can be asked of it, through both faces."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from redtask import error
+from redtask.outcomes import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, METADATA
+from tests import tasks
+
+
+def test_a_value_can_be_had_again_and_again(view):
+    result = view.apply_async(tasks.double, 4)
+
+    assert result.get() == 8
+    assert result.get(0) == 8
+    assert result.result(1) == 8
+    assert result.exception() is None
+    assert result.ready()
+    assert result.successful()
+    assert result.done()
+    assert not result.cancelled()
+    assert repr(result) == "<AsyncResult(double): finished>"
+    assert len(result) == 1
+    assert result.msg_ids == [view.history[-1]]
+
+
+def test_waiting_has_an_end(view, gate):
+    result = view.apply_async(tasks.pass_gate, str(gate), 5)
+
+    assert not result.wait(0)
+    assert not result.wait(0.01)
+    assert not result.ready()
+    assert repr(result) == "<AsyncResult(pass_gate): pending>"
+    with pytest.raises(TimeoutError, match=r"Result not ready\."):
+        result.get(0)
+    with pytest.raises(TimeoutError):
+        result.get(timeout=0.01)
+    with pytest.raises(TimeoutError):
+        result.exception(0)
+    with pytest.raises(TimeoutError):
+        result.result(0.01)
+    with pytest.raises(RuntimeError, match="not done"):
+        result.successful()
+
+    gate.touch()
+    assert result.wait()
+    assert result.wait(-1)
+    assert result.wait(None)
+    assert result.get(-1) == 5
+
+
+def test_an_exception_comes_back(view):
+    result = view.apply_async(tasks.fail, 7)
+
+    with pytest.raises(error.RemoteError) as caught:
+        result.get()
+
+    problem = caught.value
+    assert (problem.ename, problem.evalue) == ("ValueError", "no 7")
+    assert problem.engine_info["engine_id"] in {0, 1}
+    assert isinstance(problem.__cause__, ValueError)
+    assert 'raise ValueError(f"no {x}")' in problem.traceback
+    assert str(problem).endswith(":apply] ValueError: no 7")
+    assert not result.successful()
+    assert result.exception() is result.get(return_exceptions=True)
+    assert repr(result) == "<AsyncResult(fail): failed>"
+    assert result.wait()
+
+
+def test_an_exception_that_cannot_be_rebuilt_comes_back_as_text(view):
+    with pytest.raises(error.RemoteError, match="StubbornError: 1 and 2") as caught:
+        view.apply_async(tasks.raise_stubborn).get()
+
+    assert caught.value.__cause__ is None
+    assert "raise StubbornError(1, 2)" in caught.value.traceback
+
+
+def test_a_result_that_cannot_be_pickled_is_an_error_of_the_task(view):
+    with pytest.raises(error.RemoteError, match="cannot pickle frame"):
+        view.apply_async(tasks.unpicklable).get()
+
+
+def test_leaving_is_an_error_of_the_task(view):
+    with pytest.raises(error.RemoteError, match="SystemExit: 3"):
+        view.apply_async("sys:exit", 3).get()
+
+
+def test_metadata_say_how_it_went(view):
+    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1)
+    labelled = view.with_flags(label="of mine")
+    result = labelled.apply_async(tasks.double, 1)
+    result.get()
+
+    about = result.metadata
+
+    assert set(about) == METADATA
+    assert about.msg_id == result.msg_ids[0]
+    assert about["status"] == "ok"
+    assert about["label"] == "of mine"
+    assert about["engine_id"] in {0, 1}
+    assert about["engine_uuid"]
+    assert about["error"] is None
+    assert before < about["submitted"] <= about["started"] <= about["completed"]
+    assert about["received"] > before
+    assert about["after"] == about["follow"] == []
+    with pytest.raises(AttributeError):
+        _ = about.nothing
+
+
+def test_metadata_are_there_while_it_waits(view, gate):
+    result = view.apply_async(tasks.pass_gate, str(gate))
+
+    about = result.metadata
+
+    assert about["status"] is None
+    assert about["submitted"] is not None
+    assert about["completed"] is about["received"] is None
+
+
+def test_metadata_of_a_failure_have_the_error(view):
+    result = view.apply_async(tasks.fail)
+    result.wait()
+
+    assert result.metadata["status"] == "error"
+    assert isinstance(result.metadata["error"], error.RemoteError)
+
+
+def test_times_add_up(view, gate):
+    result = view.map_async(tasks.pass_gate, [str(gate)] * 2, [1, 2])
+    assert result.elapsed > 0
+    for name in ("serial_time", "wall_time"):
+        with pytest.raises(TimeoutError):
+            getattr(result, name)
+    gate.touch()
+    result.wait()
+
+    assert result.serial_time > 0
+    assert result.wall_time == result.elapsed
+    first = result.wall_time
+    result.get()
+    assert result.wall_time == first
+
+
+def test_progress_counts_items(view, gate):
+    result = view.map_async(
+        tasks.pass_gate, [str(gate)] * 3 + [__file__] * 3, range(6), chunksize=3
+    )
+
+    part = result.split()[1]
+    assert part.get() == [3, 4, 5]
+    assert result.progress == 3
+    gate.touch()
+    result.wait()
+    assert result.progress == len(result) == 6
+
+
+def test_a_dict_of_engines(view):
+    single = view.apply_async(tasks.double, 1)
+
+    assert list(single.get_dict().values()) == [2]
+    with pytest.raises(ValueError, match="multiple jobs"):
+        view.map_async(tasks.double, range(4)).get_dict()
+
+
+def test_a_waiting_task_is_aborted(rc, view, gate):
+    blockers = view.map_async(tasks.pass_gate, [str(gate)] * 20)
+    result = view.apply_async(tasks.double, 1)
+
+    result.abort()
+
+    with pytest.raises(error.TaskAborted, match="was aborted"):
+        result.get(10)
+    assert result.cancelled()
+    assert not result.cancel()
+    with pytest.raises(RuntimeError, match="already done"):
+        result.abort()
+    assert result.metadata["status"] == "aborted"
+    gate.touch()
+    assert blockers.get() == [None] * 20
+
+
+def test_a_running_task_is_not_aborted(rc, view, gate):
+    running = view.apply_async(tasks.pass_gate, str(gate), 1)
+    while running.metadata["started"] is None:
+        running.wait(0.01)
+
+    assert rc.abort(running) == {running.msg_ids[0]: "running"}
+    assert not running.cancel()
+
+    gate.touch()
+    assert running.get() == 1
+    assert rc.abort(running) == {running.msg_ids[0]: "ended"}
+    assert rc.abort("abc-0") == {"abc-0": "unknown"}
+
+
+def test_abort_touches_nobody_elses(place, face, gate):
+    mine, other = place.client(face), place.client(face)
+    ours = mine.load_balanced_view().map_async(tasks.double, range(5))
+    theirs = other.load_balanced_view().map_async(tasks.double, range(5))
+
+    words = mine.abort()
+
+    assert set(words) == set(ours.msg_ids)
+    assert set(words.values()) == {"aborted"}
+    place.engine()
+    assert theirs.get() == [0, 2, 4, 6, 8]
+    with pytest.raises(error.CompositeError):
+        ours.get()
+
+
+def test_abort_works_with_no_engine_alive(place, face):
+    rc = place.client(face)
+    view = rc.load_balanced_view()
+    result = view.apply_async(tasks.double, 1)
+
+    view.abort()
+
+    with pytest.raises(error.TaskAborted):
+        result.get(10)
+
+
+def test_cancel_says_whether_it_could(place, face):
+    result = place.client(face).load_balanced_view().apply_async(tasks.double, 1)
+
+    assert result.cancel()
+    assert result.cancelled()
+
+
+def test_parts_are_results_of_their_own(view):
+    whole = view.map_async(tasks.fail_odd, range(5), chunksize=2)
+    parts = whole.split()
+
+    assert parts == whole.split()
+    assert [part.msg_ids for part in parts] == [[name] for name in whole.msg_ids]
+    assert parts[-1].get() == [4]
+    with pytest.raises(error.RemoteError, match="odd 1"):
+        parts[0].get()
+    single = view.apply_async(tasks.double, 1)
+    assert single.split() == (single,)
+
+
+def test_parts_can_be_joined(view):
+    whole = view.map_async(tasks.double, range(5), chunksize=2)
+    join = whole.join
+
+    again = join(*whole.split())
+
+    assert again.get() == [0, 2, 4, 6, 8]
+    assert len(again) == 5
+    assert again.msg_ids == whole.msg_ids
+    one, other = view.apply_async(tasks.double, 1), view.apply_async(tasks.double, 2)
+    assert join(one, other).get() == [2, 4]
+    assert list(join(one, other)) == [2, 4]
+    assert join(whole, whole).get()[:5] == whole.get()
+    with pytest.raises(ValueError, match="at least one"):
+        join()
+
+
+def test_waiting_may_end_with_the_first(view, gate):
+    result = view.map_async(tasks.pass_gate, [__file__, str(gate)], [1, 2])
+
+    done, pending = result.wait(return_when=FIRST_COMPLETED)
+
+    assert [part.get() for part in done] == [[1]]
+    assert [part.msg_ids for part in pending] == [result.msg_ids[1:]]
+    gate.touch()
+    done, pending = result.wait(return_when=ALL_COMPLETED)
+    assert (len(done), len(pending)) == (2, 0)
+    with pytest.raises(ValueError, match="return_when must be one of"):
+        result.wait(return_when="NEVER")
+
+
+def test_getting_may_end_with_the_first_failure(view, gate):
+    result = view.map_async(
+        lambda path, x: tasks.pass_gate(path, tasks.fail_odd(x)),
+        [str(gate), __file__],
+        [0, 1],
+    )
+
+    with pytest.raises(error.CompositeError, match="odd 1") as caught:
+        result.get(return_when=FIRST_EXCEPTION)
+
+    assert len(caught.value.elist) == 1
+    assert not result.done()
+    gate.touch()
+    with pytest.raises(error.CompositeError):
+        result.get()
+
+
+def test_any_client_may_ask_for_a_result(place, face, rc, view, gate):
+    other = place.client(face)
+    result = view.apply_async(tasks.pass_gate, str(gate), 5)
+
+    theirs = other.get_result(result.msg_ids[0])
+    also = other.get_result(result.msg_ids)
+
+    assert not theirs.ready()
+    gate.touch()
+    assert theirs.get(10) == 5
+    assert also.get(10) == [5]
+    assert result.get(10) == 5
+    assert repr(theirs) == "<AsyncHubResult(unknown): finished>"
+
+
+def test_a_result_is_found_in_many_ways(rc, view):
+    first = view.apply_async(tasks.double, 1)
+    last = view.map_async(tasks.double, range(3), chunksize=2)
+
+    assert rc.get_result(0).get() == 2
+    assert rc.get_result().get() == [4]
+    assert rc.get_result(first).get() == 2
+    assert rc.get_result(last).get() == [[0, 2], [4]]
+    assert rc.get_result([0, first.msg_ids[0], -1]).get() == [2, [4]]
+
+
+def test_an_unknown_result_is_refused_at_once(rc):
+    with pytest.raises(KeyError, match="No such message: abc-0"):
+        rc.get_result("abc-0")
+    with pytest.raises(error.TaskLost):
+        rc.get_result(["abc-0"])
+    with pytest.raises(IndexError):
+        rc.get_result()
+
+
+def test_two_results_of_one_task_both_arrive(rc, view, gate):
+    one = view.apply_async(tasks.pass_gate, str(gate), 5)
+    other = rc.get_result(one.msg_ids[0])
+    gate.touch()
+
+    assert other.get(10) == 5
+    assert one.get(10) == 5
+
+
+def test_history_and_outstanding(rc, view, gate):
+    other = rc.load_balanced_view()
+    first = view.apply_async(tasks.pass_gate, str(gate))
+    second = other.apply_async(tasks.double, 1)
+    second.wait()
+
+    assert rc.history == first.msg_ids + second.msg_ids
+    assert rc.outstanding == set(first.msg_ids)
+    assert view.outstanding == set(first.msg_ids)
+    assert other.outstanding == set()
+    assert list(view.history) == first.msg_ids
+    assert not rc.wait(timeout=0.01)
+    assert not view.wait(timeout=0)
+    assert rc.wait(second)
+    assert rc.wait([second, "abc-9"], 1)
+    gate.touch()
+    assert rc.wait()
+    assert view.wait()
+    assert rc.outstanding == set()
+
+
+def test_what_was_never_submitted_is_in_no_history(rc, view):
+    with pytest.raises(TypeError):
+        view.apply_async(5)
+    with pytest.raises(TypeError, match="cannot pickle"):
+        view.apply_async(tasks.double, tasks.unpicklable())
+    view.map_async(tasks.double, [])
+
+    assert rc.history == []
+    assert list(view.history) == []
+    assert rc.outstanding == set()
+
+
+def test_engines_can_be_waited_for(place, face):
+    rc = place.client(face)
+    assert rc.ids == []
+    with pytest.raises(error.NoEnginesRegistered, match="0 of 1"):
+        rc.wait_for_engines(1, block=False)
+    with pytest.raises(TimeoutError, match="0 of 1 engines have joined"):
+        rc.wait_for_engines(1, timeout=0.05)
+
+    place.engine()
+    rc.wait_for_engines(1, timeout=10)
+    place.engine()
+    rc.wait_for_engines(2, timeout=10)
+
+    assert rc.ids == [0, 1]
+
+
+def test_an_engine_that_joins_ends_the_waiting(place, face):
+    rc = place.client(face)
+    result = rc.load_balanced_view().apply_async(tasks.double, 1)
+
+    place.engine()
+
+    rc.wait_for_engines(1, timeout=10)
+    assert result.get(10) == 2

@@ -1,0 +1,328 @@
+"""Views, decorated functions and lazy maps of the blocking face."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+
+import redtask
+from redtask import error
+from tests import tasks
+
+
+@pytest.fixture
+def view(client):
+    return client.load_balanced_view()
+
+
+def test_a_view_that_blocks_returns_values(client):
+    view = client.load_balanced_view(block=True)
+
+    assert view.apply(tasks.double, 2) == 4
+    assert view.map(tasks.double, [1, 2]) == [2, 4]
+    assert view.apply_async(tasks.double, 3).get() == 6
+    assert view.map_async(tasks.double, [3]).get() == [6]
+    with pytest.raises(error.RemoteError):
+        view.apply(tasks.fail)
+
+
+def test_a_view_that_does_not_block_returns_results(view):
+    assert view.apply(tasks.double, 2).get() == 4
+    assert view.map(tasks.double, [1, 2]).get() == [2, 4]
+    assert view.apply_sync(tasks.double, 3) == 6
+    assert view.map_sync(tasks.double, [3]) == [6]
+    assert view.map(tasks.double, [1], block=True) == [2]
+
+
+def test_the_clients_choice_is_the_views_default(client):
+    client.block = True
+    view = client.load_balanced_view()
+    client.block = False
+
+    assert view.block is True
+    assert client.load_balanced_view().block is False
+    assert client.load_balanced_view(block=True).block is True
+
+
+def test_flags_are_read_when_a_task_is_submitted(place, view):
+    with view.temp_flags(label="now", priority=3, retries=1):
+        result = view.apply_async(tasks.double, 1)
+    result.wait()
+
+    record = place.record(result.msg_ids[0])
+    assert (record["label"], record["retries"]) == ("now", "1")
+    assert view.label is None
+
+
+def test_another_view_has_flags_of_its_own(view):
+    other = view.with_flags(label="other")
+
+    assert (view.label, other.label) == (None, "other")
+    assert other.client is view.client
+    with pytest.raises(KeyError, match="no such flag"):
+        view.with_flags(nothing=1)
+    with pytest.raises(ValueError, match="retries"):
+        view.client.load_balanced_view(retries=-1)
+
+
+def test_only_engines_of_the_queue_run_a_task(place, view):
+    result = view.with_flags(queue="special").apply_async(tasks.double, 1)
+    assert not result.wait(0.05)
+
+    place.engine(queues=("special",))
+
+    assert result.get(10) == 2
+
+
+def test_a_failed_task_is_tried_again(tmp_path, view):
+    counter = tmp_path / "count"
+
+    def sometimes(path):
+        with open(path, "a+") as file:  # noqa: PTH123 - travels by value
+            file.write("x")
+            file.seek(0)
+            if len(file.read()) < 3:
+                raise ValueError("not yet")
+        return "done"
+
+    assert (
+        view.with_flags(retries=2).apply_async(sometimes, str(counter)).get(10)
+        == "done"
+    )
+    counter.unlink()
+    with pytest.raises(error.RemoteError, match="not yet"):
+        view.with_flags(retries=1).apply_async(sometimes, str(counter)).get(10)
+
+
+def test_views_say_what_they_are(client, view):
+    assert repr(view) == "<LoadBalancedView None>"
+    assert len(view) == len(client) == 2
+    assert bool(view)
+    assert list(client) == client.ids == [0, 1]
+    assert repr(client).startswith("<Client ")
+    assert "unix://" in repr(client)
+
+
+def test_a_view_finds_its_own_results(view):
+    other = view.client.load_balanced_view()
+    first = view.apply_async(tasks.double, 1)
+    other.apply_async(tasks.double, 2)
+
+    assert view.get_result().get() == 2
+    assert view.get_result(0).get() == 2
+    assert view.get_result([0]).get() == [2]
+    assert view.get_result(first).get() == 2
+    assert view.get_result(first.msg_ids).get() == [2]
+    assert view.wait(timeout=5)
+    view.abort()
+
+
+# -- decorated functions
+
+
+def test_a_remote_function_runs_when_it_is_called(view):
+    @view.remote(block=True, label="far")
+    def add(x, y=1):
+        """Add two."""
+        return x + y
+
+    assert add(1) == 2
+    assert add(1, y=5) == 6
+    assert add.__name__ == "add"
+    assert "Add two." in add.__doc__
+    assert list(view.history) == view.client.history
+    assert view.get_result().metadata["label"] == "far"
+    assert add.func(1) == 2
+
+
+def test_a_remote_function_does_as_the_view(view):
+    add = redtask.remote(view)(tasks.add)
+
+    assert add(1).get() == 2
+    view.block = True
+    assert add(1) == 2
+    with pytest.raises(KeyError, match="no such flag"):
+        redtask.remote(view, nothing=1)(tasks.add)
+
+
+def test_a_parallel_function_maps(view):
+    @view.parallel(block=True, label="many")
+    def square(x):
+        return x * x
+
+    assert square.map(range(10)) == [x * x for x in range(10)]
+    assert view.get_result().metadata["label"] == "many"
+    assert len(view.history) == 10
+
+    later = view.parallel()(tasks.double)
+    assert later.map(range(3)).get() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("dist", ["b", "r"])
+@pytest.mark.parametrize("chunksize", [None, 1, 2, 3, 100])
+def test_a_parallel_function_called_directly_gets_pieces(view, dist, chunksize):
+    @view.parallel(dist=dist, block=True, chunksize=chunksize)
+    def double_all(values):
+        return [2 * value for value in values]
+
+    assert double_all(range(7)) == [0, 2, 4, 6, 8, 10, 12]
+    assert double_all([]) == []
+
+
+def test_pieces_may_come_back_in_other_sizes(view):
+    piece = view.parallel(block=True, chunksize=3)
+    assert piece(tasks.total)(range(7)) == [3, 7, 11]
+    striped = view.parallel(dist="r", block=True, chunksize=3)
+    assert striped(lambda values: [*values][1:])(range(7)) == [3, 4, 5, 6]
+    assert piece(sum)(range(7)) == [3, 7, 11]
+
+
+def test_a_parallel_function_refuses_what_it_cannot_part(view):
+    double = view.parallel()(tasks.double)
+
+    with pytest.raises(ValueError, match="equal length"):
+        double([1], [1, 2])
+    with pytest.raises(TypeError):
+        double(x=[1])
+    with pytest.raises(ValueError, match="dist must be"):
+        view.parallel(dist="x")(tasks.double)
+
+
+def test_a_parallel_function_may_give_errors(view):
+    odd = redtask.parallel(view, block=True, return_exceptions=True)(tasks.fail_odd)
+
+    found = odd.map(range(3))
+
+    assert found[0::2] == [0, 2]
+    assert isinstance(found[1], error.RemoteError)
+
+
+# -- lazy maps
+
+
+def test_imap_reads_an_endless_input_as_needed(view):
+    read = []
+
+    def numbers():
+        for number in itertools.count():
+            read.append(number)
+            yield number
+
+    found = view.imap(tasks.double, numbers(), max_outstanding=3)
+
+    assert list(itertools.islice(found, 10)) == list(range(0, 20, 2))
+    assert len(read) <= 14
+    found.cancel()
+    rest = list(found)
+    assert rest == list(range(20, 20 + 2 * len(rest), 2))
+
+
+def test_imap_takes_several_inputs_and_ends_with_the_shortest(view):
+    assert list(view.imap(tasks.add, "abc", itertools.repeat("x"))) == [
+        "ax",
+        "bx",
+        "cx",
+    ]
+    assert list(view.imap(tasks.double, [])) == []
+    assert list(view.imap(tasks.double, range(20), max_outstanding=0)) == list(
+        range(0, 40, 2)
+    )
+
+
+def test_imap_need_not_be_in_order(view, gate):
+    paths = [str(gate), __file__, __file__]
+
+    found = view.imap(tasks.pass_gate, paths, range(3), ordered=False)
+
+    assert {next(found), next(found)} == {1, 2}
+    gate.touch()
+    assert list(found) == [0]
+
+
+def test_imap_tells_an_error_of_its_input_after_what_came_before(view):
+    def numbers():
+        yield 1
+        yield 2
+        raise RuntimeError("no more")
+
+    found = view.imap(tasks.double, numbers())
+
+    assert [next(found), next(found)] == [2, 4]
+    with pytest.raises(RuntimeError, match="no more"):
+        next(found)
+    assert list(found) == []
+
+
+def test_imap_tells_what_it_cannot_submit_after_what_came_before(view):
+    found = view.imap(tasks.double, [1, threading.Lock(), 3])
+
+    assert next(found) == 2
+    with pytest.raises(TypeError, match="cannot pickle"):
+        next(found)
+    assert list(found) == []
+
+
+def test_imap_raises_where_the_error_is_and_goes_on(view):
+    found = view.imap(tasks.fail_odd, range(4))
+
+    assert next(found) == 0
+    with pytest.raises(error.RemoteError, match="odd 1"):
+        next(found)
+    assert next(found) == 2
+    with pytest.raises(error.RemoteError, match="odd 3"):
+        next(found)
+    assert list(found) == []
+
+
+def test_imap_may_give_errors(view):
+    found = list(view.imap(tasks.fail_odd, range(3), return_exceptions=True))
+
+    assert found[0::2] == [0, 2]
+    assert isinstance(found[1], error.RemoteError)
+
+
+def test_imap_keeps_the_flags_of_its_moment(place, view):
+    with view.temp_flags(label="then"):
+        found = view.imap(tasks.double, range(6), max_outstanding=1)
+    list(found)
+
+    labels = {place.record(name).get("label") for name in view.client.history}
+    assert labels == {"then"}
+
+
+def test_imap_refuses_what_it_does_not_understand(view):
+    with pytest.raises(TypeError, match="at least one sequence"):
+        view.imap(tasks.double)
+    with pytest.raises(TypeError):
+        view.imap(tasks.double, 5)
+    for wrong in (-1, "many", 1.5):
+        with pytest.raises(ValueError, match="max_outstanding"):
+            view.imap(tasks.double, [1], max_outstanding=wrong)
+
+
+def test_imap_works_before_there_are_engines(place):
+    view = place.client().load_balanced_view()
+    found = view.imap(tasks.double, itertools.count())
+
+    place.engine()
+
+    assert [next(found), next(found)] == [0, 2]
+
+
+def test_an_interrupted_imap_loses_nothing(view, gate, monkeypatch):
+    found = view.imap(tasks.pass_gate, [str(gate)] * 2, range(2))
+    monkeypatch.setattr(view.client._driver, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(found)
+    monkeypatch.undo()
+    gate.touch()
+
+    assert list(found) == [0, 1]
+
+
+def interrupted(flow):
+    """Be a driver that Ctrl-C interrupts."""
+    flow.close()
+    raise KeyboardInterrupt
