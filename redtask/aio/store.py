@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from redtask.flows import Flow, Step, Wait
     from redtask.inbox import Inbox
 
+#: How long a cancelled reader may take to end before it is cancelled again, in s.
+_CANCEL_AGAIN: Final = 0.05
+
 T = TypeVar("T")
 
 _KINDS: Final[dict[str, type[Any]]] = {
@@ -289,8 +292,10 @@ class Driver:
     async def close(self) -> None:
         """Stop reading; whoever still waits hears that the client is closed."""
         self._wake_all(ConfigurationError("this client is closed"))
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
-            self._reader = None
+        reader, self._reader = self._reader, None
+        while reader is not None and not reader.done():
+            # Once is not enough: before Python 3.12 asyncio.wait_for, in which
+            # redis-py sends, may swallow a cancellation that comes as it ends.
+            reader.cancel()
+            await asyncio.wait([reader], timeout=_CANCEL_AGAIN)
         await self.store.close()
