@@ -111,6 +111,7 @@ class Engine:
         #: The batch, and how its tasks ended.
         self._work: list[Work] = []
         self._done: list[Entry] = []
+        self._pauses = link.pauses()
         #: Moving average of the time of one task, ns; None before the first.
         self._pace: float | None = None
         self._left = plan.max_tasks
@@ -281,8 +282,12 @@ class Engine:
         try:
             self._store.block("BLPOP", self._bell, int(link.LONGEST_BLOCK))
         except RedtaskError as problem:
-            # The next turn waits until Redis is there again.
+            # The next turn waits until Redis is there again. If that succeeds and
+            # this does not, as when connections are scarce, it must not spin.
             _log.debug("no bell: %s", problem)
+            time.sleep(next(self._pauses))
+        else:
+            self._pauses = link.pauses()
 
     def _wait_for_lease(self) -> None:
         """Begin nothing while the supervisor is stopped or cut off."""

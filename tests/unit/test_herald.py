@@ -1,0 +1,274 @@
+"""The herald: nothing that the hub is to know is lost, whatever Redis does."""
+
+import logging
+import time
+from typing import Any, cast
+
+import pytest
+
+from redtask.engine.block import Block, Outcome, Taken
+from redtask.engine.herald import Farewell, Herald
+from redtask.engine.seat import Seat
+from redtask.error import BadArgument, ConnectionLost, NoHub
+
+NEVER = 1 << 62
+
+
+class FakeStore:
+    """Answers each script as it is told; keeps what was said."""
+
+    def __init__(self):
+        self.said = []
+        self.answers = {
+            "turn": [b"ok", 0],
+            "sweep": [b"ok", 60_000, 0],
+            "configure": [b"created", b"print"],
+        }
+        self.words = {}
+
+    def do(self, call):
+        self.said.append((call.script, [str(word) for word in call.args[1:]]))
+        answer = self.answers.get(call.script)
+        if isinstance(answer, Exception):
+            raise answer
+        if call.script == "beat" and answer is None:
+            answer = self.beaten(call.args)
+        return call.read(answer)
+
+    def beaten(self, args):
+        """Say of each engine what it is to hear."""
+        reply: list[Any] = [b"ok"]
+        at = 2
+        while at < len(args):
+            verb, uuid, _, count = args[at : at + 4]
+            word, *foreign = self.words.get(uuid, [verb])
+            reply += [uuid.encode(), word.encode(), len(foreign)]
+            reply += [task_id.encode() for task_id in foreign]
+            at += 4 + count
+        return reply
+
+    def do_all(self, calls):
+        return [self.do(call) for call in calls]
+
+    def heard(self, script):
+        return [words for name, words in self.said if name == script]
+
+
+class FakeSeat(Seat):
+    """A seat whose engine is no process."""
+
+    def kill(self, reason):
+        self.ended_for = reason
+
+
+@pytest.fixture
+def store():
+    return FakeStore()
+
+
+@pytest.fixture
+def herald(store):
+    return Herald(cast(Any, store), "w", "print")
+
+
+def outcome(kind="ok", task_id="c-1"):
+    return Outcome(kind, task_id, "1:n", 0, 1000, ["result", b"x"])
+
+
+def taken(*outcomes, uuid="e"):
+    return Taken(uuid, list(outcomes), inside=False, more=False)
+
+
+@pytest.fixture
+def seat():
+    """The seat of an engine that has a batch of three and is inside the first."""
+    made = FakeSeat(0, Block())
+    made.pid = 1
+    made.block.join("e")
+    made.block.joined(0, 15_000, NEVER)
+    made.block.open(7, ["c-1", "1:n", "c-2", "1:n", "c-3", "1:n"])
+    made.block.begin(0, 0)
+    return made
+
+
+def test_a_beat_says_what_each_engine_holds_and_renews_its_lease(herald, store, seat):
+    seat.block.renew(0)
+
+    herald.speak([seat])
+
+    assert store.heard("beat") == [["w", "live", "e", "7", "3", "c-1", "c-2", "c-3"]]
+    assert store.heard("sweep")
+    assert not seat.block.lease_over
+    assert time.monotonic() + 2 < herald.due < time.monotonic() + 4
+
+
+def test_engines_that_are_not_registered_or_dead_have_no_say(herald, store, seat):
+    seat.pid = 0
+    new = FakeSeat(1, Block())
+    new.pid = 2
+
+    herald.speak([seat, new])
+
+    assert store.heard("beat") == [["w"]]
+
+
+def test_what_is_reported_first_is_not_forgotten_in_the_beat(herald, store, seat):
+    store.answers["turn"] = ConnectionLost("away")
+    herald.report(taken(outcome(task_id="c-0")))
+    herald.speak([seat])
+    assert not store.heard("beat")
+    assert herald.has_news
+
+    store.answers["turn"] = [b"ok", 0]
+    herald.speak([seat])
+
+    assert [name for name, _ in store.said] == ["turn", "turn", "beat", "sweep"]
+    assert not herald.has_news
+
+
+def test_outcomes_are_reported_before_the_farewell(herald, store):
+    herald.bid_farewell(Farewell("e", "exit code 3", ["c-2"]))
+    herald.report(taken(outcome()))
+
+    herald.speak([])
+
+    assert [name for name, _ in store.said[:2]] == ["turn", "beat"]
+    assert store.said[1][1] == ["w", "gone", "e", "exit code 3", "1", "c-2"]
+    assert not herald.has_news
+
+
+def test_a_farewell_is_said_until_all_is_taken_apart(herald, store):
+    herald.bid_farewell(Farewell("e", "drained", []))
+    store.words["e"] = ["more"]
+    seen = []
+    beaten = store.beaten
+
+    def then_gone(args):
+        seen.append(args)
+        if len(seen) == 3:
+            store.words["e"] = ["gone"]
+        return beaten(args)
+
+    store.beaten = then_gone
+    herald.speak([])
+
+    assert len([args for args in seen if "gone" in args]) == 3
+    assert not herald.has_news
+
+
+def test_while_redis_is_away_it_says_so_once_and_tries_less_and_less(
+    herald, store, caplog
+):
+    caplog.set_level(logging.INFO, "redtask")
+    store.answers["beat"] = ConnectionLost("away")
+
+    for _ in range(6):
+        herald.speak([])
+        assert 0 < herald.due - time.monotonic() < 0.8
+    del store.answers["beat"]
+    herald.speak([])
+
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "is back" in caplog.records[-1].message
+
+
+def test_a_hub_that_is_gone_is_made_with_our_fingerprint(herald, store):
+    store.answers["beat"] = NoHub()
+
+    herald.speak([])
+
+    assert store.heard("configure") == [["1", "print"]]
+    assert herald.due <= time.monotonic()
+
+
+def test_outcomes_that_the_hub_does_not_take_are_not_said_for_ever(
+    herald, store, caplog
+):
+    store.answers["turn"] = BadArgument("no")
+    herald.report(taken(outcome()))
+
+    herald.speak([])
+
+    assert not herald.has_news
+    assert "refused" in caplog.text
+
+
+def test_what_the_hub_knows_nothing_of_is_not_begun(herald, store, seat):
+    store.words["e"] = ["live", "c-2"]
+
+    herald.speak([seat])
+
+    assert not seat.block.begin(1, 0)
+    assert herald.has_news
+
+
+def test_what_ran_or_was_reported_may_be_unknown_to_the_hub(herald, store, seat):
+    store.words["e"] = ["live", "c-1"]
+
+    herald.speak([seat])
+
+    assert seat.block.begin(1, 0)
+    assert not herald.has_news
+
+
+def test_an_engine_that_was_given_up_begins_nothing(herald, store, seat):
+    store.words["e"] = ["unknown"]
+
+    herald.speak([seat])
+
+    assert not seat.block.begin(1, 0)
+    assert not herald.has_news
+    assert seat.ended_for == ""
+
+
+def test_an_idle_engine_that_was_given_up_is_replaced(herald, store, seat):
+    seat.block.open_none(8)
+    seat.block.idle()
+    store.words["e"] = ["unknown"]
+
+    herald.speak([seat])
+
+    assert seat.ended_for == "the hub had given it up"
+
+
+def beats(herald, seat, seconds):
+    """Let so much time pass in beats."""
+    for _ in range(round(seconds / 3)):
+        herald._beat_at = 0.0
+        herald.speak([seat])
+
+
+def test_an_engine_that_stands_still_outside_of_tasks_is_replaced(herald, seat):
+    beats(herald, seat, 400)
+    assert not seat.ended_for
+
+    seat.block.open_none(8)
+    seat.block.idle()
+    beats(herald, seat, 50)
+    assert not seat.ended_for
+    beats(herald, seat, 30)
+
+    assert seat.ended_for == "it hung"
+
+
+def test_an_engine_in_a_long_call_has_more_time(herald, seat):
+    seat.block.open_none(8)
+    seat.block.talk()
+
+    beats(herald, seat, 200)
+    assert not seat.ended_for
+    beats(herald, seat, 200)
+
+    assert seat.ended_for == "it hung"
+
+
+def test_a_sweep_is_repeated_at_once_when_there_is_more(herald, store):
+    store.answers["sweep"] = [b"ok", 0, 1]
+    herald.speak([])
+    assert herald.due <= time.monotonic()
+
+    store.answers["sweep"] = [b"ok", 500, 0]
+    herald.speak([])
+
+    assert 0.4 < herald.due - time.monotonic() < 0.6
+    assert len(store.heard("beat")) == 1
