@@ -50,6 +50,11 @@ LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, EOF
 TROUBLE: Final = (*LOST, exceptions.ResponseError)
 
 
+def limit(*, blocking: bool, reply: float = REPLY) -> float:
+    """Return how long a reply may take, in seconds."""
+    return LONGEST_BLOCK + _MARGIN if blocking else reply
+
+
 def options(
     url: str, *, blocking: bool, reply: float = REPLY
 ) -> tuple[str, dict[str, Any]]:
@@ -60,7 +65,7 @@ def options(
     parsed = parse_url(url)
     connection = parsed.pop("connection_class", None)
     arguments: dict[str, Any] = {
-        "socket_timeout": LONGEST_BLOCK + _MARGIN if blocking else reply,
+        "socket_timeout": limit(blocking=blocking, reply=reply),
         "socket_connect_timeout": min(reply, _CONNECT),
         "retry_on_timeout": False,
         "health_check_interval": 0,
@@ -87,8 +92,16 @@ def pauses() -> Iterator[float]:
         yield pause
 
 
+def _bare(problem: Exception) -> Exception:
+    """Return what is inside: redis-py wraps what a server says to a new connection."""
+    inside = problem.__cause__
+    refused = (exceptions.AuthenticationError, exceptions.ResponseError)
+    return inside if isinstance(inside, refused) else problem
+
+
 def is_passing(problem: Exception) -> bool:
     """Is it worth to try the same again?"""
+    problem = _bare(problem)
     if isinstance(problem, exceptions.AuthenticationError):
         return False
     if isinstance(problem, (*LOST, *_PASSING)):
@@ -110,7 +123,8 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     """Return redtask's exception for what Redis said."""
     if isinstance(problem, error.RedtaskError):
         return problem
-    text = str(problem)
+    problem = _bare(problem)
+    text = str(problem) or "it does not answer"
     if isinstance(problem, exceptions.AuthenticationError):
         return error.ConfigurationError(f"Redis refuses the password: {text}")
     if isinstance(problem, exceptions.NoPermissionError):
@@ -243,6 +257,7 @@ __all__ = [
     "entries",
     "is_passing",
     "is_unknown_script",
+    "limit",
     "options",
     "pauses",
     "read_stream",

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from redtask.flows import Flow, Step, Wait
     from redtask.inbox import Inbox
 
-#: How long a cancelled reader may take to end before it is cancelled again, in s.
-_CANCEL_AGAIN: Final = 0.05
-
 T = TypeVar("T")
 
 _KINDS: Final[dict[str, type[Any]]] = {
@@ -84,6 +81,9 @@ class Store:
             return free.pop()
         self.contact.opens()
         kind, options = link.options(self.url, blocking=blocking, reply=self._reply)
+        # redis-py would keep the time with asyncio.wait_for, which loses a cancellation
+        # that comes together with the end of what it waits for (before Python 3.12).
+        options["socket_timeout"] = None
         made: Connection = _KINDS[kind](retry=Retry(NoBackoff(), 0), **options)
         return made
 
@@ -104,15 +104,12 @@ class Store:
         dropped: what is still to come on it belongs to nobody.
         """
         connection = self._borrow(blocking=blocking)
+        limit = link.limit(blocking=blocking, reply=self._reply)
         try:
             packed = connection.pack_commands(commands)
-            await connection.send_packed_command(packed, check_health=False)
-            replies = []
-            for _ in commands:
-                try:
-                    replies.append(await connection.read_response())
-                except link.redis.ResponseError as problem:
-                    replies.append(problem)
+            async with asyncio.timeout(limit):
+                await connection.send_packed_command(packed, check_health=False)
+                replies = [await _read(connection) for _ in commands]
         except BaseException as problem:
             await connection.disconnect(nowait=True)
             if isinstance(problem, link.LOST):
@@ -193,6 +190,13 @@ class Store:
             await self._persist(attempt)
         self.scheme = batch.scheme
         return batch.values()
+
+
+async def _read(connection: Connection) -> Any:
+    try:
+        return await connection.read_response()
+    except link.redis.ResponseError as problem:
+        return problem
 
 
 class Driver:
@@ -293,9 +297,7 @@ class Driver:
         """Stop reading; whoever still waits hears that the client is closed."""
         self._wake_all(ConfigurationError("this client is closed"))
         reader, self._reader = self._reader, None
-        while reader is not None and not reader.done():
-            # Once is not enough: before Python 3.12 asyncio.wait_for, in which
-            # redis-py sends, may swallow a cancellation that comes as it ends.
+        if reader is not None:
             reader.cancel()
-            await asyncio.wait([reader], timeout=_CANCEL_AGAIN)
+            await asyncio.wait([reader])
         await self.store.close()

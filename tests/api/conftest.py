@@ -49,7 +49,9 @@ class Place:
         return Blocking(loop, inner)
 
     def engine(self, **options):
-        """Start an engine."""
+        """Start an engine; make the hub if nobody has."""
+        if not self.redis.exists(self.keys.root + ":hub"):
+            redtask.Client(self.url, key=self.key).close()
         engine = Engine(self.server.url, self.name, self.keyring, **options)
         return self._stack.enter_context(engine)
 

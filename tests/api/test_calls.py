@@ -66,7 +66,7 @@ def test_many_large_results_are_read_together(view):
 
 @pytest.mark.parametrize("what", [5, None, "double", "a b:c"])
 def test_what_cannot_be_called_is_refused(rc, view, what):
-    with pytest.raises(TypeError, match="callable|not the name of a function"):
+    with pytest.raises(TypeError, match=r"callable|not the name of a function"):
         view.apply_async(what)
     with pytest.raises(TypeError):
         view.map_async(what, [1])

@@ -66,9 +66,7 @@ def test_errors_are_collected(view):
         result.get(10)
 
     problem = caught.value
-    assert [one.evalue for one in problem.errors] == [
-        f"odd {n}" for n in range(1, 10, 2)
-    ]
+    assert [one[1] for one in problem.elist] == [f"odd {n}" for n in range(1, 10, 2)]
     assert len(problem.elist) == 5
     assert problem.elist[0][:2] == ("ValueError", "odd 1")
     assert str(problem).startswith("one or more exceptions raised in: fail_odd\n")

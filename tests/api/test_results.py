@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_leaving_is_an_error_of_the_task(view):
 
 
 def test_metadata_say_how_it_went(view):
-    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1)
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
     labelled = view.with_flags(label="of mine")
     result = labelled.apply_async(tasks.double, 1)
     result.get()

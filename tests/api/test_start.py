@@ -64,7 +64,6 @@ def test_results_are_handled_one_by_one(any_place):
             ar = rc.get_result(msg_id)
             assert ar.engine_id == 0
             assert ar.stdout == ""
-            for count, t in ar.get():
-                seen[count] = t
+            seen.update(dict(ar.get()))
 
     assert seen == dict(zip(counts, times, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import threading
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_an_interrupt_stops_the_waiting_only(client, gate, monkeypatch):
 
 
 def test_callbacks_are_called_once_each(view, gate):
-    called: list = []
+    called: list[Any] = []
     both = threading.Semaphore(0)
     result = view.apply_async(tasks.pass_gate, str(gate), 5)
 
@@ -63,7 +64,7 @@ def test_callbacks_are_called_once_each(view, gate):
 
 
 def test_a_callback_may_submit_and_wait(view):
-    found: list = []
+    found: list[int] = []
     over = threading.Event()
 
     def again(result):
@@ -106,7 +107,7 @@ def test_futures_of_the_standard_library_can_wait_for_us(view):
 
 
 def test_many_threads_share_a_client(client):
-    wrong = []
+    wrong: list[Any] = []
 
     def work(number):
         try:

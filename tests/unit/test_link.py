@@ -60,7 +60,7 @@ def test_a_lost_connection_passes():
     [
         ("OOM command not allowed when used memory > 'maxmemory'.", error.HubFull),
         (
-            "ERR Error running script: @user_script: 1: -OOM command not allowed",
+            "ERR @user_script: 1: -OOM command not allowed when used memory > 'max'",
             error.HubFull,
         ),
         ("REDTASK_NOFN abc", error.UnknownFunction),
@@ -76,6 +76,14 @@ def test_a_lost_connection_passes():
 )
 def test_errors_become_ours(text, kind):
     assert type(link.translate(said(text))) is kind
+
+
+def test_what_is_said_to_a_new_connection_counts():
+    wrapped = exceptions.ConnectionError("no")
+    wrapped.__cause__ = said("WRONGPASS invalid username-password pair")
+
+    assert not link.is_passing(wrapped)
+    assert type(link.translate(wrapped)) is error.ConfigurationError
 
 
 def test_an_error_of_ours_stays_what_it_is():

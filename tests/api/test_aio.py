@@ -1,0 +1,340 @@
+"""What only the asyncio face can do, or only it can get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from redtask import aio, error
+from redtask.aio.store import MOST
+from tests import tasks
+
+DEADLINE = 20
+
+
+class Running:
+    """Runs one coroutine of a test, with a client."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __call__(self, test):
+        async def main():
+            async with (
+                asyncio.timeout(60),
+                aio.Client(self.place.url, key=self.place.key) as rc,
+            ):
+                return await test(rc)
+
+        return asyncio.run(main())
+
+
+@pytest.fixture
+def run(place):
+    """Run a coroutine function with a client of a hub."""
+    return Running(place)
+
+
+def readers(place):
+    return [one for one in place.connections() if one["cmd"].startswith("xread")]
+
+
+async def until(true):
+    """Wait until something is true that only the server knows."""
+    deadline = time.monotonic() + DEADLINE
+    while not await asyncio.to_thread(true):
+        assert time.monotonic() < deadline
+
+
+def ours(place):
+    return [one for one in place.connections() if one["name"] == "redtask"]
+
+
+def test_the_beginning_as_written(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        return await view.map(lambda x: x**10, range(32))
+
+    assert found == [x**10 for x in range(32)]
+
+
+def test_a_result_can_be_awaited_again(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        result = await view.apply_async(tasks.double, 4)
+        return [await result, await result, await view.apply(tasks.double, 5)]
+
+    assert found == [8, 8, 10]
+
+
+def test_a_client_can_be_connected_by_hand(place):
+    place.engine()
+
+    async def main():
+        rc = await aio.Client.connect(place.url, key=place.key)
+        try:
+            return repr(rc), await rc.load_balanced_view().apply(tasks.double, 4)
+        finally:
+            await rc.close()
+
+    shown, found = asyncio.run(main())
+    assert found == 8
+    assert shown.startswith("<Client ")
+
+
+def test_who_is_not_connected_hears_how_to():
+    client = aio.Client("redis://nowhere")
+
+    with pytest.raises(error.ConfigurationError, match="async with"):
+        asyncio.run(client.load_balanced_view().apply(tasks.double, 1))
+
+
+def test_a_thousand_waiters_cost_one_connection(place, run, gate):
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        results = await asyncio.gather(
+            *(view.apply_async(tasks.pass_gate, str(gate), n) for n in range(1000))
+        )
+        waiters = [asyncio.ensure_future(result.get()) for result in results]
+        await until(lambda: readers(place))
+        before = await asyncio.to_thread(ours, place)
+        gate.touch()
+        engine = await asyncio.to_thread(place.engine, want=200)
+        values = await asyncio.gather(*waiters)
+        after = await asyncio.to_thread(ours, place)
+        return values, before, after, engine
+
+    values, before, after, engine = found
+    assert values == list(range(1000))
+    assert len([one for one in before if one["cmd"].startswith("xread")]) == 1
+    assert len(before) <= MOST + 1
+    # The engine has two.
+    assert len(after) <= MOST + 1 + 2
+    assert engine.problem is None
+
+
+def test_nothing_polls_while_nothing_comes(place, run):
+    @run
+    async def asked(rc):
+        view = rc.load_balanced_view()
+        results = [await view.apply_async(tasks.double, n) for n in range(100)]
+        waiters = [asyncio.ensure_future(result.get()) for result in results]
+        await until(lambda: readers(place))
+        before = place.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+        await asyncio.sleep(0.2)
+        after = place.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.gather(*waiters, return_exceptions=True)
+        return after - before
+
+    assert asked == 0
+
+
+def test_quiet_waiters_ask_together(place, run, monkeypatch):
+    monkeypatch.setattr("redtask.flows.QUIET", 0.2)
+
+    @run
+    async def asked(rc):
+        view = rc.load_balanced_view()
+        results = await asyncio.gather(
+            *(view.apply_async(tasks.double, n) for n in range(1000))
+        )
+        calls = []
+        do = rc._driver.store.do
+
+        async def counted(call):
+            calls.append(len(call.args) - 3)
+            return await do(call)
+
+        monkeypatch.setattr(rc._driver.store, "do", counted)
+        waiters = [asyncio.ensure_future(result.get()) for result in results]
+        await until(lambda: sum(calls) >= 1000)
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.gather(*waiters, return_exceptions=True)
+        return calls
+
+    assert len(asked) < 20
+
+
+def test_whoever_is_cancelled_hurts_nobody(place, run, gate):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        result = await view.apply_async(tasks.pass_gate, str(gate), 5)
+        waiters = [asyncio.ensure_future(result.get()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiters[0].cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiters[0]
+        gate.touch()
+        return [await waiters[1], await waiters[2], await result]
+
+    assert found == [5, 5, 5]
+
+
+def test_a_call_that_is_cancelled_leaves_no_reply_to_the_next(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        for pause in range(50):
+            call = asyncio.ensure_future(view.map(tasks.double, range(10)))
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            call.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await call
+        return await view.map(tasks.double, range(20))
+
+    assert found == list(range(0, 40, 2))
+
+
+def test_a_timeout_of_asyncio_is_one_of_ours(place, run):
+    @run
+    async def _(rc):
+        result = await rc.load_balanced_view().apply_async(tasks.double, 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(result.get(), 0.02)
+        with pytest.raises(TimeoutError, match="not ready"):
+            await result.get(0.02)
+
+
+def test_results_are_iterated_as_they_arrive(place, run, gate):
+    place.engine()
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        paths = [str(gate), __file__, __file__]
+        result = await view.map_async(tasks.pass_gate, paths, range(3), ordered=False)
+        values = []
+        async for value in result:
+            values.append(value)
+            if len(values) == 2:
+                gate.touch()
+        return values, [value async for value in result]
+
+    assert set(found[0][:2]) == {1, 2}
+    assert found[0][2] == 0
+    assert found[1] == [0, 1, 2]
+
+
+def test_closing_wakes_those_who_wait(place, run):
+    @run
+    async def found(rc):
+        result = await rc.load_balanced_view().apply_async(tasks.double, 1)
+        waiter = asyncio.ensure_future(result.get())
+        await until(lambda: readers(place))
+        await rc.close()
+        return await asyncio.gather(waiter, return_exceptions=True)
+
+    assert isinstance(found[0], error.ConfigurationError)
+    assert "closed" in str(found[0])
+    assert ours(place) == []
+
+
+def test_what_cannot_be_read_is_told_to_those_who_wait(place, run, monkeypatch):
+    @run
+    async def found(rc):
+        result = await rc.load_balanced_view().apply_async(tasks.double, 1)
+
+        async def refuse(*_):
+            raise error.ConfigurationError("the Redis user lacks a right")
+
+        monkeypatch.setattr(rc._driver.store, "block", refuse)
+        return await asyncio.gather(result, result, return_exceptions=True)
+
+    assert [type(one) for one in found] == [error.ConfigurationError] * 2
+
+
+def test_connections_may_be_cut_at_any_time(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        async def cut():
+            while True:
+                for one in await asyncio.to_thread(place.redis.client_list):
+                    if one["name"] == "redtask":
+                        await asyncio.to_thread(
+                            place.redis.execute_command,
+                            "CLIENT",
+                            "KILL",
+                            "ID",
+                            one["id"],
+                        )
+                await asyncio.sleep(0.01)
+
+        cutter = asyncio.ensure_future(cut())
+        view = rc.load_balanced_view()
+        values = [await view.map(tasks.double, range(20)) for _ in range(10)]
+        cutter.cancel()
+        return values
+
+    assert found == [list(range(0, 40, 2))] * 10
+
+
+def test_a_waiter_is_right_without_the_stream(place, run, monkeypatch):
+    monkeypatch.setattr("redtask.flows.QUIET", 0.05)
+    place.engine()
+
+    @run
+    async def found(rc):
+        async def delete():
+            while True:
+                place.redis.delete(place.keys.done(rc._session.client))
+                await asyncio.sleep(0.002)
+
+        deleter = asyncio.ensure_future(delete())
+        view = rc.load_balanced_view()
+        values = [await view.map(tasks.double, range(5)) for _ in range(10)]
+        deleter.cancel()
+        return values
+
+    assert found == [[0, 2, 4, 6, 8]] * 10
+
+
+def test_scripts_may_be_forgotten_at_any_time(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        values = []
+        for _ in range(5):
+            place.redis.script_flush()
+            values.append(await view.map(tasks.double, range(5)))
+        return values
+
+    assert found == [[0, 2, 4, 6, 8]] * 5
+
+
+def test_a_wrong_key_is_told_when_connecting(place):
+    place.client()
+
+    async def main():
+        async with aio.Client(place.url, key=KEY):
+            pytest.fail("it is the wrong key")
+
+    with pytest.raises(error.ConfigurationError, match="is not the key of hub"):
+        asyncio.run(main())
+    assert len(ours(place)) == 1
+
+
+KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="

@@ -1,0 +1,196 @@
+"""What is wrong when connecting is told in one line that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+import redtask
+from redtask import aio, error
+from tests import tasks
+
+KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="
+
+
+def told(caught):
+    """Return the message, which is one line without a secret."""
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "hidden" not in text
+    assert KEY not in text
+    return text
+
+
+@pytest.fixture
+def connect(face):
+    """Connect with one face or the other."""
+
+    def connect(*args, **kwargs):
+        if face == "blocking":
+            redtask.Client(*args, **kwargs).close()
+            return
+
+        async def main():
+            async with aio.Client(*args, **kwargs):
+                pass
+
+        asyncio.run(main())
+
+    return connect
+
+
+def test_nobody_there(connect, tmp_path):
+    with pytest.raises(error.ConnectionLost) as caught:
+        connect(f"unix://{tmp_path}/none.sock", key=KEY)
+    assert f"Redis at unix://{tmp_path}/none.sock (from url) cannot be reached" in told(
+        caught
+    )
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(error.ConnectionLost) as caught:
+            connect(f"redis://me:hidden@127.0.0.1:{port}", key=KEY)
+    assert f"Redis at redis://me:***@127.0.0.1:{port}/0" in told(caught)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://me:hidden@host", "the scheme 'http' is unknown"),
+        ("redis://me:hidden@", "it names no host"),
+        ("nonsense", "it has no scheme"),
+        ("redis://h?hub=Big", "the hub cannot be called 'Big'"),
+    ],
+)
+def test_an_address_that_is_none(connect, url, sentence):
+    with pytest.raises(error.ConfigurationError) as caught:
+        connect(url, key=KEY)
+    assert sentence in told(caught)
+
+
+def test_no_address_at_all(connect):
+    with pytest.raises(error.ConfigurationError, match="redtask cluster start"):
+        connect()
+
+
+def test_a_key_that_is_wrong_or_missing(connect, place):
+    place.client()
+
+    with pytest.raises(error.ConfigurationError) as caught:
+        connect(place.url, key=KEY)
+    assert "is not the key of hub" in told(caught)
+    with pytest.raises(error.ConfigurationError) as caught:
+        connect(place.url)
+    assert "there is no key here: copy the key file of who made it to" in told(caught)
+    with pytest.raises(error.ConfigurationError) as caught:
+        connect(place.url, key="off")
+    assert "signing is switched off here" in told(caught)
+    with pytest.raises(error.ConfigurationError, match="a key is 32 bytes"):
+        connect(place.url, key="nonsense")
+
+
+def test_who_comes_first_makes_the_hub_and_its_key(connect, place, monkeypatch):
+    connect(place.url)
+    client = redtask.Client(place.url)
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+    place.keyring = client._session.keyring
+
+    place.engine()
+
+    assert result.get(10) == 8
+    client.close()
+
+
+def test_an_unsigned_hub_is_an_explicit_choice(connect, place):
+    connect(place.url, key="off")
+
+    with pytest.raises(error.ConfigurationError, match="is unsigned"):
+        connect(place.url)
+    connect(place.url, key="off")
+
+
+def test_the_environment_names_hub_and_key(connect, place, monkeypatch):
+    place.client()
+    monkeypatch.setenv("REDTASK_URL", place.url)
+    monkeypatch.setenv("REDTASK_KEY", place.key)
+
+    connect()
+
+
+def test_a_password_that_is_wrong(connect, place):
+    place.redis.config_set("requirepass", "secret word")
+    try:
+        base = place.server.url.removeprefix("unix://")
+        with pytest.raises(error.ConfigurationError) as caught:
+            connect(f"unix://:hidden@{base}?hub={place.name}", key=KEY)
+        assert "Redis refuses the password" in told(caught)
+        with pytest.raises(error.ConfigurationError) as caught:
+            connect(place.url, key=KEY)
+        assert "Redis refuses the password" in told(caught)
+        connect(f"unix://:secret%20word@{base}?hub={place.name}", key=place.key)
+    finally:
+        place.redis.config_set("requirepass", "")
+
+
+def test_a_user_that_lacks_rights(connect, place):
+    place.client()
+    base = place.server.url.removeprefix("unix://")
+    place.redis.execute_command(
+        "ACL", "SETUSER", "few", "on", "nopass", "~*", "&*", "+@all", "-evalsha"
+    )
+    place.redis.execute_command(
+        "ACL", "SETUSER", "noinfo", "on", "nopass", "~*", "&*", "+@all", "-info"
+    )
+    try:
+        with pytest.raises(error.ConfigurationError) as caught:
+            connect(f"unix://few:x@{base}?hub={place.name}", key=place.key)
+        assert "the Redis user lacks a right" in told(caught)
+        connect(f"unix://noinfo:x@{base}?hub={place.name}", key=place.key)
+    finally:
+        place.redis.execute_command("ACL", "DELUSER", "few", "noinfo")
+
+
+def test_a_server_that_evicts(connect, place):
+    place.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(error.ConfigurationError) as caught:
+            connect(place.url, key=KEY)
+        assert "set it to noeviction" in told(caught)
+    finally:
+        place.redis.config_set("maxmemory-policy", "noeviction")
+    assert place.redis.dbsize() == 0
+
+
+def test_a_full_server_says_so(place, face):
+    client = place.client(face)
+    view = client.load_balanced_view()
+    before = place.redis.config_get("maxmemory")["maxmemory"]
+    place.redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(error.HubFull, match="at its maxmemory"):
+            view.apply_async(tasks.double, 1)
+        with pytest.raises(error.HubFull):
+            view.map_async(tasks.double, range(3))
+    finally:
+        place.redis.config_set("maxmemory", before)
+
+    assert client.history == []
+    result = view.apply_async(tasks.double, 1)
+    place.engine()
+    assert result.get(10) == 2
+
+
+def test_one_waits_also_on_a_full_server(place, face, monkeypatch):
+    monkeypatch.setattr("redtask.flows.QUIET", 0.1)
+    client = place.client(face)
+    result = client.load_balanced_view().apply_async(tasks.double, 1)
+    place.redis.delete(place.keys.done(client._session.client))
+    place.redis.config_set("maxmemory", "1")
+    try:
+        assert not result.wait(0)
+        place.engine()
+        assert result.get(10) == 2
+    finally:
+        place.redis.config_set("maxmemory", "0")
