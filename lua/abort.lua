@@ -28,7 +28,7 @@ local function remove(opened, id, state, queue, name)
   redis.call("ZREM", keys.engine(uuid, "assigned"), id)
   local engine = engines.find(uuid)
   if engine then
-    engines.show(opened, engine, engines.load_of(uuid))
+    engines.show(opened, engine)
   end
 end
 

@@ -80,7 +80,7 @@ local function take_back(opened, engine, ids)
   local again = report.apply(opened, ending, uuid, forgotten)
   settle.close(ending)
   if #again > 0 then
-    engines.show(opened, engine, engines.load_of(uuid))
+    engines.show(opened, engine)
   end
   require("lib.again").put_back(opened, again, uuid)
 end

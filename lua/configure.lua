@@ -69,7 +69,7 @@ local function show_engines(opened)
   for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, -1)) do
     local engine = engines.find(uuid)
     if engine and engine.number > 0 then
-      engines.show(opened, engine, engines.load_of(uuid))
+      engines.show(opened, engine)
     end
   end
 end

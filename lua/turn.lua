@@ -67,7 +67,7 @@ local function take_work(opened, engine, again)
   local taken = take.tasks(opened, engine, nonce, want)
   redis.call("HSET", keys.engine(uuid),
     "number", number, "nonce", nonce, "used", engine.used)
-  engines.show(opened, engine, engines.load_of(uuid))
+  engines.show(opened, engine, #taken > 0)
   if put_back(opened, again) > 0 and #taken == 0 and want > 0 then
     engines.ring(uuid)
   end
@@ -77,7 +77,7 @@ end
 -- Of a turn that takes nothing new. If it left the engine with nothing to do,
 -- beside work that it may take, the engine is to come for it.
 local function only_report(opened, engine, again)
-  engines.show(opened, engine, engines.load_of(uuid))
+  engines.show(opened, engine)
   put_back(opened, again)
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and redis.call("ZCARD", keys.engine(uuid, "held")) == 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from redtask.error import ConfigurationError, ConnectionLost, HubError, NoHub
-from redtask.flows import Commands, Flow, ask
+from redtask.error import ConfigurationError, ConnectionLost, NoHub
+from redtask.flows import Flow, ask, server_info
 from redtask.hub import calls
 from redtask.signing import Keyring
 from redtask.store import Driver, Store
@@ -32,7 +32,7 @@ def connect(
     """
     store = Store(address(profile), profile.hub, patience=0.0)
     driver = Driver(store)
-    driver.run(check_server(profile))
+    store.contact.server = driver.run(check_server(profile))
     # A server that loads its data says so to the next call, and is waited for.
     store.patience = patience
     return store, driver.run(meet(profile))
@@ -48,11 +48,11 @@ def address(profile: Profile) -> str:
     return profile.url
 
 
-def check_server(profile: Profile) -> Flow[None]:
-    """Check that there is a Redis that serves."""
+def check_server(profile: Profile) -> Flow[str]:
+    """Check that there is a Redis that serves; return the id of its process."""
     where = f"Redis at {profile.shown_url} (from {profile.url_source})"
     try:
-        about = yield from _info()
+        about = yield from server_info()
     except ConnectionLost as problem:
         reason = str(problem.__cause__ or problem)
         raise ConnectionLost(f"{where} cannot be reached: {reason}") from None
@@ -66,19 +66,7 @@ def check_server(profile: Profile) -> Flow[None]:
             f"{where} deletes keys when it is full (maxmemory-policy {policy}), so "
             "tasks would get lost: set it to noeviction"
         )
-
-
-def _info() -> Flow[dict[str, str]]:
-    """Return what the server says of itself; {} where we may not ask."""
-    try:
-        replies = yield Commands([("INFO", "server"), ("INFO", "memory")])
-    except (ConfigurationError, HubError) as problem:
-        told = str(problem).lower()
-        if "'info" not in told and "unknown command" not in told:
-            raise
-        return {}
-    lines = b"\n".join(replies).decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
+    return about.get("run_id", "")
 
 
 def meet(profile: Profile) -> Flow[Keyring]:

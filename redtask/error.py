@@ -281,7 +281,8 @@ def from_reply(text: str) -> RedtaskError | None:
     ``text`` is what Redis sent, for example ``REDTASK_NOFN x7Gk``. At maxmemory
     Redis refuses a script before its first write, with an error of its own.
     """
-    if "OOM command not allowed" in text:
+    # Redis 6.2 wraps the words, and of Redis 7 redis-py takes the code OOM away.
+    if "command not allowed when used memory" in text:
         return HubFull()
     word, _, sentence = text.partition(" ")
     kind = _by_code().get(word.removeprefix("REDTASK_"))

@@ -9,12 +9,13 @@ conversation by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from redtask.error import (
+    ConfigurationError,
     ConnectionLost,
     HubError,
     HubFull,
@@ -132,19 +133,39 @@ def submit(
         raise
 
 
+def server_info() -> Flow[dict[str, str]]:
+    """Return what the server says of itself; {} where we may not ask."""
+    try:
+        replies = yield Commands([("INFO", "server"), ("INFO", "memory")])
+    except (ConfigurationError, HubError) as problem:
+        told = str(problem).lower()
+        if "'info" not in told and "unknown command" not in told:
+            raise
+        return {}
+    lines = b"\n".join(replies).decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
 def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
     """Say again what Redis may have forgotten when it was away.
 
-    Costs one round trip per slice of the last moments, once per loss.
+    A connection that was lost is no reason while the server is the process it was.
+    Else it costs one round trip per slice of the last moments.
     """
     recent = inbox.recent
     if not recent.is_due:
         # Another thread was faster.
         return
+    server = ""
+    if recent.server:
+        server = (yield from server_info()).get("run_id", "")
     due = recent.take_due()
+    if server and server == recent.server:
+        return
     try:
         for one in due:
             yield from _enter_again(recent, one, sent)
+        recent.server = server
     except HubError:
         # What cannot be said now is said next time; it is not who asks now that
         # has to hear of it.
@@ -166,18 +187,25 @@ _LOST: Final = Outcome("unknown", "", "v", b"record_gone there is no such record
 _BUDGET: Final = 4 << 20
 
 
-def _told(inbox: Inbox, tasks: TaskSet, name: str, outcome: Outcome) -> None:
-    # The set may be one that nobody but the caller knows.
+def _told(inbox: Inbox, tasks: TaskSet | None, name: str, outcome: Outcome) -> None:
     inbox.deliver(name, outcome)
-    tasks.deliver(name, outcome)
+    if tasks is not None:
+        # It may be a set that nobody but the caller knows.
+        tasks.deliver(name, outcome)
 
 
 def look(
-    inbox: Inbox, tasks: TaskSet, ids: Sequence[str], budget: int = _BUDGET
+    inbox: Inbox,
+    tasks: TaskSet,
+    ids: Sequence[str],
+    budget: int = _BUDGET,
+    *,
+    others: Container[str] = (),
 ) -> Flow[None]:
     """Ask the records what has become of tasks; the stream tells of the rest.
 
-    With a ``budget`` of 0 it is only found out whether they have ended.
+    With a ``budget`` of 0 it is only found out whether they have ended. ``others``
+    among the ids are not of the set.
     """
     for at in range(0, len(ids), _SLICE):
         part = ids[at : at + _SLICE]
@@ -187,13 +215,14 @@ def look(
         except HubFull:
             watched = yield from ask(calls.watch("", part, budget))
         for name, outcome in zip(part, watched.outcomes, strict=True):
+            own = None if name in others else tasks
             if outcome.ended:
-                _told(inbox, tasks, name, outcome)
+                _told(inbox, own, name, outcome)
             elif outcome.state == "unknown":
-                yield from _miss(inbox, tasks, name)
+                yield from _miss(inbox, own, name)
 
 
-def _miss(inbox: Inbox, tasks: TaskSet, name: str) -> Flow[None]:
+def _miss(inbox: Inbox, tasks: TaskSet | None, name: str) -> Flow[None]:
     """There is no record: submit the task again if Redis may have forgotten it."""
     forgotten = inbox.recent.find(name)
     if forgotten is None:
@@ -222,12 +251,12 @@ def check_quiet(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
     since = max(since, inbox.disturbed_at)
     if tasks.checked >= since:
         return
-    yield from recheck(inbox, tasks)
-    others: dict[str, None] = {}
-    for name, other in islice(inbox.unchecked(since), -len(tasks.ids) % _SLICE):
-        other.checked = time.monotonic()
+    tasks.checked = now = time.monotonic()
+    own, others = tasks.open_ids(), dict[str, None]()
+    for name, other in islice(inbox.unchecked(since), -len(own) % _SLICE):
+        other.checked = now
         others[name] = None
-    yield from look(inbox, TaskSet(()), list(others))
+    yield from look(inbox, tasks, [*own, *others], others=others)
 
 
 def until(

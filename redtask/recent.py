@@ -31,9 +31,11 @@ OLDEST: Final = 60.0
 class Contact:
     """What a store learns of its server by talking to it."""
 
-    __slots__ = ("epoch", "heard", "lost", "opened")
+    __slots__ = ("epoch", "heard", "lost", "opened", "server")
 
     def __init__(self) -> None:
+        #: Id of the server's process; "" when it is not known.
+        self.server = ""
         #: How many connections have been opened.
         self.opened = 0
         #: How often the server was heard and then lost.
@@ -130,6 +132,15 @@ class Recent:
     def is_due(self) -> bool:
         """Was the server lost since the slices were submitted?"""
         return self._contact.epoch != self._epoch
+
+    @property
+    def server(self) -> str:
+        """Id of the process that the slices were told to; "" when not known."""
+        return self._contact.server
+
+    @server.setter
+    def server(self, server: str) -> None:
+        self._contact.server = server
 
     def take_due(self) -> list[Slice]:
         """Return what is to be submitted again, once per loss."""

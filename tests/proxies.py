@@ -45,7 +45,8 @@ class LossyProxy:
         self._waker.close()
         self._thread.join()
         for one in list(self._peers):
-            self._cut(one)
+            if one in self._peers:
+                self._cut(one)
         self._listener.close()
         self._wake.close()
         self._selector.close()

@@ -39,14 +39,10 @@ local function uuid_of(name)
   return string.match(name, "/(.*)$")
 end
 
--- How many tasks it took.
-local function held_by(uuid)
-  return redis.call("ZCARD", keys.engine(uuid, "held"))
-end
-
 -- Tasks placed on it and not yet taken, and tasks it took.
 local function load_of(uuid)
-  return redis.call("ZCARD", keys.engine(uuid, "assigned")) + held_by(uuid)
+  return redis.call("ZCARD", keys.engine(uuid, "assigned"))
+    + redis.call("ZCARD", keys.engine(uuid, "held"))
 end
 
 -- May an engine with this load be given another task? With hwm 0 (automatic)
@@ -58,8 +54,13 @@ local function has_room(opened, load)
   return load < opened.hwm
 end
 
--- Put the engine into, or out of, the free sets of its queues.
-local function show(opened, engine, load)
+-- Put the engine into, or out of, the free sets of its queues. `busy`: it is known
+-- to have a task, so that with hwm 0 nothing need be counted.
+local function show(opened, engine, busy)
+  local load = 1
+  if not busy or opened.hwm > 0 then
+    load = load_of(engine.uuid)
+  end
   local room = has_room(opened, load)
   for _, queue in ipairs(engine.queues) do
     if room then
@@ -109,7 +110,6 @@ return {
   find = find,
   name_of = name_of,
   uuid_of = uuid_of,
-  held_by = held_by,
   load_of = load_of,
   has_room = has_room,
   show = show,

@@ -33,6 +33,13 @@ local function fail(opened, ending, outcome, verdict, counts)
   settle.outcome(ending, id, "running", "failed", outcome.token, outcome.ends, kind, payload)
 end
 
+-- Did the engine refuse to unpickle it, because nobody with a key has signed it as
+-- it is? No other engine will take it.
+local function is_refused(outcome)
+  return fields.get(outcome, "ename") == "SignatureError"
+    and string.find(fields.get(outcome, "evalue") or "", "^refused: ") ~= nil
+end
+
 -- One more try is used up. Ends the task, or returns what to write to its record
 -- because it may run again. With a verdict it is the hub that says so: the
 -- engine died, and `outcome.reason` is why.
@@ -47,7 +54,9 @@ local function failed(opened, ending, uuid, outcome, verdict)
   end
   local since = verdict and f[4] or fields.began(opened, outcome)
   attempts.note(opened, id, outcome.token, uuid, since, what)
-  if tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
+  if not verdict and is_refused(outcome) then
+    story.tell(opened, "refused", "task", id, "engine", uuid, "why", what)
+  elseif tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
     story.tell(opened, "retry", "task", id, "engine", uuid,
       "try", tries, "why", what)
     return counts

@@ -20,13 +20,16 @@ local function assign(opened, queue, id, score, except)
   local assigned = keys.engine(uuid, "assigned")
   redis.call("ZADD", assigned, score, id)
   redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name_of(engine))
-  engines.use(engine)
-  redis.call("HSET", keys.engine(uuid), "used", engine.used)
-  local placed = redis.call("ZCARD", assigned)
-  if placed == 1 then
+  if redis.call("ZCARD", assigned) == 1 then
     engines.ring(uuid)
   end
-  engines.show(opened, engine, placed + engines.held_by(uuid))
+  if opened.hwm > 0 then
+    -- It may stay among those with room: as the one used latest. With hwm 0 the
+    -- turn that takes the task notes its use.
+    engines.use(engine)
+    redis.call("HSET", keys.engine(uuid), "used", engine.used)
+  end
+  engines.show(opened, engine, true)
   return uuid
 end
 

@@ -78,8 +78,11 @@ local function tell_stale(opened, uuid, stale)
   end
   local story = require("lib.story")
   for _, outcome in ipairs(stale) do
-    story.tell(opened, "stale", "task", outcome.id, "engine", uuid,
-      "token", outcome.token, "kind", outcome.kind)
+    -- Given back twice is no news.
+    if outcome.kind ~= "unbegun" then
+      story.tell(opened, "stale", "task", outcome.id, "engine", uuid,
+        "token", outcome.token, "kind", outcome.kind)
+    end
   end
 end
 

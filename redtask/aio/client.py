@@ -90,7 +90,7 @@ class Client:
         store = Store(address(profile), profile.hub, patience=0.0)
         driver = Driver(store)
         try:
-            await driver.run(check_server(profile))
+            store.contact.server = await driver.run(check_server(profile))
             store.patience = self._patience
             keyring = await driver.run(meet(profile))
         except BaseException:

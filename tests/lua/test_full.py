@@ -27,27 +27,17 @@ def full(hub, server):
     hub.redis.config_set("maxmemory", 0)
 
 
-@pytest.fixture
-def refused(request, full):
-    """The exception by which a full hub is told."""
-    if full.redis.info("server")["redis_version"] >= "7":
-        sentence = "redtask.error.from_reply does not know the OOM of Redis 7"
-        mark = pytest.mark.xfail(raises=ScriptError, strict=True, reason=sentence)
-        request.applymarker(mark)
-    return error.HubFull
-
-
-def test_a_full_hub_says_so(full, refused):
+def test_a_full_hub_says_so(full):
     full.fill()
 
-    with pytest.raises(refused):
+    with pytest.raises(error.HubFull):
         full.submit(2, "c-50")
 
 
 def test_submit_is_refused_before_anything_is_written(full):
     full.fill()
 
-    with full.refuses((error.HubFull, ScriptError)):
+    with full.refuses(error.HubFull):
         full.submit(2, "c-50", fn="other")
 
     full.redis.config_set("maxmemory", 0)

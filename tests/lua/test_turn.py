@@ -357,6 +357,38 @@ def test_an_outcome_of_an_unknown_task_is_stale(started):
     assert started.report(5, "e", report).stale == 1
 
 
+def test_what_is_given_back_twice_is_no_news(started):
+    started.turn(5, "e", 0, unbegun(started.work))
+    started.turn(6, "e", 1)
+    before = len(started.story())
+
+    assert started.report(7, "e", unbegun(started.work)).stale == 1
+    assert len(started.story()) == before
+
+
+def test_refused_work_is_not_tried_again_and_is_told_of(hub):
+    hub.submit(1, "c-1", retries=5)
+    hub.register(2, "e")
+    (work,) = hub.take(3, "e")
+
+    hub.turn(
+        4, "e", 1, error_in(work, ename="SignatureError", evalue="refused: altered")
+    )
+
+    assert hub.state("c-1") == "failed"
+    assert hub.events()[-1] == "refused"
+
+
+def test_a_signature_error_of_the_users_own_is_tried_again(hub):
+    hub.submit(1, "c-1", retries=5)
+    hub.register(2, "e")
+    (work,) = hub.take(3, "e")
+
+    hub.turn(4, "e", 0, error_in(work, ename="SignatureError", evalue="expired"))
+
+    assert hub.state("c-1") == "ready"
+
+
 def test_the_token_of_another_engine_is_worth_nothing(started):
     started.register(4, "f")
 
