@@ -20,9 +20,10 @@ local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local line = require("lib.line")
-local report = require("lib.report")
-local settle = require("lib.settle")
 local take = require("lib.take")
+
+-- Where outcomes begin in ARGV.
+local OUTCOMES = 6
 
 local uuid, number, nonce = ARGV[2], argument.count(ARGV[3]), ARGV[4]
 local want = argument.count(ARGV[5])
@@ -45,7 +46,21 @@ local function begin_writing(takes)
   end
 end
 
+-- The outcomes that count and those that are stale; or nil and the error reply.
+local function read_outcomes(engine)
+  if #ARGV < OUTCOMES then
+    return {}, {}
+  end
+  return require("lib.report").read(OUTCOMES, engines.name_of(engine))
+end
+
+-- Returns what is to run again.
 local function apply(opened, good, stale)
+  if #good + #stale == 0 then
+    return {}
+  end
+  local report = require("lib.report")
+  local settle = require("lib.settle")
   report.tell_stale(opened, uuid, stale)
   local ending = settle.begin(opened)
   local again = report.apply(opened, ending, uuid, good)
@@ -96,7 +111,7 @@ local function main(opened)
   if not engine then
     return { "gone" }
   end
-  local good, stale = report.read(6, engines.name_of(engine))
+  local good, stale = read_outcomes(engine)
   if not good then
     return stale
   end
@@ -111,7 +126,7 @@ local function main(opened)
     return { "ok", #stale, unpack(take_work(opened, engine, again)) }
   end
   only_report(opened, engine, again)
-  local taken = repeated and take.repeated(engine, nonce) or {}
+  local taken = repeated and require("lib.work").repeated(engine, nonce) or {}
   return { number and "again" or "ok", #stale, unpack(taken) }
 end
 

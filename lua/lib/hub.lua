@@ -27,33 +27,13 @@ local function wall(argument)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function refuse(format)
-  local reply = require("lib.reply")
-  if not format then
-    return reply.fail("NOHUB", "there is no hub under " .. KEYS[1])
-  end
-  local schema, scheme = string.match(format, "^(%S+) (%S+)$")
-  if schema ~= SCHEMA then
-    return reply.fail("SCHEMA", "the hub has schema " .. tostring(schema)
-      .. ", this redtask understands " .. SCHEMA)
-  end
-  return reply.fail("SCHEME", scheme)
-end
-
-local function refuse_time()
-  local reply = require("lib.reply")
-  if redis.call("HGET", keys.hub, "testing") ~= "1" or not tonumber(ARGV[1]) then
-    return reply.fail("NOW", "only a hub made for testing is told the time")
-  end
-end
-
 -- Returns the open hub, or nil and the error reply. Writes nothing.
 local function open()
   local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "max_deaths")
   if f[1] ~= FORMAT then
-    return nil, refuse(f[1])
+    return nil, require("lib.refusal").format(f[1], SCHEMA)
   end
-  local refused = ARGV[1] ~= "" and refuse_time()
+  local refused = ARGV[1] ~= "" and require("lib.refusal").time()
   if refused then
     return nil, refused
   end

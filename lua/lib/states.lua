@@ -14,8 +14,8 @@ local moves = [[
 new>ready          line.enter       submitted
 ready>assigned     place.assign     an engine with room was chosen
 assigned>ready     place.give_back  its engine left before taking it
-assigned>running   take.tasks       its engine took it
-ready>running      take.tasks       an engine with room took it
+assigned>running   work.start       its engine took it
+ready>running      work.start       an engine with room took it
 running>ready      again.put_back   a retry, or given back unbegun
 running>completed  settle.outcome   the engine reported its result
 running>failed     settle.outcome   it raised or lost its engines

@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass, field
 
 _STATEMENT = re.compile(r"^local (?:function )?([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*)")
+_ALIAS = re.compile(r"""\blocal (\w+) = require\(["']([\w.]+)["']\)(?!\.)""")
 _REQUIRE = re.compile(r"""require\(["']([\w.]+)["']\)(?:\.(\w+))?""")
 _ENTRY = re.compile(r"^  (\w+) = (.+),$")
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -58,9 +59,7 @@ class Module:
     def parse(cls, text: str, *, whole: bool = False) -> Module:
         """Take a file apart; ``whole``: it is not to be."""
         module = cls(text.splitlines())
-        module.aliases = dict(
-            re.findall(r"""\blocal (\w+) = require\(["']([\w.]+)["']\)""", text)
-        )
+        module.aliases = dict(_ALIAS.findall(text))
         if not whole:
             module.parts = module._take_apart()
         return module
@@ -141,8 +140,10 @@ class Linker:
 
     def _follow(self, module: Module, code: str) -> None:
         """Mark what a piece of code of this module needs."""
+        named = {name for _, name in _ALIAS.findall(code)}
         for name, member in _REQUIRE.findall(code):
-            self._todo.append((name, member or ""))
+            # Without a name of its own, who knows what is taken from it.
+            self._todo.append((name, member or ("" if name in named else ALL)))
         code = _STRING.sub('""', code)
         for alias, name in module.aliases.items():
             if re.search(rf"\b{alias}\b", code):

@@ -91,6 +91,14 @@ def test_a_module_that_is_handed_on_is_carried_whole():
     assert "unused" in texts["lib.other"]
 
 
+def test_a_module_that_gets_no_name_of_its_own_is_carried_whole():
+    texts = link(
+        'local a, b = require("lib.other"), 1\nreturn a.fetch(b)\n', other=OTHER
+    )
+
+    assert "unused" in texts["lib.other"]
+
+
 def test_a_file_in_another_form_is_carried_whole():
     odd = (
         "local odd = {}\n"

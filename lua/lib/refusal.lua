@@ -1,0 +1,31 @@
+-- refusal: why a hub cannot be opened.
+--
+-- ERRORS   NOHUB SCHEMA SCHEME NOW
+
+local keys = require("lib.keys")
+local reply = require("lib.reply")
+
+-- Its format, schema and scheme, is not ours.
+local function refuse_format(format, ours)
+  if not format then
+    return reply.fail("NOHUB", "there is no hub under " .. KEYS[1])
+  end
+  local schema, scheme = string.match(format, "^(%S+) (%S+)$")
+  if schema ~= ours then
+    return reply.fail("SCHEMA", "the hub has schema " .. tostring(schema)
+      .. ", this redtask understands " .. ours)
+  end
+  return reply.fail("SCHEME", scheme)
+end
+
+-- The time is told to it, and may not be: the error reply; else nil.
+local function refuse_time()
+  if redis.call("HGET", keys.hub, "testing") ~= "1" or not tonumber(ARGV[1]) then
+    return reply.fail("NOW", "only a hub made for testing is told the time")
+  end
+end
+
+return {
+  format = refuse_format,
+  time = refuse_time,
+}
