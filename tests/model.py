@@ -115,7 +115,9 @@ class Model:
         task.state, task.engine = "assigned", engine.name
         engine.assigned.append(task)
         engine.assigned.sort(key=lambda one: one.rank)
-        self._use(engine)
+        if self.hwm:
+            # Without a bound the turn that takes the task is the use.
+            self._use(engine)
         return True
 
     def _put_back(self, tasks: list[Task], besides: str) -> int:
