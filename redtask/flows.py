@@ -25,10 +25,10 @@ from redtask.error import (
 from redtask.hub import calls
 from redtask.hub.calls import Call, Group
 from redtask.hub.records import Outcome, mapping
-from redtask.inbox import Inbox, TaskSet
 
 if TYPE_CHECKING:
     from redtask.hub.keys import Keys
+    from redtask.inbox import Inbox, TaskSet
     from redtask.recent import Recent, Slice
 
 T = TypeVar("T")

@@ -242,6 +242,11 @@ def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
     )
 
 
+def find_stream(keys: Keys, inbox: Inbox) -> Sequence[Any]:
+    """Return the command that asks whether a client's stream is there."""
+    return "EXISTS", keys.done(inbox.client)
+
+
 def entries(reply: Any) -> Sequence[Any]:
     """Return the entries of a reply to ``read_stream``."""
     return reply[0][1]  # type: ignore[no-any-return]
@@ -255,6 +260,7 @@ __all__ = [
     "Batch",
     "Tries",
     "entries",
+    "find_stream",
     "is_passing",
     "is_unknown_script",
     "limit",

@@ -6,6 +6,7 @@ child gets connections of its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -69,6 +70,7 @@ class Store:
         self._free: list[Connection] = []
         self._free_blocking: list[Connection] = []
         self._pid = os.getpid()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Store of hub {self.keys.name}>"
@@ -89,12 +91,16 @@ class Store:
 
     def _give_back(self, connection: Connection, *, blocking: bool = False) -> None:
         (self._free_blocking if blocking else self._free).append(connection)
+        if self._closed:
+            self.close()
 
     def close(self) -> None:
-        """Close the connections that nobody is using."""
+        """Close the connections, those in use when they no longer are."""
+        self._closed = True
         for free in (self._free, self._free_blocking):
             while free:
-                free.pop().disconnect()
+                with contextlib.suppress(IndexError):
+                    free.pop().disconnect()
 
     # -- commands
 
@@ -215,6 +221,10 @@ class Driver:
         self._begin()
 
     def _begin(self) -> None:
+        #: A connection that is still to be opened may lead to a server that was
+        #: restarted, and forgot the stream.
+        self._unsure = True
+        self._pauses = link.pauses()
         self._changed = threading.Condition()
         self._reading = False
         self._pid = os.getpid()
@@ -267,19 +277,34 @@ class Driver:
                     self._reading = False
                     self._changed.notify_all()
             if not reached:
+                # The records may be within reach all the while: ask them in peace.
+                left = deadline - time.monotonic()
+                time.sleep(max(0.0, min(left, next(self._pauses))))
                 return False
+            self._pauses = link.pauses()
 
     def _read(self, inbox: Inbox, seconds: float) -> bool:
         """Read what the stream has, waiting for it; False if it cannot be read."""
+        keys = self.store.keys
         patience = max(1, int(min(seconds, link.LONGEST_BLOCK) * 1000))
         try:
-            reply = self.store.block(
-                *link.read_stream(self.store.keys, inbox, patience)
-            )
+            if self._unsure and not self._assure(inbox):
+                inbox.disturbed()
+                return False
+            reply = self.store.block(*link.read_stream(keys, inbox, patience))
         except ConnectionLost:
             # Whoever waits asks the records next, and that has patience.
+            self._unsure = True
             inbox.disturbed()
             return False
         if reply:
             inbox.feed(link.entries(reply))
         return True
+
+    def _assure(self, inbox: Inbox) -> bool:
+        """Is the server the one that was heard before, and has it the stream?"""
+        self._unsure = False
+        contact = self.store.contact
+        epoch = contact.epoch
+        there = self.store.command(*link.find_stream(self.store.keys, inbox))
+        return bool(there) and contact.epoch == epoch

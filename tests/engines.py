@@ -47,6 +47,8 @@ class Engine:
 
     def stop(self):
         """Let it finish what it has, and leave."""
+        if self.stopping.is_set():
+            return
         self.stopping.set()
         self.store.command("LPUSH", self.store.keys.bell(self.uuid), "1")
         self.thread.join(DEADLINE)

@@ -210,6 +210,10 @@ class Driver:
         self.store = store
         self._waiting: set[asyncio.Future[bool]] = set()
         self._reader: asyncio.Task[None] | None = None
+        self._pauses = link.pauses()
+        #: A connection that is still to be opened may lead to a server that was
+        #: restarted, and forgot the stream.
+        self._unsure = True
 
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end: perform each step, give back what came of it."""
@@ -264,24 +268,36 @@ class Driver:
 
     async def _read(self, inbox: Inbox) -> None:
         """Read the stream while anybody waits."""
+        store, keys = self.store, self.store.keys
         longest = int(link.LONGEST_BLOCK * 1000)
-        pauses = link.pauses()
         while self._waiting:
             try:
-                reply = await self.store.block(
-                    *link.read_stream(self.store.keys, inbox, longest)
-                )
+                if self._unsure and not await self._assure(inbox):
+                    inbox.disturbed()
+                    self._wake_all()
+                    continue
+                reply = await store.block(*link.read_stream(keys, inbox, longest))
             except ConnectionLost:
                 # Whoever waits asks the records next, and that has patience.
+                self._unsure = True
                 inbox.disturbed()
                 self._wake_all()
-                await asyncio.sleep(next(pauses))
+                # The records may be within reach all the while: ask them in peace.
+                await asyncio.sleep(next(self._pauses))
             except Exception as problem:  # noqa: BLE001 - it is those who wait to know
                 self._wake_all(problem)
             else:
                 if reply:
                     inbox.feed(link.entries(reply))
-                pauses = link.pauses()
+                self._pauses = link.pauses()
+
+    async def _assure(self, inbox: Inbox) -> bool:
+        """Is the server the one that was heard before, and has it the stream?"""
+        self._unsure = False
+        contact = self.store.contact
+        epoch = contact.epoch
+        there = await self.store.command(*link.find_stream(self.store.keys, inbox))
+        return bool(there) and contact.epoch == epoch
 
     def _wake_all(self, problem: Exception | None = None) -> None:
         for future in self._waiting:

@@ -303,3 +303,41 @@ def test_a_closed_client_says_so(place, face):
         result.get(0)
     with pytest.raises(error.ConfigurationError, match="closed"):
         client.load_balanced_view().apply_async(tasks.double, 1)
+
+
+def test_a_stream_that_cannot_be_read_makes_nobody_spin(place, face, monkeypatch):
+    client = place.client(face)
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+    store, asked = client._driver.store, []
+    do = store.do
+
+    def counted(call):
+        asked.append(call)
+        return do(call)
+
+    def fail(*_):
+        raise error.ConnectionLost("away")
+
+    monkeypatch.setattr(store, "do", counted)
+    monkeypatch.setattr(store, "block", fail)
+
+    assert not result.wait(0.5)
+    assert len(asked) < 30
+    place.engine()
+    assert result.get(DEADLINE) == 8
+
+
+def test_nothing_stays_open_when_a_client_is_closed_while_one_waits(place):
+    client = place.client()
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+    waiter = threading.Thread(target=result.wait, args=(DEADLINE,))
+    waiter.start()
+    while not client._driver._reading:
+        pass
+
+    client.close()
+    place.engine()
+    waiter.join(DEADLINE)
+
+    assert client._store._free_blocking == []
+    assert client._store._free == []

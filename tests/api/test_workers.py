@@ -1,0 +1,100 @@
+"""The client with real workers: what only they do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from redtask import error
+from tests import tasks
+
+pytestmark = pytest.mark.acceptance
+
+DEADLINE = 30
+
+
+@pytest.fixture
+def worker(place, face):
+    """Return a client of a hub with a worker of two engines, and its process."""
+    client = place.client(face)
+    environment = {
+        **os.environ,
+        "REDTASK_KEY": place.key,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    command = [sys.executable, "-m", "redtask", "worker", "-n", "2", "--quiet"]
+    process = subprocess.Popen([*command, "--url", place.url], env=environment)
+    try:
+        client.wait_for_engines(2, timeout=DEADLINE)
+        yield client, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+
+
+def test_a_worker_does_what_a_client_wants(place, worker, capsys, face):
+    client, process = worker
+    view = client.load_balanced_view()
+
+    assert view.map_async(lambda x: x**10, range(32)).get(DEADLINE) == [
+        x**10 for x in range(32)
+    ]
+    assert view.apply_async(tasks.size_of, b"x" * 5_000_000).get(DEADLINE) == 5_000_000
+    assert (
+        len(view.apply_async(lambda n: b"x" * n, 5_000_000).get(DEADLINE)) == 5_000_000
+    )
+    with pytest.raises(error.RemoteError, match="no 3") as caught:
+        view.apply_async(tasks.fail, 3).get(DEADLINE)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert caught.value.traceback.startswith("Traceback (most recent call last):")
+    assert "redtask" not in caught.value.traceback.partition("tests/tasks.py")[0]
+    with pytest.raises(error.RemoteError, match=r"SerializationError|cannot pickle"):
+        view.apply_async(tasks.unpicklable).get(DEADLINE)
+
+    spoken = view.map_async(tasks.talk, ["one", "two"])
+    spoken.get(DEADLINE)
+    assert [about["stdout"] for about in spoken.metadata] == ["one\n", "two\n"]
+    assert [about["stderr"] for about in spoken.metadata] == ["one\n", "two\n"]
+    assert spoken.serial_time >= 0
+    if face == "blocking":
+        spoken.display_outputs("order")
+        printed = capsys.readouterr().out.splitlines()
+        assert [line.partition("] ")[2] for line in printed] == [
+            "one",
+            "one",
+            "two",
+            "two",
+        ]
+        single = view.apply_async(tasks.talk, "alone")
+        single.wait(DEADLINE)
+        single.display_outputs()
+        assert capsys.readouterr().out == "alone\nalone\n"
+        assert single.stdout == "alone\n"
+        with pytest.raises(ValueError, match="groupby must be one of"):
+            single.display_outputs("colour")
+
+    dead = view.apply_async(os._exit, 3)
+    with pytest.raises(error.EngineError):
+        dead.get(DEADLINE)
+    assert isinstance(dead.exception(), error.RemoteError)
+    assert process.poll() is None
+
+
+def test_waiting_shows_how_far_it_is(client, gate, capsys):
+    view = client.load_balanced_view()
+    result = view.map_async(tasks.pass_gate, [__file__] * 3 + [str(gate)])
+
+    result.wait_interactive(interval=0.01, timeout=0.2)
+    assert not result.done()
+    gate.touch()
+    result.wait_interactive(interval=0.01)
+
+    assert result.done()
+    assert "4/4 tasks" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="return_when"):
+        result.wait_interactive(return_when="NEVER")
