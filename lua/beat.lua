@@ -86,9 +86,10 @@ local function take_back(opened, engine, ids)
 end
 
 -- Whatever the engine was rung for and has not come for: the ring was lost.
-local function is_awaited(engine)
+local function is_awaited(engine, number)
   local load = engines.load_of(engine.uuid)
-  return redis.call("ZCARD", keys.engine(engine.uuid, "assigned")) > 0
+  return number < engine.number
+    or redis.call("ZCARD", keys.engine(engine.uuid, "assigned")) > 0
     or (load == 0 and engine.number > 0 and line.length(engine.queues) > 0)
 end
 
@@ -100,7 +101,8 @@ local function live(opened, engine, said, answer)
     take_back(opened, engine, said.ids)
   end
   add(answer, uuid, "live", not_held(uuid, said.ids))
-  if redis.call("LLEN", keys.engine(uuid, "bell")) == 0 and is_awaited(engine) then
+  if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
+    and is_awaited(engine, tonumber(said.number)) then
     engines.ring(uuid)
   end
 end

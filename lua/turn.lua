@@ -9,7 +9,9 @@
 --
 -- Turns that take are numbered per engine, and a turn that is sent again with
 -- the nonce of the last one gets the same tasks ("again"). A turn without a
--- number only reports: the supervisor's way. The token of what is taken is
+-- number only reports: the supervisor's way. Behind its nonce an engine may name the
+-- nonce of its next turn; while it is idle, a task may then come to it in that turn
+-- without being asked for, in the bell. The token of what is taken is
 -- `attempt:nonce`. `ago` is how many ms ago the task began and `took` how many
 -- us it ran, so that times are the server's.
 -- Kinds: ok, error, unbegun (given back, no try used); the body is the signed
@@ -25,11 +27,13 @@ local take = require("lib.take")
 -- Where outcomes begin in ARGV.
 local OUTCOMES = 6
 
-local uuid, number, nonce = ARGV[2], argument.count(ARGV[3]), ARGV[4]
+local uuid, number = ARGV[2], argument.count(ARGV[3])
+-- Of this turn, and of the one that a task may come in without being asked for.
+local nonce, upcoming = string.match(ARGV[4] or "", "^(%S*) ?(%S*)$")
 local want = argument.count(ARGV[5])
 
 local function refuse()
-  if not want or (number and not string.find(nonce, "^[A-Za-z0-9_-]+$")) then
+  if not want or (number and not string.find(nonce or "", "^[A-Za-z0-9_-]+$")) then
     return require("lib.reply").fail("BADARG",
       "a turn needs a nonce and how many tasks it wants")
   end
@@ -81,7 +85,7 @@ end
 local function take_work(opened, engine, again)
   local taken = take.tasks(opened, engine, nonce, want)
   redis.call("HSET", keys.engine(uuid),
-    "number", number, "nonce", nonce, "used", engine.used)
+    "number", number, "nonce", nonce, "next", upcoming, "used", engine.used)
   engines.show(opened, engine, #taken > 0)
   if put_back(opened, again) > 0 and #taken == 0 and want > 0 then
     engines.ring(uuid)

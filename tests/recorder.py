@@ -11,6 +11,7 @@ TWO = {
     ("new", "assigned"): ("new>ready", "ready>assigned"),
     ("running", "assigned"): ("running>ready", "ready>assigned"),
     ("assigned", "assigned"): ("assigned>ready", "ready>assigned"),
+    ("new", "running"): ("new>ready", "ready>running"),
 }
 
 

@@ -14,7 +14,7 @@ end
 -- The registered engine, or nil when it was given up or never was.
 local function find(uuid)
   local f = redis.call(
-    "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "worker"
+    "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "worker", "next"
   )
   if not f[1] then
     return nil
@@ -27,6 +27,7 @@ local function find(uuid)
     nonce = f[4],
     used = tonumber(f[5]),
     worker = f[6],
+    next = f[7],
   }
 end
 

@@ -8,15 +8,20 @@ local scheme = require("scheme")
 local states = require("lib.states")
 
 -- The scheme's choice among the engines with room gets the task and hears its
--- bell. The task stands in no index when this is called. Returns the engine's
--- uuid, or nil when none but `except` has room.
+-- bell; an idle one that has named a nonce for it gets the task into its hand. The
+-- task stands in no index when this is called. Returns the engine's uuid, or nil
+-- when none but `except` has room.
 local function assign(opened, queue, id, score, except)
   local uuid = scheme.choose(keys.free(queue), except)
   if not uuid then
     return nil
   end
-  states.check("ready", "assigned")
   local engine = engines.find(uuid)
+  if opened.hwm == 0 and engine.next and engine.next ~= "" then
+    require("lib.work").hand_over(opened, engine, id, score)
+    return uuid
+  end
+  states.check("ready", "assigned")
   local assigned = keys.engine(uuid, "assigned")
   redis.call("ZADD", assigned, score, id)
   redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name_of(engine))

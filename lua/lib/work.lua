@@ -9,6 +9,8 @@ local states = require("lib.states")
 
 -- Arguments in one reply beyond the first task's; the engine fetches larger ones.
 local MOST_BYTES = 1048576
+-- Arguments in a bell.
+local MOST_RUNG = 4096
 
 -- The record's fields that an engine needs: the function, its arguments (empty
 -- when they stand beside the record), and what the signature binds.
@@ -40,8 +42,8 @@ local function describe(taken, id, attempt, f, args)
 end
 
 -- Replies flat: id, attempt, fn, args, root for each task. The first one's
--- arguments always ride along.
-local function begin(opened, engine, nonce, popped, from, taken, budget)
+-- arguments always ride along, unless the budget is `strict`.
+local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
   if #popped == 0 then
     return budget
   end
@@ -56,7 +58,7 @@ local function begin(opened, engine, nonce, popped, from, taken, budget)
       local attempt = (f[4] or 0) + 1
       local token = attempt == 1 and first or attempt .. ":" .. nonce
       local args
-      args, budget = arguments(id, f[2], taken.length > 0 and budget or nil)
+      args, budget = arguments(id, f[2], (strict or taken.length > 0) and budget or nil)
       budget = budget or MOST_BYTES
       redis.call("HSET", keys.task(id), "state", "running", "engine", name,
         "token", token, "started", started)
@@ -81,6 +83,21 @@ local function start(opened, engine, nonce, placed, popped)
   return taken
 end
 
+-- An idle engine gets a task without asking, under the nonce that it named for its
+-- next turn: this is that turn. The task rides in the bell, so that the engine need
+-- not ask what it got; if the ring is lost it does, with that nonce, and gets it.
+local function hand_over(opened, engine, id, score)
+  local taken = { length = 0 }
+  begin(opened, engine, engine.next, { id, score }, "ready", taken, MOST_RUNG, true)
+  engines.use(engine)
+  redis.call("HSET", keys.engine(engine.uuid), "number", engine.number + 1,
+    "nonce", engine.next, "next", "", "used", engine.used)
+  engines.show(opened, engine, true)
+  -- The arguments come last: they may hold anything.
+  redis.call("RPUSH", keys.engine(engine.uuid, "bell"), table.concat({
+    engine.next, taken[1], taken[2], taken[3], taken[5], taken[4] }, "\n"))
+end
+
 -- What this engine took in the turn with this nonce, once more: the reply to
 -- that turn was lost.
 local function repeated(engine, nonce)
@@ -102,5 +119,6 @@ end
 
 return {
   start = start,
+  hand_over = hand_over,
   repeated = repeated,
 }

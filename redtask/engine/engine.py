@@ -29,7 +29,7 @@ from redtask.error import (
 )
 from redtask.hub import calls
 from redtask.hub.calls import Argument, Call, Report
-from redtask.hub.records import Turn, Work
+from redtask.hub.records import Turn, Work, read_bell
 from redtask.store import Store
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Engine:
         self._runner = Runner(self._store, plan.keyring, self._output, plan.largest)
         self._uuid = ""
         self._number = 0
+        #: Nonce of the next turn, as the hub was told; "": it was not.
+        self._upcoming = ""
         #: The batch, and how its tasks ended.
         self._work: list[Work] = []
         self._done: list[Entry] = []
@@ -134,7 +136,8 @@ class Engine:
                 elif self._block.draining or self._spent:
                     return DONE
                 elif not self._block.lease_over:
-                    self._wait()
+                    if given := self._wait():
+                        self._run(given)
                 else:
                     self._wait_for_lease()
         except NameTaken:
@@ -209,7 +212,7 @@ class Engine:
         plan, uuid = self._plan, secrets.token_urlsafe(12)
         # Known to the supervisor before the hub knows it.
         self._block.join(uuid)
-        self._uuid, self._number = uuid, 0
+        self._uuid, self._number, self._upcoming = uuid, 0, ""
         self._work, self._done = [], []
         self._bell = self._store.keys.bell(uuid)
         sent = time.monotonic_ns()
@@ -241,10 +244,14 @@ class Engine:
         """Report what has ended and take what comes next, in one round trip."""
         taken = self._block.talk()
         self._number += 1
-        # 72 random bits: whoever hears them twice hears the same turn.
-        nonce = secrets.token_urlsafe(9)
+        # If a task was handed over in this turn, and the ring was lost, this asks.
+        nonce = self._upcoming or _nonce()
+        want = self._want()
+        self._upcoming = _nonce() if want else ""
         reports = self._reports(self._done[taken:])
-        call = calls.turn(self._uuid, self._number, nonce, self._want(), reports)
+        call = calls.turn(
+            self._uuid, self._number, nonce, want, reports, upcoming=self._upcoming
+        )
         try:
             turn = self._ask(call)
         except NoHub:
@@ -276,11 +283,15 @@ class Engine:
             for kind, index, begun, ended, fields in entries
         ]
 
-    def _wait(self) -> None:
-        """Block until the bell rings, or for a while."""
+    def _wait(self) -> list[Work]:
+        """Block until the bell rings, or for a while; return the task that it brings.
+
+        That task came in the turn after the last one: the hub has counted it.
+        """
         self._block.idle()
+        rung = None
         try:
-            self._store.block("BLPOP", self._bell, int(link.LONGEST_BLOCK))
+            reply = self._store.block("BLPOP", self._bell, int(link.LONGEST_BLOCK))
         except RedtaskError as problem:
             # The next turn waits until Redis is there again. If that succeeds and
             # this does not, as when connections are scarce, it must not spin.
@@ -288,6 +299,17 @@ class Engine:
             time.sleep(next(self._pauses))
         else:
             self._pauses = link.pauses()
+            rung = read_bell(reply[1]) if reply else None
+        if rung is None or rung[0] != self._upcoming:
+            return []
+        self._block.talk()
+        self._number += 1
+        self._upcoming = ""
+        work = rung[1]
+        self._work, self._done = [work], []
+        if self._block.open(self._number, work[:2]):
+            self._tell()
+        return self._work
 
     def _wait_for_lease(self) -> None:
         """Begin nothing while the supervisor is stopped or cut off."""
@@ -349,6 +371,11 @@ class Engine:
         if self._block.flushed(entry[1] + 1):
             self._tell()
         return turn.registered
+
+
+def _nonce() -> str:
+    """Return 72 random bits: whoever hears them twice hears the same turn."""
+    return secrets.token_urlsafe(9)
 
 
 def _ignore(*_: object) -> None:

@@ -93,13 +93,16 @@ def turn(
     want: int,
     reports: Iterable[Report] = (),
     *,
+    upcoming: str = "",
     now: Now = "",
 ) -> Call[Turn]:
     """Report outcomes and take at most ``want`` tasks.
 
-    Without a ``number`` it only reports.
+    Without a ``number`` it only reports. ``upcoming`` is the nonce of the next turn:
+    an engine that names it may be handed a task in that turn by its bell.
     """
-    args: list[Argument] = [now, engine, "" if number is None else number, nonce, want]
+    nonces = f"{nonce} {upcoming}" if upcoming else nonce
+    args: list[Argument] = [now, engine, "" if number is None else number, nonces, want]
     for kind, task_id, token, ago, took, fields in reports:
         # The body is the first field: its name follows from the kind.
         numbers = f"{ago} {took} {len(fields) // 2 - 1 if fields else 0}"

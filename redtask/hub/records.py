@@ -148,6 +148,20 @@ class Turn:
         return cls(registered=True, stale=reply[1], work=work)
 
 
+def read_bell(ring: bytes) -> tuple[str, Work] | None:
+    """Return the nonce of a turn and the task that came in it; None: a mere ring.
+
+    A ring is ``nonce id attempt fn root args``, one to a line; args hold anything.
+    """
+    parts = ring.split(b"\n", 5)
+    if len(parts) == 1:
+        return None
+    nonce, name, attempt, function, root = (part.decode() for part in parts[:5])
+    digest, _, until = function.partition(" ")
+    token = f"{attempt}:{nonce}"
+    return nonce, Work(name, token, digest, parts[5], root or name, until)
+
+
 @dataclass(frozen=True, slots=True)
 class Registered:
     """Reply of ``register``."""
