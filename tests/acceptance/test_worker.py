@@ -517,7 +517,7 @@ def test_an_engine_whose_supervisor_is_stopped_begins_nothing(site):
         result = site.view.apply_async(note, "task")
         until(lambda: time.monotonic() > stopped + 1)
         assert not site.executions()
-        assert site.states(result) == ["assigned"]
+        assert site.states(result)[0] in {"ready", "assigned"}
     finally:
         os.kill(worker.process.pid, signal.SIGCONT)
 
