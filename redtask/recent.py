@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from redtask.hub.calls import Group
 
@@ -87,10 +89,16 @@ def _is_short_lived(groups: Sequence[Group]) -> bool:
 
 
 class Recent:
-    """The slices of one client that a restarted Redis may not know any more."""
+    """The slices of one client that a restarted Redis may not know any more.
 
-    def __init__(self, contact: Contact) -> None:
+    ``lock`` keeps threads that submit apart.
+    """
+
+    def __init__(
+        self, contact: Contact, lock: AbstractContextManager[Any] | None = None
+    ) -> None:
         self._contact = contact
+        self._lock = lock or nullcontext()
         self._epoch = contact.epoch
         self._slices: deque[Slice] = deque()
         self._bytes = 0
@@ -108,25 +116,23 @@ class Recent:
         if _is_short_lived(groups):
             return
         size = sum(len(task) for group in groups for task in group.tasks[1::2])
-        self._slices.append(Slice(groups, size, time.monotonic(), opened))
-        self._bytes += size
-        while self._bytes > MOST_BYTES:
-            self._drop()
+        with self._lock:
+            self._slices.append(Slice(groups, size, time.monotonic(), opened))
+            self._bytes += size
+            while self._bytes > MOST_BYTES:
+                self._drop()
 
     def _drop(self) -> None:
-        try:
-            self._bytes -= self._slices.popleft().size
-        except IndexError:
-            # Another thread was faster.
-            return
+        self._bytes -= self._slices.popleft().size
 
     def prune(self) -> None:
         """Drop what is surely on disk; nothing while a loss is to be made good."""
         if self.is_due:
             return
         safe = self._contact.heard - WINDOW
-        while self._slices and self._slices[0].at < safe:
-            self._drop()
+        with self._lock:
+            while self._slices and self._slices[0].at < safe:
+                self._drop()
 
     @property
     def is_due(self) -> bool:

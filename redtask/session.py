@@ -73,7 +73,9 @@ class Session:
     def _begin(self) -> None:
         """Become a client."""
         client = "".join(secrets.choice(_LETTERS) for _ in range(_NAME))
-        self._inbox = Inbox(client, Recent(self._contact), threading.Lock())
+        self._inbox = Inbox(
+            client, Recent(self._contact, threading.Lock()), threading.Lock()
+        )
         self._lock = threading.Lock()
         self._history: deque[str] = deque()
         self._numbers = itertools.count()
@@ -147,12 +149,19 @@ class Session:
     @property
     def must_recover(self) -> bool:
         """Has Redis been away, so that it may have forgotten something?"""
-        return self.inbox.recent.is_due
+        recent = self.inbox.recent
+        recent.prune()
+        return recent.is_due
 
     def recover(self) -> Flow[None]:
         """Say again what Redis may have forgotten."""
         self.inbox.disturbed()
         yield from flows.recover(self.inbox, self.sent)
+
+    def open_of(self, ids: Iterable[str]) -> list[str]:
+        """Return those of this client's own ids that are not known to have ended."""
+        still = self.inbox.open
+        return [name for name in ids if name in still]
 
     def status(self) -> Flow[Status]:
         """Take a picture of the hub with its engines."""

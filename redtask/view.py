@@ -184,14 +184,17 @@ class LoadBalancedView(Flagged):
 
     # -- what was submitted
 
+    def _open(self) -> list[str]:
+        return self.client._session.open_of(list(self.history))
+
     @property
     def outstanding(self) -> set[str]:
         """Ids that this view submitted and that have not ended."""
-        return self.client._open(list(self.history))
+        return self.client._open(self._open())
 
     def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
         """Wait for results, ids, or (None) all that this view submitted."""
-        return self.client.wait(list(self.history) if jobs is None else jobs, timeout)
+        return self.client.wait(self._open() if jobs is None else jobs, timeout)
 
     def abort(
         self, jobs: Any = None, targets: Any = None, block: bool | None = None

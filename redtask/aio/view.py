@@ -110,15 +110,16 @@ class LoadBalancedView(Flagged):
 
     # -- what was submitted
 
+    def _open(self) -> list[str]:
+        return self.client._session.open_of(list(self.history))
+
     async def outstanding(self) -> set[str]:
         """Return the ids that this view submitted and that have not ended."""
-        return await self.client._open(list(self.history))
+        return await self.client._open(self._open())
 
     async def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
         """Wait for results, ids, or (None) all that this view submitted."""
-        return await self.client.wait(
-            list(self.history) if jobs is None else jobs, timeout
-        )
+        return await self.client.wait(self._open() if jobs is None else jobs, timeout)
 
     async def abort(
         self, jobs: Any = None, targets: Any = None, block: bool | None = None

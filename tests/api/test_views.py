@@ -326,3 +326,44 @@ def interrupted(flow):
     """Be a driver that Ctrl-C interrupts."""
     flow.close()
     raise KeyboardInterrupt
+
+
+# -- what a result can be asked besides
+
+
+def test_a_result_is_indexed_like_its_value(view):
+    many = view.map_async(lambda x: x, range(5))
+    many.wait(10)
+
+    assert (many[1], many[1:3], many[-1]) == (1, [1, 2], 4)
+    assert many["status"] == many.status == ["ok"] * 5
+    assert many.r == many.result() == [0, 1, 2, 3, 4]
+    with pytest.raises(IndexError):
+        _ = many[5]
+    with pytest.raises(KeyError):
+        _ = many["nothing"]
+    with pytest.raises(TypeError, match="key type float"):
+        _ = many[1.5]
+
+
+def test_metadata_are_attributes_of_a_result(view):
+    single = view.apply_async(lambda: [7, 8])
+    single.wait(10)
+
+    assert single[0] == 7
+    assert single["status"] == single.status == "ok"
+    assert single.engine_id in {0, 1}
+    assert "engine_id" in dir(single)
+    assert "get" in dir(single)
+    assert not single.running()
+    assert list(single.result_dict.values()) == [[7, 8]]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = single.nothing
+
+
+def test_a_result_that_is_not_ready_cannot_be_indexed(view, gate):
+    result = view.map_async(tasks.pass_gate, [str(gate)])
+
+    with pytest.raises(TimeoutError):
+        _ = result[0]
+    assert result.status == [None]

@@ -202,6 +202,14 @@ def test_jobs_have_many_names(core):
         core.ids_of(2)
 
 
+def test_only_what_is_open_and_its_own_is_asked_for(core):
+    core._remember(["c-0", "c-1"])
+
+    assert core.open_of(["c-1", "x-0", "c-0"]) == ["c-1", "c-0"]
+    core.inbox.deliver("c-1", outcome("r", b"N", task="c-1"))
+    assert core.open_of(["c-0", "c-1"]) == ["c-0"]
+
+
 def test_history_has_an_end(core, monkeypatch):
     monkeypatch.setattr(session, "_HISTORY", 3)
 

@@ -1,0 +1,99 @@
+"""Exceptions: their words, and that they travel."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from redtask import error
+from redtask.error import CompositeError, EngineError, RemoteError
+
+ABOUT = {"engine_id": 3, "engine_uuid": "u", "method": "apply"}
+
+
+def remote(number=1):
+    return RemoteError("ValueError", f"no {number}", "Traceback\nno", ABOUT)
+
+
+def test_the_docstring_is_the_message():
+    assert str(error.NoHub()) == "There is no hub of this name in this Redis."
+    assert str(error.NoHub("none")) == "none"
+
+
+def test_a_remote_error_says_where_and_what():
+    problem = remote()
+
+    assert str(problem) == "[3:apply] ValueError: no 1"
+    assert repr(problem) == "<RemoteError[3]:ValueError(no 1)>"
+    assert str(RemoteError("E", "v")) == "E: v"
+    assert repr(RemoteError("E", "v")) == "<RemoteError:E(v)>"
+    assert problem.render_traceback() == ["Traceback", "no"]
+    assert RemoteError("E", "v").render_traceback() == ["E: v"]
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])
+@pytest.mark.parametrize("problem", [remote(), EngineError("EngineError", "killed")])
+def test_remote_errors_travel(problem, again):
+    found = again(problem)
+
+    assert type(found) is type(problem)
+    assert vars(found) == vars(problem)
+    assert str(found) == str(problem)
+
+
+def test_a_composite_error_lists_the_first_few(capsys):
+    problem = CompositeError("several", [remote(n) for n in range(6)])
+
+    lines = str(problem).splitlines()
+    assert lines[0] == "several"
+    assert lines[1] == "[3:apply] ValueError: no 0"
+    assert lines[-1] == ".... 2 more exceptions ..."
+    assert repr(problem) == "<CompositeError(6)>"
+    assert problem.elist[5] == ("ValueError", "no 5", "Traceback\nno", ABOUT)
+    assert problem.render_traceback()[:3] == ["several", "Traceback", "no"]
+    problem.print_traceback()
+    assert capsys.readouterr().out.startswith("several\nTraceback\n")
+    problem.print_traceback(1)
+    assert capsys.readouterr().out == "Traceback\nno\n"
+    with pytest.raises(RemoteError, match="no 5"):
+        problem.raise_exception(5)
+    with pytest.raises(IndexError):
+        problem.raise_exception(6)
+
+
+def test_a_composite_error_may_hold_others():
+    problem = CompositeError("several", [error.TaskAborted("c-0 was aborted")])
+
+    assert problem.elist == [("TaskAborted", "c-0 was aborted", "", {})]
+    assert "c-0 was aborted" in str(problem)
+    assert problem.render_traceback() == ["several", "c-0 was aborted"]
+    assert str(pickle.loads(pickle.dumps(problem))) == str(problem)
+
+
+def test_a_remote_traceback_can_be_printed(capsys):
+    remote().print_traceback()
+
+    assert capsys.readouterr().out == "Traceback\nno\n"
+
+
+@pytest.mark.parametrize("kind", error.HubError.__subclasses__())
+def test_each_refusal_of_the_hub_has_its_class(kind):
+    found = error.from_reply(f"REDTASK_{kind.code} a sentence")
+
+    assert type(found) is kind
+    assert str(found) == "a sentence"
+
+
+@pytest.mark.parametrize("text", ["REDTASK_NOSUCH x", "NOFN x", "ERR REDTASK_NOFN", ""])
+def test_what_is_no_refusal_of_the_hub_is_none(text):
+    assert error.from_reply(text) is None
+
+
+def test_old_names_are_caught_as_what_they_were():
+    assert issubclass(error.TaskLost, KeyError)
+    assert str(error.TaskLost("no quotes")) == "no quotes"
+    assert issubclass(error.SerializationError, TypeError)
+    assert issubclass(error.ConnectionLost, ConnectionError)
+    assert error.TimeoutError is TimeoutError
