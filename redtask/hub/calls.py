@@ -7,9 +7,8 @@ safe to repeat after a lost reply. ``now`` is for tests: ms on a hub made for it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redtask.hub.records import (
     Beaten,
@@ -22,6 +21,9 @@ from redtask.hub.records import (
     Watched,
     text,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 T = TypeVar("T")
 Argument: TypeAlias = str | bytes | int
@@ -86,7 +88,7 @@ class Report(NamedTuple):
     fields: Sequence[Argument]
 
 
-def turn(
+def turn(  # noqa: PLR0913 - an engine says that much
     engine: str,
     number: int | None,
     nonce: str,

@@ -32,7 +32,9 @@ def home(tmp_path_factory):
 def blocks(path):
     """Return the Python blocks of a document."""
     found = re.findall(
-        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", path.read_text(), re.M
+        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)",
+        path.read_text(),
+        re.MULTILINE,
     )
     return [textwrap.dedent(block) for block in found]
 
