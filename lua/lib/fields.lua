@@ -32,9 +32,16 @@ local function get(outcome, name)
   end
 end
 
--- When the task began, by the server's clock.
+local last_ago, last_began
+
+-- When the task began, by the server's clock. Tasks of a batch began in the same few
+-- ms: the text is made once for each.
 local function began(opened, outcome)
-  return string.format("%d", opened.stamp - outcome.ago)
+  if outcome.ago ~= last_ago then
+    last_ago = outcome.ago
+    last_began = string.format("%d", opened.stamp - outcome.ago)
+  end
+  return last_began
 end
 
 return {

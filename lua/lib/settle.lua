@@ -27,7 +27,6 @@ local function begin(opened)
     told = {},
     -- The last client told, and what its ids begin with: most come in a row.
     prefix = "", entry = nil,
-    checked = "",
   }
 end
 
@@ -86,25 +85,31 @@ local function extras(ending, id, ends, head, payload)
   return after
 end
 
--- One task ends. The caller has written the record; `ends` is its field of that
--- name. The kind says what `payload` is: r a result, e an error (both signed by
--- the engine), v the hub's own verdict.
-local function outcome(ending, id, from, to, token, ends, kind, payload)
-  local move = from .. ">" .. to
-  if ending.checked ~= move then
-    states.check(from, to)
-    ending.checked = move
-  end
-  local head = string.sub(to, 1, 1) .. token .. "\0" .. kind
-  local after = ending.expiry
-  if ends and ends ~= "" then
-    after = extras(ending, id, ends, head, payload)
-  end
+-- Outcomes come in rows of the same move: what they have in common is found once.
+local function turn_to(ending, from, to)
+  states.check(from, to)
   local ended = ending.ended[to]
   if not ended then
     ended = { length = 0 }
     ending.ended[to] = ended
   end
+  ending.from, ending.to, ending.list = from, to, ended
+  ending.mark = string.sub(to, 1, 1)
+end
+
+-- One task ends. The caller has written the record; `ends` is its field of that
+-- name. The kind says what `payload` is: r a result, e an error (both signed by
+-- the engine), v the hub's own verdict.
+local function outcome(ending, id, from, to, token, ends, kind, payload)
+  if ending.to ~= to or ending.from ~= from then
+    turn_to(ending, from, to)
+  end
+  local head = ending.mark .. token .. "\0" .. kind
+  local after = ending.expiry
+  if ends and ends ~= "" then
+    after = extras(ending, id, ends, head, payload)
+  end
+  local ended = ending.list
   local at = ended.length
   ended.length = at + 2
   ended[at + 1], ended[at + 2] = after, id
