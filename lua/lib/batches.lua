@@ -1,26 +1,14 @@
--- batches: call a command with any number of arguments.
+-- batches: many members for a sorted set at once.
 --
 -- Lua's stack holds some 8,000 values, and unpack() of more is an error half
 -- way through a script, so long tails go in pieces.
 
 local PIECE = 1000
 
--- redis.call(command, key, unpack(tail)) in pieces of an even size; returns the
--- sum of the replies.
-local function call(command, key, tail)
-  local size = #tail
-  if size == 0 then
-    return 0
+local function add(key, tail)
+  for from = 1, #tail, PIECE do
+    redis.call("ZADD", key, unpack(tail, from, math.min(from + PIECE - 1, #tail)))
   end
-  if size <= PIECE then
-    return redis.call(command, key, unpack(tail))
-  end
-  local sum = 0
-  for from = 1, size, PIECE do
-    local to = math.min(from + PIECE - 1, size)
-    sum = sum + redis.call(command, key, unpack(tail, from, to))
-  end
-  return sum
 end
 
 -- More than this at once are worth a real sorted set from the start.
@@ -33,14 +21,13 @@ local LONG = string.rep("-", 65)
 -- filling such a list costs more than everything else in a script.
 local function zadd(key, tail)
   if #tail < 2 * MANY or redis.call("EXISTS", key) == 1 then
-    return call("ZADD", key, tail)
+    return add(key, tail)
   end
   redis.call("ZADD", key, 0, LONG)
-  call("ZADD", key, tail)
+  add(key, tail)
   redis.call("ZREM", key, LONG)
 end
 
 return {
   zadd = zadd,
-  call = call,
 }
