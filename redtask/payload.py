@@ -22,13 +22,15 @@ import pickle
 import re
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import cloudpickle
 
 from redtask.error import RemoteError, SerializationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 _PROTOCOL: Final = 5
 _MINOR: Final = bytes(sys.version_info[:2])
@@ -38,8 +40,6 @@ _FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
 #: A pickled exception larger than this is not worth sending.
 _MOST_CAUSE: Final = 65536
 _MOST_TRACEBACK: Final = 65536
-
-Arguments: TypeAlias = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,10 +112,8 @@ return {
   name_of = name_of,
   uuid_of = uuid_of,
   load_of = load_of,
-  has_room = has_room,
   show = show,
   use = use,
   ring = ring,
-  leave_queue = leave_queue,
   remove = remove,
 }

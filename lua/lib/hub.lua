@@ -80,7 +80,6 @@ local function tick(opened)
 end
 
 return {
-  SCHEMA = SCHEMA,
   FORMAT = FORMAT,
   run = run,
   read_clock = read_clock,

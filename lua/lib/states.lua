@@ -43,7 +43,6 @@ local function ended()
 end
 
 return {
-  moves = moves,
   check = check,
   is_ended = is_ended,
   ended = ended,

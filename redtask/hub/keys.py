@@ -40,10 +40,6 @@ class Keys:
         """Return the sorted set of the tasks that an engine took."""
         return f"{self.root}:engine:{engine}:held"
 
-    def control(self, worker: str) -> str:
-        """Return the list of messages to a supervisor."""
-        return f"{self.root}:worker:{worker}:control"
-
     def worker(self, worker: str) -> str:
         """Return the card of a worker process."""
         return f"{self.root}:worker:{worker}"
