@@ -1,16 +1,23 @@
 -- abort: these tasks end now, unless an engine has begun them.
 --
 -- KEYS     root
--- ARGV     now (id)*
+-- ARGV     now running (id)*
 -- RETURNS  {"ok", ("aborted" | "running" | "ended" | "unknown")*}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O(ids * log ready)
+-- COST     O(ids * log ready + dependents told), at most 300 of those
 --
--- One word per id, in order. Works with no engine alive; never retries.
+-- One word per id, in order. Works with no engine alive; never retries. With
+-- `running` 1 a running task is marked: it ends aborted whatever becomes of its try,
+-- unless that completes first. Its word is then `running worker engine token`, to tell
+-- the supervisor that is to interrupt it.
 
 local argument = require("lib.argument")
+local cascade = require("lib.cascade")
+local depend = require("lib.depend")
 local engines = require("lib.engines")
+local finish = require("lib.finish")
+local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
@@ -18,42 +25,33 @@ local settle = require("lib.settle")
 local states = require("lib.states")
 
 local MOST = 500
+-- Where ids begin in ARGV.
+local IDS = 3
 
-local function remove(opened, id, state, queue, name)
-  if state == "ready" then
-    redis.call("ZREM", keys.ready(queue), id)
-    return
-  end
-  local uuid = engines.uuid_of(name)
-  redis.call("ZREM", keys.engine(uuid, "assigned"), id)
+local interrupt = ARGV[2] == "1"
+
+local function mark(task)
+  depend.mark({ id = task.id, marks = task.marks or "" }, "x")
+  local uuid = engines.uuid_of(task.engine)
   local engine = engines.find(uuid)
-  if engine then
-    engines.show(opened, engine)
-  end
+  return "running " .. (engine and engine.worker or "-") .. " " .. uuid .. " " .. task.token
 end
 
 local function abort(opened, ending, id)
-  if not argument.is_id(id) then
+  local task = argument.is_id(id) and depend.read(id)
+  if not task then
     return "unknown"
-  end
-  local f = redis.call("HMGET", keys.task(id), "state", "queue", "engine", "ends", "token")
-  local state = f[1]
-  if not state then
-    return "unknown"
-  elseif states.is_ended(state) then
+  elseif states.is_ended(task.state) then
     return "ended"
-  elseif state == "running" then
-    return "running"
+  elseif task.state == "running" then
+    return interrupt and mark(task) or "running"
   end
-  remove(opened, id, state, f[2] or "default", f[3])
-  redis.call("HSET", keys.task(id), "state", "aborted", "verdict", "aborted",
-    "ended", opened.stamp)
-  settle.outcome(ending, id, state, "aborted", f[5] or "", f[4], "v", "aborted ")
+  finish.task(opened, ending, task, "aborted", "aborted", "on request")
   return "aborted"
 end
 
 local function main(opened)
-  if #ARGV - 1 > MOST then
+  if #ARGV - IDS + 1 > MOST then
     return reply.fail("BADARG", "abort takes at most " .. MOST .. " ids")
   end
 
@@ -61,10 +59,12 @@ local function main(opened)
   redis.call("PERSIST", keys.hub)
   local ending = settle.begin(opened)
   local answer = { "ok" }
-  for at = 2, #ARGV do
-    answer[at] = abort(opened, ending, ARGV[at])
+  for at = IDS, #ARGV do
+    answer[#answer + 1] = abort(opened, ending, ARGV[at])
   end
+  cascade.run(opened, ending)
   settle.close(ending)
+  hold.advance(opened)
   return answer
 end
 

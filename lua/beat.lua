@@ -10,28 +10,33 @@
 --
 -- Verbs: `live`, and the ids are those that the engine holds after the turn with
 -- that number; `gone`, and the ids are those it had begun (number is why it is
--- gone, in words). Words: `live`, and the ids are no longer this engine's;
+-- gone, in words); `late`, likewise, because it was killed for a time limit. Words: `live`, and the ids are no longer this engine's;
 -- `unknown`, the hub has given it up; `gone`, it is; `more`, say it again.
 
+local again = require("lib.again")
 local argument = require("lib.argument")
+local cascade = require("lib.cascade")
 local engines = require("lib.engines")
+local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
-local line = require("lib.line")
 local lose = require("lib.lose")
 local report = require("lib.report")
 local reply = require("lib.reply")
 local settle = require("lib.settle")
 local story = require("lib.story")
+local take = require("lib.take")
 
 local CARD = 86400000
+-- What becomes of what an engine had begun, by the verb.
+local VERDICTS = { live = "", gone = "engine_lost", late = "time_limit" }
 local MOST = 500
 
 local function parse()
   local said, at = {}, 3
   while at <= #ARGV do
     local count = argument.count(ARGV[at + 3])
-    if (ARGV[at] ~= "live" and ARGV[at] ~= "gone") or not count or at + 3 + count > #ARGV then
+    if not VERDICTS[ARGV[at]] or not count or at + 3 + count > #ARGV then
       return nil
     end
     local ids = {}
@@ -77,38 +82,43 @@ local function take_back(opened, engine, ids)
     end
   end
   local ending = settle.begin(opened)
-  local again = report.apply(opened, ending, uuid, forgotten)
-  settle.close(ending)
-  if #again > 0 then
+  local back = report.apply(opened, ending, engine, forgotten)
+  if #back > 0 then
     engines.show(opened, engine)
   end
-  require("lib.again").put_back(opened, again, uuid)
+  again.put_back(opened, ending, back, uuid)
+  cascade.run(opened, ending)
+  settle.close(ending)
+  hold.advance(opened)
 end
 
 -- Whatever the engine was rung for and has not come for: the ring was lost.
-local function is_awaited(engine, number)
+local function is_awaited(opened, engine, number)
   local load = engines.load_of(engine.uuid)
   return number < engine.number
     or redis.call("ZCARD", keys.engine(engine.uuid, "assigned")) > 0
-    or (load == 0 and engine.number > 0 and line.length(engine.queues) > 0)
+    or (load == 0 and engine.number > 0 and take.any(opened, engine))
 end
 
 local function live(opened, engine, said, answer)
   local uuid = engine.uuid
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
+  -- If it was begun to be taken apart.
+  redis.call("HSETNX", keys.labels, engine.id, uuid)
   -- Only a beat that has seen the latest turn can compare.
   if tonumber(said.number) == engine.number then
     take_back(opened, engine, said.ids)
   end
   add(answer, uuid, "live", not_held(uuid, said.ids))
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
-    and is_awaited(engine, tonumber(said.number)) then
+    and is_awaited(opened, engine, tonumber(said.number)) then
     engines.ring(uuid)
   end
 end
 
 local function gone(opened, engine, said, answer)
-  local _, all = lose.engine(opened, engine, said.ids, said.number, MOST)
+  local _, all = lose.engine(opened, engine, said.ids, said.number, MOST,
+    VERDICTS[said.verb])
   if not all then
     -- If nobody says it again, the sweep goes on with it.
     redis.call("ZADD", keys.engines, "XX", 0, engine.uuid)

@@ -25,6 +25,7 @@ local function queue_lines()
   local known = redis.call("HGETALL", keys.queues)
   for at = 1, #known, 2 do
     local length = redis.call("ZCARD", keys.ready(known[at]))
+      + (redis.call("HGET", keys.apart, known[at]) or 0)
     ready = ready + length
     lines[#lines + 1] = known[at]
     lines[#lines + 1] = tonumber(known[at + 1])
@@ -75,7 +76,10 @@ local function main(opened)
   hub.read_clock(opened)
   local queues, ready = queue_lines()
   local lines, assigned, held = engine_lines(opened)
-  local counted = { "ready", ready, "assigned", assigned, "running", held }
+  local counted = {
+    "waiting", redis.call("ZCARD", keys.waiting), "ready", ready,
+    "assigned", assigned, "running", held,
+  }
   for _, state in ipairs(states.ended()) do
     counted[#counted + 1] = state
     counted[#counted + 1] = redis.call("ZCARD", keys.ended(state))

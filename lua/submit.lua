@@ -5,23 +5,41 @@
 -- RETURNS  {"ok", new, known}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG TOOLARGE NOFN CONFLICT
--- COST     O(tasks * log ready), at most 500 tasks
+-- COST     O((tasks + members) * log ready), at most 500 tasks and 2,000 members
 --
 -- A group has one function and one set of flags for all its tasks. The blob is
 -- empty when the client believes that the hub knows the digest. Submitting the
 -- same task again changes nothing; another payload under its id is an error.
+--
+-- What a task depends on was submitted before, or earlier in this call. If that is
+-- unknown, or can never be met, the task ends at once. With the flag `gate` tasks wait
+-- until that is opened; the first to name a gate makes it. With `later` the members of
+-- their sets are told with `link`.
 
 local argument = require("lib.argument")
 local functions = require("lib.functions")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local line = require("lib.line")
+local rare = require("lib.rare")
 local record = require("lib.record")
 local reply = require("lib.reply")
 
 local MOST = 500
+local MOST_MEMBERS = 2000
 -- No hub has a lower limit: smaller payloads need not be compared with it.
 local SMALL = 65536
+
+-- With these a task does not just enter its queue's line.
+local function is_special(name)
+  return name == "after" or name == "follow" or name == "targets" or name == "timeout"
+    or name == "start_in" or name == "start_at" or name == "gate" or name == "refs"
+    or name == "later"
+end
+
+local function is_field(name)
+  return not is_special(name) and name ~= "until" and name ~= "opts"
+end
 
 local function parse_flags(group, at, count)
   for offset = at, at + 2 * count - 2, 2 do
@@ -30,18 +48,44 @@ local function parse_flags(group, at, count)
     if wrong then
       return wrong
     end
-    if name == "ttl" then
+    if is_special(name) then
+      group.special = true
+    elseif name == "ttl" then
       -- Said in one field, so that an end need not ask for it.
-      group.fields[#group.fields + 1] = "ends"
-      group.fields[#group.fields + 1] = "t"
+      group.marks = "t"
     end
-    -- These two are no fields: one is in the score of the line, the other in `fn`.
-    if name ~= "priority" and name ~= "until" then
+    -- Some are no fields: `until` and `opts` are in `fn`, others enter.lua writes.
+    if is_field(name) and not (name == "priority" and tonumber(value) == 0) then
       group.fields[#group.fields + 1] = name
       group.fields[#group.fields + 1] = value
     end
     group[name] = value
   end
+end
+
+-- Parse the sets; returns what is wrong.
+local function parse_sets(group)
+  group.sets, group.members = {}, 0
+  for _, name in ipairs({ "after", "follow" }) do
+    if group[name] then
+      group.sets[name] = require("lib.depend").parse(group[name])
+      if not group.later then
+        group.members = group.members + #group.sets[name].ids
+      end
+    end
+  end
+  if group.later and not group.gate then
+    return "only what stands behind a gate is told its members later"
+  end
+end
+
+-- Digest, until when it may run, and what the engine has to obey: what the signature
+-- binds besides the id.
+local function fn_of(group)
+  if group.opts then
+    return table.concat({ group.digest, group["until"] or "", group.opts }, " ")
+  end
+  return group["until"] and group.digest .. " " .. group["until"] or group.digest
 end
 
 -- The tasks stay in ARGV: id and arguments of the first are at `from`.
@@ -55,8 +99,11 @@ local function parse_group(at)
   if wrong then
     return nil, wrong
   end
-  -- Digest, and until when it may run: what the signature binds besides the id.
-  group.fn = group["until"] and group.digest .. " " .. group["until"] or group.digest
+  group.fn = fn_of(group)
+  wrong = group.special and parse_sets(group)
+  if wrong then
+    return nil, wrong
+  end
   at = at + 4 + 2 * flags
   local count = argument.count(ARGV[at])
   if not count or count < 1 or #ARGV < at + 2 * count then
@@ -67,7 +114,7 @@ local function parse_group(at)
 end
 
 local function parse()
-  local groups, total, at = {}, 0, 2
+  local groups, total, members, at = {}, 0, 0, 2
   while at <= #ARGV do
     local group, next_at = parse_group(at)
     if not group then
@@ -75,7 +122,11 @@ local function parse()
     end
     groups[#groups + 1] = group
     total = total + group.count
+    members = members + (group.members or 0) * group.count
     at = next_at
+  end
+  if members > MOST_MEMBERS then
+    return nil, "a slice has at most " .. MOST_MEMBERS .. " members in its dependencies"
   end
   if total == 0 or total > MOST then
     return nil, "a slice has 1 to " .. MOST .. " tasks, not " .. total
@@ -156,6 +207,9 @@ local function enter(opened, group, sequence)
   for _, value in ipairs(group.fields) do
     fields[#fields + 1] = value
   end
+  if group.marks then
+    fields[#fields + 1], fields[#fields + 2] = "marks", group.marks
+  end
   fields[#fields + 1], fields[#fields + 2] = "args", ""
   local entries, length, last = {}, 0, group.from + 2 * group.count - 1
   local function add(at)
@@ -176,6 +230,59 @@ local function enter(opened, group, sequence)
   end
   line.enter(opened, group.queue or "default", entries)
   return sequence
+end
+
+local function start_of(opened, group)
+  if group.start_at then
+    return tonumber(group.start_at)
+  end
+  return group.start_in and opened.stamp + tonumber(group.start_in) or nil
+end
+
+-- The long way, for tasks that wait for something, or not just for any engine.
+local function enter_special(opened, ending, group, sequence)
+  local way = require("lib.enter")
+  local priority = tonumber(group.priority) or 0
+  local fields = {
+    "fn", group.fn, "submitted", string.format("%d", opened.stamp), unpack(group.fields),
+  }
+  local last = #fields
+  fields[last + 1] = "args"
+  local places = group.kept
+  for number = 1, places and #places or group.count do
+    local at = places and places[number] or group.from + 2 * (number - 1)
+    local id = ARGV[at]
+    fields[last + 2] = record.fit(id, "args", ARGV[at + 1])
+    sequence = sequence + 1
+    way.enter(opened, ending, {
+      id = id, score = line.score(priority, sequence), queue = group.queue, fn = group.fn,
+      after = group.after, follow = group.follow, refs = group.refs, gate = group.gate,
+      targets = group.targets, timeout = group.timeout, marks = group.marks,
+      later = group.later, start = start_of(opened, group),
+    }, group.sets, fields)
+  end
+  return sequence
+end
+
+-- Is the group's function one that some engine has refused for good?
+local function is_refused(opened, group)
+  return rare.is(opened, "r")
+    and redis.call("HEXISTS", keys.fn(group.digest), "refused") == 1
+end
+
+-- Gates that groups name and that are not there yet.
+local function new_gates(groups)
+  local found, seen = {}, {}
+  for _, group in ipairs(groups) do
+    local id = group.gate
+    if id and not seen[id] and redis.call("EXISTS", keys.task(id)) == 0 then
+      found[#found + 1] = id
+    end
+    if id then
+      seen[id] = true
+    end
+  end
+  return found
 end
 
 -- Check everything; name the records of all groups. Returns the error reply.
@@ -205,14 +312,30 @@ local function count_known(groups, names)
   return known
 end
 
+local function write_group(opened, ending, group, sequence)
+  local count = group.kept and #group.kept or group.count
+  if count == 0 then
+    return sequence, ending
+  end
+  functions.need(group.digest, group.blob, group.name, count)
+  redis.call("HSETNX", keys.queues, group.queue or "default", 0)
+  if not group.special and not is_refused(opened, group) then
+    return enter(opened, group, sequence), ending
+  end
+  ending = ending or require("lib.settle").begin(opened)
+  group.sets = group.sets or {}
+  return enter_special(opened, ending, group, sequence), ending
+end
+
 local function write_all(opened, groups, sequence)
+  local ending
   for _, group in ipairs(groups) do
-    local count = group.kept and #group.kept or group.count
-    if count > 0 then
-      functions.need(group.digest, group.blob, group.name, count)
-      redis.call("HSETNX", keys.queues, group.queue or "default", 0)
-      sequence = enter(opened, group, sequence)
-    end
+    sequence, ending = write_group(opened, ending, group, sequence)
+  end
+  if ending then
+    require("lib.cascade").run(opened, ending)
+    require("lib.settle").close(ending)
+    require("lib.hold").advance(opened)
   end
 end
 
@@ -234,8 +357,11 @@ local function main(opened)
 
   -- Writes below. The first is one that a full Redis refuses, so that submit
   -- says so before anything is there.
-  local new = total - known
-  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new) - new
+  local new, gates = total - known, new_gates(groups)
+  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + #gates) - new
+  for number, id in ipairs(gates) do
+    require("lib.enter").make_gate(opened, id, sequence - number + 1)
+  end
   write_all(opened, groups, sequence)
   return { "ok", new, known }
 end

@@ -1,4 +1,5 @@
--- sweep: what time alone brings about: leases over, retention over.
+-- sweep: what time alone brings about: leases over, timers due, retention over; and
+-- what other scripts left to do.
 --
 -- KEYS     root
 -- ARGV     now budget
@@ -12,13 +13,18 @@
 -- budget was used up.
 
 local argument = require("lib.argument")
+local cascade = require("lib.cascade")
+local due = require("lib.due")
 local engines = require("lib.engines")
 local forget = require("lib.forget")
 local functions = require("lib.functions")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local hold = require("lib.hold")
 local lose = require("lib.lose")
+local rare = require("lib.rare")
 local reply = require("lib.reply")
+local settle = require("lib.settle")
 local states = require("lib.states")
 
 local budget = argument.count(ARGV[2])
@@ -36,7 +42,7 @@ local function lose_engines(opened, left)
     end
     local engine = engines.find(uuid)
     if engine then
-      local moved = lose.engine(opened, engine, nil, "its lease is over", left)
+      local moved = lose.engine(opened, engine, nil, "its lease is over", left, "engine_lost")
       left = left - moved - 1
     else
       redis.call("ZREM", keys.engines, uuid)
@@ -50,18 +56,45 @@ local function first(key)
   return tonumber(head[2])
 end
 
+-- When the next timer is due. Whoever sets an earlier one wakes a supervisor; the
+-- caller comes for this one.
+local function plan_timers()
+  local next_timer = first(keys.timers)
+  if next_timer then
+    redis.call("HSET", keys.hub, "due", string.format("%.0f", next_timer))
+  else
+    redis.call("HDEL", keys.hub, "due")
+  end
+  return next_timer or math.huge
+end
+
 -- In how many ms something is due, on whichever clock it is measured.
 local function next_due(opened)
-  local due = math.huge
+  local soonest = plan_timers() - opened.now
   local lease = first(keys.engines)
   if lease then
-    due = math.max(lease, opened.grace) - opened.now + 1
+    soonest = math.min(soonest, math.max(lease, opened.grace) - opened.now + 1)
   end
   for _, state in ipairs(states.ended()) do
-    due = math.min(due, (first(keys.ended(state)) or math.huge) - opened.stamp)
+    soonest = math.min(soonest, (first(keys.ended(state)) or math.huge) - opened.stamp)
   end
-  due = math.min(due, (first(keys.idle_functions) or math.huge) - opened.stamp)
-  return due == math.huge and -1 or math.max(0, due)
+  soonest = math.min(soonest, (first(keys.idle_functions) or math.huge) - opened.stamp)
+  return soonest == math.huge and -1 or math.max(0, soonest)
+end
+
+-- Timers that are due, and dependents that are still to be told.
+local function settle_due(opened, left)
+  local ending = settle.begin(opened)
+  if rare.is(opened, "u") then
+    left = cascade.resume(opened, ending, left)
+  end
+  if left > 0 then
+    left = left - due.fire(opened, ending, left)
+    left = cascade.run(opened, ending, math.max(0, left))
+  end
+  settle.close(ending)
+  hold.advance(opened)
+  return left
 end
 
 local function main(opened)
@@ -72,14 +105,15 @@ local function main(opened)
   -- Writes below.
   redis.call("PERSIST", keys.hub)
   hub.tick(opened)
-  local left = lose_engines(opened, budget)
+  local left = settle_due(opened, lose_engines(opened, budget))
   if left > 0 then
     left = left - forget.expired(opened, left)
   end
   if left > 0 then
     left = left - functions.forget(opened, left)
   end
-  return { "ok", next_due(opened), left <= 0 and 1 or 0 }
+  local more = left <= 0 or redis.call("EXISTS", keys.unsettled) == 1
+  return { "ok", next_due(opened), more and 1 or 0 }
 end
 
 return hub.run(main)

@@ -5,7 +5,7 @@
 -- RETURNS  {"ok" | "again", stale, (id attempt fn args root)*} | {"gone"}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O((outcomes + taken) * log held)
+-- COST     O((outcomes + taken) * log held + dependents told), at most 300 of those
 --
 -- Turns that take are numbered per engine, and a turn that is sent again with
 -- the nonce of the last one gets the same tasks ("again"). A turn without a
@@ -14,14 +14,16 @@
 -- without being asked for, in the bell. The token of what is taken is
 -- `attempt:nonce`. `ago` is how many ms ago the task began and `took` how many
 -- us it ran, so that times are the server's.
--- Kinds: ok, error, unbegun (given back, no try used); the body is the signed
--- result or error.
+-- Kinds: ok; error, late (over its time limit) and final (not to be retried); unbegun
+-- (given back, no try used); unmet (the engine lacks what the task needs, fields
+-- `words` and, to remember it for the function, `by require`); aborted (interrupted).
+-- The body is the signed result or error.
 
 local argument = require("lib.argument")
 local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
-local line = require("lib.line")
+local rare = require("lib.rare")
 local take = require("lib.take")
 
 -- Where outcomes begin in ARGV.
@@ -58,36 +60,46 @@ local function read_outcomes(engine)
   return require("lib.report").read(OUTCOMES, engines.name_of(engine))
 end
 
--- Returns what is to run again.
-local function apply(opened, good, stale)
-  if #good + #stale == 0 then
-    return {}
+-- Outcomes take effect, and who depends on them stands in line. Returns what is to
+-- run again.
+local function apply(opened, ending, engine, good, stale)
+  local again = {}
+  if #good + #stale > 0 then
+    local report = require("lib.report")
+    report.tell_stale(opened, uuid, stale)
+    again = report.apply(opened, ending, engine, good)
   end
-  local report = require("lib.report")
-  local settle = require("lib.settle")
-  report.tell_stale(opened, uuid, stale)
-  local ending = settle.begin(opened)
-  local again = report.apply(opened, ending, uuid, good)
-  settle.close(ending)
+  if #ending.parents > 0 then
+    require("lib.cascade").run(opened, ending)
+  end
+  if rare.is(opened, "u") then
+    require("lib.cascade").resume(opened, ending)
+  end
   return again
 end
 
-local function put_back(opened, again)
+-- What failed here is offered to others. Returns how many found nobody at once.
+local function put_back(opened, ending, again)
   if #again == 0 then
     return 0
   end
-  return require("lib.again").put_back(opened, again, uuid)
+  local waiting = require("lib.again").put_back(opened, ending, again, uuid)
+  if #ending.parents > 0 then
+    require("lib.cascade").run(opened, ending)
+  end
+  return waiting
 end
 
 -- After the caller took: a task that failed here is offered to others first, and
 -- never to this very turn. If nobody has room, and the caller got nothing else, it
 -- is to come again.
-local function take_work(opened, engine, again)
+local function take_work(opened, ending, engine, again)
   local taken = take.tasks(opened, engine, nonce, want)
   redis.call("HSET", keys.engine(uuid),
     "number", number, "nonce", nonce, "next", upcoming, "used", engine.used)
   engines.show(opened, engine, #taken > 0)
-  if put_back(opened, again) > 0 and #taken == 0 and want > 0 then
+  local waiting = put_back(opened, ending, again)
+  if waiting > 0 and #taken == 0 and want > 0 then
     engines.ring(uuid)
   end
   return taken
@@ -95,14 +107,30 @@ end
 
 -- Of a turn that takes nothing new. If it left the engine with nothing to do,
 -- beside work that it may take, the engine is to come for it.
-local function only_report(opened, engine, again)
+local function only_report(opened, ending, engine, again)
   engines.show(opened, engine)
-  put_back(opened, again)
+  put_back(opened, ending, again)
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and redis.call("ZCARD", keys.engine(uuid, "held")) == 0
     and (redis.call("ZCARD", keys.engine(uuid, "assigned")) > 0
-      or line.length(engine.queues) > 0) then
+      or take.any(opened, engine)) then
     engines.ring(uuid)
+  end
+end
+
+-- Everything is said: write it, and let idle engines hear of what became ready.
+local function close(opened, ending)
+  if ending then
+    require("lib.settle").close(ending)
+  end
+  if opened.fresh or opened.advances then
+    require("lib.hold").advance(opened)
+  end
+end
+
+local function begin(opened, good, stale)
+  if #good + #stale > 0 or rare.is(opened, "u") then
+    return require("lib.settle").begin(opened)
   end
 end
 
@@ -125,11 +153,15 @@ local function main(opened)
   -- A copy that arrives behind a later turn takes nothing: nobody waits for it.
   local takes = number and not repeated and number >= engine.number
   begin_writing(takes)
-  local again = apply(opened, good, stale)
+  local ending = begin(opened, good, stale)
+  local again = ending and apply(opened, ending, engine, good, stale) or {}
   if takes then
-    return { "ok", #stale, unpack(take_work(opened, engine, again)) }
+    local taken = take_work(opened, ending, engine, again)
+    close(opened, ending)
+    return { "ok", #stale, unpack(taken) }
   end
-  only_report(opened, engine, again)
+  only_report(opened, ending, engine, again)
+  close(opened, ending)
   local taken = repeated and require("lib.work").repeated(engine, nonce) or {}
   return { number and "again" or "ok", #stale, unpack(taken) }
 end

@@ -63,9 +63,9 @@ end
 -- Tell this client's stream when somebody else's task ends.
 local function register(id)
   redis.call("SADD", keys.task(id, "watchers"), client)
-  local ends = redis.call("HGET", keys.task(id), "ends") or ""
-  if not string.find(ends, "w", 1, true) then
-    redis.call("HSET", keys.task(id), "ends", ends .. "w")
+  local marks = redis.call("HGET", keys.task(id), "marks") or ""
+  if not string.find(marks, "w", 1, true) then
+    redis.call("HSET", keys.task(id), "marks", marks .. "w")
   end
 end
 

@@ -15,17 +15,26 @@ IPython.parallel's where it has one.
     ├── SerializationError      something cannot be pickled, or not unpickled
     ├── SignatureError          a payload is not signed by a key we have
     ├── NoEnginesRegistered
+    ├── UnmetDependency         raised by a task: not on this engine
     └── TaskError               a task ended without a result
         ├── RemoteError         it raised: ename, evalue, traceback, engine_info
         │   ├── CompositeError      several did
-        │   └── EngineError         its engine died
+        │   ├── EngineError         its engine died
+        │   ├── ImpossibleDependency    no engine can ever run it (also UnmetDependency)
+        │   │   └── InvalidDependency       it depends on no task, or on itself
+        │   ├── TaskTimeout         it waited for too long
+        │   │   └── DependencyTimeout       (also ImpossibleDependency)
+        │   └── TimeLimitExceeded   it ran for too long
         ├── TaskAborted
         └── TaskLost            its record vanished
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TimeoutError = TimeoutError  # noqa: A001, PLW0127 - ipyparallel.error has it too
 
@@ -67,6 +76,10 @@ class SignatureError(RedtaskError):
 
 class NoEnginesRegistered(RedtaskError):
     """No engine is registered with the hub."""
+
+
+class UnmetDependency(RedtaskError):
+    """The task is not to run on this engine: another one is to try."""
 
 
 class HubError(RedtaskError):
@@ -128,6 +141,19 @@ class NameTaken(HubError):
     """A worker of this name is alive."""
 
     code = "NAMETAKEN"
+
+
+class UnknownTask(HubError, KeyError):
+    """The hub does not know the task."""
+
+    code = "NOTASK"
+    __str__ = Exception.__str__
+
+
+class TaskPending(HubError, ValueError):
+    """The task has not ended."""
+
+    code = "PENDING"
 
 
 class HubFull(HubError):
@@ -199,6 +225,53 @@ class RemoteError(TaskError):
 
 class EngineError(RemoteError):
     """The engine died while it ran the task."""
+
+
+class Verdict(RemoteError):
+    """The hub ended the task: its reason is ``evalue``."""
+
+    def __init__(
+        self,
+        reason: str = "",
+        traceback: str = "",
+        engine_info: dict[str, Any] | None = None,
+    ) -> None:
+        kind = type(self)
+        super().__init__(
+            kind.__name__, reason or kind.__doc__ or "", traceback, engine_info
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.evalue, self.traceback, self.engine_info)
+
+
+class ImpossibleDependency(UnmetDependency, Verdict):
+    """What the task depends on can never be."""
+
+
+class InvalidDependency(ImpossibleDependency):
+    """The task depends on one that does not exist, or on itself."""
+
+
+class TaskTimeout(Verdict):
+    """The task waited for longer than its timeout."""
+
+
+class DependencyTimeout(TaskTimeout, ImpossibleDependency):
+    """The task waited for longer than its timeout."""
+
+
+class TimeLimitExceeded(Verdict):
+    """The task ran for longer than its time limit."""
+
+
+#: What is raised for each verdict of the hub.
+VERDICTS: Final[Mapping[str, type[Verdict]]] = {
+    "impossible": ImpossibleDependency,
+    "invalid": InvalidDependency,
+    "timeout": DependencyTimeout,
+    "time_limit": TimeLimitExceeded,
+}
 
 
 class CompositeError(RemoteError):

@@ -38,6 +38,22 @@ def error_in(work: Work, error: bytes = b"error", **more: Any) -> Report:
     return _report("error", work, error=error, **more)
 
 
+def unmet(work: Work, words: str = "no numpy", **more: Any) -> Report:
+    """Refuse the task: this engine lacks what it needs."""
+    return _report("unmet", work, words=words, **more)
+
+
+def final(work: Work, error: bytes = b"error", **more: Any) -> Report:
+    """Say that the task raised, and that it is not to be tried again."""
+    more = {"ename": "TypeError", "evalue": "no", **more}
+    return _report("final", work, error=error, **more)
+
+
+def interrupted(work: Work) -> Report:
+    """Say that the task was interrupted."""
+    return _report("aborted", work)
+
+
 def unbegun(work: Work) -> Report:
     """Give the task back."""
     return _report("unbegun", work)
@@ -208,6 +224,12 @@ class Hub:
         (answer,) = self.do(calls.beat(worker, [Life(engine, 0, begun, why)], now=now))
         return answer
 
+    def late(self, now: int, engine: str, *begun: str) -> Any:
+        """Say that an engine was killed for a time limit."""
+        life = Life(engine, 0, begun, "time limit of 1 s exceeded", late=True)
+        (answer,) = self.do(calls.beat("w", [life], now=now))
+        return answer
+
     def sweep(self, now: int, budget: int = 200) -> Any:
         """Sweep."""
         return self.do(calls.sweep(budget, now=now))
@@ -216,9 +238,17 @@ class Hub:
         """Ask for outcomes."""
         return self.do(calls.watch(client, ids, budget, now=now))
 
-    def abort(self, now: int, *ids: str) -> list[str]:
+    def abort(self, now: int, *ids: str, running: bool = False) -> list[str]:
         """Abort tasks."""
-        return self.do(calls.abort(ids, now=now))
+        return self.do(calls.abort(ids, running=running, now=now))
+
+    def link(self, now: int, task: str, name: str, *ids: str) -> int:
+        """Tell a task behind a gate more members of a set."""
+        return self.do(calls.link(task, name, ids, now=now))
+
+    def open_gate(self, now: int, gate: str) -> bool:
+        """Open a gate."""
+        return self.do(calls.open_gate(gate, now=now))
 
     def status(self, now: int, most: int = 1000) -> Any:
         """Ask for a picture."""
@@ -248,9 +278,13 @@ class Hub:
         """Return the engine that a task has or had."""
         return self.record(task)["engine"].partition("/")[2]
 
-    def ready(self, queue: str = "default") -> list[str]:
-        """Return who waits in a queue, in order."""
-        return self.members("ready", queue)
+    def ready(self, queue: str = "default", name: str = "") -> list[str]:
+        """Return who stands in a queue's line, or in a class of it, in order."""
+        return self.members("ready", queue, *([name] if name else []))
+
+    def waiting(self) -> list[str]:
+        """Return who waits for others, for a time or for a gate, in order."""
+        return self.members("waiting")
 
     def free(self, queue: str = "default") -> list[str]:
         """Return the engines with room, best first."""

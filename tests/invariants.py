@@ -11,17 +11,21 @@ import re
 from collections import Counter, defaultdict
 
 PARTS = (
-    "args result error stdout stderr".split()  # noqa: SIM905
+    "args result error stdout stderr after follow targets refs".split()  # noqa: SIM905
 )
+BESIDE = ("attempts", "watchers", "dependents", "refusals")
 ENDED = ("completed", "failed", "aborted")
-STATES = ("ready", "assigned", "running", *ENDED)
+STATES = ("waiting", "ready", "assigned", "running", *ENDED)
+VERDICTS = ("engine_lost", "aborted", "impossible", "invalid", "timeout", "time_limit")
 KEY = re.compile(
     r"""
-      (?P<single>hub|engines|queues|functions:idle|story)
+      (?P<single>hub|engines|queues|functions:idle|story|labels|waiting|unsettled
+        |timers|alarm|apart|gone|scheme)
     | task:(?P<task>[a-z0-9]+-[0-9]+)(:(?P<part>[a-z]+))?
-    | engine:(?P<engine>[A-Za-z0-9_-]+)(:(?P<of_engine>bell|assigned|held))?
+    | engine:(?P<engine>[A-Za-z0-9_-]+)(:(?P<of_engine>bell|assigned|held|classes))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)
-    | ready:(?P<ready>[a-z0-9_-]+)
+    | ready:(?P<ready>[a-z0-9_-]+(:[=!][0-9,-]+|:\?)?)
+    | classes:(?P<classes>[a-z0-9_-]+)
     | free:(?P<free>[a-z0-9_-]+)
     | ended:(?P<ended>completed|failed|aborted)
     | done:(?P<done>[a-z0-9]+)
@@ -51,6 +55,11 @@ class Picture:
         self.queues = {name: int(value) for name, value in self.hash("queues").items()}
         self.leases = self.zset("engines")
         self.idle = self.zset("functions:idle")
+        self.labels = self.hash("labels")
+        self.waiting = self.zset("waiting")
+        self.timers = self.zset("timers")
+        self.unsettled = self.zset("unsettled")
+        self.apart = {name: int(value) for name, value in self.hash("apart").items()}
         self.parts: dict[str, set[str]] = defaultdict(set)
         self.tasks: dict[str, dict[str, str]] = {}
         self.engines: dict[str, dict[str, str]] = {}
@@ -58,11 +67,19 @@ class Picture:
         self.ready: dict[str, dict[str, float]] = {}
         self.free: dict[str, dict[str, float]] = {}
         self.ended: dict[str, dict[str, float]] = {}
+        self.classes: dict[str, dict[str, float]] = {}
         for name, found in self.keys.items():
             if found:
                 self._read(name, found)
         self.assigned = {e: self.zset(f"engine:{e}:assigned") for e in self.engines}
         self.held = {e: self.zset(f"engine:{e}:held") for e in self.engines}
+        self.tied = {e: self.zset(f"engine:{e}:classes") for e in self.engines}
+        #: Whom each task tells of its end: letter and id of the dependent.
+        self.edges = {
+            name: self.zset(f"task:{name}:dependents")
+            for name, parts in self.parts.items()
+            if "dependents" in parts
+        }
 
     def _read(self, name, found):
         if found["part"]:
@@ -73,7 +90,7 @@ class Picture:
             self.engines[found["engine"]] = self.hash(name)
         elif found["fn"]:
             self.functions[found["fn"]] = self.hash(name)
-        for kind in ("ready", "free", "ended"):
+        for kind in ("ready", "free", "ended", "classes"):
             if found[kind]:
                 getattr(self, kind)[found[kind]] = self.zset(name)
 
@@ -104,6 +121,18 @@ class Picture:
         load = self.load(engine)
         return load == 0 if self.hwm == 0 else load < self.hwm
 
+    def text(self, name, field):
+        """Return a field of a record, wherever it stands."""
+        value = self.tasks[name].get(field)
+        if value == "":
+            value = self.redis.get(f"{self.root}:task:{name}:{field}").decode()
+        return value
+
+    def refuses(self, label, name):
+        """Can an engine never run the function of this task?"""
+        digest = self.tasks[name]["fn"].split()[0]
+        return has(self.functions[digest].get("refused", ""), int(label))
+
     def rings(self, engine):
         """Return how many rings an engine has not heard."""
         return self.redis.llen(f"{self.root}:engine:{engine}:bell")
@@ -112,6 +141,8 @@ class Picture:
 def _places(seen):
     """Return where each id stands."""
     places = defaultdict(list)
+    for name in seen.waiting:
+        places[name].append(("waiting", None))
     for queue, line in seen.ready.items():
         for name in line:
             places[name].append(("ready", queue))
@@ -133,7 +164,9 @@ def _check_indexes(seen):
     for name, task in seen.tasks.items():
         state = task.get("state")
         where = {
-            "ready": task.get("queue", "default"),
+            "ready": ":".join(
+                filter(None, (task.get("queue", "default"), task.get("class")))
+            ),
             "assigned": task.get("engine", "").partition("/")[2],
             "running": task.get("engine", "").partition("/")[2],
         }.get(state)
@@ -145,6 +178,13 @@ def _check_indexes(seen):
 
 
 def _check_record(seen, name, task):
+    if "gate" in task and "fn" not in task:
+        seen.hold(task["state"] == "waiting", f"the gate {name} is {task['state']}")
+        return
+    if "fn" not in task:
+        # A gate that was opened or given up.
+        seen.hold(task["state"] in ("completed", "aborted"), f"{name} has no function")
+        return
     state, token = task.get("state"), task.get("token")
     tries, deaths = int(task.get("tries", 0)), int(task.get("deaths", 0))
     retries = int(task.get("retries", 0))
@@ -158,6 +198,7 @@ def _check_record(seen, name, task):
     hold("error" not in task or state == "failed", f"{name} is {state}: error")
     hold("verdict" not in task or state in ("failed", "aborted"), f"{name}: verdict")
     hold(state != "aborted" or task.get("verdict") == "aborted", f"{name}: verdict")
+    hold(task.get("verdict", "aborted") in VERDICTS, f"{name}: {task.get('verdict')}")
     hold(deaths <= tries <= retries + 1, f"{name}: {tries} tries, {retries} retries")
     hold(deaths <= int(seen.hub["max_deaths"]), f"{name}: {deaths} deaths")
     hold(("tries" in task) == (tries > 0), f"{name}: tries is {task.get('tries')}")
@@ -181,7 +222,7 @@ def _check_parts(seen):
         empty = {
             field
             for field in task
-            if task[field] == "" and field not in (*PARTS, "ends")
+            if task[field] == "" and field not in (*PARTS, "marks", "class")
         }
         seen.hold(
             beside == marked,
@@ -190,13 +231,14 @@ def _check_parts(seen):
         seen.hold(not empty, f"{name} has empty fields {empty}")
         seen.hold(("attempts" in there) == ("tries" in task), f"{name}: attempts")
         seen.hold(
-            ("watchers" in there) == ("w" in task.get("ends", "")), f"{name}: watchers"
+            ("watchers" in there) == ("w" in task.get("marks", "")), f"{name}: watchers"
         )
         seen.hold(
             "watchers" not in there or task["state"] not in ENDED,
             f"{name} is {task['state']} and has watchers",
         )
-        odd = there - set(PARTS) - {"attempts", "watchers"}
+        seen.hold(("refusals" in there) == ("refusals" in task), f"{name}: refusals")
+        odd = there - set(PARTS) - set(BESIDE)
         seen.hold(not odd, f"{name} has the parts {odd}")
         for part in beside:
             size = seen.redis.strlen(f"{seen.root}:task:{name}:{part}")
@@ -213,7 +255,7 @@ def _check_ended(seen):
                 ttl = int(task["ttl"])
                 meant = int(task["ended"]) + ttl if ttl else math.inf
                 seen.hold(expiry == meant, f"{name} is kept until {expiry}")
-            marked = "t" in task.get("ends", "")
+            marked = "t" in task.get("marks", "")
             seen.hold(("ttl" in task) == marked, f"{name} has a ttl: {task}")
         total = int(seen.hub.get(state, 0))
         seen.hold(total >= len(ended), f"{total} {state} counted, {len(ended)} kept")
@@ -226,7 +268,9 @@ def _check_ended(seen):
 
 
 def _check_functions(seen):
-    needed = Counter(task["fn"].split()[0] for task in seen.tasks.values())
+    needed = Counter(
+        task["fn"].split()[0] for task in seen.tasks.values() if "fn" in task
+    )
     for digest in needed:
         seen.hold(digest in seen.functions, f"there is no function {digest}")
     for digest, function in seen.functions.items():
@@ -277,8 +321,14 @@ def _check_engines(seen):
     for queue, count in seen.queues.items():
         hold(count == serving[queue], f"{count} engines of {queue}: {serving[queue]}")
         hold(count or queue not in seen.free, f"engines free in {queue} of none")
-    for queue in {*serving, *seen.ready}:
+    for queue in {*serving, *(one.partition(":")[0] for one in seen.ready)}:
         hold(queue in seen.queues, f"there is no queue {queue}")
+    labels = {about["id"]: engine for engine, about in seen.engines.items()}
+    for label, engine in seen.labels.items():
+        hold(labels.get(label) == engine, f"label {label} is {engine}")
+    for label, engine in labels.items():
+        alive = seen.leases.get(engine, -1) >= seen.clock
+        hold(label in seen.labels or not alive, f"{engine} has lost its label {label}")
     for worker, count in workers.items():
         card = seen.hash(f"worker:{worker}")
         hold(
@@ -287,6 +337,150 @@ def _check_engines(seen):
         )
     identities = [about["id"] for about in seen.engines.values()]
     hold(len(set(identities)) == len(identities), f"engine ids {identities}")
+
+
+def _members(seen, name, field):
+    """Return letters and ids of a dependency of a task."""
+    text = seen.text(name, field)
+    if text is None:
+        return "", []
+    letters, *ids = text.split()
+    return letters, ids
+
+
+def _check_dependencies(seen):
+    """Open counters are entries among dependents; who waits waits for something."""
+    hold = seen.hold
+    entries = Counter(entry for edges in seen.edges.values() for entry in edges)
+    for name, edges in seen.edges.items():
+        task = seen.tasks.get(name)
+        hold(task, f"there is no {name}, but its dependents")
+        ended = task and task["state"] in ENDED
+        hold(
+            not ended or name in seen.unsettled,
+            f"{name} has ended and has dependents: {list(edges)[:5]}",
+        )
+        hold("d" in (task or {}).get("marks", ""), f"{name} has dependents unmarked")
+    for name in seen.unsettled:
+        hold(name in seen.tasks, f"{name} is unsettled and no task")
+    for name, task in seen.tasks.items():
+        if "fn" in task:
+            _check_waiting(seen, name, task, entries)
+
+
+def _check_waiting(seen, name, task, entries):
+    hold, open_ = seen.hold, 0
+    for letter, field, counter in (("a", "after", "na"), ("f", "follow", "nf")):
+        if counter not in task:
+            continue
+        letters, left = task[counter].split(":")
+        open_ += int(left)
+        hold(letters == _members(seen, name, field)[0], f"{name}: {field} {letters}")
+        told = entries[letter + name]
+        hold(int(left) == told, f"{name}: {counter} is {left}, told by {told}")
+    gated = "gate" in task
+    hold(not gated or entries["g" + name] == 1, f"{name} stands behind no gate")
+    if task["state"] == "waiting":
+        hold(open_ or gated or "start" in task, f"{name} waits for nothing: {task}")
+    elif task["state"] in ENDED:
+        odd = {"na", "nf", "gate", "start"} & task.keys()
+        hold(not odd, f"{name} has ended and has {odd}")
+    else:
+        hold(not gated and "na" not in task, f"{name} is {task['state']}: {task}")
+
+
+def _check_refs(seen):
+    kept: Counter[str] = Counter()
+    for name, task in seen.tasks.items():
+        marked = "r" in task.get("marks", "")
+        seen.hold(marked == ("refs" in task), f"{name}: refs without mark")
+        if marked:
+            kept.update(seen.text(name, "refs").split())
+    for name, task in seen.tasks.items():
+        count = int(task.get("kept", 0))
+        seen.hold(count == kept[name], f"{name} is kept {count} times, not {kept[name]}")
+        seen.hold((count > 0) == ("k" in task.get("marks", "")), f"{name}: mark k")
+
+
+def _check_timers(seen):
+    for member in seen.timers:
+        kind, _, name = member.partition(":")
+        task = seen.tasks.get(name)
+        seen.hold(task, f"timer {member} of no task")
+        if not task:
+            continue
+        state = task["state"]
+        fits = {
+            "t": state in ("waiting", "ready", "assigned") and "timeout" in task,
+            "w": state == "waiting" and "start" in task,
+            "g": state == "waiting" and task.get("gate") == name,
+        }
+        seen.hold(fits.get(kind), f"timer {member} of a task that is {task}")
+    for name, task in seen.tasks.items():
+        state, start = task["state"], "start" in task
+        seen.hold(
+            not start or f"w:{name}" in seen.timers, f"nobody wakes {name}: {task}"
+        )
+        counts = state in ("waiting", "ready", "assigned") and not start
+        seen.hold(
+            not (counts and "timeout" in task) or f"t:{name}" in seen.timers,
+            f"the time of {name} does not run out: {task}",
+        )
+        seen.hold(
+            ("timeout" in task) == ("o" in task.get("marks", "")), f"{name}: mark o"
+        )
+    if seen.timers:
+        due = float(seen.hub.get("due", "inf"))
+        soonest = min(seen.timers.values())
+        seen.hold(due <= soonest, f"nobody comes at {soonest}, planned is {due}")
+
+
+def has(ranges, label):
+    """Is a label in a set written as ranges?"""
+    for part in filter(None, ranges.split(",")):
+        low, _, high = part.partition("-")
+        if int(low) <= label <= int(high or low):
+            return True
+    return False
+
+
+def admits(name, label):
+    """May the engine with this label take tasks of a class?"""
+    return not name or has(name[1:], label) == (name[0] == "=")
+
+
+def _check_classes(seen):
+    """Lines of classes are found by the engines that may take from them."""
+    rare = seen.hub.get("rare", "")
+    counts: Counter[str] = Counter()
+    for place, line in seen.ready.items():
+        queue, _, name = place.partition(":")
+        if not name:
+            continue
+        counts[queue] += len(line)
+        head = min(line.values())
+        known = seen.classes.get(queue, {})
+        if name == "?":
+            seen.hold("c" in rare, "nobody looks for classes")
+        elif name in known:
+            seen.hold("c" in rare, "nobody looks for classes")
+            seen.hold(
+                known[name] <= head, f"{place} begins at {head}, known is {known[name]}"
+            )
+        else:
+            seen.hold(name[0] == "=", f"no engine knows of {place}")
+            _check_tied(seen, place, name, head)
+    seen.hold(+counts == Counter(seen.apart), f"apart {seen.apart}, found {counts}")
+
+
+def _check_tied(seen, place, name, head):
+    for label, engine in seen.labels.items():
+        serves = place.partition(":")[0] in seen.engines[engine]["queues"].split(",")
+        if not admits(name, int(label)) or not serves:
+            continue
+        bound = seen.tied[engine].get(place, math.inf)
+        seen.hold(bound <= head, f"{engine} does not know of {place}")
+        seen.hold("tied" in seen.engines[engine], f"{engine} is not tied")
 
 
 def _check_owners(seen):
@@ -323,11 +517,14 @@ def _check_quiet(seen, away):
             not seen.assigned[engine],
             f"{engine} has {list(seen.assigned[engine])} and its bell is silent",
         )
-        for queue in about["queues"].split(","):
-            seen.hold(
-                queue not in seen.ready,
-                f"{engine} is idle beside {list(seen.ready.get(queue, ()))}",
+        for place, line in seen.ready.items():
+            queue, _, name = place.partition(":")
+            if queue not in about["queues"].split(",") or name == "?":
+                continue
+            mine = admits(name, int(about["id"])) and any(
+                not seen.refuses(about["id"], task) for task in line
             )
+            seen.hold(not mine, f"{engine} is idle beside {place}: {list(line)}")
 
 
 def check(redis, root, *, quiet=False, draining=False, away=()):
@@ -348,6 +545,10 @@ def check(redis, root, *, quiet=False, draining=False, away=()):
         _check_ended(seen)
         _check_functions(seen)
         _check_engines(seen)
+        _check_dependencies(seen)
+        _check_refs(seen)
+        _check_timers(seen)
+        _check_classes(seen)
         _check_owners(seen)
         if not draining:
             _check_loads(seen)

@@ -12,6 +12,11 @@ TWO = {
     ("running", "assigned"): ("running>ready", "ready>assigned"),
     ("assigned", "assigned"): ("assigned>ready", "ready>assigned"),
     ("new", "running"): ("new>ready", "ready>running"),
+    ("new", "failed"): ("new>waiting", "waiting>failed"),
+    ("new", "aborted"): ("new>waiting", "waiting>aborted"),
+    ("waiting", "assigned"): ("waiting>ready", "ready>assigned"),
+    ("waiting", "running"): ("waiting>ready", "ready>running"),
+    ("assigned", "waiting"): ("assigned>ready", "ready>waiting"),
 }
 
 

@@ -1,36 +1,134 @@
--- again: tasks that an engine had are ready once more.
+-- again: tasks that an engine had, or was to have, look for another.
 --
--- MOVES    running>ready
+-- MOVES    running>ready running>waiting ready>waiting
 
+local class = require("lib.class")
+local depend = require("lib.depend")
+local finish = require("lib.finish")
+local functions = require("lib.functions")
+local hold = require("lib.hold")
 local keys = require("lib.keys")
 local place = require("lib.place")
 local states = require("lib.states")
+local timers = require("lib.timers")
 
--- A task that ran, or was to run, waits again at its old place in the line.
--- Another engine with room gets it at once, the engine `except` does not.
--- The caller has taken it out of its engine's set. Returns true when placed.
-local function one(opened, queue, id, at, except, fields)
-  states.check("running", "ready")
-  redis.call("HSET", keys.task(id), "state", "ready", unpack(fields))
-  if place.assign(opened, queue, id, at, except) then
+-- The waiting budget counts again.
+local function resume_budget(opened, task)
+  if task.timeout then
+    timers.set(opened, "t", task.id, tonumber(task.left or task.timeout))
+  end
+end
+
+-- No engine may take it any more. What went wrong last is the better half of the
+-- reason.
+local function give_up(opened, ending, task, why, last)
+  local reason = last and last .. " (" .. why .. ")" or why
+  finish.task(opened, ending, task, "failed", "impossible", reason)
+end
+
+local function wait(opened, task, score)
+  redis.call("HSET", keys.task(task.id), "state", "waiting")
+  task.state = "waiting"
+  redis.call("ZADD", keys.waiting, score, task.id)
+end
+
+-- The engine that a ready task was to follow is gone, and others may be allowed yet.
+local function hold_back(opened, task, score)
+  states.check("ready", "waiting")
+  wait(opened, task, score)
+end
+
+-- A ready task in no index gets an engine with room, never `except`, or its place in
+-- a line. Returns true when it got an engine.
+local function seat(opened, ending, task, score, except, last)
+  local name, why = depend.find_class(opened, task)
+  if not name then
+    -- It stands nowhere.
+    task.class = nil
+    give_up(opened, ending, task, why, last)
+    return true
+  elseif name == "wait" then
+    hold_back(opened, task, score)
     return true
   end
-  redis.call("ZADD", keys.ready(queue), at, id)
+  if place.assign(opened, task.queue or "default", task.id, score, name, except) then
+    return true
+  end
+  hold.note(opened, task, task.id, score, name)
   return false
 end
 
--- Put the collected ones back in line. Returns how many found no engine at once.
-local function put_back(opened, collected, except)
+-- Notes in the record that this engine refused the task, or is not to try it again.
+local function shun(opened, task, one)
+  local label = tonumber(one.shun)
+  if one.by == "require" then
+    functions.refuse(opened, task.fn, label)
+  else
+    depend.put(task, "not", require("lib.ranges").with(task["not"] or "", label))
+  end
+end
+
+-- A try failed, the engine refused the task or gave it back: it is ready once more at
+-- its old place in the line, or after a pause. Another engine with room gets it at
+-- once, the engine `except` does not. The caller has taken it out of its engine's
+-- set. Returns true when it found an engine.
+local function one_back(opened, ending, one, except)
+  local task = depend.read(one.id)
+  for at = 1, #one.fields do
+    task.write[at] = one.fields[at]
+  end
+  if one.shun then
+    shun(opened, task, one)
+  end
+  if one.pause and one.pause > 0 then
+    states.check("running", "waiting")
+    depend.put(task, "start", string.format("%.0f", opened.stamp + one.pause))
+    depend.save(task)
+    wait(opened, task, one.score)
+    timers.set(opened, "w", task.id, one.pause)
+    return true
+  end
+  states.check("running", "ready")
+  depend.put(task, "state", "ready")
+  depend.save(task)
+  resume_budget(opened, task)
+  return seat(opened, ending, task, one.score, except, one.last)
+end
+
+-- Put the collected ones back. Returns how many found no engine at once, and may be
+-- tried again by the one that had them.
+local function put_back(opened, ending, collected, except)
   local waiting = 0
-  for _, task in ipairs(collected) do
-    local queue = redis.call("HGET", keys.task(task.id), "queue") or "default"
-    if not one(opened, queue, task.id, task.score, except, task.fields) then
+  for _, one in ipairs(collected) do
+    if not one_back(opened, ending, one, except) and not one.shun then
       waiting = waiting + 1
     end
   end
+  hold.flush(opened, true)
   return waiting
 end
 
+-- Ready tasks that were placed on an engine, or bound to it: flat id, score ...
+local function seat_all(opened, ending, placed, except)
+  for at = 1, #placed, 2 do
+    seat(opened, ending, depend.read(placed[at]), placed[at + 1], except)
+  end
+  hold.flush(opened, true)
+end
+
+-- Tasks that only engines of one class might take, of which there is none any more,
+-- or which is to be looked at again: at most `count` of them. Returns how many.
+local function reseat(opened, ending, queue, name, count)
+  local popped = redis.call("ZPOPMIN", keys.ready(queue, name), count)
+  class.left(queue, #popped / 2)
+  seat_all(opened, ending, popped)
+  return #popped / 2
+end
+
 return {
+  resume_budget = resume_budget,
+  hold_back = hold_back,
   put_back = put_back,
+  seat_all = seat_all,
+  reseat = reseat,
 }

@@ -14,7 +14,8 @@ end
 -- The registered engine, or nil when it was given up or never was.
 local function find(uuid)
   local f = redis.call(
-    "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "worker", "next"
+    "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "worker", "next",
+    "tied"
   )
   if not f[1] then
     return nil
@@ -28,6 +29,7 @@ local function find(uuid)
     used = tonumber(f[5]),
     worker = f[6],
     next = f[7],
+    tied = f[8],
   }
 end
 
@@ -99,7 +101,9 @@ local function remove(engine)
     leave_queue(queue)
   end
   redis.call("ZREM", keys.engines, engine.uuid)
-  redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"))
+  redis.call("HDEL", keys.labels, engine.id)
+  redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"),
+    keys.engine(engine.uuid, "classes"))
   -- A card that has expired must not come back, to stay for ever.
   local worker = keys.worker(engine.worker)
   if redis.call("EXISTS", worker) == 1 then

@@ -7,6 +7,9 @@ local record = require("lib.record")
 local settle = require("lib.settle")
 local story = require("lib.story")
 
+-- The longest pause before a retry, in ms: a day.
+local LONGEST = 86400000
+
 -- What went wrong, for people: the engine's words, or the hub's own.
 local function describe(outcome, verdict)
   if verdict then
@@ -15,7 +18,7 @@ local function describe(outcome, verdict)
   return (fields.get(outcome, "ename") or "?") .. ": " .. (fields.get(outcome, "evalue") or "")
 end
 
-local function fail(opened, ending, outcome, verdict, counts)
+local function fail(opened, ending, outcome, to, verdict, counts)
   local id = outcome.id
   local more, kind, payload
   if verdict then
@@ -28,24 +31,35 @@ local function fail(opened, ending, outcome, verdict, counts)
       "started", fields.began(opened, outcome), "took", outcome.took,
     })
   end
-  redis.call("HSET", keys.task(id), "state", "failed", unpack(more))
-  redis.call("HSET", keys.task(id), unpack(counts))
-  settle.outcome(ending, id, "running", "failed", outcome.token, outcome.ends, kind, payload)
+  for _, value in ipairs(counts) do
+    more[#more + 1] = value
+  end
+  redis.call("HSET", keys.task(id), "state", to, unpack(more))
+  settle.outcome(ending, id, "running", to, outcome.token, outcome.marks, kind, payload)
 end
 
--- Did the engine refuse to unpickle it, because nobody with a key has signed it as
--- it is? No other engine will take it.
-local function is_refused(outcome)
-  return fields.get(outcome, "ename") == "SignatureError"
-    and string.find(fields.get(outcome, "evalue") or "", "^refused: ") ~= nil
+-- How long to wait before the next try, in ms. `pause` is "delay factor jitter": the
+-- delay grows by the factor with each try, and is spread by that share of it.
+local function pause_of(pause, tries)
+  if not pause then
+    return 0
+  end
+  local delay, factor, jitter = string.match(pause, "^(%S+) (%S+) (%S+)$")
+  delay = math.min(LONGEST, tonumber(delay) * tonumber(factor) ^ (tries - 1))
+  if tonumber(jitter) > 0 then
+    delay = delay * (1 + tonumber(jitter) * (2 * require("lib.dice").fraction() - 1))
+  end
+  return math.floor(math.min(LONGEST, delay))
 end
 
--- One more try is used up. Ends the task, or returns what to write to its record
--- because it may run again. With a verdict it is the hub that says so: the
--- engine died, and `outcome.reason` is why.
-local function failed(opened, ending, uuid, outcome, verdict)
+-- One more try is used up. Ends the task, or returns how it is to run again: what to
+-- write to its record, how long to wait and whom to shun. With a verdict it is the
+-- hub that says so: the engine died, and `outcome.reason` is why. `label` is the
+-- engine's.
+local function failed(opened, ending, uuid, label, outcome, verdict)
   local id, what = outcome.id, describe(outcome, verdict)
-  local f = redis.call("HMGET", keys.task(id), "tries", "retries", "deaths", "started")
+  local f = redis.call("HMGET", keys.task(id),
+    "tries", "retries", "deaths", "started", "pause", "elsewhere")
   local tries, deaths = (f[1] or 0) + 1, tonumber(f[3] or 0)
   local counts = { "tries", tries }
   if verdict then
@@ -54,16 +68,38 @@ local function failed(opened, ending, uuid, outcome, verdict)
   end
   local since = verdict and f[4] or fields.began(opened, outcome)
   attempts.note(opened, id, outcome.token, uuid, since, what)
-  if not verdict and is_refused(outcome) then
-    story.tell(opened, "refused", "task", id, "engine", uuid, "why", what)
+  if outcome.kind == "final" then
+    if fields.get(outcome, "ename") == "SignatureError" then
+      story.tell(opened, "refused", "task", id, "engine", uuid, "why", what)
+    end
   elseif tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
     story.tell(opened, "retry", "task", id, "engine", uuid,
       "try", tries, "why", what)
-    return counts
+    return {
+      fields = counts, pause = pause_of(f[5], tries),
+      shun = f[6] and label or nil, last = what,
+    }
   end
-  fail(opened, ending, outcome, verdict, counts)
+  fail(opened, ending, outcome, "failed", verdict, counts)
+end
+
+-- The engine said what the task needs and it has not got: no try is used. Returns how
+-- it is to run again.
+local function unmet(opened, uuid, label, outcome)
+  local words = fields.get(outcome, "words") or ""
+  attempts.refuse(outcome.id, label, words)
+  story.tell(opened, "refusal", "task", outcome.id, "engine", uuid, "why", words)
+  return { fields = {}, shun = label, by = fields.get(outcome, "by"), last = words }
+end
+
+-- It was to be aborted while it ran, and now it does not run any more.
+local function interrupted(opened, ending, outcome)
+  outcome.reason = "interrupted"
+  fail(opened, ending, outcome, "aborted", "aborted", {})
 end
 
 return {
   failed = failed,
+  unmet = unmet,
+  interrupted = interrupted,
 }

@@ -1,17 +1,29 @@
 -- flags: what a client may say of a task, and within which limits.
 
+local argument = require("lib.argument")
+
 -- Shorter than what a record keeps in itself: scripts read flags from there.
 local LONGEST = 64
+-- Lists of ids and of engines may stand beside the record.
+local LONGEST_LIST = 8388608
+local LONGEST_TARGETS = 4096
+local LONGEST_OPTIONS = 256
+
+local YEAR = 31536000000
 
 local function limits(name)
-  if name == "until" then
+  if name == "until" or name == "start_at" then
     return 0, 9007199254740991
-  elseif name == "ttl" then
-    return 0, 31536000000
+  elseif name == "ttl" or name == "start_in" then
+    return 0, YEAR
+  elseif name == "timeout" then
+    return 1, YEAR
   elseif name == "retries" then
     return 0, 1000
   elseif name == "priority" then
     return -1000, 1000
+  elseif name == "elsewhere" or name == "later" then
+    return 1, 1
   end
 end
 
@@ -20,33 +32,63 @@ local function pattern(name)
     return "^[a-z0-9][a-z0-9_-]*$"
   elseif name == "label" then
     return "^.+$"
-  elseif name == "root" then
+  elseif name == "root" or name == "gate" then
     return "^[a-z0-9]+%-[0-9]+$"
+  elseif name == "pause" then
+    -- Delay in ms, factor, jitter.
+    return "^%d+ %d+%.?%d* [01]%.?%d*$"
+  elseif name == "opts" then
+    return "^[%w_.,]+[%w_., ]*$"
+  end
+end
+
+local function is_list(text)
+  for id in string.gmatch(text, "%S+") do
+    if not argument.is_id(id) then
+      return false
+    end
+  end
+  return text ~= ""
+end
+
+-- Flags with a form of their own: how long they may be, and what they are.
+local function form(name)
+  if name == "after" or name == "follow" then
+    return LONGEST_LIST, require("lib.depend").parse
+  elseif name == "refs" then
+    return LONGEST_LIST, is_list
+  elseif name == "targets" then
+    return LONGEST_TARGETS, require("lib.ranges").is_set
+  end
+end
+
+local function wrong_number(name, value, least, most)
+  if not string.find(value, "^%-?%d+$") then
+    return "flag " .. name .. " cannot be " .. value
+  end
+  local number = tonumber(value)
+  if number < least or number > most then
+    return string.format("flag %s must be from %.0f to %.0f", name, least, most)
   end
 end
 
 -- The sentence for a flag that cannot be; nil when it can.
 local function wrong(name, value)
-  if #value > LONGEST then
-    return "flag " .. name .. " has more than " .. LONGEST .. " bytes"
+  local longest, is_right = form(name)
+  longest = longest or (name == "opts" and LONGEST_OPTIONS) or LONGEST
+  if #value > longest then
+    return "flag " .. name .. " has more than " .. longest .. " bytes"
   end
   local least, most = limits(name)
   if least then
-    if not string.find(value, "^%-?%d+$") then
-      return "flag " .. name .. " cannot be " .. value
-    end
-    local number = tonumber(value)
-    if number < least or number > most then
-      return string.format("flag %s must be from %.0f to %.0f", name, least, most)
-    end
-    return nil
+    return wrong_number(name, value, least, most)
   end
-  local form = pattern(name)
-  if not form then
+  local shape = pattern(name)
+  if not shape and not is_right then
     return "no such flag: " .. name
   end
-  if not string.find(value, form) then
-    return "flag " .. name .. " cannot be " .. value
+  if not (is_right and is_right(value) or shape and string.find(value, shape)) then
+    return "flag " .. name .. " cannot be " .. string.sub(value, 1, LONGEST)
   end
 end
 

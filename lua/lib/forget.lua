@@ -7,18 +7,47 @@ local keys = require("lib.keys")
 local record = require("lib.record")
 local states = require("lib.states")
 
+-- In how many ms a record that is needed is looked at again.
+local LATER = 3600000
+
+-- Does another task still need the record? One that has its result among its
+-- arguments, or those that are still to be told of its end.
+local function is_needed(id)
+  local marks = redis.call("HGET", keys.task(id), "marks") or ""
+  return string.find(marks, "k", 1, true) or redis.call("ZSCORE", keys.unsettled, id)
+end
+
+-- The results of these tasks are needed by one task fewer.
+local function release_parents(refs)
+  for id in string.gmatch(refs, "%S+") do
+    local key = keys.task(id)
+    if redis.call("EXISTS", key) == 1 and redis.call("HINCRBY", key, "kept", -1) <= 0 then
+      redis.call("HDEL", key, "kept")
+      redis.call("HSET", key, "marks",
+        (string.gsub(redis.call("HGET", key, "marks") or "", "k", "")))
+    end
+  end
+end
+
 -- The record, everything beside it, and its entry in the index of its state.
 local function task(opened, id, state)
   states.check(state, "gone")
   local key = keys.task(id)
   local parts = record.parts()
-  local f = redis.call("HMGET", key, "fn", "tries", unpack(parts))
+  local f = redis.call("HMGET", key, "fn", "tries", "refusals", unpack(parts))
   local doomed = { key }
   if f[2] then
     doomed[#doomed + 1] = keys.task(id, "attempts")
   end
+  if f[3] then
+    doomed[#doomed + 1] = keys.task(id, "refusals")
+  end
   for at, part in ipairs(parts) do
-    if f[2 + at] == "" then
+    local value = f[3 + at]
+    if part == "refs" and value then
+      release_parents(record.part(id, part, value))
+    end
+    if value == "" then
       doomed[#doomed + 1] = keys.task(id, part)
     end
   end
@@ -29,14 +58,19 @@ local function task(opened, id, state)
   end
 end
 
--- Forget at most `count` ended tasks whose time is over; returns how many.
+-- Forget at most `count` ended tasks whose time is over; returns how many. One that
+-- is needed is looked at again later.
 local function expired(opened, count)
   local forgotten = 0
   for _, state in ipairs(states.ended()) do
     local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
       "LIMIT", 0, count - forgotten)
     for _, id in ipairs(due) do
-      task(opened, id, state)
+      if is_needed(id) then
+        redis.call("ZADD", keys.ended(state), opened.stamp + LATER, id)
+      else
+        task(opened, id, state)
+      end
     end
     forgotten = forgotten + #due
     if forgotten >= count then

@@ -4,8 +4,11 @@
 -- an hour, because the next call of it is likely.
 
 local keys = require("lib.keys")
+local rare = require("lib.rare")
 
 local IDLE = 3600000
+-- Of so many engines it is remembered that they cannot run a function.
+local MOST_REFUSALS = 1000
 
 local function known(digest)
   return redis.call("EXISTS", keys.fn(digest)) == 1
@@ -29,6 +32,32 @@ local function release(opened, digest, count)
   end
 end
 
+-- Which engines can never run this function, as far as they have said: `fn` is the
+-- field of a record. nil: all may.
+local function refused(opened, fn)
+  if not rare.is(opened, "r") then
+    return nil
+  end
+  return redis.call("HGET", keys.fn(string.match(fn, "^%S+")), "refused") or nil
+end
+
+-- An engine lacks what the function requires, and will not get it.
+local function refuse(opened, fn, label)
+  local key = keys.fn(string.match(fn, "^%S+"))
+  local ranges = require("lib.ranges")
+  local before = redis.call("HGET", key, "refused") or ""
+  local function lives(number)
+    return redis.call("HEXISTS", keys.labels, number) == 1
+  end
+  -- Engines that are gone have gone for good: their labels are never used again.
+  local text = ""
+  for _, number in ipairs(ranges.numbers(before, lives, MOST_REFUSALS)) do
+    text = ranges.with(text, number)
+  end
+  redis.call("HSET", key, "refused", ranges.with(text, label))
+  rare.set(opened, "r")
+end
+
 -- Delete at most `count` functions that nobody has needed for an hour.
 local function forget(opened, count)
   local due = redis.call("ZRANGEBYSCORE", keys.idle_functions, "-inf", opened.stamp,
@@ -44,5 +73,7 @@ return {
   known = known,
   need = need,
   release = release,
+  refused = refused,
+  refuse = refuse,
   forget = forget,
 }

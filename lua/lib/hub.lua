@@ -29,7 +29,7 @@ end
 
 -- Returns the open hub, or nil and the error reply. Writes nothing.
 local function open()
-  local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "max_deaths")
+  local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "max_deaths", "rare")
   if f[1] ~= FORMAT then
     return nil, require("lib.refusal").format(f[1], SCHEMA)
   end
@@ -42,6 +42,7 @@ local function open()
     hwm = tonumber(f[2]),
     result_ttl = tonumber(f[3]),
     max_deaths = tonumber(f[4]),
+    rare = f[5],
   }
 end
 

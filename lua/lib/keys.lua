@@ -8,8 +8,8 @@ local root = KEYS[1]
 local task = root .. ":task:"
 local engine = root .. ":engine:"
 
--- The record; with a part (args, result, error, stdout, stderr, attempts,
--- watchers) the string, list or set that stands beside it.
+-- The record; with a part (args, result, error, stdout, stderr, after, follow,
+-- targets, refs, attempts, refusals, watchers, dependents) what stands beside it.
 local function task_key(id, part)
   if part then
     return task .. id .. ":" .. part
@@ -17,7 +17,7 @@ local function task_key(id, part)
   return task .. id
 end
 
--- The engine; with a part (bell, assigned, held) what stands beside it.
+-- The engine; with a part (bell, assigned, held, classes) what stands beside it.
 local function engine_key(uuid, part)
   if part then
     return engine .. uuid .. ":" .. part
@@ -29,8 +29,16 @@ local function fn_key(digest)
   return root .. ":fn:" .. digest
 end
 
-local function ready_key(class)
-  return root .. ":ready:" .. class
+-- The line of a queue; of a class of tasks that not every engine of it may take.
+local function ready_key(queue, class)
+  if class and class ~= "" then
+    return root .. ":ready:" .. queue .. ":" .. class
+  end
+  return root .. ":ready:" .. queue
+end
+
+local function classes_key(queue)
+  return root .. ":classes:" .. queue
 end
 
 local function free_key(queue)
@@ -55,10 +63,18 @@ return {
   queues = root .. ":queues",
   idle_functions = root .. ":functions:idle",
   story = root .. ":story",
+  labels = root .. ":labels",
+  waiting = root .. ":waiting",
+  unsettled = root .. ":unsettled",
+  timers = root .. ":timers",
+  alarm = root .. ":alarm",
+  gone = root .. ":gone",
+  apart = root .. ":apart",
   task = task_key,
   engine = engine_key,
   fn = fn_key,
   ready = ready_key,
+  classes = classes_key,
   free = free_key,
   ended = ended_key,
   done = done_key,

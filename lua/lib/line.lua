@@ -16,12 +16,39 @@ local function score(priority, sequence)
   return string.format("%d", sequence - priority * PRIORITY)
 end
 
--- The best `count` of the line go to engines with room, if there are any.
-local function advance(opened, queue, count)
-  local left = count
+-- Tasks of no class that stand before this place get engines first, if there are any.
+local function let_pass(opened, queue, before)
+  local key, free = keys.ready(queue), keys.free(queue)
+  while redis.call("EXISTS", free) == 1 do
+    local head = redis.call("ZRANGE", key, 0, 0, "WITHSCORES")
+    if not head[1] or tonumber(head[2]) >= before
+      or not place.assign(opened, queue, head[1], head[2], "") then
+      return
+    end
+    redis.call("ZREM", key, head[1])
+  end
+end
+
+-- The best `count` of the line go to engines with room, if there are any. `class`
+-- is "" but for lines of tasks that not every engine may take.
+local function advance(opened, queue, count, class)
+  local left, key = count, keys.ready(queue, class)
   while left > 0 and redis.call("EXISTS", keys.free(queue)) == 1 do
-    local head = redis.call("ZPOPMIN", keys.ready(queue))
-    place.assign(opened, queue, head[1], head[2])
+    if class ~= "" then
+      local head = redis.call("ZRANGE", key, 0, 0, "WITHSCORES")
+      let_pass(opened, queue, tonumber(head[2] or 0))
+    end
+    local head = redis.call("ZPOPMIN", key)
+    if not head[1] then
+      return
+    end
+    if not place.assign(opened, queue, head[1], head[2], class) then
+      redis.call("ZADD", key, head[2], head[1])
+      return
+    end
+    if class ~= "" then
+      require("lib.class").left(queue, 1)
+    end
     left = left - 1
   end
 end
@@ -34,12 +61,12 @@ local function enter(opened, queue, entries)
     -- Some wait already (a busy engine with room has not come for them): the
     -- new ones must not overtake them.
     batches.zadd(keys.ready(queue), entries)
-    advance(opened, queue, #entries / 2)
+    advance(opened, queue, #entries / 2, "")
     return
   end
   local at = 1
   while at < #entries do
-    if not place.assign(opened, queue, entries[at + 1], entries[at]) then
+    if not place.assign(opened, queue, entries[at + 1], entries[at], "") then
       break
     end
     at = at + 2
@@ -48,15 +75,6 @@ local function enter(opened, queue, entries)
     entries = { unpack(entries, at, #entries) }
   end
   batches.zadd(keys.ready(queue), entries)
-end
-
--- The best `count` tasks of these queues: flat id, score, id, score ...
--- One queue is one ZPOPMIN; of several the heads are compared.
-local function pop(queues, count)
-  if #queues == 1 then
-    return redis.call("ZPOPMIN", keys.ready(queues[1]), count)
-  end
-  return require("lib.several").pop(queues, count)
 end
 
 -- How many wait in these queues.
@@ -70,7 +88,7 @@ end
 
 return {
   score = score,
+  advance = advance,
   enter = enter,
-  pop = pop,
   length = length,
 }

@@ -1,10 +1,13 @@
 -- lose: an engine is gone; what it had goes back or counts as lost.
 
 local again = require("lib.again")
-local batches = require("lib.batches")
+local cascade = require("lib.cascade")
+local class = require("lib.class")
 local engines = require("lib.engines")
+local hold = require("lib.hold")
 local keys = require("lib.keys")
 local place = require("lib.place")
+local rare = require("lib.rare")
 local report = require("lib.report")
 local settle = require("lib.settle")
 local story = require("lib.story")
@@ -14,8 +17,8 @@ local function part(opened, uuid, begun, reason, count)
   local lost, unbegun = {}, {}
   local held = redis.call("ZRANGE", keys.engine(uuid, "held"), 0, count - 1)
   for _, id in ipairs(held) do
-    local f = redis.call("HMGET", keys.task(id), "state", "token", "ends")
-    local outcome = { id = id, token = f[2], ends = f[3], reason = reason }
+    local f = redis.call("HMGET", keys.task(id), "state", "token", "marks")
+    local outcome = { id = id, token = f[2], marks = f[3], reason = reason }
     if f[1] ~= "running" then
       redis.call("ZREM", keys.engine(uuid, "held"), id)
     elseif begun and not begun[id] then
@@ -30,54 +33,90 @@ local function part(opened, uuid, begun, reason, count)
   return lost, unbegun, #held
 end
 
--- Nobody may place anything on an engine while it is taken apart.
+-- Nobody may place anything on an engine while it is taken apart, nor wait for it.
 local function hide(engine)
   for _, queue in ipairs(engine.queues) do
     redis.call("ZREM", keys.free(queue), engine.uuid)
   end
+  redis.call("HDEL", keys.labels, engine.id)
 end
 
--- Tasks that were only placed are ready already; they find another engine or
--- stand in their line again.
-local function return_placed(opened, placed, except)
-  local lines = {}
-  for at = 1, #placed, 2 do
-    local id, score = placed[at], placed[at + 1]
-    local queue = redis.call("HGET", keys.task(id), "queue") or "default"
-    if not place.assign(opened, queue, id, score, except) then
-      lines[queue] = lines[queue] or {}
-      local entries = lines[queue]
-      entries[#entries + 1] = score
-      entries[#entries + 1] = id
+-- A class of which no engine lives any more: each of its tasks is looked at again, at
+-- most `budget`. Returns how many were, and whether nothing is left.
+local function release_class(opened, ending, queue, name, budget)
+  if class.is_possible(queue, name) then
+    return 0, true
+  end
+  local count = again.reseat(opened, ending, queue, name, budget)
+  return count, redis.call("EXISTS", keys.ready(queue, name)) == 0
+end
+
+-- Tasks that wait for this engine and few others. Returns how many were looked at.
+local function release_tied(opened, ending, uuid, budget)
+  local classes, done = keys.engine(uuid, "classes"), 0
+  while done < budget do
+    local first = redis.call("ZRANGE", classes, 0, 0)[1]
+    if not first then
+      break
+    end
+    local queue, name = string.match(first, "^([^:]+):(.*)$")
+    local count, all = release_class(opened, ending, queue, name, budget - done)
+    done = done + math.max(1, count)
+    if all then
+      redis.call("ZREM", classes, first)
     end
   end
-  for queue, entries in pairs(lines) do
-    batches.zadd(keys.ready(queue), entries)
+  return done
+end
+
+-- Likewise for this engine and many others.
+local function release_shared(opened, ending, engine, budget)
+  local done = 0
+  for _, queue in ipairs(engine.queues) do
+    for _, name in ipairs(redis.call("ZRANGE", keys.classes(queue), 0, class.MOST_LOOK)) do
+      if done < budget then
+        local count, all = release_class(opened, ending, queue, name, budget - done)
+        done = done + count
+        if all and count > 0 then
+          redis.call("ZREM", keys.classes(queue), name)
+        end
+      end
+    end
   end
+  return done
 end
 
 -- Lose at most `budget` of an engine's tasks, and the engine with the last of
 -- them. `begun` is a set of ids if it is known which it had begun (a supervisor
--- saw it die), nil when everything taken counts as begun (a machine is lost).
+-- saw it die), nil when everything taken counts as begun (a machine is lost). The
+-- verdict is "engine_lost", or "time_limit" when it was killed for one.
 -- Returns how many tasks were moved and whether the engine is gone.
-local function lose_engine(opened, engine, begun, reason, budget)
+local function lose_engine(opened, engine, begun, reason, budget, verdict)
   local uuid = engine.uuid
   hide(engine)
+  local ending = settle.begin(opened)
   local placed = place.give_back(uuid, budget)
   local moved = #placed / 2
   local back = {}
   if moved < budget then
     local lost, unbegun, count = part(opened, uuid, begun, reason, budget - moved)
-    local ending = settle.begin(opened)
-    back = report.apply(opened, ending, uuid, unbegun)
-    for _, task in ipairs(report.apply(opened, ending, uuid, lost, "engine_lost")) do
+    back = report.apply(opened, ending, engine, unbegun)
+    for _, task in ipairs(report.apply(opened, ending, engine, lost, verdict)) do
       back[#back + 1] = task
     end
-    settle.close(ending)
     moved = moved + count
   end
-  again.put_back(opened, back, uuid)
-  return_placed(opened, placed, uuid)
+  again.put_back(opened, ending, back, uuid)
+  again.seat_all(opened, ending, placed, uuid)
+  if moved < budget and engine.tied then
+    moved = moved + release_tied(opened, ending, uuid, budget - moved)
+  end
+  if moved < budget and rare.is(opened, "c") then
+    moved = moved + release_shared(opened, ending, engine, budget - moved)
+  end
+  cascade.run(opened, ending)
+  settle.close(ending)
+  hold.advance(opened)
   if moved >= budget then
     return moved, false
   end

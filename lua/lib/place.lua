@@ -7,12 +7,31 @@ local keys = require("lib.keys")
 local scheme = require("scheme")
 local states = require("lib.states")
 
+-- The engine with room that gets a task of this class, never `except`; nil: none.
+local function choose(queue, class, except)
+  local free = keys.free(queue)
+  if class == "" and not except then
+    return scheme.choose(free)
+  end
+  local only = string.match(class, "^=(%d+)$")
+  if only then
+    local uuid = redis.call("HGET", keys.labels, only)
+    local room = uuid and uuid ~= except and redis.call("ZSCORE", free, uuid)
+    return room and uuid or nil
+  end
+  local class_of = require("lib.class")
+  return scheme.choose(free, function(uuid)
+    return uuid ~= except and (class == ""
+      or class_of.admits(class, tonumber(redis.call("HGET", keys.engine(uuid), "id"))))
+  end)
+end
+
 -- The scheme's choice among the engines with room gets the task and hears its
 -- bell; an idle one that has named a nonce for it gets the task into its hand. The
 -- task stands in no index when this is called. Returns the engine's uuid, or nil
--- when none but `except` has room.
-local function assign(opened, queue, id, score, except)
-  local uuid = scheme.choose(keys.free(queue), except)
+-- when none has room that may take tasks of its class, or none but `except`.
+local function assign(opened, queue, id, score, class, except)
+  local uuid = choose(queue, class, except)
   if not uuid then
     return nil
   end

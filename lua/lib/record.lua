@@ -10,7 +10,9 @@ local COMPACT = 64
 
 -- The fields that may stand beside the record.
 local function parts()
-  return { "args", "result", "error", "stdout", "stderr" }
+  return {
+    "args", "result", "error", "stdout", "stderr", "after", "follow", "targets", "refs",
+  }
 end
 
 -- The value for the record's field: itself, or "" when it was stored beside it.

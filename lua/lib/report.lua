@@ -15,12 +15,13 @@ local settle = require("lib.settle")
 local HEAD = 5
 
 local function is_kind(kind)
-  return kind == "ok" or kind == "error" or kind == "unbegun"
+  return kind == "ok" or kind == "error" or kind == "unbegun" or kind == "unmet"
+    or kind == "final" or kind == "late" or kind == "aborted"
 end
 
 local function is_field(name)
   return name == "repr" or name == "stdout" or name == "stderr"
-    or name == "ename" or name == "evalue"
+    or name == "ename" or name == "evalue" or name == "words" or name == "by"
 end
 
 -- What is wrong with the outcome at `at`, in words; else nil, where it ends, and
@@ -31,7 +32,8 @@ local function check(at, last)
   if not is_kind(ARGV[at]) or not count or at + HEAD + 2 * count > last + 1 then
     return "an outcome that is none at argument " .. at
   end
-  if ARGV[at + 4] == "" and ARGV[at] ~= "unbegun" then
+  local bare = ARGV[at] == "unbegun" or ARGV[at] == "unmet" or ARGV[at] == "aborted"
+  if ARGV[at + 4] == "" and not bare then
     return "an outcome without result or error at argument " .. at
   end
   local next_at = at + HEAD + 2 * count
@@ -56,14 +58,14 @@ local function read(at, engine)
       return nil, require("lib.reply").fail("BADARG", wrong)
     end
     local id, token = ARGV[at + 1], ARGV[at + 2]
-    local f = redis.call("HMGET", keys.task(id), "state", "token", "ends", "engine")
+    local f = redis.call("HMGET", keys.task(id), "state", "token", "marks", "engine")
     if f[2] ~= token or (f[1] == "running" and f[4] ~= engine) then
       stale[#stale + 1] = { kind = ARGV[at], id = id, token = token }
     elseif f[1] == "running" and not seen[id] then
       seen[id] = true
       number = number + 1
       good[number] = {
-        kind = ARGV[at], id = id, token = token, ends = f[3],
+        kind = ARGV[at], id = id, token = token, marks = f[3],
         ago = ago, took = took, body = ARGV[at + 4], at = at + HEAD, count = count,
       }
     end
@@ -98,33 +100,47 @@ local function completed(opened, ending, outcome)
       "started", fields.began(opened, outcome), "took", outcome.took,
     })))
   end
-  settle.outcome(ending, id, "running", "completed", outcome.token, outcome.ends, "r", body)
+  settle.outcome(ending, id, "running", "completed", outcome.token, outcome.marks, "r", body)
+end
+
+-- One outcome that is no result. Returns how the task is to run again, or nil when
+-- it has ended.
+local function other(opened, ending, uuid, label, outcome, verdict)
+  local unwanted = string.find(outcome.marks or "", "x", 1, true)
+  if unwanted or outcome.kind == "aborted" then
+    return require("lib.failure").interrupted(opened, ending, outcome)
+  elseif outcome.kind == "unbegun" then
+    return { fields = {} }
+  end
+  local failure = require("lib.failure")
+  if outcome.kind == "unmet" then
+    return failure.unmet(opened, uuid, label, outcome)
+  end
+  return failure.failed(opened, ending, uuid, label, outcome, verdict)
 end
 
 -- Apply outcomes that count: end the task, or collect it among those to run
--- again. They leave the engine's held set either way. Returns the collection:
--- id, score and fields of each, in the order reported.
-local function apply(opened, ending, uuid, good, verdict)
+-- again. They leave the engine's held set either way. `engine` is its uuid and
+-- label. Returns the collection: id and score, and how to run each again, in the
+-- order reported.
+local function apply(opened, ending, engine, good, verdict)
   local again = {}
   if #good == 0 then
     return again
   end
-  local held = keys.engine(uuid, "held")
+  local held = keys.engine(engine.uuid, "held")
   local gone = {}
   for at, outcome in ipairs(good) do
-    local id, back = outcome.id, nil
+    local id = outcome.id
     gone[at] = id
     if outcome.kind == "ok" then
       completed(opened, ending, outcome)
-    elseif outcome.kind == "unbegun" then
-      back = {}
     else
-      back = require("lib.failure").failed(opened, ending, uuid, outcome, verdict)
-    end
-    if back then
-      again[#again + 1] = {
-        id = id, fields = back, score = redis.call("ZSCORE", held, id),
-      }
+      local back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
+      if back then
+        back.id, back.score = id, redis.call("ZSCORE", held, id)
+        again[#again + 1] = back
+      end
     end
   end
   redis.call("ZREM", held, unpack(gone))

@@ -3,7 +3,9 @@
 -- A script collects its outcomes and closes once: one ZADD per state and one
 -- stream entry per client, however many tasks ended.
 --
--- MOVES    running>completed running>failed ready>aborted assigned>aborted
+-- MOVES    waiting>completed waiting>failed waiting>aborted ready>failed ready>aborted
+--          assigned>failed assigned>aborted
+--          running>completed running>failed running>aborted
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
@@ -25,6 +27,8 @@ local function begin(opened)
     expiry = expiry(opened, opened.result_ttl),
     ended = {},
     told = {},
+    -- Ended tasks that others depend on: lib/cascade.lua tells those.
+    parents = {},
     -- The last client told, and what its ids begin with: most come in a row.
     prefix = "", entry = nil,
   }
@@ -71,16 +75,20 @@ local function tell_watchers(ending, id, head, payload)
   redis.call("UNLINK", watchers)
 end
 
--- What few tasks have, and says so in one field: w watchers, t a time to live.
-local function extras(ending, id, ends, head, payload)
+-- What few tasks have, and says so in one field: w watchers, t a time to live,
+-- d dependents.
+local function extras(ending, id, marks, head, payload)
   local after = ending.expiry
-  if string.find(ends, "t", 1, true) then
+  if string.find(marks, "t", 1, true) then
     local ttl = redis.call("HGET", keys.task(id), "ttl")
     after = expiry(ending.opened, tonumber(ttl))
   end
-  if string.find(ends, "w", 1, true) then
+  if string.find(marks, "w", 1, true) then
     tell_watchers(ending, id, head, payload)
-    redis.call("HSET", keys.task(id), "ends", (string.gsub(ends, "w", "")))
+    redis.call("HSET", keys.task(id), "marks", (string.gsub(marks, "w", "")))
+  end
+  if string.find(marks, "d", 1, true) then
+    ending.parents[#ending.parents + 1] = id
   end
   return after
 end
@@ -97,17 +105,17 @@ local function turn_to(ending, from, to)
   ending.mark = string.sub(to, 1, 1)
 end
 
--- One task ends. The caller has written the record; `ends` is its field of that
+-- One task ends. The caller has written the record; `marks` is its field of that
 -- name. The kind says what `payload` is: r a result, e an error (both signed by
 -- the engine), v the hub's own verdict.
-local function outcome(ending, id, from, to, token, ends, kind, payload)
+local function outcome(ending, id, from, to, token, marks, kind, payload)
   if ending.to ~= to or ending.from ~= from then
     turn_to(ending, from, to)
   end
   local head = ending.mark .. token .. "\0" .. kind
   local after = ending.expiry
-  if ends and ends ~= "" then
-    after = extras(ending, id, ends, head, payload)
+  if marks and marks ~= "" then
+    after = extras(ending, id, marks, head, payload)
   end
   local ended = ending.list
   local at = ended.length

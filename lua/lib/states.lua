@@ -3,7 +3,8 @@
 -- Python reads this table too, and the diagram in ARCHITECTURE.rst is drawn from
 -- it. `new` is no record yet, `gone` no record any more. Each state has one index
 -- that holds the id:
---   ready                      ready:<class>
+--   waiting                    waiting
+--   ready                      ready:<queue>, of a class ready:<queue>:<class>
 --   assigned                   engine:<uuid>:assigned
 --   running                    engine:<uuid>:held
 --   completed failed aborted   ended:<state>
@@ -12,15 +13,25 @@
 -- the library function that performs it, and why it does.
 local moves = [[
 new>ready          line.enter       submitted
+new>waiting        hold.enter       submitted, for later
+waiting>ready      hold.release     all that it waited for has come
+waiting>completed  settle.outcome   a gate was opened
+waiting>failed     settle.outcome   what it waits for can never come
+waiting>aborted    settle.outcome   aborted before it was ready
 ready>assigned     place.assign     an engine with room was chosen
+ready>running      work.start       an engine with room took it
+ready>waiting      again.hold_back  the engine it was to follow left; others may come
+ready>failed       settle.outcome   it waited too long, or no engine may take it
+ready>aborted      settle.outcome   aborted before an engine had it
 assigned>ready     place.give_back  its engine left before taking it
 assigned>running   work.start       its engine took it
-ready>running      work.start       an engine with room took it
-running>ready      again.put_back   a retry, or given back unbegun
+assigned>failed    settle.outcome   it waited too long
+assigned>aborted   settle.outcome   aborted before it was taken
+running>ready      again.put_back   a retry, refused, or given back unbegun
+running>waiting    again.put_back   a retry, after a pause
 running>completed  settle.outcome   the engine reported its result
 running>failed     settle.outcome   it raised or lost its engines
-ready>aborted      settle.outcome   aborted before an engine had it
-assigned>aborted   settle.outcome   aborted before it was taken
+running>aborted    settle.outcome   interrupted
 completed>gone     forget.task      its retention is over
 failed>gone        forget.task      its retention is over
 aborted>gone       forget.task      its retention is over

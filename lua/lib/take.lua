@@ -3,6 +3,7 @@
 local keys = require("lib.keys")
 local engines = require("lib.engines")
 local line = require("lib.line")
+local rare = require("lib.rare")
 
 -- No turn gives more than this, so that no script holds Redis for long.
 local MOST = 500
@@ -10,16 +11,45 @@ local MOST = 500
 -- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36,
 -- 1987): no engine takes more than its half share of what is left, so that the
 -- last tasks spread over all engines.
-local function share(queues, want)
+local function share(queues, want, several)
   if want <= 1 then
     return want
   end
-  local serving = 0
+  local serving, ready = 0, line.length(queues)
   for _, queue in ipairs(queues) do
     serving = math.max(serving, tonumber(redis.call("HGET", keys.queues, queue)) or 1)
+    if several then
+      ready = ready + (redis.call("HGET", keys.apart, queue) or 0)
+    end
   end
-  local fair = math.floor(line.length(queues) / (2 * serving))
-  return math.max(1, math.min(want, fair))
+  return math.max(1, math.min(want, math.floor(ready / (2 * serving))))
+end
+
+-- Has the engine but one line to take from, all of whose tasks it may take?
+local function is_simple(opened, engine)
+  if opened.ties and opened.ties[engine.uuid] then
+    engine.tied = "1"
+  end
+  return #engine.queues == 1 and not engine.tied
+    and not rare.is(opened, "c") and not rare.is(opened, "r")
+end
+
+-- The best that waits for the engine: flat id, score.
+local function ready(opened, engine, want)
+  local simple = is_simple(opened, engine)
+  want = share(engine.queues, want, not simple)
+  if simple then
+    return redis.call("ZPOPMIN", keys.ready(engine.queues[1]), want)
+  end
+  return require("lib.pick").pop(opened, engine, want)
+end
+
+-- Is there anything that waits for the engine?
+local function any(opened, engine)
+  if is_simple(opened, engine) then
+    return redis.call("EXISTS", keys.ready(engine.queues[1])) == 1
+  end
+  return require("lib.pick").any(opened, engine)
 end
 
 -- How many this engine may take now.
@@ -42,7 +72,7 @@ local function tasks(opened, engine, nonce, want)
   want = want - #placed / 2
   local popped = {}
   if want > 0 then
-    popped = line.pop(engine.queues, share(engine.queues, want))
+    popped = ready(opened, engine, want)
   end
   if #placed == 0 and #popped == 0 then
     return {}
@@ -52,5 +82,6 @@ local function tasks(opened, engine, nonce, want)
 end
 
 return {
+  any = any,
   tasks = tasks,
 }

@@ -15,7 +15,19 @@ local MOST_RUNG = 4096
 -- The record's fields that an engine needs: the function, its arguments (empty
 -- when they stand beside the record), and what the signature binds.
 local function read(id)
-  return redis.call("HMGET", keys.task(id), "fn", "args", "root", "tries")
+  return redis.call("HMGET", keys.task(id), "fn", "args", "root", "tries", "marks")
+end
+
+-- It waits no longer: its budget of waiting stands still.
+local function stop_budget(opened, id, marks)
+  if not marks or not string.find(marks, "o", 1, true) then
+    return
+  end
+  local timers = require("lib.timers")
+  local rest = timers.stop(opened, "t", id)
+  if rest then
+    redis.call("HSET", keys.task(id), "left", rest)
+  end
 end
 
 -- The arguments for the reply. With a budget, longer ones are left to the engine.
@@ -65,6 +77,7 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
       held[count + 1], held[count + 2] = popped[at + 1], id
       count = count + 2
       describe(taken, id, attempt, f, args)
+      stop_budget(opened, id, f[5])
     else
       -- Somebody deleted the record by hand: the others must go on.
       require("lib.story").tell(opened, "corrupt", "task", id)

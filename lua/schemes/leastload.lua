@@ -12,13 +12,25 @@ local function score(load, used)
   return load * LOAD + used
 end
 
--- The engine to get the next task, never `except`; nil when there is none.
-local function choose(free, except)
-  local best = redis.call("ZRANGE", free, 0, except and 1 or 0)
-  if best[1] == except then
-    return best[2]
+local PIECE = 32
+local MOST = 1000
+
+-- The best engine in the set, among those that are admitted; nil: there is none.
+local function choose(free, admits)
+  if not admits then
+    return redis.call("ZRANGE", free, 0, 0)[1]
   end
-  return best[1]
+  for from = 0, MOST - 1, PIECE do
+    local piece = redis.call("ZRANGE", free, from, from + PIECE - 1)
+    for _, uuid in ipairs(piece) do
+      if admits(uuid) then
+        return uuid
+      end
+    end
+    if #piece < PIECE then
+      return nil
+    end
+  end
 end
 
 return {

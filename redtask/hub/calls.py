@@ -73,7 +73,9 @@ def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
 class Report(NamedTuple):
     """What became of one task on its engine."""
 
-    #: ``ok``, ``error`` or ``unbegun`` (given back, no try used).
+    #: ``ok``; ``error``, ``late`` (over its time limit), ``final`` (not to be tried
+    #: again); ``unbegun`` (given back, no try used), ``unmet`` (this engine lacks what
+    #: it needs), ``aborted`` (interrupted).
     kind: str
     #: The task.
     task_id: str
@@ -84,7 +86,8 @@ class Report(NamedTuple):
     #: How long it ran, in us.
     took: int
     #: Fields for its record: first ``result`` or ``error`` with the envelope, then
-    #: any of repr, ename, evalue, stdout, stderr. Empty when it is unbegun.
+    #: any of repr, ename, evalue, stdout, stderr. Of an unmet one: ``words``, and
+    #: ``by``, ``require`` to remember it for the function. Else empty.
     fields: Sequence[Argument]
 
 
@@ -107,9 +110,10 @@ def turn(  # noqa: PLR0913 - an engine says that much
     args: list[Argument] = [now, engine, "" if number is None else number, nonces, want]
     for kind, task_id, token, ago, took, fields in reports:
         # The body is the first field: its name follows from the kind.
-        numbers = f"{ago} {took} {len(fields) // 2 - 1 if fields else 0}"
-        args += (kind, task_id, token, numbers, fields[1] if fields else "")
-        args += fields[2:]
+        bare = not fields or kind == "unmet"
+        body, more = ("", fields) if bare else (fields[1], fields[2:])
+        args += (kind, task_id, token, f"{ago} {took} {len(more) // 2}", body)
+        args += more
     return Call("turn", args, lambda reply: Turn.read(reply, nonce))
 
 
@@ -140,6 +144,8 @@ class Life:
     ids: Sequence[str]
     #: Why it is gone, in words; None: it lives.
     gone: str | None = None
+    #: Was it killed because what it had begun was over its time limit?
+    late: bool = False
 
 
 def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beaten]]:
@@ -149,7 +155,8 @@ def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beat
         if life.gone is None:
             args += ("live", life.engine, life.number, len(life.ids))
         else:
-            args += ("gone", life.engine, life.gone, len(life.ids))
+            verb = "late" if life.late else "gone"
+            args += (verb, life.engine, life.gone, len(life.ids))
         args += life.ids
     return Call("beat", args, Beaten.read_all)
 
@@ -173,12 +180,38 @@ def _words(reply: Reply) -> list[str]:
     return [text(word) for word in reply[1:]]
 
 
-def abort(ids: Sequence[str], *, now: Now = "") -> Call[list[str]]:
+def abort(
+    ids: Sequence[str], *, running: bool = False, now: Now = ""
+) -> Call[list[str]]:
     """End tasks that no engine has begun.
 
-    One word each: aborted, running, ended, unknown.
+    One word each: aborted, running, ended, unknown. With ``running`` a running task
+    is marked, so that it ends aborted unless it completes first, and its word is
+    ``running WORKER ENGINE TOKEN``.
     """
-    return Call("abort", (now, *ids), _words)
+    return Call("abort", (now, int(running), *ids), _words)
+
+
+def _count(reply: Reply) -> int:
+    return int(reply[1])
+
+
+def link(task: str, name: str, ids: Sequence[str], *, now: Now = "") -> Call[int]:
+    """Tell a task behind a gate at most 2,000 more members of a set.
+
+    ``name`` is ``after`` or ``follow``. Returns how many were looked at; 0 when the
+    gate is open or the task has ended.
+    """
+    return Call("link", (now, task, name, *ids), _count)
+
+
+def _opened(reply: Reply) -> bool:
+    return bool(reply[0] == b"ok")
+
+
+def open_gate(gate: str, *, now: Now = "") -> Call[bool]:
+    """Open a gate; was it this call that did?"""
+    return Call("open", (now, gate), _opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +250,20 @@ def status(most: int = 1000, *, now: Now = "") -> Call[Status]:
 
 #: Every call, by its script.
 BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
-    call.__name__: call
-    for call in (
-        submit,
-        turn,
-        register,
-        beat,
-        sweep,
-        watch,
-        abort,
-        configure,
-        status,
-    )
+    **{
+        call.__name__: call
+        for call in (
+            submit,
+            link,
+            turn,
+            register,
+            beat,
+            sweep,
+            watch,
+            abort,
+            configure,
+            status,
+        )
+    },
+    "open": open_gate,
 }

@@ -84,10 +84,10 @@ def test_the_client_is_told(hub):
 
     hub.abort(3, "c-1")
 
-    assert hub.done("c") == [("c-1", b"a\0vaborted ")]
+    assert hub.done("c") == [("c-1", b"a\0vaborted on request")]
     (outcome,) = hub.watch(4, "", "c-1").outcomes
     assert (outcome.state, outcome.kind) == ("aborted", "v")
-    assert outcome.payload == b"aborted "
+    assert outcome.payload == b"aborted on request"
 
 
 def test_an_engine_that_is_gone_does_not_matter(hub):

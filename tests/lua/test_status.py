@@ -26,6 +26,7 @@ def test_it_counts_what_is_true(hub):
     hub.abort(6, "c-8")
 
     assert hub.status(7).states == {
+        "waiting": 0,
         "ready": 6,
         "assigned": 1,
         "running": 1,

@@ -6,7 +6,7 @@ from redtask import error
 from redtask.hub import calls
 from redtask.hub.calls import Call, Report
 from redtask.hub.records import Turn, read_done
-from tests.hubs import error_in, ok, unbegun
+from tests.hubs import error_in, final, ok, unbegun
 
 
 def raw(*args):
@@ -371,9 +371,7 @@ def test_refused_work_is_not_tried_again_and_is_told_of(hub):
     hub.register(2, "e")
     (work,) = hub.take(3, "e")
 
-    hub.turn(
-        4, "e", 1, error_in(work, ename="SignatureError", evalue="refused: altered")
-    )
+    hub.turn(4, "e", 1, final(work, ename="SignatureError", evalue="refused: altered"))
 
     assert hub.state("c-1") == "failed"
     assert hub.events()[-1] == "refused"

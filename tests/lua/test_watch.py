@@ -28,7 +28,7 @@ def test_every_id_has_its_outcome_in_order(ended):
 
     assert words(watched) == [
         ("running", "", b""),
-        ("aborted", "v", b"aborted "),
+        ("aborted", "v", b"aborted on request"),
         ("failed", "e", b"trace"),
         ("completed", "r", b"signed"),
         ("unknown", "", b""),

@@ -1,0 +1,128 @@
+-- cascade: those who depend on tasks that have ended are told, and what follows.
+--
+-- A worklist in bounded pieces: what a script does not manage stands in
+-- R:unsettled, for the next turn or sweep. An entry of `dependents` is consumed by
+-- the script that acts on it, so every one is told once.
+
+local depend = require("lib.depend")
+local finish = require("lib.finish")
+local hold = require("lib.hold")
+local keys = require("lib.keys")
+local rare = require("lib.rare")
+local states = require("lib.states")
+local timers = require("lib.timers")
+
+-- So many are told in one script.
+local MOST = 300
+local PIECE = 100
+
+-- It is ready already, and one more engine is allowed.
+local function move(opened, task, score, name)
+  local before = task.class or ""
+  if redis.call("ZREM", keys.ready(task.queue or "default", before), task.id) == 1 then
+    if before ~= "" then
+      require("lib.class").left(task.queue or "default", 1)
+    end
+    hold.note(opened, task, task.id, score, name)
+  end
+end
+
+local function tell(opened, ending, member, entry, score)
+  local task = depend.read(string.sub(entry, 2))
+  if not task or states.is_ended(task.state) then
+    return
+  end
+  local what, more = depend.told(opened, task, string.sub(entry, 1, 1), member)
+  if not what then
+    return
+  end
+  depend.save(task)
+  if task.state ~= "waiting" and task.state ~= "ready" then
+    -- An engine has it. Where else it may go counts when it comes back.
+    return
+  elseif what == "never" then
+    finish.task(opened, ending, task, "failed", "impossible", more)
+  elseif what == "aborted" then
+    finish.task(opened, ending, task, "aborted", "aborted", "its graph was given up")
+  elseif what == "ready" and task.state == "waiting" then
+    hold.release(opened, task, task.id, score, more)
+  elseif what == "ready" then
+    move(opened, task, score, more)
+  end
+end
+
+-- Tell at most `most` dependents of one ended task; returns how many were told and
+-- whether that was all of them.
+local function tell_of(opened, ending, member, most)
+  local dependents, done = keys.task(member.id, "dependents"), 0
+  while done < most do
+    local piece = math.min(PIECE, most - done)
+    local entries = redis.call("ZPOPMIN", dependents, piece)
+    for at = 1, #entries, 2 do
+      tell(opened, ending, member, entries[at], entries[at + 1])
+    end
+    done = done + #entries / 2
+    if #entries / 2 < piece then
+      return done, true
+    end
+  end
+  return done, redis.call("EXISTS", dependents) == 0
+end
+
+local function member_of(id)
+  local f = redis.call("HMGET", keys.task(id), "state", "engine", "token")
+  return {
+    id = id, state = f[1],
+    label = f[3] and string.match(f[2] or "", "^%d+") or nil,
+  }
+end
+
+-- Those that depend on what has ended in this script, and on what ends by that.
+local function run(opened, ending, budget)
+  local left, at, parents = budget or MOST, 1, ending.parents
+  while at <= #parents do
+    local done, all = 0, false
+    if left > 0 then
+      done, all = tell_of(opened, ending, member_of(parents[at]), left)
+    end
+    left = left - done
+    if not all then
+      redis.call("ZADD", keys.unsettled, opened.stamp, parents[at])
+      rare.set(opened, "u")
+      timers.alarm(0)
+    end
+    at = at + 1
+  end
+  ending.parents = {}
+  hold.flush(opened)
+  return left
+end
+
+-- Go on with what earlier scripts left; returns what is left of the budget.
+local function resume(opened, ending, budget)
+  local left = budget or MOST
+  for _, id in ipairs(redis.call("ZRANGE", keys.unsettled, 0, PIECE - 1)) do
+    if left <= 0 then
+      break
+    end
+    local member = member_of(id)
+    local done, all = 0, true
+    if member.state and states.is_ended(member.state) then
+      done, all = tell_of(opened, ending, member, left)
+    end
+    left = left - math.max(1, done)
+    if all then
+      redis.call("ZREM", keys.unsettled, id)
+    end
+  end
+  left = run(opened, ending, math.max(0, left))
+  if redis.call("EXISTS", keys.unsettled) == 0 then
+    rare.clear(opened, "u")
+  end
+  return left
+end
+
+return {
+  run = run,
+  resume = resume,
+}

@@ -1,0 +1,123 @@
+-- class: ready tasks that not every engine of their queue may take.
+--
+-- A class is a set of engines: "=0-2" only these, "!3" not these, "" any (no class).
+-- Its tasks stand in a line of their own, and an engine finds the lines it may take
+-- from in two sorted sets: its own, of classes that name few engines, and its
+-- queue's, of those that name many. Both are scored by a lower bound of the head of
+-- the line, put right by whoever finds it wrong, so nobody pays for it while tasks
+-- come and go.
+--
+-- Past MOST classes of the second kind further tasks stand in one line, "?", where
+-- the record says who may take them.
+
+local batches = require("lib.batches")
+local keys = require("lib.keys")
+local ranges = require("lib.ranges")
+local rare = require("lib.rare")
+
+-- Classes of a queue that are known to all its engines.
+local MOST = 64
+-- A class of at most so many engines is told to each of them.
+local FEW = 64
+local PICKY = "?"
+-- Nobody looks at more classes that name many engines than at these.
+local MOST_LOOK = 127
+
+-- The class of a task with these constraints, fields of its record: `targets` and
+-- `place`, where alone it may run, and `no`, who must not run it. "=" is nobody.
+local function of(targets, place, no)
+  local only = targets or place
+  if targets and place then
+    only = ranges.both(targets, place)
+  end
+  if only then
+    return "=" .. ranges.minus(only, no or "")
+  elseif no and no ~= "" then
+    return "!" .. no
+  end
+  return ""
+end
+
+local function is_few(class)
+  return string.sub(class, 1, 1) == "=" and ranges.count(string.sub(class, 2)) <= FEW
+end
+
+-- Labels of the class's engines that live and serve the queue, at most `most`.
+local function living(queue, class, most)
+  return ranges.numbers(string.sub(class, 2), function(label)
+    local uuid = redis.call("HGET", keys.labels, label)
+    local queues = uuid and redis.call("HGET", keys.engine(uuid), "queues")
+    return queues and string.find("," .. queues .. ",", "," .. queue .. ",", 1, true)
+  end, most)
+end
+
+-- Is there an engine that may take it, or may one join?
+local function is_possible(queue, class)
+  return string.sub(class, 1, 1) ~= "=" or #living(queue, class, 1) > 0
+end
+
+-- May the engine with this label take tasks of this class?
+local function admits(class, label)
+  if class == "" then
+    return true
+  end
+  return ranges.has(string.sub(class, 2), label) == (string.sub(class, 1, 1) == "=")
+end
+
+-- Where tasks of this class stand: it, or "?" when there are too many already.
+local function line_of(queue, class)
+  if class == "" or is_few(class) then
+    return class
+  end
+  local known = keys.classes(queue)
+  if string.sub(class, 1, 1) == "=" or redis.call("ZSCORE", known, class)
+    or redis.call("ZCARD", known) < MOST then
+    return class
+  end
+  return PICKY
+end
+
+-- Have the engines find the line, whose head is at most `score`.
+local function tell(opened, queue, class, score)
+  if is_few(class) then
+    for _, label in ipairs(living(queue, class, FEW)) do
+      local uuid = redis.call("HGET", keys.labels, label)
+      redis.call("ZADD", keys.engine(uuid, "classes"), "LT", score, queue .. ":" .. class)
+      redis.call("HSET", keys.engine(uuid), "tied", 1)
+      opened.ties = opened.ties or {}
+      opened.ties[uuid] = true
+    end
+    return
+  end
+  rare.set(opened, "c")
+  if class ~= PICKY then
+    redis.call("ZADD", keys.classes(queue), "LT", score, class)
+  end
+end
+
+-- Tasks of a class stand in their line: flat score, id, score, id ... The records
+-- have been told which it is.
+local function add(opened, queue, class, entries)
+  local key = keys.ready(queue, class)
+  batches.zadd(key, entries)
+  redis.call("HINCRBY", keys.apart, queue, #entries / 2)
+  tell(opened, queue, class, redis.call("ZRANGE", key, 0, 0, "WITHSCORES")[2])
+end
+
+-- `count` tasks have left lines of classes of this queue.
+local function left(queue, count)
+  if redis.call("HINCRBY", keys.apart, queue, -count) <= 0 then
+    redis.call("HDEL", keys.apart, queue)
+  end
+end
+
+return {
+  PICKY = PICKY,
+  MOST_LOOK = MOST_LOOK,
+  of = of,
+  is_possible = is_possible,
+  admits = admits,
+  line_of = line_of,
+  add = add,
+  left = left,
+}

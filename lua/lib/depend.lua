@@ -1,0 +1,300 @@
+-- depend: what a task waits for, and when it can never come.
+--
+-- A set of tasks is met or can never be met as IPython.parallel's Dependency says:
+-- `all` or any of them, where success or failure or both count. Its letters are "a"
+-- (all) or "n" (any), then "s" and "f". While a set is undecided the record holds
+-- letters and how many members have not ended, "as:3", in `na` (after) or `nf`
+-- (follow). A follow-any set stays open after it is met, because every member that
+-- ends may allow one more engine; `place` has the engines that it allows.
+--
+-- In here a task is a table: fields of its record by their names, `id`, `score`, and
+-- `write` and `drop`, what is to be changed in the record.
+
+local argument = require("lib.argument")
+local class = require("lib.class")
+local hold = require("lib.hold")
+local keys = require("lib.keys")
+local ranges = require("lib.ranges")
+local record = require("lib.record")
+local states = require("lib.states")
+
+local FIELDS = {
+  "state", "queue", "fn", "targets", "place", "not", "class", "na", "nf", "gate",
+  "start", "marks", "token", "timeout", "left", "verdict", "reason", "engine",
+}
+local COUNTER = { after = "na", follow = "nf" }
+-- The numbers of engines in a reason for people.
+local MOST_SHOWN = 24
+
+-- The record of a task that may have to be moved; nil when there is none.
+local function read(id)
+  local values = redis.call("HMGET", keys.task(id), unpack(FIELDS))
+  if not values[1] then
+    return nil
+  end
+  local task = { id = id, write = {}, drop = {} }
+  for at, name in ipairs(FIELDS) do
+    task[name] = values[at] or nil
+  end
+  task.targets = record.part(id, "targets", task.targets)
+  return task
+end
+
+local function put(task, name, value)
+  task[name] = value
+  task.write[#task.write + 1], task.write[#task.write + 2] = name, value
+end
+
+local function drop(task, name)
+  task[name] = nil
+  task.drop[#task.drop + 1] = name
+end
+
+-- What was noted is written.
+local function save(task)
+  if #task.write > 0 then
+    redis.call("HSET", keys.task(task.id), unpack(task.write))
+  end
+  if #task.drop > 0 then
+    redis.call("HDEL", keys.task(task.id), unpack(task.drop))
+  end
+  task.write, task.drop = {}, {}
+end
+
+-- Letters and distinct ids of a set in text; nil when it is none.
+local function parse(text)
+  local letters, tail = string.match(text, "^([an]s?f?) (.+)$")
+  if not letters or #letters < 2 then
+    return nil
+  end
+  local ids, seen = {}, {}
+  for id in string.gmatch(tail, "%S+") do
+    if not argument.is_id(id) then
+      return nil
+    end
+    if not seen[id] then
+      seen[id] = true
+      ids[#ids + 1] = id
+    end
+  end
+  return { letters = letters, ids = ids }
+end
+
+local function open_set(task, name)
+  local letters, left = string.match(task[COUNTER[name]] or "", "^(%a+):(%d+)$")
+  return letters, tonumber(left)
+end
+
+local function set_open(task, name, letters, left)
+  put(task, COUNTER[name], letters .. ":" .. left)
+end
+
+local function is_all(letters)
+  return string.sub(letters, 1, 1) == "a"
+end
+
+-- A member that follow counts ran on this engine. Returns why that can never be.
+local function allow(task, letters, label)
+  if not is_all(letters) then
+    put(task, "place", ranges.with(task.place or "", tonumber(label)))
+  elseif not task.place then
+    put(task, "place", label)
+  elseif task.place ~= label then
+    return "follow: its tasks ran on engines " .. task.place .. " and " .. label
+  end
+end
+
+-- A member of a set has ended on the engine `label` (nil: on none). Changes the task
+-- but for how many are left; returns the reason when it can never run.
+local function member_ended(task, name, letters, member)
+  local counts = string.find(letters, member.state == "completed" and "s" or "f", 2, true)
+  if not counts then
+    if is_all(letters) then
+      return name .. " " .. member.id .. ": " .. member.state
+    end
+  elseif name == "follow" then
+    return member.label and allow(task, letters, member.label) or nil
+  elseif not is_all(letters) then
+    drop(task, "na")
+  end
+end
+
+-- Is the set decided? Returns "met", "wait", or "never" and the reason.
+local function decide(task, name)
+  local letters, left = open_set(task, name)
+  if not letters then
+    return "met"
+  elseif left > 0 or task.gate then
+    return (name == "follow" and task.place and not is_all(letters)) and "met" or "wait"
+  end
+  drop(task, COUNTER[name])
+  if name == "follow" and not task.place then
+    return "never", "follow: none of its tasks ran where it could follow"
+  elseif name == "after" and not is_all(letters) then
+    return "never", "after: none of its tasks ended as it must"
+  end
+  return "met"
+end
+
+local function nowhere(task)
+  if task.place and task.targets then
+    return "engine " .. string.sub(task.place, 1, MOST_SHOWN) .. " to follow is gone, "
+      .. "refused or no target"
+  elseif task.place then
+    return "follow: engine " .. string.sub(task.place, 1, MOST_SHOWN) .. " is gone or refused"
+  end
+  return "targets " .. string.sub(task.targets, 1, MOST_SHOWN) .. " are gone or refused"
+end
+
+-- Where the task may run: its class, "wait" when that may still grow, or nil and why
+-- it never can.
+local function find_class(opened, task)
+  local name, queue = hold.class_of(opened, task), task.queue or "default"
+  if class.is_possible(queue, name) then
+    return name
+  end
+  local letters, left = open_set(task, "follow")
+  if letters and not is_all(letters) and (left > 0 or task.gate) then
+    local targets = task.targets and class.of(task.targets, nil, task["not"]) or ""
+    if class.is_possible(queue, targets) then
+      return "wait"
+    end
+  end
+  return nil, nowhere(task)
+end
+
+-- What is to become of a waiting task: "wait", "ready" and its class, or "never" and
+-- the reason.
+local function judge(opened, task)
+  local after, why = decide(task, "after")
+  if after == "never" then
+    return after, why
+  end
+  local follow
+  follow, why = decide(task, "follow")
+  if follow == "never" then
+    return follow, why
+  end
+  local name = "wait"
+  if follow == "met" or task.targets or task.place then
+    name, why = find_class(opened, task)
+    if not name then
+      return "never", why
+    end
+  end
+  if after == "wait" or follow == "wait" or name == "wait" or task.gate or task.start then
+    return "wait"
+  end
+  return "ready", name
+end
+
+-- Tombstones of purged tasks tell how those ended.
+local function buried(id)
+  for _, state in ipairs(states.ended()) do
+    if redis.call("ZSCORE", keys.gone, string.sub(state, 1, 1) .. id) then
+      return state
+    end
+  end
+end
+
+-- What is known of a member, read once per script; false when it is unknown.
+local function member_of(opened, id)
+  opened.members = opened.members or {}
+  local known = opened.members[id]
+  if known == nil then
+    local f = redis.call("HMGET", keys.task(id), "state", "engine", "token", "marks")
+    local state = f[1] or buried(id)
+    known = false
+    if state then
+      local label = f[3] and string.match(f[2] or "", "^%d+") or nil
+      known = { id = id, state = state, label = label, marks = f[4] or "" }
+    end
+    opened.members[id] = known
+  end
+  return known
+end
+
+-- Mark a record with a letter, once.
+local function mark(known, letter)
+  if not string.find(known.marks, letter, 1, true) then
+    known.marks = known.marks .. letter
+    redis.call("HSET", keys.task(known.id), "marks", known.marks)
+  end
+end
+
+-- A task joins those that a member tells of its end. The letter says to which set
+-- it belongs: a after, f follow, g gate. Returns false when it had joined before.
+local function join(task, letter, known)
+  local new = redis.call("ZADD", keys.task(known.id, "dependents"), "NX",
+    task.score, letter .. task.id)
+  mark(known, "d")
+  return new == 1
+end
+
+-- Look at the members of a set, from `from` on at most `most`. Returns the reason
+-- when one makes the task impossible, and whether it is "invalid".
+local function look(opened, task, name, set)
+  local letter, open = string.sub(name, 1, 1), 0
+  for _, id in ipairs(set.ids) do
+    local known = id ~= task.id and member_of(opened, id)
+    if not known then
+      local wrong = id == task.id and " is the task itself" or " is unknown"
+      return name .. " " .. id .. wrong, "invalid"
+    elseif states.is_ended(known.state) then
+      local never = member_ended(task, name, set.letters, known)
+      if never then
+        return never, "impossible"
+      elseif not open_set(task, name) then
+        -- Met already.
+        return nil
+      end
+    elseif join(task, letter, known) then
+      open = open + 1
+    end
+  end
+  local letters, left = open_set(task, name)
+  if letters then
+    set_open(task, name, letters, left + open)
+  end
+end
+
+-- A member has told of its end: letter, task and member. Returns "wait", "ready" and
+-- the class, "never" and the reason, "aborted", or nil when it is no news.
+local function told(opened, task, letter, member)
+  if letter == "g" then
+    if not task.gate then
+      return nil
+    elseif member.state ~= "completed" then
+      return "aborted"
+    end
+    drop(task, "gate")
+    return judge(opened, task)
+  end
+  local name = letter == "a" and "after" or "follow"
+  local letters, left = open_set(task, name)
+  if not letters then
+    return nil
+  end
+  set_open(task, name, letters, left - 1)
+  local never = member_ended(task, name, letters, member)
+  if never then
+    return "never", never
+  end
+  return judge(opened, task)
+end
+
+return {
+  read = read,
+  put = put,
+  drop = drop,
+  save = save,
+  parse = parse,
+  set_open = set_open,
+  find_class = find_class,
+  judge = judge,
+  member_of = member_of,
+  mark = mark,
+  join = join,
+  look = look,
+  told = told,
+}

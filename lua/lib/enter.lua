@@ -1,0 +1,156 @@
+-- enter: a new task that is to wait, or that not every engine may run.
+--
+-- Plain tasks take the short way, lib/line.lua.
+
+local depend = require("lib.depend")
+local finish = require("lib.finish")
+local hold = require("lib.hold")
+local keys = require("lib.keys")
+local record = require("lib.record")
+local states = require("lib.states")
+local timers = require("lib.timers")
+
+-- A gate that is not opened within ten minutes never will be.
+local GATE = 600000
+-- For how long it is known that it was opened: a call that is sent again asks.
+local GATE_KEPT = "3600000"
+
+-- Make a gate: a record of its own, for others to depend on.
+local function make_gate(opened, id, score)
+  redis.call("HSET", keys.task(id), "state", "waiting", "gate", id,
+    "submitted", string.format("%d", opened.stamp), "marks", "t", "ttl", GATE_KEPT)
+  hold.enter(id, score)
+  timers.set(opened, "g", id, GATE)
+end
+
+-- The parents whose results it needs are kept as long as it is.
+local function keep_parents(opened, refs)
+  for id in string.gmatch(refs, "%S+") do
+    local known = depend.member_of(opened, id)
+    if known and redis.call("EXISTS", keys.task(id)) == 1 then
+      redis.call("HINCRBY", keys.task(id), "kept", 1)
+      depend.mark(known, "k")
+    end
+  end
+end
+
+local function stand_behind(opened, task)
+  local known = depend.member_of(opened, task.gate)
+  if known and not states.is_ended(known.state) then
+    depend.join(task, "g", known)
+    return nil
+  end
+  -- It was opened, or given up, before the call came.
+  task.gate = nil
+  return (not known or known.state ~= "completed") and "aborted" or nil
+end
+
+-- Look at all that the task depends on. `sets` has parsed `after` and `follow`; with
+-- `later` their members are told with `link`. Returns how it cannot be, and why.
+local function look(opened, task, sets, later)
+  for _, name in ipairs({ "after", "follow" }) do
+    local set = sets[name]
+    if set then
+      depend.set_open(task, name, set.letters, 0)
+      local why, verdict
+      if not later then
+        why, verdict = depend.look(opened, task, name, set)
+      end
+      if why then
+        return verdict, why
+      end
+    end
+  end
+end
+
+-- Fields of the record, as far as they are the task's own.
+local function set_marks(task)
+  local marks = task.marks or ""
+  if task.timeout then
+    marks = marks .. "o"
+  end
+  if task.refs then
+    marks = marks .. "r"
+  end
+  if marks ~= "" then
+    task.marks = marks
+    depend.put(task, "marks", marks)
+  end
+end
+
+local function write(task, fields)
+  local function add(name, value)
+    if value then
+      task.write[#task.write + 1], task.write[#task.write + 2] = name, value
+    end
+  end
+  for _, name in ipairs({ "after", "follow", "targets", "refs" }) do
+    add(name, task[name] and record.fit(task.id, name, task[name]))
+  end
+  add("timeout", task.timeout)
+  add("gate", task.gate)
+  set_marks(task)
+  for _, value in ipairs(fields) do
+    task.write[#task.write + 1] = value
+  end
+  -- What was found to be met meanwhile was never written.
+  local dropped = {}
+  for _, name in ipairs(task.drop) do
+    dropped[name] = true
+  end
+  task.drop = {}
+  local kept = {}
+  for at = 1, #task.write, 2 do
+    if not dropped[task.write[at]] then
+      kept[#kept + 1], kept[#kept + 2] = task.write[at], task.write[at + 1]
+    end
+  end
+  redis.call("HSET", keys.task(task.id), "state", "waiting", unpack(kept))
+end
+
+local function start(opened, task)
+  if task.start then
+    local ahead = task.start - opened.stamp
+    if ahead > 0 then
+      depend.put(task, "start", string.format("%.0f", task.start))
+      timers.set(opened, "w", task.id, ahead)
+    else
+      task.start = nil
+    end
+  end
+  if task.timeout and not task.start then
+    timers.set(opened, "t", task.id, tonumber(task.timeout))
+  end
+end
+
+-- A task enters. `task` has id, score, queue, fn and, where it has them, the flags of
+-- lib/flags.lua; `fields` are further fields of its record, flat.
+local function enter(opened, ending, task, sets, fields)
+  task.state, task.write, task.drop = "waiting", {}, {}
+  if task.refs then
+    keep_parents(opened, task.refs)
+  end
+  local aborted = task.gate and stand_behind(opened, task)
+  local verdict, why = look(opened, task, sets, task.later and task.gate)
+  start(opened, task)
+  local what, more
+  if not verdict and not aborted then
+    what, more = depend.judge(opened, task)
+  end
+  write(task, fields)
+  hold.enter(task.id, task.score)
+  if aborted then
+    finish.task(opened, ending, task, "aborted", "aborted", "its graph was given up")
+  elseif verdict then
+    finish.task(opened, ending, task, "failed", verdict, why)
+  elseif what == "never" then
+    finish.task(opened, ending, task, "failed", "impossible", more)
+  elseif what == "ready" then
+    hold.release(opened, task, task.id, task.score, more)
+  end
+end
+
+return {
+  make_gate = make_gate,
+  enter = enter,
+}

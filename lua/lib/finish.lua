@@ -1,0 +1,58 @@
+-- finish: the hub itself ends a task, wherever it stands.
+
+local class = require("lib.class")
+local engines = require("lib.engines")
+local keys = require("lib.keys")
+local settle = require("lib.settle")
+local timers = require("lib.timers")
+
+-- What a compact record admits.
+local LONGEST = 64
+
+-- Out of the index of its state. One that runs has left its engine's set already.
+local function remove(opened, task)
+  local id = task.id
+  if task.state == "waiting" then
+    redis.call("ZREM", keys.waiting, id)
+    if task.start then
+      timers.clear("w", id)
+    end
+  elseif task.state == "ready" then
+    local name = task.class or ""
+    if redis.call("ZREM", keys.ready(task.queue or "default", name), id) == 1
+      and name ~= "" then
+      class.left(task.queue or "default", 1)
+    end
+  elseif task.state == "assigned" then
+    local uuid = engines.uuid_of(task.engine)
+    redis.call("ZREM", keys.engine(uuid, "assigned"), id)
+    local engine = engines.find(uuid)
+    if engine then
+      engines.show(opened, engine)
+    end
+  end
+end
+
+-- `task` is as lib/depend.lua reads it. `to` is failed or aborted; the reason is for
+-- people.
+local function task_ends(opened, ending, task, to, verdict, reason)
+  remove(opened, task)
+  local marks = task.marks or ""
+  if string.find(marks, "o", 1, true) then
+    timers.clear("t", task.id)
+  end
+  if task.gate == task.id then
+    timers.clear("g", task.id)
+  end
+  reason = string.sub(reason, 1, LONGEST)
+  redis.call("HDEL", keys.task(task.id), "na", "nf", "gate", "start", "class")
+  redis.call("HSET", keys.task(task.id), "state", to, "verdict", verdict,
+    "ended", opened.stamp, "reason", reason)
+  settle.outcome(ending, task.id, task.state, to, task.token or "", marks,
+    "v", verdict .. " " .. reason)
+  task.state = to
+end
+
+return {
+  task = task_ends,
+}

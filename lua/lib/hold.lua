@@ -1,0 +1,96 @@
+-- hold: tasks that wait for others, for a time or for a gate; and their release.
+--
+-- MOVES    new>waiting waiting>ready
+
+local class = require("lib.class")
+local functions = require("lib.functions")
+local keys = require("lib.keys")
+local line = require("lib.line")
+local states = require("lib.states")
+
+-- A new record, already written in state waiting, gets its place in the index. The
+-- score is the one it will have in its line.
+local function enter(id, score)
+  states.check("new", "waiting")
+  redis.call("ZADD", keys.waiting, score, id)
+end
+
+-- The class of a record that is to be ready: fields `targets`, `place`, `not`, `fn`
+-- and `id`. "=" followed by no living engine is impossible.
+local function class_of(opened, f)
+  local no = f["not"]
+  local refused = functions.refused(opened, f.fn)
+  if refused then
+    no = require("lib.ranges").either(no or "", refused)
+  end
+  return class.of(f.targets, f.place, no)
+end
+
+-- Note in the script's own list that a task is to stand in a line. All of them get
+-- there at once, with `flush`; the record is in state ready already.
+local function note(opened, f, id, score, name)
+  local queue = f.queue or "default"
+  local stands = class.line_of(queue, name)
+  if stands ~= (f.class or "") then
+    redis.call("HSET", keys.task(id), "class", stands)
+  end
+  opened.fresh = opened.fresh or {}
+  local at = queue .. ":" .. stands
+  local entries = opened.fresh[at]
+  if not entries then
+    entries = { queue = queue, class = stands }
+    opened.fresh[at] = entries
+    opened.fresh[#opened.fresh + 1] = entries
+  end
+  entries[#entries + 1], entries[#entries + 2] = score, id
+end
+
+-- Nothing keeps a waiting task any more.
+local function release(opened, f, id, score, name)
+  states.check("waiting", "ready")
+  redis.call("ZREM", keys.waiting, id)
+  redis.call("HSET", keys.task(id), "state", "ready")
+  note(opened, f, id, score, name)
+end
+
+-- What was noted stands in its lines. Engines that are idle hear of it only with
+-- `advance`, because the caller may be served first; or (`offered`) have been asked.
+local function flush(opened, offered)
+  local fresh = opened.fresh
+  if not fresh then
+    return
+  end
+  opened.fresh = nil
+  opened.advances = opened.advances or {}
+  for _, entries in ipairs(fresh) do
+    if entries.class == "" then
+      require("lib.batches").zadd(keys.ready(entries.queue), entries)
+    else
+      class.add(opened, entries.queue, entries.class, entries)
+    end
+    if not offered then
+      opened.advances[#opened.advances + 1] = entries
+    end
+  end
+end
+
+-- Idle engines get what stands in lines since `flush`. (What has constraints of its
+-- own was offered before it got there, or is found by who comes next.)
+local function advance(opened)
+  flush(opened)
+  for _, entries in ipairs(opened.advances or {}) do
+    if entries.class ~= class.PICKY then
+      line.advance(opened, entries.queue, #entries / 2, entries.class)
+    end
+  end
+  opened.advances = nil
+end
+
+return {
+  enter = enter,
+  class_of = class_of,
+  note = note,
+  release = release,
+  flush = flush,
+  advance = advance,
+}

@@ -1,0 +1,214 @@
+-- pick: the best tasks of all lines that an engine may take from.
+--
+-- Used where an engine has more than the one line of its one queue: several queues,
+-- classes, or functions that it cannot run. Each place is a source with a head; the
+-- best head is taken, and only its source is looked at anew.
+
+local class = require("lib.class")
+local depend = require("lib.depend")
+local hold = require("lib.hold")
+local keys = require("lib.keys")
+local rare = require("lib.rare")
+
+-- Of the line of tasks with constraints of their own so many are looked at in a turn.
+local WINDOW = 64
+-- Tasks that turn out to be another class's, in one turn.
+local MOST_MOVES = 100
+
+local function first(queue, name)
+  local head = redis.call("ZRANGE", keys.ready(queue, name), 0, 0, "WITHSCORES")
+  return head[1], tonumber(head[2])
+end
+
+-- A head that this engine may take. One whose function it cannot run, as was found
+-- out since the task stood there, moves to the class where it belongs.
+local function admitted(opened, state, queue, name)
+  while true do
+    local id, score = first(queue, name)
+    if not id then
+      return nil
+    end
+    local found = { id = id, score = score, queue = queue, class = name }
+    if not rare.is(opened, "r") then
+      return found
+    end
+    local task = depend.read(id)
+    local right = task and hold.class_of(opened, task) or name
+    if class.admits(right, state.label) or state.moves >= MOST_MOVES then
+      return class.admits(right, state.label) and found or nil
+    end
+    state.moves = state.moves + 1
+    redis.call("ZREM", keys.ready(queue, name), id)
+    if name ~= "" then
+      class.left(queue, 1)
+    end
+    hold.note(opened, task, id, string.format("%.0f", score), right)
+  end
+end
+
+-- The best of classes that stand in a sorted set by a lower bound of their heads.
+-- `member` makes queue and class of its members.
+local function best_of(opened, state, known, members, member)
+  local best
+  for at = 1, #members, 2 do
+    if best and tonumber(members[at + 1]) >= best.score then
+      break
+    end
+    local queue, name = member(members[at])
+    if class.admits(name, state.label) then
+      local found = admitted(opened, state, queue, name)
+      if not found then
+        if redis.call("EXISTS", keys.ready(queue, name)) == 0 then
+          redis.call("ZREM", known, members[at])
+        end
+      else
+        if found.score > tonumber(members[at + 1]) then
+          redis.call("ZADD", known, string.format("%.0f", found.score), members[at])
+        end
+        if not best or found.score < best.score then
+          best = found
+        end
+      end
+    end
+  end
+  return best
+end
+
+-- Heads of the classes that name few engines, this one among them.
+local function own(opened, state)
+  local known = keys.engine(state.engine.uuid, "classes")
+  local best
+  while true do
+    local members = redis.call("ZRANGE", known, 0, 7, "WITHSCORES")
+    best = best_of(opened, state, known, members, function(text)
+      return string.match(text, "^([^:]+):(.*)$")
+    end)
+    if best or #members == 0 then
+      break
+    end
+    -- All of these were empty and have been struck out.
+    local left = redis.call("ZRANGE", known, 0, 0)
+    if left[1] == members[1] then
+      break
+    end
+  end
+  if not best and redis.call("EXISTS", known) == 0 then
+    redis.call("HDEL", keys.engine(state.engine.uuid), "tied")
+  end
+  return best
+end
+
+-- Heads of the classes of a queue that name many engines, or that name who may not.
+local function shared(opened, state, queue)
+  local known = keys.classes(queue)
+  local members = redis.call("ZRANGE", known, 0, class.MOST_LOOK, "WITHSCORES")
+  return best_of(opened, state, known, members, function(name)
+    return queue, name
+  end)
+end
+
+-- The first task, in a window that moves on, of those that stand in no class.
+local function picky(opened, state, queue)
+  local key, engine = keys.ready(queue, class.PICKY), keys.engine(state.engine.uuid)
+  local from = tonumber(redis.call("HGET", engine, "cursor") or 0)
+  local window = redis.call("ZRANGE", key, from, from + WINDOW - 1, "WITHSCORES")
+  for at = 1, #window, 2 do
+    local task = depend.read(window[at])
+    if class.admits(hold.class_of(opened, task), state.label) then
+      return {
+        id = window[at], score = tonumber(window[at + 1]), queue = queue,
+        class = class.PICKY,
+      }
+    end
+  end
+  if #window == 2 * WINDOW then
+    redis.call("HSET", engine, "cursor", from + WINDOW)
+  elseif from > 0 then
+    redis.call("HDEL", engine, "cursor")
+  end
+  return nil
+end
+
+local function sources(opened, engine)
+  local found = {}
+  local function add(look, queue)
+    found[#found + 1] = { look = look, queue = queue }
+  end
+  for _, queue in ipairs(engine.queues) do
+    add(function(state)
+      return admitted(opened, state, queue, "")
+    end)
+    if rare.is(opened, "c") then
+      add(function(state)
+        return shared(opened, state, queue)
+      end)
+      if redis.call("EXISTS", keys.ready(queue, class.PICKY)) == 1 then
+        add(function(state)
+          return picky(opened, state, queue)
+        end)
+      end
+    end
+  end
+  if engine.tied then
+    add(function(state)
+      return own(opened, state)
+    end)
+  end
+  return found
+end
+
+local function begin(opened, engine)
+  local state = { engine = engine, label = tonumber(engine.id), moves = 0 }
+  local found = sources(opened, engine)
+  for _, source in ipairs(found) do
+    source.head = source.look(state)
+  end
+  return state, found
+end
+
+local function best_source(found)
+  local best
+  for _, source in ipairs(found) do
+    if source.head and not (best and best.head.score <= source.head.score) then
+      best = source
+    end
+  end
+  return best
+end
+
+-- The best `count` tasks that the engine may take: flat id, score, id, score ...
+local function pop(opened, engine, count)
+  local state, found = begin(opened, engine)
+  local popped, left = {}, {}
+  while #popped < 2 * count do
+    local best = best_source(found)
+    if not best then
+      break
+    end
+    local head = best.head
+    redis.call("ZREM", keys.ready(head.queue, head.class), head.id)
+    popped[#popped + 1] = head.id
+    popped[#popped + 1] = string.format("%.0f", head.score)
+    if head.class ~= "" then
+      left[head.queue] = (left[head.queue] or 0) + 1
+    end
+    best.head = best.look(state)
+  end
+  for queue, number in pairs(left) do
+    class.left(queue, number)
+  end
+  hold.flush(opened)
+  return popped
+end
+
+-- Is there anything that the engine may take?
+local function any(opened, engine)
+  local _, found = begin(opened, engine)
+  hold.flush(opened)
+  return best_source(found) ~= nil
+end
+
+return {
+  pop = pop,
+  any = any,
+}

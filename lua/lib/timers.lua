@@ -1,0 +1,54 @@
+-- timers: what is due when, by the logical clock.
+--
+-- Members of R:timers are `kind:id`. Kinds: t the rest of a waiting budget is used
+-- up, w a delay or a backoff is over, g a gate was never opened.
+
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+
+local function clock(opened)
+  if not opened.now then
+    hub.read_clock(opened)
+  end
+  return opened.now
+end
+
+-- Nobody plans to come as early as `due`: wake a supervisor.
+local function alarm(due)
+  local planned = tonumber(redis.call("HGET", keys.hub, "due"))
+  if planned and planned <= due then
+    return
+  end
+  redis.call("HSET", keys.hub, "due", due)
+  if redis.call("EXISTS", keys.alarm) == 0 then
+    redis.call("RPUSH", keys.alarm, 1)
+  end
+end
+
+-- Due in so many ms.
+local function set(opened, kind, id, ms)
+  local due = clock(opened) + ms
+  redis.call("ZADD", keys.timers, due, kind .. ":" .. id)
+  alarm(due)
+end
+
+local function clear(kind, id)
+  redis.call("ZREM", keys.timers, kind .. ":" .. id)
+end
+
+-- Stop a timer; returns how many ms it had left, nil when there was none.
+local function stop(opened, kind, id)
+  local due = redis.call("ZSCORE", keys.timers, kind .. ":" .. id)
+  if due then
+    clear(kind, id)
+    return math.max(1, tonumber(due) - clock(opened))
+  end
+end
+
+return {
+  alarm = alarm,
+  clock = clock,
+  set = set,
+  clear = clear,
+  stop = stop,
+}

@@ -1,0 +1,49 @@
+-- open: a gate opens; what stood behind it waits for it no longer.
+--
+-- KEYS     root
+-- ARGV     now gate
+-- RETURNS  {"ok" | "ended"}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOTASK
+-- COST     O(tasks behind it), at most 300
+--
+-- `ended`: it was opened before, or given up.
+
+local argument = require("lib.argument")
+local cascade = require("lib.cascade")
+local depend = require("lib.depend")
+local hold = require("lib.hold")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local reply = require("lib.reply")
+local settle = require("lib.settle")
+local timers = require("lib.timers")
+
+local id = ARGV[2]
+
+local function main(opened)
+  local gate = argument.is_id(id) and depend.read(id)
+  if not gate then
+    return reply.fail("NOTASK", "No such gate: " .. id)
+  end
+  if gate.state ~= "waiting" then
+    return { "ended" }
+  end
+  if gate.gate ~= id then
+    return reply.fail("BADARG", id .. " is no gate")
+  end
+
+  -- Writes below.
+  redis.call("ZREM", keys.waiting, id)
+  timers.clear("g", id)
+  redis.call("HSET", keys.task(id), "state", "completed", "ended", opened.stamp)
+  redis.call("HDEL", keys.task(id), "gate")
+  local ending = settle.begin(opened)
+  settle.outcome(ending, id, "waiting", "completed", "", gate.marks, "v", "opened ")
+  cascade.run(opened, ending)
+  settle.close(ending)
+  hold.advance(opened)
+  return { "ok" }
+end
+
+return hub.run(main)
