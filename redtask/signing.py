@@ -4,9 +4,9 @@ An envelope is ``kid(4) || HMAC-SHA256 truncated to 16 || body`` (RFC 2104). The
 covers, besides the body, everything that an engine or a client goes by: the role, the
 hub, and for a task its root id, the function's digest and the time after which it
 must not run; for a result the task, its token, and whether it is a result or an
-error. So an envelope moved to another task, function, attempt or hub is refused, and
-a result is never taken for a task. Nothing of that is stored twice: who verifies
-reads it from the record. No I/O here.
+error; for a message to a worker its name. So an envelope moved to another task,
+function, attempt, worker or hub is refused, and a result is never taken for a task.
+Nothing of that is stored twice: who verifies reads it from the record. No I/O here.
 """
 
 from __future__ import annotations
@@ -75,6 +75,10 @@ def _result_header(task_id: str, token: str, kind: str) -> bytes:
     return f"{task_id}\0{token}\0{kind}\0".encode()
 
 
+def _control_header(worker: str) -> bytes:
+    return f"{worker}\0".encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """Signs with the first key, verifies with all of them; of one hub.
@@ -91,11 +95,12 @@ class Keyring:
     signed: bool = True
     _tasks: dict[bytes, _Mac] = field(init=False, repr=False)
     _results: dict[bytes, _Mac] = field(init=False, repr=False)
+    _controls: dict[bytes, _Mac] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.signed and not self.keys:
             raise SignatureError("there is no key to sign with")
-        for name in ("task", "result"):
+        for name in ("task", "result", "control"):
             role = f"redtask 1 {name}\0{self.hub}\0".encode()
             macs = {key.kid: _Mac(key, role) for key in self.keys}
             object.__setattr__(self, f"_{name}s", macs)
@@ -163,6 +168,30 @@ class Keyring:
         Raises ``SignatureError`` otherwise.
         """
         return self._open(self._results, _result_header(task_id, token, kind), envelope)
+
+    def sign_control(self, worker: str, expiry: int, text: str) -> bytes:
+        """Return the envelope of a message to a worker.
+
+        ``expiry`` is when it is no longer to be obeyed, ms since the epoch by the
+        hub's clock.
+        """
+        body = f"{expiry} {text}".encode()
+        if not self.signed:
+            return _UNSIGNED + body
+        mac = self._controls[self.keys[0].kid]
+        return mac.kid + mac.digest(_control_header(worker), body) + body
+
+    def open_control(self, worker: str, now: float, envelope: bytes) -> str:
+        """Return the message that a key holder signed for this worker.
+
+        ``now`` is ms since the epoch by the hub's clock. Raises ``SignatureError``
+        when nobody with a key has signed it, for another worker, or for earlier.
+        """
+        body = self._open(self._controls, _control_header(worker), envelope)
+        expiry, _, text = body.decode("utf-8", "replace").partition(" ")
+        if not expiry.isdecimal() or now > int(expiry):
+            raise SignatureError("it came too late")
+        return text
 
     def _open(self, macs: dict[bytes, _Mac], header: bytes, envelope: bytes) -> bytes:
         body = envelope[_HEAD:]

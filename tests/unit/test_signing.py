@@ -136,3 +136,34 @@ def test_long_and_short_secrets_are_keys_as_in_the_standard():
 
 def test_secrets_do_not_show():
     assert "1111" not in repr(Keyring("hub", (ONE,)))
+
+
+def test_a_message_is_for_one_worker_until_its_time(keyring):
+    envelope = keyring.sign_control("w", 1000, "abort c-1 1:n")
+
+    assert keyring.open_control("w", 1000, envelope) == "abort c-1 1:n"
+    with pytest.raises(SignatureError, match="too late"):
+        keyring.open_control("w", 1001, envelope)
+    with pytest.raises(SignatureError, match="does not fit"):
+        keyring.open_control("v", 1000, envelope)
+
+
+def test_a_message_of_somebody_without_a_key_is_refused(keyring):
+    stranger = Keyring("hub", (OTHER,)).sign_control("w", 1000, "abort c-1 1:n")
+
+    with pytest.raises(SignatureError, match="not ours"):
+        keyring.open_control("w", 0, stranger)
+
+
+def test_no_task_or_result_passes_for_a_message(keyring):
+    with pytest.raises(SignatureError, match="does not fit"):
+        keyring.open_control("w", 0, keyring.sign_task("w", "", "", b"9 stop"))
+
+
+@pytest.mark.parametrize("body", [b"", b"stop", b"-1 stop", b"\xff stop"])
+def test_a_message_without_its_time_is_refused(body):
+    unsigned = Keyring("hub", (), signed=False)
+
+    with pytest.raises(SignatureError, match="too late"):
+        unsigned.open_control("w", 0, bytes(20) + body)
+    assert unsigned.open_control("w", 0, unsigned.sign_control("w", 1, "x")) == "x"
