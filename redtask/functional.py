@@ -1,0 +1,276 @@
+"""Functional dependencies: what an engine is asked before it runs a function.
+
+``@depend`` asks a predicate of yours, ``@require`` whether modules are there. An engine
+that says no is never asked again for that task, which goes to another one. Whatever
+else goes wrong while it is asked fails the task.
+
+A function with a dependency travels sealed: as bytes in which the engine looks only
+when it may run it. So what cannot even be unpickled without a module is no failure
+where that module was required and is missing. No I/O here.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pickle
+import sys
+import types
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import cloudpickle
+
+from redtask.error import UnmetDependency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_PROTOCOL: Final = 5
+#: What is being sealed just now, by its identity: inside of itself a function is met
+#: again when it is recursive.
+_SEALING: ContextVar[frozenset[int]] = ContextVar("sealing", default=frozenset())
+
+
+class MissingModule(UnmetDependency):
+    """A module that ``@require`` names cannot be imported here."""
+
+
+class dependent:  # noqa: N801 - the name is IPython.parallel's
+    """A function that runs only where ``df(*dargs, **dkwargs)`` is not ``False``.
+
+    Attributes: ``f``, the function; ``df``, ``dargs``, ``dkwargs``; ``__name__``, that
+    of the function. Calling it asks here and now, and raises ``UnmetDependency`` or
+    calls the function. Raises ``TypeError`` when ``f`` or ``df`` is not callable.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        df: Callable[..., Any],
+        /,
+        *dargs: Any,
+        **dkwargs: Any,
+    ) -> None:
+        for name, value in (("f", f), ("df", df)):
+            if not callable(value):
+                kind = type(value).__name__
+                raise TypeError(f"{name} must be callable, not {kind}")
+        self.df = df
+        self.dargs = dargs
+        self.dkwargs = dkwargs
+        #: Function, and what else becomes global to it; None: still sealed.
+        self._inside: tuple[Callable[..., Any], Mapping[str, Any]] | None = f, {}
+        self._sealed = b""
+        self.__name__ = getattr(f, "__name__", "f")
+        self.__doc__ = getattr(f, "__doc__", None)
+        # Others may find this object where they would look for the function.
+        self.__module__ = getattr(f, "__module__", None) or "__main__"
+        self.__qualname__ = getattr(f, "__qualname__", "<unnamed>")
+
+    def _open(self) -> tuple[Callable[..., Any], Mapping[str, Any]]:
+        if self._inside is None:
+            self._inside = pickle.loads(self._sealed)
+        return self._inside
+
+    @property
+    def f(self) -> Callable[..., Any]:
+        """The function."""
+        return self._open()[0]
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The function, for ``inspect.signature`` and the like."""
+        return self.f
+
+    def __repr__(self) -> str:
+        return f"<dependent {self.__name__}>"
+
+    def check_dependency(self) -> None:
+        """Ask here and now; raise ``UnmetDependency`` when the answer is ``False``."""
+        if self.df(*self.dargs, **self.dkwargs) is False:
+            name = getattr(self.df, "__name__", type(self.df).__name__)
+            raise UnmetDependency(f"{name} returned False")
+
+    def ready(self, given: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+        """Return what is to be called, if every dependency of it is met here.
+
+        One function may have several dependencies, one inside the other. ``given`` is
+        what the outer ones make global to it. Raises ``UnmetDependency``, and whatever
+        a predicate raises.
+        """
+        given = given or {}
+        _give(self.df, given)
+        self.check_dependency()
+        f, more = self._open()
+        given = {**given, **self._modules(), **more}
+        if isinstance(f, dependent):
+            return f.ready(given)
+        _give(f, given)
+        return f
+
+    def _modules(self) -> Mapping[str, Any]:
+        """Return the modules that become global to the function."""
+        return {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.ready()(*args, **kwargs)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if _is_found(self):
+            return self.__qualname__
+        sealing = _SEALING.get()
+        if id(self) in sealing:
+            # What runs has asked already.
+            return _itself, (self.f,)
+        sealed = self._sealed
+        if not sealed:
+            token = _SEALING.set(sealing | {id(self)})
+            try:
+                sealed = cloudpickle.dumps(self._inside, _PROTOCOL)
+            finally:
+                _SEALING.reset(token)
+        about = self.__name__, self.__doc__, self.__module__, self.__qualname__
+        return _unpickle, (type(self), sealed, self.df, self.dargs, self.dkwargs, about)
+
+
+class _Requiring(dependent):
+    """A function that runs only where modules can be imported: ``dargs``, names."""
+
+    def __init__(
+        self, f: Callable[..., Any], names: list[str], objects: Mapping[str, Any]
+    ) -> None:
+        super().__init__(f, _import, *names)
+        self._inside = f, objects
+
+    def _modules(self) -> Mapping[str, Any]:
+        # As `import os.path` does: it is `os` that becomes known.
+        firsts = {name.partition(".")[0] for name in self.dargs}
+        return {name: sys.modules[name] for name in firsts}
+
+
+def _import(*names: str) -> bool:
+    """Import modules; raise ``MissingModule`` for the first that is not there."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as problem:
+            raise MissingModule(f"{name}: {problem}") from problem
+    return True
+
+
+def _is_found(one: dependent) -> bool:
+    """Do others get this very object by its name?"""
+    module, name = one.__module__, one.__qualname__
+    if module == "__main__" or "<" in name:
+        return False
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is one
+
+
+def _itself(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
+def _unpickle(  # noqa: PLR0913, PLR0917 - the parts of a dependent
+    kind: type[dependent],
+    sealed: bytes,
+    df: Callable[..., Any],
+    dargs: tuple[Any, ...],
+    dkwargs: dict[str, Any],
+    about: tuple[str, str | None, str, str],
+) -> dependent:
+    one = kind.__new__(kind)
+    one.df, one.dargs, one.dkwargs = df, dargs, dkwargs
+    one._inside, one._sealed = None, sealed  # noqa: SLF001 - it is made here
+    one.__name__, one.__doc__, one.__module__, one.__qualname__ = about
+    return one
+
+
+def _give(function: Any, given: Mapping[str, Any]) -> None:
+    """Make values global to a function, whatever it is wrapped in."""
+    if not given:
+        return
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, types.MethodType):
+            function = function.__func__
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            break
+    if not isinstance(function, types.FunctionType):
+        # An object that is called: its class has the function.
+        function = getattr(type(function), "__call__", None)  # noqa: B004
+    if isinstance(function, types.FunctionType):
+        function.__globals__.update(given)
+
+
+def depend(
+    f: Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> Callable[[Callable[..., Any]], dependent]:
+    """Let a function run only on engines where ``f(*args, **kwargs)`` is not False.
+
+    ::
+
+        @redtask.depend(has_memory, gigabytes=8)
+        def work(x): ...
+
+    Only ``False`` itself means no; ``None``, ``0`` and the like do not. ``f`` may also
+    raise ``UnmetDependency``, whose words ``why`` shows then. Raises ``TypeError`` when
+    ``f`` is not callable.
+    """
+    if not callable(f):
+        raise TypeError(f"f must be callable, not {type(f).__name__}")
+
+    def decorate(function: Callable[..., Any]) -> dependent:
+        return dependent(function, f, *args, **kwargs)
+
+    return decorate
+
+
+def require(
+    *objects: Any, **mapping: Any
+) -> Callable[[Callable[..., Any]], dependent]:
+    """Let a function run only on engines that have what it needs, and bring the rest.
+
+    ::
+
+        @redtask.require("numpy", "os.path", helper, factor=3)
+        def work(x):
+            return factor * helper(numpy.asarray(x))
+
+    Modules, or their names, are imported on the engine; where one cannot be, the task
+    goes to another engine. Functions and classes, and any values by keyword, travel
+    with the function. All become globals of the function: what a module is imported
+    as, what a function or class is called, and the keywords. Raises ``TypeError`` for
+    any other object.
+    """
+    names: list[str] = []
+    things: dict[str, Any] = {}
+    for one in objects:
+        name = one if isinstance(one, str) else getattr(one, "__name__", None)
+        if isinstance(one, (str, types.ModuleType)):
+            names.append(str(name))
+        elif callable(one) and name:
+            things[name] = one
+        else:
+            raise TypeError(
+                "require takes modules, names of modules, functions and classes, and "
+                f"other objects by keyword, not {one!r}"
+            )
+    for name in (*names, *things):
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise TypeError(f"not a name that a function could use: {name!r}")
+    things |= mapping
+
+    def decorate(function: Callable[..., Any]) -> dependent:
+        return _Requiring(function, names, things)
+
+    return decorate
+
+
+__all__ = ["MissingModule", "dependent", "depend", "require"]
