@@ -17,12 +17,16 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from redtask.client import Client
     from redtask.cluster import Cluster
+    from redtask.dependency import Dependency, Ref
     from redtask.error import (
         ClusterError,
         CompositeError,
         ConfigurationError,
         ConnectionLost,
+        DependencyTimeout,
         EngineError,
+        ImpossibleDependency,
+        InvalidDependency,
         NoEnginesRegistered,
         RedtaskError,
         RemoteError,
@@ -31,6 +35,11 @@ if TYPE_CHECKING:
         TaskAborted,
         TaskError,
         TaskLost,
+        TaskPending,
+        TaskTimeout,
+        TimeLimitExceeded,
+        UnknownTask,
+        UnmetDependency,
     )
     from redtask.result import AsyncHubResult, AsyncMapResult, AsyncResult
     from redtask.view import LoadBalancedView, parallel, remote
@@ -43,6 +52,8 @@ _HOMES = {
     "LoadBalancedView": "view",
     "parallel": "view",
     "remote": "view",
+    "Dependency": "dependency",
+    "Ref": "dependency",
     "AsyncHubResult": "result",
     "AsyncMapResult": "result",
     "AsyncResult": "result",
@@ -50,7 +61,10 @@ _HOMES = {
     "CompositeError": "error",
     "ConfigurationError": "error",
     "ConnectionLost": "error",
+    "DependencyTimeout": "error",
     "EngineError": "error",
+    "ImpossibleDependency": "error",
+    "InvalidDependency": "error",
     "NoEnginesRegistered": "error",
     "RedtaskError": "error",
     "RemoteError": "error",
@@ -59,6 +73,11 @@ _HOMES = {
     "TaskAborted": "error",
     "TaskError": "error",
     "TaskLost": "error",
+    "TaskPending": "error",
+    "TaskTimeout": "error",
+    "TimeLimitExceeded": "error",
+    "UnknownTask": "error",
+    "UnmetDependency": "error",
 }
 _MODULES = ("aio", "error")
 
@@ -70,6 +89,9 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "LoadBalancedView",
     "parallel",
     "remote",
+    # What tasks wait for
+    "Dependency",
+    "Ref",
     # Results
     "AsyncResult",
     "AsyncMapResult",
@@ -80,7 +102,10 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "CompositeError",
     "ConfigurationError",
     "ConnectionLost",
+    "DependencyTimeout",
     "EngineError",
+    "ImpossibleDependency",
+    "InvalidDependency",
     "NoEnginesRegistered",
     "RedtaskError",
     "RemoteError",
@@ -89,6 +114,11 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "TaskAborted",
     "TaskError",
     "TaskLost",
+    "TaskPending",
+    "TaskTimeout",
+    "TimeLimitExceeded",
+    "UnknownTask",
+    "UnmetDependency",
     # The same names, awaitable
     "aio",
 ]

@@ -97,3 +97,45 @@ def test_old_names_are_caught_as_what_they_were():
     assert issubclass(error.SerializationError, TypeError)
     assert issubclass(error.ConnectionLost, ConnectionError)
     assert error.TimeoutError is TimeoutError
+
+
+VERDICTS = [
+    error.ImpossibleDependency,
+    error.InvalidDependency,
+    error.TaskTimeout,
+    error.DependencyTimeout,
+    error.TimeLimitExceeded,
+]
+
+
+@pytest.mark.parametrize("kind", VERDICTS)
+def test_a_verdict_is_a_remote_error_of_its_own_name(kind):
+    problem = kind("c-1 failed")
+
+    assert isinstance(problem, RemoteError)
+    assert (problem.ename, problem.evalue) == (kind.__name__, "c-1 failed")
+    assert str(problem) == f"{kind.__name__}: c-1 failed"
+    assert kind().evalue == kind.__doc__
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])
+@pytest.mark.parametrize("kind", VERDICTS)
+def test_verdicts_travel(kind, again):
+    problem = kind("too late", "Traceback", ABOUT)
+
+    found = again(problem)
+
+    assert type(found) is kind
+    assert vars(found) == vars(problem)
+
+
+def test_verdicts_are_caught_by_the_names_of_old():
+    assert issubclass(error.InvalidDependency, error.ImpossibleDependency)
+    assert issubclass(error.ImpossibleDependency, error.UnmetDependency)
+    assert issubclass(error.DependencyTimeout, error.TaskTimeout)
+    assert issubclass(error.DependencyTimeout, error.ImpossibleDependency)
+    assert not issubclass(error.UnmetDependency, RemoteError)
+    assert str(error.UnmetDependency()) == error.UnmetDependency.__doc__
+    assert issubclass(error.UnknownTask, KeyError)
+    assert str(error.UnknownTask("no quotes")) == "no quotes"
+    assert issubclass(error.TaskPending, ValueError)

@@ -174,6 +174,10 @@ def test_a_result_that_cannot_be_unpickled_here_says_so(core):
         (b"engine_lost killed", error.EngineError, "EngineError: killed"),
         (b"engine_lost ", error.EngineError, "its engine died"),
         (b"record_gone none", error.TaskLost, "c-0: none"),
+        (b"impossible c-9 failed", error.ImpossibleDependency, "c-9 failed"),
+        (b"invalid no task c-9", error.InvalidDependency, "no task c-9"),
+        (b"timeout after c-9", error.DependencyTimeout, "after c-9"),
+        (b"time_limit 5 s", error.TimeLimitExceeded, "5 s"),
     ],
 )
 def test_verdicts_are_exceptions(core, verdict, kind, sentence):

@@ -1,0 +1,261 @@
+"""What a task waits for, and references to results. No I/O here.
+
+The truth of a dependency over the outcomes of its members is arithmetic; the hub does
+the same in Lua, by counting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+
+_ID: Final = re.compile(r"[a-z0-9]+-[0-9]+")
+
+
+def is_id(name: object) -> bool:
+    """Can this be the id of a task?"""
+    return isinstance(name, str) and _ID.fullmatch(name) is not None
+
+
+def _ids_of(one: object) -> list[str] | None:
+    """Return the ids that an id or a result stands for; None: it is neither."""
+    if isinstance(one, str):
+        return [one]
+    ids = getattr(one, "msg_ids", None)
+    return None if ids is None else list(ids)
+
+
+def ids_in(dependencies: Any) -> list[str]:
+    """Return the ids that an id, a result, or an iterable of them stands for.
+
+    In the order given, each once. Raises ``TypeError`` for anything else.
+    """
+    found = _ids_of(dependencies)
+    if found is None:
+        found = []
+        try:
+            members = iter(dependencies)
+        except TypeError:
+            raise TypeError(_not_a("dependency", dependencies)) from None
+        for one in members:
+            ids = _ids_of(one)
+            if ids is None:
+                raise TypeError(_not_a("member of a dependency", one))
+            found += ids
+    return list(dict.fromkeys(found))
+
+
+def _not_a(what: str, value: object) -> str:
+    return f"a {what} is an id or a result, not {type(value).__name__}: {value!r}"
+
+
+class Dependency(set[str]):
+    """Ids of tasks, and which of their outcomes it takes.
+
+    :param dependencies: an id, a result, or an iterable of them; also what
+        ``as_dict`` returned.
+    :param all: is it met when all members have such an outcome, or when one has?
+    :param success: does a member count that succeeded?
+    :param failure: does one that failed, was aborted, or never could run?
+
+    Without members it is met. Raises ``ValueError`` when neither outcome counts, and
+    ``TypeError`` for a member that is neither id nor result. As a set it knows nothing
+    of the conditions: two of the same members are equal.
+    """
+
+    def __init__(
+        self,
+        dependencies: Any = (),
+        all: bool = True,  # noqa: A002 - IPython.parallel's
+        success: bool = True,
+        failure: bool = False,
+    ) -> None:
+        if isinstance(dependencies, dict):
+            about = dependencies
+            if "dependencies" not in about:
+                raise TypeError("a dict is no dependency, but what as_dict returns is")
+            dependencies = about["dependencies"]
+            all = about.get("all", all)  # noqa: A001
+            success = about.get("success", success)
+            failure = about.get("failure", failure)
+        if not success and not failure:
+            raise ValueError("a dependency must count success, failure, or both")
+        self.all = bool(all)
+        self.success = bool(success)
+        self.failure = bool(failure)
+        self._given = tuple(ids_in(dependencies))
+        super().__init__(self._given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.ordered(), self.all, self.success, self.failure)
+
+    def __repr__(self) -> str:
+        flags = f"all={self.all}, success={self.success}, failure={self.failure}"
+        return f"{type(self).__name__}({self.ordered()!r}, {flags})"
+
+    def copy(self) -> Dependency:
+        """Return another one with the same members and conditions."""
+        return Dependency(self.ordered(), self.all, self.success, self.failure)
+
+    def ordered(self) -> list[str]:
+        """Return the members in the order given; those added later come last."""
+        given = [name for name in self._given if name in self]
+        return given if len(given) == len(self) else [*given, *sorted(self - {*given})]
+
+    @property
+    def is_plain(self) -> bool:
+        """Does it ask that all members succeed, and nothing else?"""
+        return self.all and self.success and not self.failure
+
+    def check(
+        self, completed: Collection[str], failed: Collection[str] | None = None
+    ) -> bool:
+        """Is it met, when these tasks succeeded and those failed?"""
+        if not self:
+            return True
+        counted: set[str] = set()
+        if self.success:
+            counted |= self.intersection(completed)
+        if self.failure and failed is not None:
+            counted |= self.intersection(failed)
+        return len(counted) == len(self) if self.all else bool(counted)
+
+    def unreachable(
+        self, completed: Collection[str], failed: Collection[str] | None = None
+    ) -> bool:
+        """Can it no longer be met, when these tasks succeeded and those failed?"""
+        if not self:
+            return False
+        fatal: set[str] = set()
+        if not self.success:
+            fatal |= self.intersection(completed)
+        if not self.failure and failed is not None:
+            fatal |= self.intersection(failed)
+        return bool(fatal) if self.all else len(fatal) == len(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a dict of plain values, of which it can be made again."""
+        return {
+            "all": self.all,
+            "success": self.success,
+            "failure": self.failure,
+            "dependencies": self.ordered(),
+        }
+
+    @property
+    def letters(self) -> str:
+        """The conditions as the hub writes them: a(ll) or n(any), s, f."""
+        return (
+            ("a" if self.all else "n")
+            + ("s" if self.success else "")
+            + ("f" if self.failure else "")
+        )
+
+    def text(self) -> str:
+        """Return it as the hub writes it: ``as c-1 c-2``."""
+        return " ".join([self.letters, *self.ordered()])
+
+
+class Ref:
+    """Stands among the arguments of a call for the result of another task.
+
+    :param task: the id of a task, the result of one call, or, in the jobs of
+        ``submit_graph``, a node of the graph.
+
+    The engine puts the result in its place before it calls the function. So the call
+    waits until the task has succeeded, and is impossible when it fails.
+
+    Raises ``TypeError`` for the result of several tasks: ``split`` it.
+    """
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Any) -> None:
+        ids = None if isinstance(task, str) else _ids_of(task)
+        if ids is not None:
+            if len(ids) != 1 or not getattr(task, "_single", True):
+                raise TypeError(
+                    "a Ref is to one task: split() the result, one Ref for each part"
+                )
+            (task,) = ids
+        try:
+            hash(task)
+        except TypeError:
+            raise TypeError(
+                f"a Ref is to an id, a result or a node, not {type(task).__name__}"
+            ) from None
+        #: The id of the task, or the node.
+        self.task: Hashable = task
+
+    def __repr__(self) -> str:
+        return f"Ref({self.task!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ref) and self.task == other.task
+
+    def __hash__(self) -> int:
+        return hash((Ref, self.task))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        met = _met.get()
+        task = self.task if met is None else met(self)
+        return resolve, (task,)
+
+
+#: Told of each Ref that is pickled; returns what it is to be on the engine.
+_met: ContextVar[Callable[[Ref], Hashable] | None] = ContextVar("met", default=None)
+#: Gives the result for an id.
+_resolver: ContextVar[Callable[[str], Any] | None] = ContextVar(
+    "resolver", default=None
+)
+
+
+def resolve(task: Any) -> Any:
+    """Return the result that a Ref stands for; where nobody knows it, the Ref.
+
+    A pickled Ref is a call of this function.
+    """
+    resolver = _resolver.get()
+    return Ref(task) if resolver is None else resolver(task)
+
+
+@contextlib.contextmanager
+def resolving(resolver: Callable[[str], Any]) -> Iterator[None]:
+    """Have each Ref that is unpickled in the block replaced: id -> result."""
+    token = _resolver.set(resolver)
+    try:
+        yield
+    finally:
+        _resolver.reset(token)
+
+
+def collecting(
+    dumps: Callable[[object], bytes],
+    value: object,
+    nodes: Mapping[Any, str] | None = None,
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return the pickled value, and the ids of the tasks that it refers to.
+
+    ``nodes`` has the ids of the nodes of a graph. A Ref to what is neither a node nor
+    an id raises ``ValueError``. Threads may pickle at the same time.
+    """
+    refs: dict[str, None] = {}
+
+    def meet(ref: Ref) -> str:
+        task = ref.task if nodes is None else nodes.get(ref.task, ref.task)
+        if not isinstance(task, str) or not is_id(task):
+            raise ValueError(f"{ref!r} refers to no task")
+        refs[task] = None
+        return task
+
+    token = _met.set(meet)
+    try:
+        data = dumps(value)
+    finally:
+        _met.reset(token)
+    return data, tuple(refs)
