@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         UnknownTask,
         UnmetDependency,
     )
+    from redtask.functional import depend, dependent, require
     from redtask.result import AsyncHubResult, AsyncMapResult, AsyncResult
     from redtask.view import LoadBalancedView, parallel, remote
 
@@ -54,6 +55,9 @@ _HOMES = {
     "remote": "view",
     "Dependency": "dependency",
     "Ref": "dependency",
+    "depend": "functional",
+    "dependent": "functional",
+    "require": "functional",
     "AsyncHubResult": "result",
     "AsyncMapResult": "result",
     "AsyncResult": "result",
@@ -92,6 +96,10 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     # What tasks wait for
     "Dependency",
     "Ref",
+    # Where tasks may run
+    "depend",
+    "dependent",
+    "require",
     # Results
     "AsyncResult",
     "AsyncMapResult",

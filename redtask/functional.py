@@ -174,7 +174,7 @@ def _itself(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _unpickle(  # noqa: PLR0913, PLR0917 - the parts of a dependent
+def _unpickle(
     kind: type[dependent],
     sealed: bytes,
     df: Callable[..., Any],
@@ -232,9 +232,7 @@ def depend(
     return decorate
 
 
-def require(
-    *objects: Any, **mapping: Any
-) -> Callable[[Callable[..., Any]], dependent]:
+def require(*objects: Any, **mapping: Any) -> Callable[[Callable[..., Any]], dependent]:
     """Let a function run only on engines that have what it needs, and bring the rest.
 
     ::
@@ -273,4 +271,4 @@ def require(
     return decorate
 
 
-__all__ = ["MissingModule", "dependent", "depend", "require"]
+__all__ = ["MissingModule", "depend", "dependent", "require"]

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cloudpickle
 
 from redtask.error import RemoteError, SerializationError
+from redtask.functional import dependent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -128,7 +129,8 @@ def pack_function(function: Callable[..., Any] | str) -> Function:
         raise TypeError(f"f must be callable, not {type(function).__name__}")
     if name := _is_importable(function):
         return Function.of_blob(b"n" + name.encode(), name_of(function))
-    if isinstance(function, types.FunctionType):
+    # Inside of a dependent there may be code, whatever it looks like from outside.
+    if isinstance(function, (types.FunctionType, dependent)):
         return Function.of_blob(_by_value(function), name_of(function))
     data = dumps(function)
     if data != (plain := _plain(function)):
