@@ -7,8 +7,9 @@ I/O here.
 Formats, by their first byte. Functions: ``n`` "module:qualified.name"; ``v`` Python
 minor and a cloudpickle; ``p`` a plain pickle (a callable object). Arguments: ``0``
 none; ``a`` the positional ones; ``k`` positional and keyword; ``m`` the sequences of
-a map chunk. Results: ``p`` a pickle; ``N`` None. Errors: a JSON object, its length
-before it in four bytes, then the pickled exception or nothing.
+a map chunk; ``R`` ids of tasks whose results they refer to, their length before them
+in four bytes, then arguments as above. Results: ``p`` a pickle; ``N`` None. Errors: a
+JSON object, its length before it in four bytes, then the pickled exception or nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cloudpickle
 
+from redtask import dependency
 from redtask.error import RemoteError, SerializationError
 from redtask.functional import dependent
 
@@ -271,12 +273,31 @@ def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> bytes:
     return b"m" + dumps(sequences)
 
 
-def call(function: Callable[..., Any], body: bytes) -> Any:
-    """Call the function with packed arguments; for a map chunk, return a list."""
+def unpack_refs(body: bytes) -> tuple[list[str], bytes]:
+    """Return the ids that packed arguments refer to, and the arguments themselves."""
+    if body[:1] != b"R":
+        return [], body
+    ends = 5 + int.from_bytes(body[1:5], "big")
+    return body[5:ends].decode().split(), body[ends:]
+
+
+def call(
+    function: Callable[..., Any],
+    body: bytes,
+    resolver: Callable[[str], Any] | None = None,
+) -> Any:
+    """Call the function with packed arguments; for a map chunk, return a list.
+
+    ``resolver`` gives what stands in the place of a reference to a task's result.
+    """
     kind = body[:1]
     if kind == b"0":
         return function()
-    values = pickle.loads(body[1:])
+    if resolver is None:
+        values = pickle.loads(body[1:])
+    else:
+        with dependency.resolving(resolver):
+            values = pickle.loads(body[1:])
     if kind == b"m":
         return list(map(function, *values))
     if kind == b"a":

@@ -89,6 +89,10 @@ class Store:
             self.contact.opens()
             return self._connect_blocking() if blocking else self._connect()
 
+    def connection(self) -> Connection:
+        """Return a connection, not yet made, that is the caller's own."""
+        return self._connect()
+
     def _give_back(self, connection: Connection, *, blocking: bool = False) -> None:
         (self._free_blocking if blocking else self._free).append(connection)
         if self._closed:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import marshal
 import mmap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import get_context
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -27,6 +27,12 @@ STARTING: Final = 0
 TALKING: Final = 1  # with Redis, in a turn
 IDLE: Final = 2  # blocked on its bell
 RUNNING: Final = 3  # in a batch
+
+#: Why a task is to stop.
+BY_LIMIT: Final = 1  # it runs for longer than it may
+BY_ABORT: Final = 2  # somebody does not want it any more
+#: A time that does not come, ns.
+NEVER: Final = 1 << 62
 
 # The fields, in 64 bits each. Of the engine:
 _STATE: Final = 0
@@ -51,6 +57,17 @@ _WATCHED: Final = 16
 # Of the supervisor:
 _DEADLINE: Final = 17
 _DRAIN: Final = 18
+# Of stopping the task that runs. It is known by when it began: no two begin at the
+# same time, so what is meant for one never hits another. Of the engine:
+_LIMITED: Final = 20  # when the task began that has a time limit
+_LIMIT_MS: Final = 21
+_LIMIT_AT: Final = 22
+_SPARED: Final = 23  # when the task began that is not to be stopped any more
+# Of the supervisor:
+_STOP: Final = 24  # when the task began that is to stop
+_STOP_WHY: Final = 25
+# Of both, under the lock:
+_LOOK_AT: Final = 26  # when the supervisor looks at the time limit next
 _FIELDS: Final = 32
 
 _UUID: Final = slice(8 * _FIELDS, 8 * _FIELDS + 64)
@@ -70,7 +87,7 @@ _PATIENCE: Final = 0.05
 class Outcome(NamedTuple):
     """How one task of a batch ended."""
 
-    #: ``ok`` or ``error``; ``unbegun``: it did not run.
+    #: As ``Report.kind``.
     kind: str
     #: The task.
     task_id: str
@@ -135,6 +152,28 @@ class Taken(NamedTuple):
         return cls("", [], inside=False, more=more)
 
 
+class Limit(NamedTuple):
+    """What a supervisor finds of the time limit of the task that runs."""
+
+    #: Is it exceeded, since this look?
+    exceeded: bool
+    #: When to look next, ns of the monotonic clock.
+    look_at: int
+    #: The limit, ms.
+    limit: int
+    #: When the task began: it is known by that.
+    begun_at: int
+
+
+class Stopped(NamedTuple):
+    """What came of stopping a task."""
+
+    #: When it began, if it has to be interrupted; else 0.
+    begun_at: int
+    #: What was taken back, it among them, if it had not begun.
+    taken: Taken
+
+
 class Block:
     """One engine's block."""
 
@@ -148,6 +187,7 @@ class Block:
         self._lock = get_context("fork").Lock()
         self._acquire = self._lock.acquire
         self._release = self._lock.release
+        self._fields[_LOOK_AT] = NEVER
 
     # -- the engine
 
@@ -222,6 +262,7 @@ class Block:
         """Note that a turn gave nothing."""
         self._acquire()
         fields = self._fields
+        fields[_ENDED_BEFORE] += fields[_ENDED]
         fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
         fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = 0
         fields[_NUMBER] = number
@@ -238,6 +279,37 @@ class Block:
         fields[_BEGUN] = index + 1
         self._release()
         return True
+
+    def limit(self, milliseconds: int, now: int) -> bool:
+        """The task that was begun last may run for so long from now on.
+
+        Returns True when the supervisor must be told, because it would look too late.
+        """
+        self._acquire()
+        fields = self._fields
+        at = min(NEVER, now + milliseconds * 1_000_000)
+        fields[_LIMIT_MS], fields[_LIMIT_AT] = milliseconds, at
+        fields[_LIMITED] = fields[_BEGUN_AT]
+        tell = at < fields[_LOOK_AT]
+        if tell:
+            fields[_LOOK_AT] = at
+        self._release()
+        return tell
+
+    @property
+    def stopped_by(self) -> int:
+        """Why the task that was begun last is to stop; 0: it is not.
+
+        Asks without the lock, as it is asked in the midst of the task.
+        """
+        fields = self._fields
+        return fields[_STOP_WHY] if fields[_STOP] == fields[_BEGUN_AT] else 0
+
+    def spare(self) -> None:
+        """The task that was begun last is done: nobody may stop it any more."""
+        self._acquire()
+        self._fields[_SPARED] = self._fields[_BEGUN_AT]
+        self._release()
 
     def end(self, entry: Entry) -> bool:
         """Log how the task that was begun last ended; False: the log is full."""
@@ -374,10 +446,10 @@ class Block:
         fields[_TAKEN_COUNT] += len(outcomes)
         return outcomes
 
-    def _unbegun(self) -> list[Outcome]:
-        """Take back what is not begun."""
+    def _unbegun(self, first: int = 0) -> list[Outcome]:
+        """Take back what is not begun, from the ``first`` of the batch on."""
         fields = self._fields
-        begun, limit = fields[_BEGUN], fields[_LIMIT]
+        begun, limit = max(first, fields[_BEGUN]), fields[_LIMIT]
         if limit <= begun:
             return []
         fields[_LIMIT] = begun
@@ -386,6 +458,76 @@ class Block:
             Outcome("unbegun", words[2 * index], words[2 * index + 1], 0, 0, ())
             for index in range(begun, limit)
         ]
+
+    @property
+    def inside_since(self) -> int:
+        """When the task began that the engine is inside of; 0: it is in none."""
+        fields = self._fields
+        since = fields[_BEGUN_AT]
+        inside = fields[_BEGUN] > fields[_ENDED] and fields[_SPARED] != since
+        return since if inside else 0
+
+    def check_limit(self, now: int) -> Limit | None:
+        """See whether the task that runs is over its time limit, and mark it then.
+
+        None: the engine holds the lock, try again.
+        """
+        fields = self._fields
+        if not self._lock_for_a_while():
+            return None
+        try:
+            since = self.inside_since
+            counts = since and since == fields[_LIMITED] and since != fields[_STOP]
+            at = fields[_LIMIT_AT] if counts else NEVER
+            exceeded = now >= at
+            if exceeded:
+                # In this order: the engine reads without the lock.
+                fields[_STOP_WHY] = BY_LIMIT
+                fields[_STOP] = since
+                at = NEVER
+            fields[_LOOK_AT] = at
+            return Limit(exceeded, at, fields[_LIMIT_MS], since)
+        finally:
+            self._release()
+
+    def stop(self, task_id: str, token: str) -> Stopped | None:
+        """Have a task stop, if it is here: mark it, or take it back unbegun.
+
+        Those behind it are taken back with it. None: the engine holds the lock, try
+        again.
+        """
+        fields = self._fields
+        if not self._lock_for_a_while():
+            return None
+        try:
+            begun_at, outcomes = 0, []
+            batch = self._picture().batch
+            index = batch.index((task_id, token)) if (task_id, token) in batch else -1
+            if index >= fields[_BEGUN]:
+                outcomes = self._unbegun(index)
+            elif index >= 0 and index == fields[_BEGUN] - 1:
+                begun_at = self.inside_since
+                if begun_at:
+                    fields[_STOP_WHY] = BY_ABORT
+                    fields[_STOP] = begun_at
+            return Stopped(begun_at, Taken(self.uuid, outcomes, False, False))
+        finally:
+            self._release()
+
+    def while_inside(self, since: int, act: Callable[[], None]) -> bool | None:
+        """Act if the engine is inside of the task that began then, and stays there.
+
+        Returns whether it is. None: the engine holds the lock, try again.
+        """
+        if not self._lock_for_a_while():
+            return None
+        try:
+            inside = self.inside_since == since
+            if inside:
+                act()
+            return inside
+        finally:
+            self._release()
 
     def take(self, *, waited: int, patience: int, now: int) -> Taken:
         """Take what has waited too long from an engine in the middle of a batch.

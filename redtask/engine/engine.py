@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from redtask import link
+from redtask.engine.guard import SIGNAL, BlockGuard
 from redtask.engine.output import Output
 from redtask.engine.task import Runner
 from redtask.error import (
@@ -105,7 +106,10 @@ class Engine:
         self._output = Output(
             sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
         )
-        self._runner = Runner(self._store, plan.keyring, self._output, plan.largest)
+        self._guard = BlockGuard(block, self._output, tell)
+        self._runner = Runner(
+            self._store, plan.keyring, self._output, plan.largest, self._guard
+        )
         self._uuid = ""
         self._number = 0
         #: Nonce of the next turn, as the hub was told; "": it was not.
@@ -151,6 +155,7 @@ class Engine:
         # Whoever ends all processes of a worker, as an init system does, means the
         # supervisor: that lets what runs finish.
         signal.signal(signal.SIGTERM, _ignore)
+        self._guard.install()
         os.register_at_fork(
             before=self._hold_signals,
             after_in_parent=self._release_signals,
@@ -178,6 +183,7 @@ class Engine:
         self._output.inside = False
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(SIGNAL, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     @property
@@ -214,6 +220,7 @@ class Engine:
         self._block.join(uuid)
         self._uuid, self._number, self._upcoming = uuid, 0, ""
         self._work, self._done = [], []
+        self._runner.forget()
         self._bell = self._store.keys.bell(uuid)
         sent = time.monotonic_ns()
         joined = self._ask(calls.register(uuid, plan.worker, plan.queues, plan.about))
@@ -344,7 +351,7 @@ class Engine:
                 done.append(entry)
             elif not self._flush(entry):
                 break
-        self._runner.fresh = ""
+        self._runner.fresh = None
         if count:
             self._left -= count
             pace = min(_SLOWEST, (ended - first) / count)
@@ -361,6 +368,7 @@ class Engine:
 
         False: the hub has given us up.
         """
+        self._block.spare()
         taken = self._block.talk()
         reports = self._reports([*self._done[taken:], entry])
         try:

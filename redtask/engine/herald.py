@@ -56,6 +56,8 @@ class Farewell:
     reason: str
     #: Ids of what it had begun and not ended.
     begun: Sequence[str]
+    #: Was it ended because that ran for longer than it may?
+    late: bool = False
 
 
 class Herald:
@@ -92,6 +94,15 @@ class Herald:
     def has_news(self) -> bool:
         """Is there anything that the hub is still to be told?"""
         return bool(self._outcomes or self._farewells)
+
+    @property
+    def is_heard(self) -> bool:
+        """Is Redis there, as far as we know?"""
+        return self._away is None
+
+    def sweep_now(self) -> None:
+        """Something is due earlier than the last sweep said."""
+        self._sweep_at = 0.0
 
     @property
     def due(self) -> float:
@@ -161,7 +172,10 @@ class Herald:
     def _say_farewell(self) -> None:
         while self._farewells:
             said, others = self._farewells[:_MOST], self._farewells[_MOST:]
-            lives = [Life(one.uuid, 0, one.begun, gone=one.reason) for one in said]
+            lives = [
+                Life(one.uuid, 0, one.begun, gone=one.reason, late=one.late)
+                for one in said
+            ]
             answers = self._store.do(calls.beat(self._worker, lives))
             more = {answer.engine for answer in answers if answer.word == "more"}
             self._farewells = [one for one in said if one.uuid in more] + others

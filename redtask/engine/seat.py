@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from redtask.engine.block import Block
+from redtask.engine.guard import SIGNAL
 
 #: An engine that dies sooner than this is started again with a delay, in seconds.
 _YOUNG: Final = 5.0
@@ -17,6 +18,20 @@ _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 30.0
 #: Enough to double the first delay up to the longest.
 _MOST_DEATHS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A task that was interrupted, and is ended with its engine if it goes on."""
+
+    #: When it began, ns of the monotonic clock: it is known by that.
+    begun_at: int
+    #: When its engine is ended, ns of the monotonic clock.
+    kill_at: int
+    #: Why, in words.
+    reason: str
+    #: Did it run for longer than it may?
+    late: bool
 
 
 @dataclass(slots=True)
@@ -38,6 +53,8 @@ class Seat:
     young_deaths: int = 0
     #: Why we ended it, if we did.
     ended_for: str = ""
+    #: The task that it is to stop.
+    stop: Stop | None = None
     #: Is it still to be told that nothing new is to begin?
     to_drain: bool = False
     #: Its loop counter, and for how long that has not moved, s.
@@ -49,13 +66,26 @@ class Seat:
         self.pid, self.block = pid, block
         self.pidfd = os.pidfd_open(pid)
         self.born, self.start_at = time.monotonic(), None
-        self.ended_for = ""
+        self.ended_for, self.stop = "", None
         self.loops, self.still = 0, 0.0
 
     def kill(self, reason: str) -> None:
         """End the engine now."""
         self.ended_for = reason
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def interrupt(self, stop: Stop) -> None:
+        """Interrupt the task that the engine is inside of."""
+        self.stop = stop
+        # It may be dead already, and not buried.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, SIGNAL)
+
+    @property
+    def stopped(self) -> Stop | None:
+        """What a dead engine was to stop, if it died in the midst of it."""
+        stop = self.stop
+        return stop if stop and self.block.inside_since == stop.begun_at else None
 
     def reap(self) -> int:
         """Take leave of a dead engine; return its exit code, or minus its signal.

@@ -14,10 +14,19 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import payload
-from redtask.error import PayloadTooLarge, SerializationError, SignatureError
+from redtask.engine.guard import Guard
+from redtask.engine.parents import Parents
+from redtask.error import (
+    PayloadTooLarge,
+    RemoteError,
+    SerializationError,
+    SignatureError,
+    UnmetDependency,
+)
+from redtask.functional import MissingModule, dependent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import TracebackType
 
     from redtask.engine.output import Output
@@ -30,10 +39,14 @@ _MOST_KEPT: Final = 1000
 _MOST_BLOBS: Final = 64 << 20
 #: Short fields stay in the record, which is compact as long as none is longer.
 _SHORT: Final = 64
+#: Why a dependency is not met, in bytes.
+_WORDS: Final = 200
 #: Clocks differ; work is refused only when it is late beyond doubt. In ms.
 _LATE: Final = 60_000
 #: Modules of which a user's traceback needs to know nothing.
-_OURS: Final = frozenset({__name__, "redtask.payload"})
+_OURS: Final = frozenset(
+    {__name__, "redtask.engine.guard", "redtask.functional", "redtask.payload"}
+)
 
 _log = logging.getLogger("redtask.engine")
 
@@ -45,76 +58,122 @@ class Runner:
     """Runs tasks, one at a time."""
 
     def __init__(
-        self, store: Store, keyring: Keyring, output: Output, largest: int
+        self,
+        store: Store,
+        keyring: Keyring,
+        output: Output,
+        largest: int,
+        guard: Guard | None = None,
     ) -> None:
         self._store = store
         self._open = keyring.open_task
         self._sign = keyring.sign_result
+        self._parents = Parents(store, keyring)
         self._output = output
         self._largest = largest
+        self._guard = guard or Guard()
         #: Told along with errors.
         self.engine_info: dict[str, Any] = {}
         #: How far the hub's clock is ahead of ours, in ms.
         self.ahead = 0.0
-        #: The latest not-after time that was found to be ahead; forgotten after each
-        #: batch. All tasks of a slice have the same.
-        self.fresh = ""
+        #: The latest not-after time, and options, that were found to be right;
+        #: forgotten after each batch. All tasks of a slice have the same.
+        self.fresh: str | None = None
+        #: The options: time limit in ms (0: none), errors to be retried (None: all).
+        self._limit = 0
+        self._retry_on: Collection[str] | None = None
+        #: Is the task's function just being asked whether it may run here?
+        self._asking = False
         self._kept: dict[str, Callable[..., Any]] = {}
         self._blobs: dict[str, bytes] = {}
         self._blobs_size = 0
 
+    def forget(self) -> None:
+        """Forget what the hub may have lost."""
+        self._parents.forget()
+
     def __call__(self, work: Work) -> Result:
         """Run a task to its end, whatever that is."""
         task_id, token = work[:2]
-        output = self._output
-        prepared = False
+        output, guard = self._output, self._guard
         try:
-            function, body = self._prepare(work)
-            prepared = output.inside = True
-            value = payload.call(function, body)
+            function, body, resolver = self._prepare(work)
+            output.inside = True
+            if guard.pending:
+                guard.check()
+            if isinstance(function, dependent):
+                self._asking = True
+                function = function.ready()
+                self._asking = False
+            value = payload.call(function, body, resolver)
             packed = payload.pack_result(value)
             shown = payload.short_repr(value)
             output.inside = False
             if len(packed) > self._largest:
                 self._too_large(len(packed))
         except BaseException as problem:  # noqa: BLE001 - whatever the user's code does
-            output.inside = False
-            if isinstance(problem, SignatureError) and not prepared:
-                problem = _refused(work, problem)
-            kind, fields = "error", self._failed(task_id, token, problem)
-        else:
-            if not shown.isascii():
-                shown = _short(shown)
-            envelope = self._sign(task_id, token, "r", packed)
-            kind, fields = "ok", ["result", envelope, "repr", shown]
+            # Nothing is called in between, so no signal is heard there.
+            inside, output.inside = output.inside, False
+            return self._problem(work, problem, inside=inside)
+        if not shown.isascii():
+            shown = _short(shown)
+        envelope = self._sign(task_id, token, "r", packed)
+        fields: list[Any] = ["result", envelope, "repr", shown]
         if output.printed:
             fields += output.collect()
-        return kind, fields
+        return "ok", fields
 
-    def _prepare(self, work: Work) -> tuple[Callable[..., Any], bytes]:
-        """Return function and packed arguments, if somebody with a key wants it.
+    def _prepare(
+        self, work: Work
+    ) -> tuple[Callable[..., Any], bytes, Callable[[str], Any] | None]:
+        """Return function, packed arguments, and who knows what they refer to.
 
-        Raises ``SignatureError`` before anything is parsed.
+        If somebody with a key wants it: raises ``SignatureError`` before anything is
+        parsed.
         """
         task_id, _, digest, args, root, until = work
         if not args:
             args = self._fetch_args(task_id)
         body = self._open(digest, until, root, args)
         if until != self.fresh:
-            self._check_time(until)
+            self._read_until(until)
         output = self._output
         if sys.stdout is not output.stdout or sys.stderr is not output.stderr:
             output.install()
         function = self._kept.get(digest)
+        blob = self._blob(digest) if function is None else b""
+        resolver = None
+        if body[:1] == b"R":
+            ids, body = payload.unpack_refs(body)
+            resolver = self._parents.resolver(ids)
+        if self._limit:
+            self._guard.limit(self._limit)
         if function is None:
-            blob = self._blob(digest)
             output.inside = True
-            function = self._unpack(digest, blob)
-        return function, body
+            if self._guard.pending:
+                self._guard.check()
+            function, keep = payload.unpack_function(blob)
+            output.inside = False
+            self._keep(digest, blob, function if keep else None)
+        return function, body, resolver
 
-    def _check_time(self, until: str) -> None:
-        if until and time.time() * 1000 + self.ahead > int(until) + _LATE:
+    def _read_until(self, until: str) -> None:
+        """Read the not-after time, and the options behind it."""
+        self.fresh, self._limit, self._retry_on = None, 0, None
+        end, *options = until.split(" ")
+        if end and time.time() * 1000 + self.ahead > int(end) + _LATE:
             raise SignatureError("its time is over: it was not to run that late")
+        for option in options:
+            letter, value = option[:1], option[1:]
+            if letter == "l":
+                self._limit = int(value)
+            elif letter == "o":
+                self._retry_on = frozenset(value.split(","))
+            else:
+                raise SerializationError(
+                    f"this engine does not know the option {option!r}: it is of an "
+                    "older redtask than the client"
+                )
         self.fresh = until
 
     def _too_large(self, size: int) -> None:
@@ -141,9 +200,11 @@ class Runner:
                 raise SignatureError("the function is not the one that was signed")
         return blob
 
-    def _unpack(self, digest: str, blob: bytes) -> Callable[..., Any]:
-        function, keep = payload.unpack_function(blob)
-        if keep:
+    def _keep(
+        self, digest: str, blob: bytes, function: Callable[..., Any] | None
+    ) -> None:
+        """Keep a function, or what it is made of."""
+        if function is not None:
             if len(self._kept) >= _MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[digest] = function
@@ -153,9 +214,38 @@ class Runner:
             while self._blobs_size > _MOST_BLOBS:
                 oldest = next(iter(self._blobs))
                 self._blobs_size -= len(self._blobs.pop(oldest))
-        return function
 
     # -- ends that are not good
+
+    def _problem(self, work: Work, problem: BaseException, *, inside: bool) -> Result:
+        """Return what became of a task that raised; ``inside``: the user's code did."""
+        asking, self._asking = self._asking, False
+        output = self._output
+        kind = self._guard.kind(problem)
+        if isinstance(problem, SignatureError) and not inside:
+            kind, problem = "final", _refused(work, problem)
+        elif kind == "error" and _is_unmet(problem):
+            kind = "unmet"
+        elif kind == "error" and not self._is_to_retry(problem):
+            kind = "final"
+        if kind in {"aborted", "unmet"}:
+            # What it printed until then is nobody's.
+            output.collect()
+            return kind, _unmet(problem, asking=asking) if kind == "unmet" else []
+        fields = self._failed(*work[:2], problem)
+        if output.printed:
+            fields += output.collect()
+        return kind, fields
+
+    def _is_to_retry(self, problem: BaseException) -> bool:
+        """May another try of this one succeed, as far as the submitter says?"""
+        if self._retry_on is None:
+            return True
+        return any(
+            kind.__name__ in self._retry_on
+            or f"{kind.__module__}.{kind.__qualname__}" in self._retry_on
+            for kind in type(problem).__mro__
+        )
 
     def _failed(self, task_id: str, token: str, problem: BaseException) -> list[Any]:
         try:
@@ -179,10 +269,27 @@ def _refused(work: Work, problem: SignatureError) -> SignatureError:
     return SignatureError(f"refused: {problem}")
 
 
-def _short(text: str) -> str:
-    """Cut a text to the bytes that a compact record admits."""
+def _is_unmet(problem: BaseException) -> bool:
+    """Does a functional dependency say no? A verdict that passes through does not."""
+    return isinstance(problem, UnmetDependency) and not isinstance(problem, RemoteError)
+
+
+def _unmet(problem: BaseException, *, asking: bool) -> list[Any]:
+    """Tell why a task is not to run here, and if all of its function are not."""
+    try:
+        words = _short(" ".join(str(problem).split()), _WORDS)
+    except BaseException:  # noqa: BLE001 - it is the user's code
+        words = ""
+    fields = ["words", words or type(problem).__name__]
+    if asking and isinstance(problem, MissingModule):
+        fields += ("by", "require")
+    return fields
+
+
+def _short(text: str, most: int = _SHORT) -> str:
+    """Cut a text to the bytes that a compact record admits, or to ``most``."""
     data = text.encode("utf-8", "replace")
-    return data[:_SHORT].decode("utf-8", "ignore")
+    return data[:most].decode("utf-8", "ignore")
 
 
 def _traceback(problem: BaseException) -> str:
@@ -198,6 +305,16 @@ def _traceback(problem: BaseException) -> str:
 
 
 def _theirs(frames: TracebackType | None) -> TracebackType | None:
-    while frames and frames.tb_frame.f_globals.get("__name__") in _OURS:
+    while frames and _is_ours(frames):
         frames = frames.tb_next
+    last = frames
+    while last:
+        if last.tb_next and _is_ours(last.tb_next) and not last.tb_next.tb_next:
+            # Where the guard interrupts it.
+            last.tb_next = None
+        last = last.tb_next
     return frames
+
+
+def _is_ours(frames: TracebackType) -> bool:
+    return frames.tb_frame.f_globals.get("__name__") in _OURS

@@ -4,7 +4,8 @@ One process with one thread, so that it may fork: engines start in milliseconds 
 share its memory. One loop waits for everything: the end of an engine (pidfd), signals
 (wakeup fd) and time. It renews the leases of its engines, sees at once when one dies,
 reports what that had finished, tells the hub which task it died in, and starts another.
-It also takes back from an engine what a slow task holds up.
+It also takes back from an engine what a slow task holds up, and stops tasks that run
+for too long or are not wanted any more.
 
 Calls to Redis are short and not insisted upon: while Redis is away, everything else
 goes on.
@@ -28,13 +29,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import redtask
+from redtask import link
 from redtask.engine import process
 from redtask.engine.block import Block, Taken
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.inherit import inherit
+from redtask.engine.line import Line
 from redtask.engine.seat import Seat
-from redtask.error import ConfigurationError, HubError
+from redtask.engine.warden import Warden
+from redtask.error import (
+    ConfigurationError,
+    ConnectionLost,
+    HubError,
+    RedtaskError,
+    SignatureError,
+)
 from redtask.hub import calls, scripts
 from redtask.profile import redact_url
 from redtask.store import Store
@@ -60,6 +70,9 @@ _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 #: The longest word that Redis takes unless configured otherwise, and room for a MAC.
 _REDIS_LIMIT: Final = (512 << 20) - 64
 _ENVELOPE: Final = 64
+
+#: Words of the message that a task is aborted: abort, id, token.
+_ABORT: Final = 3
 
 #: Exit code when something that ran was stopped.
 STOPPED: Final = 1
@@ -95,6 +108,11 @@ class Worker:
         self._store.scheme = store.scheme
         self._herald = Herald(self._store, options.name, keyring.fingerprint)
         self._seats = [Seat(number) for number in range(options.engines)]
+        self._warden = Warden(self._seats, self._herald.report)
+        #: Where we are told what cannot wait for a beat; None: not connected.
+        self._line: Line | None = None
+        self._line_at = 0.0
+        self._line_pauses = link.pauses()
         #: When to look at batches next, s of the monotonic clock; None: none is long.
         self._look_at: float | None = None
         self._ready = False
@@ -124,7 +142,7 @@ class Worker:
 
     def _pause(self) -> float:
         """How long to wait for something to happen, in seconds."""
-        times = [self._herald.due]
+        times = [self._herald.due, self._warden.due, self._line_due]
         times += [seat.start_at for seat in self._seats if seat.start_at is not None]
         if self._look_at is not None:
             times.append(self._look_at)
@@ -139,8 +157,12 @@ class Worker:
         for seat in self._seats:
             if seat.to_drain:
                 self._drain(seat)
+        if time.monotonic() >= self._warden.due:
+            self._warden.look()
         if time.monotonic() >= self._herald.due:
             self._herald.speak(self._seats)
+        if time.monotonic() >= self._line_due:
+            self._open_line()
         for seat in self._seats:
             if seat.start_at is not None and time.monotonic() >= seat.start_at:
                 self._fork(seat)
@@ -183,12 +205,76 @@ class Worker:
                     self._stop(signal.Signals(number).name)
 
     def _nudged(self) -> None:
-        """Watch the batches: an engine has begun one, or has registered."""
+        """Watch the engines: one has begun a batch or a limited task, or registered."""
+        self._warden.wake()
         if self._look_at is None:
             self._look_at = time.monotonic() + _LOOK
         if not self._ready and all(seat.block.registered for seat in self._seats):
             self._ready = True
             _log.info("%d engines are ready", len(self._seats))
+
+    # -- what we are told
+
+    @property
+    def _line_due(self) -> float:
+        """When to see to the line, s of the monotonic clock."""
+        if self._line is not None:
+            return self._line.dead_at
+        # While Redis is away the herald finds out when it is back.
+        return self._line_at if self._herald.is_heard else float("inf")
+
+    def _open_line(self) -> None:
+        """Listen, again if need be."""
+        if self._line is not None:
+            self._close_line()
+        keys = self._store.keys
+        try:
+            line = Line(self._store, (keys.control(self.options.name), keys.alarm()))
+        except RedtaskError as problem:
+            _log.debug("nobody can tell us anything: %s", problem)
+            self._line_at = time.monotonic() + next(self._line_pauses)
+            return
+        self._line = line
+        self._selector.register(line.socket, selectors.EVENT_READ, self._listen)
+        # What was said while nobody listened.
+        self._herald.sweep_now()
+
+    def _close_line(self) -> None:
+        if self._line is not None:
+            self._selector.unregister(self._line.socket)
+            self._line.close()
+            self._line = None
+
+    def _listen(self) -> None:
+        if self._line is None:
+            return
+        try:
+            came = self._line.read()
+        except ConnectionLost as problem:
+            _log.debug("%s", problem)
+            self._close_line()
+            self._line_at = time.monotonic() + next(self._line_pauses)
+            return
+        self._line_pauses = link.pauses()
+        for key, message in came:
+            if key == self._store.keys.alarm().encode():
+                self._herald.sweep_now()
+            else:
+                self._told(message, self._line.ahead)
+
+    def _told(self, message: bytes, ahead: float) -> None:
+        """Do what somebody with a key wants."""
+        now = time.time() * 1000 + ahead
+        try:
+            text = self._keyring.open_control(self.options.name, now, message)
+        except SignatureError as problem:
+            _log.warning("a message is refused: %s", problem)
+            return
+        words = text.split(" ")
+        if words[0] == "abort" and len(words) == _ABORT:
+            self._warden.abort(*words[1:])
+        else:
+            _log.warning("a message is not understood: %.80r", text)
 
     # -- engines
 
@@ -280,6 +366,8 @@ class Worker:
         for seat in self._seats:
             if seat.pid:
                 os.close(seat.pidfd)
+        if self._line is not None:
+            self._line.close()
         self._store.close()
 
     def _bury(self, seat: Seat) -> None:
@@ -290,16 +378,20 @@ class Worker:
         outcomes, begun = seat.block.bequeath()
         # A task may end its engine with any exit code.
         in_order = code == DONE and not begun
+        stop = seat.stopped
         if in_order:
             reason = "drained" if self._asked else "recycled"
+        elif stop:
+            reason = stop.reason
         else:
             reason = seat.ended_for or _reason(code)
         if uuid:
             self._herald.report(Taken(uuid, outcomes, inside=False, more=False))
-            self._herald.bid_farewell(Farewell(uuid, reason, begun))
+            late = stop is not None and stop.late
+            self._herald.bid_farewell(Farewell(uuid, reason, begun, late))
         if code == REFUSED:
             self._refused()
-        meant = in_order or seat.ended_for or code == REFUSED
+        meant = in_order or seat.ended_for or stop or code == REFUSED
         if not meant:
             _log.warning("engine %d is gone: %s", seat.number, reason)
         if not self._asked:
@@ -362,7 +454,12 @@ class Worker:
 
 def _reason(code: int) -> str:
     if code < 0:
-        return f"killed by signal {-code} ({signal.Signals(-code).name})"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            # Those for programs' own purposes have none.
+            return f"killed by signal {-code}"
+        return f"killed by signal {-code} ({name})"
     return f"exit code {code}"
 
 

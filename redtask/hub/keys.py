@@ -44,6 +44,14 @@ class Keys:
         """Return the card of a worker process."""
         return f"{self.root}:worker:{worker}"
 
+    def control(self, worker: str) -> str:
+        """Return the list of signed messages to a worker."""
+        return f"{self.root}:worker:{worker}:control"
+
+    def alarm(self) -> str:
+        """Return the list that says that something is due earlier than it was."""
+        return f"{self.root}:alarm"
+
     def task(self, task_id: str, part: str = "") -> str:
         """Return a task's record, or what stands beside it (``args``, ...)."""
         key = f"{self.root}:task:{task_id}"

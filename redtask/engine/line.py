@@ -1,0 +1,86 @@
+"""The line on which a supervisor is told things, without ever waiting for them.
+
+A connection of its own on which a blocking pop is outstanding. The supervisor has its
+socket among those that it waits for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import hiredis
+
+from redtask import link
+from redtask.error import ConnectionLost
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from redtask.store import Store
+
+_PIECE: Final = 65536
+
+
+class Line:
+    """Pops lists of Redis, one element after the other.
+
+    Raises ``ConnectionLost`` when it cannot be made.
+    """
+
+    def __init__(self, store: Store, keys: Sequence[str]) -> None:
+        self._connection: Any = store.connection()
+        self._reader = hiredis.Reader()
+        try:
+            self._connection.connect()
+            self._connection.send_command("TIME")
+            seconds, micros = self._connection.read_response()
+            self._pop = self._connection.pack_command(
+                "BLPOP", *keys, int(link.LONGEST_BLOCK)
+            )
+            #: For a selector.
+            self.socket: socket.socket = self._connection._sock  # noqa: SLF001
+            self.socket.setblocking(False)
+            self._ask()
+        except link.TROUBLE as problem:
+            self.close()
+            raise link.translate(problem) from problem
+        #: How far the server's clock is ahead of ours, in ms.
+        self.ahead = int(seconds) * 1000 + int(micros) / 1000 - time.time() * 1000
+
+    def _ask(self) -> None:
+        for piece in self._pop:
+            self.socket.sendall(piece)
+        #: When the other side is taken for dead, s of the monotonic clock.
+        self.dead_at = time.monotonic() + link.limit(blocking=True)
+
+    def read(self) -> list[tuple[bytes, bytes]]:
+        """Return what has come: the key of a list, and what was in it.
+
+        Raises ``ConnectionLost`` when the line is dead.
+        """
+        came = []
+        try:
+            self._receive()
+            while (reply := self._reader.gets()) is not False:
+                if isinstance(reply, Exception):
+                    raise ConnectionLost(f"Redis does not let us listen: {reply}")
+                if reply is not None:
+                    came.append((reply[0], reply[1]))
+                self._ask()
+        except link.LOST as problem:
+            raise link.translate(problem) from problem
+        return came
+
+    def _receive(self) -> None:
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            while data := self.socket.recv(_PIECE):
+                self._reader.feed(data)
+            raise ConnectionLost("Redis has closed the line")
+
+    def close(self) -> None:
+        """Close this process's end; that of a parent stays open."""
+        self._connection.disconnect()

@@ -1,0 +1,101 @@
+"""The warden stops tasks: those past their time limit, and those that were aborted.
+
+A task is first interrupted, by an exception in its midst. If it goes on all the same,
+because it catches that or is not in Python at all, its engine is ended with it.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from redtask.engine.block import NEVER
+from redtask.engine.guard import exceeded
+from redtask.engine.seat import Seat, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redtask.engine.block import Taken
+
+#: How long a task may go on after it was interrupted, ns.
+_GRACE: Final = 2_000_000_000
+#: An engine that holds the lock is tried again after, ns.
+_RETRY: Final = 100_000_000
+#: An abort that cannot be decided for so long is given up, ns.
+_PATIENCE: Final = 10_000_000_000
+
+
+class Warden:
+    """Stops tasks of one worker. ``report`` is given what is taken back unbegun."""
+
+    def __init__(self, seats: Sequence[Seat], report: Callable[[Taken], None]) -> None:
+        self._seats = seats
+        self._report = report
+        #: When to look next, ns of the monotonic clock.
+        self._at = NEVER
+        #: Tasks that are to stop, by id and token; and until when we try.
+        self._wanted: dict[tuple[str, str], int] = {}
+
+    @property
+    def due(self) -> float:
+        """When to look next, s of the monotonic clock."""
+        return self._at / 1e9
+
+    def wake(self) -> None:
+        """An engine has begun what is due earlier than the next look."""
+        self._at = 0
+
+    def abort(self, task_id: str, token: str) -> None:
+        """Have a task stopped, if one of our engines has this try of it."""
+        self._wanted[task_id, token] = time.monotonic_ns() + _PATIENCE
+        self.wake()
+
+    def look(self) -> None:
+        """Do what is due."""
+        now = time.monotonic_ns()
+        seats = [seat for seat in self._seats if seat.pid]
+        for wanted, until in list(self._wanted.items()):
+            if self._stop(seats, *wanted, now=now) or now > until:
+                del self._wanted[wanted]
+        times = [now + _RETRY] if self._wanted else [NEVER]
+        times += [self._guard(seat, now) for seat in seats]
+        self._at = min(times)
+
+    def _stop(self, seats: Sequence[Seat], task_id: str, token: str, now: int) -> bool:
+        """Stop one task, wherever it is; False: it could not be decided."""
+        decided = True
+        for seat in seats:
+            stopped = seat.block.stop(task_id, token)
+            if stopped is None:
+                decided = False
+                continue
+            self._report(stopped.taken)
+            if stopped.begun_at:
+                reason = "aborted while it ran"
+                seat.interrupt(Stop(stopped.begun_at, now + _GRACE, reason, late=False))
+        return decided
+
+    def _guard(self, seat: Seat, now: int) -> int:
+        """Do what is due of one engine; return when to look next."""
+        limit = seat.block.check_limit(now)
+        if limit is None:
+            return now + _RETRY
+        if limit.exceeded:
+            reason = exceeded(limit.limit)
+            seat.interrupt(Stop(limit.begun_at, now + _GRACE, reason, late=True))
+        return min(limit.look_at, self._end(seat, now))
+
+    def _end(self, seat: Seat, now: int) -> int:
+        """End an engine whose task goes on; return when to look next."""
+        stop = seat.stop
+        if stop is None:
+            return NEVER
+        if now < stop.kill_at:
+            return stop.kill_at
+        kill = partial(seat.kill, stop.reason)
+        if seat.block.while_inside(stop.begun_at, kill) is None:
+            return now + _RETRY
+        seat.stop = stop if seat.ended_for else None
+        return NEVER
