@@ -56,6 +56,10 @@ class Guard:
         """Raise if the task that runs is to stop."""
         self.pending = False
 
+    def _interrupt(self, problem: BaseException) -> NoReturn:
+        self._raised = weakref.ref(problem)
+        raise problem
+
     def kind(self, problem: BaseException) -> str:
         """Return what a task ended as that raised this: late, aborted, or error."""
         raised, self._raised = self._raised, None
@@ -98,10 +102,6 @@ class BlockGuard(Guard):
             self._interrupt(TimeLimitExceeded(exceeded(self._limit)))
         elif why == BY_ABORT:
             self._interrupt(Aborted())
-
-    def _interrupt(self, problem: BaseException) -> NoReturn:
-        self._raised = weakref.ref(problem)
-        raise problem
 
 
 __all__ = ["SIGNAL", "Aborted", "BlockGuard", "Guard", "exceeded"]

@@ -41,8 +41,9 @@ class Line:
             self._pop = self._connection.pack_command(
                 "BLPOP", *keys, int(link.LONGEST_BLOCK)
             )
+            sock: Any = self._connection._sock  # noqa: SLF001
             #: For a selector.
-            self.socket: socket.socket = self._connection._sock  # noqa: SLF001
+            self.socket: socket.socket = sock
             self.socket.setblocking(False)
             self._ask()
         except link.TROUBLE as problem:

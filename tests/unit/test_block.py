@@ -5,9 +5,16 @@ import signal
 
 import pytest
 
-from redtask.engine.block import IDLE, RUNNING, TALKING, Block
+from redtask.engine.block import (
+    BY_ABORT,
+    BY_LIMIT,
+    IDLE,
+    NEVER,
+    RUNNING,
+    TALKING,
+    Block,
+)
 
-NEVER = 1 << 62
 MS = 1_000_000
 
 
@@ -242,7 +249,141 @@ def test_an_engine_that_stopped_inside_the_lock_is_not_waited_for(block):
     assert block.look() is None
     assert block.take_back() is None
     assert block.take(waited=0, patience=0, now=NEVER) == ("", [], False, True)
+    assert block.check_limit(0) is None
+    assert block.stop("t-0", "1:0") is None
+    assert block.while_inside(1, pytest.fail) is None
     assert [one.task_id for one in block.bequeath()[0]] == []
+
+
+def test_the_supervisor_is_told_of_a_limit_before_its_next_look(block):
+    open_batch(block, 3)
+    block.begin(0, 1)
+
+    assert block.limit(10, 5 * MS)
+    assert not block.limit(20, 5 * MS)
+    assert block.limit(5, 5 * MS)
+    assert block.check_limit(9 * MS) == (False, 10 * MS, 5, 1)
+
+
+def test_a_task_is_over_its_limit_once(block):
+    open_batch(block, 2)
+    block.begin(0, 1)
+    block.limit(5, 0)
+
+    assert block.check_limit(5 * MS - 1).look_at == 5 * MS
+    assert block.stopped_by == 0
+    assert block.check_limit(5 * MS) == (True, NEVER, 5, 1)
+    assert block.stopped_by == BY_LIMIT
+    assert not block.check_limit(6 * MS).exceeded
+
+
+def test_a_limit_is_of_the_task_it_was_set_for_alone(block):
+    open_batch(block, 3)
+    block.begin(0, 1)
+    block.limit(5, 0)
+    end(block, 0)
+
+    assert block.check_limit(9 * MS) == (False, NEVER, 5, 0)
+    block.begin(1, 2)
+    assert not block.check_limit(9 * MS).exceeded
+    assert block.limit(5, 9 * MS)
+    assert block.check_limit(14 * MS).exceeded
+    end(block, 1)
+    block.begin(2, 15 * MS)
+    assert block.stopped_by == 0
+
+
+def test_a_limit_does_not_reach_into_the_next_batch(block):
+    open_batch(block, 1)
+    block.begin(0, 1)
+    block.limit(5, 0)
+
+    open_batch(block, 1, number=2)
+
+    assert not block.check_limit(9 * MS).exceeded
+
+
+def test_what_is_done_and_only_to_be_reported_is_not_stopped(block):
+    open_batch(block, 1)
+    block.begin(0, 1)
+    block.limit(5, 0)
+    block.spare()
+
+    assert not block.check_limit(9 * MS).exceeded
+    assert block.stop("t-0", "1:0").begun_at == 0
+    assert block.while_inside(1, pytest.fail) is False
+    assert block.look().running == "t-0"
+
+
+def test_no_limit_is_too_long(block):
+    open_batch(block, 1)
+    block.begin(0, 1)
+
+    assert not block.limit(10**12, NEVER - 1)
+    assert block.check_limit(1).look_at == NEVER
+
+
+def test_the_task_that_runs_is_stopped_if_it_is_the_one(block):
+    open_batch(block, 3)
+    run(block, 0)
+    block.begin(1, 77)
+
+    assert block.stop("t-1", "2:1").begun_at == 0
+    assert block.stop("t-0", "1:0").begun_at == 0
+    assert block.stop("t-9", "1:9").begun_at == 0
+    assert block.stopped_by == 0
+    stopped = block.stop("t-1", "1:1")
+
+    assert (stopped.begun_at, ids(stopped.taken)) == (77, [])
+    assert block.stopped_by == BY_ABORT
+    assert block.begin(2, 78) is False or block.stopped_by == 0
+
+
+def test_what_has_not_begun_is_taken_back_with_what_is_behind_it(block):
+    open_batch(block, 4)
+    block.begin(0, 1)
+
+    stopped = block.stop("t-2", "1:2")
+
+    assert stopped.begun_at == 0
+    assert stopped.taken.uuid == "engine"
+    assert ids(stopped.taken) == [("unbegun", "t-2"), ("unbegun", "t-3")]
+    assert ids(block.stop("t-2", "1:2").taken) == []
+    end(block, 0)
+    assert block.begin(1, 2)
+    end(block, 1)
+    assert not block.begin(2, 3)
+
+
+def test_an_abort_counts_more_than_a_limit(block):
+    open_batch(block, 1)
+    block.begin(0, 1)
+    block.limit(5, 0)
+    block.stop("t-0", "1:0")
+
+    assert not block.check_limit(9 * MS).exceeded
+    assert block.stopped_by == BY_ABORT
+
+
+def test_something_is_done_only_while_a_task_runs(block):
+    done = []
+    open_batch(block, 2)
+    block.begin(0, 7)
+
+    assert block.while_inside(7, lambda: done.append(1))
+    assert block.while_inside(8, pytest.fail) is False
+    end(block, 0)
+    assert block.while_inside(7, pytest.fail) is False
+
+    assert done == [1]
+    assert block.inside_since == 0
+
+
+def test_a_dead_engine_shows_what_it_was_inside_of(block):
+    open_batch(block, 1)
+    block.begin(0, 7)
+
+    assert block.inside_since == 7
 
 
 @pytest.mark.parametrize("after", [0.0005, 0.001, 0.002, 0.004])

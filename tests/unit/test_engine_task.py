@@ -9,9 +9,17 @@ from typing import Any, cast
 import pytest
 
 from redtask import payload
+from redtask.dependency import Ref
+from redtask.engine.guard import Aborted, Guard
 from redtask.engine.output import Output
 from redtask.engine.task import Runner
-from redtask.error import SignatureError
+from redtask.error import (
+    ImpossibleDependency,
+    SignatureError,
+    TimeLimitExceeded,
+    UnmetDependency,
+)
+from redtask.functional import depend, require
 from redtask.hub.keys import Keys
 from redtask.hub.records import Work
 from redtask.profile import Key
@@ -22,7 +30,7 @@ TOKEN = "1:abcdefghijkl"  # noqa: S105
 
 
 class FakeStore:
-    """The two plain reads that a runner needs."""
+    """The plain reads that a runner needs."""
 
     def __init__(self):
         self.keys = Keys("h")
@@ -33,6 +41,30 @@ class FakeStore:
         self.reads += 1
         return self.values.get(words[1])
 
+    def commands(self, commands):
+        self.reads += 1
+        return [
+            self.values.get(words[1], [None] * 3 if words[0] == "HMGET" else None)
+            for words in commands
+        ]
+
+
+class Guarded(Guard):
+    """Interrupts a task where a test says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.limits = []
+        self.wanted: BaseException | None = None
+
+    def limit(self, milliseconds):
+        self.limits.append(milliseconds)
+
+    def check(self):
+        super().check()
+        if self.wanted:
+            self._interrupt(self.wanted)
+
 
 class Bench:
     """A runner, and a hub's worth of functions."""
@@ -41,14 +73,18 @@ class Bench:
         self.store = store = cast(Any, FakeStore())
         self.real = io.StringIO()
         self.output = Output(self.real, self.real)
-        self.runner = Runner(store, RING, self.output, largest)
+        self.guard = Guarded()
+        self.runner = Runner(store, RING, self.output, largest, self.guard)
         self.runner.engine_info = {"engine_id": 0}
 
-    def work(self, function, *args, until="", **kwargs):
+    def work(self, function, *args, until="", refs=None, **kwargs):
         packed = payload.pack_function(function)
         key = self.store.keys.function(packed.digest)
         self.store.values[key] = packed.blob
         body = payload.pack_call(args, kwargs)
+        if refs is not None:
+            ids = " ".join(refs).encode()
+            body = b"R" + len(ids).to_bytes(4, "big") + ids + body
         envelope = RING.sign_task(packed.digest, until, "c-1", body)
         return Work("c-1", TOKEN, packed.digest, envelope, "c-1", until)
 
@@ -66,6 +102,26 @@ class Bench:
         kind, fields = self.run(function, *args, **kwargs)
         assert kind == "error", fields
         return self.read_error(fields)
+
+    def ends(self, kind, function, *args, **kwargs):
+        """Run a task that ends so; return its fields."""
+        found, fields = self.run(function, *args, **kwargs)
+        assert found == kind, fields
+        return fields
+
+    def keep_result(self, task_id, value, *, beside=False, **more):
+        """Have the hub know a result."""
+        record = {"state": b"completed", "token": b"1:parent", **more}
+        envelope = RING.sign_result(
+            task_id, "1:parent", "r", payload.pack_result(value)
+        )
+        envelope = more.get("result", envelope)
+        keys, values = self.store.keys, self.store.values
+        values[keys.task(task_id)] = [
+            record["state"], record["token"], b"" if beside else envelope,
+        ]  # fmt: skip
+        if beside:
+            values[keys.task(task_id, "result")] = envelope
 
     def read_error(self, fields):
         body = RING.open_result("c-1", TOKEN, "e", fields["error"])
@@ -237,7 +293,7 @@ def test_what_was_tampered_with_is_refused_before_anything_is_read(bench, spoil)
     kind, flat = bench.runner(spoil(work))
     error, fields = bench.read_error(dict(zip(flat[::2], flat[1::2], strict=True)))
 
-    assert kind == "error"
+    assert kind == "final"
     assert error.ename == fields["ename"] == "SignatureError"
     assert fields["evalue"].startswith("refused: ")
     assert bench.store.reads == 0
@@ -272,12 +328,314 @@ def test_work_is_not_run_after_its_time_by_the_hubs_clock(bench):
     now = round(time.time() * 1000)
     assert bench.value(lambda: 1, until=str(now - 30_000)) == 1
 
-    error, _ = bench.error(lambda: 1, until=str(now - 120_000))
-    assert "its time is over" in error.evalue
+    fields = bench.ends("final", lambda: 1, until=str(now - 120_000))
+    assert "its time is over" in fields["evalue"]
 
     bench.runner.ahead = 10 * 60_000
-    error, _ = bench.error(lambda: 1, until=str(now))
-    assert error.ename == "SignatureError"
+    fields = bench.ends("final", lambda: 1, until=str(now))
+    assert fields["ename"] == "SignatureError"
+
+
+def soon(*options):
+    """Return the not-after time and options of work that is to be run."""
+    return " ".join([str(round(time.time() * 1000)), *options])
+
+
+class SundayError(UnmetDependency):
+    """Not on a Sunday."""
+
+
+def raises_sunday():
+    raise SundayError
+
+
+def no(*_):
+    return False
+
+
+def test_a_dependency_that_says_no_is_no_failure(bench):
+    fields = bench.ends("unmet", depend(no)(lambda: 1))
+
+    assert fields == {"words": "no returned False"}
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (UnmetDependency("not  here\nat all"), "not here at all"),
+        (UnmetDependency("ü" * 150), "ü" * 100),
+        (UnmetDependency(""), "UnmetDependency"),
+        (SundayError(), "Not on a Sunday."),
+    ],
+)
+def test_a_task_may_say_itself_that_it_is_not_met_here(bench, problem, words):
+    assert bench.ends("unmet", raiser(problem)) == {"words": words}
+    assert bench.ends("unmet", depend(raiser(problem))(len)) == {"words": words}
+
+
+def test_what_an_unmet_task_printed_is_not_the_next_ones(bench):
+    def task():
+        print("here")  # noqa: T201
+        raise UnmetDependency("no")
+
+    bench.ends("unmet", task)
+
+    _, fields = bench.run(lambda: 1)
+    assert "stdout" not in fields
+
+
+def test_a_verdict_of_the_hub_that_passes_through_is_an_ordinary_failure(bench):
+    fields = bench.ends("error", raiser(ImpossibleDependency("c-7 failed")))
+
+    assert fields["ename"] == "ImpossibleDependency"
+
+
+def test_a_missing_module_is_told_as_such(bench):
+    fields = bench.ends("unmet", require("no_such_module")(lambda: 1))
+
+    assert fields["words"].startswith("no_such_module: No module named")
+    assert fields["by"] == "require"
+
+
+def test_a_module_that_only_some_calls_need_is_not_the_functions(bench):
+    def task():
+        return require("no_such_module")(len)("")
+
+    assert "by" not in bench.ends("unmet", task)
+
+
+def test_a_dependency_is_asked_once_for_a_chunk(bench):
+    asked: list[int] = []
+    work = bench.work(depend(asked.append, 1)(lambda x: 2 * x))
+    body = payload.pack_chunk(((1, 2, 3),))
+    envelope = RING.sign_task(work.function, "", "c-1", body)
+    bench.runner._kept[work.function] = depend(asked.append, 1)(lambda x: 2 * x)
+
+    kind, flat = bench.runner(work._replace(args=envelope))
+
+    assert kind == "ok"
+    assert asked == [1]
+    body = RING.open_result("c-1", TOKEN, "r", flat[1])
+    assert payload.unpack_result(body) == [2, 4, 6]
+
+
+def test_a_dependency_is_asked_for_each_task_anew(bench):
+    counted = depend(lambda seen=[]: seen.append(1) or len(seen) < 2)(lambda: 1)
+
+    assert [bench.value(counted) for _ in range(3)] == [1, 1, 1]
+    assert bench.store.reads == 1
+
+
+def test_an_error_of_a_predicate_fails_the_task(bench):
+    error, _ = bench.error(depend(raiser(ValueError("broken")))(lambda: 1))
+
+    assert (error.ename, error.evalue) == ("ValueError", "broken")
+    assert "redtask/" not in error.traceback
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        ("KeyError", "error"),
+        ("LookupError", "error"),
+        ("OSError,Exception", "error"),
+        ("builtins.LookupError", "error"),
+        ("ValueError", "final"),
+        ("Key", "final"),
+        ("SystemExit,OSError", "final"),
+    ],
+)
+def test_only_errors_that_are_named_are_retried(bench, names, kind):
+    fields = bench.ends(kind, raiser(KeyError("k")), until=soon("o" + names))
+
+    assert fields["ename"] == "KeyError"
+
+
+def test_options_are_those_of_each_task(bench):
+    bench.ends("final", raiser(KeyError()), until=soon("oValueError"))
+    bench.ends("error", raiser(KeyError()), until=soon("l7000"))
+    bench.runner.fresh = None
+    bench.ends("error", raiser(KeyError()))
+
+    assert bench.guard.limits == [7000]
+
+
+def test_options_are_signed(bench):
+    work = bench.work(pytest.fail, "it ran", until=soon("l5000"))
+
+    kind, _ = bench.runner(work._replace(until=work.until.replace("l5", "l9")))
+
+    assert kind == "final"
+    assert bench.guard.limits == []
+
+
+def test_an_option_that_is_not_known_is_not_passed_over(bench):
+    error, _ = bench.error(pytest.fail, "it ran", until=soon("z1"))
+
+    assert "does not know the option 'z1'" in error.evalue
+
+
+def test_a_time_limit_is_told_before_the_users_code_runs(bench):
+    problem = TimeLimitExceeded("time limit of 1 s exceeded")
+
+    def task():
+        assert bench.guard.limits == [1000]
+        bench.guard.check()
+
+    kind, flat = interrupted(bench, problem, task, soon("l1000"))
+    error, fields = bench.read_error(dict(zip(flat[::2], flat[1::2], strict=True)))
+
+    assert kind == "late"
+    assert fields["ename"] == "TimeLimitExceeded"
+    assert isinstance(error.__cause__, TimeLimitExceeded)
+    assert "in task" in error.traceback
+
+
+def interrupted(bench, problem, task, until=""):
+    """Return the kind of a task that is interrupted where it checks."""
+    bench.guard.wanted = problem
+    work = bench.work(len, until=until)
+    bench.runner._kept[work.function] = task
+    return bench.runner(work)
+
+
+def test_an_interrupted_task_is_aborted_and_has_no_fields(bench):
+    def task():
+        print("so far")  # noqa: T201
+        bench.guard.check()
+
+    assert interrupted(bench, Aborted(), task) == ("aborted", [])
+    bench.guard.wanted = None
+    assert "stdout" not in bench.run(lambda: 1)[1]
+
+
+def test_a_task_may_clean_up_and_return_all_the_same(bench):
+    def task():
+        try:
+            bench.guard.check()
+        except TimeLimitExceeded:
+            return "half"
+        return "all"
+
+    kind, _ = interrupted(bench, TimeLimitExceeded("over"), task)
+
+    assert kind == "ok"
+
+
+def test_a_task_that_makes_another_error_of_it_has_that_error(bench):
+    def task():
+        try:
+            bench.guard.check()
+        except TimeLimitExceeded:
+            raise ValueError("mine") from None
+
+    kind, _ = interrupted(bench, TimeLimitExceeded("over"), task)
+
+    assert kind == "error"
+
+
+def test_a_limit_of_the_users_own_is_an_ordinary_error(bench):
+    bench.ends("error", raiser(TimeLimitExceeded("mine")))
+
+
+def test_who_is_late_is_tried_again_whatever_the_errors_to_be_retried(bench):
+    until = soon("l5", "oValueError")
+
+    kind, _ = interrupted(bench, TimeLimitExceeded("over"), bench.guard.check, until)
+
+    assert kind == "late"
+
+
+def test_a_signal_that_comes_too_early_is_heard_when_the_task_begins(bench):
+    bench.guard.pending = True
+    bench.guard.wanted = Aborted()
+
+    bench.ends("aborted", pytest.fail, "it ran")
+    bench.guard.wanted = None
+
+    assert not bench.guard.pending
+    assert bench.value(lambda: 1) == 1
+
+
+def test_results_that_arguments_refer_to_stand_in_their_place(bench):
+    bench.keep_result("p-1", [1, 2])
+    bench.keep_result("p-2", bytes(100_000), beside=True)
+    bench.keep_result("p-3", None)
+
+    def look(first, second, *, third):
+        return first, len(second), third
+
+    found = bench.value(
+        look, Ref("p-1"), Ref("p-2"), third=[Ref("p-3")],
+        refs=["p-1", "p-2", "p-3"],
+    )  # fmt: skip
+
+    assert found == ([1, 2], 100_000, [None])
+
+
+def test_many_results_are_fetched_in_one_round_trip_and_kept(bench):
+    ids = [f"p-{number}" for number in range(50)]
+    for number, one in enumerate(ids):
+        bench.keep_result(one, number)
+
+    found = [bench.value(sum, [Ref(one) for one in ids], refs=ids) for _ in range(3)]
+
+    assert found == [1225] * 3
+    # The function is kept, too.
+    assert bench.store.reads == 2
+    bench.runner.forget()
+    assert bench.value(sum, [Ref("p-1")], refs=["p-1"]) == 1
+    assert bench.store.reads == 3
+
+
+def test_a_kept_result_is_made_anew_for_each_task(bench):
+    bench.keep_result("p-1", [])
+
+    def change(values):
+        values.append(1)
+        return values
+
+    assert [bench.value(change, Ref("p-1"), refs=["p-1"]) for _ in "ab"] == [[1], [1]]
+
+
+def test_what_is_kept_is_bounded(bench):
+    ids = [f"p-{number}" for number in range(10)]
+    for one in ids:
+        bench.keep_result(one, bytes(5 << 20))
+    bench.keep_result("p-99", bytes(9 << 20))
+
+    for one in [*ids, "p-99"]:
+        assert bench.value(len, Ref(one), refs=[one]) >= 5 << 20
+
+    kept = bench.runner._parents._kept
+    assert list(kept) == ids[-6:]
+    assert bench.runner._parents._kept_size == sum(map(len, kept.values()))
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"state": None}, "there is no record"),
+        ({"state": b"running"}, "it is running"),
+        ({"result": b""}, "it is completed"),
+    ],
+)
+def test_a_result_that_is_not_there_is_named(bench, more, why):
+    bench.keep_result("p-1", 1, **more)
+
+    error, _ = bench.error(pytest.fail, Ref("p-1"), refs=["p-1"])
+
+    assert error.ename == "TaskLost"
+    assert "the result of p-1" in error.evalue
+    assert why in error.evalue
+
+
+def test_a_result_that_no_engine_has_signed_is_refused(bench):
+    bench.keep_result("p-1", 1, token=b"2:other")
+
+    fields = bench.ends("final", pytest.fail, Ref("p-1"), refs=["p-1"])
+
+    assert fields["evalue"].startswith("refused: the signature does not fit")
 
 
 def test_what_a_task_prints_is_kept_with_it_and_nothing_else(bench):

@@ -88,11 +88,11 @@ def test_any_other_error_of_a_predicate_is_its_own():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda wrong: depend(wrong),
+        depend,
         lambda wrong: dependent(wrong, answer),
         lambda wrong: dependent(answer, wrong),
-        lambda wrong: depend(answer)(wrong),
-        lambda wrong: require("math")(wrong),
+        depend(answer),
+        require("math"),
     ],
 )
 @pytest.mark.parametrize("wrong", [5, None, "answer"])

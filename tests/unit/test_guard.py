@@ -1,0 +1,134 @@
+"""The guard: what is meant for a task hits that task, in its midst, and no other."""
+
+import contextlib
+import io
+import os
+import signal
+import time
+
+import pytest
+
+from redtask.engine.block import NEVER, Block
+from redtask.engine.guard import SIGNAL, Aborted, BlockGuard, Guard
+from redtask.engine.output import Output
+from redtask.error import TimeLimitExceeded
+
+MS = 1_000_000
+
+
+class Engine:
+    """What a guard knows of an engine that has a batch of two."""
+
+    def __init__(self):
+        self.block = Block()
+        self.block.join("e")
+        self.block.joined(0, 15_000, NEVER)
+        self.block.open(1, ["c-1", "1:n", "c-2", "1:n"])
+        self.output = Output(io.StringIO(), io.StringIO())
+        self.told = 0
+        self.guard = BlockGuard(self.block, self.output, self.tell)
+        self.begin(0)
+
+    def tell(self):
+        self.told += 1
+
+    def begin(self, index):
+        self.block.begin(index, time.monotonic_ns())
+        self.output.inside = True
+
+    def end(self, index):
+        self.output.inside = False
+        self.block.end(("ok", index, 0, 0, ["result", b"x"]))
+
+
+@pytest.fixture
+def engine():
+    before = signal.getsignal(SIGNAL)
+    made = Engine()
+    made.guard.install()
+    yield made
+    made.output.inside = False
+    signal.signal(SIGNAL, before)
+
+
+def send():
+    os.kill(os.getpid(), SIGNAL)
+
+
+def test_a_task_over_its_limit_is_interrupted_by_name(engine):
+    engine.guard.limit(1500)
+    assert engine.told == 1
+    assert engine.block.check_limit(time.monotonic_ns() + 1500 * MS).exceeded
+
+    with pytest.raises(TimeLimitExceeded, match=r"time limit of 1\.5 s") as raised:
+        send()
+
+    assert engine.guard.kind(raised.value) == "late"
+    assert engine.guard.kind(raised.value) == "error"
+
+
+def test_an_aborted_task_is_interrupted_past_except_exception(engine):
+    engine.block.stop("c-1", "1:n")
+
+    def task():
+        with contextlib.suppress(Exception):
+            send()
+
+    with pytest.raises(Aborted) as raised:
+        task()
+
+    assert engine.guard.kind(ValueError()) == "error"
+    assert isinstance(raised.value, KeyboardInterrupt)
+
+
+def test_a_signal_without_a_reason_does_nothing(engine):
+    send()
+
+    assert not engine.guard.pending
+
+
+def test_a_signal_for_a_task_that_has_ended_does_not_hit_the_next(engine):
+    engine.block.stop("c-1", "1:n")
+    engine.end(0)
+    engine.begin(1)
+
+    send()
+
+    assert engine.block.look().running == "c-2"
+
+
+def test_a_signal_outside_of_the_users_code_waits_until_it_begins(engine):
+    engine.output.inside = False
+    engine.block.stop("c-1", "1:n")
+
+    send()
+
+    assert engine.guard.pending
+    engine.output.inside = True
+    with pytest.raises(Aborted):
+        engine.guard.check()
+    assert not engine.guard.pending
+
+
+def test_the_supervisor_is_told_only_of_what_is_due_before_it_looks(engine):
+    engine.guard.limit(1000)
+    engine.guard.limit(2000)
+
+    assert engine.told == 1
+
+
+def test_a_limit_beyond_all_bounds_is_no_limit(engine):
+    engine.guard.limit(10**30)
+
+    assert not engine.block.check_limit(time.monotonic_ns() + 10**17).exceeded
+
+
+def test_a_guard_without_a_supervisor_interrupts_nothing():
+    guard = Guard()
+    guard.pending = True
+
+    guard.limit(1)
+    guard.check()
+
+    assert not guard.pending
+    assert guard.kind(Aborted()) == "error"

@@ -1,0 +1,194 @@
+"""The warden: who is interrupted, who is ended, and when it looks again."""
+
+import pytest
+
+from redtask.engine import warden as module
+from redtask.engine.block import NEVER, Block
+from redtask.engine.seat import Seat
+from redtask.engine.warden import Warden
+
+S = 1_000_000_000
+
+
+class FakeSeat(Seat):
+    """A seat whose engine is no process."""
+
+    def interrupt(self, stop):
+        self.stop = stop
+
+    def kill(self, reason):
+        self.ended_for = reason
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.now = 100 * S
+
+    def monotonic_ns(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+@pytest.fixture
+def seat():
+    """The seat of an engine that is inside the first of three tasks."""
+    made = FakeSeat(0, Block())
+    made.pid = 1
+    made.block.join("e")
+    made.block.joined(0, 15_000, NEVER)
+    made.block.open(7, ["c-1", "1:n", "c-2", "1:n", "c-3", "1:n"])
+    made.block.begin(0, 99 * S)
+    return made
+
+
+@pytest.fixture
+def reported():
+    return []
+
+
+@pytest.fixture
+def warden(clock, seat, reported):
+    return Warden([FakeSeat(1, Block()), seat], reported.append)
+
+
+def end(seat, index=0):
+    seat.block.end(("ok", index, 0, 0, ["result", b"x"]))
+
+
+def looks(warden, clock):
+    """Let it look when it wants to; return when that was, in s."""
+    clock.now = max(clock.now, round(warden.due * S))
+    warden.look()
+    return clock.now / S
+
+
+def test_without_limits_it_never_looks(warden, clock):
+    warden.look()
+
+    assert warden.due * S >= NEVER
+
+
+def test_it_looks_when_a_limit_is_over_and_when_the_grace_is(warden, clock, seat):
+    seat.block.limit(5000, clock.now)
+    warden.wake()
+
+    assert looks(warden, clock) == 100
+    assert looks(warden, clock) == 105
+    assert (seat.stop.reason, seat.stop.late) == ("time limit of 5 s exceeded", True)
+    assert seat.ended_for == ""
+    assert looks(warden, clock) == 107
+    assert seat.ended_for == "time limit of 5 s exceeded"
+    assert seat.stopped is seat.stop
+
+
+def test_who_ends_in_the_grace_is_left_alone(warden, clock, seat):
+    seat.block.limit(5000, clock.now)
+    warden.wake()
+    looks(warden, clock)
+    looks(warden, clock)
+
+    end(seat)
+    seat.block.begin(1, 106 * S)
+    looks(warden, clock)
+
+    assert seat.ended_for == ""
+    assert seat.stop is None
+    assert warden.due * S >= NEVER
+
+
+def test_who_ends_in_time_is_left_alone(warden, clock, seat):
+    seat.block.limit(5000, clock.now)
+    warden.wake()
+    looks(warden, clock)
+    end(seat)
+
+    looks(warden, clock)
+
+    assert (seat.stop, seat.ended_for) == (None, "")
+
+
+def test_the_next_task_of_a_batch_has_its_own_time(warden, clock, seat):
+    seat.block.limit(5000, clock.now)
+    warden.wake()
+    looks(warden, clock)
+    end(seat)
+    seat.block.begin(1, 103 * S)
+    assert not seat.block.limit(5000, 103 * S)
+
+    looks(warden, clock)
+
+    assert seat.stop is None
+    assert warden.due == 108
+
+
+def test_an_aborted_task_is_interrupted_and_then_ended(warden, clock, seat):
+    warden.abort("c-1", "1:n")
+
+    assert looks(warden, clock) == 100
+    assert (seat.stop.reason, seat.stop.late) == ("aborted while it ran", False)
+    assert looks(warden, clock) == 102
+    assert seat.ended_for == "aborted while it ran"
+
+
+def test_an_aborted_task_that_has_not_begun_goes_back(warden, clock, seat, reported):
+    warden.abort("c-3", "1:n")
+    warden.look()
+
+    taken = [one for taken in reported for one in taken.outcomes]
+    assert [(one.kind, one.task_id) for one in taken] == [("unbegun", "c-3")]
+    assert seat.stop is None
+    assert warden.due * S >= NEVER
+
+
+@pytest.mark.parametrize("wanted", [("c-1", "2:n"), ("c-9", "1:n"), ("", "")])
+def test_an_abort_of_what_is_not_here_hits_nobody(warden, seat, wanted):
+    warden.abort(*wanted)
+    warden.look()
+
+    assert (seat.stop, seat.ended_for) == (None, "")
+    assert warden.due * S >= NEVER
+
+
+def test_an_engine_that_holds_the_lock_is_asked_again(warden, clock, seat):
+    seat.block._acquire()
+    warden.abort("c-1", "1:n")
+    warden.look()
+    assert warden.due == 100.1
+
+    seat.block._release()
+    looks(warden, clock)
+
+    assert seat.stop.reason == "aborted while it ran"
+
+
+def test_an_engine_that_holds_the_lock_is_not_ended(warden, clock, seat):
+    warden.abort("c-1", "1:n")
+    warden.look()
+    seat.block._acquire()
+
+    assert looks(warden, clock) == 102
+    assert (seat.ended_for, warden.due) == ("", 102.1)
+    seat.block._release()
+    looks(warden, clock)
+
+    assert seat.ended_for == "aborted while it ran"
+
+
+def test_an_abort_that_nobody_can_decide_is_given_up(warden, clock, seat):
+    seat.block._acquire()
+    warden.abort("c-1", "1:n")
+    clock.now += 11 * S
+
+    warden.look()
+    seat.block._release()
+    looks(warden, clock)
+
+    assert seat.stop is None
