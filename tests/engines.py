@@ -1,23 +1,58 @@
 """Engines in threads of the test's own process: quick to start, quick to stop.
 
-They take real turns with signed work and results; what they leave out is what a worker
-adds: leases, captured output, limits, and a process to kill.
+They run real tasks in real turns. Of what a worker adds they have the beat, the sweep
+when something is due, and the abort of what runs; they leave out captured output, time
+limits, and a process to kill.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import io
 import secrets
 import threading
 import time
-import traceback
 
-from redtask import payload
+from redtask.engine.guard import Aborted, Guard
+from redtask.engine.output import Output
+from redtask.engine.task import Runner
 from redtask.error import RedtaskError
 from redtask.hub import calls
 from redtask.hub.calls import Life, Report
 from redtask.store import Store
 
 DEADLINE = 30
+#: Nobody waits longer than this for what may be due, in seconds.
+PAUSE = 2.0
+STOP = b"stop"
+
+
+class Bare(Output):
+    """Leaves the streams of the process alone."""
+
+    def __init__(self):
+        super().__init__(io.StringIO(), io.StringIO())
+
+    def install(self):
+        """Stay out of the way: there may be many of us."""
+
+
+class ThreadGuard(Guard):
+    """Interrupts the task that a thread runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.thread = 0
+
+    def interrupt(self):
+        """Raise in the midst of what the thread does."""
+        ident = ctypes.c_ulong(self.thread)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Aborted))
+
+    def kind(self, problem):
+        """Tell an abort from an error."""
+        return "aborted" if isinstance(problem, Aborted) else "error"
 
 
 class Engine:
@@ -31,15 +66,30 @@ class Engine:
         self.uuid = secrets.token_hex(8)
         self.worker = f"w{self.uuid}"
         self.number = 0
+        self.current: tuple[str, str] | None = None
+        self.output = Bare()
+        self.guard = ThreadGuard()
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._work, name=f"engine {self.uuid}")
+        self.keeper = threading.Thread(target=self._keep, name=f"keeper {self.uuid}")
         self.problem: BaseException | None = None
 
     def __enter__(self):
+        hub = self.store.do(calls.status()).hub
+        self.lease = int(hub["lease"]) / 1000
+        self.runner = Runner(
+            self.store, self.keyring, self.output, int(hub["max_payload"]), self.guard
+        )
         self.id = self.store.do(
             calls.register(self.uuid, self.worker, self.queues)
         ).engine_id
+        self.runner.engine_info = {
+            "engine_id": self.id,
+            "engine_uuid": self.uuid,
+            "method": "apply",
+        }
         self.thread.start()
+        self.keeper.start()
         return self
 
     def __exit__(self, *_):
@@ -52,6 +102,8 @@ class Engine:
         self.stopping.set()
         self.store.command("LPUSH", self.store.keys.bell(self.uuid), "1")
         self.thread.join(DEADLINE)
+        self.store.command("RPUSH", self.store.keys.control(self.worker), STOP)
+        self.keeper.join(DEADLINE)
         self.store.do(
             calls.beat(self.worker, [Life(self.uuid, self.number, (), "left")])
         )
@@ -59,7 +111,50 @@ class Engine:
         if self.problem is not None:
             raise self.problem
 
+    # -- what a supervisor does
+
+    def _keep(self):
+        """Keep the engine alive, sweep when something is due, and hear messages."""
+        keys = self.store.keys
+        beat_at = sweep_at = 0.0
+        while True:
+            # While Redis is away there is time.
+            with contextlib.suppress(RedtaskError):
+                if time.monotonic() >= beat_at:
+                    # Of no turn, so nothing is compared.
+                    life = Life(self.uuid, 0, ())
+                    self.store.do(calls.beat(self.worker, [life]))
+                    beat_at = time.monotonic() + self.lease / 5
+                if time.monotonic() >= sweep_at:
+                    sweep_at = time.monotonic() + self._sweep()
+                pause = min(beat_at, sweep_at) - time.monotonic()
+                # Zero would be for ever.
+                pause = round(max(0.01, pause), 3)
+                lists = keys.control(self.worker), keys.alarm()
+                reply = self.store.block("BLPOP", *lists, pause)
+                if reply and reply[1] == STOP:
+                    return
+                if reply and reply[0] == keys.alarm().encode():
+                    sweep_at = 0.0
+                elif reply:
+                    self._hear(reply[1])
+
+    def _sweep(self):
+        swept = self.store.do(calls.sweep())
+        return PAUSE if swept.due < 0 else min(PAUSE, swept.due / 1000)
+
+    def _hear(self, message):
+        now = time.time() * 1000
+        text = self.keyring.open_control(self.worker, now, message)
+        verb, *wanted = text.split(" ")
+        assert verb == "abort", text
+        if self.current == tuple(wanted) and self.output.inside:
+            self.guard.interrupt()
+
+    # -- what an engine does
+
     def _work(self):
+        self.guard.thread = threading.get_ident()
         try:
             reports: list[Report] = []
             while True:
@@ -91,29 +186,10 @@ class Engine:
 
     def _run(self, work):
         begun = time.monotonic_ns()
-        try:
-            kind, letter, body = "ok", "r", payload.pack_result(self._call(work))
-            more = []
-        except BaseException as problem:  # noqa: BLE001 - whatever a task does
-            about = {"engine_id": self.id, "engine_uuid": self.uuid, "method": "apply"}
-            text = "".join(traceback.format_exception(problem))
-            kind, letter = "error", "e"
-            body = payload.pack_error(problem, text, about)
-            more = ["ename", type(problem).__name__]
-        envelope = self.keyring.sign_result(work.task_id, work.token, letter, body)
+        self.current = work[:2]
+        kind, fields = self.runner(work)
+        self.current = None
         took = time.monotonic_ns() - begun
-        fields = ["result" if kind == "ok" else "error", envelope, *more]
         return Report(
             kind, work.task_id, work.token, took // 10**6, took // 1000, fields
         )
-
-    def _call(self, work):
-        args = work.args or self.store.command(
-            "GET", self.store.keys.task(work.task_id, "args")
-        )
-        body = self.keyring.open_task(work.function, work.until, work.root, args)
-        blob = self.store.command(
-            "HGET", self.store.keys.function(work.function), "blob"
-        )
-        function, _ = payload.unpack_function(blob)
-        return payload.call(function, body)
