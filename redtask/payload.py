@@ -273,12 +273,12 @@ def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> bytes:
     return b"m" + dumps(sequences)
 
 
-def unpack_refs(body: bytes) -> tuple[list[str], bytes]:
-    """Return the ids that packed arguments refer to, and the arguments themselves."""
+def split_refs(body: bytes) -> tuple[tuple[str, ...], bytes]:
+    """Return which tasks' results packed arguments need, and the rest of them."""
     if body[:1] != b"R":
-        return [], body
-    ends = 5 + int.from_bytes(body[1:5], "big")
-    return body[5:ends].decode().split(), body[ends:]
+        return (), body
+    end = 5 + int.from_bytes(body[1:5], "big")
+    return tuple(body[5:end].decode("ascii").split()), body[end:]
 
 
 def call(

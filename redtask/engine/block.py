@@ -173,6 +173,11 @@ class Stopped(NamedTuple):
     #: What was taken back, it among them, if it had not begun.
     taken: Taken
 
+    @property
+    def found(self) -> bool:
+        """Was it here?"""
+        return self.begun_at > 0 or len(self.taken.outcomes) > 0
+
 
 class Block:
     """One engine's block."""

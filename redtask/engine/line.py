@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 
 from redtask import link
-from redtask.error import ConnectionLost
+from redtask.error import ConfigurationError, ConnectionLost
 
 if TYPE_CHECKING:
     import socket
@@ -61,14 +61,15 @@ class Line:
     def read(self) -> list[tuple[bytes, bytes]]:
         """Return what has come: the key of a list, and what was in it.
 
-        Raises ``ConnectionLost`` when the line is dead.
+        Raises ``ConnectionLost`` when the line is dead, and ``ConfigurationError`` when
+        Redis refuses.
         """
         came = []
         try:
             self._receive()
             while (reply := self._reader.gets()) is not False:
                 if isinstance(reply, Exception):
-                    raise ConnectionLost(f"Redis does not let us listen: {reply}")
+                    raise ConfigurationError(f"Redis does not let us listen: {reply}")
                 if reply is not None:
                     came.append((reply[0], reply[1]))
                 self._ask()

@@ -6,6 +6,7 @@ because it catches that or is not in Python at all, its engine is ended with it.
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 _GRACE: Final = 2_000_000_000
 #: An engine that holds the lock is tried again after, ns.
 _RETRY: Final = 100_000_000
-#: An abort that cannot be decided for so long is given up, ns.
-_PATIENCE: Final = 10_000_000_000
+#: For so long a task that is to stop is looked for, ns: it may be on its way to the
+#: engine that has it, as far as the hub knows.
+_PATIENCE: Final = 2_000_000_000
+
+_log = logging.getLogger("redtask.worker")
 
 
 class Warden:
@@ -64,18 +68,18 @@ class Warden:
         self._at = min(times)
 
     def _stop(self, seats: Sequence[Seat], task_id: str, token: str, now: int) -> bool:
-        """Stop one task, wherever it is; False: it could not be decided."""
-        decided = True
+        """Stop one task, wherever it is; False: it is nowhere."""
         for seat in seats:
             stopped = seat.block.stop(task_id, token)
-            if stopped is None:
-                decided = False
+            if stopped is None or not stopped.found:
                 continue
             self._report(stopped.taken)
             if stopped.begun_at:
                 reason = "aborted while it ran"
-                seat.interrupt(Stop(stopped.begun_at, now + _GRACE, reason, late=False))
-        return decided
+                stop = Stop(stopped.begun_at, now + _GRACE, reason, late=False)
+                seat.interrupt(stop)
+            return True
+        return False
 
     def _guard(self, seat: Seat, now: int) -> int:
         """Do what is due of one engine; return when to look next."""
@@ -95,7 +99,11 @@ class Warden:
         if now < stop.kill_at:
             return stop.kill_at
         kill = partial(seat.kill, stop.reason)
-        if seat.block.while_inside(stop.begun_at, kill) is None:
+        inside = seat.block.while_inside(stop.begun_at, kill)
+        if inside is None:
             return now + _RETRY
-        seat.stop = stop if seat.ended_for else None
+        if inside:
+            _log.warning("engine %d is ended: %s", seat.number, stop.reason)
+        else:
+            seat.stop = None
         return NEVER

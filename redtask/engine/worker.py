@@ -71,6 +71,8 @@ _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _REDIS_LIMIT: Final = (512 << 20) - 64
 _ENVELOPE: Final = 64
 
+#: How long to wait when Redis does not let us listen, in seconds.
+_REFUSED_PAUSE: Final = 30.0
 #: Words of the message that a task is aborted: abort, id, token.
 _ABORT: Final = 3
 
@@ -113,6 +115,8 @@ class Worker:
         self._line: Line | None = None
         self._line_at = 0.0
         self._line_pauses = link.pauses()
+        #: Why we cannot be told anything, as we said last.
+        self._line_told = ""
         #: When to look at batches next, s of the monotonic clock; None: none is long.
         self._look_at: float | None = None
         self._ready = False
@@ -231,13 +235,25 @@ class Worker:
         try:
             line = Line(self._store, (keys.control(self.options.name), keys.alarm()))
         except RedtaskError as problem:
-            _log.debug("nobody can tell us anything: %s", problem)
-            self._line_at = time.monotonic() + next(self._line_pauses)
+            self._cut(problem)
             return
         self._line = line
         self._selector.register(line.socket, selectors.EVENT_READ, self._listen)
         # What was said while nobody listened.
         self._herald.sweep_now()
+
+    def _cut(self, problem: RedtaskError) -> None:
+        """The line is dead: see to it later."""
+        pause = next(self._line_pauses)
+        if isinstance(problem, ConnectionLost):
+            # If Redis is away, the herald says so.
+            _log.debug("%s", problem)
+        else:
+            pause = _REFUSED_PAUSE
+            if str(problem) != self._line_told:
+                self._line_told = str(problem)
+                _log.error("nobody can tell us anything: %s", problem)
+        self._line_at = time.monotonic() + pause
 
     def _close_line(self) -> None:
         if self._line is not None:
@@ -250,10 +266,9 @@ class Worker:
             return
         try:
             came = self._line.read()
-        except ConnectionLost as problem:
-            _log.debug("%s", problem)
+        except RedtaskError as problem:
             self._close_line()
-            self._line_at = time.monotonic() + next(self._line_pauses)
+            self._cut(problem)
             return
         self._line_pauses = link.pauses()
         for key, message in came:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from redtask.engine.line import Line
-from redtask.error import ConnectionLost
+from redtask.error import ConfigurationError, ConnectionLost
 from redtask.store import Store
 from tests.fakes import SocketFakeServer
 
@@ -87,7 +87,7 @@ def test_a_server_that_refuses_is_no_line(store, server):
         redis.set("first", "no list")
     line = Line(store, ["first"])
 
-    with pytest.raises(ConnectionLost, match="does not let us listen"):
+    with pytest.raises(ConfigurationError, match="does not let us listen"):
         wait(line)
     line.close()
 

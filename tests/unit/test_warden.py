@@ -149,12 +149,26 @@ def test_an_aborted_task_that_has_not_begun_goes_back(warden, clock, seat, repor
 
 
 @pytest.mark.parametrize("wanted", [("c-1", "2:n"), ("c-9", "1:n"), ("", "")])
-def test_an_abort_of_what_is_not_here_hits_nobody(warden, seat, wanted):
+def test_an_abort_of_what_is_not_here_hits_nobody(warden, clock, seat, wanted):
     warden.abort(*wanted)
-    warden.look()
+    while warden.due < 110:
+        looks(warden, clock)
 
     assert (seat.stop, seat.ended_for) == (None, "")
+    assert clock.now < 103 * S
     assert warden.due * S >= NEVER
+
+
+def test_a_task_that_is_on_its_way_is_waited_for(warden, clock, seat):
+    warden.abort("c-4", "1:m")
+    looks(warden, clock)
+    seat.block.open(8, ["c-4", "1:m"])
+    seat.block.begin(0, 101 * S)
+
+    looks(warden, clock)
+
+    assert seat.stop.begun_at == 101 * S
+    assert clock.now == 100.1 * S
 
 
 def test_an_engine_that_holds_the_lock_is_asked_again(warden, clock, seat):
