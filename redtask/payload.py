@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cloudpickle
 
 from redtask import dependency
-from redtask.error import RemoteError, SerializationError
+from redtask.error import VERDICTS, RemoteError, SerializationError
 from redtask.functional import dependent
 
 if TYPE_CHECKING:
@@ -335,23 +335,39 @@ def safe_text(value: object) -> str:
 
 
 def pack_error(
-    error: BaseException, traceback: str, engine_info: Mapping[str, Any]
+    error: BaseException,
+    traceback: str,
+    engine_info: Mapping[str, Any],
+    verdict: str = "",
 ) -> bytes:
-    """Pack what is known of an exception: its text always, itself if it can be."""
+    """Pack what is known of an exception: its text always, itself if it can be.
+
+    With a ``verdict`` it is that which is raised in the end, for the reason that
+    ``error``, which is one, tells.
+    """
+    if verdict and isinstance(error, RemoteError):
+        text, cause = error.evalue, b""
+    else:
+        text, cause = safe_text(error), _pickled_cause(error)
     about = {
         "ename": type(error).__name__,
-        "evalue": safe_text(error)[:_MOST_TRACEBACK],
+        "evalue": text[:_MOST_TRACEBACK],
         "traceback": traceback[-_MOST_TRACEBACK:],
         "engine_info": dict(engine_info),
     }
+    if verdict:
+        about["verdict"] = verdict
     data = json.dumps(about, ensure_ascii=False).encode("utf-8", "replace")
-    return len(data).to_bytes(4, "big") + data + _pickled_cause(error)
+    return len(data).to_bytes(4, "big") + data + cause
 
 
 def unpack_error(body: bytes) -> RemoteError:
     """Return the exception to raise; its cause is the original if it can be rebuilt."""
     size = 4 + int.from_bytes(body[:4], "big")
     about = json.loads(body[4:size])
+    verdict = VERDICTS.get(about.get("verdict", ""))
+    if verdict:
+        return verdict(about["evalue"], about["traceback"], about["engine_info"])
     error = RemoteError(
         about["ename"], about["evalue"], about["traceback"], about["engine_info"]
     )

@@ -232,7 +232,8 @@ class Runner:
             # What it printed until then is nobody's.
             output.collect()
             return kind, _unmet(problem, asking=asking) if kind == "unmet" else []
-        fields = self._failed(*work[:2], problem)
+        verdict = "time_limit" if kind == "late" else ""
+        fields = self._failed(work, problem, verdict)
         if output.printed:
             fields += output.collect()
         return kind, fields
@@ -247,18 +248,20 @@ class Runner:
             for kind in type(problem).__mro__
         )
 
-    def _failed(self, task_id: str, token: str, problem: BaseException) -> list[Any]:
+    def _failed(self, work: Work, problem: BaseException, verdict: str) -> list[Any]:
         try:
             text = _traceback(problem)
-            body = payload.pack_error(problem, text, self.engine_info)
+            body = payload.pack_error(problem, text, self.engine_info, verdict)
             ename, evalue = type(problem).__name__, payload.safe_text(problem)
         except BaseException as another:  # noqa: BLE001 - e.g. a __str__ that exits
             ename = type(problem).__name__
             evalue = f"it could not be told: {type(another).__name__}"
             untold = RuntimeError(f"{ename}: {evalue}")
             body = payload.pack_error(untold, "", self.engine_info)
-        envelope = self._sign(task_id, token, "e", body)
+        envelope = self._sign(work.task_id, work.token, "e", body)
         fields = ["error", envelope, "ename", _short(ename)]
+        if verdict and isinstance(problem, RemoteError):
+            evalue = problem.evalue
         # An empty field of a record means that its value is too long to be there.
         return [*fields, "evalue", _short(evalue)] if evalue else fields
 

@@ -487,7 +487,9 @@ def test_a_time_limit_is_told_before_the_users_code_runs(bench):
 
     assert kind == "late"
     assert fields["ename"] == "TimeLimitExceeded"
-    assert isinstance(error.__cause__, TimeLimitExceeded)
+    assert fields["evalue"] == error.evalue == "time limit of 1 s exceeded"
+    assert isinstance(error, TimeLimitExceeded)
+    assert error.engine_info == {"engine_id": 0}
     assert "in task" in error.traceback
 
 
