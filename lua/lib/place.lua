@@ -12,7 +12,10 @@ local states = require("lib.states")
 -- task stands in no index when this is called. Returns the engine's uuid, or nil
 -- when none but `except` has room.
 local function assign(opened, queue, id, score, except)
-  local uuid = scheme.choose(keys.free(queue), except)
+  local admits = except and function(uuid)
+    return uuid ~= except
+  end
+  local uuid = scheme.choose(keys.free(queue), admits)
   if not uuid then
     return nil
   end

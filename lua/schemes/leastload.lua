@@ -12,13 +12,13 @@ local function score(load, used)
   return load * LOAD + used
 end
 
--- The engine to get the next task, never `except`; nil when there is none.
-local function choose(free, except)
-  local best = redis.call("ZRANGE", free, 0, except and 1 or 0)
-  if best[1] == except then
-    return best[2]
+-- The engine to get the next task; nil when there is none. Where not every engine
+-- will do, `admits` says of a uuid whether it does.
+local function choose(free, admits)
+  if admits then
+    return require("lib.candidates").first(free, admits)
   end
-  return best[1]
+  return redis.call("ZRANGE", free, 0, 0)[1]
 end
 
 return {
