@@ -1,4 +1,5 @@
--- sweep: what time alone brings about: leases over, retention over.
+-- sweep: what time alone brings about: leases over, retention over; and what a
+-- caller that died has left.
 --
 -- KEYS     root
 -- ARGV     now budget
@@ -19,6 +20,7 @@ local hub = require("lib.hub")
 local keys = require("lib.keys")
 local lose = require("lib.lose")
 local reply = require("lib.reply")
+local rerank = require("lib.rerank")
 local states = require("lib.states")
 
 local budget = argument.count(ARGV[2])
@@ -78,6 +80,9 @@ local function main(opened)
   end
   if left > 0 then
     left = left - functions.forget(opened, left)
+  end
+  if left > 0 then
+    left = left - rerank.some(opened, left)
   end
   return { "ok", next_due(opened), left <= 0 and 1 or 0 }
 end
