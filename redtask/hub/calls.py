@@ -190,7 +190,7 @@ class Configured:
     #: Fingerprint of the key that signs the hub's work; "" when it is unsigned.
     fingerprint: str
     #: How many engines are to be ranked anew by further calls.
-    left: int
+    left: int = 0
 
     @classmethod
     def read(cls, reply: Reply) -> Configured:
