@@ -22,7 +22,7 @@ local reply = require("lib.reply")
 local rerank = require("lib.rerank")
 local scheme_name = require("scheme_name")
 
-local PIECE = 250
+local PIECE = 100
 
 local create, fingerprint = ARGV[2] == "1", ARGV[3]
 
