@@ -105,6 +105,8 @@ def configure(
         changes.update(_as_settings(store, scheme))
         try_out(store, scheme)
     configured = store.do(calls.configure(changes))
+    if scheme is not None:
+        store.scheme = scheme
     while configured.left:
         configured = store.do(calls.configure())
 
