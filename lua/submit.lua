@@ -4,7 +4,7 @@
 -- ARGV     now (digest blob name n (flag value)*n m (id args)*m)*
 -- RETURNS  {"ok", new, known}
 -- MOVES    -
--- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG TOOLARGE NOFN CONFLICT
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG TOOLARGE NOFN CONFLICT PURE
 -- COST     O((tasks + members) * log ready), at most 500 tasks and 2,000 members
 --
 -- A group has one function and one set of flags for all its tasks. The blob is
@@ -24,6 +24,7 @@ local line = require("lib.line")
 local rare = require("lib.rare")
 local record = require("lib.record")
 local reply = require("lib.reply")
+local scheme_name = require("scheme_name")
 
 local MOST = 500
 local MOST_MEMBERS = 2000
@@ -285,11 +286,16 @@ local function new_gates(groups)
   return found
 end
 
+local function check_scheme(group)
+  return scheme_name == "pure" and require("lib.pure").refuse(group)
+end
+
 -- Check everything; name the records of all groups. Returns the error reply.
 local function check(groups, names)
   local seen = {}
   for _, group in ipairs(groups) do
     local refused = check_tasks(group, seen, names) or check_function(group)
+      or check_scheme(group)
     if refused then
       return refused
     end

@@ -1,5 +1,5 @@
 -- sweep: what time alone brings about: leases over, timers due, retention over; and
--- what other scripts left to do.
+-- what other scripts left to do, or a caller that died.
 --
 -- KEYS     root
 -- ARGV     now budget
@@ -24,6 +24,7 @@ local hold = require("lib.hold")
 local lose = require("lib.lose")
 local rare = require("lib.rare")
 local reply = require("lib.reply")
+local rerank = require("lib.rerank")
 local settle = require("lib.settle")
 local states = require("lib.states")
 
@@ -111,6 +112,9 @@ local function main(opened)
   end
   if left > 0 then
     left = left - functions.forget(opened, left)
+  end
+  if left > 0 then
+    left = left - rerank.some(opened, left)
   end
   local more = left <= 0 or redis.call("EXISTS", keys.unsettled) == 1
   return { "ok", next_due(opened), more and 1 or 0 }

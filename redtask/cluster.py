@@ -36,6 +36,7 @@ class Cluster:
     :param url: where Redis is.
     :param key: key text, instead of the profile's key file.
     :param hwm: the most tasks an engine of the hub may have at a time.
+    :param scheme: how engines are chosen: a name, or the path of a Lua file.
     :param engine_timeout: how many seconds engines may take to join.
     :param drain: for how many seconds tasks that run may go on when the cluster is
         stopped; None: as long as they take.
@@ -51,6 +52,7 @@ class Cluster:
         url: str | None = None,
         key: str | None = None,
         hwm: int | None = None,
+        scheme: str | None = None,
         private: bool = False,
         engine_timeout: float = 60.0,
         drain: float | None = 10.0,
@@ -67,6 +69,7 @@ class Cluster:
         self._url = url
         self._key = key
         self._hwm = hwm
+        self._scheme = scheme
         self._private = private
         self._keeper: subprocess.Popen[bytes] | None = None
         self._about: dict[str, Any] = {}
@@ -109,6 +112,7 @@ class Cluster:
                 url=self._url,
                 key=self._key,
                 hwm=self._hwm,
+                scheme=self._scheme,
                 private=self._private,
                 patience=self.engine_timeout,
                 parent=os.getpid(),

@@ -35,7 +35,16 @@ def connect(
     store.contact.server = driver.run(check_server(profile))
     # A server that loads its data says so to the next call, and is waited for.
     store.patience = patience
-    return store, driver.run(meet(profile))
+    store.keyring = known_keys(profile)
+    store.keyring = driver.run(meet(profile))
+    return store, store.keyring
+
+
+def known_keys(profile: Profile) -> Keyring | None:
+    """Return the keys that are there before the hub is asked; None: there is none."""
+    if profile.signed and not profile.keys:
+        return None
+    return Keyring(profile.hub, profile.keys, profile.signed)
 
 
 def address(profile: Profile) -> str:

@@ -10,6 +10,7 @@ IPython.parallel's where it has one.
     ├── ServerError             the embedded Redis cannot be used
     ├── ClusterError            a cluster cannot be started, reached or stopped
     │   └── ClusterRunning          one of this profile runs already
+    ├── SchemeError             a scheme is none, or not one that can be used
     ├── ConnectionLost          Redis cannot be reached
     ├── HubError                the hub refused: one class per REDTASK_CODE
     ├── SerializationError      something cannot be pickled, or not unpickled
@@ -60,6 +61,10 @@ class ClusterError(RedtaskError):
 
 class ClusterRunning(ClusterError):
     """A cluster of this profile runs already."""
+
+
+class SchemeError(RedtaskError, ValueError):
+    """The scheme cannot be used."""
 
 
 class ConnectionLost(RedtaskError, ConnectionError):
@@ -135,6 +140,12 @@ class SubmitConflict(HubError):
     """The task's id is known with another function or other arguments."""
 
     code = "CONFLICT"
+
+
+class PureScheme(HubError, ValueError):
+    """The hub's scheme is pure, which has no such flag."""
+
+    code = "PURE"
 
 
 class NameTaken(HubError):

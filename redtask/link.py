@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from redtask.hub.calls import Call
     from redtask.hub.keys import Keys
+    from redtask.hub.scripts import AnyScheme
     from redtask.inbox import Inbox
+    from redtask.signing import Keyring
 
 #: The longest that a blocking command waits on the server, in seconds; who has to
 #: wait longer asks again. A connection that died silently is noticed after that.
@@ -34,6 +36,8 @@ REPLY: Final = 15.0
 _CONNECT: Final = 5.0
 _MARGIN: Final = 5.0
 _ENTRIES: Final = 256
+#: So often one batch may meet another scheme.
+_MOST_CHANGES: Final = 100
 
 #: Replies that mean: this server cannot just now, another try may find one that can.
 #: redis-py makes exceptions of their own of some, without the word.
@@ -166,12 +170,22 @@ class Batch:
     """Calls on their way in one round trip: what to send, and what replies mean.
 
     A script that the server forgot is to be loaded, and only the calls that were
-    refused for it are sent again; so are those bundled with another scheme.
+    refused for it are sent again; so are those bundled with another scheme. A scheme
+    that is not redtask's is read from the hub, and the keyring must know who signed
+    it.
     """
 
-    def __init__(self, calls: Iterable[Call[Any]], keys: Keys, scheme: str) -> None:
+    def __init__(
+        self,
+        calls: Iterable[Call[Any]],
+        keys: Keys,
+        scheme: AnyScheme,
+        keyring: Keyring | None = None,
+    ) -> None:
         self._calls = list(calls)
         self._keys = keys
+        self._keyring = keyring
+        self._changes = 0
         #: The scheme whose scripts are used; the hub says so when it is another.
         self.scheme = scheme
         self._replies: list[Any] = [None] * len(self._calls)
@@ -195,14 +209,15 @@ class Batch:
         return commands
 
     def take(self, replies: Sequence[Any]) -> list[Sequence[Any]]:
-        """Take the replies; return the commands that load scripts.
+        """Take the replies; return the commands that load what is missing.
 
-        Raises what a call's error reply means, and passing errors as they are.
+        Their replies are for ``load``. Raises what a call's error reply means, and
+        passing errors as they are.
         """
         again: list[int] = []
         missing: dict[str, scripts.Script] = {}
         refusal: tuple[Exception, Exception] | None = None
-        scheme = self.scheme
+        scheme: str | None = None
         for at, script, reply in zip(self._todo, self._scripts, replies, strict=True):
             if not isinstance(reply, Exception):
                 self._replies[at] = reply
@@ -212,20 +227,59 @@ class Batch:
                 missing[script.sha] = script
                 continue
             ours = reply if is_passing(reply) else translate(reply, script)
-            if isinstance(ours, error.SchemeChanged) and str(ours) != scheme:
-                self.scheme = str(ours)
+            if isinstance(ours, error.SchemeChanged) and self._changes < _MOST_CHANGES:
+                scheme = str(ours)
             elif refusal is None:
                 refusal = ours, reply
         self._todo = again
         if refusal is not None:
             ours, reply = refusal
             raise ours from (None if ours is reply else reply)
+        if scheme is not None:
+            return self._turn_to(scheme)
         return [("SCRIPT", "LOAD", script.text) for script in missing.values()]
+
+    def _turn_to(self, scheme: str) -> list[Sequence[Any]]:
+        """Use another scheme; return what reads it from the hub."""
+        self._changes += 1
+        if "@" in scheme:
+            return [("HMGET", self._keys.scheme(), "name", "text", "signature")]
+        if scheme not in scripts.schemes():
+            raise error.SchemaMismatch(
+                f"the hub has the scheme {scheme!r}, which this redtask does not know"
+            )
+        self.scheme = scheme
+        return []
+
+    def load(self, reply: Any) -> None:
+        """Take the reply to a command that loads."""
+        if isinstance(reply, list):
+            self.scheme = read_scheme(reply, self._keyring)
 
     def values(self) -> list[Any]:
         """Return the values of the calls."""
         pairs = zip(self._calls, self._replies, strict=True)
         return [call.read(reply) for call, reply in pairs]
+
+
+def read_scheme(fields: Sequence[Any], keyring: Keyring | None) -> scripts.Scheme:
+    """Return the scheme that a hub keeps: name, text, signature.
+
+    Raises ``SignatureError`` unless it is signed by one of our keys.
+    """
+    if None in fields:
+        raise error.HubError("the hub has lost the text of its scheme")
+    name, text, signature = fields
+    told = name.decode("utf-8", "replace")
+    if keyring is None:
+        raise error.SignatureError(
+            f"the hub has the scheme {told}, which no key here can verify"
+        )
+    try:
+        keyring.check_scheme(told, text, signature)
+    except error.SignatureError as problem:
+        raise error.SignatureError(f"the hub's scheme {told}: {problem}") from None
+    return scripts.Scheme(told, text.decode(), f"scheme {told}")
 
 
 def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
@@ -266,6 +320,7 @@ __all__ = [
     "limit",
     "options",
     "pauses",
+    "read_scheme",
     "read_stream",
     "redis",
     "translate",

@@ -67,6 +67,7 @@ _TLS_OPTIONS: Final = (
 _SETTINGS: Final[Mapping[str, type]] = {
     "hub": str,
     "key_file": str,
+    "scheme": str,
     "signing": bool,
     "url": str,
 }
@@ -128,6 +129,9 @@ class Profile:
     signed: bool
     #: What said so, for messages; where there is no key: where it would be.
     key_source: str
+    #: The scheme of clusters started from here: a name, or the path of a file, from
+    #: the profile's folder on; None: nothing says so.
+    scheme: str | None = None
 
     @classmethod
     def load(
@@ -149,6 +153,7 @@ class Profile:
             keys=keys,
             signed=signed,
             key_source=key_source,
+            scheme=settings.get("scheme"),
         )
 
     @property

@@ -193,6 +193,22 @@ class Keyring:
             raise SignatureError("it came too late")
         return text
 
+    def sign_scheme(self, name: str, text: bytes) -> bytes:
+        """Return the signature under which a hub keeps a user's own scheme."""
+        if not self.signed:
+            return _UNSIGNED
+        mac = self._scheme_macs()[self.keys[0].kid]
+        return mac.kid + mac.digest(name.encode() + b"\0", text)
+
+    def check_scheme(self, name: str, text: bytes, signature: bytes) -> None:
+        """Raise ``SignatureError`` unless a key holder signed this very scheme."""
+        header = name.encode() + b"\0"
+        self._open(self._scheme_macs(), header, signature[:_HEAD] + text)
+
+    def _scheme_macs(self) -> dict[bytes, _Mac]:
+        role = f"redtask 1 scheme\0{self.hub}\0".encode()
+        return {key.kid: _Mac(key, role) for key in self.keys}
+
     def _open(self, macs: dict[bytes, _Mac], header: bytes, envelope: bytes) -> bytes:
         body = envelope[_HEAD:]
         if not self.signed:

@@ -60,7 +60,7 @@ class Engine:
 
     def __init__(self, url, hub, keyring, queues=("default",), want=1):
         self.store = Store(url, hub, patience=DEADLINE)
-        self.keyring = keyring
+        self.keyring = self.store.keyring = keyring
         self.queues = queues
         self.want = want
         self.uuid = secrets.token_hex(8)

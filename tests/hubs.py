@@ -74,6 +74,7 @@ class Hub:
         server: Server,
         name: str | None = None,
         recorder: Recorder | None = None,
+        scheme: scripts.AnyScheme = "leastload",
         **settings: int,
     ) -> None:
         self.server = server
@@ -81,6 +82,7 @@ class Hub:
         self.keys = Keys(name or uuid.uuid4().hex)
         self.root = self.keys.root
         self.recorder = recorder
+        self.scheme = scheme
         self.numbers: dict[str, int] = {}
         self.nonces = 0
         #: Set by a test that lowers hwm: engines may have more than it.
@@ -97,10 +99,18 @@ class Hub:
 
     # Calls
 
-    def send(self, call: Call[Any], scheme: str = "leastload") -> Any:
+    def send(self, call: Call[Any]) -> Any:
         """Call a script and return the bare reply; its refusal is an exception."""
-        script = scripts.bundle(call.script, scheme)
-        arguments = (script.sha, 1, self.root, *call.args)
+        try:
+            return self.run(scripts.bundle(call.script, self.scheme), *call.args)
+        except error.HubError as refused:
+            if self.recorder:
+                self.recorder.refused(call.script, refused.code)
+            raise
+
+    def run(self, script: scripts.Script, *args: Any) -> Any:
+        """Run any script and return the bare reply; its refusal is an exception."""
+        arguments = (script.sha, 1, self.root, *args)
         try:
             try:
                 return self.redis.evalsha(*arguments)
@@ -111,8 +121,6 @@ class Hub:
             refused = error.from_reply(str(failure))
             if refused is None:
                 raise ScriptError(script.explain(str(failure))) from failure
-            if self.recorder and isinstance(refused, error.HubError):
-                self.recorder.refused(call.script, refused.code)
             raise refused from None
 
     def do(self, call: Call[T]) -> T:

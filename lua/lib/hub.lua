@@ -12,7 +12,11 @@ local scheme_name = require("scheme_name")
 local SCHEMA = "1"
 
 -- What every script compares, in one field: schema and scheme.
-local FORMAT = SCHEMA .. " " .. scheme_name
+local function format(scheme)
+  return SCHEMA .. " " .. scheme
+end
+
+local FORMAT = format(scheme_name)
 
 -- Logical time that got ahead of the wall clock falls back by at most this
 -- share of the time that passes, so that no lease ever sees a jump.
@@ -81,7 +85,7 @@ local function tick(opened)
 end
 
 return {
-  FORMAT = FORMAT,
+  format = format,
   run = run,
   read_clock = read_clock,
   tick = tick,

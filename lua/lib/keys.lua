@@ -61,6 +61,8 @@ return {
   hub = root .. ":hub",
   engines = root .. ":engines",
   queues = root .. ":queues",
+  unranked = root .. ":unranked",
+  scheme = root .. ":scheme",
   idle_functions = root .. ":functions:idle",
   story = root .. ":story",
   labels = root .. ":labels",

@@ -12,25 +12,13 @@ local function score(load, used)
   return load * LOAD + used
 end
 
-local PIECE = 32
-local MOST = 1000
-
--- The best engine in the set, among those that are admitted; nil: there is none.
+-- The engine to get the next task; nil when there is none. Where not every engine
+-- will do, `admits` says of a uuid whether it does.
 local function choose(free, admits)
-  if not admits then
-    return redis.call("ZRANGE", free, 0, 0)[1]
+  if admits then
+    return require("lib.candidates").first(free, admits)
   end
-  for from = 0, MOST - 1, PIECE do
-    local piece = redis.call("ZRANGE", free, from, from + PIECE - 1)
-    for _, uuid in ipairs(piece) do
-      if admits(uuid) then
-        return uuid
-      end
-    end
-    if #piece < PIECE then
-      return nil
-    end
-  end
+  return redis.call("ZRANGE", free, 0, 0)[1]
 end
 
 return {

@@ -9,7 +9,7 @@ from redtask import flows
 from redtask.aio.result import AsyncHubResult, AsyncResult
 from redtask.aio.store import Driver, Store
 from redtask.aio.view import LoadBalancedView
-from redtask.connect import address, check_server, meet
+from redtask.connect import address, check_server, known_keys, meet
 from redtask.error import ConfigurationError
 from redtask.flags import Flags
 from redtask.profile import Profile
@@ -92,7 +92,8 @@ class Client:
         try:
             store.contact.server = await driver.run(check_server(profile))
             store.patience = self._patience
-            keyring = await driver.run(meet(profile))
+            store.keyring = known_keys(profile)
+            keyring = store.keyring = await driver.run(meet(profile))
         except BaseException:
             await driver.close()
             raise

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from redtask.flows import Flow, Step, Wait
+    from redtask.hub.scripts import AnyScheme
     from redtask.inbox import Inbox
+    from redtask.signing import Keyring
 
 T = TypeVar("T")
 
@@ -62,7 +64,9 @@ class Store:
         self.keys = Keys(hub)
         self.patience = patience
         #: The scheme whose scripts are used; the hub says so when it is another.
-        self.scheme = "leastload"
+        self.scheme: AnyScheme = "leastload"
+        #: Verifies a scheme that is not redtask's; None: no key is known yet.
+        self.keyring: Keyring | None = None
         #: What is learnt of the server by talking to it.
         self.contact = Contact()
         self._reply = reply
@@ -178,13 +182,14 @@ class Store:
 
     async def do_all(self, calls: Iterable[Call[T]]) -> list[T]:
         """Perform calls in one round trip; the first error is raised."""
-        batch = link.Batch(calls, self.keys, self.scheme)
+        batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
         async def attempt() -> None:
             for loading in batch.take(await self._exchange(batch.commands())):
                 (loaded,) = await self._exchange([loading])
                 if isinstance(loaded, Exception):
                     raise loaded
+                batch.load(loaded)
 
         while not batch.done:
             await self._persist(attempt)

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "worker": "Run engines on this machine.",
     "cluster": "Start and stop a hub with engines on this machine.",
     "status": "Show what a hub has and does.",
+    "configure": "Show and change the settings of a hub.",
 }
 
 #: Exit codes: something failed; there is no such thing; something else runs that must

@@ -70,6 +70,11 @@ def command() -> None:
     help="The most tasks an engine may have at a time; 0: any number.",
 )
 @click.option(
+    "--scheme",
+    metavar="NAME|FILE",
+    help="How engines are chosen; see docs/schemes.rst.",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     default=60.0,
@@ -84,6 +89,7 @@ def start(  # noqa: PLR0913 - one for each option
     url: str | None,
     profile: str | None,
     hwm: int | None,
+    scheme: str | None,
     timeout: float,
     verbose: bool,
 ) -> int:
@@ -98,6 +104,7 @@ def start(  # noqa: PLR0913 - one for each option
         profile=profile,
         url=url,
         hwm=hwm,
+        scheme=scheme,
         patience=timeout,
         verbose=verbose,
     )

@@ -15,6 +15,7 @@ from redtask.cli.output import (
     short_url,
     size,
 )
+from redtask.connect import known_keys
 from redtask.error import ConfigurationError, ConnectionLost, HubError, NoHub
 from redtask.hub import calls
 from redtask.profile import Profile
@@ -61,6 +62,7 @@ def look(profile: Profile) -> tuple[Profile, Status, dict[str, Any]]:
             "'redtask cluster start', or set REDTASK_URL"
         )
     store = Store(profile.url, profile.hub, patience=0.0)
+    store.keyring = known_keys(profile)
     where = f"Redis at {profile.shown_url} (from {profile.url_source})"
     try:
         status = store.do(calls.status(10000))
@@ -93,6 +95,7 @@ def _as_json(
     return {
         "hub": {
             "name": profile.hub,
+            "scheme": status.scheme,
             **{name: _number(value) for name, value in status.hub.items()},
         },
         "redis": {"url": profile.shown_url, **server},
@@ -124,11 +127,15 @@ def _show(profile: Profile, status: Status, server: dict[str, Any]) -> None:
     limit = server.get("maxmemory", 0)
     if is_terminal():
         room = size(used) + (f" of {size(limit)}" if limit else "")
-        click.echo(f"hub {profile.hub}: Redis {version}, {room}, {short_url(url)}\n")
+        click.echo(
+            f"hub {profile.hub}: Redis {version}, {room}, {short_url(url)}, "
+            f"scheme {status.scheme}\n"
+        )
         print_table("state", list(status.states), [list(status.states.values())])
     else:
         print_table("hub", (), [(profile.hub,)])
         print_table("redis", (), [(version, used, limit, url)])
+        print_table("scheme", (), [(status.scheme,)])
         print_table("state", (), status.states.items())
     print_table(
         "queue",

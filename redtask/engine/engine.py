@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from redtask.engine.block import Block, Entry
+    from redtask.hub.scripts import AnyScheme
     from redtask.signing import Keyring
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Plan:
     #: The hub's name.
     hub: str
     #: The hub's scheme.
-    scheme: str
+    scheme: AnyScheme
     #: Verifies work and signs results.
     keyring: Keyring
     #: The worker's name.
@@ -103,6 +104,7 @@ class Engine:
         self._tell = tell
         self._store = Store(plan.url, plan.hub, patience=None)
         self._store.scheme = plan.scheme
+        self._store.keyring = plan.keyring
         self._output = Output(
             sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
         )

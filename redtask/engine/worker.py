@@ -108,6 +108,7 @@ class Worker:
         self._keyring = keyring
         self._store = Store(store.url, store.keys.name, patience=_INSIST, reply=_REPLY)
         self._store.scheme = store.scheme
+        self._store.keyring = keyring
         self._herald = Herald(self._store, options.name, keyring.fingerprint)
         self._seats = [Seat(number) for number in range(options.engines)]
         self._warden = Warden(self._seats, self._herald.report)

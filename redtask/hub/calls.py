@@ -222,21 +222,27 @@ class Configured:
     created: bool
     #: Fingerprint of the key that signs the hub's work; "" when it is unsigned.
     fingerprint: str
+    #: How many engines are to be ranked anew by further calls.
+    left: int = 0
 
     @classmethod
     def read(cls, reply: Reply) -> Configured:
-        """Read ``{"created" | "ok", fingerprint}``."""
-        return cls(reply[0] == b"created", text(reply[1]))
+        """Read ``{"created" | "ok", fingerprint, left}``."""
+        return cls(reply[0] == b"created", text(reply[1]), reply[2])
 
 
 def configure(
-    settings: Mapping[str, int] | None = None,
+    settings: Mapping[str, Argument] | None = None,
     *,
     create: bool = False,
     fingerprint: str = "",
     now: Now = "",
 ) -> Call[Configured]:
-    """Change settings; make the hub first if it is not there and ``create`` is set."""
+    """Change settings; make the hub first if it is not there and ``create`` is set.
+
+    Numbers by their names; ``scheme``, and of one's own ``scheme_text`` and
+    ``scheme_signature``. Is to be repeated without settings while engines are left.
+    """
     args: list[Argument] = [now, int(create), fingerprint]
     for pair in (settings or {}).items():
         args += pair

@@ -61,6 +61,10 @@ class Keys:
         """Return the hash with a pickled function."""
         return f"{self.root}:fn:{digest}"
 
+    def scheme(self) -> str:
+        """Return the hash with a user's own scheme."""
+        return f"{self.root}:scheme"
+
     def story(self) -> str:
         """Return the stream of what went otherwise than straight."""
         return f"{self.root}:story"

@@ -286,6 +286,11 @@ class Status:
     #: The engines, at most as many as were asked for, by id.
     engines: tuple[EngineStatus, ...]
 
+    @property
+    def scheme(self) -> str:
+        """The scheme, by the name that the hub has for it."""
+        return self.hub["format"].partition(" ")[2]
+
     @classmethod
     def read(cls, reply: Reply) -> Status:
         """Read ``{"ok", hub, states, queues, engines}``."""

@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from redtask.hub.linker import Linker, Module
 
@@ -49,6 +50,21 @@ class ScriptError(ImportError):
     """A script requires what is not there, or itself."""
 
 
+class Scheme(NamedTuple):
+    """A scheme of a user's own."""
+
+    #: As the hub has it: the name of its file, ``@`` and a digest of its text.
+    name: str
+    #: The Lua text.
+    text: str
+    #: Where it comes from, for messages.
+    file: str
+
+
+#: A scheme of ours is known by its name.
+AnyScheme: TypeAlias = str | Scheme
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """A command bundled with a scheme, ready for SCRIPT LOAD."""
@@ -59,7 +75,7 @@ class Script:
     text: str
     #: What Redis knows it by: the SHA-1 of the text, in hex.
     sha: str
-    #: Where each file begins: line in the bundle, file.
+    #: Where each file begins: line in the bundle, file as shown to people.
     places: tuple[tuple[int, str], ...]
 
     def explain(self, message: str) -> str:
@@ -67,12 +83,12 @@ class Script:
         return _PLACE.sub(lambda found: self._place(int(found[1])), message)
 
     def _place(self, line: int) -> str:
-        first, file = 0, self.name
+        first, file = 0, f"lua/{self.name}"
         for begins, name in self.places:
             if begins > line:
                 break
             first, file = begins, name
-        return f"lua/{file}:{line - first + 1}"
+        return f"{file}:{line - first + 1}"
 
 
 @cache
@@ -99,7 +115,31 @@ def _read(file: str) -> str:
         raise ScriptError(message) from error
 
 
-def _in_order(text: str, scheme: str, path: tuple[str, ...], done: list[str]) -> None:
+def _text(module: str, scheme: AnyScheme) -> str:
+    """Return what stands behind the name of a module."""
+    if isinstance(scheme, str):
+        name = scheme
+    elif module == _SCHEME:
+        return scheme.text.rstrip("\n") + "\n"
+    else:
+        name = scheme.name
+    if module == _SCHEME_NAME:
+        return f'return "{name}"\n'
+    return _read(_file(module, name))
+
+
+def _shown(module: str, scheme: AnyScheme) -> str:
+    """Return where it stands, for people."""
+    if module == _SCHEME_NAME:
+        return module
+    if module == _SCHEME and isinstance(scheme, Scheme):
+        return scheme.file
+    return "lua/" + _file(module, scheme if isinstance(scheme, str) else scheme.name)
+
+
+def _in_order(
+    text: str, scheme: AnyScheme, path: tuple[str, ...], done: list[str]
+) -> None:
     """Append to ``done`` what ``text`` requires, each after its own needs."""
     for module in _REQUIRE.findall(text):
         if module in path:
@@ -108,49 +148,58 @@ def _in_order(text: str, scheme: str, path: tuple[str, ...], done: list[str]) ->
             raise ScriptError(message)
         if module in done:
             continue
-        if module != _SCHEME_NAME:
-            _in_order(_read(_file(module, scheme)), scheme, (*path, module), done)
+        _in_order(_text(module, scheme), scheme, (*path, module), done)
         done.append(module)
 
 
 @cache
-def bundle(command: str, scheme: str = "leastload") -> Script:
+def bundle(command: str, scheme: AnyScheme = "leastload") -> Script:
     """Return the script of a command with the modules it needs.
 
     Raises ``ScriptError`` (an ``ImportError``) when a file is missing or modules
     require each other in a circle, naming it.
     """
-    main = _read(f"{command}.lua")
+    return link(command, _read(f"{command}.lua"), scheme)
+
+
+def link(name: str, main: str, scheme: AnyScheme) -> Script:
+    """Return a script of this text with the modules it needs; raises as ``bundle``."""
     names: list[str] = []
     _in_order(main, scheme, (), names)
     modules = {
-        name: Module.parse(_read(_file(name, scheme)))
-        for name in names
-        if name != _SCHEME_NAME
+        # Of another's file nobody knows whether it can be taken apart.
+        module: Module.parse(
+            _text(module, scheme),
+            whole=module == _SCHEME_NAME
+            or (module == _SCHEME and isinstance(scheme, Scheme)),
+        )
+        for module in names
     }
     modules[""] = Module.parse(main, whole=True)
     Linker(modules).reach("")
     parts, places = [_BEGIN], []
     carried: list[str] = []
     line = _BEGIN.count("\n") + 1
-    for name in names:
-        if name == _SCHEME_NAME:
-            body, file = f'return "{scheme}"\n', _SCHEME_NAME
-        elif not modules[name].reached:
+    for module in names:
+        if not modules[module].reached:
             continue
-        else:
-            body, file = modules[name].text(), _file(name, scheme)
-        places.append((line + 1, file))
-        part = f'["{name}"] = function()\n{body}end,\n'
+        places.append((line + 1, _shown(module, scheme)))
+        part = f'["{module}"] = function()\n{modules[module].text()}end,\n'
         parts.append(part)
-        carried.append(f'["{name}"] = false')
+        carried.append(f'["{module}"] = false')
         line += part.count("\n")
     ending = _END.format(loaded=", ".join(carried))
     parts.append(ending)
-    places.append((line + ending.count("\n"), f"{command}.lua"))
+    places.append((line + ending.count("\n"), f"lua/{name}.lua"))
     text = "".join((*parts, main))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return Script(command, text, sha, tuple(places))
+    return Script(name, text, sha, tuple(places))
+
+
+@cache
+def schemes() -> tuple[str, ...]:
+    """Return the names of redtask's own schemes, sorted."""
+    return tuple(sorted(path.stem for path in (folder() / "schemes").glob("*.lua")))
 
 
 @cache

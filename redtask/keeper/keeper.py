@@ -46,12 +46,14 @@ from redtask.keeper.card import LOCK, Card, card_file, claim, lock
 from redtask.keeper.line import as_words, places
 from redtask.keeper.plan import DAEMON, SCRIPT, TERMINAL, Plan
 from redtask.profile import Profile
+from redtask.scheme import configure, find
 from redtask.server import EmbeddedServer
 from redtask.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from redtask.hub.scripts import AnyScheme
     from redtask.keeper.line import Line
 
 #: Tasks of a script that died get this long to end, in seconds.
@@ -171,6 +173,7 @@ class Keeper:
             _forget_settings()
             os.environ["REDTASK_HOME"] = home
         self.profile = Profile.load(plan.profile, url=plan.url, key=plan.key)
+        scheme = self._find_scheme()
         self._folder = self.profile.folder
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if plan.mode != SCRIPT:
@@ -190,12 +193,19 @@ class Keeper:
         # Connecting may have made the key.
         self.profile = Profile.load(plan.profile, url=plan.url, key=plan.key)
         self._store = Store(store.url, store.keys.name, patience=0.5, reply=2.0)
-        self._store.scheme = store.scheme
-        if plan.hwm is not None:
-            self._store.do(calls.configure({"hwm": plan.hwm}))
+        self._store.scheme, self._store.keyring = store.scheme, store.keyring
+        configure(self._store, {} if plan.hwm is None else {"hwm": plan.hwm}, scheme)
         self._write_card()
         if plan.engines:
             self._add(plan.engines, plan.patience)
+
+    def _find_scheme(self) -> AnyScheme | None:
+        """Return the scheme that the hub is to have; None: that which it has."""
+        if self.plan.scheme is not None:
+            return find(self.plan.scheme)
+        if self.profile.scheme is not None:
+            return find(self.profile.scheme, self.profile.folder)
+        return None
 
     def _has_url(self) -> bool:
         """Does the user name a Redis? What a server of ours left is none."""

@@ -24,6 +24,9 @@ class Plan:
     key: str | None = None
     #: The most tasks an engine may have, 0: any number; None: as it is.
     hwm: int | None = None
+    #: Name of a scheme or path of a file with one; None: what the profile says, or
+    #: as it is.
+    scheme: str | None = None
     #: A hub of its own in a temporary folder, which goes with it?
     private: bool = False
     #: How long engines may take to join, in seconds.

@@ -179,9 +179,9 @@ def test_every_line_of_a_bundle_has_its_place():
     for line, file in script.places[1:]:
         if file == "scheme_name":
             continue
-        first = (scripts.folder() / file).read_text().splitlines()[0]
-        assert lines[line - 1] == first
-        assert script.explain(f"user_script:{line}: oh") == f"lua/{file}:1: oh"
+        path = scripts.folder() / file.removeprefix("lua/")
+        assert lines[line - 1] == path.read_text().splitlines()[0]
+        assert script.explain(f"user_script:{line}: oh") == f"{file}:1: oh"
 
 
 def test_the_commands_are_the_files_at_the_top():

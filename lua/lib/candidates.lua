@@ -1,0 +1,47 @@
+-- candidates: engines with room that a task may go to, where not every one will do.
+--
+-- They are looked at in the order of their scores, and not more than MOST of them:
+-- no script may take long, however many engines there are.
+
+local PIECE = 32
+local MOST = 1000
+
+-- Calls `found(uuid, score)` for each that `admits` lets in, until one returns true.
+local function visit(free, admits, found)
+  for from = 0, MOST - 1, PIECE do
+    local last = math.min(from + PIECE, MOST) - 1
+    local piece = redis.call("ZRANGE", free, from, last, "WITHSCORES")
+    for at = 1, #piece, 2 do
+      if admits(piece[at]) and found(piece[at], piece[at + 1]) then
+        return
+      end
+    end
+    if #piece < 2 * PIECE then
+      return
+    end
+  end
+end
+
+-- The first, or nil.
+local function first(free, admits)
+  local best
+  visit(free, admits, function(uuid)
+    best = uuid
+    return true
+  end)
+  return best
+end
+
+-- All, and the score of each, as text.
+local function all(free, admits)
+  local uuids, scores = {}, {}
+  visit(free, admits, function(uuid, score)
+    uuids[#uuids + 1], scores[#scores + 1] = uuid, score
+  end)
+  return uuids, scores
+end
+
+return {
+  first = first,
+  all = all,
+}

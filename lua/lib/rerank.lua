@@ -1,0 +1,54 @@
+-- rerank: after a change of the scheme or of hwm, find each engine's place among
+-- those with room anew.
+--
+-- Engines may be many, so it is done in pieces: `unranked` holds those to come.
+-- Whoever has changed something goes on with it, and else the sweep does.
+
+local engines = require("lib.engines")
+local keys = require("lib.keys")
+local line = require("lib.line")
+
+-- All engines are to be ranked anew. When some may have no room any more, until then
+-- nobody has: a bound is hard.
+local function begin(shrinks)
+  redis.call("ZUNIONSTORE", keys.unranked, 1, keys.engines)
+  if shrinks then
+    for _, queue in ipairs(redis.call("HKEYS", keys.queues)) do
+      redis.call("UNLINK", keys.free(queue))
+    end
+  end
+end
+
+-- An engine that has not come yet has no room. One that was hidden while tasks
+-- arrived is to come for them.
+local function one(opened, uuid)
+  local engine = engines.find(uuid)
+  if not engine or engine.number == 0 then
+    return
+  end
+  engines.show(opened, engine)
+  if line.length(engine.queues) > 0 and engines.load_of(uuid) == 0
+    and redis.call("LLEN", keys.engine(uuid, "bell")) == 0 then
+    engines.ring(uuid)
+  end
+end
+
+-- Rank at most `count` engines. Returns how many.
+local function some(opened, count)
+  local popped = redis.call("ZPOPMIN", keys.unranked, count)
+  for at = 1, #popped, 2 do
+    one(opened, popped[at])
+  end
+  return #popped / 2
+end
+
+-- How many are to come.
+local function left()
+  return redis.call("ZCARD", keys.unranked)
+end
+
+return {
+  begin = begin,
+  some = some,
+  left = left,
+}

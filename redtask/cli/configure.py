@@ -1,0 +1,116 @@
+"""``redtask configure``: the settings of a hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from redtask.cli.output import is_terminal, parseable, print_table, say_json
+from redtask.cli.status import look
+from redtask.connect import connect
+from redtask.profile import Profile
+from redtask.scheme import configure, find
+
+if TYPE_CHECKING:
+    from redtask.hub.records import Status
+
+#: The numbers: how many of the hub's unit are one of people's, and what they mean.
+_NUMBERS: Final = {
+    "hwm": (1, "most tasks of an engine; 0: a busy one takes more by itself"),
+    "result_ttl": (1000, "seconds that ended tasks are kept"),
+    "lease": (1000, "seconds that engines may be silent"),
+    "max_deaths": (1, "engines that a task may cost"),
+    "max_payload": (1, "most bytes of arguments or of a result"),
+}
+
+
+@click.command("configure")
+@click.option("--url", help="Where Redis is; ?hub=NAME at its end chooses a hub.")
+@click.option("--profile", help="The profile to use.")
+@click.option(
+    "--scheme",
+    metavar="NAME|FILE",
+    help="How engines are chosen: one of redtask's, or a Lua file of your own.",
+)
+@click.option(
+    "--hwm",
+    type=click.IntRange(0, 100000),
+    help="The most tasks an engine may have at a time; 0: any number.",
+)
+@click.option(
+    "--result-ttl",
+    type=click.FloatRange(0, 31536000),
+    metavar="SECONDS",
+    help="How long ended tasks are kept; 0: until their room is needed.",
+)
+@click.option(
+    "--lease",
+    type=click.FloatRange(0.1, 3600),
+    metavar="SECONDS",
+    help="How long an engine may be silent before it counts as lost.",
+)
+@click.option(
+    "--max-deaths",
+    type=click.IntRange(1, 1000),
+    help="After the death of so many engines in it a task has failed.",
+)
+@click.option(
+    "--max-payload",
+    type=click.IntRange(65536, 536870912),
+    metavar="BYTES",
+    help="The most bytes that arguments or a result may have.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(
+    *,
+    url: str | None,
+    profile: str | None,
+    scheme: str | None,
+    as_json: bool,
+    **numbers: float | None,
+) -> None:
+    """Show the settings of a hub; change those that are named, while it runs.
+
+    What is wrong is refused, and then nothing has changed. Exit code 3: there is no
+    such hub; 69: Redis cannot be reached.
+    """
+    with parseable(as_json):
+        chosen = None if scheme is None else find(scheme)
+        found = Profile.load(profile, url=url)
+        settings = {
+            name: round(value * _NUMBERS[name][0])
+            for name, value in numbers.items()
+            if value is not None
+        }
+        _, status, _ = look(found)
+        if settings or chosen is not None:
+            store, _ = connect(found)
+            try:
+                configure(store, settings, chosen)
+            finally:
+                store.close()
+            _, status, _ = look(found)
+    shown = _settings(status)
+    if as_json:
+        say_json({"hub": found.hub, **shown})
+        return
+    rows: list[tuple[Any, ...]] = [
+        ("scheme", shown["scheme"], "how engines are chosen")
+    ]
+    rows += [(name, shown[name], about) for name, (_, about) in _NUMBERS.items()]
+    if not is_terminal():
+        rows = [row[:2] for row in rows]
+    print_table("setting", ("setting", "value", "means"), rows)
+
+
+def _settings(status: Status) -> dict[str, Any]:
+    """Return the settings in the units of people."""
+    shown: dict[str, Any] = {"scheme": status.scheme}
+    for name, (unit, _) in _NUMBERS.items():
+        value = int(status.hub[name])
+        shown[name] = value if unit == 1 else value / unit
+    return shown
+
+
+__all__ = ["command"]
