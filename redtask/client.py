@@ -78,8 +78,8 @@ class Client:
             self._driver.run(self._session.recover())
         return self._driver.run(flow)
 
-    def _submit(self, result: AsyncResult, slices: Slices) -> None:
-        self._run(self._session.submit(result._tasks, slices))
+    def _submit(self, slices: Slices) -> None:
+        self._run(self._session.submit(slices))
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]

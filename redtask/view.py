@@ -78,7 +78,7 @@ class LoadBalancedView(Flagged):
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
 
     def _submitted(self, result: R, slices: Slices) -> R:
-        self.client._submit(result, slices)
+        self.client._submit(slices)
         self.history.extend(result.msg_ids)
         return result
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redtask import flows
-from redtask.aio.result import AsyncHubResult, AsyncResult
+from redtask.aio.result import AsyncHubResult
 from redtask.aio.store import Driver, Store
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, meet
@@ -123,8 +123,8 @@ class Client:
             await driver.run(session.recover())
         return await driver.run(flow)
 
-    async def _submit(self, result: AsyncResult, slices: Slices) -> None:
-        await self._run(self._session.submit(result._tasks, slices))
+    async def _submit(self, slices: Slices) -> None:
+        await self._run(self._session.submit(slices))
 
     # -- engines
 

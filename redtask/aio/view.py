@@ -42,7 +42,7 @@ class LoadBalancedView(Flagged):
         return LoadBalancedView(self.client, self.flags.replaced(**flags))
 
     async def _submitted(self, result: R, slices: Slices) -> R:
-        await self.client._submit(result, slices)
+        await self.client._submit(slices)
         self.history.extend(result.msg_ids)
         return result
 

@@ -225,18 +225,31 @@ def test_history_has_an_end(core, monkeypatch):
 
 
 def test_only_what_was_submitted_is_remembered(core):
-    found = TaskSet(["c-0", "c-1"])
+    found, pieces = core.call(Flags(), tasks.double, (1,), {})
 
     def slices():
-        yield from [[core.call(Flags(), tasks.double, (1,), {})[1][0][0]]]
+        yield pieces[0]
         raise TypeError
 
-    remembered = core._remembered(slices(), found)
+    remembered = core._remembered(slices())
     next(remembered)
     assert core.history == []
     with pytest.raises(TypeError):
         next(remembered)
-    assert core.history == ["c-0"]
+    assert core.history == list(found.ids)
+    assert core.open_of(found.ids) == list(found.ids)
+
+
+def test_what_ended_while_it_was_submitted_is_not_open(core):
+    found, pieces = core.call(Flags(), tasks.double, (1,), {})
+    remembered = core._remembered(pieces)
+    next(remembered)
+
+    core.inbox.deliver(found.ids[0], outcome("r", b"N"))
+    assert list(remembered) == []
+
+    assert core.history == list(found.ids)
+    assert core.open_of(found.ids) == []
 
 
 def test_a_forked_child_is_another_client(core):
