@@ -177,6 +177,8 @@ class Session:
         Raises ``KeyError`` for one that the hub does not know.
         """
         tasks = TaskSet(self.ids_of(jobs))
+        # Perhaps: others have submitted them.
+        tasks.timed = True
         self.inbox.expect(tasks)
         yield from flows.recheck(self.inbox, tasks)
         for name, outcome in tasks.outcomes.items():
@@ -188,6 +190,7 @@ class Session:
         """Wait for jobs, or (None) all that was submitted here; are they done?"""
         inbox = self.inbox
         tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
+        tasks.timed = True
         inbox.expect(tasks)
         yield from flows.recheck(inbox, tasks, 0)
         limit = limit_of(timeout)
