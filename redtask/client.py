@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from redtask import flows
 from redtask.connect import connect
 from redtask.error import ConfigurationError
-from redtask.flags import Flags
 from redtask.hub import calls
 from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
@@ -106,13 +105,18 @@ class Client:
         """Be true also without engines."""
         return True
 
-    def load_balanced_view(self, **flags: Any) -> LoadBalancedView:
+    def load_balanced_view(self, targets: Any = None, **flags: Any) -> LoadBalancedView:
         """Return a view whose tasks run on whichever engine the hub chooses.
 
-        ``flags`` are the view's: ``block``, ``retries``, ``label`` ...
+        ``targets`` restricts the choice: an id, a list of ids, or a slice of ``ids``;
+        None and ``"all"`` do not. ``flags`` are the view's: ``block``, ``retries``,
+        ``after`` ... Raises ``IndexError`` for an engine that is not there, and
+        ``KeyError``, ``TypeError`` or ``ValueError`` for a flag.
         """
+        view = LoadBalancedView(self)
         flags.setdefault("block", self.block)
-        return LoadBalancedView(self, Flags().replaced(**flags))
+        view.set_flags(targets=targets, **flags)
+        return view
 
     def wait_for_engines(
         self, n: int = 1, *, timeout: float | None = -1, block: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import itertools
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -438,6 +439,23 @@ class Results:
         )
         part._chunk = None if self._sizes is None else self._sizes[at]
         return part
+
+
+class Pieces(Results):
+    """Sub-sequences' results: lists are put together, other values are listed."""
+
+    #: Did each task get every n-th item, not a run of them?
+    stripes = False
+
+    def _collect(self, *, return_exceptions: bool | None) -> Any:
+        values = super()._collect(return_exceptions=return_exceptions)
+        if not all(isinstance(value, (list, tuple)) for value in values):
+            return values
+        if not self.stripes:
+            return [item for value in values for item in value]
+        nothing = object()
+        rows = itertools.zip_longest(*values, fillvalue=nothing)
+        return [item for row in rows for item in row if item is not nothing]
 
 
 def joined(results: Iterable[R]) -> Any:

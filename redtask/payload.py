@@ -288,12 +288,12 @@ def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> bytes:
     return b"".join((b"R", len(ids).to_bytes(4, "big"), ids, kind, data))
 
 
-def split_refs(body: bytes) -> tuple[tuple[str, ...], bytes]:
-    """Return which tasks' results packed arguments need, and the rest of them."""
+def unpack_refs(body: bytes) -> tuple[list[str], bytes]:
+    """Return the ids that packed arguments refer to, and the arguments themselves."""
     if body[:1] != b"R":
-        return (), body
-    end = 5 + int.from_bytes(body[1:5], "big")
-    return tuple(body[5:end].decode("ascii").split()), body[end:]
+        return [], body
+    ends = 5 + int.from_bytes(body[1:5], "big")
+    return body[5:ends].decode().split(), body[ends:]
 
 
 def call(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +18,7 @@ from redtask.outcomes import (
     Results,
     joined,
 )
+from redtask.progress import progress_bar
 from redtask.session import limit_of
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ class AsyncResult(Results):
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        with _bar(self._fname, len(self)) as show:
+        with progress_bar(self._fname, len(self)) as show:
             while True:
                 left = interval
                 if deadline is not None:
@@ -249,31 +248,6 @@ class AsyncHubResult(AsyncResult):
 
     The chunks of a map stand in it as lists.
     """
-
-
-@contextlib.contextmanager
-def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error where that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415 - only who wants a bar
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tasks"),
-        TimeElapsedColumn(),
-        console=Console(file=sys.stderr),
-    )
-    with progress:
-        bar = progress.add_task(name, total=total)
-        yield lambda done: progress.update(bar, completed=done)
 
 
 class CallbackThread:

@@ -383,9 +383,11 @@ class Mint:
 
     def task(self, task_id: str, function: Function, body: bytes, waits: Waits) -> Task:
         """Return one task."""
-        refs, _ = payload.split_refs(body)
+        refs, _ = payload.unpack_refs(body)
         envelope = self._signer(function)(task_id, body)
-        return Task(task_id, envelope, function, self._flags, waits.needing(refs))
+        return Task(
+            task_id, envelope, function, self._flags, waits.needing(tuple(refs))
+        )
 
     def tasks(
         self, ids: Sequence[str], function: Function, bodies: Iterable[bytes]
@@ -442,6 +444,32 @@ def is_single(jobs: Any) -> bool:
 def limit_of(timeout: float | None) -> float | None:
     """Return a timeout as flows know it: IPython.parallel's -1 is for ever."""
     return None if timeout is None or timeout < 0 else timeout
+
+
+def ids_at(history: Sequence[str], wanted: Any) -> Any:
+    """Put ids where there are positions in a view's history; None is the latest."""
+    if wanted is None:
+        wanted = -1
+    if isinstance(wanted, int):
+        return history[wanted]
+    if isinstance(wanted, (list, tuple)):
+        return [history[one] if isinstance(one, int) else one for one in wanted]
+    return wanted
+
+
+def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
+    """Return how many tasks of a lazy map may be submitted ahead; None: "auto".
+
+    Raises ``TypeError`` when there is nothing to map, ``ValueError`` for a number
+    that cannot be.
+    """
+    if not sequences:
+        raise TypeError("imap needs at least one sequence")
+    if most == "auto":
+        return None
+    if isinstance(most, int) and most >= 0:
+        return most
+    raise ValueError(f"max_outstanding must be 'auto' or a number, not {most!r}")
 
 
 def chunk_sizes(length: int, chunksize: int) -> list[int]:

@@ -133,12 +133,15 @@ class Client:
         status = await self._run(self._session.status())
         return [engine.engine_id for engine in status.engines]
 
-    def load_balanced_view(self, **flags: Any) -> LoadBalancedView:
+    def load_balanced_view(self, targets: Any = None, **flags: Any) -> LoadBalancedView:
         """Return a view whose tasks run on whichever engine the hub chooses.
 
-        ``flags`` are the view's: ``retries``, ``label`` ...
+        ``targets`` restricts the choice: an id, a list of ids, or a slice of the ids;
+        None and ``"all"`` do not. They are looked up by the first submit, which raises
+        ``IndexError`` for an engine that is not there. ``flags`` are the view's:
+        ``retries``, ``after`` ... Raises ``KeyError``, ``TypeError`` or ``ValueError``.
         """
-        return LoadBalancedView(self, Flags().replaced(**flags))
+        return LoadBalancedView(self, Flags().replaced(targets=targets, **flags))
 
     async def wait_for_engines(
         self, n: int = 1, *, timeout: float | None = -1, block: bool = True
