@@ -8,6 +8,7 @@ conversation by itself.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import (
     Callable,
@@ -372,6 +373,61 @@ def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
     for tasks in sets:
         if not tasks.done:
             yield from check_quiet(inbox, tasks, since)
+
+
+def first_done(
+    inbox: Inbox,
+    ready: Callable[[], bool],
+    left: Callable[[], Sequence[TaskSet]],
+    timeout: float | None,
+) -> Flow[bool]:
+    """Wait until ``ready()``, at most ``timeout`` seconds (None: for ever).
+
+    Returns whether it is. ``left()`` are the sets that are not done: they are only
+    asked for when it was quiet, so many cost no more per arrival than few.
+    """
+    begun = time.monotonic()
+    deadline = None if timeout is None else begun + timeout
+    if ready():
+        return True
+    sets = left()
+    deaf = inbox.position is None or (timeout is not None and timeout <= 0)
+    yield from _check_sets(inbox, sets, math.inf if deaf else 0.0)
+    timed = any(tasks.timed for tasks in sets)
+    quiet, rest = QUIET, begun
+    while True:
+        seen = inbox.arrived
+        if ready():
+            return True
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            return False
+        seconds = max(0.0, rest + quiet - now)
+        if timed:
+            seconds = min(seconds, (yield from sweep(inbox)))
+        if deadline is not None:
+            seconds = min(seconds, max(0.0, deadline - time.monotonic()))
+        arrived = yield Wait(inbox, inbox, seen, seconds)
+        now = time.monotonic()
+        if arrived and now < rest + quiet:
+            continue
+        # Also when something has come: it may go on coming, and this be missing.
+        yield from _check_sets(inbox, left(), now - quiet / 2)
+        if now >= rest + quiet:
+            quiet = QUIET if inbox.arrived != seen else min(2 * quiet, MOST_QUIET)
+            rest = now
+
+
+def _check_sets(inbox: Inbox, sets: Sequence[TaskSet], since: float) -> Flow[None]:
+    """Ask the records of sets that were not asked since then."""
+    since = max(since, inbox.disturbed_at)
+    names: dict[str, None] = {}
+    for tasks in sets:
+        if tasks.checked < since:
+            tasks.checked = time.monotonic()
+            names.update(dict.fromkeys(tasks.open_ids()))
+    if names:
+        yield from look(inbox, sets[0], list(names), others=names)
 
 
 def complete(

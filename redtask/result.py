@@ -15,14 +15,16 @@ from redtask.outcomes import (
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
     METADATA,
+    Completions,
     Results,
+    call_back,
     joined,
 )
 from redtask.progress import progress_bar
 from redtask.session import limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from redtask.client import Client
     from redtask.inbox import TaskSet
@@ -250,6 +252,28 @@ class AsyncHubResult(AsyncResult):
     """
 
 
+def as_completed(
+    results: Iterable[AsyncResult], timeout: float | None = None
+) -> Iterator[AsyncResult]:
+    """Yield results as they are done, each once.
+
+    ``results`` may also be one result of several tasks: then these are its parts.
+    Raises ``TimeoutError`` when not all are done ``timeout`` seconds after the first
+    ``next()``.
+    """
+    limit = limit_of(timeout)
+    deadline = None if limit is None else time.monotonic() + limit
+    found = Completions(results)
+    try:
+        while found.open or found.ready:
+            while found.ready:
+                yield found.ready.popleft()
+            for client, left in found.turns(deadline):
+                client._run(found.wait(client, left))
+    finally:
+        found.close()
+
+
 class CallbackThread:
     """Waits for results that have callbacks; one thread per client, when needed."""
 
@@ -269,7 +293,7 @@ class CallbackThread:
             # The thread stayed behind in the parent, and so do its callbacks.
             self._begin()
         if result.done():
-            _call(result, callback)
+            call_back(result, callback)
             return
         pair = result, callback
         with self._lock:
@@ -291,7 +315,7 @@ class CallbackThread:
                 if mine:
                     self._pending.remove(pair)
             if mine:
-                _call(*pair)
+                call_back(*pair)
 
     def _loop(self) -> None:
         while True:
@@ -315,13 +339,6 @@ class CallbackThread:
             time.sleep(_PAUSE)
 
 
-def _call(result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
-    try:
-        callback(result)
-    except Exception:  # noqa: BLE001 - it is the user's code
-        _log.exception("a callback of %r raised", result)
-
-
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
@@ -329,4 +346,5 @@ __all__ = [
     "AsyncHubResult",
     "AsyncMapResult",
     "AsyncResult",
+    "as_completed",
 ]
