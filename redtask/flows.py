@@ -412,7 +412,8 @@ def first_done(
         if arrived and now < rest + quiet:
             continue
         # Also when something has come: it may go on coming, and this be missing.
-        yield from _check_sets(inbox, left(), now - quiet / 2)
+        over = deadline is not None and now >= deadline
+        yield from _check_sets(inbox, left(), begun if over else now - quiet / 2)
         if now >= rest + quiet:
             quiet = QUIET if inbox.arrived != seen else min(2 * quiet, MOST_QUIET)
             rest = now

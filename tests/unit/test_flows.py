@@ -756,3 +756,77 @@ def test_a_deadline_is_kept_while_sweeping(inbox, clock):
 
     assert talk.answer(False).over
     assert talk.value is False
+
+
+# -- the first of several
+
+
+def first_done(inbox, sets, timeout=None):
+    def left():
+        return [tasks for tasks in sets if not tasks.done]
+
+    return Talk(flows.first_done(inbox, lambda: len(left()) < len(sets), left, timeout))
+
+
+def test_who_waits_for_the_first_hears_of_any(inbox):
+    sets = [expected(inbox, "c-0"), expected(inbox, "c-1")]
+    talk = first_done(inbox, sets)
+
+    assert isinstance(talk.step, Wait)
+    inbox.deliver("x-0", GOOD)
+    talk.answer(True)
+    assert not talk.over
+    inbox.deliver("c-1", GOOD)
+
+    assert talk.answer(True).value is True
+
+
+def test_the_records_of_all_are_asked_at_once_when_it_is_quiet(inbox, clock):
+    sets = [expected(inbox, f"c-{number}") for number in range(700)]
+    talk = first_done(inbox, sets)
+    assert talk.step.seconds == flows.QUIET
+    clock.now += flows.QUIET
+
+    assert len(talk.answer(False).asks("watch")) == 503
+    assert len(talk.answer(watched(*[OPEN] * 500)).asks("watch")) == 203
+    assert talk.answer(watched(*[OPEN] * 200)).step.seconds == 2 * flows.QUIET
+
+
+def test_what_was_missed_among_other_arrivals_is_found(inbox, clock):
+    talk = first_done(inbox, [expected(inbox, "c-0")])
+    clock.now += flows.QUIET
+    inbox.deliver("x-0", GOOD)
+
+    talk.answer(True).asks("watch")
+
+    assert talk.answer(watched(GOOD)).value is True
+
+
+def test_what_comes_from_elsewhere_is_asked_for_first(inbox):
+    tasks = expected(inbox, "p-0")
+    tasks.checked = -1.0
+
+    talk = first_done(inbox, [tasks])
+
+    talk.asks("watch")
+    assert talk.answer(watched(GOOD)).value is True
+
+
+def test_the_first_of_several_may_not_come_in_time(inbox, clock):
+    tasks = timed(inbox, "c-0")
+    clock.now += 0.01
+    talk = first_done(inbox, [tasks], 1.0)
+    talk.asks("sweep")
+
+    assert talk.answer(Swept(-1, more=False)).step.seconds == pytest.approx(1.0)
+    clock.now += 1.0
+    talk.answer(False).asks("watch")
+
+    assert talk.answer(watched(OPEN)).value is False
+
+
+def test_a_look_at_several_is_one_question(inbox):
+    talk = first_done(inbox, [expected(inbox, "c-0")], 0)
+
+    talk.asks("watch")
+    assert talk.answer(watched(OPEN)).value is False
