@@ -42,7 +42,12 @@ if TYPE_CHECKING:
         UnmetDependency,
     )
     from redtask.functional import depend, dependent, require
-    from redtask.result import AsyncHubResult, AsyncMapResult, AsyncResult
+    from redtask.result import (
+        AsyncHubResult,
+        AsyncMapResult,
+        AsyncResult,
+        as_completed,
+    )
     from redtask.view import LoadBalancedView, parallel, remote
 
 #: Where each public name comes from: imported when it is first used, so that
@@ -61,6 +66,7 @@ _HOMES = {
     "AsyncHubResult": "result",
     "AsyncMapResult": "result",
     "AsyncResult": "result",
+    "as_completed": "result",
     "ClusterError": "error",
     "CompositeError": "error",
     "ConfigurationError": "error",
@@ -104,6 +110,7 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "AsyncResult",
     "AsyncMapResult",
     "AsyncHubResult",
+    "as_completed",
     # Errors
     "error",
     "ClusterError",

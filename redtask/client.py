@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from redtask import flows
 from redtask.connect import connect
 from redtask.error import ConfigurationError
-from redtask.flags import Flags
 from redtask.hub import calls
+from redtask.outcomes import tasks_elsewhere
+from redtask.place import Place
 from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
 from redtask.session import Session, is_single, limit_of
@@ -18,6 +21,7 @@ from redtask.view import LoadBalancedView
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from redtask.inbox import Inbox, TaskSet
     from redtask.session import Slices
 
 T = TypeVar("T")
@@ -71,6 +75,20 @@ class Client:
         self.closed = True
         self._store.close()
 
+    @property
+    def _key(self) -> object:
+        """What tells this client from others."""
+        return self
+
+    @property
+    def _place(self) -> Place:
+        return Place.of(self._profile)
+
+    @property
+    def _revive(self) -> Callable[..., AsyncResult]:
+        """What makes results of this client again in other processes."""
+        return revive
+
     def _run(self, flow: flows.Flow[T]) -> T:
         if self.closed:
             raise ConfigurationError("this client is closed")
@@ -78,8 +96,8 @@ class Client:
             self._driver.run(self._session.recover())
         return self._driver.run(flow)
 
-    def _submit(self, result: AsyncResult, slices: Slices) -> None:
-        self._run(self._session.submit(result._tasks, slices))
+    def _submit(self, slices: Slices) -> None:
+        self._run(self._session.submit(slices))
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
@@ -106,13 +124,18 @@ class Client:
         """Be true also without engines."""
         return True
 
-    def load_balanced_view(self, **flags: Any) -> LoadBalancedView:
+    def load_balanced_view(self, targets: Any = None, **flags: Any) -> LoadBalancedView:
         """Return a view whose tasks run on whichever engine the hub chooses.
 
-        ``flags`` are the view's: ``block``, ``retries``, ``label`` ...
+        ``targets`` restricts the choice: an id, a list of ids, or a slice of ``ids``;
+        None and ``"all"`` do not. ``flags`` are the view's: ``block``, ``retries``,
+        ``after`` ... Raises ``IndexError`` for an engine that is not there, and
+        ``KeyError``, ``TypeError`` or ``ValueError`` for a flag.
         """
+        view = LoadBalancedView(self)
         flags.setdefault("block", self.block)
-        return LoadBalancedView(self, Flags().replaced(**flags))
+        view.set_flags(targets=targets, **flags)
+        return view
 
     def wait_for_engines(
         self, n: int = 1, *, timeout: float | None = -1, block: bool = True
@@ -178,3 +201,61 @@ class Client:
         ``aborted``, ``running`` (it goes on), ``ended`` or ``unknown``.
         """
         return self._run(self._session.abort(jobs))
+
+
+class _Elsewhere:
+    """The client of a result that another process made: connects when it is used."""
+
+    def __init__(self, place: Place, tasks: TaskSet) -> None:
+        self._place = place
+        self._tasks = tasks
+        self._inbox: Inbox | None = None
+
+    def __repr__(self) -> str:
+        return f"<Client of hub {self._place.hub}>"
+
+    @property
+    def _key(self) -> object:
+        return self._place
+
+    @property
+    def _revive(self) -> Callable[..., AsyncResult]:
+        return revive
+
+    @property
+    def _session(self) -> Session:
+        return self._client()._session
+
+    def _client(self) -> Client:
+        client = _client_of(os.getpid(), self._place)
+        inbox = client._session.inbox
+        if inbox is not self._inbox:
+            self._inbox = inbox
+            inbox.expect(self._tasks)
+        return client
+
+    def _run(self, flow: flows.Flow[T]) -> T:
+        return self._client()._run(flow)
+
+    def _call_back(
+        self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
+    ) -> None:
+        self._client()._call_back(result, callback)
+
+
+def revive(
+    place: Place,
+    kind: type[AsyncResult],
+    ids: tuple[str, ...],
+    submitted: float,
+    about: dict[str, Any],
+) -> AsyncResult:
+    """Make a result of what a pickle says; it connects when it is first asked."""
+    tasks = tasks_elsewhere(ids, submitted)
+    return kind._revived(_Elsewhere(place, tasks), tasks, about)
+
+
+@functools.cache
+def _client_of(pid: int, place: Place) -> Client:  # noqa: ARG001 - a child has its own
+    """Return this process's client for results from elsewhere, one per hub."""
+    return Client(place.url_here(), profile=place.profile)

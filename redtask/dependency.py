@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 
 _ID: Final = re.compile(r"[a-z0-9]+-[0-9]+")
+_LONGEST: Final = 64
 
 
 def is_id(name: object) -> bool:
     """Can this be the id of a task?"""
-    return isinstance(name, str) and _ID.fullmatch(name) is not None
+    return (
+        isinstance(name, str)
+        and len(name) <= _LONGEST
+        and _ID.fullmatch(name) is not None
+    )
 
 
 def _ids_of(one: object) -> list[str] | None:

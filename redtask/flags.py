@@ -9,7 +9,11 @@ import math
 import numbers
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+
+from redtask.dependency import Dependency, is_id
+from redtask.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +25,11 @@ _MOST_LABEL: Final = 64
 _MOST_RETRIES: Final = 1000
 _MOST_PRIORITY: Final = 1000
 _YEAR: Final = 31536000.0
+#: The last second that a datetime can name.
+_LAST: Final = 253402300799.0
+_MOST_BACKOFF: Final = 1000.0
+_EXCEPTION: Final = re.compile(r"[^\W\d]\w*")
+_MOST_EXCEPTIONS: Final = 16
 
 
 def _boolean(value: Any) -> bool:
@@ -59,15 +68,89 @@ def _queue(value: Any) -> str:
     return value
 
 
+def _real(least: float, most: float, unit: str = "a number") -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"must be {unit}, not {type(value).__name__}")
+        number = float(value)
+        if math.isnan(number) or not least <= number <= most:
+            raise ValueError(f"must be from {least:.15g} to {most:.15g}, not {value}")
+        return number
+
+    return check
+
+
+_span: Final = _real(0, _YEAR, "seconds")
+
+
 def _seconds(value: Any) -> float | None:
+    return None if value is None else _span(value)
+
+
+def _seconds_or_never(value: Any) -> float:
+    return 0.0 if value is None else _span(value)
+
+
+def _limit(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"must be seconds, not {type(value).__name__}")
-    seconds = float(value)
-    if math.isnan(seconds) or not 0 <= seconds <= _YEAR:
-        raise ValueError(f"must be from 0 seconds to a year, not {value}")
+    seconds = _span(value)
+    if seconds <= 0:
+        raise ValueError("must be more than 0 seconds, or None")
     return seconds
+
+
+def _moment(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise ValueError(f"must be a datetime with a timezone, not {value!r}")
+        return value.timestamp()
+    return _real(0, _LAST, "a datetime, or seconds since the epoch,")(value)
+
+
+def _dependency(value: Any) -> Dependency | None:
+    if value is None:
+        return None
+    if isinstance(value, Dependency):
+        # Of our own: nobody else changes it afterwards.
+        found = value.copy()
+    elif isinstance(value, (str, list, tuple, set, frozenset)) or hasattr(
+        value, "msg_ids"
+    ):
+        try:
+            found = Dependency(value)
+        except TypeError as problem:
+            raise TypeError(f"must be of ids and results: {problem}") from None
+    else:
+        raise TypeError(
+            "must be an id, a result, a Dependency, or a list of ids and results, "
+            f"not {type(value).__name__}"
+        )
+    for name in found:
+        if not is_id(name):
+            raise ValueError(f"must be of ids of tasks; {name!r} is none")
+    return found or None
+
+
+def _exceptions(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    several = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    names = []
+    for one in several:
+        if isinstance(one, type) and issubclass(one, BaseException):
+            names.append(one.__name__)
+        elif not isinstance(one, str):
+            raise TypeError(f"must be exception classes or their names, not {one!r}")
+        elif _EXCEPTION.fullmatch(one):
+            names.append(one)
+        else:
+            raise ValueError(f"must be names of exception classes; {one!r} is none")
+    if not 0 < len(names) <= _MOST_EXCEPTIONS:
+        raise ValueError(f"must be 1 to {_MOST_EXCEPTIONS} exceptions, or None")
+    return tuple(dict.fromkeys(names))
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -78,6 +161,18 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "queue": _queue,
     "label": _label,
     "result_ttl": _seconds,
+    "targets": Targets.of,
+    "after": _dependency,
+    "follow": _dependency,
+    "timeout": _seconds_or_never,
+    "delay": _seconds_or_never,
+    "eta": _moment,
+    "time_limit": _limit,
+    "retry_delay": _seconds_or_never,
+    "retry_backoff": _real(1, _MOST_BACKOFF),
+    "retry_jitter": _real(0, 1),
+    "retry_on": _exceptions,
+    "retry_elsewhere": _boolean,
 }
 
 
@@ -100,6 +195,31 @@ class Flags:
     #: For how many seconds the ended task is kept; None: as the hub says; 0: until
     #: the room is needed.
     result_ttl: float | None = None
+    #: Only these engines may run the task; None: any.
+    targets: Targets | None = None
+    #: Tasks that must have ended before: ids, results, or a ``Dependency``.
+    after: Dependency | None = None
+    #: Run where these ran.
+    follow: Dependency | None = None
+    #: For how many seconds at most the task waits for others and for an engine; 0:
+    #: for ever.
+    timeout: float = 0.0
+    #: Not to be run before so many seconds after it was submitted.
+    delay: float = 0.0
+    #: Not to be run before this time, in seconds since the epoch.
+    eta: float | None = None
+    #: For how many seconds at most one run may last.
+    time_limit: float | None = None
+    #: Seconds until the first retry; 0: at once.
+    retry_delay: float = 0.0
+    #: How many times longer each further one is waited for, 1 to 1000.
+    retry_backoff: float = 1.0
+    #: By which part of itself the delay varies at random, 0 to 1.
+    retry_jitter: float = 0.0
+    #: Names of the exceptions that are worth a retry, or of their bases; None: all.
+    retry_on: tuple[str, ...] | None = None
+    #: Never to be run twice by the same engine, as in IPython.parallel?
+    retry_elsewhere: bool = False
 
     def replaced(self, **flags: Any) -> Flags:
         """Return flags with some replaced; nothing changes when one is wrong.
@@ -115,7 +235,27 @@ class Flags:
                 checked[name] = _CHECKS[name](value)
             except (TypeError, ValueError) as problem:
                 raise type(problem)(f"flag {name} {problem}") from None
-        return dataclasses.replace(self, **checked)
+        found = dataclasses.replace(self, **checked)
+        if found.delay and found.eta is not None:
+            raise ValueError("flag eta must be None where there is a delay")
+        return found
+
+    @property
+    def opts(self) -> str:
+        """What the engine obeys, and the signature binds, as words."""
+        words = []
+        if self.time_limit is not None:
+            words.append(f"l{_milliseconds(self.time_limit)}")
+        if self.retry_on is not None:
+            words.append(f"o{','.join(self.retry_on)}")
+        return " ".join(words)
+
+    @property
+    def has_timers(self) -> bool:
+        """Is anything to happen to the tasks by time alone?"""
+        return bool(
+            self.timeout or self.delay or self.eta is not None or self.retry_delay
+        )
 
     def fields(self) -> dict[str, str | int]:
         """Return what differs from the default, as the submit script knows it."""
@@ -130,7 +270,45 @@ class Flags:
             fields["label"] = self.label
         if self.result_ttl is not None:
             fields["ttl"] = round(self.result_ttl * 1000)
+        if self.targets or self.after or self.follow:
+            fields.update(self._constraints())
+        if self.has_timers:
+            fields.update(self._times())
+        if self.retry_elsewhere:
+            fields["elsewhere"] = 1
+        if opts := self.opts:
+            fields["opts"] = opts
         return fields
+
+    def _constraints(self) -> dict[str, str | int]:
+        fields: dict[str, str | int] = {}
+        if self.targets is not None:
+            fields["targets"] = self.targets.text()
+        if self.after is not None:
+            fields["after"] = self.after.text()
+        if self.follow is not None:
+            fields["follow"] = self.follow.text()
+        return fields
+
+    def _times(self) -> dict[str, str | int]:
+        fields: dict[str, str | int] = {}
+        if self.timeout:
+            fields["timeout"] = _milliseconds(self.timeout)
+        if self.delay:
+            fields["start_in"] = _milliseconds(self.delay)
+        if self.eta is not None:
+            fields["start_at"] = round(self.eta * 1000)
+        if self.retry_delay:
+            fields["pause"] = (
+                f"{_milliseconds(self.retry_delay)} {self.retry_backoff:.6g} "
+                f"{self.retry_jitter:.6g}"
+            )
+        return fields
+
+
+def _milliseconds(seconds: float) -> int:
+    """Return a time that is not 0 as one that is not 0 either."""
+    return max(1, round(seconds * 1000))
 
 
 #: The names of all flags.
@@ -159,8 +337,18 @@ class _Flag(Generic[T]):
             return self
         return getattr(view.flags, self._name)  # type: ignore[no-any-return]
 
-    def __set__(self, view: Flagged, value: T) -> None:
+    def __set__(self, view: Flagged, value: Any) -> None:
         view.set_flags(**{self._name: value})
+
+
+class _TargetsFlag(_Flag["int | slice | list[int] | None"]):
+    """The engines of a view: what was looked up, as a list."""
+
+    def __get__(self, view: Any, owner: type) -> Any:
+        if view is None:
+            return self
+        targets = view.flags.targets
+        return None if targets is None else targets.shown
 
 
 class Flagged:
@@ -173,10 +361,26 @@ class Flagged:
     queue = _Flag[str]()
     label = _Flag["str | None"]()
     result_ttl = _Flag["float | None"]()
+    targets = _TargetsFlag()
+    after = _Flag["Dependency | None"]()
+    follow = _Flag["Dependency | None"]()
+    timeout = _Flag[float]()
+    delay = _Flag[float]()
+    eta = _Flag["float | None"]()
+    time_limit = _Flag["float | None"]()
+    retry_delay = _Flag[float]()
+    retry_backoff = _Flag[float]()
+    retry_jitter = _Flag[float]()
+    retry_on = _Flag["tuple[str, ...] | None"]()
+    retry_elsewhere = _Flag[bool]()
 
     def __init__(self, flags: Flags) -> None:
         #: The flags of tasks submitted from now on; never changed in place.
         self.flags = flags
+
+    def _checked(self, flags: Mapping[str, Any]) -> Flags:
+        """Return the flags of this view with some replaced."""
+        return self.flags.replaced(**flags)
 
     def set_flags(self, **flags: Any) -> Any:
         """Set flags of this view; return it. All or none.
@@ -184,14 +388,14 @@ class Flagged:
         Raises ``KeyError`` for a name that is none, ``TypeError`` or ``ValueError``
         for a value.
         """
-        self.flags = self.flags.replaced(**flags)
+        self.flags = self._checked(flags)
         return self
 
     @contextlib.contextmanager
     def temp_flags(self, **flags: Any) -> Iterator[None]:
         """Set flags for a ``with`` block. Not for views shared by threads."""
         before = self.flags
-        self.flags = before.replaced(**flags)
+        self.flags = self._checked(flags)
         try:
             yield
         finally:

@@ -8,8 +8,16 @@ conversation by itself.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Container, Generator, Iterable, Sequence
+from collections.abc import (
+    Callable,
+    Container,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -39,6 +47,10 @@ QUIET: Final = 5.0
 MOST_QUIET: Final = 30.0
 #: A stream lives an hour without a reader; it is made sure of well before.
 _FRESH: Final = 1800.0
+#: No client sweeps more often than this, in seconds.
+_BRIEF: Final = 0.02
+#: While a sweep is under way, others look again after this, in seconds.
+_SOON: Final = 0.1
 #: Ids in one call.
 _SLICE: Final = 500
 
@@ -98,9 +110,11 @@ def listen(inbox: Inbox) -> Flow[None]:
 
 def _enter(groups: Sequence[Group], sent: set[str]) -> Flow[None]:
     """Submit one slice. Functions that the hub is believed to know stay here."""
-    lean = [
-        replace(group, blob=b"") if group.digest in sent else group for group in groups
-    ]
+    told, lean = set(sent), []
+    for group in groups:
+        # Once is enough for all groups of the slice.
+        lean.append(replace(group, blob=b"") if group.digest in told else group)
+        told.add(group.digest)
     try:
         yield from ask(calls.submit(lean))
     except UnknownFunction:
@@ -109,28 +123,38 @@ def _enter(groups: Sequence[Group], sent: set[str]) -> Flow[None]:
 
 
 def submit(
-    slices: Iterable[Sequence[Group]], sent: set[str], recent: Recent
+    pieces: Iterable[Sequence[Group] | Call[Any]], sent: set[str], recent: Recent
 ) -> Flow[None]:
-    """Enter slices of tasks, each all or none.
+    """Enter slices of tasks, each all or none, and make the calls among them.
 
     ``sent`` has the digests that the hub is believed to know; a function goes along
     with its first slice, and again when the hub has forgotten it. Should a later
-    slice be refused, or be impossible to make, the earlier ones are aborted.
+    slice be refused, or be impossible to make, the earlier ones are aborted; those
+    behind a gate, with the gate.
     """
-    entered: list[str] = []
+    entered: dict[str, None] = {}
+    gate = ""
     try:
-        for groups in slices:
+        for piece in pieces:
             opened = recent.opened()
-            yield from _enter(groups, sent)
-            recent.add(groups, opened)
-            entered += (str(name) for group in groups for name in group.tasks[::2])
+            if isinstance(piece, Call):
+                yield from ask(piece)
+            else:
+                yield from _enter(piece, sent)
+                gate = str(piece[0].flags.get("gate", ""))
+                entered.update(dict.fromkeys((gate,) if gate else _ids(piece)))
+            recent.add(piece, opened, gate)
     except ConnectionLost:
         # It cannot be told to abort them either.
         raise
     except Exception:
         if entered:
-            yield from abort(entered)
+            yield from abort(list(entered))
         raise
+
+
+def _ids(groups: Sequence[Group]) -> Iterator[str]:
+    return (str(name) for group in groups for name in group.tasks[::2])
 
 
 def server_info() -> Flow[dict[str, str]]:
@@ -176,7 +200,16 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
 
 
 def _enter_again(recent: Recent, one: Slice, sent: set[str]) -> Flow[None]:
-    yield from _enter(one.groups, sent)
+    if isinstance(one.piece, Call):
+        try:
+            yield from ask(one.piece)
+        except HubFull:
+            raise
+        except HubError:
+            # The hub has not forgotten: the gate was opened, and is gone.
+            pass
+    else:
+        yield from _enter(one.piece, sent)
     recent.renew(one)
 
 
@@ -220,16 +253,20 @@ def look(
                 _told(inbox, own, name, outcome)
             elif outcome.state == "unknown":
                 yield from _miss(inbox, own, name)
+            elif outcome.state == "waiting" and own is not None:
+                # Perhaps for a time.
+                own.timed = True
 
 
 def _miss(inbox: Inbox, tasks: TaskSet | None, name: str) -> Flow[None]:
     """There is no record: submit the task again if Redis may have forgotten it."""
     forgotten = inbox.recent.find(name)
-    if forgotten is None:
+    if not forgotten:
         _told(inbox, tasks, name, _LOST)
         return
     try:
-        yield from _enter_again(inbox.recent, forgotten, set())
+        for one in forgotten:
+            yield from _enter_again(inbox.recent, one, set())
     except HubFull:
         # There may be room when the records are asked next.
         return
@@ -279,23 +316,45 @@ def until(
     missed = inbox.position is None or tasks.checked < inbox.disturbed_at
     if missed or (timeout is not None and timeout <= 0):
         yield from recheck(inbox, tasks)
-    quiet = QUIET
-    while not ready():
-        seconds = quiet
+    quiet, rest = QUIET, begun
+    while True:
+        seen = tasks.arrived
+        if ready():
+            return True
+        seconds = rest + quiet - time.monotonic()
+        if tasks.timed:
+            seconds = min(seconds, (yield from sweep(inbox)))
         if deadline is not None:
             seconds = min(seconds, deadline - time.monotonic())
-            if seconds <= 0:
+            if seconds <= 0 and time.monotonic() >= deadline:
                 return False
-        seen = tasks.arrived
-        arrived = yield Wait(inbox, tasks, seen, seconds)
+        arrived = yield Wait(inbox, tasks, seen, max(0.0, seconds))
+        now = time.monotonic()
+        over = deadline is not None and now >= deadline
         if not arrived:
-            now = time.monotonic()
-            over = deadline is not None and now >= deadline
             since = begun if sure and over else now - quiet / 2
             yield from check_quiet(inbox, tasks, since)
+            if tasks.timed and not over and now < rest + quiet:
+                # It was only time to sweep.
+                continue
             # Nothing new in the records either: ask less and less often.
             quiet = QUIET if tasks.arrived != seen else min(2 * quiet, MOST_QUIET)
-    return True
+        rest = now
+
+
+def sweep(inbox: Inbox) -> Flow[float]:
+    """Do what is due by time alone; return in how many seconds to come again.
+
+    A supervisor does that as well, but there may be none. All who wait in this
+    client share one sweep.
+    """
+    if time.monotonic() >= inbox.sweep_at:
+        inbox.sweep_at = time.monotonic() + _SOON
+        swept = yield from ask(calls.sweep())
+        due = swept.due / 1000 if swept.due >= 0 else QUIET
+        pause = 0.0 if swept.more else max(_BRIEF, min(due, QUIET))
+        inbox.sweep_at = time.monotonic() + pause
+    return max(0.0, inbox.sweep_at - time.monotonic())
 
 
 def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
@@ -305,12 +364,71 @@ def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
     seen = inbox.arrived
     if any(tasks.done for tasks in sets):
         return
-    yield Wait(inbox, inbox, seen, QUIET)
+    seconds = QUIET
+    if any(tasks.timed for tasks in sets):
+        seconds = yield from sweep(inbox)
+    yield Wait(inbox, inbox, seen, seconds)
     # Also when something has come: it may go on coming, and this still be missing.
     since = time.monotonic() - QUIET
     for tasks in sets:
         if not tasks.done:
             yield from check_quiet(inbox, tasks, since)
+
+
+def first_done(
+    inbox: Inbox,
+    ready: Callable[[], bool],
+    left: Callable[[], Sequence[TaskSet]],
+    timeout: float | None,
+) -> Flow[bool]:
+    """Wait until ``ready()``, at most ``timeout`` seconds (None: for ever).
+
+    Returns whether it is. ``left()`` are the sets that are not done: they are only
+    asked for when it was quiet, so many cost no more per arrival than few.
+    """
+    begun = time.monotonic()
+    deadline = None if timeout is None else begun + timeout
+    if ready():
+        return True
+    sets = left()
+    deaf = inbox.position is None or (timeout is not None and timeout <= 0)
+    yield from _check_sets(inbox, sets, math.inf if deaf else 0.0)
+    timed = any(tasks.timed for tasks in sets)
+    quiet, rest = QUIET, begun
+    while True:
+        seen = inbox.arrived
+        if ready():
+            return True
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            return False
+        seconds = max(0.0, rest + quiet - now)
+        if timed:
+            seconds = min(seconds, (yield from sweep(inbox)))
+        if deadline is not None:
+            seconds = min(seconds, max(0.0, deadline - time.monotonic()))
+        arrived = yield Wait(inbox, inbox, seen, seconds)
+        now = time.monotonic()
+        if arrived and now < rest + quiet:
+            continue
+        # Also when something has come: it may go on coming, and this be missing.
+        over = deadline is not None and now >= deadline
+        yield from _check_sets(inbox, left(), begun if over else now - quiet / 2)
+        if now >= rest + quiet:
+            quiet = QUIET if inbox.arrived != seen else min(2 * quiet, MOST_QUIET)
+            rest = now
+
+
+def _check_sets(inbox: Inbox, sets: Sequence[TaskSet], since: float) -> Flow[None]:
+    """Ask the records of sets that were not asked since then."""
+    since = max(since, inbox.disturbed_at)
+    names: dict[str, None] = {}
+    for tasks in sets:
+        if tasks.checked < since:
+            tasks.checked = time.monotonic()
+            names.update(dict.fromkeys(tasks.open_ids()))
+    if names:
+        yield from look(inbox, sets[0], list(names), others=names)
 
 
 def complete(

@@ -39,6 +39,7 @@ class TaskSet:
         "outcomes",
         "received",
         "submitted",
+        "timed",
         "wakers",
     )
 
@@ -59,6 +60,8 @@ class TaskSet:
         self.received = self.submitted
         #: When the records were last asked, ``time.monotonic()``.
         self.checked = time.monotonic()
+        #: May something happen to them by time alone?
+        self.timed = False
         #: Called when something arrives.
         self.wakers: tuple[Callable[[], None], ...] = ()
 
@@ -116,6 +119,8 @@ class Inbox:
         self.listening_since = 0.0
         #: When something may last have been missed, ``time.monotonic()``.
         self.disturbed_at = 0.0
+        #: When to do next what is due by time alone, ``time.monotonic()``.
+        self.sweep_at = 0.0
         #: Called when something arrives.
         self.wakers: tuple[Callable[[], None], ...] = ()
         self._waiting: dict[str, Any] = {}
@@ -137,6 +142,10 @@ class Inbox:
                     waiting[name] = [*alive, reference]
         if len(waiting) > self._limit:
             self._tidy()
+
+    def expects(self, task_id: str) -> bool:
+        """Does anybody wait for this task?"""
+        return task_id in self._waiting
 
     def adopt(self, other: Inbox) -> None:
         """Wait for what another inbox waits for: a forked child its parent's.

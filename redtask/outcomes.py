@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import itertools
+import logging
 import time
+from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from redtask import flows
 from redtask.error import CompositeError, RedtaskError
@@ -14,9 +17,11 @@ from redtask.inbox import TaskSet
 from redtask.session import Session, limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from redtask.flows import Flow
+
+_log = logging.getLogger("redtask")
 
 ALL_COMPLETED: Final = concurrent.futures.ALL_COMPLETED
 FIRST_COMPLETED: Final = concurrent.futures.FIRST_COMPLETED
@@ -26,6 +31,20 @@ _NOT_READY: Final = "Result not ready."
 
 R = TypeVar("R", bound="Results")
 
+#: For how long one of several hubs is listened to, in seconds.
+_SHORT: Final = 0.05
+#: What makes the shape of a result.
+_TRAVELLING: Final = (
+    "_fname",
+    "_single",
+    "_sizes",
+    "_return_exceptions",
+    "_chunk",
+    "_ordered",
+    "stripes",
+)
+
+_STREAMS: Final = ("stdout", "stderr")
 _STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
 
 
@@ -48,6 +67,11 @@ def _moment(milliseconds: str | None, more: float = 0.0) -> datetime | None:
     if not milliseconds:
         return None
     return datetime.fromtimestamp(int(milliseconds) / 1000 + more, UTC)
+
+
+def _members(text: str | None) -> list[str]:
+    """Return the ids of a dependency as the record has it, behind its letters."""
+    return text.split()[1:] if text else []
 
 
 def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metadata:
@@ -73,8 +97,8 @@ def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metada
         stdout="",
         stderr="",
         label=record.get("label"),
-        after=[],
-        follow=[],
+        after=_members(record.get("after")),
+        follow=_members(record.get("follow")),
         execute_input=None,
         execute_result=None,
         outputs=[],
@@ -107,7 +131,6 @@ class Results:
         return_exceptions: bool = False,
     ) -> None:
         self._client = client
-        self._session: Session = client._session
         self._tasks = tasks
         self._fname = fname
         self._single = single
@@ -117,6 +140,33 @@ class Results:
         #: Of a part of a map: how many items it has.
         self._chunk: int | None = None
         self._parts: tuple[Any, ...] = ()
+
+    @property
+    def _session(self) -> Session:
+        return self._client._session  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as ids: where it arrives it asks the hub for what they stand for.
+
+        It connects when it is first asked, with the profile, ``REDTASK_URL`` and key
+        of that process: no secret travels along.
+        """
+        known = vars(self)
+        about = {name: known[name] for name in _TRAVELLING if name in known}
+        return self._client._revive, (
+            self._client._place,
+            type(self),
+            self._tasks.ids,
+            self._tasks.submitted,
+            about,
+        )
+
+    @classmethod
+    def _revived(cls, client: Any, tasks: TaskSet, about: Mapping[str, Any]) -> Self:
+        """Make a result again of what travelled."""
+        result = cls.__new__(cls)
+        vars(result).update(about, _client=client, _tasks=tasks, _decoded={}, _parts=())
+        return result
 
     @property
     def msg_ids(self) -> list[str]:
@@ -307,16 +357,17 @@ class Results:
             metadata(name, record, tasks.received)
             for name, record in zip(tasks.ids, records, strict=True)
         ]
-        for stream in ("stdout", "stderr"):
+        for name in ("stdout", "stderr", "after", "follow"):
+            # What is long stands beside the record.
             having = [
                 about
                 for about, record in zip(found, records, strict=True)
-                if stream in record
+                if name in record and (name in _STREAMS or not record[name])
             ]
             ids = [about["msg_id"] for about in having]
-            texts = yield from flows.outputs(keys, ids, stream)
+            texts = yield from flows.outputs(keys, ids, name)
             for about, text in zip(having, texts, strict=True):
-                about[stream] = text
+                about[name] = text if name in _STREAMS else _members(text)
         failed = [
             about
             for about in found
@@ -438,6 +489,121 @@ class Results:
         )
         part._chunk = None if self._sizes is None else self._sizes[at]
         return part
+
+
+def tasks_elsewhere(ids: Sequence[str], submitted: float) -> TaskSet:
+    """Return tasks of another process, of which nothing is known here."""
+    tasks = TaskSet(ids)
+    tasks.submitted = tasks.received = submitted
+    # So the records are asked before anything else.
+    tasks.checked = -1.0
+    tasks.timed = True
+    return tasks
+
+
+def call_back(result: R, callback: Callable[[R], Any]) -> None:
+    """Tell of a result that is done. What the callback raises goes to the log."""
+    try:
+        callback(result)
+    except Exception:  # noqa: BLE001 - it is the user's code
+        _log.exception("a callback of %r raised", result)
+
+
+class Completions(Generic[R]):
+    """Several results, and which of them are done: each is told once.
+
+    Whoever delivers an outcome may do so in any thread.
+    """
+
+    def __init__(self, results: Iterable[R]) -> None:
+        listed = results._split() if isinstance(results, Results) else list(results)
+        for result in listed:
+            if not isinstance(result, Results):
+                raise TypeError(
+                    f"results are expected, not {type(result).__name__}: {result!r}"
+                )
+        #: Results that are not done, by their identity.
+        self.open: dict[int, R] = {id(result): result for result in listed}
+        #: Those that are done and were not taken.
+        self.ready: deque[R] = deque()
+        self._total = len(self.open)
+        self._checks = {
+            key: functools.partial(self._check, result)
+            for key, result in self.open.items()
+        }
+        for key, result in list(self.open.items()):
+            result._tasks.wakers += (self._checks[key],)
+            self._check(result)
+
+    def _check(self, result: R) -> None:
+        if result._tasks.done and self.open.pop(id(result), None) is not None:
+            result._tasks.wakers = tuple(
+                one
+                for one in result._tasks.wakers
+                if one is not self._checks[id(result)]
+            )
+            self.ready.append(result)
+
+    def turns(self, deadline: float | None) -> Iterator[tuple[Any, float | None]]:
+        """Yield whom to ask next, a client of each hub, and for how many seconds.
+
+        Raises ``TimeoutError`` when the deadline is over and none is ready.
+        """
+        still = list(self.open.values())
+        clients = {one._client._key: one._client for one in still}
+        for client in clients.values():
+            left = None if deadline is None else deadline - time.monotonic()
+            if len(clients) > 1:
+                # Nobody can listen in two places: now here, now there.
+                left = _SHORT if left is None else min(left, _SHORT)
+            yield client, left if left is None else max(0.0, left)
+        over = deadline is not None and time.monotonic() >= deadline
+        if over and self.open and not self.ready:
+            raise TimeoutError(
+                f"{len(self.open)} (of {self._total}) results unfinished"
+            )
+
+    def wait(self, client: Any, timeout: float | None) -> Flow[bool]:
+        """Wait until one more is ready; ask the hub of this client."""
+        key = client._key
+
+        def left() -> list[TaskSet]:
+            several = list(self.open.values())
+            return [one._tasks for one in several if one._client._key == key]
+
+        # Those from elsewhere are expected as soon as somebody asks for their session.
+        sessions = [
+            one._session for one in list(self.open.values()) if one._client._key == key
+        ]
+        if not sessions:
+            return True
+        inbox = sessions[0].inbox
+        ready = functools.partial(bool, self.ready)
+        return (yield from flows.first_done(inbox, ready, left, timeout))
+
+    def close(self) -> None:
+        """Watch no more."""
+        for key, result in list(self.open.items()):
+            result._tasks.wakers = tuple(
+                one for one in result._tasks.wakers if one is not self._checks[key]
+            )
+
+
+class Pieces(Results):
+    """Sub-sequences' results: lists are put together, other values are listed."""
+
+    #: Did each task get every n-th item, not a run of them?
+    stripes = False
+
+    def _collect(self, *, return_exceptions: bool | None) -> Any:
+        values = super()._collect(return_exceptions=return_exceptions)
+        if not all(isinstance(value, (list, tuple)) for value in values):
+            return values
+        if not self.stripes:
+            return [item for value in values for item in value]
+        nothing = object()
+        rows = itertools.zip_longest(*values, fillvalue=nothing)
+        return [item for row in rows for item in row if item is not nothing]
 
 
 def joined(results: Iterable[R]) -> Any:

@@ -261,24 +261,39 @@ def load_by_name(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def pack_call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    """Pickle the arguments of one call."""
+def pack_call(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    nodes: Mapping[Any, str] | None = None,
+) -> bytes:
+    """Pickle the arguments of one call.
+
+    A ``Ref`` among them may name one of the ``nodes`` of a graph, whose ids these are.
+    """
     if kwargs:
-        return b"k" + dumps((tuple(args), dict(kwargs)))
-    return b"a" + dumps(tuple(args)) if args else b"0"
+        return _pack(b"k", (tuple(args), dict(kwargs)), nodes)
+    return _pack(b"a", tuple(args), nodes) if args else b"0"
 
 
 def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> bytes:
     """Pickle one chunk of each sequence of a map."""
-    return b"m" + dumps(sequences)
+    return _pack(b"m", sequences, None)
 
 
-def split_refs(body: bytes) -> tuple[tuple[str, ...], bytes]:
-    """Return which tasks' results packed arguments need, and the rest of them."""
+def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> bytes:
+    data, refs = dependency.collecting(dumps, value, nodes)
+    if not refs:
+        return kind + data
+    ids = " ".join(refs).encode("ascii")
+    return b"".join((b"R", len(ids).to_bytes(4, "big"), ids, kind, data))
+
+
+def unpack_refs(body: bytes) -> tuple[list[str], bytes]:
+    """Return the ids that packed arguments refer to, and the arguments themselves."""
     if body[:1] != b"R":
-        return (), body
-    end = 5 + int.from_bytes(body[1:5], "big")
-    return tuple(body[5:end].decode("ascii").split()), body[end:]
+        return [], body
+    ends = 5 + int.from_bytes(body[1:5], "big")
+    return body[5:ends].decode().split(), body[ends:]
 
 
 def call(

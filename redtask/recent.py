@@ -14,6 +14,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from redtask.hub.calls import Call
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
@@ -64,28 +66,38 @@ class Contact:
 
 @dataclass(slots=True, eq=False)
 class Slice:
-    """One slice that was submitted."""
+    """One slice that was submitted, or what was said of its tasks."""
 
-    #: Its groups, with their functions.
-    groups: Sequence[Group]
+    #: Its groups, with their functions; or the call.
+    piece: Sequence[Group] | Call[Any]
     #: Bytes of arguments.
     size: int
     #: When, ``time.monotonic()``.
     at: float
     #: How many connections there had been before.
     opened: int
+    #: The gate that its tasks stand behind; "": none.
+    gate: str
 
     def holds(self, task_id: str) -> bool:
         """Is this task in the slice?"""
-        return any(task_id in group.tasks[::2] for group in self.groups)
+        if isinstance(self.piece, Call):
+            return False
+        return any(task_id in group.tasks[::2] for group in self.piece)
 
 
-def _is_short_lived(groups: Sequence[Group]) -> bool:
+def _is_short_lived(piece: Sequence[Group] | Call[Any]) -> bool:
     """May the records be gone so soon that "unknown" does not mean "forgotten"?"""
-    return any(
+    return not isinstance(piece, Call) and any(
         int(group.flags.get("ttl", 2 * OLDEST * 1000)) < OLDEST * 1000
-        for group in groups
+        for group in piece
     )
+
+
+def _size_of(piece: Sequence[Group] | Call[Any]) -> int:
+    if isinstance(piece, Call):
+        return sum(len(str(one)) for one in piece.args)
+    return sum(len(task) for group in piece for task in group.tasks[1::2])
 
 
 class Recent:
@@ -110,14 +122,16 @@ class Recent:
         """Return what ``add`` wants to know from before the submit."""
         return self._contact.opened
 
-    def add(self, groups: Sequence[Group], opened: int) -> None:
-        """Keep a slice whose submit returned."""
+    def add(
+        self, piece: Sequence[Group] | Call[Any], opened: int, gate: str = ""
+    ) -> None:
+        """Keep a slice whose submit returned, or a call that was made for one."""
         self.prune()
-        if _is_short_lived(groups):
+        if _is_short_lived(piece):
             return
-        size = sum(len(task) for group in groups for task in group.tasks[1::2])
+        size = _size_of(piece)
         with self._lock:
-            self._slices.append(Slice(groups, size, time.monotonic(), opened))
+            self._slices.append(Slice(piece, size, time.monotonic(), opened, gate))
             self._bytes += size
             while self._bytes > MOST_BYTES:
                 self._drop()
@@ -162,16 +176,20 @@ class Recent:
         """A slice was submitted again just now."""
         one.at, one.opened = time.monotonic(), self._contact.opened
 
-    def find(self, task_id: str) -> Slice | None:
+    def find(self, task_id: str) -> list[Slice]:
         """Return the slice of a task that the server may have forgotten.
 
-        None when the server cannot have been another process since: it has been
-        heard for long enough, or no connection is younger than the slice.
+        Behind a gate all that was said of it belongs together. [] when the server
+        cannot have been another process since: it has been heard for long enough, or
+        no connection is younger than the slice.
         """
         self.prune()
         since = self._contact.lost - OLDEST
-        for one in reversed(list(self._slices)):
+        known = list(self._slices)
+        for one in reversed(known):
             doubtful = one.opened != self._contact.opened and one.at >= since
             if doubtful and one.holds(task_id):
-                return one
-        return None
+                if one.gate:
+                    return [other for other in known if other.gate == one.gate]
+                return [one]
+        return []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -17,13 +15,16 @@ from redtask.outcomes import (
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
     METADATA,
+    Completions,
     Results,
+    call_back,
     joined,
 )
+from redtask.progress import progress_bar
 from redtask.session import limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from redtask.client import Client
     from redtask.inbox import TaskSet
@@ -190,7 +191,7 @@ class AsyncResult(Results):
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        with _bar(self._fname, len(self)) as show:
+        with progress_bar(self._fname, len(self)) as show:
             while True:
                 left = interval
                 if deadline is not None:
@@ -251,29 +252,26 @@ class AsyncHubResult(AsyncResult):
     """
 
 
-@contextlib.contextmanager
-def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error where that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415 - only who wants a bar
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
+def as_completed(
+    results: Iterable[AsyncResult], timeout: float | None = None
+) -> Iterator[AsyncResult]:
+    """Yield results as they are done, each once.
 
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tasks"),
-        TimeElapsedColumn(),
-        console=Console(file=sys.stderr),
-    )
-    with progress:
-        bar = progress.add_task(name, total=total)
-        yield lambda done: progress.update(bar, completed=done)
+    ``results`` may also be one result of several tasks: then these are its parts.
+    Raises ``TimeoutError`` when not all are done ``timeout`` seconds after the first
+    ``next()``.
+    """
+    limit = limit_of(timeout)
+    deadline = None if limit is None else time.monotonic() + limit
+    found = Completions(results)
+    try:
+        while found.open or found.ready:
+            while found.ready:
+                yield found.ready.popleft()
+            for client, left in found.turns(deadline):
+                client._run(found.wait(client, left))
+    finally:
+        found.close()
 
 
 class CallbackThread:
@@ -295,7 +293,7 @@ class CallbackThread:
             # The thread stayed behind in the parent, and so do its callbacks.
             self._begin()
         if result.done():
-            _call(result, callback)
+            call_back(result, callback)
             return
         pair = result, callback
         with self._lock:
@@ -317,7 +315,7 @@ class CallbackThread:
                 if mine:
                     self._pending.remove(pair)
             if mine:
-                _call(*pair)
+                call_back(*pair)
 
     def _loop(self) -> None:
         while True:
@@ -341,13 +339,6 @@ class CallbackThread:
             time.sleep(_PAUSE)
 
 
-def _call(result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
-    try:
-        callback(result)
-    except Exception:  # noqa: BLE001 - it is the user's code
-        _log.exception("a callback of %r raised", result)
-
-
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
@@ -355,4 +346,5 @@ __all__ = [
     "AsyncHubResult",
     "AsyncMapResult",
     "AsyncResult",
+    "as_completed",
 ]

@@ -15,25 +15,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-from redtask import error, flows, payload
+from redtask import error, flows, payload, slices
+from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
-from redtask.hub.calls import Group
+from redtask.hub.calls import Call
 from redtask.inbox import Inbox, TaskSet
 from redtask.recent import Contact, Recent
+from redtask.slices import FREE, Gate, Piece, Task, Waits
 
 if TYPE_CHECKING:
     from redtask.flags import Flags
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
     from redtask.hub.records import Outcome, Status
+    from redtask.payload import Function
     from redtask.signing import Keyring
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 #: Of 12 letters: 62 bits, so that no two clients ever share a name.
 _NAME: Final = 12
-#: A slice ends at so many tasks or bytes, whichever comes first.
-_MOST_TASKS: Final = 500
-_MOST_BYTES: Final = 4 << 20
 #: Work is not to be run later than its retention and a week after it was submitted:
 #: what a thief of old payloads could replay is bounded.
 _WEEK: Final = 7 * 86400.0
@@ -42,8 +42,8 @@ _HISTORY: Final = 100_000
 _MOST_ENGINES: Final = 10_000
 
 
-#: The slices of a submit; made as they are sent.
-Slices: TypeAlias = Iterable[Sequence[Group]]
+#: What a submit sends; made as it is sent.
+Slices: TypeAlias = Iterable[Piece]
 
 
 @runtime_checkable
@@ -124,27 +124,24 @@ class Session:
 
     # -- conversations
 
-    def submit(self, tasks: TaskSet, slices: Slices) -> Flow[None]:
-        """Enter the slices of these tasks."""
+    def submit(self, pieces: Slices) -> Flow[None]:
+        """Enter slices of tasks that this session made."""
         inbox = self.inbox
         yield from flows.listen(inbox)
-        yield from flows.submit(
-            self._remembered(slices, tasks), self.sent, inbox.recent
-        )
+        yield from flows.submit(self._remembered(pieces), self.sent, inbox.recent)
 
-    def _remembered(self, slices: Slices, tasks: TaskSet) -> Iterator[Sequence[Group]]:
+    def _remembered(self, pieces: Slices) -> Iterator[Piece]:
         """Remember the ids of a slice when its submit has returned."""
-        at = 0
-        for groups in slices:
-            yield groups
-            count = sum(len(group.tasks) // 2 for group in groups)
-            ids = tasks.ids[at : at + count]
+        for piece in pieces:
+            yield piece
+            if isinstance(piece, Call):
+                continue
+            ids = [str(name) for group in piece for name in group.tasks[::2]]
             self._remember(ids)
             # Some may have ended by now.
             for name in ids:
-                if name in tasks.outcomes:
+                if not self.inbox.expects(name):
                     self.inbox.open.pop(name, None)
-            at += count
 
     @property
     def must_recover(self) -> bool:
@@ -180,6 +177,8 @@ class Session:
         Raises ``KeyError`` for one that the hub does not know.
         """
         tasks = TaskSet(self.ids_of(jobs))
+        # Perhaps: others have submitted them.
+        tasks.timed = True
         self.inbox.expect(tasks)
         yield from flows.recheck(self.inbox, tasks)
         for name, outcome in tasks.outcomes.items():
@@ -191,6 +190,7 @@ class Session:
         """Wait for jobs, or (None) all that was submitted here; are they done?"""
         inbox = self.inbox
         tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
+        tasks.timed = True
         inbox.expect(tasks)
         yield from flows.recheck(inbox, tasks, 0)
         limit = limit_of(timeout)
@@ -229,11 +229,11 @@ class Session:
         function: Callable[..., Any] | str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-    ) -> tuple[TaskSet, list[list[Group]]]:
-        """Return the task of one call, and the one slice to submit."""
+    ) -> tuple[TaskSet, list[Piece]]:
+        """Return the task of one call, and what to submit."""
         bodies = [payload.pack_call(args, kwargs)]
-        tasks, slices = self._prepare(flags, self._pack(function), bodies, 1)
-        return tasks, list(slices)
+        tasks, pieces = self._prepare(flags, self._pack(function), bodies, 1)
+        return tasks, list(pieces)
 
     def calls(
         self,
@@ -242,7 +242,7 @@ class Session:
         chunks: Sequence[tuple[Any, ...]],
         *,
         whole: bool = False,
-    ) -> tuple[TaskSet, Iterator[list[Group]]]:
+    ) -> tuple[TaskSet, Iterator[Piece]]:
         """Return the tasks of a map, one per chunk, and their slices, made lazily.
 
         With ``whole`` the function gets each chunk as it is, not item by item.
@@ -260,7 +260,7 @@ class Session:
         function: Callable[..., Any] | str,
         sequences: Sequence[Any],
         chunksize: int | None,
-    ) -> tuple[TaskSet, Iterator[list[Group]], list[int]]:
+    ) -> tuple[TaskSet, Iterator[Piece], list[int]]:
         """Return the tasks of a map, their slices, and how many items each has.
 
         Raises ``TypeError`` and ``ValueError`` for what cannot be mapped.
@@ -269,47 +269,57 @@ class Session:
         if chunksize is not None and chunksize < 0:
             raise ValueError(f"chunksize must not be negative: {chunksize}")
         sizes = chunk_sizes(length, chunksize or 1)
-        tasks, slices = self.calls(flags, function, cut(items, sizes))
-        return tasks, slices, sizes
+        tasks, pieces = self.calls(flags, function, cut(items, sizes))
+        return tasks, pieces, sizes
+
+    def graph(
+        self, flags: Flags, graph: Any, jobs: Any
+    ) -> tuple[dict[Node, tuple[TaskSet, str]], Iterator[Piece]]:
+        """Return the task of each node, with its function's name, and their slices.
+
+        All or none of them enter. Raises ``TypeError`` and ``ValueError``, and
+        ``SerializationError`` for a job that cannot be sent, before anything is.
+        """
+        found = Graph.of(graph)
+        calling = jobs_of(jobs, found.parents)
+        ids = dict(zip(found.parents, self._ids(len(found.parents)), strict=True))
+        mint = Mint(self.keyring, flags)
+        names = {name: node for node, name in ids.items()}
+        packed: dict[int, Function] = {}
+        tasks, sets = [], {}
+        for node, job in calling.items():
+            function = packed.get(id(job.function))
+            if function is None:
+                function = packed[id(job.function)] = self._pack(job.function)
+            try:
+                body = payload.pack_call(job.args, job.kwargs, ids)
+                waits = _waits_of(node, found, ids, mint.waits)
+                task = mint.task(ids[node], function, body, waits)
+                _check_refs(task.waits.refs, waits, names)
+            except (TypeError, ValueError) as problem:
+                raise type(problem)(f"node {node!r}: {problem}") from problem
+            tasks.append(task)
+            sets[node] = self._expect((ids[node],), flags), function.name
+        return sets, slices.cut_whole(tasks, Gate(self._gate))
+
+    def _gate(self) -> str:
+        return self._ids(1)[0]
+
+    def _expect(self, ids: Sequence[str], flags: Flags) -> TaskSet:
+        tasks = TaskSet(ids)
+        tasks.timed = flags.has_timers
+        if tasks.timed:
+            # It may be due before anything that we know of.
+            self.inbox.sweep_at = 0.0
+        self.inbox.expect(tasks)
+        return tasks
 
     def _prepare(
-        self,
-        flags: Flags,
-        function: payload.Function,
-        bodies: Iterator[bytes] | list[bytes],
-        count: int,
-    ) -> tuple[TaskSet, Iterator[list[Group]]]:
+        self, flags: Flags, function: Function, bodies: Iterable[bytes], count: int
+    ) -> tuple[TaskSet, Iterator[Piece]]:
         ids = self._ids(count)
-        tasks = TaskSet(ids)
-        self.inbox.expect(tasks)
-        return tasks, self._slices(flags, function, ids, bodies)
-
-    def _slices(
-        self,
-        flags: Flags,
-        function: payload.Function,
-        ids: Sequence[str],
-        bodies: Iterator[bytes] | list[bytes],
-    ) -> Iterator[list[Group]]:
-        kept = _DAY if flags.result_ttl is None else flags.result_ttl
-        until = str(int(time.time() + kept + _WEEK) * 1000)
-        fields = {**flags.fields(), "until": until}
-        sign = self.keyring.task_signer(function.digest, until)
-
-        def group(tasks: list[str | bytes]) -> list[Group]:
-            return [Group(function.digest, function.blob, function.name, fields, tasks)]
-
-        tasks: list[str | bytes] = []
-        size = 0
-        for task_id, body in zip(ids, bodies, strict=True):
-            envelope = sign(task_id, body)
-            tasks += (task_id, envelope)
-            size += len(envelope)
-            if len(tasks) >= 2 * _MOST_TASKS or size >= _MOST_BYTES:
-                yield group(tasks)
-                tasks, size = [], 0
-        if tasks:
-            yield group(tasks)
+        made = Mint(self.keyring, flags).tasks(ids, function, bodies)
+        return self._expect(ids, flags), slices.cut(made, Gate(self._gate))
 
     # -- outcomes
 
@@ -339,6 +349,80 @@ class Session:
             return False, failure
 
 
+class Mint:
+    """Makes signed tasks under one set of flags."""
+
+    def __init__(self, keyring: Keyring, flags: Flags) -> None:
+        self._keyring = keyring
+        kept = _DAY if flags.result_ttl is None else flags.result_ttl
+        now = time.time()
+        begins = max(now + flags.delay, flags.eta or 0.0)
+        until = str(int(begins + kept + _WEEK) * 1000)
+        self._flags = {**flags.fields(), "until": until}
+        #: What every task waits for.
+        self.waits = FREE
+        after, follow = flags.after, flags.follow
+        if after is not None or follow is not None:
+            self._flags.pop("after", None)
+            self._flags.pop("follow", None)
+            self.waits = Waits(
+                letters="as" if after is None else after.letters,
+                after=() if after is None else tuple(after.ordered()),
+                place="as" if follow is None else follow.letters,
+                follow=() if follow is None else tuple(follow.ordered()),
+            )
+        self._bound = f"{until} {opts}" if (opts := flags.opts) else until
+        self._signers: dict[str, Callable[[str, bytes], bytes]] = {}
+
+    def _signer(self, function: Function) -> Callable[[str, bytes], bytes]:
+        signer = self._signers.get(function.digest)
+        if signer is None:
+            signer = self._keyring.task_signer(function.digest, self._bound)
+            self._signers[function.digest] = signer
+        return signer
+
+    def task(self, task_id: str, function: Function, body: bytes, waits: Waits) -> Task:
+        """Return one task."""
+        refs, _ = payload.unpack_refs(body)
+        envelope = self._signer(function)(task_id, body)
+        return Task(
+            task_id, envelope, function, self._flags, waits.needing(tuple(refs))
+        )
+
+    def tasks(
+        self, ids: Sequence[str], function: Function, bodies: Iterable[bytes]
+    ) -> Iterator[Task]:
+        """Yield tasks of one function as they are asked for."""
+        sign, flags, waits = self._signer(function), self._flags, self.waits
+        for task_id, body in zip(ids, bodies, strict=True):
+            if body[:1] == b"R":
+                yield self.task(task_id, function, body, waits)
+            else:
+                yield Task(task_id, sign(task_id, body), function, flags, waits)
+
+
+def _waits_of(node: Node, graph: Graph, ids: Mapping[Node, str], given: Waits) -> Waits:
+    """Return what a node waits for; who waits for nobody, for what is ``given``."""
+    before = graph.parents[node]
+    if not before:
+        return given
+    return Waits(
+        graph.letters.get(node, "as"),
+        tuple(ids[one] for one in before),
+        given.place,
+        given.follow,
+    )
+
+
+def _check_refs(refs: Sequence[str], waits: Waits, names: Mapping[str, Node]) -> None:
+    """Refuse a Ref to a node that is not among the predecessors."""
+    for name in refs:
+        if name in names and name not in waits.after:
+            raise ValueError(
+                f"Ref({names[name]!r}) is not to one of the node's predecessors"
+            )
+
+
 def _verdict(task_id: str, text: bytes) -> Exception:
     verdict, _, reason = text.decode("utf-8", "replace").partition(" ")
     if verdict == "aborted":
@@ -360,6 +444,32 @@ def is_single(jobs: Any) -> bool:
 def limit_of(timeout: float | None) -> float | None:
     """Return a timeout as flows know it: IPython.parallel's -1 is for ever."""
     return None if timeout is None or timeout < 0 else timeout
+
+
+def ids_at(history: Sequence[str], wanted: Any) -> Any:
+    """Put ids where there are positions in a view's history; None is the latest."""
+    if wanted is None:
+        wanted = -1
+    if isinstance(wanted, int):
+        return history[wanted]
+    if isinstance(wanted, (list, tuple)):
+        return [history[one] if isinstance(one, int) else one for one in wanted]
+    return wanted
+
+
+def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
+    """Return how many tasks of a lazy map may be submitted ahead; None: "auto".
+
+    Raises ``TypeError`` when there is nothing to map, ``ValueError`` for a number
+    that cannot be.
+    """
+    if not sequences:
+        raise TypeError("imap needs at least one sequence")
+    if most == "auto":
+        return None
+    if isinstance(most, int) and most >= 0:
+        return most
+    raise ValueError(f"max_outstanding must be 'auto' or a number, not {most!r}")
 
 
 def chunk_sizes(length: int, chunksize: int) -> list[int]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import collections
-import contextlib
-import functools
-import inspect
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redtask import flows, payload, session
-from redtask.flags import NAMES, Flagged, Flags, unknown
+from redtask import flows, payload
+from redtask.executor import ViewExecutor
+from redtask.flags import Flagged, Flags
+from redtask.outcomes import Pieces
 from redtask.result import AsyncMapResult, AsyncResult
+from redtask.session import ahead_of, ids_at
+from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
     from redtask.client import Client
     from redtask.session import Slices
 
@@ -35,14 +37,21 @@ class LoadBalancedView(Flagged):
         #: Ids that this view submitted, oldest first; the last 100,000.
         self.history: collections.deque[str] = collections.deque(maxlen=100_000)
 
-    targets = None
+    def _checked(self, flags: Mapping[str, Any]) -> Flags:
+        """Return the flags of this view with some replaced; look up targets."""
+        found = super()._checked(flags)
+        if found.targets is not None and found.targets.ids is None:
+            targets = found.targets.resolved(self.client.ids)
+            found = found.replaced(targets=targets)
+        return found
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.targets}>"
 
     def __len__(self) -> int:
         """Return how many engines may run the tasks."""
-        return len(self.client)
+        targets = self.flags.targets
+        return len(self.client if targets is None else targets.ids or ())
 
     def __bool__(self) -> bool:
         """Be true also without engines."""
@@ -50,7 +59,7 @@ class LoadBalancedView(Flagged):
 
     def with_flags(self, **flags: Any) -> LoadBalancedView:
         """Return a new view with some flags replaced."""
-        return LoadBalancedView(self.client, self.flags.replaced(**flags))
+        return LoadBalancedView(self.client, self._checked(flags))
 
     # -- one call
 
@@ -78,7 +87,7 @@ class LoadBalancedView(Flagged):
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
 
     def _submitted(self, result: R, slices: Slices) -> R:
-        self.client._submit(result, slices)
+        self.client._submit(slices)
         self.history.extend(result.msg_ids)
         return result
 
@@ -147,16 +156,9 @@ class LoadBalancedView(Flagged):
         At most ``max_outstanding`` tasks are submitted ahead (0: no bound; "auto":
         twice the number of engines). The flags are those of this moment.
         """
-        if not sequences:
-            raise TypeError("imap needs at least one sequence")
-        if max_outstanding == "auto":
+        ahead = ahead_of(sequences, max_outstanding)
+        if ahead is None:
             ahead = max(2, 2 * len(self))
-        elif isinstance(max_outstanding, int) and max_outstanding >= 0:
-            ahead = max_outstanding
-        else:
-            raise ValueError(
-                f"max_outstanding must be 'auto' or a number, not {max_outstanding!r}"
-            )
         view = self.with_flags(block=False)
         return LazyMap(
             view,
@@ -166,6 +168,40 @@ class LoadBalancedView(Flagged):
             ordered=ordered,
             return_exceptions=return_exceptions,
         )
+
+    # -- graphs
+
+    def submit_graph(self, graph: Any, jobs: Any) -> dict[Hashable, AsyncResult]:
+        """Submit a task for each node of a graph, each after its predecessors.
+
+        :param graph: a ``DiGraph`` of networkx, or a mapping of each node to its
+            predecessors: an iterable of nodes, or a ``Dependency`` if something else
+            than the success of all of them is waited for.
+        :param jobs: what each node calls: a mapping of nodes to functions, ``(function,
+            args)`` or ``(function, args, kwargs)``; or one function for all nodes.
+
+        ``Ref(node)`` among the arguments stands for the result of a predecessor.
+        Returns {node: AsyncResult} in the order of submission. All tasks enter or
+        none. Nodes without predecessors wait for what the view's ``after`` says;
+        the other flags hold for all.
+
+        Raises ``ValueError`` naming a cycle, an unknown predecessor, a node without
+        a job, or a ``Ref`` to what is no predecessor; ``TypeError`` for what is no
+        graph or job, or cannot be pickled.
+        """
+        sets, pieces = self.client._session.graph(self.flags, graph, jobs)
+        results: dict[Hashable, AsyncResult] = {
+            node: AsyncResult(self.client, tasks, name, single=True)
+            for node, (tasks, name) in sets.items()
+        }
+        self.client._submit(pieces)
+        self.history.extend(name for tasks, _ in sets.values() for name in tasks.ids)
+        return results
+
+    @property
+    def executor(self) -> ViewExecutor:
+        """A ``concurrent.futures.Executor`` whose calls are tasks of this view."""
+        return ViewExecutor(self)
 
     # -- decorators
 
@@ -209,13 +245,7 @@ class LoadBalancedView(Flagged):
         owner: bool = False,
     ) -> AsyncResult:
         """Return the result of ids, or of positions in this view's history."""
-        wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
-        if isinstance(wanted, int):
-            wanted = self.history[wanted]
-        elif isinstance(wanted, (list, tuple)):
-            wanted = [
-                self.history[one] if isinstance(one, int) else one for one in wanted
-            ]
+        wanted = ids_at(self.history, indices_or_msg_ids)
         return self.client.get_result(wanted, block, owner)
 
 
@@ -292,138 +322,48 @@ class LazyMap:
             client._run(flows.any_done(client._session.inbox, sets))
 
 
-class RemoteFunction:
+class RemoteFunction(Wrapped):
     """A function that runs on an engine when it is called."""
-
-    def __init__(
-        self,
-        view: LoadBalancedView,
-        f: Callable[..., Any],
-        block: bool | None = None,
-        **flags: Any,
-    ) -> None:
-        self.view = view
-        self.func = f
-        self.block = block
-        self.flags = flags
-        _check_names(flags)
-        functools.update_wrapper(self, f, updated=())
-        self.__doc__ = f"{type(self).__name__} wrapping:\n{f.__doc__}"
-        with contextlib.suppress(TypeError, ValueError):
-            self.__signature__ = inspect.signature(f)
-
-    def _view(self) -> LoadBalancedView:
-        flags = dict(self.flags)
-        if self.block is not None:
-            flags["block"] = self.block
-        return self.view.with_flags(**flags)
-
-    def _record(self, view: LoadBalancedView) -> None:
-        self.view.history.extend(view.history)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the function on the view."""
-        view = self._view()
+        view = self._bound()
         try:
             return view.apply(self.func, *args, **kwargs)
         finally:
             self._record(view)
 
 
-class ParallelFunction(RemoteFunction):
+class ParallelFunction(WrappedParallel):
     """A function whose ``map`` runs on engines.
 
     Called directly it gets sub-sequences, as in IPython.parallel: one per engine's
     share (``chunksize``; else one item each), and list results are put together.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - IPython.parallel's
-        self,
-        view: LoadBalancedView,
-        f: Callable[..., Any],
-        dist: str = "b",
-        block: bool | None = None,
-        chunksize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool = False,
-        **flags: Any,
-    ) -> None:
-        super().__init__(view, f, block, **flags)
-        if dist not in {"b", "r"}:
-            raise ValueError(
-                f"dist must be 'b' (blocks) or 'r' (stripes), not {dist!r}"
-            )
-        self.dist = dist
-        self.chunksize = chunksize
-        self.ordered = ordered
-        self.return_exceptions = return_exceptions
-
     def map(self, *sequences: Any) -> Any:
         """Call the function for each item, as ``view.map``."""
-        view = self._view()
+        view = self._bound()
         try:
-            return view.map(
-                self.func,
-                *sequences,
-                chunksize=self.chunksize or 1,
-                ordered=self.ordered,
-                return_exceptions=self.return_exceptions,
-            )
+            return view.map(self.func, *sequences, **self._options())
         finally:
             self._record(view)
 
     def __call__(self, *sequences: Any) -> Any:
         """Call the function once per sub-sequence and join the lists."""
-        items, length = session.as_sequences(sequences)
-        if any(len(one) != length for one in items):
-            raise ValueError("all sequences must have equal length!")
-        chunks = self._chunks(items, length)
-        view = self._view()
-        core = view.client._session
-        tasks, slices = core.calls(view.flags, self.func, chunks, whole=True)
-        result = _Joined(
-            view.client,
-            tasks,
-            payload.name_of(self.func),
-            return_exceptions=self.return_exceptions,
+        chunks = self._chunks(sequences)
+        view = self._bound()
+        tasks, slices = view.client._session.calls(
+            view.flags, self.func, chunks, whole=True
         )
-        result.stripes = self.dist == "r"
+        result = self._joined(_Joined, view, tasks)
         view._submitted(result, slices)
         self._record(view)
         return view._maybe_wait(result, view.block)
 
-    def _chunks(self, items: list[Any], length: int) -> list[tuple[Any, ...]]:
-        sizes = session.chunk_sizes(length, self.chunksize or 1)
-        if self.dist == "r":
-            count = len(sizes)
-            return [tuple(one[at::count] for one in items) for at in range(count)]
-        chunks, at = [], 0
-        for size in sizes:
-            chunks.append(tuple(one[at : at + size] for one in items))
-            at += size
-        return chunks
 
-
-class _Joined(AsyncResult):
-    """Sub-sequences' results: lists are put together, other values are listed."""
-
-    stripes = False
-
-    def _collect(self, *, return_exceptions: bool | None) -> Any:
-        values = super()._collect(return_exceptions=return_exceptions)
-        if not all(isinstance(value, (list, tuple)) for value in values):
-            return values
-        if not self.stripes:
-            return [item for value in values for item in value]
-        nothing = object()
-        rows = itertools.zip_longest(*values, fillvalue=nothing)
-        return [item for row in rows for item in row if item is not nothing]
-
-
-def _check_names(flags: dict[str, Any]) -> None:
-    for name in flags:
-        if name not in NAMES:
-            raise KeyError(unknown(name))
+class _Joined(Pieces, AsyncResult):
+    """What a parallel function returns."""
 
 
 def remote(

@@ -14,16 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from redtask.aio.client import Client
-    from redtask.aio.result import AsyncHubResult, AsyncMapResult, AsyncResult
-    from redtask.aio.view import LoadBalancedView
+    from redtask.aio.result import (
+        AsyncHubResult,
+        AsyncMapResult,
+        AsyncResult,
+        as_completed,
+    )
+    from redtask.aio.view import LoadBalancedView, parallel, remote
 
 #: Where each public name comes from: imported when it is first used.
 _HOMES = {
     "Client": "client",
     "LoadBalancedView": "view",
+    "parallel": "view",
+    "remote": "view",
     "AsyncHubResult": "result",
     "AsyncMapResult": "result",
     "AsyncResult": "result",
+    "as_completed": "result",
 }
 
 __all__ = [  # noqa: RUF022 - grouped, not sorted
@@ -31,10 +39,13 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "Client",
     # Views
     "LoadBalancedView",
+    "parallel",
+    "remote",
     # Results
     "AsyncResult",
     "AsyncMapResult",
     "AsyncHubResult",
+    "as_completed",
 ]
 
 

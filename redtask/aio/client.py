@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redtask import flows
-from redtask.aio.result import AsyncHubResult, AsyncResult
+from redtask.aio.result import AsyncHubResult, Callbacks
 from redtask.aio.store import Driver, Store
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, known_keys, meet
 from redtask.error import ConfigurationError
 from redtask.flags import Flags
+from redtask.outcomes import tasks_elsewhere
+from redtask.place import Place
 from redtask.profile import Profile
 from redtask.session import Session, is_single, limit_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
+    from redtask.aio.result import AsyncResult
+    from redtask.inbox import Inbox, TaskSet
     from redtask.session import Slices
 
 T = TypeVar("T")
+
+_NOT_CONNECTED: Final = (
+    "not connected: use 'async with Client(...)' or 'await Client.connect(...)'"
+)
+#: In each event loop, the clients for results from elsewhere, one per hub.
+_clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
 
 
 class Client:
@@ -52,6 +63,8 @@ class Client:
         self._patience = timeout
         self._driver: Driver | None = None
         self._known_session: Session | None = None
+        self._known_place: Place | None = None
+        self._callbacks = Callbacks()
         self._shown = "nothing yet"
         #: Is it of no more use?
         self.closed = False
@@ -98,22 +111,37 @@ class Client:
             await driver.close()
             raise
         self._driver = driver
+        self._known_place = Place.of(profile)
         self._known_session = Session(store.keys, keyring, store.contact)
 
     async def close(self) -> None:
         """Close the connections. Tasks go on; their results can be had later."""
         self.closed = True
+        self._callbacks.close()
         if self._driver is not None:
             await self._driver.close()
 
     @property
     def _session(self) -> Session:
         if self._known_session is None:
-            raise ConfigurationError(
-                "not connected: use 'async with Client(...)' or "
-                "'await Client.connect(...)'"
-            )
+            raise ConfigurationError(_NOT_CONNECTED)
         return self._known_session
+
+    @property
+    def _key(self) -> object:
+        """What tells this client from others."""
+        return self
+
+    @property
+    def _place(self) -> Place:
+        if self._known_place is None:
+            raise ConfigurationError(_NOT_CONNECTED)
+        return self._known_place
+
+    @property
+    def _revive(self) -> Callable[..., AsyncResult]:
+        """What makes results of this client again in other processes."""
+        return revive
 
     async def _run(self, flow: flows.Flow[T]) -> T:
         if self.closed:
@@ -124,8 +152,13 @@ class Client:
             await driver.run(session.recover())
         return await driver.run(flow)
 
-    async def _submit(self, result: AsyncResult, slices: Slices) -> None:
-        await self._run(self._session.submit(result._tasks, slices))
+    def _call_back(
+        self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
+    ) -> None:
+        self._callbacks.add(result, callback)
+
+    async def _submit(self, slices: Slices) -> None:
+        await self._run(self._session.submit(slices))
 
     # -- engines
 
@@ -134,12 +167,15 @@ class Client:
         status = await self._run(self._session.status())
         return [engine.engine_id for engine in status.engines]
 
-    def load_balanced_view(self, **flags: Any) -> LoadBalancedView:
+    def load_balanced_view(self, targets: Any = None, **flags: Any) -> LoadBalancedView:
         """Return a view whose tasks run on whichever engine the hub chooses.
 
-        ``flags`` are the view's: ``retries``, ``label`` ...
+        ``targets`` restricts the choice: an id, a list of ids, or a slice of the ids;
+        None and ``"all"`` do not. They are looked up by the first submit, which raises
+        ``IndexError`` for an engine that is not there. ``flags`` are the view's:
+        ``retries``, ``after`` ... Raises ``KeyError``, ``TypeError`` or ``ValueError``.
         """
-        return LoadBalancedView(self, Flags().replaced(**flags))
+        return LoadBalancedView(self, Flags().replaced(targets=targets, **flags))
 
     async def wait_for_engines(
         self, n: int = 1, *, timeout: float | None = -1, block: bool = True
@@ -204,3 +240,80 @@ class Client:
         ``aborted``, ``running`` (it goes on), ``ended`` or ``unknown``.
         """
         return await self._run(self._session.abort(jobs))
+
+
+class _Elsewhere:
+    """The client of a result that another process made: connects when it is used."""
+
+    def __init__(self, place: Place, tasks: TaskSet) -> None:
+        self._place = place
+        self._tasks = tasks
+        self._callbacks = Callbacks()
+        self._connected: Client | None = None
+        self._inbox: Inbox | None = None
+
+    def __repr__(self) -> str:
+        return f"<Client of hub {self._place.hub}>"
+
+    @property
+    def _key(self) -> object:
+        return self._place
+
+    @property
+    def _revive(self) -> Callable[..., AsyncResult]:
+        return revive
+
+    @property
+    def _session(self) -> Session:
+        if self._connected is None:
+            raise ConfigurationError(
+                "this result came from another process: await it, or its wait(0)"
+            )
+        return self._connected._session
+
+    async def _run(self, flow: flows.Flow[T]) -> T:
+        client = await _client_of(self._place)
+        self._connected = client
+        if client._session.inbox is not self._inbox:
+            self._inbox = client._session.inbox
+            self._inbox.expect(self._tasks)
+        return await client._run(flow)
+
+    def _call_back(
+        self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
+    ) -> None:
+        self._callbacks.add(result, callback)
+
+
+def revive(
+    place: Place,
+    kind: type[AsyncResult],
+    ids: tuple[str, ...],
+    submitted: float,
+    about: dict[str, Any],
+) -> AsyncResult:
+    """Make a result of what a pickle says; it connects when it is first asked."""
+    tasks = tasks_elsewhere(ids, submitted)
+    return kind._revived(_Elsewhere(place, tasks), tasks, about)
+
+
+async def _client_of(place: Place) -> Client:
+    """Return this loop's client for results from elsewhere, one per hub."""
+    for loop in [one for one in _clients if one.is_closed()]:
+        del _clients[loop]
+    known = _clients.setdefault(asyncio.get_running_loop(), {})
+    connecting = known.get(place)
+    if connecting is None or (connecting.done() and not _is_of_use(connecting)):
+        connecting = known[place] = asyncio.ensure_future(_connect(place))
+    # Who is cancelled does not take it away from the others.
+    return await asyncio.shield(connecting)
+
+
+def _is_of_use(connected: asyncio.Task[Client]) -> bool:
+    failed = connected.cancelled() or connected.exception() is not None
+    return not failed and not connected.result().closed
+
+
+async def _connect(place: Place) -> Client:
+    url = await asyncio.to_thread(place.url_here)
+    return await Client.connect(url, profile=place.profile)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
 
-from redtask.outcomes import Results, joined
+from redtask.error import ConnectionLost, RedtaskError
+from redtask.outcomes import ALL_COMPLETED, Completions, Results, call_back, joined
+from redtask.progress import progress_bar
+from redtask.session import limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable
 
     from redtask.aio.client import Client
     from redtask.flows import Flow
     from redtask.inbox import TaskSet
+
+
+_log = logging.getLogger("redtask")
+#: After trouble with the hub, before a callback is waited for again, in seconds.
+_PAUSE: Final = 1.0
 
 
 class AsyncResult(Results):
@@ -81,6 +92,10 @@ class AsyncResult(Results):
         """Did all tasks succeed? Raises ``RuntimeError`` while some have not ended."""
         return await self._run(self._successful())  # type: ignore[no-any-return]
 
+    def add_done_callback(self, callback: Callable[[AsyncResult], Any]) -> None:
+        """Call ``callback(self)`` in the event loop when all has ended."""
+        self._client._call_back(self, callback)
+
     # -- stopping
 
     async def abort(self) -> None:
@@ -116,6 +131,28 @@ class AsyncResult(Results):
         """
         return await self._run(self._get_dict(timeout))  # type: ignore[no-any-return]
 
+    async def wait_interactive(
+        self,
+        interval: float = 0.1,
+        timeout: float | None = -1,
+        return_when: str = ALL_COMPLETED,
+    ) -> None:
+        """Wait under a progress bar on standard error; returns at the timeout too."""
+        ready = self._predicate(return_when)
+        limit = limit_of(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
+        with progress_bar(self._fname, len(self)) as show:
+            while True:
+                left = interval
+                if deadline is not None:
+                    left = min(left, deadline - time.monotonic())
+                await self._run(self._until(ready, max(0.001, left), sure=False))
+                show(self._arrived_items())
+                if ready():
+                    return
+                if deadline is not None and time.monotonic() >= deadline:
+                    return
+
     # -- parts
 
     def split(self) -> tuple[AsyncResult, ...]:
@@ -146,6 +183,27 @@ class AsyncResult(Results):
                 yield value
 
 
+async def as_completed(
+    results: Iterable[AsyncResult], timeout: float | None = None
+) -> AsyncIterator[AsyncResult]:
+    """Yield results as they are done, each once: ``async for``.
+
+    ``results`` may also be one result of several tasks: then these are its parts.
+    Raises ``TimeoutError`` when not all are done ``timeout`` seconds after it began.
+    """
+    limit = limit_of(timeout)
+    deadline = None if limit is None else time.monotonic() + limit
+    found = Completions(results)
+    try:
+        while found.open or found.ready:
+            while found.ready:
+                yield found.ready.popleft()
+            for client, left in found.turns(deadline):
+                await client._run(found.wait(client, left))
+    finally:
+        found.close()
+
+
 class AsyncMapResult(AsyncResult):
     """The result of a map: a list, iterable as results arrive.
 
@@ -167,3 +225,40 @@ class AsyncHubResult(AsyncResult):
 
     The chunks of a map stand in it as lists.
     """
+
+
+class Callbacks:
+    """Tasks of the event loop that wait for results which have callbacks."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
+        """Have the callback called when the result is done; at once if it is."""
+        if result.done():
+            call_back(result, callback)
+            return
+        task = asyncio.ensure_future(self._wait(result, callback))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @staticmethod
+    async def _wait(
+        result: AsyncResult, callback: Callable[[AsyncResult], Any]
+    ) -> None:
+        while not result.done():
+            try:
+                await result.wait()
+            except ConnectionLost as problem:
+                # Who awaits it hears of it. Here we only wait until it is over.
+                _log.debug("a callback waits: %s", problem)
+                await asyncio.sleep(_PAUSE)
+            except RedtaskError as problem:
+                _log.debug("a callback waits no more: %s", problem)
+                return
+        call_back(result, callback)
+
+    def close(self) -> None:
+        """Wait no more."""
+        for task in list(self._tasks):
+            task.cancel()

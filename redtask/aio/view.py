@@ -5,12 +5,15 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redtask import payload
+from redtask import flows, payload
 from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.flags import Flagged, Flags
+from redtask.outcomes import Pieces
+from redtask.session import ahead_of, ids_at
+from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from redtask.aio.client import Client
     from redtask.session import Slices
@@ -32,8 +35,6 @@ class LoadBalancedView(Flagged):
         #: Ids that this view submitted, oldest first; the last 100,000.
         self.history: collections.deque[str] = collections.deque(maxlen=100_000)
 
-    targets = None
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.targets}>"
 
@@ -41,8 +42,19 @@ class LoadBalancedView(Flagged):
         """Return a new view with some flags replaced."""
         return LoadBalancedView(self.client, self.flags.replaced(**flags))
 
+    async def _resolved(self) -> Flags:
+        """Return the flags, with targets that were looked up: that takes a call."""
+        flags = self.flags
+        if flags.targets is None or flags.targets.ids is not None:
+            return flags
+        targets = flags.targets.resolved(await self.client.ids())
+        found = flags.replaced(targets=targets)
+        if self.flags is flags:
+            self.flags = found
+        return found
+
     async def _submitted(self, result: R, slices: Slices) -> R:
-        await self.client._submit(result, slices)
+        await self.client._submit(slices)
         self.history.extend(result.msg_ids)
         return result
 
@@ -63,8 +75,8 @@ class LoadBalancedView(Flagged):
         function that only engines can import, ``"package.module:function"``. Raises
         ``TypeError`` for what is not callable or cannot be pickled.
         """
-        core = self.client._session
-        tasks, slices = core.call(self.flags, f, args, kwargs)
+        flags = await self._resolved()
+        tasks, slices = self.client._session.call(flags, f, args, kwargs)
         result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
         return await self._submitted(result, slices)
 
@@ -86,7 +98,9 @@ class LoadBalancedView(Flagged):
         ``AsyncMapResult``, which can be iterated as results arrive. Ends with the
         shortest sequence.
         """
-        flags = self.flags if label is None else self.flags.replaced(label=label)
+        flags = await self._resolved()
+        if label is not None:
+            flags = flags.replaced(label=label)
         core = self.client._session
         tasks, slices, sizes = core.map(flags, f, sequences, chunksize)
         result = AsyncMapResult(
@@ -108,6 +122,74 @@ class LoadBalancedView(Flagged):
             raise TypeError("map_async does not take a block argument")
         return await self.map(f, *sequences, block=False, **options)  # type: ignore[no-any-return]
 
+    def imap(
+        self,
+        f: Callable[..., Any] | str,
+        *sequences: Iterable[Any],
+        ordered: bool = True,
+        max_outstanding: int | str = "auto",
+        return_exceptions: bool = False,
+    ) -> LazyMap:
+        """Map lazily: the inputs may be endless, and are read as results are.
+
+        At most ``max_outstanding`` tasks are submitted ahead (0: no bound; "auto":
+        twice the number of engines). The flags are those of this moment. ``async
+        for`` gives the values.
+        """
+        ahead = ahead_of(sequences, max_outstanding)
+        return LazyMap(
+            self.with_flags(),
+            f,
+            zip(*sequences, strict=False),
+            ahead,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
+
+    # -- graphs
+
+    async def submit_graph(self, graph: Any, jobs: Any) -> dict[Hashable, AsyncResult]:
+        """Submit a task for each node of a graph, each after its predecessors.
+
+        :param graph: a ``DiGraph`` of networkx, or a mapping of each node to its
+            predecessors: an iterable of nodes, or a ``Dependency`` if something else
+            than the success of all of them is waited for.
+        :param jobs: what each node calls: a mapping of nodes to functions, ``(function,
+            args)`` or ``(function, args, kwargs)``; or one function for all nodes.
+
+        ``Ref(node)`` among the arguments stands for the result of a predecessor.
+        Returns {node: AsyncResult} in the order of submission. All tasks enter or
+        none. Nodes without predecessors wait for what the view's ``after`` says;
+        the other flags hold for all.
+
+        Raises ``ValueError`` naming a cycle, an unknown predecessor, a node without
+        a job, or a ``Ref`` to what is no predecessor; ``TypeError`` for what is no
+        graph or job, or cannot be pickled.
+        """
+        flags = await self._resolved()
+        sets, pieces = self.client._session.graph(flags, graph, jobs)
+        results: dict[Hashable, AsyncResult] = {
+            node: AsyncResult(self.client, tasks, name, single=True)
+            for node, (tasks, name) in sets.items()
+        }
+        await self.client._submit(pieces)
+        self.history.extend(name for tasks, _ in sets.values() for name in tasks.ids)
+        return results
+
+    # -- decorators
+
+    def remote(
+        self, block: bool | None = None, **flags: Any
+    ) -> Callable[[Callable[..., Any]], RemoteFunction]:
+        """Decorate a function so that calling it is ``apply`` on this view."""
+        return remote(self, block=block, **flags)
+
+    def parallel(
+        self, dist: str = "b", block: bool | None = None, **flags: Any
+    ) -> Callable[[Callable[..., Any]], ParallelFunction]:
+        """Decorate a function so that ``f.map(...)`` runs on this view."""
+        return parallel(self, dist=dist, block=block, **flags)
+
     # -- what was submitted
 
     def _open(self) -> list[str]:
@@ -127,3 +209,154 @@ class LoadBalancedView(Flagged):
         """Abort tasks, or (None) all that this view submitted, if none has begun."""
         ids = await self.outstanding() if jobs is None else jobs
         await self.client.abort(ids, targets, block)
+
+    async def get_result(
+        self,
+        indices_or_msg_ids: Any = None,
+        block: bool | None = None,
+        owner: bool = False,
+    ) -> AsyncResult:
+        """Return the result of ids, or of positions in this view's history."""
+        wanted = ids_at(self.history, indices_or_msg_ids)
+        return await self.client.get_result(wanted, block, owner)
+
+
+class LazyMap:
+    """An asynchronous iterator over the results of ``imap``."""
+
+    def __init__(
+        self,
+        view: LoadBalancedView,
+        f: Callable[..., Any] | str,
+        inputs: Iterator[tuple[Any, ...]],
+        ahead: int | None,
+        *,
+        ordered: bool,
+        return_exceptions: bool,
+    ) -> None:
+        self._view = view
+        self._f = f
+        self._inputs = inputs
+        #: None: twice the number of engines, when it begins.
+        self._ahead = ahead
+        self._ordered = ordered
+        self._keep = return_exceptions
+        self._pending: collections.deque[AsyncResult] = collections.deque()
+        self._ended: Exception | bool = False
+
+    def cancel(self) -> None:
+        """Read no more input; what was submitted goes on and can be read."""
+        self._ended = True
+
+    async def _fill(self) -> None:
+        if self._ahead is None:
+            self._ahead = max(2, 2 * len(await self._view.client.ids()))
+        while not self._ended and (
+            self._ahead == 0 or len(self._pending) < self._ahead
+        ):
+            try:
+                args = next(self._inputs)
+            except StopIteration:
+                self._ended = True
+                return
+            except Exception as problem:  # noqa: BLE001 - told after what came before
+                self._ended = problem
+                return
+            try:
+                self._pending.append(await self._view.apply_async(self._f, *args))
+            except Exception as problem:  # noqa: BLE001 - likewise
+                self._ended = problem
+
+    def __aiter__(self) -> LazyMap:
+        return self
+
+    async def __anext__(self) -> Any:
+        await self._fill()
+        if not self._pending:
+            if isinstance(self._ended, Exception):
+                problem, self._ended = self._ended, True
+                raise problem
+            raise StopAsyncIteration
+        # Who is cancelled while waiting loses nothing.
+        result = self._pending[0] if self._ordered else await self._first()
+        await result.wait()
+        self._pending.remove(result)
+        await self._fill()
+        return await result.get(return_exceptions=self._keep)
+
+    async def _first(self) -> AsyncResult:
+        """Return whichever has ended; wait until one has."""
+        client = self._view.client
+        while True:
+            for result in self._pending:
+                if result.done():
+                    return result
+            sets = [result._tasks for result in self._pending]
+            await client._run(flows.any_done(client._session.inbox, sets))
+
+
+class RemoteFunction(Wrapped):
+    """A function that runs on an engine when it is called."""
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the function on the view; with ``block=False``: its result to be."""
+        view = self._bound()
+        call = view.apply_async if self.block is False else view.apply
+        try:
+            return await call(self.func, *args, **kwargs)
+        finally:
+            self._record(view)
+
+
+class ParallelFunction(WrappedParallel):
+    """A function whose ``map`` runs on engines.
+
+    Called directly it gets sub-sequences, as in IPython.parallel: one per engine's
+    share (``chunksize``; else one item each), and list results are put together.
+    With ``block=False`` both return a result to be awaited.
+    """
+
+    async def map(self, *sequences: Any) -> Any:
+        """Call the function for each item, as ``view.map``."""
+        view = self._bound()
+        try:
+            return await view.map(
+                self.func, *sequences, block=self.block, **self._options()
+            )
+        finally:
+            self._record(view)
+
+    async def __call__(self, *sequences: Any) -> Any:
+        """Call the function once per sub-sequence and join the lists."""
+        chunks = self._chunks(sequences)
+        view = self._bound()
+        flags = await view._resolved()
+        tasks, slices = view.client._session.calls(flags, self.func, chunks, whole=True)
+        result = self._joined(_Joined, view, tasks)
+        await view._submitted(result, slices)
+        self._record(view)
+        return result if self.block is False else await result
+
+
+class _Joined(Pieces, AsyncResult):
+    """What a parallel function returns."""
+
+
+def remote(
+    view: LoadBalancedView, block: bool | None = None, **flags: Any
+) -> Callable[[Callable[..., Any]], RemoteFunction]:
+    """Decorate a function so that calling it is ``view.apply``."""
+    return lambda f: RemoteFunction(view, f, block, **flags)
+
+
+def parallel(
+    view: LoadBalancedView,
+    dist: str = "b",
+    block: bool | None = None,
+    ordered: bool = True,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], ParallelFunction]:
+    """Decorate a function so that ``f.map(...)`` runs on the view."""
+    return lambda f: ParallelFunction(
+        view, f, dist=dist, block=block, ordered=ordered, **options
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import threading
 import time
 
 import pytest
@@ -338,3 +340,237 @@ def test_a_wrong_key_is_told_when_connecting(place):
 
 
 KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="
+
+
+def test_imap_reads_an_endless_input_as_needed(place, run):
+    place.engine()
+    read = []
+
+    def numbers():
+        for number in itertools.count():
+            read.append(number)
+            yield number
+
+    @run
+    async def found(rc):
+        values = []
+        async for value in rc.load_balanced_view().imap(tasks.double, numbers()):
+            values.append(value)
+            if len(values) == 10:
+                return values
+        return None
+
+    assert found == [2 * number for number in range(10)]
+    assert len(read) < 20
+
+
+def test_imap_need_not_be_in_order(place, run, gate):
+    place.engine()
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        names = [str(gate), *("/" for _ in range(3))]
+        arriving = view.imap(
+            tasks.pass_gate, names, range(4), ordered=False, max_outstanding=0
+        )
+        first = [await anext(arriving) for _ in range(3)]
+        gate.touch()
+        return first, [value async for value in arriving]
+
+    assert (sorted(found[0]), found[1]) == ([1, 2, 3], [0])
+
+
+def test_imap_tells_errors_where_they_are(place, run):
+    place.engine()
+
+    def broken():
+        yield 0
+        yield 1
+        raise RuntimeError("the input broke")
+
+    @run
+    async def found(rc):
+        arriving = rc.load_balanced_view().imap(tasks.fail_odd, broken())
+        told = [await anext(arriving)]
+        for _ in range(2):
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - told below
+                await anext(arriving)
+            told.append(type(caught.value))
+        with pytest.raises(StopAsyncIteration):
+            await anext(arriving)
+        return told
+
+    assert found == [0, error.RemoteError, RuntimeError]
+
+
+def test_imap_may_give_errors_and_be_cancelled(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        arriving = view.imap(tasks.fail_odd, range(9), return_exceptions=True)
+        first = [await anext(arriving), await anext(arriving)]
+        arriving.cancel()
+        with pytest.raises(TypeError, match="at least one sequence"):
+            view.imap(tasks.double)
+        with pytest.raises(ValueError, match="max_outstanding"):
+            view.imap(tasks.double, [1], max_outstanding=-1)
+        return first, len([value async for value in arriving])
+
+    first, rest = found
+    assert first[0] == 0
+    assert isinstance(first[1], error.RemoteError)
+    assert rest < 7
+
+
+def test_what_imap_cannot_submit_is_told_after_what_came_before(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        arriving = rc.load_balanced_view().imap(tasks.double, [1, threading.Lock(), 3])
+        told = [await anext(arriving)]
+        with pytest.raises(error.SerializationError):
+            await anext(arriving)
+        return [*told, *[value async for value in arriving]]
+
+    assert found == [2]
+
+
+def test_a_remote_function_is_awaited(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        plain = view.remote(label="one")(tasks.double)
+        later = aio.remote(view, block=False)(tasks.double)
+        result = await later(4)
+        with pytest.raises(KeyError, match="no such flag: lable"):
+            view.remote(lable="x")(tasks.double)
+        return await plain(3), await result, list(view.history) == rc.history
+
+    assert found == (6, 8, True)
+
+
+def test_a_parallel_function_is_awaited(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        square = view.parallel()(lambda x: x * x)
+        total = aio.parallel(view, dist="r", block=False)(tasks.total)
+        return await square.map(range(4)), await (await total(range(4)))
+
+    assert found == ([0, 1, 4, 9], [0, 1, 2, 3])
+
+
+def test_callbacks_are_called_in_the_loop(place, run, gate):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view, called = rc.load_balanced_view(), []
+        loop = asyncio.get_running_loop()
+        result = await view.apply_async(tasks.pass_gate, str(gate), 1)
+        told = asyncio.Event()
+
+        def note(one):
+            called.append((one is result, asyncio.get_running_loop() is loop))
+            told.set()
+
+        def fail(_):
+            raise RuntimeError
+
+        result.add_done_callback(fail)
+        result.add_done_callback(note)
+        before = list(called)
+        gate.touch()
+        await told.wait()
+        result.add_done_callback(note)
+        return before, called
+
+    assert found == ([], [(True, True)] * 2)
+
+
+def test_a_callback_that_waits_does_not_keep_a_client(place, run):
+    @run
+    async def found(rc):
+        result = await rc.load_balanced_view().apply_async(tasks.double, 1)
+        result.add_done_callback(pytest.fail)
+        await rc.close()
+        return result.done()
+
+    assert found is False
+
+
+def test_results_come_as_they_are_done(place, run, gate):
+    place.engine()
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        slow = await view.apply_async(tasks.pass_gate, str(gate), 1)
+        quick = await view.map_async(tasks.double, range(3))
+        order = []
+        async for result in aio.as_completed([slow, *quick.split()]):
+            order.append(result)
+            if len(order) == 3:
+                with pytest.raises(TimeoutError, match="1 \\(of 1\\)"):
+                    _ = [one async for one in aio.as_completed([slow], timeout=0.01)]
+                gate.touch()
+        return order[-1] is slow, len(order)
+
+    assert found == (True, 4)
+
+
+def test_waiting_under_a_bar_can_be_awaited(place, run, gate):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        result = await view.map_async(tasks.pass_gate, [str(gate)] * 2, range(2))
+        await result.wait_interactive(interval=0.01, timeout=0.03)
+        pending = not result.done()
+        gate.touch()
+        await result.wait_interactive()
+        with pytest.raises(ValueError, match="return_when"):
+            await result.wait_interactive(return_when="never")
+        return pending, result.done()
+
+    assert found == (True, True)
+
+
+def test_targets_are_looked_up_by_the_first_submit(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view(targets=[7])
+        before = view.targets
+        with pytest.raises(IndexError, match="no such engine: 7"):
+            await view.apply_async(tasks.double, 1)
+        view.targets = -1
+        await view._resolved()
+        return before, view.targets
+
+    assert found == ([7], [0])
+
+
+def test_the_latest_of_a_view_can_be_had(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        await view.apply(tasks.double, 1)
+        await rc.load_balanced_view().apply(tasks.double, 9)
+        return await (await view.get_result()), await (await view.get_result([0]))
+
+    assert found == (2, [2])

@@ -367,3 +367,41 @@ def test_a_result_that_is_not_ready_cannot_be_indexed(view, gate):
     with pytest.raises(TimeoutError):
         _ = result[0]
     assert result.status == [None]
+
+
+# -- targets
+
+
+def test_targets_are_looked_up_when_they_are_set(client):
+    view = client.load_balanced_view(targets=-1)
+
+    assert view.targets == [1]
+    assert len(view) == 1
+    assert repr(view) == "<LoadBalancedView [1]>"
+    view.targets = slice(None)
+    assert view.targets == [0, 1]
+    view.targets = "all"
+    assert view.targets is None
+    assert len(view) == 2
+    assert client.load_balanced_view([0]).targets == [0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "kind"), [(9, IndexError), ([0, 9], IndexError), ("x", TypeError)]
+)
+def test_targets_that_are_not_there_are_refused(client, targets, kind):
+    view = client.load_balanced_view(targets=0)
+
+    with pytest.raises(kind, match="flag targets"):
+        client.load_balanced_view(targets=targets)
+    with pytest.raises(kind, match="flag targets"):
+        view.set_flags(targets=targets, retries=3)
+    with pytest.raises(kind, match="flag targets"), view.temp_flags(targets=targets):
+        pytest.fail("never entered")
+
+    assert (view.targets, view.retries) == ([0], 0)
+
+
+def test_without_engines_there_are_no_targets(place):
+    with pytest.raises(error.NoEnginesRegistered, match="targets"):
+        place.client().load_balanced_view(targets=0)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 
 import pytest
 
+from redtask.dependency import Dependency
+from redtask.error import NoEnginesRegistered
 from redtask.flags import Flagged, Flags
+from redtask.targets import Targets
+
+
+class Result:
+    """Something that has ids, like a result."""
+
+    def __init__(self, *ids):
+        self.msg_ids = list(ids)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +44,43 @@ from redtask.flags import Flagged, Flags
         ("result_ttl", float("nan"), ValueError),
         ("result_ttl", 1e12, ValueError),
         ("result_ttl", "1", TypeError),
+        ("after", 5, TypeError),
+        ("after", {"dependencies": ["c-1"]}, TypeError),
+        ("after", (name for name in ["c-1"]), TypeError),
+        ("after", ["c-1", 5], TypeError),
+        ("after", [Dependency("c-1")], TypeError),
+        ("after", "not an id", ValueError),
+        ("after", ["c-1", "c-1 c-2"], ValueError),
+        ("follow", 5, TypeError),
+        ("follow", ["c-"], ValueError),
+        ("timeout", -0.1, ValueError),
+        ("timeout", "5", TypeError),
+        ("timeout", True, TypeError),
+        ("timeout", float("inf"), ValueError),
+        ("delay", -1, ValueError),
+        ("delay", "1", TypeError),
+        ("eta", datetime(2030, 1, 1), ValueError),  # noqa: DTZ001 - that is the point
+        ("eta", "tomorrow", TypeError),
+        ("eta", -1, ValueError),
+        ("eta", False, TypeError),
+        ("time_limit", 0, ValueError),
+        ("time_limit", "1", TypeError),
+        ("retry_delay", -1, ValueError),
+        ("retry_backoff", 0.5, ValueError),
+        ("retry_backoff", None, TypeError),
+        ("retry_jitter", 1.5, ValueError),
+        ("retry_jitter", "a", TypeError),
+        ("retry_on", 5, TypeError),
+        ("retry_on", int, TypeError),
+        ("retry_on", [ValueError, 5], TypeError),
+        ("retry_on", [], ValueError),
+        ("retry_on", "no name", ValueError),
+        ("retry_on", ["E"] * 17, ValueError),
+        ("targets", 1.5, TypeError),
+        ("targets", "some", TypeError),
+        ("targets", [0, "1"], TypeError),
+        ("targets", True, TypeError),
+        ("targets", [], ValueError),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(flag, value, kind):
@@ -50,6 +98,28 @@ def test_a_wrong_value_is_refused_by_name(flag, value, kind):
         ({"result_ttl": 1.5}, {"ttl": 1500}),
         ({"result_ttl": 0}, {"ttl": 0}),
         ({"result_ttl": None, "label": None, "retries": 0}, {}),
+        ({"after": "c-1"}, {"after": "as c-1"}),
+        ({"after": [Result("c-2", "c-3"), "c-1"]}, {"after": "as c-2 c-3 c-1"}),
+        ({"follow": Dependency(["c-1"], all=False)}, {"follow": "ns c-1"}),
+        ({"after": None, "follow": []}, {}),
+        ({"after": Dependency(), "follow": Result()}, {}),
+        ({"timeout": 2.5, "delay": 1}, {"timeout": 2500, "start_in": 1000}),
+        ({"timeout": None, "delay": None}, {}),
+        ({"timeout": 0.0001}, {"timeout": 1}),
+        ({"eta": 1e9}, {"start_at": 10**12}),
+        ({"eta": datetime.fromtimestamp(5, UTC)}, {"start_at": 5000}),
+        ({"time_limit": 5}, {"opts": "l5000"}),
+        ({"retry_on": [ValueError, "OSError"]}, {"opts": "oValueError,OSError"}),
+        ({"retry_on": KeyError, "time_limit": 0.5}, {"opts": "l500 oKeyError"}),
+        ({"retry_delay": 2}, {"pause": "2000 1 0"}),
+        (
+            {"retry_delay": 0.1, "retry_backoff": 1.5, "retry_jitter": 0.25},
+            {"pause": "100 1.5 0.25"},
+        ),
+        ({"retry_backoff": 2, "retry_jitter": 0.1}, {}),
+        ({"retry_elsewhere": True}, {"elsewhere": 1}),
+        ({"targets": None}, {}),
+        ({"targets": "all"}, {}),
     ],
 )
 def test_fields_are_what_differs(given, expected):
@@ -80,7 +150,7 @@ def test_flags_are_attributes_that_are_checked():
     assert view.retries == 3
     assert view.flags.retries == 3
     with pytest.raises(TypeError, match="flag retries"):
-        view.retries = "many"  # type: ignore[assignment]
+        view.retries = "many"
     assert view.retries == 3
 
 
@@ -110,3 +180,89 @@ def test_wrong_temporary_flags_change_nothing():
         pytest.fail("never entered")
 
     assert view.flags == Flags()
+
+
+def test_a_dependency_is_kept_as_it_was_when_it_was_set():
+    given = Dependency(["c-1"])
+    view = Flagged(Flags())
+
+    view.set_flags(after=given, follow=["c-2"])
+    given.add("c-9")
+
+    assert view.after == {"c-1"}
+    assert isinstance(view.follow, Dependency)
+
+
+def test_a_delay_and_a_time_exclude_each_other():
+    view = Flagged(Flags().replaced(delay=1))
+
+    with pytest.raises(ValueError, match="flag eta"):
+        view.set_flags(eta=1e9)
+
+    assert view.set_flags(eta=1e9, delay=0).flags.fields() == {"start_at": 10**12}
+
+
+@pytest.mark.parametrize(
+    ("flags", "timers"),
+    [
+        ({}, False),
+        ({"retries": 3, "after": "c-1", "time_limit": 1}, False),
+        ({"timeout": 1}, True),
+        ({"delay": 1}, True),
+        ({"eta": 0}, True),
+        ({"retry_delay": 1}, True),
+    ],
+)
+def test_flags_say_whether_time_alone_brings_anything_about(flags, timers):
+    assert Flags().replaced(**flags).has_timers == timers
+
+
+# -- targets
+
+LIVING = (0, 1, 2, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "ids", "text"),
+    [
+        (1, (1,), "1"),
+        (-1, (7,), "7"),
+        (-5, (0,), "0"),
+        ([5, 0, 1, 1, 2], (0, 1, 2, 5), "0-2,5"),
+        (range(2), (0, 1), "0-1"),
+        ({7, -2}, (5, 7), "5,7"),
+        (slice(1, None, 2), (1, 5), "1,5"),
+        (slice(None), LIVING, "0-2,5,7"),
+    ],
+)
+def test_targets_are_looked_up_among_the_living(given, ids, text):
+    flags = Flags().replaced(targets=given)
+    assert flags.targets is not None
+
+    found = flags.targets.resolved(LIVING)
+
+    assert found.ids == ids
+    assert found.text() == text
+    assert found.shown == list(ids)
+    assert Flags().replaced(targets=found).fields() == {"targets": text}
+
+
+@pytest.mark.parametrize("given", [3, -6, [0, 9], slice(9, None)])
+def test_an_engine_that_is_not_there_is_named(given):
+    found = Targets.of(given)
+    assert found is not None
+
+    with pytest.raises(IndexError, match=r"flag targets.*(3|-6|9)"):
+        found.resolved(LIVING)
+    with pytest.raises(NoEnginesRegistered, match="no engine"):
+        found.resolved(())
+
+
+@pytest.mark.parametrize("given", [2, [0, 2], slice(1, 2), -1])
+def test_targets_are_shown_as_they_were_given_until_they_are_looked_up(given):
+    view = Flagged(Flags())
+
+    assert view.targets is None
+    view.targets = given
+
+    assert view.targets == given

@@ -8,9 +8,10 @@ import pytest
 
 from redtask import error, flows
 from redtask.flows import Commands, Hear, Wait
+from redtask.hub import calls
 from redtask.hub.calls import Call, Group
 from redtask.hub.keys import Keys
-from redtask.hub.records import Outcome, Status, Submitted, Watched
+from redtask.hub.records import Outcome, Status, Submitted, Swept, Watched
 from redtask.inbox import Inbox, TaskSet
 from redtask.recent import Contact, Recent
 
@@ -598,3 +599,234 @@ def test_engines_may_be_looked_for_once():
 
     with pytest.raises(error.NoEnginesRegistered, match="0 of 1"):
         talk.answer(status(0))
+
+
+# -- gates
+
+
+def gated(*ids):
+    return [Group("digest", b"blob", "f", {"gate": "c-99"}, a_slice(*ids)[0].tasks)]
+
+
+def test_a_gate_is_opened_when_all_is_behind_it(inbox):
+    link, opening = calls.link("c-1", "after", ["p-0"]), calls.open_gate("c-99")
+    pieces = [gated("c-0"), gated("c-1"), link, opening]
+    talk = Talk(flows.submit(pieces, set(), inbox.recent))
+
+    talk.asks("submit")
+    talk.answer(OK).asks("submit")
+    assert talk.answer(OK).asks("link")[1:] == ["c-1", "after", "p-0"]
+    assert talk.answer(1).asks("open")[1:] == ["c-99"]
+
+    assert talk.answer(2).over
+    assert len(inbox.recent) == 4
+
+
+def test_a_gate_is_given_up_when_something_fails_behind_it(inbox):
+    pieces = [a_slice("c-5"), gated("c-0"), gated("c-1"), calls.open_gate("c-99")]
+    talk = Talk(flows.submit(pieces, set(), inbox.recent))
+
+    talk.answer(OK, OK, error.PayloadTooLarge("c-1"))
+
+    assert talk.asks("abort")[1:] == ["c-5", "c-99"]
+    with pytest.raises(error.PayloadTooLarge):
+        talk.answer(["aborted", "aborted"])
+
+
+def test_a_function_goes_along_once_in_a_slice(inbox):
+    groups = [*a_slice("c-0"), *a_slice("c-1")]
+    sent: set[str] = set()
+    talk = Talk(flows.submit([groups], sent, inbox.recent))
+
+    assert talk.asks("submit").count(b"blob") == 1
+    assert talk.answer(error.UnknownFunction()).asks("submit").count(b"blob") == 2
+    assert talk.answer(OK).over
+    assert sent == {"digest"}
+
+
+def test_what_was_said_behind_a_gate_is_said_again(inbox, contact, clock):
+    link, opening = calls.link("c-0", "after", ["p-0"]), calls.open_gate("c-99")
+    flow = flows.submit([gated("c-0"), link, opening], set(), inbox.recent)
+    Talk(flow).answer(OK, 1, 1)
+    lose(contact, clock)
+
+    talk = Talk(flows.recover(inbox, set()))
+
+    talk.asks("submit")
+    talk.answer(OK).asks("link")
+    talk.answer(error.UnknownTask("no such gate")).asks("open")
+    assert talk.answer(1).over
+    assert Talk(flows.recover(inbox, set())).over
+
+
+def test_a_lost_task_behind_a_gate_is_entered_with_all_of_it(inbox, contact):
+    opening = calls.open_gate("c-99")
+    flow = flows.submit([gated("c-0"), gated("c-1"), opening], set(), inbox.recent)
+    Talk(flow).answer(OK, OK, 1)
+    contact.opens()
+    tasks = expected(inbox, "c-1")
+
+    talk = Talk(flows.recheck(inbox, tasks))
+
+    talk.asks("watch")
+    assert "c-0" in talk.answer(watched(GONE)).asks("submit")
+    assert "c-1" in talk.answer(OK).asks("submit")
+    talk.answer(OK).asks("open")
+    assert talk.answer(1).over
+    assert not tasks.done
+
+
+# -- sweeping
+
+
+def timed(inbox, *ids):
+    tasks = expected(inbox, *ids)
+    tasks.timed = True
+    return tasks
+
+
+def test_who_waits_for_a_time_does_what_is_due(inbox, clock):
+    talk = Talk(flows.wait(inbox, timed(inbox, "c-0"), None))
+
+    talk.asks("sweep")
+    assert talk.answer(Swept(300, more=False)).step.seconds == pytest.approx(0.3)
+    clock.now += 0.3
+    talk.answer(False).asks("sweep")
+    seconds = talk.answer(Swept(-1, more=False)).step.seconds
+    assert seconds == pytest.approx(flows.QUIET - 0.3)
+
+
+def test_sweeps_are_shared(inbox, clock):
+    one = Talk(flows.wait(inbox, timed(inbox, "c-0"), None))
+    one.asks("sweep")
+
+    other = Talk(flows.wait(inbox, timed(inbox, "c-1"), None))
+    assert other.step.seconds == pytest.approx(0.1)
+    one.answer(Swept(2000, more=False))
+
+    clock.now += 0.1
+    assert other.answer(False).step.seconds == pytest.approx(1.9)
+
+
+def test_a_sweep_that_did_not_finish_goes_on(inbox):
+    talk = Talk(flows.wait(inbox, timed(inbox, "c-0"), None))
+
+    assert talk.answer(Swept(0, more=True)).step.seconds == 0
+    talk.answer(False).asks("sweep")
+    assert talk.answer(Swept(0, more=False)).step.seconds == pytest.approx(0.02)
+
+
+def test_sweeping_is_not_asking_the_records(inbox, clock):
+    talk = Talk(flows.wait(inbox, timed(inbox, "c-0"), None))
+    for _ in range(20):
+        talk.asks("sweep")
+        talk.answer(Swept(100, more=False))
+        clock.now += 0.1
+        talk.answer(False)
+    clock.now += flows.QUIET
+
+    talk.answer(Swept(100, more=False), False).asks("watch")
+
+
+def test_who_waits_for_no_time_does_not_sweep(inbox):
+    assert isinstance(Talk(flows.wait(inbox, expected(inbox, "c-0"), None)).step, Wait)
+
+
+def test_a_task_that_waits_may_wait_for_a_time(inbox):
+    tasks = expected(inbox, "c-0")
+    waiting = Outcome("waiting", "", "", b"")
+
+    Talk(flows.recheck(inbox, tasks)).answer(watched(waiting))
+
+    assert tasks.timed
+
+
+def test_who_waits_for_one_of_several_sweeps_too(inbox):
+    talk = Talk(flows.any_done(inbox, [expected(inbox, "c-0"), timed(inbox, "c-1")]))
+
+    talk.asks("sweep")
+    assert talk.answer(Swept(100, more=False)).step.seconds == pytest.approx(0.1)
+
+
+def test_a_deadline_is_kept_while_sweeping(inbox, clock):
+    talk = Talk(flows.wait(inbox, timed(inbox, "c-0"), 1.0))
+
+    assert talk.answer(Swept(5000, more=False)).step.seconds == pytest.approx(1.0)
+    clock.now += 1.0
+
+    assert talk.answer(False).over
+    assert talk.value is False
+
+
+# -- the first of several
+
+
+def first_done(inbox, sets, timeout=None):
+    def left():
+        return [tasks for tasks in sets if not tasks.done]
+
+    return Talk(flows.first_done(inbox, lambda: len(left()) < len(sets), left, timeout))
+
+
+def test_who_waits_for_the_first_hears_of_any(inbox):
+    sets = [expected(inbox, "c-0"), expected(inbox, "c-1")]
+    talk = first_done(inbox, sets)
+
+    assert isinstance(talk.step, Wait)
+    inbox.deliver("x-0", GOOD)
+    talk.answer(True)
+    assert not talk.over
+    inbox.deliver("c-1", GOOD)
+
+    assert talk.answer(True).value is True
+
+
+def test_the_records_of_all_are_asked_at_once_when_it_is_quiet(inbox, clock):
+    sets = [expected(inbox, f"c-{number}") for number in range(700)]
+    talk = first_done(inbox, sets)
+    assert talk.step.seconds == flows.QUIET
+    clock.now += flows.QUIET
+
+    assert len(talk.answer(False).asks("watch")) == 503
+    assert len(talk.answer(watched(*[OPEN] * 500)).asks("watch")) == 203
+    assert talk.answer(watched(*[OPEN] * 200)).step.seconds == 2 * flows.QUIET
+
+
+def test_what_was_missed_among_other_arrivals_is_found(inbox, clock):
+    talk = first_done(inbox, [expected(inbox, "c-0")])
+    clock.now += flows.QUIET
+    inbox.deliver("x-0", GOOD)
+
+    talk.answer(True).asks("watch")
+
+    assert talk.answer(watched(GOOD)).value is True
+
+
+def test_what_comes_from_elsewhere_is_asked_for_first(inbox):
+    tasks = expected(inbox, "p-0")
+    tasks.checked = -1.0
+
+    talk = first_done(inbox, [tasks])
+
+    talk.asks("watch")
+    assert talk.answer(watched(GOOD)).value is True
+
+
+def test_the_first_of_several_may_not_come_in_time(inbox, clock):
+    tasks = timed(inbox, "c-0")
+    clock.now += 0.01
+    talk = first_done(inbox, [tasks], 1.0)
+    talk.asks("sweep")
+
+    assert talk.answer(Swept(-1, more=False)).step.seconds == pytest.approx(1.0)
+    clock.now += 1.0
+    talk.answer(False).asks("watch")
+
+    assert talk.answer(watched(OPEN)).value is False
+
+
+def test_a_look_at_several_is_one_question(inbox):
+    talk = first_done(inbox, [expected(inbox, "c-0")], 0)
+
+    talk.asks("watch")
+    assert talk.answer(watched(OPEN)).value is False

@@ -11,7 +11,8 @@ import types
 
 import pytest
 
-from redtask import payload
+from redtask import error, payload
+from redtask.dependency import Ref, resolving
 from redtask.error import RemoteError, SerializationError
 from tests import tasks
 
@@ -331,3 +332,48 @@ def test_a_value_that_cannot_be_shown_is_named():
             raise RuntimeError
 
     assert payload.short_repr(Shy()) == "<Shy, no repr: RuntimeError>"
+
+
+def test_arguments_that_need_results_say_so_in_front():
+    body = payload.pack_call((Ref("c-2"), [Ref("c-1")]), {"x": Ref("c-2")})
+
+    refs, rest = payload.unpack_refs(body)
+
+    assert body[:1] == b"R"
+    assert refs == ["c-2", "c-1"]
+    with resolving({"c-1": 10, "c-2": 20}.__getitem__):
+        assert payload.call(lambda a, b, x: (a, b, x), rest) == (20, [10], 20)
+
+
+@pytest.mark.parametrize(
+    "body", [payload.pack_call((), {}), payload.pack_call((1,), {})]
+)
+def test_arguments_that_need_no_results_are_as_they_were(body):
+    assert payload.unpack_refs(body) == ([], body)
+
+
+def test_a_chunk_may_need_results():
+    refs, rest = payload.unpack_refs(payload.pack_chunk(([Ref("c-1"), 2],)))
+
+    assert refs == ["c-1"]
+    with resolving({"c-1": 10}.__getitem__):
+        assert payload.call(lambda x: x + 1, rest) == [11, 3]
+
+
+def test_results_are_found_in_what_only_cloudpickle_can_pickle():
+    class Local:
+        def __init__(self, ref):
+            self.ref = ref
+
+    refs, _ = payload.unpack_refs(
+        payload.pack_call((Local(Ref("c-1")), Ref("c-2")), {})
+    )
+
+    assert refs == ["c-1", "c-2"]
+
+
+def test_a_ref_to_nobody_is_named():
+    with pytest.raises(error.SerializationError, match=r"Ref\('nobody'\)"):
+        payload.pack_call((Ref("nobody"),), {})
+    body = payload.pack_call((Ref("nobody"),), {}, {"nobody": "c-7"})
+    assert payload.unpack_refs(body)[0] == ["c-7"]

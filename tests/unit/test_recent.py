@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redtask import recent as module
+from redtask.hub import calls
 from redtask.hub.calls import Group
 from redtask.recent import Contact, Recent
 
@@ -55,7 +56,7 @@ def test_nothing_is_due_while_the_server_is_there(recent):
 
     assert len(recent) == 1
     assert not recent.is_due
-    assert recent.find("c-0") is None
+    assert recent.find("c-0") == []
 
 
 def test_after_a_loss_the_last_moments_are_due_once(recent, contact, clock):
@@ -65,7 +66,7 @@ def test_after_a_loss_the_last_moments_are_due_once(recent, contact, clock):
     lose(contact, clock)
 
     assert recent.is_due
-    assert [one.groups for one in recent.take_due()] == [groups]
+    assert [one.piece for one in recent.take_due()] == [groups]
     assert not recent.is_due
 
 
@@ -118,7 +119,7 @@ def test_what_is_old_is_not_said_again(recent, contact, clock):
     lose(contact, clock)
 
     assert recent.take_due() == []
-    assert recent.find("c-0") is None
+    assert recent.find("c-0") == []
 
 
 def test_what_may_expire_soon_is_not_kept(recent):
@@ -158,9 +159,21 @@ def test_only_a_younger_connection_makes_doubtful(recent, contact):
     recent.add(a_slice("c-0"), recent.opened())
     contact.opens()
 
-    found = recent.find("c-0")
+    (found,) = recent.find("c-0")
 
-    assert found is not None
-    assert recent.find("c-1") is None
+    assert recent.find("c-1") == []
     recent.renew(found)
-    assert recent.find("c-0") is None
+    assert recent.find("c-0") == []
+
+
+def test_what_was_said_behind_a_gate_belongs_together(recent, contact):
+    link, opening = calls.link("c-1", "after", ["c-0"]), calls.open_gate("c-9")
+    pieces = [a_slice("c-0", gate="c-9"), a_slice("c-1", gate="c-9"), link, opening]
+    recent.add(a_slice("c-5"), recent.opened())
+    for piece in pieces:
+        recent.add(piece, recent.opened(), "c-9")
+    contact.opens()
+
+    assert [one.piece for one in recent.find("c-1")] == pieces
+    assert len(recent.find("c-5")) == 1
+    assert recent.find("c-9") == []

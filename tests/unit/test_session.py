@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import collections
 import os
+import sys
+import threading
+import time
 
 import pytest
 
 from redtask import error, payload, session
+from redtask.dependency import Dependency, Ref
 from redtask.flags import Flags
+from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.hub.records import Outcome
 from redtask.inbox import TaskSet
@@ -225,18 +230,31 @@ def test_history_has_an_end(core, monkeypatch):
 
 
 def test_only_what_was_submitted_is_remembered(core):
-    found = TaskSet(["c-0", "c-1"])
+    found, pieces = core.call(Flags(), tasks.double, (1,), {})
 
     def slices():
-        yield from [[core.call(Flags(), tasks.double, (1,), {})[1][0][0]]]
+        yield pieces[0]
         raise TypeError
 
-    remembered = core._remembered(slices(), found)
+    remembered = core._remembered(slices())
     next(remembered)
     assert core.history == []
     with pytest.raises(TypeError):
         next(remembered)
-    assert core.history == ["c-0"]
+    assert core.history == list(found.ids)
+    assert core.open_of(found.ids) == list(found.ids)
+
+
+def test_what_ended_while_it_was_submitted_is_not_open(core):
+    found, pieces = core.call(Flags(), tasks.double, (1,), {})
+    remembered = core._remembered(pieces)
+    next(remembered)
+
+    core.inbox.deliver(found.ids[0], outcome("r", b"N"))
+    assert list(remembered) == []
+
+    assert core.history == list(found.ids)
+    assert core.open_of(found.ids) == []
 
 
 def test_a_forked_child_is_another_client(core):
@@ -269,3 +287,166 @@ def test_timeouts_below_zero_are_for_ever():
     assert session.limit_of(None) is None
     assert session.limit_of(0) == 0
     assert session.limit_of(2.5) == 2.5
+
+
+# -- what tasks wait for
+
+
+def groups_of(pieces):
+    return [group for piece in pieces if not isinstance(piece, Call) for group in piece]
+
+
+def test_options_are_bound_by_the_signature(core):
+    flags = Flags().replaced(time_limit=5, retry_on=ValueError, after="p-1")
+
+    found, [[group]] = core.call(flags, tasks.add, (1,), {"y": 2})
+
+    assert group.flags["after"] == "as p-1"
+    assert group.flags["opts"] == "l5000 oValueError"
+    until = f"{group.flags['until']} l5000 oValueError"
+    (task_id,), (_, envelope) = found.ids, group.tasks
+    assert KEYRING.open_task(group.digest, until, task_id, envelope)
+    with pytest.raises(error.SignatureError):
+        KEYRING.open_task(group.digest, group.flags["until"], task_id, envelope)
+
+
+def test_work_that_begins_later_may_be_run_later(core):
+    def until(**flags):
+        _, [[group]] = core.call(Flags().replaced(**flags), tasks.double, (1,), {})
+        return int(group.flags["until"]) / 1000 - time.time()
+
+    assert until(delay=1e6) - until() == pytest.approx(1e6, abs=60)
+    assert until(eta=time.time() + 1e6) - until() == pytest.approx(1e6, abs=60)
+    assert until(eta=5) == pytest.approx(until(), abs=60)
+
+
+def test_only_sets_with_timers_need_sweeps(core):
+    core.inbox.sweep_at = 1e9
+
+    assert not core.call(Flags(), tasks.double, (1,), {})[0].timed
+    assert core.inbox.sweep_at == 1e9
+    assert core.call(Flags().replaced(timeout=1), tasks.double, (1,), {})[0].timed
+    assert core.inbox.sweep_at == 0
+
+
+def test_chunks_of_a_map_need_their_own_results(core):
+    items = [Ref("p-1"), Ref("p-1"), 5, Ref("p-2")]
+
+    _, pieces, _ = core.map(Flags().replaced(after="p-9"), tasks.double, [items], 1)
+
+    assert [
+        (group.flags["after"], group.flags.get("refs"), len(group.tasks) // 2)
+        for group in groups_of(pieces)
+    ] == [
+        ("as p-9 p-1", "p-1", 2),
+        ("as p-9", None, 1),
+        ("as p-9 p-2", "p-2", 1),
+    ]
+
+
+def test_a_graph_is_tasks_that_wait_for_each_other(core):
+    graph = {"c": ["a", "b"], "a": [], "b": ["a"]}
+    jobs = {
+        "a": tasks.noop,
+        "b": (tasks.double, (Ref("a"),)),
+        "c": (tasks.add, (Ref("b"),), {"y": Ref("p-5")}),
+    }
+
+    sets, pieces = core.graph(Flags().replaced(retries=2), graph, jobs)
+
+    names = {node: tasks_.ids[0] for node, (tasks_, _) in sets.items()}
+    a, b, c = (names[node] for node in "abc")
+    found = {group.tasks[0]: group.flags for group in groups_of(pieces)}
+    assert [name for _, name in sets.values()] == ["noop", "double", "add"]
+    assert [found[a].get("after"), found[a]["retries"]] == [None, 2]
+    assert (found[b]["after"], found[b]["refs"]) == (f"as {a}", a)
+    assert (found[c]["after"], found[c]["refs"]) == (f"as {a} {b} p-5", f"{b} p-5")
+
+
+def test_the_first_of_a_graph_wait_for_what_the_view_waits_for(core):
+    flags = Flags().replaced(
+        after=Dependency("p-1", failure=True), follow="p-2", timeout=5
+    )
+    graph = {"a": [], "b": Dependency("a", all=False)}
+
+    _, pieces = core.graph(flags, graph, tasks.noop)
+
+    first, second = (group.flags for group in groups_of(pieces))
+    assert (first["after"], first["follow"]) == ("asf p-1", "as p-2")
+    assert second["after"].startswith(f"ns {core.client}-")
+    assert second["follow"] == "as p-2"
+
+
+def test_a_large_graph_is_entered_whole(core):
+    graph = {number: [number // 2] if number else [] for number in range(1200)}
+
+    sets, pieces = core.graph(Flags(), graph, tasks.noop)
+
+    *pieces, opening = pieces
+    assert [sum(len(g.tasks) // 2 for g in piece) for piece in pieces] == [
+        500,
+        500,
+        200,
+    ]
+    (gate,) = {group.flags["gate"] for group in groups_of(pieces)}
+    assert (opening.script, opening.args[1]) == ("open", gate)
+    assert gate not in {tasks_.ids[0] for tasks_, _ in sets.values()}
+
+
+def test_a_function_of_many_nodes_is_packed_once(core, monkeypatch):
+    packed = []
+    pack = core._pack
+
+    def count(function):
+        packed.append(function)
+        return pack(function)
+
+    monkeypatch.setattr(core, "_pack", count)
+    state = [0]
+
+    core.graph(Flags(), dict.fromkeys(range(100), ()), lambda: state)
+
+    assert len(packed) == 1
+
+
+@pytest.mark.parametrize(
+    ("graph", "jobs", "kind", "words"),
+    [
+        ({"a": ["a"]}, tasks.noop, ValueError, "cycle"),
+        ({"a": []}, {}, ValueError, "no job for node 'a'"),
+        ({"a": [], "b": []}, {"a": tasks.noop, "b": (tasks.double, (Ref("a"),))},
+         ValueError, r"node 'b': Ref\('a'\) is not to one of the node's predecessors"),
+        ({"a": []}, {"a": (tasks.double, (Ref("a"),))}, ValueError, "node 'a'"),
+        ({"a": []}, {"a": (tasks.double, (Ref("nobody"),))}, TypeError, "node 'a'"),
+        ({"a": []}, {"a": (tasks.double, (threading.Lock(),))}, TypeError, "node 'a'"),
+        ({"a": [], "b": Dependency("a", failure=True)},
+         {"a": tasks.noop, "b": (tasks.double, (Ref("a"),))},
+         ValueError, "node 'b': flag after"),
+    ],
+)  # fmt: skip
+def test_a_graph_that_cannot_be_is_refused_by_name(core, graph, jobs, kind, words):
+    with pytest.raises(kind, match=words):
+        core.graph(Flags(), graph, jobs)
+
+
+def test_large_graphs_cost_no_more_per_node(core):
+    def steps(count):
+        graph = {
+            n: [n - 1 - back for back in range(3) if n > back] for n in range(count)
+        }
+        seen = 0
+
+        def count_calls(*_):
+            nonlocal seen
+            seen += 1
+
+        sys.setprofile(count_calls)
+        try:
+            list(core.graph(Flags(), graph, tasks.noop)[1])
+        finally:
+            sys.setprofile(None)
+        return seen
+
+    few, many = steps(200), steps(2000)
+
+    assert many < 12 * few

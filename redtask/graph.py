@@ -1,0 +1,170 @@
+"""Graphs of tasks: who waits for whom, and what each node is to call. No I/O here."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from redtask.dependency import Dependency
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+Node: TypeAlias = "Hashable"
+#: A cycle is shown by so many of its nodes.
+_SHOWN: Final = 10
+#: Function, args, kwargs.
+_PARTS: Final = 3
+
+
+class Job(NamedTuple):
+    """What one node calls."""
+
+    #: The function, or its name.
+    function: Any
+    #: Its arguments; Refs among them may name nodes.
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in an order in which each comes after those it waits for."""
+
+    #: The predecessors of each node.
+    parents: Mapping[Node, tuple[Node, ...]]
+    #: Conditions other than the success of all, as the hub writes them.
+    letters: Mapping[Node, str]
+
+    @classmethod
+    def of(cls, graph: Any) -> Graph:
+        """Read a graph: networkx's DiGraph, or a mapping node -> predecessors.
+
+        The predecessors are an iterable of nodes; a ``Dependency``, if nodes are
+        strings, gives them other conditions than the success of all. Raises
+        ``TypeError`` for what is no graph, and ``ValueError`` naming a cycle or a
+        predecessor that is not a node.
+        """
+        letters: dict[Node, str] = {}
+        parents: dict[Node, tuple[Node, ...]] = {}
+        for node, before in _rows(graph):
+            if isinstance(before, Dependency) and not before.is_plain:
+                letters[node] = before.letters
+            parents[node] = _nodes(node, before)
+        for node, before in parents.items():
+            for one in before:
+                if one not in parents:
+                    raise ValueError(
+                        f"node {node!r} comes after {one!r}, which is not in the graph"
+                    )
+        order = _ordered(parents)
+        return cls({node: parents[node] for node in order}, letters)
+
+
+def _rows(graph: Any) -> Iterable[tuple[Node, Any]]:
+    if hasattr(graph, "nodes") and hasattr(graph, "predecessors"):
+        return ((node, graph.predecessors(node)) for node in graph.nodes)
+    if isinstance(graph, Mapping):
+        return graph.items()
+    raise TypeError(
+        "a graph is a networkx DiGraph or a mapping of nodes to their predecessors, "
+        f"not {type(graph).__name__}"
+    )
+
+
+def _nodes(node: Node, before: Any) -> tuple[Node, ...]:
+    if isinstance(before, Dependency):
+        return tuple(before.ordered())
+    if isinstance(before, (str, bytes)) or not isinstance(before, Iterable):
+        raise TypeError(
+            f"the predecessors of node {node!r} must be several nodes, "
+            f"not {type(before).__name__}: {before!r}"
+        )
+    return tuple(dict.fromkeys(before))
+
+
+def _ordered(parents: Mapping[Node, tuple[Node, ...]]) -> list[Node]:
+    """Return the nodes so that each comes after its predecessors, else as given."""
+    left = {node: len(before) for node, before in parents.items()}
+    children: dict[Node, list[Node]] = {}
+    for node, before in parents.items():
+        for one in before:
+            children.setdefault(one, []).append(node)
+    free = deque(node for node, count in left.items() if count == 0)
+    order: list[Node] = []
+    while free:
+        node = free.popleft()
+        order.append(node)
+        for child in children.get(node, ()):
+            left[child] -= 1
+            if left[child] == 0:
+                free.append(child)
+    if len(order) < len(parents):
+        cycle = _cycle(parents, {node for node, count in left.items() if count})
+        raise ValueError(f"the graph has a cycle: {_shown(cycle)}")
+    return order
+
+
+def _cycle(parents: Mapping[Node, tuple[Node, ...]], stuck: set[Node]) -> list[Node]:
+    """Return a cycle among nodes each of which has a predecessor among them."""
+    node = next(one for one in parents if one in stuck)
+    place: dict[Node, int] = {}
+    path: list[Node] = []
+    while node not in place:
+        place[node] = len(path)
+        path.append(node)
+        node = next(one for one in parents[node] if one in stuck)
+    # It was walked backwards.
+    return [node, *reversed(path[place[node] :])]
+
+
+def _shown(cycle: list[Node]) -> str:
+    names = [repr(node) for node in cycle]
+    if len(names) > _SHOWN:
+        names[_SHOWN // 2 : -_SHOWN // 2] = ["..."]
+    return " -> ".join(names)
+
+
+def jobs_of(jobs: Any, nodes: Mapping[Node, Any]) -> dict[Node, Job]:
+    """Return what each node calls.
+
+    ``jobs`` is one function for all nodes, or a mapping node -> function, or
+    (function, args), or (function, args, kwargs). Raises ``ValueError`` for a node
+    without a job or a job without a node, and ``TypeError`` for what is no job.
+    """
+    if not isinstance(jobs, Mapping):
+        job = _job("the graph", jobs)
+        return dict.fromkeys(nodes, job)
+    for node in jobs:
+        if node not in nodes:
+            raise ValueError(f"there is a job for {node!r}, which is not in the graph")
+    found = {}
+    for node in nodes:
+        if node not in jobs:
+            raise ValueError(f"there is no job for node {node!r}")
+        found[node] = _job(f"node {node!r}", jobs[node])
+    return found
+
+
+def _job(whose: str, job: Any) -> Job:
+    if callable(job) or isinstance(job, str):
+        return Job(job, (), {})
+    if not isinstance(job, tuple):
+        raise TypeError(
+            f"the job of {whose} must be a function or (function, args, kwargs), "
+            f"not {type(job).__name__}"
+        )
+    if not 0 < len(job) <= _PARTS:
+        raise TypeError(f"the job of {whose} has {len(job)} parts, not 1 to {_PARTS}")
+    function = job[0]
+    args = job[1] if len(job) > 1 else ()
+    kwargs = job[2] if len(job) == _PARTS else {}
+    if not callable(function) and not isinstance(function, str):
+        raise TypeError(f"the function of {whose} cannot be called: {function!r}")
+    if not isinstance(args, (list, tuple)):
+        raise TypeError(f"the args of {whose} must be a tuple, not {args!r}")
+    if not isinstance(kwargs, Mapping):
+        raise TypeError(f"the kwargs of {whose} must be a dict, not {kwargs!r}")
+    return Job(function, tuple(args), kwargs)

@@ -1,0 +1,97 @@
+"""Which engines may run a task, as people name them. No I/O here."""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from redtask.error import NoEnginesRegistered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"must be ids of engines, not {type(value).__name__}")
+    return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Engines, by their ids or by their places among those that live."""
+
+    #: One id, several, or a slice; a negative number counts from the last engine.
+    given: int | slice | tuple[int, ...]
+    #: Which engines they are, ascending; None while nobody has looked.
+    ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, value: Any) -> Targets | None:
+        """Check what somebody named; None and ``"all"`` are no restriction.
+
+        Raises ``TypeError``, or ``ValueError`` when it names nobody.
+        """
+        if value is None or (isinstance(value, str) and value == "all"):
+            return None
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, slice):
+            return cls(value)
+        if isinstance(value, (list, tuple, range, set, frozenset)):
+            ids = tuple(map(_number, value))
+            if not ids:
+                raise ValueError("must be at least one engine")
+            return cls(ids)
+        if isinstance(value, (str, bytes)):
+            raise TypeError(f"must be 'all' or ids of engines, not {value!r}")
+        return cls(_number(value))
+
+    @property
+    def shown(self) -> int | slice | list[int]:
+        """The ids as a list; what was given while nobody has looked."""
+        if self.ids is not None:
+            return list(self.ids)
+        return list(self.given) if isinstance(self.given, tuple) else self.given
+
+    def resolved(self, living: Sequence[int]) -> Targets:
+        """Look up which of the living engines are meant.
+
+        Raises ``NoEnginesRegistered``, and ``IndexError`` naming an engine that is
+        not there.
+        """
+        if not living:
+            raise NoEnginesRegistered(
+                "flag targets: there is no engine to choose from yet"
+            )
+        if isinstance(self.given, slice):
+            found = list(living[self.given])
+            if not found:
+                raise IndexError(
+                    f"flag targets: {self.given} names none of {len(living)} engines"
+                )
+        else:
+            several = self.given if isinstance(self.given, tuple) else (self.given,)
+            found = [_find(number, living) for number in several]
+        return replace(self, ids=tuple(sorted(set(found))))
+
+    def text(self) -> str:
+        """Return the ids as the hub writes them, ``0-2,5``; they were looked up."""
+        parts: list[list[int]] = []
+        for number in self.ids or ():
+            if parts and parts[-1][1] == number - 1:
+                parts[-1][1] = number
+            else:
+                parts.append([number, number])
+        return ",".join(
+            str(low) if low == high else f"{low}-{high}" for low, high in parts
+        )
+
+
+def _find(number: int, living: Sequence[int]) -> int:
+    if number < 0 and -number <= len(living):
+        return living[number]
+    if number not in living:
+        raise IndexError(f"flag targets: no such engine: {number}")
+    return number

@@ -1,0 +1,113 @@
+"""What remote and parallel functions of both faces have in common. No I/O here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redtask import payload, session
+from redtask.flags import NAMES, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redtask.inbox import TaskSet
+    from redtask.outcomes import Pieces
+
+P = TypeVar("P", bound="Pieces")
+
+
+class Wrapped:
+    """A function that is to run on the engines of a view."""
+
+    def __init__(
+        self,
+        view: Any,
+        f: Callable[..., Any],
+        block: bool | None = None,
+        **flags: Any,
+    ) -> None:
+        self.view = view
+        self.func = f
+        self.block = block
+        self.flags = flags
+        for name in flags:
+            if name not in NAMES:
+                raise KeyError(unknown(name))
+        functools.update_wrapper(self, f, updated=())
+        self.__doc__ = f"{type(self).__name__} wrapping:\n{f.__doc__}"
+        with contextlib.suppress(TypeError, ValueError):
+            self.__signature__ = inspect.signature(f)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it on an engine."""
+        raise NotImplementedError
+
+    def _bound(self) -> Any:
+        """Return a view with the flags of this function."""
+        flags = dict(self.flags)
+        if self.block is not None:
+            flags["block"] = self.block
+        return self.view.with_flags(**flags)
+
+    def _record(self, view: Any) -> None:
+        self.view.history.extend(view.history)
+
+
+class WrappedParallel(Wrapped):
+    """A function that is to run on parts of sequences."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - IPython.parallel's
+        self,
+        view: Any,
+        f: Callable[..., Any],
+        dist: str = "b",
+        block: bool | None = None,
+        chunksize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        **flags: Any,
+    ) -> None:
+        super().__init__(view, f, block, **flags)
+        if dist not in {"b", "r"}:
+            raise ValueError(
+                f"dist must be 'b' (blocks) or 'r' (stripes), not {dist!r}"
+            )
+        self.dist = dist
+        self.chunksize = chunksize
+        self.ordered = ordered
+        self.return_exceptions = return_exceptions
+
+    def _options(self) -> dict[str, Any]:
+        """Return how the view is to map."""
+        return {
+            "chunksize": self.chunksize or 1,
+            "ordered": self.ordered,
+            "return_exceptions": self.return_exceptions,
+        }
+
+    def _chunks(self, sequences: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Cut sequences into those for one call each."""
+        items, length = session.as_sequences(sequences)
+        if any(len(one) != length for one in items):
+            raise ValueError("all sequences must have equal length!")
+        sizes = session.chunk_sizes(length, self.chunksize or 1)
+        if self.dist == "r":
+            count = len(sizes)
+            return [tuple(one[at::count] for one in items) for at in range(count)]
+        chunks, at = [], 0
+        for size in sizes:
+            chunks.append(tuple(one[at : at + size] for one in items))
+            at += size
+        return chunks
+
+    def _joined(self, kind: type[P], view: Any, tasks: TaskSet) -> P:
+        """Return the result of calls for chunks."""
+        name = payload.name_of(self.func)
+        result = kind(
+            view.client, tasks, name, return_exceptions=self.return_exceptions
+        )
+        result.stripes = self.dist == "r"
+        return result

@@ -1,0 +1,297 @@
+"""Results as they complete, as futures of the standard library, and elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import copy
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import redtask
+from redtask import client as module
+from redtask import error
+from redtask.result import AsyncHubResult, AsyncMapResult
+from tests import tasks
+
+
+@pytest.fixture
+def view(client):
+    """Return a view of the blocking face."""
+    return client.load_balanced_view()
+
+
+@pytest.fixture(autouse=True)
+def _no_clients_left():
+    """Close the clients of results from elsewhere."""
+    yield
+    module._client_of.cache_clear()
+
+
+# -- as they complete
+
+
+def test_results_come_as_they_are_done(view, gate):
+    slow = view.apply_async(tasks.pass_gate, str(gate), 1)
+    quick = [view.apply_async(tasks.double, n) for n in range(5)]
+
+    arriving = redtask.as_completed([slow, *quick, quick[0]])
+    first = [next(arriving) for _ in quick]
+
+    assert set(first) == set(quick)
+    gate.touch()
+    assert list(arriving) == [slow]
+
+
+def test_the_parts_of_a_map_come_as_they_are_done(view):
+    result = view.map_async(tasks.double, range(10), chunksize=2)
+
+    parts = list(redtask.as_completed(result))
+
+    values = sorted(part.get() for part in parts)
+    assert values == [[0, 2], [4, 6], [8, 10], [12, 14], [16, 18]]
+    assert list(redtask.as_completed([])) == []
+
+
+def test_completing_has_an_end(view, gate):
+    slow = view.apply_async(tasks.pass_gate, str(gate), 1)
+    quick = view.apply_async(tasks.double, 1)
+    quick.wait()
+
+    arriving = redtask.as_completed([slow, quick], timeout=0.01)
+
+    assert next(arriving) is quick
+    with pytest.raises(TimeoutError, match=r"1 \(of 2\) results unfinished"):
+        next(arriving)
+    assert slow._tasks.wakers == ()
+
+
+def test_results_of_several_clients_come_as_they_are_done(place, view, gate):
+    other = place.client().load_balanced_view()
+    slow = view.apply_async(tasks.pass_gate, str(gate), 1)
+    quick = other.apply_async(tasks.double, 1)
+
+    arriving = redtask.as_completed([slow, quick])
+
+    assert next(arriving) is quick
+    gate.touch()
+    assert list(arriving) == [slow]
+
+
+def test_failed_results_are_done_too(view):
+    (found,) = redtask.as_completed([view.apply_async(tasks.fail, 1)])
+
+    with pytest.raises(error.RemoteError):
+        found.get()
+
+
+def test_only_results_complete():
+    with pytest.raises(TypeError, match="results are expected, not str"):
+        next(redtask.as_completed(["c-1"]))  # type: ignore[list-item]
+
+
+# -- executor
+
+
+def test_the_executor_is_one_of_the_standard_library(view):
+    with view.executor as executor:
+        futures = [executor.submit(tasks.double, n) for n in range(5)]
+        done, pending = concurrent.futures.wait(futures, timeout=30)
+
+        assert not pending
+        assert {one.result() for one in done} == {0, 2, 4, 6, 8}
+        assert list(executor.map(tasks.add, range(4), range(4))) == [0, 2, 4, 6]
+        assert list(executor.map(tasks.double, range(5), chunksize=2)) == [
+            0,
+            2,
+            4,
+            6,
+            8,
+        ]
+        assert set(concurrent.futures.as_completed(futures)) == set(futures)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(tasks.double, 1)
+
+
+def test_its_futures_are_results_as_well(view):
+    future = view.executor.submit(tasks.double, 4)
+
+    assert future.get() == 8
+    assert future.msg_ids == [view.history[-1]]
+    assert future.metadata["status"] == "ok"
+    with pytest.raises(AttributeError):
+        _ = future.nothing
+
+
+def test_its_futures_raise_what_the_task_raised(view):
+    future = view.executor.submit(tasks.fail, 4)
+
+    assert isinstance(future.exception(30), error.RemoteError)
+    with pytest.raises(error.RemoteError, match="no 4"):
+        future.result(30)
+    with pytest.raises(error.RemoteError, match="no 4"):
+        list(view.executor.map(tasks.fail, [4]))
+
+
+def test_its_futures_can_be_cancelled(place, gate):
+    view = place.client().load_balanced_view()
+    executor = view.executor
+    first, second = (executor.submit(tasks.double, n) for n in range(2))
+
+    assert first.cancel()
+    assert first.cancel()
+    assert first.cancelled()
+    executor.shutdown(cancel_futures=True)
+
+    assert second.cancelled()
+    with pytest.raises(concurrent.futures.CancelledError):
+        second.result(0)
+
+
+def test_what_runs_cannot_be_cancelled(view, gate):
+    future = view.executor.submit(tasks.pass_gate, str(gate), 3)
+    while future.metadata["started"] is None:
+        future.task.wait(0.01)
+
+    assert not future.cancel()
+    gate.touch()
+    assert future.result(30) == 3
+
+
+def test_an_event_loop_can_use_the_executor(view):
+    async def main():
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(view.executor, tasks.double, 21)
+
+    assert asyncio.run(main()) == 42
+
+
+def test_the_iterator_of_the_executor_has_an_end(view, gate):
+    values = view.executor.map(tasks.pass_gate, [str(gate)], [1], timeout=0.01)
+
+    with pytest.raises(TimeoutError):
+        next(values)
+
+
+# -- elsewhere
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    """Let this process know the key, as a profile would."""
+    monkeypatch.setenv("REDTASK_KEY", place.key)
+
+
+def travelled(result):
+    return pickle.loads(pickle.dumps(result))
+
+
+def test_a_result_travels(here, view):
+    before = view.apply_async(tasks.double, 4)
+
+    after = travelled(before)
+
+    assert repr(after) == "<AsyncResult(double): pending>"
+    assert after.msg_ids == before.msg_ids
+    assert after.get(30) == 8
+    assert after.elapsed >= 0
+    assert travelled(after).get(30) == 8
+    assert copy.copy(before).get(30) == 8
+
+
+def test_the_shape_of_a_result_travels(here, client, view):
+    mapped = view.map_async(tasks.double, range(5), chunksize=2, ordered=False)
+    piece = mapped.split()[0]
+    found = client.get_result(mapped.msg_ids)
+    joined = view.parallel(dist="r")(tasks.total)(range(4))
+
+    assert type(travelled(mapped)) is AsyncMapResult
+    assert travelled(mapped).get(30) == [0, 2, 4, 6, 8]
+    assert sorted(travelled(mapped)) == [0, 2, 4, 6, 8]
+    assert len(travelled(mapped)) == 5
+    assert travelled(piece).get(30) == [0, 2]
+    assert type(travelled(found)) is AsyncHubResult
+    assert travelled(found).get(30) == [[0, 2], [4, 6], [8]]
+    assert travelled(joined).get(30) == [0, 1, 2, 3]
+
+
+def test_results_from_elsewhere_share_a_client(here, place, view):
+    results = [travelled(view.apply_async(tasks.double, n)) for n in range(3)]
+
+    assert {result.get(30) for result in redtask.as_completed(results)} == {0, 2, 4}
+    assert len({id(result._session) for result in results}) == 1
+
+
+def test_a_result_that_is_pending_travels(here, view, gate):
+    before = view.apply_async(tasks.pass_gate, str(gate), 3)
+    after = travelled(before)
+    called: list[Any] = []
+
+    assert not after.wait(0.01)
+    after.add_done_callback(called.append)
+    gate.touch()
+
+    assert after.get(30) == 3
+    while not called:
+        after.wait(0.01)
+    assert called == [after]
+
+
+def test_a_result_resolves_in_another_process(place, view, monkeypatch):
+    data = pickle.dumps(view.map_async(tasks.double, range(3)))
+    program = "import pickle, sys\nprint(pickle.load(sys.stdin.buffer).get(30))"
+
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        input=data,
+        env={"REDTASK_KEY": place.key, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        check=True,
+    )
+
+    assert told.stdout.strip() == b"[0, 2, 4]"
+
+
+def test_no_secret_travels(place):
+    with_login = redtask.Client.__new__(redtask.Client)
+    with_login._profile = redtask.profile.Profile.load(
+        url="redis://me:hush@host:1/0?hub=h", key=place.key
+    )
+
+    data = pickle.dumps(with_login._place)
+
+    assert b"hush" not in data
+    assert place.key.encode() not in data
+
+
+def test_without_the_key_it_says_what_is_missing(place, view, monkeypatch):
+    result = travelled(view.apply_async(tasks.double, 4))
+
+    with pytest.raises(error.ConfigurationError, match="there is no key here"):
+        result.get(1)
+
+
+def test_results_of_both_faces_have_an_aio_twin(place, here):
+    place.engine()
+
+    async def main():
+        from redtask import aio  # noqa: PLC0415 - only here
+
+        async with aio.Client(place.url, key=place.key) as rc:
+            first = await rc.load_balanced_view().apply_async(tasks.double, 4)
+            second = await rc.load_balanced_view().map_async(tasks.double, range(3))
+            there = [travelled(one) for one in (first, second)]
+            with pytest.raises(error.ConfigurationError, match="another process"):
+                there[1].split()
+            values = [await one for one in there]
+            called: list[Any] = []
+            there[0].add_done_callback(called.append)
+            sessions = {id(one._session) for one in there}
+            await there[0]._client._connected.close()
+            return values, called == [there[0]], len(sessions)
+
+    assert asyncio.run(main()) == ([8, [0, 2, 4]], True, 1)
