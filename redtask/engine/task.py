@@ -144,7 +144,7 @@ class Runner:
         blob = self._blob(digest) if function is None else b""
         resolver = None
         if body[:1] == b"R":
-            ids, body = payload.split_refs(body)
+            ids, body = payload.unpack_refs(body)
             resolver = self._parents.resolver(ids)
         if self._limit:
             self._guard.limit(self._limit)

@@ -83,7 +83,7 @@ class Bench:
         self.store.values[key] = packed.blob
         body = payload.pack_call(args, kwargs)
         if refs is not None:
-            _, body = payload.split_refs(body)
+            _, body = payload.unpack_refs(body)
             ids = " ".join(refs).encode()
             body = b"R" + len(ids).to_bytes(4, "big") + ids + body
         envelope = RING.sign_task(packed.digest, until, "c-1", body)
