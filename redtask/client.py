@@ -194,13 +194,20 @@ class Client:
         jobs: Any = None,
         targets: Any = None,  # noqa: ARG002 - as in IPython.parallel
         block: bool | None = None,  # noqa: ARG002 - it is immediate
+        *,
+        running: bool = False,
+        dependents: bool = False,
     ) -> dict[str, str]:
         """Abort tasks that no engine has begun; None: this client's own.
 
-        Final, immediate, works with no engine alive. Returns a word for each id:
-        ``aborted``, ``running`` (it goes on), ``ended`` or ``unknown``.
+        Final, immediate, works with no engine alive. With ``running`` those that run
+        are interrupted too: they end aborted within moments, unless they complete
+        first. What depends on an aborted task fails, or with ``dependents`` is aborted
+        as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
+        is being interrupted), ``ended`` or ``unknown``.
         """
-        return self._run(self._session.abort(jobs))
+        flow = self._session.abort(jobs, running=running, dependents=dependents)
+        return self._run(flow)
 
 
 class _Elsewhere:

@@ -53,6 +53,8 @@ _BRIEF: Final = 0.02
 _SOON: Final = 0.1
 #: Ids in one call.
 _SLICE: Final = 500
+#: For so many seconds a message to a worker is to be obeyed.
+_OBEYED: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Wait:
     seconds: float
 
 
+#: Signs a message to a worker: worker, expiry, text.
+Sign: TypeAlias = Callable[[str, int, str], bytes]
 Step: TypeAlias = Call[Any] | Commands | Hear | Wait
 Flow: TypeAlias = Generator[Step, Any, T]
 
@@ -511,14 +515,65 @@ def outputs(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[str]]:
     return texts
 
 
-def abort(ids: Sequence[str]) -> Flow[dict[str, str]]:
-    """Abort tasks; return one word for each: aborted, running, ended, unknown."""
+def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
+    """Abort tasks; return one word for each: aborted, running, ended, unknown.
+
+    With ``sign`` those that run are interrupted: it signs the message to a worker, of
+    worker, expiry (ms since the epoch, the server's clock) and text.
+    """
     words: dict[str, str] = {}
+    messages: list[tuple[str, str]] = []
     for at in range(0, len(ids), _SLICE):
         part = ids[at : at + _SLICE]
-        answered = yield from ask(calls.abort(part))
-        words.update(zip(part, answered, strict=True))
+        answered = yield from ask(calls.abort(part, running=sign is not None))
+        for name, answer in zip(part, answered, strict=True):
+            words[name], *about = answer.split(" ")
+            if about:
+                worker, _, token = about
+                messages.append((worker, f"abort {name} {token}"))
+    if sign is not None and messages:
+        yield from _interrupt(messages, sign)
     return words
+
+
+def _interrupt(messages: Iterable[tuple[str, str]], sign: Sign) -> Flow[None]:
+    ((seconds, _),) = yield Commands([("TIME",)])
+    expiry = (int(seconds) + _OBEYED) * 1000
+    for worker, message in messages:
+        yield from ask(calls.tell(worker, sign(worker, expiry, message)))
+
+
+def dependents(keys: Keys, ids: Iterable[str]) -> Flow[list[str]]:
+    """Return tasks and what still depends on them, directly or not.
+
+    Each stands behind all that depend on it.
+    """
+    order: list[str] = []
+    seen: set[str] = set()
+    for name in ids:
+        todo = [(name, iter((name,)))]
+        while todo:
+            above, others = todo[-1]
+            other = next((one for one in others if one not in seen), None)
+            if other is not None:
+                seen.add(other)
+                todo.append((other, iter((yield from _told_by(keys, other)))))
+            else:
+                todo.pop()
+                if todo:
+                    order.append(above)
+    return order
+
+
+def _told_by(keys: Keys, name: str) -> Flow[list[str]]:
+    others: list[str] = []
+    while True:
+        key, at = keys.task(name, "dependents"), len(others)
+        (page,) = yield Commands([("ZRANGE", key, at, at + _SLICE - 1)])
+        # The first letter says of which set it is.
+        others += (entry[1:].decode() for entry in page)
+        if len(page) < _SLICE:
+            return list(dict.fromkeys(others))
 
 
 # -- engines

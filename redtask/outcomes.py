@@ -327,10 +327,11 @@ class Results:
             outcome.state == "completed" for outcome in self._tasks.outcomes.values()
         )
 
-    def _abort(self) -> Flow[None]:
+    def _abort(self, *, running: bool, dependents: bool) -> Flow[None]:
         if (yield from self._ready()):
             raise RuntimeError("Can't abort, I am already done!")
-        yield from flows.abort(self._tasks.open_ids())
+        ids = self._tasks.open_ids()
+        yield from self._session.abort(ids, running=running, dependents=dependents)
 
     def _cancel(self) -> Flow[bool]:
         if (yield from self._ready()):

@@ -198,13 +198,21 @@ class Session:
             return tasks.done
         return (yield from flows.wait(inbox, tasks, limit))
 
-    def abort(self, jobs: Any) -> Flow[dict[str, str]]:
-        """Abort jobs, or (None) what was submitted here and is open."""
+    def abort(
+        self, jobs: Any, *, running: bool = False, dependents: bool = False
+    ) -> Flow[dict[str, str]]:
+        """Abort jobs, or (None) what was submitted here and is open.
+
+        Also those that run, and all that depend on these, if so wished.
+        """
         if jobs is None:
             ids = sorted((yield from self.outstanding()))
         else:
             ids = self.ids_of(jobs)
-        return (yield from flows.abort(ids))
+        if dependents:
+            ids = yield from flows.dependents(self.keys, ids)
+        sign = self.keyring.sign_control if running else None
+        return (yield from flows.abort(ids, sign))
 
     def ids_of(self, jobs: Any) -> list[str]:
         """Return the ids that jobs name: id, position, result, or several of them."""

@@ -233,10 +233,15 @@ class LoadBalancedView(Flagged):
         return self.client.wait(self._open() if jobs is None else jobs, timeout)
 
     def abort(
-        self, jobs: Any = None, targets: Any = None, block: bool | None = None
+        self,
+        jobs: Any = None,
+        targets: Any = None,
+        block: bool | None = None,
+        **options: bool,
     ) -> None:
-        """Abort tasks, or (None) all that this view submitted, if none has begun."""
-        self.client.abort(self.outstanding if jobs is None else jobs, targets, block)
+        """Abort tasks, or (None) all that this view submitted, as ``Client.abort``."""
+        wanted = self.outstanding if jobs is None else jobs
+        self.client.abort(wanted, targets, block, **options)
 
     def get_result(
         self,

@@ -53,7 +53,11 @@ local function done_key(client)
   return root .. ":done:" .. client
 end
 
-local function worker_key(name)
+-- The card of a worker; with a part (control) what stands beside it.
+local function worker_key(name, part)
+  if part then
+    return root .. ":worker:" .. name .. ":" .. part
+  end
   return root .. ":worker:" .. name
 end
 

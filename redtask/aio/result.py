@@ -98,9 +98,12 @@ class AsyncResult(Results):
 
     # -- stopping
 
-    async def abort(self) -> None:
-        """Abort what no engine has begun. Raises ``RuntimeError`` when all is done."""
-        await self._run(self._abort())
+    async def abort(self, *, running: bool = False, dependents: bool = False) -> None:
+        """Abort what no engine has begun; what runs and what depends on it, on wish.
+
+        As ``Client.abort``. Raises ``RuntimeError`` when all is done.
+        """
+        await self._run(self._abort(running=running, dependents=dependents))
 
     async def cancel(self) -> bool:
         """Abort if nothing has begun; return whether everything is aborted."""

@@ -204,11 +204,15 @@ class LoadBalancedView(Flagged):
         return await self.client.wait(self._open() if jobs is None else jobs, timeout)
 
     async def abort(
-        self, jobs: Any = None, targets: Any = None, block: bool | None = None
+        self,
+        jobs: Any = None,
+        targets: Any = None,
+        block: bool | None = None,
+        **options: bool,
     ) -> None:
-        """Abort tasks, or (None) all that this view submitted, if none has begun."""
-        ids = await self.outstanding() if jobs is None else jobs
-        await self.client.abort(ids, targets, block)
+        """Abort tasks, or (None) all that this view submitted, as ``Client.abort``."""
+        wanted = await self.outstanding() if jobs is None else jobs
+        await self.client.abort(wanted, targets, block, **options)
 
     async def get_result(
         self,

@@ -176,6 +176,10 @@ def watch(
     return Call("watch", (now, client, budget, *ids), Watched.read)
 
 
+def _ok(reply: Reply) -> bool:
+    return bool(reply[0] == b"ok")
+
+
 def _words(reply: Reply) -> list[str]:
     return [text(word) for word in reply[1:]]
 
@@ -192,6 +196,11 @@ def abort(
     return Call("abort", (now, int(running), *ids), _words)
 
 
+def tell(worker: str, message: bytes, *, now: Now = "") -> Call[bool]:
+    """Leave a signed message for a supervisor; is there one of this name?"""
+    return Call("tell", (now, worker, message), _ok)
+
+
 def _count(reply: Reply) -> int:
     return int(reply[1])
 
@@ -205,13 +214,9 @@ def link(task: str, name: str, ids: Sequence[str], *, now: Now = "") -> Call[int
     return Call("link", (now, task, name, *ids), _count)
 
 
-def _opened(reply: Reply) -> bool:
-    return bool(reply[0] == b"ok")
-
-
 def open_gate(gate: str, *, now: Now = "") -> Call[bool]:
     """Open a gate; was it this call that did?"""
-    return Call("open", (now, gate), _opened)
+    return Call("open", (now, gate), _ok)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +272,7 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             sweep,
             watch,
             abort,
+            tell,
             configure,
             status,
         )
