@@ -7,7 +7,8 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(ids)
 --
--- One group per id, in order. State is `unknown` where there is no record. Kind
+-- One group per id, in order. State is `unknown` where there is no record,
+-- `purged` where somebody had it forgotten. Kind
 -- is r (a result), e (an error), v (the hub's verdict), "" when not ended, and
 -- `-` when the payload did not fit the budget of bytes (the first always does):
 -- ask again for it. With no client it only reads, as a full Redis still allows;
@@ -80,10 +81,14 @@ local function tell(id, f, left)
   return kind, text, (left or budget) - bytes
 end
 
+local function missing(id)
+  return require("lib.tombs").state_of(id) and "purged" or "unknown"
+end
+
 local function add(answer, id, own, left)
   local f = argument.is_id(id) and redis.call("HMGET", keys.task(id),
     "result", "error", "state", "verdict", "reason", "token") or {}
-  local state, kind, text = f[3] or "unknown", "", ""
+  local state, kind, text = f[3] or missing(id), "", ""
   if states.is_ended(state) then
     kind, text, left = tell(id, f, left)
   elseif f[3] and client ~= "" and string.sub(id, 1, #own) ~= own then

@@ -16,6 +16,7 @@ from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
 from redtask.session import Session, is_single, limit_of
 from redtask.store import Driver
+from redtask.stored import StoredTasks
 from redtask.view import LoadBalancedView
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client:
+class Client(StoredTasks):
     """A client of a hub.
 
     Without arguments it uses the profile ``default``: the hub of a cluster started

@@ -213,8 +213,30 @@ def _enter_again(recent: Recent, one: Slice, sent: set[str]) -> Flow[None]:
             # The hub has not forgotten: the gate was opened, and is gone.
             pass
     else:
-        yield from _enter(one.piece, sent)
+        groups = yield from _not_purged(one.piece)
+        if groups:
+            yield from _enter(groups, sent)
     recent.renew(one)
+
+
+def _not_purged(groups: Sequence[Group]) -> Flow[list[Group]]:
+    """Leave out the tasks that somebody had forgotten: they must not run again."""
+    ids = [str(name) for group in groups for name in group.tasks[::2]]
+    watched = yield from ask(calls.watch("", ids, 0))
+    purged = {
+        name
+        for name, outcome in zip(ids, watched.outcomes, strict=True)
+        if outcome.state == "purged"
+    }
+    if not purged:
+        return list(groups)
+    left = []
+    for group in groups:
+        pairs = zip(group.tasks[::2], group.tasks[1::2], strict=True)
+        tasks = [part for pair in pairs if pair[0] not in purged for part in pair]
+        if tasks:
+            left.append(replace(group, tasks=tasks))
+    return left
 
 
 # -- waiting
@@ -260,6 +282,8 @@ def look(
             elif outcome.state == "waiting" and own is not None:
                 # Perhaps for a time.
                 own.timed = True
+            elif outcome.state == "purged":
+                _told(inbox, own, name, _LOST)
 
 
 def _miss(inbox: Inbox, tasks: TaskSet | None, name: str) -> Flow[None]:
@@ -500,9 +524,9 @@ def _record(reply: Any) -> dict[str, str]:
     return mapping(reply)
 
 
-def outputs(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[str]]:
-    """Read ``stdout`` or ``stderr`` of tasks, wherever it stands."""
-    texts: list[str] = []
+def parts(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[bytes | None]]:
+    """Read a field of tasks that may stand beside the record, wherever it stands."""
+    values: list[bytes | None] = []
     for at in range(0, len(ids), _SLICE):
         part = ids[at : at + _SLICE]
         words: list[tuple[str, ...]] = []
@@ -511,8 +535,14 @@ def outputs(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[str]]:
             words.append(("GET", keys.task(task_id, name)))
         replies = yield Commands(words)
         for inline, beside in zip(replies[::2], replies[1::2], strict=True):
-            texts.append((inline or beside or b"").decode("utf-8", "replace"))
-    return texts
+            values.append(inline or beside)
+    return values
+
+
+def outputs(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[str]]:
+    """Read ``stdout`` or ``stderr`` of tasks, wherever it stands."""
+    found = yield from parts(keys, ids, name)
+    return [(value or b"").decode("utf-8", "replace") for value in found]
 
 
 def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:

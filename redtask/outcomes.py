@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from redtask import flows
 from redtask.error import CompositeError, RedtaskError
+from redtask.hub import calls
 from redtask.inbox import TaskSet
 from redtask.session import Session, limit_of
 
@@ -390,6 +391,14 @@ class Results:
         """Return the metadata, or one key of them."""
         found = yield from self._metadata()
         return self._shaped([about if key is None else about[key] for about in found])
+
+    def _why(self) -> Flow[Any]:
+        """Return why each task is where it is."""
+        found = []
+        for name in self._tasks.ids:
+            why = yield from flows.ask(calls.why(name))
+            found.append(why)
+        return self._shaped(found)
 
     def _serial_time(self) -> Flow[float]:
         yield from self._check_ready()

@@ -110,6 +110,10 @@ class AsyncResult(Results):
         """Call ``callback(self)`` when all has ended, in a thread of the client's."""
         self._client._call_back(self, callback)
 
+    def why(self) -> Any:
+        """Return why the task is where it is: a ``Why``, of several a list."""
+        return self._run(self._why())
+
     # -- stopping
 
     def abort(self, *, running: bool = False, dependents: bool = False) -> None:

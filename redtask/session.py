@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
     from redtask.hub.records import Outcome, Status
+    from redtask.hub.why import Why
     from redtask.payload import Function
     from redtask.signing import Keyring
 
@@ -122,6 +123,18 @@ class Session:
             while len(still_open) > _HISTORY:
                 still_open.popitem(last=False)
 
+    def remember(self, ids: Sequence[str]) -> None:
+        """Remember what was submitted; some may have ended by now."""
+        self._remember(ids)
+        for name in ids:
+            if not self.inbox.expects(name):
+                self.inbox.open.pop(name, None)
+
+    def forget(self) -> None:
+        """Begin with an empty history."""
+        with self._lock:
+            self._history.clear()
+
     # -- conversations
 
     def submit(self, pieces: Slices) -> Flow[None]:
@@ -136,12 +149,7 @@ class Session:
             yield piece
             if isinstance(piece, Call):
                 continue
-            ids = [str(name) for group in piece for name in group.tasks[::2]]
-            self._remember(ids)
-            # Some may have ended by now.
-            for name in ids:
-                if not self.inbox.expects(name):
-                    self.inbox.open.pop(name, None)
+            self.remember([str(name) for group in piece for name in group.tasks[::2]])
 
     @property
     def must_recover(self) -> bool:
@@ -213,6 +221,13 @@ class Session:
             ids = yield from flows.dependents(self.keys, ids)
         sign = self.keyring.sign_control if running else None
         return (yield from flows.abort(ids, sign))
+
+    def why(self, job: Any) -> Flow[Why]:
+        """Return why a task is where it is."""
+        ids = self.ids_of(job)
+        if len(ids) != 1:
+            raise ValueError(f"one task at a time, not {len(ids)}")
+        return (yield from flows.ask(calls.why(ids[0])))
 
     def ids_of(self, jobs: Any) -> list[str]:
         """Return the ids that jobs name: id, position, result, or several of them."""
@@ -328,6 +343,19 @@ class Session:
         ids = self._ids(count)
         made = Mint(self.keyring, flags).tasks(ids, function, bodies)
         return self._expect(ids, flags), slices.cut(made, Gate(self._gate))
+
+    def expected(self, count: int) -> TaskSet:
+        """Return new tasks, still to be submitted, whose outcomes are waited for."""
+        tasks = TaskSet(self._ids(count))
+        # Perhaps: what their flags are is known to the hub.
+        tasks.timed = True
+        self.inbox.expect(tasks)
+        return tasks
+
+    @staticmethod
+    def until() -> str:
+        """Return until when work submitted now may be run, in ms since the epoch."""
+        return str(int(time.time() + _DAY + _WEEK) * 1000)
 
     # -- outcomes
 

@@ -16,7 +16,7 @@ from redtask.hub.keys import Keys
 from tests import invariants
 
 if TYPE_CHECKING:
-    from redtask.hub.records import Turn, Work
+    from redtask.hub.records import Purged, Turn, Work
     from tests.recorder import Recorder
     from tests.servers import Server
 
@@ -258,6 +258,19 @@ class Hub:
         """Open a gate."""
         return self.do(calls.open_gate(gate, now=now))
 
+    def resubmit(self, now: int, *pairs: tuple[str, str], **anew: Any) -> list[str]:
+        """Resubmit tasks: old and new id; what is said anew is so for all of them."""
+        said = {old: anew for old, _ in pairs}
+        return self.do(calls.resubmit(pairs, said, now=now))
+
+    def purge(self, now: int, *ids: str) -> Purged:
+        """Forget ended tasks."""
+        return self.do(calls.purge(ids, now=now))
+
+    def why(self, now: int, task: str) -> Any:
+        """Ask why a task is where it is."""
+        return self.do(calls.why(task, now=now))
+
     def status(self, now: int, most: int = 1000) -> Any:
         """Ask for a picture."""
         return self.do(calls.status(most, now=now))
@@ -281,6 +294,26 @@ class Hub:
     def members(self, *parts: str) -> list[str]:
         """Return what is in a sorted set, in order."""
         return [name.decode() for name in self.redis.zrange(self.key(*parts), 0, -1)]
+
+    def gone_tasks(self) -> list[str]:
+        """Return the tombstones of purged tasks, in order."""
+        return self.members("gone")
+
+    def ended(self, state: str) -> dict[str, float]:
+        """Return the ended tasks of a state, by when they are forgotten."""
+        found = self.redis.zrange(self.key("ended", state), 0, -1, withscores=True)
+        return {name.decode(): score for name, score in found}
+
+    def end(self, now: int, *reports: str, engine: str = "ender") -> None:
+        """Let ready tasks end, in their order, each ``ok`` or ``error``.
+
+        The engine that does it leaves.
+        """
+        self.register(now, engine)
+        for kind in reports:
+            (work,) = self.take(now, engine)
+            self.report(now, engine, ok(work) if kind == "ok" else error_in(work))
+        self.gone(now, engine)
 
     def engine_of(self, task: str) -> str:
         """Return the engine that a task has or had."""

@@ -188,22 +188,13 @@ local function judge(opened, task)
   return "ready", name
 end
 
--- Tombstones of purged tasks tell how those ended.
-local function buried(id)
-  for _, state in ipairs(states.ended()) do
-    if redis.call("ZSCORE", keys.gone, string.sub(state, 1, 1) .. id) then
-      return state
-    end
-  end
-end
-
 -- What is known of a member, read once per script; false when it is unknown.
 local function member_of(opened, id)
   opened.members = opened.members or {}
   local known = opened.members[id]
   if known == nil then
     local f = redis.call("HMGET", keys.task(id), "state", "engine", "token", "marks")
-    local state = f[1] or buried(id)
+    local state = f[1] or require("lib.tombs").state_of(id)
     known = false
     if state then
       local label = f[3] and string.match(f[2] or "", "^%d+") or nil

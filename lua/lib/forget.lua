@@ -1,4 +1,4 @@
--- forget: ended tasks leave when their retention is over.
+-- forget: ended tasks leave, when their retention is over or before.
 --
 -- MOVES    completed>gone failed>gone aborted>gone
 
@@ -80,7 +80,22 @@ local function expired(opened, count)
   return forgotten
 end
 
+-- Forget these ended tasks, but for those that others need; of each a tombstone is
+-- left. Returns how many went.
+local function purged(opened, ended)
+  local gone = {}
+  for _, one in ipairs(ended) do
+    if not is_needed(one.id) then
+      task(opened, one.id, one.state)
+      gone[#gone + 1] = one
+    end
+  end
+  require("lib.tombs").add(opened, gone)
+  return #gone
+end
+
 return {
   task = task,
   expired = expired,
+  purged = purged,
 }

@@ -144,6 +144,9 @@ local function apply(opened, ending, engine, good, verdict)
     end
   end
   redis.call("ZREM", held, unpack(gone))
+  if #good > #again then
+    redis.call("HINCRBY", keys.engine(engine.uuid), "done", #good - #again)
+  end
   return again
 end
 

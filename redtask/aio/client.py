@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redtask import flows
 from redtask.aio.result import AsyncHubResult, Callbacks
 from redtask.aio.store import Driver, Store
+from redtask.aio.stored import StoredTasks
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, known_keys, meet
 from redtask.error import ConfigurationError
@@ -34,7 +35,7 @@ _NOT_CONNECTED: Final = (
 _clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
 
 
-class Client:
+class Client(StoredTasks):
     """A client of a hub, for one event loop.
 
     ``async with Client(...) as rc`` connects and closes it; so do ``await

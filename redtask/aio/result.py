@@ -96,6 +96,10 @@ class AsyncResult(Results):
         """Call ``callback(self)`` in the event loop when all has ended."""
         self._client._call_back(self, callback)
 
+    async def why(self) -> Any:
+        """Return why the task is where it is: a ``Why``, of several a list."""
+        return await self._run(self._why())
+
     # -- stopping
 
     async def abort(self, *, running: bool = False, dependents: bool = False) -> None:

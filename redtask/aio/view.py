@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from redtask.aio.client import Client
+    from redtask.hub.records import Purged
     from redtask.session import Slices
 
 R = TypeVar("R", bound=AsyncResult)
@@ -223,6 +224,24 @@ class LoadBalancedView(Flagged):
         """Return the result of ids, or of positions in this view's history."""
         wanted = ids_at(self.history, indices_or_msg_ids)
         return await self.client.get_result(wanted, block, owner)
+
+    async def queue_status(
+        self, targets: Any = None, verbose: bool = False
+    ) -> dict[Any, Any]:
+        """Return what this view's engines, or others, have; as the client's."""
+        chosen = self._or_own(targets)
+        return await self.client.queue_status(chosen, verbose)
+
+    async def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
+        """Forget ended tasks, as the client's; ``targets="all"`` are the view's."""
+        if targets is None or (isinstance(targets, str) and targets == "all"):
+            targets = self._or_own(None)
+        return await self.client.purge_results(jobs, targets)
+
+    def _or_own(self, targets: Any) -> Any:
+        if targets is not None:
+            return targets
+        return "all" if self.targets is None else self.targets
 
 
 class LazyMap:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redtask.hub.records import (
     Beaten,
+    Purged,
     Registered,
     Reply,
     Status,
@@ -21,6 +22,7 @@ from redtask.hub.records import (
     Watched,
     text,
 )
+from redtask.hub.why import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -180,6 +182,35 @@ def _ok(reply: Reply) -> bool:
     return bool(reply[0] == b"ok")
 
 
+def resubmit(
+    pairs: Sequence[tuple[str, str]],
+    anew: Mapping[str, Mapping[str, Argument]] | None = None,
+    *,
+    now: Now = "",
+) -> Call[list[str]]:
+    """Let ended tasks run once more: old and new id of each, at most 500; all or none.
+
+    ``anew`` has, by old id, fields that differ: args, until, after, follow, refs.
+    """
+    args: list[Argument] = [now]
+    for old, new in pairs:
+        fields = (anew or {}).get(old, {})
+        args += (old, new, len(fields))
+        for pair in fields.items():
+            args += pair
+    return Call("resubmit", args, lambda _: [new for _, new in pairs])
+
+
+def purge(ids: Sequence[str], *, now: Now = "") -> Call[Purged]:
+    """Forget ended tasks before their time, at most 500, all or none."""
+    return Call("purge", (now, *ids), Purged.read)
+
+
+def why(task_id: str, *, now: Now = "") -> Call[Why]:
+    """Ask why a task is where it is."""
+    return Call("why", (now, task_id), lambda reply: Why.read(task_id, reply))
+
+
 def _words(reply: Reply) -> list[str]:
     return [text(word) for word in reply[1:]]
 
@@ -273,6 +304,9 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             watch,
             abort,
             tell,
+            resubmit,
+            purge,
+            why,
             configure,
             status,
         )

@@ -40,6 +40,36 @@ class Keys:
         """Return the sorted set of the tasks that an engine took."""
         return f"{self.root}:engine:{engine}:held"
 
+    def engine(self, engine: str, part: str = "") -> str:
+        """Return an engine's hash, or what stands beside it (``assigned``, ...)."""
+        key = f"{self.root}:engine:{engine}"
+        return f"{key}:{part}" if part else key
+
+    def engines(self) -> str:
+        """Return the sorted set of the living engines."""
+        return f"{self.root}:engines"
+
+    def queues(self) -> str:
+        """Return the hash of the queues in use."""
+        return f"{self.root}:queues"
+
+    def waiting(self) -> str:
+        """Return the sorted set of the tasks that wait for others or for a time."""
+        return f"{self.root}:waiting"
+
+    def ready(self, queue: str, line: str = "") -> str:
+        """Return the line of a queue, or of those whom only some engines may take."""
+        key = f"{self.root}:ready:{queue}"
+        return f"{key}:{line}" if line else key
+
+    def classes(self, queue: str) -> str:
+        """Return the sorted set of the lines that many engines of a queue may take."""
+        return f"{self.root}:classes:{queue}"
+
+    def ended(self, state: str) -> str:
+        """Return the sorted set of the tasks that ended like that."""
+        return f"{self.root}:ended:{state}"
+
     def worker(self, worker: str) -> str:
         """Return the card of a worker process."""
         return f"{self.root}:worker:{worker}"

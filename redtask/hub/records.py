@@ -40,10 +40,29 @@ class Submitted:
         return cls(reply[1], reply[2])
 
 
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What became of tasks that were to be forgotten."""
+
+    #: How many are gone.
+    purged: int
+    #: How many stay, because other tasks need them.
+    kept: int = 0
+
+    @classmethod
+    def read(cls, reply: Reply) -> Purged:
+        """Read ``{"ok", purged, kept}``."""
+        return cls(reply[1], reply[2])
+
+    def __add__(self, other: Purged) -> Purged:
+        """Return what became of both."""
+        return Purged(self.purged + other.purged, self.kept + other.kept)
+
+
 class Outcome(NamedTuple):
     """What is known of a task's end."""
 
-    #: ``ready assigned running completed failed aborted`` or ``unknown``.
+    #: ``ready assigned running completed failed aborted``, or ``unknown``, ``purged``.
     state: str
     #: ``attempt:nonce`` of the final attempt, "" when there was none.
     token: str

@@ -136,6 +136,9 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
         "link": calls.link("t", "after", ()),
         "open": calls.open_gate("t"),
         "tell": calls.tell("w", b"m"),
+        "resubmit": calls.resubmit([]),
+        "purge": calls.purge([]),
+        "why": calls.why("c-1"),
         "configure": calls.configure(),
         "status": calls.status(),
     }
@@ -149,7 +152,7 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
 @pytest.mark.parametrize("file", COMMANDS)
 def test_what_writes_says_where_it_begins_to(file):
     text = (scripts.folder() / file).read_text()
-    if file in {"status.lua", "watch.lua", "configure.lua"}:
+    if file in {"status.lua", "watch.lua", "why.lua", "configure.lua"}:
         return
 
     assert len(re.findall(r"-- Writes below", text)) == 1

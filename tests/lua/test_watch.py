@@ -209,3 +209,14 @@ def test_at_most_500_are_watched_at_once(hub):
 def test_a_budget_that_is_none_is_refused(hub, budget):
     with hub.refuses(error.BadArgument, "budget"):
         hub.do(calls.watch("c", [], budget, now=1))
+
+
+def test_what_was_purged_is_told_from_what_is_unknown(hub):
+    hub.submit(1, "c-1", "c-2", "c-3")
+    hub.abort(1, "c-3")
+    hub.end(2, "ok", "error")
+    hub.purge(3, "c-1", "c-2", "c-3")
+
+    told = hub.watch(4, "c", "c-1", "c-2", "c-3", "c-4")
+
+    assert words(told) == [("purged", "", b"")] * 3 + [("unknown", "", b"")]

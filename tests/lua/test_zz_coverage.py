@@ -10,7 +10,7 @@ from tests import headers
 # Words that the text of a header explains, not its RETURNS.
 MORE = {
     "beat": {"live", "unknown", "gone", "more"},
-    "watch": {"unknown", "ready", "assigned", "running", *states.ENDED},
+    "watch": {"unknown", "purged", "ready", "assigned", "running", *states.ENDED},
 }
 
 

@@ -21,6 +21,7 @@ GOOD = Outcome("completed", "1:n", "r", b"envelope")
 BAD = Outcome("failed", "1:n", "e", b"envelope")
 LARGE = Outcome("completed", "1:n", "-", b"")
 GONE = Outcome("unknown", "", "", b"")
+PURGED = Outcome("purged", "", "", b"")
 OK = Submitted(1, 0)
 
 
@@ -449,6 +450,7 @@ def test_after_a_loss_the_last_slices_are_said_again(inbox, contact, clock):
     lose(contact, clock)
 
     talk = Talk(flows.recover(inbox, {"digest"}))
+    talk.answer(watched(GONE))
 
     assert "c-0" in talk.asks("submit")
     assert b"blob" not in talk.asks("submit")
@@ -466,7 +468,7 @@ def test_who_asks_does_not_hear_of_a_recovery_that_failed(
     Talk(flows.submit([a_slice("c-0")], set(), inbox.recent)).answer(OK)
     lose(contact, clock)
 
-    talk = Talk(flows.recover(inbox, set())).answer(problem)
+    talk = Talk(flows.recover(inbox, set())).answer(watched(GONE), problem)
 
     assert talk.over
     assert inbox.recent.is_due
@@ -489,7 +491,7 @@ def test_a_forgotten_task_is_submitted_again_by_who_waits(inbox, contact, clock)
     lose(contact, clock)
     talk = Talk(flows.wait(inbox, tasks, 0))
 
-    talk.answer(watched(GONE, GOOD))
+    talk.answer(watched(GONE, GOOD), watched(GONE, GOOD))
 
     arguments = talk.asks("submit")
     assert b"blob" in arguments
@@ -502,7 +504,7 @@ def test_a_task_that_is_gone_twice_is_lost(inbox, contact, clock):
     tasks = expected(inbox, "c-0")
     Talk(flows.submit([a_slice("c-0")], set(), inbox.recent)).answer(OK)
     lose(contact, clock)
-    Talk(flows.wait(inbox, tasks, 0)).answer(watched(GONE), OK)
+    Talk(flows.wait(inbox, tasks, 0)).answer(watched(GONE), watched(GONE), OK)
 
     talk = Talk(flows.wait(inbox, tasks, 0)).answer(watched(GONE))
 
@@ -521,12 +523,38 @@ def test_a_full_hub_takes_a_forgotten_task_later(inbox, contact, clock):
     tasks = expected(inbox, "c-0")
     Talk(flows.submit([a_slice("c-0")], set(), inbox.recent)).answer(OK)
     lose(contact, clock)
-    talk = Talk(flows.wait(inbox, tasks, 0)).answer(watched(GONE))
+    talk = Talk(flows.wait(inbox, tasks, 0)).answer(watched(GONE), watched(GONE))
 
     assert talk.answer(error.HubFull()).value is False
 
-    talk = Talk(flows.wait(inbox, tasks, 0)).answer(watched(GONE))
+    talk = Talk(flows.wait(inbox, tasks, 0)).answer(watched(GONE), watched(GONE))
     talk.asks("submit")
+
+
+def test_a_purged_task_is_not_submitted_again(inbox, contact, clock):
+    Talk(flows.submit([a_slice("c-0", "c-1")], set(), inbox.recent)).answer(OK)
+    lose(contact, clock)
+
+    talk = Talk(flows.recover(inbox, set()))
+    assert talk.asks("watch")[1:] == ["", 0, "c-0", "c-1"]
+    talk.answer(watched(PURGED, GONE))
+
+    assert {"c-0", "c-1"} & set(map(str, talk.asks("submit"))) == {"c-1"}
+    assert talk.answer(OK).over
+
+
+def test_a_slice_that_is_all_purged_is_not_submitted_again(inbox, contact, clock):
+    Talk(flows.submit([a_slice("c-0")], set(), inbox.recent)).answer(OK)
+    lose(contact, clock)
+
+    assert Talk(flows.recover(inbox, set())).answer(watched(PURGED)).over
+
+
+def test_a_purged_task_is_lost_for_who_waits(inbox):
+    tasks = expected(inbox, "c-0")
+
+    assert Talk(flows.wait(inbox, tasks, 0)).answer(watched(PURGED)).value is True
+    assert tasks.outcomes["c-0"].state == "unknown"
 
 
 # -- reading and the rest
@@ -650,7 +678,7 @@ def test_what_was_said_behind_a_gate_is_said_again(inbox, contact, clock):
     Talk(flow).answer(OK, 1, 1)
     lose(contact, clock)
 
-    talk = Talk(flows.recover(inbox, set()))
+    talk = Talk(flows.recover(inbox, set())).answer(watched(GONE))
 
     talk.asks("submit")
     talk.answer(OK).asks("link")
@@ -669,8 +697,10 @@ def test_a_lost_task_behind_a_gate_is_entered_with_all_of_it(inbox, contact):
     talk = Talk(flows.recheck(inbox, tasks))
 
     talk.asks("watch")
-    assert "c-0" in talk.answer(watched(GONE)).asks("submit")
-    assert "c-1" in talk.answer(OK).asks("submit")
+    talk.answer(watched(GONE), watched(GONE))
+    assert "c-0" in talk.asks("submit")
+    talk.answer(OK, watched(GONE))
+    assert "c-1" in talk.asks("submit")
     talk.answer(OK).asks("open")
     assert talk.answer(1).over
     assert not tasks.done

@@ -1,0 +1,167 @@
+-- copies: new records with function, arguments and flags of old ones.
+
+local functions = require("lib.functions")
+local keys = require("lib.keys")
+local line = require("lib.line")
+local record = require("lib.record")
+local settle = require("lib.settle")
+
+-- What was said of the task when it was submitted, and is said of its copy.
+local FIELDS = { "queue", "label", "retries", "ttl", "pause", "elsewhere", "priority" }
+-- Likewise, but what they mean is found out anew.
+local JUDGED = { "args", "after", "follow", "refs", "targets", "timeout" }
+
+local function is_said_anew(name)
+  return name == "args" or name == "until" or name == "after" or name == "follow"
+    or name == "refs"
+end
+
+-- The sentence for a field that cannot be said anew, or not so; nil when it can.
+local function wrong(name, value)
+  if not is_said_anew(name) then
+    return "this cannot be changed: " .. name
+  elseif name == "args" then
+    return value == "" and "no arguments, not even signed ones" or nil
+  elseif value == "" and name ~= "until" then
+    -- The copy has none.
+    return nil
+  end
+  return require("lib.flags").wrong(name, value)
+end
+
+-- Read what is to be copied. Returns the old one's state, nil when there is none.
+local function read(copy)
+  local f = redis.call("HMGET", keys.task(copy.old), "state", "fn", "root", unpack(FIELDS))
+  local judged = redis.call("HMGET", keys.task(copy.old), unpack(JUDGED))
+  copy.fn, copy.root = f[2], f[3] or copy.old
+  copy.values, copy.sets = {}, {}
+  for at, name in ipairs(FIELDS) do
+    copy.values[name] = f[3 + at] or nil
+  end
+  for at, name in ipairs(JUDGED) do
+    copy.values[name] = judged[at] or nil
+  end
+  -- A gate has no function, and is no task.
+  return f[2] and f[1] or nil
+end
+
+-- A set or the refs of the copy, wherever the old ones stand; nil when it has none.
+local function said(copy, name)
+  local text = copy.anew[name]
+  if not text then
+    text = record.part(copy.old, name, copy.values[name])
+  end
+  return text ~= "" and text or nil
+end
+
+-- How many bytes of arguments are to be copied, and how many members of dependencies
+-- are to be looked at.
+local function size(copy)
+  local args, members = copy.anew.args or copy.values.args, 0
+  for _, name in ipairs({ "after", "follow" }) do
+    local text = said(copy, name)
+    local set = text and require("lib.depend").parse(text)
+    copy.sets[name] = set
+    members = members + (set and #set.ids or 0)
+  end
+  local bytes = args == "" and redis.call("STRLEN", keys.task(copy.old, "args")) or #args
+  return bytes, members
+end
+
+-- The arguments; what stands beside the old record stands beside the new one.
+local function copy_args(copy)
+  if copy.anew.args then
+    return record.fit(copy.id, "args", copy.anew.args)
+  end
+  if copy.values.args == "" then
+    redis.call("COPY", keys.task(copy.old, "args"), keys.task(copy.id, "args"))
+  end
+  return copy.values.args
+end
+
+local function fn_of(copy)
+  local digest = string.match(copy.fn, "^%S+")
+  local options = string.match(copy.fn, "^%S+ %S* (.*)$")
+  if copy.anew["until"] then
+    return digest .. " " .. copy.anew["until"] .. (options and " " .. options or ""), digest
+  end
+  return copy.fn, digest
+end
+
+-- Fields of the record, flat; those that lib/enter.lua writes are left out.
+local function fields_of(opened, copy)
+  local fields = {
+    "fn", copy.fn, "submitted", string.format("%d", opened.stamp),
+    "root", copy.root, "resubmit_of", copy.old,
+  }
+  for _, name in ipairs(FIELDS) do
+    if copy.values[name] then
+      fields[#fields + 1], fields[#fields + 2] = name, copy.values[name]
+    end
+  end
+  fields[#fields + 1], fields[#fields + 2] = "args", copy_args(copy)
+  return fields
+end
+
+-- A copy that waits for others, or that not every engine may run.
+local function is_special(opened, copy)
+  return said(copy, "after") or said(copy, "follow") or said(copy, "refs")
+    or copy.values.targets or copy.values.timeout
+    or functions.refused(opened, copy.fn)
+end
+
+-- The short way, of tasks that just enter the line of their queue.
+local function enter_line(opened, lines, copy, score, fields)
+  if copy.values.ttl then
+    fields[#fields + 1], fields[#fields + 2] = "marks", "t"
+  end
+  redis.call("HSET", keys.task(copy.id), "state", "ready", unpack(fields))
+  local queue = copy.values.queue or "default"
+  lines[queue] = lines[queue] or {}
+  local entries = lines[queue]
+  entries[#entries + 1], entries[#entries + 2] = score, copy.id
+end
+
+local function enter_special(opened, ending, copy, score, fields)
+  require("lib.enter").enter(opened, ending, {
+    id = copy.id, score = score, queue = copy.values.queue, fn = copy.fn,
+    after = said(copy, "after"), follow = said(copy, "follow"), refs = said(copy, "refs"),
+    targets = record.part(copy.old, "targets", copy.values.targets),
+    timeout = copy.values.timeout, marks = copy.values.ttl and "t" or nil,
+  }, copy.sets, fields)
+end
+
+-- Write the copies and let them enter, in their order, behind all that was submitted.
+local function write(opened, missing, sequence)
+  local counts, lines, ending = {}, {}, settle.begin(opened)
+  for at, copy in ipairs(missing) do
+    local digest
+    copy.fn, digest = fn_of(copy)
+    counts[digest] = (counts[digest] or 0) + 1
+    redis.call("HSETNX", keys.queues, copy.values.queue or "default", 0)
+    local score = line.score(tonumber(copy.values.priority) or 0, sequence + at)
+    local fields = fields_of(opened, copy)
+    if is_special(opened, copy) then
+      enter_special(opened, ending, copy, score, fields)
+    else
+      enter_line(opened, lines, copy, score, fields)
+    end
+    redis.call("HSET", keys.task(copy.old), "resubmitted", copy.id)
+  end
+  for digest, count in pairs(counts) do
+    functions.need(digest, "", "", count)
+  end
+  for queue, entries in pairs(lines) do
+    line.enter(opened, queue, entries)
+  end
+  require("lib.cascade").run(opened, ending)
+  settle.close(ending)
+  require("lib.hold").advance(opened)
+end
+
+return {
+  wrong = wrong,
+  read = read,
+  size = size,
+  write = write,
+}

@@ -1,0 +1,34 @@
+-- tombs: how tasks ended that were purged.
+--
+-- So that a dependency on one still resolves, and nobody who remembers it submits it
+-- again. Members of R:gone are the first letter of the state (c, f or a) and the id.
+
+local batches = require("lib.batches")
+local keys = require("lib.keys")
+
+local MOST = 100000
+
+-- Each of the list has `id` and `state`.
+local function add(opened, ended)
+  local entries = {}
+  for _, one in ipairs(ended) do
+    entries[#entries + 1] = opened.stamp
+    entries[#entries + 1] = string.sub(one.state, 1, 1) .. one.id
+  end
+  batches.zadd(keys.gone, entries)
+  redis.call("ZREMRANGEBYRANK", keys.gone, 0, -1 - MOST)
+end
+
+-- How the task ended; nil when nobody has purged it, or long ago.
+local function state_of(id)
+  for _, state in ipairs({ "completed", "failed", "aborted" }) do
+    if redis.call("ZSCORE", keys.gone, string.sub(state, 1, 1) .. id) then
+      return state
+    end
+  end
+end
+
+return {
+  add = add,
+  state_of = state_of,
+}

@@ -1,0 +1,58 @@
+-- purge: forget ended tasks before their time.
+--
+-- KEYS     root
+-- ARGV     now (id)*
+-- RETURNS  {"ok", purged, kept}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG PENDING
+-- COST     O(ids * log ended), at most 500 ids
+--
+-- All or none: one that has not ended refuses the call. Unknown ids are nothing.
+-- Those that other tasks still need are kept, and counted. What remains of a purged
+-- task is how it ended, so that a later dependency on it resolves.
+
+local argument = require("lib.argument")
+local forget = require("lib.forget")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local reply = require("lib.reply")
+local states = require("lib.states")
+
+local MOST = 500
+
+-- The ended ones among the ids, each with its state; or nil and the error reply.
+local function check()
+  local ended, seen = {}, {}
+  for at = 2, #ARGV do
+    local id = ARGV[at]
+    if not argument.is_id(id) then
+      return nil, reply.fail("BADARG", "not a task id: " .. id)
+    end
+    local state = redis.call("HGET", keys.task(id), "state")
+    if state and not states.is_ended(state) then
+      return nil, reply.fail("PENDING", id .. " is " .. state .. ": it has not ended")
+    end
+    if state and not seen[id] then
+      seen[id] = true
+      ended[#ended + 1] = { id = id, state = state }
+    end
+  end
+  return ended
+end
+
+local function main(opened)
+  if #ARGV - 1 > MOST then
+    return reply.fail("BADARG", "purge takes at most " .. MOST .. " ids")
+  end
+  local ended, refused = check()
+  if not ended then
+    return refused
+  end
+
+  -- Writes below: the first is one that a full Redis allows.
+  redis.call("PERSIST", keys.hub)
+  local purged = forget.purged(opened, ended)
+  return { "ok", purged, #ended - purged }
+end
+
+return hub.run(main)

@@ -1,0 +1,138 @@
+-- resubmit: ended tasks are to run once more, as new tasks, all or none.
+--
+-- KEYS     root
+-- ARGV     now (old new n (field value)*n)*
+-- RETURNS  {"ok", new}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOTASK PENDING CONFLICT TOOLARGE
+-- COST     O((tasks + members) * log ready + bytes), at most 500 tasks, 2,000 members of
+--          dependencies and 8 MiB; of one task any
+--
+-- A new task has function, arguments and flags of the old one, but for the fields
+-- that are said anew: args (signed), until, after, follow, refs. Both are linked:
+-- `resubmitted` of the old, `resubmit_of` of the new. What signatures bind is the
+-- id of the first ancestor, `root`. Sent again, the call changes nothing.
+
+local argument = require("lib.argument")
+local copies = require("lib.copies")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local reply = require("lib.reply")
+local states = require("lib.states")
+
+local MOST = 500
+local MOST_BYTES = 8388608
+local MOST_MEMBERS = 2000
+
+-- Copies to be made: the old and the new id, and what is said anew; or nil and what
+-- is wrong, in words.
+local function parse()
+  local wanted, at = {}, 2
+  while at <= #ARGV do
+    local count = argument.count(ARGV[at + 2])
+    if not count or at + 2 + 2 * count > #ARGV then
+      return nil, "a task that is none at argument " .. at
+    end
+    local copy = { old = ARGV[at], id = ARGV[at + 1], anew = {} }
+    for field = at + 3, at + 2 + 2 * count, 2 do
+      local wrong = copies.wrong(ARGV[field], ARGV[field + 1])
+      if wrong then
+        return nil, wrong
+      end
+      copy.anew[ARGV[field]] = ARGV[field + 1]
+    end
+    wanted[#wanted + 1] = copy
+    at = at + 3 + 2 * count
+  end
+  if #wanted == 0 or #wanted > MOST then
+    return nil, "1 to " .. MOST .. " tasks can be resubmitted at once, not " .. #wanted
+  end
+  return wanted
+end
+
+local function check_ids(wanted)
+  local seen = {}
+  for _, copy in ipairs(wanted) do
+    for _, id in ipairs({ copy.old, copy.id }) do
+      if not argument.is_id(id) or seen[id] then
+        return reply.fail("BADARG", "not a task id, or one twice: " .. id)
+      end
+      seen[id] = true
+    end
+  end
+end
+
+-- Read the old record, unless the copy is there already. Returns the error reply.
+local function check(copy)
+  local new = redis.call("HMGET", keys.task(copy.id), "state", "resubmit_of")
+  if new[2] == copy.old then
+    copy.known = true
+    return nil
+  end
+  if new[1] then
+    return reply.fail("CONFLICT", copy.id .. " is known, and is no copy of " .. copy.old)
+  end
+  local state = copies.read(copy)
+  if not state then
+    return reply.fail("NOTASK", "No such task: " .. copy.old)
+  end
+  if not states.is_ended(state) then
+    return reply.fail("PENDING", copy.old .. " is " .. state .. ": it has not ended")
+  end
+end
+
+local function too_much(bytes, members)
+  if bytes > MOST_BYTES then
+    return reply.fail("TOOLARGE", string.format(
+      "arguments of %.0f bytes; the limit of a call is %.0f", bytes, MOST_BYTES))
+  elseif members > MOST_MEMBERS then
+    return reply.fail("BADARG", string.format(
+      "dependencies with %d members; the limit of a call is %d", members, MOST_MEMBERS))
+  end
+end
+
+-- Returns the copies that are to be made; or nil and the error reply.
+local function check_all(wanted)
+  local missing, bytes, members = {}, 0, 0
+  for _, copy in ipairs(wanted) do
+    local refused = check(copy)
+    if refused then
+      return nil, refused
+    end
+    if not copy.known then
+      missing[#missing + 1] = copy
+      local more_bytes, more_members = copies.size(copy)
+      bytes, members = bytes + more_bytes, members + more_members
+    end
+  end
+  local refused = #wanted > 1 and too_much(bytes, members)
+  if refused then
+    return nil, refused
+  end
+  return missing
+end
+
+local function main(opened)
+  local wanted, wrong = parse()
+  if not wanted then
+    return reply.fail("BADARG", wrong)
+  end
+  local refused = check_ids(wanted)
+  if refused then
+    return refused
+  end
+  local missing
+  missing, refused = check_all(wanted)
+  if not missing then
+    return refused
+  end
+
+  -- Writes below. The first is one that a full Redis refuses, so that nothing is
+  -- there yet.
+  local new = #missing
+  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new) - new
+  copies.write(opened, missing, sequence)
+  return { "ok", new }
+end
+
+return hub.run(main)

@@ -1,0 +1,155 @@
+-- why: for what a task waits, who refused it and who could take it now.
+--
+-- KEYS     root
+-- ARGV     now id
+-- RETURNS  {"ok", facts, members, refusals}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW NOTASK
+-- COST     O(engines + members), of at most 1,000 engines and 500 members
+--
+-- Three flat lists. facts: fields of the record by their names; `stamp`, the time;
+-- `open_after` and `open_follow`, how many members have not ended; `left`, ms of its
+-- waiting budget; of a ready one `line`, its class, and `before`, how many stand
+-- before it there; `living`, the engines that serve its queue, `admitted`, those that
+-- may take it, and `free`, those with room; `refused`, engines that lack what its
+-- function requires. members: set, id and state of at most 10 that have not ended.
+-- refusals: engine and words of at most 10.
+
+local argument = require("lib.argument")
+local class = require("lib.class")
+local depend = require("lib.depend")
+local functions = require("lib.functions")
+local hold = require("lib.hold")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local record = require("lib.record")
+local reply = require("lib.reply")
+local states = require("lib.states")
+local timers = require("lib.timers")
+
+-- So much is looked at, and so much is shown.
+local MOST_ENGINES = 1000
+local MOST_MEMBERS = 500
+local MOST_SHOWN = 10
+-- What a person can read of a list of engines.
+local LONGEST = 200
+
+-- Fields that are told as they are.
+local TOLD = {
+  "state", "queue", "submitted", "gate", "start", "timeout", "place", "not", "engine",
+  "started", "verdict", "reason", "ename", "evalue", "tries", "retries", "resubmitted",
+}
+
+local id = ARGV[2]
+
+local function add(facts, name, value)
+  if value then
+    facts[#facts + 1], facts[#facts + 2] = name, tostring(value)
+  end
+end
+
+-- Members of a set that have not ended, as far as few looks can tell.
+local function open_members(opened, members, name)
+  local set = depend.parse(record.part(id, name, redis.call("HGET", keys.task(id), name)) or "")
+  local shown = 0
+  for at = 1, math.min(set and #set.ids or 0, MOST_MEMBERS) do
+    local known = depend.member_of(opened, set.ids[at])
+    if known and not states.is_ended(known.state) then
+      local last = #members
+      members[last + 1], members[last + 2] = name, known.id
+      members[last + 3] = known.state
+      shown = shown + 1
+      if shown == MOST_SHOWN then
+        return
+      end
+    end
+  end
+end
+
+local function serves(queues, queue)
+  return string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) ~= nil
+end
+
+-- Of the engines that serve its queue: how many live, may take it, and have room.
+local function count_engines(opened, facts, task)
+  local queue, name = task.queue or "default", hold.class_of(opened, task)
+  local living, admitted, free = 0, 0, 0
+  for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, MOST_ENGINES - 1)) do
+    local f = redis.call("HMGET", keys.engine(uuid), "id", "queues")
+    if f[1] and serves(f[2], queue) then
+      living = living + 1
+      if class.admits(name, tonumber(f[1])) then
+        admitted = admitted + 1
+        free = free + (redis.call("ZSCORE", keys.free(queue), uuid) and 1 or 0)
+      end
+    end
+  end
+  add(facts, "living", living)
+  add(facts, "admitted", admitted)
+  add(facts, "free", free)
+end
+
+local function tell_line(facts, task)
+  local queue, name = task.queue or "default", task.class or ""
+  add(facts, "line", name)
+  add(facts, "before", redis.call("ZRANK", keys.ready(queue, name), id))
+end
+
+-- What is left of its budget; it stands still while an engine has the task.
+local function tell_budget(opened, facts, task)
+  local due = task.timeout and redis.call("ZSCORE", keys.timers, "t:" .. id)
+  if due then
+    add(facts, "left", string.format("%.0f", math.max(0, due - timers.clock(opened))))
+  end
+end
+
+local function tell_fields(opened, facts)
+  local f = redis.call("HMGET", keys.task(id), unpack(TOLD))
+  for at, name in ipairs(TOLD) do
+    add(facts, name, f[at] or nil)
+  end
+  add(facts, "stamp", string.format("%.0f", opened.stamp))
+end
+
+local function tell_open(opened, facts, members, task)
+  for name, counter in pairs({ after = "na", follow = "nf" }) do
+    add(facts, "open_" .. name, string.match(task[counter] or "", ":(%d+)$"))
+    open_members(opened, members, name)
+  end
+end
+
+local function refusals_of()
+  local told = {}
+  for _, text in ipairs(redis.call("LRANGE", keys.task(id, "refusals"), 0, -1)) do
+    local label, words = string.match(text, "^(%d+)\t(.*)$")
+    told[#told + 1], told[#told + 2] = label, words
+  end
+  return told
+end
+
+local function main(opened)
+  local task = argument.is_id(id or "") and depend.read(id)
+  if not task then
+    return reply.fail("NOTASK", "No such task: " .. (id or ""))
+  end
+  local facts, members = {}, {}
+  tell_fields(opened, facts)
+  if states.is_ended(task.state) then
+    return { "ok", facts, members, refusals_of() }
+  end
+  tell_budget(opened, facts, task)
+  add(facts, "targets", task.targets and string.sub(task.targets, 1, LONGEST))
+  if task.state == "waiting" then
+    tell_open(opened, facts, members, task)
+  elseif task.state == "ready" then
+    tell_line(facts, task)
+  end
+  if task.fn then
+    local refused = functions.refused(opened, task.fn)
+    add(facts, "refused", refused and string.sub(refused, 1, LONGEST))
+    count_engines(opened, facts, task)
+  end
+  return { "ok", facts, members, refusals_of() }
+end
+
+return hub.run(main)

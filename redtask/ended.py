@@ -1,0 +1,286 @@
+"""What can be done to ended tasks: run them once more, forget them. No I/O here.
+
+Flows for both faces.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from redtask import flows
+from redtask.error import TaskPending, UnknownTask
+from redtask.flows import Commands
+from redtask.hub import calls, states
+from redtask.hub.records import Purged
+from redtask.listing import complete, read, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from redtask.flows import Flow
+    from redtask.hub.calls import Argument
+    from redtask.inbox import TaskSet
+    from redtask.session import Session
+
+#: Ids in one call.
+_MOST: Final = 500
+#: Arguments that are copied or sent in one call of ``resubmit``, in bytes.
+_MOST_BYTES: Final = 8 << 20
+#: Members of dependencies in one call.
+_MOST_MEMBERS: Final = 2000
+#: Work that may not be run after less than this is signed anew, in ms.
+_SOON: Final = 86400 * 1000
+
+_SETS: Final = ("after", "follow", "refs")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An ended task that is to run once more."""
+
+    #: Its id.
+    old: str
+    #: Its function and until when it may run, as in its record.
+    fn: str
+    #: The id that its signature binds.
+    root: str
+    #: Bytes of its arguments.
+    size: int
+    #: What it depended on, as in its record: ``after``, ``follow``, ``refs``.
+    sets: Mapping[str, str]
+
+    @property
+    def function(self) -> str:
+        """Digest of the function."""
+        return self.fn.partition(" ")[0]
+
+    @property
+    def until(self) -> str:
+        """What the signature binds besides: not-after and what the engine obeys."""
+        return self.fn.partition(" ")[2]
+
+    @property
+    def is_stale(self) -> bool:
+        """Is the time over, or soon, until when it may be run?"""
+        latest = self.until.partition(" ")[0]
+        return bool(latest) and int(latest) < time.time() * 1000 + _SOON
+
+    @property
+    def members(self) -> list[str]:
+        """The ids that it depended on."""
+        return [
+            one
+            for name, text in self.sets.items()
+            for one in text.split()[name != "refs" :]
+        ]
+
+
+def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
+    """Return what is to be known of ended tasks before they run once more.
+
+    Raises ``UnknownTask`` and ``TaskPending``.
+    """
+    keys, found = session.keys, []
+    for at in range(0, len(ids), _MOST):
+        part = ids[at : at + _MOST]
+        names = ("state", "fn", "root", "args", *_SETS)
+        records = yield from read(keys, part, names)
+        for name, record in zip(part, records, strict=True):
+            _check_ended(name, record)
+        yield from complete(keys, dict(zip(part, records, strict=True)), _SETS)
+        sizes = yield Commands([("STRLEN", keys.task(name, "args")) for name in part])
+        for name, record, beside in zip(part, records, sizes, strict=True):
+            found.append(
+                Copy(
+                    name,
+                    record["fn"],
+                    record.get("root", name),
+                    beside or len(record["args"]),
+                    {one: record[one] for one in _SETS if one in record},
+                )
+            )
+    return found
+
+
+def _check_ended(name: str, record: Mapping[str, str]) -> None:
+    state = record.get("state")
+    if state is None or "fn" not in record:
+        raise UnknownTask(f"No such task: {name}")
+    if state not in states.ENDED:
+        raise TaskPending(f"{name} is {state}: it has not ended")
+
+
+def body_of(session: Session, copy: Copy) -> Flow[bytes]:
+    """Return the arguments of an ended task, packed.
+
+    Raises ``SignatureError`` when nobody with our key has signed them.
+    """
+    (envelope,) = yield from flows.parts(session.keys, [copy.old], "args")
+    return session.keyring.open_task(
+        copy.function, copy.until, copy.root, envelope or b""
+    )
+
+
+def signed(session: Session, copy: Copy, body: bytes) -> dict[str, Argument]:
+    """Return arguments for a copy, and until when they may be run, as fields."""
+    until, options = session.until(), copy.until.partition(" ")[2]
+    bound = f"{until} {options}" if options else until
+    args = session.keyring.sign_task(copy.function, bound, copy.root, body)
+    return {"args": args, "until": until}
+
+
+def renewed(session: Session, copy: Copy) -> Flow[dict[str, Argument]]:
+    """Return what is to be said anew of a copy of which nothing is changed."""
+    if not copy.is_stale:
+        return {}
+    body = yield from body_of(session, copy)
+    return signed(session, copy, body)
+
+
+#: Says what of a copy is new: it and the new ids by the old ones -> fields.
+Anew: TypeAlias = "Callable[[Copy, Mapping[str, str]], Flow[dict[str, Argument]]]"
+
+
+def resubmit(session: Session, jobs: Any) -> Flow[TaskSet]:
+    """Let ended tasks run once more; return the new ones."""
+    ids = list(dict.fromkeys(session.ids_of(jobs)))
+    wanted = yield from copies(session, ids)
+    return (yield from enter(session, wanted, lambda copy, _: renewed(session, copy)))
+
+
+def enter(
+    session: Session,
+    wanted: Sequence[Copy],
+    anew: Anew,
+    progress: Callable[[int, int], object] | None = None,
+) -> Flow[TaskSet]:
+    """Submit copies in their order; return the new tasks.
+
+    Should a later slice be refused, the earlier ones are aborted. ``progress`` is
+    told how many are in, and of how many.
+    """
+    tasks, inbox = session.expected(len(wanted)), session.inbox
+    names = dict(zip((copy.old for copy in wanted), tasks.ids, strict=True))
+    yield from flows.listen(inbox)
+    entered: list[str] = []
+    try:
+        for part in _slices(wanted):
+            pairs = [(copy.old, names[copy.old]) for copy in part]
+            said = {}
+            for copy in part:
+                said[copy.old] = yield from anew(copy, names)
+            entered += yield from flows.ask(calls.resubmit(pairs, said))
+            session.remember([new for _, new in pairs])
+            if progress is not None:
+                progress(len(entered), len(wanted))
+    except Exception:
+        if entered:
+            yield from flows.abort(entered)
+        raise
+    return tasks
+
+
+def _slices(wanted: Sequence[Copy]) -> Iterator[list[Copy]]:
+    part: list[Copy] = []
+    size = members = 0
+    for copy in wanted:
+        count = len(copy.members)
+        full = size + copy.size > _MOST_BYTES or members + count > _MOST_MEMBERS
+        if part and (len(part) >= _MOST or full):
+            yield part
+            part, size, members = [], 0, 0
+        part.append(copy)
+        size, members = size + copy.size, members + count
+    if part:
+        yield part
+
+
+# -- forgetting
+
+
+def check_purge(jobs: Any, targets: Any) -> None:
+    """Raise ``ValueError`` when nothing was said to be forgotten."""
+    if _is_nothing(jobs) and _is_nothing(targets):
+        raise ValueError(
+            "Must specify at least one of `targets` and `jobs`: 'all', ids, results "
+            "or engines"
+        )
+
+
+def _is_nothing(said: Any) -> bool:
+    return said is None or (not isinstance(said, int) and len(said) == 0)
+
+
+def purge_local(session: Session, jobs: Any, targets: Any) -> Flow[None]:
+    """Check that nothing of it is outstanding here; all else is kept by results."""
+    check_purge(jobs, targets)
+    if _is_nothing(jobs):
+        return
+    still = yield from session.outstanding()
+    if not (isinstance(jobs, str) and jobs == "all"):
+        still &= set(session.ids_of(jobs))
+    if still:
+        raise RuntimeError(f"Can't purge outstanding tasks: {sorted(still)[:10]}")
+
+
+def purge_hub(session: Session, jobs: Any, targets: Any) -> Flow[Purged]:
+    """Forget ended tasks: jobs, or what ended on engines, or all; count them."""
+    check_purge(jobs, targets)
+    purged = Purged(0)
+    if _is_all(jobs) or _is_all(targets):
+        return purged + (yield from _purge_where(session, None))
+    if not _is_nothing(targets):
+        numbers = [targets] if isinstance(targets, int) else list(targets)
+        yield from _check_engines(numbers)
+        purged += yield from _purge_where(session, {str(one) for one in numbers})
+    if not _is_nothing(jobs):
+        purged += yield from _purge_ids(session, session.ids_of(jobs))
+    return purged
+
+
+def _is_all(said: Any) -> bool:
+    return isinstance(said, str) and said == "all"
+
+
+def _check_engines(numbers: Iterable[Any]) -> Flow[None]:
+    """Raise ``IndexError`` for a number that no engine ever had."""
+    known = int((yield from flows.ask(calls.status(0))).hub.get("next_engine", 0))
+    for one in numbers:
+        if not isinstance(one, int) or not 0 <= one < known:
+            raise IndexError(f"there never was an engine {one}")
+
+
+def _purge_ids(session: Session, ids: Sequence[str]) -> Flow[Purged]:
+    """Forget these; when there are too many for one call, all are looked at first."""
+    parts = [ids[at : at + _MOST] for at in range(0, len(ids), _MOST)]
+    if len(parts) > 1:
+        for part in parts:
+            records = yield from read(session.keys, part, ("state", "fn"))
+            for name, record in zip(part, records, strict=True):
+                if record:
+                    _check_ended(name, record)
+    purged = Purged(0)
+    for part in parts:
+        purged += yield from flows.ask(calls.purge(part))
+    return purged
+
+
+def _purge_where(session: Session, engines: set[str] | None) -> Flow[Purged]:
+    """Forget all ended tasks, or those that ended on these engines."""
+    total = [Purged(0)]
+
+    def visit(ids: list[str]) -> Flow[None]:
+        if engines is not None:
+            records = yield from read(session.keys, ids, ("engine",))
+            ids = [
+                name
+                for name, record in zip(ids, records, strict=True)
+                if record.get("engine", "").partition("/")[0] in engines
+            ]
+        if ids:
+            total.append((yield from flows.ask(calls.purge(ids))))
+
+    yield from walk(session.keys, sorted(states.ENDED), visit)
+    return sum(total, Purged(0))

@@ -1,0 +1,233 @@
+"""``Why``: what a task waits for, and what would change it. No I/O here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from redtask.hub.records import groups, mapping, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redtask.hub.records import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A task that another one depends on, and that has not ended."""
+
+    #: ``after`` or ``follow``.
+    set: str
+    #: Its id.
+    task_id: str
+    #: Its state.
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An engine that would not run the task."""
+
+    #: Its label.
+    engine_id: int
+    #: What it said.
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engines that serve the task's queue."""
+
+    #: How many live.
+    living: int
+    #: How many of them may take it.
+    admitted: int
+    #: How many of those have room.
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a task is where it is, and what would change it.
+
+    ``str`` of it is for people, ``as_dict`` for programs.
+    """
+
+    #: The task.
+    task_id: str
+    #: ``waiting ready assigned running completed failed aborted``.
+    state: str
+    #: What keeps it there, or how it ended, one sentence each.
+    reasons: tuple[str, ...]
+    #: What would change it; empty when nothing has to, or can.
+    remedies: tuple[str, ...] = ()
+    #: How many members of ``after`` and of ``follow`` have not ended.
+    open_after: int = 0
+    open_follow: int = 0
+    #: Some of them, at most 10 of each.
+    members: tuple[Member, ...] = ()
+    #: The gate that it stands behind.
+    gate: str | None = None
+    #: It is not to start before this time.
+    start: datetime | None = None
+    #: Rest of its ``timeout`` in seconds, while that counts.
+    left: float | None = None
+    #: The queue that it is, or will be, in.
+    queue: str = "default"
+    #: Which engines the line that it stands in is for: "" any of the queue, ``=0-2``
+    #: only these, ``!3`` not these, ``?`` as its flags say.
+    line: str | None = None
+    #: How many tasks stand before it in that line.
+    before: int | None = None
+    #: Engines that could run it; None when it has ended.
+    engines: Engines | None = None
+    #: Engines that refused it: the first and the last nine.
+    refusals: tuple[Refusal, ...] = ()
+    #: Label of the engine that has it, or had it last.
+    engine_id: int | None = None
+    #: The newest task that was made of it.
+    resubmitted: str | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.task_id} is {self.state}: " + "; ".join(self.reasons) + "."]
+        if self.members:
+            shown = [f"{one.task_id} ({one.state})" for one in self.members]
+            more = self.open_after + self.open_follow - len(shown)
+            lines.append(
+                "Not ended: "
+                + ", ".join(shown)
+                + (f" and {more} more" if more > 0 else "")
+                + "."
+            )
+        lines += [
+            f"Engine {one.engine_id} refused it: {one.words or 'it did not say why'}."
+            for one in self.refusals
+        ]
+        lines += [f"{remedy[:1].upper()}{remedy[1:]}." for remedy in self.remedies]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as a dict of what JSON knows; times as ISO 8601."""
+        found = asdict(self)
+        found["start"] = self.start.isoformat() if self.start else None
+        return found
+
+    @classmethod
+    def read(cls, task_id: str, reply: Reply) -> Why:
+        """Read ``{"ok", facts, members, refusals}``."""
+        facts = mapping(reply[1])
+        members = tuple(Member(*map(text, one)) for one in groups(reply[2], 3))
+        refusals = tuple(
+            Refusal(int(label), text(words)) for label, words in groups(reply[3], 2)
+        )
+        engines = None
+        if "living" in facts:
+            counts = (int(facts[name]) for name in ("living", "admitted", "free"))
+            engines = Engines(*counts)
+        label = facts.get("engine", "").partition("/")[0]
+        start = facts.get("start")
+        reasons, remedies = _explain(facts, engines)
+        return cls(
+            task_id,
+            facts["state"],
+            tuple(reasons),
+            tuple(remedies),
+            open_after=int(facts.get("open_after", 0)),
+            open_follow=int(facts.get("open_follow", 0)),
+            members=members,
+            gate=facts.get("gate"),
+            start=datetime.fromtimestamp(int(start) / 1000, UTC) if start else None,
+            left=int(facts["left"]) / 1000 if "left" in facts else None,
+            queue=facts.get("queue", "default"),
+            line=facts.get("line"),
+            before=int(facts["before"]) if "before" in facts else None,
+            engines=engines,
+            refusals=refusals,
+            engine_id=int(label) if label else None,
+            resubmitted=facts.get("resubmitted"),
+        )
+
+
+def _explain(
+    facts: Mapping[str, str], engines: Engines | None
+) -> tuple[list[str], list[str]]:
+    """Return the reasons and the remedies."""
+    state = facts["state"]
+    if state == "waiting":
+        return _of_waiting(facts), []
+    if state == "ready" and engines is not None:
+        return _of_ready(facts, engines)
+    engine = facts.get("engine", "?").partition("/")[0]
+    reasons = {
+        "assigned": f"engine {engine} is to take it next",
+        "running": f"engine {engine} runs it",
+        "completed": f"it ran on engine {engine}",
+        "failed": _of_failed(facts),
+        "aborted": facts.get("reason", "nobody said why"),
+    }
+    found = [reasons.get(state, "nothing more is known")]
+    if "resubmitted" in facts:
+        found.append(f"it was resubmitted as {facts['resubmitted']}")
+    return found, []
+
+
+def _of_failed(facts: Mapping[str, str]) -> str:
+    if "verdict" in facts:
+        return f"{facts['verdict']}: {facts.get('reason', '')}".rstrip(": ")
+    tries = int(facts.get("tries", 1))
+    often = "" if tries == 1 else f" in the last of {tries} tries"
+    return f"it raised {facts.get('ename', '?')}: {facts.get('evalue', '')}{often}"
+
+
+def _of_waiting(facts: Mapping[str, str]) -> list[str]:
+    reasons = []
+    for name in ("after", "follow"):
+        count = int(facts.get(f"open_{name}", 0))
+        if count:
+            what = "task has" if count == 1 else "tasks have"
+            reasons.append(f"{count} {what} not ended that it is to {_VERBS[name]}")
+    if "gate" in facts:
+        reasons.append(f"the graph behind the gate {facts['gate']} is not complete yet")
+    if "start" in facts:
+        ahead = (int(facts["start"]) - int(facts["stamp"])) / 1000
+        reasons.append(f"it is not to start for another {max(0.0, ahead):.1f} s")
+    return reasons or ["what it waits for has come; it is about to be ready"]
+
+
+_VERBS = {"after": "run after", "follow": "follow"}
+
+
+def _of_ready(
+    facts: Mapping[str, str], engines: Engines
+) -> tuple[list[str], list[str]]:
+    queue = facts.get("queue", "default")
+    if engines.living == 0:
+        return [f"no engine lives that serves the queue {queue}"], [
+            f"start a worker for the queue {queue}"
+        ]
+    if engines.admitted == 0:
+        return [f"none of the {engines.living} engines of its queue may take it",
+                *_limits(facts)], ["a new engine may take it"]  # fmt: skip
+    if engines.free:
+        return ["an engine with room is about to take it"], []
+    before = int(facts.get("before", 0))
+    waits = f", and {before} stand before it" if before else ""
+    busy = f"all {engines.admitted} engines that may take it are busy{waits}"
+    return [busy, *_limits(facts)], ["it runs when one of them has time"]
+
+
+def _limits(facts: Mapping[str, str]) -> list[str]:
+    """Say why not every engine of its queue may take it."""
+    sentences = {
+        "targets": "its targets are the engines {}",
+        "place": "it is to follow tasks to the engines {}",
+        "not": "the engines {} refused it or failed it",
+        "refused": "the engines {} lack what its function requires",
+    }
+    return [
+        sentence.format(facts[name])
+        for name, sentence in sentences.items()
+        if name in facts
+    ]

@@ -1,0 +1,357 @@
+"""Stored tasks, listed: records that a query means, as dicts. No I/O here.
+
+A listing pages through the indexes of the hub from here, so that no script has to look
+at more than a page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask import flows
+from redtask.flows import Commands
+from redtask.hub import states
+from redtask.hub.records import text
+from redtask.outcomes import metadata
+from redtask.query import BUFFERS, STATUS, Query, check_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from redtask.flows import Flow
+    from redtask.hub.keys import Keys
+    from redtask.session import Session
+
+#: Ids in one page.
+_PAGE: Final = 500
+#: The line of a queue where the records say who may take the task.
+_PICKY: Final = "?"
+
+
+# -- listing
+
+
+def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
+    """Visit the members of a sorted set, page by page.
+
+    Each that is there all the time is seen; one may be seen twice.
+    """
+    cursor = "0"
+    while True:
+        ((cursor, members),) = yield Commands(
+            [("ZSCAN", index, cursor, "COUNT", _PAGE)]
+        )
+        cursor = text(cursor)
+        page = [text(member) for member in members[::2]]
+        for at in range(0, len(page), _PAGE):
+            yield from visit(page[at : at + _PAGE])
+        if cursor == "0":
+            return
+
+
+def _members(index: str) -> tuple[str, ...]:
+    return "ZRANGE", index, "0", "-1"
+
+
+def _indexes(keys: Keys, wanted: Sequence[str]) -> Flow[list[str]]:
+    """Return the indexes that hold the ids of tasks in these states.
+
+    In the order in which a task passes them, so that one which moves on meanwhile is
+    met later.
+    """
+    queues, engines = yield Commands(
+        [("HKEYS", keys.queues()), _members(keys.engines())]
+    )
+    names = sorted(map(text, queues))
+    uuids = [text(one) for one in engines]
+    found = [keys.waiting()] if "waiting" in wanted else []
+    if "ready" in wanted:
+        found += yield from _lines(keys, names, uuids)
+    if "assigned" in wanted:
+        found += [keys.engine(uuid, "assigned") for uuid in uuids]
+    if "running" in wanted:
+        found += [keys.engine(uuid, "held") for uuid in uuids]
+    return found + [keys.ended(state) for state in wanted if state in states.ENDED]
+
+
+def _lines(
+    keys: Keys, queues: Sequence[str], engines: Sequence[str]
+) -> Flow[list[str]]:
+    """Return the keys of every line of ready tasks."""
+    commands = [_members(keys.classes(queue)) for queue in queues]
+    commands += [_members(keys.engine(uuid, "classes")) for uuid in engines]
+    replies: list[Any] = (yield Commands(commands)) if commands else []
+    lines = {(queue, line) for queue in queues for line in ("", _PICKY)}
+    for queue, found in zip(queues, replies, strict=False):
+        lines |= {(queue, text(line)) for line in found}
+    for found in replies[len(queues) :]:
+        for one in found:
+            queue, _, line = text(one).partition(":")
+            lines.add((queue, line))
+    return [keys.ready(queue, line) for queue, line in sorted(lines)]
+
+
+def walk(
+    keys: Keys, wanted: Sequence[str], visit: Callable[[list[str]], Flow[None]]
+) -> Flow[None]:
+    """Visit the ids of all tasks in these states, at most 500 at a time."""
+    for index in (yield from _indexes(keys, wanted)):
+        yield from _scan(index, visit)
+
+
+def read(
+    keys: Keys, ids: Sequence[str], names: Sequence[str]
+) -> Flow[list[dict[str, str]]]:
+    """Read some fields of at most 500 records, without what stands beside them."""
+    if not ids:
+        return []
+    replies = yield Commands([("HMGET", keys.task(one), *names) for one in ids])
+    return [
+        {
+            name: text(value)
+            for name, value in zip(names, reply, strict=True)
+            if value is not None
+        }
+        for reply in replies
+    ]
+
+
+def complete(
+    keys: Keys, records: Mapping[str, dict[str, str]], parts: Iterable[str]
+) -> Flow[None]:
+    """Add what stands beside records, of these fields."""
+    missing = [
+        (name, part)
+        for part in parts
+        for name, fields in records.items()
+        if fields.get(part) == ""
+    ]
+    if missing:
+        values = yield Commands([("GET", keys.task(*one)) for one in missing])
+        for (name, part), value in zip(missing, values, strict=True):
+            records[name][part] = text(value or b"")
+
+
+# -- records as dicts
+
+#: Fields that may stand beside the record, for each key that needs them.
+_BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
+    "stdout": ("stdout",),
+    "stderr": ("stderr",),
+    "after": ("after",),
+    "follow": ("follow",),
+    "targets": ("targets",),
+    "metadata": ("after", "follow", "targets"),
+}
+_ALL: Final = frozenset(_BESIDE)
+
+
+def members_of(dependency: str) -> list[str]:
+    """Return the ids of a dependency as records have it, ``as c-1 c-2``."""
+    return dependency.split()[1:]
+
+
+def numbers_of(ranges: str) -> list[int]:
+    """Return the numbers of ``0-2,5``."""
+    found: list[int] = []
+    for part in ranges.split(",") if ranges else ():
+        low, _, high = part.partition("-")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+def _number(fields: Mapping[str, str], name: str) -> int:
+    return int(fields.get(name) or 0)
+
+
+def _seconds(milliseconds: str | None) -> float | None:
+    return int(milliseconds) / 1000 if milliseconds else None
+
+
+def _error(fields: Mapping[str, str]) -> str | None:
+    if fields["state"] != "failed":
+        return None
+    if "verdict" in fields:
+        return f"{fields['verdict']}: {fields.get('reason', '')}"
+    return f"{fields.get('ename', '?')}: {fields.get('evalue', '')}"
+
+
+def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str, Any]:
+    """Return a record as a dict: the keys that IPython.parallel has, and ours.
+
+    Times are timezone-aware, by the server's clock. What it has not got is None.
+    """
+    times = metadata(task_id, fields, 0.0)
+    state = fields["state"]
+    status = STATUS.get(state)
+    client = task_id.partition("-")[0]
+    flags = {
+        "after": members_of(fields.get("after", "")),
+        "follow": members_of(fields.get("follow", "")),
+        "targets": numbers_of(fields.get("targets", "")) or None,
+        "timeout": _seconds(fields.get("timeout")),
+        "retries": _number(fields, "retries"),
+        "label": fields.get("label"),
+    }
+    content: dict[str, Any] | None = {"status": status} if status else None
+    if status == "error":
+        content = {
+            "status": status,
+            "ename": fields.get("ename") or fields.get("verdict"),
+            "evalue": fields.get("evalue") or fields.get("reason"),
+        }
+    return {
+        "msg_id": task_id,
+        "header": {
+            "msg_id": task_id,
+            "msg_type": "apply_request",
+            "session": client,
+            "date": times.submitted,
+        },
+        "metadata": flags,
+        "content": {},
+        "submitted": times.submitted,
+        "client_uuid": client,
+        "engine_uuid": times.engine_uuid,
+        "started": times.started,
+        "completed": times.completed if status else None,
+        "received": times.completed if status else None,
+        "resubmitted": fields.get("resubmitted"),
+        "result_header": {"date": times.completed} if status else None,
+        "result_metadata": {"status": status, "engine": times.engine_uuid}
+        if status
+        else None,
+        "result_content": content,
+        "queue": fields.get("queue", "default"),
+        "execute_input": None,
+        "execute_result": None,
+        "error": _error(fields),
+        "stdout": fields.get("stdout", ""),
+        "stderr": fields.get("stderr", ""),
+        # Ours:
+        **flags,
+        "state": state,
+        "status": status,
+        "function": function,
+        "engine_id": times.engine_id,
+        "took": _number(fields, "took") / 1e6 if "took" in fields else None,
+        "priority": _number(fields, "priority"),
+        "tries": _number(fields, "tries"),
+        "deaths": _number(fields, "deaths"),
+        "resubmit_of": fields.get("resubmit_of"),
+        "root": fields.get("root", task_id),
+        "verdict": fields.get("verdict"),
+        "reason": fields.get("reason"),
+        "repr": fields.get("repr"),
+        "ename": fields.get("ename"),
+        "evalue": fields.get("evalue"),
+    }
+
+
+class Finder:
+    """Finds the records that a query means, and what is wanted of each."""
+
+    def __init__(self, keys: Keys, query: Query, wanted: list[str] | None) -> None:
+        self._keys = keys
+        self._query = query
+        self._wanted = wanted
+        self._names: dict[str, str] = {}
+        self._found: dict[str, dict[str, Any]] = {}
+
+    def find(self) -> Flow[list[dict[str, Any]]]:
+        """Return the records, in the order in which they were submitted."""
+        ids = self._query.only("msg_id")
+        if ids is None:
+            yield from walk(self._keys, self._query.states(), self._visit)
+        else:
+            known = [name for name in ids if name is not None]
+            for at in range(0, len(known), _PAGE):
+                yield from self._visit(known[at : at + _PAGE])
+        found = sorted(
+            self._found.values(), key=lambda one: (one["submitted"], one["msg_id"])
+        )
+        if self._wanted is None:
+            return found
+        yield from self._add_buffers(found)
+        return [{key: one[key] for key in self._wanted} for one in found]
+
+    def _visit(self, ids: Sequence[str]) -> Flow[None]:
+        records = yield from flows.records(self._keys, ids)
+        # A gate is no task: it has no function.
+        there = {
+            name: fields
+            for name, fields in zip(ids, records, strict=True)
+            if "fn" in fields and name not in self._found
+        }
+        yield from self._add(there, self._query.keys)
+        yield from self._name(there)
+        matching = {
+            name: fields
+            for name, fields in there.items()
+            if self._query.matches(self._dict(name, fields))
+        }
+        yield from self._add(matching, _ALL if self._wanted is None else self._wanted)
+        for name, fields in matching.items():
+            self._found[name] = self._dict(name, fields)
+
+    def _dict(self, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        return as_dict(name, fields, self._names.get(fields["fn"].split()[0], ""))
+
+    def _add(
+        self, records: Mapping[str, dict[str, str]], wanted: Iterable[str]
+    ) -> Flow[None]:
+        """Read what stands beside the records, as far as keys need it."""
+        parts = dict.fromkeys(one for key in wanted for one in _BESIDE.get(key, ()))
+        yield from complete(self._keys, records, parts)
+
+    def _name(self, records: Mapping[str, Mapping[str, str]]) -> Flow[None]:
+        """Learn the names of the records' functions."""
+        digests = {fields["fn"].split()[0] for fields in records.values()}
+        new = sorted(digests - self._names.keys())
+        if new:
+            names = yield Commands(
+                [("HGET", self._keys.function(one), "name") for one in new]
+            )
+            self._names.update(
+                (digest, text(name or b""))
+                for digest, name in zip(new, names, strict=True)
+            )
+
+    def _add_buffers(self, found: Sequence[dict[str, Any]]) -> Flow[None]:
+        """Add the signed arguments and results, if somebody asks for them."""
+        ids = [one["msg_id"] for one in found]
+        for key, names in zip(BUFFERS, (("args",), ("result", "error")), strict=True):
+            if key not in (self._wanted or ()):
+                continue
+            for one in found:
+                one[key] = []
+            for name in names:
+                values = yield from flows.parts(self._keys, ids, name)
+                for one, value in zip(found, values, strict=True):
+                    one[key] += [] if value is None else [value]
+
+
+def find(
+    session: Session, query: Mapping[str, Any], keys: str | Iterable[str] | None
+) -> Flow[list[dict[str, Any]]]:
+    """Return the records that a query means, or some keys of them."""
+    finder = Finder(session.keys, Query.parse(query), check_keys(keys))
+    return (yield from finder.find())
+
+
+def history(session: Session) -> Flow[list[str]]:
+    """Return the ids of all tasks that the hub knows, as they were submitted."""
+    found: dict[str, tuple[int, str]] = {}
+
+    def visit(ids: list[str]) -> Flow[None]:
+        for name, fields in zip(
+            ids,
+            (yield from read(session.keys, ids, ("submitted", "fn"))),
+            strict=True,
+        ):
+            if "fn" in fields:
+                client, _, number = name.partition("-")
+                found[name] = int(fields["submitted"]), f"{client}-{int(number):020}"
+
+    yield from walk(session.keys, Query().states(), visit)
+    return sorted(found, key=found.__getitem__)

@@ -1,0 +1,218 @@
+"""Which stored tasks a query means. No I/O here.
+
+A query is a dict as in IPython.parallel: a value, or a dict of operators, for each key
+of a task's record. All of them have to hold::
+
+    {"state": "failed", "submitted": {"$gte": yesterday}, "label": {"$glob": "day *"}}
+
+What a record has not got is None there. ``$ne`` and ``$nin`` hold for None, ``$gt``
+and its like and ``$glob`` do not.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from redtask.hub import states
+
+Record: TypeAlias = Mapping[str, Any]
+
+_TEXT: Final = (
+    "msg_id", "state", "status", "label", "queue", "function", "client_uuid",
+    "engine_uuid", "resubmitted", "resubmit_of", "root", "verdict", "reason", "repr",
+    "ename", "evalue", "error", "stdout", "stderr",
+)  # fmt: skip
+_TIME: Final = ("submitted", "started", "completed", "received")
+_NUMBER: Final = (
+    "engine_id", "took", "retries", "priority", "tries", "deaths", "timeout",
+)  # fmt: skip
+_LIST: Final = ("after", "follow", "targets")
+_OTHER: Final = (
+    "header", "metadata", "content", "result_header", "result_metadata",
+    "result_content", "execute_input", "execute_result",
+)  # fmt: skip
+#: Kept out of records unless somebody asks for them by name.
+BUFFERS: Final = ("buffers", "result_buffers")
+
+#: What may stand under the keys of a record, besides None.
+KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(_TEXT, (str,)),
+    **dict.fromkeys(_TIME, (datetime,)),
+    **dict.fromkeys(_NUMBER, (int, float)),
+    **dict.fromkeys(_LIST, (list,)),
+    **dict.fromkeys(_OTHER, (dict, str)),
+    **dict.fromkeys(BUFFERS, (list,)),
+}
+
+#: The states of a task that is there, in the order in which it passes them.
+STATES: Final = tuple(
+    state
+    for state in ("waiting", "ready", "assigned", "running", *sorted(states.ENDED))
+)
+STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
+
+
+def _ordering(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    return lambda value, operand: value is not None and compare(value, operand)
+
+
+def _glob(value: Any, pattern: str) -> bool:
+    return value is not None and fnmatch.fnmatchcase(value, pattern)
+
+
+_OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "$eq": operator.eq,
+    "$ne": operator.ne,
+    "$in": lambda value, operands: value in operands,
+    "$nin": lambda value, operands: value not in operands,
+    "$gt": _ordering(operator.gt),
+    "$gte": _ordering(operator.ge),
+    "$lt": _ordering(operator.lt),
+    "$lte": _ordering(operator.le),
+    "$glob": _glob,
+    "$exists": lambda value, there: (value is not None) is there,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One operator on one key."""
+
+    #: Key of the record.
+    key: str
+    #: ``$eq``, ``$in`` ...
+    name: str
+    #: What the value is compared with.
+    operand: Any
+
+    def holds(self, value: Any) -> bool:
+        """Does it hold for this value of the key?"""
+        return _OPERATORS[self.name](value, self.operand)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Conditions that all have to hold."""
+
+    #: In the order in which they were said.
+    conditions: tuple[Condition, ...] = ()
+
+    @classmethod
+    def parse(cls, query: Mapping[str, Any]) -> Query:
+        """Read a query.
+
+        Raises ``KeyError`` for a key or an operator that is none, and ``TypeError``
+        or ``ValueError`` for what cannot be compared with the key's values.
+        """
+        if not isinstance(query, Mapping):
+            raise TypeError(f"a query is a dict, not {type(query).__name__}")
+        return cls(
+            tuple(
+                condition
+                for key, said in query.items()
+                for condition in _conditions(key, said)
+            )
+        )
+
+    def matches(self, record: Record) -> bool:
+        """Do all conditions hold for this record?"""
+        return all(one.holds(record.get(one.key)) for one in self.conditions)
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys that it looks at."""
+        return {one.key for one in self.conditions}
+
+    def admits(self, key: str, value: Any) -> bool:
+        """May a record with this value of the key match?"""
+        return all(one.holds(value) for one in self.conditions if one.key == key)
+
+    def only(self, key: str) -> list[Any] | None:
+        """Return the values that the key may have at all; None: any."""
+        for one in self.conditions:
+            if one.key == key and one.name in {"$eq", "$in"}:
+                values = [one.operand] if one.name == "$eq" else one.operand
+                return [value for value in values if self.admits(key, value)]
+        return None
+
+    def states(self) -> list[str]:
+        """Return the states that a matching task may be in."""
+        ends = self.only("completed")
+        return [
+            state
+            for state in STATES
+            if self.admits("state", state)
+            and self.admits("status", STATUS.get(state))
+            and (state in states.ENDED or self.admits("completed", None))
+            and (state not in states.ENDED or ends is None or ends != [None])
+        ]
+
+
+def check_keys(keys: str | Iterable[str] | None) -> list[str] | None:
+    """Return which keys of the records are wanted; None: all but the buffers.
+
+    ``msg_id`` is always among them. Raises ``KeyError`` for one that is none.
+    """
+    if keys is None:
+        return None
+    wanted = [keys] if isinstance(keys, str) else list(keys)
+    for key in wanted:
+        _check_key(key)
+    return list(dict.fromkeys(["msg_id", *wanted]))
+
+
+def _check_key(key: Any) -> None:
+    if key not in KINDS:
+        raise KeyError(f"records have no key {key!r} (there are {', '.join(KINDS)})")
+
+
+def _conditions(key: Any, said: Any) -> list[Condition]:
+    _check_key(key)
+    if not isinstance(said, Mapping) or not any(str(one)[:1] == "$" for one in said):
+        return [Condition(key, "$eq", _operand(key, said))]
+    found = []
+    for name, operand in said.items():
+        if name not in _OPERATORS:
+            raise KeyError(
+                f"queries have no operator {name!r} (there are {', '.join(_OPERATORS)})"
+            )
+        found.append(Condition(key, name, _operand_of(key, name, operand)))
+    return found
+
+
+def _operand_of(key: str, name: str, operand: Any) -> Any:
+    """Return what an operator compares with."""
+    if name in {"$in", "$nin"}:
+        if isinstance(operand, (str, bytes)) or not isinstance(operand, Collection):
+            raise TypeError(f"{name} of {key} needs a list, not {operand!r}")
+        return [_operand(key, one) for one in operand]
+    if name == "$exists":
+        if not isinstance(operand, bool):
+            raise TypeError(f"$exists of {key} needs True or False, not {operand!r}")
+        return operand
+    if name == "$glob":
+        if not isinstance(operand, str) or KINDS[key] != (str,):
+            raise TypeError(f"$glob compares texts, not {key} with {operand!r}")
+        return operand
+    if name not in {"$eq", "$ne"} and operand is None:
+        raise TypeError(f"{name} of {key} needs something to compare with, not None")
+    return _operand(key, operand)
+
+
+def _operand(key: str, value: Any) -> Any:
+    """Return a value that can be compared with those of the key."""
+    if value is None:
+        return None
+    kinds = KINDS[key]
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{key} is compared with {wanted}, not {value!r}")
+    if isinstance(value, datetime) and value.tzinfo is None:
+        # As everywhere in Python: the time of this machine.
+        return value.astimezone()
+    return value

@@ -1,0 +1,256 @@
+"""Run stored work once more: what a query means, and what failed because of it.
+
+Flows for both faces. No I/O here.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask import ended, payload
+from redtask.dependency import Ref, resolving
+from redtask.error import SerializationError
+from redtask.hub import states
+from redtask.listing import complete, find, members_of, read, walk
+from redtask.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from redtask.ended import Copy
+    from redtask.flows import Flow
+    from redtask.hub.calls import Argument
+    from redtask.inbox import TaskSet
+    from redtask.session import Session
+
+#: Dependencies of failed tasks that are held at once, when looking for those that
+#: failed because of others: some 200 bytes each.
+_MOST_EDGES: Final = 1_000_000
+#: Ids in one page.
+_PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to run once more."""
+
+    #: Tasks that a query means: of these the ended ones.
+    query: Mapping[str, Any] | None = None
+    #: Or tasks by ids, positions or results; all must have ended.
+    ids: Any = None
+    #: Also those that failed because of them?
+    downstream: bool = False
+    #: Other arguments, for a single task; None: as they were.
+    args: Sequence[Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for a wish that is none."""
+        if (self.query is None) == (self.ids is None):
+            raise ValueError("say what to replay, by a query or by ids")
+
+    @property
+    def is_changed(self) -> bool:
+        """Are there other arguments?"""
+        return self.args is not None or self.kwargs is not None
+
+
+class Replay:
+    """One replay."""
+
+    def __init__(self, session: Session, wish: Wish) -> None:
+        wish.check()
+        self._session = session
+        self._wish = wish
+        self._changed: str | None = None
+        #: Failed or aborted tasks outside of it, and what they were resubmitted as.
+        self._newest: dict[str, str] = {}
+
+    def plan(self) -> Flow[list[Copy]]:
+        """Return what is to run, each behind what it depends on.
+
+        Raises ``UnknownTask`` and ``TaskPending``, and ``ValueError`` for other
+        arguments of more than one task.
+        """
+        ids = yield from self._chosen()
+        if self._wish.is_changed:
+            if len(ids) != 1:
+                raise ValueError(
+                    f"other arguments are for one task, and {len(ids)} are meant"
+                )
+            self._changed = ids[0]
+        if self._wish.downstream:
+            ids += yield from downstream(self._session, ids)
+        return in_order((yield from ended.copies(self._session, ids)))
+
+    def _chosen(self) -> Flow[list[str]]:
+        session, wish = self._session, self._wish
+        if wish.ids is not None:
+            return list(dict.fromkeys(session.ids_of(wish.ids)))
+        query = wish.query or {}
+        done = [state for state in Query.parse(query).states() if state in states.ENDED]
+        if "state" not in query:
+            query = {**query, "state": {"$in": done}}
+        found = yield from find(session, query, "state")
+        return [one["msg_id"] for one in found if one["state"] in states.ENDED]
+
+    def run(
+        self, progress: Callable[[int, int], object] | None = None
+    ) -> Flow[TaskSet]:
+        """Submit what is to run; return the new tasks."""
+        wanted = yield from self.plan()
+        yield from self._find_newest(wanted)
+        return (yield from ended.enter(self._session, wanted, self._anew, progress))
+
+    def _find_newest(self, wanted: Iterable[Copy]) -> Flow[None]:
+        """Learn what took the place of others that did not succeed."""
+        own = {copy.old for copy in wanted}
+        others = {one for copy in wanted for one in copy.members} - own
+        places = {one: one for one in others}
+        left = sorted(others)
+        while left:
+            ahead: list[str] = []
+            for at in range(0, len(left), _PAGE):
+                part = left[at : at + _PAGE]
+                ids = [places[name] for name in part]
+                records = yield from read(
+                    self._session.keys, ids, ("state", "resubmitted")
+                )
+                for name, record in zip(part, records, strict=True):
+                    if record.get("state") in {"failed", "aborted"} and (
+                        newer := record.get("resubmitted")
+                    ):
+                        places[name] = newer
+                        ahead.append(name)
+            left = ahead
+        self._newest = {old: new for old, new in places.items() if old != new}
+
+    def _anew(self, copy: Copy, names: Mapping[str, str]) -> Flow[dict[str, Argument]]:
+        """Return what differs in a copy: whom it depends on, and its arguments."""
+        names = {
+            one: place
+            for one in copy.members
+            if (place := names.get(one) or self._newest.get(one))
+        }
+        fields: dict[str, Argument] = {
+            name: moved
+            for name, said in copy.sets.items()
+            if (moved := " ".join(names.get(word, word) for word in said.split()))
+            != said
+        }
+        if copy.old == self._changed:
+            body = payload.pack_call(self._wish.args or (), self._wish.kwargs or {})
+            fields.update(_needing(body, copy))
+        elif "refs" in fields:
+            body = yield from ended.body_of(self._session, copy)
+            body = refer(body, names)
+        else:
+            return {**fields, **(yield from ended.renewed(self._session, copy))}
+        return {**fields, **ended.signed(self._session, copy, body)}
+
+
+def _needing(body: bytes, copy: Copy) -> dict[str, Argument]:
+    """Return what is new in a copy whose arguments are others: refs and after."""
+    refs, _ = payload.unpack_refs(body)
+    after = copy.sets.get("after", "as")
+    missing = [one for one in refs if one not in after.split()]
+    if missing and after.split()[0] != "as":
+        raise ValueError(
+            f"{copy.old} depends on other tasks in a way that a Ref cannot be added to"
+        )
+    fields: dict[str, Argument] = {"refs": " ".join(refs)} if refs else {}
+    if not refs and "refs" in copy.sets:
+        fields["refs"] = ""
+    if missing:
+        fields["after"] = " ".join([after, *missing])
+    return fields
+
+
+def refer(body: bytes, names: Mapping[str, str]) -> bytes:
+    """Return packed arguments that refer to other tasks: new ids by the old ones.
+
+    Unpickles them: they must have been verified. Raises ``SerializationError`` where
+    that cannot be done here.
+    """
+    _, rest = payload.unpack_refs(body)
+    kind, data = rest[:1], rest[1:]
+    try:
+        with resolving(lambda name: Ref(names.get(name, name))):
+            values = pickle.loads(data)
+    except Exception as problem:
+        raise SerializationError(
+            f"arguments that refer to other tasks cannot be unpickled here: {problem}"
+        ) from problem
+    if kind == b"m":
+        return payload.pack_chunk(values)
+    args, kwargs = (values, {}) if kind == b"a" else values
+    return payload.pack_call(args, kwargs)
+
+
+def downstream(session: Session, ids: Sequence[str]) -> Flow[list[str]]:
+    """Return the tasks that failed because of these, and because of those in turn.
+
+    It pages through all failed tasks. Raises ``ValueError`` when they have more than
+    a million dependencies.
+    """
+    children: dict[str, list[str]] = {}
+    count = 0
+
+    def visit(page: list[str]) -> Flow[None]:
+        nonlocal count
+        records = yield from read(session.keys, page, ("verdict", "after", "follow"))
+        there = {
+            name: record
+            for name, record in zip(page, records, strict=True)
+            if record.get("verdict") == "impossible"
+        }
+        yield from complete(session.keys, there, ("after", "follow"))
+        for name, record in there.items():
+            members = {
+                one
+                for part in ("after", "follow")
+                for one in members_of(record.get(part, ""))
+            }
+            count += len(members)
+            for one in members:
+                children.setdefault(one, []).append(name)
+        if count > _MOST_EDGES:
+            raise ValueError(
+                f"failed tasks have more than {_MOST_EDGES:,} dependencies: too many "
+                "to look for those that failed because of others"
+            )
+
+    yield from walk(session.keys, ("failed",), visit)
+    found = dict.fromkeys(ids)
+    line = deque(ids)
+    while line:
+        for name in children.pop(line.popleft(), ()):
+            if name not in found:
+                found[name] = None
+                line.append(name)
+    return [name for name in found if name not in set(ids)]
+
+
+def in_order(copies: Sequence[Copy]) -> list[Copy]:
+    """Return copies so that each stands behind those that it depends on."""
+    places = {copy.old: copy for copy in copies}
+    before = {
+        copy.old: {one for one in copy.members if one in places} for copy in copies
+    }
+    children: dict[str, list[str]] = {}
+    for name, parents in before.items():
+        for one in parents:
+            children.setdefault(one, []).append(name)
+    line = deque(name for name, parents in before.items() if not parents)
+    ordered = []
+    while line:
+        name = line.popleft()
+        ordered.append(places[name])
+        for child in children.get(name, ()):
+            before[child].discard(name)
+            if not before[child]:
+                line.append(child)
+    return ordered

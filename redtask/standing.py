@@ -1,0 +1,136 @@
+"""How things stand: engines and what they have, tasks and what became of them.
+
+Flows for both faces. No I/O here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redtask import flows
+from redtask.error import CompositeError, TaskLost
+from redtask.flows import Commands
+from redtask.hub.records import text
+from redtask.inbox import TaskSet
+from redtask.listing import find
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redtask.flows import Flow
+    from redtask.hub.records import EngineStatus
+    from redtask.session import Session
+
+
+def queue_status(
+    session: Session, targets: Any, *, verbose: bool
+) -> Flow[dict[Any, Any]]:
+    """Return what each engine has, and what has no engine yet.
+
+    Raises ``IndexError`` for a number, ``KeyError`` for one of a list, that is no
+    living engine.
+    """
+    status = yield from session.status()
+    living = {engine.engine_id: engine for engine in status.engines}
+    found: dict[Any, Any] = {}
+    for number in _chosen(living, targets):
+        found[number] = yield from _engine(session, living[number], verbose=verbose)
+    if verbose:
+        yield from _add_completed(session, found)
+    if isinstance(targets, int):
+        return found[targets]  # type: ignore[no-any-return]
+    if verbose:
+        found["unassigned"] = yield from _unassigned(session)
+    else:
+        waits = ("waiting", "ready")
+        found["unassigned"] = sum(status.states.get(state, 0) for state in waits)
+    return found
+
+
+def _chosen(living: Mapping[int, EngineStatus], targets: Any) -> list[int]:
+    if targets is None or targets == "all":
+        return list(living)
+    if isinstance(targets, int):
+        if targets not in living:
+            raise IndexError(f"there is no engine {targets}")
+        return [targets]
+    for one in (chosen := list(targets)):
+        if one not in living:
+            raise KeyError(f"there is no engine {one}")
+    return chosen
+
+
+def _engine(
+    session: Session, engine: EngineStatus, *, verbose: bool
+) -> Flow[dict[str, Any]]:
+    """Return tasks of one engine: placed on it or taken, and waiting for it alone."""
+    keys, number = session.keys, engine.engine_id
+    done, lines = yield Commands([
+        ("HGET", keys.engine(engine.uuid), "done"),
+        ("ZRANGE", keys.engine(engine.uuid, "classes"), "0", "-1"),
+    ])  # fmt: skip
+    own = [queue for queue, _, line in (text(one).partition(":") for one in lines)
+           if line == f"={number}"]  # fmt: skip
+    indexes = [keys.engine(engine.uuid, "assigned"), keys.engine(engine.uuid, "held")]
+    indexes += [keys.ready(queue, f"={number}") for queue in own]
+    if not verbose:
+        counts = yield Commands([("ZCARD", index) for index in indexes])
+        return {
+            "queue": sum(counts[2:]),
+            "completed": int(done or 0),
+            "tasks": counts[0] + counts[1],
+        }
+    listed = yield Commands([("ZRANGE", index, "0", "-1") for index in indexes])
+    ids = [[text(name) for name in names] for names in listed]
+    queue = [name for names in ids[2:] for name in names]
+    return {"queue": queue, "completed": [], "tasks": ids[0] + ids[1]}
+
+
+def _add_completed(session: Session, found: Mapping[Any, Any]) -> Flow[None]:
+    """Add the ids of tasks that ended on the engines and are still known."""
+    query = {"engine_id": {"$in": list(found)}, "status": {"$in": ["ok", "error"]}}
+    for one in (yield from find(session, query, "engine_id")):
+        found[one["engine_id"]]["completed"].append(one["msg_id"])
+
+
+def _unassigned(session: Session) -> Flow[list[str]]:
+    query = {"state": {"$in": ["waiting", "ready"]}}
+    return [one["msg_id"] for one in (yield from find(session, query, "msg_id"))]
+
+
+def result_status(
+    session: Session, jobs: Any, *, status_only: bool
+) -> Flow[dict[str, Any]]:
+    """Return which jobs are pending and which have ended, perhaps with results."""
+    tasks = TaskSet(session.ids_of(jobs))
+    inbox = session.inbox
+    yield from flows.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)
+    unknown = [name for name in tasks.ids if _is_unknown(tasks, name)]
+    if unknown:
+        raise TaskLost(f"No such message: {unknown[0]}")
+    found: dict[str, Any] = {
+        "status": "ok",
+        "pending": tasks.open_ids(),
+        "completed": [name for name in tasks.ids if name in tasks.outcomes],
+    }
+    if not status_only:
+        yield from flows.complete(inbox, tasks)
+        found.update(_values(session, tasks))
+    return found
+
+
+def _is_unknown(tasks: TaskSet, name: str) -> bool:
+    return name in tasks.outcomes and tasks.outcomes[name].state == "unknown"
+
+
+def _values(session: Session, tasks: TaskSet) -> dict[str, Any]:
+    decoded = {
+        name: session.decode(name, outcome)
+        for name, outcome in list(tasks.outcomes.items())
+    }
+    errors = [value for good, value in decoded.values() if not good]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise CompositeError("one or more exceptions raised in: result_status", errors)
+    return {name: value for name, (_, value) in decoded.items()}

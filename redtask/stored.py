@@ -1,0 +1,197 @@
+"""Stored tasks, as a client asks about them and acts on ended ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redtask import ended, listing, standing
+from redtask.replay import Replay, Wish
+from redtask.result import AsyncHubResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redtask.flows import Flow
+    from redtask.hub.records import Purged
+    from redtask.hub.why import Why
+    from redtask.session import Session
+
+T = TypeVar("T")
+
+
+class StoredTasks:
+    """What a ``Client`` can do with tasks that the hub knows, whoever submitted them.
+
+    A part of ``Client``.
+    """
+
+    if TYPE_CHECKING:
+        block: bool
+        _session: Session
+
+        def _run(self, flow: Flow[T]) -> T: ...
+
+        @property
+        def outstanding(self) -> set[str]: ...
+
+    # -- how things stand
+
+    def wait_interactive(
+        self, jobs: Any = None, interval: float = 1.0, timeout: float | None = -1.0
+    ) -> None:
+        """Wait under a progress bar for results, ids or positions.
+
+        None: all that this client submitted. Returns at the timeout too.
+        """
+        wanted = sorted(self.outstanding) if jobs is None else jobs
+        if not isinstance(wanted, str) and wanted == []:
+            return
+        tasks = self._run(self._session.find(wanted))
+        AsyncHubResult(self, tasks, "tasks").wait_interactive(interval, timeout)
+
+    def result_status(self, msg_ids: Any, status_only: bool = True) -> dict[str, Any]:
+        """Return which of these tasks are ``pending`` and which ``completed``.
+
+        With ``status_only=False`` the dict has their values as well, by id; those
+        that failed are raised. Raises ``KeyError`` for an id that is unknown.
+        """
+        flow = standing.result_status(self._session, msg_ids, status_only=status_only)
+        return self._run(flow)
+
+    def queue_status(
+        self, targets: Any = "all", verbose: bool = False
+    ) -> dict[Any, Any]:
+        """Return what engines have: {engine id: counts, "unassigned": count}.
+
+        ``tasks`` were placed on the engine or are running there, ``queue`` wait for
+        this engine alone, ``completed`` ended there. With ``verbose`` they are ids, of
+        tasks that are still known. A single id gives the inner dict. Raises
+        ``IndexError`` (of a list ``KeyError``) for what is no living engine.
+        """
+        flow = standing.queue_status(self._session, targets, verbose=verbose)
+        return self._run(flow)
+
+    def hub_history(self) -> list[str]:
+        """Return the ids of all tasks that the hub knows, as they were submitted.
+
+        It pages through all of them.
+        """
+        return self._run(listing.history(self._session))
+
+    def db_query(self, query: dict[str, Any], keys: Any = None) -> list[dict[str, Any]]:
+        """Return the records that match, in the order in which they were submitted.
+
+        ``query`` has a value or operators for each key: ``$in $nin $eq $ne $gt $gte
+        $lt $lte $glob $exists``. ``keys`` names those wanted; ``msg_id`` always comes
+        along; ``buffers`` and ``result_buffers`` only come when named. By ``msg_id``
+        or ``state`` it finds them at once, else it pages through all records. Raises
+        ``KeyError`` for a key or operator that is none, ``TypeError`` for what cannot
+        be compared.
+        """
+        return self._run(listing.find(self._session, query, keys))
+
+    def why(self, msg_id: Any) -> Why:
+        """Return why a task is where it is, and what would change it.
+
+        ``print`` it. ``msg_id`` is an id, a result of one task, or a position in
+        ``history``. Raises ``KeyError`` for an id that is unknown.
+        """
+        return self._run(self._session.why(msg_id))
+
+    # -- once more, or no more
+
+    def replay(
+        self,
+        query: dict[str, Any] | None = None,
+        *,
+        ids: Any = None,
+        downstream: bool = False,
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> AsyncHubResult:
+        """Let ended tasks run once more, and those that failed because of them.
+
+        :param query: what ``db_query`` takes; the ended ones of these tasks are meant.
+        :param ids: instead, ids, results or positions in ``history``.
+        :param downstream: also tasks that failed because one of these did, or because
+            one of those did; they are looked for among all that failed.
+        :param args: other positional arguments, and ``kwargs`` other keyword
+            arguments, for a single task.
+        :param progress: called with how many have been submitted, and of how many.
+
+        Whatever depends on a task that runs once more depends on its new run, also
+        where its arguments have a ``Ref`` to it; on failed tasks that were resubmitted
+        before, on what became of those; results that are there are used again. The
+        value of the result is a list; ``replay_plan`` says beforehand in which order.
+
+        Raises ``KeyError`` for an unknown task, ``ValueError`` for one that has not
+        ended.
+        """
+        wish = Wish(query, ids, downstream, args, kwargs)
+        tasks = self._run(Replay(self._session, wish).run(progress))
+        return AsyncHubResult(self, tasks)
+
+    def replay_plan(
+        self,
+        query: dict[str, Any] | None = None,
+        *,
+        ids: Any = None,
+        downstream: bool = False,
+    ) -> list[str]:
+        """Return the ids of what ``replay`` would run once more, in its order."""
+        wish = Wish(query, ids, downstream)
+        plan = self._run(Replay(self._session, wish).plan())
+        return [copy.old for copy in plan]
+
+    def resubmit(
+        self,
+        indices_or_msg_ids: Any = None,
+        metadata: Any = None,  # noqa: ARG002 - as in IPython.parallel
+        block: bool | None = None,
+    ) -> AsyncHubResult:
+        """Let ended tasks run once more, as new tasks with all flags of the old ones.
+
+        Ids, results, positions in ``history``, or a list of them; None is the latest.
+        The value of the result is a list. Dependencies are judged as things stand now.
+        All or none: raises ``KeyError`` for a task that is unknown, ``ValueError`` for
+        one that has not ended.
+        """
+        wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
+        tasks = self._run(ended.resubmit(self._session, wanted))
+        result = AsyncHubResult(self, tasks)
+        if self.block if block is None else block:
+            result.wait()
+        return result
+
+    def purge_local_results(self, jobs: Any = (), targets: Any = ()) -> None:
+        """Check that none of the jobs is outstanding.
+
+        A client of redtask keeps nothing but in its results, which go when nobody
+        holds them: so there is nothing to drop. Raises ``RuntimeError`` for outstanding
+        jobs, ``ValueError`` when nothing is said.
+        """
+        self._run(ended.purge_local(self._session, jobs, targets))
+
+    def purge_hub_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
+        """Have the hub forget ended tasks; return how many are gone, and how many kept.
+
+        :param jobs: ids, results or positions in ``history``; ``"all"``.
+        :param targets: ids of engines: all that ended there; ``"all"``.
+
+        Those that other tasks still need are kept. A later dependency on a forgotten
+        task still resolves; its result and record are gone. Raises ``ValueError`` for a
+        pending task or when nothing is said, ``IndexError`` for no engine.
+        """
+        return self._run(ended.purge_hub(self._session, jobs, targets))
+
+    def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
+        """Forget ended tasks here and at the hub, as the two calls for it do."""
+        self.purge_local_results(jobs, targets)
+        return self.purge_hub_results(jobs, targets)
+
+    def purge_everything(self) -> Purged:
+        """Forget every ended task of every client, and this client's history."""
+        purged = self.purge_results("all")
+        self._session.forget()
+        return purged

@@ -1,0 +1,210 @@
+"""Stored work runs once more, with what failed because of it, through both faces."""
+
+from __future__ import annotations
+
+import pytest
+
+from redtask import error
+from redtask.dependency import Ref
+from tests import tasks
+
+
+def id_of(result):
+    (name,) = result.msg_ids
+    return name
+
+
+def fails(view, **flags):
+    """Submit a task that fails, with arguments that it would not fail with."""
+    return view.with_flags(**flags).apply_async(tasks.fail_odd, 3)
+
+
+def test_what_a_query_means_runs_once_more(rc, view):
+    good = view.with_flags(label="day 1").apply_async(tasks.double, 1)
+    other = view.with_flags(label="day 2").apply_async(tasks.double, 2)
+    bad = fails(view, label="day 1")
+    rc.wait()
+
+    plan = rc.replay_plan({"label": "day 1"})
+    again = rc.replay({"label": "day 1"})
+
+    assert plan == [id_of(good), id_of(bad)]
+    assert again.get(return_exceptions=True)[0] == 2
+    assert len(again) == 2
+    assert rc.db_query({"resubmit_of": id_of(other)}) == []
+
+
+def test_only_ended_ones_are_meant_by_a_query(rc, view, gate):
+    done = view.apply_async(tasks.double, 1)
+    done.get()
+    pending = view.apply_async(tasks.pass_gate, str(gate), 0)
+
+    assert rc.replay_plan({}) == [id_of(done)]
+    assert rc.replay_plan({"state": "running"}) == []
+    with pytest.raises(ValueError, match="has not ended"):
+        rc.replay(ids=[done, pending])
+    with pytest.raises(KeyError, match="No such task"):
+        rc.replay(ids="nobody-1")
+    gate.touch()
+    pending.get()
+
+
+def test_nothing_is_replayed_as_nothing(rc):
+    assert rc.replay({"state": "failed"}).get() == []
+
+
+def test_who_replays_says_what(rc):
+    with pytest.raises(ValueError, match="say what to replay"):
+        rc.replay()
+    with pytest.raises(ValueError, match="say what to replay"):
+        rc.replay({}, ids=[])
+    with pytest.raises(KeyError, match="no key"):
+        rc.replay({"colour": "red"})
+
+
+def test_a_task_may_get_other_arguments(rc, view):
+    bad = fails(view, label="x", retries=0)
+    other = fails(view)
+    rc.wait()
+
+    again = rc.replay(ids=bad, args=(4,))
+
+    assert again.get() == [4]
+    assert rc.replay(ids=bad, args=[], kwargs={"x": 6}).get() == [6]
+    assert rc.db_query({"resubmit_of": id_of(bad)}, "label")[0]["label"] == "x"
+    with pytest.raises(ValueError, match="for one task, and 2 are meant"):
+        rc.replay(ids=[bad, other], args=(4,))
+
+
+def test_what_failed_because_of_a_task_runs_with_it(rc, view):
+    first = fails(view)
+    second = view.with_flags(after=first).apply_async(tasks.double, 1)
+    third = view.with_flags(after=[second]).apply_async(tasks.double, 2)
+    unrelated = fails(view)
+    rc.wait()
+    assert rc.why(third).state == "failed"
+
+    plan = rc.replay_plan(ids=first, downstream=True)
+    told = []
+    again = rc.replay(
+        ids=first, downstream=True, args=(4,), progress=lambda *n: told.append(n)
+    )
+
+    assert plan == [id_of(first), id_of(second), id_of(third)]
+    assert again.get() == [4, 2, 4]
+    assert told == [(3, 3)]
+    assert rc.db_query({"resubmit_of": id_of(unrelated)}) == []
+    new = rc.db_query({"resubmit_of": id_of(third)}, "after")
+    assert new[0]["after"] == [again.msg_ids[1]]
+
+
+def test_without_downstream_it_runs_alone(rc, view):
+    first = fails(view)
+    second = view.with_flags(after=first).apply_async(tasks.double, 1)
+    rc.wait()
+
+    assert rc.replay_plan(ids=first) == [id_of(first)]
+    rc.replay(ids=first, args=(4,)).get()
+
+    assert rc.db_query({"resubmit_of": id_of(second)}) == []
+
+
+def test_references_are_to_the_new_tasks(rc, view):
+    fine = view.apply_async(tasks.double, 50)
+    first = fails(view)
+    second = view.apply_async(tasks.add, Ref(first), y=Ref(fine))
+    third = view.apply_async(tasks.total, [Ref(second), 1])
+    rc.wait()
+
+    again = rc.replay(ids=first, downstream=True, args=(4,))
+
+    assert again.get() == [4, 104, [105]]
+    assert rc.db_query({"resubmit_of": id_of(fine)}) == []
+    assert rc.why(third).resubmitted == again.msg_ids[2]
+
+
+def test_references_of_a_map_are_to_the_new_tasks(rc, view):
+    first = fails(view)
+    items = [Ref(first), 5, 6]
+    mapped = view.map(tasks.double, items, chunksize=3, block=False)
+    rc.wait()
+
+    again = rc.replay(ids=first, downstream=True, args=(4,))
+
+    assert again.get() == [4, [8, 10, 12]]
+    assert rc.replay_plan(ids=mapped) == mapped.msg_ids
+
+
+def test_a_dependent_finds_what_was_resubmitted_before(rc, view):
+    first = fails(view)
+    second = view.apply_async(tasks.double, Ref(first))
+    rc.wait()
+    rc.replay(ids=first, args=(5,)).wait()
+    newer = rc.replay(ids=rc.why(first).resubmitted, args=(6,))
+    newer.get()
+
+    assert rc.replay(ids=second).get() == [12]
+
+
+def test_other_arguments_may_refer_to_tasks(rc, view):
+    one, other = (view.apply_async(tasks.double, x) for x in (1, 2))
+    plain = fails(view)
+    needs = view.with_flags(after=one).apply_async(tasks.double, Ref(one))
+    rc.wait()
+
+    assert rc.replay(ids=plain, args=(Ref(one),)).get() == [2]
+    assert rc.replay(ids=needs, args=(Ref(other),)).get() == [8]
+    assert rc.replay(ids=needs, args=(7,)).get() == [14]
+
+
+def test_a_reference_cannot_be_added_to_just_any_dependency(rc, view):
+    from redtask.dependency import Dependency  # noqa: PLC0415
+
+    one = view.apply_async(tasks.double, 1)
+    flags = {"after": Dependency([id_of(one)], all=False)}
+    old = view.with_flags(**flags).apply_async(tasks.double, 2)
+    other = view.apply_async(tasks.double, 3)
+    rc.wait()
+
+    with pytest.raises(ValueError, match="a Ref cannot be added"):
+        rc.replay(ids=old, args=(Ref(other),))
+
+
+def test_what_nobody_signed_is_not_rewired(rc, view, place):
+    first = fails(view)
+    second = view.apply_async(tasks.double, Ref(first))
+    rc.wait()
+    place.redis.set(place.keys.task(id_of(second), "args"), b"x" * 100)
+
+    with pytest.raises(error.SignatureError):
+        rc.replay(ids=first, downstream=True, args=(4,))
+
+
+def test_a_long_chain_is_replayed_in_slices(rc, view):
+    results = [fails(view)]
+    for _ in range(600):
+        last = results[-1]
+        results.append(view.with_flags(after=last).apply_async(tasks.noop))
+    rc.wait()
+
+    again = rc.replay(ids=results[0], downstream=True, args=(4,))
+
+    assert again.get() == [4] + [None] * 600
+
+
+def test_why_is_told_of_results(rc, view, gate):
+    pending = view.apply_async(tasks.pass_gate, str(gate), 1)
+    waits = view.with_flags(after=pending).apply_async(tasks.noop)
+
+    assert [one.task_id for one in waits.why().members] == pending.msg_ids
+    assert rc.why(waits).state == rc.why(id_of(waits)).state == "waiting"
+    assert rc.why(-1).task_id == waits.why().task_id
+    with pytest.raises(ValueError, match="one task at a time, not 2"):
+        rc.why([pending, waits])
+    with pytest.raises(KeyError, match="No such task: nobody-1"):
+        rc.why("nobody-1")
+    gate.touch()
+    waits.get()
+    mapped = view.map(tasks.double, range(2), block=False)
+    mapped.get()
+    assert [one.state for one in mapped.why()] == ["completed"] * 2

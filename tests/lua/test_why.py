@@ -1,0 +1,159 @@
+"""why: for what a task waits, who refused it, who could take it."""
+
+import json
+
+import pytest
+
+from redtask import error
+from redtask.hub.why import Engines, Member, Refusal
+from tests.hubs import error_in, ok, unmet
+
+
+def test_who_waits_for_others_names_them(hub):
+    hub.submit(1, "c-1", "c-2", "c-3")
+    hub.submit(1, "c-4", after="as c-1 c-2", follow="ns c-3 c-1")
+    hub.end(2, "ok")
+
+    why = hub.why(3, "c-4")
+
+    assert (why.state, why.open_after, why.open_follow) == ("waiting", 1, 1)
+    assert why.members == (
+        Member("after", "c-2", "ready"),
+        Member("follow", "c-3", "ready"),
+    )
+    assert "c-4 is waiting: 1 task has not ended that it is to run after" in str(why)
+    assert "Not ended: c-2 (ready), c-3 (ready)." in str(why)
+
+
+def test_no_more_than_ten_are_named(hub):
+    many = [f"c-{n}" for n in range(15)]
+    hub.submit(1, *many)
+    hub.submit(1, "d-1", after="as " + " ".join(many))
+
+    why = hub.why(2, "d-1")
+
+    assert (why.open_after, len(why.members)) == (15, 10)
+    assert "and 5 more" in str(why)
+
+
+def test_who_waits_for_a_time_says_when(hub):
+    hub.submit(1000, "c-1", start_in=5000)
+
+    why = hub.why(3000, "c-1")
+
+    assert why.start.timestamp() == 6
+    assert "it is not to start for another 3.0 s" in str(why)
+    assert json.loads(json.dumps(why.as_dict()))["start"] == "1970-01-01T00:00:06+00:00"
+
+
+def test_who_stands_behind_a_gate_names_it(hub):
+    hub.submit(1, "c-1", gate="c-9")
+
+    why = hub.why(2, "c-1")
+
+    assert why.gate == "c-9"
+    assert "behind the gate c-9 is not complete yet" in str(why)
+
+
+def test_a_budget_is_told_while_it_counts(hub):
+    hub.submit(1000, "c-1", timeout=5000)
+
+    assert hub.why(2000, "c-1").left == 4.0
+    hub.register(2000, "e")
+    hub.take(2000, "e")
+    assert hub.why(2500, "c-1").left is None
+
+
+def test_a_queue_that_nobody_serves(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1", queue="night")
+
+    why = hub.why(3, "c-1")
+
+    assert why.engines == Engines(0, 0, 0)
+    assert "no engine lives that serves the queue night" in str(why)
+    assert "Start a worker for the queue night." in str(why)
+
+
+def test_engines_that_are_busy(hub):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1", "c-2", "c-3", "c-4")
+
+    why = hub.why(3, "c-4")
+
+    assert (why.state, why.line, why.before) == ("ready", "", 1)
+    assert why.engines == Engines(2, 2, 0)
+    assert "all 2 engines that may take it are busy, and 1 stand before it" in str(why)
+
+
+def test_targets_that_are_busy(hub):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1", "c-2", targets="1")
+
+    why = hub.why(3, "c-2")
+
+    assert (why.line, why.engines) == ("=1", Engines(2, 1, 0))
+    assert "its targets are the engines 1" in str(why)
+
+
+def test_who_refused_it_and_with_what_words(hub):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1")
+    for engine, words in (("e", "no numpy"), ("f", "too\tcold")):
+        (work,) = hub.take(3, engine)
+        hub.turn(4, engine, 1, unmet(work, words))
+
+    why = hub.why(5, "c-1")
+
+    assert why.refusals == (Refusal(0, "no numpy"), Refusal(1, "too\tcold"))
+    assert why.engines == Engines(2, 0, 0)
+    assert "none of the 2 engines of its queue may take it" in str(why)
+    assert "the engines 0-1 refused it or failed it" in str(why)
+    assert "Engine 0 refused it: no numpy." in str(why)
+    assert "A new engine may take it." in str(why)
+
+
+def test_who_lacks_what_the_function_requires(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1")
+    (work,) = hub.take(3, "e")
+    hub.turn(4, "e", 1, unmet(work, by="require"))
+
+    assert "the engines 0 lack what its function requires" in str(hub.why(5, "c-1"))
+
+
+def test_what_an_engine_has(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1")
+    assert "engine 0 is to take it next" in str(hub.why(3, "c-1"))
+
+    (work,) = hub.take(4, "e")
+    assert "engine 0 runs it" in str(hub.why(5, "c-1"))
+
+    hub.turn(6, "e", 1, ok(work))
+    why = hub.why(7, "c-1")
+    assert str(why) == "c-1 is completed: it ran on engine 0."
+    assert (why.engine_id, why.engines) == (0, None)
+
+
+def test_why_it_ended_badly(hub):
+    hub.submit(1, "c-1", retries=1)
+    hub.submit(1, "c-2", after="as c-1")
+    hub.submit(1, "c-3", queue="night")
+    hub.register(2, "e")
+    for now in (3, 4):
+        (work,) = hub.take(now, "e")
+        hub.turn(now, "e", 0, error_in(work))
+    hub.abort(5, "c-3")
+    hub.resubmit(6, ("c-1", "d-1"))
+
+    assert "it raised ValueError: no in the last of 2 tries" in str(hub.why(7, "c-1"))
+    assert "it was resubmitted as d-1" in str(hub.why(7, "c-1"))
+    assert "c-2 is failed: impossible: after c-1: failed." in str(hub.why(7, "c-2"))
+    assert str(hub.why(7, "c-3")) == "c-3 is aborted: on request."
+
+
+@pytest.mark.parametrize("name", ["c-9", "", "c-1:args"])
+def test_a_task_that_is_none(hub, name):
+    with hub.refuses(error.UnknownTask, f"No such task: {name}"):
+        hub.why(1, name)

@@ -1,0 +1,167 @@
+"""Which stored tasks a query means."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from redtask.query import STATES, Query, check_keys
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LATER = NOON + timedelta(milliseconds=1)
+EARLIER = NOON - timedelta(days=1)
+N = None
+
+
+# Each operator with operand B: does it hold (1) for less, equal, more, and None?
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("B", "0100"),
+        ({"$eq": "B"}, "0100"),
+        ({"$ne": "B"}, "1011"),
+        ({"$gt": "B"}, "0010"),
+        ({"$gte": "B"}, "0110"),
+        ({"$lt": "B"}, "1000"),
+        ({"$lte": "B"}, "1100"),
+        ({"$in": ["B", "A"]}, "1100"),
+        ({"$in": []}, "0000"),
+        ({"$in": [N, "B"]}, "0101"),
+        ({"$nin": ["B", "A"]}, "0011"),
+        ({"$nin": []}, "1111"),
+        ({"$nin": [N]}, "1110"),
+        ({"$exists": True}, "1110"),
+        ({"$exists": False}, "0001"),
+        (N, "0001"),
+        ({"$eq": N}, "0001"),
+        ({"$ne": N}, "1110"),
+        ({"$gt": "A", "$lt": "C"}, "0100"),
+        ({"$gte": "A", "$ne": "B"}, "1010"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("label", {"A": "day 1", "B": "day 2", "C": "day 3"}),
+        ("submitted", {"A": EARLIER, "B": NOON, "C": LATER}),
+        ("engine_id", {"A": 0, "B": 1, "C": 10}),
+        ("took", {"A": 0.5, "B": 1.5, "C": 2}),
+    ],
+)
+def test_each_operator_is_what_it_says(key, values, said, expected):
+    def filled(one):
+        if isinstance(one, dict):
+            return {name: filled(inner) for name, inner in one.items()}
+        if isinstance(one, list):
+            return [filled(inner) for inner in one]
+        return values.get(one, one) if isinstance(one, str) else one
+
+    query = Query.parse({key: filled(said)})
+
+    held = [query.matches({key: value}) for value in [*values.values(), N]]
+    assert "".join(str(int(one)) for one in held) == expected
+    assert query.matches({}) is held[-1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "expected"),
+    [
+        ("day *", "day 1", True),
+        ("day ?", "day 12", False),
+        ("[ab]*", "b", True),
+        ("DAY*", "day 1", False),
+        ("*", "", True),
+        ("*", None, False),
+    ],
+)
+def test_a_glob_is_as_of_file_names(pattern, value, expected):
+    query = Query.parse({"label": {"$glob": pattern}})
+
+    assert query.matches({"label": value}) is expected
+
+
+def test_all_conditions_have_to_hold():
+    query = Query.parse({"state": "failed", "label": "a", "tries": {"$gt": 1}})
+    record = {"state": "failed", "label": "a", "tries": 2}
+
+    assert query.matches(record)
+    for key, other in {"state": "ready", "label": "b", "tries": 1}.items():
+        assert not query.matches({**record, key: other})
+
+
+def test_an_empty_query_means_everything():
+    assert Query.parse({}).matches({"state": "ready"})
+    assert Query.parse({}).states() == list(STATES)
+
+
+def test_times_are_compared_across_time_zones():
+    there = NOON.astimezone(timezone(timedelta(hours=5)))
+
+    assert Query.parse({"submitted": there}).matches({"submitted": NOON})
+
+
+def test_a_naive_time_is_of_this_machine():
+    naive = NOON.astimezone().replace(tzinfo=None)
+
+    assert Query.parse({"submitted": {"$gte": naive}}).matches({"submitted": NOON})
+    assert not Query.parse({"submitted": {"$gt": naive}}).matches({"submitted": NOON})
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "sentence"),
+    [
+        ([], TypeError, "a query is a dict, not list"),
+        ({"color": "red"}, KeyError, "records have no key 'color'"),
+        ({"label": {"$like": "x"}}, KeyError, "no operator '\\$like'"),
+        ({"label": {"$eq": "x", "y": 1}}, KeyError, "no operator 'y'"),
+        ({"label": 7}, TypeError, "label is compared with str, not 7"),
+        ({"label": {"$in": "abc"}}, TypeError, r"\$in of label needs a list"),
+        ({"label": {"$in": 3}}, TypeError, r"\$in of label needs a list"),
+        ({"label": {"$in": [3]}}, TypeError, "label is compared with str, not 3"),
+        ({"submitted": 12345}, TypeError, "submitted is compared with datetime"),
+        ({"submitted": {"$gt": None}}, TypeError, "something to compare with"),
+        ({"submitted": {"$glob": "2*"}}, TypeError, "compares texts, not submitted"),
+        ({"label": {"$glob": None}}, TypeError, "compares texts"),
+        ({"label": {"$exists": 1}}, TypeError, "needs True or False, not 1"),
+        ({"tries": True}, TypeError, "tries is compared with int or float, not True"),
+    ],
+)
+def test_what_is_no_query_is_an_error_that_names_it(query, kind, sentence):
+    with pytest.raises(kind, match=sentence):
+        Query.parse(query)
+
+
+@pytest.mark.parametrize(
+    ("query", "states"),
+    [
+        ({"state": "failed"}, "failed"),
+        ({"state": {"$in": ["ready", "running"]}}, "ready running"),
+        ({"state": {"$ne": "completed"}},
+         "waiting ready assigned running aborted failed"),
+        ({"status": "ok"}, "completed"),
+        ({"status": None}, "waiting ready assigned running"),
+        ({"completed": None}, "waiting ready assigned running"),
+        ({"completed": {"$exists": False}, "state": {"$glob": "r*"}}, "ready running"),
+        ({"completed": {"$gt": NOON}}, "aborted completed failed"),
+        ({"completed": {"$ne": None}, "status": "error"}, "failed"),
+        ({"state": "no such"}, ""),
+        ({"label": "x"}, " ".join(STATES)),
+    ],
+)  # fmt: skip
+def test_only_the_states_in_question_are_looked_at(query, states):
+    assert Query.parse(query).states() == states.split()
+
+
+def test_it_knows_when_only_few_values_are_in_question():
+    assert Query.parse({"msg_id": "c-1"}).only("msg_id") == ["c-1"]
+    assert Query.parse({"msg_id": {"$in": ["c-1", "c-2"], "$ne": "c-1"}}).only(
+        "msg_id"
+    ) == ["c-2"]
+    assert Query.parse({"msg_id": {"$glob": "c-*"}}).only("msg_id") is None
+
+
+def test_the_keys_of_a_record_are_checked():
+    assert check_keys(None) is None
+    assert check_keys("label") == ["msg_id", "label"]
+    assert check_keys(["buffers", "msg_id"]) == ["msg_id", "buffers"]
+    with pytest.raises(KeyError, match="records have no key 'colour'"):
+        check_keys(["label", "colour"])
