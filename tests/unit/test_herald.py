@@ -22,7 +22,7 @@ class FakeStore:
         self.answers = {
             "turn": [b"ok", 0],
             "sweep": [b"ok", 60_000, 0],
-            "configure": [b"created", b"print"],
+            "configure": [b"created", b"print", 0],
         }
         self.words = {}
 
@@ -135,6 +135,16 @@ def test_outcomes_are_reported_before_the_farewell(herald, store):
     assert [name for name, _ in store.said[:2]] == ["turn", "beat"]
     assert store.said[1][1] == ["w", "gone", "e", "exit code 3", "1", "c-2"]
     assert not herald.has_news
+
+
+def test_the_hub_hears_that_an_engine_was_ended_for_a_time_limit(herald, store):
+    herald.bid_farewell(Farewell("e", "time limit of 1 s exceeded", ["c-2"], late=True))
+
+    herald.speak([])
+
+    assert store.said[0][1] == [
+        "w", "late", "e", "time limit of 1 s exceeded", "1", "c-2",
+    ]  # fmt: skip
 
 
 def test_a_farewell_is_said_until_all_is_taken_apart(herald, store):
@@ -260,6 +270,17 @@ def test_an_engine_in_a_long_call_has_more_time(herald, seat):
     beats(herald, seat, 200)
 
     assert seat.ended_for == "it hung"
+
+
+def test_an_alarm_is_a_reason_to_sweep_at_once(herald, store):
+    herald.speak([])
+    herald.sweep_now()
+    assert herald.due <= time.monotonic()
+
+    herald.speak([])
+
+    assert len(store.heard("sweep")) == 2
+    assert len(store.heard("beat")) == 1
 
 
 def test_a_sweep_is_repeated_at_once_when_there_is_more(herald, store):
