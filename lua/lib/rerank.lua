@@ -11,7 +11,7 @@ local line = require("lib.line")
 -- All engines are to be ranked anew. When some may have no room any more, until then
 -- nobody has: a bound is hard.
 local function begin(shrinks)
-  redis.call("ZUNIONSTORE", keys.unranked, 1, keys.engines)
+  redis.call("COPY", keys.engines, keys.unranked, "REPLACE")
   if shrinks then
     for _, queue in ipairs(redis.call("HKEYS", keys.queues)) do
       redis.call("UNLINK", keys.free(queue))

@@ -156,7 +156,7 @@ def test_weighted_has_a_bound_of_loads_that_it_tells_apart(hub):
 
 
 def test_draws_of_one_script_each_fit_too(hub):
-    drawn = Counter()
+    drawn: Counter[int] = Counter()
     hub.redis.hset(hub.key("hub"), "dice", 20)
     free = hub.key("free", "drawn")
     hub.redis.zadd(free, {str(at): at for at in range(4)})
@@ -282,7 +282,7 @@ def test_under_each_scheme_all_tasks_run_once(make_hub, scheme, hwm):
     for name in names:
         hub.submit(2, name)
     hub.check(quiet=True)
-    ran = []
+    ran: list[str] = []
     while len(ran) < len(names):
         before = len(ran)
         for engine in ("x", "y", "z"):
