@@ -415,7 +415,9 @@ def _check_refs(seen):
             kept.update(seen.text(name, "refs").split())
     for name, task in seen.tasks.items():
         count = int(task.get("kept", 0))
-        seen.hold(count == kept[name], f"{name} is kept {count} times, not {kept[name]}")
+        seen.hold(
+            count == kept[name], f"{name} is kept {count} times, not {kept[name]}"
+        )
         seen.hold((count > 0) == ("k" in task.get("marks", "")), f"{name}: mark k")
 
 

@@ -6,7 +6,7 @@
 
 local engines = require("lib.engines")
 local keys = require("lib.keys")
-local line = require("lib.line")
+local take = require("lib.take")
 
 -- All engines are to be ranked anew. When some may have no room any more, until then
 -- nobody has: a bound is hard.
@@ -27,8 +27,9 @@ local function one(opened, uuid)
     return
   end
   engines.show(opened, engine)
-  if line.length(engine.queues) > 0 and engines.load_of(uuid) == 0
-    and redis.call("LLEN", keys.engine(uuid, "bell")) == 0 then
+  if engines.load_of(uuid) == 0
+    and redis.call("LLEN", keys.engine(uuid, "bell")) == 0
+    and take.any(opened, engine) then
     engines.ring(uuid)
   end
 end
