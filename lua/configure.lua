@@ -5,7 +5,7 @@
 -- RETURNS  {"created" | "ok", fingerprint, left}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O(settings); when hwm or scheme changes, a union of O(engines)
+-- COST     O(settings); when hwm or scheme changes, a copy of O(engines)
 --
 -- `create` is "1" to make the hub when there is none; `fingerprint` is of the
 -- key that signs its work, and is kept from the first call on. The reply has the

@@ -12,8 +12,10 @@ local FLAGS = {
 -- The error reply when these tasks do, else nil.
 local function refuse(group)
   for at = 1, #FLAGS, 2 do
-    local value = group[FLAGS[at]]
-    if value and value ~= "0" then
+    local flag = FLAGS[at]
+    local value = group[flag]
+    -- No retries are none; the engine 0 is one.
+    if value and (value ~= "0" or flag == "targets") then
       return reply.fail("PURE", "the hub's scheme is pure, which has no " .. FLAGS[at + 1])
     end
   end

@@ -6,12 +6,12 @@
 
 local engines = require("lib.engines")
 local keys = require("lib.keys")
-local line = require("lib.line")
+local take = require("lib.take")
 
 -- All engines are to be ranked anew. When some may have no room any more, until then
 -- nobody has: a bound is hard.
 local function begin(shrinks)
-  redis.call("ZUNIONSTORE", keys.unranked, 1, keys.engines)
+  redis.call("COPY", keys.engines, keys.unranked, "REPLACE")
   if shrinks then
     for _, queue in ipairs(redis.call("HKEYS", keys.queues)) do
       redis.call("UNLINK", keys.free(queue))
@@ -27,8 +27,9 @@ local function one(opened, uuid)
     return
   end
   engines.show(opened, engine)
-  if line.length(engine.queues) > 0 and engines.load_of(uuid) == 0
-    and redis.call("LLEN", keys.engine(uuid, "bell")) == 0 then
+  if engines.load_of(uuid) == 0
+    and redis.call("LLEN", keys.engine(uuid, "bell")) == 0
+    and take.any(opened, engine) then
     engines.ring(uuid)
   end
 end

@@ -60,7 +60,7 @@ def complaints(text: str) -> Iterator[tuple[int, str]]:
     for found in re.finditer(r"\bredis\b", bare):
         call = _CALL.match(text, found.start())
         if call is None:
-            why = 'a scheme uses redis as in redis.call("ZCARD", free) only'
+            why = "redis: only its function call, and a command in quotes behind it"
             yield _line(text, found.start()), why
         elif call[2].upper() not in _READS.split():
             why = f"{call[2]}: a scheme may read only ({_READS})"

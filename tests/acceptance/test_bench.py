@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from redtask.hub import scripts
+
 pytestmark = pytest.mark.acceptance
 
 HOUSE = Path(__file__).parents[2]
@@ -45,6 +47,14 @@ def test_the_benchmarks_measure_redtask_beside_the_floors():
     assert "bulk map / batched floor" in {
         target["about"] for target in found["targets"]
     }
+
+
+def test_the_benchmarks_measure_each_scheme():
+    told = bench("--only", "schemes", "--peers", "none", "--json")
+
+    assert told.returncode == 0, told.stderr
+    found = {row["figure"] for row in json.loads(told.stdout)["rows"]}
+    assert {f"{name} drain" for name in scripts.schemes()} <= found
 
 
 def test_an_unknown_row_is_refused():

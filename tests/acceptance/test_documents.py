@@ -15,6 +15,7 @@ pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+SCHEMES = sorted((ROOT / "docs" / "examples").glob("*.lua"))
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,20 @@ def test_the_tour_of_the_readme_runs_as_it_stands(home, tmp_path):
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_run_and_say_something(home, tmp_path, example):
     assert run(example, tmp_path).strip()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda path: path.stem)
+def test_schemes_can_be_set_as_they_stand(home, scheme):
+    told = subprocess.run(
+        [sys.executable, "-m", "redtask", "configure", "--scheme", str(scheme)],
+        cwd=scheme.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    with redtask.Client() as rc:
+        values = rc.load_balanced_view().map_sync(abs, range(-9, 0))
+
+    assert f"setting\tscheme\t{scheme.stem}@" in told.stdout, told
+    assert values == list(range(9, 0, -1))

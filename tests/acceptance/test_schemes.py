@@ -77,6 +77,7 @@ def test_under_load_a_hub_changes_its_scheme_and_loses_and_doubles_nothing(land,
     chosen = itertools.cycle([*scripts.schemes(), own])
     with redtask.Cluster(n=3, hwm=hwm) as rc:
         profile = Profile.load()
+        assert profile.url is not None
         store = Store(profile.url, profile.hub)
         store.keyring = rc._store.keyring
         with clients(profile.url, profile, ledger, 2) as submitted:

@@ -119,6 +119,30 @@ def payload(contestant: Contestant, plan: Plan) -> Figures:
     return {"MB/s": figures["rate"] * len(data) / 1e6, **figures}
 
 
+def schemes(contestant: Contestant, plan: Plan) -> Figures:
+    """Do tasks by each scheme in turn: those of a map, and one by one.
+
+    Many at once come to engines that are busy, and no scheme is asked; each of those
+    submitted one by one may find an engine idle, which is then chosen.
+    """
+    figures = {}
+    for scheme in contestant.schemes():
+        contestant.choose_by(scheme)
+        contestant.trip(0)
+        for name, submit, count in (
+            ("drain", contestant.submit_many, plan.tasks // 2),
+            ("one by one", contestant.submit_each, plan.tasks // 10),
+        ):
+            meter = contestant.meter()
+            meter.start()
+            submit(range(count))
+            values = contestant.gather()
+            figures[f"{scheme} {name}"] = meter.stop(count)["rate"]
+            _check(values, range(count))
+    contestant.choose_by("leastload")
+    return figures
+
+
 def queue(contestant: Contestant, plan: Plan) -> Figures:
     """Submit while nobody works, then let them work."""
     return _queue(contestant, plan.tasks)
@@ -206,6 +230,7 @@ ROWS: Final = {
         Row("single", "one apply_async per task, then the results", single),
         Row("trip", "one apply_sync after the other", trip),
         Row("payload", "100 kB in and out", payload),
+        Row("schemes", "tasks/s by each scheme: a map, and one by one", schemes),
         Row("queue", "submit with no engines, then drain", queue, fresh=True),
         Row("backlog", "the same, long", backlog, fresh=True, most=3),
         Row("idle", "a worker of 4 with nothing to do", idle, fresh=True, most=2),

@@ -156,7 +156,7 @@ def test_weighted_has_a_bound_of_loads_that_it_tells_apart(hub):
 
 
 def test_draws_of_one_script_each_fit_too(hub):
-    drawn = Counter()
+    drawn: Counter[int] = Counter()
     hub.redis.hset(hub.key("hub"), "dice", 20)
     free = hub.key("free", "drawn")
     hub.redis.zadd(free, {str(at): at for at in range(4)})
@@ -282,7 +282,7 @@ def test_under_each_scheme_all_tasks_run_once(make_hub, scheme, hwm):
     for name in names:
         hub.submit(2, name)
     hub.check(quiet=True)
-    ran = []
+    ran: list[str] = []
     while len(ran) < len(names):
         before = len(ran)
         for engine in ("x", "y", "z"):
@@ -484,6 +484,31 @@ def test_who_was_hidden_while_tasks_came_is_rung(make_hub):
 
     assert sum(hub.rings(engine) for engine in engines) == 110
     hub.check(quiet=True)
+
+
+def test_who_was_hidden_while_a_task_of_its_own_came_is_rung(make_hub):
+    hub = make_hub(hwm=3)
+    engines = [f"e{at:03}" for at in range(110)]
+    hub.join(1, *engines)
+    hub.do(calls.configure({"hwm": 1}, now=3))
+    hidden = min(set(engines) - set(hub.free()))
+    hub.submit(4, "c-1", targets=str(engines.index(hidden)))
+
+    hub.do(calls.configure(now=5))
+
+    assert hub.rings(hidden) == 1
+    assert [work.task_id for work in hub.take(6, hidden)] == ["c-1"]
+
+
+@pytest.mark.parametrize("flag", ["after", "targets", "timeout", "start_in"])
+def test_pure_refuses_each_flag_that_is_not_its_own(make_hub, flag):
+    hub = make_hub(scheme="pure")
+    hub.submit(1, "c-1")
+    value = {"after": "as c-1", "targets": "0"}.get(flag, 5000)
+    name = {"start_in": "delay"}.get(flag, flag)
+
+    with hub.refuses(error.PureScheme, f"pure, which has no {name}"):
+        hub.submit(2, "c-2", **{flag: value})
 
 
 @pytest.mark.parametrize(

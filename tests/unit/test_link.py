@@ -9,6 +9,11 @@ from redis import exceptions
 from redis._parsers.base import BaseParser
 
 from redtask import error, link
+from redtask.hub import calls
+from redtask.hub.keys import Keys
+from redtask.hub.scripts import Scheme
+from redtask.profile import Key, parse_keys
+from redtask.signing import Keyring
 
 
 def said(text):
@@ -146,3 +151,31 @@ def test_a_blocking_connection_waits_longer_than_the_server():
     _, options = link.options("redis://h", blocking=True)
 
     assert options["socket_timeout"] > link.LONGEST_BLOCK
+
+
+def test_a_hub_that_changes_its_scheme_all_the_time_is_given_up_in_the_end():
+    batch = link.Batch([calls.status()], Keys("h"), "lru")
+    names = itertools.cycle(["twobin", "lru"])
+
+    def go_on():
+        while True:
+            batch.commands()
+            batch.take([said(f"REDTASK_SCHEME {next(names)}")])
+
+    with pytest.raises(error.SchemeChanged):
+        go_on()
+
+    assert not batch.done
+
+
+def test_a_scheme_of_ones_own_is_asked_for_and_used():
+    keyring = Keyring("h", parse_keys(Key.new().text, source="test"))
+    batch = link.Batch([calls.status()], Keys("h"), "lru", keyring)
+    batch.commands()
+
+    (asked,) = batch.take([said("REDTASK_SCHEME mine@12")])
+    text = b"return {}"
+    batch.load([b"mine@12", text, keyring.sign_scheme("mine@12", text)])
+
+    assert asked == ("HMGET", "{redtask:h}:scheme", "name", "text", "signature")
+    assert batch.scheme == Scheme("mine@12", "return {}", "scheme mine@12")

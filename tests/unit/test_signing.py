@@ -167,3 +167,29 @@ def test_a_message_without_its_time_is_refused(body):
     with pytest.raises(SignatureError, match="too late"):
         unsigned.open_control("w", 0, bytes(20) + body)
     assert unsigned.open_control("w", 0, unsigned.sign_control("w", 1, "x")) == "x"
+
+
+def test_a_scheme_is_signed_under_its_name(keyring):
+    signature = keyring.sign_scheme("mine@1", b"text")
+
+    keyring.check_scheme("mine@1", b"text", signature)
+    for name, text in (("mine@2", b"text"), ("mine@1", b"text "), ("mine@1t", b"ext")):
+        with pytest.raises(SignatureError, match="does not fit"):
+            keyring.check_scheme(name, text, signature)
+
+
+def test_a_scheme_of_another_hub_or_key_is_refused(keyring):
+    for other in (Keyring("bub", (ONE,)), Keyring("hub", (OTHER,))):
+        with pytest.raises(SignatureError):
+            keyring.check_scheme(
+                "mine@1", b"text", other.sign_scheme("mine@1", b"text")
+            )
+
+
+def test_nothing_else_passes_for_a_scheme(keyring):
+    envelope = keyring.sign_task("mine@1", "", "", b"text")
+
+    with pytest.raises(SignatureError, match="does not fit"):
+        keyring.check_scheme("mine@1", envelope[20:], envelope[:20])
+    with pytest.raises(SignatureError, match="not at all"):
+        keyring.check_scheme("mine@1", b"text", bytes(20))

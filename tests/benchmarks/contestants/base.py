@@ -71,6 +71,14 @@ class Contestant(ABC):
         self.submit_each(range(_WARM_UP))
         self.gather()
 
+    def schemes(self) -> Iterable[str]:
+        """Return the schemes that it knows to choose engines by."""
+        return ()
+
+    def choose_by(self, scheme: str) -> None:
+        """Use this scheme from now on."""
+        raise NotImplementedError(scheme)
+
     @abstractmethod
     def open(self) -> None:
         """Get ready to be given tasks."""

@@ -6,7 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from redtask import Client
-from redtask.profile import Key
+from redtask.hub import scripts
+from redtask.profile import DEFAULT_HUB, Key
+from redtask.scheme import configure
+from redtask.store import Store
 from tests.benchmarks import stage
 from tests.benchmarks.contestants.base import Contestant
 from tests.benchmarks.usage import children
@@ -27,7 +30,9 @@ class Redtask(Contestant):
 
     name = "redtask"
     about = "signed tasks with a record each, 2 engines of one worker"
-    rows = frozenset({"bulk", "single", "trip", "payload", "queue", "backlog", "idle"})
+    rows = frozenset(
+        ("bulk", "single", "trip", "payload", "schemes", "queue", "backlog", "idle")
+    )
     scripts = True
     #: How the worker is started; --profile has another way.
     command: Sequence[str] = _COMMAND
@@ -68,6 +73,15 @@ class Redtask(Contestant):
     def pids(self) -> Iterable[int]:
         """Return the supervisor and its engines."""
         return [self.worker, *children(self.worker)]
+
+    def schemes(self) -> Iterable[str]:
+        return scripts.schemes()
+
+    def choose_by(self, scheme: str) -> None:
+        assert self.server is not None
+        store = Store(self.server.url, DEFAULT_HUB)
+        configure(store, {}, scheme)
+        store.close()
 
     def submit_many(self, values: Sequence[Any]) -> None:
         self._maps.append(self.view.map_async(same, values))
