@@ -10,8 +10,9 @@
 --
 -- Verbs: `live`, and the ids are those that the engine holds after the turn with
 -- that number; `gone`, and the ids are those it had begun (number is why it is
--- gone, in words); `late`, likewise, because it was killed for a time limit. Words: `live`, and the ids are no longer this engine's;
--- `unknown`, the hub has given it up; `gone`, it is; `more`, say it again.
+-- gone, in words); `late`, likewise, because it was killed for a time limit. Words:
+-- `live`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
+-- `gone`, it is; `more`, say it again.
 
 local again = require("lib.again")
 local argument = require("lib.argument")

@@ -134,6 +134,18 @@ local function begin(opened, good, stale)
   end
 end
 
+-- Take the turn, or only report: returns the word and what was taken.
+local function act(opened, ending, engine, again, takes)
+  if takes then
+    return "ok", take_work(opened, ending, engine, again)
+  end
+  only_report(opened, ending, engine, again)
+  if number and engine.nonce == nonce then
+    return "again", require("lib.work").repeated(engine, nonce)
+  end
+  return number and "again" or "ok", {}
+end
+
 local function main(opened)
   local refused = refuse()
   if refused then
@@ -149,21 +161,14 @@ local function main(opened)
   end
 
   -- Writes below.
-  local repeated = number and engine.nonce == nonce
   -- A copy that arrives behind a later turn takes nothing: nobody waits for it.
-  local takes = number and not repeated and number >= engine.number
+  local takes = number and engine.nonce ~= nonce and number >= engine.number
   begin_writing(takes)
   local ending = begin(opened, good, stale)
   local again = ending and apply(opened, ending, engine, good, stale) or {}
-  if takes then
-    local taken = take_work(opened, ending, engine, again)
-    close(opened, ending)
-    return { "ok", #stale, unpack(taken) }
-  end
-  only_report(opened, ending, engine, again)
+  local word, taken = act(opened, ending, engine, again, takes)
   close(opened, ending)
-  local taken = repeated and require("lib.work").repeated(engine, nonce) or {}
-  return { number and "again" or "ok", #stale, unpack(taken) }
+  return { word, #stale, unpack(taken) }
 end
 
 return hub.run(main)

@@ -26,7 +26,7 @@ local function give_up(opened, ending, task, why, last)
   finish.task(opened, ending, task, "failed", "impossible", reason)
 end
 
-local function wait(opened, task, score)
+local function wait(task, score)
   redis.call("HSET", keys.task(task.id), "state", "waiting")
   task.state = "waiting"
   redis.call("ZADD", keys.waiting, score, task.id)
@@ -35,7 +35,7 @@ end
 -- The engine that a ready task was to follow is gone, and others may be allowed yet.
 local function hold_back(opened, task, score)
   states.check("ready", "waiting")
-  wait(opened, task, score)
+  wait(task, score)
 end
 
 -- A ready task in no index gets an engine with room, never `except`, or its place in
@@ -84,7 +84,7 @@ local function one_back(opened, ending, one, except)
     states.check("running", "waiting")
     depend.put(task, "start", string.format("%.0f", opened.stamp + one.pause))
     depend.save(task)
-    wait(opened, task, one.score)
+    wait(task, one.score)
     timers.set(opened, "w", task.id, one.pause)
     return true
   end

@@ -111,7 +111,7 @@ local function is_special(opened, copy)
 end
 
 -- The short way, of tasks that just enter the line of their queue.
-local function enter_line(opened, lines, copy, score, fields)
+local function enter_line(lines, copy, score, fields)
   if copy.values.ttl then
     fields[#fields + 1], fields[#fields + 2] = "marks", "t"
   end
@@ -144,7 +144,7 @@ local function write(opened, missing, sequence)
     if is_special(opened, copy) then
       enter_special(opened, ending, copy, score, fields)
     else
-      enter_line(opened, lines, copy, score, fields)
+      enter_line(lines, copy, score, fields)
     end
     redis.call("HSET", keys.task(copy.old), "resubmitted", copy.id)
   end

@@ -52,6 +52,13 @@ local function pause_of(pause, tries)
   return math.floor(math.min(LONGEST, delay))
 end
 
+-- Not to be tried again: work that nobody with a key has signed as it is, at times.
+local function tell_refused(opened, uuid, outcome, what)
+  if fields.get(outcome, "ename") == "SignatureError" then
+    story.tell(opened, "refused", "task", outcome.id, "engine", uuid, "why", what)
+  end
+end
+
 -- One more try is used up. Ends the task, or returns how it is to run again: what to
 -- write to its record, how long to wait and whom to shun. With a verdict it is the
 -- hub that says so: the engine died, and `outcome.reason` is why. `label` is the
@@ -69,9 +76,7 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
   local since = verdict and f[4] or fields.began(opened, outcome)
   attempts.note(opened, id, outcome.token, uuid, since, what)
   if outcome.kind == "final" then
-    if fields.get(outcome, "ename") == "SignatureError" then
-      story.tell(opened, "refused", "task", id, "engine", uuid, "why", what)
-    end
+    tell_refused(opened, uuid, outcome, what)
   elseif tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
     story.tell(opened, "retry", "task", id, "engine", uuid,
       "try", tries, "why", what)

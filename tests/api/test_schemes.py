@@ -295,7 +295,7 @@ def test_a_scheme_that_nobody_knows_is_told(place):
     with pytest.raises(error.SchemaMismatch, match="the scheme 'future'"):
         client.ids  # noqa: B018
 
-    place.redis.hset(place.keys.root + ":hub", "format", "1 leastload")
+    place.redis.hset(place.keys.root + ":hub", "format", "2 leastload")
 
 
 def test_an_unsigned_hub_may_have_one_of_ones_own(place, file):

@@ -17,6 +17,12 @@ CALLS: dict[str, calls.Call[Any]] = {
     "sweep": calls.sweep(now=NOW),
     "watch": calls.watch("c", ["c-1"], now=NOW),
     "abort": calls.abort(["c-1"], now=NOW),
+    "link": calls.link("c-3", "after", ["c-1"], now=NOW),
+    "open": calls.open_gate("c-4", now=NOW),
+    "tell": calls.tell("w", b"m", now=NOW),
+    "resubmit": calls.resubmit([("c-5", "c-6")], now=NOW),
+    "purge": calls.purge(["c-5"], now=NOW),
+    "why": calls.why("c-1", now=NOW),
     "configure": calls.configure({"hwm": 3}, now=NOW),
     "status": calls.status(now=NOW),
 }
@@ -33,6 +39,9 @@ def busy(hub):
     """A hub in which there is something to be done."""
     hub.join(1, "e")
     hub.submit(2, "c-1", "c-2")
+    hub.submit(2, "c-3", after="as c-2", gate="c-4")
+    hub.submit(2, "c-5")
+    hub.abort(2, "c-5")
     return hub
 
 
@@ -56,7 +65,7 @@ def test_data_of_another_schema_are_left_alone(busy, call):
 
 
 def test_the_script_of_another_scheme_is_told_which_to_load(busy, call):
-    busy.redis.hset(busy.key("hub"), "format", "1 lru")
+    busy.redis.hset(busy.key("hub"), "format", "2 lru")
 
     with busy.refuses(error.SchemeChanged, "^lru$"):
         busy.do(call)

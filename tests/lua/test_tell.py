@@ -33,7 +33,8 @@ def test_what_nobody_reads_is_bounded(hub):
 
 
 @pytest.mark.parametrize(
-    ("worker", "message"), [("a:b", b"m"), ("w" * 65, b"m"), ("w", b""), ("w", b"m" * 4097)]
+    ("worker", "message"),
+    [("a:b", b"m"), ("w" * 65, b"m"), ("w", b""), ("w", b"m" * 4097)],
 )
 def test_a_message_that_is_none_is_refused(hub, worker, message):
     with hub.refuses(error.BadArgument):

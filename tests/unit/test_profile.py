@@ -233,7 +233,7 @@ def test_a_profile_shows_neither_password_nor_secret(monkeypatch):
     ("text", "complaint"),
     [
         ("urll = 'redis://host'", "unknown key 'urll', did you mean url?"),
-        ("zzz = 1", "unknown key 'zzz'; known are hub, key_file, signing, url"),
+        ("zzz = 1", "unknown key 'zzz'; known are hub, key_file, scheme, signing, url"),
         ("url = 5", "url must be a string"),
         ("signing = 1", "signing must be true or false"),
         ("url = \n", r"not valid TOML: .*line 1"),
