@@ -33,7 +33,7 @@ local function wait(task, score)
 end
 
 -- The engine that a ready task was to follow is gone, and others may be allowed yet.
-local function hold_back(opened, task, score)
+local function hold_back(task, score)
   states.check("ready", "waiting")
   wait(task, score)
 end
@@ -48,7 +48,7 @@ local function seat(opened, ending, task, score, except, last)
     give_up(opened, ending, task, why, last)
     return true
   elseif name == "wait" then
-    hold_back(opened, task, score)
+    hold_back(task, score)
     return true
   end
   if place.assign(opened, task.queue or "default", task.id, score, name, except) then
