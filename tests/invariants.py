@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
+from typing import Any
 
 PARTS = (
     "args result error stdout stderr after follow targets refs".split()  # noqa: SIM905
@@ -35,18 +36,52 @@ KEY = re.compile(
 )
 
 
+# All keys of a hub in one call: name, type, seconds to live, and what is in it. Of
+# strings only the lists of ids and engines are read, of others how long they are.
+READ = """
+local found = {}
+local function add(key, kind, value)
+  found[#found + 1] = key
+  found[#found + 1] = kind
+  found[#found + 1] = redis.call("TTL", key)
+  found[#found + 1] = value
+end
+for _, key in ipairs(redis.call("KEYS", KEYS[1] .. ":*")) do
+  local kind = redis.call("TYPE", key).ok
+  if kind == "hash" then
+    add(key, kind, redis.call("HGETALL", key))
+  elseif kind == "zset" then
+    add(key, kind, redis.call("ZRANGE", key, 0, -1, "WITHSCORES"))
+  elseif kind == "list" then
+    add(key, kind, redis.call("LLEN", key))
+  elseif kind == "string" then
+    local part = string.match(key, ":(%a+)$")
+    local list = part == "after" or part == "follow" or part == "targets" or part == "refs"
+    add(key, kind, redis.call(list and "GET" or "STRLEN", key))
+  else
+    add(key, kind, 0)
+  end
+end
+return found
+"""
+
+
+def _plain(text):
+    """Return text of bytes; what is no text is replaced."""
+    return text.decode("utf-8", "replace")
+
+
 class Picture:
-    """All data of one hub, read once."""
+    """All data of one hub, read at once."""
 
     def __init__(self, redis, root):
         self.wrong = []
-        self.redis = redis
         self.root = root
-        names = sorted(
-            key.decode().removeprefix(f"{root}:")
-            for key in redis.scan_iter(f"{root}:*", count=1000)
-        )
-        self.keys = {name: KEY.fullmatch(name) for name in names}
+        #: What is at each key behind the root, and its seconds to live.
+        self.data: dict[str, Any] = {}
+        self.ttl: dict[str, int] = {}
+        self._take(redis.eval(READ, 1, root))
+        self.keys = {name: KEY.fullmatch(name) for name in sorted(self.data)}
         for name, found in self.keys.items():
             self.hold(found, f"{name} is a key of no known pattern")
         self.hub = self.hash("hub")
@@ -84,6 +119,20 @@ class Picture:
             if "dependents" in parts
         }
 
+    def _take(self, flat):
+        skip = len(self.root) + 1
+        for at in range(0, len(flat), 4):
+            key, kind, ttl, value = flat[at : at + 4]
+            name = key.decode()[skip:]
+            if kind in (b"hash", b"zset"):
+                pairs = zip(value[::2], value[1::2], strict=True)
+                if kind == b"hash":
+                    value = {_plain(field): _plain(text) for field, text in pairs}
+                else:
+                    value = {member.decode(): float(score) for member, score in pairs}
+            self.data[name] = value
+            self.ttl[name] = ttl
+
     def _read(self, name, found):
         if found["part"]:
             self.parts[found["task"]].add(found["part"])
@@ -103,17 +152,12 @@ class Picture:
             self.wrong.append(sentence)
 
     def hash(self, name):
-        """Read a hash as text; what is no text is left out."""
-        found = self.redis.hgetall(f"{self.root}:{name}")
-        return {
-            field.decode(): value.decode("utf-8", "replace")
-            for field, value in found.items()
-        }
+        """Return a hash as text."""
+        return self.data.get(name, {})
 
     def zset(self, name):
-        """Read a sorted set."""
-        found = self.redis.zrange(f"{self.root}:{name}", 0, -1, withscores=True)
-        return {member.decode(): score for member, score in found}
+        """Return a sorted set."""
+        return self.data.get(name, {})
 
     def load(self, engine):
         """Return how many tasks an engine has."""
@@ -128,7 +172,7 @@ class Picture:
         """Return a field of a record, wherever it stands."""
         value = self.tasks[name].get(field)
         if value == "":
-            value = self.redis.get(f"{self.root}:task:{name}:{field}").decode()
+            value = self.data[f"task:{name}:{field}"].decode()
         return value
 
     def refuses(self, label, name):
@@ -138,7 +182,7 @@ class Picture:
 
     def rings(self, engine):
         """Return how many rings an engine has not heard."""
-        return self.redis.llen(f"{self.root}:engine:{engine}:bell")
+        return self.data.get(f"engine:{engine}:bell", 0)
 
 
 def _places(seen):
@@ -244,7 +288,8 @@ def _check_parts(seen):
         odd = there - set(PARTS) - set(BESIDE)
         seen.hold(not odd, f"{name} has the parts {odd}")
         for part in beside:
-            size = seen.redis.strlen(f"{seen.root}:task:{name}:{part}")
+            size = seen.data[f"task:{name}:{part}"]
+            size = len(size) if isinstance(size, bytes) else size
             seen.hold(size > 64, f"{name}: {part} of {size} bytes stands beside")
     for name, parts in seen.parts.items():
         seen.hold(False, f"there is no {name}, but its {parts}")
@@ -509,12 +554,10 @@ def _check_owners(seen):
         if found["of_engine"]:
             seen.hold(found["engine"] in seen.engines, f"{name} of no engine")
         if found["done"] or found["worker"]:
-            seen.hold(
-                seen.redis.ttl(f"{seen.root}:{name}") > 0, f"{name} is kept for ever"
-            )
-    seen.hold(seen.redis.ttl(f"{seen.root}:hub") == -1, "the hub will vanish")
+            seen.hold(seen.ttl[name] > 0, f"{name} is kept for ever")
+    seen.hold(seen.ttl["hub"] == -1, "the hub will vanish")
     for name in seen.tasks:
-        seen.hold(seen.redis.ttl(f"{seen.root}:task:{name}") == -1, f"{name} vanishes")
+        seen.hold(seen.ttl[f"task:{name}"] == -1, f"{name} vanishes")
 
 
 def _check_loads(seen):
@@ -554,6 +597,12 @@ def check(redis, root, *, quiet=False, draining=False, away=()):
     lowered, engines may have more than it. Returns what was read.
     """
     seen = Picture(redis, root)
+    look(seen, quiet=quiet, draining=draining, away=away)
+    return seen
+
+
+def look(seen, *, quiet=False, draining=False, away=()):
+    """Check what was read; as ``check``."""
     if not seen.hub:
         seen.hold(not seen.keys, f"there is no hub, but {list(seen.keys)}")
     else:
@@ -575,4 +624,3 @@ def check(redis, root, *, quiet=False, draining=False, away=()):
             _check_quiet(seen, away)
     if seen.wrong:
         raise AssertionError("\n".join(seen.wrong))
-    return seen
