@@ -21,19 +21,19 @@ from typing import NamedTuple, TypeAlias
 from redtask.hub.linker import Linker, Module
 
 _REQUIRE = re.compile(r"""\brequire\(["']([\w.]+)["']\)""")
-# Both tables are made at their size: filling a table that grows costs more.
+# Modules are known by numbers here, because each call makes this table anew, and one
+# by names is ten times as large. What was loaded takes the place of its function.
 _BEGIN = """\
 local require
 local modules = {
 """
 _END = """\
-}}
-local loaded = {{ {loaded} }}
-require = function(name)
-  local module = loaded[name]
-  if not module then
-    module = modules[name]()
-    loaded[name] = module
+}
+require = function(number)
+  local module = modules[number]
+  if type(module) == "function" then
+    module = module()
+    modules[number] = module
   end
   return module
 end
@@ -178,20 +178,24 @@ def link(name: str, main: str, scheme: AnyScheme) -> Script:
     modules[""] = Module.parse(main, whole=True)
     Linker(modules).reach("")
     parts, places = [_BEGIN], []
-    carried: list[str] = []
+    carried = [module for module in names if modules[module].reached]
+    numbers = {module: number for number, module in enumerate(carried, 1)}
+
+    def numbered(text: str) -> str:
+        # What is not carried is named in a comment only.
+        return _REQUIRE.sub(
+            lambda found: f"require({numbers.get(found[1], found[1])})", text
+        )
+
     line = _BEGIN.count("\n") + 1
-    for module in names:
-        if not modules[module].reached:
-            continue
+    for module in carried:
         places.append((line + 1, _shown(module, scheme)))
-        part = f'["{module}"] = function()\n{modules[module].text()}end,\n'
+        part = f"function()\n{numbered(modules[module].text())}end,\n"
         parts.append(part)
-        carried.append(f'["{module}"] = false')
         line += part.count("\n")
-    ending = _END.format(loaded=", ".join(carried))
-    parts.append(ending)
-    places.append((line + ending.count("\n"), f"lua/{name}.lua"))
-    text = "".join((*parts, main))
+    parts.append(_END)
+    places.append((line + _END.count("\n"), f"lua/{name}.lua"))
+    text = "".join((*parts, numbered(main)))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(name, text, sha, tuple(places))
 
