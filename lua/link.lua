@@ -17,6 +17,7 @@ local finish = require("lib.finish")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local record = require("lib.record")
 local reply = require("lib.reply")
 local settle = require("lib.settle")
 
@@ -60,6 +61,7 @@ local function main(opened)
 
   -- Writes below. The first is one that a full Redis refuses.
   redis.call("HINCRBY", keys.hub, "linked", #ids)
+  record.extend(id, name, " " .. table.concat(ids, " "))
   task.score = redis.call("ZSCORE", keys.waiting, id)
   local ending = settle.begin(opened)
   local why, verdict = depend.look(opened, task, name, { letters = letters, ids = ids })

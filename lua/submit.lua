@@ -30,6 +30,8 @@ local MOST = 500
 local MOST_MEMBERS = 2000
 -- No hub has a lower limit: smaller payloads need not be compared with it.
 local SMALL = 65536
+-- Above this arguments have a mark, b: lib/weight.lua counts them.
+local LARGE = 1024
 
 -- With these a task does not just enter its queue's line.
 local function is_special(name)
@@ -194,9 +196,12 @@ end
 
 -- Write one record. The fields that tasks of the group have in common are in the
 -- same table for all of them; the arguments are its last value.
-local function write(id, args, fields)
+local function write(id, args, fields, marks)
   fields[#fields] = record.fit(id, "args", args)
   redis.call("HSET", keys.task(id), unpack(fields))
+  if #args > LARGE then
+    redis.call("HSET", keys.task(id), "marks", (marks or "") .. "b")
+  end
 end
 
 local function enter(opened, group, sequence)
@@ -215,7 +220,7 @@ local function enter(opened, group, sequence)
   local entries, length, last = {}, 0, group.from + 2 * group.count - 1
   local function add(at)
     local id = ARGV[at]
-    write(id, ARGV[at + 1], fields)
+    write(id, ARGV[at + 1], fields, group.marks)
     sequence = sequence + 1
     entries[length + 1], entries[length + 2] = line.score(priority, sequence), id
     length = length + 2
@@ -253,12 +258,16 @@ local function enter_special(opened, ending, group, sequence)
   for number = 1, places and #places or group.count do
     local at = places and places[number] or group.from + 2 * (number - 1)
     local id = ARGV[at]
-    fields[last + 2] = record.fit(id, "args", ARGV[at + 1])
+    local args, marks = ARGV[at + 1], group.marks
+    fields[last + 2] = record.fit(id, "args", args)
+    if #args > LARGE then
+      marks = (marks or "") .. "b"
+    end
     sequence = sequence + 1
     way.enter(opened, ending, {
       id = id, score = line.score(priority, sequence), queue = group.queue, fn = group.fn,
       after = group.after, follow = group.follow, refs = group.refs, gate = group.gate,
-      targets = group.targets, timeout = group.timeout, marks = group.marks,
+      targets = group.targets, timeout = group.timeout, marks = marks,
       later = group.later, start = start_of(opened, group),
     }, group.sets, fields)
   end

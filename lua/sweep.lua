@@ -77,7 +77,10 @@ local function next_due(opened)
     soonest = math.min(soonest, math.max(lease, opened.grace) - opened.now + 1)
   end
   for _, state in ipairs(states.ended()) do
-    soonest = math.min(soonest, (first(keys.ended(state)) or math.huge) - opened.stamp)
+    local ends = first(keys.ended(state)) or math.huge
+    if ends < settle.FOREVER then
+      soonest = math.min(soonest, ends - opened.stamp)
+    end
   end
   soonest = math.min(soonest, (first(keys.idle_functions) or math.huge) - opened.stamp)
   return soonest == math.huge and -1 or math.max(0, soonest)
@@ -109,6 +112,9 @@ local function main(opened)
   local left = settle_due(opened, lose_engines(opened, budget))
   if left > 0 then
     left = left - forget.expired(opened, left)
+  end
+  if left > 0 then
+    left = left - forget.over(opened, left)
   end
   if left > 0 then
     left = left - functions.forget(opened, left)

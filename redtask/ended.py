@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import flows
-from redtask.error import TaskPending, UnknownTask
+from redtask.error import ConnectionLost, TaskPending, UnknownTask
 from redtask.flows import Commands
 from redtask.hub import calls, states
 from redtask.hub.records import Purged
@@ -175,6 +175,9 @@ def enter(
             session.remember([new for _, new in pairs])
             if progress is not None:
                 progress(len(entered), len(wanted))
+    except ConnectionLost:
+        # They cannot be aborted either.
+        raise
     except Exception:
         if entered:
             yield from flows.abort(entered)

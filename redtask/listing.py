@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask import flows
+from redtask.dependency import is_id
 from redtask.flows import Commands
 from redtask.hub import states
 from redtask.hub.records import text
@@ -102,18 +103,23 @@ def walk(
 def read(
     keys: Keys, ids: Sequence[str], names: Sequence[str]
 ) -> Flow[list[dict[str, str]]]:
-    """Read some fields of at most 500 records, without what stands beside them."""
-    if not ids:
-        return []
-    replies = yield Commands([("HMGET", keys.task(one), *names) for one in ids])
-    return [
-        {
+    """Read some fields of at most 500 records, without what stands beside them.
+
+    Of what is no id, as of what is unknown, there is nothing.
+    """
+    asked = [name for name in ids if is_id(name)]
+    if not asked:
+        return [{} for _ in ids]
+    replies = yield Commands([("HMGET", keys.task(one), *names) for one in asked])
+    found = {
+        one: {
             name: text(value)
             for name, value in zip(names, reply, strict=True)
             if value is not None
         }
-        for reply in replies
-    ]
+        for one, reply in zip(asked, replies, strict=True)
+    }
+    return [found.get(one, {}) for one in ids]
 
 
 def complete(
@@ -264,7 +270,7 @@ class Finder:
         if ids is None:
             yield from walk(self._keys, self._query.states(), self._visit)
         else:
-            known = [name for name in ids if name is not None]
+            known = [name for name in ids if is_id(name)]
             for at in range(0, len(known), _PAGE):
                 yield from self._visit(known[at : at + _PAGE])
         found = sorted(

@@ -15,6 +15,10 @@ PARTS = (
     "args result error stdout stderr after follow targets refs".split()  # noqa: SIM905
 )
 BESIDE = ("attempts", "watchers", "dependents", "refusals")
+#: The expiry of what is kept as long as there is room, without its time.
+FOREVER = 2**52
+#: Arguments that are not told from others when bytes are counted.
+SMALL = 1024
 ENDED = ("completed", "failed", "aborted")
 STATES = ("waiting", "ready", "assigned", "running", *ENDED)
 VERDICTS = ("engine_lost", "aborted", "impossible", "invalid", "timeout", "time_limit")
@@ -295,18 +299,32 @@ def _check_parts(seen):
         seen.hold(False, f"there is no {name}, but its {parts}")
 
 
+def _check_bytes(seen):
+    """What ended tasks take beside their records is counted."""
+    total = 0
+    for name, task in seen.tasks.items():
+        for part in ("args", "result", "error", "stdout", "stderr"):
+            if task.get("state") in ENDED and task.get(part) == "":
+                size = seen.redis.strlen(f"{seen.root}:task:{name}:{part}")
+                total += size if part != "args" or size > SMALL else 0
+    kept = int(seen.hub.get("kept_bytes", 0))
+    seen.hold(kept == total, f"{kept} bytes are kept, not {total}")
+
+
 def _check_ended(seen):
     for state, ended in seen.ended.items():
         for name, expiry in ended.items():
             task = seen.tasks.get(name, {})
             if "ttl" in task and "ended" in task:
                 ttl = int(task["ttl"])
-                meant = int(task["ended"]) + ttl if ttl else math.inf
-                seen.hold(expiry == meant, f"{name} is kept until {expiry}")
+                meant = int(task["ended"]) + (ttl or FOREVER)
+                # Later, if others needed it when it was to leave.
+                seen.hold(expiry >= meant, f"{name} is kept until {expiry}")
             marked = "t" in task.get("marks", "")
             seen.hold(("ttl" in task) == marked, f"{name} has a ttl: {task}")
         total = int(seen.hub.get(state, 0))
         seen.hold(total >= len(ended), f"{total} {state} counted, {len(ended)} kept")
+    _check_bytes(seen)
     counted = sum(int(seen.hub.get(state, 0)) for state in ENDED)
     open_ = sum(task.get("state") not in ENDED for task in seen.tasks.values())
     seen.hold(

@@ -5,6 +5,7 @@ local keys = require("lib.keys")
 local line = require("lib.line")
 local record = require("lib.record")
 local settle = require("lib.settle")
+local weight = require("lib.weight")
 
 -- What was said of the task when it was submitted, and is said of its copy.
 local FIELDS = { "queue", "label", "retries", "ttl", "pause", "elsewhere", "priority" }
@@ -65,11 +66,16 @@ local function size(copy)
     members = members + (set and #set.ids or 0)
   end
   local bytes = args == "" and redis.call("STRLEN", keys.task(copy.old, "args")) or #args
+  copy.bytes = bytes
   return bytes, members
 end
 
 -- The arguments; what stands beside the old record stands beside the new one.
 local function copy_args(copy)
+  copy.marks = copy.values.ttl and "t" or ""
+  if copy.bytes > weight.SMALL then
+    copy.marks = copy.marks .. "b"
+  end
   if copy.anew.args then
     return record.fit(copy.id, "args", copy.anew.args)
   end
@@ -112,8 +118,8 @@ end
 
 -- The short way, of tasks that just enter the line of their queue.
 local function enter_line(lines, copy, score, fields)
-  if copy.values.ttl then
-    fields[#fields + 1], fields[#fields + 2] = "marks", "t"
+  if copy.marks ~= "" then
+    fields[#fields + 1], fields[#fields + 2] = "marks", copy.marks
   end
   redis.call("HSET", keys.task(copy.id), "state", "ready", unpack(fields))
   local queue = copy.values.queue or "default"
@@ -127,7 +133,7 @@ local function enter_special(opened, ending, copy, score, fields)
     id = copy.id, score = score, queue = copy.values.queue, fn = copy.fn,
     after = said(copy, "after"), follow = said(copy, "follow"), refs = said(copy, "refs"),
     targets = record.part(copy.old, "targets", copy.values.targets),
-    timeout = copy.values.timeout, marks = copy.values.ttl and "t" or nil,
+    timeout = copy.values.timeout, marks = copy.marks,
   }, copy.sets, fields)
 end
 

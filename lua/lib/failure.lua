@@ -35,6 +35,7 @@ local function fail(opened, ending, outcome, to, verdict, counts)
     more[#more + 1] = value
   end
   redis.call("HSET", keys.task(id), "state", to, unpack(more))
+  ending.bytes = ending.bytes + (outcome.bytes or 0)
   settle.outcome(ending, id, "running", to, outcome.token, outcome.marks, kind, payload)
 end
 

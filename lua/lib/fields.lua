@@ -4,17 +4,24 @@
 
 local record = require("lib.record")
 
+-- What is longer stands beside its record.
+local COMPACT = 64
+
 -- Record fields that an outcome brings along, behind those given. What tasks
 -- print may be long; the others are for a line on a screen. Empty ones are left
--- out: an empty field says that the value stands beside the record.
+-- out: an empty field says that the value stands beside the record. What they take
+-- there is added to what the outcome weighs, `bytes`.
 local function add(outcome, fields)
   for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
     local name, value = ARGV[at], ARGV[at + 1]
     local filled = value ~= ""
     if name == "stdout" or name == "stderr" then
+      if #value > COMPACT then
+        outcome.bytes = (outcome.bytes or 0) + #value
+      end
       value = record.fit(outcome.id, name, value)
     else
-      value = string.sub(value, 1, 64)
+      value = string.sub(value, 1, COMPACT)
     end
     if filled then
       fields[#fields + 1], fields[#fields + 2] = name, value

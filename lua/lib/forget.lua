@@ -5,10 +5,13 @@
 local functions = require("lib.functions")
 local keys = require("lib.keys")
 local record = require("lib.record")
+local settle = require("lib.settle")
 local states = require("lib.states")
+local weight = require("lib.weight")
 
 -- In how many ms a record that is needed is looked at again.
 local LATER = 3600000
+local FOREVER = settle.FOREVER
 
 -- Does another task still need the record? One that has its result among its
 -- arguments, or those that are still to be told of its end.
@@ -29,13 +32,14 @@ local function release_parents(refs)
   end
 end
 
--- The record, everything beside it, and its entry in the index of its state.
+-- The record, everything beside it, and its entry in the index of its state. Returns
+-- how many bytes it took.
 local function task(opened, id, state)
   states.check(state, "gone")
   local key = keys.task(id)
   local parts = record.parts()
   local f = redis.call("HMGET", key, "fn", "tries", "refusals", unpack(parts))
-  local doomed = { key }
+  local doomed, bytes = { key }, 0
   if f[2] then
     doomed[#doomed + 1] = keys.task(id, "attempts")
   end
@@ -49,6 +53,7 @@ local function task(opened, id, state)
     end
     if value == "" then
       doomed[#doomed + 1] = keys.task(id, part)
+      bytes = bytes + weight.of_part(id, part)
     end
   end
   redis.call("UNLINK", unpack(doomed))
@@ -56,6 +61,10 @@ local function task(opened, id, state)
   if f[1] then
     functions.release(opened, string.match(f[1], "^%S+"), 1)
   end
+  if bytes > 0 then
+    redis.call("HINCRBY", keys.hub, "kept_bytes", -bytes)
+  end
+  return bytes + weight.RECORD
 end
 
 -- Forget at most `count` ended tasks whose time is over; returns how many. One that
@@ -80,6 +89,48 @@ local function expired(opened, count)
   return forgotten
 end
 
+-- At most `count` of each state, those first that are to leave first.
+local function oldest(count)
+  local found = {}
+  for _, state in ipairs(states.ended()) do
+    local members = redis.call("ZRANGE", keys.ended(state), 0, count - 1, "WITHSCORES")
+    for at = 1, #members, 2 do
+      found[#found + 1] = { id = members[at], state = state, at = tonumber(members[at + 1]) }
+    end
+  end
+  table.sort(found, function(one, other)
+    return one.at < other.at or (one.at == other.at and one.id < other.id)
+  end)
+  return found
+end
+
+-- It counts as ended now, so that others are looked at first.
+local function postpone(opened, one)
+  local ttl = one.at < FOREVER and math.max(LATER, opened.result_ttl) or FOREVER
+  redis.call("ZADD", keys.ended(one.state), string.format("%d", opened.stamp + ttl), one.id)
+end
+
+-- Forget at most `count` ended tasks because there is no room for all; returns how many.
+-- Those that others need stay.
+local function over(opened, count)
+  local excess, forgotten = weight.excess(), 0
+  if excess <= 0 then
+    return 0
+  end
+  for _, one in ipairs(oldest(count)) do
+    if is_needed(one.id) then
+      postpone(opened, one)
+    else
+      excess = excess - task(opened, one.id, one.state)
+      forgotten = forgotten + 1
+    end
+    if excess <= 0 or forgotten >= count then
+      break
+    end
+  end
+  return forgotten
+end
+
 -- Forget these ended tasks, but for those that others need; of each a tombstone is
 -- left. Returns how many went.
 local function purged(opened, ended)
@@ -97,5 +148,6 @@ end
 return {
   task = task,
   expired = expired,
+  over = over,
   purged = purged,
 }

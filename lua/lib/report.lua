@@ -99,6 +99,7 @@ local function completed(opened, ending, outcome)
       "state", "completed", "result", fitted,
       "started", fields.began(opened, outcome), "took", outcome.took,
     })))
+    ending.bytes = ending.bytes + (outcome.bytes or 0)
   end
   settle.outcome(ending, id, "running", "completed", outcome.token, outcome.marks, "r", body)
 end

@@ -12,6 +12,7 @@ local LIMITS = {
   result_ttl = { 0, 31536000000 },
   max_deaths = { 1, 1000 },
   max_payload = { 65536, 536870912 },
+  keep_bytes = { 0, 9007199254740991 },
   dice = { 1, 2147483646 },
   testing = { 0, 1 },
 }

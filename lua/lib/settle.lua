@@ -11,14 +11,20 @@ local batches = require("lib.batches")
 local keys = require("lib.keys")
 local states = require("lib.states")
 
+-- Who is kept as long as there is room stands behind all others in the index of its
+-- state, and by age: 2^52 and its time. No other time comes near.
+local FOREVER = 4503599627370496
+
 -- Outcomes up to this size ride in the stream, as long as an entry stays below
 -- MOST_ENTRY; a waiter reads larger ones from the record.
 local MOST_INLINE = 1024
+-- What is longer stands beside its record.
+local COMPACT = 64
 local MOST_ENTRY = 16384
 local KEPT_ENTRIES = 10000
 
 local function expiry(opened, ttl)
-  return ttl > 0 and string.format("%d", opened.stamp + ttl) or "+inf"
+  return string.format("%d", opened.stamp + (ttl > 0 and ttl or FOREVER))
 end
 
 local function begin(opened)
@@ -27,6 +33,8 @@ local function begin(opened)
     expiry = expiry(opened, opened.result_ttl),
     ended = {},
     told = {},
+    -- What they take beside their records.
+    bytes = 0,
     -- Ended tasks that others depend on: lib/cascade.lua tells those.
     parents = {},
     -- The last client told, and what its ids begin with: most come in a row.
@@ -76,7 +84,7 @@ local function tell_watchers(ending, id, head, payload)
 end
 
 -- What few tasks have, and says so in one field: w watchers, t a time to live,
--- d dependents.
+-- d dependents, b big arguments.
 local function extras(ending, id, marks, head, payload)
   local after = ending.expiry
   if string.find(marks, "t", 1, true) then
@@ -86,6 +94,9 @@ local function extras(ending, id, marks, head, payload)
   if string.find(marks, "w", 1, true) then
     tell_watchers(ending, id, head, payload)
     redis.call("HSET", keys.task(id), "marks", (string.gsub(marks, "w", "")))
+  end
+  if string.find(marks, "b", 1, true) then
+    ending.bytes = ending.bytes + require("lib.weight").of_part(id, "args")
   end
   if string.find(marks, "d", 1, true) then
     ending.parents[#ending.parents + 1] = id
@@ -121,6 +132,9 @@ local function outcome(ending, id, from, to, token, marks, kind, payload)
   local at = ended.length
   ended.length = at + 2
   ended[at + 1], ended[at + 2] = after, id
+  if #payload > COMPACT and kind ~= "v" then
+    ending.bytes = ending.bytes + #payload
+  end
   tell(owner_entry(ending, id), id, head, payload)
 end
 
@@ -131,6 +145,9 @@ local function close(ending)
     batches.zadd(keys.ended(state), ended)
     redis.call("HINCRBY", keys.hub, state, #ended / 2)
   end
+  if ending.bytes > 0 then
+    redis.call("HINCRBY", keys.hub, "kept_bytes", ending.bytes)
+  end
   for client, entry in pairs(ending.told) do
     redis.call("XADD", keys.done(client), "NOMKSTREAM",
       "MAXLEN", "~", KEPT_ENTRIES, "*", unpack(entry))
@@ -138,6 +155,7 @@ local function close(ending)
 end
 
 return {
+  FOREVER = FOREVER,
   begin = begin,
   outcome = outcome,
   close = close,

@@ -22,6 +22,7 @@ _NUMBERS: Final = {
     "lease": (1000, "seconds that engines may be silent"),
     "max_deaths": (1, "engines that a task may cost"),
     "max_payload": (1, "most bytes of arguments or of a result"),
+    "keep_bytes": (1, "bytes of ended tasks that are kept; 0: a quarter of Redis"),
 }
 
 
@@ -60,6 +61,13 @@ _NUMBERS: Final = {
     type=click.IntRange(65536, 536870912),
     metavar="BYTES",
     help="The most bytes that arguments or a result may have.",
+)
+@click.option(
+    "--keep-bytes",
+    type=click.IntRange(0, 9007199254740991),
+    metavar="BYTES",
+    help="Above this the oldest ended tasks are forgotten; 0: a quarter of what Redis "
+    "may use, or 1 GiB where that is unlimited.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(

@@ -166,6 +166,7 @@ def test_settings_are_shown_and_changed(cluster):
         "lease": 15.0,
         "max_deaths": 3,
         "max_payload": 67108864,
+        "keep_bytes": 0,
     }
     assert after == {**before, "hwm": 5, "result_ttl": 90.5, "lease": 20.0}
     assert weighted == {**after, "scheme": "weighted"}

@@ -128,6 +128,7 @@ def test_a_query_finds_what_it_means(rc, view, gate):
     assert found(msg_id=bad.msg_ids[0]) == bad.msg_ids
     assert found(msg_id={"$in": [*bad.msg_ids, "nobody-1"]}) == bad.msg_ids
     assert found(msg_id=None) == []
+    assert found(msg_id=f"{ready.msg_ids[0]}:dependents") == []
     assert found(engine_id=good.metadata.engine_id, state="completed") == good.msg_ids
     assert found(ename="ValueError", error={"$glob": "Value*"}) == bad.msg_ids
     assert found(client_uuid="nobody") == []

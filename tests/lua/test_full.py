@@ -124,3 +124,20 @@ def test_a_hub_can_still_be_looked_at(full):
     full.fill()
 
     assert full.status(2).states["running"] == 4
+
+
+def test_purges_go_on(full):
+    first = full.work[0]
+    full.turn(2, "e", 0, ok(first, b"x" * 5000))
+    full.fill()
+
+    assert full.purge(3, first.task_id).purged == 1
+
+
+def test_resubmit_is_refused_before_anything_is_written(full):
+    first = full.work[0]
+    full.turn(2, "e", 0, ok(first, b"x" * 5000))
+    full.fill()
+
+    with full.refuses(error.HubFull):
+        full.resubmit(3, (first.task_id, "d-1"))
