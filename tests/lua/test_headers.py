@@ -179,7 +179,8 @@ def test_no_key_name_is_put_together_but_in_keys(file):
         assert "KEYS[2]" not in code
 
 
-def test_every_file_is_part_of_a_command():
-    used = {file for command in scripts.commands() for file in reachable(command)}
+def test_every_file_is_part_of_a_command_or_tries_schemes_out():
+    bundles = (*scripts.commands(), "tools/tryout")
+    used = {file for command in bundles for file in reachable(command)}
 
     assert used == set(FILES)
