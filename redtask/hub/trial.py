@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from redtask.hub import scripts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,9 +38,8 @@ _NOT_CODE: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _CALL: Final = re.compile(r"redis\s*\.\s*call\s*\(\s*([\"'])(\w+)\1")
-_REQUIRE: Final = re.compile(
-    r"require\(([\"'])(lib\.dice|lib\.candidates|schemes\.\w+)\1\)"
-)
+_REQUIRE: Final = re.compile(r"require\(([\"'])([\w.]+)\1\)")
+_LIBRARIES: Final = ("lib.dice", "lib.candidates")
 #: Behind each of these something begins that may come again.
 _AGAIN: Final = re.compile(r"\b(?:do|repeat)\b|\bfunction\b[\s\w.:]*\([^()]*\)")
 _STEPS: Final = (
@@ -65,12 +66,11 @@ def complaints(text: str) -> Iterator[tuple[int, str]]:
         elif call[2].upper() not in _READS.split():
             why = f"{call[2]}: a scheme may read only ({_READS})"
             yield _line(text, found.start()), why
+    known = (*_LIBRARIES, *(f"schemes.{name}" for name in scripts.schemes()))
     for found in re.finditer(r"\brequire\b", bare):
-        if _REQUIRE.match(text, found.start()) is None:
-            why = (
-                'a scheme may require("lib.dice"), require("lib.candidates") and '
-                "redtask's own schemes only"
-            )
+        required = _REQUIRE.match(text, found.start())
+        if required is None or required[2] not in known:
+            why = f'require: only of {", ".join(known)}, as in require("{known[0]}")'
             yield _line(text, found.start()), why
 
 

@@ -118,8 +118,9 @@ def test_what_is_no_text_is_refused(tmp_path):
         ("local x = bit.band(1, 2)", "bit: not all servers"),
         ('local x = loadstring("x")', "loadstring"),
         ("print(free)", "print"),
-        ('local hub = require("lib.hub")', "may require"),
-        ("local x = require", "may require"),
+        ('local hub = require("lib.hub")', r"require: only of lib\.dice, lib"),
+        ('local hub = require("schemes.best")', r"schemes\.leastload"),
+        ("local x = require", "require: only of"),
     ],
 )
 def test_what_a_scheme_must_not_say_is_told_with_its_line(file, line, sentence):
@@ -326,6 +327,24 @@ def test_pure_raises_for_flags_that_it_has_not(place, face):
     with pytest.raises(error.PureScheme, match="pure, which has no retries"):
         client.load_balanced_view(retries=2).apply_async(abs, -1)
     assert view.apply_async(abs, -2).get() == 2
+
+
+def test_one_of_ones_own_may_build_on_another(any_place, file):
+    client = any_place.client()
+    any_place.engine()
+    text = """\
+local twobin, dice = require("schemes.twobin"), require("lib.dice")
+local lru = require("schemes.lru")
+local function choose(free, admits)
+  return (dice.below(2) == 0 and lru or twobin).choose(free, admits)
+end
+return { score = twobin.score, choose = choose }
+"""
+
+    configure(client._store, {}, file(text))
+
+    view = client.load_balanced_view()
+    assert [view.apply_sync(abs, -at) for at in range(9)] == list(range(9))
 
 
 def test_the_example_is_a_scheme(place, tmp_path):

@@ -179,8 +179,9 @@ def test_no_key_name_is_put_together_but_in_keys(file):
         assert "KEYS[2]" not in code
 
 
-def test_every_file_is_part_of_a_command():
-    used = {file for command in scripts.commands() for file in reachable(command)}
+def test_every_file_is_part_of_a_command_or_tries_schemes_out():
+    bundles = (*scripts.commands(), "tools/tryout")
+    used = {file for command in bundles for file in reachable(command)}
 
     # Tools are no commands: who needs one bundles it.
     assert used == {file for file in FILES if not file.startswith("tools/")}
