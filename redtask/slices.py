@@ -1,9 +1,9 @@
 """Tasks on their way to the hub, cut into slices that one call may carry. No I/O here.
 
-A call has at most 500 tasks, 4 MiB and 2,000 members of dependencies. What a single
-task waits for beyond that is linked to it while it stands behind a gate, which opens
-when all is there. Tasks that are to enter together or not at all stand behind one too
-when they are more than one slice.
+A call has at most 500 tasks, 4 MiB and 2,000 members of dependencies. A task that
+waits for more than that is told of its members while it stands behind a gate, which
+opens when all is there. Tasks that are to enter together or not at all stand behind
+one too when they are more than one slice.
 """
 
 from __future__ import annotations
@@ -65,22 +65,11 @@ class Waits:
         after = tuple(dict.fromkeys((*self.after, *refs)))
         return replace(self, letters="as", after=after, refs=refs)
 
-    def head(self) -> Waits:
-        """Return as much of it as one call can carry."""
-        if self.count <= MOST_MEMBERS:
-            return self
-        most = MOST_MEMBERS // 2 if self.after and self.follow else MOST_MEMBERS
-        return replace(self, after=self.after[:most], follow=self.follow[:most])
-
     def links(self, task_id: str) -> Iterator[Call[int]]:
-        """Yield the calls that tell the hub of the rest."""
-        head = self.head()
-        for name, whole, said in (
-            ("after", self.after, len(head.after)),
-            ("follow", self.follow, len(head.follow)),
-        ):
-            for at in range(said, len(whole), MOST_MEMBERS):
-                yield calls.link(task_id, name, whole[at : at + MOST_MEMBERS])
+        """Yield the calls that tell the hub of the members."""
+        for name, members in (("after", self.after), ("follow", self.follow)):
+            for at in range(0, len(members), MOST_MEMBERS):
+                yield calls.link(task_id, name, members[at : at + MOST_MEMBERS])
 
     def fields(self) -> dict[str, str]:
         """Return it as flags of the submit script."""
@@ -180,21 +169,19 @@ class Gate:
 def _pieces(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
     pile = _Pile()
     for task in tasks:
-        whole = task.waits
-        members = whole.count
+        members = task.waits.count
         if members > MOST_MEMBERS:
-            flags = {**task.flags, "gate": gate.needed()}
-            entering = task._replace(flags=flags, waits=whole.head())
-            members = entering.waits.count
-        else:
-            entering = task
-        if pile.groups and (entering is not task or not pile.has_room(members)):
+            if pile.groups:
+                yield pile.take()
+            flags = {**task.flags, "gate": gate.needed(), "later": 1}
+            pile.add(task._replace(flags=flags), members)
             yield pile.take()
-        pile.add(entering, members)
-        if entering is not task:
+            yield from task.waits.links(task.task_id)
+            continue
+        if pile.groups and not pile.has_room(members):
             yield pile.take()
-            yield from whole.links(task.task_id)
-        elif pile.is_full:
+        pile.add(task, members)
+        if pile.is_full:
             yield pile.take()
     if pile.groups:
         yield pile.take()
