@@ -96,10 +96,17 @@ class Task(NamedTuple):
     envelope: bytes
     #: Its function.
     function: Function
-    #: Its flags, as the submit script knows them; one object for tasks that are alike.
+    #: Its flags, as the submit script knows them.
     flags: Mapping[str, Any]
-    #: What it waits for; likewise.
+    #: What it waits for.
     waits: Waits
+
+
+def _group(task: Task, tasks: list[str | bytes]) -> Group:
+    """Return a group for tasks like this one."""
+    function, waits = task.function, task.waits
+    flags = task.flags if waits is FREE else {**task.flags, **waits.fields()}
+    return Group(function.digest, function.blob, function.name, flags, tasks)
 
 
 class _Pile:
@@ -110,7 +117,7 @@ class _Pile:
 
     def _clear(self) -> None:
         self.groups: list[Group] = []
-        self._latest: Task | None = None
+        self._kind: Any = None
         self._tasks: list[str | bytes] = []
         self._count = self._bytes = self._members = 0
 
@@ -118,32 +125,20 @@ class _Pile:
         """May a task be added that waits for so many?"""
         return self._members + members <= MOST_MEMBERS
 
-    @property
-    def is_full(self) -> bool:
-        """Is nothing more to be added?"""
-        return self._count >= MOST_TASKS or self._bytes >= MOST_BYTES
-
-    def add(self, task: Task, members: int) -> None:
-        """Add a task, to the latest group if it is of its kind."""
-        latest = self._latest
-        if (
-            latest is None
-            or task.function is not latest.function
-            or task.flags is not latest.flags
-            or (task.waits is not latest.waits and task.waits != latest.waits)
-        ):
-            function = task.function
-            flags = {**task.flags, **task.waits.fields()} if members else task.flags
+    def add(self, task: Task, members: int) -> bool:
+        """Add a task, to the latest group if it is of its kind; is the slice full?"""
+        kind = task[2:]
+        if kind != self._kind:
+            self._kind = kind
             self._tasks = []
-            self.groups.append(
-                Group(function.digest, function.blob, function.name, flags, self._tasks)
-            )
-            self._latest = task
+            self.groups.append(_group(task, self._tasks))
             self._bytes += members * _MEMBER
-        self._tasks += (task.task_id, task.envelope)
+        envelope = task.envelope
+        self._tasks += (task.task_id, envelope)
         self._count += 1
-        self._bytes += len(task.envelope)
+        self._bytes += len(envelope)
         self._members += members
+        return self._count >= MOST_TASKS or self._bytes >= MOST_BYTES
 
     def take(self) -> list[Group]:
         """Return the slice, and begin another."""
@@ -169,22 +164,29 @@ class Gate:
 def _pieces(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
     pile = _Pile()
     for task in tasks:
-        members = task.waits.count
+        waits = task.waits
+        members = 0 if waits is FREE else waits.count
         if members > MOST_MEMBERS:
             if pile.groups:
                 yield pile.take()
             flags = {**task.flags, "gate": gate.needed(), "later": 1}
             pile.add(task._replace(flags=flags), members)
             yield pile.take()
-            yield from task.waits.links(task.task_id)
+            yield from waits.links(task.task_id)
             continue
-        if pile.groups and not pile.has_room(members):
+        if members and pile.groups and not pile.has_room(members):
             yield pile.take()
-        pile.add(task, members)
-        if pile.is_full:
+        if pile.add(task, members):
             yield pile.take()
     if pile.groups:
         yield pile.take()
+
+
+def single(task: Task, gate: Gate) -> list[Piece]:
+    """Return the pieces of one task: a slice, as a rule."""
+    if task.waits.count > MOST_MEMBERS:
+        return list(cut((task,), gate))
+    return [[_group(task, [task.task_id, task.envelope])]]
 
 
 def cut(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
@@ -211,4 +213,14 @@ def cut_whole(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
 
 
 def _behind(gate: str, groups: Sequence[Group]) -> list[Group]:
-    return [replace(group, flags={**group.flags, "gate": gate}) for group in groups]
+    # There may be as many groups as tasks: `replace` would take its time.
+    return [
+        Group(
+            group.digest,
+            group.blob,
+            group.name,
+            {**group.flags, "gate": gate},
+            group.tasks,
+        )
+        for group in groups
+    ]

@@ -51,7 +51,7 @@ def test_neighbours_that_are_alike_share_a_group():
     equal = Waits(after=("p-0",))
     tasks = [
         a_task(0, same), a_task(1, equal), a_task(2), a_task(3, function=OTHER),
-        a_task(4, function=OTHER), a_task(5, function=OTHER, flags=dict(FLAGS)),
+        a_task(4, function=OTHER), a_task(5, function=OTHER, flags={"until": "6"}),
     ]  # fmt: skip
 
     (piece,) = cut(tasks)
