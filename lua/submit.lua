@@ -8,7 +8,8 @@
 -- COST     O((tasks + members) * log ready), at most 500 tasks and 2,000 members
 --
 -- A group has one function and one set of flags for all its tasks. The blob is
--- empty when the client believes that the hub knows the digest. Submitting the
+-- empty when the client believes that the hub knows the digest, or an earlier group
+-- has it. Submitting the
 -- same task again changes nothing; another payload under its id is an error.
 --
 -- What a task depends on was submitted before, or earlier in this call. If that is
@@ -164,14 +165,16 @@ local function check_tasks(group, seen, names)
   end
 end
 
-local function check_function(group)
+-- `brought` has the digests that are known, or come with an earlier group.
+local function check_function(group, brought)
   if not string.find(group.digest, "^[A-Za-z0-9_-]+$") or #group.digest > 64 then
     return reply.fail("BADARG", "not a digest: " .. group.digest)
   end
   local size = #group.blob
-  if size == 0 and not functions.known(group.digest) then
+  if size == 0 and not brought[group.digest] and not functions.known(group.digest) then
     return reply.fail("NOFN", group.digest)
   end
+  brought[group.digest] = true
   return size > SMALL and too_large("function " .. group.name, size)
 end
 
@@ -301,9 +304,9 @@ end
 
 -- Check everything; name the records of all groups. Returns the error reply.
 local function check(groups, names)
-  local seen = {}
+  local seen, brought = {}, {}
   for _, group in ipairs(groups) do
-    local refused = check_tasks(group, seen, names) or check_function(group)
+    local refused = check_tasks(group, seen, names) or check_function(group, brought)
       or check_scheme(group)
     if refused then
       return refused

@@ -28,8 +28,9 @@ _YEAR: Final = 31536000.0
 #: The last second that a datetime can name.
 _LAST: Final = 253402300799.0
 _MOST_BACKOFF: Final = 1000.0
-_EXCEPTION: Final = re.compile(r"[^\W\d]\w*")
+_EXCEPTION: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _MOST_EXCEPTIONS: Final = 16
+_MOST_NAMES: Final = 200
 
 
 def _boolean(value: Any) -> bool:
@@ -140,16 +141,17 @@ def _exceptions(value: Any) -> tuple[str, ...] | None:
     several = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
     names = []
     for one in several:
-        if isinstance(one, type) and issubclass(one, BaseException):
-            names.append(one.__name__)
-        elif not isinstance(one, str):
+        is_class = isinstance(one, type) and issubclass(one, BaseException)
+        name = one.__name__ if is_class else one
+        if not isinstance(name, str):
             raise TypeError(f"must be exception classes or their names, not {one!r}")
-        elif _EXCEPTION.fullmatch(one):
-            names.append(one)
-        else:
-            raise ValueError(f"must be names of exception classes; {one!r} is none")
+        if not _EXCEPTION.fullmatch(name):
+            raise ValueError(f"must be names of exception classes; {name!r} is none")
+        names.append(name)
     if not 0 < len(names) <= _MOST_EXCEPTIONS:
         raise ValueError(f"must be 1 to {_MOST_EXCEPTIONS} exceptions, or None")
+    if len(",".join(names)) > _MOST_NAMES:
+        raise ValueError(f"must be names of {_MOST_NAMES} bytes in all at most")
     return tuple(dict.fromkeys(names))
 
 
@@ -299,11 +301,15 @@ class Flags:
         if self.eta is not None:
             fields["start_at"] = round(self.eta * 1000)
         if self.retry_delay:
-            fields["pause"] = (
-                f"{_milliseconds(self.retry_delay)} {self.retry_backoff:.6g} "
-                f"{self.retry_jitter:.6g}"
-            )
+            delay = _milliseconds(self.retry_delay)
+            factor, jitter = map(_decimal, (self.retry_backoff, self.retry_jitter))
+            fields["pause"] = f"{delay} {factor} {jitter}"
         return fields
+
+
+def _decimal(number: float) -> str:
+    """Return a number without exponent."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 def _milliseconds(seconds: float) -> int:

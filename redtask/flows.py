@@ -114,11 +114,15 @@ def listen(inbox: Inbox) -> Flow[None]:
 
 def _enter(groups: Sequence[Group], sent: set[str]) -> Flow[None]:
     """Submit one slice. Functions that the hub is believed to know stay here."""
-    told, lean = set(sent), []
+    told: set[str] = set()
+    lean = []
     for group in groups:
-        # Once is enough for all groups of the slice.
-        lean.append(replace(group, blob=b"") if group.digest in told else group)
-        told.add(group.digest)
+        digest = group.digest
+        if digest in told or digest in sent:
+            # Once is enough for all groups of the slice.
+            group = Group(digest, b"", group.name, group.flags, group.tasks)  # noqa: PLW2901
+        lean.append(group)
+        told.add(digest)
     try:
         yield from ask(calls.submit(lean))
     except UnknownFunction:

@@ -40,6 +40,8 @@ _MINOR: Final = bytes(sys.version_info[:2])
 _BY_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 #: Values that can never change: a default of such a kind is no state.
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
+#: Stands in every pickle that holds a Ref.
+_REFERS: Final = dependency.resolve.__module__.encode("ascii")
 #: A pickled exception larger than this is not worth sending.
 _MOST_CAUSE: Final = 65536
 _MOST_TRACEBACK: Final = 65536
@@ -281,6 +283,9 @@ def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> bytes:
 
 
 def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> bytes:
+    data = dumps(value)
+    if _REFERS not in data:
+        return kind + data
     data, refs = dependency.collecting(dumps, value, nodes)
     if not refs:
         return kind + data

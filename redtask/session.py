@@ -254,9 +254,10 @@ class Session:
         kwargs: Mapping[str, Any],
     ) -> tuple[TaskSet, list[Piece]]:
         """Return the task of one call, and what to submit."""
-        bodies = [payload.pack_call(args, kwargs)]
-        tasks, pieces = self._prepare(flags, self._pack(function), bodies, 1)
-        return tasks, list(pieces)
+        body, packed = payload.pack_call(args, kwargs), self._pack(function)
+        ids, mint = self._ids(1), Mint(self.keyring, flags)
+        task = mint.task(ids[0], packed, body, mint.waits)
+        return self._expect(ids, flags), slices.single(task, Gate(self._gate))
 
     def calls(
         self,
@@ -407,7 +408,8 @@ class Mint:
                 place="as" if follow is None else follow.letters,
                 follow=() if follow is None else tuple(follow.ordered()),
             )
-        self._bound = f"{until} {opts}" if (opts := flags.opts) else until
+        opts = self._flags.get("opts")
+        self._bound = f"{until} {opts}" if opts else until
         self._signers: dict[str, Callable[[str, bytes], bytes]] = {}
 
     def _signer(self, function: Function) -> Callable[[str, bytes], bytes]:
@@ -419,11 +421,10 @@ class Mint:
 
     def task(self, task_id: str, function: Function, body: bytes, waits: Waits) -> Task:
         """Return one task."""
-        refs, _ = payload.unpack_refs(body)
+        if body[:1] == b"R":
+            waits = waits.needing(tuple(payload.unpack_refs(body)[0]))
         envelope = self._signer(function)(task_id, body)
-        return Task(
-            task_id, envelope, function, self._flags, waits.needing(tuple(refs))
-        )
+        return Task(task_id, envelope, function, self._flags, waits)
 
     def tasks(
         self, ids: Sequence[str], function: Function, bodies: Iterable[bytes]

@@ -1,9 +1,9 @@
 """Tasks on their way to the hub, cut into slices that one call may carry. No I/O here.
 
-A call has at most 500 tasks, 4 MiB and 2,000 members of dependencies. What a single
-task waits for beyond that is linked to it while it stands behind a gate, which opens
-when all is there. Tasks that are to enter together or not at all stand behind one too
-when they are more than one slice.
+A call has at most 500 tasks, 4 MiB and 2,000 members of dependencies. A task that
+waits for more than that is told of its members while it stands behind a gate, which
+opens when all is there. Tasks that are to enter together or not at all stand behind
+one too when they are more than one slice.
 """
 
 from __future__ import annotations
@@ -65,22 +65,11 @@ class Waits:
         after = tuple(dict.fromkeys((*self.after, *refs)))
         return replace(self, letters="as", after=after, refs=refs)
 
-    def head(self) -> Waits:
-        """Return as much of it as one call can carry."""
-        if self.count <= MOST_MEMBERS:
-            return self
-        most = MOST_MEMBERS // 2 if self.after and self.follow else MOST_MEMBERS
-        return replace(self, after=self.after[:most], follow=self.follow[:most])
-
     def links(self, task_id: str) -> Iterator[Call[int]]:
-        """Yield the calls that tell the hub of the rest."""
-        head = self.head()
-        for name, whole, said in (
-            ("after", self.after, len(head.after)),
-            ("follow", self.follow, len(head.follow)),
-        ):
-            for at in range(said, len(whole), MOST_MEMBERS):
-                yield calls.link(task_id, name, whole[at : at + MOST_MEMBERS])
+        """Yield the calls that tell the hub of the members."""
+        for name, members in (("after", self.after), ("follow", self.follow)):
+            for at in range(0, len(members), MOST_MEMBERS):
+                yield calls.link(task_id, name, members[at : at + MOST_MEMBERS])
 
     def fields(self) -> dict[str, str]:
         """Return it as flags of the submit script."""
@@ -107,10 +96,17 @@ class Task(NamedTuple):
     envelope: bytes
     #: Its function.
     function: Function
-    #: Its flags, as the submit script knows them; one object for tasks that are alike.
+    #: Its flags, as the submit script knows them.
     flags: Mapping[str, Any]
-    #: What it waits for; likewise.
+    #: What it waits for.
     waits: Waits
+
+
+def _group(task: Task, tasks: list[str | bytes]) -> Group:
+    """Return a group for tasks like this one."""
+    function, waits = task.function, task.waits
+    flags = task.flags if waits is FREE else {**task.flags, **waits.fields()}
+    return Group(function.digest, function.blob, function.name, flags, tasks)
 
 
 class _Pile:
@@ -121,7 +117,7 @@ class _Pile:
 
     def _clear(self) -> None:
         self.groups: list[Group] = []
-        self._latest: Task | None = None
+        self._kind: Any = None
         self._tasks: list[str | bytes] = []
         self._count = self._bytes = self._members = 0
 
@@ -129,32 +125,20 @@ class _Pile:
         """May a task be added that waits for so many?"""
         return self._members + members <= MOST_MEMBERS
 
-    @property
-    def is_full(self) -> bool:
-        """Is nothing more to be added?"""
-        return self._count >= MOST_TASKS or self._bytes >= MOST_BYTES
-
-    def add(self, task: Task, members: int) -> None:
-        """Add a task, to the latest group if it is of its kind."""
-        latest = self._latest
-        if (
-            latest is None
-            or task.function is not latest.function
-            or task.flags is not latest.flags
-            or (task.waits is not latest.waits and task.waits != latest.waits)
-        ):
-            function = task.function
-            flags = {**task.flags, **task.waits.fields()} if members else task.flags
+    def add(self, task: Task, members: int) -> bool:
+        """Add a task, to the latest group if it is of its kind; is the slice full?"""
+        kind = task[2:]
+        if kind != self._kind:
+            self._kind = kind
             self._tasks = []
-            self.groups.append(
-                Group(function.digest, function.blob, function.name, flags, self._tasks)
-            )
-            self._latest = task
+            self.groups.append(_group(task, self._tasks))
             self._bytes += members * _MEMBER
-        self._tasks += (task.task_id, task.envelope)
+        envelope = task.envelope
+        self._tasks += (task.task_id, envelope)
         self._count += 1
-        self._bytes += len(task.envelope)
+        self._bytes += len(envelope)
         self._members += members
+        return self._count >= MOST_TASKS or self._bytes >= MOST_BYTES
 
     def take(self) -> list[Group]:
         """Return the slice, and begin another."""
@@ -180,24 +164,29 @@ class Gate:
 def _pieces(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
     pile = _Pile()
     for task in tasks:
-        whole = task.waits
-        members = whole.count
+        waits = task.waits
+        members = 0 if waits is FREE else waits.count
         if members > MOST_MEMBERS:
-            flags = {**task.flags, "gate": gate.needed()}
-            entering = task._replace(flags=flags, waits=whole.head())
-            members = entering.waits.count
-        else:
-            entering = task
-        if pile.groups and (entering is not task or not pile.has_room(members)):
+            if pile.groups:
+                yield pile.take()
+            flags = {**task.flags, "gate": gate.needed(), "later": 1}
+            pile.add(task._replace(flags=flags), members)
             yield pile.take()
-        pile.add(entering, members)
-        if entering is not task:
+            yield from waits.links(task.task_id)
+            continue
+        if members and pile.groups and not pile.has_room(members):
             yield pile.take()
-            yield from whole.links(task.task_id)
-        elif pile.is_full:
+        if pile.add(task, members):
             yield pile.take()
     if pile.groups:
         yield pile.take()
+
+
+def single(task: Task, gate: Gate) -> list[Piece]:
+    """Return the pieces of one task: a slice, as a rule."""
+    if task.waits.count > MOST_MEMBERS:
+        return list(cut((task,), gate))
+    return [[_group(task, [task.task_id, task.envelope])]]
 
 
 def cut(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
@@ -224,4 +213,14 @@ def cut_whole(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
 
 
 def _behind(gate: str, groups: Sequence[Group]) -> list[Group]:
-    return [replace(group, flags={**group.flags, "gate": gate}) for group in groups]
+    # There may be as many groups as tasks: `replace` would take its time.
+    return [
+        Group(
+            group.digest,
+            group.blob,
+            group.name,
+            {**group.flags, "gate": gate},
+            group.tasks,
+        )
+        for group in groups
+    ]

@@ -46,6 +46,8 @@ class Loop:
             return Blocking(self, value)
         if isinstance(value, (tuple, set)):
             return type(value)(map(self.seen, value))
+        if type(value) is dict:
+            return {key: self.seen(one) for key, one in value.items()}
         return value
 
     def close(self):

@@ -51,7 +51,7 @@ def test_neighbours_that_are_alike_share_a_group():
     equal = Waits(after=("p-0",))
     tasks = [
         a_task(0, same), a_task(1, equal), a_task(2), a_task(3, function=OTHER),
-        a_task(4, function=OTHER), a_task(5, function=OTHER, flags=dict(FLAGS)),
+        a_task(4, function=OTHER), a_task(5, function=OTHER, flags={"until": "6"}),
     ]  # fmt: skip
 
     (piece,) = cut(tasks)
@@ -82,7 +82,7 @@ def test_a_slice_ends_at_so_many_members():
     assert shapes(found) == [[2], [2], [1]]
 
 
-def test_what_waits_for_more_than_a_call_can_say_gets_links_behind_a_gate():
+def test_what_waits_for_more_than_a_call_can_say_is_told_behind_a_gate():
     waits = Waits("nsf", ids(2 * MOST_MEMBERS + 5))
 
     first, *rest = cut([a_task(0), a_task(1, waits), a_task(2)])
@@ -92,30 +92,31 @@ def test_what_waits_for_more_than_a_call_can_say_gets_links_behind_a_gate():
     assert shapes(rest[:-1]) == [
         [1],
         ("link", "c-1", "after", MOST_MEMBERS),
+        ("link", "c-1", "after", MOST_MEMBERS),
         ("link", "c-1", "after", 5),
         [1],
     ]
     (group,) = rest[0]
-    assert group.flags["gate"] == "c-99"
-    assert group.flags["after"] == " ".join(["nsf", *ids(MOST_MEMBERS)])
-    assert "gate" not in rest[3][0].flags
-    assert (rest[4].script, rest[4].args) == ("open", ("", "c-99"))
-    said = [*group.flags["after"].split()[1:], *rest[1].args[3:], *rest[2].args[3:]]
+    assert (group.flags["gate"], group.flags["later"]) == ("c-99", 1)
+    assert group.flags["after"] == " ".join(["nsf", *ids(2 * MOST_MEMBERS + 5)])
+    assert "gate" not in rest[4][0].flags
+    assert (rest[5].script, rest[5].args) == ("open", ("", "c-99"))
+    said = [one for call in rest[1:4] for one in call.args[3:]]
     assert said == list(waits.after)
 
 
-def test_both_sets_are_begun_in_the_slice():
-    waits = Waits("as", ids(1500), "ns", ids(1700, "q"))
+def test_both_sets_are_told_behind_a_gate():
+    waits = Waits("as", ids(1500), "ns", ids(2700, "q"), ("p-3",))
 
     piece, *said, opening = cut([a_task(0, waits)])
 
     assert opening.script == "open"
     flags = piece[0].flags
+    assert flags["refs"] == "p-3"
     for name, whole in (("after", waits.after), ("follow", waits.follow)):
-        told = flags[name].split()[1:]
-        told += [one for call in said if call.args[2] == name for one in call.args[3:]]
+        assert flags[name].split()[1:] == list(whole)
+        told = [one for call in said if call.args[2] == name for one in call.args[3:]]
         assert told == list(whole)
-    assert flags["follow"].startswith("ns q-0 ")
     assert all(len(call.args) - 3 <= MOST_MEMBERS for call in said)
 
 
@@ -138,7 +139,7 @@ def test_one_gate_is_enough():
     pieces = cut_whole(tasks)
 
     assert [getattr(piece, "script", "submit") for piece in pieces] == [
-        "submit", "submit", "link", "open",
+        "submit", "submit", "link", "link", "open",
     ]  # fmt: skip
     assert {
         group.flags["gate"]

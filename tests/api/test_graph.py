@@ -1,0 +1,183 @@
+"""Graphs of tasks, through both faces."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from redtask import Dependency, Ref, error
+from tests import tasks
+
+DEADLINE = 30
+#: The hub's clock counts in ms.
+CLOCK = timedelta(milliseconds=2)
+
+
+def layered(count, parents, seed=0):
+    """Return a random graph: each node has up to so many earlier predecessors."""
+    dice = random.Random(seed)  # noqa: S311 - no secrets here
+    return {
+        node: dice.sample(range(max(0, node - 50), node), min(node, parents))
+        for node in range(count)
+    }
+
+
+def values(graph):
+    """Compute in one process what the tasks of ``summing`` compute."""
+    found: dict[Any, int] = {}
+    for node, before in graph.items():
+        found[node] = (1 + sum(found[one] for one in before)) % 1000
+    return found
+
+
+def one_more(*parents):
+    """Combine the values of the predecessors."""
+    return (1 + sum(parents)) % 1000
+
+
+def summing(graph):
+    return {
+        node: (one_more, [Ref(one) for one in before]) for node, before in graph.items()
+    }
+
+
+def test_a_graph_runs_in_its_order(view):
+    graph = {"c": ["a", "b"], "a": [], "b": ["a"], "d": ["c"]}
+
+    results = view.submit_graph(graph, tasks.noop)
+
+    assert list(results) == ["a", "b", "c", "d"]
+    results["d"].wait(30)
+    when = {node: result.metadata for node, result in results.items()}
+    for node, before in graph.items():
+        for one in before:
+            assert when[one]["completed"] <= when[node]["started"] + CLOCK
+    assert list(view.history) == [one.msg_ids[0] for one in results.values()]
+
+
+def test_results_flow_along_the_edges(view):
+    graph = {"a": [], "b": ["a"], "c": ["a", "b"]}
+    jobs = {
+        "a": (tasks.double, (4,)),
+        "b": (tasks.add, [Ref("a")], {"y": 100}),
+        "c": (tasks.add, (), {"x": Ref("a"), "y": Ref("b")}),
+    }
+
+    results = view.submit_graph(graph, jobs)
+
+    assert {node: one.get(30) for node, one in results.items()} == {
+        "a": 8,
+        "b": 108,
+        "c": 116,
+    }
+
+
+def test_a_large_graph_enters_whole_and_computes_what_one_process_does(place, view):
+    graph = layered(620, 3)
+
+    results = view.submit_graph(graph, summing(graph))
+
+    expected = values(graph)
+    assert {node: one.get(100) for node, one in results.items()} == expected
+
+
+def test_one_to_many_to_one(view):
+    graph: dict[Any, Any] = {"first": [], "last": range(600)}
+    graph.update({n: ["first"] for n in range(600)})
+
+    results = view.submit_graph(graph, tasks.noop)
+
+    assert results["last"].wait(100)
+    began = results["last"].metadata["started"] + CLOCK
+    assert all(results[n].metadata["completed"] <= began for n in (0, 500, 599))
+
+
+def test_what_comes_after_a_failed_node_is_impossible(view):
+    graph = {"a": [], "b": ["a"], "c": ["b"], "d": []}
+    jobs = {"a": (tasks.fail, (1,)), "b": tasks.noop, "c": tasks.noop, "d": tasks.noop}
+
+    results = view.submit_graph(graph, jobs)
+
+    with pytest.raises(error.RemoteError, match="no 1"):
+        results["a"].get(30)
+    for node in "bc":
+        with pytest.raises(error.ImpossibleDependency):
+            results[node].get(30)
+    assert results["d"].get(30) is None
+
+
+def test_edges_may_have_conditions(view):
+    graph = {"a": [], "b": Dependency("a", success=False, failure=True)}
+
+    results = view.submit_graph(graph, {"a": (tasks.fail, (1,)), "b": tasks.noop})
+
+    assert results["b"].get(30) is None
+
+
+def test_the_flags_of_the_view_hold_for_the_graph(view, gate):
+    first = view.apply_async(tasks.pass_gate, str(gate), 5)
+    with view.temp_flags(after=first, label="dag"):
+        results = view.submit_graph({"a": [], "b": ["a"]}, tasks.noop)
+
+    assert not results["a"].wait(0.02)
+    gate.touch()
+    assert results["b"].get(30) is None
+    assert results["b"].metadata["label"] == "dag"
+    assert results["a"].metadata["after"] == first.msg_ids
+    assert results["b"].metadata["after"] == results["a"].msg_ids
+
+
+def test_a_node_may_need_the_result_of_an_earlier_task(view):
+    first = view.apply_async(tasks.double, 4)
+
+    results = view.submit_graph({"a": []}, {"a": (tasks.double, (Ref(first),))})
+
+    assert results["a"].get(30) == 16
+
+
+def test_an_empty_graph_is_no_tasks(view):
+    assert view.submit_graph({}, {}) == {}
+
+
+def test_nothing_is_written_of_a_graph_that_cannot_be(place, view):
+    for graph, jobs, kind in (
+        ({"a": ["b"], "b": ["a"]}, tasks.noop, ValueError),
+        ({"a": ["z"]}, tasks.noop, ValueError),
+        (
+            {"a": [], "b": []},
+            {"a": tasks.noop, "b": (tasks.double, (view,))},
+            TypeError,
+        ),
+    ):
+        with pytest.raises(kind):
+            view.submit_graph(graph, jobs)
+
+    for kind_of_key in ("task", "fn"):
+        assert place.redis.keys(f"{place.keys.root}:{kind_of_key}:*") == []
+    assert list(view.history) == []
+
+
+def test_a_graph_that_is_refused_half_way_is_given_up(place, client):
+    view = client.load_balanced_view()
+    graph = layered(1300, 2)
+    jobs = dict.fromkeys(graph, (tasks.size_of, (b"",)))
+    place.redis.hset(place.keys.root + ":hub", "max_payload", 1 << 20)
+    jobs[1250] = (tasks.size_of, (bytes(2 << 20),))
+
+    with pytest.raises(error.PayloadTooLarge):
+        view.submit_graph(graph, jobs)
+
+    deadline = time.monotonic() + DEADLINE
+    while states_of(place) != {b"aborted"}:
+        assert time.monotonic() < deadline
+    assert client.outstanding == set()
+
+
+def states_of(place):
+    names = place.redis.keys(place.keys.root + ":task:*")
+    records = [name for name in names if name.count(b":") == 3]
+    return {place.redis.hget(name, "state") for name in records}
