@@ -305,7 +305,7 @@ def _check_bytes(seen):
     for name, task in seen.tasks.items():
         for part in ("args", "result", "error", "stdout", "stderr"):
             if task.get("state") in ENDED and task.get(part) == "":
-                size = seen.redis.strlen(f"{seen.root}:task:{name}:{part}")
+                size = seen.data[f"task:{name}:{part}"]
                 total += size if part != "args" or size > SMALL else 0
     kept = int(seen.hub.get("kept_bytes", 0))
     seen.hold(kept == total, f"{kept} bytes are kept, not {total}")
