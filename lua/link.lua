@@ -7,8 +7,8 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOTASK
 -- COST     O(ids * log dependents), at most 2,000 ids
 --
--- `set` is after or follow, with the letters that the task was submitted with. A
--- member told twice counts once. `late`: the gate is open, or the task has ended.
+-- `set` is after or follow, as the task was submitted with it and with the flag `later`.
+-- A member told twice counts once. `late`: the gate is open, or the task has ended.
 
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
@@ -17,7 +17,6 @@ local finish = require("lib.finish")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
-local record = require("lib.record")
 local reply = require("lib.reply")
 local settle = require("lib.settle")
 
@@ -61,7 +60,6 @@ local function main(opened)
 
   -- Writes below. The first is one that a full Redis refuses.
   redis.call("HINCRBY", keys.hub, "linked", #ids)
-  record.extend(id, name, " " .. table.concat(ids, " "))
   task.score = redis.call("ZSCORE", keys.waiting, id)
   local ending = settle.begin(opened)
   local why, verdict = depend.look(opened, task, name, { letters = letters, ids = ids })

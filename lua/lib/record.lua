@@ -32,19 +32,8 @@ local function part(id, name, value)
   return value or nil
 end
 
--- More at the end of a field that is there.
-local function extend(id, name, text)
-  local value = redis.call("HGET", keys.task(id), name)
-  if value == "" then
-    redis.call("APPEND", keys.task(id, name), text)
-  else
-    redis.call("HSET", keys.task(id), name, fit(id, name, value .. text))
-  end
-end
-
 return {
   parts = parts,
   fit = fit,
   part = part,
-  extend = extend,
 }

@@ -291,7 +291,7 @@ def test_a_text_that_is_lost_is_missed(place, file):
 
 def test_a_scheme_that_nobody_knows_is_told(place):
     client = place.client()
-    place.redis.hset(place.keys.root + ":hub", "format", "1 future")
+    place.redis.hset(place.keys.root + ":hub", "format", "2 future")
 
     with pytest.raises(error.SchemaMismatch, match="the scheme 'future'"):
         client.ids  # noqa: B018
