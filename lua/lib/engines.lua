@@ -89,7 +89,8 @@ end
 -- One engine fewer serves the queue; a queue without engines and tasks is none.
 local function leave_queue(queue)
   local left = redis.call("HINCRBY", keys.queues, queue, -1)
-  if left <= 0 and redis.call("EXISTS", keys.ready(queue)) == 0 then
+  if left <= 0 and redis.call("EXISTS", keys.ready(queue)) == 0
+    and redis.call("HEXISTS", keys.apart, queue) == 0 then
     redis.call("HDEL", keys.queues, queue)
   end
 end

@@ -95,7 +95,13 @@ local function unmet(opened, uuid, label, outcome)
   local words = fields.get(outcome, "words") or ""
   attempts.refuse(outcome.id, label, words)
   story.tell(opened, "refusal", "task", outcome.id, "engine", uuid, "why", words)
-  return { fields = {}, shun = label, by = fields.get(outcome, "by"), last = words }
+  local by = fields.get(outcome, "by")
+  if by == "require" then
+    -- At once: the very turn that says so must get no other task of this function.
+    local fn = redis.call("HGET", keys.task(outcome.id), "fn")
+    require("lib.functions").refuse(opened, fn, tonumber(label))
+  end
+  return { fields = {}, shun = label, by = by, last = words }
 end
 
 -- It was to be aborted while it ran, and now it does not run any more.
