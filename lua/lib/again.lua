@@ -113,6 +113,14 @@ local function seat_all(opened, ending, placed, except)
   hold.flush(opened, true)
 end
 
+-- Tasks that were found in the line of an engine that cannot run them, and that no other
+-- one may take either.
+local function rescue(opened, ending)
+  local stranded = opened.stranded
+  opened.stranded = nil
+  seat_all(opened, ending, stranded)
+end
+
 -- Tasks that only engines of one class might take, of which there is none any more,
 -- or which is to be looked at again: at most `count` of them. Returns how many.
 local function reseat(opened, ending, queue, name, count)
@@ -130,5 +138,6 @@ return {
   hold_back = hold_back,
   put_back = put_back,
   seat_all = seat_all,
+  rescue = rescue,
   reseat = reseat,
 }

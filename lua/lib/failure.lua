@@ -69,10 +69,10 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
   local f = redis.call("HMGET", keys.task(id),
     "tries", "retries", "deaths", "started", "pause", "elsewhere")
   local tries, deaths = (f[1] or 0) + 1, tonumber(f[3] or 0)
-  local counts = { "tries", tries }
+  local counts = { "tries", tries, "ran", label .. "/" .. uuid }
   if verdict then
     deaths = deaths + 1
-    counts[3], counts[4] = "deaths", deaths
+    counts[5], counts[6] = "deaths", deaths
   end
   local since = verdict and f[4] or fields.began(opened, outcome)
   attempts.note(opened, id, outcome.token, uuid, since, what)
