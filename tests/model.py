@@ -139,8 +139,8 @@ class Task:
     deaths: int = 0
     #: Where it is, or was last.
     engine: str = ""
-    #: Label of the engine that it last ran on.
-    ran: int | None = None
+    #: The engine that it last ran on, and its label.
+    ran_on: tuple[str, int] | None = None
     token: str = ""
     #: Labels of the engines that are not to have it.
     refused: set[int] = field(default_factory=set)
@@ -155,6 +155,11 @@ class Task:
     watchers: set[str] = field(default_factory=set)
     #: The line it was last seen in.
     stands: str = ""
+
+    @property
+    def ran(self) -> int | None:
+        """Label of the engine that it last ran on."""
+        return self.ran_on[1] if self.ran_on else None
 
     def sets(self) -> list[tuple[str, Members]]:
         """Return what it depends on, by letter."""
@@ -339,6 +344,10 @@ class Model:
         if task.state == "assigned":
             self.engines[task.engine].assigned.remove(task)
             self.unclear = True
+        if task.state != "running":
+            # Not where it was to run next, nor who gave it back.
+            task.engine = task.ran_on[0] if task.ran_on else ""
+            task.token = task.token if task.ran_on else ""
         task.state, task.verdict = state, verdict
         task.timers.clear()
         task.start = None
@@ -354,7 +363,7 @@ class Model:
             task.timers["t"] = self.now() + (task.left or task.timeout)
 
     def _run(self, task: Task, engine: Engine, nonce: str) -> None:
-        task.state, task.engine, task.ran = "running", engine.name, engine.label
+        task.state, task.engine = "running", engine.name
         task.token = f"{task.tries + 1}:{nonce}"
         if "t" in task.timers:
             task.left = max(1, task.timers.pop("t") - self.now())
@@ -385,6 +394,8 @@ class Model:
         """Let an outcome count; return after which pause it runs again, if it does."""
         task = self.tasks[outcome.name]
         engine.held.remove(task)
+        if task.unwanted or outcome.kind not in ("unbegun", "unmet"):
+            task.ran_on = (engine.name, engine.label)
         if outcome.kind == "ok":
             self._end(task, "completed")
         elif task.unwanted or outcome.kind == "aborted":
@@ -1152,11 +1163,14 @@ class Model:
         finders = {one.name for one in self.serving(task.queue, there)}
         for engine in self.serving(task.queue, places):
             assert engine.name in finders, f"{engine.name} cannot find {task.name}"
-        somewhere = self.standing(task) == "somewhere"
-        leaving = any(
-            one.leaving and there.admits(one.label) for one in self.engines.values()
+        if self.standing(task) == "somewhere":
+            return
+        # Whoever looks there next, or goes on with what is leaving, finds that out.
+        looks = any(
+            task.queue in one.queues and there.admits(one.label)
+            for one in self.engines.values()
         )
-        assert somewhere or leaving, f"{task.name} stands where nobody comes"
+        assert looks, f"{task.name} stands where nobody comes"
 
     def _check_edges(self, task: Task) -> None:
         """Whoever a task waits for will tell it."""
@@ -1175,7 +1189,9 @@ class Model:
         """Return what an unended task waits for, in a word; "" for nothing."""
         if task.state == "waiting":
             waits = [letter for letter, _ in task.sets() if task.is_open(letter)]
-            return "".join(waits) or (task.gate and "gate") or (task.start and "start") or ""
+            if task.gate or task.start is not None:
+                waits.append("gate" if task.gate else "start")
+            return " ".join(waits)
         if task.state == "ready" and not self.serving(task.queue, self.places(task)):
             return "an engine"
         return ""
@@ -1187,7 +1203,8 @@ def _shown(seen: Any, task: Task, found: dict[str, str]) -> dict[str, Any]:
     opened: dict[str, int | None] = {}
     for letter, _ in task.sets():
         text = found.get(f"n{letter}")
-        opened[letter] = int(text.partition(":")[2]) if text else None
+        # One that ran may end with its follow open: nobody asks any more.
+        opened[letter] = int(text.partition(":")[2]) if text and not ended else None
     start = found.get("start")
     left = found.get("left")
     return {
