@@ -101,11 +101,22 @@ local function is_awaited(opened, engine, number)
     or (load == 0 and engine.number > 0 and take.any(opened, engine))
 end
 
+-- It was begun to be taken apart, and lives.
+local function stay(opened, engine)
+  redis.call("HDEL", keys.engine(engine.uuid), "leaving")
+  redis.call("HSET", keys.labels, engine.id, engine.uuid)
+  engine.leaving = nil
+  if engine.number > 0 then
+    engines.show(opened, engine)
+  end
+end
+
 local function live(opened, engine, said, answer)
   local uuid = engine.uuid
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
-  -- If it was begun to be taken apart.
-  redis.call("HSETNX", keys.labels, engine.id, uuid)
+  if engine.leaving then
+    stay(opened, engine)
+  end
   -- Only a beat that has seen the latest turn can compare.
   if tonumber(said.number) == engine.number then
     take_back(opened, engine, said.ids)
@@ -114,6 +125,13 @@ local function live(opened, engine, said, answer)
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and is_awaited(opened, engine, tonumber(said.number)) then
     engines.ring(uuid)
+  end
+  if opened.stranded then
+    local ending = settle.begin(opened)
+    again.rescue(opened, ending)
+    cascade.run(opened, ending)
+    settle.close(ending)
+    hold.advance(opened)
   end
 end
 

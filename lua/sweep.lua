@@ -28,6 +28,9 @@ local rerank = require("lib.rerank")
 local settle = require("lib.settle")
 local states = require("lib.states")
 
+-- Engines of a lost machine, or of many.
+local MOST_OVER = 500
+
 local budget = argument.count(ARGV[2])
 
 -- Engines whose lease is over: everything they took counts as begun.
@@ -36,7 +39,14 @@ local function lose_engines(opened, left)
     return left
   end
   local over = redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now - 1,
-    "LIMIT", 0, math.max(left, 0))
+    "LIMIT", 0, MOST_OVER)
+  -- All of them first: what one had must not go to another, and count as lost there.
+  for _, uuid in ipairs(over) do
+    local engine = engines.find(uuid)
+    if engine and not engine.leaving then
+      lose.hide(engine)
+    end
+  end
   for _, uuid in ipairs(over) do
     if left <= 0 then
       break

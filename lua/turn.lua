@@ -118,6 +118,17 @@ local function only_report(opened, ending, engine, again)
   end
 end
 
+-- What the engine could not take, nor can another: it ends.
+local function rescue(opened, ending)
+  if not opened.stranded then
+    return ending
+  end
+  ending = ending or require("lib.settle").begin(opened)
+  require("lib.again").rescue(opened, ending)
+  require("lib.cascade").run(opened, ending)
+  return ending
+end
+
 -- Everything is said: write it, and let idle engines hear of what became ready.
 local function close(opened, ending)
   if ending then
@@ -167,7 +178,7 @@ local function main(opened)
   local ending = begin(opened, good, stale)
   local again = ending and apply(opened, ending, engine, good, stale) or {}
   local word, taken = act(opened, ending, engine, again, takes)
-  close(opened, ending)
+  close(opened, rescue(opened, ending))
   return { word, #stale, unpack(taken) }
 end
 

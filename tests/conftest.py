@@ -29,6 +29,12 @@ def pytest_addoption(parser):
         default="ci",
         help="how far tests/machine walks",
     )
+    parser.addoption(
+        "--machine-sequences",
+        type=int,
+        default=0,
+        help="how often tests/machine walks, if not as the profile says",
+    )
 
 
 def pytest_configure(config):

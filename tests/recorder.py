@@ -19,6 +19,9 @@ TWO = {
     ("assigned", "waiting"): ("assigned>ready", "ready>waiting"),
 }
 
+# What is longer is no word.
+LONGEST = 10
+
 
 class Recorder:
     """Counts the arrows, reply words and error codes that were hit."""
@@ -29,6 +32,8 @@ class Recorder:
         self.words: Counter[tuple[str, str]] = Counter()
         #: (script, code)
         self.codes: Counter[tuple[str, str]] = Counter()
+        #: Of the truth table: (set, letters, what became of two members).
+        self.cells: Counter[tuple[str, str, str]] = Counter()
         self._allowed = {str(move) for move in states.moves()}
 
     def heard(self, script, reply):
@@ -36,6 +41,20 @@ class Recorder:
         for value in reply:
             if isinstance(value, bytes) and value.isalpha():
                 self.words[script, value.decode()] += 1
+
+    def cell(self, name, letters, members):
+        """Note that a cell of the truth table was looked up."""
+        self.cells[name, letters, members] += 1
+
+    def seen(self):
+        """Return all that was counted, by names."""
+        words = {pair: n for pair, n in self.words.items() if len(pair[1]) < LONGEST}
+        return {
+            "arrows": dict(sorted(self.arrows.items())),
+            "words": {" ".join(pair): n for pair, n in sorted(words.items())},
+            "codes": {" ".join(pair): n for pair, n in sorted(self.codes.items())},
+            "cells": {" ".join(cell): n for cell, n in sorted(self.cells.items())},
+        }
 
     def refused(self, script, code):
         """Note an error reply."""

@@ -5,7 +5,6 @@
 local class = require("lib.class")
 local depend = require("lib.depend")
 local finish = require("lib.finish")
-local functions = require("lib.functions")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local place = require("lib.place")
@@ -59,12 +58,10 @@ local function seat(opened, ending, task, score, except, last)
 end
 
 -- Notes in the record that this engine refused the task, or is not to try it again.
-local function shun(opened, task, one)
-  local label = tonumber(one.shun)
-  if one.by == "require" then
-    functions.refuse(opened, task.fn, label)
-  else
-    depend.put(task, "not", require("lib.ranges").with(task["not"] or "", label))
+-- What a function requires is noted with that already.
+local function shun(task, one)
+  if one.by ~= "require" then
+    depend.put(task, "not", require("lib.ranges").with(task["not"] or "", tonumber(one.shun)))
   end
 end
 
@@ -78,7 +75,7 @@ local function one_back(opened, ending, one, except)
     task.write[at] = one.fields[at]
   end
   if one.shun then
-    shun(opened, task, one)
+    shun(task, one)
   end
   if one.pause and one.pause > 0 then
     states.check("running", "waiting")
@@ -116,10 +113,21 @@ local function seat_all(opened, ending, placed, except)
   hold.flush(opened, true)
 end
 
+-- Tasks that were found in the line of an engine that cannot run them, and that no other
+-- one may take either.
+local function rescue(opened, ending)
+  local stranded = opened.stranded
+  opened.stranded = nil
+  seat_all(opened, ending, stranded)
+end
+
 -- Tasks that only engines of one class might take, of which there is none any more,
 -- or which is to be looked at again: at most `count` of them. Returns how many.
 local function reseat(opened, ending, queue, name, count)
   local popped = redis.call("ZPOPMIN", keys.ready(queue, name), count)
+  if #popped == 0 then
+    return 0
+  end
   class.left(queue, #popped / 2)
   seat_all(opened, ending, popped)
   return #popped / 2
@@ -130,5 +138,6 @@ return {
   hold_back = hold_back,
   put_back = put_back,
   seat_all = seat_all,
+  rescue = rescue,
   reseat = reseat,
 }

@@ -20,7 +20,7 @@ local states = require("lib.states")
 
 local FIELDS = {
   "state", "queue", "fn", "targets", "place", "not", "class", "na", "nf", "gate",
-  "start", "marks", "token", "timeout", "left", "verdict", "reason", "engine",
+  "start", "marks", "token", "timeout", "left", "engine", "ran",
 }
 local COUNTER = { after = "na", follow = "nf" }
 -- The numbers of engines in a reason for people.

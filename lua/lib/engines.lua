@@ -15,7 +15,7 @@ end
 local function find(uuid)
   local f = redis.call(
     "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "worker", "next",
-    "tied"
+    "tied", "leaving"
   )
   if not f[1] then
     return nil
@@ -30,6 +30,8 @@ local function find(uuid)
     worker = f[6],
     next = f[7],
     tied = f[8],
+    -- It is being taken apart: it gets nothing more, unless it turns out to live.
+    leaving = f[9],
   }
 end
 
@@ -64,7 +66,7 @@ local function show(opened, engine, busy)
   if not busy or opened.hwm > 0 then
     load = load_of(engine.uuid)
   end
-  local room = has_room(opened, load)
+  local room = has_room(opened, load) and not engine.leaving
   for _, queue in ipairs(engine.queues) do
     if room then
       redis.call("ZADD", keys.free(queue), scheme.score(load, engine.used), engine.uuid)
@@ -89,7 +91,8 @@ end
 -- One engine fewer serves the queue; a queue without engines and tasks is none.
 local function leave_queue(queue)
   local left = redis.call("HINCRBY", keys.queues, queue, -1)
-  if left <= 0 and redis.call("EXISTS", keys.ready(queue)) == 0 then
+  if left <= 0 and redis.call("EXISTS", keys.ready(queue)) == 0
+    and redis.call("HEXISTS", keys.apart, queue) == 0 then
     redis.call("HDEL", keys.queues, queue)
   end
 end

@@ -69,10 +69,10 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
   local f = redis.call("HMGET", keys.task(id),
     "tries", "retries", "deaths", "started", "pause", "elsewhere")
   local tries, deaths = (f[1] or 0) + 1, tonumber(f[3] or 0)
-  local counts = { "tries", tries }
+  local counts = { "tries", tries, "ran", label .. "/" .. uuid }
   if verdict then
     deaths = deaths + 1
-    counts[3], counts[4] = "deaths", deaths
+    counts[5], counts[6] = "deaths", deaths
   end
   local since = verdict and f[4] or fields.began(opened, outcome)
   attempts.note(opened, id, outcome.token, uuid, since, what)
@@ -95,7 +95,13 @@ local function unmet(opened, uuid, label, outcome)
   local words = fields.get(outcome, "words") or ""
   attempts.refuse(outcome.id, label, words)
   story.tell(opened, "refusal", "task", outcome.id, "engine", uuid, "why", words)
-  return { fields = {}, shun = label, by = fields.get(outcome, "by"), last = words }
+  local by = fields.get(outcome, "by")
+  if by == "require" then
+    -- At once: the very turn that says so must get no other task of this function.
+    local fn = redis.call("HGET", keys.task(outcome.id), "fn")
+    require("lib.functions").refuse(opened, fn, tonumber(label))
+  end
+  return { fields = {}, shun = label, by = by, last = words }
 end
 
 -- It was to be aborted while it ran, and now it does not run any more.

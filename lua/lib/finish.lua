@@ -33,6 +33,17 @@ local function remove(opened, task)
   end
 end
 
+-- Where it ran last, if it ever did, is its engine; not where it was to run next, nor
+-- who gave it back.
+local function set_engine(task)
+  if task.ran then
+    redis.call("HSET", keys.task(task.id), "engine", task.ran)
+  elseif task.engine then
+    redis.call("HDEL", keys.task(task.id), "engine", "token", "started")
+    task.token = nil
+  end
+end
+
 -- `task` is as lib/depend.lua reads it. `to` is failed or aborted; the reason is for
 -- people.
 local function task_ends(opened, ending, task, to, verdict, reason)
@@ -44,6 +55,7 @@ local function task_ends(opened, ending, task, to, verdict, reason)
   if task.gate == task.id then
     timers.clear("g", task.id)
   end
+  set_engine(task)
   reason = string.sub(reason, 1, LONGEST)
   redis.call("HDEL", keys.task(task.id), "na", "nf", "gate", "start", "class")
   redis.call("HSET", keys.task(task.id), "state", to, "verdict", verdict,

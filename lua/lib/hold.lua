@@ -63,6 +63,8 @@ local function flush(opened, offered)
   opened.fresh = nil
   opened.advances = opened.advances or {}
   for _, entries in ipairs(fresh) do
+    -- The last engine of the queue may have left while they waited.
+    redis.call("HSETNX", keys.queues, entries.queue, 0)
     if entries.class == "" then
       require("lib.batches").zadd(keys.ready(entries.queue), entries)
     else

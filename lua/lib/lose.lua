@@ -35,6 +35,7 @@ end
 
 -- Nobody may place anything on an engine while it is taken apart, nor wait for it.
 local function hide(engine)
+  redis.call("HSET", keys.engine(engine.uuid), "leaving", 1)
   for _, queue in ipairs(engine.queues) do
     redis.call("ZREM", keys.free(queue), engine.uuid)
   end
@@ -126,5 +127,6 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict)
 end
 
 return {
+  hide = hide,
   engine = lose_engine,
 }

@@ -20,6 +20,17 @@ local function first(queue, name)
   return head[1], tonumber(head[2])
 end
 
+-- To the line of its class; or, when there is no engine for that, to whoever called.
+local function send(opened, task, queue, right, score)
+  if class.is_possible(queue, right) then
+    hold.note(opened, task, task.id, score, right)
+    return
+  end
+  local stranded = opened.stranded or {}
+  stranded[#stranded + 1], stranded[#stranded + 2] = task.id, score
+  opened.stranded = stranded
+end
+
 -- A head that this engine may take. One whose function it cannot run, as was found
 -- out since the task stood there, moves to the class where it belongs.
 local function admitted(opened, state, queue, name)
@@ -42,7 +53,7 @@ local function admitted(opened, state, queue, name)
     if name ~= "" then
       class.left(queue, 1)
     end
-    hold.note(opened, task, id, string.format("%.0f", score), right)
+    send(opened, task, queue, right, string.format("%.0f", score))
   end
 end
 

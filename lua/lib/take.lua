@@ -53,10 +53,10 @@ local function any(opened, engine)
 end
 
 -- How many this engine may take now.
-local function allowance(opened, uuid, want)
-  want = math.min(want, MOST)
+local function allowance(opened, engine, want)
+  want = engine.leaving and 0 or math.min(want, MOST)
   if opened.hwm > 0 then
-    want = math.min(want, opened.hwm - redis.call("ZCARD", keys.engine(uuid, "held")))
+    want = math.min(want, opened.hwm - redis.call("ZCARD", keys.engine(engine.uuid, "held")))
   end
   return math.max(0, want)
 end
@@ -64,7 +64,7 @@ end
 -- The engine takes what was placed on it, then the best it may have. Returns the
 -- flat reply.
 local function tasks(opened, engine, nonce, want)
-  want = allowance(opened, engine.uuid, want)
+  want = allowance(opened, engine, want)
   if want == 0 then
     return {}
   end

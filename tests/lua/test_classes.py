@@ -1,0 +1,158 @@
+"""Tasks that not every engine may take: their lines, and who finds them."""
+
+import pytest
+
+from redtask.hub import calls
+from tests.hubs import error_in, ok, unmet
+
+
+def test_what_a_function_requires_is_known_in_the_turn_that_says_so(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2")
+    (work,) = hub.take(3, "e")
+
+    refused = unmet(work, by="require")
+    taken = hub.turn(4, "e", 1, refused).work
+
+    assert taken == []
+    assert hub.record("c-1")["class"] == "!0"
+
+
+def test_a_queue_whose_tasks_all_have_constraints_stays_one(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1")
+    (work,) = hub.take(3, "e")
+    hub.report(4, "e", unmet(work))
+
+    hub.gone(5, "e")
+
+    assert hub.redis.hget(hub.key("queues"), "default") == b"0"
+
+
+def test_an_engine_leaves_whose_class_has_been_emptied_by_another(hub):
+    hub.register(1, "e")
+    hub.register(1, "f")
+    hub.submit(2, "c-1", targets="0-1")
+    (work,) = hub.take(3, "e")
+    hub.report(4, "e", ok(work))
+    hub.gone(5, "e")
+
+    answer = hub.gone(6, "f")
+
+    assert answer.word == "gone"
+
+
+def test_a_task_bound_to_an_engine_that_cannot_run_its_function_fails(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2", targets="0")
+    (work,) = hub.take(3, "e")
+
+    hub.turn(4, "e", 1, unmet(work, by="require"))
+
+    assert {hub.record(name)["verdict"] for name in ("c-1", "c-2")} == {"impossible"}
+
+
+def test_it_fails_in_the_beat_too(hub):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1", targets="0")
+    hub.submit(2, "c-2", targets="1")
+    for engine in ("e", "f"):
+        (work,) = hub.take(3, engine)
+        hub.turn(3, engine, 0)
+        hub.submit(4, "c-3" if engine == "e" else "c-4", targets="0-1")
+        hub.turn(5, engine, 0, unmet(work, by="require"))
+
+    hub.live(6, "e")
+
+    assert hub.record("c-3")["verdict"] == "impossible"
+
+
+def test_a_waiting_task_keeps_its_queue_when_the_last_engine_leaves(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1")
+    hub.submit(2, "c-2", after="af c-1", queue="q")
+    hub.join(3, "f", queues="q")
+    hub.gone(4, "f")
+
+    hub.abort(5, "c-1")
+
+    assert hub.redis.hget(hub.key("queues"), "q") == b"0"
+
+
+# Engines half taken apart
+
+
+@pytest.fixture
+def half(make_hub):
+    """A hub with an engine that is being taken apart, and has one task left."""
+    hub = make_hub(hwm=4)
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2", "c-3")
+    hub.works = hub.take(3, "e", 3)
+    for stamp in (4, 7000, 14000):
+        hub.sweep(stamp)
+    hub.sweep(20000, 1)
+    hub.sweep(20000, 1)
+    assert len(hub.held("e")) == 1
+    return hub
+
+
+def test_an_engine_half_taken_apart_gets_nothing_more(half):
+    (work,) = half.held("e")
+    report = [ok(one) for one in half.works if one.task_id == work]
+
+    taken = half.turn(20001, "e", 1, *report).work
+
+    assert (taken, half.free()) == ([], [])
+
+
+def test_an_engine_half_taken_apart_that_lives_has_room(half):
+    half.live(20001, "e", *half.held("e"))
+    half.submit(20002, "c-4")
+
+    assert half.assigned("e") == ["c-4"]
+
+
+def test_the_engines_of_a_lost_machine_get_nothing_of_each_other(hub):
+    hub.join(1, "e", "f", "g")
+    hub.submit(2, "c-1", retries=5)
+    (work,) = hub.take(3, hub.record("c-1")["engine"].partition("/")[2])
+    for number, engine in enumerate("efg"):
+        hub.do(calls.turn(engine, 9, f"m{number}", 1, upcoming=f"u{number}", now=4))
+
+    for stamp in (5, 7000, 14000, 20000):
+        hub.sweep(stamp)
+
+    assert hub.record("c-1")["deaths"] == "1"
+    assert work.task_id in hub.ready()
+
+
+# Where a task ran
+
+
+def test_a_task_did_not_run_where_it_was_to_run_next(hub):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1", retries=1)
+    hub.submit(2, "c-2", follow="af c-1")
+    engine = hub.record("c-1")["engine"].partition("/")[2]
+    (work,) = hub.take(3, engine)
+    hub.turn(4, engine, 0, error_in(work))
+    assert not hub.record("c-1")["engine"].endswith(engine)
+
+    hub.abort(5, "c-1")
+
+    assert hub.record("c-1")["engine"].endswith(engine)
+    assert hub.record("c-2")["place"] == hub.record("c-1")["engine"].partition("/")[0]
+
+
+def test_a_task_did_not_run_where_it_was_refused(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1")
+    hub.submit(2, "c-2", follow="af c-1")
+    (work,) = hub.take(3, "e")
+    hub.report(4, "e", unmet(work))
+
+    hub.abort(5, "c-1")
+
+    assert hub.record("c-1").keys().isdisjoint({"engine", "token", "started"})
+    assert hub.record("c-2")["verdict"] == "impossible"
