@@ -27,7 +27,7 @@ local function begin(opened)
     expiry = expiry(opened, opened.result_ttl),
     ended = {},
     told = {},
-    -- Ended tasks that others depend on: lib/cascade.lua tells those.
+    -- Ended tasks that others depend on, id and state: lib/cascade.lua tells those.
     parents = {},
     -- The last client told, and what its ids begin with: most come in a row.
     prefix = "", entry = nil,
@@ -88,7 +88,7 @@ local function extras(ending, id, marks, head, payload)
     redis.call("HSET", keys.task(id), "marks", (string.gsub(marks, "w", "")))
   end
   if string.find(marks, "d", 1, true) then
-    ending.parents[#ending.parents + 1] = id
+    ending.parents[#ending.parents + 1] = { id = id, state = ending.to }
   end
   return after
 end
