@@ -5,12 +5,10 @@
 -- the script that acts on it, so every one is told once.
 
 local depend = require("lib.depend")
-local finish = require("lib.finish")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
 local states = require("lib.states")
-local timers = require("lib.timers")
 
 -- So many are told in one script.
 local MOST = 300
@@ -27,13 +25,28 @@ local function move(opened, task, score, name)
   end
 end
 
+-- The engine it ran on, for those who are to follow it.
+local function locate(member)
+  if member.label == nil then
+    local f = redis.call("HMGET", keys.task(member.id), "engine", "token")
+    member.label = f[2] and string.match(f[1] or "", "^%d+") or false
+  end
+end
+
 local function tell(opened, ending, member, entry, score)
-  local task = depend.read(string.sub(entry, 2))
+  local task, letter = depend.read(string.sub(entry, 2)), string.sub(entry, 1, 1)
   if not task or states.is_ended(task.state) then
     return
   end
-  local what, more = depend.told(opened, task, string.sub(entry, 1, 1), member)
+  if letter == "f" then
+    locate(member)
+  end
+  local what, more = depend.told(opened, task, letter, member)
   if not what then
+    return
+  elseif what == "ready" and task.state == "waiting" then
+    hold.release(opened, task, score, more)
+    depend.save(task)
     return
   end
   depend.save(task)
@@ -41,11 +54,10 @@ local function tell(opened, ending, member, entry, score)
     -- An engine has it. Where else it may go counts when it comes back.
     return
   elseif what == "never" then
-    finish.task(opened, ending, task, "failed", "impossible", more)
+    require("lib.finish").task(opened, ending, task, "failed", "impossible", more)
   elseif what == "aborted" then
-    finish.task(opened, ending, task, "aborted", "aborted", "its graph was given up")
-  elseif what == "ready" and task.state == "waiting" then
-    hold.release(opened, task, task.id, score, more)
+    require("lib.finish").task(opened, ending, task, "aborted", "aborted",
+      "its graph was given up")
   elseif what == "ready" then
     move(opened, task, score, more)
   end
@@ -69,27 +81,19 @@ local function tell_of(opened, ending, member, most)
   return done, redis.call("EXISTS", dependents) == 0
 end
 
-local function member_of(id)
-  local f = redis.call("HMGET", keys.task(id), "state", "engine", "token")
-  return {
-    id = id, state = f[1],
-    label = f[3] and string.match(f[2] or "", "^%d+") or nil,
-  }
-end
-
 -- Those that depend on what has ended in this script, and on what ends by that.
 local function run(opened, ending, budget)
   local left, at, parents = budget or MOST, 1, ending.parents
   while at <= #parents do
     local done, all = 0, false
     if left > 0 then
-      done, all = tell_of(opened, ending, member_of(parents[at]), left)
+      done, all = tell_of(opened, ending, parents[at], left)
     end
     left = left - done
     if not all then
-      redis.call("ZADD", keys.unsettled, opened.stamp, parents[at])
+      redis.call("ZADD", keys.unsettled, opened.stamp, parents[at].id)
       rare.set(opened, "u")
-      timers.alarm(0)
+      require("lib.timers").alarm(0)
     end
     at = at + 1
   end
@@ -105,10 +109,10 @@ local function resume(opened, ending, budget)
     if left <= 0 then
       break
     end
-    local member = member_of(id)
+    local state = redis.call("HGET", keys.task(id), "state")
     local done, all = 0, true
-    if member.state and states.is_ended(member.state) then
-      done, all = tell_of(opened, ending, member, left)
+    if state and states.is_ended(state) then
+      done, all = tell_of(opened, ending, { id = id, state = state }, left)
     end
     left = left - math.max(1, done)
     if all then

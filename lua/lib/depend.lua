@@ -10,12 +10,8 @@
 -- In here a task is a table: fields of its record by their names, `id`, `score`, and
 -- `write` and `drop`, what is to be changed in the record.
 
-local argument = require("lib.argument")
-local class = require("lib.class")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
-local ranges = require("lib.ranges")
-local record = require("lib.record")
 local states = require("lib.states")
 
 local FIELDS = {
@@ -36,7 +32,9 @@ local function read(id)
   for at, name in ipairs(FIELDS) do
     task[name] = values[at] or nil
   end
-  task.targets = record.part(id, "targets", task.targets)
+  if task.targets == "" then
+    task.targets = require("lib.record").part(id, "targets", task.targets)
+  end
   return task
 end
 
@@ -45,9 +43,16 @@ local function put(task, name, value)
   task.write[#task.write + 1], task.write[#task.write + 2] = name, value
 end
 
+-- A field is to go, and what was noted for it.
 local function drop(task, name)
   task[name] = nil
   task.drop[#task.drop + 1] = name
+  for at = #task.write - 1, 1, -2 do
+    if task.write[at] == name then
+      table.remove(task.write, at)
+      table.remove(task.write, at)
+    end
+  end
 end
 
 -- What was noted is written.
@@ -63,6 +68,7 @@ end
 
 -- Letters and distinct ids of a set in text; nil when it is none.
 local function parse(text)
+  local argument = require("lib.argument")
   local letters, tail = string.match(text, "^([an]s?f?) (.+)$")
   if not letters or #letters < 2 then
     return nil
@@ -96,7 +102,7 @@ end
 -- A member that follow counts ran on this engine. Returns why that can never be.
 local function allow(task, letters, label)
   if not is_all(letters) then
-    put(task, "place", ranges.with(task.place or "", tonumber(label)))
+    put(task, "place", require("lib.ranges").with(task.place or "", tonumber(label)))
   elseif not task.place then
     put(task, "place", label)
   elseif task.place ~= label then
@@ -150,7 +156,8 @@ end
 -- it never can.
 local function find_class(opened, task)
   local name, queue = hold.class_of(opened, task), task.queue or "default"
-  if class.is_possible(queue, name) then
+  local class = name ~= "" and require("lib.class")
+  if not class or class.is_possible(queue, name) then
     return name
   end
   local letters, left = open_set(task, "follow")

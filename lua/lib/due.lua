@@ -31,11 +31,12 @@ local function wake(opened, ending, task)
   local score = redis.call("ZSCORE", keys.waiting, task.id)
   again.resume_budget(opened, task)
   local what, more = depend.judge(opened, task)
+  if what == "ready" then
+    hold.release(opened, task, score, more)
+  end
   depend.save(task)
   if what == "never" then
     finish.task(opened, ending, task, "failed", "impossible", more)
-  elseif what == "ready" then
-    hold.release(opened, task, task.id, score, more)
   end
 end
 

@@ -93,19 +93,9 @@ local function write(task, fields)
   for _, value in ipairs(fields) do
     task.write[#task.write + 1] = value
   end
+  redis.call("HSET", keys.task(task.id), "state", "waiting", unpack(task.write))
   -- What was found to be met meanwhile was never written.
-  local dropped = {}
-  for _, name in ipairs(task.drop) do
-    dropped[name] = true
-  end
-  task.drop = {}
-  local kept = {}
-  for at = 1, #task.write, 2 do
-    if not dropped[task.write[at]] then
-      kept[#kept + 1], kept[#kept + 2] = task.write[at], task.write[at + 1]
-    end
-  end
-  redis.call("HSET", keys.task(task.id), "state", "waiting", unpack(kept))
+  task.write, task.drop = {}, {}
 end
 
 local function start(opened, task)
@@ -146,7 +136,8 @@ local function enter(opened, ending, task, sets, fields)
   elseif what == "never" then
     finish.task(opened, ending, task, "failed", "impossible", more)
   elseif what == "ready" then
-    hold.release(opened, task, task.id, task.score, more)
+    hold.release(opened, task, task.score, more)
+    depend.save(task)
   end
 end
 

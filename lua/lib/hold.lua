@@ -2,10 +2,8 @@
 --
 -- MOVES    new>waiting waiting>ready
 
-local class = require("lib.class")
-local functions = require("lib.functions")
 local keys = require("lib.keys")
-local line = require("lib.line")
+local rare = require("lib.rare")
 local states = require("lib.states")
 
 -- A new record, already written in state waiting, gets its place in the index. The
@@ -19,18 +17,21 @@ end
 -- and `id`. "=" followed by no living engine is impossible.
 local function class_of(opened, f)
   local no = f["not"]
-  local refused = functions.refused(opened, f.fn)
+  local refused = rare.is(opened, "r") and require("lib.functions").refused(opened, f.fn)
   if refused then
     no = require("lib.ranges").either(no or "", refused)
   end
-  return class.of(f.targets, f.place, no)
+  if f.targets or f.place or no then
+    return require("lib.class").of(f.targets, f.place, no)
+  end
+  return ""
 end
 
 -- Note in the script's own list that a task is to stand in a line. All of them get
 -- there at once, with `flush`; the record is in state ready already.
 local function note(opened, f, id, score, name)
   local queue = f.queue or "default"
-  local stands = class.line_of(queue, name)
+  local stands = name == "" and "" or require("lib.class").line_of(queue, name)
   if stands ~= (f.class or "") then
     redis.call("HSET", keys.task(id), "class", stands)
   end
@@ -45,12 +46,14 @@ local function note(opened, f, id, score, name)
   entries[#entries + 1], entries[#entries + 2] = score, id
 end
 
--- Nothing keeps a waiting task any more.
-local function release(opened, f, id, score, name)
+-- Nothing keeps a waiting task any more, one as lib/depend.lua reads it. What it is now
+-- is noted in it, for the caller to save with the rest.
+local function release(opened, task, score, name)
   states.check("waiting", "ready")
-  redis.call("ZREM", keys.waiting, id)
-  redis.call("HSET", keys.task(id), "state", "ready")
-  note(opened, f, id, score, name)
+  redis.call("ZREM", keys.waiting, task.id)
+  local last = #task.write
+  task.write[last + 1], task.write[last + 2] = "state", "ready"
+  note(opened, task, task.id, score, name)
 end
 
 -- What was noted stands in its lines. Engines that are idle hear of it only with
@@ -68,7 +71,7 @@ local function flush(opened, offered)
     if entries.class == "" then
       require("lib.batches").zadd(keys.ready(entries.queue), entries)
     else
-      class.add(opened, entries.queue, entries.class, entries)
+      require("lib.class").add(opened, entries.queue, entries.class, entries)
     end
     if not offered then
       opened.advances[#opened.advances + 1] = entries
@@ -81,8 +84,8 @@ end
 local function advance(opened)
   flush(opened)
   for _, entries in ipairs(opened.advances or {}) do
-    if entries.class ~= class.PICKY then
-      line.advance(opened, entries.queue, #entries / 2, entries.class)
+    if entries.class == "" or entries.class ~= require("lib.class").PICKY then
+      require("lib.line").advance(opened, entries.queue, #entries / 2, entries.class)
     end
   end
   opened.advances = nil

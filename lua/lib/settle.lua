@@ -35,7 +35,7 @@ local function begin(opened)
     told = {},
     -- What they take beside their records.
     bytes = 0,
-    -- Ended tasks that others depend on: lib/cascade.lua tells those.
+    -- Ended tasks that others depend on, id and state: lib/cascade.lua tells those.
     parents = {},
     -- The last client told, and what its ids begin with: most come in a row.
     prefix = "", entry = nil,
@@ -99,7 +99,7 @@ local function extras(ending, id, marks, head, payload)
     ending.bytes = ending.bytes + require("lib.weight").of_part(id, "args")
   end
   if string.find(marks, "d", 1, true) then
-    ending.parents[#ending.parents + 1] = id
+    ending.parents[#ending.parents + 1] = { id = id, state = ending.to }
   end
   return after
 end
