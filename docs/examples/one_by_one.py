@@ -1,19 +1,23 @@
-"""Handle each result as soon as it is there, by its id."""
+"""Handle each result as soon as it is there, by its id, with all that is known of it.
+
+Results come in the order in which tasks end, whatever the order of submission.
+"""
 
 import redtask
 
 
-def work(x: int) -> int:
+def work(count: int, seconds: float) -> tuple[int, float]:
     import time
 
-    time.sleep(0.01 * x)
-    print(f"working on {x}")
-    return x + 1
+    print(f"item {count} says hello")
+    time.sleep(seconds)
+    return count, seconds
 
 
 with redtask.Client() as rc:
     view = rc.load_balanced_view()
-    pending = set(view.map_async(work, range(8)).msg_ids)
+    waits = [0.05, 0.01, 0.03, 0.02, 0.04, 0.0, 0.02, 0.01]
+    pending = set(view.map_async(work, range(8), waits, chunksize=2).msg_ids)
     while pending:
         rc.wait(pending, 1e-3)
         finished = pending - rc.outstanding
@@ -21,5 +25,11 @@ with redtask.Client() as rc:
         for task_id in finished:
             result = rc.get_result(task_id)
             about = result.metadata
-            print(f"{task_id} on engine {about.engine_id}: {result.get()}")
-            print(f"  it said {about.stdout.strip()!r}")
+            took = (about.completed - about.started).total_seconds()
+            waited = (about.started - about.submitted).total_seconds()
+            print(f"{task_id}: {about.status} on engine {about.engine_id},")
+            print(f"  waited for {waited:.3f} s, ran for {took:.3f} s")
+            print("  it said:", *about.stdout.splitlines(), sep="\n    ")
+            # A task of a map has a list, of as many items as it had.
+            for count, seconds in result.get():
+                print(f"  item {count}: slept for {seconds} s")

@@ -13,8 +13,12 @@ import redtask
 
 pytestmark = pytest.mark.acceptance
 
+WORDS = ("index", "running", "schemes")
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+DOCS = ROOT / "docs"
+EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
+#: Running it is about commands, and schemes about Lua.
+PAGES = sorted({*DOCS.glob("*.rst")} - {DOCS / f"{name}.rst" for name in WORDS})
 SCHEMES = sorted((ROOT / "docs" / "examples").glob("*.lua"))
 
 
@@ -30,10 +34,10 @@ def home(tmp_path_factory):
             yield folder
 
 
-def blocks(path):
-    """Return the Python blocks of a document."""
+def blocks(path, language="python"):
+    """Return the blocks of a document that are in this language."""
     found = re.findall(
-        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)",
+        rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)",
         path.read_text(),
         re.MULTILINE,
     )
@@ -62,6 +66,34 @@ def test_the_tour_of_the_readme_runs_as_it_stands(home, tmp_path):
     run(program, tmp_path)
 
     assert len(tour) > 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_pages_run_as_they_stand(home, tmp_path, page):
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(blocks(page)))
+
+    run(program, tmp_path)
+
+    assert len(blocks(page)) > 3
+
+
+def test_the_scheme_that_is_shown_is_the_example():
+    (shown,) = blocks(DOCS / "schemes.rst", "lua")
+
+    assert shown.strip() == (DOCS / "examples" / "warm.lua").read_text().strip()
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCS.glob("*.rst"), *ROOT.glob("*.rst")], ids=lambda path: path.stem
+)
+def test_links_lead_somewhere(document):
+    links = re.findall(r"<([^<>\s]+)>`_", document.read_text())
+    files = [link for link in links if ":" not in link]
+
+    missing = [link for link in files if not (document.parent / link).exists()]
+
+    assert missing == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
