@@ -9,9 +9,9 @@
 --          dependencies and 8 MiB; of one task any
 --
 -- A new task has function, arguments and flags of the old one, but for the fields
--- that are said anew: args (signed), until, after, follow, refs. Both are linked:
--- `resubmitted` of the old, `resubmit_of` of the new. What signatures bind is the
--- id of the first ancestor, `root`. Sent again, the call changes nothing.
+-- that are said anew: args (signed), until, after, follow, refs, gate. Both are
+-- linked: `resubmitted` of the old, `resubmit_of` of the new. What signatures bind is
+-- the id of the first ancestor, `root`. Sent again, the call changes nothing.
 
 local argument = require("lib.argument")
 local copies = require("lib.copies")
@@ -129,9 +129,9 @@ local function main(opened)
 
   -- Writes below. The first is one that a full Redis refuses, so that nothing is
   -- there yet.
-  local new = #missing
-  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new) - new
-  copies.write(opened, missing, sequence)
+  local new, gates = #missing, copies.new_gates(missing)
+  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + #gates) - new
+  copies.write(opened, missing, gates, sequence)
   return { "ok", new }
 end
 

@@ -15,6 +15,8 @@ from redtask.flows import Commands
 from redtask.hub import calls, states
 from redtask.hub.records import Purged
 from redtask.listing import complete, read, walk
+from redtask.slices import MOST_MEMBERS as _MOST_MEMBERS
+from redtask.slices import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 _MOST: Final = 500
 #: Arguments that are copied or sent in one call of ``resubmit``, in bytes.
 _MOST_BYTES: Final = 8 << 20
-#: Members of dependencies in one call.
-_MOST_MEMBERS: Final = 2000
 #: Work that may not be run after less than this is signed anew, in ms.
 _SOON: Final = 86400 * 1000
 
@@ -171,7 +171,8 @@ def enter(
             said = {}
             for copy in part:
                 said[copy.old] = yield from anew(copy, names)
-            entered += yield from flows.ask(calls.resubmit(pairs, said))
+            entered += [new for _, new in pairs]
+            yield from _enter_slice(session, part, pairs, said)
             session.remember([new for _, new in pairs])
             if progress is not None:
                 progress(len(entered), len(wanted))
@@ -183,6 +184,32 @@ def enter(
             yield from flows.abort(entered)
         raise
     return tasks
+
+
+def _enter_slice(
+    session: Session,
+    part: Sequence[Copy],
+    pairs: Sequence[tuple[str, str]],
+    said: dict[str, dict[str, Argument]],
+) -> Flow[None]:
+    """Submit one slice.
+
+    A single task that waits for more than one call may look at is linked to the rest
+    behind a gate.
+    """
+    copy, (_, new) = part[0], pairs[0]
+    if len(copy.members) <= _MOST_MEMBERS:
+        yield from flows.ask(calls.resubmit(pairs, said))
+        return
+    sets = {**copy.sets, **said[copy.old]}
+    after, follow = (str(sets.get(name, "as")).split() for name in ("after", "follow"))
+    waits = Waits(after[0], tuple(after[1:]), follow[0], tuple(follow[1:]))
+    gate = session.gate()
+    said[copy.old] = {**said[copy.old], **waits.head().fields(), "gate": gate}
+    yield from flows.ask(calls.resubmit(pairs, said))
+    for link in waits.links(new):
+        yield from flows.ask(link)
+    yield from flows.ask(calls.open_gate(gate))
 
 
 def _slices(wanted: Sequence[Copy]) -> Iterator[list[Copy]]:

@@ -324,9 +324,10 @@ class Session:
                 raise type(problem)(f"node {node!r}: {problem}") from problem
             tasks.append(task)
             sets[node] = self._expect((ids[node],), flags), function.name
-        return sets, slices.cut_whole(tasks, Gate(self._gate))
+        return sets, slices.cut_whole(tasks, Gate(self.gate))
 
-    def _gate(self) -> str:
+    def gate(self) -> str:
+        """Return a new id for a gate."""
         return self._ids(1)[0]
 
     def _expect(self, ids: Sequence[str], flags: Flags) -> TaskSet:
@@ -343,7 +344,7 @@ class Session:
     ) -> tuple[TaskSet, Iterator[Piece]]:
         ids = self._ids(count)
         made = Mint(self.keyring, flags).tasks(ids, function, bodies)
-        return self._expect(ids, flags), slices.cut(made, Gate(self._gate))
+        return self._expect(ids, flags), slices.cut(made, Gate(self.gate))
 
     def expected(self, count: int) -> TaskSet:
         """Return new tasks, still to be submitted, whose outcomes are waited for."""

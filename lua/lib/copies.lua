@@ -14,7 +14,7 @@ local JUDGED = { "args", "after", "follow", "refs", "targets", "timeout" }
 
 local function is_said_anew(name)
   return name == "args" or name == "until" or name == "after" or name == "follow"
-    or name == "refs"
+    or name == "refs" or name == "gate"
 end
 
 -- The sentence for a field that cannot be said anew, or not so; nil when it can.
@@ -23,7 +23,7 @@ local function wrong(name, value)
     return "this cannot be changed: " .. name
   elseif name == "args" then
     return value == "" and "no arguments, not even signed ones" or nil
-  elseif value == "" and name ~= "until" then
+  elseif value == "" and name ~= "until" and name ~= "gate" then
     -- The copy has none.
     return nil
   end
@@ -112,7 +112,7 @@ end
 -- A copy that waits for others, or that not every engine may run.
 local function is_special(opened, copy)
   return said(copy, "after") or said(copy, "follow") or said(copy, "refs")
-    or copy.values.targets or copy.values.timeout
+    or copy.anew.gate or copy.values.targets or copy.values.timeout
     or functions.refused(opened, copy.fn)
 end
 
@@ -133,13 +133,32 @@ local function enter_special(opened, ending, copy, score, fields)
     id = copy.id, score = score, queue = copy.values.queue, fn = copy.fn,
     after = said(copy, "after"), follow = said(copy, "follow"), refs = said(copy, "refs"),
     targets = record.part(copy.old, "targets", copy.values.targets),
+    gate = copy.anew.gate,
     timeout = copy.values.timeout, marks = copy.marks,
   }, copy.sets, fields)
 end
 
+-- Gates that copies are to stand behind and that are not there yet.
+local function new_gates(missing)
+  local found, seen = {}, {}
+  for _, copy in ipairs(missing) do
+    local id = copy.anew.gate
+    if id and not seen[id] then
+      seen[id] = true
+      if redis.call("EXISTS", keys.task(id)) == 0 then
+        found[#found + 1] = id
+      end
+    end
+  end
+  return found
+end
+
 -- Write the copies and let them enter, in their order, behind all that was submitted.
-local function write(opened, missing, sequence)
+local function write(opened, missing, gates, sequence)
   local counts, lines, ending = {}, {}, settle.begin(opened)
+  for at, id in ipairs(gates) do
+    require("lib.enter").make_gate(opened, id, sequence - at + 1)
+  end
   for at, copy in ipairs(missing) do
     local digest
     copy.fn, digest = fn_of(copy)
@@ -169,5 +188,6 @@ return {
   wrong = wrong,
   read = read,
   size = size,
+  new_gates = new_gates,
   write = write,
 }

@@ -192,6 +192,20 @@ def test_a_long_chain_is_replayed_in_slices(rc, view):
     assert again.get() == [4] + [None] * 600
 
 
+def test_a_task_behind_thousands_of_others_is_replayed(rc, view):
+    bad = fails(view)
+    many = view.map(tasks.noop, range(2500), block=False)
+    last = view.with_flags(after=[many, bad]).apply_async(tasks.double, 1)
+    rc.wait()
+
+    again = rc.replay(ids=bad, downstream=True, args=(4,))
+
+    assert again.get() == [4, 2]
+    (record,) = rc.db_query({"msg_id": again.msg_ids[1]}, "after")
+    assert record["after"] == [*many.msg_ids, again.msg_ids[0]]
+    assert rc.replay(ids=last).get(return_exceptions=True)[0] == 2
+
+
 def test_why_is_told_of_results(rc, view, gate):
     pending = view.apply_async(tasks.pass_gate, str(gate), 1)
     waits = view.with_flags(after=pending).apply_async(tasks.noop)
