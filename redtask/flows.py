@@ -407,60 +407,70 @@ def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
             yield from check_quiet(inbox, tasks, since)
 
 
-def first_done(
-    inbox: Inbox,
-    ready: Callable[[], bool],
-    left: Callable[[], Sequence[TaskSet]],
-    timeout: float | None,
-) -> Flow[bool]:
-    """Wait until ``ready()``, at most ``timeout`` seconds (None: for ever).
+@dataclass(slots=True)
+class Vigil:
+    """Several sets, of which the first to be done is waited for, again and again.
 
-    Returns whether it is. ``left()`` are the sets that are not done: they are only
-    asked for when it was quiet, so many cost no more per arrival than few.
+    However many they are, an arrival costs no more than among few: who holds the
+    vigil is only asked which are left when it was quiet.
     """
+
+    #: Is one done?
+    ready: Callable[[], bool]
+    #: The sets that are not.
+    left: Callable[[], Sequence[TaskSet]]
+    #: May something happen to them by time alone?
+    timed: bool = False
+    #: When the records were last asked, ``time.monotonic()``.
+    asked: float = -math.inf
+
+
+def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
+    """Wait at most ``timeout`` seconds (None: for ever); return whether one is done."""
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
-    if ready():
+    if vigil.ready():
         return True
-    sets = left()
     deaf = inbox.position is None or (timeout is not None and timeout <= 0)
-    yield from _check_sets(inbox, sets, math.inf if deaf else 0.0)
-    timed = any(tasks.timed for tasks in sets)
-    quiet, rest = QUIET, begun
+    if deaf or vigil.asked < inbox.disturbed_at:
+        yield from _ask_for(inbox, vigil, math.inf if deaf else 0.0)
+    quiet = QUIET
     while True:
         seen = inbox.arrived
-        if ready():
+        if vigil.ready():
             return True
         now = time.monotonic()
         if deadline is not None and now >= deadline:
             return False
-        seconds = max(0.0, rest + quiet - now)
-        if timed:
+        seconds = max(0.0, vigil.asked + quiet - now)
+        if vigil.timed:
             seconds = min(seconds, (yield from sweep(inbox)))
         if deadline is not None:
             seconds = min(seconds, max(0.0, deadline - time.monotonic()))
-        arrived = yield Wait(inbox, inbox, seen, seconds)
+        yield Wait(inbox, inbox, seen, seconds)
         now = time.monotonic()
-        if arrived and now < rest + quiet:
-            continue
-        # Also when something has come: it may go on coming, and this be missing.
         over = deadline is not None and now >= deadline
-        yield from _check_sets(inbox, left(), begun if over else now - quiet / 2)
-        if now >= rest + quiet:
+        # Also when something has come: it may go on coming, and this be missing.
+        due = now >= vigil.asked + quiet
+        if over or due or vigil.asked < inbox.disturbed_at:
+            yield from _ask_for(inbox, vigil, begun if over else now - quiet / 2)
+        if due:
             quiet = QUIET if inbox.arrived != seen else min(2 * quiet, MOST_QUIET)
-            rest = now
 
 
-def _check_sets(inbox: Inbox, sets: Sequence[TaskSet], since: float) -> Flow[None]:
+def _ask_for(inbox: Inbox, vigil: Vigil, since: float) -> Flow[None]:
     """Ask the records of sets that were not asked since then."""
     since = max(since, inbox.disturbed_at)
+    vigil.asked = time.monotonic()
+    sets = vigil.left()
     names: dict[str, None] = {}
     for tasks in sets:
         if tasks.checked < since:
-            tasks.checked = time.monotonic()
+            tasks.checked = vigil.asked
             names.update(dict.fromkeys(tasks.open_ids()))
     if names:
         yield from look(inbox, sets[0], list(names), others=names)
+    vigil.timed = vigil.timed or any(tasks.timed for tasks in sets)
 
 
 def complete(

@@ -62,8 +62,8 @@ class TaskSet:
         self.checked = time.monotonic()
         #: May something happen to them by time alone?
         self.timed = False
-        #: Called when something arrives.
-        self.wakers: tuple[Callable[[], None], ...] = ()
+        #: Called when something arrives. Threads append and remove: both are atomic.
+        self.wakers: list[Callable[[], None]] = []
 
     @property
     def done(self) -> bool:
@@ -86,7 +86,7 @@ class TaskSet:
         self.order.append(task_id)
         self.received = time.time()
         self.arrived += 1
-        for wake in self.wakers:
+        for wake in tuple(self.wakers):
             wake()
 
     def reopen(self, task_id: str) -> None:
@@ -121,8 +121,8 @@ class Inbox:
         self.disturbed_at = 0.0
         #: When to do next what is due by time alone, ``time.monotonic()``.
         self.sweep_at = 0.0
-        #: Called when something arrives.
-        self.wakers: tuple[Callable[[], None], ...] = ()
+        #: Called when something arrives. Threads append and remove: both are atomic.
+        self.wakers: list[Callable[[], None]] = []
         self._waiting: dict[str, Any] = {}
         self._limit = _ROOM
         self._lock = lock
@@ -182,7 +182,7 @@ class Inbox:
             if tasks is not None:
                 tasks.deliver(task_id, outcome)
         self.arrived += 1
-        for wake in self.wakers:
+        for wake in tuple(self.wakers):
             wake()
 
     def feed(self, entries: Iterable[Sequence[Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import itertools
 import logging
@@ -519,6 +520,14 @@ def call_back(result: R, callback: Callable[[R], Any]) -> None:
         _log.exception("a callback of %r raised", result)
 
 
+def _any_of(results: Mapping[int, R]) -> R | None:
+    """Return one of the results, while other threads may take some away."""
+    while results:
+        with contextlib.suppress(RuntimeError, StopIteration):
+            return next(iter(results.values()))
+    return None
+
+
 class Completions(Generic[R]):
     """Several results, and which of them are done: each is told once.
 
@@ -532,71 +541,80 @@ class Completions(Generic[R]):
                 raise TypeError(
                     f"results are expected, not {type(result).__name__}: {result!r}"
                 )
-        #: Results that are not done, by their identity.
-        self.open: dict[int, R] = {id(result): result for result in listed}
         #: Those that are done and were not taken.
         self.ready: deque[R] = deque()
-        self._total = len(self.open)
-        self._checks = {
-            key: functools.partial(self._check, result)
-            for key, result in self.open.items()
+        # The others, by their hub and their identity.
+        self._open: dict[object, dict[int, R]] = {}
+        for result in listed:
+            self._open.setdefault(result._client._key, {})[id(result)] = result
+        self._watches: dict[object, tuple[Session, flows.Vigil]] = {}
+        self._notes = {
+            id(result): functools.partial(self._note, result) for result in listed
         }
-        for key, result in list(self.open.items()):
-            result._tasks.wakers += (self._checks[key],)
-            self._check(result)
+        for result in {id(result): result for result in listed}.values():
+            result._tasks.wakers.append(self._notes[id(result)])
+            self._note(result)
 
-    def _check(self, result: R) -> None:
-        if result._tasks.done and self.open.pop(id(result), None) is not None:
-            result._tasks.wakers = tuple(
-                one
-                for one in result._tasks.wakers
-                if one is not self._checks[id(result)]
-            )
-            self.ready.append(result)
+    def __len__(self) -> int:
+        """Return how many are not done, or not taken."""
+        return len(self.ready) + sum(map(len, self._open.values()))
+
+    def _note(self, result: R) -> None:
+        if result._tasks.done:
+            still = self._open[result._client._key]
+            if still.pop(id(result), None) is not None:
+                self._forget(result)
+                self.ready.append(result)
+
+    def _forget(self, result: R) -> None:
+        with contextlib.suppress(ValueError):
+            result._tasks.wakers.remove(self._notes[id(result)])
 
     def turns(self, deadline: float | None) -> Iterator[tuple[Any, float | None]]:
         """Yield whom to ask next, a client of each hub, and for how many seconds.
 
         Raises ``TimeoutError`` when the deadline is over and none is ready.
         """
-        still = list(self.open.values())
-        clients = {one._client._key: one._client for one in still}
-        for client in clients.values():
+        clients = [one._client for one in map(_any_of, self._open.values()) if one]
+        for client in clients:
             left = None if deadline is None else deadline - time.monotonic()
             if len(clients) > 1:
                 # Nobody can listen in two places: now here, now there.
                 left = _SHORT if left is None else min(left, _SHORT)
             yield client, left if left is None else max(0.0, left)
         over = deadline is not None and time.monotonic() >= deadline
-        if over and self.open and not self.ready:
+        if over and not self.ready and len(self):
             raise TimeoutError(
-                f"{len(self.open)} (of {self._total}) results unfinished"
+                f"{len(self)} (of {len(self._notes)}) results unfinished"
             )
 
     def wait(self, client: Any, timeout: float | None) -> Flow[bool]:
         """Wait until one more is ready; ask the hub of this client."""
-        key = client._key
-
-        def left() -> list[TaskSet]:
-            several = list(self.open.values())
-            return [one._tasks for one in several if one._client._key == key]
-
-        # Those from elsewhere are expected as soon as somebody asks for their session.
-        sessions = [
-            one._session for one in list(self.open.values()) if one._client._key == key
-        ]
-        if not sessions:
+        found = self._watch(client._key)
+        if found is None:
             return True
-        inbox = sessions[0].inbox
-        ready = functools.partial(bool, self.ready)
-        return (yield from flows.first_done(inbox, ready, left, timeout))
+        session, vigil = found
+        return (yield from flows.first_done(session.inbox, vigil, timeout))
+
+    def _watch(self, key: object) -> tuple[Session, flows.Vigil] | None:
+        still = self._open[key]
+        if key not in self._watches and still:
+            results = list(still.values())
+            # Those from elsewhere are expected as soon as their session is asked for.
+            sessions = [one._session for one in results]
+            vigil = flows.Vigil(
+                functools.partial(bool, self.ready),
+                lambda: [one._tasks for one in list(still.values())],
+                any(one._tasks.timed for one in results),
+            )
+            self._watches[key] = sessions[0], vigil
+        return self._watches.get(key)
 
     def close(self) -> None:
         """Watch no more."""
-        for key, result in list(self.open.items()):
-            result._tasks.wakers = tuple(
-                one for one in result._tasks.wakers if one is not self._checks[key]
-            )
+        for still in self._open.values():
+            for result in list(still.values()):
+                self._forget(result)
 
 
 class Pieces(Results):

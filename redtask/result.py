@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redtask import flows
 from redtask.error import RedtaskError
@@ -272,7 +275,7 @@ def as_completed(
     deadline = None if limit is None else time.monotonic() + limit
     found = Completions(results)
     try:
-        while found.open or found.ready:
+        while len(found):
             while found.ready:
                 yield found.ready.popleft()
             for client, left in found.turns(deadline):
@@ -290,7 +293,11 @@ class CallbackThread:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._pending: list[tuple[AsyncResult, Callable[[AsyncResult], Any]]] = []
+        self._numbers = itertools.count()
+        #: What is waited for, by number, and the numbers of those that are done.
+        self._pending: dict[int, _Awaited] = {}
+        self._ready: deque[int] = deque()
+        self._vigil = flows.Vigil(functools.partial(bool, self._ready), self._left)
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
@@ -302,48 +309,67 @@ class CallbackThread:
         if result.done():
             call_back(result, callback)
             return
-        pair = result, callback
+        number, tasks = next(self._numbers), result._tasks
+
+        def note() -> None:
+            if tasks.done:
+                self._ready.append(number)
+
         with self._lock:
-            self._pending.append(pair)
+            self._pending[number] = _Awaited(result, callback, note)
+            self._vigil.timed |= tasks.timed
+            tasks.wakers.append(note)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._loop, name="redtask callbacks", daemon=True
                 )
                 self._thread.start()
         if result.done():
-            # It came before the thread knew that it is waited for.
-            self._settle([pair])
+            # It came before it was known to be waited for.
+            self._settle(number)
 
-    def _settle(self, pairs: list[Any]) -> None:
-        """Call those that nobody else has taken."""
-        for pair in pairs:
-            with self._lock:
-                mine = pair in self._pending
-                if mine:
-                    self._pending.remove(pair)
-            if mine:
-                call_back(*pair)
+    def _settle(self, number: int) -> None:
+        """Call back, unless another thread does."""
+        with self._lock:
+            one = self._pending.pop(number, None)
+            if one is None:
+                return
+            one.result._tasks.wakers.remove(one.note)
+        call_back(one.result, one.callback)
 
     def _loop(self) -> None:
         while True:
+            while self._ready:
+                self._settle(self._ready.popleft())
             with self._lock:
-                pending = list(self._pending)
-                if not pending or self._client.closed:
+                if not self._pending or self._client.closed:
                     self._thread = None
                     return
-            done = [pair for pair in pending if pair[0].done()]
-            self._settle(done)
-            if not done:
-                self._await([result._tasks for result, _ in pending])
+            self._await()
 
-    def _await(self, sets: list[TaskSet]) -> None:
+    def _left(self) -> list[TaskSet]:
+        with self._lock:
+            return [one.result._tasks for one in self._pending.values()]
+
+    def _await(self) -> None:
         client = self._client
         try:
-            client._run(flows.any_done(client._session.inbox, sets))
+            # Not for ever: there may be new ones, which have timers.
+            inbox = client._session.inbox
+            client._run(flows.first_done(inbox, self._vigil, flows.QUIET))
         except RedtaskError as problem:
             # Those who call get() hear of it. Here we only wait until it is over.
             _log.debug("callbacks wait: %s", problem)
             time.sleep(_PAUSE)
+
+
+class _Awaited(NamedTuple):
+    """One result that has a callback."""
+
+    result: AsyncResult
+    callback: Callable[[AsyncResult], Any]
+    #: Called at each of its outcomes.
+    note: Callable[[], None]
 
 
 __all__ = [

@@ -257,7 +257,6 @@ class _Elsewhere:
         self._place = place
         self._tasks = tasks
         self._callbacks = Callbacks()
-        self._connected: Client | None = None
         self._inbox: Inbox | None = None
 
     def __repr__(self) -> str:
@@ -273,18 +272,23 @@ class _Elsewhere:
 
     @property
     def _session(self) -> Session:
-        if self._connected is None:
+        client = _known_client(self._place)
+        if client is None:
             raise ConfigurationError(
                 "this result came from another process: await it, or its wait(0)"
             )
-        return self._connected._session
+        self._expect(client)
+        return client._session
+
+    def _expect(self, client: Client) -> None:
+        inbox = client._session.inbox
+        if inbox is not self._inbox:
+            self._inbox = inbox
+            inbox.expect(self._tasks)
 
     async def _run(self, flow: flows.Flow[T]) -> T:
         client = await _client_of(self._place)
-        self._connected = client
-        if client._session.inbox is not self._inbox:
-            self._inbox = client._session.inbox
-            self._inbox.expect(self._tasks)
+        self._expect(client)
         return await client._run(flow)
 
     def _call_back(
@@ -315,6 +319,14 @@ async def _client_of(place: Place) -> Client:
         connecting = known[place] = asyncio.ensure_future(_connect(place))
     # Who is cancelled does not take it away from the others.
     return await asyncio.shield(connecting)
+
+
+def _known_client(place: Place) -> Client | None:
+    """Return this loop's client if it is connected."""
+    connected = _clients.get(asyncio.get_running_loop(), {}).get(place)
+    if connected is None or not connected.done() or not _is_of_use(connected):
+        return None
+    return connected.result()
 
 
 def _is_of_use(connected: asyncio.Task[Client]) -> bool:

@@ -202,7 +202,7 @@ async def as_completed(
     deadline = None if limit is None else time.monotonic() + limit
     found = Completions(results)
     try:
-        while found.open or found.ready:
+        while len(found):
             while found.ready:
                 yield found.ready.popleft()
             for client, left in found.turns(deadline):

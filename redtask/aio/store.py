@@ -257,7 +257,7 @@ class Driver:
             if not future.done():
                 future.set_result(arrived)
 
-        tasks.wakers += (wake,)
+        tasks.wakers.append(wake)
         self._waiting.add(future)
         over = loop.call_later(step.seconds, wake, False)
         if self._reader is None or self._reader.done():
@@ -269,7 +269,7 @@ class Driver:
         finally:
             over.cancel()
             self._waiting.discard(future)
-            tasks.wakers = tuple(one for one in tasks.wakers if one is not wake)
+            tasks.wakers.remove(wake)
 
     async def _read(self, inbox: Inbox) -> None:
         """Read the stream while anybody waits."""

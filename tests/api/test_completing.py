@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import redtask
+from redtask import aio, error
 from redtask import client as module
-from redtask import error
+from redtask.aio import client as aio_client
 from redtask.result import AsyncHubResult, AsyncMapResult
 from tests import tasks
 
@@ -67,7 +68,7 @@ def test_completing_has_an_end(view, gate):
     assert next(arriving) is quick
     with pytest.raises(TimeoutError, match=r"1 \(of 2\) results unfinished"):
         next(arriving)
-    assert slow._tasks.wakers == ()
+    assert slow._tasks.wakers == []
 
 
 def test_results_of_several_clients_come_as_they_are_done(place, view, gate):
@@ -279,19 +280,21 @@ def test_results_of_both_faces_have_an_aio_twin(place, here):
     place.engine()
 
     async def main():
-        from redtask import aio  # noqa: PLC0415 - only here
-
         async with aio.Client(place.url, key=place.key) as rc:
             first = await rc.load_balanced_view().apply_async(tasks.double, 4)
             second = await rc.load_balanced_view().map_async(tasks.double, range(3))
             there = [travelled(one) for one in (first, second)]
             with pytest.raises(error.ConfigurationError, match="another process"):
                 there[1].split()
+            again = [travelled(one) for one in there]
+            values = [await one async for one in aio.as_completed(again)]
+            values.sort(key=str)
+            assert values == [8, [0, 2, 4]]
             values = [await one for one in there]
             called: list[Any] = []
             there[0].add_done_callback(called.append)
             sessions = {id(one._session) for one in there}
-            await there[0]._client._connected.close()
+            await (await aio_client._client_of(there[0]._client._place)).close()
             return values, called == [there[0]], len(sessions)
 
     assert asyncio.run(main()) == ([8, [0, 2, 4]], True, 1)

@@ -795,7 +795,8 @@ def first_done(inbox, sets, timeout=None):
     def left():
         return [tasks for tasks in sets if not tasks.done]
 
-    return Talk(flows.first_done(inbox, lambda: len(left()) < len(sets), left, timeout))
+    vigil = flows.Vigil(lambda: len(left()) < len(sets), left)
+    return Talk(flows.first_done(inbox, vigil, timeout))
 
 
 def test_who_waits_for_the_first_hears_of_any(inbox):

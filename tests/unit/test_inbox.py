@@ -142,8 +142,8 @@ def test_an_inbox_tidies_itself(inbox):
 def test_what_arrives_wakes(inbox):
     tasks = TaskSet(["c-0"])
     woken = []
-    tasks.wakers += (lambda: woken.append("set"),)
-    inbox.wakers += (lambda: woken.append("inbox"),)
+    tasks.wakers.append(lambda: woken.append("set"))
+    inbox.wakers.append(lambda: woken.append("inbox"))
     inbox.expect(tasks)
 
     inbox.deliver("c-0", GOOD)
