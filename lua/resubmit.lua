@@ -9,9 +9,10 @@
 --          dependencies and 8 MiB; of one task any
 --
 -- A new task has function, arguments and flags of the old one, but for the fields
--- that are said anew: args (signed), until, after, follow, refs, gate. Both are
--- linked: `resubmitted` of the old, `resubmit_of` of the new. What signatures bind is
--- the id of the first ancestor, `root`. Sent again, the call changes nothing.
+-- that are said anew: args (signed), until, after, follow, refs; gate, and later when
+-- the members are told with `link`. Both are linked: `resubmitted` of the old,
+-- `resubmit_of` of the new. What signatures bind is the id of the first ancestor,
+-- `root`. Sent again, the call changes nothing.
 
 local argument = require("lib.argument")
 local copies = require("lib.copies")

@@ -190,7 +190,8 @@ def resubmit(
 ) -> Call[list[str]]:
     """Let ended tasks run once more: old and new id of each, at most 500; all or none.
 
-    ``anew`` has, by old id, fields that differ: args, until, after, follow, refs, gate.
+    ``anew`` has, by old id, fields that differ: args, until, after, follow, refs;
+    gate, and later when the members are told with ``link``.
     """
     args: list[Argument] = [now]
     for old, new in pairs:
