@@ -9,7 +9,7 @@
 --          dependencies and 8 MiB; of one task any
 --
 -- A new task has function, arguments and flags of the old one, but for the fields
--- that are said anew: args (signed), until, after, follow, refs, gate. Both are
+-- that are said anew: args (signed), until, after, follow, refs, gate, later. Both are
 -- linked: `resubmitted` of the old, `resubmit_of` of the new. What signatures bind is
 -- the id of the first ancestor, `root`. Sent again, the call changes nothing.
 
@@ -40,6 +40,9 @@ local function parse()
         return nil, wrong
       end
       copy.anew[ARGV[field]] = ARGV[field + 1]
+    end
+    if copy.anew.later and not copy.anew.gate then
+      return nil, "only what stands behind a gate is told its members later"
     end
     wanted[#wanted + 1] = copy
     at = at + 3 + 2 * count

@@ -194,7 +194,7 @@ def _enter_slice(
 ) -> Flow[None]:
     """Submit one slice.
 
-    A single task that waits for more than one call may look at is linked to the rest
+    A single task that waits for more than one call may look at is told of them
     behind a gate.
     """
     copy, (_, new) = part[0], pairs[0]
@@ -205,7 +205,7 @@ def _enter_slice(
     after, follow = (str(sets.get(name, "as")).split() for name in ("after", "follow"))
     waits = Waits(after[0], tuple(after[1:]), follow[0], tuple(follow[1:]))
     gate = session.gate()
-    said[copy.old] = {**said[copy.old], **waits.head().fields(), "gate": gate}
+    said[copy.old] = {**said[copy.old], "gate": gate, "later": 1}
     yield from flows.ask(calls.resubmit(pairs, said))
     for link in waits.links(new):
         yield from flows.ask(link)

@@ -14,7 +14,7 @@ local JUDGED = { "args", "after", "follow", "refs", "targets", "timeout" }
 
 local function is_said_anew(name)
   return name == "args" or name == "until" or name == "after" or name == "follow"
-    or name == "refs" or name == "gate"
+    or name == "refs" or name == "gate" or name == "later"
 end
 
 -- The sentence for a field that cannot be said anew, or not so; nil when it can.
@@ -23,7 +23,7 @@ local function wrong(name, value)
     return "this cannot be changed: " .. name
   elseif name == "args" then
     return value == "" and "no arguments, not even signed ones" or nil
-  elseif value == "" and name ~= "until" and name ~= "gate" then
+  elseif value == "" and name ~= "until" and name ~= "gate" and name ~= "later" then
     -- The copy has none.
     return nil
   end
@@ -56,14 +56,14 @@ local function said(copy, name)
 end
 
 -- How many bytes of arguments are to be copied, and how many members of dependencies
--- are to be looked at.
+-- are to be looked at: none when they are told later.
 local function size(copy)
   local args, members = copy.anew.args or copy.values.args, 0
   for _, name in ipairs({ "after", "follow" }) do
     local text = said(copy, name)
     local set = text and require("lib.depend").parse(text)
     copy.sets[name] = set
-    members = members + (set and #set.ids or 0)
+    members = members + (set and not copy.anew.later and #set.ids or 0)
   end
   local bytes = args == "" and redis.call("STRLEN", keys.task(copy.old, "args")) or #args
   copy.bytes = bytes
@@ -133,7 +133,7 @@ local function enter_special(opened, ending, copy, score, fields)
     id = copy.id, score = score, queue = copy.values.queue, fn = copy.fn,
     after = said(copy, "after"), follow = said(copy, "follow"), refs = said(copy, "refs"),
     targets = record.part(copy.old, "targets", copy.values.targets),
-    gate = copy.anew.gate,
+    gate = copy.anew.gate, later = copy.anew.later,
     timeout = copy.values.timeout, marks = copy.marks,
   }, copy.sets, fields)
 end

@@ -190,7 +190,8 @@ def resubmit(
 ) -> Call[list[str]]:
     """Let ended tasks run once more: old and new id of each, at most 500; all or none.
 
-    ``anew`` has, by old id, fields that differ: args, until, after, follow, refs, gate.
+    ``anew`` has, by old id, fields that differ: args, until, after, follow, refs,
+    gate, later.
     """
     args: list[Argument] = [now]
     for old, new in pairs:
@@ -237,7 +238,7 @@ def _count(reply: Reply) -> int:
 
 
 def link(task: str, name: str, ids: Sequence[str], *, now: Now = "") -> Call[int]:
-    """Tell a task behind a gate at most 2,000 more members of a set.
+    """Tell a task behind a gate, submitted with ``later``, at most 2,000 members.
 
     ``name`` is ``after`` or ``follow``. Returns how many were looked at; 0 when the
     gate is open or the task has ended.

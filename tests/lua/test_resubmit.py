@@ -391,14 +391,23 @@ def test_a_copy_may_stand_behind_a_gate(hub):
     hub.submit(1, "c-3", after="as c-1 c-2")
     hub.end(2, "ok", "ok", "ok")
 
-    hub.resubmit(3, ("c-3", "d-3"), after="as c-1", gate="d-9")
+    hub.resubmit(3, ("c-3", "d-3"), gate="d-9", later=1)
     assert hub.state("d-3") == "waiting"
+    hub.do(calls.link("d-3", "after", ["c-1"], now=4))
     hub.do(calls.link("d-3", "after", ["c-2"], now=4))
     hub.do(calls.open_gate("d-9", now=5))
 
     assert hub.state("d-3") == "ready"
     assert hub.record("d-3")["after"] == "as c-1 c-2"
-    assert hub.resubmit(6, ("c-3", "d-3"), after="as c-1", gate="d-9") == ["d-3"]
+    assert hub.resubmit(6, ("c-3", "d-3"), gate="d-9", later=1) == ["d-3"]
+
+
+def test_a_copy_is_told_its_members_later_only_behind_a_gate(hub):
+    hub.submit(1, "c-1")
+    hub.end(2, "ok")
+
+    with hub.refuses(error.BadArgument, "only what stands behind a gate"):
+        hub.resubmit(3, ("c-1", "d-1"), later=1)
 
 
 def test_a_gate_is_no_task(hub):
