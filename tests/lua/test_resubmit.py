@@ -401,6 +401,14 @@ def test_a_copy_may_stand_behind_a_gate(hub):
     assert hub.resubmit(6, ("c-3", "d-3"), gate="d-9", later=1) == ["d-3"]
 
 
+def test_a_copy_is_told_its_members_later_only_behind_a_gate(hub):
+    hub.submit(1, "c-1")
+    hub.end(2, "ok")
+
+    with hub.refuses(error.BadArgument, "only what stands behind a gate"):
+        hub.resubmit(3, ("c-1", "d-1"), later=1)
+
+
 def test_a_gate_is_no_task(hub):
     hub.submit(1, "c-1", gate="c-2")
     hub.abort(2, "c-2")
