@@ -451,7 +451,7 @@ def _check_dependencies(seen):
 def _check_waiting(seen, name, task, entries):
     hold, open_ = seen.hold, 0
     for letter, field, counter in (("a", "after", "na"), ("f", "follow", "nf")):
-        if counter not in task:
+        if counter not in task or task["state"] in ENDED:
             continue
         letters, left = task[counter].split(":")
         open_ += int(left)

@@ -25,6 +25,8 @@ GATE_KEPT = 3_600_000
 LATER = 3_600_000
 #: A function that nobody needs stays so long.
 IDLE = 3_600_000
+#: Kept until there is no room.
+FOREVER = 2**52
 DAY = 86_400_000
 #: More placements of one script than these are not tried in every order.
 MOST_ORDERS = 5
@@ -351,7 +353,7 @@ class Model:
         task.state, task.verdict = state, verdict
         task.timers.clear()
         task.start = None
-        task.expiry = self.stamp + task.ttl if task.ttl else float("inf")
+        task.expiry = self.stamp + (task.ttl or FOREVER)
         self.ended[state] += 1
         for client in {task.name.partition("-")[0], *task.watchers}:
             if client in self.told:
