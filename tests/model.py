@@ -155,6 +155,11 @@ class Task:
     kept: int = 0
     expiry: float = 0
     watchers: set[str] = field(default_factory=set)
+    #: What was said of it, to be said of a copy; and whose copy it is.
+    group: dict[str, Any] = field(default_factory=dict)
+    copy_of: str = ""
+    #: How often an engine refused it.
+    refusals: int = 0
     #: The line it was last seen in.
     stands: str = ""
 
@@ -238,6 +243,8 @@ class Model:
         self.needed: Counter[str] = Counter()
         self.idle: dict[str, int] = {}
         self.incapable: dict[str, set[int]] = {}
+        #: How purged tasks ended.
+        self.tombs: dict[str, str] = {}
         self.last = self.skew = self.grace = 0
         self.counts: Counter[str] = Counter()
         self._start(0, None)
@@ -412,6 +419,7 @@ class Model:
         return None
 
     def _refuse(self, task: Task, engine: Engine, *, by: bool) -> None:
+        task.refusals += 1
         if by:
             living = {one.label for one in self.engines.values() if not one.leaving}
             known = self.incapable.get(task.fn, set()) & living
@@ -677,7 +685,8 @@ class Model:
     def _enter(self, name: str, group: dict[str, Any]) -> None:
         rank = self.submitted - group.get("priority", 0) * 2**42
         fn = group["fn"]
-        task = Task(name, rank, fn, group["queue"], group["args"])
+        task = Task(name, rank, fn, group["queue"], group["args"], group=group)
+        task.copy_of = group.get("copy_of", "")
         task.retries = group.get("retries", 0)
         task.ttl = group.get("ttl", TTL)
         task.targets = group.get("targets")
@@ -736,6 +745,8 @@ class Model:
         members: Members = getattr(task, kind)
         for name in dict.fromkeys(names):
             member = self.tasks.get(name)
+            if member is None and name in self.tombs:
+                member = Task(name, 0, state=self.tombs[name])
             if member is None or name == task.name:
                 return "invalid"
             if name not in members.names:
@@ -809,11 +820,59 @@ class Model:
         states = []
         for name in names:
             task = self.tasks.get(name)
-            states.append(task.state if task else "unknown")
+            missing = "purged" if name in self.tombs else "unknown"
+            states.append(task.state if task else missing)
             foreign = client and not name.startswith(f"{client}-")
             if task and foreign and task.state not in ENDED:
                 task.watchers.add(client)
         return states
+
+    def purge(self, stamp: int, seen: Any, names: list[str]) -> tuple[int, int] | None:
+        """Return how many went and how many are needed; None: one has not ended."""
+        self._start(stamp, seen)
+        ended = {name: self.tasks[name] for name in names if name in self.tasks}
+        if any(task.state not in ENDED for task in ended.values()):
+            return None
+        purged = 0
+        for name, task in ended.items():
+            if task.kept == 0 and name not in seen.unsettled:
+                self.tombs[name] = task.state
+                self._drop(task)
+                purged += 1
+        return purged, len(ended) - purged
+
+    def may_resubmit(self, pairs: list[tuple[str, str]]) -> bool:
+        """May these tasks run once more, under new names?"""
+        olds = [
+            self.tasks.get(old)
+            for old, new in pairs
+            if new not in self.tasks or self.tasks[new].copy_of != old
+        ]
+        return all(old and old.fn and old.state in ENDED for old in olds)
+
+    def resubmit(
+        self,
+        stamp: int,
+        seen: Any,
+        pairs: list[tuple[str, str]],
+        anew: dict[str, dict[str, Any]],
+    ) -> None:
+        """Let ended tasks run once more."""
+        self._start(stamp, seen)
+        for old, new in pairs:
+            if new in self.tasks:
+                continue
+            task = self.tasks[old]
+            kept = {
+                name: value
+                for name, value in task.group.items()
+                if name not in ("gate", "later", "start_in", "start_at")
+            }
+            kept |= anew.get(old, {})
+            group = {name: value for name, value in kept.items() if value is not None}
+            self.submitted += 1
+            self._enter(new, {**group, "copy_of": old})
+        self._finish()
 
     def configure(self, hwm: int) -> None:
         """Change the bound on the load."""
@@ -1186,6 +1245,11 @@ class Model:
     def timers(self) -> list[int]:
         """Return what is due, and when."""
         return [due for one in self.tasks.values() for due in one.timers.values()]
+
+    @staticmethod
+    def gate_of(task: Task) -> str | None:
+        """Return the gate that it stands behind."""
+        return task.gate if task.state not in ENDED else None
 
     def why(self, task: Task) -> str:
         """Return what an unended task waits for, in a word; "" for nothing."""
