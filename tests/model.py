@@ -263,6 +263,8 @@ class Model:
         self.barred: set[str] = set()
         #: Did an engine get room before the last placement? Then loads are not known.
         self.unclear = False
+        #: Is this the end of the call?
+        self.late = False
 
     # Views
 
@@ -489,16 +491,14 @@ class Model:
         if state == "waiting":
             what = self.judge(task)
             # Where it could go may have gone since: that is found at the next news.
-            if what != "wait" and (task.name in self.news or self._has_moved(task)):
+            if what != "wait" and task.name in self.news:
                 self._decide(task, what)
         elif state == "ready" and self.standing(task) != "somewhere":
-            if self._has_moved(task):
+            # Found by news, or by who looks for work: after it has taken its own.
+            found = self.seen.tasks[task.name]["state"]
+            if task.name in self.news or (self.late and found != state):
                 self._look_again(task)
         return task.state != state
-
-    def _has_moved(self, task: Task) -> bool:
-        found = self.seen.tasks.get(task.name, {}).get("state")
-        return found != task.state
 
     def _decide(self, task: Task, what: str) -> None:
         if what == "never":
@@ -634,6 +634,7 @@ class Model:
 
     def _finish(self) -> None:
         """End a call: what follows, and what the hub placed."""
+        self.late = True
         self._resolve()
         self._adopt()
 
@@ -968,7 +969,9 @@ class Model:
             f"not {[one.name for one in expected]}"
         )
         found = len(tasks) - len(placed)
-        assert found in allowed, f"{engine.name} took {found}, not {allowed}"
+        assert found in allowed, (
+            f"{engine.name} took {found} of {[one.name for one in line]}, not {allowed}"
+        )
         del engine.assigned[: len(placed)]
         for task, (_, token) in zip(tasks, taken, strict=True):
             self._run(task, engine, nonce)
