@@ -156,3 +156,15 @@ def test_a_task_did_not_run_where_it_was_refused(hub):
 
     assert hub.record("c-1").keys().isdisjoint({"engine", "token", "started"})
     assert hub.record("c-2")["verdict"] == "impossible"
+
+
+def test_a_task_that_no_engine_may_try_again_ran_on_the_last_one(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1", targets="0", retries=1, elsewhere=1)
+    hub.submit(2, "c-2", follow="af c-1")
+    (work,) = hub.take(3, "e")
+
+    hub.report(4, "e", error_in(work))
+
+    assert hub.record("c-1")["verdict"] == "impossible"
+    assert hub.record("c-2")["place"] == "0"
