@@ -106,9 +106,9 @@ class Walk(RuleBasedStateMachine):
         """Call a script, and look at the hub."""
         self.counts["steps"] += 1
         self.agreed = False
-        reply = self.hub.send(call)
+        reply, read = self.hub.send_and_read(call)
         self.recorder.heard(call.script, reply)
-        self.seen = invariants.Picture(self.hub.redis, self.hub.root)
+        self.seen = invariants.Picture(read, self.hub.root)
         return call.read(reply)
 
     # Clients
