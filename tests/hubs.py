@@ -123,6 +123,23 @@ class Hub:
                 raise ScriptError(script.explain(str(failure))) from failure
             raise refused from None
 
+    def send_and_read(self, call: Call[Any]) -> tuple[Any, Any]:
+        """Call a script, and read all of the hub behind it, in one go."""
+        script = scripts.bundle(call.script, "leastload")
+        while True:
+            with self.redis.pipeline(transaction=False) as pipe:
+                pipe.evalsha(script.sha, 1, self.root, *call.args)
+                pipe.evalsha(invariants.READ_SHA, 1, self.root)
+                reply, read = pipe.execute(raise_on_error=False)
+            if isinstance(read, redis.exceptions.NoScriptError):
+                self.redis.script_load(invariants.READ)
+            if isinstance(reply, redis.exceptions.NoScriptError):
+                self.redis.script_load(script.text)
+            elif isinstance(reply, redis.ResponseError):
+                raise ScriptError(script.explain(str(reply)))
+            elif isinstance(read, list):
+                return reply, read
+
     def do(self, call: Call[T]) -> T:
         """Call a script and read the reply, under the eyes of the recorder."""
         if self.recorder is None:

@@ -6,6 +6,7 @@ shared with the scripts but the names of keys.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter, defaultdict
@@ -69,6 +70,8 @@ end
 return found
 """
 
+READ_SHA = hashlib.sha1(READ.encode()).hexdigest()  # noqa: S324 - as Redis names it
+
 
 def _plain(text):
     """Return text of bytes; what is no text is replaced."""
@@ -78,13 +81,14 @@ def _plain(text):
 class Picture:
     """All data of one hub, read at once."""
 
-    def __init__(self, redis, root):
+    def __init__(self, read, root):
+        """Make sense of the reply of ``READ``."""
         self.wrong = []
         self.root = root
         #: What is at each key behind the root, and its seconds to live.
         self.data: dict[str, Any] = {}
         self.ttl: dict[str, int] = {}
-        self._take(redis.eval(READ, 1, root))
+        self._take(read)
         self.keys = {name: KEY.fullmatch(name) for name in sorted(self.data)}
         for name, found in self.keys.items():
             self.hold(found, f"{name} is a key of no known pattern")
@@ -451,7 +455,7 @@ def _check_dependencies(seen):
 def _check_waiting(seen, name, task, entries):
     hold, open_ = seen.hold, 0
     for letter, field, counter in (("a", "after", "na"), ("f", "follow", "nf")):
-        if counter not in task:
+        if counter not in task or task["state"] in ENDED:
             continue
         letters, left = task[counter].split(":")
         open_ += int(left)
@@ -615,7 +619,7 @@ def check(redis, root, *, quiet=False, draining=False, away=()):
     for what it may do, but for those ``away``. While ``draining``, after hwm was
     lowered, engines may have more than it. Returns what was read.
     """
-    seen = Picture(redis, root)
+    seen = Picture(redis.eval(READ, 1, root), root)
     look(seen, quiet=quiet, draining=draining, away=away)
     return seen
 

@@ -25,6 +25,8 @@ GATE_KEPT = 3_600_000
 LATER = 3_600_000
 #: A function that nobody needs stays so long.
 IDLE = 3_600_000
+#: Kept until there is no room.
+FOREVER = 2**52
 DAY = 86_400_000
 #: More placements of one script than these are not tried in every order.
 MOST_ORDERS = 5
@@ -153,6 +155,11 @@ class Task:
     kept: int = 0
     expiry: float = 0
     watchers: set[str] = field(default_factory=set)
+    #: What was said of it, to be said of a copy; and whose copy it is.
+    group: dict[str, Any] = field(default_factory=dict)
+    copy_of: str = ""
+    #: How often an engine refused it.
+    refusals: int = 0
     #: The line it was last seen in.
     stands: str = ""
 
@@ -236,6 +243,8 @@ class Model:
         self.needed: Counter[str] = Counter()
         self.idle: dict[str, int] = {}
         self.incapable: dict[str, set[int]] = {}
+        #: How purged tasks ended.
+        self.tombs: dict[str, str] = {}
         self.last = self.skew = self.grace = 0
         self.counts: Counter[str] = Counter()
         self._start(0, None)
@@ -254,6 +263,8 @@ class Model:
         self.barred: set[str] = set()
         #: Did an engine get room before the last placement? Then loads are not known.
         self.unclear = False
+        #: Is this the end of the call?
+        self.late = False
 
     # Views
 
@@ -351,7 +362,7 @@ class Model:
         task.state, task.verdict = state, verdict
         task.timers.clear()
         task.start = None
-        task.expiry = self.stamp + task.ttl if task.ttl else float("inf")
+        task.expiry = self.stamp + (task.ttl or FOREVER)
         self.ended[state] += 1
         for client in {task.name.partition("-")[0], *task.watchers}:
             if client in self.told:
@@ -410,6 +421,7 @@ class Model:
         return None
 
     def _refuse(self, task: Task, engine: Engine, *, by: bool) -> None:
+        task.refusals += 1
         if by:
             living = {one.label for one in self.engines.values() if not one.leaving}
             known = self.incapable.get(task.fn, set()) & living
@@ -479,16 +491,14 @@ class Model:
         if state == "waiting":
             what = self.judge(task)
             # Where it could go may have gone since: that is found at the next news.
-            if what != "wait" and (task.name in self.news or self._has_moved(task)):
+            if what != "wait" and task.name in self.news:
                 self._decide(task, what)
         elif state == "ready" and self.standing(task) != "somewhere":
-            if self._has_moved(task):
+            # Found by news, or by who looks for work: after it has taken its own.
+            found = self.seen.tasks[task.name]["state"]
+            if task.name in self.news or (self.late and found != state):
                 self._look_again(task)
         return task.state != state
-
-    def _has_moved(self, task: Task) -> bool:
-        found = self.seen.tasks.get(task.name, {}).get("state")
-        return found != task.state
 
     def _decide(self, task: Task, what: str) -> None:
         if what == "never":
@@ -624,6 +634,7 @@ class Model:
 
     def _finish(self) -> None:
         """End a call: what follows, and what the hub placed."""
+        self.late = True
         self._resolve()
         self._adopt()
 
@@ -675,7 +686,8 @@ class Model:
     def _enter(self, name: str, group: dict[str, Any]) -> None:
         rank = self.submitted - group.get("priority", 0) * 2**42
         fn = group["fn"]
-        task = Task(name, rank, fn, group["queue"], group["args"])
+        task = Task(name, rank, fn, group["queue"], group["args"], group=group)
+        task.copy_of = group.get("copy_of", "")
         task.retries = group.get("retries", 0)
         task.ttl = group.get("ttl", TTL)
         task.targets = group.get("targets")
@@ -734,6 +746,8 @@ class Model:
         members: Members = getattr(task, kind)
         for name in dict.fromkeys(names):
             member = self.tasks.get(name)
+            if member is None and name in self.tombs:
+                member = Task(name, 0, state=self.tombs[name])
             if member is None or name == task.name:
                 return "invalid"
             if name not in members.names:
@@ -807,11 +821,59 @@ class Model:
         states = []
         for name in names:
             task = self.tasks.get(name)
-            states.append(task.state if task else "unknown")
+            missing = "purged" if name in self.tombs else "unknown"
+            states.append(task.state if task else missing)
             foreign = client and not name.startswith(f"{client}-")
             if task and foreign and task.state not in ENDED:
                 task.watchers.add(client)
         return states
+
+    def purge(self, stamp: int, seen: Any, names: list[str]) -> tuple[int, int] | None:
+        """Return how many went and how many are needed; None: one has not ended."""
+        self._start(stamp, seen)
+        ended = {name: self.tasks[name] for name in names if name in self.tasks}
+        if any(task.state not in ENDED for task in ended.values()):
+            return None
+        purged = 0
+        for name, task in ended.items():
+            if task.kept == 0 and name not in seen.unsettled:
+                self.tombs[name] = task.state
+                self._drop(task)
+                purged += 1
+        return purged, len(ended) - purged
+
+    def may_resubmit(self, pairs: list[tuple[str, str]]) -> bool:
+        """May these tasks run once more, under new names?"""
+        olds = [
+            self.tasks.get(old)
+            for old, new in pairs
+            if new not in self.tasks or self.tasks[new].copy_of != old
+        ]
+        return all(old and old.fn and old.state in ENDED for old in olds)
+
+    def resubmit(
+        self,
+        stamp: int,
+        seen: Any,
+        pairs: list[tuple[str, str]],
+        anew: dict[str, dict[str, Any]],
+    ) -> None:
+        """Let ended tasks run once more."""
+        self._start(stamp, seen)
+        for old, new in pairs:
+            if new in self.tasks:
+                continue
+            task = self.tasks[old]
+            kept = {
+                name: value
+                for name, value in task.group.items()
+                if name not in ("gate", "later", "start_in", "start_at")
+            }
+            kept |= anew.get(old, {})
+            group = {name: value for name, value in kept.items() if value is not None}
+            self.submitted += 1
+            self._enter(new, {**group, "copy_of": old})
+        self._finish()
 
     def configure(self, hwm: int) -> None:
         """Change the bound on the load."""
@@ -907,7 +969,9 @@ class Model:
             f"not {[one.name for one in expected]}"
         )
         found = len(tasks) - len(placed)
-        assert found in allowed, f"{engine.name} took {found}, not {allowed}"
+        assert found in allowed, (
+            f"{engine.name} took {found} of {[one.name for one in line]}, not {allowed}"
+        )
         del engine.assigned[: len(placed)]
         for task, (_, token) in zip(tasks, taken, strict=True):
             self._run(task, engine, nonce)
@@ -1184,6 +1248,11 @@ class Model:
     def timers(self) -> list[int]:
         """Return what is due, and when."""
         return [due for one in self.tasks.values() for due in one.timers.values()]
+
+    @staticmethod
+    def gate_of(task: Task) -> str | None:
+        """Return the gate that it stands behind."""
+        return task.gate if task.state not in ENDED else None
 
     def why(self, task: Task) -> str:
         """Return what an unended task waits for, in a word; "" for nothing."""

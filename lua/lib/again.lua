@@ -71,8 +71,8 @@ end
 -- set. Returns true when it found an engine.
 local function one_back(opened, ending, one, except)
   local task = depend.read(one.id)
-  for at = 1, #one.fields do
-    task.write[at] = one.fields[at]
+  for at = 1, #one.fields, 2 do
+    depend.put(task, one.fields[at], one.fields[at + 1])
   end
   if one.shun then
     shun(task, one)

@@ -21,8 +21,10 @@ local function move(opened, task, score, name)
     if before ~= "" then
       require("lib.class").left(task.queue or "default", 1)
     end
-    hold.note(opened, task, task.id, score, name)
+  elseif not hold.take_back(opened, task) then
+    return
   end
+  hold.note(opened, task, task.id, score, name)
 end
 
 -- The engine it ran on, for those who are to follow it.

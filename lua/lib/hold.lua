@@ -46,6 +46,20 @@ local function note(opened, f, id, score, name)
   entries[#entries + 1], entries[#entries + 2] = score, id
 end
 
+-- A task that was noted in this script is to stand elsewhere. Was it?
+local function take_back(opened, f)
+  local at = (f.queue or "default") .. ":" .. (f.class or "")
+  local entries = opened.fresh and opened.fresh[at] or {}
+  for place = 2, #entries, 2 do
+    if entries[place] == f.id then
+      table.remove(entries, place)
+      table.remove(entries, place - 1)
+      return true
+    end
+  end
+  return false
+end
+
 -- Nothing keeps a waiting task any more, one as lib/depend.lua reads it. What it is now
 -- is noted in it, for the caller to save with the rest.
 local function release(opened, task, score, name)
@@ -54,6 +68,16 @@ local function release(opened, task, score, name)
   local last = #task.write
   task.write[last + 1], task.write[last + 2] = "state", "ready"
   note(opened, task, task.id, score, name)
+end
+
+local function stand(opened, entries)
+  -- The last engine of the queue may have left while they waited.
+  redis.call("HSETNX", keys.queues, entries.queue, 0)
+  if entries.class == "" then
+    require("lib.batches").zadd(keys.ready(entries.queue), entries)
+  else
+    require("lib.class").add(opened, entries.queue, entries.class, entries)
+  end
 end
 
 -- What was noted stands in its lines. Engines that are idle hear of it only with
@@ -66,15 +90,11 @@ local function flush(opened, offered)
   opened.fresh = nil
   opened.advances = opened.advances or {}
   for _, entries in ipairs(fresh) do
-    -- The last engine of the queue may have left while they waited.
-    redis.call("HSETNX", keys.queues, entries.queue, 0)
-    if entries.class == "" then
-      require("lib.batches").zadd(keys.ready(entries.queue), entries)
-    else
-      require("lib.class").add(opened, entries.queue, entries.class, entries)
-    end
-    if not offered then
-      opened.advances[#opened.advances + 1] = entries
+    if #entries > 0 then
+      stand(opened, entries)
+      if not offered then
+        opened.advances[#opened.advances + 1] = entries
+      end
     end
   end
 end
@@ -95,6 +115,7 @@ return {
   enter = enter,
   class_of = class_of,
   note = note,
+  take_back = take_back,
   release = release,
   flush = flush,
   advance = advance,

@@ -156,3 +156,29 @@ def test_a_task_did_not_run_where_it_was_refused(hub):
 
     assert hub.record("c-1").keys().isdisjoint({"engine", "token", "started"})
     assert hub.record("c-2")["verdict"] == "impossible"
+
+
+def test_a_task_that_no_engine_may_try_again_ran_on_the_last_one(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1", targets="0", retries=1, elsewhere=1)
+    hub.submit(2, "c-2", follow="af c-1")
+    (work,) = hub.take(3, "e")
+
+    hub.report(4, "e", error_in(work))
+
+    assert hub.record("c-1")["verdict"] == "impossible"
+    assert hub.record("c-2")["place"] == "0"
+
+
+def test_two_members_that_end_at_once_allow_both_their_engines(hub):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1", "c-2", retries=1, pause="1000 1 0")
+    for engine in "ef":
+        (work,) = hub.take(3, engine)
+        hub.turn(4, engine, 0, error_in(work))
+    hub.submit(5, "c-3", "c-4", priority=1)
+    hub.submit(5, "c-5", follow="nf c-1 c-2")
+
+    hub.abort(6, "c-1", "c-2")
+
+    assert hub.ready(name="=0-1") == ["c-5"]

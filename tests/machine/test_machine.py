@@ -87,6 +87,7 @@ class Walk(RuleBasedStateMachine):
         #: Everything ever sent or given, to be sent again.
         self.sent: list[tuple[Any, ...]] = []
         self.submits: list[list[dict[str, Any]]] = []
+        self.copies: list[tuple[Any, ...]] = []
         self.works: list[tuple[str, str]] = []
         self.names: list[str] = []
         self.gates: list[str] = []
@@ -105,9 +106,9 @@ class Walk(RuleBasedStateMachine):
         """Call a script, and look at the hub."""
         self.counts["steps"] += 1
         self.agreed = False
-        reply = self.hub.send(call)
+        reply, read = self.hub.send_and_read(call)
         self.recorder.heard(call.script, reply)
-        self.seen = invariants.Picture(self.hub.redis, self.hub.root)
+        self.seen = invariants.Picture(read, self.hub.root)
         return call.read(reply)
 
     # Clients
@@ -303,6 +304,105 @@ class Walk(RuleBasedStateMachine):
         words = self.ask(calls.abort(names, running=running, now=self.stamp))
         expected = self.model.abort(self.stamp, self.seen, names, running=running)
         assert words == expected
+        self.agrees()
+
+    @precondition(lambda self: self.names)
+    @rule(dice=DICE)
+    def purge(self, dice):
+        ended = [one.name for one in self.model.tasks.values() if one.state in ENDED]
+        names = dice.sample(ended, min(len(ended), dice.randint(0, 2)))
+        names += ["c-999999"] if ended and dice.random() < 0.8 else [self.pick(dice)]
+        call = calls.purge(names, now=self.stamp)
+        if any(self.is_pending(name) for name in names):
+            self.expect(call, error.TaskPending)
+            return
+        told = self.ask(call)
+        expected = self.model.purge(self.stamp, self.seen, names)
+        assert (told.purged, told.kept) == expected
+        self.agrees()
+
+    def is_pending(self, name):
+        """Is it a task that has not ended?"""
+        task = self.model.tasks.get(name)
+        return task is not None and task.state not in ENDED
+
+    @precondition(lambda self: self.names)
+    @rule(dice=DICE)
+    def resubmit(self, dice):
+        ended = [
+            one.name
+            for one in self.model.tasks.values()
+            if one.state in ENDED and one.fn
+        ]
+        olds = dice.sample(ended, min(len(ended), dice.randint(1, 3)))
+        if dice.random() < 0.1 or not olds:
+            olds = list(dict.fromkeys([*olds, self.pick(dice)]))
+        pairs = []
+        for old in olds:
+            pairs.append((old, f"c-{self.next_task}"))
+            self.next_task += 1
+        anew = {old: self.anew(dice) for old in olds if dice.random() < 0.3}
+        self.copies.append((pairs, anew))
+        self.send_resubmit(pairs, anew)
+
+    def anew(self, dice):
+        """Return what is said anew of a copy, for the model."""
+        said: dict[str, Any] = {}
+        for kind in ("after", "follow"):
+            if dice.random() < 0.5:
+                letters = dice.choice(LETTERS)
+                said[kind] = (letters, self.some(dice, "x-8"))
+                if dice.random() < 0.3:
+                    said[kind] = None
+        return said
+
+    @precondition(lambda self: self.copies)
+    @rule(dice=DICE)
+    def resubmit_again(self, dice):
+        self.send_resubmit(*dice.choice(self.copies[-3:]))
+
+    def send_resubmit(self, pairs, anew):
+        flat = {
+            old: {
+                kind: " ".join((said[0], *said[1])) if said else ""
+                for kind, said in fields.items()
+            }
+            for old, fields in anew.items()
+        }
+        call = calls.resubmit(pairs, flat, now=self.stamp)
+        if not self.model.may_resubmit(pairs):
+            self.expect(call, (error.TaskPending, error.UnknownTask))
+            return
+        self.ask(call)
+        self.names += [new for _, new in pairs if new not in self.names]
+        self.model.resubmit(self.stamp, self.seen, pairs, anew)
+        self.agrees()
+
+    @precondition(lambda self: self.names)
+    @rule(dice=DICE)
+    def why(self, dice):
+        name = self.pick(dice)
+        call = calls.why(name, now=self.stamp)
+        task = self.model.tasks.get(name)
+        if task is None:
+            self.expect(call, error.UnknownTask)
+            return
+        told = self.ask(call)
+        assert (told.state, told.gate) == (task.state, self.model.gate_of(task))
+        assert told.reasons
+        pending = {
+            letter: len(members.pending) if task.is_open(letter) else 0
+            for letter, members in task.sets()
+        }
+        assert (told.open_after, told.open_follow) == (
+            pending.get("a", 0), pending.get("f", 0),
+        )
+        assert {one.task_id for one in told.members} <= {
+            one for _, members in task.sets() for one in members.pending
+        }
+        if task.state == "ready":
+            able = self.model.serving(task.queue, self.model.places(task))
+            assert told.engines.admitted == len(able)
         self.agrees()
 
     @precondition(lambda self: self.names)
