@@ -14,23 +14,20 @@ local hold = require("lib.hold")
 local keys = require("lib.keys")
 local states = require("lib.states")
 
-local FIELDS = {
-  "state", "queue", "fn", "targets", "place", "not", "class", "na", "nf", "gate",
-  "start", "marks", "token", "timeout", "left", "engine", "ran",
-}
 local COUNTER = { after = "na", follow = "nf" }
 -- The numbers of engines in a reason for people.
 local MOST_SHOWN = 24
 
 -- The record of a task that may have to be moved; nil when there is none.
 local function read(id)
-  local values = redis.call("HMGET", keys.task(id), unpack(FIELDS))
-  if not values[1] then
+  -- All of it: a compact hash is searched from its beginning for each field.
+  local fields = redis.call("HGETALL", keys.task(id))
+  if #fields == 0 then
     return nil
   end
   local task = { id = id, write = {}, drop = {} }
-  for at, name in ipairs(FIELDS) do
-    task[name] = values[at] or nil
+  for at = 1, #fields, 2 do
+    task[fields[at]] = fields[at + 1]
   end
   if task.targets == "" then
     task.targets = require("lib.record").part(id, "targets", task.targets)
