@@ -102,6 +102,8 @@ end
 
 -- Those that depend on what has ended in this script, and on what ends by that.
 local function run(opened, ending, budget)
+  hold.settle_in(opened)
+  depend.save_members(opened)
   local left, at, parents = budget or MOST, 1, ending.parents
   while at <= #parents do
     local done, all = 0, false

@@ -42,9 +42,7 @@ class Plan:
     @classmethod
     def quick(cls) -> Plan:
         """Return one that takes seconds."""
-        return cls(
-            tasks=2000, backlog=4000, idle=1.0, links=200, fan=500, nodes=1000
-        )
+        return cls(tasks=2000, backlog=4000, idle=1.0, links=200, fan=500, nodes=1000)
 
 
 @dataclass(frozen=True, slots=True)
