@@ -31,7 +31,10 @@ local IDS = 3
 local interrupt = ARGV[2] == "1"
 
 local function mark(task)
-  depend.mark({ id = task.id, marks = task.marks or "" }, "x")
+  local marked = { id = task.id, marks = task.marks or "" }
+  if depend.mark(marked, "x") then
+    redis.call("HSET", keys.task(task.id), "marks", marked.marks)
+  end
   local uuid = engines.uuid_of(task.engine)
   local engine = engines.find(uuid)
   return "running " .. (engine and engine.worker or "-") .. " " .. uuid .. " " .. task.token

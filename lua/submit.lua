@@ -48,10 +48,11 @@ end
 local function parse_flags(group, at, count)
   for offset = at, at + 2 * count - 2, 2 do
     local name, value = ARGV[offset], ARGV[offset + 1]
-    local wrong = require("lib.flags").wrong(name, value)
+    local wrong, read = require("lib.flags").wrong(name, value)
     if wrong then
       return wrong
     end
+    group.sets[name] = type(read) == "table" and read or nil
     if is_special(name) then
       group.special = true
     elseif name == "ttl" then
@@ -67,16 +68,11 @@ local function parse_flags(group, at, count)
   end
 end
 
--- Parse the sets; returns what is wrong.
-local function parse_sets(group)
-  group.sets, group.members = {}, 0
-  for _, name in ipairs({ "after", "follow" }) do
-    if group[name] then
-      group.sets[name] = require("lib.depend").parse(group[name])
-      if not group.later then
-        group.members = group.members + #group.sets[name].ids
-      end
-    end
+-- Count the members of its sets; returns what is wrong.
+local function count_members(group)
+  group.members = 0
+  for _, set in pairs(group.later and {} or group.sets) do
+    group.members = group.members + #set.ids
   end
   if group.later and not group.gate then
     return "only what stands behind a gate is told its members later"
@@ -94,7 +90,9 @@ end
 
 -- The tasks stay in ARGV: id and arguments of the first are at `from`.
 local function parse_group(at)
-  local group = { digest = ARGV[at], blob = ARGV[at + 1], name = ARGV[at + 2], fields = {} }
+  local group = {
+    digest = ARGV[at], blob = ARGV[at + 1], name = ARGV[at + 2], fields = {}, sets = {},
+  }
   local flags = argument.count(ARGV[at + 3])
   if not flags or #ARGV < at + 4 + 2 * flags then
     return nil, "a group that is none at argument " .. at
@@ -104,7 +102,7 @@ local function parse_group(at)
     return nil, wrong
   end
   group.fn = fn_of(group)
-  wrong = group.special and parse_sets(group)
+  wrong = group.special and count_members(group)
   if wrong then
     return nil, wrong
   end
@@ -167,11 +165,14 @@ end
 
 -- `brought` has the digests that are known, or come with an earlier group.
 local function check_function(group, brought)
+  local size = #group.blob
+  if size == 0 and brought[group.digest] then
+    return nil
+  end
   if not string.find(group.digest, "^[A-Za-z0-9_-]+$") or #group.digest > 64 then
     return reply.fail("BADARG", "not a digest: " .. group.digest)
   end
-  local size = #group.blob
-  if size == 0 and not brought[group.digest] and not functions.known(group.digest) then
+  if size == 0 and not functions.known(group.digest) then
     return reply.fail("NOFN", group.digest)
   end
   brought[group.digest] = true
@@ -330,23 +331,48 @@ local function count_known(groups, names)
   return known
 end
 
-local function write_group(opened, ending, group, sequence)
-  local count = group.kept and #group.kept or group.count
-  if count == 0 then
-    return sequence, ending
+local function count_of(group)
+  return group.kept and #group.kept or group.count
+end
+
+-- What groups have in common, often all of them, is written once: functions, queues.
+local function write_needs(groups)
+  local needs, queues = {}, {}
+  for _, group in ipairs(groups) do
+    local count, queue = count_of(group), group.queue or "default"
+    local need = needs[group.digest]
+    if need then
+      need.count = need.count + count
+      need.blob = need.blob ~= "" and need.blob or group.blob
+    else
+      need = { digest = group.digest, blob = group.blob, name = group.name, count = count }
+      needs[#needs + 1], needs[group.digest] = need, need
+    end
+    if count > 0 and not queues[queue] then
+      queues[queue] = true
+      redis.call("HSETNX", keys.queues, queue, 0)
+    end
   end
-  functions.need(group.digest, group.blob, group.name, count)
-  redis.call("HSETNX", keys.queues, group.queue or "default", 0)
-  if not group.special and not is_refused(opened, group) then
+  for _, need in ipairs(needs) do
+    if need.count > 0 then
+      functions.need(need.digest, need.blob, need.name, need.count)
+    end
+  end
+end
+
+local function write_group(opened, ending, group, sequence)
+  if count_of(group) == 0 then
+    return sequence, ending
+  elseif not group.special and not is_refused(opened, group) then
     return enter(opened, group, sequence), ending
   end
   ending = ending or require("lib.settle").begin(opened)
-  group.sets = group.sets or {}
   return enter_special(opened, ending, group, sequence), ending
 end
 
 local function write_all(opened, groups, sequence)
   local ending
+  write_needs(groups)
   for _, group in ipairs(groups) do
     sequence, ending = write_group(opened, ending, group, sequence)
   end

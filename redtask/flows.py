@@ -149,8 +149,8 @@ def submit(
                 yield from ask(piece)
             else:
                 yield from _enter(piece, sent)
-                gate = str(piece[0].flags.get("gate", ""))
-                entered.update(dict.fromkeys((gate,) if gate else _ids(piece)))
+                gate = _gate_of(piece) or gate
+                entered.update(dict.fromkeys(_handles(piece)))
             recent.add(piece, opened, gate)
     except ConnectionLost:
         # It cannot be told to abort them either.
@@ -161,8 +161,20 @@ def submit(
         raise
 
 
-def _ids(groups: Sequence[Group]) -> Iterator[str]:
-    return (str(name) for group in groups for name in group.tasks[::2])
+def _gate_of(groups: Sequence[Group]) -> str:
+    """Return the gate that some of them stand behind; "": none."""
+    return next(
+        (str(group.flags["gate"]) for group in groups if "gate" in group.flags), ""
+    )
+
+
+def _handles(groups: Sequence[Group]) -> Iterator[str]:
+    """Yield what is to be aborted if the tasks are to go: ids, but for a gate's own."""
+    for group in groups:
+        if "gate" in group.flags:
+            yield str(group.flags["gate"])
+        else:
+            yield from map(str, group.tasks[::2])
 
 
 def server_info() -> Flow[dict[str, str]]:

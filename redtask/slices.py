@@ -3,7 +3,7 @@
 A call has at most 500 tasks, 4 MiB and 2,000 members of dependencies. A task that
 waits for more than that is told of its members while it stands behind a gate, which
 opens when all is there. Tasks that are to enter together or not at all stand behind
-one too when they are more than one slice.
+one too when they are more than one slice, but for those that wait for others of them.
 """
 
 from __future__ import annotations
@@ -201,21 +201,30 @@ def cut(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
 
 def cut_whole(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
     """Yield slices of tasks that enter all or none."""
-    pieces = _pieces(tasks, gate)
+    inside: set[str] = set()
+    pieces = _pieces(_noting(tasks, inside), gate)
     first = list(itertools.islice(pieces, 2))
     if len(first) == 1:
         yield first[0]
     elif first:
         name = gate.needed()
         for piece in itertools.chain(first, pieces):
-            yield piece if isinstance(piece, Call) else _behind(name, piece)
+            yield piece if isinstance(piece, Call) else _behind(name, piece, inside)
         yield calls.open_gate(name)
 
 
-def _behind(gate: str, groups: Sequence[Group]) -> list[Group]:
+def _noting(tasks: Iterable[Task], inside: set[str]) -> Iterator[Task]:
+    for task in tasks:
+        inside.add(task.task_id)
+        yield task
+
+
+def _behind(gate: str, groups: Sequence[Group], inside: set[str]) -> list[Group]:
     # There may be as many groups as tasks: `replace` would take its time.
     return [
-        Group(
+        group
+        if _is_held(group, inside)
+        else Group(
             group.digest,
             group.blob,
             group.name,
@@ -224,3 +233,15 @@ def _behind(gate: str, groups: Sequence[Group]) -> list[Group]:
         )
         for group in groups
     ]
+
+
+def _is_held(group: Group, inside: set[str]) -> bool:
+    """Does the group wait for the success of others that stand behind the gate?
+
+    Then it need not stand there: they cannot succeed while it is closed, nor when it
+    is given up.
+    """
+    letters, *ids = str(group.flags.get("after", "")).split() or [""]
+    if letters == "as":
+        return any(name in inside for name in ids)
+    return letters == "ns" and all(name in inside for name in ids)

@@ -35,7 +35,26 @@ local function locate(member)
   end
 end
 
+-- Most of what is told: one member fewer of many that must succeed, and nothing follows.
+-- Returns whether it was that.
+local function count_down(id, member)
+  if member.state ~= "completed" then
+    return false
+  end
+  local key = keys.task(id)
+  local f = redis.call("HMGET", key, "state", "na", "nf", "targets", "place")
+  local left = f[1] == "waiting" and tonumber(string.match(f[2] or "", "^as:(%d+)$"))
+  if not left or left < 2 or f[3] or f[4] or f[5] then
+    return false
+  end
+  redis.call("HSET", key, "na", "as:" .. left - 1)
+  return true
+end
+
 local function tell(opened, ending, member, entry, score)
+  if string.sub(entry, 1, 1) == "a" and count_down(string.sub(entry, 2), member) then
+    return
+  end
   local task, letter = depend.read(string.sub(entry, 2)), string.sub(entry, 1, 1)
   if not task or states.is_ended(task.state) then
     return
@@ -85,6 +104,8 @@ end
 
 -- Those that depend on what has ended in this script, and on what ends by that.
 local function run(opened, ending, budget)
+  hold.settle_in(opened)
+  depend.save_members(opened)
   local left, at, parents = budget or MOST, 1, ending.parents
   while at <= #parents do
     local done, all = 0, false

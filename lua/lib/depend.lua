@@ -14,23 +14,20 @@ local hold = require("lib.hold")
 local keys = require("lib.keys")
 local states = require("lib.states")
 
-local FIELDS = {
-  "state", "queue", "fn", "targets", "place", "not", "class", "na", "nf", "gate",
-  "start", "marks", "token", "timeout", "left", "engine", "ran",
-}
 local COUNTER = { after = "na", follow = "nf" }
 -- The numbers of engines in a reason for people.
 local MOST_SHOWN = 24
 
 -- The record of a task that may have to be moved; nil when there is none.
 local function read(id)
-  local values = redis.call("HMGET", keys.task(id), unpack(FIELDS))
-  if not values[1] then
+  -- All of it: a compact hash is searched from its beginning for each field.
+  local fields = redis.call("HGETALL", keys.task(id))
+  if #fields == 0 then
     return nil
   end
   local task = { id = id, write = {}, drop = {} }
-  for at, name in ipairs(FIELDS) do
-    task[name] = values[at] or nil
+  for at = 1, #fields, 2 do
+    task[fields[at]] = fields[at + 1]
   end
   if task.targets == "" then
     task.targets = require("lib.record").part(id, "targets", task.targets)
@@ -200,23 +197,49 @@ local function member_of(opened, id)
   opened.members = opened.members or {}
   local known = opened.members[id]
   if known == nil then
-    local f = redis.call("HMGET", keys.task(id), "state", "engine", "token", "marks")
+    local f = redis.call("HMGET", keys.task(id), "state", "engine", "token", "marks", "kept")
     local state = f[1] or require("lib.tombs").state_of(id)
     known = false
     if state then
       local label = f[3] and string.match(f[2] or "", "^%d+") or nil
-      known = { id = id, state = state, label = label, marks = f[4] or "" }
+      known = {
+        id = id, state = state, label = label, marks = f[4] or "",
+        kept = tonumber(f[5] or 0), buried = not f[1],
+      }
     end
     opened.members[id] = known
   end
   return known
 end
 
--- Mark a record with a letter, once.
+-- A record is to be marked with a letter, once; returns whether that is new.
 local function mark(known, letter)
-  if not string.find(known.marks, letter, 1, true) then
-    known.marks = known.marks .. letter
-    redis.call("HSET", keys.task(known.id), "marks", known.marks)
+  if string.find(known.marks, letter, 1, true) then
+    return false
+  end
+  known.marks, known.changed = known.marks .. letter, true
+  return true
+end
+
+-- One more task needs the result of this one.
+local function keep(known)
+  if known and not known.buried then
+    known.kept, known.changed = known.kept + 1, true
+    mark(known, "k")
+  end
+end
+
+-- What was noted of members is written, once for each.
+local function save_members(opened)
+  for id, known in pairs(opened.members or {}) do
+    if known and known.changed then
+      known.changed = nil
+      local fields = { "marks", known.marks }
+      if known.kept > 0 then
+        fields[3], fields[4] = "kept", known.kept
+      end
+      redis.call("HSET", keys.task(id), unpack(fields))
+    end
   end
 end
 
@@ -292,6 +315,8 @@ return {
   judge = judge,
   member_of = member_of,
   mark = mark,
+  keep = keep,
+  save_members = save_members,
   join = join,
   look = look,
   told = told,

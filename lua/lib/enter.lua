@@ -19,18 +19,16 @@ local GATE_KEPT = "3600000"
 local function make_gate(opened, id, score)
   redis.call("HSET", keys.task(id), "state", "waiting", "gate", id,
     "submitted", string.format("%d", opened.stamp), "marks", "t", "ttl", GATE_KEPT)
-  hold.enter(id, score)
+  hold.enter(opened, id, score)
+  -- Before anything that stands behind it.
+  hold.settle_in(opened)
   timers.set(opened, "g", id, GATE)
 end
 
 -- The parents whose results it needs are kept as long as it is.
 local function keep_parents(opened, refs)
   for id in string.gmatch(refs, "%S+") do
-    local known = depend.member_of(opened, id)
-    if known and redis.call("EXISTS", keys.task(id)) == 1 then
-      redis.call("HINCRBY", keys.task(id), "kept", 1)
-      depend.mark(known, "k")
-    end
+    depend.keep(depend.member_of(opened, id))
   end
 end
 
@@ -128,7 +126,11 @@ local function enter(opened, ending, task, sets, fields)
     what, more = depend.judge(opened, task)
   end
   write(task, fields)
-  hold.enter(task.id, task.score)
+  hold.enter(opened, task.id, task.score)
+  if what == "wait" then
+    return
+  end
+  hold.settle_in(opened)
   if aborted then
     finish.task(opened, ending, task, "aborted", "aborted", "its graph was given up")
   elseif verdict then

@@ -72,7 +72,7 @@ local function wrong_number(name, value, least, most)
   end
 end
 
--- The sentence for a flag that cannot be; nil when it can.
+-- The sentence for a flag that cannot be; else nil, and what was read of it.
 local function wrong(name, value)
   local longest, is_right = form(name)
   longest = longest or (name == "opts" and LONGEST_OPTIONS) or LONGEST
@@ -87,9 +87,11 @@ local function wrong(name, value)
   if not shape and not is_right then
     return "no such flag: " .. name
   end
-  if not (is_right and is_right(value) or shape and string.find(value, shape)) then
+  local read = is_right and is_right(value) or shape and string.find(value, shape)
+  if not read then
     return "flag " .. name .. " cannot be " .. string.sub(value, 1, LONGEST)
   end
+  return nil, read
 end
 
 return {

@@ -6,11 +6,21 @@ local keys = require("lib.keys")
 local rare = require("lib.rare")
 local states = require("lib.states")
 
--- A new record, already written in state waiting, gets its place in the index. The
--- score is the one it will have in its line.
-local function enter(id, score)
+-- A new record, already written in state waiting, gets its place in the index, with
+-- others of the script. The score is the one it will have in its line.
+local function enter(opened, id, score)
   states.check("new", "waiting")
-  redis.call("ZADD", keys.waiting, score, id)
+  local entries = opened.entering or {}
+  opened.entering = entries
+  entries[#entries + 1], entries[#entries + 2] = score, id
+end
+
+-- What has entered stands in the index.
+local function settle_in(opened)
+  if opened.entering then
+    require("lib.batches").zadd(keys.waiting, opened.entering)
+    opened.entering = nil
+  end
 end
 
 -- The class of a record that is to be ready: fields `targets`, `place`, `not`, `fn`
@@ -113,6 +123,7 @@ end
 
 return {
   enter = enter,
+  settle_in = settle_in,
   class_of = class_of,
   note = note,
   take_back = take_back,

@@ -33,6 +33,7 @@ _UNITS = {
     "engines cpu": "us/task",
     "client cpu": "us/task",
     "commands": "per task",
+    "scripts": "per task",
     "bytes": "per task",
 }
 

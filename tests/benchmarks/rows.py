@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from tests import shapes
 from tests.benchmarks.usage import Commands, bare_script, processor
 
 if TYPE_CHECKING:
@@ -31,11 +32,17 @@ class Plan:
     idle: float = 10.0
     #: Size of a payload, in bytes.
     payload: int = 100_000
+    #: Tasks of a chain.
+    links: int = 3000
+    #: Tasks of a fan, between its first and its last.
+    fan: int = 5000
+    #: Nodes of the layered graph.
+    nodes: int = 10_000
 
     @classmethod
     def quick(cls) -> Plan:
         """Return one that takes seconds."""
-        return cls(tasks=2000, backlog=4000, idle=1.0)
+        return cls(tasks=2000, backlog=4000, idle=1.0, links=200, fan=500, nodes=1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,31 @@ def payload(contestant: Contestant, plan: Plan) -> Figures:
     figures = meter.stop(count)
     _check(values, [data] * count)
     return {"MB/s": figures["rate"] * len(data) / 1e6, **figures}
+
+
+def chain(contestant: Contestant, plan: Plan) -> Figures:
+    """Run tasks each after the one before."""
+    return _graph(contestant, shapes.chain(_count(contestant, plan.links)))
+
+
+def fan(contestant: Contestant, plan: Plan) -> Figures:
+    """Run one task, many after it, and one after all of those."""
+    return _graph(contestant, shapes.fan(_count(contestant, plan.fan)))
+
+
+def dag(contestant: Contestant, plan: Plan) -> Figures:
+    """Run layers of 100 tasks, each after three of the layer before."""
+    return _graph(contestant, shapes.layered(_count(contestant, plan.nodes), 100))
+
+
+def _graph(contestant: Contestant, shape: shapes.Shape) -> Figures:
+    meter = contestant.meter()
+    meter.start()
+    contestant.submit_graph(shape)
+    values = contestant.gather()
+    figures = meter.stop(len(shape))
+    _check(values, range(len(shape)))
+    return figures
 
 
 def schemes(contestant: Contestant, plan: Plan) -> Figures:
@@ -230,6 +262,9 @@ ROWS: Final = {
         Row("single", "one apply_async per task, then the results", single),
         Row("trip", "one apply_sync after the other", trip),
         Row("payload", "100 kB in and out", payload),
+        Row("chain", "tasks each after the one before", chain, most=3),
+        Row("fan", "one task, many after it, one after those", fan, most=3),
+        Row("dag", "layers of 100 tasks, each after 3 of the last", dag, most=3),
         Row("schemes", "tasks/s by each scheme: a map, and one by one", schemes),
         Row("queue", "submit with no engines, then drain", queue, fresh=True),
         Row("backlog", "the same, long", backlog, fresh=True, most=3),

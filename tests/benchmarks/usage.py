@@ -124,6 +124,9 @@ class Meter:
         if self._server is not None:
             figures["redis"] = (commands.micros - before.micros) / tasks
             figures["commands"] = (commands.total - before.total) / tasks
+            scripts = commands.calls.get("evalsha", 0) - before.calls.get("evalsha", 0)
+            if scripts:
+                figures["scripts"] = scripts / tasks
             figures["redis cpu"] = (redis - redis0) / tasks * 1e6
         figures["engines cpu"] = (engines - engines0) / tasks * 1e6
         figures["client cpu"] = (client - client0) / tasks * 1e6

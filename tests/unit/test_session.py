@@ -388,9 +388,34 @@ def test_a_large_graph_is_entered_whole(core):
         500,
         200,
     ]
-    (gate,) = {group.flags["gate"] for group in groups_of(pieces)}
+    gates = [group.flags.get("gate", "") for group in groups_of(pieces)]
+    gate = gates[0]
+    # Who waits for others of the graph needs no gate.
+    assert gate
+    assert set(gates[1:]) == {""}
     assert (opening.script, opening.args[1]) == ("open", gate)
     assert gate not in {tasks_.ids[0] for tasks_, _ in sets.values()}
+
+
+def test_whoever_could_begin_too_early_stands_behind_the_gate(core):
+    graph = {
+        **dict.fromkeys(map(str, range(600)), ()),
+        "cleanup": Dependency("0", success=False, failure=True),
+        "any": Dependency(["0", "1"], all=False),
+        "all": ["0", "1"],
+    }
+    flags = Flags().replaced(after=Dependency("p-1"))
+
+    sets, pieces = core.graph(flags, graph, tasks.noop)
+
+    gated = {
+        name
+        for group in groups_of(list(pieces)[:-1])
+        for name in group.tasks[::2]
+        if "gate" in group.flags
+    }
+    free = {node for node, (one, _) in sets.items() if one.ids[0] not in gated}
+    assert free == {"any", "all"}
 
 
 def test_a_function_of_many_nodes_is_packed_once(core, monkeypatch):

@@ -79,6 +79,10 @@ class Contestant(ABC):
         """Use this scheme from now on."""
         raise NotImplementedError(scheme)
 
+    def submit_graph(self, parents: Sequence[Sequence[int]]) -> None:
+        """Submit a task for each place, after those at the places listed for it."""
+        raise NotImplementedError
+
     @abstractmethod
     def open(self) -> None:
         """Get ready to be given tasks."""

@@ -22,6 +22,7 @@ class IPyParallel(Contestant):
     name = "ipyparallel"
     about = "ipyparallel.Cluster(n=2), load_balanced_view, chunksize=1"
     share = 0.05
+    rows = Contestant.rows | {"chain", "fan", "dag"}
 
     def __init__(self, folder: Path, engines: int = 2) -> None:
         super().__init__(folder, engines)
@@ -62,6 +63,13 @@ class IPyParallel(Contestant):
     def submit_each(self, values: Sequence[Any]) -> None:
         submit = self._view.apply_async
         self._singles += [submit(same, value) for value in values]
+
+    def submit_graph(self, parents: Sequence[Sequence[int]]) -> None:
+        submitted: list[Any] = []
+        for place, before in enumerate(parents):
+            with self._view.temp_flags(after=[submitted[one] for one in before]):
+                submitted.append(self._view.apply_async(same, place))
+        self._singles += submitted
 
     def gather(self) -> list[Any]:
         values = [result.get() for result in self._singles]

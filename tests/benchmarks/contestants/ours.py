@@ -30,9 +30,9 @@ class Redtask(Contestant):
 
     name = "redtask"
     about = "signed tasks with a record each, 2 engines of one worker"
-    rows = frozenset(
-        ("bulk", "single", "trip", "payload", "schemes", "queue", "backlog", "idle")
-    )
+    rows = Contestant.rows | {
+        *("chain", "fan", "dag", "schemes", "queue", "backlog", "idle")
+    }
     scripts = True
     #: How the worker is started; --profile has another way.
     command: Sequence[str] = _COMMAND
@@ -89,6 +89,11 @@ class Redtask(Contestant):
     def submit_each(self, values: Sequence[Any]) -> None:
         submit = self.view.apply_async
         self._singles += [submit(same, value) for value in values]
+
+    def submit_graph(self, parents: Sequence[Sequence[int]]) -> None:
+        jobs = {place: (same, (place,)) for place in range(len(parents))}
+        results = self.view.submit_graph(dict(enumerate(parents)), jobs)
+        self._singles += results.values()
 
     def gather(self) -> list[Any]:
         values = [result.get() for result in self._singles]
