@@ -257,7 +257,7 @@ class Session:
         body, packed = payload.pack_call(args, kwargs), self._pack(function)
         ids, mint = self._ids(1), Mint(self.keyring, flags)
         task = mint.task(ids[0], packed, body, mint.waits)
-        return self._expect(ids, flags), slices.single(task, Gate(self._gate))
+        return self._expect(ids, flags), slices.single(task, Gate(self.gate))
 
     def calls(
         self,
