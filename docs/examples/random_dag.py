@@ -69,12 +69,16 @@ def draw(graph: Any, runs: dict[Any, Any]) -> str:
         ]
     for one, other in graph.edges:
         x1, y1, x2, y2 = x(runs[one].completed), y(one), x(runs[other].started), y(other)
-        # Within a line they go in a bow, the longer the higher.
-        bow = 30 + min(30, (x2 - x1) / 15) if y1 == y2 else 0
+        # From box to box; within a line in a bow, the longer the higher.
+        bow, down = 0.0, BOX / 2 if y2 > y1 else -BOX / 2
+        if y1 == y2:
+            bow, y1, y2 = 20 + min(24, (x2 - x1) / 15), y1 + down, y2 + down
+        else:
+            y1, y2 = y1 + down, y2 - down
         bend = (x2 - x1) / 3
         lines.append(
-            f'<path d="M{x1:.1f} {y1 - bow / 3:.1f}C{x1 + bend:.1f} {y1 - bow:.1f} '
-            f'{x2 - bend:.1f} {y2 - bow:.1f} {x2:.1f} {y2 - bow / 3:.1f}" fill="none" '
+            f'<path d="M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1 - bow:.1f} '
+            f'{x2 - bend:.1f} {y2 - bow:.1f} {x2:.1f} {y2:.1f}" fill="none" '
             'stroke="#555" stroke-opacity="0.5" marker-end="url(#tip)"/>'
         )
     depths = {
@@ -88,7 +92,7 @@ def draw(graph: Any, runs: dict[Any, Any]) -> str:
         colour = f"hsl({220 - 220 * depths[node] / deepest:.0f} 70% 75%)"
         lines += [
             f'<rect x="{left:.1f}" y="{y(node) - BOX / 2}" width="{max(1, width):.1f}" '
-            f'height="{BOX}" rx="3" fill="{colour}" stroke="#333" fill-opacity="0.85">'
+            f'height="{BOX}" rx="3" fill="{colour}" stroke="#333">'
             f"<title>node {node}: {width / scale * 1000:.1f} ms</title></rect>",
             f'<text x="{left + width / 2:.1f}" y="{y(node) + 5}">{node}</text>',
         ]
