@@ -42,6 +42,9 @@ local function parse()
       end
       copy.anew[ARGV[field]] = ARGV[field + 1]
     end
+    if copy.anew.later and not copy.anew.gate then
+      return nil, "only what stands behind a gate is told its members later"
+    end
     wanted[#wanted + 1] = copy
     at = at + 3 + 2 * count
   end
