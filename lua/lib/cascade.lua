@@ -51,11 +51,24 @@ local function count_down(id, member)
   return true
 end
 
+-- It waits or is ready, and this is to become of it.
+local function act(opened, ending, task, score, what, more)
+  if what == "never" then
+    require("lib.finish").task(opened, ending, task, "failed", "impossible", more)
+  elseif what == "aborted" then
+    require("lib.finish").task(opened, ending, task, "aborted", "aborted",
+      "its graph was given up")
+  elseif what == "ready" then
+    move(opened, task, score, more)
+  end
+end
+
 local function tell(opened, ending, member, entry, score)
-  if string.sub(entry, 1, 1) == "a" and count_down(string.sub(entry, 2), member) then
+  local letter, id = string.sub(entry, 1, 1), string.sub(entry, 2)
+  if letter == "a" and count_down(id, member) then
     return
   end
-  local task, letter = depend.read(string.sub(entry, 2)), string.sub(entry, 1, 1)
+  local task = depend.read(id)
   if not task or states.is_ended(task.state) then
     return
   end
@@ -63,24 +76,15 @@ local function tell(opened, ending, member, entry, score)
     locate(member)
   end
   local what, more = depend.told(opened, task, letter, member)
-  if not what then
-    return
-  elseif what == "ready" and task.state == "waiting" then
+  if what == "ready" and task.state == "waiting" then
     hold.release(opened, task, score, more)
     depend.save(task)
-    return
-  end
-  depend.save(task)
-  if task.state ~= "waiting" and task.state ~= "ready" then
-    -- An engine has it. Where else it may go counts when it comes back.
-    return
-  elseif what == "never" then
-    require("lib.finish").task(opened, ending, task, "failed", "impossible", more)
-  elseif what == "aborted" then
-    require("lib.finish").task(opened, ending, task, "aborted", "aborted",
-      "its graph was given up")
-  elseif what == "ready" then
-    move(opened, task, score, more)
+  elseif what then
+    depend.save(task)
+    -- While an engine has it, where else it may go counts only when it comes back.
+    if task.state == "waiting" or task.state == "ready" then
+      act(opened, ending, task, score, what, more)
+    end
   end
 end
 
