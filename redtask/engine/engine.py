@@ -139,7 +139,7 @@ class Engine:
                     self._join()
                 elif turn.work:
                     self._run(turn.work)
-                elif self._block.draining or self._spent:
+                elif self._block.draining or (self._spent and not self._is_bound):
                     return DONE
                 elif not self._block.lease_over:
                     if given := self._wait():
@@ -192,6 +192,12 @@ class Engine:
     def _spent(self) -> bool:
         return self._plan.max_tasks > 0 and self._left <= 0
 
+    @property
+    def _is_bound(self) -> bool:
+        """Is there work that only this engine may run, or few others?"""
+        key = self._store.keys.classes(self._uuid)
+        return bool(self._store.command("EXISTS", key))
+
     # -- the hub
 
     def _ask(self, call: Call[T]) -> T:
@@ -242,8 +248,10 @@ class Engine:
 
     def _want(self) -> int:
         """How many tasks to take."""
-        if self._block.draining or self._block.lease_over or self._spent:
+        if self._block.draining or self._block.lease_over:
             return 0
+        if self._spent:
+            return 1 if self._is_bound else 0
         if self._pace is None:
             return 1
         want = max(1, min(_MOST, int(_STINT / self._pace)))

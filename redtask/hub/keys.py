@@ -70,6 +70,10 @@ class Keys:
         """Return the sorted set of the tasks that ended like that."""
         return f"{self.root}:ended:{state}"
 
+    def classes(self, engine: str) -> str:
+        """Return the sorted set of the lines that only an engine and few others see."""
+        return f"{self.root}:engine:{engine}:classes"
+
     def worker(self, worker: str) -> str:
         """Return the card of a worker process."""
         return f"{self.root}:worker:{worker}"

@@ -405,6 +405,18 @@ def test_engines_are_replaced_after_so_many_tasks(site):
     assert not site.story("lost")
 
 
+def test_an_engine_is_not_replaced_before_it_ran_what_only_it_may(site):
+    site.worker("-n", "1", "--max-tasks", "1")
+    first = site.view.apply_async(lambda: (time.sleep(0.3), os.getpid())[1])
+    second = site.view.with_flags(follow=first).apply_async(os.getpid)
+    third = site.view.with_flags(follow=second).apply_async(os.getpid)
+
+    pids = [result.get(DEADLINE) for result in (first, second, third)]
+
+    assert len(set(pids)) == 1
+    assert site.view.apply_async(os.getpid).get(DEADLINE) != pids[0]
+
+
 def test_a_task_that_closes_all_files_hurts_nobody(site):
     worker = site.worker("-n", "1")
 
