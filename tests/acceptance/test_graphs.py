@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.processes import until
 
 pytestmark = pytest.mark.acceptance
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 #: Of a large graph, in seconds.
 PATIENCE = 300
 
@@ -163,3 +165,35 @@ def test_everything_but_redis_dies_and_old_results_are_there_in_the_end(
 
     assert json.loads(told) == shapes.serial(shape)
     check(pickle.loads(asked.read_bytes()), shape, site.ledger)
+
+
+def test_a_workflow_of_a_file_is_run(site):
+    site.worker("-n", "2")
+    shape = shapes.layered(40, width=10)
+    file = site.folder / "flow.json"
+    names = [f"task_{number:03}" for number in range(len(shape))]
+    specification = [
+        {"id": name, "name": name, "parents": [names[one] for one in before]}
+        for name, before in zip(names, shape, strict=True)
+    ]
+    execution = [{"id": name, "runtimeInSeconds": 2.5} for name in names]
+    flow = {
+        "specification": {"tasks": specification},
+        "execution": {"tasks": execution},
+    }
+    file.write_text(
+        json.dumps({"name": "small", "schemaVersion": "1.5", "workflow": flow})
+    )
+
+    told = subprocess.run(
+        [sys.executable, str(EXAMPLES / "workflow.py"), str(file)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert told.returncode == 0, told.stderr
+    assert "small: 40 tasks, 90 edges" in told.stdout
+    assert "order: 90 of 90 edges right" in told.stdout
+    assert "values: 40 of 40 as in a run without redtask" in told.stdout
