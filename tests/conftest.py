@@ -35,6 +35,12 @@ def pytest_addoption(parser):
         default=0,
         help="how often tests/machine walks, if not as the profile says",
     )
+    parser.addoption(
+        "--graph-nodes",
+        type=int,
+        default=300,
+        help="nodes of the graphs of tests/acceptance/test_graphs.py",
+    )
 
 
 def pytest_configure(config):
