@@ -364,6 +364,11 @@ local function write_group(opened, ending, group, sequence)
   if count_of(group) == 0 then
     return sequence, ending
   elseif not group.special and not is_refused(opened, group) then
+    if ending then
+      -- What came before stands in line first.
+      require("lib.cascade").run(opened, ending)
+      require("lib.hold").advance(opened)
+    end
     return enter(opened, group, sequence), ending
   end
   ending = ending or require("lib.settle").begin(opened)

@@ -620,6 +620,8 @@ class Model:
         """Judge that a task was placed before a better one."""
         where = "stood" if other.name in self.before else "came"
         self.counts[f"overtaken: {where} {'away' if engine.away else ''}"] += 1
+        if where == "came":
+            raise AssertionError(f"{other.name} came, was overtaken by {task.name} on {engine.name}")
 
     def _check_offers(self, placed: Collection[str]) -> None:
         """Whoever became ready is placed if anybody has room."""

@@ -38,6 +38,17 @@ local function of(targets, place, no)
   return ""
 end
 
+-- The class of a record, with what its function lacks on some engines: fields
+-- `targets`, `place`, `not` and `fn`.
+local function of_task(opened, f)
+  local no = f["not"]
+  local refused = rare.is(opened, "r") and require("lib.functions").refused(opened, f.fn)
+  if refused then
+    no = ranges.either(no or "", refused)
+  end
+  return of(f.targets, f.place, no)
+end
+
 local function is_few(class)
   return string.sub(class, 1, 1) == "=" and ranges.count(string.sub(class, 2)) <= FEW
 end
@@ -115,6 +126,7 @@ return {
   PICKY = PICKY,
   MOST_LOOK = MOST_LOOK,
   of = of,
+  of_task = of_task,
   is_possible = is_possible,
   admits = admits,
   line_of = line_of,

@@ -26,13 +26,8 @@ end
 -- The class of a record that is to be ready: fields `targets`, `place`, `not`, `fn`
 -- and `id`. "=" followed by no living engine is impossible.
 local function class_of(opened, f)
-  local no = f["not"]
-  local refused = rare.is(opened, "r") and require("lib.functions").refused(opened, f.fn)
-  if refused then
-    no = require("lib.ranges").either(no or "", refused)
-  end
-  if f.targets or f.place or no then
-    return require("lib.class").of(f.targets, f.place, no)
+  if f["not"] or f.targets or f.place or rare.is(opened, "r") then
+    return require("lib.class").of_task(opened, f)
   end
   return ""
 end
@@ -113,12 +108,27 @@ end
 -- own was offered before it got there, or is found by who comes next.)
 local function advance(opened)
   flush(opened)
+  local queues, several = {}, rare.is(opened, "r")
   for _, entries in ipairs(opened.advances or {}) do
     if entries.class == "" or entries.class ~= require("lib.class").PICKY then
-      require("lib.line").advance(opened, entries.queue, #entries / 2, entries.class)
+      local found = queues[entries.queue]
+      if not found then
+        found = { queue = entries.queue, count = 0, classes = {} }
+        queues[entries.queue], queues[#queues + 1] = found, found
+      end
+      found.count = found.count + #entries / 2
+      found.classes[#found.classes + 1] = entries.class
+      several = several or entries.class ~= ""
     end
   end
   opened.advances = nil
+  for _, found in ipairs(queues) do
+    if several then
+      require("lib.lines").advance(opened, found.queue, found.count, found.classes)
+    else
+      require("lib.plain").advance(opened, found.queue, found.count)
+    end
+  end
 end
 
 return {

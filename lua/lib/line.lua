@@ -4,6 +4,7 @@
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
+local rare = require("lib.rare")
 local states = require("lib.states")
 
 -- Scores order by priority first. 2^42 submissions lie between two priorities,
@@ -15,43 +16,6 @@ local function score(priority, sequence)
   return string.format("%d", sequence - priority * PRIORITY)
 end
 
--- Tasks of no class that stand before this place get engines first, if there are any.
-local function let_pass(opened, queue, before)
-  local key, free = keys.ready(queue), keys.free(queue)
-  while redis.call("EXISTS", free) == 1 do
-    local head = redis.call("ZRANGE", key, 0, 0, "WITHSCORES")
-    if not head[1] or tonumber(head[2]) >= before
-      or not require("lib.place").assign(opened, queue, head[1], head[2], "") then
-      return
-    end
-    redis.call("ZREM", key, head[1])
-  end
-end
-
--- The best `count` of the line go to engines with room, if there are any. `class`
--- is "" but for lines of tasks that not every engine may take.
-local function advance(opened, queue, count, class)
-  local left, key = count, keys.ready(queue, class)
-  while left > 0 and redis.call("EXISTS", keys.free(queue)) == 1 do
-    if class ~= "" then
-      local head = redis.call("ZRANGE", key, 0, 0, "WITHSCORES")
-      let_pass(opened, queue, tonumber(head[2] or 0))
-    end
-    local head = redis.call("ZPOPMIN", key)
-    if not head[1] then
-      return
-    end
-    if not require("lib.place").assign(opened, queue, head[1], head[2], class) then
-      redis.call("ZADD", key, head[2], head[1])
-      return
-    end
-    if class ~= "" then
-      require("lib.class").left(queue, 1)
-    end
-    left = left - 1
-  end
-end
-
 -- New records, already written, get their place: on idle engines as far as
 -- there are any, else in the line. `entries` is flat: score, id, score, id ...
 local function enter(opened, queue, entries)
@@ -60,7 +24,11 @@ local function enter(opened, queue, entries)
     -- Some wait already (a busy engine with room has not come for them): the
     -- new ones must not overtake them.
     batches.zadd(keys.ready(queue), entries)
-    advance(opened, queue, #entries / 2, "")
+    if rare.is(opened, "r") then
+      require("lib.lines").advance(opened, queue, #entries / 2, { "" })
+    else
+      require("lib.plain").advance(opened, queue, #entries / 2)
+    end
     return
   end
   local at = 1
@@ -87,7 +55,6 @@ end
 
 return {
   score = score,
-  advance = advance,
   enter = enter,
   length = length,
 }

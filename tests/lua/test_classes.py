@@ -182,3 +182,55 @@ def test_two_members_that_end_at_once_allow_both_their_engines(hub):
     hub.abort(6, "c-1", "c-2")
 
     assert hub.ready(name="=0-1") == ["c-5"]
+
+
+# Order
+
+
+def test_tasks_of_several_classes_are_placed_by_their_order(make_hub):
+    hub = make_hub(hwm=1)
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1", "c-2", priority=9)
+    works = {name: hub.take(3, name)[0] for name in "ef"}
+    hub.submit(4, "c-3", after="as c-1", targets="0-1", priority=5)
+    hub.submit(5, "c-4", after="as c-1", targets="1", priority=1)
+    hub.submit(6, "c-5", after="as c-1", targets="0-1")
+    hub.submit(7, "c-6", after="as c-1")
+    hub.turn(8, "f", 0, ok(works["f"]))
+
+    hub.turn(9, "e", 0, ok(works["e"]))
+
+    # Engine 0 was used before engine 1.
+    assert (hub.assigned("e"), hub.assigned("f")) == (["c-3"], ["c-4"])
+
+
+def test_groups_of_one_call_are_placed_in_their_order(hub):
+    hub.join(1, "e")
+    groups = [
+        calls.Group("fn", b"blob", "fn", flags, [name, b"args"])
+        for name, flags in (("c-1", {"targets": "0"}), ("c-2", {}))
+    ]
+
+    hub.do(calls.submit(groups, now=2))
+
+    assert (hub.assigned("e"), hub.ready()) == (["c-1"], ["c-2"])
+
+
+# What stood in line when an engine refused its function
+
+
+@pytest.fixture
+def refused(hub):
+    """A hub whose engine cannot run "fn", of which two tasks stand in line."""
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2", "c-3")
+    (work,) = hub.take(3, "e")
+    hub.turn(4, "e", 0, unmet(work, by="require"))
+    return hub
+
+
+def test_it_keeps_nobody_behind_it_from_that_engine(refused):
+    refused.submit(5, "c-4", fn="other")
+
+    assert refused.assigned("e") == ["c-4"]
+    assert refused.ready(name="!0") == ["c-1", "c-2", "c-3"]

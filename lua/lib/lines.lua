@@ -1,0 +1,97 @@
+-- lines: several lines of a queue get engines, in the order of their tasks.
+
+local class = require("lib.class")
+local keys = require("lib.keys")
+local place = require("lib.place")
+local rare = require("lib.rare")
+local record = require("lib.record")
+
+-- Tasks that stand before those that became ready, and are placed with them.
+local MORE = 100
+
+-- The class where a ready task belongs. That is not the one that it stands in when an
+-- engine has refused its function since.
+local function class_of(opened, id)
+  local f = redis.call("HMGET", keys.task(id), "targets", "place", "not", "fn")
+  return class.of_task(opened, {
+    targets = record.part(id, "targets", f[1]), place = f[2] or nil,
+    ["not"] = f[3] or nil, fn = f[4],
+  })
+end
+
+-- The best of a line.
+local function look(opened, queue, one)
+  local head = redis.call("ZRANGE", keys.ready(queue, one.class), 0, 0, "WITHSCORES")
+  one.id, one.score, one.right = head[1], head[2], one.class
+  if head[1] and rare.is(opened, "r") then
+    one.right = class_of(opened, head[1])
+  end
+end
+
+local function leave(queue, one)
+  redis.call("ZREM", keys.ready(queue, one.class), one.id)
+  if one.class ~= "" then
+    class.left(queue, 1)
+  end
+end
+
+-- It goes to the line of its class.
+local function move(opened, queue, one)
+  leave(queue, one)
+  local stands = class.line_of(queue, one.right)
+  redis.call("HSET", keys.task(one.id), "class", stands)
+  class.add(opened, queue, stands, { one.score, one.id })
+end
+
+local function best_of(lines)
+  local best
+  for _, one in ipairs(lines) do
+    if one.id and not (best and tonumber(best.score) <= tonumber(one.score)) then
+      best = one
+    end
+  end
+  return best
+end
+
+local function open(opened, queue, classes)
+  local lines, seen = {}, {}
+  local function add(name)
+    if not seen[name] then
+      seen[name] = true
+      lines[#lines + 1] = { class = name }
+      look(opened, queue, lines[#lines])
+    end
+  end
+  add("")
+  for _, name in ipairs(classes) do
+    add(name)
+  end
+  return lines
+end
+
+-- The best of these lines and of that of no class get engines with room, if there are
+-- any: at most `count`, and some that stand before them.
+local function advance(opened, queue, count, classes)
+  local lines, left = open(opened, queue, classes), count + MORE
+  while left > 0 and redis.call("EXISTS", keys.free(queue)) == 1 do
+    local best = best_of(lines)
+    if not best then
+      return
+    end
+    left = left - 1
+    if place.assign(opened, queue, best.id, best.score, best.right) then
+      leave(queue, best)
+      look(opened, queue, best)
+    elseif best.right ~= best.class and class.is_possible(queue, best.right) then
+      move(opened, queue, best)
+      look(opened, queue, best)
+    else
+      -- No engine with room may take it, nor what stands behind it.
+      best.id = nil
+    end
+  end
+end
+
+return {
+  advance = advance,
+}
