@@ -92,14 +92,14 @@ end
 
 -- After the caller took: a task that failed here is offered to others first, and
 -- never to this very turn. If nobody has room, and the caller got nothing else, it
--- is to come again.
+-- is to come again; likewise if there is more to be looked at.
 local function take_work(opened, ending, engine, again)
   local taken = take.tasks(opened, engine, nonce, want)
   redis.call("HSET", keys.engine(uuid),
     "number", number, "nonce", nonce, "next", upcoming, "used", engine.used)
   engines.show(opened, engine, #taken > 0)
   local waiting = put_back(opened, ending, again)
-  if waiting > 0 and #taken == 0 and want > 0 then
+  if (waiting > 0 or opened.looks_on) and #taken == 0 and want > 0 then
     engines.ring(uuid)
   end
   return taken

@@ -45,8 +45,11 @@ local function admitted(opened, state, queue, name)
     end
     local task = depend.read(id)
     local right = task and hold.class_of(opened, task) or name
-    if class.admits(right, state.label) or state.moves >= MOST_MOVES then
-      return class.admits(right, state.label) and found or nil
+    if class.admits(right, state.label) then
+      return found
+    elseif state.moves >= MOST_MOVES then
+      opened.looks_on = true
+      return nil
     end
     state.moves = state.moves + 1
     redis.call("ZREM", keys.ready(queue, name), id)
@@ -134,6 +137,7 @@ local function picky(opened, state, queue)
   end
   if #window == 2 * WINDOW then
     redis.call("HSET", engine, "cursor", from + WINDOW)
+    opened.looks_on = true
   elseif from > 0 then
     redis.call("HDEL", engine, "cursor")
   end
@@ -187,7 +191,8 @@ local function best_source(found)
   return best
 end
 
--- The best `count` tasks that the engine may take: flat id, score, id, score ...
+-- The best `count` tasks that the engine may take: flat id, score, id, score ... If so
+-- many were passed over that not all could be looked at, `opened.looks_on` says so.
 local function pop(opened, engine, count)
   local state, found = begin(opened, engine)
   local popped, left = {}, {}
@@ -212,11 +217,11 @@ local function pop(opened, engine, count)
   return popped
 end
 
--- Is there anything that the engine may take?
+-- Is there anything that the engine may take, as far as can be told?
 local function any(opened, engine)
   local _, found = begin(opened, engine)
   hold.flush(opened)
-  return best_source(found) ~= nil
+  return best_source(found) ~= nil or opened.looks_on == true
 end
 
 return {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tests import shapes
+from tests.benchmarks.crowd import crowd
 from tests.benchmarks.usage import Commands, bare_script, processor
 
 if TYPE_CHECKING:
@@ -38,11 +39,24 @@ class Plan:
     fan: int = 5000
     #: Nodes of the layered graph.
     nodes: int = 10_000
+    #: Tasks that are pinned, refused or waiting while others are taken.
+    crowd: int = 100_000
+    #: Tasks that wait for the same one.
+    dependents: int = 100_000
 
     @classmethod
     def quick(cls) -> Plan:
         """Return one that takes seconds."""
-        return cls(tasks=2000, backlog=4000, idle=1.0, links=200, fan=500, nodes=1000)
+        return cls(
+            tasks=2000,
+            backlog=4000,
+            idle=1.0,
+            links=200,
+            fan=500,
+            nodes=1000,
+            crowd=2000,
+            dependents=2000,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +280,7 @@ ROWS: Final = {
         Row("fan", "one task, many after it, one after those", fan, most=3),
         Row("dag", "layers of 100 tasks, each after 3 of the last", dag, most=3),
         Row("schemes", "tasks/s by each scheme: a map, and one by one", schemes),
+        Row("crowd", "scripts among many other tasks", crowd, fresh=True, most=1),
         Row("queue", "submit with no engines, then drain", queue, fresh=True),
         Row("backlog", "the same, long", backlog, fresh=True, most=3),
         Row("idle", "a worker of 4 with nothing to do", idle, fresh=True, most=2),

@@ -56,6 +56,23 @@ TARGETS: Final = (
     Target("turns and submits per link", "chain", "scripts", 1.1, at_least=False),
     Target("1 - 5,000 - 1 / ipyparallel", "fan", "rate", 15, over="ipyparallel"),
     Target("graph of 10,000 / ipyparallel", "dag", "rate", 10, over="ipyparallel"),
+    Target("turn beside pinned / alone", "crowd", "beside pinned", 2, at_least=False),
+    Target("turn beside refused / alone", "crowd", "beside refused", 2, at_least=False),
+    Target("turn beside waiting / alone", "crowd", "beside waiting", 2, at_least=False),
+    Target(
+        "refusal, 200 engines / 2", "crowd", "refusal, 200 engines", 2, at_least=False
+    ),
+    Target(
+        "bytes of a refused task, 200 engines / 20",
+        "crowd",
+        "bytes refused, 200 engines",
+        1.1,
+        at_least=False,
+    ),
+    Target(
+        "% of releases over 10 ms", "crowd", "release % too long", 0, at_least=False
+    ),
+    Target("% of firings over 10 ms", "crowd", "timers % too long", 0, at_least=False),
     Target("Redis us per task in bulk", "bulk", "redis", 25, at_least=False),
     Target("bytes per queued task", "queue", "bytes", 450, at_least=False),
     Target("idle worker of 4: % of a core", "idle", "cpu %", 1, at_least=False),

@@ -234,3 +234,18 @@ def test_it_keeps_nobody_behind_it_from_that_engine(refused):
 
     assert refused.assigned("e") == ["c-4"]
     assert refused.ready(name="!0") == ["c-1", "c-2", "c-3"]
+
+
+def test_an_engine_that_passes_over_many_tasks_comes_again_by_itself(hub):
+    hub.join(1, "e")
+    hub.submit(2, *(f"c-{n}" for n in range(250)), fn="picky")
+    hub.submit(2, "d-1")
+    (work,) = hub.take(3, "e")
+
+    found = [hub.turn(4, "e", 1, unmet(work, by="require")).work]
+    while not found[-1]:
+        assert hub.redis.llen(hub.keys.bell("e")) >= 1
+        found.append(hub.take(5, "e"))
+
+    assert [work.task_id for work in found[-1]] == ["d-1"]
+    assert len(found) == 3

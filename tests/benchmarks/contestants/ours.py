@@ -31,7 +31,7 @@ class Redtask(Contestant):
     name = "redtask"
     about = "signed tasks with a record each, 2 engines of one worker"
     rows = Contestant.rows | {
-        *("chain", "fan", "dag", "schemes", "queue", "backlog", "idle")
+        *("chain", "fan", "dag", "crowd", "schemes", "queue", "backlog", "idle")
     }
     scripts = True
     #: How the worker is started; --profile has another way.
