@@ -47,6 +47,10 @@ class RedtaskError(Exception):
         super().__init__(*(args or (self.__doc__,)))
 
 
+#: IPython.parallel's name for the root of what engines and hub say.
+KernelError = RedtaskError
+
+
 class ConfigurationError(RedtaskError):
     """The configuration is wrong."""
 

@@ -53,10 +53,7 @@ print(f"{squares.serial_time:.2f} s of work took {squares.wall_time:.2f} s")
 
 pending = set(view.map_async(slow_square, range(6)).msg_ids)
 while pending:
-    try:
-        rc.wait(pending, 1e-1)
-    except ipp.error.TimeoutError:
-        pass
+    rc.wait(pending, 1e-1)
     finished = pending.difference(rc.outstanding)
     pending = pending.difference(finished)
     for msg_id in finished:

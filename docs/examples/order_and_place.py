@@ -46,9 +46,7 @@ with redtask.Client() as rc:
         },
         "after an unknown task": {"after": "nobody-1"},
         "where one ran": {"follow": good},
-        "where one failed": {
-            "follow": Dependency(bad, success=False, failure=True)
-        },
+        "where one failed": {"follow": Dependency(bad, success=False, failure=True)},
         "where both ran": {"follow": [good, good_too]},
         "where one of two ran": {"follow": Dependency([good, good_too], all=False)},
         "where one ran, after another": {"follow": good, "after": good_too},

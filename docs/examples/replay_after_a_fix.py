@@ -27,7 +27,12 @@ with tempfile.TemporaryDirectory() as name, redtask.Client() as rc:
 
     view = rc.load_balanced_view()
     tasks = view.submit_graph(
-        {"load": [], "scale": ["load"], "round": ["scale"], "report": ["round", "load"]},
+        {
+            "load": [],
+            "scale": ["load"],
+            "round": ["scale"],
+            "report": ["round", "load"],
+        },
         {
             "load": (step, [str(load)]),
             "scale": (step, [str(scale), Ref("load")]),

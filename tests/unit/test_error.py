@@ -97,6 +97,7 @@ def test_old_names_are_caught_as_what_they_were():
     assert issubclass(error.SerializationError, TypeError)
     assert issubclass(error.ConnectionLost, ConnectionError)
     assert error.TimeoutError is TimeoutError
+    assert error.KernelError is error.RedtaskError
 
 
 VERDICTS = [
