@@ -15,7 +15,7 @@ local function score(priority, sequence)
   return string.format("%d", sequence - priority * PRIORITY)
 end
 
--- Tasks of no class that stand before this place get engines first, if there are any.
+-- Seldom: tasks of no class that stand before this place get engines first, if there are any.
 local function let_pass(opened, queue, before)
   local key, free = keys.ready(queue), keys.free(queue)
   while redis.call("EXISTS", free) == 1 do
