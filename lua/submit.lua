@@ -18,6 +18,7 @@
 -- their sets are told with `link`.
 
 local argument = require("lib.argument")
+local flags = require("lib.flags")
 local functions = require("lib.functions")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -48,7 +49,7 @@ end
 local function parse_flags(group, at, count)
   for offset = at, at + 2 * count - 2, 2 do
     local name, value = ARGV[offset], ARGV[offset + 1]
-    local wrong, read = require("lib.flags").wrong(name, value)
+    local wrong, read = flags.wrong(name, value)
     if wrong then
       return wrong
     end
@@ -68,7 +69,7 @@ local function parse_flags(group, at, count)
   end
 end
 
--- Count the members of its sets; returns what is wrong.
+-- Seldom: count the members of its sets; returns what is wrong.
 local function count_members(group)
   group.members = 0
   for _, set in pairs(group.later and {} or group.sets) do
@@ -93,11 +94,11 @@ local function parse_group(at)
   local group = {
     digest = ARGV[at], blob = ARGV[at + 1], name = ARGV[at + 2], fields = {}, sets = {},
   }
-  local flags = argument.count(ARGV[at + 3])
-  if not flags or #ARGV < at + 4 + 2 * flags then
+  local length = argument.count(ARGV[at + 3])
+  if not length or #ARGV < at + 4 + 2 * length then
     return nil, "a group that is none at argument " .. at
   end
-  local wrong = parse_flags(group, at + 4, flags)
+  local wrong = parse_flags(group, at + 4, length)
   if wrong then
     return nil, wrong
   end
@@ -106,7 +107,7 @@ local function parse_group(at)
   if wrong then
     return nil, wrong
   end
-  at = at + 4 + 2 * flags
+  at = at + 4 + 2 * length
   local count = argument.count(ARGV[at])
   if not count or count < 1 or #ARGV < at + 2 * count then
     return nil, "a group without its tasks at argument " .. at
@@ -136,6 +137,7 @@ local function parse()
   return groups, total
 end
 
+-- Seldom needed.
 local function too_large(what, size)
   local most = tonumber(redis.call("HGET", keys.hub, "max_payload"))
   if size > most then
@@ -179,7 +181,7 @@ local function check_function(group, brought)
   return size > SMALL and too_large("function " .. group.name, size)
 end
 
--- Leave out the tasks that the hub has already: a submit sent twice. Returns how
+-- Seldom: leave out the tasks that the hub has already: a submit sent twice. Returns how
 -- many, or nil and the error reply.
 local function drop_known(group)
   local known, kept = 0, {}
@@ -242,6 +244,7 @@ local function enter(opened, group, sequence)
   return sequence
 end
 
+-- Seldom needed.
 local function start_of(opened, group)
   if group.start_at then
     return tonumber(group.start_at)
@@ -249,7 +252,7 @@ local function start_of(opened, group)
   return group.start_in and opened.stamp + tonumber(group.start_in) or nil
 end
 
--- The long way, for tasks that wait for something, or not just for any engine.
+-- Seldom: the long way, for tasks that wait for something, or not just for any engine.
 local function enter_special(opened, ending, group, sequence)
   local way = require("lib.enter")
   local priority = tonumber(group.priority) or 0

@@ -24,6 +24,8 @@ local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
+local report = require("lib.report")
+local settle = require("lib.settle")
 local take = require("lib.take")
 
 -- Where outcomes begin in ARGV.
@@ -57,7 +59,7 @@ local function read_outcomes(engine)
   if #ARGV < OUTCOMES then
     return {}, {}
   end
-  return require("lib.report").read(OUTCOMES, engines.name_of(engine))
+  return report.read(OUTCOMES, engines.name_of(engine))
 end
 
 -- Outcomes take effect, and who depends on them stands in line. Returns what is to
@@ -65,7 +67,6 @@ end
 local function apply(opened, ending, engine, good, stale)
   local again = {}
   if #good + #stale > 0 then
-    local report = require("lib.report")
     report.tell_stale(opened, uuid, stale)
     again = report.apply(opened, ending, engine, good)
   end
@@ -105,7 +106,7 @@ local function take_work(opened, ending, engine, again)
   return taken
 end
 
--- Of a turn that takes nothing new. If it left the engine with nothing to do,
+-- Seldom: of a turn that takes nothing new. If it left the engine with nothing to do,
 -- beside work that it may take, the engine is to come for it.
 local function only_report(opened, ending, engine, again)
   engines.show(opened, engine)
@@ -132,7 +133,7 @@ end
 -- Everything is said: write it, and let idle engines hear of what became ready.
 local function close(opened, ending)
   if ending then
-    require("lib.settle").close(ending)
+    settle.close(ending)
   end
   if opened.fresh or opened.advances then
     require("lib.hold").advance(opened)
@@ -141,7 +142,7 @@ end
 
 local function begin(opened, good, stale)
   if #good + #stale > 0 or rare.is(opened, "u") then
-    return require("lib.settle").begin(opened)
+    return settle.begin(opened)
   end
 end
 

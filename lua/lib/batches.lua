@@ -12,7 +12,7 @@ local function add(key, tail)
 end
 
 -- More than this at once are worth a real sorted set from the start.
-local MANY = 64
+local MANY = 16
 -- Over zset-max-listpack-value (64 bytes).
 local LONG = string.rep("-", 65)
 

@@ -15,8 +15,8 @@ local FACTOR, MODULUS = 16807, 2147483647
 local AHEAD = 5
 
 -- Products stay below 2^46: doubles are exact.
-local function step(state)
-  return state * FACTOR % MODULUS
+local function step(last)
+  return last * FACTOR % MODULUS
 end
 
 local state, left

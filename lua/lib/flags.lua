@@ -27,6 +27,7 @@ local function limits(name)
   end
 end
 
+-- Seldom needed.
 local function pattern(name)
   if name == "queue" then
     return "^[a-z0-9][a-z0-9_-]*$"
@@ -42,6 +43,7 @@ local function pattern(name)
   end
 end
 
+-- Seldom needed.
 local function is_list(text)
   for id in string.gmatch(text, "%S+") do
     if not argument.is_id(id) then
@@ -51,7 +53,7 @@ local function is_list(text)
   return text ~= ""
 end
 
--- Flags with a form of their own: how long they may be, and what they are.
+-- Seldom: flags with a form of their own: how long they may be, and what they are.
 local function form(name)
   if name == "after" or name == "follow" then
     return LONGEST_LIST, require("lib.depend").parse

@@ -4,7 +4,6 @@
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
-local rare = require("lib.rare")
 local states = require("lib.states")
 
 -- Scores order by priority first. 2^42 submissions lie between two priorities,
@@ -24,7 +23,7 @@ local function enter(opened, queue, entries)
     -- Some wait already (a busy engine with room has not come for them): the
     -- new ones must not overtake them.
     batches.zadd(keys.ready(queue), entries)
-    if rare.is(opened, "r") then
+    if opened.rare and require("lib.rare").is(opened, "r") then
       require("lib.lines").advance(opened, queue, #entries / 2, { "" })
     else
       require("lib.plain").advance(opened, queue, #entries / 2)

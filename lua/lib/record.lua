@@ -24,7 +24,7 @@ local function fit(id, name, value)
   return ""
 end
 
--- One field, wherever it stands; nil when the task has none such.
+-- Seldom: one field, wherever it stands; nil when the task has none such.
 local function part(id, name, value)
   if value == "" then
     return redis.call("GET", keys.task(id, name)) or nil

@@ -104,7 +104,7 @@ local function completed(opened, ending, outcome)
   settle.outcome(ending, id, "running", "completed", outcome.token, outcome.marks, "r", body)
 end
 
--- One outcome that is no result. Returns how the task is to run again, or nil when
+-- Seldom: one outcome that is no result. Returns how the task is to run again, or nil when
 -- it has ended.
 local function other(opened, ending, uuid, label, outcome, verdict)
   local unwanted = string.find(outcome.marks or "", "x", 1, true)

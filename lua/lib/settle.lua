@@ -74,7 +74,7 @@ local function tell(entry, id, head, payload)
   end
 end
 
--- Clients that asked for a task of somebody else's.
+-- Seldom: clients that asked for a task of somebody else's.
 local function tell_watchers(ending, id, head, payload)
   local watchers = keys.task(id, "watchers")
   for _, client in ipairs(redis.call("SMEMBERS", watchers)) do
@@ -83,7 +83,7 @@ local function tell_watchers(ending, id, head, payload)
   redis.call("UNLINK", watchers)
 end
 
--- What few tasks have, and says so in one field: w watchers, t a time to live,
+-- Seldom: what few tasks have, and says so in one field: w watchers, t a time to live,
 -- d dependents, b big arguments.
 local function extras(ending, id, marks, head, payload)
   local after = ending.expiry

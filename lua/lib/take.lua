@@ -4,6 +4,7 @@ local keys = require("lib.keys")
 local engines = require("lib.engines")
 local line = require("lib.line")
 local rare = require("lib.rare")
+local work = require("lib.work")
 
 -- No turn gives more than this, so that no script holds Redis for long.
 local MOST = 500
@@ -15,14 +16,14 @@ local function share(queues, want, several)
   if want <= 1 then
     return want
   end
-  local serving, ready = 0, line.length(queues)
+  local serving, left = 0, line.length(queues)
   for _, queue in ipairs(queues) do
     serving = math.max(serving, tonumber(redis.call("HGET", keys.queues, queue)) or 1)
     if several then
-      ready = ready + (redis.call("HGET", keys.apart, queue) or 0)
+      left = left + (redis.call("HGET", keys.apart, queue) or 0)
     end
   end
-  return math.max(1, math.min(want, math.floor(ready / (2 * serving))))
+  return math.max(1, math.min(want, math.floor(left / (2 * serving))))
 end
 
 -- Has the engine but one line to take from, all of whose tasks it may take?
@@ -78,7 +79,7 @@ local function tasks(opened, engine, nonce, want)
     return {}
   end
   engines.use(engine)
-  return require("lib.work").start(opened, engine, nonce, placed, popped)
+  return work.start(opened, engine, nonce, placed, popped)
 end
 
 return {

@@ -1,160 +1,538 @@
-"""Leave out of a bundle what its command can never reach.
+"""Make one Lua text of a command and what it requires, and make it cheap to call.
 
-A script call builds every function that its bundle holds, and throws it away again:
-that costs more than the call's work, where a command needs little of a library. So
-only the functions and constants of a library that are reachable from the command are
-carried. What is left out becomes empty lines, so that line numbers stay true.
+Redis keeps nothing between two calls of a script: each builds every function that it
+comes past, and throws them all away again. That can cost several times the work of a
+call. So the text is not the modules as they are. It has one table, ``M``, of all
+functions and values that the command can reach. What most calls need is made at once,
+the rest one by one when it is first asked for. No module is a function or a table of
+its own, and numbers and texts that never change are put where they are used.
 
-It works on libraries written as ours are: at the left margin stand ``local``
-statements, and in the end ``return {`` with one ``name = value,`` per line. Any other
-file, such as a scheme of a user's own, is carried whole. No I/O here.
+Seldom needed is what a function asks for where it needs it, ``require("lib.x").f``,
+and a function whose comment begins with ``-- Seldom``; and what only those need.
+
+This is done to files written as ours are: at the left margin stand ``local``
+statements, and in the end ``return {`` with one ``name = value,`` per line, or what the
+command does. No name of the margin means anything else in its file, and values at the
+margin only read what the call was given. Another file, such as a scheme of a user's
+own, is carried whole and gets what it requires as tables. No I/O here.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-_STATEMENT = re.compile(r"^local (?:function )?([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*)")
-_ALIAS = re.compile(r"""\blocal (\w+) = require\(["']([\w.]+)["']\)(?!\.)""")
-_REQUIRE = re.compile(r"""require\(["']([\w.]+)["']\)(?:\.(\w+))?""")
-_ENTRY = re.compile(r"^  (\w+) = (.+),$")
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_COMMENT = re.compile(r"--.*$", re.MULTILINE)
-_STRING = re.compile(r'"[^"\n]*"')
-_CLOSERS = ("end", "}", ")", "]]")
-#: Stands for everything that a module gives.
-ALL = "*"
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_STATEMENT: Final = re.compile(
+    r"^local (?P<function>function )?(?P<names>[A-Za-z_]\w*(?:, [A-Za-z_]\w*)*)"
+)
+_ALIAS: Final = re.compile(r"""\blocal (\w+) = require\(["']([\w.]+)["']\)(?!\.)""")
+_REQUIRED: Final = re.compile(r"""^local (\w+) = require\(["']([\w.]+)["']\)$""")
+_SAME: Final = re.compile(r"""\A\s*return require\(["']([\w.]+)["']\)\s*\Z""")
+_COMMENT: Final = re.compile(r"--(?!\[\[)[^\n]*")
+_ENTRY: Final = re.compile(r"^  (\w+) = (.+),$")
+_LITERAL: Final = re.compile(r'^local \w+ = (-?[\d.]+|"[^"\\\n]*")$')
+_NAME: Final = re.compile(r"[A-Za-z_]\w*")
+_TOKEN: Final = re.compile(
+    r"""(?P<comment>--(?!\[\[)[^\n]*|--\[\[.*?\]\])
+    |(?P<text>\[\[.*?\]\]|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
+    |(?P<require>require\(["'][\w.]+["']\))
+    |(?P<name>[A-Za-z_]\w*)
+    |(?P<number>\d[\w.]*)
+    |(?P<space>\s+)
+    |(?P<sign>\.\.\.?|[=~<>]=|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_DECLARED: Final = re.compile(
+    r"\blocal function (\w+)|\blocal (\w+(?:, \w+)*)|\bfor ([\w, ]+?) (?:=|in) "
+    r"|\bfunction *\(([^)]*)\)"
+)
+_OPENERS: Final = frozenset(["{", "(", "[", "function", "do", "if", "repeat"])
+_ENDERS: Final = frozenset(["}", ")", "]", "end", "until"])
+#: Their name for everything; no file may use it.
+TABLE: Final = "M"
+_SELDOM: Final = "-- Seldom"
+#: ``local x = require("lib.y")``.
+_ALIAS_KINDS: Final = ["name", "space", "name", "space", "sign", "space", "require"]
+_ALIAS_WIDTH: Final = len(_ALIAS_KINDS)
+_CLOSERS: Final = ("end", "}", ")", "]]")
 
 
-@dataclass(slots=True)
-class _Piece:
-    """One statement at the left margin."""
+class ScriptError(ImportError):
+    """A script requires what is not there, or itself."""
 
-    #: Names that it defines.
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+
+
+def _tokens(code: str) -> list[_Token]:
+    """Cut Lua into tokens; comments are left out."""
+    return [
+        _Token(found.lastgroup or "", found[0])
+        for found in _TOKEN.finditer(code)
+        if found.lastgroup != "comment"
+    ]
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """One statement at the left margin, or one entry of what a module returns."""
+
+    #: Names that it defines; none of what a command does in the end.
     names: tuple[str, ...]
-    #: Lines it stands on: first, and behind the last.
+    #: The line it begins at, from 0.
     first: int
-    last: int
     #: Its code, without comments.
-    code: str = ""
-
-
-@dataclass(slots=True)
-class Module:
-    """A file in pieces, and which of them are reached."""
-
-    lines: list[str]
-    #: Can it be taken apart?
-    parts: bool = False
-    pieces: list[_Piece] = field(default_factory=list)
-    #: The entries of its last ``return``: name, line, code of the value.
-    entries: dict[str, tuple[int, str]] = field(default_factory=dict)
-    #: Modules that it requires, by its own name for them.
+    tokens: list[_Token]
+    #: Is it a function?
+    function: bool = False
+    #: Is it for what happens seldom?
+    seldom: bool = False
+    #: What stands wherever it is named; "" unless it is a number or a text.
+    literal: str = ""
+    #: Modules that it names for itself.
     aliases: dict[str, str] = field(default_factory=dict)
-    #: Lines of pieces and entries that are reached.
-    reached: set[int] = field(default_factory=set)
 
     @classmethod
-    def parse(cls, text: str, *, whole: bool = False) -> Module:
-        """Take a file apart; ``whole``: it is not to be."""
-        module = cls(text.splitlines())
-        module.aliases = dict(_ALIAS.findall(text))
-        if not whole:
-            module.parts = module._take_apart()
-        return module
+    def of(cls, names: tuple[str, ...], first: int, code: str) -> Piece:
+        """Make one of its code."""
+        piece = cls(names, first, _tokens(code))
+        literal = _LITERAL.match("".join(token.text for token in piece.tokens).strip())
+        piece.literal = literal[1] if literal else ""
+        piece.aliases = dict(_ALIAS.findall(code))
+        return piece
 
-    def _take_apart(self) -> bool:
-        lines = self.lines
-        try:
-            ending = lines.index("return {")
-        except ValueError:
+
+class Module:
+    """A file in pieces."""
+
+    def __init__(
+        self, text: str, *, command: bool = False, whole: bool = False
+    ) -> None:
+        #: Its text.
+        self.text = text
+        #: Its statements in order; a command ends in what it does.
+        self.pieces: list[Piece] = []
+        #: What it returns, by name.
+        self.entries: dict[str, Piece] = {}
+        #: Modules that it requires at the margin, by its own name for them.
+        self.aliases: dict[str, str] = {}
+        #: Pieces by the names they define.
+        self.names: dict[str, Piece] = {}
+        same = None if command or whole else _SAME.search(_COMMENT.sub("", text))
+        #: Another module that it gives as its own; "" when it has something itself.
+        self.same = same[1] if same else ""
+        #: Can it be taken apart? Else it is carried whole.
+        self.parts = (
+            not whole and self._take_apart(command=command) and self._is_clear()
+        )
+
+    def _take_apart(self, *, command: bool) -> bool:
+        lines = self.text.splitlines()
+        starts = _starts(lines)
+        if not starts or not lines[starts[-1]].startswith("return"):
             return False
-        current: _Piece | None = None
-        for at, line in enumerate(lines[:ending]):
-            if not line or line[0] in " -" or line.startswith(_CLOSERS):
-                continue
-            found = _STATEMENT.match(line)
+        for at, after in zip(starts, [*starts[1:], len(lines)], strict=True):
+            statement = lines[at:after]
+            while not statement[-1] or statement[-1].startswith("--"):
+                statement.pop()
+            if required := _REQUIRED.match(lines[at]):
+                self.aliases[required[1]] = required[2]
+            elif not lines[at].startswith("return"):
+                if not self._add(at, "\n".join(statement)):
+                    return False
+                self.pieces[-1].seldom = _is_seldom(lines, at)
+            elif command:
+                self.pieces.append(Piece.of((), at, "\n".join(statement)))
+            elif not self._add_entries(at, statement):
+                return False
+        return True
+
+    def _add(self, at: int, code: str) -> bool:
+        found = _STATEMENT.match(code)
+        if found is None:
+            return False
+        names = tuple(found["names"].split(", "))
+        piece = Piece.of(names, at, code)
+        piece.function = bool(found["function"])
+        self.pieces.append(piece)
+        self.names.update(dict.fromkeys(names, piece))
+        return True
+
+    def _add_entries(self, at: int, lines: Sequence[str]) -> bool:
+        if lines[0] != "return {" or lines[-1] != "}":
+            return False
+        for number, line in enumerate(lines[1:-1], at + 1):
+            found = _ENTRY.match(line)
             if found is None:
-                return False
-            current = _Piece(tuple(found[1].split(", ")), at, at)
-            self.pieces.append(current)
-        for piece, after in zip(self.pieces, [*self.pieces[1:], None], strict=True):
-            piece.last = ending if after is None else after.first
-            text = "\n".join(lines[piece.first : piece.last])
-            piece.code = _COMMENT.sub("", text)
-        return self._read_entries(ending)
+                if line and not line.lstrip().startswith("--"):
+                    return False
+                continue
+            name, value = found.groups()
+            piece = self.names.get(value)
+            if piece is None:
+                own = f"_{name}"
+                piece = Piece.of((own,), number, f"local {own} = {value}")
+                self.pieces.append(piece)
+                self.names[own] = piece
+            self.entries[name] = piece
+        return True
 
-    def _read_entries(self, ending: int) -> bool:
-        for at, line in enumerate(self.lines[ending + 1 :], ending + 1):
-            if line == "}":
-                return True
-            if found := _ENTRY.match(line):
-                self.entries[found[1]] = at, found[2]
-            elif line and not line.lstrip().startswith("--"):
-                return False
-        return False
-
-    def text(self) -> str:
-        """Return the file with what is not reached left empty."""
-        if not self.parts:
-            return "\n".join(self.lines) + "\n"
-        lines = list(self.lines)
+    def _is_clear(self) -> bool:
+        """Does each name of the margin mean one thing only in this file?"""
+        taken = {TABLE, *self.names, *self.aliases}
         for piece in self.pieces:
-            if piece.first not in self.reached:
-                lines[piece.first : piece.last] = [""] * (piece.last - piece.first)
-        for at, _ in self.entries.values():
-            if at not in self.reached:
-                lines[at] = ""
-        return "\n".join(lines) + "\n"
+            code = "".join(token.text for token in piece.tokens)
+            inner = code.partition("(")[2] if piece.function else ""
+            found = {name for name in _DECLARED.findall(inner) for name in name}
+            declared = {name for names in found for name in _NAME.findall(names)}
+            if piece.function:
+                declared.update(_NAME.findall(inner.partition(")")[0]))
+            if not taken.isdisjoint(declared - piece.aliases.keys()):
+                return False
+            if not taken.isdisjoint(piece.aliases):
+                return False
+        return True
+
+
+def _starts(lines: Sequence[str]) -> list[int]:
+    """Return the lines on which statements at the margin begin."""
+    starts, open_text = [], False
+    for at, line in enumerate(lines):
+        at_margin = line and line[0] not in " -" and not line.startswith(_CLOSERS)
+        if at_margin and not open_text:
+            starts.append(at)
+        if "[[" in line or "]]" in line:
+            open_text = line.rfind("[[") > line.rfind("]]")
+    return starts
+
+
+def _is_seldom(lines: Sequence[str], at: int) -> bool:
+    """Says the comment above a line that it is seldom needed?"""
+    first = at
+    while first > 0 and lines[first - 1].startswith("--"):
+        first -= 1
+    return lines[first].startswith(_SELDOM)
+
+
+class Place(NamedTuple):
+    """Where a part of the text comes from."""
+
+    #: Its first line in the text, from 1.
+    line: int
+    #: The file.
+    file: str
+    #: The line that it is in the file, from 1.
+    of: int
+
+
+class _Use(NamedTuple):
+    """A mention of what another statement, or another module, has."""
+
+    #: Where it is among the tokens, and how many of them it is.
+    at: int
+    width: int
+    #: The module; "" and no piece when nothing of it is left in the text.
+    module: str
+    #: None: the module as it is.
+    piece: Piece | None
+    #: By which of its names.
+    name: str = ""
+    #: Is it asked for on the spot?
+    lazily: bool = False
+
+
+class _Reader:
+    """Finds what one statement mentions."""
+
+    def __init__(
+        self, modules: Mapping[str, Module], module: str, piece: Piece
+    ) -> None:
+        self._modules = modules
+        self._module = module
+        self._piece = piece
+        self._tokens = piece.tokens
+
+    def __iter__(self) -> Iterator[_Use]:
+        tokens, at = self._tokens, 0
+        openers, before = [""], ""
+        while at < len(tokens):
+            kind, text = tokens[at]
+            width = 1
+            if kind == "require" or (kind == "name" and before not in {".", ":"}):
+                key = openers[-1] == "{" and before in {"{", ",", ";"}
+                use = None if key and self._next(at) == "=" else self._use(at)
+                if use is not None:
+                    yield use
+                    width = use.width
+            if text in _OPENERS:
+                openers.append(text)
+            elif text in _ENDERS:
+                openers.pop()
+            if kind != "space":
+                before = tokens[at + width - 1].text
+            at += width
+
+    def _next(self, at: int) -> str:
+        """Return the next token behind a place that is no space."""
+        return next(
+            (text for kind, text in self._tokens[at + 1 :] if kind != "space"), ""
+        )
+
+    def _use(self, at: int) -> _Use | None:
+        kind, text = self._tokens[at]
+        own, piece = self._modules[self._module], self._piece
+        if kind == "require":
+            return self._member(_module_of(text), at, lazily=True)
+        if text == "local" and self._is_alias(at):
+            return _Use(at, _ALIAS_WIDTH, "", None)
+        if text in piece.aliases:
+            return self._member(piece.aliases[text], at, lazily=True)
+        if text in own.aliases:
+            return self._member(own.aliases[text], at, lazily=False)
+        found = own.names.get(text)
+        return _Use(at, 1, self._module, found, text) if found is not None else None
+
+    def _is_alias(self, at: int) -> bool:
+        """Stands ``local x = require(...)`` here, of a module in pieces?"""
+        tokens = self._tokens[at : at + _ALIAS_WIDTH + 1]
+        if [token.kind for token in tokens[:_ALIAS_WIDTH]] != _ALIAS_KINDS:
+            return False
+        required = _module_of(tokens[_ALIAS_WIDTH - 1].text)
+        found = self._modules.get(_meant(self._modules, required))
+        dotted = [token.text for token in tokens[_ALIAS_WIDTH:]] == ["."]
+        return not dotted and found is not None and found.parts
+
+    def _member(self, module: str, at: int, *, lazily: bool) -> _Use:
+        """Return what is taken of a module that is named at a place."""
+        module = _meant(self._modules, module)
+        found, tokens = self._modules.get(module), self._tokens
+        dotted = [token.text for token in tokens[at + 1 : at + 2]] == ["."]
+        if found is None or not found.parts or not dotted:
+            return _Use(at, 1, module, None)
+        name = tokens[at + 2].text
+        if name not in found.entries:
+            raise ScriptError(f"Lua module {module} gives no {name}")
+        piece = found.entries[name]
+        return _Use(at, 3, module, piece, piece.names[0], lazily)
+
+
+def _module_of(text: str) -> str:
+    """Return the module of a ``require``."""
+    return re.split("[\"']", text)[1]
+
+
+def _meant(modules: Mapping[str, Module], name: str) -> str:
+    """Return the module that has what is asked of this one."""
+    while name in modules and modules[name].same:
+        name = modules[name].same
+    return name
 
 
 class Linker:
-    """Finds what is reachable among modules, from a command."""
+    """Makes the text of a command.
 
-    def __init__(self, modules: dict[str, Module]) -> None:
+    ``modules`` has what it may need, each behind what it needs itself, and the
+    command as ``""``; ``files`` their files; ``texts`` modules that are but a text.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, Module],
+        files: Mapping[str, str],
+        texts: Mapping[str, str],
+    ) -> None:
         self._modules = modules
-        self._todo: list[tuple[str, str]] = []
+        self._files = files
+        self._texts = texts
+        #: What is reached; of these, what most calls need.
+        self._reached: set[Piece] = set()
+        self._often: set[Piece] = set()
+        #: Modules that somebody takes as a table.
+        self._tables: dict[str, None] = {}
+        #: Where in the table everything stands: a module's name, or a module as a
+        #: whole under no name.
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._lines: list[str] = []
+        self._places: list[Place] = []
 
-    def reach(self, module: str, name: str = ALL) -> None:
-        """Mark what ``module`` gives under a name, and all that this needs."""
-        self._todo.append((module, name))
-        while self._todo:
-            self._visit(*self._todo.pop())
+    def link(self) -> tuple[str, tuple[Place, ...]]:
+        """Return the text, and where its parts come from."""
+        command = self._modules[""]
+        if command.parts:
+            self._reach("", command.pieces[-1])
+        else:
+            self._take("")
+        self._write()
+        return "\n".join(self._lines) + "\n", tuple(self._places)
 
-    def _visit(self, name: str, wanted: str) -> None:
-        module = self._modules.get(name)
-        if module is None:
+    # -- what is needed
+
+    def _reach(self, module: str, piece: Piece, *, often: bool = True) -> None:
+        """Mark a statement, and all that it needs."""
+        todo = [(module, piece, often)]
+        while todo:
+            name, one, frequent = todo.pop()
+            if one.literal or one in (self._often if frequent else self._reached):
+                continue
+            self._reached.add(one)
+            if frequent:
+                self._often.add(one)
+            for use in _Reader(self._modules, name, one):
+                if use.piece is not None:
+                    rare = use.lazily or use.piece.seldom
+                    todo.append((use.module, use.piece, frequent and not rare))
+                elif use.module:
+                    self._take(use.module)
+
+    def _take(self, name: str) -> None:
+        """Mark a module that is taken as it is: all that it gives may be needed."""
+        if name in self._tables or name in self._texts:
             return
-        if not module.parts:
-            if not module.reached:
-                module.reached.add(0)
-                self._follow(module, _COMMENT.sub("", "\n".join(module.lines)))
+        module = self._modules[name]
+        if name:
+            self._tables[name] = None
+        if module.parts:
+            for piece in module.entries.values():
+                self._reach(name, piece, often=False)
             return
-        chosen = module.entries if wanted == ALL else (wanted,)
-        for one in chosen:
-            at, code = module.entries.get(one, (-1, ""))
-            if at >= 0 and at not in module.reached:
-                module.reached.add(at)
-                self._follow(module, code)
+        for token in _tokens(module.text):
+            if token.kind == "require":
+                self._take(_module_of(token.text))
 
-    def _follow(self, module: Module, code: str) -> None:
-        """Mark what a piece of code of this module needs."""
-        named = {name for _, name in _ALIAS.findall(code)}
-        for name, member in _REQUIRE.findall(code):
-            # Without a name of its own, who knows what is taken from it.
-            self._todo.append((name, member or ("" if name in named else ALL)))
-        code = _STRING.sub('""', code)
-        for alias, name in module.aliases.items():
-            if re.search(rf"\b{alias}\b", code):
-                self._todo += [
-                    (name, member) for member in re.findall(rf"\b{alias}\.(\w+)", code)
-                ]
-                # Handed on as a whole, as a scheme may be: everything is needed.
-                if re.search(rf"\b{alias}\b(?!\.|\s*=\s*require)", code):
-                    self._todo.append((name, ALL))
-        words = set(_WORD.findall(code))
-        for piece in module.pieces:
-            if piece.first not in module.reached and words.intersection(piece.names):
-                module.reached.add(piece.first)
-                self._follow(module, piece.code)
+    # -- the text
+
+    def _write(self) -> None:
+        functions: list[tuple[str, Piece]] = []
+        values: list[tuple[str, Piece]] = []
+        others: list[tuple[str, Piece]] = []
+        for module, about in self._modules.items():
+            for piece in about.pieces:
+                if piece.names and piece in self._reached:
+                    kind = functions if piece.function else values
+                    kind = kind if piece in self._often else others
+                    kind.append((module, piece))
+        keys = [
+            (module, name)
+            for module, piece in (*functions, *values, *others)
+            for name in piece.names
+        ]
+        keys += [(name, "") for name in self._tables]
+        self._numbers = {key: at for at, key in enumerate(keys, 1)}
+        makers: list[tuple[int, str, Piece | None]] = [
+            (self._numbers[module, piece.names[0]], module, piece)
+            for module, piece in (*values, *others)
+        ]
+        makers += [(self._numbers[name, ""], name, None) for name in self._tables]
+        self._lines.append(f"local {TABLE}")
+        if self._tables:
+            self._write_require()
+        self._lines.append(f"{TABLE} = setmetatable({{")
+        for module, piece in functions:
+            self._put(module, piece.first, self._function(module, piece) + ",")
+        self._lines += ["}, {", "__index = function(_, at)"]
+        self._write_makers(makers)
+        self._lines.append("end })")
+        for module, piece in values:
+            self._put_value(module, piece)
+        command = self._modules[""]
+        if command.parts:
+            last = command.pieces[-1]
+            self._put("", last.first, self._code("", last))
+        else:
+            self._put("", 0, command.text.rstrip("\n"))
+
+    def _put_value(self, module: str, piece: Piece) -> bool:
+        """Write a statement that gives names their values, if it does."""
+        if not any(token.text == "=" for token in piece.tokens):
+            return False
+        self._put(module, piece.first, self._code(module, piece)[len("local ") :])
+        return True
+
+    def _write_makers(self, makers: Sequence[tuple[int, str, Piece | None]]) -> None:
+        """Write what makes one thing of many, found by halving."""
+        if len(makers) == 1:
+            self._write_maker(*makers[0])
+        elif makers:
+            middle = len(makers) // 2
+            self._lines.append(f"if at < {makers[middle][0]} then")
+            self._write_makers(makers[:middle])
+            self._lines.append("else")
+            self._write_makers(makers[middle:])
+            self._lines.append("end")
+
+    def _write_maker(self, at: int, module: str, piece: Piece | None) -> None:
+        if piece is None:
+            self._lines.append("local made")
+            self._write_table(module)
+            self._lines += [f"{TABLE}[{at}] = made", "return made"]
+        elif piece.function:
+            # A function may call itself, but not before it is made.
+            self._put(
+                module, piece.first, f"local made = {self._function(module, piece)}"
+            )
+            self._lines += [f"{TABLE}[{at}] = made", "return made"]
+        elif self._put_value(module, piece):
+            self._lines.append(f"return rawget({TABLE}, at)")
+
+    def _write_table(self, name: str) -> None:
+        """Write what makes a module as others know them."""
+        module = self._modules[name]
+        if module.parts:
+            entries = (
+                f"{entry} = {piece.literal or self._of(name, piece.names[0])}"
+                for entry, piece in module.entries.items()
+            )
+            self._lines.append(f"made = {{ {', '.join(entries)} }}")
+            return
+        self._lines.append("made = (function()")
+        self._put(name, 0, module.text.rstrip("\n"))
+        self._lines.append("end)()")
+
+    def _write_require(self) -> None:
+        """Write what gives files that are carried whole what they require."""
+        known = [f'["{name}"] = {self._numbers[name, ""]}' for name in self._tables]
+        self._lines.append("local function require(name)")
+        self._lines += [
+            f'if name == "{name}" then return "{text}" end'
+            for name, text in self._texts.items()
+        ]
+        self._lines += [
+            f"return {TABLE}[({{ {', '.join(known)} }})[name]]",
+            "end",
+        ]
+
+    def _put(self, module: str, first: int, code: str) -> None:
+        place = Place(len(self._lines) + 1, self._files[module], first + 1)
+        self._places.append(place)
+        self._lines += code.split("\n")
+
+    def _function(self, module: str, piece: Piece) -> str:
+        """Return a function without its name."""
+        begin = f"local function {self._of(module, piece.names[0])}"
+        return f"function{self._code(module, piece).removeprefix(begin)}"
+
+    def _code(self, module: str, piece: Piece) -> str:
+        """Return the code of a piece with everything it mentions put in."""
+        words, at = [], 0
+        for use in _Reader(self._modules, module, piece):
+            words += [token.text for token in piece.tokens[at : use.at]]
+            words.append(self._mention(use))
+            at = use.at + use.width
+        words += [token.text for token in piece.tokens[at:]]
+        return "".join(words)
+
+    def _mention(self, use: _Use) -> str:
+        if use.piece is not None:
+            return use.piece.literal or self._of(use.module, use.name)
+        if use.module in self._texts:
+            return f'"{self._texts[use.module]}"'
+        return self._of(use.module, "") if use.module else ""
+
+    def _of(self, module: str, name: str) -> str:
+        return f"{TABLE}[{self._numbers[module, name]}]"

@@ -1,10 +1,9 @@
 """The Lua scripts: one self-contained bundle per command.
 
 A command is a Lua file under ``lua/`` and a module like any other: it names what
-it needs with ``local x = require("lib.y")``. Redis has no ``require``, so the
-bundle carries the modules, as far as the command can reach them, and a small one of
-its own, and remembers at which line each file begins, so that an error is told in file
-and line.
+it needs with ``local x = require("lib.y")``. Redis has no ``require``, so the linker
+makes one text of all, and says where each part comes from, so that an error is told in
+file and line.
 
 No I/O but reading the package's own files.
 """
@@ -13,41 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from redtask.hub.linker import Linker, Module
+from redtask.hub.linker import Linker, Module, Place, ScriptError
 
 _REQUIRE = re.compile(r"""\brequire\(["']([\w.]+)["']\)""")
-# Modules are known by numbers here, because each call makes this table anew, and one
-# by names is ten times as large. What was loaded takes the place of its function.
-_BEGIN = """\
-local require
-local modules = {
-"""
-_END = """\
-}
-require = function(number)
-  local module = modules[number]
-  if type(module) == "function" then
-    module = module()
-    modules[number] = module
-  end
-  return module
-end
-"""
 # `user_script:212: ...` on Redis, `[string "..."]:212: ...` on fakeredis.
 _PLACE = re.compile(r'(?:user_script|\[string "[^\n]*?"\]):(\d+)')
 
 #: The scheme's own name, for the hub to compare: made by the loader.
 _SCHEME_NAME = "scheme_name"
 _SCHEME = "scheme"
-
-
-class ScriptError(ImportError):
-    """A script requires what is not there, or itself."""
 
 
 class Scheme(NamedTuple):
@@ -75,20 +54,17 @@ class Script:
     text: str
     #: What Redis knows it by: the SHA-1 of the text, in hex.
     sha: str
-    #: Where each file begins: line in the bundle, file as shown to people.
-    places: tuple[tuple[int, str], ...]
+    #: Where its parts come from, files as shown to people.
+    places: tuple[Place, ...]
 
     def explain(self, message: str) -> str:
         """Return an error message with bundle lines told as file and line."""
         return _PLACE.sub(lambda found: self._place(int(found[1])), message)
 
     def _place(self, line: int) -> str:
-        first, file = 0, f"lua/{self.name}"
-        for begins, name in self.places:
-            if begins > line:
-                break
-            first, file = begins, name
-        return f"{file}:{line - first + 1}"
+        at = bisect(self.places, line, key=lambda place: place.line)
+        place = self.places[max(0, at - 1)]
+        return f"{place.file}:{max(1, line - place.line + place.of)}"
 
 
 @cache
@@ -118,20 +94,14 @@ def _read(file: str) -> str:
 def _text(module: str, scheme: AnyScheme) -> str:
     """Return what stands behind the name of a module."""
     if isinstance(scheme, str):
-        name = scheme
-    elif module == _SCHEME:
+        return _read(_file(module, scheme))
+    if module == _SCHEME:
         return scheme.text.rstrip("\n") + "\n"
-    else:
-        name = scheme.name
-    if module == _SCHEME_NAME:
-        return f'return "{name}"\n'
-    return _read(_file(module, name))
+    return _read(_file(module, scheme.name))
 
 
 def _shown(module: str, scheme: AnyScheme) -> str:
     """Return where it stands, for people."""
-    if module == _SCHEME_NAME:
-        return module
     if module == _SCHEME and isinstance(scheme, Scheme):
         return scheme.file
     return "lua/" + _file(module, scheme if isinstance(scheme, str) else scheme.name)
@@ -146,7 +116,7 @@ def _in_order(
             circle = " -> ".join((*path[path.index(module) :], module))
             message = f"Lua modules require each other: {circle}"
             raise ScriptError(message)
-        if module in done:
+        if module in done or module == _SCHEME_NAME:
             continue
         _in_order(_text(module, scheme), scheme, (*path, module), done)
         done.append(module)
@@ -166,38 +136,19 @@ def link(name: str, main: str, scheme: AnyScheme) -> Script:
     """Return a script of this text with the modules it needs; raises as ``bundle``."""
     names: list[str] = []
     _in_order(main, scheme, (), names)
+    # Of another's file nobody knows whether it can be taken apart.
+    foreign = {_SCHEME} if isinstance(scheme, Scheme) else set()
     modules = {
-        # Of another's file nobody knows whether it can be taken apart.
-        module: Module.parse(
-            _text(module, scheme),
-            whole=module == _SCHEME_NAME
-            or (module == _SCHEME and isinstance(scheme, Scheme)),
-        )
+        module: Module(_text(module, scheme), whole=module in foreign)
         for module in names
     }
-    modules[""] = Module.parse(main, whole=True)
-    Linker(modules).reach("")
-    parts, places = [_BEGIN], []
-    carried = [module for module in names if modules[module].reached]
-    numbers = {module: number for number, module in enumerate(carried, 1)}
-
-    def numbered(text: str) -> str:
-        # What is not carried is named in a comment only.
-        return _REQUIRE.sub(
-            lambda found: f"require({numbers.get(found[1], found[1])})", text
-        )
-
-    line = _BEGIN.count("\n") + 1
-    for module in carried:
-        places.append((line + 1, _shown(module, scheme)))
-        part = f"function()\n{numbered(modules[module].text())}end,\n"
-        parts.append(part)
-        line += part.count("\n")
-    parts.append(_END)
-    places.append((line + _END.count("\n"), f"lua/{name}.lua"))
-    text = "".join((*parts, numbered(main)))
+    modules[""] = Module(main, command=True)
+    files = {module: _shown(module, scheme) for module in names}
+    files[""] = f"lua/{name}.lua"
+    called = scheme if isinstance(scheme, str) else scheme.name
+    text, places = Linker(modules, files, {_SCHEME_NAME: called}).link()
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return Script(name, text, sha, tuple(places))
+    return Script(name, text, sha, places)
 
 
 @cache

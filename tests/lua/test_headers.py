@@ -93,10 +93,9 @@ def test_the_states_of_python_are_those_of_lua():
 def reachable(command):
     """Every Lua file that a command is made of."""
     return {
-        file.removeprefix("lua/")
+        place.file.removeprefix("lua/")
         for scheme in scripts.schemes()
-        for _, file in scripts.bundle(command, scheme).places
-        if file != "scheme_name"
+        for place in scripts.bundle(command, scheme).places
     }
 
 

@@ -53,12 +53,12 @@ def test_a_library_is_carried_once_and_loaded_once(folder):
             'local count = require("lib.count")\ncount.n = count.n + 1\nreturn count\n'
         )
     (folder / "go.lua").write_text(
-        'local a = require("lib.a")\nlocal b = require("lib.b")\nreturn b.n\n'
+        'local a = require("lib.a")\nlocal b = require("lib.b")\nreturn a.n + b.n\n'
     )
 
     text = scripts.bundle("go").text
 
-    assert run(text) == 2
+    assert run(text) == 1 + 2
     assert text.count("{ n = 0 }") == 1
 
 
@@ -152,8 +152,8 @@ def test_what_names_no_line_stays_as_it_is(falling):
     assert falling.explain("OOM command not allowed") == "OOM command not allowed"
 
 
-def test_a_line_of_the_runtime_is_told_too(falling):
-    assert falling.explain("user_script:1: oh") == "lua/go:2: oh"
+def test_a_line_of_the_text_that_no_file_has_is_told_by_its_neighbour(falling):
+    assert falling.explain("user_script:1: oh") == "lua/lib/pad.lua:1: oh"
 
 
 @pytest.mark.parametrize("command", scripts.commands())
@@ -172,16 +172,17 @@ def test_a_bundle_is_the_same_whenever_it_is_made():
     assert scripts.bundle("turn") == first
 
 
-def test_every_line_of_a_bundle_has_its_place():
+def test_every_part_of_a_bundle_has_its_place():
     script = scripts.bundle("turn")
     lines = script.text.splitlines()
 
-    for line, file in script.places[1:]:
-        if file == "scheme_name":
-            continue
-        path = scripts.folder() / file.removeprefix("lua/")
-        assert lines[line - 1] == path.read_text().splitlines()[0]
-        assert script.explain(f"user_script:{line}: oh") == f"{file}:1: oh"
+    for place in script.places:
+        file = scripts.folder() / place.file.removeprefix("lua/")
+        source = file.read_text().splitlines()[place.of - 1]
+        is_function = "function(" in lines[place.line - 1]
+        assert is_function == source.startswith("local function")
+        told = script.explain(f"user_script:{place.line}: oh")
+        assert told == f"{place.file}:{place.of}: oh"
 
 
 def test_the_commands_are_the_files_at_the_top():
