@@ -108,9 +108,9 @@ class Hub:
                 self.recorder.refused(call.script, refused.code)
             raise
 
-    def run(self, script: scripts.Script, *args: Any) -> Any:
+    def run(self, script: scripts.Script, *args: Any, root: str = "") -> Any:
         """Run any script and return the bare reply; its refusal is an exception."""
-        arguments = (script.sha, 1, self.root, *args)
+        arguments = (script.sha, 1, root or self.root, *args)
         try:
             try:
                 return self.redis.evalsha(*arguments)

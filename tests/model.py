@@ -122,6 +122,8 @@ class Task:
     name: str
     #: Sorts by priority, then submission: its score in every index.
     rank: int
+    #: Which of all submitted ones it is.
+    submitted: int = 0
     fn: str = ""
     queue: str = "default"
     args: bytes = b""
@@ -259,6 +261,8 @@ class Model:
         self.before = {one.name for one in self.tasks.values() if one.state == "ready"}
         #: Tasks of whose members something was heard.
         self.news: set[str] = set()
+        #: Tasks that were submitted in this call.
+        self.new: set[str] = set()
         #: Engines that must get nothing in this call.
         self.barred: set[str] = set()
         #: Did an engine get room before the last placement? Then loads are not known.
@@ -614,6 +618,9 @@ class Model:
                     break
                 if other.name in chosen or not self._may_get(engine, other):
                     continue
+                # Of those submitted in one call each is placed before the next comes.
+                if other.submitted > task.submitted and other.name in self.new:
+                    continue
                 self.overtaken(other, task, engine)
 
     def overtaken(self, other: Task, task: Task, engine: Engine) -> None:
@@ -688,7 +695,9 @@ class Model:
     def _enter(self, name: str, group: dict[str, Any]) -> None:
         rank = self.submitted - group.get("priority", 0) * 2**42
         fn = group["fn"]
-        task = Task(name, rank, fn, group["queue"], group["args"], group=group)
+        task = Task(name, rank, self.submitted, fn, group["queue"], group["args"])
+        task.group = group
+        self.new.add(name)
         task.copy_of = group.get("copy_of", "")
         task.retries = group.get("retries", 0)
         task.ttl = group.get("ttl", TTL)

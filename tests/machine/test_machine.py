@@ -25,10 +25,11 @@ from hypothesis.stateful import (
 )
 
 from redtask import error
-from redtask.hub import calls
+from redtask.hub import calls, scripts
 from redtask.hub.calls import Group, Life, Report
 from tests import invariants, servers
 from tests.hubs import Hub
+from tests.machine import wrong
 from tests.model import ENDED, Model, Outcome
 from tests.recorder import Recorder
 
@@ -79,7 +80,7 @@ class Walk(RuleBasedStateMachine):
         if self.server.real:
             with server.redis() as client:
                 client.flushall()
-        self.hub = Hub(server)
+        self.hub = Hub(server, recorder=self.recorder)
         self.model = Model(self.recorder.cell)
         self.model.counts = self.counts
         self.stamp = 1_000_000
@@ -269,9 +270,8 @@ class Walk(RuleBasedStateMachine):
     def expect(self, call, kind):
         """Call a script that refuses, and changes nothing."""
         self.counts["steps"] += 1
-        with pytest.raises(kind) as refused:
+        with pytest.raises(kind):
             self.hub.send(call)
-        self.recorder.refused(call.script, refused.value.code)
 
     @precondition(lambda self: self.gates)
     @rule(dice=DICE)
@@ -435,7 +435,21 @@ class Walk(RuleBasedStateMachine):
         if dice.random() < 0.3:
             self.set_hwm(dice.choice(HWM))
         else:
-            self.refused(dice)
+            self.send_refused(dice)
+
+    @rule(dice=DICE)
+    def look(self, dice):
+        """Ask for a picture, or leave a message."""
+        if dice.random() < 0.5:
+            told = self.ask(calls.status(now=self.stamp))
+            living = {one.uuid for one in told.engines}
+            assert living == set(self.model.engines)
+        else:
+            name = dice.choice(("w", "nobody"))
+            heard = self.ask(calls.tell(name, b"message", now=self.stamp))
+            assert heard == (name == "w" and self.model.labels > 0)
+        self.model._start(self.stamp, self.seen)  # noqa: SLF001
+        self.agrees()
 
     def set_hwm(self, hwm):
         self.model.configure(hwm)
@@ -443,9 +457,14 @@ class Walk(RuleBasedStateMachine):
         self.model._start(self.stamp, self.seen)  # noqa: SLF001
         self.agrees()
 
-    def refused(self, dice):
-        """Send what no script takes."""
-        self.counts["refused"] += 1
+    def send_refused(self, dice):
+        """Send what no script takes, or to a hub that takes nothing."""
+        call, code, root, scheme = wrong.choose(dice, self.hub)
+        self.counts["steps"] += 1
+        with pytest.raises(error.HubError) as refused:
+            self.hub.run(scripts.bundle(call.script, scheme), *call.args, root=root)
+        assert refused.value.code == code, (call, refused.value)
+        self.recorder.refused(call.script, code)
 
     # Engines
 
