@@ -106,6 +106,10 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict)
       back[#back + 1] = task
     end
     moved = moved + count
+    -- Others get the best first, whatever became of it here.
+    table.sort(back, function(one, other)
+      return tonumber(one.score) < tonumber(other.score)
+    end)
   end
   again.put_back(opened, ending, back, uuid)
   again.seat_all(opened, ending, placed, uuid)

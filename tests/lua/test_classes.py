@@ -249,3 +249,17 @@ def test_an_engine_that_passes_over_many_tasks_comes_again_by_itself(hub):
 
     assert [work.task_id for work in found[-1]] == ["d-1"]
     assert len(found) > 1
+
+
+def test_what_a_dead_engine_had_finds_others_in_its_order(make_hub):
+    hub = make_hub(hwm=2)
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2", retries=1)
+    hub.take(3, "e", 2)
+    hub.join(4, "f")
+    hub.submit(5, "c-3")
+    assert hub.assigned("f") == ["c-3"]
+
+    hub.gone(6, "e", "c-1")
+
+    assert (hub.assigned("f"), hub.ready()) == (["c-1", "c-3"], ["c-2"])
