@@ -195,7 +195,7 @@ class Engine:
     @property
     def _is_bound(self) -> bool:
         """Is there work that only this engine may run, or few others?"""
-        key = self._store.keys.classes(self._uuid)
+        key = self._store.keys.tied(self._uuid)
         return bool(self._store.command("EXISTS", key))
 
     # -- the hub

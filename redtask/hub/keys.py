@@ -70,7 +70,7 @@ class Keys:
         """Return the sorted set of the tasks that ended like that."""
         return f"{self.root}:ended:{state}"
 
-    def classes(self, engine: str) -> str:
+    def tied(self, engine: str) -> str:
         """Return the sorted set of the lines that only an engine and few others see."""
         return f"{self.root}:engine:{engine}:classes"
 
