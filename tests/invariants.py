@@ -61,8 +61,8 @@ for _, key in ipairs(redis.call("KEYS", KEYS[1] .. ":*")) do
     add(key, kind, redis.call("LLEN", key))
   elseif kind == "string" then
     local part = string.match(key, ":(%a+)$")
-    local list = part == "after" or part == "follow" or part == "targets" or part == "refs"
-    add(key, kind, redis.call(list and "GET" or "STRLEN", key))
+    local list = { after = "GET", follow = "GET", targets = "GET", refs = "GET" }
+    add(key, kind, redis.call(list[part] or "STRLEN", key))
   else
     add(key, kind, 0)
   end

@@ -311,7 +311,9 @@ class Model:
         grows = task.follow and task.follow.letters[0] == "n" and task.is_open("f")
         if grows:
             targets = task.targets
-            wide = Places(frozenset((targets or set()) - task.refused), targets is not None)
+            wide = Places(
+                frozenset((targets or set()) - task.refused), targets is not None
+            )
             if targets is not None:
                 no = task.refused | self.incapable.get(task.fn, set())
                 wide = Places(frozenset(targets - no), only=True)
@@ -327,7 +329,7 @@ class Model:
             verdict = members.verdict(whole=whole)
             if letter == "f" and verdict != "never":
                 verdict = self._follow(members, verdict, whole=whole)
-            if len(members.names) == 2 and whole:  # noqa: PLR2004 - the table has two
+            if len(members.names) == 2 and whole:
                 self.cell(letter, members.letters, members.cell())
             verdicts.append(verdict)
         if "never" in verdicts:
@@ -517,10 +519,11 @@ class Model:
         placed = []
         for task in self.tasks.values():
             found = self.seen.tasks.get(task.name)
-            if task.state == "ready" and found:
-                if found["state"] in ("assigned", "running"):
-                    name = found["engine"].partition("/")[2]
-                    placed.append((task, name, found["state"] == "running"))
+            if task.state != "ready" or not found:
+                continue
+            if found["state"] in ("assigned", "running"):
+                name = found["engine"].partition("/")[2]
+                placed.append((task, name, found["state"] == "running"))
         if placed:
             placed.sort(key=lambda one: one[0].rank)
             self._check_order(placed)
@@ -628,7 +631,9 @@ class Model:
         where = "stood" if other.name in self.before else "came"
         self.counts[f"overtaken: {where} {'away' if engine.away else ''}"] += 1
         if where == "came":
-            raise AssertionError(f"{other.name} came, was overtaken by {task.name} on {engine.name}")
+            raise AssertionError(
+                f"{other.name} came, was overtaken by {task.name} on {engine.name}"
+            )
 
     def _check_offers(self, placed: Collection[str]) -> None:
         """Whoever became ready is placed if anybody has room."""
@@ -769,9 +774,9 @@ class Model:
             members.heard.setdefault(name, (member.state, member.ran))
             if members.letters[0] == "a" and members.fatal():
                 return "impossible"
-            if kind == "follow" and members.letters[0] == "a":
-                if len(members.labels()) > 1:
-                    return "impossible"
+            parted = len(members.labels()) > 1
+            if kind == "follow" and members.letters[0] == "a" and parted:
+                return "impossible"
             if kind == "after" and members.letters[0] == "n" and members.counted():
                 return ""
         return ""
@@ -901,7 +906,7 @@ class Model:
             self.labels += 1
         return self.engines[name].label
 
-    def turn(  # noqa: PLR0913 - an engine says that much
+    def turn(
         self,
         stamp: int,
         seen: Any,
@@ -1004,9 +1009,7 @@ class Model:
         )
         line = self.line(*engine.queues)
         plain = [task for task in line if not task.stands]
-        return {
-            max(1, min(want, len(some) // (2 * serving))) for some in (line, plain)
-        }
+        return {max(1, min(want, len(some) // (2 * serving))) for some in (line, plain)}
 
     # Calls of supervisors
 

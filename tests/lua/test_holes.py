@@ -107,7 +107,11 @@ def test_h06_more_retries_than_engines(hub):
         hub.turn(stamp, "e", 0, error_in(work))
 
     record = hub.record("c-1")
-    assert (record["state"], record["tries"], record["error"]) == ("failed", "4", "error")
+    assert (record["state"], record["tries"], record["error"]) == (
+        "failed",
+        "4",
+        "error",
+    )
 
 
 def test_h07_an_aborted_task_is_never_tried_again(pair):

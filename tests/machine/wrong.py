@@ -8,6 +8,7 @@ from redtask.hub import calls
 from redtask.hub.calls import Call, Group, Life
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from tests.hubs import Hub
@@ -88,7 +89,7 @@ def _special(hub: Hub, dice: Random) -> tuple[Call[Any], str, str, str]:
             hub.redis.hset(f"{root}:task:{name}", mapping=record)
             size = 5_000_000 if code == "MUCH" else 1
             hub.redis.setrange(f"{root}:task:{name}:args", size, b"x")
-    found = {
+    found: dict[str, Callable[[], Call[Any]]] = {
         "TOOLARGE": lambda: calls.submit([_group(args=b"x" * 70000)], now=NOW),
         "NOFN": lambda: calls.submit([_group(digest="none", blob=b"")], now=NOW),
         "PURE": lambda: calls.submit([_group(after="as c-1")], now=NOW),
