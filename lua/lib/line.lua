@@ -4,6 +4,7 @@
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
+local place = require("lib.place")
 local states = require("lib.states")
 
 -- Scores order by priority first. 2^42 submissions lie between two priorities,
@@ -21,7 +22,7 @@ local function let_pass(opened, queue, before)
   while redis.call("EXISTS", free) == 1 do
     local head = redis.call("ZRANGE", key, 0, 0, "WITHSCORES")
     if not head[1] or tonumber(head[2]) >= before
-      or not require("lib.place").assign(opened, queue, head[1], head[2], "") then
+      or not place.assign(opened, queue, head[1], head[2], "") then
       return
     end
     redis.call("ZREM", key, head[1])
@@ -41,7 +42,7 @@ local function advance(opened, queue, count, class)
     if not head[1] then
       return
     end
-    if not require("lib.place").assign(opened, queue, head[1], head[2], class) then
+    if not place.assign(opened, queue, head[1], head[2], class) then
       redis.call("ZADD", key, head[2], head[1])
       return
     end
@@ -65,7 +66,7 @@ local function enter(opened, queue, entries)
   end
   local at = 1
   while at < #entries do
-    if not require("lib.place").assign(opened, queue, entries[at + 1], entries[at], "") then
+    if not place.assign(opened, queue, entries[at + 1], entries[at], "") then
       break
     end
     at = at + 2
