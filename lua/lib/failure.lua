@@ -28,7 +28,7 @@ local function fail(opened, ending, outcome, to, verdict, counts)
     kind, payload = "e", outcome.body
     more = fields.add(outcome, {
       "error", record.fit(id, "error", outcome.body),
-      "started", fields.began(opened, outcome), "took", outcome.took,
+      "started", fields.began(opened, outcome.ago), "took", outcome.took,
     })
   end
   for _, value in ipairs(counts) do
@@ -74,7 +74,7 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
     deaths = deaths + 1
     counts[5], counts[6] = "deaths", deaths
   end
-  local since = verdict and f[4] or fields.began(opened, outcome)
+  local since = verdict and f[4] or fields.began(opened, outcome.ago)
   attempts.note(opened, id, outcome.token, uuid, since, what)
   if outcome.kind == "final" then
     tell_refused(opened, uuid, outcome, what)

@@ -43,10 +43,10 @@ local last_ago, last_began
 
 -- When the task began, by the server's clock. Tasks of a batch began in the same few
 -- ms: the text is made once for each.
-local function began(opened, outcome)
-  if outcome.ago ~= last_ago then
-    last_ago = outcome.ago
-    last_began = string.format("%d", opened.stamp - outcome.ago)
+local function began(opened, ago)
+  if ago ~= last_ago then
+    last_ago = ago
+    last_began = string.format("%d", opened.stamp - ago)
   end
   return last_began
 end

@@ -53,7 +53,7 @@ local function is_list(text)
   return text ~= ""
 end
 
--- Seldom: flags with a form of their own: how long they may be, and what they are.
+-- Flags with a form of their own: how long they may be, and what they are.
 local function form(name)
   if name == "after" or name == "follow" then
     return LONGEST_LIST, require("lib.depend").parse

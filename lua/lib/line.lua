@@ -4,6 +4,7 @@
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
+local place = require("lib.place")
 local states = require("lib.states")
 
 -- Scores order by priority first. 2^42 submissions lie between two priorities,
@@ -32,7 +33,7 @@ local function enter(opened, queue, entries)
   end
   local at = 1
   while at < #entries do
-    if not require("lib.place").assign(opened, queue, entries[at + 1], entries[at], "") then
+    if not place.assign(opened, queue, entries[at + 1], entries[at], "") then
       break
     end
     at = at + 2

@@ -6,6 +6,7 @@ local engines = require("lib.engines")
 local keys = require("lib.keys")
 local scheme = require("scheme")
 local states = require("lib.states")
+local work = require("lib.work")
 
 -- The engine with room that gets a task of this class, never `except`; nil: none.
 local function choose(queue, class, except)
@@ -37,7 +38,7 @@ local function assign(opened, queue, id, score, class, except)
   end
   local engine = engines.find(uuid)
   if opened.hwm == 0 and engine.next and engine.next ~= "" then
-    require("lib.work").hand_over(opened, engine, id, score)
+    work.hand_over(opened, engine, id, score)
     return uuid
   end
   states.check("ready", "assigned")

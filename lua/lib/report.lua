@@ -13,10 +13,17 @@ local settle = require("lib.settle")
 -- pairs. It began `ago` ms ago and took so many us. The three numbers are one
 -- argument because each costs Redis as much as a string.
 local HEAD = 5
+-- What is longer stands beside its record.
+local COMPACT = 64
 
 local function is_kind(kind)
   return kind == "ok" or kind == "error" or kind == "unbegun" or kind == "unmet"
     or kind == "final" or kind == "late" or kind == "aborted"
+end
+
+-- Does an outcome of this kind bring neither result nor error?
+local function is_bare(kind)
+  return kind == "unbegun" or kind == "unmet" or kind == "aborted"
 end
 
 local function is_field(name)
@@ -27,30 +34,40 @@ end
 -- What is wrong with the outcome at `at`, in words; else nil, where it ends, and
 -- its numbers: n, ago, took (as text).
 local function check(at, last)
-  local ago, took, count = string.match(ARGV[at + 3] or "", "^(%d+) (%d+) (%d+)$")
-  count = tonumber(count)
-  if not is_kind(ARGV[at]) or not count or at + HEAD + 2 * count > last + 1 then
+  local given = ARGV
+  local kind = given[at]
+  local ago, took, count = string.match(given[at + 3] or "", "^(%d+) (%d+) (%d+)$")
+  local next_at = count and at + HEAD + 2 * count
+  if not count or next_at > last + 1 or kind ~= "ok" and not is_kind(kind) then
     return "an outcome that is none at argument " .. at
   end
-  local bare = ARGV[at] == "unbegun" or ARGV[at] == "unmet" or ARGV[at] == "aborted"
-  if ARGV[at + 4] == "" and not bare then
+  if given[at + 4] == "" and not is_bare(kind) then
     return "an outcome without result or error at argument " .. at
   end
-  local next_at = at + HEAD + 2 * count
   for field = at + HEAD, next_at - 1, 2 do
-    if not is_field(ARGV[field]) then
-      return "no such outcome field: " .. ARGV[field]
+    if given[field] ~= "repr" and not is_field(given[field]) then
+      return "no such outcome field: " .. given[field]
     end
   end
-  return nil, next_at, count, tonumber(ago), took
+  return nil, next_at, count, ago, took
+end
+
+-- Seldom: an outcome as a table. One that is `ok` needs none: that saves a table each.
+local function outcome_at(at, count, ago, took, marks)
+  return {
+    kind = ARGV[at], id = ARGV[at + 1], token = ARGV[at + 2], marks = marks,
+    ago = tonumber(ago), took = took, body = ARGV[at + 4], at = at + HEAD,
+    count = tonumber(count),
+  }
 end
 
 -- Read the outcomes from `at` on, and part them into those that count and those
 -- that are stale: the task was given to somebody else, or is no more. The rest was
 -- heard before. `engine` is the reporting engine as records name it. Returns both
--- lists, or nil and the error reply. Writes nothing.
+-- lists, or nil and the error reply. Writes nothing. Of an outcome that is `ok` the
+-- first list has the place in ARGV, and beside it lists of `ago`, `took` and `marks`.
 local function read(at, engine)
-  local good, stale, seen = {}, {}, {}
+  local good, stale, seen = { ago = {}, took = {}, marks = {} }, {}, {}
   local last, number = #ARGV, 0
   while at <= last do
     local wrong, next_at, count, ago, took = check(at, last)
@@ -64,10 +81,12 @@ local function read(at, engine)
     elseif f[1] == "running" and not seen[id] then
       seen[id] = true
       number = number + 1
-      good[number] = {
-        kind = ARGV[at], id = id, token = token, marks = f[3],
-        ago = ago, took = took, body = ARGV[at + 4], at = at + HEAD, count = count,
-      }
+      if ARGV[at] == "ok" then
+        good[number] = at
+        good.ago[number], good.took[number], good.marks[number] = ago, took, f[3]
+      else
+        good[number] = outcome_at(at, count, ago, took, f[3])
+      end
     end
     at = next_at
   end
@@ -88,20 +107,37 @@ local function tell_stale(opened, uuid, stale)
   end
 end
 
-local function completed(opened, ending, outcome)
-  local id, body = outcome.id, outcome.body
-  local fitted = record.fit(id, "result", body)
-  if outcome.count == 0 then
-    redis.call("HSET", keys.task(id), "state", "completed", "result", fitted,
-      "started", fields.began(opened, outcome), "took", outcome.took)
+-- Seldom: the fields of the record, when an outcome brings more than most do.
+local function more_fields(opened, ending, good, number)
+  local at = good[number]
+  local outcome = outcome_at(at, string.match(ARGV[at + 3], "%d+$"))
+  local all = fields.add(outcome, {
+    "state", "completed", "result", record.fit(outcome.id, "result", outcome.body),
+    "started", fields.began(opened, good.ago[number]), "took", good.took[number],
+  })
+  ending.bytes = ending.bytes + (outcome.bytes or 0)
+  return all
+end
+
+-- Does the outcome at `at` bring a short text of its result and nothing else?
+local function is_usual(at)
+  return string.sub(ARGV[at + 3], -2) == " 1" and ARGV[at + HEAD] == "repr"
+    and ARGV[at + HEAD + 1] ~= "" and #ARGV[at + HEAD + 1] <= COMPACT
+end
+
+local function completed(opened, ending, good, number)
+  local at = good[number]
+  local id, body = ARGV[at + 1], ARGV[at + 4]
+  if is_usual(at) then
+    redis.call("HSET", keys.task(id), "state", "completed",
+      "result", record.fit(id, "result", body),
+      "started", fields.began(opened, good.ago[number]), "took", good.took[number],
+      "repr", ARGV[at + HEAD + 1])
   else
-    redis.call("HSET", keys.task(id), unpack(fields.add(outcome, {
-      "state", "completed", "result", fitted,
-      "started", fields.began(opened, outcome), "took", outcome.took,
-    })))
-    ending.bytes = ending.bytes + (outcome.bytes or 0)
+    redis.call("HSET", keys.task(id), unpack(more_fields(opened, ending, good, number)))
   end
-  settle.outcome(ending, id, "running", "completed", outcome.token, outcome.marks, "r", body)
+  settle.outcome(ending, id, "running", "completed", ARGV[at + 2], good.marks[number],
+    "r", body)
 end
 
 -- Seldom: one outcome that is no result. Returns how the task is to run again, or nil when
@@ -131,11 +167,13 @@ local function apply(opened, ending, engine, good, verdict)
   end
   local held = keys.engine(engine.uuid, "held")
   local gone = {}
-  for at, outcome in ipairs(good) do
-    local id = outcome.id
-    gone[at] = id
-    if outcome.kind == "ok" then
-      completed(opened, ending, outcome)
+  for number = 1, #good do
+    local outcome = good[number]
+    local usual = type(outcome) == "number"
+    local id = usual and ARGV[outcome + 1] or outcome.id
+    gone[number] = id
+    if usual then
+      completed(opened, ending, good, number)
     else
       local back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
       if back then

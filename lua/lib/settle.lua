@@ -37,8 +37,9 @@ local function begin(opened)
     bytes = 0,
     -- Ended tasks that others depend on, id and state: lib/cascade.lua tells those.
     parents = {},
-    -- The last client told, and what its ids begin with: most come in a row.
-    prefix = "", entry = nil,
+    -- The last client told, and what its ids begin with: most come in a row. Of the
+    -- last outcome told, what the stream says before its payload.
+    prefix = "", entry = nil, token = nil, kind = nil, head = nil,
   }
 end
 
@@ -54,7 +55,7 @@ end
 -- Who submitted the task is the first part of its id.
 local function owner_entry(ending, id)
   local prefix = ending.prefix
-  if string.sub(id, 1, #prefix) ~= prefix or prefix == "" then
+  if prefix == "" or string.find(id, prefix, 1, true) ~= 1 then
     prefix = string.sub(id, 1, string.find(id, "-", 1, true))
     ending.prefix = prefix
     ending.entry = entry_of(ending, string.sub(prefix, 1, -2))
@@ -113,7 +114,7 @@ local function turn_to(ending, from, to)
     ending.ended[to] = ended
   end
   ending.from, ending.to, ending.list = from, to, ended
-  ending.mark = string.sub(to, 1, 1)
+  ending.mark, ending.token = string.sub(to, 1, 1), nil
 end
 
 -- One task ends. The caller has written the record; `marks` is its field of that
@@ -123,7 +124,11 @@ local function outcome(ending, id, from, to, token, marks, kind, payload)
   if ending.to ~= to or ending.from ~= from then
     turn_to(ending, from, to)
   end
-  local head = ending.mark .. token .. "\0" .. kind
+  local head = ending.head
+  if ending.token ~= token or ending.kind ~= kind then
+    head = ending.mark .. token .. "\0" .. kind
+    ending.head, ending.token, ending.kind = head, token, kind
+  end
   local after = ending.expiry
   if marks and marks ~= "" then
     after = extras(ending, id, marks, head, payload)

@@ -18,9 +18,9 @@ local function read(id)
   return redis.call("HMGET", keys.task(id), "fn", "args", "root", "tries", "marks")
 end
 
--- It waits no longer: its budget of waiting stands still.
+-- Seldom: it waits no longer: its budget of waiting stands still.
 local function stop_budget(opened, id, marks)
-  if not marks or not string.find(marks, "o", 1, true) then
+  if not string.find(marks, "o", 1, true) then
     return
   end
   local timers = require("lib.timers")
@@ -30,13 +30,11 @@ local function stop_budget(opened, id, marks)
   end
 end
 
--- The arguments for the reply. With a budget, longer ones are left to the engine.
-local function arguments(id, inline, budget)
-  if inline ~= "" then
-    return inline, budget
-  end
+-- Seldom: arguments for the reply that stand beside the record, and what is left of the
+-- budget. Unless they are `free`, longer ones are left to the engine.
+local function arguments(id, budget, free)
   local key = keys.task(id, "args")
-  if budget then
+  if not free then
     local size = redis.call("STRLEN", key)
     if size > budget then
       return "", budget
@@ -69,15 +67,18 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
     if f[1] then
       local attempt = (f[4] or 0) + 1
       local token = attempt == 1 and first or attempt .. ":" .. nonce
-      local args
-      args, budget = arguments(id, f[2], (strict or taken.length > 0) and budget or nil)
-      budget = budget or MOST_BYTES
+      local args = f[2]
+      if args == "" then
+        args, budget = arguments(id, budget, not strict and taken.length == 0)
+      end
       redis.call("HSET", keys.task(id), "state", "running", "engine", name,
         "token", token, "started", started)
       held[count + 1], held[count + 2] = popped[at + 1], id
       count = count + 2
       describe(taken, id, attempt, f, args)
-      stop_budget(opened, id, f[5])
+      if f[5] then
+        stop_budget(opened, id, f[5])
+      end
     else
       -- Somebody deleted the record by hand: the others must go on.
       require("lib.story").tell(opened, "corrupt", "task", id)
@@ -114,16 +115,17 @@ end
 -- What this engine took in the turn with this nonce, once more: the reply to
 -- that turn was lost.
 local function repeated(engine, nonce)
-  local taken, budget = { length = 0 }, nil
+  local taken, budget = { length = 0 }, MOST_BYTES
   local ids = redis.call("ZRANGE", keys.engine(engine.uuid, "held"), 0, -1)
   for _, id in ipairs(ids) do
     local attempt, of = string.match(
       redis.call("HGET", keys.task(id), "token") or "", "^(%d+):(.*)$")
     if of == nonce then
       local f = read(id)
-      local args
-      args, budget = arguments(id, f[2], budget)
-      budget = budget or MOST_BYTES
+      local args = f[2]
+      if args == "" then
+        args, budget = arguments(id, budget, taken.length == 0)
+      end
       describe(taken, id, tonumber(attempt), f, args)
     end
   end
