@@ -5,7 +5,7 @@
 -- RETURNS  {"ok", ("aborted" | "running" | "ended" | "unknown")*}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O(ids * log ready + dependents told), at most 300 of those
+-- COST     O(ids * log ready + dependents told), at most 100 of those
 --
 -- One word per id, in order. Works with no engine alive; never retries. With
 -- `running` 1 a running task is marked: it ends aborted whatever becomes of its try,

@@ -5,7 +5,7 @@
 -- RETURNS  {"ok" | "again", stale, (id attempt fn args root)*} | {"gone"}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O((outcomes + taken) * log held + dependents told), at most 300 of those
+-- COST     O((outcomes + taken) * log held + dependents told), at most 100 of those
 --
 -- Turns that take are numbered per engine, and a turn that is sent again with
 -- the nonce of the last one gets the same tasks ("again"). A turn without a

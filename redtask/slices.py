@@ -1,9 +1,10 @@
 """Tasks on their way to the hub, cut into slices that one call may carry. No I/O here.
 
-A call has at most 500 tasks, 4 MiB and 2,000 members of dependencies. A task that
-waits for more than that is told of its members while it stands behind a gate, which
-opens when all is there. Tasks that are to enter together or not at all stand behind
-one too when they are more than one slice, but for those that wait for others of them.
+A call has as many tasks as Redis enters in a few milliseconds: 500 plain ones, fewer
+that wait, 400 members of dependencies; and 4 MiB. A task that waits for more than that
+is told of its members while it stands behind a gate, which opens when all is there.
+Tasks that are to enter together or not at all stand behind one too when they are more
+than one slice, but for those that wait for others of them.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 
     from redtask.payload import Function
 
-#: A slice ends at so many tasks, bytes or members, whichever comes first.
+#: A slice ends at so many plain tasks, bytes or members, whichever comes first.
 MOST_TASKS: Final = 500
 MOST_BYTES: Final = 4 << 20
-MOST_MEMBERS: Final = 2000
+MOST_MEMBERS: Final = 400
+#: So many plain tasks more does one cost that does not just enter its queue's line.
+_SPECIAL: Final = 3
+#: Flags of such tasks, beside what they wait for.
+_CONSTRAINTS: Final = frozenset({"targets", "timeout", "start_in", "start_at", "gate"})
 #: A member of a dependency in bytes, more or less.
 _MEMBER: Final = 20
 
@@ -119,7 +124,7 @@ class _Pile:
         self.groups: list[Group] = []
         self._kind: Any = None
         self._tasks: list[str | bytes] = []
-        self._count = self._bytes = self._members = 0
+        self._cost = self._each = self._bytes = self._members = 0
 
     def has_room(self, members: int) -> bool:
         """May a task be added that waits for so many?"""
@@ -131,14 +136,17 @@ class _Pile:
         if kind != self._kind:
             self._kind = kind
             self._tasks = []
-            self.groups.append(_group(task, self._tasks))
+            group = _group(task, self._tasks)
+            self.groups.append(group)
             self._bytes += members * _MEMBER
+            special = members or not _CONSTRAINTS.isdisjoint(group.flags)
+            self._each = 1 + members + (_SPECIAL if special else 0)
         envelope = task.envelope
         self._tasks += (task.task_id, envelope)
-        self._count += 1
+        self._cost += self._each
         self._bytes += len(envelope)
         self._members += members
-        return self._count >= MOST_TASKS or self._bytes >= MOST_BYTES
+        return self._cost >= MOST_TASKS or self._bytes >= MOST_BYTES
 
     def take(self) -> list[Group]:
         """Return the slice, and begin another."""

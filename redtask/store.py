@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -218,6 +218,12 @@ class Store:
         return batch.values()
 
 
+#: After a read that brought nothing that is waited for the next one waits a little,
+#: each time more, up to this, in seconds.
+_BREATH: Final = 0.0002
+_MOST_BREATH: Final = 0.002
+
+
 class Driver:
     """Runs flows for one client: performs each step and waits for its stream.
 
@@ -236,6 +242,8 @@ class Driver:
         self._pauses = link.pauses()
         self._changed = threading.Condition()
         self._reading = False
+        #: Threads that wait for who reads.
+        self._others = 0
         self._pid = os.getpid()
 
     def run(self, flow: Flow[T]) -> T:
@@ -267,6 +275,7 @@ class Driver:
     def _wait(self, step: Wait) -> bool:
         """Read the stream, or wait for who does, until something has arrived."""
         deadline = time.monotonic() + step.seconds
+        vain = 0
         while True:
             with self._changed:
                 while True:
@@ -278,9 +287,15 @@ class Driver:
                     if not self._reading:
                         self._reading = True
                         break
+                    self._others += 1
                     self._changed.wait(left)
+                    self._others -= 1
             try:
+                if vain and not self._others:
+                    # What nobody waits for may come in many small pieces.
+                    time.sleep(min(left, vain * _BREATH, _MOST_BREATH))
                 reached = self._read(step.inbox, left)
+                vain += 1
             finally:
                 with self._changed:
                     self._reading = False

@@ -28,6 +28,14 @@ local function zadd(key, tail)
   redis.call("ZREM", key, LONG)
 end
 
+-- ZREM of many.
+local function zrem(key, members)
+  for from = 1, #members, PIECE do
+    redis.call("ZREM", key, unpack(members, from, math.min(from + PIECE - 1, #members)))
+  end
+end
+
 return {
   zadd = zadd,
+  zrem = zrem,
 }

@@ -11,7 +11,7 @@ local rare = require("lib.rare")
 local states = require("lib.states")
 
 -- So many are told in one script.
-local MOST = 300
+local MOST = 100
 local PIECE = 100
 
 -- It is ready already, and one more engine is allowed.
@@ -42,9 +42,13 @@ local function count_down(id, member)
     return false
   end
   local key = keys.task(id)
-  local f = redis.call("HMGET", key, "state", "na", "nf", "targets", "place")
+  local f = redis.call("HMGET", key, "state", "na")
   local left = f[1] == "waiting" and tonumber(string.match(f[2] or "", "^as:(%d+)$"))
-  if not left or left < 2 or f[3] or f[4] or f[5] then
+  if not left or left < 2 then
+    return false
+  end
+  local place = redis.call("HMGET", key, "nf", "targets", "place")
+  if place[1] or place[2] or place[3] then
     return false
   end
   redis.call("HSET", key, "na", "as:" .. left - 1)

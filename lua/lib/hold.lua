@@ -66,10 +66,11 @@ local function take_back(opened, f)
 end
 
 -- Nothing keeps a waiting task any more, one as lib/depend.lua reads it. What it is now
--- is noted in it, for the caller to save with the rest.
+-- is noted in it, for the caller to save with the rest; `flush` does the other half.
 local function release(opened, task, score, name)
   states.check("waiting", "ready")
-  redis.call("ZREM", keys.waiting, task.id)
+  opened.leaving = opened.leaving or {}
+  opened.leaving[#opened.leaving + 1] = task.id
   local last = #task.write
   task.write[last + 1], task.write[last + 2] = "state", "ready"
   note(opened, task, task.id, score, name)
@@ -88,6 +89,10 @@ end
 -- What was noted stands in its lines. Engines that are idle hear of it only with
 -- `advance`, because the caller may be served first; or (`offered`) have been asked.
 local function flush(opened, offered)
+  if opened.leaving then
+    require("lib.batches").zrem(keys.waiting, opened.leaving)
+    opened.leaving = nil
+  end
   local fresh = opened.fresh
   if not fresh then
     return

@@ -163,7 +163,7 @@ def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beat
     return Call("beat", args, Beaten.read_all)
 
 
-def sweep(budget: int = 200, *, now: Now = "") -> Call[Swept]:
+def sweep(budget: int = 100, *, now: Now = "") -> Call[Swept]:
     """Do what time alone brings about, at most ``budget`` things."""
     return Call("sweep", (now, budget), Swept.read)
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 #: Turns that are measured at once, and how often.
 TURNS: Final = 40
 TIMES: Final = 9
-#: A slice.
+#: A slice of tasks that just enter the line, and of others.
 SLICE: Final = 500
+SMALL: Final = 100
 #: Timers that are due at once.
 TIMERS: Final = 10_000
 #: No script may hold Redis for longer, in us.
@@ -62,9 +63,10 @@ class Hub:
         """Submit tasks of one kind."""
         ids = [f"c-{self._tasks + at}" for at in range(count)]
         self._tasks += count
-        for at in range(0, count, SLICE):
+        size = SMALL if flags else SLICE
+        for at in range(0, count, size):
             tasks: list[str | bytes] = []
-            for name in ids[at : at + SLICE]:
+            for name in ids[at : at + size]:
                 tasks += (name, b"args")
             group = Group(fn, b"function", fn, flags, tasks)
             self.do(calls.submit([group], now=self.now))

@@ -75,7 +75,7 @@ def test_a_slice_ends_at_so_many_bytes():
 
 
 def test_a_slice_ends_at_so_many_members():
-    waits = Waits(after=ids(600), follow=ids(400, "q"))
+    waits = Waits(after=ids(120), follow=ids(80, "q"))
 
     found = cut([a_task(number, waits) for number in range(5)])
 
@@ -162,3 +162,13 @@ def test_results_among_the_arguments_are_waited_for():
 def test_other_conditions_exclude_results_among_the_arguments(letters):
     with pytest.raises(ValueError, match=r"flag after .* results of p-1"):
         Waits(letters, ("p-0",)).needing(("p-1",))
+
+
+def test_a_slice_has_fewer_of_what_costs_more():
+    plain = [a_task(number) for number in range(500)]
+    pinned = [a_task(number, flags={"targets": "0"}) for number in range(500)]
+    waiting = [a_task(number, Waits(after=ids(3, "q"))) for number in range(500)]
+
+    sizes = [shapes(cut(tasks))[0][0] for tasks in (plain, pinned, waiting)]
+
+    assert sizes == [500, 125, 72]

@@ -6,6 +6,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from tests import shapes
 from tests.benchmarks.stage import Server
 from tests.benchmarks.usage import Meter
 
@@ -69,6 +70,8 @@ class Contestant(ABC):
         """Do what only the first tasks have to wait for."""
         self.submit_many(range(_WARM_UP))
         self.submit_each(range(_WARM_UP))
+        if "dag" in self.rows:
+            self.submit_graph(shapes.layered(_WARM_UP, 100))
         self.gather()
 
     def schemes(self) -> Iterable[str]:
