@@ -12,8 +12,8 @@
 -- number only reports: the supervisor's way. Behind its nonce an engine may name the
 -- nonce of its next turn; while it is idle, a task may then come to it in that turn
 -- without being asked for, in the bell. The token of what is taken is
--- `attempt:nonce`. `ago` is how many ms ago the task began and `took` how many
--- us it ran, so that times are the server's.
+-- `attempt:nonce`. `ago` is how many us ago the task began and `took` how many
+-- it ran, so that times are the server's.
 -- Kinds: ok; error, late (over its time limit) and final (not to be retried); unbegun
 -- (given back, no try used); unmet (the engine lacks what the task needs, fields
 -- `words` and, to remember it for the function, `by require`); aborted (interrupted).

@@ -9,7 +9,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from redtask import flows
@@ -47,6 +47,7 @@ _TRAVELLING: Final = (
 )
 
 _STREAMS: Final = ("stdout", "stderr")
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
 
 
@@ -65,10 +66,11 @@ class Metadata(dict[str, Any]):
             raise AttributeError(name) from None
 
 
-def _moment(milliseconds: str | None, more: float = 0.0) -> datetime | None:
+def _moment(milliseconds: str | None, more: int = 0) -> datetime | None:
+    """Return the time so many ms, and ``more`` us, after the epoch."""
     if not milliseconds:
         return None
-    return datetime.fromtimestamp(int(milliseconds) / 1000 + more, UTC)
+    return _EPOCH + timedelta(microseconds=round(float(milliseconds) * 1000) + more)
 
 
 def _members(text: str | None) -> list[str]:
@@ -79,10 +81,9 @@ def _members(text: str | None) -> list[str]:
 def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metadata:
     """Build the metadata of a task from its record."""
     state = record.get("state", "")
-    took = int(record.get("took", 0)) / 1e6
     began = record.get("started")
     if "took" in record:
-        completed = _moment(began, took)
+        completed = _moment(began, int(record["took"]))
     else:
         completed = _moment(record.get("ended"))
     number, _, uuid = record.get("engine", "").partition("/")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redtask.error import NoEnginesRegistered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+#: So many engines are named to those who ask for one that is not there.
+_SHOWN: Final = 10
 
 
 def _number(value: Any) -> int:
@@ -93,5 +97,9 @@ def _find(number: int, living: Sequence[int]) -> int:
     if number < 0 and -number <= len(living):
         return living[number]
     if number not in living:
-        raise IndexError(f"flag targets: no such engine: {number}")
+        shown = ", ".join(map(str, living[:_SHOWN]))
+        more = ", ..." if len(living) > _SHOWN else ""
+        raise IndexError(
+            f"flag targets: no such engine: {number}; there are {shown}{more}"
+        )
     return number

@@ -189,7 +189,5 @@ class Engine:
         self.current = work[:2]
         kind, fields = self.runner(work)
         self.current = None
-        took = time.monotonic_ns() - begun
-        return Report(
-            kind, work.task_id, work.token, took // 10**6, took // 1000, fields
-        )
+        took = (time.monotonic_ns() - begun) // 1000
+        return Report(kind, work.task_id, work.token, took, took, fields)

@@ -39,16 +39,10 @@ local function get(outcome, name)
   end
 end
 
-local last_ago, last_began
-
--- When the task began, by the server's clock. Tasks of a batch began in the same few
--- ms: the text is made once for each.
+-- When the task began, by the server's clock, in ms and parts of them: whole ones would
+-- have short tasks begin before those have ended that they depend on.
 local function began(opened, ago)
-  if ago ~= last_ago then
-    last_ago = ago
-    last_began = string.format("%d", opened.stamp - ago)
-  end
-  return last_began
+  return string.format("%.3f", opened.stamp + opened.fine - ago / 1000)
 end
 
 return {

@@ -22,13 +22,15 @@ local FORMAT = format(scheme_name)
 -- share of the time that passes, so that no lease ever sees a jump.
 local SLEW = 0.1
 
--- The time is read once per script: before Redis 7.2 TIME moves while one runs.
+-- The time in whole ms, and the rest, a part of one. It is read once per script: before
+-- Redis 7.2 TIME moves while one runs.
 local function wall(argument)
   if argument ~= "" then
-    return tonumber(argument)
+    return tonumber(argument), 0
   end
   local time = redis.call("TIME")
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  local whole = math.floor(time[2] / 1000)
+  return time[1] * 1000 + whole, time[2] / 1000 - whole
 end
 
 -- Returns the open hub, or nil and the error reply. Writes nothing.
@@ -41,8 +43,10 @@ local function open()
   if refused then
     return nil, refused
   end
+  local stamp, fine = wall(ARGV[1])
   return {
-    stamp = wall(ARGV[1]),
+    stamp = stamp,
+    fine = fine,
     hwm = tonumber(f[2]),
     result_ttl = tonumber(f[3]),
     max_deaths = tonumber(f[4]),

@@ -10,7 +10,7 @@ local settle = require("lib.settle")
 
 -- An outcome in ARGV: kind, id, token, "ago took n", its body (result or error),
 -- and n pairs of further record field and value: so many arguments before the
--- pairs. It began `ago` ms ago and took so many us. The three numbers are one
+-- pairs. It began `ago` us ago and took so many. The three numbers are one
 -- argument because each costs Redis as much as a string.
 local HEAD = 5
 -- What is longer stands beside its record.

@@ -293,7 +293,7 @@ class Engine:
                 kind,
                 work[index].task_id,
                 work[index].token,
-                (now - begun) // 1_000_000,
+                (now - begun) // 1000,
                 (ended - begun) // 1000,
                 fields,
             )

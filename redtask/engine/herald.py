@@ -250,7 +250,7 @@ def _reports(outcomes: Sequence[Outcome]) -> list[Report]:
             one.kind,
             one.task_id,
             one.token,
-            (now - one.begun) // 1_000_000,
+            (now - one.begun) // 1000,
             (one.ended - one.begun) // 1000,
             one.fields,
         )

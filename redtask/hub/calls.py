@@ -83,7 +83,7 @@ class Report(NamedTuple):
     task_id: str
     #: The token under which the engine took it.
     token: str
-    #: How long ago it began, in ms.
+    #: How long ago it began, in us.
     ago: int
     #: How long it ran, in us.
     took: int

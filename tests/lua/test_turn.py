@@ -200,7 +200,7 @@ def test_a_record_deleted_by_hand_keeps_no_others_back(hub):
 
 
 def test_a_result_completes_the_task(started):
-    report = ok(started.work, b"signed", ago=20, took=1500, repr="42", stdout="hi")
+    report = ok(started.work, b"signed", ago=20_250, took=1500, repr="42", stdout="hi")
 
     turn = started.turn(100, "e", 1, report)
 
@@ -211,7 +211,7 @@ def test_a_result_completes_the_task(started):
         "signed",
         "42",
     )
-    assert (record["started"], record["took"]) == ("80", "1500")
+    assert (record["started"], record["took"]) == ("79.750", "1500")
 
 
 def test_reporting_and_taking_are_one_turn(hub):
@@ -228,7 +228,7 @@ def test_an_error_without_retries_fails_the_task(hub):
     hub.register(2, "e")
     (work,) = hub.take(3, "e")
 
-    hub.turn(9, "e", 1, error_in(work, b"signed", evalue="no such thing", ago=4))
+    hub.turn(9, "e", 1, error_in(work, b"signed", evalue="no such thing", ago=4_000))
 
     record = hub.record("c-1")
     assert (record["state"], record["error"], record["tries"]) == (
@@ -238,7 +238,7 @@ def test_an_error_without_retries_fails_the_task(hub):
     )
     assert (record["ename"], record["evalue"]) == ("ValueError", "no such thing")
     assert hub.attempts("c-1") == [
-        [work.token, "e", "5", "9", "ValueError: no such thing"]
+        [work.token, "e", "5.000", "9", "ValueError: no such thing"]
     ]
 
 

@@ -262,6 +262,16 @@ def test_an_engine_that_is_not_there_is_named(given):
         found.resolved(())
 
 
+def test_some_of_those_that_are_there_are_named_as_well():
+    found = Targets.of(99)
+    assert found is not None
+
+    with pytest.raises(IndexError, match=r"engine: 99; there are 0, 1, 2, 5, 7$"):
+        found.resolved(LIVING)
+    with pytest.raises(IndexError, match=r"there are 0, .*, 9, \.\.\.$"):
+        found.resolved(range(20))
+
+
 @pytest.mark.parametrize("given", [2, [0, 2], slice(1, 2), -1])
 def test_targets_are_shown_as_they_were_given_until_they_are_looked_up(given):
     view = Flagged(Flags())
