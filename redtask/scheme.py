@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from redtask.error import ConnectionLost, HubError, SchemeError
 from redtask.hub import calls, scripts, trial
+from redtask.hub.linker import Place
 from redtask.hub.scripts import Scheme, Script
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def try_out(store: Store, scheme: AnyScheme) -> None:
     if isinstance(scheme, str):
         return
     # By itself first: what is wrong with it must not be closed by what is around it.
-    _load(store, Script(scheme.name, scheme.text, "", ((1, scheme.file),)))
+    _load(store, Script(scheme.name, scheme.text, "", (Place(1, scheme.file, 1),)))
     checked = scheme._replace(text=trial.counted(scheme.text))
     script = scripts.bundle("tools/tryout", checked)
     _load(store, script)

@@ -405,9 +405,15 @@ def test_engines_are_replaced_after_so_many_tasks(site):
     assert not site.story("lost")
 
 
+def nap():
+    """Let others be submitted meanwhile; return whose process this is."""
+    time.sleep(0.3)
+    return os.getpid()
+
+
 def test_an_engine_is_not_replaced_before_it_ran_what_only_it_may(site):
     site.worker("-n", "1", "--max-tasks", "1")
-    first = site.view.apply_async(lambda: (time.sleep(0.3), os.getpid())[1])
+    first = site.view.apply_async(nap)
     second = site.view.with_flags(follow=first).apply_async(os.getpid)
     third = site.view.with_flags(follow=second).apply_async(os.getpid)
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 from lupa import lua51
 
-from redtask.hub import scripts, states
+from redtask.hub import linker, scripts, states
 
 LIBRARY = """\
 -- a library
@@ -92,7 +92,7 @@ def test_a_circle_is_named(folder):
     (folder / "go.lua").write_text('local b = require("lib.b")\nreturn 1\n')
 
     with pytest.raises(
-        scripts.ScriptError, match=r"lib\.b -> lib\.c -> lib\.a -> lib\.b$"
+        linker.ScriptError, match=r"lib\.b -> lib\.c -> lib\.a -> lib\.b$"
     ):
         scripts.bundle("go")
 
@@ -100,9 +100,9 @@ def test_a_circle_is_named(folder):
 def test_a_file_that_is_missing_is_named(folder):
     (folder / "go.lua").write_text('local x = require("lib.nowhere")\nreturn 1\n')
 
-    with pytest.raises(scripts.ScriptError, match=r"no Lua file lib/nowhere\.lua"):
+    with pytest.raises(linker.ScriptError, match=r"no Lua file lib/nowhere\.lua"):
         scripts.bundle("go")
-    with pytest.raises(scripts.ScriptError, match=r"no Lua file stop\.lua"):
+    with pytest.raises(linker.ScriptError, match=r"no Lua file stop\.lua"):
         scripts.bundle("stop")
     with pytest.raises(ImportError):
         scripts.bundle("stop")
@@ -111,7 +111,7 @@ def test_a_file_that_is_missing_is_named(folder):
 def test_a_scheme_that_is_missing_is_named(folder):
     (folder / "go.lua").write_text('local scheme = require("scheme")\nreturn 1\n')
 
-    with pytest.raises(scripts.ScriptError, match=r"no Lua file schemes/odd\.lua"):
+    with pytest.raises(linker.ScriptError, match=r"no Lua file schemes/odd\.lua"):
         scripts.bundle("go", "odd")
 
 
