@@ -96,7 +96,7 @@ def test_a_graph_runs_in_order_although_engines_are_killed(site, shape):
 @pytest.fixture
 def program(own_site):
     """Start a program of Python, as somebody else would; stop it in the end."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[subprocess.Popen[str]] = []
 
     def start(code, *words):
         file = own_site.folder / f"program{len(started)}.py"
