@@ -263,3 +263,26 @@ def test_what_a_dead_engine_had_finds_others_in_its_order(make_hub):
     hub.gone(6, "e", "c-1")
 
     assert (hub.assigned("f"), hub.ready()) == (["c-1", "c-3"], ["c-2"])
+
+
+def test_an_engine_does_not_get_from_the_line_what_it_just_failed(make_hub):
+    hub = make_hub(hwm=2)
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2", retries=1)
+    hub.submit(2, "c-3", after="as c-2")
+    first, second = hub.take(3, "e", 2)
+
+    hub.report(4, "e", error_in(first), ok(second))
+
+    assert (hub.assigned("e"), hub.ready()) == (["c-3"], ["c-1"])
+
+
+def test_follow_any_does_not_wait_for_a_target_that_lacks_its_function(hub):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1")
+    (work,) = hub.take(3, "e")
+    hub.turn(4, "e", 0, unmet(work, by="require"))
+
+    hub.submit(5, "c-2", follow="ns c-1", targets="0")
+
+    assert hub.record("c-2")["verdict"] == "impossible"
