@@ -78,13 +78,16 @@ local function take_back(opened, engine, ids)
   local uuid, forgotten = engine.uuid, {}
   for _, id in ipairs(redis.call("ZRANGE", keys.engine(uuid, "held"), 0, MOST - 1)) do
     if not ids[id] then
-      forgotten[#forgotten + 1] = { id = id, kind = "unbegun", fields = {} }
+      local f = redis.call("HMGET", keys.task(id), "token", "marks")
+      forgotten[#forgotten + 1] = {
+        id = id, kind = "unbegun", fields = {}, token = f[1], marks = f[2],
+      }
       story.tell(opened, "forgotten", "task", id, "engine", uuid)
     end
   end
   local ending = settle.begin(opened)
   local back = report.apply(opened, ending, engine, forgotten)
-  if #back > 0 then
+  if #forgotten > 0 then
     engines.show(opened, engine)
   end
   again.put_back(opened, ending, back, uuid)

@@ -53,6 +53,11 @@ local function seat(opened, ending, task, score, except, last)
   if place.assign(opened, task.queue or "default", task.id, score, name, except) then
     return true
   end
+  if except then
+    -- Nor does it, while this script goes on, from the line.
+    opened.spared = opened.spared or {}
+    opened.spared[task.id] = except
+  end
   hold.note(opened, task, task.id, score, name)
   return false
 end

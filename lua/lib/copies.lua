@@ -161,6 +161,11 @@ local function write(opened, missing, gates, sequence)
   for at, id in ipairs(gates) do
     require("lib.enter").make_gate(opened, id, sequence - at + 1)
   end
+  -- One that goes the long way takes all with it: they keep their order.
+  local special = false
+  for _, copy in ipairs(missing) do
+    special = special or is_special(opened, copy)
+  end
   for at, copy in ipairs(missing) do
     local digest
     copy.fn, digest = fn_of(copy)
@@ -168,7 +173,7 @@ local function write(opened, missing, gates, sequence)
     redis.call("HSETNX", keys.queues, copy.values.queue or "default", 0)
     local score = line.score(tonumber(copy.values.priority) or 0, sequence + at)
     local fields = fields_of(opened, copy)
-    if is_special(opened, copy) then
+    if special then
       enter_special(opened, ending, copy, score, fields)
     else
       enter_line(lines, copy, score, fields)

@@ -159,7 +159,8 @@ local function find_class(opened, task)
   end
   local letters, left = open_set(task, "follow")
   if letters and not is_all(letters) and (left > 0 or task.gate) then
-    local targets = task.targets and class.of(task.targets, nil, task["not"]) or ""
+    local targets = hold.class_of(opened, {
+      targets = task.targets, ["not"] = task["not"], fn = task.fn })
     if class.is_possible(queue, targets) then
       return "wait"
     end

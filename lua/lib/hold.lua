@@ -113,7 +113,7 @@ end
 -- own was offered before it got there, or is found by who comes next.)
 local function advance(opened)
   flush(opened)
-  local queues, several = {}, rare.is(opened, "r")
+  local queues, several = {}, rare.is(opened, "r") or opened.spared ~= nil
   for _, entries in ipairs(opened.advances or {}) do
     if entries.class == "" or entries.class ~= require("lib.class").PICKY then
       local found = queues[entries.queue]

@@ -19,9 +19,10 @@ local function class_of(opened, id)
   })
 end
 
--- The best of a line.
+-- The best of a line, behind those that were passed over.
 local function look(opened, queue, one)
-  local head = redis.call("ZRANGE", keys.ready(queue, one.class), 0, 0, "WITHSCORES")
+  local head = redis.call("ZRANGE", keys.ready(queue, one.class), one.passed, one.passed,
+    "WITHSCORES")
   one.id, one.score, one.right = head[1], head[2], one.class
   if head[1] and rare.is(opened, "r") then
     one.right = class_of(opened, head[1])
@@ -58,7 +59,7 @@ local function open(opened, queue, classes)
   local function add(name)
     if not seen[name] then
       seen[name] = true
-      lines[#lines + 1] = { class = name }
+      lines[#lines + 1] = { class = name, passed = 0 }
       look(opened, queue, lines[#lines])
     end
   end
@@ -84,6 +85,9 @@ local function advance(opened, queue, count, classes)
       look(opened, queue, best)
     elseif best.right ~= best.class and class.is_possible(queue, best.right) then
       move(opened, queue, best)
+      look(opened, queue, best)
+    elseif opened.spared and opened.spared[best.id] then
+      best.passed = best.passed + 1
       look(opened, queue, best)
     else
       -- No engine with room may take it, nor what stands behind it.

@@ -30,9 +30,10 @@ end
 -- The scheme's choice among the engines with room gets the task and hears its
 -- bell; an idle one that has named a nonce for it gets the task into its hand. The
 -- task stands in no index when this is called. Returns the engine's uuid, or nil
--- when none has room that may take tasks of its class, or none but `except`.
+-- when none has room that may take tasks of its class, or none but `except`, or but
+-- the one that just put it back (`opened.spared`).
 local function assign(opened, queue, id, score, class, except)
-  local uuid = choose(queue, class, except)
+  local uuid = choose(queue, class, except or (opened.spared and opened.spared[id]))
   if not uuid then
     return nil
   end

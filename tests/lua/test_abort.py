@@ -3,7 +3,7 @@
 import pytest
 
 from redtask import error
-from tests.hubs import error_in, ok
+from tests.hubs import error_in, final, interrupted, ok, unbegun, unmet
 
 
 def test_a_task_that_waits_is_aborted(hub):
@@ -111,3 +111,85 @@ def test_at_most_500_are_aborted_at_once(hub):
 
 def test_nothing_is_aborted_by_no_id(hub):
     assert hub.abort(1) == []
+
+
+# What runs
+
+
+@pytest.fixture
+def running(hub):
+    """A hub whose engine runs c-1, which has retries left."""
+    hub.join(1, "e")
+    hub.submit(2, "c-1", retries=5)
+    hub.submit(2, "c-2", after="af c-1")
+    (hub.work,) = hub.take(3, "e")
+    return hub
+
+
+def test_what_runs_goes_on_unless_it_is_said(running):
+    assert running.abort(4, "c-1") == ["running"]
+
+    running.report(5, "e", error_in(running.work))
+
+    assert running.record("c-1")["tries"] == "1"
+    assert running.state("c-1") == "ready"
+
+
+def test_the_word_says_whom_to_tell_and_which_try_is_meant(running):
+    word = running.abort(4, "c-1", running=True)
+
+    assert word == [f"running w e {running.work.token}"]
+    assert running.abort(5, "c-1", running=True) == word
+    assert running.record("c-1")["marks"].count("x") == 1
+
+
+@pytest.mark.parametrize("how", [error_in, final, unmet, unbegun, interrupted])
+def test_whatever_becomes_of_the_try_it_ends_aborted(running, how):
+    running.abort(4, "c-1", running=True)
+
+    running.report(5, "e", how(running.work))
+
+    record = running.record("c-1")
+    assert (record["state"], record["verdict"]) == ("aborted", "aborted")
+    assert running.state("c-2") != "waiting"
+
+
+def test_unless_it_was_quicker(running):
+    running.abort(4, "c-1", running=True)
+
+    running.report(5, "e", ok(running.work))
+
+    assert running.state("c-1") == "completed"
+
+
+def test_its_engine_may_die_of_it(running):
+    running.abort(4, "c-1", running=True)
+
+    running.gone(5, "e", "c-1")
+
+    assert running.record("c-1")["verdict"] == "aborted"
+
+
+def test_it_may_be_killed_for_it_before_it_began(running):
+    running.abort(4, "c-1", running=True)
+
+    running.gone(5, "e")
+
+    assert running.record("c-1")["verdict"] == "aborted"
+
+
+def test_a_lease_may_be_over_before_it_is_interrupted(running):
+    running.abort(4, "c-1", running=True)
+
+    for stamp in (5, 7000, 14000, 16000):
+        running.sweep(stamp)
+
+    assert running.record("c-1")["verdict"] == "aborted"
+
+
+def test_an_engine_that_forgot_it_does_not_get_it_again(running):
+    running.abort(4, "c-1", running=True)
+
+    running.live(5, "e")
+
+    assert running.record("c-1")["verdict"] == "aborted"

@@ -354,3 +354,18 @@ def test_a_card_that_has_expired_does_not_come_back(hub):
 def test_a_beat_that_is_none_is_refused(busy, args):
     with busy.refuses(error.BadArgument):
         busy.do(raw("w", *args))
+
+
+def test_an_engine_killed_for_a_time_limit_takes_a_try_of_what_it_had_begun(hub):
+    hub.register(1, "e")
+    hub.submit(2, "c-1", "c-2", "c-3", "c-4")
+    hub.submit(2, "c-5", "c-6", "c-7", "c-8")
+    taken = [work.task_id for work in hub.take(3, "e", 4)]
+    assert len(taken) > 1
+
+    hub.late(4, "e", taken[0])
+
+    record = hub.record(taken[0])
+    assert (record["state"], record["verdict"]) == ("failed", "time_limit")
+    assert record["reason"] == "time limit of 1 s exceeded"
+    assert {hub.state(name) for name in taken[1:]} == {"ready"}

@@ -263,3 +263,72 @@ def test_what_a_dead_engine_had_finds_others_in_its_order(make_hub):
     hub.gone(6, "e", "c-1")
 
     assert (hub.assigned("f"), hub.ready()) == (["c-1", "c-3"], ["c-2"])
+
+
+def test_an_engine_does_not_get_from_the_line_what_it_just_failed(make_hub):
+    hub = make_hub(hwm=2)
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2", retries=1)
+    hub.submit(2, "c-3", after="as c-2")
+    first, second = hub.take(3, "e", 2)
+
+    hub.report(4, "e", error_in(first), ok(second))
+
+    assert (hub.assigned("e"), hub.ready()) == (["c-3"], ["c-1"])
+
+
+def test_follow_any_does_not_wait_for_a_target_that_lacks_its_function(hub):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1")
+    (work,) = hub.take(3, "e")
+    hub.turn(4, "e", 0, unmet(work, by="require"))
+
+    hub.submit(5, "c-2", follow="ns c-1", targets="0")
+
+    assert hub.record("c-2")["verdict"] == "impossible"
+
+
+# More classes than engines look at
+
+
+@pytest.fixture
+def crowd(hub):
+    """A hub in which 66 tasks were each refused by another of 66 engines."""
+    hub.works = []
+    for number in range(66):
+        engine = f"e{number}"
+        hub.register(1, engine)
+        # It has another task besides, so nobody is ever idle.
+        hub.submit(2, f"d-{number}", f"c-{number}", fn="other")
+        hub.take(3, engine)
+        hub.works += hub.take(3, engine)
+    for number, work in enumerate(hub.works):
+        hub.turn(4, f"e{number}", 0, unmet(work))
+    return hub
+
+
+def test_past_64_classes_tasks_stand_in_one_line(crowd):
+    assert len(crowd.members("classes", "default")) == 64
+    assert crowd.ready(name="?") == ["c-64", "c-65"]
+
+
+def test_in_that_line_the_record_says_who_may_take_a_task(crowd):
+    taken = [work.task_id for _ in range(66) for work in crowd.take(9, "e64")]
+
+    # All but the one that this engine refused.
+    assert sorted(taken) == sorted(f"c-{n}" for n in range(66) if n != 64)
+    assert crowd.ready(name="?") == ["c-64"]
+
+
+def test_an_engine_that_joins_takes_from_that_line(crowd):
+    crowd.register(10, "new")
+
+    taken = {work.task_id for _ in range(66) for work in crowd.take(11, "new")}
+
+    assert taken == {f"c-{n}" for n in range(66)}
+
+
+def test_a_task_in_that_line_can_be_aborted(crowd):
+    crowd.abort(10, "c-65")
+
+    assert crowd.ready(name="?") == ["c-64"]

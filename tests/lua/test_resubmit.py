@@ -427,3 +427,16 @@ def test_options_that_engines_obey_are_kept(hub):
 
     assert hub.record("d-1")["fn"] == "fn 9 l100 oValueError"
     assert hub.record("d-2")["fn"] == "fn 9 l100"
+
+
+def test_copies_are_placed_in_their_order(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1", targets="0")
+    hub.submit(2, "c-2")
+    for stamp in (3, 4):
+        (work,) = hub.take(stamp, "e")
+        hub.turn(stamp, "e", 0, ok(work))
+
+    hub.do(calls.resubmit([("c-1", "c-3"), ("c-2", "c-4")], now=5))
+
+    assert (hub.assigned("e"), hub.ready()) == (["c-3"], ["c-4"])

@@ -674,3 +674,25 @@ def test_a_turn_is_numbered(started):
     started.do(calls.turn("e", 7, "abc", 0, now=5))
 
     assert started.redis.hget(started.key("engine", "e"), "number") == b"7"
+
+
+# Over the time limit
+
+
+def over_time(work):
+    """Report that a task was over its time limit."""
+    fields = ("error", b"error", "ename", "TimeLimitExceeded", "evalue", "1 s")
+    return Report("late", work.task_id, work.token, 0, 0, fields)
+
+
+def test_one_over_its_time_limit_failed_a_try(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1", retries=1)
+    for stamp in (3, 5):
+        (work,) = hub.take(stamp, "e")
+        hub.turn(stamp + 1, "e", 0, over_time(work))
+
+    record = hub.record("c-1")
+    assert (record["state"], record["tries"]) == ("failed", "2")
+    assert (record["error"], record["ename"]) == ("error", "TimeLimitExceeded")
+    assert "deaths" not in record

@@ -1,0 +1,74 @@
+"""Tasks whose arguments are results of others keep those as long as they are kept."""
+
+import pytest
+
+from tests.hubs import error_in, ok
+
+DAY = 86_400_000
+
+
+@pytest.fixture
+def family(hub):
+    """A hub with a parent that has ended, soon to be forgotten, and a child."""
+    hub.join(1, "e")
+    hub.submit(2, "c-1", ttl=100)
+    (work,) = hub.take(3, "e")
+    hub.submit(3, "c-2", after="as c-1", refs="c-1")
+    hub.turn(4, "e", 0, ok(work))
+    return hub
+
+
+def test_a_parent_is_counted(family):
+    record = family.record("c-1")
+
+    assert record["kept"] == "1"
+    assert "k" in record["marks"]
+
+
+def test_a_parent_outlives_its_time_while_a_child_waits(family):
+    family.sweep(105)
+
+    assert family.state("c-1") == "completed"
+    assert family.redis.zscore(family.key("ended", "completed"), "c-1") == 3_600_105
+
+
+def test_a_parent_is_kept_while_the_child_is(family):
+    (work,) = family.take(5, "e")
+    family.turn(6, "e", 0, ok(work))
+
+    family.sweep(3_700_000)
+
+    assert family.state("c-1") == "completed"
+
+
+def test_with_its_last_child_a_parent_may_go(family):
+    family.submit(5, "c-3", after="as c-1", refs="c-1", ttl=50)
+    family.submit(5, "c-4", refs="c-1 c-1", ttl=50)
+    for _ in range(3):
+        (work,) = family.take(6, "e")
+        family.turn(6, "e", 0, error_in(work))
+
+    family.sweep(7 + DAY)
+    family.sweep(3_700_000 + DAY)
+
+    names = ("c-1", "c-2", "c-3", "c-4")
+    assert not any(family.redis.exists(family.keys.task(name)) for name in names)
+
+
+def test_a_parent_that_is_unknown_is_nothing(hub):
+    hub.submit(1, "c-1", refs="x-9")
+
+    assert hub.state("c-1") == "ready"
+
+
+def test_a_long_list_of_parents_stands_beside_the_record(hub):
+    names = [f"c-{n}" for n in range(30)]
+    hub.submit(1, *names, ttl=50)
+    hub.submit(2, "c-99", refs=" ".join(names), ttl=50)
+    assert hub.record("c-99")["refs"] == ""
+    hub.abort(3, *names, "c-99")
+
+    hub.sweep(60, 500)
+    hub.sweep(4_000_000, 500)
+
+    assert not any(hub.redis.exists(hub.keys.task(name)) for name in names)
