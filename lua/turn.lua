@@ -98,7 +98,10 @@ local function take_work(opened, ending, engine, again)
   local taken = take.tasks(opened, engine, nonce, want)
   redis.call("HSET", keys.engine(uuid),
     "number", number, "nonce", nonce, "next", upcoming, "used", engine.used)
-  engines.show(opened, engine, #taken > 0)
+  -- With hwm 0 who had a task, and has one again, stands in no free set.
+  if opened.hwm > 0 or #taken == 0 or not engine.was_busy then
+    engines.show(opened, engine, #taken > 0)
+  end
   local waiting = put_back(opened, ending, again)
   if (waiting > 0 or opened.looks_on) and #taken == 0 and want > 0 then
     engines.ring(uuid)
@@ -171,6 +174,7 @@ local function main(opened)
   if not good then
     return stale
   end
+  engine.was_busy = #good > 0
 
   -- Writes below.
   -- A copy that arrives behind a later turn takes nothing: nobody waits for it.

@@ -4,7 +4,6 @@
 -- R:unsettled, for the next turn or sweep. An entry of `dependents` is consumed by
 -- the script that acts on it, so every one is told once.
 
-local depend = require("lib.depend")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
@@ -35,23 +34,27 @@ local function locate(member)
   end
 end
 
--- Most of what is told: one member fewer of many that must succeed, and nothing follows.
--- Returns whether it was that.
-local function count_down(id, member)
-  if member.state ~= "completed" then
+-- Most of what is told: one member fewer of those that must succeed, to a task that may
+-- run anywhere and waits for nothing else. Returns whether it was that; lib/depend.lua
+-- knows the rest.
+local function count_down(opened, id, score, member)
+  if member.state ~= "completed" or rare.is(opened, "r") then
     return false
   end
   local key = keys.task(id)
-  local f = redis.call("HMGET", key, "state", "na")
+  local f = redis.call("HMGET", key, "state", "na", "queue",
+    "nf", "targets", "place", "gate", "start", "not", "class")
   local left = f[1] == "waiting" and tonumber(string.match(f[2] or "", "^as:(%d+)$"))
-  if not left or left < 2 then
+  if not left or left < 1 or f[4] or f[5] or f[6] or f[7] or f[8] or f[9] or f[10] then
     return false
+  elseif left > 1 then
+    redis.call("HSET", key, "na", "as:" .. left - 1)
+    return true
   end
-  local place = redis.call("HMGET", key, "nf", "targets", "place")
-  if place[1] or place[2] or place[3] then
-    return false
-  end
-  redis.call("HSET", key, "na", "as:" .. left - 1)
+  local task = { id = id, queue = f[3], write = {} }
+  hold.release(opened, task, score, "")
+  redis.call("HSET", key, unpack(task.write))
+  redis.call("HDEL", key, "na")
   return true
 end
 
@@ -69,9 +72,10 @@ end
 
 local function tell(opened, ending, member, entry, score)
   local letter, id = string.sub(entry, 1, 1), string.sub(entry, 2)
-  if letter == "a" and count_down(id, member) then
+  if letter == "a" and count_down(opened, id, score, member) then
     return
   end
+  local depend = require("lib.depend")
   local task = depend.read(id)
   if not task or states.is_ended(task.state) then
     return
@@ -113,7 +117,9 @@ end
 -- Those that depend on what has ended in this script, and on what ends by that.
 local function run(opened, ending, budget)
   hold.settle_in(opened)
-  depend.save_members(opened)
+  if opened.members then
+    require("lib.depend").save_members(opened)
+  end
   local left, at, parents = budget or MOST, 1, ending.parents
   while at <= #parents do
     local done, all = 0, false

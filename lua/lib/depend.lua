@@ -213,6 +213,14 @@ local function member_of(opened, id)
   return known
 end
 
+-- A task that has just entered, and waits, may be a member of the next.
+local function remember(opened, task)
+  opened.members = opened.members or {}
+  opened.members[task.id] = {
+    id = task.id, state = "waiting", marks = task.marks or "", kept = 0,
+  }
+end
+
 -- A record is to be marked with a letter, once; returns whether that is new.
 local function mark(known, letter)
   if string.find(known.marks, letter, 1, true) then
@@ -315,6 +323,7 @@ return {
   find_class = find_class,
   judge = judge,
   member_of = member_of,
+  remember = remember,
   mark = mark,
   keep = keep,
   save_members = save_members,

@@ -128,6 +128,7 @@ local function enter(opened, ending, task, sets, fields)
   write(task, fields)
   hold.enter(opened, task.id, task.score)
   if what == "wait" then
+    depend.remember(opened, task)
     return
   end
   hold.settle_in(opened)

@@ -115,7 +115,10 @@ local function advance(opened)
   flush(opened)
   local queues, several = {}, rare.is(opened, "r") or opened.spared ~= nil
   for _, entries in ipairs(opened.advances or {}) do
-    if entries.class == "" or entries.class ~= require("lib.class").PICKY then
+    -- In a chain the caller took what became ready, and nothing is left.
+    local is_taken = #entries == 2 and entries[2] == opened.took
+    if not is_taken
+      and (entries.class == "" or entries.class ~= require("lib.class").PICKY) then
       local found = queues[entries.queue]
       if not found then
         found = { queue = entries.queue, count = 0, classes = {} }

@@ -78,6 +78,7 @@ local function tasks(opened, engine, nonce, want)
   if #placed == 0 and #popped == 0 then
     return {}
   end
+  opened.took = popped[1]
   engines.use(engine)
   return work.start(opened, engine, nonce, placed, popped)
 end
