@@ -36,8 +36,8 @@ local function mark(task)
     redis.call("HSET", keys.task(task.id), "marks", marked.marks)
   end
   local uuid = engines.uuid_of(task.engine)
-  local engine = engines.find(uuid)
-  return "running " .. (engine and engine.worker or "-") .. " " .. uuid .. " " .. task.token
+  local worker = engines.worker_of(uuid) or "-"
+  return "running " .. worker .. " " .. uuid .. " " .. task.token
 end
 
 local function abort(opened, ending, id)

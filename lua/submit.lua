@@ -30,6 +30,8 @@ local scheme_name = require("scheme_name")
 
 local MOST = 500
 local MOST_MEMBERS = 2000
+-- Of so many tasks it is remembered what was written: idle engines are few.
+local FEW = 4
 -- No hub has a lower limit: smaller payloads need not be compared with it.
 local SMALL = 65536
 -- Above this arguments have a mark, b: lib/weight.lua counts them.
@@ -210,6 +212,13 @@ local function write(id, args, fields, marks)
   end
 end
 
+-- What an engine needs to know of a task that it may be handed at once, as the record
+-- has it.
+local function keep(opened, group, id, args)
+  opened.written = opened.written or {}
+  opened.written[id] = { group.fn, args, group.root or false, false, group.marks or false }
+end
+
 local function enter(opened, group, sequence)
   local priority = tonumber(group.priority) or 0
   -- What is read most stands first: a listpack is searched from its beginning.
@@ -227,6 +236,9 @@ local function enter(opened, group, sequence)
   local function add(at)
     local id = ARGV[at]
     write(id, ARGV[at + 1], fields, group.marks)
+    if group.count <= FEW then
+      keep(opened, group, id, fields[#fields])
+    end
     sequence = sequence + 1
     entries[length + 1], entries[length + 2] = line.score(priority, sequence), id
     length = length + 2
@@ -241,6 +253,7 @@ local function enter(opened, group, sequence)
     end
   end
   line.enter(opened, group.queue or "default", entries)
+  opened.written = nil
   return sequence
 end
 
@@ -334,12 +347,17 @@ local function count_known(groups, names)
   return known
 end
 
+-- Do its tasks just enter their queue's line?
+local function is_plain(opened, group)
+  return not group.special and not is_refused(opened, group)
+end
+
 local function count_of(group)
   return group.kept and #group.kept or group.count
 end
 
 -- What groups have in common, often all of them, is written once: functions, queues.
-local function write_needs(groups)
+local function write_needs(opened, groups)
   local needs, queues = {}, {}
   for _, group in ipairs(groups) do
     local count, queue = count_of(group), group.queue or "default"
@@ -351,7 +369,8 @@ local function write_needs(groups)
       need = { digest = group.digest, blob = group.blob, name = group.name, count = count }
       needs[#needs + 1], needs[group.digest] = need, need
     end
-    if count > 0 and not queues[queue] then
+    -- The line makes known what stands in it.
+    if count > 0 and not queues[queue] and not is_plain(opened, group) then
       queues[queue] = true
       redis.call("HSETNX", keys.queues, queue, 0)
     end
@@ -366,7 +385,7 @@ end
 local function write_group(opened, ending, group, sequence)
   if count_of(group) == 0 then
     return sequence, ending
-  elseif not group.special and not is_refused(opened, group) then
+  elseif is_plain(opened, group) then
     if ending then
       -- What came before stands in line first.
       require("lib.cascade").run(opened, ending)
@@ -380,7 +399,7 @@ end
 
 local function write_all(opened, groups, sequence)
   local ending
-  write_needs(groups)
+  write_needs(opened, groups)
   for _, group in ipairs(groups) do
     sequence, ending = write_group(opened, ending, group, sequence)
   end

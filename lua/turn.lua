@@ -156,7 +156,7 @@ local function act(opened, ending, engine, again, takes)
   end
   only_report(opened, ending, engine, again)
   if number and engine.nonce == nonce then
-    return "again", require("lib.work").repeated(engine, nonce)
+    return "again", require("lib.work").repeated(opened, engine, nonce)
   end
   return number and "again" or "ok", {}
 end

@@ -12,6 +12,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import hiredis
 import redis
 from redis import exceptions
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
@@ -139,6 +140,15 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
         explained = script.explain(text) if script else text
         return error.from_reply(text) or error.HubError(f"Redis refuses: {explained}")
     return error.ConnectionLost(f"Redis cannot be reached: {text}")
+
+
+def packed(commands: Sequence[Sequence[Any]]) -> bytes:
+    """Return commands as they are sent.
+
+    By hiredis itself: redis-py looks at each word first, which takes twice as long.
+    """
+    pieces: list[bytes] = [hiredis.pack_command(tuple(words)) for words in commands]
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class Tries:
@@ -319,6 +329,7 @@ __all__ = [
     "is_unknown_script",
     "limit",
     "options",
+    "packed",
     "pauses",
     "read_scheme",
     "read_stream",

@@ -88,8 +88,10 @@ class Slice:
 
 def _is_short_lived(piece: Sequence[Group] | Call[Any]) -> bool:
     """May the records be gone so soon that "unknown" does not mean "forgotten"?"""
-    return not isinstance(piece, Call) and any(
-        int(group.flags.get("ttl", 2 * OLDEST * 1000)) < OLDEST * 1000
+    if isinstance(piece, Call):
+        return False
+    return any(
+        "ttl" in group.flags and int(group.flags["ttl"]) < OLDEST * 1000
         for group in piece
     )
 
@@ -97,7 +99,7 @@ def _is_short_lived(piece: Sequence[Group] | Call[Any]) -> bool:
 def _size_of(piece: Sequence[Group] | Call[Any]) -> int:
     if isinstance(piece, Call):
         return sum(len(str(one)) for one in piece.args)
-    return sum(len(task) for group in piece for task in group.tasks[1::2])
+    return sum(sum(map(len, group.tasks[1::2])) for group in piece)
 
 
 class Recent:

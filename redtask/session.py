@@ -69,6 +69,8 @@ class Session:
         self.sent: set[str] = set()
         self._contact = contact
         self._pack = payload.Packer()
+        #: Flags, second and what makes their tasks: the latest.
+        self._minted: tuple[Flags, int, Mint] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -255,7 +257,7 @@ class Session:
     ) -> tuple[TaskSet, list[Piece]]:
         """Return the task of one call, and what to submit."""
         body, packed = payload.pack_call(args, kwargs), self._pack(function)
-        ids, mint = self._ids(1), Mint(self.keyring, flags)
+        ids, mint = self._ids(1), self._mint_for(flags)
         task = mint.task(ids[0], packed, body, mint.waits)
         return self._expect(ids, flags), slices.single(task, Gate(self.gate))
 
@@ -329,6 +331,16 @@ class Session:
     def gate(self) -> str:
         """Return a new id for a gate."""
         return self._ids(1)[0]
+
+    def _mint_for(self, flags: Flags) -> Mint:
+        """Return what makes tasks now; for a second it is the same as before."""
+        known, second = self._minted, int(time.time())
+        if known is not None and known[0] is flags and known[1] == second:
+            return known[2]
+        mint = Mint(self.keyring, flags)
+        if not flags.has_timers:
+            self._minted = flags, second, mint
+        return mint
 
     def _expect(self, ids: Sequence[str], flags: Flags) -> TaskSet:
         tasks = TaskSet(ids)

@@ -122,11 +122,8 @@ class Store:
         """
         connection = self._borrow(blocking=blocking)
         try:
-            if len(commands) == 1:
-                packed = connection.pack_command(*commands[0])
-            else:
-                packed = connection.pack_commands(commands)
-            connection.send_packed_command(packed, check_health=False)
+            packed = link.packed(commands)
+            connection.send_packed_command((packed,), check_health=False)
             replies = []
             for _ in commands:
                 try:

@@ -14,8 +14,8 @@ end
 -- The registered engine, or nil when it was given up or never was.
 local function find(uuid)
   local f = redis.call(
-    "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "worker", "next",
-    "tied", "leaving"
+    "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "next", "tied",
+    "leaving"
   )
   if not f[1] then
     return nil
@@ -27,11 +27,10 @@ local function find(uuid)
     number = tonumber(f[3]),
     nonce = f[4],
     used = tonumber(f[5]),
-    worker = f[6],
-    next = f[7],
-    tied = f[8],
+    next = f[6],
+    tied = f[7],
     -- It is being taken apart: it gets nothing more, unless it turns out to live.
-    leaving = f[9],
+    leaving = f[8],
   }
 end
 
@@ -97,8 +96,14 @@ local function leave_queue(queue)
   end
 end
 
+-- The name of the worker whose engine it is; nil when there is no such engine.
+local function worker_of(uuid)
+  return redis.call("HGET", keys.engine(uuid), "worker") or nil
+end
+
 -- Forget the engine. Everything it had must have been moved before.
 local function remove(engine)
+  local worker = keys.worker(worker_of(engine.uuid))
   for _, queue in ipairs(engine.queues) do
     redis.call("ZREM", keys.free(queue), engine.uuid)
     leave_queue(queue)
@@ -108,7 +113,6 @@ local function remove(engine)
   redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"),
     keys.engine(engine.uuid, "classes"))
   -- A card that has expired must not come back, to stay for ever.
-  local worker = keys.worker(engine.worker)
   if redis.call("EXISTS", worker) == 1 then
     redis.call("HINCRBY", worker, "engines", -1)
   end
@@ -122,5 +126,6 @@ return {
   show = show,
   use = use,
   ring = ring,
+  worker_of = worker_of,
   remove = remove,
 }

@@ -60,6 +60,11 @@ local function tell_refused(opened, uuid, outcome, what)
   end
 end
 
+-- Of so many engines that die in its hands a task gets no further one.
+local function most_deaths()
+  return tonumber(redis.call("HGET", keys.hub, "max_deaths"))
+end
+
 -- One more try is used up. Ends the task, or returns how it is to run again: what to
 -- write to its record, how long to wait and whom to shun. With a verdict it is the
 -- hub that says so: the engine died, and `outcome.reason` is why. `label` is the
@@ -78,7 +83,7 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
   attempts.note(opened, id, outcome.token, uuid, since, what)
   if outcome.kind == "final" then
     tell_refused(opened, uuid, outcome, what)
-  elseif tries <= tonumber(f[2] or 0) and deaths < opened.max_deaths then
+  elseif tries <= tonumber(f[2] or 0) and deaths < most_deaths() then
     story.tell(opened, "retry", "task", id, "engine", uuid,
       "try", tries, "why", what)
     return {

@@ -35,7 +35,7 @@ end
 
 -- Returns the open hub, or nil and the error reply. Writes nothing.
 local function open()
-  local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "max_deaths", "rare")
+  local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "rare")
   if f[1] ~= FORMAT then
     return nil, require("lib.refusal").format(f[1], SCHEMA)
   end
@@ -49,8 +49,7 @@ local function open()
     fine = fine,
     hwm = tonumber(f[2]),
     result_ttl = tonumber(f[3]),
-    max_deaths = tonumber(f[4]),
-    rare = f[5],
+    rare = f[4],
   }
 end
 

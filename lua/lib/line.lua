@@ -41,7 +41,11 @@ local function enter(opened, queue, entries)
   if at > 1 then
     entries = { unpack(entries, at, #entries) }
   end
-  batches.zadd(keys.ready(queue), entries)
+  if #entries > 0 then
+    -- A queue is known while it has engines or a line: this may be its first.
+    redis.call("HSETNX", keys.queues, queue, 0)
+    batches.zadd(keys.ready(queue), entries)
+  end
 end
 
 -- How many wait in these queues.

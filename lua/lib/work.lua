@@ -13,9 +13,11 @@ local MOST_BYTES = 1048576
 local MOST_RUNG = 4096
 
 -- The record's fields that an engine needs: the function, its arguments (empty
--- when they stand beside the record), and what the signature binds.
-local function read(id)
-  return redis.call("HMGET", keys.task(id), "fn", "args", "root", "tries", "marks")
+-- when they stand beside the record), and what the signature binds. `written` has
+-- those of records that this very call has made.
+local function read(opened, id)
+  local written = opened.written and opened.written[id]
+  return written or redis.call("HMGET", keys.task(id), "fn", "args", "root", "tries", "marks")
 end
 
 -- Seldom: it waits no longer: its budget of waiting stands still.
@@ -63,7 +65,7 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
   local first = "1:" .. nonce
   for at = 1, #popped, 2 do
     local id = popped[at]
-    local f = read(id)
+    local f = read(opened, id)
     if f[1] then
       local attempt = (f[4] or 0) + 1
       local token = attempt == 1 and first or attempt .. ":" .. nonce
@@ -114,14 +116,14 @@ end
 
 -- What this engine took in the turn with this nonce, once more: the reply to
 -- that turn was lost.
-local function repeated(engine, nonce)
+local function repeated(opened, engine, nonce)
   local taken, budget = { length = 0 }, MOST_BYTES
   local ids = redis.call("ZRANGE", keys.engine(engine.uuid, "held"), 0, -1)
   for _, id in ipairs(ids) do
     local attempt, of = string.match(
       redis.call("HGET", keys.task(id), "token") or "", "^(%d+):(.*)$")
     if of == nonce then
-      local f = read(id)
+      local f = read(opened, id)
       local args = f[2]
       if args == "" then
         args, budget = arguments(id, budget, taken.length == 0)
