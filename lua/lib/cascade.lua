@@ -34,6 +34,18 @@ local function locate(member)
   end
 end
 
+-- How many members a task has left that waits for nothing but that these succeed, and
+-- may run anywhere; nil for any other. `f` is as `count_down` reads it.
+local function plain_left(f)
+  for at = 4, 10 do
+    if f[at] then
+      return nil
+    end
+  end
+  local left = f[1] == "waiting" and tonumber(string.match(f[2] or "", "^as:(%d+)$"))
+  return left and left > 0 and left or nil
+end
+
 -- Most of what is told: one member fewer of those that must succeed, to a task that may
 -- run anywhere and waits for nothing else. Returns whether it was that; lib/depend.lua
 -- knows the rest.
@@ -44,8 +56,8 @@ local function count_down(opened, id, score, member)
   local key = keys.task(id)
   local f = redis.call("HMGET", key, "state", "na", "queue",
     "nf", "targets", "place", "gate", "start", "not", "class")
-  local left = f[1] == "waiting" and tonumber(string.match(f[2] or "", "^as:(%d+)$"))
-  if not left or left < 1 or f[4] or f[5] or f[6] or f[7] or f[8] or f[9] or f[10] then
+  local left = plain_left(f)
+  if not left then
     return false
   elseif left > 1 then
     redis.call("HSET", key, "na", "as:" .. left - 1)
