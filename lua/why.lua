@@ -75,8 +75,8 @@ local function count_engines(opened, facts, task)
   local queue, name = task.queue or "default", hold.class_of(opened, task)
   local living, admitted, free = 0, 0, 0
   for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, MOST_ENGINES - 1)) do
-    local f = redis.call("HMGET", keys.engine(uuid), "id", "queues")
-    if f[1] and serves(f[2], queue) then
+    local f = redis.call("HMGET", keys.engine(uuid), "id", "queues", "leaving")
+    if f[1] and not f[3] and serves(f[2], queue) then
       living = living + 1
       if class.admits(name, tonumber(f[1])) then
         admitted = admitted + 1

@@ -73,9 +73,13 @@ end
 -- A try failed, the engine refused the task or gave it back: it is ready once more at
 -- its old place in the line, or after a pause. Another engine with room gets it at
 -- once, the engine `except` does not. The caller has taken it out of its engine's
--- set. Returns true when it found an engine.
+-- set; one that was only `placed` there is ready already. Returns true when it found an
+-- engine.
 local function one_back(opened, ending, one, except)
   local task = depend.read(one.id)
+  if one.placed then
+    return seat(opened, ending, task, one.score, except)
+  end
   for at = 1, #one.fields, 2 do
     depend.put(task, one.fields[at], one.fields[at + 1])
   end
@@ -142,7 +146,6 @@ return {
   resume_budget = resume_budget,
   hold_back = hold_back,
   put_back = put_back,
-  seat_all = seat_all,
   rescue = rescue,
   reseat = reseat,
 }

@@ -106,13 +106,15 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict)
       back[#back + 1] = task
     end
     moved = moved + count
-    -- Others get the best first, whatever became of it here.
-    table.sort(back, function(one, other)
-      return tonumber(one.score) < tonumber(other.score)
-    end)
   end
+  for at = 1, #placed, 2 do
+    back[#back + 1] = { id = placed[at], score = placed[at + 1], placed = true }
+  end
+  -- Others get the best first, whatever became of it here.
+  table.sort(back, function(one, other)
+    return tonumber(one.score) < tonumber(other.score)
+  end)
   again.put_back(opened, ending, back, uuid)
-  again.seat_all(opened, ending, placed, uuid)
   if moved < budget and engine.tied then
     moved = moved + release_tied(opened, ending, uuid, budget - moved)
   end

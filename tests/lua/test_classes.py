@@ -332,3 +332,23 @@ def test_a_task_in_that_line_can_be_aborted(crowd):
     crowd.abort(10, "c-65")
 
     assert crowd.ready(name="?") == ["c-64"]
+
+
+def test_what_was_placed_on_a_dead_engine_goes_first_if_it_is_better(make_hub):
+    hub = make_hub(hwm=3)
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2")
+    hub.take(3, "e", 2)
+    hub.submit(4, "c-3", priority=1)
+    hub.join(5, "f")
+    hub.submit(6, "c-4", "c-5")
+
+    hub.gone(7, "e")
+
+    assert (hub.assigned("f"), hub.ready()) == (["c-3", "c-4", "c-5"], ["c-1", "c-2"])
+
+
+def test_an_engine_half_taken_apart_does_not_count_as_living(half):
+    half.submit(20001, "c-4", after="as c-3")
+
+    assert half.do(calls.why("c-4", now=20002)).engines.living == 0
