@@ -70,11 +70,12 @@ local function apply(opened, ending, engine, good, stale)
     report.tell_stale(opened, uuid, stale)
     again = report.apply(opened, ending, engine, good)
   end
+  local left
   if #ending.parents > 0 then
-    require("lib.cascade").run(opened, ending)
+    left = require("lib.cascade").run(opened, ending)
   end
-  if rare.is(opened, "u") then
-    require("lib.cascade").resume(opened, ending)
+  if rare.is(opened, "u") and left ~= 0 then
+    require("lib.cascade").resume(opened, ending, left)
   end
   return again
 end
