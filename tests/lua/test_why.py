@@ -157,3 +157,13 @@ def test_why_it_ended_badly(hub):
 def test_a_task_that_is_none(hub, name):
     with hub.refuses(error.UnknownTask, f"No such task: {name}"):
         hub.why(1, name)
+
+
+def test_nobody_is_waited_for_whose_set_is_met(hub):
+    hub.submit(1, "c-1", "c-2")
+    hub.submit(1, "c-3", after="ns c-1 c-2", start_in=5000)
+    hub.end(2, "ok")
+
+    why = hub.why(3, "c-3")
+
+    assert (why.state, why.open_after, why.members) == ("waiting", 0, ())
