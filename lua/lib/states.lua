@@ -32,9 +32,9 @@ running>waiting    again.put_back   a retry, after a pause
 running>completed  settle.outcome   the engine reported its result
 running>failed     settle.outcome   it raised or lost its engines
 running>aborted    settle.outcome   interrupted
-completed>gone     forget.task      its retention is over
-failed>gone        forget.task      its retention is over
-aborted>gone       forget.task      its retention is over
+completed>gone     forget.task      its retention is over, or it is purged
+failed>gone        forget.task      its retention is over, or it is purged
+aborted>gone       forget.task      its retention is over, or it is purged
 ]]
 
 -- A move outside the table is a mistake in a script: stop before it is made.
