@@ -265,6 +265,8 @@ class Model:
         self.new: set[str] = set()
         #: Engines that must get nothing in this call.
         self.barred: set[str] = set()
+        #: Does it do several things, one after the other?
+        self.several = False
         #: Did an engine get room before the last placement? Then loads are not known.
         self.unclear = False
         #: Is this the end of the call?
@@ -629,6 +631,7 @@ class Model:
     def overtaken(self, other: Task, task: Task, engine: Engine) -> None:
         """Judge that a task was placed before a better one."""
         where = "stood" if other.name in self.before else "came"
+        where = "came one after the other" if self.several else where
         self.counts[f"overtaken: {where} {'away' if engine.away else ''}"] += 1
         if where == "came":
             raise AssertionError(
@@ -1091,6 +1094,8 @@ class Model:
         over.sort(key=lambda one: (one.lease, one.name))
         over = over if now >= self.grace else []
         self.barred = {one.name for one in over}
+        # What each leaves is placed before the next is looked at, and the timers.
+        self.several = bool(over)
         for engine in over:
             self._lose(engine, None, "engine_lost")
         # The hub stops where its budget ends: these it has not begun with.
