@@ -647,6 +647,8 @@ class Model:
                 continue
             for engine in self.engines.values():
                 room = engine.load < self._room() and self._may_get(engine, task)
+                # Rung for what it lost in this very call, it comes by itself.
+                room = room and not self.seen.rings(engine.name)
                 assert not room, f"{task.name} is ready, and {engine.name} has room"
 
     def _finish(self) -> None:
