@@ -360,6 +360,7 @@ class Linker:
         self._numbers: dict[tuple[str, str], int] = {}
         self._lines: list[str] = []
         self._places: list[Place] = []
+        self._read: dict[Piece, Sequence[_Use]] = {}
 
     def link(self) -> tuple[str, tuple[Place, ...]]:
         """Return the text, and where its parts come from."""
@@ -383,7 +384,7 @@ class Linker:
             self._reached.add(one)
             if frequent:
                 self._often.add(one)
-            for use in _Reader(self._modules, name, one):
+            for use in self._uses(name, one):
                 if use.piece is not None:
                     rare = use.lazily or use.piece.seldom
                     todo.append((use.module, use.piece, frequent and not rare))
@@ -517,10 +518,17 @@ class Linker:
         begin = f"local function {self._of(module, piece.names[0])}"
         return f"function{self._code(module, piece).removeprefix(begin)}"
 
+    def _uses(self, module: str, piece: Piece) -> Sequence[_Use]:
+        """Return what a piece mentions; it is read once."""
+        known = self._read.get(piece)
+        if known is None:
+            known = self._read[piece] = list(_Reader(self._modules, module, piece))
+        return known
+
     def _code(self, module: str, piece: Piece) -> str:
         """Return the code of a piece with everything it mentions put in."""
         words, at = [], 0
-        for use in _Reader(self._modules, module, piece):
+        for use in self._uses(module, piece):
             words += [token.text for token in piece.tokens[at : use.at]]
             words.append(self._mention(use))
             at = use.at + use.width

@@ -132,6 +132,12 @@ def bundle(command: str, scheme: AnyScheme = "leastload") -> Script:
     return link(command, _read(f"{command}.lua"), scheme)
 
 
+@cache
+def _module(text: str, *, whole: bool) -> Module:
+    """Take a file apart, once for all commands: a linker changes nothing in it."""
+    return Module(text, whole=whole)
+
+
 def link(name: str, main: str, scheme: AnyScheme) -> Script:
     """Return a script of this text with the modules it needs; raises as ``bundle``."""
     names: list[str] = []
@@ -139,7 +145,7 @@ def link(name: str, main: str, scheme: AnyScheme) -> Script:
     # Of another's file nobody knows whether it can be taken apart.
     foreign = {_SCHEME} if isinstance(scheme, Scheme) else set()
     modules = {
-        module: Module(_text(module, scheme), whole=module in foreign)
+        module: _module(_text(module, scheme), whole=module in foreign)
         for module in names
     }
     modules[""] = Module(main, command=True)
