@@ -125,7 +125,6 @@ end
 return {
   PICKY = PICKY,
   MOST_LOOK = MOST_LOOK,
-  of = of,
   of_task = of_task,
   is_possible = is_possible,
   admits = admits,

@@ -381,17 +381,6 @@ def test_an_edge_of_a_running_task_is_counted(pair):
 # Many
 
 
-@pytest.fixture
-def real_hub(make_hub, server):
-    """Return a hub for what takes a fake server long."""
-    if not server.real:
-        pytest.skip("a real server is enough, and quicker")
-    hub = make_hub()
-    # Its comparing all tasks before and after each call would take most of the time.
-    hub.recorder = None
-    return hub
-
-
 def test_very_many_dependents_are_told_in_pieces(real_hub):
     hub = real_hub
     hub.register(1, "e")

@@ -251,17 +251,6 @@ def test_a_timer_outlives_a_clock_that_steps_back(hub):
     assert hub.state("c-1") == "failed"
 
 
-@pytest.fixture
-def real_hub(make_hub, server):
-    """Return a hub for what takes a fake server long."""
-    if not server.real:
-        pytest.skip("a real server is enough, and quicker")
-    hub = make_hub()
-    # Its comparing all tasks before and after each call would take most of the time.
-    hub.recorder = None
-    return hub
-
-
 def test_ten_thousand_timers_at_once_go_in_pieces(real_hub):
     hub = real_hub
     for first in range(0, 10_000, 500):
