@@ -144,7 +144,8 @@ def gate(tmp_path):
 
 
 @pytest.fixture
-def command(place, client, monkeypatch, tmp_path):
-    """Return what runs commands on a hub with two engines."""
+def command(place, monkeypatch, tmp_path):
+    """Return what runs commands on a hub."""
+    place.client()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return Command(place.url, place.key)

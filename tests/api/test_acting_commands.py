@@ -22,7 +22,7 @@ def results(command, lines):
 # -- one call
 
 
-def test_a_call_is_submitted_and_its_result_waited_for(command):
+def test_a_call_is_submitted_and_its_result_waited_for(command, client):
     assert command.well("submit", "math:factorial", 20, "--wait") == [
         ["2432902008176640000"]
     ]
@@ -38,13 +38,13 @@ def test_words_are_json_where_they_can_be(command, client):
     assert result.metadata.label == "one"
 
 
-def test_a_negative_number_is_no_option(command):
+def test_a_negative_number_is_no_option(command, client):
     assert command.well(
         "submit", "tests.tasks:double", "-3", "--wait", "--priority", "-5"
     ) == [["-6"]]
 
 
-def test_a_failure_is_told_with_its_exit_code(command):
+def test_a_failure_is_told_with_its_exit_code(command, client):
     done = command("submit", "tests.tasks:fail", 1, "--wait")
     parsed = command("submit", "tests.tasks:fail", 1, "--wait", "--json")
 
@@ -81,19 +81,19 @@ def test_flags_reach_the_task(command, client):
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_written(
-    command, client, words, told
+    command, place, words, told
 ):
     done = command("submit", *words)
 
     assert done.exit_code == 2
     assert told in done.stderr
-    assert client.hub_history() == []
+    assert place.client().hub_history() == []
 
 
 # -- many
 
 
-def test_each_line_is_a_task(command):
+def test_each_line_is_a_task(command, client):
     lines = '1\n\n2 y=5\n[3, 4]\n{"args": [5], "kwargs": {"y": 6}}\n'
 
     found = command.well("submit", "tests.tasks:add", "-", stdin=lines)
@@ -102,7 +102,7 @@ def test_each_line_is_a_task(command):
     assert len({name.partition("-")[0] for (name,) in found}) == 1
 
 
-def test_a_file_may_name_the_functions(command, tmp_path):
+def test_a_file_may_name_the_functions(command, client, tmp_path):
     path = tmp_path / "calls"
     path.write_text("math:sqrt 16\ntests.tasks:double 'two words'\n")
 
@@ -114,13 +114,13 @@ def test_a_file_may_name_the_functions(command, tmp_path):
     ]
 
 
-def test_arguments_may_go_before_those_of_lines(command):
+def test_arguments_may_go_before_those_of_lines(command, client):
     words = ["submit", "tests.tasks:add", 10, "-", "--wait"]
 
     assert [line[2] for line in command.well(*words, stdin="1\n2\n")] == ["11", "12"]
 
 
-def test_lines_may_be_texts(command):
+def test_lines_may_be_texts(command, client):
     words = ["submit", "tests.tasks:double", "-", "--wait"]
 
     whole = command.well(*words, "--lines", stdin="1 2\n")
@@ -130,7 +130,7 @@ def test_lines_may_be_texts(command):
     assert parts[0][2] == "'11'"
 
 
-def test_a_wrong_line_is_told_and_how_to_go_on(command, client):
+def test_a_wrong_line_is_told_and_how_to_go_on(command, place):
     lines = [str(number) for number in range(600)]
     lines[550] = '"'
 
@@ -142,10 +142,10 @@ def test_a_wrong_line_is_told_and_how_to_go_on(command, client):
     assert f"500 tasks are submitted, lines 1 to 500; go on with --resume {name}" in (
         done.stderr
     )
-    assert len(client.hub_history()) == 500
+    assert len(place.client().hub_history()) == 500
 
 
-def test_what_was_interrupted_goes_on_under_its_name(command, client):
+def test_what_was_interrupted_goes_on_under_its_name(command, place):
     first = command.well("submit", "tests.tasks:double", "-", stdin="1\n2\n")
     name = first[0][0].partition("-")[0]
 
@@ -159,16 +159,16 @@ def test_what_was_interrupted_goes_on_under_its_name(command, client):
 
     assert [one for (one,) in again] == [f"{name}-{at}" for at in range(4)]
     assert rest == [[f"{name}-4"]]
-    assert sorted(client.hub_history()) == [f"{name}-{at}" for at in range(5)]
+    assert sorted(place.client().hub_history()) == [f"{name}-{at}" for at in range(5)]
 
 
-def test_what_would_be_called_can_be_seen_first(command, client):
+def test_what_would_be_called_can_be_seen_first(command, place):
     done = command(
         "submit", "tests.tasks:add", 1, "-", "--dry-run", stdin="a y=b\n[2]\n"
     )
 
     assert done.stdout == ("tests.tasks:add(1, 'a', y='b')\ntests.tasks:add(1, 2)\n")
-    assert client.hub_history() == []
+    assert place.client().hub_history() == []
 
 
 # -- no more

@@ -48,40 +48,38 @@ def test_ls_lists_the_latest_first(command, few):
     ]
 
 
-@pytest.mark.parametrize(
-    ("words", "which"),
-    [
-        (["--failed"], [1]),
-        (["--state", "completed,waiting"], [2, 0]),
-        (["--name", "dou*"], [2, 0]),
-        (["--label", "day ?"], [1, 0]),
-        (["--error", "ValueError"], [1]),
-        (["--error", "KeyError"], []),
-        (["--queue", "other"], []),
-        (["--since", "1h"], [2, 1, 0]),
-        (["--since", "2100-01-01"], []),
-        (["--state", "failed,completed", "--limit", "1"], [1]),
-        (["--query", '{"label": "day 1"}'], [0]),
-        (["--query", '{"submitted": {"$lt": "1h"}}'], []),
-        (["--failed", "--limit", "5", "--since", "1h"], [1]),
-    ],
-)
-def test_ls_lists_what_is_chosen(command, few, words, which):
-    lines = command.well("ls", *words, "--fields", "id")
+def test_ls_lists_what_is_chosen(command, few):
+    for words, which in [
+        ("--failed", [1]),
+        ("--state completed,waiting", [2, 0]),
+        ("--state completed --state waiting", [2, 0]),
+        ("--name dou*", [2, 0]),
+        ("--label d*", [1, 0]),
+        ("--error ValueError", [1]),
+        ("--error KeyError", []),
+        ("--queue other", []),
+        ("--since 1h", [2, 1, 0]),
+        ("--since 2100-01-01", []),
+        ("--state failed,completed --limit 1", [1]),
+        ('--query {"queue":"default","tries":1}', [1]),
+        ('--query {"submitted":{"$lt":"1h"}}', []),
+        ("--failed --limit 5 --since 1h", [1]),
+    ]:
+        lines = command.well("ls", *words.split(), "--fields", "id")
 
-    assert sorted(lines) == sorted([few[at]] for at in which)
+        assert sorted(lines) == sorted([few[at]] for at in which), words
 
 
 def test_a_long_listing_is_read_page_by_page(command, client, view):
-    result = view.map_async(tasks.double, range(1200))
+    result = view.map_async(tasks.double, range(700))
     result.get()
     bad = view.apply_async(tasks.fail_odd, 3)
     client.wait([bad])
 
-    lines = command.well("ls", "--limit", 1100, "--fields", "id,state")
+    lines = command.well("ls", "--limit", 600, "--fields", "id,state")
     rare = command.well("ls", "--query", '{"repr": "[0]"}')
 
-    assert len({line[0] for line in lines}) == 1100
+    assert len({line[0] for line in lines}) == 600
     assert lines[0] == [only(bad), "failed"]
     assert [line[0] for line in rare] == [result.msg_ids[0]]
 
