@@ -9,6 +9,8 @@ local story = require("lib.story")
 
 -- The longest pause before a retry, in ms: a day.
 local LONGEST = 86400000
+-- Of what a lost try printed so many bytes stand with it among the attempts.
+local SHOWN = 500
 
 -- What went wrong, for people: the engine's words, or the hub's own.
 local function describe(outcome, verdict)
@@ -24,6 +26,9 @@ local function fail(opened, ending, outcome, to, verdict, counts)
   if verdict then
     kind, payload = "v", verdict .. " " .. outcome.reason
     more = { "verdict", verdict, "reason", outcome.reason, "ended", opened.stamp }
+    if outcome.count then
+      more = fields.add(outcome, more)
+    end
   else
     kind, payload = "e", outcome.body
     more = fields.add(outcome, {
@@ -60,6 +65,15 @@ local function tell_refused(opened, uuid, outcome, what)
   end
 end
 
+-- Seldom: the end of what a try printed whose engine died, behind what went wrong.
+local function last_words(outcome)
+  local said = fields.get(outcome, "stderr") or fields.get(outcome, "stdout") or ""
+  if said == "" then
+    return ""
+  end
+  return "; it printed last: " .. string.sub(said, -SHOWN)
+end
+
 -- Of so many engines that die in its hands a task gets no further one.
 local function most_deaths()
   return tonumber(redis.call("HGET", keys.hub, "max_deaths"))
@@ -80,7 +94,8 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
     counts[5], counts[6] = "deaths", deaths
   end
   local since = verdict and f[4] or fields.began(opened, outcome.ago)
-  attempts.note(opened, id, outcome.token, uuid, since, what)
+  attempts.note(opened, id, outcome.token, uuid, since,
+    verdict and outcome.count and what .. last_words(outcome) or what)
   if outcome.kind == "final" then
     tell_refused(opened, uuid, outcome, what)
   elseif tries <= tonumber(f[2] or 0) and deaths < most_deaths() then
