@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "cluster": "Start and stop a hub with engines on this machine.",
     "status": "Show what a hub has and does.",
     "configure": "Show and change the settings of a hub.",
+    "doctor": "Check a hub, its server and its workers; mend what can be mended.",
 }
 
 #: Exit codes: something failed; there is no such thing; something else runs that must

@@ -62,9 +62,9 @@ local function look(opened, uuid, note, tally)
   if not lives or engine.leaving then
     return
   end
-  if redis.call("HGET", keys.labels, engine.id) ~= uuid then
-    note("label", "its label " .. engine.id .. " names no engine", function()
-      redis.call("HSET", keys.labels, engine.id, uuid)
+  if redis.call("ZSCORE", keys.labels, uuid) ~= engine.id then
+    note("label", "nobody knows it by its label " .. engine.id, function()
+      redis.call("ZADD", keys.labels, engine.id, uuid)
     end)
   end
   look_at_room(opened, engine, note)

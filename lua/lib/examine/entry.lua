@@ -87,19 +87,9 @@ local function free(index, uuid, note)
   end
 end
 
--- A field of a hash: label and engine.
-local function label(index, name, note)
-  local uuid = redis.call("HGET", keys.labels, name)
-  if uuid and redis.call("HGET", keys.engine(uuid), "id") ~= name then
-    note("stray", "engine " .. name .. " is no more", function()
-      redis.call("HDEL", keys.named(index), name)
-    end)
-  end
-end
-
 local BY_INDEX = {
   timers = timer, unsettled = unsettled, ["functions:idle"] = idle_function,
-  engines = engine, unranked = engine,
+  engines = engine, unranked = engine, labels = engine,
 }
 
 local function holds_tasks(index)
@@ -111,9 +101,7 @@ end
 -- "index member".
 local function look(name, note)
   local index, member = string.match(name, "^(%S+) (.+)$")
-  if index == "labels" then
-    label(index, member, note)
-  elseif not index or not redis.call("ZSCORE", keys.named(index), member) then
+  if not index or not redis.call("ZSCORE", keys.named(index), member) then
     -- It has left meanwhile.
     return
   elseif BY_INDEX[index] then

@@ -48,7 +48,7 @@ local function is_known(opened, queue, name, head)
     return rare.is(opened, "c") and knows(keys.classes(queue), name, head)
   end
   for _, label in ipairs(class.living(queue, name, 64)) do
-    local uuid = redis.call("HGET", keys.labels, label)
+    local uuid = redis.call("ZRANGEBYSCORE", keys.labels, label, label)[1]
     if not knows(keys.engine(uuid, "classes"), queue .. ":" .. name, head)
       or redis.call("HEXISTS", keys.engine(uuid), "tied") == 0 then
       return false
