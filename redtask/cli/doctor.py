@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from redtask.cli.output import count, is_terminal, parseable, print_table, say_json
-from redtask.doctor.finding import WRONG
-from redtask.profile import Profile
+from redtask.cli.options import Where, hub_options, output_options
+from redtask.cli.output import Output, count, say_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redtask.doctor.finding import Finding
     from redtask.doctor.visit import Visit
+    from redtask.profile import Profile
 
 #: Of flaws of one kind so many are shown to people.
-_SHOWN = 10
+_SHOWN: Final = 10
+_COLOURS: Final = {
+    "": {"wrong": "bold red", "note": "yellow", "mended": "green"},
+}
 
 
 @click.command("doctor")
-@click.option("--url", "-u", help="Where Redis is; ?hub=NAME at its end chooses a hub.")
-@click.option("--profile", help="The profile to use.")
+@hub_options
 @click.option("--repair", is_flag=True, help="Mend what can be mended.")
 @click.option(
     "--sample",
@@ -31,15 +36,9 @@ _SHOWN = 10
     help="Look at N keys and entries only, not at all of them.",
 )
 @click.option("--no-data", is_flag=True, help="Look at server and workers only.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@output_options
 def command(
-    *,
-    url: str | None,
-    profile: str | None,
-    repair: bool,
-    sample: int | None,
-    no_data: bool,
-    as_json: bool,
+    *, where: Where, repair: bool, sample: int | None, no_data: bool, out: Output
 ) -> None:
     """Check a hub: its server's settings, rights, clocks, versions, and all its data.
 
@@ -50,26 +49,27 @@ def command(
     \b
     redtask doctor                 # what is wrong?
     redtask doctor --repair        # mend what can be mended
-    redtask doctor --json | jq -r '.findings[] | select(.grade == "wrong") | .words'
+    redtask doctor --no-data --json | jq -r '.findings[].words'
     """
-    from redtask.doctor.visit import visit  # noqa: PLC0415 - help needs no Redis
-
-    with parseable(as_json):
-        found = Profile.load(profile, url=url)
-        most = 0 if no_data else sample
-        if as_json or not sys.stderr.isatty():
-            seen = visit(found, repair=repair, most=most)
-        else:
-            seen = _visit_with_progress(visit, found, repair=repair, most=most)
-    if as_json:
+    if repair and no_data:
+        raise click.UsageError("--repair mends data: it cannot be with --no-data")
+    most = 0 if no_data else sample
+    seen = _visit(where.profile(), repair=repair, most=most)
+    if out.as_json:
         say_json(_as_json(seen))
+    elif out.for_people:
+        _show(seen, out)
     else:
-        _show(seen)
+        out.table((), [_line(finding) for finding in seen.findings])
     if not seen.all_well:
         raise click.exceptions.Exit(1)
 
 
-def _visit_with_progress(visit: Any, profile: Profile, **options: Any) -> Visit:
+def _visit(profile: Profile, *, repair: bool, most: int | None) -> Visit:
+    from redtask.doctor.visit import visit  # noqa: PLC0415 - help needs no Redis
+
+    if not sys.stderr.isatty():
+        return visit(profile, repair=repair, most=most)
     from rich.console import Console  # noqa: PLC0415 - only for people
 
     with Console(stderr=True).status("looking at the server") as line:
@@ -79,8 +79,7 @@ def _visit_with_progress(visit: Any, profile: Profile, **options: Any) -> Visit:
                 f"looked at {count(looked, 'thing')}, {count(suspects, 'suspect')}"
             )
 
-        seen: Visit = visit(profile, progress=tell, **options)
-        return seen
+        return visit(profile, repair=repair, most=most, progress=tell)
 
 
 def _as_json(seen: Visit) -> dict[str, Any]:
@@ -92,48 +91,42 @@ def _as_json(seen: Visit) -> dict[str, Any]:
     }
 
 
-def _rows(findings: list[Finding]) -> list[tuple[str, str, str]]:
+def _word(finding: Finding) -> str:
+    return "mended" if finding.fate == "mended" else finding.grade
+
+
+def _line(finding: Finding) -> tuple[str, ...]:
+    return (
+        _word(finding), finding.area, finding.code, finding.subject, finding.words,
+    )  # fmt: skip
+
+
+def _rows(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
     """Return what people are shown: of many flaws of one kind the first."""
-    rows, of_kind = [], {}  # type: ignore[var-annotated]
-    for finding in sorted(findings, key=lambda one: one.grade != WRONG):
-        kind = (finding.area, finding.code)
-        of_kind[kind] = of_kind.get(kind, 0) + 1
+    rows: list[tuple[str, str, str]] = []
+    of_kind: Counter[tuple[str, str]] = Counter()
+    for finding in sorted(findings, key=lambda one: not one.is_wrong):
+        kind = (_word(finding), finding.code)
+        of_kind[kind] += 1
         if of_kind[kind] <= _SHOWN:
-            word = finding.fate if finding.fate == "mended" else finding.grade
-            rows.append((word, finding.words, finding.advice))
+            rows.append((_word(finding), finding.words, finding.advice))
     rows += [
-        (WRONG, f"and {number - _SHOWN} more like that ({code})", "")
-        for (_, code), number in of_kind.items()
+        (word, f"and {number - _SHOWN} more like that ({code})", "")
+        for (word, code), number in of_kind.items()
         if number > _SHOWN
     ]
     return rows
 
 
-def _show(seen: Visit) -> None:
-    if not is_terminal():
-        print_table(
-            "finding",
-            (),
-            [
-                (
-                    one.fate if one.fate == "mended" else one.grade,
-                    one.area,
-                    one.code,
-                    one.subject,
-                    one.words,
-                )
-                for one in seen.findings
-            ],
-        )
-        return
+def _show(seen: Visit, out: Output) -> None:
     if seen.findings:
-        print_table("finding", ("", "found", "what to do"), _rows(seen.findings))
+        out.table(("", "found", "what to do"), _rows(seen.findings), _COLOURS)
     figures = seen.figures
     words = [f"hub {seen.hub}: Redis {figures['redis_version']}"]
     words.append(f"{figures['rtt_ms']:.2f} ms away")
     if "looked" in figures:
         words.append(f"{count(figures['looked'], 'thing')} looked at")
-        words.append(f"none longer than {figures['longest_ms']:.0f} ms")
+        words.append(f"{figures['longest_ms']:.0f} ms at most at a time")
     click.echo(", ".join(words))
     click.echo("all is well" if seen.all_well else "not all is well")
 

@@ -1,7 +1,11 @@
 """The doctor on a hub that lives: finds what was broken by hand, and mends it."""
 
-import pytest
+import json
 
+import pytest
+from click.testing import CliRunner
+
+from redtask.cli import group
 from redtask.doctor import server
 from redtask.doctor.data import Examination
 from redtask.doctor.visit import visit
@@ -126,3 +130,33 @@ def test_a_user_without_rights_is_told_what_it_lacks(start_server):
     assert found["rich"] == []
     (lacking,) = found["poor"]
     assert "may not say ZADD, BLPOP" in lacking.words
+
+
+@pytest.fixture
+def run(place, monkeypatch):
+    """Call the command."""
+    monkeypatch.setenv("REDTASK_URL", place.url)
+    monkeypatch.setenv("REDTASK_KEY", place.key)
+    return lambda *words: CliRunner().invoke(group, ["doctor", *words])
+
+
+def test_the_command_says_whether_all_is_well(hub, run):
+    hub.redis.zadd(f"{hub.keys.root}:waiting", {"zz-1": 1})
+
+    sick = run("--json")
+    mended = run("--repair")
+    (rest,) = [one for one in json.loads(run("--json").output)["findings"]
+               if one["area"] == "data"] or [None]  # fmt: skip
+
+    (finding,) = [
+        one for one in json.loads(sick.output)["findings"] if one["area"] == "data"
+    ]
+    assert (finding["code"], finding["fate"]) == ("entry-stray", "found")
+    assert "mended\tdata\tentry-stray\tzz-1" in mended.output.replace("waiting ", "")
+    assert rest is None
+
+
+def test_the_command_refuses_what_cannot_be(run):
+    assert run("--repair", "--no-data").exit_code == 2
+    assert run("--url", "redis://127.0.0.1:1", "--json").exit_code == 69
+    assert json.loads(run("--no-data", "--json").output)["all_well"] is False
