@@ -164,6 +164,7 @@ end
 
 return {
   FOREVER = FOREVER,
+  expiry = expiry,
   begin = begin,
   outcome = outcome,
   close = close,
