@@ -76,7 +76,7 @@ local function join(opened, about)
   redis.call("HSET", keys.engine(uuid), "id", id, "worker", worker, "queues", queues,
     "number", 0, "nonce", "", "used", 0, "joined", opened.stamp)
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
-  redis.call("HSET", keys.labels, id, uuid)
+  redis.call("ZADD", keys.labels, id, uuid)
   for queue in string.gmatch(queues, "[^,]+") do
     redis.call("HINCRBY", keys.queues, queue, 1)
   end

@@ -166,8 +166,14 @@ class Inbox:
             self._limit = max(_ROOM, 2 * len(self._waiting))
 
     def unchecked(self, since: float) -> Iterator[tuple[str, TaskSet]]:
-        """Yield single open tasks whose records were last asked before ``since``."""
+        """Yield single open tasks whose records were last asked before ``since``.
+
+        Not those that another thread is just submitting: they have no records yet.
+        """
+        own = f"{self.client}-"
         for name, reference in self._waiting.copy().items():
+            if name.startswith(own) and name not in self.open:
+                continue
             for one in _several(reference):
                 tasks = one()
                 if tasks is None or len(tasks.ids) != 1 or name in self.underway:
