@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 import threading
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,15 @@ async def warm(view):
     """Load the scripts, and make the functions known."""
     await view.apply_async(tasks.double, 0)
     await view.apply_async(tasks.add, 0)
+
+
+async def in_a_block(view, calls, results, *, fail=False):
+    """Apply calls in a block, which fails after them."""
+    async with view.batch():
+        for function, *args in calls:
+            results.append(await view.apply_async(function, *args))
+        if fail:
+            raise ZeroDivisionError
 
 
 def states(place, results):
@@ -179,12 +189,10 @@ def test_a_refused_task_is_left_out_and_told_of(place, run):
     async def found(view):
         await warm(view)
         place.redis.hset(place.keys.root + ":hub", "max_payload", 65536)
-        results = []
+        calls = (tasks.double, 1), (lambda: ballast,), (tasks.double, 2)
+        results: list[Any] = []
         with pytest.raises(error.PayloadTooLarge, match="<lambda>"):
-            async with view.batch():
-                results.append(await view.apply_async(tasks.double, 1))
-                results.append(await view.apply_async(lambda: ballast))
-                results.append(await view.apply_async(tasks.double, 2))
+            await in_a_block(view, calls, results)
         return states(place, results), await failure_of(results[1])
 
     assert found[0] == ["ready", "none", "ready"]
@@ -199,10 +207,9 @@ def test_several_refusals_are_counted(place, run):
     async def found(view):
         await warm(view)
         place.redis.hset(place.keys.root + ":hub", "max_payload", 65536)
+        calls = (lambda: ballast,), (lambda: ballast[1:],)
         with pytest.raises(error.PayloadTooLarge) as caught:
-            async with view.batch():
-                await view.apply_async(lambda: ballast)
-                await view.apply_async(lambda: ballast[1:])
+            await in_a_block(view, calls, [])
         return caught.value.__notes__
 
     assert found == ["2 tasks of the batch were refused"]
@@ -212,12 +219,11 @@ def test_a_full_hub_is_told_at_once_and_by_each_result(place, run):
     @run
     async def found(view):
         await warm(view)
-        results = []
+        results: list[Any] = []
         place.redis.config_set("maxmemory", 1)
         try:
             with pytest.raises(error.HubFull):
-                async with view.batch():
-                    results += [await view.apply_async(tasks.noop) for _ in range(2)]
+                await in_a_block(view, [(tasks.noop,)] * 2, results)
         finally:
             place.redis.config_set("maxmemory", 0)
         return [type(await failure_of(one)) for one in results]
@@ -232,9 +238,7 @@ def test_trouble_at_the_end_does_not_hide_what_the_block_raised(place, run):
         place.redis.config_set("maxmemory", 1)
         try:
             with pytest.raises(ZeroDivisionError) as caught:
-                async with view.batch():
-                    await view.apply_async(tasks.noop)
-                    _ = 1 // 0
+                await in_a_block(view, [(tasks.noop,)], [], fail=True)
         finally:
             place.redis.config_set("maxmemory", 0)
         return caught.value.__notes__

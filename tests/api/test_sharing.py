@@ -26,7 +26,7 @@ class Crowd:
         self.heard = {}
 
     def submit(self, **functions):
-        """Call each in a thread of its own; return how many calls of scripts it took."""
+        """Call each in a thread of its own; return how many script calls that took."""
         before, threads = submits(self.place), []
         self.place.redis.execute_command("CLIENT", "PAUSE", DEADLINE * 1000, "WRITE")
         try:

@@ -323,9 +323,9 @@ def test_what_is_still_to_be_submitted_is_in_no_record(inbox, clock):
     inbox.underway.update(["c-1", "c-2"])
     clock.now += 5
 
-    step = next(flows.check_quiet(inbox, own, clock.now))
+    talk = Talk(flows.check_quiet(inbox, own, clock.now))
 
-    assert list(step.args[3:]) == ["c-0"]
+    assert list(talk.step.args[3:]) == ["c-0"]
 
 
 def test_a_disturbed_stream_is_reason_enough_to_ask(inbox, clock):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import queue
 import signal
 import threading
+from typing import Any
 
 import pytest
 
@@ -31,8 +33,8 @@ class Trips:
 
     def __init__(self):
         self.loads = []
-        self.began = queue.Queue()
-        self.endings = queue.Queue()
+        self.began: queue.Queue[Any] = queue.Queue()
+        self.endings: queue.Queue[Any] = queue.Queue()
 
     def __call__(self, aboard):
         self.loads.append([one.task.task_id for one in aboard])
@@ -42,6 +44,10 @@ class Trips:
     def end(self, ending=ferry.end_all):
         self.began.get(timeout=DEADLINE)
         self.endings.put(ending)
+
+
+def _has(waiting, many):
+    return len(waiting) >= many
 
 
 class Callers:
@@ -54,17 +60,18 @@ class Callers:
 
     def submit(self, *names):
         for name in names:
-            before = len(self.pier._ferry._waiting)
+            waiting = self.pier._ferry._waiting
+            before = len(waiting)
             thread = threading.Thread(target=self._submit, args=(name,))
             self.threads.append(thread)
             thread.start()
             if len(self.threads) > 1:
-                until(lambda: len(self.pier._ferry._waiting) > before)
+                until(functools.partial(_has, waiting, before + 1))
 
     def _submit(self, name):
         try:
             self.pier.submit(task(name))
-        except BaseException as problem:
+        except (error.RedtaskError, KeyboardInterrupt) as problem:
             self.heard[name] = problem
         else:
             self.heard[name] = None
@@ -163,7 +170,7 @@ def test_each_hears_what_became_of_its_own(trips, callers):
     callers.join()
 
     assert isinstance(callers.heard.pop("c"), error.PayloadTooLarge)
-    assert callers.heard == dict.fromkeys("abd")
+    assert callers.heard == dict.fromkeys(["a", "b", "d"])
 
 
 def test_what_concerns_all_is_raised_by_each(trips, callers):
@@ -235,7 +242,7 @@ def test_who_is_interrupted_while_waiting_is_not_taken_along(trips):
 
     def press():
         until(lambda: pier._ferry._waiting)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     finger = threading.Thread(target=press)
     finger.start()
@@ -261,7 +268,7 @@ def test_a_signal_handler_may_submit_while_its_thread_waits(trips):
 
     def press():
         trips.began.get(timeout=DEADLINE)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR1)
         until(lambda: pressed)
         trips.endings.put(ferry.end_all)
 
@@ -288,7 +295,12 @@ def test_large_arguments_keep_nobody_waiting(trips, callers):
 
 def test_a_forked_child_does_not_wait_for_its_parents_threads():
     crossed = []
-    pier = Pier(lambda aboard: (crossed.append(1), ferry.end_all(aboard)), 30.0)
+
+    def cross(aboard):
+        crossed.append(aboard)
+        ferry.end_all(aboard)
+
+    pier = Pier(cross, 30.0)
     pier._ferry.board(Passenger(task("of the parent"), lambda: None))
 
     child = os.fork()
@@ -306,11 +318,19 @@ def test_a_forked_child_does_not_wait_for_its_parents_threads():
 class AsyncTrips:
     def __init__(self):
         self.loads = []
-        self.endings = asyncio.Queue()
+        self.endings: asyncio.Queue[Any] = asyncio.Queue()
+
+        self._began = asyncio.Condition()
 
     async def __call__(self, aboard):
-        self.loads.append([one.task.task_id for one in aboard])
+        async with self._began:
+            self.loads.append([one.task.task_id for one in aboard])
+            self._began.notify_all()
         (await self.endings.get())(aboard)
+
+    async def began(self, number):
+        async with self._began:
+            await self._began.wait_for(lambda: len(self.loads) >= number)
 
 
 def in_loop(test):
@@ -356,8 +376,7 @@ def test_a_coroutine_that_is_cancelled_while_it_leads_is_followed_by_another():
         first, *others = await submit("a", "b", "c")
         trips.endings.put_nowait(ferry.end_all)
         await first
-        while len(trips.loads) < 2:
-            await asyncio.sleep(0)
+        await trips.began(2)
         others[0].cancel()
         trips.endings.put_nowait(ferry.end_all)
         assert await heard(*others) == [asyncio.CancelledError, Good]

@@ -302,14 +302,13 @@ def test_options_are_bound_by_the_signature(core):
 
     found, task = core.call(flags, tasks.add, (1,), {"y": 2})
 
-    group = together([task])[0]
-    assert group.flags["after"] == "as p-1"
-    assert group.flags["opts"] == "l5000 oValueError"
-    until = f"{group.flags['until']} l5000 oValueError"
-    (task_id,), (_, envelope) = found.ids, group.tasks
-    assert KEYRING.open_task(group.digest, until, task_id, envelope)
+    assert task.waits.fields()["after"] == "as p-1"
+    assert task.flags["opts"] == "l5000 oValueError"
+    until = f"{task.flags['until']} l5000 oValueError"
+    (task_id,), digest = found.ids, task.function.digest
+    assert KEYRING.open_task(digest, until, task_id, task.envelope)
     with pytest.raises(error.SignatureError):
-        KEYRING.open_task(group.digest, group.flags["until"], task_id, envelope)
+        KEYRING.open_task(digest, task.flags["until"], task_id, task.envelope)
 
 
 def test_work_that_begins_later_may_be_run_later(core):
