@@ -65,13 +65,12 @@ local function tell_refused(opened, uuid, outcome, what)
   end
 end
 
--- Seldom: the end of what a try printed whose engine died, behind what went wrong.
-local function last_words(outcome)
-  local said = fields.get(outcome, "stderr") or fields.get(outcome, "stdout") or ""
-  if said == "" then
-    return ""
-  end
-  return "; it printed last: " .. string.sub(said, -SHOWN)
+-- What went wrong, for the list of attempts: of one whose engine died also the end of
+-- what it printed.
+local function last_words(outcome, what, verdict)
+  local said = verdict and outcome.count
+    and (fields.get(outcome, "stderr") or fields.get(outcome, "stdout"))
+  return said and what .. "; it printed last: " .. string.sub(said, -SHOWN) or what
 end
 
 -- Of so many engines that die in its hands a task gets no further one.
@@ -94,8 +93,7 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
     counts[5], counts[6] = "deaths", deaths
   end
   local since = verdict and f[4] or fields.began(opened, outcome.ago)
-  attempts.note(opened, id, outcome.token, uuid, since,
-    verdict and outcome.count and what .. last_words(outcome) or what)
+  attempts.note(opened, id, outcome.token, uuid, since, last_words(outcome, what, verdict))
   if outcome.kind == "final" then
     tell_refused(opened, uuid, outcome, what)
   elseif tries <= tonumber(f[2] or 0) and deaths < most_deaths() then

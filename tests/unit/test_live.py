@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from redtask import error, live
@@ -49,7 +51,8 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def listener(clock):
-    return Listener(Session(), ["c-1"])
+    session: Any = Session()
+    return Listener(session, ["c-1"])
 
 
 def hear(listener, *replies):
