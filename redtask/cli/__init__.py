@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "cluster": "Start and stop a hub with engines on this machine.",
     "status": "Show what a hub has and does.",
     "configure": "Show and change the settings of a hub.",
+    "doctor": "Check a hub, its server and its workers; mend what can be mended.",
     "config": "Show the settings of this command line, and where they come from.",
     "completion": "Print what makes a shell complete redtask's words.",
 }

@@ -318,6 +318,16 @@ def test_one_who_asks_asks_for_the_others_too(inbox, clock):
     assert all(isinstance(talk.step, Wait) for talk in talks)
 
 
+def test_what_is_still_to_be_submitted_is_in_no_record(inbox, clock):
+    own, _ = expected(inbox, "c-0", "c-1"), expected(inbox, "c-2")
+    inbox.underway.update(["c-1", "c-2"])
+    clock.now += 5
+
+    talk = Talk(flows.check_quiet(inbox, own, clock.now))
+
+    assert list(talk.step.args[3:]) == ["c-0"]
+
+
 def test_a_disturbed_stream_is_reason_enough_to_ask(inbox, clock):
     tasks = expected(inbox, "c-0")
     talk = Talk(flows.wait(inbox, tasks, None))
