@@ -123,6 +123,7 @@ return {
   name_of = name_of,
   uuid_of = uuid_of,
   load_of = load_of,
+  has_room = has_room,
   show = show,
   use = use,
   ring = ring,

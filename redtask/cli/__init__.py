@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "purge": "Have the hub forget ended tasks.",
     "events": "Show what went otherwise than straight.",
     "configure": "Show and change the settings of a hub.",
+    "doctor": "Check a hub, its server and its workers; mend what can be mended.",
     "config": "Show the settings of this command line, and where they come from.",
     "completion": "Print what makes a shell complete redtask's words.",
 }

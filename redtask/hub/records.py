@@ -117,6 +117,24 @@ class Watched:
         return cls(text(reply[1]), Outcome.read_all(reply[2:]))
 
 
+class Attended(NamedTuple):
+    """A task that somebody listens to."""
+
+    #: ``waiting ready assigned running completed failed aborted``, or ``unknown``.
+    state: str
+    #: Of a running one: the name of the worker, "" if that is gone, ...
+    worker: str
+    #: ... the engine, as ``label/uuid``, ...
+    engine: str
+    #: ... and the token of the try. Else "".
+    token: str
+
+    @classmethod
+    def read_all(cls, reply: Reply) -> list[Attended]:
+        """Read ``{"ok", (state worker engine token)*}``."""
+        return [cls(*map(text, one)) for one in groups(reply[1:], 4)]
+
+
 class Work(NamedTuple):
     """One task that an engine took."""
 
@@ -322,4 +340,40 @@ class Status:
                 for name, count, ready in groups(reply[3], 3)
             ),
             tuple(sorted(engines, key=lambda engine: engine.engine_id)),
+        )
+
+
+class Flaw(NamedTuple):
+    """Something that a hub keeps and that is not consistent."""
+
+    #: What kind of thing: task, entry, engine, ...
+    kind: str
+    #: Which one.
+    name: str
+    #: What is wrong, in one word; kinds and words together name an invariant.
+    code: str
+    #: What is wrong, for people.
+    words: str
+    #: ``found`` (it can be mended), ``mended``, or ``left`` (it cannot).
+    fate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is wrong with some things, and what they mean for others."""
+
+    #: How many of the things were looked at.
+    done: int
+    #: What is wrong.
+    flaws: tuple[Flaw, ...]
+    #: Numbers that should be found elsewhere, by their names.
+    tallies: Mapping[str, int]
+
+    @classmethod
+    def read(cls, reply: Reply) -> Examined:
+        """Read ``{"ok", done, findings, tallies}``."""
+        return cls(
+            reply[1],
+            tuple(Flaw(*map(text, flaw)) for flaw in groups(reply[2], 5)),
+            {name: int(number) for name, number in mapping(reply[3]).items()},
         )
