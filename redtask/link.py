@@ -44,6 +44,14 @@ _MOST_CHANGES: Final = 100
 #: Replies that mean: this server cannot just now, another try may find one that can.
 #: redis-py makes exceptions of their own of some, without the word.
 _PASSING_WORDS: Final = ("BUSY", "UNBLOCKED")
+_ALL_PASSING_WORDS: Final = (
+    *_PASSING_WORDS,
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "READONLY",
+    "TRYAGAIN",
+)
 _PASSING: Final = (
     exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
@@ -117,6 +125,13 @@ def is_passing(problem: Exception) -> bool:
     return isinstance(problem, exceptions.ResponseError) and (
         text.startswith(_PASSING_WORDS) or "-BUSY" in text or "-READONLY" in text
     )
+
+
+def refusal(text: str) -> Exception:
+    """Return redtask's exception for an error reply that redis-py has not read."""
+    if text.startswith(_ALL_PASSING_WORDS):
+        return error.ConnectionLost(f"Redis cannot be reached: {text}")
+    return error.ConfigurationError(f"Redis does not let us listen: {text}")
 
 
 def is_unknown_script(problem: Exception) -> bool:
@@ -336,5 +351,6 @@ __all__ = [
     "read_scheme",
     "read_stream",
     "redis",
+    "refusal",
     "translate",
 ]
