@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from redtask.payload import Function
     from redtask.signing import Keyring
 
-_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-#: Of 12 letters: 62 bits, so that no two clients ever share a name.
-_NAME: Final = 12
+#: Letters of a client's name.
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+#: A client's name has 12 letters: 62 bits, so that no two clients ever share a name.
+NAME: Final = 12
 #: Work is not to be run later than its retention and a week after it was submitted:
 #: what a thief of old payloads could replay is bounded.
 _WEEK: Final = 7 * 86400.0
@@ -79,7 +80,7 @@ class Session:
 
     def _begin(self) -> None:
         """Become a client."""
-        client = "".join(secrets.choice(_LETTERS) for _ in range(_NAME))
+        client = "".join(secrets.choice(LETTERS) for _ in range(NAME))
         self._inbox = Inbox(
             client, Recent(self._contact, threading.Lock()), threading.Lock()
         )
