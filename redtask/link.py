@@ -141,6 +141,10 @@ def is_unknown_script(problem: Exception) -> bool:
     )
 
 
+#: What Redis says when a script does what its user may not.
+_NO_RIGHT: Final = "The user executing the script can't"
+
+
 def translate(problem: Exception, script: scripts.Script | None = None) -> Exception:
     """Return redtask's exception for what Redis said."""
     if isinstance(problem, error.RedtaskError):
@@ -149,7 +153,7 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     text = str(problem) or "it does not answer"
     if isinstance(problem, exceptions.AuthenticationError):
         return error.ConfigurationError(f"Redis refuses the password: {text}")
-    if isinstance(problem, exceptions.NoPermissionError):
+    if isinstance(problem, exceptions.NoPermissionError) or _NO_RIGHT in text:
         return error.ConfigurationError(f"the Redis user lacks a right: {text}")
     if isinstance(problem, exceptions.OutOfMemoryError):
         return error.HubFull()

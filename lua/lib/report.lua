@@ -29,6 +29,7 @@ end
 local function is_field(name)
   return name == "repr" or name == "stdout" or name == "stderr"
     or name == "ename" or name == "evalue" or name == "words" or name == "by"
+    or name == "progress"
 end
 
 -- What is wrong with the outcome at `at`, in words; else nil, where it ends, and

@@ -80,6 +80,9 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
       describe(taken, id, attempt, f, args)
       if f[5] then
         stop_budget(opened, id, f[5])
+        if string.find(f[5], "l", 1, true) then
+          require("lib.live").begun(id, engine.uuid, token)
+        end
       end
     else
       -- Somebody deleted the record by hand: the others must go on.
