@@ -58,9 +58,9 @@ local function parse_flags(group, at, count)
     group.sets[name] = type(read) == "table" and read or nil
     if is_special(name) then
       group.special = true
-    elseif name == "ttl" then
-      -- Said in one field, so that an end need not ask for it.
-      group.marks = "t"
+    elseif name == "ttl" or name == "root" then
+      -- Said in one field, so that nobody need ask for it.
+      group.marks = (group.marks or "") .. (name == "ttl" and "t" or "a")
     end
     -- Some are no fields: `until` and `opts` are in `fn`, others enter.lua writes.
     if is_field(name) and not (name == "priority" and tonumber(value) == 0) then
@@ -203,20 +203,22 @@ local function drop_known(group)
 end
 
 -- Write one record. The fields that tasks of the group have in common are in the
--- same table for all of them; the arguments are its last value.
+-- same table for all of them; the arguments are its last value. Returns its marks.
 local function write(id, args, fields, marks)
   fields[#fields] = record.fit(id, "args", args)
   redis.call("HSET", keys.task(id), unpack(fields))
   if #args > LARGE then
-    redis.call("HSET", keys.task(id), "marks", (marks or "") .. "b")
+    marks = (marks or "") .. "b"
+    redis.call("HSET", keys.task(id), "marks", marks)
   end
+  return marks
 end
 
 -- What an engine needs to know of a task that it may be handed at once, as the record
 -- has it.
-local function keep(opened, group, id, args)
+local function keep(opened, group, id, args, marks)
   opened.written = opened.written or {}
-  opened.written[id] = { group.fn, args, group.root or false, false, group.marks or false }
+  opened.written[id] = { group.fn, args, marks or false }
 end
 
 local function enter(opened, group, sequence)
@@ -235,9 +237,9 @@ local function enter(opened, group, sequence)
   local entries, length, last = {}, 0, group.from + 2 * group.count - 1
   local function add(at)
     local id = ARGV[at]
-    write(id, ARGV[at + 1], fields, group.marks)
+    local marks = write(id, ARGV[at + 1], fields, group.marks)
     if group.count <= FEW then
-      keep(opened, group, id, fields[#fields])
+      keep(opened, group, id, fields[#fields], marks)
     end
     sequence = sequence + 1
     entries[length + 1], entries[length + 2] = line.score(priority, sequence), id
