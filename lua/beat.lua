@@ -109,7 +109,7 @@ end
 -- It was begun to be taken apart, and lives.
 local function stay(opened, engine)
   redis.call("HDEL", keys.engine(engine.uuid), "leaving")
-  redis.call("HSET", keys.labels, engine.id, engine.uuid)
+  redis.call("ZADD", keys.labels, engine.id, engine.uuid)
   engine.leaving = nil
   if engine.number > 0 then
     engines.show(opened, engine)

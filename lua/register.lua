@@ -8,7 +8,7 @@
 -- COST     O(queues)
 --
 -- `queues` are parted by commas. The pairs describe the worker (host, boot,
--- pid, begun, python, version); `begun` with `boot` and `pid` tells one worker
+-- pid, begun, python, version, clock); `begun` with `boot` and `pid` tells one worker
 -- process from every other, and a second one under a name whose lease lives is
 -- refused. The id is a label for people, counted from 0 and never used again.
 
@@ -20,6 +20,7 @@ local story = require("lib.story")
 
 local ABOUT = {
   host = true, boot = true, pid = true, begun = true, python = true, version = true,
+  clock = true,
 }
 -- A worker's card outlives it by a day, for whoever asks what became of it.
 local CARD = 86400000
@@ -68,6 +69,11 @@ end
 
 local function join(opened, about)
   local id = redis.call("HINCRBY", keys.hub, "next_engine", 1) - 1
+  if about.clock then
+    -- How far its clock is ahead of ours, in ms, with the way here.
+    about.offset = string.format("%.0f", (tonumber(about.clock) or opened.stamp) - opened.stamp)
+    about.clock = nil
+  end
   local described = {}
   for name, value in pairs(about) do
     described[#described + 1] = name
@@ -76,7 +82,7 @@ local function join(opened, about)
   redis.call("HSET", keys.engine(uuid), "id", id, "worker", worker, "queues", queues,
     "number", 0, "nonce", "", "used", 0, "joined", opened.stamp)
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
-  redis.call("HSET", keys.labels, id, uuid)
+  redis.call("ZADD", keys.labels, id, uuid)
   for queue in string.gmatch(queues, "[^,]+") do
     redis.call("HINCRBY", keys.queues, queue, 1)
   end

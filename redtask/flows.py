@@ -282,6 +282,8 @@ def look(
     With a ``budget`` of 0 it is only found out whether they have ended. ``others``
     among the ids are not of the set.
     """
+    if underway := inbox.underway:
+        ids = [name for name in ids if name not in underway]
     for at in range(0, len(ids), _SLICE):
         part = ids[at : at + _SLICE]
         try:

@@ -111,6 +111,8 @@ class Inbox:
         #: Ids that the client submitted and that are not known to have ended. Of a
         #: plain dict the first one takes long to find when many before it are gone.
         self.open: OrderedDict[str, None] = OrderedDict()
+        #: Ids that are still to be submitted: no record says anything of them.
+        self.underway: set[str] = set()
         #: How many outcomes have arrived; grows only.
         self.arrived = 0
         #: Where the stream is to be read on from; None: not listening yet.
@@ -164,11 +166,19 @@ class Inbox:
             self._limit = max(_ROOM, 2 * len(self._waiting))
 
     def unchecked(self, since: float) -> Iterator[tuple[str, TaskSet]]:
-        """Yield single open tasks whose records were last asked before ``since``."""
+        """Yield single open tasks whose records were last asked before ``since``.
+
+        Not those that another thread is just submitting: they have no records yet.
+        """
+        own = f"{self.client}-"
         for name, reference in self._waiting.copy().items():
+            if name.startswith(own) and name not in self.open:
+                continue
             for one in _several(reference):
                 tasks = one()
-                if tasks is not None and tasks.checked < since and len(tasks.ids) == 1:
+                if tasks is None or len(tasks.ids) != 1 or name in self.underway:
+                    continue
+                if tasks.checked < since:
                     yield name, tasks
 
     def deliver(self, task_id: str, outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ import redis
 from redis import exceptions
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
+import redtask
 from redtask import error
 from redtask.hub import scripts
 
@@ -74,7 +75,8 @@ def options(
         "socket_connect_timeout": min(reply, _CONNECT),
         "retry_on_timeout": False,
         "health_check_interval": 0,
-        "client_name": "redtask",
+        # Who operates Redis sees who is there; the doctor looks at the version.
+        "client_name": f"redtask-{redtask.__version__}",
         "protocol": 2,
         **parsed,
     }

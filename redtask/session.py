@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-from redtask import error, flows, payload, slices
+from redtask import error, ferry, flows, payload, slices
+from redtask.error import ConnectionLost, HubFull
 from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
 from redtask.hub.calls import Call
@@ -24,6 +25,7 @@ from redtask.recent import Contact, Recent
 from redtask.slices import FREE, Gate, Piece, Task, Waits
 
 if TYPE_CHECKING:
+    from redtask.ferry import Passenger
     from redtask.flags import Flags
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
@@ -145,6 +147,41 @@ class Session:
         yield from flows.listen(inbox)
         yield from flows.submit(self._remembered(pieces), self.sent, inbox.recent)
 
+    def cut(self, tasks: Iterable[Task]) -> Iterator[Piece]:
+        """Return slices of tasks, each of which enters by itself."""
+        return slices.cut(tasks, Gate(self.gate))
+
+    def cross(self, aboard: Sequence[Passenger]) -> Flow[None]:
+        """Enter tasks of several callers in one slice; note what became of each.
+
+        What concerns none in particular is raised.
+        """
+        try:
+            yield from self._enter([one.task for one in aboard])
+        except (ConnectionLost, HubFull):
+            raise
+        except Exception:
+            if len(aboard) == 1:
+                raise
+            # Whose task it was is not said: nothing entered, so each is tried alone.
+            yield from self._enter_each(aboard)
+        else:
+            ferry.end_all(aboard)
+
+    def _enter_each(self, aboard: Sequence[Passenger]) -> Flow[None]:
+        for one in aboard:
+            try:
+                yield from self._enter([one.task])
+            except (ConnectionLost, HubFull):
+                raise
+            except Exception as problem:  # noqa: BLE001 - whose task it is hears it
+                one.ends(problem)
+            else:
+                one.ends()
+
+    def _enter(self, tasks: Sequence[Task]) -> Flow[None]:
+        yield from self.submit([slices.together(tasks)])
+
     def _remembered(self, pieces: Slices) -> Iterator[Piece]:
         """Remember the ids of a slice when its submit has returned."""
         for piece in pieces:
@@ -254,12 +291,18 @@ class Session:
         function: Callable[..., Any] | str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-    ) -> tuple[TaskSet, list[Piece]]:
-        """Return the task of one call, and what to submit."""
+    ) -> tuple[TaskSet, Task]:
+        """Return what waits for one call, and the task to submit."""
         body, packed = payload.pack_call(args, kwargs), self._pack(function)
         ids, mint = self._ids(1), self._mint_for(flags)
         task = mint.task(ids[0], packed, body, mint.waits)
-        return self._expect(ids, flags), slices.single(task, Gate(self.gate))
+        found = self._expect(ids, flags)
+        self._inbox.underway.add(task.task_id)
+        return found, task
+
+    def arrived(self, ids: Iterable[str]) -> None:
+        """Tasks of single calls are in the hub, or not to be submitted any more."""
+        self.inbox.underway.difference_update(ids)
 
     def calls(
         self,

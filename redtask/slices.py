@@ -114,6 +114,35 @@ def _group(task: Task, tasks: list[str | bytes]) -> Group:
     return Group(function.digest, function.blob, function.name, flags, tasks)
 
 
+def _is_special(waits: Waits, flags: Mapping[str, Any]) -> bool:
+    """Does a task with these not just enter its queue's line?"""
+    return waits.count > 0 or not _CONSTRAINTS.isdisjoint(flags)
+
+
+class Room:
+    """What is left of a slice that begins with a task."""
+
+    def __init__(self, task: Task) -> None:
+        self._cost = self._bytes = self._members = 0
+        self._add(task)
+
+    def _add(self, task: Task) -> None:
+        members = task.waits.count
+        special = _is_special(task.waits, task.flags)
+        self._cost += 1 + members + (_SPECIAL if special else 0)
+        self._bytes += len(task.envelope) + members * _MEMBER
+        self._members += members
+
+    def has(self, task: Task) -> bool:
+        """May this task be added? Then it is."""
+        if self._cost >= MOST_TASKS or self._bytes >= MOST_BYTES:
+            return False
+        if self._members + task.waits.count > MOST_MEMBERS:
+            return False
+        self._add(task)
+        return True
+
+
 class _Pile:
     """The slice that is being made."""
 
@@ -139,7 +168,7 @@ class _Pile:
             group = _group(task, self._tasks)
             self.groups.append(group)
             self._bytes += members * _MEMBER
-            special = members or not _CONSTRAINTS.isdisjoint(group.flags)
+            special = _is_special(task.waits, group.flags)
             self._each = 1 + members + (_SPECIAL if special else 0)
         envelope = task.envelope
         self._tasks += (task.task_id, envelope)
@@ -190,11 +219,20 @@ def _pieces(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
         yield pile.take()
 
 
-def single(task: Task, gate: Gate) -> list[Piece]:
-    """Return the pieces of one task: a slice, as a rule."""
-    if task.waits.count > MOST_MEMBERS:
-        return list(cut((task,), gate))
-    return [[_group(task, [task.task_id, task.envelope])]]
+def is_long(task: Task) -> bool:
+    """Is it more than a slice, for what it waits for?"""
+    return task.waits is not FREE and task.waits.count > MOST_MEMBERS
+
+
+def together(tasks: Sequence[Task]) -> list[Group]:
+    """Return one slice of tasks; the caller knows that there is room for them."""
+    if len(tasks) == 1:
+        task = tasks[0]
+        return [_group(task, [task.task_id, task.envelope])]
+    pile = _Pile()
+    for task in tasks:
+        pile.add(task, task.waits.count)
+    return pile.take()
 
 
 def cut(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:

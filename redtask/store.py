@@ -139,9 +139,9 @@ class Store:
         self._give_back(connection, blocking=blocking)
         return replies
 
-    def _persist(self, attempt: Callable[[], T]) -> T:
+    def _persist(self, attempt: Callable[[], T], since: float | None = None) -> T:
         """Try until it works, patience is over, or the error is no passing one."""
-        begun = time.monotonic()
+        begun = time.monotonic() if since is None else since
         tries: link.Tries | None = None
         while True:
             try:
@@ -191,14 +191,15 @@ class Store:
 
     # -- calls
 
-    def do(self, call: Call[T]) -> T:
+    def do(self, call: Call[T], since: float | None = None) -> T:
         """Perform a call and return its value.
 
-        Raises the exception of its error reply, or ``ConnectionLost``.
+        ``since`` is when patience began, ``time.monotonic()``; None: now. Raises the
+        exception of its error reply, or ``ConnectionLost``.
         """
-        return self.do_all((call,))[0]
+        return self.do_all((call,), since)[0]
 
-    def do_all(self, calls: Iterable[Call[T]]) -> list[T]:
+    def do_all(self, calls: Iterable[Call[T]], since: float | None = None) -> list[T]:
         """Perform calls in one round trip; the first error is raised."""
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
@@ -210,7 +211,7 @@ class Store:
                 batch.load(loaded)
 
         while not batch.done:
-            self._persist(attempt)
+            self._persist(attempt, since)
         self.scheme = batch.scheme
         return batch.values()
 
@@ -243,8 +244,11 @@ class Driver:
         self._others = 0
         self._pid = os.getpid()
 
-    def run(self, flow: Flow[T]) -> T:
-        """Drive a flow to its end: perform each step, give back what came of it."""
+    def run(self, flow: Flow[T], since: float | None = None) -> T:
+        """Drive a flow to its end: perform each step, give back what came of it.
+
+        ``since`` is when patience with its calls began; None: with each.
+        """
         if os.getpid() != self._pid:
             # The thread that read the stream stayed behind in the parent.
             self._begin()
@@ -252,7 +256,7 @@ class Driver:
             step = next(flow)
             while True:
                 try:
-                    value = self._perform(step)
+                    value = self._perform(step, since)
                 except Exception as problem:  # noqa: BLE001 - the flow's to handle
                     step = flow.throw(problem)
                 else:
@@ -260,9 +264,9 @@ class Driver:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    def _perform(self, step: Step) -> Any:
+    def _perform(self, step: Step, since: float | None) -> Any:
         if isinstance(step, Call):
-            return self.store.do(step)
+            return self.store.do(step, since)
         if isinstance(step, Commands):
             return self.store.commands(step.commands)
         if isinstance(step, Hear):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redtask import flows, payload
+from redtask.batch import Batch
 from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
 from redtask.outcomes import Pieces
@@ -79,9 +80,11 @@ class LoadBalancedView(Flagged):
         ``TypeError`` for what is not callable or cannot be pickled.
         """
         core = self.client._session
-        tasks, slices = core.call(self.flags, f, args, kwargs)
+        tasks, task = core.call(self.flags, f, args, kwargs)
         result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
-        return self._submitted(result, slices)
+        self.client._enter(task)
+        self.history.append(task.task_id)
+        return result
 
     def apply_sync(self, f: Function, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``f`` on an engine and return its value."""
@@ -101,6 +104,10 @@ class LoadBalancedView(Flagged):
         except KeyboardInterrupt:
             # It stops the waiting only: the task goes on, and here is its result.
             return result
+
+    def batch(self) -> Batch:
+        """Return a context manager: what is applied inside is sent together."""
+        return Batch(self.client)
 
     # -- many
 

@@ -113,7 +113,9 @@ class Picture:
         self.queues = {name: int(value) for name, value in self.hash("queues").items()}
         self.leases = self.zset("engines")
         self.idle = self.zset("functions:idle")
-        self.labels = self.hash("labels")
+        self.labels = {
+            str(int(label)): engine for engine, label in self.zset("labels").items()
+        }
         self.waiting = self.zset("waiting")
         self.timers = self.zset("timers")
         self.unsettled = self.zset("unsettled")

@@ -56,7 +56,7 @@ end
 -- Labels of the class's engines that live and serve the queue, at most `most`.
 local function living(queue, class, most)
   return ranges.numbers(string.sub(class, 2), function(label)
-    local uuid = redis.call("HGET", keys.labels, label)
+    local uuid = redis.call("ZRANGEBYSCORE", keys.labels, label, label)[1]
     local queues = uuid and redis.call("HGET", keys.engine(uuid), "queues")
     return queues and string.find("," .. queues .. ",", "," .. queue .. ",", 1, true)
   end, most)
@@ -92,7 +92,7 @@ end
 local function tell(opened, queue, class, score)
   if is_few(class) then
     for _, label in ipairs(living(queue, class, FEW)) do
-      local uuid = redis.call("HGET", keys.labels, label)
+      local uuid = redis.call("ZRANGEBYSCORE", keys.labels, label, label)[1]
       redis.call("ZADD", keys.engine(uuid, "classes"), "LT", score, queue .. ":" .. class)
       redis.call("HSET", keys.engine(uuid), "tied", 1)
       opened.ties = opened.ties or {}
@@ -130,5 +130,8 @@ return {
   admits = admits,
   line_of = line_of,
   add = add,
+  tell = tell,
   left = left,
+  is_few = is_few,
+  living = living,
 }

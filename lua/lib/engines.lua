@@ -109,7 +109,7 @@ local function remove(engine)
     leave_queue(queue)
   end
   redis.call("ZREM", keys.engines, engine.uuid)
-  redis.call("HDEL", keys.labels, engine.id)
+  redis.call("ZREM", keys.labels, engine.uuid)
   redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"),
     keys.engine(engine.uuid, "classes"))
   -- A card that has expired must not come back, to stay for ever.
@@ -123,6 +123,7 @@ return {
   name_of = name_of,
   uuid_of = uuid_of,
   load_of = load_of,
+  has_room = has_room,
   show = show,
   use = use,
   ring = ring,

@@ -47,7 +47,7 @@ local function refuse(opened, fn, label)
   local ranges = require("lib.ranges")
   local before = redis.call("HGET", key, "refused") or ""
   local function lives(number)
-    return redis.call("HEXISTS", keys.labels, number) == 1
+    return redis.call("ZCOUNT", keys.labels, number, number) == 1
   end
   -- Engines that are gone have gone for good: their labels are never used again.
   local text = ""

@@ -53,6 +53,11 @@ local function done_key(client)
   return root .. ":done:" .. client
 end
 
+-- A key by what stands behind the root: for who was told of it by its name.
+local function named_key(name)
+  return root .. ":" .. name
+end
+
 -- The card of a worker; with a part (control) what stands beside it.
 local function worker_key(name, part)
   if part then
@@ -85,4 +90,5 @@ return {
   ended = ended_key,
   done = done_key,
   worker = worker_key,
+  named = named_key,
 }

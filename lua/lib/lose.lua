@@ -43,7 +43,7 @@ local function hide(engine)
   for _, queue in ipairs(engine.queues) do
     redis.call("ZREM", keys.free(queue), engine.uuid)
   end
-  redis.call("HDEL", keys.labels, engine.id)
+  redis.call("ZREM", keys.labels, engine.uuid)
 end
 
 -- A class of which no engine lives any more: each of its tasks is looked at again, at

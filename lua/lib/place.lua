@@ -16,7 +16,7 @@ local function choose(queue, class, except)
   end
   local only = string.match(class, "^=(%d+)$")
   if only then
-    local uuid = redis.call("HGET", keys.labels, only)
+    local uuid = redis.call("ZRANGEBYSCORE", keys.labels, only, only)[1]
     local room = uuid and uuid ~= except and redis.call("ZSCORE", free, uuid)
     return room and uuid or nil
   end

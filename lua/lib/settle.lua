@@ -161,6 +161,7 @@ end
 
 return {
   FOREVER = FOREVER,
+  expiry = expiry,
   begin = begin,
   outcome = outcome,
   close = close,

@@ -6,6 +6,7 @@ import collections
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redtask import flows, payload
+from redtask.aio.batch import Batch
 from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.flags import Flagged, Flags
 from redtask.outcomes import Pieces
@@ -77,9 +78,15 @@ class LoadBalancedView(Flagged):
         ``TypeError`` for what is not callable or cannot be pickled.
         """
         flags = await self._resolved()
-        tasks, slices = self.client._session.call(flags, f, args, kwargs)
+        tasks, task = self.client._session.call(flags, f, args, kwargs)
         result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
-        return await self._submitted(result, slices)
+        await self.client._enter(task)
+        self.history.append(task.task_id)
+        return result
+
+    def batch(self) -> Batch:
+        """Return a context manager: what is applied inside is sent together."""
+        return Batch(self.client)
 
     # -- many
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redtask.hub.records import (
     Beaten,
+    Examined,
     Purged,
     Registered,
     Reply,
@@ -291,6 +292,20 @@ def status(most: int = 1000, *, now: Now = "") -> Call[Status]:
     return Call("status", (now, most), Status.read)
 
 
+def examine(
+    things: Iterable[tuple[str, str]], *, mend: bool = False, now: Now = ""
+) -> Call[Examined]:
+    """Ask whether what the hub keeps of at most 500 things is consistent.
+
+    Each is a kind and a name, as ``lua/examine.lua`` has them. Is to be repeated with
+    those that were not looked at.
+    """
+    args: list[Argument] = [now, int(mend)]
+    for thing in things:
+        args += thing
+    return Call("examine", args, Examined.read)
+
+
 #: Every call, by its script.
 BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
     **{
@@ -310,6 +325,7 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             why,
             configure,
             status,
+            examine,
         )
     },
     "open": open_gate,

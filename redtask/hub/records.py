@@ -323,3 +323,39 @@ class Status:
             ),
             tuple(sorted(engines, key=lambda engine: engine.engine_id)),
         )
+
+
+class Flaw(NamedTuple):
+    """Something that a hub keeps and that is not consistent."""
+
+    #: What kind of thing: task, entry, engine, ...
+    kind: str
+    #: Which one.
+    name: str
+    #: What is wrong, in one word; kinds and words together name an invariant.
+    code: str
+    #: What is wrong, for people.
+    words: str
+    #: ``found`` (it can be mended), ``mended``, or ``left`` (it cannot).
+    fate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is wrong with some things, and what they mean for others."""
+
+    #: How many of the things were looked at.
+    done: int
+    #: What is wrong.
+    flaws: tuple[Flaw, ...]
+    #: Numbers that should be found elsewhere, by their names.
+    tallies: Mapping[str, int]
+
+    @classmethod
+    def read(cls, reply: Reply) -> Examined:
+        """Read ``{"ok", done, findings, tallies}``."""
+        return cls(
+            reply[1],
+            tuple(Flaw(*map(text, flaw)) for flaw in groups(reply[2], 5)),
+            {name: int(number) for name, number in mapping(reply[3]).items()},
+        )

@@ -140,6 +140,7 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
         "why": calls.why("c-1"),
         "configure": calls.configure(),
         "status": calls.status(),
+        "examine": calls.examine(()),
     }
 
     for command, call in empty.items():

@@ -302,6 +302,7 @@ def test_a_short_look_now_and_then_need_not_ask(inbox, clock):
 
 def test_one_who_asks_asks_for_the_others_too(inbox, clock):
     sets = [expected(inbox, f"c-{number}") for number in range(1200)]
+    inbox.open.update(dict.fromkeys(name for tasks in sets for name in tasks.ids))
     talks = [Talk(flows.wait(inbox, tasks, None)) for tasks in sets]
     clock.now += 5
     asked = 0
@@ -315,6 +316,16 @@ def test_one_who_asks_asks_for_the_others_too(inbox, clock):
     # Three waiters ask for themselves and 499 others each.
     assert asked == 3
     assert all(isinstance(talk.step, Wait) for talk in talks)
+
+
+def test_what_is_still_to_be_submitted_is_in_no_record(inbox, clock):
+    own, _ = expected(inbox, "c-0", "c-1"), expected(inbox, "c-2")
+    inbox.underway.update(["c-1", "c-2"])
+    clock.now += 5
+
+    talk = Talk(flows.check_quiet(inbox, own, clock.now))
+
+    assert list(talk.step.args[3:]) == ["c-0"]
 
 
 def test_a_disturbed_stream_is_reason_enough_to_ask(inbox, clock):

@@ -205,3 +205,15 @@ def test_a_fork_waits_for_what_its_parent_waits_for(inbox):
 
     assert tasks.done
     assert "c-0" in inbox._waiting
+
+
+def test_a_task_that_is_just_being_submitted_is_not_asked_for(inbox):
+    entered, under_way = TaskSet(["c-0"]), TaskSet(["c-1"])
+    others = TaskSet(["d-0"])
+    for tasks in (entered, under_way, others):
+        inbox.expect(tasks)
+
+    inbox.open["c-0"] = None
+
+    asked = [name for name, _ in inbox.unchecked(since=float("inf"))]
+    assert asked == ["c-0", "d-0"]

@@ -21,6 +21,7 @@ from redtask.profile import Key
 from redtask.recent import Contact
 from redtask.session import Session
 from redtask.signing import Keyring
+from redtask.slices import together
 from tests import tasks
 
 KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
@@ -46,13 +47,13 @@ def test_ids_are_the_clients_and_count_up(core):
 
 
 def test_a_call_is_one_signed_task(core):
-    found, [[group]] = core.call(Flags(retries=2), tasks.add, (1,), {"y": 2})
+    found, task = core.call(Flags(retries=2), tasks.add, (1,), {"y": 2})
 
-    task_id, envelope = group.tasks
-    assert (task_id,) == found.ids
-    assert group.flags["retries"] == 2
-    until = group.flags["until"]
-    body = KEYRING.open_task(group.digest, until, task_id, envelope)
+    assert (task.task_id,) == found.ids
+    assert task.flags["retries"] == 2
+    until = task.flags["until"]
+    digest = task.function.digest
+    body = KEYRING.open_task(digest, until, task.task_id, task.envelope)
     assert payload.call(tasks.add, body) == 3
 
 
@@ -230,10 +231,10 @@ def test_history_has_an_end(core, monkeypatch):
 
 
 def test_only_what_was_submitted_is_remembered(core):
-    found, pieces = core.call(Flags(), tasks.double, (1,), {})
+    found, task = core.call(Flags(), tasks.double, (1,), {})
 
     def slices():
-        yield pieces[0]
+        yield together([task])
         raise TypeError
 
     remembered = core._remembered(slices())
@@ -246,8 +247,8 @@ def test_only_what_was_submitted_is_remembered(core):
 
 
 def test_what_ended_while_it_was_submitted_is_not_open(core):
-    found, pieces = core.call(Flags(), tasks.double, (1,), {})
-    remembered = core._remembered(pieces)
+    found, task = core.call(Flags(), tasks.double, (1,), {})
+    remembered = core._remembered([together([task])])
     next(remembered)
 
     core.inbox.deliver(found.ids[0], outcome("r", b"N"))
@@ -299,21 +300,21 @@ def groups_of(pieces):
 def test_options_are_bound_by_the_signature(core):
     flags = Flags().replaced(time_limit=5, retry_on=ValueError, after="p-1")
 
-    found, [[group]] = core.call(flags, tasks.add, (1,), {"y": 2})
+    found, task = core.call(flags, tasks.add, (1,), {"y": 2})
 
-    assert group.flags["after"] == "as p-1"
-    assert group.flags["opts"] == "l5000 oValueError"
-    until = f"{group.flags['until']} l5000 oValueError"
-    (task_id,), (_, envelope) = found.ids, group.tasks
-    assert KEYRING.open_task(group.digest, until, task_id, envelope)
+    assert task.waits.fields()["after"] == "as p-1"
+    assert task.flags["opts"] == "l5000 oValueError"
+    until = f"{task.flags['until']} l5000 oValueError"
+    (task_id,), digest = found.ids, task.function.digest
+    assert KEYRING.open_task(digest, until, task_id, task.envelope)
     with pytest.raises(error.SignatureError):
-        KEYRING.open_task(group.digest, group.flags["until"], task_id, envelope)
+        KEYRING.open_task(digest, task.flags["until"], task_id, task.envelope)
 
 
 def test_work_that_begins_later_may_be_run_later(core):
     def until(**flags):
-        _, [[group]] = core.call(Flags().replaced(**flags), tasks.double, (1,), {})
-        return int(group.flags["until"]) / 1000 - time.time()
+        _, task = core.call(Flags().replaced(**flags), tasks.double, (1,), {})
+        return int(task.flags["until"]) / 1000 - time.time()
 
     assert until(delay=1e6) - until() == pytest.approx(1e6, abs=60)
     assert until(eta=time.time() + 1e6) - until() == pytest.approx(1e6, abs=60)
