@@ -8,12 +8,12 @@ a change of one part in a hundred is seen.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -39,6 +39,7 @@ DIGEST: Final = "d" * 22
 #: Tasks of a turn and of a slice in bulk.
 TURN: Final = 400
 SLICE: Final = 500
+SLICES: Final = 6
 #: How often what is small is done.
 TIMES: Final = 100
 #: Tasks of a chain that are submitted in one call.
@@ -173,16 +174,10 @@ class Stand:
             )
             for work in works
         ]
-        return self.do(
-            calls.turn(
-                engine,
-                number,
-                self.nonce(number),
-                want,
-                reports,
-                upcoming=self.nonce(number + 1),
-            )
-        ).work
+        now, after = self.nonce(number), self.nonce(number + 1)
+        call = calls.turn(engine, number, now, want, reports, upcoming=after)
+        taken: list[Work] = self.do(call).work
+        return taken
 
     @staticmethod
     def nonce(number: int) -> str:
@@ -209,85 +204,86 @@ class Stand:
         )
 
 
-def _measured(
-    stand: Stand, path: str, tasks: int, times: int, act: Callable[[], None]
-) -> Cost:
-    """Perform something and return what it cost."""
-    before = stand.commands()
-    stand.counted.begin()
-    act()
-    instructions = stand.counted.end()
-    commands = stand.commands() - before
-    return Cost(path, instructions / tasks, instructions / times, commands / tasks)
+class _Paths:
+    """What is done on each path; there are two engines, and one has other work."""
 
+    def __init__(self, stand: Stand) -> None:
+        self._stand = stand
+        first: list[str | bytes] = [stand.ids(1)[0], ARGS]
+        stand.submit(Group(DIGEST, b"blob", "work.nothing", {}, first))
+        engines = ["engine-number-one", "engine-number-two"]
+        for engine in engines:
+            stand.do(calls.register(engine, "worker", ("default",), {"host": "here"}))
+        free = [engine for engine in engines if not stand.turn(engine, 1, [])]
+        #: The engine that is free, and what it has.
+        self.engine = free[0]
+        self.has: list[Work] = []
 
-def _costs(stand: Stand) -> Iterator[Cost]:
-    engines = ["engine-number-one", "engine-number-two"]
-    stand.submit(
-        Group(DIGEST, b"blob", "work.nothing", {}, [stand.ids(1)[0], ARGS])
-    )
-    for engine in engines:
-        stand.do(calls.register(engine, "worker", ("default",), {"host": "here"}))
-    works = {engine: stand.turn(engine, 1, []) for engine in engines}
-    busy = next(engine for engine in engines if works[engine])
-    idle = next(engine for engine in engines if engine != busy)
+    def __iter__(self) -> Iterator[Cost]:
+        self.trips()
+        yield self._cost("round trip", TIMES, TIMES, self.trips)
+        self.busy()
+        yield self._cost("submit of one", TIMES, TIMES, self.singles)
+        yield self._cost("submit of a slice", SLICE * SLICES, SLICES, self.slices)
+        self.turns(TURN, 2)
+        yield self._cost("turn in bulk", TURN * 4, 4, lambda: self.turns(TURN, 4))
+        self.turns(1, 1)
+        yield self._cost("turn with one", TIMES, TIMES, lambda: self.turns(1, TIMES))
+        self.drain()
+        yield self._cost("submit of a chain", LINKS, 1, self.chain)
+        self.has = [self._stand.heard(self.engine)]
+        yield self._cost("turn in a chain", LINKS, LINKS, lambda: self.turns(1, LINKS))
 
-    # The idle engine is handed tasks, and has nothing else to do.
-    def trips(what: str) -> Callable[[], None]:
-        def act() -> None:
-            for _ in range(TIMES):
-                if what != "turn":
-                    stand.submit(stand.group(stand.ids(1)))
-                if what == "both":
-                    stand.turn(idle, 1, [stand.heard(idle)])
+    def _cost(self, path: str, tasks: int, times: int, act: Callable[[], None]) -> Cost:
+        """Perform something and return what it cost."""
+        stand = self._stand
+        before = stand.commands()
+        stand.counted.begin()
+        act()
+        instructions = stand.counted.end()
+        commands = stand.commands() - before
+        return Cost(path, instructions / tasks, instructions / times, commands / tasks)
 
-        return act
-
-    trips("both")()
-    yield _measured(stand, "round trip", TIMES, TIMES, trips("both"))
-    stand.submit(stand.group(stand.ids(1)))
-    held = [stand.heard(idle)]
-    yield _measured(stand, "submit of one", TIMES, TIMES, trips("submit"))
-    yield _measured(
-        stand,
-        "submit of a slice",
-        SLICE * 6,
-        6,
-        lambda: [stand.submit(stand.group(stand.ids(SLICE))) for _ in range(6)] and None,
-    )
-    held = stand.turn(idle, TURN, held)
-
-    def one_by_one() -> None:
-        nonlocal held
+    def trips(self) -> None:
+        """Let tasks come one by one to an engine that is idle."""
+        stand = self._stand
         for _ in range(TIMES):
-            held = stand.turn(idle, 1, held)
+            stand.submit(stand.group(stand.ids(1)))
+            stand.turn(self.engine, 1, [stand.heard(self.engine)])
 
-    def in_bulk() -> None:
-        nonlocal held
-        for _ in range(4):
-            held = stand.turn(idle, TURN, held)
+    def busy(self) -> None:
+        """Give the engine something."""
+        stand = self._stand
+        stand.submit(stand.group(stand.ids(1)))
+        self.has = [stand.heard(self.engine)]
 
-    held = stand.turn(idle, TURN, held)
-    yield _measured(stand, "turn in bulk", TURN * 4, 4, in_bulk)
-    held = stand.turn(idle, 1, held)
-    yield _measured(stand, "turn with one", TIMES, TIMES, one_by_one)
-    while held:
-        held = stand.turn(idle, 500, held)
+    def singles(self) -> None:
+        """Submit tasks one by one while nobody is idle."""
+        for _ in range(TIMES):
+            self._stand.submit(self._stand.group(self._stand.ids(1)))
 
-    # A chain: each waits for the one before.
-    ids = stand.ids(LINKS + 1)
-    groups = [stand.group(ids[:1])]
-    groups += [
-        stand.group([name], after=f"as {before}")
-        for before, name in zip(ids, ids[1:], strict=False)
-    ]
-    yield _measured(
-        stand, "submit of a chain", LINKS, 1, lambda: stand.submit(*groups)
-    )
-    held = [stand.heard(idle)]
-    yield _measured(stand, "turn in a chain", LINKS, LINKS, one_by_one)
-    assert held
-    stand.turn(idle, 0, held)
+    def slices(self) -> None:
+        """Submit many."""
+        for _ in range(SLICES):
+            self._stand.submit(self._stand.group(self._stand.ids(SLICE)))
+
+    def turns(self, want: int, times: int) -> None:
+        """Report what there is and take more."""
+        for _ in range(times):
+            self.has = self._stand.turn(self.engine, want, self.has)
+
+    def drain(self) -> None:
+        """Leave nothing."""
+        while self.has:
+            self.turns(SLICE, 1)
+
+    def chain(self) -> None:
+        """Submit a chain in one call."""
+        stand = self._stand
+        ids = stand.ids(LINKS + 1)
+        after = itertools.pairwise(ids)
+        groups = [stand.group([one], after=f"as {before}") for before, one in after]
+        stand.submit(stand.group(ids[:1]), *groups)
 
 
 def measure(*, log: bool = False, binary: Path | None = None) -> list[Cost]:
@@ -295,12 +291,4 @@ def measure(*, log: bool = False, binary: Path | None = None) -> list[Cost]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         counted = Counted(Path(folder), log=log, binary=binary)
         with contextlib.closing(counted):
-            return list(_costs(Stand(counted)))
-
-
-if __name__ == "__main__":
-    import sys
-
-    for cost in measure(log="--log" in sys.argv):
-        print(f"{cost.path:20} {cost.instructions:10,.0f} per task "
-              f"{cost.per_call:12,.0f} per call {cost.commands:7.2f} commands")
+            return list(_Paths(Stand(counted)))
