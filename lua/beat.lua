@@ -10,7 +10,9 @@
 --
 -- Verbs: `live`, and the ids are those that the engine holds after the turn with
 -- that number; `gone`, and the ids are those it had begun (number is why it is
--- gone, in words); `late`, likewise, because it was killed for a time limit. Words:
+-- gone, in words); `late`, likewise, because it was killed for a time limit. Before one
+-- of these `said` may stand, with a token in the place of the number, and a task and
+-- pairs of name and value: what that printed last (`stdout`, `stderr`, `progress`). Words:
 -- `live`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
 -- `gone`, it is; `more`, say it again.
 
@@ -33,19 +35,43 @@ local CARD = 86400000
 -- What becomes of what an engine had begun, by the verb.
 local VERDICTS = { live = "", gone = "engine_lost", late = "time_limit" }
 local MOST = 500
+local PRINTED = { stdout = true, stderr = true, progress = true }
 
-local function parse()
-  local said, at = {}, 3
-  while at <= #ARGV do
-    local count = argument.count(ARGV[at + 3])
-    if not VERDICTS[ARGV[at]] or not count or at + 3 + count > #ARGV then
+-- Seldom: what a dead engine's task printed last; nil when that is not to be understood.
+local function parse_last(at, count)
+  for pair = at + 5, at + 3 + count, 2 do
+    if not PRINTED[ARGV[pair]] then
       return nil
     end
-    local ids = {}
-    for offset = 1, count do
-      ids[ARGV[at + 3 + offset]] = true
+  end
+  return count % 2 == 1 and {
+    id = ARGV[at + 4], token = ARGV[at + 2], at = at + 5, count = (count - 1) / 2,
+  }
+end
+
+local function parse()
+  local said, last, at = {}, nil, 3
+  while at <= #ARGV do
+    local count, verb = argument.count(ARGV[at + 3]), ARGV[at]
+    if not count or at + 3 + count > #ARGV then
+      return nil
+    elseif verb == "said" then
+      last = parse_last(at, count)
+    elseif not VERDICTS[verb] then
+      return nil
+    else
+      local ids = {}
+      for offset = 1, count do
+        ids[ARGV[at + 3 + offset]] = true
+      end
+      said[#said + 1] = {
+        verb = verb, uuid = ARGV[at + 1], number = ARGV[at + 2], ids = ids, last = last,
+      }
+      last = nil
     end
-    said[#said + 1] = { verb = ARGV[at], uuid = ARGV[at + 1], number = ARGV[at + 2], ids = ids }
+    if verb == "said" and not last then
+      return nil
+    end
     at = at + 4 + count
   end
   return said
@@ -142,7 +168,7 @@ end
 
 local function gone(opened, engine, said, answer)
   local _, all = lose.engine(opened, engine, said.ids, said.number, MOST,
-    VERDICTS[said.verb])
+    VERDICTS[said.verb], said.last)
   if not all then
     -- If nobody says it again, the sweep goes on with it.
     redis.call("ZADD", keys.engines, "XX", 0, engine.uuid)

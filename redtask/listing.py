@@ -18,6 +18,7 @@ from redtask.query import BUFFERS, STATUS, Query, check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
@@ -288,7 +289,38 @@ class Finder:
         if self._wanted is None:
             return found
         yield from self._add_buffers(found)
-        return [{key: one[key] for key in self._wanted} for one in found]
+        return [_some(one, self._wanted) for one in found]
+
+    def newest(self, most: int) -> Flow[list[dict[str, Any]]]:
+        """Return the latest of the records, the latest first.
+
+        Of each index the end is read, until there is enough: so it costs little where
+        many match. Ended tasks that are kept for long come before others.
+        """
+        if self._query.only("msg_id") is not None:
+            yield from self.find()
+        else:
+            names = yield from indexes(self._keys, self._query.states())
+            for index in names:
+                yield from self._downwards(index, most)
+        found = sorted(
+            self._found.values(), key=lambda one: (latest(one), one["msg_id"])
+        )
+        found = found[: -most - 1 : -1]
+        yield from self._add_buffers(found)
+        wanted = self._wanted
+        return found if wanted is None else [_some(one, wanted) for one in found]
+
+    def _downwards(self, index: str, most: int) -> Flow[None]:
+        """Visit the members of an index from its end, until enough of them match."""
+        before, at = len(self._found), 0
+        size = min(most, _PAGE)
+        while len(self._found) - before < most:
+            (page,) = yield Commands([("ZREVRANGE", index, at, at + size - 1)])
+            yield from self._visit([text(one) for one in page])
+            if len(page) < size:
+                return
+            at, size = at + size, _PAGE
 
     def _visit(self, ids: Sequence[str]) -> Flow[None]:
         records = yield from flows.records(self._keys, ids)
@@ -349,6 +381,16 @@ class Finder:
                 values = yield from flows.parts(self._keys, ids, name)
                 for one, value in zip(found, values, strict=True):
                     one[key] += [] if value is None else [value]
+
+
+def _some(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: record[key] for key in keys}
+
+
+def latest(record: Mapping[str, Any]) -> datetime:
+    """Return when something last happened to a task."""
+    found: datetime = record["completed"] or record["started"] or record["submitted"]
+    return found
 
 
 def find(

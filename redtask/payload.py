@@ -381,10 +381,19 @@ def pack_error(
     return len(data).to_bytes(4, "big") + data + cause
 
 
+def about_error(body: bytes) -> dict[str, Any]:
+    """Return what is told of an exception, without unpickling anything.
+
+    ``ename evalue traceback engine_info``, and ``verdict`` of the hub's own.
+    """
+    found: dict[str, Any] = json.loads(body[4 : 4 + int.from_bytes(body[:4], "big")])
+    return found
+
+
 def unpack_error(body: bytes) -> RemoteError:
     """Return the exception to raise; its cause is the original if it can be rebuilt."""
     size = 4 + int.from_bytes(body[:4], "big")
-    about = json.loads(body[4:size])
+    about = about_error(body)
     verdict = VERDICTS.get(about.get("verdict", ""))
     if verdict:
         return verdict(about["evalue"], about["traceback"], about["engine_info"])

@@ -14,7 +14,7 @@ local settle = require("lib.settle")
 local story = require("lib.story")
 
 -- Part what the engine holds into what counts as lost and what had not begun.
-local function part(opened, uuid, begun, reason, count)
+local function part(opened, uuid, begun, reason, count, last)
   local lost, unbegun = {}, {}
   local all = held.first(uuid, count)
   for _, one in ipairs(all) do
@@ -29,6 +29,9 @@ local function part(opened, uuid, begun, reason, count)
       outcome.kind = "unbegun"
       unbegun[#unbegun + 1] = outcome
     else
+      if last and last.id == id and last.token == one.token then
+        outcome.at, outcome.count = last.at, last.count
+      end
       outcome.kind = "lost"
       lost[#lost + 1] = outcome
       story.tell(opened, "lost", "task", id, "engine", uuid, "why", reason)
@@ -95,8 +98,9 @@ end
 -- them. `begun` is a set of ids if it is known which it had begun (a supervisor
 -- saw it die), nil when everything taken counts as begun (a machine is lost). The
 -- verdict is "engine_lost", or "time_limit" when it was killed for one.
+-- `last` is what one of them printed last, and where in ARGV, if its supervisor saw.
 -- Returns how many tasks were moved and whether the engine is gone.
-local function lose_engine(opened, engine, begun, reason, budget, verdict)
+local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   local uuid = engine.uuid
   hide(engine)
   local ending = settle.begin(opened)
@@ -104,7 +108,7 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict)
   local moved = #placed / 2
   local back = {}
   if moved < budget then
-    local lost, unbegun, count = part(opened, uuid, begun, reason, budget - moved)
+    local lost, unbegun, count = part(opened, uuid, begun, reason, budget - moved, last)
     back = report.apply(opened, ending, engine, unbegun)
     for _, task in ipairs(report.apply(opened, ending, engine, lost, verdict)) do
       back[#back + 1] = task

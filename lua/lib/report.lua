@@ -31,6 +31,7 @@ end
 local function is_field(name)
   return name == "repr" or name == "stdout" or name == "stderr"
     or name == "ename" or name == "evalue" or name == "words" or name == "by"
+    or name == "progress"
 end
 
 -- Seldom: what is wrong with the outcome at `at`, in words; else nil and where it ends.

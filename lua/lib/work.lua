@@ -96,6 +96,9 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
       entries[count + 1], entries[count + 2] = id, held.entry(before, popped[at + 1], marks)
       count = count + 2
       describe(taken, id, attempt, f[1], args, root)
+      if marks and string.find(marks, "l", 1, true) then
+        require("lib.live").begun(id, engine.uuid, token)
+      end
     else
       -- Somebody deleted the record by hand: the others must go on.
       require("lib.story").tell(opened, "corrupt", "task", id)

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import get_context
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from redtask.engine.slate import Slate
+
 #: What an engine is at.
 STARTING: Final = 0
 TALKING: Final = 1  # with Redis, in a turn
@@ -182,7 +184,15 @@ class Stopped(NamedTuple):
 class Block:
     """One engine's block."""
 
-    __slots__ = ("_acquire", "_fields", "_lock", "_memory", "_release", "_text")
+    __slots__ = (
+        "_acquire",
+        "_fields",
+        "_lock",
+        "_memory",
+        "_release",
+        "_text",
+        "slate",
+    )
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SIZE)
@@ -193,6 +203,8 @@ class Block:
         self._acquire = self._lock.acquire
         self._release = self._lock.release
         self._fields[_LOOK_AT] = NEVER
+        #: What its tasks say while they run.
+        self.slate = Slate()
 
     # -- the engine
 

@@ -58,6 +58,8 @@ class Farewell:
     begun: Sequence[str]
     #: Was it ended because that ran for longer than it may?
     late: bool = False
+    #: What that said last, as ``Life.last``.
+    last: Sequence[Any] = ()
 
 
 class Herald:
@@ -173,7 +175,7 @@ class Herald:
         while self._farewells:
             said, others = self._farewells[:_MOST], self._farewells[_MOST:]
             lives = [
-                Life(one.uuid, 0, one.begun, gone=one.reason, late=one.late)
+                Life(one.uuid, 0, one.begun, one.reason, late=one.late, last=one.last)
                 for one in said
             ]
             answers = self._store.do(calls.beat(self._worker, lives))

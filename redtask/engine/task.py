@@ -96,6 +96,7 @@ class Runner:
         """Run a task to its end, whatever that is."""
         task_id, token = work[:2]
         output, guard = self._output, self._guard
+        output.work = work
         try:
             function, body, resolver = self._prepare(work)
             output.inside = True

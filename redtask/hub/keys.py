@@ -91,6 +91,10 @@ class Keys:
         key = f"{self.root}:task:{task_id}"
         return f"{key}:{part}" if part else key
 
+    def live(self, task_id: str) -> str:
+        """Return the stream of what a task says while it runs."""
+        return self.task(task_id, "live")
+
     def function(self, digest: str) -> str:
         """Return the hash with a pickled function."""
         return f"{self.root}:fn:{digest}"

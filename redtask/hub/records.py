@@ -117,6 +117,24 @@ class Watched:
         return cls(text(reply[1]), Outcome.read_all(reply[2:]))
 
 
+class Attended(NamedTuple):
+    """A task that somebody listens to."""
+
+    #: ``waiting ready assigned running completed failed aborted``, or ``unknown``.
+    state: str
+    #: Of a running one: the name of the worker, "" if that is gone, ...
+    worker: str
+    #: ... the engine, as ``label/uuid``, ...
+    engine: str
+    #: ... and the token of the try. Else "".
+    token: str
+
+    @classmethod
+    def read_all(cls, reply: Reply) -> list[Attended]:
+        """Read ``{"ok", (state worker engine token)*}``."""
+        return [cls(*map(text, one)) for one in groups(reply[1:], 4)]
+
+
 class Work(NamedTuple):
     """One task that an engine took."""
 

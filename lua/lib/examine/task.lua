@@ -29,6 +29,9 @@ local function set_mark(f, letter, is_set)
   return function()
     local rest = string.gsub(redis.call("HGET", keys.task(f.id), "marks") or "", letter, "")
     redis.call("HSET", keys.task(f.id), "marks", rest .. (is_set and letter or ""))
+    if f.state == "running" then
+      held.mark(f.engine, f.id)
+    end
   end
 end
 
