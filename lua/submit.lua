@@ -324,9 +324,15 @@ local function main(opened)
     return refused
   end
 
+  local new = total - known
+  if new == 0 then
+    -- Sent again, perhaps to a Redis that is full by now.
+    return { "ok", 0, known }
+  end
+
   -- Writes below. The first is one that a full Redis refuses, so that submit
   -- says so before anything is there.
-  local new, gates = total - known, new_gates(groups)
+  local gates = new_gates(groups)
   local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + #gates) - new
   for number, id in ipairs(gates) do
     require("lib.enter").make_gate(opened, id, sequence - number + 1)
