@@ -20,6 +20,7 @@ local again = require("lib.again")
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
 local engines = require("lib.engines")
+local held = require("lib.held")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -89,7 +90,7 @@ end
 local function not_held(uuid, ids)
   local foreign = {}
   for id in pairs(ids) do
-    if not redis.call("ZSCORE", keys.engine(uuid, "held"), id) then
+    if redis.call("HEXISTS", keys.engine(uuid, "held"), id) == 0 then
       foreign[#foreign + 1] = id
     end
   end
@@ -102,11 +103,12 @@ end
 -- Redis knows, so it is ready again and no try is used.
 local function take_back(opened, engine, ids)
   local uuid, forgotten = engine.uuid, {}
-  for _, id in ipairs(redis.call("ZRANGE", keys.engine(uuid, "held"), 0, MOST - 1)) do
+  for _, one in ipairs(held.first(uuid, MOST)) do
+    local id = one.id
     if not ids[id] then
-      local f = redis.call("HMGET", keys.task(id), "token", "marks")
       forgotten[#forgotten + 1] = {
-        id = id, kind = "unbegun", fields = {}, token = f[1], marks = f[2],
+        id = id, kind = "unbegun", fields = {}, token = one.token, score = one.score,
+        marks = redis.call("HGET", keys.task(id), "marks") or nil,
       }
       story.tell(opened, "forgotten", "task", id, "engine", uuid)
     end

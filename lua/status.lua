@@ -58,7 +58,7 @@ local function engine_lines(opened)
   for at = 1, #living, 2 do
     local uuid = living[at]
     local placed = redis.call("ZCARD", keys.engine(uuid, "assigned"))
-    local taken = redis.call("ZCARD", keys.engine(uuid, "held"))
+    local taken = redis.call("HLEN", keys.engine(uuid, "held"))
     assigned, held = assigned + placed, held + taken
     local f = {}
     if at < 2 * most then

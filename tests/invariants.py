@@ -138,7 +138,7 @@ class Picture:
             if found:
                 self._read(name, found)
         self.assigned = {e: self.zset(f"engine:{e}:assigned") for e in self.engines}
-        self.held = {e: self.zset(f"engine:{e}:held") for e in self.engines}
+        self.held = {e: self._held(e) for e in self.engines}
         self.tied = {e: self.zset(f"engine:{e}:classes") for e in self.engines}
         #: Whom each task tells of its end: letter and id of the dependent.
         self.edges = {
@@ -182,6 +182,12 @@ class Picture:
         """Note the sentence unless the truth is one."""
         if not truth:
             self.wrong.append(sentence)
+
+    def _held(self, engine):
+        """Return what an engine holds, each by its score."""
+        entries = self.hash(f"engine:{engine}:held").items()
+        scores = {name: float(entry.split()[1]) for name, entry in entries}
+        return dict(sorted(scores.items(), key=lambda item: item[1]))
 
     def hash(self, name):
         """Return a hash as text."""
@@ -282,8 +288,18 @@ def _check_record(seen, name, task):
     hold(deaths <= int(seen.hub["max_deaths"]), f"{name}: {deaths} deaths")
     hold(("tries" in task) == (tries > 0), f"{name}: tries is {task.get('tries')}")
     took = state in ("running", "completed")
+    took_back = state in ("failed", "aborted")
     hold(token or not took, f"{name} is {state} without a token")
     hold((token is None) == ("started" not in task), f"{name}: token without start")
+    if state == "running":
+        engine = task.get("engine", "").partition("/")[2]
+        fence = seen.hash(f"engine:{engine}:held").get(name, "").split()
+        hold(fence[:1] == [token], f"{name}: token {token}, {engine} holds {fence}")
+        told = "+" in fence or not task.get("marks")
+        hold(told, f"{name}: marks that {engine} does not look for")
+    marks = task.get("marks", "")
+    hold(("root" in task) == ("a" in marks), f"{name}: root, marks {marks}")
+    hold(tries == 0 or took_back or "f" in marks, f"{name}: {tries} tries, {marks}")
     if token is not None:
         attempt, _, nonce = token.partition(":")
         low = tries + 1 if took else tries

@@ -51,7 +51,7 @@ end
 -- Tasks placed on it and not yet taken, and tasks it took.
 local function load_of(uuid)
   return redis.call("ZCARD", keys.engine(uuid, "assigned"))
-    + redis.call("ZCARD", keys.engine(uuid, "held"))
+    + redis.call("HLEN", keys.engine(uuid, "held"))
 end
 
 -- May an engine with this load be given another task? With hwm 0 (automatic)

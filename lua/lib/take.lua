@@ -63,7 +63,7 @@ end
 local function allowance(opened, engine, want)
   want = engine.leaving and 0 or math.min(want, MOST)
   if opened.hwm > 0 then
-    want = math.min(want, opened.hwm - redis.call("ZCARD", keys.engine(engine.uuid, "held")))
+    want = math.min(want, opened.hwm - redis.call("HLEN", keys.engine(engine.uuid, "held")))
   end
   return math.max(0, want)
 end

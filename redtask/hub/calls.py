@@ -116,7 +116,7 @@ def turn(  # noqa: PLR0913 - an engine says that much
         # The body is the first field: its name follows from the kind.
         bare = not fields or kind == "unmet"
         body, more = ("", fields) if bare else (fields[1], fields[2:])
-        args += (kind, task_id, token, f"{ago} {took} {len(more) // 2}", body)
+        args += (f"{kind}:{len(more) // 2}", task_id, token, f"{ago} {took}", body)
         args += more
     return Call("turn", args, lambda reply: Turn.read(reply, nonce))
 
