@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.calls import Argument
     from redtask.inbox import TaskSet
+    from redtask.rope import Read
     from redtask.session import Session
 
 #: Ids in one call.
@@ -112,7 +113,7 @@ def _check_ended(name: str, record: Mapping[str, str]) -> None:
         raise TaskPending(f"{name} is {state}: it has not ended")
 
 
-def body_of(session: Session, copy: Copy) -> Flow[bytes]:
+def body_of(session: Session, copy: Copy) -> Flow[Read]:
     """Return the arguments of an ended task, packed.
 
     Raises ``SignatureError`` when nobody with our key has signed them.

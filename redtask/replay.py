@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.calls import Argument
     from redtask.inbox import TaskSet
+    from redtask.rope import Read, Written
     from redtask.session import Session
 
 #: Dependencies of failed tasks that are held at once, when looking for those that
@@ -152,7 +153,7 @@ class Replay:
         return {**fields, **ended.signed(self._session, copy, body)}
 
 
-def _needing(body: bytes, copy: Copy) -> dict[str, Argument]:
+def _needing(body: Read, copy: Copy) -> dict[str, Argument]:
     """Return what is new in a copy whose arguments are others: refs and after."""
     refs, _ = payload.unpack_refs(body)
     after = copy.sets.get("after", "as")
@@ -169,7 +170,7 @@ def _needing(body: bytes, copy: Copy) -> dict[str, Argument]:
     return fields
 
 
-def refer(body: bytes, names: Mapping[str, str]) -> bytes:
+def refer(body: Read, names: Mapping[str, str]) -> Written:
     """Return packed arguments that refer to other tasks: new ids by the old ones.
 
     Unpickles them: they must have been verified. Raises ``SerializationError`` where
