@@ -21,9 +21,12 @@ local states = require("lib.states")
 
 local MOST = 500
 
-local function mark(id, marks)
+local function mark(id, marks, runs_on)
   if not string.find(marks, "l", 1, true) then
     redis.call("HSET", keys.task(id), "marks", marks .. "l")
+    if runs_on then
+      require("lib.held").mark(runs_on, id)
+    end
   end
 end
 
@@ -32,7 +35,7 @@ local function add(answer, id)
     "state", "engine", "token", "marks") or {}
   local state, worker, engine, token = f[1] or "unknown", "", "", ""
   if f[1] and not states.is_ended(state) then
-    mark(id, f[4] or "")
+    mark(id, f[4] or "", state == "running" and f[2])
     if state == "running" then
       worker = engines.worker_of(engines.uuid_of(f[2])) or ""
       engine, token = f[2], f[3]

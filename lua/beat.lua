@@ -13,13 +13,14 @@
 -- gone, in words); `late`, likewise, because it was killed for a time limit. Before one
 -- of these `said` may stand, with a token in the place of the number, and a task and
 -- pairs of name and value: what that printed last (`stdout`, `stderr`, `progress`). Words:
--- `live`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
+-- `live` or `drained`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
 -- `gone`, it is; `more`, say it again.
 
 local again = require("lib.again")
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
 local engines = require("lib.engines")
+local held = require("lib.held")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -89,7 +90,7 @@ end
 local function not_held(uuid, ids)
   local foreign = {}
   for id in pairs(ids) do
-    if not redis.call("ZSCORE", keys.engine(uuid, "held"), id) then
+    if redis.call("HEXISTS", keys.engine(uuid, "held"), id) == 0 then
       foreign[#foreign + 1] = id
     end
   end
@@ -102,11 +103,12 @@ end
 -- Redis knows, so it is ready again and no try is used.
 local function take_back(opened, engine, ids)
   local uuid, forgotten = engine.uuid, {}
-  for _, id in ipairs(redis.call("ZRANGE", keys.engine(uuid, "held"), 0, MOST - 1)) do
+  for _, one in ipairs(held.first(uuid, MOST)) do
+    local id = one.id
     if not ids[id] then
-      local f = redis.call("HMGET", keys.task(id), "token", "marks")
       forgotten[#forgotten + 1] = {
-        id = id, kind = "unbegun", fields = {}, token = f[1], marks = f[2],
+        id = id, kind = "unbegun", fields = {}, token = one.token, score = one.score,
+        marks = redis.call("HGET", keys.task(id), "marks") or nil,
       }
       story.tell(opened, "forgotten", "task", id, "engine", uuid)
     end
@@ -132,8 +134,13 @@ end
 
 -- It was begun to be taken apart, and lives.
 local function stay(opened, engine)
-  redis.call("HDEL", keys.engine(engine.uuid), "leaving")
   redis.call("ZADD", keys.labels, engine.id, engine.uuid)
+  if redis.call("HEXISTS", keys.engine(engine.uuid), "drained") == 1 then
+    redis.call("HSET", keys.engine(engine.uuid), "leaving", engines.DRAINED)
+    engine.leaving = engines.DRAINED
+    return
+  end
+  redis.call("HDEL", keys.engine(engine.uuid), "leaving")
   engine.leaving = nil
   if engine.number > 0 then
     engines.show(opened, engine)
@@ -143,14 +150,14 @@ end
 local function live(opened, engine, said, answer)
   local uuid = engine.uuid
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
-  if engine.leaving then
+  if engine.leaving == "1" then
     stay(opened, engine)
   end
   -- Only a beat that has seen the latest turn can compare.
   if tonumber(said.number) == engine.number then
     take_back(opened, engine, said.ids)
   end
-  add(answer, uuid, "live", not_held(uuid, said.ids))
+  add(answer, uuid, engine.leaving and "drained" or "live", not_held(uuid, said.ids))
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and is_awaited(opened, engine, tonumber(said.number)) then
     engines.ring(uuid)

@@ -34,15 +34,14 @@ _PICKY: Final = "?"
 
 
 def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
-    """Visit the members of a sorted set, page by page.
+    """Visit the members of a sorted set, or of a hash, page by page.
 
     Each that is there all the time is seen; one may be seen twice.
     """
     cursor = "0"
     while True:
-        ((cursor, members),) = yield Commands(
-            [("ZSCAN", index, cursor, "COUNT", _PAGE)]
-        )
+        verb = "HSCAN" if index.endswith(":held") else "ZSCAN"
+        ((cursor, members),) = yield Commands([(verb, index, cursor, "COUNT", _PAGE)])
         cursor = text(cursor)
         page = [text(member) for member in members[::2]]
         for at in range(0, len(page), _PAGE):
@@ -72,7 +71,7 @@ def indexes(keys: Keys, wanted: Sequence[str]) -> Flow[list[str]]:
     if "assigned" in wanted:
         found += [keys.engine(uuid, "assigned") for uuid in uuids]
     if "running" in wanted:
-        found += [keys.engine(uuid, "held") for uuid in uuids]
+        found += [keys.held(uuid) for uuid in uuids]
     return found + [keys.ended(state) for state in wanted if state in states.ENDED]
 
 
@@ -241,7 +240,7 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
         "status": status,
         "function": function,
         "engine_id": times.engine_id,
-        "took": _number(fields, "took") / 1e6 if "took" in fields else None,
+        "took": int(fields["took"].split()[1]) / 1e6 if "took" in fields else None,
         "priority": _number(fields, "priority"),
         "tries": _number(fields, "tries"),
         "deaths": _number(fields, "deaths"),

@@ -89,15 +89,17 @@ def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metada
     state = record.get("state", "")
     began = record.get("started")
     if "took" in record:
-        completed = _moment(began, int(record["took"]))
+        # What the engine said when it reported: us since the begin, and for how long.
+        ago, took = map(int, record["took"].split())
+        started, completed = _moment(began, -ago), _moment(began, took - ago)
     else:
-        completed = _moment(record.get("ended"))
+        started, completed = _moment(began), _moment(record.get("ended"))
     number, _, uuid = record.get("engine", "").partition("/")
     share, message = read_progress(record.get("progress"))
     return Metadata(
         msg_id=task_id,
         submitted=_moment(record.get("submitted")),
-        started=_moment(began),
+        started=started,
         completed=completed,
         received=datetime.fromtimestamp(received, UTC) if state in _STATUS else None,
         engine_id=int(number) if number else None,

@@ -33,7 +33,7 @@ local function fail(opened, ending, outcome, to, verdict, counts)
     kind, payload = "e", outcome.body
     more = fields.add(outcome, {
       "error", record.fit(id, "error", outcome.body),
-      "started", fields.began(opened, outcome.ago), "took", outcome.took,
+      "started", fields.heard(opened), "took", outcome.took,
     })
   end
   for _, value in ipairs(counts) do
@@ -100,7 +100,7 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
     story.tell(opened, "retry", "task", id, "engine", uuid,
       "try", tries, "why", what)
     return {
-      fields = counts, pause = pause_of(f[5], tries),
+      fields = counts, tried = true, pause = pause_of(f[5], tries),
       shun = f[6] and label or nil, last = what,
     }
   end

@@ -253,7 +253,7 @@ class Runner:
 
     def _failed(self, work: Work, problem: BaseException, verdict: str) -> list[Any]:
         try:
-            text = _traceback(problem)
+            text = traceback_of(problem)
             body = payload.pack_error(problem, text, self.engine_info, verdict)
             ename, evalue = type(problem).__name__, payload.safe_text(problem)
         except BaseException as another:  # noqa: BLE001 - e.g. a __str__ that exits
@@ -298,7 +298,7 @@ def _short(text: str, most: int = _SHORT) -> str:
     return data[:most].decode("utf-8", "ignore")
 
 
-def _traceback(problem: BaseException) -> str:
+def traceback_of(problem: BaseException) -> str:
     """Return the traceback without the frames that called the user's function."""
     try:
         about = traceback.TracebackException(

@@ -119,7 +119,7 @@ def turn(  # noqa: PLR0913 - an engine says that much
         # The body is the first field: its name follows from the kind.
         bare = not fields or kind == "unmet"
         body, more = ("", fields) if bare else (fields[1], fields[2:])
-        args += (kind, task_id, token, f"{ago} {took} {len(more) // 2}", body)
+        args += (f"{kind}:{len(more) // 2}", task_id, token, f"{ago} {took}", body)
         args += more
     return Call("turn", args, lambda reply: Turn.read(reply, nonce))
 
@@ -244,6 +244,26 @@ def tell(worker: str, message: bytes, *, now: Now = "") -> Call[bool]:
     return Call("tell", (now, worker, message), _ok)
 
 
+def drain(
+    engines: Sequence[str], *, worker: str = "", resume: bool = False, now: Now = ""
+) -> Call[list[str]]:
+    """Have at most 500 engines get nothing new, or (``resume``) tasks again.
+
+    One word each: drained, resumed, unknown, or more: say it again. With a ``worker``
+    those that it is yet to start, too.
+    """
+    verb = "resume" if resume else "drain"
+    return Call("drain", (now, verb, worker, *engines), _words)
+
+
+def pause(
+    queues: Sequence[str], *, resume: bool = False, now: Now = ""
+) -> Call[list[str]]:
+    """Have nothing begin of these queues, or (``resume``) go on: what each is now."""
+    verb = "resume" if resume else "pause"
+    return Call("pause", (now, verb, *queues), _words)
+
+
 def attend(ids: Sequence[str], *, now: Now = "") -> Call[list[Attended]]:
     """Have the streams of at most 500 tasks tell of their begin and end."""
     return Call("attend", (now, *ids), Attended.read_all)
@@ -348,6 +368,8 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             watch,
             abort,
             tell,
+            drain,
+            pause,
             attend,
             say,
             resubmit,

@@ -37,7 +37,7 @@ class Keys:
         return f"{self.root}:engine:{engine}:bell"
 
     def held(self, engine: str) -> str:
-        """Return the sorted set of the tasks that an engine took."""
+        """Return the hash of the tasks that an engine took."""
         return f"{self.root}:engine:{engine}:held"
 
     def engine(self, engine: str, part: str = "") -> str:

@@ -109,7 +109,6 @@ class Soak:
         redis.delete(f"{ROOT}:story")
         with redtask.Client(self._world.server.url) as client:
             client.purge_everything()
-        redis.delete(f"{ROOT}:gone")
 
     def _recoveries(self, happened: Sequence[Happened]) -> None:
         for one in happened:

@@ -480,3 +480,9 @@ def test_a_rope_is_known_by_its_bytes():
     assert rope != "abc"
     assert hash(rope) == hash(b"abc")
     assert repr(rope) == "<Rope of 3 bytes in 2 pieces>"
+
+
+def test_an_overlay_lies_over_a_view_of_arguments_as_well():
+    packed = payload.lay_over(payload.pack_call((1, 2), {}), {}, {"0": 5})
+
+    assert payload.call(lambda x, y: (x, y), memoryview(packed)) == (5, 2)
