@@ -367,7 +367,7 @@ def refers(body: Written) -> bool:
 
 def unpack_refs(body: Read) -> tuple[list[str], Read]:
     """Return the ids that packed arguments refer to, and the arguments themselves."""
-    if body[:1] != b"R":
+    if isinstance(body, Rope) or body[:1] != b"R":
         return [], body
     ends = 5 + int.from_bytes(body[1:5], "big")
     return bytes(body[5:ends]).decode().split(), body[ends:]

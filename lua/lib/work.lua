@@ -93,7 +93,7 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
         before = token .. " "
       end
       if args == "" then
-        args, budget = arguments(id, budget, not strict and taken.length == 0, f[5])
+        args, budget = arguments(id, budget, not strict and taken.length == 0, marks)
       end
       redis.call("HSET", keys.task(id), "state", "running", "engine", name,
         "token", token, "started", started)
@@ -146,7 +146,7 @@ local function repeated(opened, engine, nonce)
       local f = read(opened, id)
       local args, _, root = f[2], history(id, f[3] or "")
       if args == "" then
-        args, budget = arguments(id, budget, taken.length == 0, f[5])
+        args, budget = arguments(id, budget, taken.length == 0, f[3])
       end
       describe(taken, id, tonumber(attempt), f[1], args, root)
     end

@@ -96,3 +96,12 @@ def test_an_altered_large_result_is_refused(place, view):
 
     with pytest.raises(error.SignatureError):
         result.get(DEADLINE)
+
+
+def test_a_task_is_replayed_with_large_arguments(rc, view):
+    first = view.apply_async(len, b"short")
+    first.wait(DEADLINE)
+
+    again = rc.replay(ids=first.msg_ids, args=(bytes(3_000_000),))
+
+    assert again.get(DEADLINE) == [3_000_000]
