@@ -37,7 +37,8 @@ local function parse()
   local said, at = {}, 3
   while at <= #ARGV do
     local count = argument.count(ARGV[at + 3])
-    if not VERDICTS[ARGV[at]] or not count or at + 3 + count > #ARGV then
+    local numbered = ARGV[at] ~= "live" or argument.count(ARGV[at + 2])
+    if not VERDICTS[ARGV[at]] or not numbered or not count or at + 3 + count > #ARGV then
       return nil
     end
     local ids = {}
