@@ -590,15 +590,19 @@ def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
                 worker, _, token = about
                 messages.append((worker, f"abort {name} {token}"))
     if sign is not None and messages:
-        yield from _interrupt(messages, sign)
+        yield from tell(messages, sign)
     return words
 
 
-def _interrupt(messages: Iterable[tuple[str, str]], sign: Sign) -> Flow[None]:
+def tell(messages: Iterable[tuple[str, str]], sign: Sign) -> Flow[list[bool]]:
+    """Leave messages for workers, signed; is there one of each name?"""
     ((seconds, _),) = yield Commands([("TIME",)])
     expiry = (int(seconds) + _OBEYED) * 1000
+    there = []
     for worker, message in messages:
-        yield from ask(calls.tell(worker, sign(worker, expiry, message)))
+        call = calls.tell(worker, sign(worker, expiry, message))
+        there.append((yield from ask(call)))
+    return there
 
 
 def dependents(keys: Keys, ids: Iterable[str]) -> Flow[list[str]]:

@@ -89,6 +89,11 @@ class TaskSet:
         for wake in tuple(self.wakers):
             wake()
 
+    def become(self, ids: Sequence[str]) -> None:
+        """Be the set of these: all that were expected for it one by one."""
+        self.ids = tuple(ids)
+        self.distinct = len(self.ids)
+
     def reopen(self, task_id: str) -> None:
         """Take an outcome back: Redis has forgotten it, and the task runs again."""
         if self.outcomes.pop(task_id, None) is not None:
@@ -143,6 +148,12 @@ class Inbox:
                     alive = [one for one in several if one() is not None]
                     waiting[name] = [*alive, reference]
         if len(waiting) > self._limit:
+            self._tidy()
+
+    def expect_also(self, tasks: TaskSet, name: str) -> None:
+        """Deliver to a set that is growing; nobody else knows of the task."""
+        self._waiting[name] = weakref.ref(tasks)
+        if len(self._waiting) > self._limit:
             self._tidy()
 
     def expects(self, task_id: str) -> bool:

@@ -44,6 +44,14 @@ _MOST_CHANGES: Final = 100
 #: Replies that mean: this server cannot just now, another try may find one that can.
 #: redis-py makes exceptions of their own of some, without the word.
 _PASSING_WORDS: Final = ("BUSY", "UNBLOCKED")
+_ALL_PASSING_WORDS: Final = (
+    *_PASSING_WORDS,
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "READONLY",
+    "TRYAGAIN",
+)
 _PASSING: Final = (
     exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
@@ -119,11 +127,22 @@ def is_passing(problem: Exception) -> bool:
     )
 
 
+def refusal(text: str) -> Exception:
+    """Return redtask's exception for an error reply that redis-py has not read."""
+    if text.startswith(_ALL_PASSING_WORDS):
+        return error.ConnectionLost(f"Redis cannot be reached: {text}")
+    return error.ConfigurationError(f"Redis does not let us listen: {text}")
+
+
 def is_unknown_script(problem: Exception) -> bool:
     """Has the server forgotten the script?"""
     return isinstance(problem, exceptions.NoScriptError) or (
         isinstance(problem, exceptions.ResponseError) and "NOSCRIPT" in str(problem)
     )
+
+
+#: What Redis says when a script does what its user may not.
+_NO_RIGHT: Final = "The user executing the script can't"
 
 
 def translate(problem: Exception, script: scripts.Script | None = None) -> Exception:
@@ -134,7 +153,7 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     text = str(problem) or "it does not answer"
     if isinstance(problem, exceptions.AuthenticationError):
         return error.ConfigurationError(f"Redis refuses the password: {text}")
-    if isinstance(problem, exceptions.NoPermissionError):
+    if isinstance(problem, exceptions.NoPermissionError) or _NO_RIGHT in text:
         return error.ConfigurationError(f"the Redis user lacks a right: {text}")
     if isinstance(problem, exceptions.OutOfMemoryError):
         return error.HubFull()
@@ -336,5 +355,6 @@ __all__ = [
     "read_scheme",
     "read_stream",
     "redis",
+    "refusal",
     "translate",
 ]

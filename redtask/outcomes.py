@@ -16,6 +16,7 @@ from redtask import flows
 from redtask.error import CompositeError, RedtaskError
 from redtask.hub import calls
 from redtask.inbox import TaskSet
+from redtask.live import read_progress
 from redtask.session import Session, limit_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Metadata(dict[str, Any]):
     """What is known of one task's run: keys also as attributes.
 
     ``msg_id submitted started completed received engine_id engine_uuid status error
-    stdout stderr label after follow`` and those that IPython.parallel has besides.
+    stdout stderr progress doing label after follow`` and those that IPython.parallel
+    has besides. ``progress`` (0 to 1) and ``doing`` are what the task says of itself.
     Times are timezone-aware, by the server's clock; ``received`` by ours.
     """
 
@@ -83,14 +85,17 @@ def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metada
     state = record.get("state", "")
     began = record.get("started")
     if "took" in record:
-        completed = _moment(began, int(record["took"]))
+        # What the engine said when it reported: us since the begin, and for how long.
+        ago, took = map(int, record["took"].split())
+        started, completed = _moment(began, -ago), _moment(began, took - ago)
     else:
-        completed = _moment(record.get("ended"))
+        started, completed = _moment(began), _moment(record.get("ended"))
     number, _, uuid = record.get("engine", "").partition("/")
+    share, message = read_progress(record.get("progress"))
     return Metadata(
         msg_id=task_id,
         submitted=_moment(record.get("submitted")),
-        started=_moment(began),
+        started=started,
         completed=completed,
         received=datetime.fromtimestamp(received, UTC) if state in _STATUS else None,
         engine_id=int(number) if number else None,
@@ -99,6 +104,8 @@ def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metada
         error=None,
         stdout="",
         stderr="",
+        progress=share,
+        doing=message,
         label=record.get("label"),
         after=_members(record.get("after")),
         follow=_members(record.get("follow")),

@@ -8,7 +8,8 @@ Formats, by their first byte. Functions: ``n`` "module:qualified.name"; ``v`` Py
 minor and a cloudpickle; ``p`` a plain pickle (a callable object). Arguments: ``0``
 none; ``a`` the positional ones; ``k`` positional and keyword; ``m`` the sequences of
 a map chunk; ``R`` ids of tasks whose results they refer to, their length before them
-in four bytes, then arguments as above. Results: ``p`` a pickle; ``N`` None. Errors: a
+in four bytes, then arguments; ``O`` what differs from the arguments behind it
+(``redtask.overlay``). Results: ``p`` a pickle; ``N`` None. Errors: a
 JSON object, its length before it in four bytes, then the pickled exception or nothing.
 """
 
@@ -31,6 +32,7 @@ import cloudpickle
 from redtask import dependency
 from redtask.error import VERDICTS, RemoteError, SerializationError
 from redtask.functional import dependent
+from redtask.overlay import Overlay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -313,6 +315,13 @@ def call(
     kind = body[:1]
     if kind == b"0":
         return function()
+    if kind == b"O":
+        overlay, body = Overlay.unpack(body)
+        args, kwargs = unpack_call(body, overlay.resolver(resolver))
+        if kwargs is None:
+            return list(map(function, *args))
+        args, kwargs = overlay.apply(function, args, kwargs)
+        return function(*args, **kwargs)
     if resolver is None:
         values = pickle.loads(body[1:])
     else:
@@ -323,6 +332,43 @@ def call(
     if kind == b"a":
         return function(*values)
     return function(*values[0], **values[1])
+
+
+def unpack_call(
+    body: bytes, resolver: Callable[[str], Any] | None = None
+) -> tuple[Sequence[Any], dict[str, Any] | None]:
+    """Return positional and keyword arguments; of a map chunk its sequences and None.
+
+    Without what may lie over them; references are ids where there is no resolver.
+    """
+    kind = body[:1]
+    if kind == b"0":
+        return (), {}
+    with dependency.resolving(resolver or dependency.Ref):
+        values = pickle.loads(body[1:])
+    if kind == b"k":
+        return values[0], values[1]
+    return values, None if kind == b"m" else {}
+
+
+def lay_over(body: bytes, refs: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
+    """Return packed arguments with a difference laid over them, still pickled.
+
+    :param refs: ids of tasks, and whose results are meant instead.
+    :param values: other values, by the name of the parameter, or by position.
+
+    Raises ``ValueError`` for values in a chunk of a map, and ``TypeError`` for those
+    that JSON has not.
+    """
+    ids, rest = unpack_refs(body)
+    overlay, rest = Overlay.unpack(rest)
+    if values and rest[:1] == b"m":
+        raise ValueError("it is a chunk of a map, whose arguments have no names")
+    body = overlay.then(refs, values).pack(rest)
+    if not ids:
+        return body
+    new = " ".join(dict.fromkeys(refs.get(one, one) for one in ids)).encode("ascii")
+    return b"".join((b"R", len(new).to_bytes(4, "big"), new, body))
 
 
 def pack_result(value: object) -> bytes:
@@ -381,10 +427,19 @@ def pack_error(
     return len(data).to_bytes(4, "big") + data + cause
 
 
+def about_error(body: bytes) -> dict[str, Any]:
+    """Return what is told of an exception, without unpickling anything.
+
+    ``ename evalue traceback engine_info``, and ``verdict`` of the hub's own.
+    """
+    found: dict[str, Any] = json.loads(body[4 : 4 + int.from_bytes(body[:4], "big")])
+    return found
+
+
 def unpack_error(body: bytes) -> RemoteError:
     """Return the exception to raise; its cause is the original if it can be rebuilt."""
     size = 4 + int.from_bytes(body[:4], "big")
-    about = json.loads(body[4:size])
+    about = about_error(body)
     verdict = VERDICTS.get(about.get("verdict", ""))
     if verdict:
         return verdict(about["evalue"], about["traceback"], about["engine_info"])

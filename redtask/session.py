@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-from redtask import error, ferry, flows, payload, slices
+from redtask import error, ferry, flows, inputs, payload, slices
 from redtask.error import ConnectionLost, HubFull
 from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
@@ -34,15 +34,18 @@ if TYPE_CHECKING:
     from redtask.payload import Function
     from redtask.signing import Keyring
 
-_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-#: Of 12 letters: 62 bits, so that no two clients ever share a name.
-_NAME: Final = 12
+#: Letters of a client's name.
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+#: A client's name has 12 letters: 62 bits, so that no two clients ever share a name.
+NAME: Final = 12
 #: Work is not to be run later than its retention and a week after it was submitted:
 #: what a thief of old payloads could replay is bounded.
 _WEEK: Final = 7 * 86400.0
 _DAY: Final = 86400.0
 _HISTORY: Final = 100_000
 _MOST_ENGINES: Final = 10_000
+#: What is read from an input waits no longer than this for more of it, in seconds.
+_PAUSE: Final = 0.05
 
 
 #: What a submit sends; made as it is sent.
@@ -77,7 +80,7 @@ class Session:
 
     def _begin(self) -> None:
         """Become a client."""
-        client = "".join(secrets.choice(_LETTERS) for _ in range(_NAME))
+        client = "".join(secrets.choice(LETTERS) for _ in range(NAME))
         self._inbox = Inbox(
             client, Recent(self._contact, threading.Lock()), threading.Lock()
         )
@@ -309,18 +312,10 @@ class Session:
         flags: Flags,
         function: Callable[..., Any] | str,
         chunks: Sequence[tuple[Any, ...]],
-        *,
-        whole: bool = False,
     ) -> tuple[TaskSet, Iterator[Piece]]:
-        """Return the tasks of a map, one per chunk, and their slices, made lazily.
-
-        With ``whole`` the function gets each chunk as it is, not item by item.
-        """
+        """Return tasks that get a chunk each as arguments, and their slices."""
         packed = self._pack(function)
-        if whole:
-            bodies = (payload.pack_call(chunk, {}) for chunk in chunks)
-        else:
-            bodies = (payload.pack_chunk(chunk) for chunk in chunks)
+        bodies = (payload.pack_call(chunk, {}) for chunk in chunks)
         return self._prepare(flags, packed, bodies, len(chunks))
 
     def map(
@@ -329,17 +324,54 @@ class Session:
         function: Callable[..., Any] | str,
         sequences: Sequence[Any],
         chunksize: int | None,
+        progress: Callable[[int], Any] | None = None,
     ) -> tuple[TaskSet, Iterator[Piece], list[int]]:
         """Return the tasks of a map, their slices, and how many items each has.
 
-        Raises ``TypeError`` and ``ValueError`` for what cannot be mapped.
+        Slices are made as they are sent. Of inputs that do not know their length, the
+        tasks are known, and how many items they have, when all are sent. ``progress``
+        is told after each slice how many items have been. Raises ``TypeError`` and
+        ``ValueError`` for what cannot be mapped.
         """
-        items, length = as_sequences(sequences)
         if chunksize is not None and chunksize < 0:
             raise ValueError(f"chunksize must not be negative: {chunksize}")
-        sizes = chunk_sizes(length, chunksize or 1)
-        tasks, pieces = self.calls(flags, function, cut(items, sizes))
+        packed = self._pack(function)
+        if inputs.is_stream(sequences):
+            sizes: list[int] = []
+            tasks = self._expect((), flags)
+            chunks = inputs.chunks_of(sequences, chunksize or 1)
+            made = self._stream(flags, packed, chunks, tasks, sizes)
+            pieces = slices.cut(made, Gate(self.gate), _PAUSE)
+        else:
+            items, length = inputs.as_sequences(sequences)
+            sizes = inputs.chunk_sizes(length, chunksize or 1)
+            bodies = map(payload.pack_chunk, inputs.cut(items, sizes))
+            tasks, pieces = self._prepare(flags, packed, bodies, len(sizes))
+        if progress is not None:
+            pieces = _reporting(pieces, sizes, progress)
         return tasks, pieces, sizes
+
+    def _stream(
+        self,
+        flags: Flags,
+        function: Function,
+        chunks: Iterable[tuple[Any, ...]],
+        tasks: TaskSet,
+        sizes: list[int],
+    ) -> Iterator[Task]:
+        """Yield tasks of chunks as they are read; note what they are."""
+        mint, ids, expect = Mint(self.keyring, flags), [], self.inbox.expect_also
+        for number, chunk in enumerate(chunks, 1):
+            if number % slices.MOST_TASKS == 0:
+                # The input may take days, and then these are to be run later, too.
+                mint = Mint(self.keyring, flags)
+            (name,) = self._ids(1)
+            task = mint.task(name, function, payload.pack_chunk(chunk), mint.waits)
+            ids.append(name)
+            sizes.append(len(chunk[0]))
+            expect(tasks, name)
+            yield task
+        tasks.become(ids)
 
     def graph(
         self, flags: Flags, graph: Any, jobs: Any
@@ -440,6 +472,20 @@ class Session:
             )
             failure.__cause__ = problem
             return False, failure
+
+
+def _reporting(
+    pieces: Iterator[Piece], sizes: Sequence[int], progress: Callable[[int], Any]
+) -> Iterator[Piece]:
+    """Tell, when a slice was sent, how many items have been."""
+    tasks = items = 0
+    for piece in pieces:
+        yield piece
+        if isinstance(piece, Call):
+            continue
+        before, tasks = tasks, tasks + sum(len(group.tasks) // 2 for group in piece)
+        items += sum(sizes[before:tasks])
+        progress(items)
 
 
 class Mint:
@@ -563,51 +609,3 @@ def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
     if isinstance(most, int) and most >= 0:
         return most
     raise ValueError(f"max_outstanding must be 'auto' or a number, not {most!r}")
-
-
-def chunk_sizes(length: int, chunksize: int) -> list[int]:
-    """Cut ``length`` items into balanced chunks of at most ``chunksize``.
-
-    Ten items by four are 4, 3, 3, as in IPython.parallel.
-    """
-    if chunksize <= 1:
-        return [1] * length
-    count = -(-length // chunksize)
-    if count == 0:
-        return []
-    size, larger = divmod(length, count)
-    return [size + 1] * larger + [size] * (count - larger)
-
-
-def cut(sequences: Sequence[Any], sizes: Sequence[int]) -> list[tuple[Any, ...]]:
-    """Cut parallel sequences into chunks: one tuple of pieces per chunk."""
-    if all(size == 1 for size in sizes):
-        return [
-            tuple((item,) for item in items) for items in zip(*sequences, strict=False)
-        ]
-    chunks, at = [], 0
-    for size in sizes:
-        chunks.append(tuple(sequence[at : at + size] for sequence in sequences))
-        at += size
-    return chunks
-
-
-def as_sequences(inputs: Sequence[Any]) -> tuple[list[Any], int]:
-    """Return inputs as sequences, and the length of the shortest.
-
-    Raises ``TypeError`` when there is none or one cannot be iterated.
-    """
-    if not inputs:
-        raise TypeError("map needs at least one sequence")
-    sequences = [one if _can_be_cut(one) else list(one) for one in inputs]
-    return sequences, min(len(one) for one in sequences)
-
-
-def _can_be_cut(one: Any) -> bool:
-    """Does it know its length, and are its slices sequences as well?"""
-    if isinstance(one, Mapping):
-        return False
-    try:
-        return len(one[:0]) == 0 and len(one) >= 0
-    except Exception:  # noqa: BLE001 - whatever a strange container raises
-        return False

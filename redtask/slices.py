@@ -10,6 +10,8 @@ than one slice, but for those that wait for others of them.
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -198,8 +200,10 @@ class Gate:
         return self.name
 
 
-def _pieces(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
-    pile = _Pile()
+def _pieces(
+    tasks: Iterable[Task], gate: Gate, pause: float = math.inf
+) -> Iterator[Piece]:
+    pile, sent = _Pile(), time.monotonic()
     for task in tasks:
         waits = task.waits
         members = 0 if waits is FREE else waits.count
@@ -213,8 +217,9 @@ def _pieces(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
             continue
         if members and pile.groups and not pile.has_room(members):
             yield pile.take()
-        if pile.add(task, members):
+        if pile.add(task, members) or time.monotonic() > sent + pause:
             yield pile.take()
+            sent = time.monotonic()
     if pile.groups:
         yield pile.take()
 
@@ -235,12 +240,13 @@ def together(tasks: Sequence[Task]) -> list[Group]:
     return pile.take()
 
 
-def cut(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
+def cut(tasks: Iterable[Task], gate: Gate, pause: float = math.inf) -> Iterator[Piece]:
     """Yield slices of tasks, each of which enters by itself, and what belongs to them.
 
-    They are made as they are sent.
+    They are made as they are sent; one that is not full goes when ``pause`` seconds
+    have passed since the last and another task is there.
     """
-    yield from _pieces(tasks, gate)
+    yield from _pieces(tasks, gate, pause)
     if gate.name:
         yield calls.open_gate(gate.name)
 

@@ -111,7 +111,7 @@ class LoadBalancedView(Flagged):
 
     # -- many
 
-    def map(
+    def map(  # noqa: PLR0913 - all by name
         self,
         f: Function,
         *sequences: Any,
@@ -120,17 +120,22 @@ class LoadBalancedView(Flagged):
         ordered: bool = True,
         return_exceptions: bool = False,
         label: str | None = None,
+        progress: Callable[[int], Any] | None = None,
     ) -> Any:
         """Call ``f`` for each item, as the builtin ``map``, on many engines.
 
         ``chunksize`` items share a task. Returns the list when the view (or
         ``block``) says so, else an ``AsyncMapResult``, which can be iterated as
         results arrive. Ends with the shortest sequence.
+
+        What does not know its length, as a generator, is read as it is sent, so it
+        may be longer than memory. ``progress(items)`` is called whenever some have
+        been sent, with how many; if it or an input raises, what was sent is aborted.
         """
         flags = self.flags if label is None else self.flags.replaced(label=label)
         wait = self.block if block is None else block
         core = self.client._session
-        tasks, slices, sizes = core.map(flags, f, sequences, chunksize)
+        tasks, slices, sizes = core.map(flags, f, sequences, chunksize, progress)
         result = AsyncMapResult(
             self.client,
             tasks,
@@ -384,9 +389,7 @@ class ParallelFunction(WrappedParallel):
         """Call the function once per sub-sequence and join the lists."""
         chunks = self._chunks(sequences)
         view = self._bound()
-        tasks, slices = view.client._session.calls(
-            view.flags, self.func, chunks, whole=True
-        )
+        tasks, slices = view.client._session.calls(view.flags, self.func, chunks)
         result = self._joined(_Joined, view, tasks)
         view._submitted(result, slices)
         self._record(view)

@@ -9,7 +9,7 @@ local task = root .. ":task:"
 local engine = root .. ":engine:"
 
 -- The record; with a part (args, result, error, stdout, stderr, after, follow,
--- targets, refs, attempts, refusals, watchers, dependents) what stands beside it.
+-- targets, refs, attempts, refusals, watchers, dependents, live) what stands beside it.
 local function task_key(id, part)
   if part then
     return task .. id .. ":" .. part
@@ -80,6 +80,7 @@ return {
   timers = root .. ":timers",
   alarm = root .. ":alarm",
   gone = root .. ":gone",
+  paused = root .. ":paused",
   apart = root .. ":apart",
   task = task_key,
   engine = engine_key,

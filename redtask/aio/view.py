@@ -90,7 +90,7 @@ class LoadBalancedView(Flagged):
 
     # -- many
 
-    async def map(
+    async def map(  # noqa: PLR0913 - all by name
         self,
         f: Callable[..., Any] | str,
         *sequences: Any,
@@ -99,18 +99,23 @@ class LoadBalancedView(Flagged):
         ordered: bool = True,
         return_exceptions: bool = False,
         label: str | None = None,
+        progress: Callable[[int], Any] | None = None,
     ) -> Any:
         """Call ``f`` for each item, as the builtin ``map``, on many engines.
 
         ``chunksize`` items share a task. Returns the list, with ``block=False`` an
         ``AsyncMapResult``, which can be iterated as results arrive. Ends with the
         shortest sequence.
+
+        What does not know its length, as a generator, is read as it is sent, so it
+        may be longer than memory. ``progress(items)`` is called whenever some have
+        been sent, with how many; if it or an input raises, what was sent is aborted.
         """
         flags = await self._resolved()
         if label is not None:
             flags = flags.replaced(label=label)
         core = self.client._session
-        tasks, slices, sizes = core.map(flags, f, sequences, chunksize)
+        tasks, slices, sizes = core.map(flags, f, sequences, chunksize, progress)
         result = AsyncMapResult(
             self.client,
             tasks,
@@ -361,7 +366,7 @@ class ParallelFunction(WrappedParallel):
         chunks = self._chunks(sequences)
         view = self._bound()
         flags = await view._resolved()
-        tasks, slices = view.client._session.calls(flags, self.func, chunks, whole=True)
+        tasks, slices = view.client._session.calls(flags, self.func, chunks)
         result = self._joined(_Joined, view, tasks)
         await view._submitted(result, slices)
         self._record(view)

@@ -84,8 +84,9 @@ class Walk:
     def _members(self, name: str) -> Iterator[str]:
         cursor = b"0"
         while True:
+            verb = "HSCAN" if name.endswith(":held") else "ZSCAN"
             cursor, flat = self._store.command(
-                "ZSCAN", f"{self._root}:{name}", cursor, "COUNT", _MEMBERS
+                verb, f"{self._root}:{name}", cursor, "COUNT", _MEMBERS
             )
             for member in flat[::2]:
                 yield member.decode("utf-8", "replace")

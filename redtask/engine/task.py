@@ -96,6 +96,7 @@ class Runner:
         """Run a task to its end, whatever that is."""
         task_id, token = work[:2]
         output, guard = self._output, self._guard
+        output.work = work
         try:
             function, body, resolver = self._prepare(work)
             output.inside = True
@@ -250,7 +251,7 @@ class Runner:
 
     def _failed(self, work: Work, problem: BaseException, verdict: str) -> list[Any]:
         try:
-            text = _traceback(problem)
+            text = traceback_of(problem)
             body = payload.pack_error(problem, text, self.engine_info, verdict)
             ename, evalue = type(problem).__name__, payload.safe_text(problem)
         except BaseException as another:  # noqa: BLE001 - e.g. a __str__ that exits
@@ -295,7 +296,7 @@ def _short(text: str, most: int = _SHORT) -> str:
     return data[:most].decode("utf-8", "ignore")
 
 
-def _traceback(problem: BaseException) -> str:
+def traceback_of(problem: BaseException) -> str:
     """Return the traceback without the frames that called the user's function."""
     try:
         about = traceback.TracebackException(

@@ -102,12 +102,35 @@ def test_a_running_task_gets_its_place_back(hub):
     hub.submit(1, "c-1")
     hub.register(1, "e")
     (work,) = hub.take(1, "e")
-    hub.redis.zrem(hub.key("engine", "e", "held"), "c-1")
+    hub.redis.hdel(hub.key("engine", "e", "held"), "c-1")
 
     mends(hub, "place", ("task", "c-1"))
     assert hub.held("e") == ["c-1"]
     hub.report(2, "e", ok(work))
     assert hub.state("c-1") == "completed"
+
+
+@pytest.mark.parametrize("fence", ["1:other 7", "1:other 7 +"])
+def test_what_fences_a_running_task_is_what_its_record_says(hub, fence):
+    hub.submit(1, "c-1", "c-2", ttl=9)
+    hub.register(1, "e")
+    (work,) = hub.take(1, "e")
+    hub.redis.hset(hub.key("engine", "e", "held"), "c-1", fence)
+
+    mends(hub, "fence", ("task", "c-1"))
+    entry = hub.redis.hget(hub.key("engine", "e", "held"), "c-1")
+    assert entry.decode() == f"{work.token} 7 +"
+
+
+def test_a_fence_that_hides_marks_is_told(hub):
+    hub.submit(1, "c-1", ttl=9)
+    hub.register(1, "e")
+    (work,) = hub.take(1, "e")
+    hub.redis.hset(hub.key("engine", "e", "held"), "c-1", f"{work.token} 1")
+
+    mends(hub, "fence", ("task", "c-1"))
+    hub.report(2, "e", ok(work))
+    assert hub.ended("completed")["c-1"] == 11
 
 
 def test_an_assigned_task_gets_its_place_back_and_its_engine_is_told(make_hub):

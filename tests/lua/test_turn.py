@@ -211,7 +211,7 @@ def test_a_result_completes_the_task(started):
         "signed",
         "42",
     )
-    assert (record["started"], record["took"]) == ("79.750", "1500")
+    assert (record["started"], record["took"]) == ("100.000", "20250 1500")
 
 
 def test_reporting_and_taking_are_one_turn(hub):

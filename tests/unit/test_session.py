@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 import sys
 import threading
 import time
+import tracemalloc
 
 import pytest
 
-from redtask import error, payload, session
+from redtask import error, inputs, payload, session
 from redtask.dependency import Dependency, Ref
 from redtask.flags import Flags
 from redtask.hub.calls import Call
@@ -21,7 +23,7 @@ from redtask.profile import Key
 from redtask.recent import Contact
 from redtask.session import Session
 from redtask.signing import Keyring
-from redtask.slices import together
+from redtask.slices import MOST_BYTES, MOST_TASKS, together
 from tests import tasks
 
 KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
@@ -86,7 +88,7 @@ def test_slices_end_at_so_many_bytes(core):
     [(0, 3, []), (4, 1, [1] * 4), (10, 4, [4, 3, 3]), (3, 10, [3]), (3, 0, [1] * 3)],
 )
 def test_chunks_are_balanced(length, chunksize, sizes):
-    assert session.chunk_sizes(length, chunksize) == sizes
+    assert inputs.chunk_sizes(length, chunksize) == sizes
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,62 @@ def test_whatever_can_be_iterated_can_be_mapped(core, given, chunksize):
 
 
 def test_an_iterator_is_read_to_its_end(core):
-    assert core.map(Flags(), tasks.double, [iter("abc")], 2)[2] == [2, 1]
+    found, pieces, sizes = core.map(Flags(), tasks.double, [iter("abc")], 2)
+
+    assert len(groups_of(pieces)[0].tasks) == 4
+    assert sizes == [2, 1]
+    assert len(found.ids) == found.distinct == 2
+    assert not found.done
+
+
+def test_inputs_of_unknown_length_are_read_as_they_are_sent(core):
+    read = []
+
+    def numbers():
+        for number in itertools.count():
+            read.append(number)
+            yield number
+
+    _, pieces, _ = core.map(Flags(), tasks.add, [numbers(), range(1200)], 1)
+
+    assert not read
+    assert len(next(pieces)[0].tasks) == 2 * MOST_TASKS
+    assert len(read) == MOST_TASKS
+    assert len([*pieces]) == 2
+
+
+def test_a_slow_input_does_not_hold_back_what_it_gave(core, monkeypatch):
+    now = iter(range(1000))
+    monkeypatch.setattr("redtask.slices.time.monotonic", lambda: next(now))
+
+    _, pieces, _ = core.map(Flags(), tasks.double, [iter(range(3))], 1)
+
+    assert [len(piece[0].tasks) // 2 for piece in pieces] == [1, 1, 1]
+
+
+def test_a_map_of_a_stream_takes_no_more_memory_than_slices(core):
+    items = (bytes([number % 256]) * 10_000 for number in range(5000))
+    _, pieces, _ = core.map(Flags(), tasks.double, [items], 1)
+
+    tracemalloc.start()
+    sent = sum(len(group.tasks) for piece in pieces for group in piece)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert sent == 10_000
+    assert peak < 4 * MOST_BYTES
+
+
+def test_progress_is_told_when_a_slice_was_sent(core):
+    told: list[int] = []
+    items = iter(range(1300))
+
+    _, pieces, _ = core.map(Flags(), tasks.double, [items], 2, told.append)
+    next(pieces)
+
+    assert told == []
+    assert len([*pieces]) == 1
+    assert told == [1000, 1300]
 
 
 def test_a_map_ends_with_the_shortest(core):

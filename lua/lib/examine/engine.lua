@@ -36,7 +36,7 @@ end
 local function look_at_bell(opened, engine, note)
   local key = keys.engine(engine.uuid)
   if engine.number == 0 or redis.call("LLEN", key .. ":bell") > 0
-    or redis.call("ZCARD", keys.engine(engine.uuid, "held")) > 0 then
+    or redis.call("EXISTS", keys.engine(engine.uuid, "held")) == 1 then
     return
   end
   local function ring()

@@ -7,7 +7,7 @@ local where = require("lib.examine.where")
 
 local function drop(index, member)
   return function()
-    redis.call("ZREM", keys.named(index), member)
+    where.leave(keys.named(index), member)
   end
 end
 
@@ -101,7 +101,7 @@ end
 -- "index member".
 local function look(name, note)
   local index, member = string.match(name, "^(%S+) (.+)$")
-  if not index or not redis.call("ZSCORE", keys.named(index), member) then
+  if not index or not where.stands_in(keys.named(index), member) then
     -- It has left meanwhile.
     return
   elseif BY_INDEX[index] then

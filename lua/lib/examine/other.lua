@@ -158,6 +158,10 @@ local function put(opened, what, name, key, field, right)
   if what == "kept" then
     local rest = string.gsub(redis.call("HGET", key, "marks") or "", "k", "")
     redis.call("HSET", key, "marks", rest .. (right == "0" and "" or "k"))
+    local f = redis.call("HMGET", key, "state", "engine")
+    if f[1] == "running" then
+      require("lib.held").mark(f[2], name)
+    end
   end
 end
 

@@ -1,6 +1,7 @@
 -- task: what must hold of a record, what stands beside it, and its place.
 
 local engines = require("lib.engines")
+local held = require("lib.held")
 local keys = require("lib.keys")
 local record = require("lib.record")
 local states = require("lib.states")
@@ -28,6 +29,21 @@ local function set_mark(f, letter, is_set)
   return function()
     local rest = string.gsub(redis.call("HGET", keys.task(f.id), "marks") or "", letter, "")
     redis.call("HSET", keys.task(f.id), "marks", rest .. (is_set and letter or ""))
+    if f.state == "running" then
+      held.mark(f.engine, f.id)
+    end
+  end
+end
+
+-- What its engine reports is compared with a copy of its token, which says as well
+-- whether its record has marks.
+local function look_at_fence(f, uuid, note)
+  local found = held.read(uuid, { f.id })[1]
+  local token, score = held.parts(found)
+  if f.token and token ~= f.token or (f.marks and not held.is_marked(found)) then
+    note("fence", "what its engine says of it is not believed, or not all", function()
+      where.set_fence(f, uuid, score or "0")
+    end)
   end
 end
 
@@ -36,7 +52,7 @@ local function look_at_place(opened, f, note)
   local index = where.index_of(f)
   if not index then
     note("engine", "it is " .. f.state .. " on no engine", where.restorer(opened, f))
-  elseif not redis.call("ZSCORE", index, f.id) then
+  elseif not where.stands_in(index, f.id) then
     note("place", "it is " .. f.state .. " and does not stand where such tasks do",
       where.restorer(opened, f))
   elseif f.state == "assigned" or f.state == "running" then
@@ -44,6 +60,8 @@ local function look_at_place(opened, f, note)
     if redis.call("EXISTS", keys.engine(uuid)) == 0 then
       note("engine", "it is " .. f.state .. " on an engine that is no more",
         where.restorer(opened, f))
+    elseif f.state == "running" then
+      look_at_fence(f, uuid, note)
     end
   end
 end

@@ -2,6 +2,7 @@
 
 local cascade = require("lib.cascade")
 local engines = require("lib.engines")
+local held = require("lib.held")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local settle = require("lib.settle")
@@ -19,6 +20,27 @@ local function index_of(f)
     return uuid and keys.engine(uuid, f.state == "running" and "held" or "assigned")
   end
   return keys.ended(f.state)
+end
+
+-- What an engine holds is a hash, all other indexes are sorted sets.
+local function is_hash(index)
+  return string.find(index, "^.+:engine:[^:]+:held$") ~= nil
+end
+
+local function stands_in(index, id)
+  if is_hash(index) then
+    return redis.call("HEXISTS", index, id) == 1
+  end
+  return redis.call("ZSCORE", index, id) ~= false
+end
+
+local function leave(index, id)
+  return redis.call(is_hash(index) and "HDEL" or "ZREM", index, id)
+end
+
+-- What fences a task that runs is what its record says, with the score that stood there.
+local function set_fence(f, uuid, score)
+  held.add(uuid, { f.id, held.entry((f.token or "") .. " ", score, f.marks) })
 end
 
 -- A place behind all that was submitted: where it stood is not known any more.
@@ -54,7 +76,7 @@ end
 -- Its engine is no more, and took it: a try is lost.
 local function lose(opened, f, uuid, label, score)
   local ending = settle.begin(opened)
-  redis.call("ZREM", keys.engine(uuid, "held"), f.id)
+  held.remove(uuid, { f.id })
   local outcome = {
     id = f.id, token = f.token or "", marks = f.marks, reason = "its engine is unknown",
     kind = "lost",
@@ -67,20 +89,25 @@ local function lose(opened, f, uuid, label, score)
   finish(opened, ending)
 end
 
+-- Its engine is there.
+local function hand_back(opened, f, uuid, score)
+  if f.state == "running" then
+    set_fence(f, uuid, score)
+  else
+    redis.call("ZADD", keys.engine(uuid, "assigned"), score, f.id)
+    engines.ring(uuid)
+  end
+  engines.show(opened, engines.find(uuid))
+end
+
 local function restore_on_engine(opened, f)
   local uuid = f.engine and engines.uuid_of(f.engine)
   local score = new_score(f)
-  local part = f.state == "running" and "held" or "assigned"
   if uuid and redis.call("EXISTS", keys.engine(uuid)) == 1 then
-    redis.call("ZADD", keys.engine(uuid, part), score, f.id)
-    engines.show(opened, engines.find(uuid))
-    if part == "assigned" then
-      engines.ring(uuid)
-    end
-    return
+    return hand_back(opened, f, uuid, score)
   end
   local label = string.match(f.engine or "", "^%d+") or "0"
-  if part == "held" then
+  if f.state == "running" then
     lose(opened, f, uuid or "unknown", label, score)
   else
     give_back(opened, f, uuid or "unknown", score)
@@ -105,6 +132,9 @@ end
 
 return {
   index_of = index_of,
+  stands_in = stands_in,
+  leave = leave,
+  set_fence = set_fence,
   restorer = restorer,
   finish = finish,
 }
