@@ -85,6 +85,13 @@ def right(dice):
              ("line", "default"), ("function", "fn"), ("owned", "e bell")],
             mend=dice.random() < 0.5, now=now,
         ),
+        lambda: calls.attend([name(), name()], now=now),
+        lambda: calls.drain(["e"], resume=dice.random() < 0.5, now=now),
+        lambda: calls.pause(["default"], resume=dice.random() < 0.7, now=now),
+        lambda: calls.say(
+            [(name(), f"1:n{dice.randrange(6)}", ("progress", "0.5", "stdout", "5 x"))],
+            now=now,
+        ),
         lambda: calls.examine([("tally", "worker nobody 1 -"), ("hub", "")], now=now),
     )  # fmt: skip
     return dice.choice(made)()
