@@ -44,6 +44,8 @@ COMMANDS: Final = {
     "replay": "Run ended tasks once more.",
     "abort": "Abort tasks that are not wanted any more.",
     "purge": "Have the hub forget ended tasks.",
+    "graph": "Show what tasks depend on, and what depends on them.",
+    "timeline": "Show which engine ran what when.",
     "events": "Show what went otherwise than straight.",
     "configure": "Show and change the settings of a hub.",
     "doctor": "Check a hub, its server and its workers; mend what can be mended.",
