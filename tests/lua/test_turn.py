@@ -713,3 +713,10 @@ def test_one_over_its_time_limit_failed_a_try(hub):
     assert (record["state"], record["tries"]) == ("failed", "2")
     assert (record["error"], record["ename"]) == ("error", "TimeLimitExceeded")
     assert "deaths" not in record
+
+
+def test_turns_are_counted_from_one(hub):
+    hub.register(1, "e")
+
+    with hub.refuses(error.BadArgument, "a turn needs a nonce"):
+        hub.do(calls.turn("e", 0, "n", 1, now=1))
