@@ -29,7 +29,10 @@ from redtask.hub.why import Why
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from redtask.rope import Written
+
 T = TypeVar("T")
+#: Large bytes may be a ``rope.Rope``.
 Argument: TypeAlias = str | bytes | int
 Now: TypeAlias = int | str
 
@@ -59,7 +62,7 @@ class Group:
     #: Flags that become fields of the record, as the script knows them.
     flags: Mapping[str, Argument]
     #: Id and signed arguments of each task, flat.
-    tasks: Sequence[str | bytes]
+    tasks: Sequence[str | Written]
 
 
 def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
