@@ -43,15 +43,15 @@ def _chosen(function: F) -> F:
 
     @click.argument("engines", nargs=-1)
     @click.option("--worker", metavar="NAME", help="All engines of this worker.")
-    @click.option("--all", "everybody", is_flag=True, help="All engines of the hub.")
+    @click.option("--all", is_flag=True, help="All engines of the hub.")
     @functools.wraps(function)
     def call(
         *args: Any,
         engines: tuple[str, ...],
         worker: str | None,
-        everybody: bool,
         **kwargs: Any,
     ) -> Any:
+        everybody = kwargs.pop("all")
         if bool(engines) + (worker is not None) + everybody != 1:
             raise click.UsageError("say which engines: some, --worker NAME, or --all")
         pick = _Pick(engines, worker)
