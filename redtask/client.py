@@ -52,8 +52,25 @@ class Client(StoredTasks):
         key: str | None = None,
         timeout: float | None = 30.0,
     ) -> None:
-        self._profile = Profile.load(profile, url=url, key=key)
-        self._store, keyring = connect(self._profile, patience=timeout)
+        self._begin(Profile.load(profile, url=url, key=key), timeout)
+
+    @classmethod
+    def of(
+        cls, profile: Profile, *, timeout: float | None = 30.0, make: bool = True
+    ) -> Self:
+        """Return a client of a profile that is loaded already.
+
+        Without ``make`` it is ``NoHub`` when there is no hub.
+        """
+        client = cls.__new__(cls)
+        client._begin(profile, timeout, make=make)
+        return client
+
+    def _begin(
+        self, profile: Profile, timeout: float | None, *, make: bool = True
+    ) -> None:
+        self._profile = profile
+        self._store, keyring = connect(profile, patience=timeout, make=make)
         self._session = Session(self._store.keys, keyring, self._store.contact)
         self._driver = Driver(self._store)
         self._callbacks = CallbackThread(self)

@@ -22,10 +22,11 @@ _OLDEST: Final = (6, 2)
 
 
 def connect(
-    profile: Profile, *, patience: float | None = 30.0
+    profile: Profile, *, patience: float | None = 30.0, make: bool = True
 ) -> tuple[Store, Keyring]:
-    """Return the store and the keys of a profile's hub; make the hub if there is none.
+    """Return the store and the keys of a profile's hub.
 
+    If there is no hub it is made, or without ``make`` it is ``NoHub``.
     ``patience``: for how many seconds calls are tried again while Redis is away. The
     first contact is not: who starts wants to know. Raises ``ConfigurationError`` and
     ``ConnectionLost``.
@@ -36,7 +37,7 @@ def connect(
     # A server that loads its data says so to the next call, and is waited for.
     store.patience = patience
     store.keyring = known_keys(profile)
-    store.keyring = driver.run(meet(profile))
+    store.keyring = driver.run(meet(profile, make=make))
     return store, store.keyring
 
 
@@ -78,11 +79,14 @@ def check_server(profile: Profile) -> Flow[str]:
     return about.get("run_id", "")
 
 
-def meet(profile: Profile) -> Flow[Keyring]:
+def meet(profile: Profile, *, make: bool = True) -> Flow[Keyring]:
     """Find the hub and check that we have its key; else make both."""
     try:
         configured = yield from ask(calls.configure())
     except NoHub:
+        if not make:
+            where = f"Redis at {profile.shown_url} (from {profile.url_source})"
+            raise NoHub(f"there is no hub {profile.hub!r} in {where}") from None
         profile = profile.create_key()
         keyring = Keyring(profile.hub, profile.keys, profile.signed)
         configured = yield from ask(

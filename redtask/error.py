@@ -165,6 +165,10 @@ class UnknownTask(HubError, KeyError):
     __str__ = Exception.__str__
 
 
+class AmbiguousTask(UnknownTask):
+    """The id is short, and several tasks begin like that."""
+
+
 class TaskPending(HubError, ValueError):
     """The task has not ended."""
 

@@ -54,7 +54,7 @@ def _members(index: str) -> tuple[str, ...]:
     return "ZRANGE", index, "0", "-1"
 
 
-def _indexes(keys: Keys, wanted: Sequence[str]) -> Flow[list[str]]:
+def indexes(keys: Keys, wanted: Sequence[str]) -> Flow[list[str]]:
     """Return the indexes that hold the ids of tasks in these states.
 
     In the order in which a task passes them, so that one which moves on meanwhile is
@@ -96,7 +96,7 @@ def walk(
     keys: Keys, wanted: Sequence[str], visit: Callable[[list[str]], Flow[None]]
 ) -> Flow[None]:
     """Visit the ids of all tasks in these states, at most 500 at a time."""
-    for index in (yield from _indexes(keys, wanted)):
+    for index in (yield from indexes(keys, wanted)):
         yield from _scan(index, visit)
 
 
@@ -255,11 +255,21 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
 
 
 class Finder:
-    """Finds the records that a query means, and what is wanted of each."""
+    """Finds the records that a query means, and what is wanted of each.
 
-    def __init__(self, keys: Keys, query: Query, wanted: list[str] | None) -> None:
+    Of these only those that ``accept`` takes, as dicts without what stands beside them.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        query: Query,
+        wanted: list[str] | None,
+        accept: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> None:
         self._keys = keys
         self._query = query
+        self._accept = accept
         self._wanted = wanted
         self._names: dict[str, str] = {}
         self._found: dict[str, dict[str, Any]] = {}
@@ -294,11 +304,16 @@ class Finder:
         matching = {
             name: fields
             for name, fields in there.items()
-            if self._query.matches(self._dict(name, fields))
+            if self._matches(self._dict(name, fields))
         }
         yield from self._add(matching, _ALL if self._wanted is None else self._wanted)
         for name, fields in matching.items():
             self._found[name] = self._dict(name, fields)
+
+    def _matches(self, record: dict[str, Any]) -> bool:
+        return self._query.matches(record) and (
+            self._accept is None or self._accept(record)
+        )
 
     def _dict(self, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
         return as_dict(name, fields, self._names.get(fields["fn"].split()[0], ""))

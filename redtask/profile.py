@@ -129,20 +129,30 @@ class Profile:
     signed: bool
     #: What said so, for messages; where there is no key: where it would be.
     key_source: str
+    #: What named the hub, for messages.
+    hub_source: str = "default"
     #: The scheme of clusters started from here: a name, or the path of a file, from
     #: the profile's folder on; None: nothing says so.
     scheme: str | None = None
 
     @classmethod
     def load(
-        cls, name: str | None = None, *, url: str | None = None, key: str | None = None
+        cls,
+        name: str | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        told: tuple[str, str] | None = None,
     ) -> Profile:
-        """Collect what arguments, environment and the profile's folder say."""
+        """Collect what arguments, environment and the profile's folder say.
+
+        ``told`` is a URL that wins over the folder only, and what said so.
+        """
         name = _profile_name(name)
         folder = _home() / "profiles" / name
         settings = _read_settings(folder / "redtask.toml")
-        address, url_source = _find_address(folder, settings, url)
-        hub = _find_hub(folder, settings, address)
+        address, url_source = _find_address(folder, settings, url, told)
+        hub, hub_source = _find_hub(folder, settings, address, url_source)
         keys, signed, key_source = _find_keys(folder, settings, hub, key)
         return cls(
             name=name,
@@ -153,6 +163,7 @@ class Profile:
             keys=keys,
             signed=signed,
             key_source=key_source,
+            hub_source=hub_source,
             scheme=settings.get("scheme"),
         )
 
@@ -399,22 +410,26 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 
 def _find_address(
-    folder: Path, settings: Mapping[str, Any], argument: str | None
+    folder: Path,
+    settings: Mapping[str, Any],
+    argument: str | None,
+    told: tuple[str, str] | None,
 ) -> tuple[_Address | None, str]:
     """Take the URL from the first place that has one."""
-    told = folder / "server" / "url"
+    left = folder / "server" / "url"
     for text, source in (
         (argument, "url"),
         (_environment("REDTASK_URL"), "REDTASK_URL"),
+        told or (None, ""),
         (settings.get("url"), f"{folder / 'redtask.toml'}, url"),
-        (_read_told_url(told), str(told)),
+        (_read_left_url(left), str(left)),
     ):
         if text is not None:
             return _Address.read(text, source=source), source
     return None, "nowhere"
 
 
-def _read_told_url(path: Path) -> str | None:
+def _read_left_url(path: Path) -> str | None:
     """Read what a running embedded server of the profile left for its clients."""
     try:
         return path.read_text(encoding="utf-8").strip() or None
@@ -425,10 +440,13 @@ def _read_told_url(path: Path) -> str | None:
 
 
 def _find_hub(
-    folder: Path, settings: Mapping[str, Any], address: _Address | None
-) -> str:
+    folder: Path,
+    settings: Mapping[str, Any],
+    address: _Address | None,
+    url_source: str,
+) -> tuple[str, str]:
     if address is not None and address.hub is not None:
-        return address.hub
+        return address.hub, url_source
     for name, source in (
         (_environment("REDTASK_HUB"), "REDTASK_HUB"),
         (settings.get("hub"), f"{folder / 'redtask.toml'}, hub"),
@@ -438,8 +456,8 @@ def _find_hub(
         if not _HUB_NAME.fullmatch(name):
             message = f"{source}: the hub cannot be called {name!r}{_HUB_RULE}"
             raise ConfigurationError(message)
-        return str(name)
-    return DEFAULT_HUB
+        return str(name), source
+    return DEFAULT_HUB, "default"
 
 
 def _key_file(folder: Path, hub: str) -> Path:

@@ -5,21 +5,30 @@ To add one: a line in ``COMMANDS``, and a module of that name with a ``command``
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 import redtask
+from redtask.cli.group import Group, Invocation
+from redtask.cli.settings import Settings
 from redtask.error import (
     ClusterRunning,
     ConnectionLost,
     NameTaken,
     NoHub,
     RedtaskError,
+    TaskLost,
+    TaskPending,
+    UnknownTask,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Subcommands and what they do, in the order of ``redtask --help``.
 COMMANDS: Final = {
@@ -27,17 +36,35 @@ COMMANDS: Final = {
     "cluster": "Start and stop a hub with engines on this machine.",
     "status": "Show what a hub has and does.",
     "configure": "Show and change the settings of a hub.",
+    "config": "Show the settings of this command line, and where they come from.",
+    "completion": "Print what makes a shell complete redtask's words.",
 }
 
-#: Exit codes: something failed; there is no such thing; something else runs that must
-#: not run twice; Redis is unavailable.
+#: Exit codes: something failed, or the answer is no; wrong usage; there is no such
+#: thing; it took too long; things are not so that it could be done; Redis is
+#: unavailable; interrupted.
 FAILED: Final = 1
+USAGE: Final = 2
 NOT_FOUND: Final = 3
+TIMEOUT: Final = 4
 REFUSED: Final = 5
 UNAVAILABLE: Final = 69
+INTERRUPTED: Final = 130
+
+#: The exit code of each kind of problem, the particular first.
+_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (ConnectionLost, UNAVAILABLE),
+    (NoHub, NOT_FOUND),
+    (UnknownTask, NOT_FOUND),
+    (TaskLost, NOT_FOUND),
+    (TimeoutError, TIMEOUT),
+    (ClusterRunning, REFUSED),
+    (NameTaken, REFUSED),
+    (TaskPending, REFUSED),
+)
 
 
-class _LazyGroup(click.Group):
+class _Root(Group):
     """A group whose commands are modules of this package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -52,6 +79,19 @@ class _LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and what files say of its options."""
+        found = super().resolve_command(ctx, args)
+        name, command, _ = found
+        if name is not None and command is not None and not ctx.resilient_parsing:
+            settings = Settings.load(COMMANDS)
+            settings.check(name, command)
+            ctx.default_map = settings.defaults()
+            ctx.ensure_object(Invocation).settings = settings
+        return found
+
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
@@ -59,42 +99,95 @@ class _LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def main(  # type: ignore[override]  # it never returns
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        **extra: Any,
+    ) -> None:
+        """Run a command and exit; what goes wrong is told here, in one line.
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+        Or in one JSON object on standard output, where JSON was asked for.
+        """
+        words = list(sys.argv[1:] if args is None else args)
+        said = words[: words.index("--")] if "--" in words else words
+        told = Invocation(as_json="--json" in said)
+        show = "--traceback" in said or os.environ.get("REDTASK_TRACEBACK", "0") != "0"
+        extra.update(standalone_mode=False, obj=told)
+        try:
+            code: Any = super().main(words, prog_name or "redtask", **extra)
+        except click.exceptions.Abort:
+            sys.exit(INTERRUPTED)
+        except click.ClickException as problem:
+            if told.as_json:
+                _say_json(told.explain(problem), problem)
+            else:
+                _show(told, problem)
+            sys.exit(problem.exit_code)
+        except (RedtaskError, TimeoutError) as problem:
+            if show:
+                raise
+            if told.as_json:
+                _say_json(str(problem), problem)
+            else:
+                click.echo(f"redtask: {problem}", err=True)
+            sys.exit(exit_code(problem))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(told: Invocation, problem: click.ClickException) -> None:
+    if not isinstance(problem, click.UsageError):
+        problem.show()
+        return
+    if problem.ctx is not None:
+        name = problem.ctx.command_path
+        click.echo(f"usage: {name} {' '.join(_usage(problem.ctx))}", err=True)
+        click.echo(f"help:  {name} --help", err=True)
+    click.echo(f"redtask: {told.explain(problem)}", err=True)
+
+
+def _usage(ctx: click.Context) -> list[str]:
+    return ctx.command.collect_usage_pieces(ctx)
+
+
+def _say_json(text: str, problem: Exception) -> None:
+    kind = type(problem).__name__
+    click.echo(json.dumps({"error": text, "kind": kind}, ensure_ascii=False))
+
+
+@click.group(
+    "redtask",
+    cls=_Root,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "REDTASK",
+    },
+)
 @click.version_option(redtask.__version__, prog_name="redtask")
 @click.option(
     "--traceback", is_flag=True, envvar="REDTASK_TRACEBACK", help="Show where it fails."
 )
-def group(*, traceback: bool) -> None:
-    """Run tasks on many machines, through Redis."""
+@click.pass_context
+def group(ctx: click.Context, *, traceback: bool) -> None:
+    """Run tasks on many machines, through Redis.
+
+    \b
+    redtask cluster start -n 4 --daemonize
+    redtask submit math:factorial 20 --wait
+    """
     del traceback
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit; what goes wrong is told in one line."""
-    words = sys.argv[1:] if args is None else args
-    show = "--traceback" in words or os.environ.get("REDTASK_TRACEBACK", "0") != "0"
-    try:
-        code: Any = group.main(words, prog_name="redtask", standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as problem:
-        problem.show()
-        sys.exit(problem.exit_code)
-    except RedtaskError as problem:
-        if show:
-            raise
-        click.echo(f"redtask: {problem}", err=True)
-        sys.exit(exit_code(problem))
-    sys.exit(code if isinstance(code, int) else 0)
+    """Run the command line and exit."""
+    group.main(args)
 
 
-def exit_code(problem: RedtaskError) -> int:
+def exit_code(problem: Exception) -> int:
     """Return the exit code that says what kind of problem it is."""
-    if isinstance(problem, ConnectionLost):
-        return UNAVAILABLE
-    if isinstance(problem, NoHub):
-        return NOT_FOUND
-    if isinstance(problem, (ClusterRunning, NameTaken)):
-        return REFUSED
+    for kind, code in _CODES:
+        if isinstance(problem, kind):
+            return code
     return FAILED

@@ -15,6 +15,8 @@ import click
 
 import redtask
 from redtask.cli import FAILED, NOT_FOUND
+from redtask.cli.group import Group
+from redtask.cli.options import json_option
 from redtask.cli.output import (
     ago,
     count,
@@ -41,10 +43,9 @@ _EXPLAIN: Final = 1.0
 _LONGEST_STOP: Final = 30.0
 
 _profile = click.option("--profile", help="The profile to use.")
-_json = click.option("--json", "as_json", is_flag=True, help="JSON.")
 
 
-@click.group("cluster")
+@click.group("cluster", cls=Group)
 def command() -> None:
     """Start and stop a hub with engines on this machine.
 
@@ -97,6 +98,10 @@ def start(  # noqa: PLR0913 - one for each option
 
     Ctrl-C lets what runs finish; the second stops at once. A second cluster of one
     profile is refused with exit code 5.
+
+    \b
+    redtask cluster start -n 4
+    redtask cluster start -n 4 --daemonize
     """
     plan = Plan(
         engines=len(os.sched_getaffinity(0)) if engines is None else engines,
@@ -165,6 +170,10 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     """Stop a cluster: let what runs finish, then stop its Redis.
 
     What has not begun stays in the hub. Exit code 3: none runs.
+
+    \b
+    redtask cluster stop
+    redtask cluster stop --timeout 60
     """
     found = Profile.load(profile)
     card = Card.read(found.folder)
@@ -260,9 +269,13 @@ def _stop_orphan(profile: Profile) -> int:
 
 @command.command("status")
 @_profile
-@_json
+@json_option
 def status(*, profile: str | None, as_json: bool) -> int:
-    """Show whether a cluster of a profile runs, and what. Exit code 3: none does."""
+    """Show whether a cluster of a profile runs, and what. Exit code 3: none does.
+
+    \b
+    redtask cluster status --json
+    """
     with parseable(as_json):
         found = Profile.load(profile)
         card = Card.read(found.folder)
@@ -311,9 +324,13 @@ def _engines_words(card: Card, joined: int | None) -> str:
 
 
 @command.command("list")
-@_json
+@json_option
 def list_(*, as_json: bool) -> None:
-    """List the clusters of all profiles that run on this machine."""
+    """List the clusters of all profiles that run on this machine.
+
+    \b
+    redtask cluster list
+    """
     with parseable(as_json):
         folder = Profile.load().folder.parent
     found = [

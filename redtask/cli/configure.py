@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from redtask.cli.options import json_option
 from redtask.cli.output import is_terminal, parseable, print_table, say_json
 from redtask.cli.status import look
 from redtask.connect import connect
@@ -27,7 +28,7 @@ _NUMBERS: Final = {
 
 
 @click.command("configure")
-@click.option("--url", help="Where Redis is; ?hub=NAME at its end chooses a hub.")
+@click.option("-u", "--url", help="Where Redis is; ?hub=NAME at its end chooses a hub.")
 @click.option("--profile", help="The profile to use.")
 @click.option(
     "--scheme",
@@ -69,7 +70,7 @@ _NUMBERS: Final = {
     help="Above this the oldest ended tasks are forgotten; 0: a quarter of what Redis "
     "may use, or 1 GiB where that is unlimited.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option
 def command(
     *,
     url: str | None,
@@ -82,6 +83,10 @@ def command(
 
     What is wrong is refused, and then nothing has changed. Exit code 3: there is no
     such hub; 69: Redis cannot be reached.
+
+    \b
+    redtask configure
+    redtask configure --hwm 4 --result-ttl 3600
     """
     with parseable(as_json):
         chosen = None if scheme is None else find(scheme)

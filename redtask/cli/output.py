@@ -1,4 +1,7 @@
-"""What commands print: tables for people, lines for programs, JSON."""
+"""What commands print: tables for people, lines for programs, JSON.
+
+No colour says anything that a word does not say as well.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import json
 import os
 import sys
 import time
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,17 +20,86 @@ from redtask.cli import exit_code
 from redtask.error import RedtaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 #: Units of time and size, the large first.
 _TIMES: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _SIZES: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
+#: How states look.
+STATES: Final[Mapping[str, str]] = {
+    "waiting": "yellow",
+    "ready": "cyan",
+    "assigned": "blue",
+    "running": "bold blue",
+    "completed": "green",
+    "failed": "bold red",
+    "aborted": "magenta",
+}
+#: Letters of a client's name that people see.
+_SHOWN: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a command prints what it found."""
+
+    #: JSON, an object a line?
+    as_json: bool = False
+    #: Lines with tabs, also on a terminal?
+    plain: bool = False
+
+    @property
+    def for_people(self) -> bool:
+        """Is it for a person at a terminal?"""
+        return not self.as_json and not self.plain and is_terminal()
+
+    def task(self, task_id: str) -> str:
+        """Write the id of a task: short for people."""
+        return short_id(task_id) if self.for_people else task_id
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        colours: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """Print rows: a table for people, else lines with tabs.
+
+        ``colours`` has styles of words, by columns.
+        """
+        if self.for_people:
+            _print_for_people(columns, list(rows), colours or {})
+            return
+        for row in rows:
+            click.echo("\t".join(_one_line(str(value)) for value in row))
+
+
+def short_id(task_id: str) -> str:
+    """Write an id for people: with the beginning of the client's name.
+
+    Commands understand it.
+    """
+    client, dash, number = task_id.partition("-")
+    return f"{client[:_SHOWN]}{dash}{number}"
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\t", " ").replace("\n", " ")
+
 
 def say_json(value: Any) -> None:
-    """Print one JSON object on one line."""
-    click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False))
+    """Print one JSON object on one line; times as ISO 8601."""
+    click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 @contextlib.contextmanager
@@ -57,9 +131,18 @@ def print_table(
         for row in listed:
             click.echo("\t".join([kind, *map(str, row)]))
         return
+    _print_for_people(columns, listed, {})
+
+
+def _print_for_people(
+    columns: Sequence[str],
+    listed: Sequence[Sequence[Any]],
+    colours: Mapping[str, Mapping[str, str]],
+) -> None:
     from rich import box  # noqa: PLC0415 - only for people
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     numbers = [
@@ -69,7 +152,11 @@ def print_table(
     for column, number in zip(columns, numbers, strict=True):
         table.add_column(column, justify="right" if number else "left")
     for row in listed:
-        table.add_row(*map(str, row))
+        cells = [
+            Text(str(value), style=colours.get(column, {}).get(str(value), ""))
+            for column, value in zip(columns, row, strict=True)
+        ]
+        table.add_row(*cells)
     console = Console(highlight=False, markup=False)
     console.print(table)
     console.print()
@@ -115,6 +202,8 @@ def count(number: int, noun: str) -> str:
 
 
 __all__ = [
+    "STATES",
+    "Output",
     "ago",
     "count",
     "duration",
@@ -122,6 +211,7 @@ __all__ = [
     "parseable",
     "print_table",
     "say_json",
+    "short_id",
     "short_path",
     "short_url",
     "size",

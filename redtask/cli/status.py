@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from redtask.cli.options import json_option
 from redtask.cli.output import (
     is_terminal,
     parseable,
@@ -37,14 +38,18 @@ _SERVER: Final = (
 
 
 @click.command("status")
-@click.option("--url", help="Where Redis is; ?hub=NAME at its end chooses a hub.")
+@click.option("-u", "--url", help="Where Redis is; ?hub=NAME at its end chooses a hub.")
 @click.option("--profile", help="The profile to use.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option
 def command(*, url: str | None, profile: str | None, as_json: bool) -> None:
     """Show a hub: its Redis, its tasks by state, queues and engines.
 
     Reads only, and no payload. Exit code 3: there is no such hub; 69: Redis cannot
     be reached.
+
+    \b
+    redtask status
+    redtask status -u 'redis://redis.example?hub=night' --json
     """
     with parseable(as_json):
         about, status, server = look(Profile.load(profile, url=url))

@@ -78,6 +78,10 @@ def command(  # noqa: PLR0913 - one per option
 
     The first SIGTERM or Ctrl-C takes nothing new, hands back what has not begun and
     lets the rest finish; the second stops at once.
+
+    \b
+    redtask worker -n 4
+    redtask worker -u redis://redis.example:6379 --queues night,default
     """
     _configure_log(verbose=verbose, quiet=quiet)
     # Functions sent by name are looked for where the worker was started, too.

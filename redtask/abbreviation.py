@@ -1,0 +1,82 @@
+"""Ids of tasks that people have shortened. No I/O here.
+
+``k3f9ab-17`` is the task 17 of the only client whose name begins with ``k3f9ab``, and
+``k3f9ab`` its only task.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from redtask.error import AmbiguousTask, UnknownTask
+from redtask.flows import Commands
+from redtask.hub.records import text
+from redtask.listing import indexes, read
+from redtask.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redtask.flows import Flow
+    from redtask.hub.keys import Keys
+
+_FORM: Final = re.compile(r"([a-z0-9]+)(-[0-9]+)?", re.ASCII)
+#: Members that Redis looks at in one go, and those that are told of.
+_PAGE: Final = 1000
+_TOLD: Final = 3
+#: Ids in one round trip.
+_MOST: Final = 500
+
+
+def expand(keys: Keys, names: Sequence[str]) -> Flow[list[str]]:
+    """Return the ids that names mean, each once.
+
+    What is no id of a task pages through all of them. Raises ``UnknownTask`` for what
+    means no task, or several.
+    """
+    found: dict[str, None] = {}
+    for at in range(0, len(names), _MOST):
+        part = names[at : at + _MOST]
+        records = yield from read(keys, part, ("fn",))
+        for name, record in zip(part, records, strict=True):
+            found[name if record else (yield from _only(keys, name))] = None
+    return list(found)
+
+
+def _only(keys: Keys, name: str) -> Flow[str]:
+    """Return the only id that a name is short for."""
+    form = _FORM.fullmatch(name)
+    found: list[str] = []
+    if form is not None:
+        found = yield from _matching(keys, f"{form[1]}*{form[2] or ''}")
+    if not found:
+        raise UnknownTask(f"no such task: {name!r}")
+    if len(found) > 1:
+        told = ", ".join(found[:_TOLD])
+        more = " and more" if len(found) > _TOLD else ""
+        raise AmbiguousTask(f"{name!r} is the beginning of several tasks: {told}{more}")
+    return found[0]
+
+
+def _matching(keys: Keys, pattern: str) -> Flow[list[str]]:
+    """Return the ids of tasks that match; when there are several, some of them."""
+    found: dict[str, None] = {}
+    for index in (yield from indexes(keys, Query().states())):
+        cursor = "0"
+        while len(found) <= _TOLD:
+            ((cursor, members),) = yield Commands(
+                [("ZSCAN", index, cursor, "MATCH", pattern, "COUNT", _PAGE)]
+            )
+            cursor = text(cursor)
+            ids = [text(one) for one in members[::2]]
+            for at in range(0, len(ids), _MOST):
+                part = ids[at : at + _MOST]
+                records = yield from read(keys, part, ("fn",))
+                # A gate is no task: it has no function.
+                found.update(
+                    (one, None) for one, it in zip(part, records, strict=True) if it
+                )
+            if cursor == "0":
+                break
+    return list(found)

@@ -1,0 +1,59 @@
+"""Groups of commands that say what was probably meant, and what they all share."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redtask.cli.settings import Settings
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What is known of one call of the command line: the ``obj`` of its contexts."""
+
+    #: Is JSON wanted, also of what goes wrong?
+    as_json: bool = False
+    #: What files say; None before the command is known.
+    settings: Settings | None = None
+
+    def explain(self, problem: click.ClickException) -> str:
+        """Return what is wrong, in one line, and which file said so."""
+        text = " ".join(problem.format_message().split())
+        if not isinstance(problem, click.BadParameter) or self.settings is None:
+            return text
+        ctx, parameter = problem.ctx, problem.param
+        if ctx is None or parameter is None or parameter.name is None:
+            return text
+        if ctx.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT_MAP:
+            return text
+        path = tuple(ctx.command_path.split()[1:])
+        return f"{text} (from {self.settings.origin(path, parameter.name)})"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Suggest what was probably meant, as the end of a sentence."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+class Group(click.Group):
+    """A group that suggests a command for a word that is none."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; say what was probably meant."""
+        word = args[0]
+        known = self.list_commands(ctx)
+        if word not in known and not word.startswith("-") and not ctx.resilient_parsing:
+            hint = nearest(word, known) or f" (there are {', '.join(known)})"
+            raise click.UsageError(f"no such command: {word!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)

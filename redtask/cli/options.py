@@ -1,0 +1,170 @@
+"""Options that commands share: which hub, what kind of output, whether to ask.
+
+::
+
+    @click.command("queues")
+    @hub_options
+    @output_options
+    def command(*, where: Where, out: Output) -> None:
+        with where.reader() as hub:
+            ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+from click.core import ParameterSource
+
+from redtask.cli.group import Invocation
+from redtask.cli.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redtask.cli.reader import Reader
+    from redtask.client import Client
+    from redtask.profile import Profile
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+#: Parameters whose value somebody gave for this call alone.
+_SAID = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which hub a command is about."""
+
+    #: The URL that was said, or None.
+    url: str | None = None
+    #: The name of the profile that was said, or None.
+    name: str | None = None
+    #: A URL that a file says, and which file; the environment goes first.
+    told: tuple[str, str] | None = None
+
+    def profile(self) -> Profile:
+        """Collect what is known of the hub. Raises ``ConfigurationError``."""
+        from redtask.profile import Profile  # noqa: PLC0415 - help needs it not
+
+        return Profile.load(self.name, url=self.url, told=self.told)
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Connect, to read what is not signed; no key is needed.
+
+        Raises ``NoHub`` and ``ConnectionLost``.
+        """
+        from redtask.cli.reader import Reader  # noqa: PLC0415
+
+        reader = Reader.connect(self.profile())
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    @contextlib.contextmanager
+    def client(self, *, make: bool = False, timeout: float = 30.0) -> Iterator[Client]:
+        """Connect, to act and to read results; with ``make``, make the hub if need be.
+
+        Raises ``NoHub``, ``ConnectionLost`` and ``ConfigurationError``.
+        """
+        from redtask.client import Client  # noqa: PLC0415
+
+        profile = self.profile()
+        with Client.of(profile, timeout=timeout, make=make) as client:
+            yield client
+
+
+def _where(ctx: click.Context, url: str | None, name: str | None) -> Where:
+    """Combine what was said with what files say.
+
+    A URL in a file counts unless the profile was chosen by something that wins over
+    that file.
+    """
+    told = ctx.ensure_object(Invocation)
+    if told.settings is None or url is not None:
+        return Where(url, name)
+    rank = -1
+    if name is None and not os.environ.get("REDTASK_PROFILE", "").strip():
+        found = told.settings.find("profile")
+        rank, name = (sys.maxsize, None) if found is None else found[:2]
+    named = told.settings.find("url")
+    if named is None or named[0] > rank:
+        return Where(None, name)
+    return Where(None, name, (named[1], named[2]))
+
+
+def hub_options(function: F) -> F:
+    """Add ``--url`` and ``--profile``; the function gets ``where``."""
+
+    @click.option("-u", "--url", help="Where Redis is; ?hub=NAME chooses a hub.")
+    @click.option("--profile", help="The profile to use.")
+    @click.pass_context
+    @functools.wraps(function)
+    def call(
+        ctx: click.Context, /, *args: Any, url: Any, profile: Any, **kwargs: Any
+    ) -> Any:
+        return function(*args, where=_where(ctx, url, profile), **kwargs)
+
+    return cast("F", call)
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``; the function gets ``as_json``. Errors are JSON then, too."""
+
+    @click.option(
+        "--json", is_flag=True, callback=_note_json, help="JSON, an object a line."
+    )
+    @functools.wraps(function)
+    def call(*args: Any, json: bool, **kwargs: Any) -> Any:
+        return function(*args, as_json=json, **kwargs)
+
+    return cast("F", call)
+
+
+def _note_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    del parameter
+    if value:
+        ctx.ensure_object(Invocation).as_json = True
+    return value
+
+
+def output_options(function: F) -> F:
+    """Add ``--json`` and ``--plain``; the function gets ``out``."""
+
+    @json_option
+    @click.option("--plain", is_flag=True, help="Lines with tabs, also on a terminal.")
+    @functools.wraps(function)
+    def call(*args: Any, as_json: bool, plain: bool, **kwargs: Any) -> Any:
+        if as_json and plain:
+            raise click.UsageError("--json or --plain, not both")
+        return function(*args, out=Output(as_json=as_json, plain=plain), **kwargs)
+
+    return cast("F", call)
+
+
+def yes_option(function: F) -> F:
+    """Add ``--yes``; the function gets ``yes`` and hands it to ``confirm``."""
+    return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is done; go on if the answer is yes.
+
+    Where nobody can be asked ``--yes`` must have been said. Raises ``UsageError`` for
+    that, and ends the command with exit code 1 when the answer is no.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(f"{question} Nobody can be asked here: say --yes")
+    if not click.confirm(question, err=True):
+        click.echo("nothing was done", err=True)
+        raise click.exceptions.Exit(1)

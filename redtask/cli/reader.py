@@ -1,0 +1,72 @@
+"""A connection that reads what is not signed, and needs no key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from redtask.connect import address, check_server
+from redtask.error import NoHub
+from redtask.hub import calls
+from redtask.session import Session
+from redtask.signing import Keyring
+from redtask.store import Driver, Store
+
+if TYPE_CHECKING:
+    from redtask.flows import Flow
+    from redtask.hub.keys import Keys
+    from redtask.profile import Profile
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A hub that is there, to be read."""
+
+    #: What was known of it before.
+    profile: Profile
+    #: The connection.
+    store: Store
+    #: A session without keys: it can neither sign nor verify.
+    session: Session
+    _driver: Driver
+
+    @classmethod
+    def connect(cls, profile: Profile) -> Reader:
+        """Find the hub of a profile; make none.
+
+        Raises ``NoHub``, ``ConnectionLost`` and ``ConfigurationError``.
+        """
+        if profile.url is None:
+            raise NoHub(
+                f"no Redis is known for profile {profile.name!r}: start one with "
+                "'redtask cluster start', or set REDTASK_URL"
+            )
+        store = Store(address(profile), profile.hub, patience=0.0)
+        driver = Driver(store)
+        keyring = Keyring(profile.hub, (), signed=False)
+        try:
+            store.contact.server = driver.run(check_server(profile))
+            store.do(calls.status(0))
+        except NoHub:
+            store.close()
+            where = f"Redis at {profile.shown_url} (from {profile.url_source})"
+            raise NoHub(f"there is no hub {profile.hub!r} in {where}") from None
+        except BaseException:
+            store.close()
+            raise
+        return cls(profile, store, Session(store.keys, keyring, store.contact), driver)
+
+    @property
+    def keys(self) -> Keys:
+        """Names of the hub's keys."""
+        return self.session.keys
+
+    def run(self, flow: Flow[T]) -> T:
+        """Hold a conversation."""
+        return self._driver.run(flow)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.store.close()

@@ -1,0 +1,265 @@
+"""Which tasks a command means: the same words for every command.
+
+::
+
+    @click.command("purge")
+    @selection_options
+    def command(*, chosen: Selection) -> None: ...
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import click
+
+from redtask.cli.group import nearest
+from redtask.cli.spans import MOMENT, moment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from redtask.flows import Flow
+    from redtask.query import Query
+    from redtask.session import Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: States, in the order in which a task passes them.
+_STATES: Final = (
+    "waiting", "ready", "assigned", "running", "completed", "failed", "aborted",
+)  # fmt: skip
+#: What a task is said to have failed with, when the hub itself ended it.
+_VERDICTS: Final = {
+    "EngineError": "engine_lost",
+    "ImpossibleDependency": "impossible",
+    "InvalidDependency": "invalid",
+    "DependencyTimeout": "timeout",
+    "TaskTimeout": "timeout",
+    "TimeLimitExceeded": "time_limit",
+}
+_TIMES: Final = ("submitted", "started", "completed", "received")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Tasks by their ids, or by what is known of them."""
+
+    #: Ids, or their beginnings; ``-`` is what stands on standard input.
+    names: tuple[str, ...] = ()
+    #: Conditions that all have to hold.
+    query: Query | None = None
+    #: Something happened to the task since then.
+    since: datetime | None = None
+    #: At most so many.
+    limit: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Is nothing said?"""
+        return not self.names and not self.by_query
+
+    @property
+    def by_query(self) -> bool:
+        """Are tasks meant by what is known of them?"""
+        return self.query is not None or self.since is not None
+
+    @property
+    def is_one(self) -> bool:
+        """Is it a single task, named here and now?"""
+        return len(self.names) == 1 and "-" not in self.names
+
+    def required(self) -> Selection:
+        """Return it. Raises ``UsageError`` when nothing is said."""
+        if self.is_empty:
+            raise click.UsageError(
+                "say which tasks: ids, - for ids on standard input, or options as "
+                "--failed, --name or --query"
+            )
+        return self
+
+    def accepts(self, record: dict[str, Any]) -> bool:
+        """Did something happen to the task lately?"""
+        if self.since is None:
+            return True
+        last = record["completed"] or record["started"] or record["submitted"]
+        return bool(last >= self.since)
+
+    def ids(
+        self, session: Session, states: Iterable[str] | None = None
+    ) -> Flow[list[str]]:
+        """Return the ids of the tasks that are meant, as they were submitted.
+
+        Or as they were named. ``states``: of those that a query means only these.
+        Raises ``UnknownTask``.
+        """
+        from redtask.abbreviation import expand  # noqa: PLC0415
+        from redtask.listing import Finder  # noqa: PLC0415
+        from redtask.query import Query  # noqa: PLC0415
+
+        if not self.by_query:
+            found = yield from expand(session.keys, list(self._said()))
+            return found[: self.limit]
+        query = self.query or Query()
+        if states is not None:
+            only = Query.parse({"state": {"$in": list(states)}})
+            query = Query((*query.conditions, *only.conditions))
+        finder = Finder(session.keys, query, ["msg_id"], self.accepts)
+        records = yield from finder.find()
+        return [one["msg_id"] for one in records[: self.limit]]
+
+    def _said(self) -> Iterator[str]:
+        for name in self.names:
+            if name == "-":
+                yield from read_ids(sys.stdin)
+            else:
+                yield name
+
+
+def read_ids(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the id of each line: its first word, or the ``id`` of a JSON object."""
+    for line in lines:
+        if line.lstrip().startswith("{"):
+            try:
+                found = json.loads(line)
+                yield str(found.get("id") or found["msg_id"])
+            except (ValueError, KeyError) as problem:
+                raise click.UsageError(
+                    f"standard input: not an object with an id: {line.strip()[:80]}"
+                ) from problem
+        elif words := line.split():
+            yield words[0]
+
+
+def selection_options(function: F) -> F:
+    """Add ids and what is known of tasks; the function gets ``chosen``."""
+
+    @click.argument("ids", nargs=-1)
+    @click.option("--failed", is_flag=True, help="Those that failed.")
+    @click.option(
+        "--state", multiple=True, help="Those in this state; may be repeated."
+    )
+    @click.option("--name", metavar="GLOB", help="Of functions with this name.")
+    @click.option(
+        "--since",
+        type=MOMENT,
+        metavar="1h|DATE",
+        help="To which something happened since.",
+    )
+    @click.option("--label", metavar="GLOB", help="With this label.")
+    @click.option("--queue", help="Of this queue.")
+    @click.option("--engine", help="That this engine has or had: a number, or a uuid.")
+    @click.option("--error", metavar="NAME", help="That failed with this exception.")
+    @click.option("--query", metavar="JSON", help="That db_query finds with this.")
+    @click.option("--limit", type=click.IntRange(1), help="At most so many.")
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        named = {name: options.pop(name) for name in _NAMES}
+        return function(*args, chosen=_selection(**named), **options)
+
+    return cast("F", call)
+
+
+_NAMES: Final = (
+    "ids", "failed", "state", "name", "since", "label", "queue", "engine", "error",
+    "query", "limit",
+)  # fmt: skip
+
+
+def _selection(
+    *,
+    ids: tuple[str, ...],
+    query: str | None,
+    since: datetime | None,
+    limit: int | None,
+    **said: Any,
+) -> Selection:
+    wanted = _wanted(**said)
+    found = _parsed(wanted, query) if wanted or query is not None else None
+    if ids and (found is not None or since is not None):
+        raise click.UsageError("ids, or what is known of tasks, not both")
+    return Selection(ids, found, since, limit)
+
+
+def _wanted(
+    *, failed: bool, state: tuple[str, ...], engine: str | None, **said: Any
+) -> dict[str, Any]:
+    """Return what options say, as a query."""
+    wanted: dict[str, Any] = {}
+    named = [one for words in state for one in words.split(",")]
+    for one in named:
+        if one not in _STATES:
+            hint = nearest(one, _STATES) or f" (there are {', '.join(_STATES)})"
+            raise click.BadParameter(
+                f"no such state: {one!r}{hint}", param_hint="'--state'"
+            )
+    if failed:
+        named.append("failed")
+    if named:
+        wanted["state"] = {"$in": named}
+    for option, key in (("name", "function"), ("label", "label")):
+        if said[option] is not None:
+            wanted[key] = {"$glob": said[option]}
+    if said["queue"] is not None:
+        wanted["queue"] = said["queue"]
+    if engine is not None:
+        wanted.update(_engine(engine))
+    if said["error"] is not None:
+        wanted.update(_error(said["error"]))
+    return wanted
+
+
+def _engine(word: str) -> dict[str, Any]:
+    if word.isascii() and word.isdigit():
+        return {"engine_id": int(word)}
+    return {"engine_uuid": {"$glob": f"{word}*"}}
+
+
+def _error(word: str) -> dict[str, Any]:
+    if word in _VERDICTS:
+        return {"verdict": _VERDICTS[word]}
+    return {"ename": {"$glob": word}}
+
+
+def _parsed(wanted: dict[str, Any], query: str | None) -> Query:
+    """Return all conditions as one query. Raises ``BadParameter``."""
+    from redtask.query import Query  # noqa: PLC0415
+
+    found = Query.parse(wanted)
+    if query is None:
+        return found
+    hint = "'--query'"
+    try:
+        said = json.loads(query)
+    except ValueError as problem:
+        raise click.BadParameter(f"not JSON: {problem}", param_hint=hint) from None
+    try:
+        more = Query.parse(_with_times(said))
+    except (KeyError, TypeError, ValueError) as problem:
+        raise click.BadParameter(str(problem.args[0]), param_hint=hint) from None
+    return Query((*found.conditions, *more.conditions))
+
+
+def _with_times(query: Any) -> Any:
+    """Return a query of JSON with moments where records have times."""
+    if not isinstance(query, dict):
+        return query
+    return {
+        key: _as_times(value) if key in _TIMES else value
+        for key, value in query.items()
+    }
+
+
+def _as_times(value: Any) -> Any:
+    if isinstance(value, str):
+        return moment(value)
+    if isinstance(value, list):
+        return [_as_times(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _as_times(one) for key, one in value.items()}
+    return value

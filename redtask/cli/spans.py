@@ -1,0 +1,102 @@
+"""Spans of time and moments, as people write them: ``90s``, ``1h30m``, ``2d``."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    _Seconds = click.ParamType[float]
+    _Datetime = click.ParamType[datetime]
+else:
+    # Older releases of click have no generic one.
+    _Seconds = _Datetime = click.ParamType
+
+_UNITS: Final = {
+    "ms": 0.001,
+    "s": 1.0,
+    "m": 60.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+}
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhdw])")
+_FORM: Final = "a span of time is as in 30s, 10m, 1h30m, 2d, or a number of seconds"
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of a span. Raises ``ValueError``."""
+    words = text.strip().lower().replace(" ", "")
+    try:
+        number = float(words)
+    except ValueError:
+        pass
+    else:
+        if 0 <= number < float("inf"):
+            return number
+    parts = _PART.findall(words)
+    if not parts or "".join(number + unit for number, unit in parts) != words:
+        raise ValueError(f"{text!r}: {_FORM}")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def moment(text: str, now: datetime | None = None) -> datetime:
+    """Return a moment: so long ago, or a date with or without a time, ISO 8601.
+
+    A date without a zone is of this machine. Raises ``ValueError``.
+    """
+    try:
+        ago = seconds(text)
+    except ValueError:
+        try:
+            return datetime.fromisoformat(text.strip()).astimezone(UTC)
+        except ValueError:
+            raise ValueError(
+                f"{text!r}: a moment is a span of time ago, as 1h30m, or a date, as "
+                "2026-11-28 or 2026-11-28T03:00"
+            ) from None
+    try:
+        return (now or datetime.now(UTC)) - timedelta(seconds=ago)
+    except OverflowError:
+        raise ValueError(f"{text!r} is too long ago") from None
+
+
+class _Span(_Seconds):
+    """A span of time, as seconds."""
+
+    name = "span"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        try:
+            return seconds(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class _Moment(_Datetime):
+    """A moment, as a datetime."""
+
+    name = "moment"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return moment(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+#: Types of options.
+SPAN: Final = _Span()
+MOMENT: Final = _Moment()

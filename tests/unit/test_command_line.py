@@ -1,0 +1,386 @@
+"""What all commands share: words, options, files, errors. No server here."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from redtask import error
+from redtask.cli import COMMANDS, exit_code, group
+from redtask.cli.options import Where, confirm, hub_options
+from redtask.cli.output import short_id
+from redtask.cli.selection import Selection, read_ids, selection_options
+from redtask.cli.settings import Settings
+from redtask.cli.spans import moment, seconds
+
+WORLD = {"REDTASK_URL": "", "REDTASK_PROFILE": "", "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Stand in an empty folder of an empty repository of a user without files."""
+    (tmp_path / ".git").mkdir()
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    monkeypatch.setenv("REDTASK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    for name in ("REDTASK_URL", "REDTASK_PROFILE", "REDTASK_KEY", "REDTASK_HUB"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def run(*words, **options):
+    return CliRunner().invoke(group, words, **options)
+
+
+def walk(command, path):
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from walk(below, (*path, name))
+
+
+def every():
+    """Return every command, with its path."""
+    with click.Context(group) as ctx:
+        found = [group.get_command(ctx, name) for name in COMMANDS]
+    return [
+        pair
+        for name, command in zip(COMMANDS, found, strict=True)
+        for pair in walk(command, (name,))
+    ]
+
+
+def origins(*words, **options):
+    """Return value and origin of each setting."""
+    done = run("config", "show", "--origin", "--json", *words, **options)
+    assert done.exit_code == 0, done.output
+    lines = map(json.loads, done.output.splitlines())
+    return {line["name"]: (line["value"], line["origin"]) for line in lines}
+
+
+# -- words
+
+
+def test_a_command_that_is_none_is_told_with_what_was_meant(folder):
+    done = run("stauts")
+
+    assert done.exit_code == 2
+    assert "no such command: 'stauts', did you mean 'status'?" in done.stderr
+    assert done.stdout == ""
+
+
+def test_also_below_a_command(folder):
+    done = run("cluster", "strat")
+
+    assert done.exit_code == 2
+    assert "did you mean 'start'?" in done.stderr
+
+
+def test_an_option_that_is_none_is_told_with_what_was_meant(folder):
+    done = run("status", "--profiel", "x")
+
+    assert done.exit_code == 2
+    assert "--profile" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [["stauts", "--json"], ["status", "--json", "--x"]])
+def test_wrong_usage_is_json_where_json_was_asked_for(folder, words):
+    done = run(*words)
+
+    assert done.exit_code == 2
+    assert set(json.loads(done.stdout)) == {"error", "kind"}
+
+
+def test_what_goes_wrong_is_one_line_or_one_object(folder):
+    told = run("status")
+    parsed = run("status", "--json")
+
+    assert told.exit_code == parsed.exit_code == 3
+    assert told.stderr.startswith("redtask: no Redis is known")
+    assert len(told.stderr.splitlines()) == 1
+    assert json.loads(parsed.stdout)["kind"] == "NoHub"
+
+
+def test_json_may_be_asked_for_by_the_environment(folder):
+    done = run("status", env={"REDTASK_STATUS_JSON": "1"})
+
+    assert json.loads(done.stdout)["kind"] == "NoHub"
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (error.ConnectionLost(), 69),
+        (error.NoHub(), 3),
+        (error.UnknownTask(), 3),
+        (error.TaskLost(), 3),
+        (error.TaskTimeout(), 1),
+        (TimeoutError(), 4),
+        (error.TaskPending(), 5),
+        (error.RemoteError("ValueError", "no"), 1),
+        (error.ConfigurationError(), 1),
+    ],
+)
+def test_the_exit_code_says_what_kind_of_problem_it_is(problem, code):
+    assert exit_code(problem) == code
+
+
+@pytest.mark.parametrize(("path", "command"), every(), ids=str)
+def test_every_command_has_help_with_an_example(path, command):
+    text = command.help or ""
+
+    assert text.splitlines()[0].endswith((".", ":"))
+    if not isinstance(command, click.Group):
+        assert f"redtask {' '.join(path)}" in text
+    for one in command.params:
+        if isinstance(one, click.Option):
+            assert one.help, one.name
+            # So it is called in files and in the environment.
+            assert f"--{one.name.replace('_', '-')}" in one.opts, one.name
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(shell):
+    done = run("completion", shell)
+
+    assert done.exit_code == 0
+    assert "_REDTASK_COMPLETE" in done.stdout
+
+
+# -- spans and moments
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("30", 30),
+        ("0.5", 0.5),
+        ("90s", 90),
+        ("10m", 600),
+        ("10min", 600),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("1w", 604800),
+        ("250ms", 0.25),
+        ("1 h", 3600),
+    ],
+)
+def test_a_span_is_read_as_people_write_it(text, value):
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "h", "1x", "-1", "1h-3m", "nan", "inf", "1h3"])
+def test_what_is_no_span_is_refused(text):
+    with pytest.raises(ValueError, match="a span of time is as in"):
+        seconds(text)
+
+
+def test_a_moment_is_so_long_ago_or_a_date():
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+    assert moment("1h", now) == datetime(2026, 3, 2, 11, tzinfo=UTC)
+    assert moment("2026-03-01T00:00+00:00") == datetime(2026, 3, 1, tzinfo=UTC)
+    with pytest.raises(ValueError, match="a moment is"):
+        moment("yesterday")
+    with pytest.raises(ValueError, match="too long ago"):
+        moment("9999999w")
+
+
+# -- which tasks
+
+
+def chosen(*words):
+    found = []
+
+    @click.command()
+    @selection_options
+    def command(*, chosen):
+        found.append(chosen)
+
+    done = CliRunner().invoke(command, words)
+    return found[0] if found else done
+
+
+def test_options_are_conditions_that_all_have_to_hold():
+    found = chosen(
+        "--failed", "--name", "fit*", "--error", "ValueError", "--limit", "3"
+    )
+
+    record = {"state": "failed", "function": "fit_all", "ename": "ValueError"}
+    assert found.query.matches(record)
+    assert not found.query.matches({**record, "state": "completed"})
+    assert not found.query.matches({**record, "function": "load"})
+    assert not found.query.matches({**record, "ename": "KeyError"})
+    assert found.limit == 3
+    assert found.by_query
+
+
+def test_what_the_hub_ended_is_found_by_the_name_of_its_exception():
+    found = chosen("--error", "EngineError")
+
+    assert found.query.matches({"verdict": "engine_lost"})
+
+
+def test_an_engine_is_a_number_or_the_beginning_of_a_uuid():
+    assert chosen("--engine", "3").query.matches({"engine_id": 3})
+    assert chosen("--engine", "ab").query.matches({"engine_uuid": "abc"})
+
+
+def test_a_query_may_have_moments():
+    found = chosen("--query", '{"submitted": {"$gte": "2026-01-01T00:00+00:00"}}')
+
+    assert found.query.matches({"submitted": datetime(2026, 1, 2, tzinfo=UTC)})
+    assert not found.query.matches({"submitted": datetime(2025, 1, 2, tzinfo=UTC)})
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--query", "{"], "not JSON"),
+        (["--query", '{"nmae": 1}'], "no key 'nmae'"),
+        (["--query", "[]"], "a query is a dict"),
+        (["--query", '{"submitted": "soon"}'], "a moment is"),
+        (["--state", "runing"], "did you mean 'running'?"),
+        (["--since", "soon"], "a moment is"),
+        (["a-1", "--failed"], "not both"),
+    ],
+)
+def test_a_wrong_choice_is_refused_before_anything_is_asked(words, told):
+    done = chosen(*words)
+
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+def test_lately_is_the_last_thing_that_happened():
+    old, new = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
+    found = Selection(since=datetime(2026, 1, 2, tzinfo=UTC))
+
+    assert found.accepts({"submitted": old, "started": old, "completed": new})
+    assert found.accepts({"submitted": old, "started": new, "completed": None})
+    assert not found.accepts({"submitted": old, "started": None, "completed": None})
+
+
+def test_ids_are_the_first_words_of_lines_or_in_objects():
+    lines = ["a-1\tfailed\n", "\n", '{"id": "a-2"}\n', '{"msg_id": "a-3"}\n']
+
+    assert list(read_ids(lines)) == ["a-1", "a-2", "a-3"]
+    with pytest.raises(click.UsageError, match="not an object with an id"):
+        list(read_ids(["{}"]))
+
+
+def test_people_see_short_ids():
+    assert short_id("abcdefghijkl-17") == "abcdef-17"
+
+
+# -- asking
+
+
+def test_where_nobody_can_be_asked_yes_must_have_been_said():
+    confirm("Purge 3 tasks?", yes=True)
+    with pytest.raises(click.UsageError, match="say --yes"):
+        confirm("Purge 3 tasks?", yes=False)
+
+
+# -- files
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_files(folder):
+    (folder / "redtask.toml").write_text("[worker]\nengines = 1\n")
+    (folder / "pyproject.toml").write_text(
+        "[tool.redtask.worker]\nengines = 2\nmax-tasks = 2\n"
+    )
+    (folder / "user" / "redtask").mkdir(parents=True)
+    user = folder / "user" / "redtask" / "config.toml"
+    user.write_text("[worker]\nengines = 3\nmax_tasks = 3\nqueues = 'c'\n")
+
+    found = origins()
+    other = origins(env={"REDTASK_WORKER_ENGINES": "9"})
+
+    assert found["worker.engines"] == (1, f"{folder}/redtask.toml, worker.engines")
+    assert found["worker.max_tasks"] == (
+        2,
+        f"{folder}/pyproject.toml, tool.redtask.worker.max_tasks",
+    )
+    assert found["worker.queues"] == ("c", f"{user}, worker.queues")
+    assert other["worker.engines"] == ("9", "REDTASK_WORKER_ENGINES")
+
+
+def test_the_hub_may_stand_in_a_file(folder):
+    (folder / "redtask.toml").write_text('url = "redis://a:1?hub=x"\n')
+    told = f"{folder}/redtask.toml, url"
+
+    assert origins()["url"] == ("redis://a:1/0", told)
+    assert origins()["hub"] == ("x", told)
+    assert origins("-u", "redis://b:2")["url"] == ("redis://b:2/0", "url")
+    assert origins(env={"REDTASK_URL": "redis://c:3"})["url"][1] == "REDTASK_URL"
+
+
+def test_who_names_a_profile_does_not_get_the_url_of_a_file_below(folder):
+    (folder / "redtask.toml").write_text('url = "redis://a:1"\n')
+
+    assert origins("--profile", "other")["url"] == (None, "nowhere")
+    assert origins(env={"REDTASK_PROFILE": "other"})["url"] == (None, "nowhere")
+
+
+def test_a_file_gives_options_their_defaults(folder):
+    (folder / "redtask.toml").write_text("[status]\njson = true\n")
+
+    done = run("status")
+
+    assert json.loads(done.stdout)["kind"] == "NoHub"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[wroker]\n", "redtask.toml, wroker: no such key, did you mean 'worker'?"),
+        ("[status]\njsno = true\n", "status.jsno: no such key, did you mean 'json'?"),
+        ("[cluster.start]\nnope = 1\n", "cluster.start.nope: no such key"),
+        ("status = 1\n", "status: must be a table"),
+        ("url = 1\n", "url: must be a string"),
+        ("[status\n", "not valid TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_with_its_name(folder, text, told):
+    (folder / "redtask.toml").write_text(text)
+
+    done = run("cluster" if "cluster" in text else "status", "list")
+
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"redtask: {folder}/redtask.toml")
+    assert told in done.stderr
+
+
+def test_a_wrong_value_is_told_with_the_file(folder):
+    (folder / "redtask.toml").write_text('[worker]\nengines = "many"\n')
+
+    done = run("worker")
+
+    assert done.exit_code == 2
+    assert f"(from {folder}/redtask.toml, worker.engines)" in done.stderr
+
+
+def test_files_above_the_repository_do_not_count(folder):
+    (folder / "inner" / ".git").mkdir()
+    (folder / "redtask.toml").write_text("[wroker]\n")
+
+    assert Settings.load(COMMANDS).layers == ()
+
+
+def test_what_was_said_reaches_the_command(folder):
+    found = []
+
+    @click.command()
+    @hub_options
+    def command(*, where):
+        found.append(where)
+
+    CliRunner().invoke(command, ["-u", "redis://x", "--profile", "p"])
+
+    assert found == [Where("redis://x", "p")]
