@@ -303,7 +303,7 @@ def overview(buckets: int = 0, width: int = 10000, *, now: Now = "") -> Call[Ove
 def engines(
     first: int = 0, count: int = 50, text: str = "", *, now: Now = ""
 ) -> Call[EnginePage]:
-    """Read up to 200 engines, by label from ``first`` on, that have ``text`` in them."""
+    """Read up to 200 engines with ``text`` in them, by label from ``first`` on."""
     return Call("engines", (now, first, count, text), EnginePage.read)
 
 

@@ -196,22 +196,15 @@ class EnginePage:
     @classmethod
     def read(cls, reply: Reply) -> EnginePage:
         """Read ``{"ok", next, rows}``."""
-        rows = []
-        for row in groups(reply[2], 13):
-            uuid, label, worker, queues, *numbers, state, task, function, began = row
-            rows.append(
-                EngineRow(
-                    text(uuid),
-                    label,
-                    text(worker),
-                    tuple(text(queues).split(",")),
-                    *numbers,
-                    text(state),
-                    text(task),
-                    text(function),
-                    float(began or 0),
-                )
+        rows = [
+            EngineRow(
+                text(uuid), label, text(worker), tuple(text(queues).split(",")),
+                assigned, held, lease, joined, done,
+                text(state), text(task), text(function), float(began or 0),
             )
+            for uuid, label, worker, queues, assigned, held, lease, joined, done, state,
+            task, function, began in groups(reply[2], 13)
+        ]  # fmt: skip
         return cls(tuple(rows), None if reply[1] < 0 else reply[1])
 
 
