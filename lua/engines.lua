@@ -18,6 +18,7 @@ local keys = require("lib.keys")
 local page = require("lib.page")
 local reply = require("lib.reply")
 
+-- What a text is looked for in first, so that nothing else is read of those without.
 local ABOUT = { "id", "worker", "queues", "joined", "done", "leaving" }
 
 local first, count = argument.count(ARGV[2]), page.count(ARGV[3])
@@ -47,6 +48,19 @@ local function add(opened, rows, uuid, f, names)
   end
 end
 
+-- The fields of an engine that is to be on the page; else nil.
+local function found(uuid)
+  local key = keys.engine(uuid)
+  if text ~= "" then
+    local f = redis.call("HMGET", key, "id", "worker", "queues")
+    if not page.has(text, { f[1], f[2], f[3], uuid }, 4) then
+      return nil
+    end
+  end
+  local f = redis.call("HMGET", key, unpack(ABOUT))
+  return f[1] and f or nil
+end
+
 local function main(opened)
   if not first or not count then
     return reply.fail("BADARG", "a page has 1 to " .. page.MOST .. " engines, from a label on")
@@ -61,8 +75,8 @@ local function main(opened)
     if shown == count or at > 2 * page.MOST then
       return { "ok", label, rows }
     end
-    local f = redis.call("HMGET", keys.engine(uuid), unpack(ABOUT))
-    if f[1] and page.has(text, { f[1], f[2], f[3], uuid }, 4) then
+    local f = found(uuid)
+    if f then
       add(opened, rows, uuid, f, names)
       shown = shown + 1
     end

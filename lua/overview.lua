@@ -1,7 +1,7 @@
 -- overview: how a hub does, at a cost that does not grow with it.
 --
 -- KEYS     root
--- ARGV     now buckets width
+-- ARGV     now buckets width brief
 -- RETURNS  {"ok", hub, states, queues, rates, oldest, times, failures}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
@@ -17,7 +17,8 @@
 -- not seen in them. oldest: state, id and submitted, of waiting and ready. times: of up
 -- to 40 tasks that completed in the last `span`, spread over it: how long each ran (in
 -- us), and how long after it was submitted it began (in ms). failures: of the latest
--- 50: function, error, how many, the id of the latest.
+-- 50: function, error, how many, the id of the latest. With `brief` "1" there are half
+-- as many times, and no states, queues, oldest and failures.
 
 local argument = require("lib.argument")
 local hub = require("lib.hub")
@@ -39,6 +40,7 @@ local PLACES, NEIGHBOURS = 20, 2
 local FAILURES = 50
 
 local buckets, width = argument.count(ARGV[2]), argument.count(ARGV[3])
+local brief = ARGV[4] == "1"
 
 -- The oldest in an index whose order is by priority first: id and when it was
 -- submitted. It is the first of its priority; of 4 of them.
@@ -195,13 +197,13 @@ end
 
 -- Ids of tasks that completed lately, spread over `count` of them from rank `first` on.
 local function samples(first, count)
-  local key = keys.ended("completed")
-  if count <= PLACES * NEIGHBOURS then
+  local key, places = keys.ended("completed"), brief and PLACES / 2 or PLACES
+  if count <= places * NEIGHBOURS then
     return count > 0 and redis.call("ZRANGE", key, first, first + count - 1) or {}
   end
   local found = {}
-  for place = 0, PLACES - 1 do
-    local rank = first + math.floor(place * (count - NEIGHBOURS) / (PLACES - 1))
+  for place = 0, places - 1 do
+    local rank = first + math.floor(place * (count - NEIGHBOURS) / (places - 1))
     for _, id in ipairs(redis.call("ZRANGE", key, rank, rank + NEIGHBOURS - 1)) do
       found[#found + 1] = id
     end
@@ -254,16 +256,20 @@ local function main(opened)
   local base = ttl > 0 and ttl or settle.FOREVER
   local span = ttl > 0 and math.min(SPAN, ttl) or SPAN
   local lines, about = hub_lines(opened, span)
+  local rates = rate_lines(opened, base, span)
+  local times = time_lines(opened, base, span, rates[1])
+  if brief then
+    return { "ok", lines, {}, {}, rates, {}, times, {} }
+  end
   local found, ready, many = queues_by_length()
   local queues, ready_id, ready_stamp = queue_lines(found)
   local waiting = redis.call("ZCARD", keys.waiting)
-  local rates = rate_lines(opened, base, span)
   local elders = {}
   add_oldest(elders, "waiting", oldest(keys.waiting))
   add_oldest(elders, "ready", ready_id, ready_stamp)
   return {
     "ok", lines, counts(about, waiting, ready, many), queues, rates, elders,
-    time_lines(opened, base, span, rates[1]), failure_lines(),
+    times, failure_lines(),
   }
 end
 

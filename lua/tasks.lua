@@ -6,7 +6,7 @@
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(queues + log tasks + count), of 1 to 200; looks at 200 lines or engines, and
---          at 100 tasks for a text
+--          at 60 tasks for a text
 --
 -- Those that have `text` in their id or in a field that is shown. Waiting and ready
 -- ones in the order in which they are to run; assigned and running ones by the label
@@ -22,7 +22,7 @@ local reply = require("lib.reply")
 local states = require("lib.states")
 
 -- So many records are looked at for a text.
-local LOOKED = 100
+local LOOKED = 60
 -- Queues with lines of classes, and such lines in each place where they are listed.
 local CLASSES = 65
 

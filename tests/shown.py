@@ -70,7 +70,7 @@ def event(number: int, what: str = "lost", **about: str) -> Event:
     return Event(f"{NOW}-{number}", NOW - 1000, what, about)
 
 
-def screen(width: int = 80, height: int = 24) -> State:
+def screen(width: int = 80, height: int = 24) -> Any:
     """Return the screen before anything was read."""
     return State("night", "redis://localhost", size=Size(width, height))
 
@@ -81,7 +81,7 @@ def read(
     more: str | None = None,
     card: Card | None = None,
     seen: Overview | None = None,
-) -> State:
+) -> Any:
     """Return the screen when what it wished for was read."""
     rows = None if state.tab == "overview" or state.subject else Rows(items, more)
     snapshot = Snapshot(
@@ -90,14 +90,14 @@ def read(
     return model.receive(state, snapshot, 100.0)
 
 
-def press(state: State, *keys: str) -> State:
+def press(state: State, *keys: str) -> Any:
     """Return the screen after some keys."""
     for key in keys:
         state = model.press(state, key)
     return state
 
 
-def failed_card(name: str = "abcdefgh-1", **fields: str) -> Card:
+def failed_card(name: str = "abcdefgh-1", **fields: str) -> Any:
     """Return all that is known of a task that failed."""
     known = {
         "state": "failed",

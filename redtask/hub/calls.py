@@ -292,12 +292,15 @@ def status(most: int = 1000, *, now: Now = "") -> Call[Status]:
     return Call("status", (now, most), Status.read)
 
 
-def overview(buckets: int = 0, width: int = 10000, *, now: Now = "") -> Call[Overview]:
+def overview(
+    buckets: int = 0, width: int = 10000, *, brief: bool = False, now: Now = ""
+) -> Call[Overview]:
     """Ask how the hub does, and what ended in so many spans of ``width`` ms before.
 
-    It costs Redis well under a millisecond whatever the hub has.
+    It costs Redis about half a millisecond whatever the hub has. A ``brief`` one has
+    no states, queues, oldest and failures, and costs much less.
     """
-    return Call("overview", (now, buckets, width), Overview.read)
+    return Call("overview", (now, buckets, width, int(brief)), Overview.read)
 
 
 def engines(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from redtask.hub.records import groups, mapping, text
@@ -84,7 +84,7 @@ class Overview:
 
     #: Settings and counters of the hub, as text.
     hub: Mapping[str, str]
-    #: How many tasks are in each state.
+    #: How many tasks are in each state; empty in a brief one.
     states: Mapping[str, int]
     #: Queues, at most 50, those with the most ready tasks first.
     queues: tuple[Queue, ...]
@@ -98,6 +98,18 @@ class Overview:
     times: tuple[Times, ...]
     #: What failed, of the latest 50.
     failures: tuple[Failures, ...]
+
+    def filled(self, before: Overview) -> Overview:
+        """Return a brief one with what only the one before has."""
+        if self.states:
+            return self
+        return replace(
+            self,
+            states=before.states,
+            queues=before.queues,
+            oldest=before.oldest,
+            failures=before.failures,
+        )
 
     @property
     def scheme(self) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from redtask.client import Client
 from redtask.tui.state import Notice
 
 if TYPE_CHECKING:
+    from redtask.client import Client
     from redtask.profile import Profile
     from redtask.tui.state import Action
 
@@ -27,6 +27,8 @@ class Actor:
 
         Raises ``ConfigurationError`` where there is no key, and what clients raise.
         """
+        from redtask.client import Client  # noqa: PLC0415 - most only look
+
         if self._client is None:
             self._client = Client.of(self._profile, timeout=_PATIENCE, make=False)
         if action.verb == "abort":

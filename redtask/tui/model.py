@@ -80,6 +80,8 @@ def receive(state: State, seen: Snapshot, now: float) -> State:
         problem="",
     )
     before = state.seen
+    if before is not None:
+        seen = replace(seen, overview=seen.overview.filled(before.overview))
     if seen.rows is None and before is not None and _is_same(before, seen):
         # Behind a detail its list stays as it was.
         seen = replace(seen, rows=before.rows)

@@ -68,7 +68,8 @@ class Reader:
         if not self._server:
             self._server = self._about_server()
         buckets = 0 if self._begun else _BUCKETS
-        wanted: list[Call[Any]] = [calls.overview(buckets, self._width)]
+        brief = self._begun and (wish.tab != "overview" or wish.subject is not None)
+        wanted: list[Call[Any]] = [calls.overview(buckets, self._width, brief=brief)]
         page = _page(wish)
         if page is not None:
             wanted.append(page)
@@ -222,7 +223,7 @@ def _rows(wish: Wish, found: Any) -> Rows:
 def _attempt(told: bytes) -> str:
     """Write a failed try for people: token, engine, began, ended, what it raised."""
     _, engine, *_, what = text(told).split("\t", 4)
-    return f"engine {engine.partition('/')[0]}: {what}"
+    return f"engine {engine[:8]}: {what}"
 
 
 def traceback_of(envelope: bytes) -> str:

@@ -185,6 +185,25 @@ def test_failures_are_grouped_the_latest_first(hub):
     )
 
 
+def test_a_brief_one_has_less(real_hub):
+    real_hub.submit(1, "c-1", "c-2", "c-3", "c-4")
+    real_hub.end(2, "ok", "error")
+    whole = overview(real_hub, 3, 2)
+    brief = real_hub.do(calls.overview(2, brief=True, now=3))
+
+    assert (brief.states, brief.queues, brief.oldest, brief.failures) == (
+        {},
+        (),
+        {},
+        (),
+    )
+    assert (brief.lately, brief.buckets, brief.times) == (
+        whole.lately, whole.buckets, whole.times,
+    )  # fmt: skip
+    assert brief.filled(whole).states == whole.states
+    assert whole.filled(brief) == whole
+
+
 def test_it_changes_nothing(hub):
     hub.join(1, "e")
     hub.submit(2, "c-1", "c-2", "c-3")
@@ -221,6 +240,7 @@ def test_it_asks_no_more_of_a_large_hub_than_of_a_small_one(real_hub):
     many = _commands(real_hub)
 
     assert few < some == many < 200
+    assert _commands(real_hub, brief=True) < many / 2
 
 
 def _fill(hub, count):
@@ -233,9 +253,9 @@ def _fill(hub, count):
         hub.report(12, "e0", *reports)
 
 
-def _commands(hub):
+def _commands(hub, **options):
     """Return how many commands an overview takes."""
     hub.redis.config_resetstat()
-    overview(hub, 20)
+    hub.do(calls.overview(now=20, **options))
     told = hub.redis.info("commandstats")
     return sum(one["calls"] for one in told.values())

@@ -297,4 +297,5 @@ def test_news_of_a_tab_that_was_left_are_not_its_rows():
     state = model.receive(press(asked, "4"), late, 1.0)
 
     assert state.rows is None
+    assert state.seen is not None
     assert state.seen.overview == overview()
