@@ -44,6 +44,8 @@ class Screen:
         self.before = termios.tcgetattr(self.slave)
         self._terminal = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._terminal)
+        #: Columns and lines.
+        self.size = size
         #: All that was sent to the terminal.
         self.raw = b""
         self._set_size(*size)
@@ -131,6 +133,7 @@ class Screen:
 
     def resize(self, width: int, height: int) -> None:
         """Give the terminal another size."""
+        self.size = (width, height)
         self._terminal.resize(height, width)
         self._set_size(width, height)
 

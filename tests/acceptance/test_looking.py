@@ -17,7 +17,7 @@ def costs(start_server):
     store = Store(server.url, "looking")
     with server.redis() as client:
         client.flushall()
-        looking.fill(store, 20_000, 200)
+        looking.fill(store, 6000, 200)
         yield {cost.screen: cost for cost in looking.measure(store, client)}
     store.close()
 
