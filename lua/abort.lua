@@ -34,6 +34,7 @@ local function mark(task)
   local marked = { id = task.id, marks = task.marks or "" }
   if depend.mark(marked, "x") then
     redis.call("HSET", keys.task(task.id), "marks", marked.marks)
+    require("lib.held").mark(task.engine, task.id)
   end
   local uuid = engines.uuid_of(task.engine)
   local worker = engines.worker_of(uuid) or "-"

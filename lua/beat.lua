@@ -10,14 +10,17 @@
 --
 -- Verbs: `live`, and the ids are those that the engine holds after the turn with
 -- that number; `gone`, and the ids are those it had begun (number is why it is
--- gone, in words); `late`, likewise, because it was killed for a time limit. Words:
--- `live`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
+-- gone, in words); `late`, likewise, because it was killed for a time limit. Before one
+-- of these `said` may stand, with a token in the place of the number, and a task and
+-- pairs of name and value: what that printed last (`stdout`, `stderr`, `progress`). Words:
+-- `live` or `drained`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
 -- `gone`, it is; `more`, say it again.
 
 local again = require("lib.again")
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
 local engines = require("lib.engines")
+local held = require("lib.held")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -32,19 +35,43 @@ local CARD = 86400000
 -- What becomes of what an engine had begun, by the verb.
 local VERDICTS = { live = "", gone = "engine_lost", late = "time_limit" }
 local MOST = 500
+local PRINTED = { stdout = true, stderr = true, progress = true }
 
-local function parse()
-  local said, at = {}, 3
-  while at <= #ARGV do
-    local count = argument.count(ARGV[at + 3])
-    if not VERDICTS[ARGV[at]] or not count or at + 3 + count > #ARGV then
+-- Seldom: what a dead engine's task printed last; nil when that is not to be understood.
+local function parse_last(at, count)
+  for pair = at + 5, at + 3 + count, 2 do
+    if not PRINTED[ARGV[pair]] then
       return nil
     end
-    local ids = {}
-    for offset = 1, count do
-      ids[ARGV[at + 3 + offset]] = true
+  end
+  return count % 2 == 1 and {
+    id = ARGV[at + 4], token = ARGV[at + 2], at = at + 5, count = (count - 1) / 2,
+  }
+end
+
+local function parse()
+  local said, last, at = {}, nil, 3
+  while at <= #ARGV do
+    local count, verb = argument.count(ARGV[at + 3]), ARGV[at]
+    if not count or at + 3 + count > #ARGV then
+      return nil
+    elseif verb == "said" then
+      last = parse_last(at, count)
+    elseif not VERDICTS[verb] then
+      return nil
+    else
+      local ids = {}
+      for offset = 1, count do
+        ids[ARGV[at + 3 + offset]] = true
+      end
+      said[#said + 1] = {
+        verb = verb, uuid = ARGV[at + 1], number = ARGV[at + 2], ids = ids, last = last,
+      }
+      last = nil
     end
-    said[#said + 1] = { verb = ARGV[at], uuid = ARGV[at + 1], number = ARGV[at + 2], ids = ids }
+    if verb == "said" and not last then
+      return nil
+    end
     at = at + 4 + count
   end
   return said
@@ -63,7 +90,7 @@ end
 local function not_held(uuid, ids)
   local foreign = {}
   for id in pairs(ids) do
-    if not redis.call("ZSCORE", keys.engine(uuid, "held"), id) then
+    if redis.call("HEXISTS", keys.engine(uuid, "held"), id) == 0 then
       foreign[#foreign + 1] = id
     end
   end
@@ -76,11 +103,12 @@ end
 -- Redis knows, so it is ready again and no try is used.
 local function take_back(opened, engine, ids)
   local uuid, forgotten = engine.uuid, {}
-  for _, id in ipairs(redis.call("ZRANGE", keys.engine(uuid, "held"), 0, MOST - 1)) do
+  for _, one in ipairs(held.first(uuid, MOST)) do
+    local id = one.id
     if not ids[id] then
-      local f = redis.call("HMGET", keys.task(id), "token", "marks")
       forgotten[#forgotten + 1] = {
-        id = id, kind = "unbegun", fields = {}, token = f[1], marks = f[2],
+        id = id, kind = "unbegun", fields = {}, token = one.token, score = one.score,
+        marks = redis.call("HGET", keys.task(id), "marks") or nil,
       }
       story.tell(opened, "forgotten", "task", id, "engine", uuid)
     end
@@ -106,8 +134,13 @@ end
 
 -- It was begun to be taken apart, and lives.
 local function stay(opened, engine)
-  redis.call("HDEL", keys.engine(engine.uuid), "leaving")
   redis.call("ZADD", keys.labels, engine.id, engine.uuid)
+  if redis.call("HEXISTS", keys.engine(engine.uuid), "drained") == 1 then
+    redis.call("HSET", keys.engine(engine.uuid), "leaving", engines.DRAINED)
+    engine.leaving = engines.DRAINED
+    return
+  end
+  redis.call("HDEL", keys.engine(engine.uuid), "leaving")
   engine.leaving = nil
   if engine.number > 0 then
     engines.show(opened, engine)
@@ -117,14 +150,14 @@ end
 local function live(opened, engine, said, answer)
   local uuid = engine.uuid
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
-  if engine.leaving then
+  if engine.leaving == "1" then
     stay(opened, engine)
   end
   -- Only a beat that has seen the latest turn can compare.
   if tonumber(said.number) == engine.number then
     take_back(opened, engine, said.ids)
   end
-  add(answer, uuid, "live", not_held(uuid, said.ids))
+  add(answer, uuid, engine.leaving and "drained" or "live", not_held(uuid, said.ids))
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and is_awaited(opened, engine, tonumber(said.number)) then
     engines.ring(uuid)
@@ -140,7 +173,7 @@ end
 
 local function gone(opened, engine, said, answer)
   local _, all = lose.engine(opened, engine, said.ids, said.number, MOST,
-    VERDICTS[said.verb])
+    VERDICTS[said.verb], said.last)
   if not all then
     -- If nobody says it again, the sweep goes on with it.
     redis.call("ZADD", keys.engines, "XX", 0, engine.uuid)

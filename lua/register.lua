@@ -8,9 +8,11 @@
 -- COST     O(queues)
 --
 -- `queues` are parted by commas. The pairs describe the worker (host, boot,
--- pid, begun, python, version); `begun` with `boot` and `pid` tells one worker
+-- pid, begun, python, version, clock); `begun` with `boot` and `pid` tells one worker
 -- process from every other, and a second one under a name whose lease lives is
 -- refused. The id is a label for people, counted from 0 and never used again.
+-- `drained`, besides, is of the engine: it is to get nothing yet, as one of a worker that
+-- is drained.
 
 local engines = require("lib.engines")
 local hub = require("lib.hub")
@@ -20,6 +22,7 @@ local story = require("lib.story")
 
 local ABOUT = {
   host = true, boot = true, pid = true, begun = true, python = true, version = true,
+  clock = true, drained = true,
 }
 -- A worker's card outlives it by a day, for whoever asks what became of it.
 local CARD = 86400000
@@ -68,6 +71,13 @@ end
 
 local function join(opened, about)
   local id = redis.call("HINCRBY", keys.hub, "next_engine", 1) - 1
+  if about.clock then
+    -- How far its clock is ahead of ours, in ms, with the way here.
+    about.offset = string.format("%.0f", (tonumber(about.clock) or opened.stamp) - opened.stamp)
+    about.clock = nil
+  end
+  local drained = about.drained or redis.call("HEXISTS", keys.worker(worker), "drained") == 1
+  about.drained = nil
   local described = {}
   for name, value in pairs(about) do
     described[#described + 1] = name
@@ -75,6 +85,9 @@ local function join(opened, about)
   end
   redis.call("HSET", keys.engine(uuid), "id", id, "worker", worker, "queues", queues,
     "number", 0, "nonce", "", "used", 0, "joined", opened.stamp)
+  if drained then
+    redis.call("HSET", keys.engine(uuid), "drained", 1, "leaving", engines.DRAINED)
+  end
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
   redis.call("ZADD", keys.labels, id, uuid)
   for queue in string.gmatch(queues, "[^,]+") do

@@ -131,9 +131,15 @@ local function main(opened)
     return refused
   end
 
+  local new = #missing
+  if new == 0 then
+    -- Sent again, perhaps to a Redis that is full by now.
+    return { "ok", 0 }
+  end
+
   -- Writes below. The first is one that a full Redis refuses, so that nothing is
   -- there yet.
-  local new, gates = #missing, copies.new_gates(missing)
+  local gates = copies.new_gates(missing)
   local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + #gates) - new
   copies.write(opened, missing, gates, sequence)
   return { "ok", new }

@@ -18,7 +18,6 @@
 -- their sets are told with `link`.
 
 local argument = require("lib.argument")
-local flags = require("lib.flags")
 local functions = require("lib.functions")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -27,117 +26,14 @@ local rare = require("lib.rare")
 local record = require("lib.record")
 local reply = require("lib.reply")
 local scheme_name = require("scheme_name")
+local slice = require("lib.slice")
 
-local MOST = 500
-local MOST_MEMBERS = 2000
 -- Of so many tasks it is remembered what was written: idle engines are few.
 local FEW = 4
 -- No hub has a lower limit: smaller payloads need not be compared with it.
 local SMALL = 65536
 -- Above this arguments have a mark, b: lib/weight.lua counts them.
 local LARGE = 1024
-
--- With these a task does not just enter its queue's line.
-local function is_special(name)
-  return name == "after" or name == "follow" or name == "targets" or name == "timeout"
-    or name == "start_in" or name == "start_at" or name == "gate" or name == "refs"
-    or name == "later"
-end
-
-local function is_field(name)
-  return not is_special(name) and name ~= "until" and name ~= "opts"
-end
-
-local function parse_flags(group, at, count)
-  for offset = at, at + 2 * count - 2, 2 do
-    local name, value = ARGV[offset], ARGV[offset + 1]
-    local wrong, read = flags.wrong(name, value)
-    if wrong then
-      return wrong
-    end
-    group.sets[name] = type(read) == "table" and read or nil
-    if is_special(name) then
-      group.special = true
-    elseif name == "ttl" then
-      -- Said in one field, so that an end need not ask for it.
-      group.marks = "t"
-    end
-    -- Some are no fields: `until` and `opts` are in `fn`, others enter.lua writes.
-    if is_field(name) and not (name == "priority" and tonumber(value) == 0) then
-      group.fields[#group.fields + 1] = name
-      group.fields[#group.fields + 1] = value
-    end
-    group[name] = value
-  end
-end
-
--- Seldom: count the members of its sets; returns what is wrong.
-local function count_members(group)
-  group.members = 0
-  for _, set in pairs(group.later and {} or group.sets) do
-    group.members = group.members + #set.ids
-  end
-  if group.later and not group.gate then
-    return "only what stands behind a gate is told its members later"
-  end
-end
-
--- Digest, until when it may run, and what the engine has to obey: what the signature
--- binds besides the id.
-local function fn_of(group)
-  if group.opts then
-    return table.concat({ group.digest, group["until"] or "", group.opts }, " ")
-  end
-  return group["until"] and group.digest .. " " .. group["until"] or group.digest
-end
-
--- The tasks stay in ARGV: id and arguments of the first are at `from`.
-local function parse_group(at)
-  local group = {
-    digest = ARGV[at], blob = ARGV[at + 1], name = ARGV[at + 2], fields = {}, sets = {},
-  }
-  local length = argument.count(ARGV[at + 3])
-  if not length or #ARGV < at + 4 + 2 * length then
-    return nil, "a group that is none at argument " .. at
-  end
-  local wrong = parse_flags(group, at + 4, length)
-  if wrong then
-    return nil, wrong
-  end
-  group.fn = fn_of(group)
-  wrong = group.special and count_members(group)
-  if wrong then
-    return nil, wrong
-  end
-  at = at + 4 + 2 * length
-  local count = argument.count(ARGV[at])
-  if not count or count < 1 or #ARGV < at + 2 * count then
-    return nil, "a group without its tasks at argument " .. at
-  end
-  group.from, group.count = at + 1, count
-  return group, at + 2 * count + 1
-end
-
-local function parse()
-  local groups, total, members, at = {}, 0, 0, 2
-  while at <= #ARGV do
-    local group, next_at = parse_group(at)
-    if not group then
-      return nil, next_at
-    end
-    groups[#groups + 1] = group
-    total = total + group.count
-    members = members + (group.members or 0) * group.count
-    at = next_at
-  end
-  if members > MOST_MEMBERS then
-    return nil, "a slice has at most " .. MOST_MEMBERS .. " members in its dependencies"
-  end
-  if total == 0 or total > MOST then
-    return nil, "a slice has 1 to " .. MOST .. " tasks, not " .. total
-  end
-  return groups, total
-end
 
 -- Seldom needed.
 local function too_large(what, size)
@@ -203,20 +99,22 @@ local function drop_known(group)
 end
 
 -- Write one record. The fields that tasks of the group have in common are in the
--- same table for all of them; the arguments are its last value.
+-- same table for all of them; the arguments are its last value. Returns its marks.
 local function write(id, args, fields, marks)
   fields[#fields] = record.fit(id, "args", args)
   redis.call("HSET", keys.task(id), unpack(fields))
   if #args > LARGE then
-    redis.call("HSET", keys.task(id), "marks", (marks or "") .. "b")
+    marks = (marks or "") .. "b"
+    redis.call("HSET", keys.task(id), "marks", marks)
   end
+  return marks
 end
 
 -- What an engine needs to know of a task that it may be handed at once, as the record
 -- has it.
-local function keep(opened, group, id, args)
+local function keep(opened, group, id, args, marks)
   opened.written = opened.written or {}
-  opened.written[id] = { group.fn, args, group.root or false, false, group.marks or false }
+  opened.written[id] = { group.fn, args, marks or false }
 end
 
 local function enter(opened, group, sequence)
@@ -235,9 +133,9 @@ local function enter(opened, group, sequence)
   local entries, length, last = {}, 0, group.from + 2 * group.count - 1
   local function add(at)
     local id = ARGV[at]
-    write(id, ARGV[at + 1], fields, group.marks)
+    local marks = write(id, ARGV[at + 1], fields, group.marks)
     if group.count <= FEW then
-      keep(opened, group, id, fields[#fields])
+      keep(opened, group, id, fields[#fields], marks)
     end
     sequence = sequence + 1
     entries[length + 1], entries[length + 2] = line.score(priority, sequence), id
@@ -411,7 +309,7 @@ local function write_all(opened, groups, sequence)
 end
 
 local function main(opened)
-  local groups, total = parse()
+  local groups, total = slice.parse()
   if not groups then
     return reply.fail("BADARG", total)
   end
@@ -426,9 +324,15 @@ local function main(opened)
     return refused
   end
 
+  local new = total - known
+  if new == 0 then
+    -- Sent again, perhaps to a Redis that is full by now.
+    return { "ok", 0, known }
+  end
+
   -- Writes below. The first is one that a full Redis refuses, so that submit
   -- says so before anything is there.
-  local new, gates = total - known, new_gates(groups)
+  local gates = new_gates(groups)
   local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + #gates) - new
   for number, id in ipairs(gates) do
     require("lib.enter").make_gate(opened, id, sequence - number + 1)

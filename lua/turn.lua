@@ -1,11 +1,11 @@
 -- turn: an engine reports outcomes, if any, and takes its next work, if any.
 --
 -- KEYS     root
--- ARGV     now engine number nonce want (kind id token "ago took n" body (field value)*n)*
+-- ARGV     now engine number nonce want ("kind:n" id token "ago took" body (field value)*n)*
 -- RETURNS  {"ok" | "again", stale, (id attempt fn args root)*} | {"gone"}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O((outcomes + taken) * log held + dependents told), at most 100 of those
+-- COST     O(outcomes + taken * log ready + dependents told), at most 100 of those
 --
 -- Turns that take are numbered per engine, and a turn that is sent again with
 -- the nonce of the last one gets the same tasks ("again"). A turn without a
@@ -55,11 +55,11 @@ local function begin_writing(takes)
 end
 
 -- The outcomes that count and those that are stale; or nil and the error reply.
-local function read_outcomes(engine)
+local function read_outcomes()
   if #ARGV < OUTCOMES then
     return {}, {}
   end
-  return report.read(OUTCOMES, engines.name_of(engine))
+  return report.read(OUTCOMES, uuid)
 end
 
 -- Outcomes take effect, and who depends on them stands in line. Returns what is to
@@ -116,7 +116,7 @@ local function only_report(opened, ending, engine, again)
   engines.show(opened, engine)
   put_back(opened, ending, again)
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
-    and redis.call("ZCARD", keys.engine(uuid, "held")) == 0
+    and redis.call("EXISTS", keys.engine(uuid, "held")) == 0
     and (redis.call("ZCARD", keys.engine(uuid, "assigned")) > 0
       or take.any(opened, engine)) then
     engines.ring(uuid)
@@ -171,7 +171,7 @@ local function main(opened)
   if not engine then
     return { "gone" }
   end
-  local good, stale = read_outcomes(engine)
+  local good, stale = read_outcomes()
   if not good then
     return stale
   end

@@ -61,12 +61,16 @@ local function size(id, f)
   return value and #value or 0
 end
 
--- Tell this client's stream when somebody else's task ends.
-local function register(id)
+-- Tell this client's stream when somebody else's task ends. `engine` is where it runs,
+-- if it does.
+local function register(id, engine)
   redis.call("SADD", keys.task(id, "watchers"), client)
   local marks = redis.call("HGET", keys.task(id), "marks") or ""
   if not string.find(marks, "w", 1, true) then
     redis.call("HSET", keys.task(id), "marks", marks .. "w")
+    if engine then
+      require("lib.held").mark(engine, id)
+    end
   end
 end
 
@@ -87,12 +91,12 @@ end
 
 local function add(answer, id, own, left)
   local f = argument.is_id(id) and redis.call("HMGET", keys.task(id),
-    "result", "error", "state", "verdict", "reason", "token") or {}
+    "result", "error", "state", "verdict", "reason", "token", "engine") or {}
   local state, kind, text = f[3] or missing(id), "", ""
   if states.is_ended(state) then
     kind, text, left = tell(id, f, left)
   elseif f[3] and client ~= "" and string.sub(id, 1, #own) ~= own then
-    register(id)
+    register(id, f[3] == "running" and f[7])
   end
   local last = #answer
   answer[last + 1], answer[last + 2] = state, f[6] or ""

@@ -17,6 +17,7 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from redtask.client import Client
     from redtask.cluster import Cluster
+    from redtask.current import CurrentTask, TaskFilter, current_task
     from redtask.dependency import Dependency, Ref
     from redtask.error import (
         ClusterError,
@@ -58,6 +59,9 @@ _HOMES = {
     "LoadBalancedView": "view",
     "parallel": "view",
     "remote": "view",
+    "CurrentTask": "current",
+    "TaskFilter": "current",
+    "current_task": "current",
     "Dependency": "dependency",
     "Ref": "dependency",
     "depend": "functional",
@@ -106,6 +110,10 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "depend",
     "dependent",
     "require",
+    # Inside of a task
+    "CurrentTask",
+    "TaskFilter",
+    "current_task",
     # Results
     "AsyncResult",
     "AsyncMapResult",

@@ -7,23 +7,28 @@ import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from redtask import flows
+from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.error import ConfigurationError
 from redtask.hub import calls
 from redtask.outcomes import tasks_elsewhere
+from redtask.pier import Pier
 from redtask.place import Place
 from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
 from redtask.session import Session, is_single, limit_of
+from redtask.slices import is_long
 from redtask.store import Driver
 from redtask.stored import StoredTasks
 from redtask.view import LoadBalancedView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
     from redtask.session import Slices
+    from redtask.slices import Task
 
 T = TypeVar("T")
 
@@ -73,6 +78,7 @@ class Client(StoredTasks):
         self._store, keyring = connect(profile, patience=timeout, make=make)
         self._session = Session(self._store.keys, keyring, self._store.contact)
         self._driver = Driver(self._store)
+        self._pier = Pier(self._cross, timeout)
         self._callbacks = CallbackThread(self)
         #: Is it of no more use?
         self.closed = False
@@ -108,14 +114,38 @@ class Client(StoredTasks):
         return revive
 
     def _run(self, flow: flows.Flow[T]) -> T:
+        batch = Batch.of(self)
+        if batch is not None and len(batch):
+            # It may be asked for.
+            batch.flush()
+        return self._drive(flow)
+
+    def _drive(self, flow: flows.Flow[T], since: float | None = None) -> T:
         if self.closed:
             raise ConfigurationError("this client is closed")
         if self._session.must_recover:
-            self._driver.run(self._session.recover())
-        return self._driver.run(flow)
+            self._driver.run(self._session.recover(), since)
+        return self._driver.run(flow, since)
 
     def _submit(self, slices: Slices) -> None:
         self._run(self._session.submit(slices))
+
+    def _enter(self, task: Task) -> None:
+        """Submit one task, perhaps together with those of other threads."""
+        batch = Batch.of(self)
+        if batch is not None and not is_long(task):
+            batch.add(task)
+            return
+        try:
+            if is_long(task):
+                self._submit(self._session.cut((task,)))
+            else:
+                self._pier.submit(task)
+        finally:
+            self._session.arrived((task.task_id,))
+
+    def _cross(self, aboard: Sequence[Passenger]) -> None:
+        self._drive(self._session.cross(aboard), aboard[0].since)
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]

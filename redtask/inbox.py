@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from redtask.hub.keys import Keys
     from redtask.recent import Recent
 
 _ROOM: Final = 4096
@@ -89,6 +90,17 @@ class TaskSet:
         for wake in tuple(self.wakers):
             wake()
 
+    def release(self, task_id: str) -> None:
+        """Keep the outcome without its payload, which can be fetched again."""
+        outcome = self.outcomes.get(task_id)
+        if outcome is not None and outcome.kind in {"r", "e"}:
+            self.outcomes[task_id] = outcome._replace(kind="-", payload=b"")
+
+    def become(self, ids: Sequence[str]) -> None:
+        """Be the set of these: all that were expected for it one by one."""
+        self.ids = tuple(ids)
+        self.distinct = len(self.ids)
+
     def reopen(self, task_id: str) -> None:
         """Take an outcome back: Redis has forgotten it, and the task runs again."""
         if self.outcomes.pop(task_id, None) is not None:
@@ -102,8 +114,14 @@ class Inbox:
     """
 
     def __init__(
-        self, client: str, recent: Recent, lock: AbstractContextManager[Any]
+        self,
+        client: str,
+        recent: Recent,
+        lock: AbstractContextManager[Any],
+        keys: Keys,
     ) -> None:
+        #: Names of keys of its hub.
+        self.keys = keys
         #: Whose stream it is.
         self.client = client
         #: What the client submitted lately.
@@ -111,6 +129,8 @@ class Inbox:
         #: Ids that the client submitted and that are not known to have ended. Of a
         #: plain dict the first one takes long to find when many before it are gone.
         self.open: OrderedDict[str, None] = OrderedDict()
+        #: Ids that are still to be submitted: no record says anything of them.
+        self.underway: set[str] = set()
         #: How many outcomes have arrived; grows only.
         self.arrived = 0
         #: Where the stream is to be read on from; None: not listening yet.
@@ -143,6 +163,12 @@ class Inbox:
         if len(waiting) > self._limit:
             self._tidy()
 
+    def expect_also(self, tasks: TaskSet, name: str) -> None:
+        """Deliver to a set that is growing; nobody else knows of the task."""
+        self._waiting[name] = weakref.ref(tasks)
+        if len(self._waiting) > self._limit:
+            self._tidy()
+
     def expects(self, task_id: str) -> bool:
         """Does anybody wait for this task?"""
         return task_id in self._waiting
@@ -164,11 +190,19 @@ class Inbox:
             self._limit = max(_ROOM, 2 * len(self._waiting))
 
     def unchecked(self, since: float) -> Iterator[tuple[str, TaskSet]]:
-        """Yield single open tasks whose records were last asked before ``since``."""
+        """Yield single open tasks whose records were last asked before ``since``.
+
+        Not those that another thread is just submitting: they have no records yet.
+        """
+        own = f"{self.client}-"
         for name, reference in self._waiting.copy().items():
+            if name.startswith(own) and name not in self.open:
+                continue
             for one in _several(reference):
                 tasks = one()
-                if tasks is not None and tasks.checked < since and len(tasks.ids) == 1:
+                if tasks is None or len(tasks.ids) != 1 or name in self.underway:
+                    continue
+                if tasks.checked < since:
                     yield name, tasks
 
     def deliver(self, task_id: str, outcome: Outcome) -> None:

@@ -17,8 +17,10 @@ import redis
 from redis import exceptions
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
+import redtask
 from redtask import error
 from redtask.hub import scripts
+from redtask.rope import Rope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,12 +39,22 @@ REPLY: Final = 15.0
 _CONNECT: Final = 5.0
 _MARGIN: Final = 5.0
 _ENTRIES: Final = 256
+#: Pieces of a rope with fewer bytes are put together.
+_PIECE: Final = 16384
 #: So often one batch may meet another scheme.
 _MOST_CHANGES: Final = 100
 
 #: Replies that mean: this server cannot just now, another try may find one that can.
 #: redis-py makes exceptions of their own of some, without the word.
 _PASSING_WORDS: Final = ("BUSY", "UNBLOCKED")
+_ALL_PASSING_WORDS: Final = (
+    *_PASSING_WORDS,
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "READONLY",
+    "TRYAGAIN",
+)
 _PASSING: Final = (
     exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
@@ -74,7 +86,8 @@ def options(
         "socket_connect_timeout": min(reply, _CONNECT),
         "retry_on_timeout": False,
         "health_check_interval": 0,
-        "client_name": "redtask",
+        # Who operates Redis sees who is there; the doctor looks at the version.
+        "client_name": f"redtask-{redtask.__version__}",
         "protocol": 2,
         **parsed,
     }
@@ -117,11 +130,22 @@ def is_passing(problem: Exception) -> bool:
     )
 
 
+def refusal(text: str) -> Exception:
+    """Return redtask's exception for an error reply that redis-py has not read."""
+    if text.startswith(_ALL_PASSING_WORDS):
+        return error.ConnectionLost(f"Redis cannot be reached: {text}")
+    return error.ConfigurationError(f"Redis does not let us listen: {text}")
+
+
 def is_unknown_script(problem: Exception) -> bool:
     """Has the server forgotten the script?"""
     return isinstance(problem, exceptions.NoScriptError) or (
         isinstance(problem, exceptions.ResponseError) and "NOSCRIPT" in str(problem)
     )
+
+
+#: What Redis says when a script does what its user may not.
+_NO_RIGHT: Final = "The user executing the script can't"
 
 
 def translate(problem: Exception, script: scripts.Script | None = None) -> Exception:
@@ -132,7 +156,7 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     text = str(problem) or "it does not answer"
     if isinstance(problem, exceptions.AuthenticationError):
         return error.ConfigurationError(f"Redis refuses the password: {text}")
-    if isinstance(problem, exceptions.NoPermissionError):
+    if isinstance(problem, exceptions.NoPermissionError) or _NO_RIGHT in text:
         return error.ConfigurationError(f"the Redis user lacks a right: {text}")
     if isinstance(problem, exceptions.OutOfMemoryError):
         return error.HubFull()
@@ -142,13 +166,46 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     return error.ConnectionLost(f"Redis cannot be reached: {text}")
 
 
-def packed(commands: Sequence[Sequence[Any]]) -> bytes:
-    """Return commands as they are sent.
+def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Return commands as they are sent, in pieces.
 
     By hiredis itself: redis-py looks at each word first, which takes twice as long.
+    A rope is sent piece by piece, as it is.
     """
-    pieces: list[bytes] = [hiredis.pack_command(tuple(words)) for words in commands]
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    sent: list[bytes] = []
+    small: list[bytes] = []
+    for words in commands:
+        if any(type(word) is Rope for word in words):
+            _pack_ropes(words, small, sent)
+        else:
+            small.append(hiredis.pack_command(tuple(words)))
+    _flush(small, sent)
+    return sent
+
+
+def _pack_ropes(words: Sequence[Any], small: list[bytes], sent: list[bytes]) -> None:
+    """Pack a command with ropes: each is a piece of its own."""
+    small.append(b"*%d\r\n" % len(words))
+    for word in words:
+        if type(word) is not Rope:
+            data = word if isinstance(word, bytes) else str(word).encode()
+            small.append(b"$%d\r\n%b\r\n" % (len(data), data))
+            continue
+        small.append(b"$%d\r\n" % len(word))
+        for piece in word.pieces:
+            if len(piece) < _PIECE:
+                small.append(piece)
+            else:
+                _flush(small, sent)
+                sent.append(piece)
+        small.append(b"\r\n")
+
+
+def _flush(small: list[bytes], sent: list[bytes]) -> None:
+    """Put small pieces together: each that is sent costs a call of the system."""
+    if small:
+        sent.append(small[0] if len(small) == 1 else b"".join(small))
+        small.clear()
 
 
 class Tries:
@@ -334,5 +391,6 @@ __all__ = [
     "read_scheme",
     "read_stream",
     "redis",
+    "refusal",
     "translate",
 ]

@@ -18,6 +18,7 @@ from redtask.query import BUFFERS, STATUS, Query, check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
@@ -33,21 +34,25 @@ _PICKY: Final = "?"
 
 
 def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
-    """Visit the members of a sorted set, page by page.
+    """Visit the members of a sorted set, or of a hash, page by page.
 
     Each that is there all the time is seen; one may be seen twice.
     """
     cursor = "0"
     while True:
-        ((cursor, members),) = yield Commands(
-            [("ZSCAN", index, cursor, "COUNT", _PAGE)]
-        )
+        verb = "HSCAN" if is_hash(index) else "ZSCAN"
+        ((cursor, members),) = yield Commands([(verb, index, cursor, "COUNT", _PAGE)])
         cursor = text(cursor)
         page = [text(member) for member in members[::2]]
         for at in range(0, len(page), _PAGE):
             yield from visit(page[at : at + _PAGE])
         if cursor == "0":
             return
+
+
+def is_hash(index: str) -> bool:
+    """Is an index a hash, with ids as its fields? Else it is a sorted set."""
+    return index.endswith(":held")
 
 
 def _members(index: str) -> tuple[str, ...]:
@@ -71,7 +76,7 @@ def indexes(keys: Keys, wanted: Sequence[str]) -> Flow[list[str]]:
     if "assigned" in wanted:
         found += [keys.engine(uuid, "assigned") for uuid in uuids]
     if "running" in wanted:
-        found += [keys.engine(uuid, "held") for uuid in uuids]
+        found += [keys.held(uuid) for uuid in uuids]
     return found + [keys.ended(state) for state in wanted if state in states.ENDED]
 
 
@@ -240,7 +245,7 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
         "status": status,
         "function": function,
         "engine_id": times.engine_id,
-        "took": _number(fields, "took") / 1e6 if "took" in fields else None,
+        "took": int(fields["took"].split()[1]) / 1e6 if "took" in fields else None,
         "priority": _number(fields, "priority"),
         "tries": _number(fields, "tries"),
         "deaths": _number(fields, "deaths"),
@@ -289,7 +294,45 @@ class Finder:
         if self._wanted is None:
             return found
         yield from self._add_buffers(found)
-        return [{key: one[key] for key in self._wanted} for one in found]
+        return [_some(one, self._wanted) for one in found]
+
+    def newest(self, most: int) -> Flow[list[dict[str, Any]]]:
+        """Return the latest of the records, the latest first.
+
+        Of each index the end is read, until there is enough: so it costs little where
+        many match. Ended tasks that are kept for long come before others.
+        """
+        if self._query.only("msg_id") is not None:
+            yield from self.find()
+        else:
+            names = yield from indexes(self._keys, self._query.states())
+            for index in names:
+                yield from self._downwards(index, most)
+        found = sorted(
+            self._found.values(), key=lambda one: (latest(one), one["msg_id"])
+        )
+        found = found[: -most - 1 : -1]
+        yield from self._add_buffers(found)
+        wanted = self._wanted
+        return found if wanted is None else [_some(one, wanted) for one in found]
+
+    def _downwards(self, index: str, most: int) -> Flow[None]:
+        """Visit the members of an index from its end, until enough of them match."""
+        if is_hash(index):
+            # An engine has few.
+            (fields,) = yield Commands([("HKEYS", index)])
+            ids = [text(one) for one in fields]
+            for at in range(0, len(ids), _PAGE):
+                yield from self._visit(ids[at : at + _PAGE])
+            return
+        before, at = len(self._found), 0
+        size = min(most, _PAGE)
+        while len(self._found) - before < most:
+            (page,) = yield Commands([("ZREVRANGE", index, at, at + size - 1)])
+            yield from self._visit([text(one) for one in page])
+            if len(page) < size:
+                return
+            at, size = at + size, _PAGE
 
     def _visit(self, ids: Sequence[str]) -> Flow[None]:
         records = yield from flows.records(self._keys, ids)
@@ -350,6 +393,16 @@ class Finder:
                 values = yield from flows.parts(self._keys, ids, name)
                 for one, value in zip(found, values, strict=True):
                     one[key] += [] if value is None else [value]
+
+
+def _some(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: record[key] for key in keys}
+
+
+def latest(record: Mapping[str, Any]) -> datetime:
+    """Return when something last happened to a task."""
+    found: datetime = record["completed"] or record["started"] or record["submitted"]
+    return found
 
 
 def find(

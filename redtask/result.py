@@ -9,10 +9,11 @@ import os
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from redtask import flows
 from redtask.error import RedtaskError
+from redtask.live import Listener, show_output
 from redtask.outcomes import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from redtask.client import Client
     from redtask.inbox import TaskSet
+    from redtask.live import Output
 
 
 _log = logging.getLogger("redtask")
@@ -213,6 +215,17 @@ class AsyncResult(Results):
                 if deadline is not None and time.monotonic() >= deadline:
                     return
 
+    def stream_output(self) -> OutputStream:
+        """Return what the tasks print and how far they are, while they run.
+
+        An iterator of ``Output``, which ends when they have. As a context manager it
+        prints all that meanwhile, as in IPython.parallel::
+
+            with result.stream_output():
+                result.wait()
+        """
+        return OutputStream(self)
+
     # -- parts
 
     def split(self) -> tuple[AsyncResult, ...]:
@@ -231,7 +244,7 @@ class AsyncResult(Results):
         return self._iterate(ordered=True)
 
     def _iterate(self, *, ordered: bool) -> Iterator[Any]:
-        if self._tasks.done:
+        if self._at_hand():
             yield from self.get(0)
             return
         places = self._places()
@@ -282,6 +295,54 @@ def as_completed(
                 client._run(found.wait(client, left))
     finally:
         found.close()
+
+
+class OutputStream:
+    """What tasks say while they run; made by ``AsyncResult.stream_output``."""
+
+    def __init__(self, result: AsyncResult) -> None:
+        self._result = result
+        self._listener = Listener(result._session, result._tasks.ids)
+        self._ready: deque[Output] = deque()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __iter__(self) -> Iterator[Output]:
+        """Yield what is said until all tasks have ended."""
+        return self
+
+    def __next__(self) -> Output:
+        """Wait for what is said next."""
+        while not self._ready:
+            if self._listener.done or self._stop.is_set():
+                raise StopIteration
+            self._ready += self._result._run(self._listener.hear())
+        return self._ready.popleft()
+
+    def __enter__(self) -> Self:
+        """Print from now on what is said."""
+        self._thread = threading.Thread(
+            target=self._print, name="redtask output", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def _print(self) -> None:
+        try:
+            for said in self:
+                if self._stop.is_set():
+                    return
+                show_output(said)
+        except RedtaskError as problem:
+            if not self._stop.is_set():
+                _log.warning("what tasks print cannot be heard: %s", problem)
+
+    def __exit__(self, *_: object) -> None:
+        """Stop; if all tasks have ended, when everything is printed."""
+        if self._thread is not None and self._result._tasks.done:
+            self._thread.join()
+        # Else it is in the midst of a read, and ends after that.
+        self._stop.set()
 
 
 class CallbackThread:

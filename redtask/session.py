@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-from redtask import error, flows, payload, slices
+from redtask import error, ferry, flows, inputs, payload, slices
+from redtask.error import ConnectionLost, HubFull
 from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
 from redtask.hub.calls import Call
@@ -24,23 +25,28 @@ from redtask.recent import Contact, Recent
 from redtask.slices import FREE, Gate, Piece, Task, Waits
 
 if TYPE_CHECKING:
+    from redtask.ferry import Passenger
     from redtask.flags import Flags
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
     from redtask.hub.records import Outcome, Status
     from redtask.hub.why import Why
     from redtask.payload import Function
+    from redtask.rope import Written
     from redtask.signing import Keyring
 
-_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-#: Of 12 letters: 62 bits, so that no two clients ever share a name.
-_NAME: Final = 12
+#: Letters of a client's name.
+LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+#: A client's name has 12 letters: 62 bits, so that no two clients ever share a name.
+NAME: Final = 12
 #: Work is not to be run later than its retention and a week after it was submitted:
 #: what a thief of old payloads could replay is bounded.
 _WEEK: Final = 7 * 86400.0
 _DAY: Final = 86400.0
 _HISTORY: Final = 100_000
 _MOST_ENGINES: Final = 10_000
+#: What is read from an input waits no longer than this for more of it, in seconds.
+_PAUSE: Final = 0.05
 
 
 #: What a submit sends; made as it is sent.
@@ -75,9 +81,12 @@ class Session:
 
     def _begin(self) -> None:
         """Become a client."""
-        client = "".join(secrets.choice(_LETTERS) for _ in range(_NAME))
+        client = "".join(secrets.choice(LETTERS) for _ in range(NAME))
         self._inbox = Inbox(
-            client, Recent(self._contact, threading.Lock()), threading.Lock()
+            client,
+            Recent(self._contact, threading.Lock()),
+            threading.Lock(),
+            self.keys,
         )
         self._lock = threading.Lock()
         self._history: deque[str] = deque()
@@ -144,6 +153,41 @@ class Session:
         inbox = self.inbox
         yield from flows.listen(inbox)
         yield from flows.submit(self._remembered(pieces), self.sent, inbox.recent)
+
+    def cut(self, tasks: Iterable[Task]) -> Iterator[Piece]:
+        """Return slices of tasks, each of which enters by itself."""
+        return slices.cut(tasks, Gate(self.gate))
+
+    def cross(self, aboard: Sequence[Passenger]) -> Flow[None]:
+        """Enter tasks of several callers in one slice; note what became of each.
+
+        What concerns none in particular is raised.
+        """
+        try:
+            yield from self._enter([one.task for one in aboard])
+        except (ConnectionLost, HubFull):
+            raise
+        except Exception:
+            if len(aboard) == 1:
+                raise
+            # Whose task it was is not said: nothing entered, so each is tried alone.
+            yield from self._enter_each(aboard)
+        else:
+            ferry.end_all(aboard)
+
+    def _enter_each(self, aboard: Sequence[Passenger]) -> Flow[None]:
+        for one in aboard:
+            try:
+                yield from self._enter([one.task])
+            except (ConnectionLost, HubFull):
+                raise
+            except Exception as problem:  # noqa: BLE001 - whose task it is hears it
+                one.ends(problem)
+            else:
+                one.ends()
+
+    def _enter(self, tasks: Sequence[Task]) -> Flow[None]:
+        yield from self.submit([slices.together(tasks)])
 
     def _remembered(self, pieces: Slices) -> Iterator[Piece]:
         """Remember the ids of a slice when its submit has returned."""
@@ -254,30 +298,28 @@ class Session:
         function: Callable[..., Any] | str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-    ) -> tuple[TaskSet, list[Piece]]:
-        """Return the task of one call, and what to submit."""
+    ) -> tuple[TaskSet, Task]:
+        """Return what waits for one call, and the task to submit."""
         body, packed = payload.pack_call(args, kwargs), self._pack(function)
         ids, mint = self._ids(1), self._mint_for(flags)
         task = mint.task(ids[0], packed, body, mint.waits)
-        return self._expect(ids, flags), slices.single(task, Gate(self.gate))
+        found = self._expect(ids, flags)
+        self._inbox.underway.add(task.task_id)
+        return found, task
+
+    def arrived(self, ids: Iterable[str]) -> None:
+        """Tasks of single calls are in the hub, or not to be submitted any more."""
+        self.inbox.underway.difference_update(ids)
 
     def calls(
         self,
         flags: Flags,
         function: Callable[..., Any] | str,
         chunks: Sequence[tuple[Any, ...]],
-        *,
-        whole: bool = False,
     ) -> tuple[TaskSet, Iterator[Piece]]:
-        """Return the tasks of a map, one per chunk, and their slices, made lazily.
-
-        With ``whole`` the function gets each chunk as it is, not item by item.
-        """
+        """Return tasks that get a chunk each as arguments, and their slices."""
         packed = self._pack(function)
-        if whole:
-            bodies = (payload.pack_call(chunk, {}) for chunk in chunks)
-        else:
-            bodies = (payload.pack_chunk(chunk) for chunk in chunks)
+        bodies = (payload.pack_call(chunk, {}) for chunk in chunks)
         return self._prepare(flags, packed, bodies, len(chunks))
 
     def map(
@@ -286,17 +328,54 @@ class Session:
         function: Callable[..., Any] | str,
         sequences: Sequence[Any],
         chunksize: int | None,
+        progress: Callable[[int], Any] | None = None,
     ) -> tuple[TaskSet, Iterator[Piece], list[int]]:
         """Return the tasks of a map, their slices, and how many items each has.
 
-        Raises ``TypeError`` and ``ValueError`` for what cannot be mapped.
+        Slices are made as they are sent. Of inputs that do not know their length, the
+        tasks are known, and how many items they have, when all are sent. ``progress``
+        is told after each slice how many items have been. Raises ``TypeError`` and
+        ``ValueError`` for what cannot be mapped.
         """
-        items, length = as_sequences(sequences)
         if chunksize is not None and chunksize < 0:
             raise ValueError(f"chunksize must not be negative: {chunksize}")
-        sizes = chunk_sizes(length, chunksize or 1)
-        tasks, pieces = self.calls(flags, function, cut(items, sizes))
+        packed = self._pack(function)
+        if inputs.is_stream(sequences):
+            sizes: list[int] = []
+            tasks = self._expect((), flags)
+            chunks = inputs.chunks_of(sequences, chunksize or 1)
+            made = self._stream(flags, packed, chunks, tasks, sizes)
+            pieces = slices.cut(made, Gate(self.gate), _PAUSE)
+        else:
+            items, length = inputs.as_sequences(sequences)
+            sizes = inputs.chunk_sizes(length, chunksize or 1)
+            bodies = map(payload.pack_chunk, inputs.cut(items, sizes))
+            tasks, pieces = self._prepare(flags, packed, bodies, len(sizes))
+        if progress is not None:
+            pieces = _reporting(pieces, sizes, progress)
         return tasks, pieces, sizes
+
+    def _stream(
+        self,
+        flags: Flags,
+        function: Function,
+        chunks: Iterable[tuple[Any, ...]],
+        tasks: TaskSet,
+        sizes: list[int],
+    ) -> Iterator[Task]:
+        """Yield tasks of chunks as they are read; note what they are."""
+        mint, ids, expect = Mint(self.keyring, flags), [], self.inbox.expect_also
+        for number, chunk in enumerate(chunks, 1):
+            if number % slices.MOST_TASKS == 0:
+                # The input may take days, and then these are to be run later, too.
+                mint = Mint(self.keyring, flags)
+            (name,) = self._ids(1)
+            task = mint.task(name, function, payload.pack_chunk(chunk), mint.waits)
+            ids.append(name)
+            sizes.append(len(chunk[0]))
+            expect(tasks, name)
+            yield task
+        tasks.become(ids)
 
     def graph(
         self, flags: Flags, graph: Any, jobs: Any
@@ -352,7 +431,7 @@ class Session:
         return tasks
 
     def _prepare(
-        self, flags: Flags, function: Function, bodies: Iterable[bytes], count: int
+        self, flags: Flags, function: Function, bodies: Iterable[Written], count: int
     ) -> tuple[TaskSet, Iterator[Piece]]:
         ids = self._ids(count)
         made = Mint(self.keyring, flags).tasks(ids, function, bodies)
@@ -399,6 +478,20 @@ class Session:
             return False, failure
 
 
+def _reporting(
+    pieces: Iterator[Piece], sizes: Sequence[int], progress: Callable[[int], Any]
+) -> Iterator[Piece]:
+    """Tell, when a slice was sent, how many items have been."""
+    tasks = items = 0
+    for piece in pieces:
+        yield piece
+        if isinstance(piece, Call):
+            continue
+        before, tasks = tasks, tasks + sum(len(group.tasks) // 2 for group in piece)
+        items += sum(sizes[before:tasks])
+        progress(items)
+
+
 class Mint:
     """Makes signed tasks under one set of flags."""
 
@@ -423,29 +516,31 @@ class Mint:
             )
         opts = self._flags.get("opts")
         self._bound = f"{until} {opts}" if opts else until
-        self._signers: dict[str, Callable[[str, bytes], bytes]] = {}
+        self._signers: dict[str, Callable[[str, Written], Written]] = {}
 
-    def _signer(self, function: Function) -> Callable[[str, bytes], bytes]:
+    def _signer(self, function: Function) -> Callable[[str, Written], Written]:
         signer = self._signers.get(function.digest)
         if signer is None:
             signer = self._keyring.task_signer(function.digest, self._bound)
             self._signers[function.digest] = signer
         return signer
 
-    def task(self, task_id: str, function: Function, body: bytes, waits: Waits) -> Task:
+    def task(
+        self, task_id: str, function: Function, body: Written, waits: Waits
+    ) -> Task:
         """Return one task."""
-        if body[:1] == b"R":
+        if payload.refers(body):
             waits = waits.needing(tuple(payload.unpack_refs(body)[0]))
         envelope = self._signer(function)(task_id, body)
         return Task(task_id, envelope, function, self._flags, waits)
 
     def tasks(
-        self, ids: Sequence[str], function: Function, bodies: Iterable[bytes]
+        self, ids: Sequence[str], function: Function, bodies: Iterable[Written]
     ) -> Iterator[Task]:
         """Yield tasks of one function as they are asked for."""
         sign, flags, waits = self._signer(function), self._flags, self.waits
         for task_id, body in zip(ids, bodies, strict=True):
-            if body[:1] == b"R":
+            if payload.refers(body):
                 yield self.task(task_id, function, body, waits)
             else:
                 yield Task(task_id, sign(task_id, body), function, flags, waits)
@@ -520,51 +615,3 @@ def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
     if isinstance(most, int) and most >= 0:
         return most
     raise ValueError(f"max_outstanding must be 'auto' or a number, not {most!r}")
-
-
-def chunk_sizes(length: int, chunksize: int) -> list[int]:
-    """Cut ``length`` items into balanced chunks of at most ``chunksize``.
-
-    Ten items by four are 4, 3, 3, as in IPython.parallel.
-    """
-    if chunksize <= 1:
-        return [1] * length
-    count = -(-length // chunksize)
-    if count == 0:
-        return []
-    size, larger = divmod(length, count)
-    return [size + 1] * larger + [size] * (count - larger)
-
-
-def cut(sequences: Sequence[Any], sizes: Sequence[int]) -> list[tuple[Any, ...]]:
-    """Cut parallel sequences into chunks: one tuple of pieces per chunk."""
-    if all(size == 1 for size in sizes):
-        return [
-            tuple((item,) for item in items) for items in zip(*sequences, strict=False)
-        ]
-    chunks, at = [], 0
-    for size in sizes:
-        chunks.append(tuple(sequence[at : at + size] for sequence in sequences))
-        at += size
-    return chunks
-
-
-def as_sequences(inputs: Sequence[Any]) -> tuple[list[Any], int]:
-    """Return inputs as sequences, and the length of the shortest.
-
-    Raises ``TypeError`` when there is none or one cannot be iterated.
-    """
-    if not inputs:
-        raise TypeError("map needs at least one sequence")
-    sequences = [one if _can_be_cut(one) else list(one) for one in inputs]
-    return sequences, min(len(one) for one in sequences)
-
-
-def _can_be_cut(one: Any) -> bool:
-    """Does it know its length, and are its slices sequences as well?"""
-    if isinstance(one, Mapping):
-        return False
-    try:
-        return len(one[:0]) == 0 and len(one) >= 0
-    except Exception:  # noqa: BLE001 - whatever a strange container raises
-        return False

@@ -10,6 +10,8 @@ than one slice, but for those that wait for others of them.
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from redtask.payload import Function
+    from redtask.rope import Written
 
 #: A slice ends at so many plain tasks, bytes or members, whichever comes first.
 MOST_TASKS: Final = 500
@@ -98,7 +101,7 @@ class Task(NamedTuple):
     #: Its id.
     task_id: str
     #: Its signed arguments.
-    envelope: bytes
+    envelope: Written
     #: Its function.
     function: Function
     #: Its flags, as the submit script knows them.
@@ -107,11 +110,40 @@ class Task(NamedTuple):
     waits: Waits
 
 
-def _group(task: Task, tasks: list[str | bytes]) -> Group:
+def _group(task: Task, tasks: list[str | Written]) -> Group:
     """Return a group for tasks like this one."""
     function, waits = task.function, task.waits
     flags = task.flags if waits is FREE else {**task.flags, **waits.fields()}
     return Group(function.digest, function.blob, function.name, flags, tasks)
+
+
+def _is_special(waits: Waits, flags: Mapping[str, Any]) -> bool:
+    """Does a task with these not just enter its queue's line?"""
+    return waits.count > 0 or not _CONSTRAINTS.isdisjoint(flags)
+
+
+class Room:
+    """What is left of a slice that begins with a task."""
+
+    def __init__(self, task: Task) -> None:
+        self._cost = self._bytes = self._members = 0
+        self._add(task)
+
+    def _add(self, task: Task) -> None:
+        members = task.waits.count
+        special = _is_special(task.waits, task.flags)
+        self._cost += 1 + members + (_SPECIAL if special else 0)
+        self._bytes += len(task.envelope) + members * _MEMBER
+        self._members += members
+
+    def has(self, task: Task) -> bool:
+        """May this task be added? Then it is."""
+        if self._cost >= MOST_TASKS or self._bytes >= MOST_BYTES:
+            return False
+        if self._members + task.waits.count > MOST_MEMBERS:
+            return False
+        self._add(task)
+        return True
 
 
 class _Pile:
@@ -123,7 +155,7 @@ class _Pile:
     def _clear(self) -> None:
         self.groups: list[Group] = []
         self._kind: Any = None
-        self._tasks: list[str | bytes] = []
+        self._tasks: list[str | Written] = []
         self._cost = self._each = self._bytes = self._members = 0
 
     def has_room(self, members: int) -> bool:
@@ -139,7 +171,7 @@ class _Pile:
             group = _group(task, self._tasks)
             self.groups.append(group)
             self._bytes += members * _MEMBER
-            special = members or not _CONSTRAINTS.isdisjoint(group.flags)
+            special = _is_special(task.waits, group.flags)
             self._each = 1 + members + (_SPECIAL if special else 0)
         envelope = task.envelope
         self._tasks += (task.task_id, envelope)
@@ -169,8 +201,10 @@ class Gate:
         return self.name
 
 
-def _pieces(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
-    pile = _Pile()
+def _pieces(
+    tasks: Iterable[Task], gate: Gate, pause: float = math.inf
+) -> Iterator[Piece]:
+    pile, sent = _Pile(), time.monotonic()
     for task in tasks:
         waits = task.waits
         members = 0 if waits is FREE else waits.count
@@ -184,25 +218,36 @@ def _pieces(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
             continue
         if members and pile.groups and not pile.has_room(members):
             yield pile.take()
-        if pile.add(task, members):
+        if pile.add(task, members) or time.monotonic() > sent + pause:
             yield pile.take()
+            sent = time.monotonic()
     if pile.groups:
         yield pile.take()
 
 
-def single(task: Task, gate: Gate) -> list[Piece]:
-    """Return the pieces of one task: a slice, as a rule."""
-    if task.waits.count > MOST_MEMBERS:
-        return list(cut((task,), gate))
-    return [[_group(task, [task.task_id, task.envelope])]]
+def is_long(task: Task) -> bool:
+    """Is it more than a slice, for what it waits for?"""
+    return task.waits is not FREE and task.waits.count > MOST_MEMBERS
 
 
-def cut(tasks: Iterable[Task], gate: Gate) -> Iterator[Piece]:
+def together(tasks: Sequence[Task]) -> list[Group]:
+    """Return one slice of tasks; the caller knows that there is room for them."""
+    if len(tasks) == 1:
+        task = tasks[0]
+        return [_group(task, [task.task_id, task.envelope])]
+    pile = _Pile()
+    for task in tasks:
+        pile.add(task, task.waits.count)
+    return pile.take()
+
+
+def cut(tasks: Iterable[Task], gate: Gate, pause: float = math.inf) -> Iterator[Piece]:
     """Yield slices of tasks, each of which enters by itself, and what belongs to them.
 
-    They are made as they are sent.
+    They are made as they are sent; one that is not full goes when ``pause`` seconds
+    have passed since the last and another task is there.
     """
-    yield from _pieces(tasks, gate)
+    yield from _pieces(tasks, gate, pause)
     if gate.name:
         yield calls.open_gate(gate.name)
 

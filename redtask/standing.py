@@ -71,19 +71,22 @@ def _engine(
     ])  # fmt: skip
     own = [queue for queue, _, line in (text(one).partition(":") for one in lines)
            if line == f"={number}"]  # fmt: skip
-    indexes = [keys.engine(engine.uuid, "assigned"), keys.engine(engine.uuid, "held")]
+    held = keys.held(engine.uuid)
+    indexes = [keys.engine(engine.uuid, "assigned")]
     indexes += [keys.ready(queue, f"={number}") for queue in own]
     if not verbose:
-        counts = yield Commands([("ZCARD", index) for index in indexes])
+        cards = [("ZCARD", index) for index in indexes]
+        counts = yield Commands([("HLEN", held), *cards])
         return {
             "queue": sum(counts[2:]),
             "completed": int(done or 0),
             "tasks": counts[0] + counts[1],
         }
-    listed = yield Commands([("ZRANGE", index, "0", "-1") for index in indexes])
+    ranges = [("ZRANGE", index, "0", "-1") for index in indexes]
+    listed = yield Commands([("HKEYS", held), *ranges])
     ids = [[text(name) for name in names] for names in listed]
     queue = [name for names in ids[2:] for name in names]
-    return {"queue": queue, "completed": [], "tasks": ids[0] + ids[1]}
+    return {"queue": queue, "completed": [], "tasks": ids[1] + ids[0]}
 
 
 def _add_completed(session: Session, found: Mapping[Any, Any]) -> Flow[None]:

@@ -18,7 +18,8 @@ from redis.retry import Retry
 
 from redtask import link
 from redtask.error import ConnectionLost
-from redtask.flows import Commands, Hear
+from redtask.flows import Commands, Fetch, Hear
+from redtask.haul import Haul
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -43,6 +44,11 @@ def _connector(
     kind, options = link.options(url, blocking=blocking, reply=reply)
     options["retry"] = Retry(NoBackoff(), 0)
     return lambda: _KINDS[kind](**options)
+
+
+def _haul(connection: Any) -> Haul:
+    # redis-py gives no other way.
+    return Haul(connection._sock, connection._parser.parse_error)  # noqa: SLF001
 
 
 class Store:
@@ -122,8 +128,7 @@ class Store:
         """
         connection = self._borrow(blocking=blocking)
         try:
-            packed = link.packed(commands)
-            connection.send_packed_command((packed,), check_health=False)
+            connection.send_packed_command(link.packed(commands), check_health=False)
             replies = []
             for _ in commands:
                 try:
@@ -139,9 +144,9 @@ class Store:
         self._give_back(connection, blocking=blocking)
         return replies
 
-    def _persist(self, attempt: Callable[[], T]) -> T:
+    def _persist(self, attempt: Callable[[], T], since: float | None = None) -> T:
         """Try until it works, patience is over, or the error is no passing one."""
-        begun = time.monotonic()
+        begun = time.monotonic() if since is None else since
         tries: link.Tries | None = None
         while True:
             try:
@@ -176,6 +181,31 @@ class Store:
 
         return self._persist(attempt)
 
+    def fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Perform plain reads of what may be large, in one round trip.
+
+        Large strings are bytearrays, which were copied once.
+        """
+        return self._persist(lambda: self._fetch(commands))
+
+    def _fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = self._borrow()
+        try:
+            connection.send_packed_command(link.packed(commands), check_health=False)
+            haul = _haul(connection)
+            replies = [haul.reply() for _ in commands]
+        except BaseException as problem:
+            connection.disconnect()
+            if isinstance(problem, link.LOST):
+                self.contact.loses()
+            raise
+        self.contact.hears()
+        self._give_back(connection)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
     def block(self, *words: Any) -> Any:
         """Perform a blocking command, once, on a connection for such.
 
@@ -191,14 +221,15 @@ class Store:
 
     # -- calls
 
-    def do(self, call: Call[T]) -> T:
+    def do(self, call: Call[T], since: float | None = None) -> T:
         """Perform a call and return its value.
 
-        Raises the exception of its error reply, or ``ConnectionLost``.
+        ``since`` is when patience began, ``time.monotonic()``; None: now. Raises the
+        exception of its error reply, or ``ConnectionLost``.
         """
-        return self.do_all((call,))[0]
+        return self.do_all((call,), since)[0]
 
-    def do_all(self, calls: Iterable[Call[T]]) -> list[T]:
+    def do_all(self, calls: Iterable[Call[T]], since: float | None = None) -> list[T]:
         """Perform calls in one round trip; the first error is raised."""
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
@@ -210,7 +241,7 @@ class Store:
                 batch.load(loaded)
 
         while not batch.done:
-            self._persist(attempt)
+            self._persist(attempt, since)
         self.scheme = batch.scheme
         return batch.values()
 
@@ -243,8 +274,11 @@ class Driver:
         self._others = 0
         self._pid = os.getpid()
 
-    def run(self, flow: Flow[T]) -> T:
-        """Drive a flow to its end: perform each step, give back what came of it."""
+    def run(self, flow: Flow[T], since: float | None = None) -> T:
+        """Drive a flow to its end: perform each step, give back what came of it.
+
+        ``since`` is when patience with its calls began; None: with each.
+        """
         if os.getpid() != self._pid:
             # The thread that read the stream stayed behind in the parent.
             self._begin()
@@ -252,7 +286,7 @@ class Driver:
             step = next(flow)
             while True:
                 try:
-                    value = self._perform(step)
+                    value = self._perform(step, since)
                 except Exception as problem:  # noqa: BLE001 - the flow's to handle
                     step = flow.throw(problem)
                 else:
@@ -260,11 +294,13 @@ class Driver:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    def _perform(self, step: Step) -> Any:
+    def _perform(self, step: Step, since: float | None) -> Any:
         if isinstance(step, Call):
-            return self.store.do(step)
+            return self.store.do(step, since)
         if isinstance(step, Commands):
             return self.store.commands(step.commands)
+        if isinstance(step, Fetch):
+            return self.store.fetch(step.commands)
         if isinstance(step, Hear):
             return self.store.block(*step.words)
         return self._wait(step)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redtask import flows, payload
+from redtask.batch import Batch
 from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
 from redtask.outcomes import Pieces
@@ -79,9 +80,11 @@ class LoadBalancedView(Flagged):
         ``TypeError`` for what is not callable or cannot be pickled.
         """
         core = self.client._session
-        tasks, slices = core.call(self.flags, f, args, kwargs)
+        tasks, task = core.call(self.flags, f, args, kwargs)
         result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
-        return self._submitted(result, slices)
+        self.client._enter(task)
+        self.history.append(task.task_id)
+        return result
 
     def apply_sync(self, f: Function, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``f`` on an engine and return its value."""
@@ -102,9 +105,13 @@ class LoadBalancedView(Flagged):
             # It stops the waiting only: the task goes on, and here is its result.
             return result
 
+    def batch(self) -> Batch:
+        """Return a context manager: what is applied inside is sent together."""
+        return Batch(self.client)
+
     # -- many
 
-    def map(
+    def map(  # noqa: PLR0913 - all by name
         self,
         f: Function,
         *sequences: Any,
@@ -113,17 +120,22 @@ class LoadBalancedView(Flagged):
         ordered: bool = True,
         return_exceptions: bool = False,
         label: str | None = None,
+        progress: Callable[[int], Any] | None = None,
     ) -> Any:
         """Call ``f`` for each item, as the builtin ``map``, on many engines.
 
         ``chunksize`` items share a task. Returns the list when the view (or
         ``block``) says so, else an ``AsyncMapResult``, which can be iterated as
         results arrive. Ends with the shortest sequence.
+
+        What does not know its length, as a generator, is read as it is sent, so it
+        may be longer than memory. ``progress(items)`` is called whenever some have
+        been sent, with how many; if it or an input raises, what was sent is aborted.
         """
         flags = self.flags if label is None else self.flags.replaced(label=label)
         wait = self.block if block is None else block
         core = self.client._session
-        tasks, slices, sizes = core.map(flags, f, sequences, chunksize)
+        tasks, slices, sizes = core.map(flags, f, sequences, chunksize, progress)
         result = AsyncMapResult(
             self.client,
             tasks,
@@ -377,9 +389,7 @@ class ParallelFunction(WrappedParallel):
         """Call the function once per sub-sequence and join the lists."""
         chunks = self._chunks(sequences)
         view = self._bound()
-        tasks, slices = view.client._session.calls(
-            view.flags, self.func, chunks, whole=True
-        )
+        tasks, slices = view.client._session.calls(view.flags, self.func, chunks)
         result = self._joined(_Joined, view, tasks)
         view._submitted(result, slices)
         self._record(view)

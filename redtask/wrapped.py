@@ -7,7 +7,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redtask import payload, session
+from redtask import inputs, payload
 from redtask.flags import NAMES, unknown
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ class WrappedParallel(Wrapped):
 
     def _chunks(self, sequences: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Cut sequences into those for one call each."""
-        items, length = session.as_sequences(sequences)
+        items, length = inputs.as_sequences(sequences)
         if any(len(one) != length for one in items):
             raise ValueError("all sequences must have equal length!")
-        sizes = session.chunk_sizes(length, self.chunksize or 1)
+        sizes = inputs.chunk_sizes(length, self.chunksize or 1)
         if self.dist == "r":
             count = len(sizes)
             return [tuple(one[at::count] for one in items) for at in range(count)]

@@ -7,6 +7,7 @@ import inspect
 import threading
 
 from redtask import aio
+from redtask.aio.result import OutputStream
 from redtask.flags import Flagged
 from redtask.outcomes import Results
 
@@ -42,9 +43,9 @@ class Loop:
 
     def seen(self, value):
         """Wrap what is of the asyncio face."""
-        if isinstance(value, (Results, Flagged, aio.Client)):
+        if isinstance(value, (Results, Flagged, aio.Client, OutputStream)):
             return Blocking(self, value)
-        if isinstance(value, (tuple, set)):
+        if type(value) in {tuple, set}:
             return type(value)(map(self.seen, value))
         if type(value) is dict:
             return {key: self.seen(one) for key, one in value.items()}
@@ -91,7 +92,7 @@ class Blocking:
         return hash(self._inner)
 
     def __iter__(self):
-        iterator = self._loop.call(self._inner.__aiter__)
+        iterator = _bare(self._loop.call(self._inner.__aiter__))
         while True:
             try:
                 yield self._loop.call(iterator.__anext__)

@@ -354,7 +354,9 @@ class Hub:
 
     def held(self, engine: str) -> list[str]:
         """Return what an engine took."""
-        return self.members("engine", engine, "held")
+        entries = self.redis.hgetall(self.key("engine", engine, "held"))
+        scores = {name.decode(): float(e.split()[1]) for name, e in entries.items()}
+        return sorted(scores, key=scores.__getitem__)
 
     def rings(self, engine: str) -> Any:
         """Return how often an engine's bell has rung since it was last heard."""

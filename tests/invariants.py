@@ -16,7 +16,7 @@ from typing import Any
 PARTS = (
     "args result error stdout stderr after follow targets refs".split()  # noqa: SIM905
 )
-BESIDE = ("attempts", "watchers", "dependents", "refusals")
+BESIDE = ("attempts", "watchers", "dependents", "refusals", "live")
 #: The expiry of what is kept as long as there is room, without its time.
 FOREVER = 2**52
 #: Arguments that are not told from others when bytes are counted.
@@ -27,7 +27,7 @@ VERDICTS = ("engine_lost", "aborted", "impossible", "invalid", "timeout", "time_
 KEY = re.compile(
     r"""
       (?P<single>hub|engines|queues|functions:idle|story|labels|waiting|unsettled
-        |timers|alarm|apart|gone|scheme|unranked)
+        |timers|alarm|apart|gone|scheme|paused|unranked)
     | task:(?P<task>[a-z0-9]+-[0-9]+)(:(?P<part>[a-z]+))?
     | engine:(?P<engine>[A-Za-z0-9_-]+)(:(?P<of_engine>bell|assigned|held|classes))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)
@@ -64,6 +64,8 @@ for _, key in ipairs(redis.call("KEYS", KEYS[1] .. ":*")) do
     local part = string.match(key, ":(%a+)$")
     local list = { after = "GET", follow = "GET", targets = "GET", refs = "GET" }
     add(key, kind, redis.call(list[part] or "STRLEN", key))
+  elseif kind == "set" and key == KEYS[1] .. ":paused" then
+    add(key, kind, redis.call("SMEMBERS", key))
   elseif kind == "stream" then
     add(key, kind, redis.call("XLEN", key))
   else
@@ -119,6 +121,10 @@ class Picture:
         self.waiting = self.zset("waiting")
         self.timers = self.zset("timers")
         self.unsettled = self.zset("unsettled")
+        self.paused = {queue.decode() for queue in self.data.get("paused", ())}
+        self.hold(
+            not self.paused or "p" in self.hub.get("rare", ""), "paused without mark p"
+        )
         self.apart = {name: int(value) for name, value in self.hash("apart").items()}
         self.parts: dict[str, set[str]] = defaultdict(set)
         self.tasks: dict[str, dict[str, str]] = {}
@@ -132,7 +138,7 @@ class Picture:
             if found:
                 self._read(name, found)
         self.assigned = {e: self.zset(f"engine:{e}:assigned") for e in self.engines}
-        self.held = {e: self.zset(f"engine:{e}:held") for e in self.engines}
+        self.held = {e: self._held(e) for e in self.engines}
         self.tied = {e: self.zset(f"engine:{e}:classes") for e in self.engines}
         #: Whom each task tells of its end: letter and id of the dependent.
         self.edges = {
@@ -176,6 +182,12 @@ class Picture:
         """Note the sentence unless the truth is one."""
         if not truth:
             self.wrong.append(sentence)
+
+    def _held(self, engine):
+        """Return what an engine holds, each by its score."""
+        entries = self.hash(f"engine:{engine}:held").items()
+        scores = {name: float(entry.split()[1]) for name, entry in entries}
+        return dict(sorted(scores.items(), key=lambda item: item[1]))
 
     def hash(self, name):
         """Return a hash as text."""
@@ -276,8 +288,18 @@ def _check_record(seen, name, task):
     hold(deaths <= int(seen.hub["max_deaths"]), f"{name}: {deaths} deaths")
     hold(("tries" in task) == (tries > 0), f"{name}: tries is {task.get('tries')}")
     took = state in ("running", "completed")
+    took_back = state in ("failed", "aborted")
     hold(token or not took, f"{name} is {state} without a token")
     hold((token is None) == ("started" not in task), f"{name}: token without start")
+    if state == "running":
+        engine = task.get("engine", "").partition("/")[2]
+        fence = seen.hash(f"engine:{engine}:held").get(name, "").split()
+        hold(fence[:1] == [token], f"{name}: token {token}, {engine} holds {fence}")
+        told = "+" in fence or not task.get("marks")
+        hold(told, f"{name}: marks that {engine} does not look for")
+    marks = task.get("marks", "")
+    hold(("root" in task) == ("a" in marks), f"{name}: root, marks {marks}")
+    hold(tries == 0 or took_back or "f" in marks, f"{name}: {tries} tries, {marks}")
     if token is not None:
         attempt, _, nonce = token.partition(":")
         low = tries + 1 if took else tries
@@ -318,7 +340,8 @@ def _check_parts(seen):
             size = len(size) if isinstance(size, bytes) else size
             seen.hold(size > 64, f"{name}: {part} of {size} bytes stands beside")
     for name, parts in seen.parts.items():
-        seen.hold(False, f"there is no {name}, but its {parts}")
+        # What a task said goes by itself, a minute later.
+        seen.hold(parts == {"live"}, f"there is no {name}, but its {parts}")
 
 
 def _check_bytes(seen):
@@ -398,7 +421,9 @@ def _check_engines(seen):
         serving.update(queues)
         workers[about["worker"]] += 1
         free = {queue for queue in seen.free if engine in seen.free[queue]}
-        room = seen.has_room(engine)
+        drained = "drained" in about
+        room = seen.has_room(engine) and not drained
+        hold(drained or about.get("leaving") != "drained", f"{engine} is not drained")
         # One whose lease is over may have been begun to be taken apart.
         alive = seen.leases.get(engine, -1) >= seen.clock
         came = int(about["number"]) > 0
@@ -622,7 +647,8 @@ def _check_quiet(seen, away):
         )
         for place, line in seen.ready.items():
             queue, _, name = place.partition(":")
-            if queue not in about["queues"].split(",") or name == "?":
+            stopped = queue in seen.paused or "drained" in about
+            if stopped or queue not in about["queues"].split(",") or name == "?":
                 continue
             mine = admits(name, int(about["id"])) and any(
                 not seen.refuses(about["id"], task) for task in line

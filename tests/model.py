@@ -1191,6 +1191,8 @@ class Model:
         }
         assert seen.timers == timers, f"{seen.timers}, not {timers}"
         assert seen.leases.keys() == self.engines.keys()
+        if self.several:
+            self._learn_use()
         for engine in self.engines.values():
             self._compare_engine(engine)
         clock = tuple(int(seen.hub[name]) for name in ("last", "skew", "grace"))
@@ -1199,6 +1201,16 @@ class Model:
         assert ended == {state: self.ended[state] for state in ENDED}
         for fn, labels in self.incapable.items():
             assert numbers(seen.functions[fn].get("refused", "")) == labels
+
+    def _learn_use(self) -> None:
+        """What was placed in this call, and ended in it, has used an engine as well."""
+        most = int(self.seen.hub.get("used", 0))
+        assert most >= self.used
+        self.used = most
+        for name, engine in self.engines.items():
+            used = int(self.seen.engines[name]["used"])
+            assert engine.used <= used <= most, name
+            engine.used = used
 
     def _compare_engine(self, engine: Engine) -> None:
         seen, name = self.seen, engine.name

@@ -1,4 +1,4 @@
-"""A proxy in front of Redis that loses replies after the command ran."""
+"""A proxy in front of Redis that does to connections whatever networks do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import random
 import selectors
 import socket
 import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,23 +21,36 @@ class LossyProxy:
     """Passes bytes on between a unix socket of its own and a server's.
 
     With probability ``loss`` a piece of reply is swallowed, and the connection cut:
-    the command ran, and nobody knows. Its choices follow from ``seed``.
+    the command ran, and nobody knows. With probability ``tear`` half of a piece,
+    request or reply, is passed on before the cut. Its choices follow from ``seed``.
     """
 
     def __init__(
-        self, path: Path, upstream: Path, *, loss: float, seed: int = 1
+        self, path: Path, upstream: Path, *, loss: float = 0.0, seed: int = 1
     ) -> None:
         self.url = f"unix://{path}"
         self.loss = loss
-        #: How many replies it lost.
+        self.tear = 0.0
+        #: How long each piece is under way, in seconds.
+        self.delay = 0.0
+        #: Is everything swallowed, ends of connections as well, and nobody told?
+        self.hole = False
+        #: How many replies it lost, how many pieces it tore, and how many
+        #: connections it has seen.
         self.lost = 0
+        self.torn = 0
+        self.accepted = 0
         self._upstream = str(upstream)
         self._random = random.Random(seed)  # noqa: S311 - a plan, no secret
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
-        self._listener.listen(128)
+        self._listener.listen(512)
         self._selector = selectors.DefaultSelector()
         self._peers: dict[socket.socket, tuple[socket.socket, bool]] = {}
+        #: What is under way: when it arrives, where from, and what.
+        self._late: deque[tuple[float, socket.socket, bytes]] = deque()
+        #: Connections whose end nobody was told of.
+        self._mute: set[socket.socket] = set()
         self._wake, waker = socket.socketpair()
         self._waker = waker
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -47,25 +62,48 @@ class LossyProxy:
         """Cut everything and end."""
         self._waker.close()
         self._thread.join()
-        for one in list(self._peers):
-            if one in self._peers:
-                self._cut(one)
+        self._cut_all()
         self._listener.close()
         self._wake.close()
         self._selector.close()
 
+    def cut(self) -> None:
+        """Cut all connections there are."""
+        self._waker.send(b".")
+
+    def heal(self) -> None:
+        """Be an ordinary proxy again. What fell into a hole is cut off only now."""
+        self.loss = self.tear = self.delay = 0.0
+        if self.hole:
+            self.hole = False
+            self.cut()
+
     def _loop(self) -> None:
         while True:
-            for key, _ in self._selector.select():
+            pause = None
+            if self._late:
+                pause = max(0.0, self._late[0][0] - time.monotonic())
+            for key, _ in self._selector.select(pause):
                 if key.fileobj is self._wake:
-                    return
-                if key.fileobj is self._listener:
+                    if not self._wake.recv(_CHUNK):
+                        return
+                    self._cut_all()
+                elif key.fileobj is self._listener:
                     self._accept()
                 elif key.fileobj in self._peers:
-                    self._pass_on(key.fileobj)
+                    self._read(key.fileobj)
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """Pass on what was under way for long enough."""
+        while self._late and self._late[0][0] <= time.monotonic():
+            _, source, data = self._late.popleft()
+            if source in self._peers:
+                self._pass_on(source, data)
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
+        self.accepted += 1
         server = socket.socket(socket.AF_UNIX)
         try:
             server.connect(self._upstream)
@@ -78,24 +116,49 @@ class LossyProxy:
         for one in (client, server):
             self._selector.register(one, selectors.EVENT_READ)
 
-    def _pass_on(self, source: socket.socket) -> None:
-        target, is_reply = self._peers[source]
+    def _read(self, source: socket.socket) -> None:
         try:
             data = source.recv(_CHUNK)
-            if is_reply and data and self._random.random() < self.loss:
-                self.lost += 1
-                data = b""
-            if not data:
-                self._cut(source)
-                return
-            target.sendall(data)
         except OSError:
+            data = b""
+        if self.hole:
+            if not data:
+                # Also that it has ended falls into the hole.
+                self._selector.unregister(source)
+                self._mute.add(source)
+        elif self.delay or self._late:
+            self._late.append((time.monotonic() + self.delay, source, data))
+        else:
+            self._pass_on(source, data)
+
+    def _pass_on(self, source: socket.socket, data: bytes) -> None:
+        target, is_reply = self._peers[source]
+        if is_reply and data and self._random.random() < self.loss:
+            self.lost += 1
+            data = b""
+        torn = len(data) > 1 and self._random.random() < self.tear
+        if torn:
+            self.torn += 1
+            data = data[: len(data) // 2]
+        try:
+            if data:
+                target.sendall(data)
+        except OSError:
+            data = b""
+        if torn or not data:
             self._cut(source)
+
+    def _cut_all(self) -> None:
+        self._late.clear()
+        for one in list(self._peers):
+            if one in self._peers:
+                self._cut(one)
 
     def _cut(self, one: socket.socket) -> None:
         other, _ = self._peers.pop(one)
         self._peers.pop(other, None)
         for end in (one, other):
+            self._mute.discard(end)
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(end)
             # Also releases whoever reads from it.

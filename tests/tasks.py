@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
+
+import redtask
 
 DEADLINE = 20
 
@@ -21,6 +25,24 @@ def double(x):
 def add(x, y=1):
     """Add."""
     return x + y
+
+
+def tell_progress(gate, *words):
+    """Say some words, and wait at a gate after each of them."""
+    task = redtask.current_task()
+    for number, word in enumerate(words):
+        sys.stdout.write(f"{word}\n")
+        sys.stderr.write(f"err {word}\n")
+        task.progress(number, word, total=len(words))
+        pass_gate(f"{gate}{number}")
+    return task.id, task.attempt, task.engine_id, task.label, task.queue, task.retries
+
+
+def print_and_die(word):
+    """Print something, and take the engine along."""
+    sys.stdout.write(word)
+    redtask.current_task().progress(0.5, "dying")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def fail(x=None):

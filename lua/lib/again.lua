@@ -83,6 +83,9 @@ local function one_back(opened, ending, one, except)
   for at = 1, #one.fields, 2 do
     depend.put(task, one.fields[at], one.fields[at + 1])
   end
+  if one.tried and not string.find(task.marks or "", "f", 1, true) then
+    depend.put(task, "marks", (task.marks or "") .. "f")
+  end
   if one.shun then
     shun(task, one)
   end
@@ -147,5 +150,6 @@ return {
   hold_back = hold_back,
   put_back = put_back,
   rescue = rescue,
+  seat_all = seat_all,
   reseat = reseat,
 }

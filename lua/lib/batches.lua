@@ -1,41 +1,83 @@
--- batches: many members for a sorted set at once.
+-- batches: many members for a sorted set or a hash at once.
 --
 -- Lua's stack holds some 8,000 values, and unpack() of more is an error half
 -- way through a script, so long tails go in pieces.
 
 local PIECE = 1000
 
-local function add(key, tail)
-  for from = 1, #tail, PIECE do
-    redis.call("ZADD", key, unpack(tail, from, math.min(from + PIECE - 1, #tail)))
+-- Call a command with the key and each piece of the tail.
+local function each(command, key, tail)
+  local length = #tail
+  if length <= PIECE then
+    return redis.call(command, key, unpack(tail))
+  end
+  for from = 1, length, PIECE do
+    redis.call(command, key, unpack(tail, from, math.min(from + PIECE - 1, length)))
   end
 end
 
--- More than this at once are worth a real sorted set from the start.
+-- More than this at once are worth a real sorted set, or hash, from the start.
 local MANY = 16
--- Over zset-max-listpack-value (64 bytes).
+-- Over zset-max-listpack-value and hash-max-listpack-value (64 bytes).
 local LONG = string.rep("-", 65)
 
--- ZADD of many. Redis keeps a small sorted set in a list that it searches from the
--- beginning at each insertion, until it has 128 members or its first member is long:
--- filling such a list costs more than everything else in a script.
+-- Redis keeps a small sorted set in a list that it searches from the beginning at each
+-- insertion, until it has 128 members or its first member is long: filling such a list
+-- costs more than everything else in a script. Likewise a hash.
+local function is_worth(key, tail)
+  return #tail >= 2 * MANY and redis.call("EXISTS", key) == 0
+end
+
+-- ZADD of many.
 local function zadd(key, tail)
-  if #tail < 2 * MANY or redis.call("EXISTS", key) == 1 then
-    return add(key, tail)
+  if is_worth(key, tail) then
+    redis.call("ZADD", key, 0, LONG)
+    each("ZADD", key, tail)
+    redis.call("ZREM", key, LONG)
+  elseif #tail > 0 then
+    each("ZADD", key, tail)
   end
-  redis.call("ZADD", key, 0, LONG)
-  add(key, tail)
-  redis.call("ZREM", key, LONG)
+end
+
+-- HSET of many.
+local function hset(key, tail)
+  if is_worth(key, tail) then
+    redis.call("HSET", key, LONG, LONG)
+    each("HSET", key, tail)
+    redis.call("HDEL", key, LONG)
+  elseif #tail > 0 then
+    each("HSET", key, tail)
+  end
+end
+
+-- HMGET of many.
+local function hmget(key, names)
+  local length = #names
+  if length <= PIECE then
+    return redis.call("HMGET", key, unpack(names))
+  end
+  local found = {}
+  for from = 1, length, PIECE do
+    local piece = redis.call("HMGET", key,
+      unpack(names, from, math.min(from + PIECE - 1, length)))
+    for at = 1, #piece do
+      found[from + at - 1] = piece[at]
+    end
+  end
+  return found
 end
 
 -- ZREM of many.
 local function zrem(key, members)
-  for from = 1, #members, PIECE do
-    redis.call("ZREM", key, unpack(members, from, math.min(from + PIECE - 1, #members)))
+  if #members > 0 then
+    each("ZREM", key, members)
   end
 end
 
 return {
+  each = each,
   zadd = zadd,
+  hset = hset,
+  hmget = hmget,
   zrem = zrem,
 }

@@ -130,5 +130,8 @@ return {
   admits = admits,
   line_of = line_of,
   add = add,
+  tell = tell,
   left = left,
+  is_few = is_few,
+  living = living,
 }

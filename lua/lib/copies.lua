@@ -74,7 +74,7 @@ end
 
 -- The arguments; what stands beside the old record stands beside the new one.
 local function copy_args(copy)
-  copy.marks = copy.values.ttl and "t" or ""
+  copy.marks = copy.values.ttl and "at" or "a"
   if copy.bytes > weight.SMALL then
     copy.marks = copy.marks .. "b"
   end

@@ -206,6 +206,7 @@ local function member_of(opened, id)
       known = {
         id = id, state = state, label = label, marks = f[4] or "",
         kept = tonumber(f[5] or 0), buried = not f[1],
+        runs_on = state == "running" and f[2] or nil,
       }
     end
     opened.members[id] = known
@@ -248,6 +249,9 @@ local function save_members(opened)
         fields[3], fields[4] = "kept", known.kept
       end
       redis.call("HSET", keys.task(id), unpack(fields))
+      if known.runs_on then
+        require("lib.held").mark(known.runs_on, id)
+      end
     end
   end
 end

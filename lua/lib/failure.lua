@@ -9,6 +9,8 @@ local story = require("lib.story")
 
 -- The longest pause before a retry, in ms: a day.
 local LONGEST = 86400000
+-- Of what a lost try printed so many bytes stand with it among the attempts.
+local SHOWN = 500
 
 -- What went wrong, for people: the engine's words, or the hub's own.
 local function describe(outcome, verdict)
@@ -24,11 +26,14 @@ local function fail(opened, ending, outcome, to, verdict, counts)
   if verdict then
     kind, payload = "v", verdict .. " " .. outcome.reason
     more = { "verdict", verdict, "reason", outcome.reason, "ended", opened.stamp }
+    if outcome.count then
+      more = fields.add(outcome, more)
+    end
   else
     kind, payload = "e", outcome.body
     more = fields.add(outcome, {
       "error", record.fit(id, "error", outcome.body),
-      "started", fields.began(opened, outcome.ago), "took", outcome.took,
+      "started", fields.heard(opened), "took", outcome.took,
     })
   end
   for _, value in ipairs(counts) do
@@ -60,6 +65,14 @@ local function tell_refused(opened, uuid, outcome, what)
   end
 end
 
+-- What went wrong, for the list of attempts: of one whose engine died also the end of
+-- what it printed.
+local function last_words(outcome, what, verdict)
+  local said = verdict and outcome.count
+    and (fields.get(outcome, "stderr") or fields.get(outcome, "stdout"))
+  return said and what .. "; it printed last: " .. string.sub(said, -SHOWN) or what
+end
+
 -- Of so many engines that die in its hands a task gets no further one.
 local function most_deaths()
   return tonumber(redis.call("HGET", keys.hub, "max_deaths"))
@@ -80,14 +93,14 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
     counts[5], counts[6] = "deaths", deaths
   end
   local since = verdict and f[4] or fields.began(opened, outcome.ago)
-  attempts.note(opened, id, outcome.token, uuid, since, what)
+  attempts.note(opened, id, outcome.token, uuid, since, last_words(outcome, what, verdict))
   if outcome.kind == "final" then
     tell_refused(opened, uuid, outcome, what)
   elseif tries <= tonumber(f[2] or 0) and deaths < most_deaths() then
     story.tell(opened, "retry", "task", id, "engine", uuid,
       "try", tries, "why", what)
     return {
-      fields = counts, pause = pause_of(f[5], tries),
+      fields = counts, tried = true, pause = pause_of(f[5], tries),
       shun = f[6] and label or nil, last = what,
     }
   end

@@ -39,8 +39,19 @@ local function get(outcome, name)
   end
 end
 
--- When the task began, by the server's clock, in ms and parts of them: whole ones would
--- have short tasks begin before those have ended that they depend on.
+-- When the outcomes of this script were heard, by the server's clock, in ms and parts of
+-- them: whole ones would have short tasks begin before those have ended that they depend
+-- on. How long before that the task began, and how long it ran, its engine says.
+local function heard(opened)
+  local text = opened.heard
+  if not text then
+    text = string.format("%.3f", opened.stamp + opened.fine)
+    opened.heard = text
+  end
+  return text
+end
+
+-- Seldom: when the task began.
 local function began(opened, ago)
   return string.format("%.3f", opened.stamp + opened.fine - ago / 1000)
 end
@@ -48,5 +59,6 @@ end
 return {
   add = add,
   get = get,
+  heard = heard,
   began = began,
 }

@@ -9,7 +9,7 @@
 local keys = require("lib.keys")
 local scheme_name = require("scheme_name")
 
-local SCHEMA = "2"
+local SCHEMA = "3"
 
 -- What every script compares, in one field: schema and scheme.
 local function format(scheme)

@@ -9,7 +9,7 @@ local task = root .. ":task:"
 local engine = root .. ":engine:"
 
 -- The record; with a part (args, result, error, stdout, stderr, after, follow,
--- targets, refs, attempts, refusals, watchers, dependents) what stands beside it.
+-- targets, refs, attempts, refusals, watchers, dependents, live) what stands beside it.
 local function task_key(id, part)
   if part then
     return task .. id .. ":" .. part
@@ -53,6 +53,11 @@ local function done_key(client)
   return root .. ":done:" .. client
 end
 
+-- A key by what stands behind the root: for who was told of it by its name.
+local function named_key(name)
+  return root .. ":" .. name
+end
+
 -- The card of a worker; with a part (control) what stands beside it.
 local function worker_key(name, part)
   if part then
@@ -75,6 +80,7 @@ return {
   timers = root .. ":timers",
   alarm = root .. ":alarm",
   gone = root .. ":gone",
+  paused = root .. ":paused",
   apart = root .. ":apart",
   task = task_key,
   engine = engine_key,
@@ -85,4 +91,5 @@ return {
   ended = ended_key,
   done = done_key,
   worker = worker_key,
+  named = named_key,
 }

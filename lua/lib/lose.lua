@@ -4,6 +4,7 @@ local again = require("lib.again")
 local cascade = require("lib.cascade")
 local class = require("lib.class")
 local engines = require("lib.engines")
+local held = require("lib.held")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local place = require("lib.place")
@@ -13,24 +14,30 @@ local settle = require("lib.settle")
 local story = require("lib.story")
 
 -- Part what the engine holds into what counts as lost and what had not begun.
-local function part(opened, uuid, begun, reason, count)
+local function part(opened, uuid, begun, reason, count, last)
   local lost, unbegun = {}, {}
-  local held = redis.call("ZRANGE", keys.engine(uuid, "held"), 0, count - 1)
-  for _, id in ipairs(held) do
-    local f = redis.call("HMGET", keys.task(id), "state", "token", "marks")
-    local outcome = { id = id, token = f[2], marks = f[3], reason = reason }
+  local all = held.first(uuid, count)
+  for _, one in ipairs(all) do
+    local id = one.id
+    local f = redis.call("HMGET", keys.task(id), "state", "marks")
+    local outcome = {
+      id = id, token = one.token, score = one.score, marks = f[2] or nil, reason = reason,
+    }
     if f[1] ~= "running" then
-      redis.call("ZREM", keys.engine(uuid, "held"), id)
+      held.remove(uuid, { id })
     elseif begun and not begun[id] then
       outcome.kind = "unbegun"
       unbegun[#unbegun + 1] = outcome
     else
+      if last and last.id == id and last.token == one.token then
+        outcome.at, outcome.count = last.at, last.count
+      end
       outcome.kind = "lost"
       lost[#lost + 1] = outcome
       story.tell(opened, "lost", "task", id, "engine", uuid, "why", reason)
     end
   end
-  return lost, unbegun, #held
+  return lost, unbegun, #all
 end
 
 -- Nobody may place anything on an engine while it is taken apart, nor wait for it.
@@ -91,8 +98,9 @@ end
 -- them. `begun` is a set of ids if it is known which it had begun (a supervisor
 -- saw it die), nil when everything taken counts as begun (a machine is lost). The
 -- verdict is "engine_lost", or "time_limit" when it was killed for one.
+-- `last` is what one of them printed last, and where in ARGV, if its supervisor saw.
 -- Returns how many tasks were moved and whether the engine is gone.
-local function lose_engine(opened, engine, begun, reason, budget, verdict)
+local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   local uuid = engine.uuid
   hide(engine)
   local ending = settle.begin(opened)
@@ -100,7 +108,7 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict)
   local moved = #placed / 2
   local back = {}
   if moved < budget then
-    local lost, unbegun, count = part(opened, uuid, begun, reason, budget - moved)
+    local lost, unbegun, count = part(opened, uuid, begun, reason, budget - moved, last)
     back = report.apply(opened, ending, engine, unbegun)
     for _, task in ipairs(report.apply(opened, ending, engine, lost, verdict)) do
       back[#back + 1] = task

@@ -4,15 +4,17 @@
 -- however often: the engine, its supervisor, or either of them again.
 
 local fields = require("lib.fields")
+local held = require("lib.held")
 local keys = require("lib.keys")
 local record = require("lib.record")
 local settle = require("lib.settle")
 
--- An outcome in ARGV: kind, id, token, "ago took n", its body (result or error),
--- and n pairs of further record field and value: so many arguments before the
--- pairs. It began `ago` us ago and took so many. The three numbers are one
--- argument because each costs Redis as much as a string.
+-- An outcome in ARGV: "kind:n", id, token, "ago took", its body (result or error), and
+-- n pairs of further record field and value: so many arguments before the pairs. It
+-- began `ago` us ago and ran for `took`; the record gets that as it is.
 local HEAD = 5
+-- Most outcomes are a result with a short text of it.
+local USUAL = "ok:1"
 -- What is longer stands beside its record.
 local COMPACT = 64
 
@@ -29,66 +31,113 @@ end
 local function is_field(name)
   return name == "repr" or name == "stdout" or name == "stderr"
     or name == "ename" or name == "evalue" or name == "words" or name == "by"
+    or name == "progress"
 end
 
--- What is wrong with the outcome at `at`, in words; else nil, where it ends, and
--- its numbers: n, ago, took (as text).
+-- Seldom: what is wrong with the outcome at `at`, in words; else nil and where it ends.
 local function check(at, last)
   local given = ARGV
-  local kind = given[at]
-  local ago, took, count = string.match(given[at + 3] or "", "^(%d+) (%d+) (%d+)$")
+  local kind, count = string.match(given[at], "^(%a+):(%d+)$")
   local next_at = count and at + HEAD + 2 * count
-  if not count or next_at > last + 1 or kind ~= "ok" and not is_kind(kind) then
+  if not count or next_at > last + 1 or not is_kind(kind)
+    or not string.find(given[at + 3], "^%d+ %d+$") then
     return "an outcome that is none at argument " .. at
   end
   if given[at + 4] == "" and not is_bare(kind) then
     return "an outcome without result or error at argument " .. at
   end
   for field = at + HEAD, next_at - 1, 2 do
-    if given[field] ~= "repr" and not is_field(given[field]) then
+    if not is_field(given[field]) then
       return "no such outcome field: " .. given[field]
     end
   end
-  return nil, next_at, count, ago, took
+  return nil, next_at
 end
 
--- Seldom: an outcome as a table. One that is `ok` needs none: that saves a table each.
-local function outcome_at(at, count, ago, took, marks)
+-- Does the outcome at `at` bring a result, a short text of it and nothing else?
+local function is_usual(at)
+  local given = ARGV
+  local text = given[at + 6]
+  return given[at] == USUAL and text and given[at + 5] == "repr" and text ~= ""
+    and #text <= COMPACT and given[at + 4] ~= ""
+    and string.find(given[at + 3], "^%d+ %d+$")
+end
+
+-- Seldom: an outcome as a table. A usual one needs none: that saves a table each.
+local function outcome_at(at, found)
+  local kind, count = string.match(ARGV[at], "^(%a+):(%d+)$")
+  local took = ARGV[at + 3]
+  local _, score = held.parts(found)
   return {
-    kind = ARGV[at], id = ARGV[at + 1], token = ARGV[at + 2], marks = marks,
-    ago = tonumber(ago), took = took, body = ARGV[at + 4], at = at + HEAD,
-    count = tonumber(count),
+    kind = kind, id = ARGV[at + 1], token = ARGV[at + 2], score = score,
+    ago = tonumber(string.match(took, "^%d+")), took = took, body = ARGV[at + 4],
+    at = at + HEAD, count = tonumber(count),
   }
+end
+
+-- Seldom: an outcome that the engine holds nothing for. It was heard before, or is stale.
+local function note_stale(stale, at)
+  local id, token = ARGV[at + 1], ARGV[at + 2]
+  local f = redis.call("HMGET", keys.task(id), "state", "token")
+  if f[2] ~= token or f[1] == "running" then
+    local kind = string.match(ARGV[at], "^%a+")
+    stale[#stale + 1] = { kind = kind, id = id, token = token }
+  end
+end
+
+-- Where outcomes begin in ARGV, from `at` on, and their ids; or nil and what is wrong.
+local function find(at)
+  local places, ids, last, number = {}, {}, #ARGV, 0
+  while at <= last do
+    number = number + 1
+    places[number], ids[number] = at, ARGV[at + 1]
+    if is_usual(at) then
+      at = at + HEAD + 2
+    else
+      if at + HEAD > last + 1 then
+        return nil, "an outcome that is none at argument " .. at
+      end
+      local wrong, next_at = check(at, last)
+      if wrong then
+        return nil, wrong
+      end
+      at = next_at
+    end
+  end
+  return places, ids
 end
 
 -- Read the outcomes from `at` on, and part them into those that count and those
 -- that are stale: the task was given to somebody else, or is no more. The rest was
--- heard before. `engine` is the reporting engine as records name it. Returns both
--- lists, or nil and the error reply. Writes nothing. Of an outcome that is `ok` the
--- first list has the place in ARGV, and beside it lists of `ago`, `took` and `marks`.
-local function read(at, engine)
-  local good, stale, seen = { ago = {}, took = {}, marks = {} }, {}, {}
-  local last, number = #ARGV, 0
-  while at <= last do
-    local wrong, next_at, count, ago, took = check(at, last)
-    if wrong then
-      return nil, require("lib.reply").fail("BADARG", wrong)
+-- heard before. `uuid` is the reporting engine's. Returns both lists, or nil and the
+-- error reply. Writes nothing. Of a usual outcome the first list has the place in
+-- ARGV, and beside it a list of the marks of those that have any.
+local function read(at, uuid)
+  local places, ids = find(at)
+  if not places then
+    return nil, require("lib.reply").fail("BADARG", ids)
+  end
+  local good, stale, seen = { marks = {} }, {}, {}
+  local number, fence, token = 0, nil, nil
+  for order, found in ipairs(held.read(uuid, ids)) do
+    local id, place = ids[order], places[order]
+    if ARGV[place + 2] ~= token then
+      token = ARGV[place + 2]
+      fence = token .. " "
     end
-    local id, token = ARGV[at + 1], ARGV[at + 2]
-    local f = redis.call("HMGET", keys.task(id), "state", "token", "marks", "engine")
-    if f[2] ~= token or (f[1] == "running" and f[4] ~= engine) then
-      stale[#stale + 1] = { kind = ARGV[at], id = id, token = token }
-    elseif f[1] == "running" and not seen[id] then
+    if not found or string.find(found, fence, 1, true) ~= 1 then
+      note_stale(stale, place)
+    elseif not seen[id] then
       seen[id] = true
       number = number + 1
-      if ARGV[at] == "ok" then
-        good[number] = at
-        good.ago[number], good.took[number], good.marks[number] = ago, took, f[3]
+      local marks = held.is_marked(found) and redis.call("HGET", keys.task(id), "marks")
+      if is_usual(place) then
+        good[number], good.marks[number] = place, marks or nil
       else
-        good[number] = outcome_at(at, count, ago, took, f[3])
+        good[number] = outcome_at(place, found)
+        good[number].marks = marks or nil
       end
     end
-    at = next_at
   end
   return good, stale
 end
@@ -107,42 +156,35 @@ local function tell_stale(opened, uuid, stale)
   end
 end
 
--- Seldom: the fields of the record, when an outcome brings more than most do.
-local function more_fields(opened, ending, good, number)
-  local at = good[number]
-  local outcome = outcome_at(at, string.match(ARGV[at + 3], "%d+$"))
+-- Seldom: a result with something else beside it than a short text.
+local function unusual(opened, ending, outcome)
+  local id = outcome.id
   local all = fields.add(outcome, {
-    "state", "completed", "result", record.fit(outcome.id, "result", outcome.body),
-    "started", fields.began(opened, good.ago[number]), "took", good.took[number],
+    "state", "completed", "result", record.fit(id, "result", outcome.body),
+    "started", fields.heard(opened), "took", outcome.took,
   })
   ending.bytes = ending.bytes + (outcome.bytes or 0)
-  return all
+  redis.call("HSET", keys.task(id), unpack(all))
+  settle.outcome(ending, id, "running", "completed", outcome.token, outcome.marks,
+    "r", outcome.body)
 end
 
--- Does the outcome at `at` bring a short text of its result and nothing else?
-local function is_usual(at)
-  return string.sub(ARGV[at + 3], -2) == " 1" and ARGV[at + HEAD] == "repr"
-    and ARGV[at + HEAD + 1] ~= "" and #ARGV[at + HEAD + 1] <= COMPACT
+-- The usual outcome at `at`.
+local function completed(opened, ending, at, marks)
+  local given = ARGV
+  local id, body = given[at + 1], given[at + 4]
+  redis.call("HSET", keys.task(id), "state", "completed",
+    "result", record.fit(id, "result", body), "started", fields.heard(opened),
+    "took", given[at + 3], "repr", given[at + 6])
+  settle.outcome(ending, id, "running", "completed", given[at + 2], marks, "r", body)
 end
 
-local function completed(opened, ending, good, number)
-  local at = good[number]
-  local id, body = ARGV[at + 1], ARGV[at + 4]
-  if is_usual(at) then
-    redis.call("HSET", keys.task(id), "state", "completed",
-      "result", record.fit(id, "result", body),
-      "started", fields.began(opened, good.ago[number]), "took", good.took[number],
-      "repr", ARGV[at + HEAD + 1])
-  else
-    redis.call("HSET", keys.task(id), unpack(more_fields(opened, ending, good, number)))
-  end
-  settle.outcome(ending, id, "running", "completed", ARGV[at + 2], good.marks[number],
-    "r", body)
-end
-
--- Seldom: one outcome that is no result. Returns how the task is to run again, or nil when
--- it has ended.
+-- Seldom: one that is not the usual. Returns how the task is to run again, or nil when it
+-- has ended.
 local function other(opened, ending, uuid, label, outcome, verdict)
+  if outcome.kind == "ok" then
+    return unusual(opened, ending, outcome)
+  end
   local unwanted = string.find(outcome.marks or "", "x", 1, true)
   if unwanted or outcome.kind == "aborted" then
     return require("lib.failure").interrupted(opened, ending, outcome)
@@ -165,24 +207,22 @@ local function apply(opened, ending, engine, good, verdict)
   if #good == 0 then
     return again
   end
-  local held = keys.engine(engine.uuid, "held")
   local gone = {}
   for number = 1, #good do
     local outcome = good[number]
-    local usual = type(outcome) == "number"
-    local id = usual and ARGV[outcome + 1] or outcome.id
-    gone[number] = id
-    if usual then
-      completed(opened, ending, good, number)
+    if type(outcome) == "number" then
+      gone[number] = ARGV[outcome + 1]
+      completed(opened, ending, outcome, good.marks[number])
     else
+      gone[number] = outcome.id
       local back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
       if back then
-        back.id, back.score = id, redis.call("ZSCORE", held, id)
+        back.id, back.score = outcome.id, outcome.score
         again[#again + 1] = back
       end
     end
   end
-  redis.call("ZREM", held, unpack(gone))
+  held.remove(engine.uuid, gone)
   if #good > #again then
     redis.call("HINCRBY", keys.engine(engine.uuid), "done", #good - #again)
   end

@@ -85,7 +85,7 @@ local function tell_watchers(ending, id, head, payload)
 end
 
 -- Seldom: what few tasks have, and says so in one field: w watchers, t a time to live,
--- d dependents, b big arguments.
+-- d dependents, b big arguments, l who listens.
 local function extras(ending, id, marks, head, payload)
   local after = ending.expiry
   if string.find(marks, "t", 1, true) then
@@ -95,6 +95,9 @@ local function extras(ending, id, marks, head, payload)
   if string.find(marks, "w", 1, true) then
     tell_watchers(ending, id, head, payload)
     redis.call("HSET", keys.task(id), "marks", (string.gsub(marks, "w", "")))
+  end
+  if string.find(marks, "l", 1, true) then
+    require("lib.live").ended(id, ending.to)
   end
   if string.find(marks, "b", 1, true) then
     ending.bytes = ending.bytes + require("lib.weight").of_part(id, "args")
@@ -161,6 +164,7 @@ end
 
 return {
   FOREVER = FOREVER,
+  expiry = expiry,
   begin = begin,
   outcome = outcome,
   close = close,

@@ -2,22 +2,34 @@
 --
 -- MOVES    assigned>running ready>running
 
-local batches = require("lib.batches")
 local engines = require("lib.engines")
+local held = require("lib.held")
 local keys = require("lib.keys")
 local states = require("lib.states")
 
--- Arguments in one reply beyond the first task's; the engine fetches larger ones.
+-- Arguments in one reply beyond the first task's; the engine fetches larger ones. What
+-- is longer than MOST_RIDING it always does: a plain read costs a twentieth of a script's.
 local MOST_BYTES = 1048576
+local MOST_RIDING = 16384
 -- Arguments in a bell.
 local MOST_RUNG = 4096
 
 -- The record's fields that an engine needs: the function, its arguments (empty
--- when they stand beside the record), and what the signature binds. `written` has
+-- when they stand beside the record), and marks, which tell of more. `written` has
 -- those of records that this very call has made.
 local function read(opened, id)
   local written = opened.written and opened.written[id]
-  return written or redis.call("HMGET", keys.task(id), "fn", "args", "root", "tries", "marks")
+  return written or redis.call("HMGET", keys.task(id), "fn", "args", "marks")
+end
+
+-- Seldom: of a task with marks which attempt its next one is, and what its signature
+-- binds if that is not its id.
+local function history(id, marks)
+  if not string.find(marks, "[af]") then
+    return 1, ""
+  end
+  local f = redis.call("HMGET", keys.task(id), "tries", "root")
+  return (f[1] or 0) + 1, f[2] or ""
 end
 
 -- Seldom: it waits no longer: its budget of waiting stands still.
@@ -33,12 +45,14 @@ local function stop_budget(opened, id, marks)
 end
 
 -- Seldom: arguments for the reply that stand beside the record, and what is left of the
--- budget. Unless they are `free`, longer ones are left to the engine.
-local function arguments(id, budget, free)
+-- budget. Unless they are `free`, longer ones are left to the engine. Only what has the
+-- mark b is over 1 KiB.
+local function arguments(id, budget, free, marks)
   local key = keys.task(id, "args")
-  if not free then
+  local large = marks and string.find(marks, "b", 1, true)
+  if large or not free then
     local size = redis.call("STRLEN", key)
-    if size > budget then
+    if size > MOST_RIDING or not free and size > budget then
       return "", budget
     end
     budget = budget - size
@@ -46,11 +60,11 @@ local function arguments(id, budget, free)
   return redis.call("GET", key) or "", budget
 end
 
-local function describe(taken, id, attempt, f, args)
+local function describe(taken, id, attempt, fn, args, root)
   local at = taken.length
   taken.length = at + 5
-  taken[at + 1], taken[at + 2], taken[at + 3] = id, attempt, f[1]
-  taken[at + 4], taken[at + 5] = args, f[3] or ""
+  taken[at + 1], taken[at + 2], taken[at + 3] = id, attempt, fn
+  taken[at + 4], taken[at + 5] = args, root
 end
 
 -- Replies flat: id, attempt, fn, args, root for each task. The first one's
@@ -60,33 +74,41 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
     return budget
   end
   states.check(from, "running")
-  local held, count, name = {}, 0, engines.name_of(engine)
+  local entries, count, name = {}, 0, engines.name_of(engine)
   local started = string.format("%d", opened.stamp)
   local first = "1:" .. nonce
+  local fence = first .. " "
   for at = 1, #popped, 2 do
     local id = popped[at]
     local f = read(opened, id)
     if f[1] then
-      local attempt = (f[4] or 0) + 1
-      local token = attempt == 1 and first or attempt .. ":" .. nonce
-      local args = f[2]
+      local args, marks = f[2], f[3]
+      local attempt, root, token, before = 1, "", first, fence
+      if marks then
+        attempt, root = history(id, marks)
+        stop_budget(opened, id, marks)
+      end
+      if attempt > 1 then
+        token = attempt .. ":" .. nonce
+        before = token .. " "
+      end
       if args == "" then
-        args, budget = arguments(id, budget, not strict and taken.length == 0)
+        args, budget = arguments(id, budget, not strict and taken.length == 0, marks)
       end
       redis.call("HSET", keys.task(id), "state", "running", "engine", name,
         "token", token, "started", started)
-      held[count + 1], held[count + 2] = popped[at + 1], id
+      entries[count + 1], entries[count + 2] = id, held.entry(before, popped[at + 1], marks)
       count = count + 2
-      describe(taken, id, attempt, f, args)
-      if f[5] then
-        stop_budget(opened, id, f[5])
+      describe(taken, id, attempt, f[1], args, root)
+      if marks and string.find(marks, "l", 1, true) then
+        require("lib.live").begun(id, engine.uuid, token)
       end
     else
       -- Somebody deleted the record by hand: the others must go on.
       require("lib.story").tell(opened, "corrupt", "task", id)
     end
   end
-  batches.zadd(keys.engine(engine.uuid, "held"), held)
+  held.add(engine.uuid, entries)
   return budget
 end
 
@@ -118,17 +140,15 @@ end
 -- that turn was lost.
 local function repeated(opened, engine, nonce)
   local taken, budget = { length = 0 }, MOST_BYTES
-  local ids = redis.call("ZRANGE", keys.engine(engine.uuid, "held"), 0, -1)
-  for _, id in ipairs(ids) do
-    local attempt, of = string.match(
-      redis.call("HGET", keys.task(id), "token") or "", "^(%d+):(.*)$")
+  for _, one in ipairs(held.first(engine.uuid)) do
+    local id, attempt, of = one.id, string.match(one.token, "^(%d+):(.*)$")
     if of == nonce then
       local f = read(opened, id)
-      local args = f[2]
+      local args, _, root = f[2], history(id, f[3] or "")
       if args == "" then
-        args, budget = arguments(id, budget, taken.length == 0)
+        args, budget = arguments(id, budget, taken.length == 0, f[3])
       end
-      describe(taken, id, tonumber(attempt), f, args)
+      describe(taken, id, tonumber(attempt), f[1], args, root)
     end
   end
   return taken

@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redtask import flows
+from redtask.aio.batch import Batch
+from redtask.aio.pier import Pier
 from redtask.aio.result import AsyncHubResult, Callbacks
 from redtask.aio.store import Driver, Store
 from redtask.aio.stored import StoredTasks
@@ -17,14 +19,17 @@ from redtask.outcomes import tasks_elsewhere
 from redtask.place import Place
 from redtask.profile import Profile
 from redtask.session import Session, is_single, limit_of
+from redtask.slices import is_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Self
 
     from redtask.aio.result import AsyncResult
+    from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
     from redtask.session import Slices
+    from redtask.slices import Task
 
 T = TypeVar("T")
 
@@ -66,6 +71,7 @@ class Client(StoredTasks):
         self._known_session: Session | None = None
         self._known_place: Place | None = None
         self._callbacks = Callbacks()
+        self._pier = Pier(self._cross, timeout)
         self._shown = "nothing yet"
         #: Is it of no more use?
         self.closed = False
@@ -145,13 +151,20 @@ class Client(StoredTasks):
         return revive
 
     async def _run(self, flow: flows.Flow[T]) -> T:
+        batch = Batch.of(self)
+        if batch is not None and len(batch):
+            # It may be asked for.
+            await batch.flush()
+        return await self._drive(flow)
+
+    async def _drive(self, flow: flows.Flow[T], since: float | None = None) -> T:
         if self.closed:
             raise ConfigurationError("this client is closed")
         session, driver = self._session, self._driver
         assert driver is not None  # noqa: S101 - there is a session
         if session.must_recover:
-            await driver.run(session.recover())
-        return await driver.run(flow)
+            await driver.run(session.recover(), since)
+        return await driver.run(flow, since)
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
@@ -160,6 +173,23 @@ class Client(StoredTasks):
 
     async def _submit(self, slices: Slices) -> None:
         await self._run(self._session.submit(slices))
+
+    async def _enter(self, task: Task) -> None:
+        """Submit one task, perhaps together with those of other coroutines."""
+        batch = Batch.of(self)
+        if batch is not None and not is_long(task):
+            await batch.add(task)
+            return
+        try:
+            if is_long(task):
+                await self._submit(self._session.cut((task,)))
+            else:
+                await self._pier.submit(task)
+        finally:
+            self._session.arrived((task.task_id,))
+
+    async def _cross(self, aboard: Sequence[Passenger]) -> None:
+        await self._drive(self._session.cross(aboard), aboard[0].since)
 
     # -- engines
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from redtask.error import ConnectionLost, RedtaskError
+from redtask.live import Listener, show_output
 from redtask.outcomes import ALL_COMPLETED, Completions, Results, call_back, joined
 from redtask.progress import progress_bar
 from redtask.session import limit_of
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from redtask.aio.client import Client
     from redtask.flows import Flow
     from redtask.inbox import TaskSet
+    from redtask.live import Output
 
 
 _log = logging.getLogger("redtask")
@@ -160,6 +163,14 @@ class AsyncResult(Results):
                 if deadline is not None and time.monotonic() >= deadline:
                     return
 
+    def stream_output(self) -> OutputStream:
+        """Return what the tasks print and how far they are, while they run.
+
+        An asynchronous iterator of ``Output``, which ends when they have. As a context
+        manager (``async with``) it prints all that meanwhile.
+        """
+        return OutputStream(self)
+
     # -- parts
 
     def split(self) -> tuple[AsyncResult, ...]:
@@ -178,7 +189,7 @@ class AsyncResult(Results):
         return self._iterate(ordered=True)
 
     async def _iterate(self, *, ordered: bool) -> AsyncIterator[Any]:
-        if self._tasks.done:
+        if self._at_hand():
             for value in await self.get(0):
                 yield value
             return
@@ -232,6 +243,49 @@ class AsyncHubResult(AsyncResult):
 
     The chunks of a map stand in it as lists.
     """
+
+
+class OutputStream:
+    """What tasks say while they run; made by ``AsyncResult.stream_output``."""
+
+    def __init__(self, result: AsyncResult) -> None:
+        self._result = result
+        self._listener = Listener(result._session, result._tasks.ids)
+        self._ready: deque[Output] = deque()
+        self._printer: asyncio.Task[None] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Output]:
+        """Yield what is said until all tasks have ended."""
+        return self
+
+    async def __anext__(self) -> Output:
+        """Wait for what is said next."""
+        while not self._ready:
+            if self._listener.done:
+                raise StopAsyncIteration
+            self._ready += await self._result._run(self._listener.hear())
+        return self._ready.popleft()
+
+    async def __aenter__(self) -> Self:
+        """Print from now on what is said."""
+        loop = asyncio.get_running_loop()
+        self._printer = loop.create_task(self._print(), name="redtask output")
+        return self
+
+    async def _print(self) -> None:
+        try:
+            async for said in self:
+                show_output(said)
+        except RedtaskError as problem:
+            _log.warning("what tasks print cannot be heard: %s", problem)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop; if all tasks have ended, when everything is printed."""
+        if self._printer is None:
+            return
+        if not self._result._tasks.done:
+            self._printer.cancel()
+        await asyncio.wait([self._printer])
 
 
 class Callbacks:

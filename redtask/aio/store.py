@@ -8,6 +8,7 @@ is in ``redtask.link``.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.asyncio.connection import (
@@ -20,7 +21,7 @@ from redis.backoff import NoBackoff
 
 from redtask import link
 from redtask.error import ConfigurationError, ConnectionLost
-from redtask.flows import Commands, Hear
+from redtask.flows import Commands, Fetch, Hear
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -110,7 +111,7 @@ class Store:
         connection = self._borrow(blocking=blocking)
         limit = link.limit(blocking=blocking, reply=self._reply)
         try:
-            packed = connection.pack_commands(commands)
+            packed = link.packed(commands)
             async with asyncio.timeout(limit):
                 await connection.send_packed_command(packed, check_health=False)
                 replies = [await _read(connection) for _ in commands]
@@ -123,9 +124,11 @@ class Store:
         (self._free_blocking if blocking else self._free).append(connection)
         return replies
 
-    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _persist(
+        self, attempt: Callable[[], Awaitable[T]], since: float | None = None
+    ) -> T:
         """Try until it works, patience is over, or the error is no passing one."""
-        begun = asyncio.get_running_loop().time()
+        begun = time.monotonic() if since is None else since
         tries: link.Tries | None = None
         while True:
             try:
@@ -173,14 +176,17 @@ class Store:
 
     # -- calls
 
-    async def do(self, call: Call[T]) -> T:
+    async def do(self, call: Call[T], since: float | None = None) -> T:
         """Perform a call and return its value.
 
-        Raises the exception of its error reply, or ``ConnectionLost``.
+        ``since`` is when patience began, ``time.monotonic()``; None: now. Raises the
+        exception of its error reply, or ``ConnectionLost``.
         """
-        return (await self.do_all((call,)))[0]
+        return (await self.do_all((call,), since))[0]
 
-    async def do_all(self, calls: Iterable[Call[T]]) -> list[T]:
+    async def do_all(
+        self, calls: Iterable[Call[T]], since: float | None = None
+    ) -> list[T]:
         """Perform calls in one round trip; the first error is raised."""
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
@@ -192,7 +198,7 @@ class Store:
                 batch.load(loaded)
 
         while not batch.done:
-            await self._persist(attempt)
+            await self._persist(attempt, since)
         self.scheme = batch.scheme
         return batch.values()
 
@@ -220,13 +226,16 @@ class Driver:
         #: restarted, and forgot the stream.
         self._unsure = True
 
-    async def run(self, flow: Flow[T]) -> T:
-        """Drive a flow to its end: perform each step, give back what came of it."""
+    async def run(self, flow: Flow[T], since: float | None = None) -> T:
+        """Drive a flow to its end: perform each step, give back what came of it.
+
+        ``since`` is when patience with its calls began; None: with each.
+        """
         try:
             step = next(flow)
             while True:
                 try:
-                    value = await self._perform(step)
+                    value = await self._perform(step, since)
                 except Exception as problem:  # noqa: BLE001 - the flow's to handle
                     step = flow.throw(problem)
                 else:
@@ -237,10 +246,10 @@ class Driver:
             # Whoever waits may be cancelled in the middle of it.
             flow.close()
 
-    async def _perform(self, step: Step) -> Any:
+    async def _perform(self, step: Step, since: float | None) -> Any:
         if isinstance(step, Call):
-            return await self.store.do(step)
-        if isinstance(step, Commands):
+            return await self.store.do(step, since)
+        if isinstance(step, (Commands, Fetch)):
             return await self.store.commands(step.commands)
         if isinstance(step, Hear):
             return await self.store.block(*step.words)

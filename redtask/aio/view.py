@@ -6,6 +6,7 @@ import collections
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redtask import flows, payload
+from redtask.aio.batch import Batch
 from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.flags import Flagged, Flags
 from redtask.outcomes import Pieces
@@ -77,13 +78,19 @@ class LoadBalancedView(Flagged):
         ``TypeError`` for what is not callable or cannot be pickled.
         """
         flags = await self._resolved()
-        tasks, slices = self.client._session.call(flags, f, args, kwargs)
+        tasks, task = self.client._session.call(flags, f, args, kwargs)
         result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
-        return await self._submitted(result, slices)
+        await self.client._enter(task)
+        self.history.append(task.task_id)
+        return result
+
+    def batch(self) -> Batch:
+        """Return a context manager: what is applied inside is sent together."""
+        return Batch(self.client)
 
     # -- many
 
-    async def map(
+    async def map(  # noqa: PLR0913 - all by name
         self,
         f: Callable[..., Any] | str,
         *sequences: Any,
@@ -92,18 +99,23 @@ class LoadBalancedView(Flagged):
         ordered: bool = True,
         return_exceptions: bool = False,
         label: str | None = None,
+        progress: Callable[[int], Any] | None = None,
     ) -> Any:
         """Call ``f`` for each item, as the builtin ``map``, on many engines.
 
         ``chunksize`` items share a task. Returns the list, with ``block=False`` an
         ``AsyncMapResult``, which can be iterated as results arrive. Ends with the
         shortest sequence.
+
+        What does not know its length, as a generator, is read as it is sent, so it
+        may be longer than memory. ``progress(items)`` is called whenever some have
+        been sent, with how many; if it or an input raises, what was sent is aborted.
         """
         flags = await self._resolved()
         if label is not None:
             flags = flags.replaced(label=label)
         core = self.client._session
-        tasks, slices, sizes = core.map(flags, f, sequences, chunksize)
+        tasks, slices, sizes = core.map(flags, f, sequences, chunksize, progress)
         result = AsyncMapResult(
             self.client,
             tasks,
@@ -354,7 +366,7 @@ class ParallelFunction(WrappedParallel):
         chunks = self._chunks(sequences)
         view = self._bound()
         flags = await view._resolved()
-        tasks, slices = view.client._session.calls(flags, self.func, chunks, whole=True)
+        tasks, slices = view.client._session.calls(flags, self.func, chunks)
         result = self._joined(_Joined, view, tasks)
         await view._submitted(result, slices)
         self._record(view)

@@ -73,7 +73,7 @@ class Output:
             _print_for_people(columns, list(rows), colours or {})
             return
         for row in rows:
-            click.echo("\t".join(_one_line(str(value)) for value in row))
+            click.echo("\t".join(one_line(str(value)) for value in row))
 
 
 def short_id(task_id: str) -> str:
@@ -85,8 +85,9 @@ def short_id(task_id: str) -> str:
     return f"{client[:_SHOWN]}{dash}{number}"
 
 
-def _one_line(text: str) -> str:
-    return text.replace("\t", " ").replace("\n", " ")
+def one_line(text: str) -> str:
+    """Return text that cannot leave its line, nor command a terminal."""
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def say_json(value: Any) -> None:
@@ -150,10 +151,14 @@ def _print_for_people(
         for at in range(len(columns))
     ]
     for column, number in zip(columns, numbers, strict=True):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(
+            column, justify="right" if number else "left", no_wrap=column == "what"
+        )
     for row in listed:
         cells = [
-            Text(str(value), style=colours.get(column, {}).get(str(value), ""))
+            Text(
+                one_line(str(value)), style=colours.get(column, {}).get(str(value), "")
+            )
             for column, value in zip(columns, row, strict=True)
         ]
         table.add_row(*cells)
@@ -208,6 +213,7 @@ __all__ = [
     "count",
     "duration",
     "is_terminal",
+    "one_line",
     "parseable",
     "print_table",
     "say_json",

@@ -85,10 +85,28 @@ class Selection:
 
     def accepts(self, record: dict[str, Any]) -> bool:
         """Did something happen to the task lately?"""
-        if self.since is None:
-            return True
-        last = record["completed"] or record["started"] or record["submitted"]
-        return bool(last >= self.since)
+        from redtask.listing import latest  # noqa: PLC0415
+
+        return self.since is None or latest(record) >= self.since
+
+    def newest(self, session: Session, most: int) -> Flow[list[dict[str, Any]]]:
+        """Return the records that are meant, the latest first; ids as they came.
+
+        Raises ``UnknownTask``.
+        """
+        from redtask.abbreviation import expand  # noqa: PLC0415
+        from redtask.listing import Finder  # noqa: PLC0415
+        from redtask.query import Query  # noqa: PLC0415
+
+        if not self.names:
+            query = self.query or Query()
+            finder = Finder(session.keys, query, None, self.accepts)
+            return (yield from finder.newest(most))
+        ids = yield from expand(session.keys, list(self._said()))
+        query = Query.parse({"msg_id": {"$in": ids}})
+        found = yield from Finder(session.keys, query, None).find()
+        places = {name: at for at, name in enumerate(ids)}
+        return sorted(found, key=lambda one: places[one["msg_id"]])[:most]
 
     def ids(
         self, session: Session, states: Iterable[str] | None = None

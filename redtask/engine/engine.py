@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from redtask import link
+from redtask.current import desk
 from redtask.engine.guard import SIGNAL, BlockGuard
 from redtask.engine.output import Output
 from redtask.engine.task import Runner
@@ -30,7 +31,7 @@ from redtask.error import (
 )
 from redtask.hub import calls
 from redtask.hub.calls import Argument, Call, Report
-from redtask.hub.records import Turn, Work, read_bell
+from redtask.hub.records import Turn, Work, read_bell, text
 from redtask.store import Store
 
 if TYPE_CHECKING:
@@ -106,8 +107,9 @@ class Engine:
         self._store.scheme = plan.scheme
         self._store.keyring = plan.keyring
         self._output = Output(
-            sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
+            sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr, block.slate
         )
+        block.slate.tell = tell
         self._guard = BlockGuard(block, self._output, tell)
         self._runner = Runner(
             self._store, plan.keyring, self._output, plan.largest, self._guard
@@ -153,6 +155,12 @@ class Engine:
 
     def _prepare(self) -> None:
         self._output.install()
+        self._desk = desk(os.getpid())
+        self._desk.work, self._desk.progress = (
+            self._output.current,
+            self._output.progress,
+        )
+        self._desk.fields = self._fields_of
         signal.signal(signal.SIGINT, self._interrupt)
         # Whoever ends all processes of a worker, as an init system does, means the
         # supervisor: that lets what runs finish.
@@ -163,6 +171,12 @@ class Engine:
             after_in_parent=self._release_signals,
             after_in_child=self._be_foreign,
         )
+
+    def _fields_of(self, task_id: str, names: tuple[str, ...]) -> list[str | None]:
+        """Read fields of a record."""
+        key = self._store.keys.task(task_id)
+        values = self._store.command("HMGET", key, *names)
+        return [None if value is None else text(value) for value in values]
 
     def _hold_signals(self) -> None:
         """Keep signals for a child of a task until it no longer reacts as we do."""
@@ -231,7 +245,10 @@ class Engine:
         self._runner.forget()
         self._bell = self._store.keys.bell(uuid)
         sent = time.monotonic_ns()
-        joined = self._ask(calls.register(uuid, plan.worker, plan.queues, plan.about))
+        about = {**plan.about, "clock": round(time.time() * 1000)}
+        if self._block.quiet:
+            about["drained"] = 1
+        joined = self._ask(calls.register(uuid, plan.worker, plan.queues, about))
         seconds, micros = map(int, self._store.command("TIME"))
         self._runner.ahead = seconds * 1000 + micros / 1000 - time.time() * 1000
         self._runner.engine_info = {
@@ -240,6 +257,11 @@ class Engine:
             "host": plan.about["host"],
             "pid": os.getpid(),
             "method": "apply",
+        }
+        self._desk.about = {
+            **self._runner.engine_info,
+            "worker": plan.worker,
+            "hub": plan.hub,
         }
         end = deadline(sent, joined.lease)
         self._block.joined(joined.engine_id, joined.lease, end)

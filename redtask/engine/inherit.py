@@ -47,7 +47,7 @@ def inherit(store: Store, name: str, about: Mapping[str, Argument]) -> None:
 def _bury(store: Store, worker: str, engines: Sequence[EngineStatus]) -> None:
     for engine in engines:
         # Which of them had begun was known to its worker alone, so all count.
-        held = store.command("ZRANGE", store.keys.held(engine.uuid), 0, -1)
+        held = store.command("HKEYS", store.keys.held(engine.uuid))
         ids = [task_id.decode() for task_id in held]
         life = Life(engine.uuid, 0, ids, gone="its worker died")
         while any(

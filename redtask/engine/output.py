@@ -6,7 +6,13 @@ import codecs
 import io
 import sys
 from collections import deque
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from redtask.engine.slate import STREAMS
+
+if TYPE_CHECKING:
+    from redtask.engine.slate import Slate
+    from redtask.hub.records import Work
 
 #: Of each stream, characters and bytes of its beginning and of its end: with two
 #: streams 1 MiB in all.
@@ -19,23 +25,44 @@ class Output:
     While ``inside`` is set, what is printed is kept; else it goes to the real streams.
     """
 
-    def __init__(self, stdout: IO[str], stderr: IO[str]) -> None:
+    def __init__(
+        self, stdout: IO[str], stderr: IO[str], slate: Slate | None = None
+    ) -> None:
         #: Is a task running?
         self.inside = False
-        #: Did it print anything?
+        #: The task that runs, or ran last.
+        self.work: Work | None = None
+        #: Did it print anything, or say how far it is?
         self.printed = False
-        self.stdout = Stream(self, stdout)
-        self.stderr = Stream(self, stderr)
+        #: Where that can be seen at once.
+        self.slate = slate
+        self.stdout = Stream(self, stdout, STREAMS.index("stdout"))
+        self.stderr = Stream(self, stderr, STREAMS.index("stderr"))
+        self._progress = ""
 
     def install(self) -> None:
         """Become ``sys.stdout`` and ``sys.stderr``, also after a task changed them."""
         sys.stdout = self.stdout
         sys.stderr = self.stderr
 
+    def current(self) -> Work | None:
+        """Return the task that runs; None: none does."""
+        return self.work if self.inside else None
+
+    def progress(self, text: str, work: Work) -> None:
+        """Keep how far the task says it is."""
+        self.printed = True
+        self._progress = text
+        if self.slate is not None:
+            self.slate.progress(text, work)
+
     def collect(self) -> list[Any]:
         """Return what was printed, as fields of a record; forget it."""
         self.printed = False
         fields: list[Any] = []
+        if self._progress:
+            fields += ("progress", self._progress)
+            self._progress = ""
         for name, stream in (("stdout", self.stdout), ("stderr", self.stderr)):
             if text := stream.collect():
                 fields += (name, text)
@@ -45,9 +72,10 @@ class Output:
 class Stream(io.TextIOBase):
     """One stream: the first and the last of what is written are kept."""
 
-    def __init__(self, output: Output, real: IO[str]) -> None:
+    def __init__(self, output: Output, real: IO[str], number: int) -> None:
         self._output = output
         self._real = real
+        self._number = number
         self._bytes = _Bytes(self)
         self._forget()
 
@@ -100,11 +128,14 @@ class Stream(io.TextIOBase):
         if not isinstance(text, str):
             kind = type(text).__name__
             raise TypeError(f"write() argument must be str, not {kind}")
-        if not self._output.inside:
+        output = self._output
+        if not output.inside:
             return self._real.write(text)
         size = len(text)
         if size:
-            self._output.printed = True
+            output.printed = True
+            if output.slate is not None and output.work is not None:
+                output.slate.write(self._number, text, output.work)
             room = self._room
             if size <= room:
                 self._first.append(text)

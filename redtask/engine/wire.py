@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 
 from redtask import link
-from redtask.error import ConfigurationError, ConnectionLost
+from redtask.error import ConnectionLost
 
 if TYPE_CHECKING:
     import socket
@@ -69,7 +69,7 @@ class Wire:
             self._receive()
             while (reply := self._reader.gets()) is not False:
                 if isinstance(reply, Exception):
-                    raise ConfigurationError(f"Redis does not let us listen: {reply}")
+                    raise link.refusal(str(reply))
                 if reply is not None:
                     came.append((reply[0], reply[1]))
                 self._ask()

@@ -35,6 +35,7 @@ from redtask.engine.block import Block, Taken
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.inherit import inherit
+from redtask.engine.live import Live, last_words
 from redtask.engine.seat import Seat
 from redtask.engine.warden import Warden
 from redtask.engine.wire import Wire
@@ -73,8 +74,8 @@ _ENVELOPE: Final = 64
 
 #: How long to wait when Redis does not let us listen, in seconds.
 _REFUSED_PAUSE: Final = 30.0
-#: Words of the message that a task is aborted: abort, id, token.
-_ABORT: Final = 3
+#: Words of a message about a try of a task: verb, id, token.
+_OF_TASK: Final = 3
 
 #: Exit code when something that ran was stopped.
 STOPPED: Final = 1
@@ -112,6 +113,7 @@ class Worker:
         self._herald = Herald(self._store, options.name, keyring.fingerprint)
         self._seats = [Seat(number) for number in range(options.engines)]
         self._warden = Warden(self._seats, self._herald.report)
+        self._live = Live(self._store, self._seats)
         #: Where we are told what cannot wait for a beat; None: not connected.
         self._wire: Wire | None = None
         self._wire_at = 0.0
@@ -147,7 +149,7 @@ class Worker:
 
     def _pause(self) -> float:
         """How long to wait for something to happen, in seconds."""
-        times = [self._herald.due, self._warden.due, self._wire_due]
+        times = [self._herald.due, self._warden.due, self._wire_due, self._live.due]
         times += [seat.start_at for seat in self._seats if seat.start_at is not None]
         if self._look_at is not None:
             times.append(self._look_at)
@@ -168,6 +170,8 @@ class Worker:
             self._herald.speak(self._seats)
         if time.monotonic() >= self._wire_due:
             self._open_wire()
+        if time.monotonic() >= self._live.due:
+            self._live.look()
         for seat in self._seats:
             if seat.start_at is not None and time.monotonic() >= seat.start_at:
                 self._fork(seat)
@@ -212,6 +216,7 @@ class Worker:
     def _nudged(self) -> None:
         """Watch the engines: one has begun a batch or a limited task, or registered."""
         self._warden.wake()
+        self._live.wake()
         if self._look_at is None:
             self._look_at = time.monotonic() + _LOOK
         if not self._ready and all(seat.block.registered for seat in self._seats):
@@ -287,8 +292,12 @@ class Worker:
             _log.warning("a message is refused: %s", problem)
             return
         words = text.split(" ")
-        if words[0] == "abort" and len(words) == _ABORT:
+        if words[0] == "abort" and len(words) == _OF_TASK:
             self._warden.abort(*words[1:])
+        elif words[0] == "look":
+            self._herald.beat_now()
+        elif words[0] == "listen" and len(words) == _OF_TASK:
+            self._live.listen(*words[1:])
         else:
             _log.warning("a message is not understood: %.80r", text)
 
@@ -327,6 +336,8 @@ class Worker:
 
     def _fork(self, seat: Seat) -> None:
         block = Block()
+        # A drained engine is followed by one that is.
+        block.quiet = seat.block.quiet
         # Scripts are bundled once, for all engines.
         for name in ("register", "turn"):
             scripts.bundle(name, self._store.scheme)
@@ -404,7 +415,8 @@ class Worker:
         if uuid:
             self._herald.report(Taken(uuid, outcomes, inside=False, more=False))
             late = stop is not None and stop.late
-            self._herald.bid_farewell(Farewell(uuid, reason, begun, late))
+            last = last_words(seat, begun[0]) if len(begun) == 1 else []
+            self._herald.bid_farewell(Farewell(uuid, reason, begun, late, last))
         if code == REFUSED:
             self._refused()
         meant = in_order or seat.ended_for or stop or code == REFUSED

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redtask.hub.records import (
+    Attended,
     Beaten,
+    Examined,
     Purged,
     Registered,
     Reply,
@@ -28,7 +30,10 @@ from redtask.hub.why import Why
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from redtask.rope import Written
+
 T = TypeVar("T")
+#: Large bytes may be a ``rope.Rope``.
 Argument: TypeAlias = str | bytes | int
 Now: TypeAlias = int | str
 
@@ -58,7 +63,7 @@ class Group:
     #: Flags that become fields of the record, as the script knows them.
     flags: Mapping[str, Argument]
     #: Id and signed arguments of each task, flat.
-    tasks: Sequence[str | bytes]
+    tasks: Sequence[str | Written]
 
 
 def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
@@ -115,7 +120,7 @@ def turn(  # noqa: PLR0913 - an engine says that much
         # The body is the first field: its name follows from the kind.
         bare = not fields or kind == "unmet"
         body, more = ("", fields) if bare else (fields[1], fields[2:])
-        args += (kind, task_id, token, f"{ago} {took} {len(more) // 2}", body)
+        args += (f"{kind}:{len(more) // 2}", task_id, token, f"{ago} {took}", body)
         args += more
     return Call("turn", args, lambda reply: Turn.read(reply, nonce))
 
@@ -149,6 +154,9 @@ class Life:
     gone: str | None = None
     #: Was it killed because what it had begun was over its time limit?
     late: bool = False
+    #: Of a dead one, what the task that it was inside of said last: id and token, then
+    #: names and values of ``stdout``, ``stderr`` and ``progress``.
+    last: Sequence[Argument] = ()
 
 
 def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beaten]]:
@@ -158,6 +166,9 @@ def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beat
         if life.gone is None:
             args += ("live", life.engine, life.number, len(life.ids))
         else:
+            if life.last:
+                task, token, *said = life.last
+                args += ("said", life.engine, token, len(said) + 1, task, *said)
             verb = "late" if life.late else "gone"
             args += (verb, life.engine, life.gone, len(life.ids))
         args += life.ids
@@ -232,6 +243,44 @@ def abort(
 def tell(worker: str, message: bytes, *, now: Now = "") -> Call[bool]:
     """Leave a signed message for a supervisor; is there one of this name?"""
     return Call("tell", (now, worker, message), _ok)
+
+
+def drain(
+    engines: Sequence[str], *, worker: str = "", resume: bool = False, now: Now = ""
+) -> Call[list[str]]:
+    """Have at most 500 engines get nothing new, or (``resume``) tasks again.
+
+    One word each: drained, resumed, unknown, or more: say it again. With a ``worker``
+    those that it is yet to start, too.
+    """
+    verb = "resume" if resume else "drain"
+    return Call("drain", (now, verb, worker, *engines), _words)
+
+
+def pause(
+    queues: Sequence[str], *, resume: bool = False, now: Now = ""
+) -> Call[list[str]]:
+    """Have nothing begin of these queues, or (``resume``) go on: what each is now."""
+    verb = "resume" if resume else "pause"
+    return Call("pause", (now, verb, *queues), _words)
+
+
+def attend(ids: Sequence[str], *, now: Now = "") -> Call[list[Attended]]:
+    """Have the streams of at most 500 tasks tell of their begin and end."""
+    return Call("attend", (now, *ids), Attended.read_all)
+
+
+#: What a task says: id and token, then names and values of ``progress`` (a share of 1
+#: and what it is about), ``stdout`` and ``stderr`` (a position and what is there).
+Said: TypeAlias = "tuple[str, str, Sequence[Argument]]"
+
+
+def say(said: Iterable[Said], *, now: Now = "") -> Call[list[bool]]:
+    """Tell what at most 500 tasks say while they run; which of these tries do run?"""
+    args: list[Argument] = [now]
+    for task, token, fields in said:
+        args += (task, token, len(fields) // 2, *fields)
+    return Call("say", args, lambda reply: [word == b"heard" for word in reply[1:]])
 
 
 def _count(reply: Reply) -> int:
@@ -327,6 +376,20 @@ def events(
     return Call("events", (now, before, count), read_events)
 
 
+def examine(
+    things: Iterable[tuple[str, str]], *, mend: bool = False, now: Now = ""
+) -> Call[Examined]:
+    """Ask whether what the hub keeps of at most 500 things is consistent.
+
+    Each is a kind and a name, as ``lua/examine.lua`` has them. Is to be repeated with
+    those that were not looked at.
+    """
+    args: list[Argument] = [now, int(mend)]
+    for thing in things:
+        args += thing
+    return Call("examine", args, Examined.read)
+
+
 #: Every call, by its script.
 BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
     **{
@@ -341,6 +404,10 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             watch,
             abort,
             tell,
+            drain,
+            pause,
+            attend,
+            say,
             resubmit,
             purge,
             why,
@@ -350,6 +417,7 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             engines,
             tasks,
             events,
+            examine,
         )
     },
     "open": open_gate,

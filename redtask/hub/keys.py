@@ -37,7 +37,7 @@ class Keys:
         return f"{self.root}:engine:{engine}:bell"
 
     def held(self, engine: str) -> str:
-        """Return the sorted set of the tasks that an engine took."""
+        """Return the hash of the tasks that an engine took."""
         return f"{self.root}:engine:{engine}:held"
 
     def engine(self, engine: str, part: str = "") -> str:
@@ -90,6 +90,10 @@ class Keys:
         """Return a task's record, or what stands beside it (``args``, ...)."""
         key = f"{self.root}:task:{task_id}"
         return f"{key}:{part}" if part else key
+
+    def live(self, task_id: str) -> str:
+        """Return the stream of what a task says while it runs."""
+        return self.task(task_id, "live")
 
     def function(self, digest: str) -> str:
         """Return the hash with a pickled function."""

@@ -117,6 +117,24 @@ class Watched:
         return cls(text(reply[1]), Outcome.read_all(reply[2:]))
 
 
+class Attended(NamedTuple):
+    """A task that somebody listens to."""
+
+    #: ``waiting ready assigned running completed failed aborted``, or ``unknown``.
+    state: str
+    #: Of a running one: the name of the worker, "" if that is gone, ...
+    worker: str
+    #: ... the engine, as ``label/uuid``, ...
+    engine: str
+    #: ... and the token of the try. Else "".
+    token: str
+
+    @classmethod
+    def read_all(cls, reply: Reply) -> list[Attended]:
+        """Read ``{"ok", (state worker engine token)*}``."""
+        return [cls(*map(text, one)) for one in groups(reply[1:], 4)]
+
+
 class Work(NamedTuple):
     """One task that an engine took."""
 
@@ -202,7 +220,8 @@ class Beaten:
 
     #: The engine's uuid.
     engine: str
-    #: ``live``, ``unknown`` (given up), ``gone``, or ``more``: say it again.
+    #: ``live``, ``drained`` (it lives, and is to get nothing new), ``unknown`` (given
+    #: up), ``gone``, or ``more``: say it again.
     word: str
     #: Tasks that are no longer this engine's.
     foreign: tuple[str, ...]
@@ -254,6 +273,8 @@ class EngineStatus:
     lease: int
     #: When it joined, ms since the epoch.
     joined: int
+    #: Does it get nothing new?
+    drained: bool = False
 
     @property
     def load(self) -> int:
@@ -262,7 +283,7 @@ class EngineStatus:
 
     @classmethod
     def read_all(cls, values: Reply) -> list[EngineStatus]:
-        """Read ``(uuid id worker queues assigned held lease joined)*``."""
+        """Read ``(uuid id worker queues assigned held lease joined drained)*``."""
         return [
             cls(
                 text(uuid),
@@ -273,10 +294,19 @@ class EngineStatus:
                 held,
                 lease,
                 joined,
+                bool(drained),
             )
-            for uuid, number, worker, queues, assigned, held, lease, joined in groups(
-                values, 8
-            )
+            for (
+                uuid,
+                number,
+                worker,
+                queues,
+                assigned,
+                held,
+                lease,
+                joined,
+                drained,
+            ) in groups(values, 9)
         ]
 
 
@@ -290,6 +320,8 @@ class QueueStatus:
     engines: int
     #: Tasks that wait in it for an engine.
     ready: int
+    #: Does nothing of it begin?
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +350,44 @@ class Status:
             mapping(reply[1]),
             {text(state): count for state, count in groups(reply[2], 2)},
             tuple(
-                QueueStatus(text(name), count, ready)
-                for name, count, ready in groups(reply[3], 3)
+                QueueStatus(text(name), count, ready, bool(paused))
+                for name, count, ready, paused in groups(reply[3], 4)
             ),
             tuple(sorted(engines, key=lambda engine: engine.engine_id)),
+        )
+
+
+class Flaw(NamedTuple):
+    """Something that a hub keeps and that is not consistent."""
+
+    #: What kind of thing: task, entry, engine, ...
+    kind: str
+    #: Which one.
+    name: str
+    #: What is wrong, in one word; kinds and words together name an invariant.
+    code: str
+    #: What is wrong, for people.
+    words: str
+    #: ``found`` (it can be mended), ``mended``, or ``left`` (it cannot).
+    fate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is wrong with some things, and what they mean for others."""
+
+    #: How many of the things were looked at.
+    done: int
+    #: What is wrong.
+    flaws: tuple[Flaw, ...]
+    #: Numbers that should be found elsewhere, by their names.
+    tallies: Mapping[str, int]
+
+    @classmethod
+    def read(cls, reply: Reply) -> Examined:
+        """Read ``{"ok", done, findings, tallies}``."""
+        return cls(
+            reply[1],
+            tuple(Flaw(*map(text, flaw)) for flaw in groups(reply[2], 5)),
+            {name: int(number) for name, number in mapping(reply[3]).items()},
         )

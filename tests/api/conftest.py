@@ -16,6 +16,7 @@ from redtask.hub.records import mapping
 from redtask.profile import parse_keys
 from redtask.signing import Keyring
 from tests import invariants, servers
+from tests.commands import Command
 from tests.engines import Engine
 from tests.faces import Blocking, Loop
 from tests.fakes import SocketFakeServer
@@ -140,3 +141,11 @@ def gate(tmp_path):
     gate = tmp_path / "gate"
     yield gate
     gate.touch()
+
+
+@pytest.fixture
+def command(place, monkeypatch, tmp_path):
+    """Return what runs commands on a hub."""
+    place.client()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return Command(place.url, place.key)

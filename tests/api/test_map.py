@@ -39,6 +39,45 @@ def test_chunks_are_balanced(view):
     assert [len(part.get(10)) for part in result.split()] == [4, 3, 3]
 
 
+def test_a_map_reads_what_does_not_know_its_length(view):
+    told: list[int] = []
+    numbers = (n for n in range(1234))
+
+    result = view.map_async(tasks.double, numbers, chunksize=2, progress=told.append)
+
+    assert told[-1] == 1234
+    assert len(result) == 1234
+    assert len(result.msg_ids) == 617
+    assert result.get(30) == [2 * n for n in range(1234)]
+    assert list(result.split()[-1].get(1)) == [2464, 2466]
+
+
+def test_an_input_that_raises_takes_back_what_was_sent(view):
+    def numbers():
+        yield from range(600)
+        raise ZeroDivisionError
+
+    waiting = view.with_flags(delay=1000)
+    with pytest.raises(ZeroDivisionError):
+        waiting.map_async(tasks.double, numbers())
+
+    assert len(view.client.history) >= 500
+    states = {record["state"] for record in view.client.db_query({}, ["state"])}
+    assert states == {"aborted"}
+
+
+def test_progress_may_stop_a_map(view):
+    def stop(items):
+        raise InterruptedError(items)
+
+    waiting = view.with_flags(delay=1000)
+    with pytest.raises(InterruptedError):
+        waiting.map_async(tasks.double, range(600), progress=stop)
+
+    states = [record["state"] for record in view.client.db_query({}, ["state"])]
+    assert set(states) == {"aborted"}
+
+
 def test_map_may_wait_or_not(view):
     assert view.map(tasks.double, [1], block=True) == [2]
     assert view.map(tasks.double, [1], block=False).get(10) == [2]

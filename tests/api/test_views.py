@@ -322,7 +322,7 @@ def test_an_interrupted_imap_loses_nothing(view, gate, monkeypatch):
     assert list(found) == [0, 1]
 
 
-def interrupted(flow):
+def interrupted(flow, *_):
     """Be a driver that Ctrl-C interrupts."""
     flow.close()
     raise KeyboardInterrupt

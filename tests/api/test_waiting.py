@@ -311,9 +311,9 @@ def test_a_stream_that_cannot_be_read_makes_nobody_spin(place, face, monkeypatch
     store, asked = client._driver.store, []
     do = store.do
 
-    def counted(call):
+    def counted(call, *since):
         asked.append(call)
-        return do(call)
+        return do(call, *since)
 
     def fail(*_):
         raise error.ConnectionLost("away")

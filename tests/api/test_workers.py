@@ -85,6 +85,55 @@ def test_a_worker_does_what_a_client_wants(place, worker, capsys, face):
     assert process.poll() is None
 
 
+def test_what_a_task_says_is_heard_while_it_runs(place, worker, gate, face, capsys):
+    client, _ = worker
+    view = client.load_balanced_view(label="blue", retries=2)
+    gates = [Path(f"{gate}{number}") for number in range(2)]
+
+    result = view.apply_async(tasks.tell_progress, str(gate), "one", "two")
+    heard = []
+    for said in result.stream_output():
+        heard.append((said.stream, said.text, said.progress))
+        ours = {text for _, text, _ in heard}
+        if {"one", "one\n", "err one\n"} <= ours:
+            gates[0].touch()
+        if {"two", "two\n", "err two\n"} <= ours:
+            gates[1].touch()
+
+    assert [one for one in heard if one[0] == "stdout"] == [
+        ("stdout", "one\n", None),
+        ("stdout", "two\n", None),
+    ]
+    assert [one[1:] for one in heard if one[0] == "progress"] == [
+        ("one", 0.0),
+        ("two", 0.5),
+    ]
+    name, attempt, engine, *flags = result.get(DEADLINE)
+    assert (name, attempt, flags) == (result.msg_ids[0], 1, ["blue", "default", 2])
+    assert engine in client.ids
+    about = result.metadata
+    assert (about["progress"], about["doing"]) == (0.5, "two")
+    # Nobody listened meanwhile, and everything is told all the same.
+    assert [said.text for said in result.stream_output()] == [
+        "one\ntwo\n",
+        "err one\nerr two\n",
+        "two",
+    ]
+
+    if face == "blocking":
+        spoken = view.map_async(tasks.talk, ["three", "four"])
+        with spoken.stream_output():
+            spoken.wait(DEADLINE)
+        printed = capsys.readouterr()
+        assert sorted(printed.out.split()) == ["four", "three"]
+
+    last = client.load_balanced_view().apply_async(tasks.print_and_die, "so far")
+    with pytest.raises(error.EngineError, match="SIGKILL"):
+        last.get(DEADLINE)
+    about = last.metadata
+    assert (about["stdout"], about["progress"]) == ("so far", 0.5)
+
+
 def test_waiting_shows_how_far_it_is(client, gate, capsys):
     view = client.load_balanced_view()
     result = view.map_async(tasks.pass_gate, [__file__] * 3 + [str(gate)])

@@ -44,6 +44,17 @@ def test_submit_is_refused_before_anything_is_written(full):
     assert full.submit(3, "c-50", fn="other").new == 1
 
 
+def test_a_submit_that_did_get_in_is_known_when_it_is_sent_again(full):
+    full.submit(2, "c-50", "c-51", fn="other")
+    full.fill()
+
+    again = full.submit(3, "c-50", "c-51", fn="other")
+
+    assert (again.new, again.known) == (0, 2)
+    with full.refuses(error.HubFull):
+        full.submit(4, "c-51", "c-52", fn="other")
+
+
 def test_turns_go_on(full):
     first, second, third, fourth = full.work
     full.fill()
@@ -141,3 +152,12 @@ def test_resubmit_is_refused_before_anything_is_written(full):
 
     with full.refuses(error.HubFull):
         full.resubmit(3, (first.task_id, "d-1"))
+
+
+def test_a_resubmit_that_did_get_in_is_known_when_it_is_sent_again(full):
+    first = full.work[0]
+    full.turn(2, "e", 0, ok(first))
+    full.resubmit(3, (first.task_id, "d-1"))
+    full.fill()
+
+    assert full.resubmit(4, (first.task_id, "d-1")) == ["d-1"]

@@ -143,6 +143,10 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
         "link": calls.link("t", "after", ()),
         "open": calls.open_gate("t"),
         "tell": calls.tell("w", b"m"),
+        "drain": calls.drain([]),
+        "pause": calls.pause([]),
+        "attend": calls.attend([]),
+        "say": calls.say([]),
         "resubmit": calls.resubmit([]),
         "purge": calls.purge([]),
         "why": calls.why("c-1"),
@@ -152,6 +156,7 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
         "engines": calls.engines(),
         "tasks": calls.tasks("ready"),
         "events": calls.events(),
+        "examine": calls.examine(()),
     }
 
     for command, call in empty.items():

@@ -39,7 +39,7 @@ def test_a_record_says_when_it_came_and_what_it_needs(hub):
         "root": "b-7",
         "retries": "2",
         "ttl": "3",
-        "marks": "t",
+        "marks": "ta",
     }
 
 

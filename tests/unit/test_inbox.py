@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from redtask.hub.keys import Keys
 from redtask.hub.records import Outcome
 from redtask.inbox import Inbox, TaskSet
 from redtask.recent import Contact, Recent
@@ -16,7 +17,7 @@ LARGE = Outcome("completed", "1:n", "-", b"")
 
 
 def new_inbox():
-    return Inbox("c", Recent(Contact()), threading.Lock())
+    return Inbox("c", Recent(Contact()), threading.Lock(), Keys("h"))
 
 
 @pytest.fixture
@@ -205,3 +206,15 @@ def test_a_fork_waits_for_what_its_parent_waits_for(inbox):
 
     assert tasks.done
     assert "c-0" in inbox._waiting
+
+
+def test_a_task_that_is_just_being_submitted_is_not_asked_for(inbox):
+    entered, under_way = TaskSet(["c-0"]), TaskSet(["c-1"])
+    others = TaskSet(["d-0"])
+    for tasks in (entered, under_way, others):
+        inbox.expect(tasks)
+
+    inbox.open["c-0"] = None
+
+    asked = [name for name, _ in inbox.unchecked(since=float("inf"))]
+    assert asked == ["c-0", "d-0"]

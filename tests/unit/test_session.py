@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 import sys
 import threading
 import time
+import tracemalloc
 
 import pytest
 
-from redtask import error, payload, session
+from redtask import error, inputs, payload, session
 from redtask.dependency import Dependency, Ref
 from redtask.flags import Flags
 from redtask.hub.calls import Call
@@ -21,6 +23,7 @@ from redtask.profile import Key
 from redtask.recent import Contact
 from redtask.session import Session
 from redtask.signing import Keyring
+from redtask.slices import MOST_BYTES, MOST_TASKS, together
 from tests import tasks
 
 KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
@@ -29,6 +32,12 @@ KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
 @pytest.fixture
 def core():
     return Session(Keys("hub"), KEYRING, Contact())
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Let slices of a stream be full, however slow the machine."""
+    monkeypatch.setattr(session, "_PAUSE", 1e9)
 
 
 def outcome(kind, body, task="c-0", state="completed"):
@@ -46,13 +55,13 @@ def test_ids_are_the_clients_and_count_up(core):
 
 
 def test_a_call_is_one_signed_task(core):
-    found, [[group]] = core.call(Flags(retries=2), tasks.add, (1,), {"y": 2})
+    found, task = core.call(Flags(retries=2), tasks.add, (1,), {"y": 2})
 
-    task_id, envelope = group.tasks
-    assert (task_id,) == found.ids
-    assert group.flags["retries"] == 2
-    until = group.flags["until"]
-    body = KEYRING.open_task(group.digest, until, task_id, envelope)
+    assert (task.task_id,) == found.ids
+    assert task.flags["retries"] == 2
+    until = task.flags["until"]
+    digest = task.function.digest
+    body = KEYRING.open_task(digest, until, task.task_id, task.envelope)
     assert payload.call(tasks.add, body) == 3
 
 
@@ -85,7 +94,7 @@ def test_slices_end_at_so_many_bytes(core):
     [(0, 3, []), (4, 1, [1] * 4), (10, 4, [4, 3, 3]), (3, 10, [3]), (3, 0, [1] * 3)],
 )
 def test_chunks_are_balanced(length, chunksize, sizes):
-    assert session.chunk_sizes(length, chunksize) == sizes
+    assert inputs.chunk_sizes(length, chunksize) == sizes
 
 
 @pytest.mark.parametrize(
@@ -118,7 +127,62 @@ def test_whatever_can_be_iterated_can_be_mapped(core, given, chunksize):
 
 
 def test_an_iterator_is_read_to_its_end(core):
-    assert core.map(Flags(), tasks.double, [iter("abc")], 2)[2] == [2, 1]
+    found, pieces, sizes = core.map(Flags(), tasks.double, [iter("abc")], 2)
+
+    assert len(groups_of(pieces)[0].tasks) == 4
+    assert sizes == [2, 1]
+    assert len(found.ids) == found.distinct == 2
+    assert not found.done
+
+
+def test_inputs_of_unknown_length_are_read_as_they_are_sent(core, patient):
+    read = []
+
+    def numbers():
+        for number in itertools.count():
+            read.append(number)
+            yield number
+
+    _, pieces, _ = core.map(Flags(), tasks.add, [numbers(), range(1200)], 1)
+
+    assert not read
+    assert len(next(pieces)[0].tasks) == 2 * MOST_TASKS
+    assert len(read) == MOST_TASKS
+    assert len([*pieces]) == 2
+
+
+def test_a_slow_input_does_not_hold_back_what_it_gave(core, monkeypatch):
+    now = itertools.count()
+    monkeypatch.setattr("redtask.slices.time.monotonic", lambda: next(now))
+
+    _, pieces, _ = core.map(Flags(), tasks.double, [iter(range(3))], 1)
+
+    assert [len(piece[0].tasks) // 2 for piece in pieces] == [1, 1, 1]
+
+
+def test_a_map_of_a_stream_takes_no_more_memory_than_slices(core, patient):
+    items = (bytes([number % 256]) * 10_000 for number in range(5000))
+    _, pieces, _ = core.map(Flags(), tasks.double, [items], 1)
+
+    tracemalloc.start()
+    sent = sum(len(group.tasks) for piece in pieces for group in piece)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert sent == 10_000
+    assert peak < 4 * MOST_BYTES
+
+
+def test_progress_is_told_when_a_slice_was_sent(core, patient):
+    told: list[int] = []
+    items = iter(range(1300))
+
+    _, pieces, _ = core.map(Flags(), tasks.double, [items], 2, told.append)
+    next(pieces)
+
+    assert told == []
+    assert len([*pieces]) == 1
+    assert told == [1000, 1300]
 
 
 def test_a_map_ends_with_the_shortest(core):
@@ -230,10 +294,10 @@ def test_history_has_an_end(core, monkeypatch):
 
 
 def test_only_what_was_submitted_is_remembered(core):
-    found, pieces = core.call(Flags(), tasks.double, (1,), {})
+    found, task = core.call(Flags(), tasks.double, (1,), {})
 
     def slices():
-        yield pieces[0]
+        yield together([task])
         raise TypeError
 
     remembered = core._remembered(slices())
@@ -246,8 +310,8 @@ def test_only_what_was_submitted_is_remembered(core):
 
 
 def test_what_ended_while_it_was_submitted_is_not_open(core):
-    found, pieces = core.call(Flags(), tasks.double, (1,), {})
-    remembered = core._remembered(pieces)
+    found, task = core.call(Flags(), tasks.double, (1,), {})
+    remembered = core._remembered([together([task])])
     next(remembered)
 
     core.inbox.deliver(found.ids[0], outcome("r", b"N"))
@@ -299,21 +363,21 @@ def groups_of(pieces):
 def test_options_are_bound_by_the_signature(core):
     flags = Flags().replaced(time_limit=5, retry_on=ValueError, after="p-1")
 
-    found, [[group]] = core.call(flags, tasks.add, (1,), {"y": 2})
+    found, task = core.call(flags, tasks.add, (1,), {"y": 2})
 
-    assert group.flags["after"] == "as p-1"
-    assert group.flags["opts"] == "l5000 oValueError"
-    until = f"{group.flags['until']} l5000 oValueError"
-    (task_id,), (_, envelope) = found.ids, group.tasks
-    assert KEYRING.open_task(group.digest, until, task_id, envelope)
+    assert task.waits.fields()["after"] == "as p-1"
+    assert task.flags["opts"] == "l5000 oValueError"
+    until = f"{task.flags['until']} l5000 oValueError"
+    (task_id,), digest = found.ids, task.function.digest
+    assert KEYRING.open_task(digest, until, task_id, task.envelope)
     with pytest.raises(error.SignatureError):
-        KEYRING.open_task(group.digest, group.flags["until"], task_id, envelope)
+        KEYRING.open_task(digest, task.flags["until"], task_id, task.envelope)
 
 
 def test_work_that_begins_later_may_be_run_later(core):
     def until(**flags):
-        _, [[group]] = core.call(Flags().replaced(**flags), tasks.double, (1,), {})
-        return int(group.flags["until"]) / 1000 - time.time()
+        _, task = core.call(Flags().replaced(**flags), tasks.double, (1,), {})
+        return int(task.flags["until"]) / 1000 - time.time()
 
     assert until(delay=1e6) - until() == pytest.approx(1e6, abs=60)
     assert until(eta=time.time() + 1e6) - until() == pytest.approx(1e6, abs=60)

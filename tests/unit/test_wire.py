@@ -97,3 +97,11 @@ def test_without_a_server_there_is_no_wire(tmp_path):
 
     with pytest.raises(ConnectionLost):
         Wire(store, ["first"])
+
+
+@pytest.mark.parametrize("word", ["LOADING", "UNBLOCKED", "READONLY", "MASTERDOWN"])
+def test_a_server_that_cannot_just_now_is_listened_to_again_soon(wire, word):
+    wire._reader.feed(f"-{word} for now\r\n".encode())
+
+    with pytest.raises(ConnectionLost, match=f"{word} for now"):
+        wire.read()

@@ -1,0 +1,196 @@
+-- task: what must hold of a record, what stands beside it, and its place.
+
+local engines = require("lib.engines")
+local held = require("lib.held")
+local keys = require("lib.keys")
+local record = require("lib.record")
+local states = require("lib.states")
+local waits = require("lib.examine.waits")
+local weight = require("lib.weight")
+local where = require("lib.examine.where")
+
+-- Every state but the ended ones.
+local OPEN = { waiting = true, ready = true, assigned = true, running = true }
+
+local function read(id)
+  local flat = redis.call("HGETALL", keys.task(id))
+  local f = { id = id }
+  for at = 1, #flat, 2 do
+    f[flat[at]] = flat[at + 1]
+  end
+  return #flat > 0 and f or nil
+end
+
+local function has_mark(f, letter)
+  return string.find(f.marks or "", letter, 1, true) ~= nil
+end
+
+local function set_mark(f, letter, is_set)
+  return function()
+    local rest = string.gsub(redis.call("HGET", keys.task(f.id), "marks") or "", letter, "")
+    redis.call("HSET", keys.task(f.id), "marks", rest .. (is_set and letter or ""))
+    if f.state == "running" then
+      held.mark(f.engine, f.id)
+    end
+  end
+end
+
+-- What its engine reports is compared with a copy of its token, which says as well
+-- whether its record has marks.
+local function look_at_fence(f, uuid, note)
+  local found = held.read(uuid, { f.id })[1]
+  local token, score = held.parts(found)
+  if f.token and token ~= f.token or (f.marks and not held.is_marked(found)) then
+    note("fence", "what its engine says of it is not believed, or not all", function()
+      where.set_fence(f, uuid, score or "0")
+    end)
+  end
+end
+
+-- Its place, and that nobody but its state has one for it.
+local function look_at_place(opened, f, note)
+  local index = where.index_of(f)
+  if not index then
+    note("engine", "it is " .. f.state .. " on no engine", where.restorer(opened, f))
+  elseif not where.stands_in(index, f.id) then
+    note("place", "it is " .. f.state .. " and does not stand where such tasks do",
+      where.restorer(opened, f))
+  elseif f.state == "assigned" or f.state == "running" then
+    local uuid = engines.uuid_of(f.engine)
+    if redis.call("EXISTS", keys.engine(uuid)) == 0 then
+      note("engine", "it is " .. f.state .. " on an engine that is no more",
+        where.restorer(opened, f))
+    elseif f.state == "running" then
+      look_at_fence(f, uuid, note)
+    end
+  end
+end
+
+-- What a record says of itself. Nobody knows what is right where it is not: it is
+-- told, and left.
+local function look_at_outcome(f, note)
+  local is = "it is " .. f.state
+  if (f.result ~= nil) ~= (f.state == "completed") then
+    note("result", is .. (f.result and " and has a" or " without a") .. " result")
+  end
+  if f.error and f.state ~= "failed" then
+    note("error", is .. " and has an error")
+  end
+  if states.is_ended(f.state) and (f.na or f.gate or f.start) then
+    note("over", "it has ended and waits", function()
+      redis.call("HDEL", keys.task(f.id), "na", "gate", "start")
+    end)
+  end
+end
+
+local function look_at_tries(f, note)
+  local tries, retries = tonumber(f.tries or 0), tonumber(f.retries or 0)
+  local took = f.state == "running" or f.state == "completed"
+  if took and not f.token then
+    note("token", "it is " .. f.state .. " without a token")
+  elseif f.token and not string.match(f.token, "^%d+:.+$") then
+    note("token", "its token is " .. f.token)
+  end
+  if tries > retries + 1 then
+    note("tries", "it was tried " .. tries .. " times with " .. retries .. " retries")
+  end
+end
+
+-- What the record says stands beside it; what stands there unsaid is told by its key.
+local function look_at_parts(f, note)
+  for _, part in ipairs(record.parts()) do
+    if f[part] == "" and redis.call("EXISTS", keys.task(f.id, part)) == 0 then
+      note("part", "its " .. part .. " is lost")
+    end
+  end
+end
+
+local function look_at_dependents(opened, f, note)
+  if not has_mark(f, "d") then
+    if redis.call("EXISTS", keys.task(f.id, "dependents")) == 1 then
+      note("dependents", "it has dependents, and the record does not say so",
+        set_mark(f, "d", true))
+    else
+      return
+    end
+  end
+  if states.is_ended(f.state) and redis.call("EXISTS", keys.task(f.id, "dependents")) == 1
+    and not redis.call("ZSCORE", keys.unsettled, f.id) then
+    note("untold", "it has ended, and nobody is to tell its dependents", function()
+      redis.call("ZADD", keys.unsettled, opened.stamp, f.id)
+      require("lib.rare").set(opened, "u")
+      require("lib.timers").alarm(0)
+    end)
+  end
+end
+
+local function look_at_function(f, note, tally)
+  local digest = string.match(f.fn, "^%S+")
+  tally("function " .. digest, 1)
+  if redis.call("EXISTS", keys.fn(digest)) == 0 then
+    note("function", "its function is lost")
+  end
+end
+
+-- What it means for things elsewhere.
+local function add_up(f, tally)
+  if f.refs then
+    for id in string.gmatch(record.part(f.id, "refs", f.refs) or "", "%S+") do
+      tally("kept " .. id, 1)
+    end
+  end
+  if OPEN[f.state] then
+    return
+  end
+  for _, part in ipairs(record.parts()) do
+    if f[part] == "" then
+      tally("bytes", weight.of_part(f.id, part))
+    end
+  end
+end
+
+local function look(opened, id, note, tally)
+  local f = read(id)
+  if not f then
+    return
+  elseif not OPEN[f.state] and not states.is_ended(f.state or "") then
+    note("state", "its state is " .. (f.state or "lost"))
+    return
+  end
+  look_at_place(opened, f, note)
+  if f.gate == id and f.state == "waiting" then
+    waits.look_at_gate(opened, f, note)
+    return
+  elseif not f.fn then
+    -- A gate that was opened or given up.
+    return
+  end
+  look_at_outcome(f, note)
+  look_at_tries(f, note)
+  look_at_parts(f, note)
+  look_at_function(f, note, tally)
+  look_at_dependents(opened, f, note)
+  if OPEN[f.state] then
+    waits.look(opened, f, note)
+  end
+  if has_mark(f, "k") ~= (f.kept ~= nil) then
+    note("kept", "its mark of being kept is wrong", set_mark(f, "k", f.kept ~= nil))
+  end
+  add_up(f, tally)
+end
+
+-- What stands beside a record: "id part".
+local function beside(name, note)
+  local id, part = string.match(name, "^(%S+) (%S+)$")
+  if id and redis.call("EXISTS", keys.task(id)) == 0
+    and redis.call("EXISTS", keys.task(id, part)) == 1 then
+    note("orphan", "there is no task " .. id .. ", and its " .. part .. " takes room", function()
+      redis.call("UNLINK", keys.task(id, part))
+    end)
+  end
+end
+
+return {
+  look = look,
+  beside = beside,
+}

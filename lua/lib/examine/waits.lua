@@ -1,0 +1,163 @@
+-- waits: what a task waits for will come, and somebody is to tell it.
+
+local depend = require("lib.depend")
+local hold = require("lib.hold")
+local keys = require("lib.keys")
+local record = require("lib.record")
+local settle = require("lib.settle")
+local states = require("lib.states")
+local timers = require("lib.timers")
+local where = require("lib.examine.where")
+
+-- Of larger sets nobody asks each member.
+local MOST_MEMBERS = 1000
+local COUNTERS = { after = "na", follow = "nf" }
+
+local function set_of(f, name)
+  local text = f[name] and record.part(f.id, name, f[name])
+  return text and depend.parse(text)
+end
+
+-- How many members are to tell the task; nil when there are too many to ask.
+local function count(opened, f, name)
+  local set = set_of(f, name)
+  if not set then
+    return 0
+  elseif #set.ids > MOST_MEMBERS then
+    return nil
+  end
+  opened.looks = opened.looks + #set.ids
+  local told, entry = 0, string.sub(name, 1, 1) .. f.id
+  for _, id in ipairs(set.ids) do
+    if redis.call("ZSCORE", keys.task(id, "dependents"), entry) then
+      told = told + 1
+    end
+  end
+  return told
+end
+
+-- The gate it stands behind may have opened or fallen. Returns whether it fell.
+local function stand_behind(opened, task)
+  local gate = task.gate and depend.member_of(opened, task.gate)
+  if gate and not states.is_ended(gate.state) then
+    depend.join(task, "g", gate)
+  elseif task.gate then
+    depend.drop(task, "gate")
+    return not gate or gate.state ~= "completed"
+  end
+  return false
+end
+
+-- Ask all members anew.
+local function ask_again(opened, task)
+  for name in pairs(COUNTERS) do
+    local set = set_of(task, name)
+    if set then
+      local entry = string.sub(name, 1, 1) .. task.id
+      for _, id in ipairs(set.ids) do
+        redis.call("ZREM", keys.task(id, "dependents"), entry)
+      end
+      depend.set_open(task, name, set.letters, 0)
+      local why, verdict = depend.look(opened, task, name, set)
+      if why then
+        return verdict, why
+      end
+    end
+  end
+end
+
+-- A waiting task is judged again, as if it had just come.
+local function judge(opened, id)
+  local task = depend.read(id)
+  task.score = redis.call("ZSCORE", keys.waiting, id)
+  if not task.score then
+    -- It is mended already, and not waiting any more.
+    return
+  end
+  local ending = settle.begin(opened)
+  if stand_behind(opened, task) then
+    require("lib.finish").task(opened, ending, task, "aborted", "aborted",
+      "its graph was given up")
+    where.finish(opened, ending)
+    return
+  end
+  local verdict, why = ask_again(opened, task)
+  local what, more
+  if not verdict then
+    what, more = depend.judge(opened, task)
+  end
+  if what == "ready" then
+    hold.release(opened, task, task.score, more)
+  end
+  depend.save(task)
+  if verdict or what == "never" then
+    require("lib.finish").task(opened, ending, task, "failed", verdict or "impossible",
+      why or more)
+  end
+  where.finish(opened, ending)
+end
+
+local function waits_for_nothing(f)
+  return not (f.na or f.nf or f.gate or f.start)
+end
+
+local function look_at_sets(opened, f, note)
+  local function again()
+    judge(opened, f.id)
+  end
+  for name, counter in pairs(COUNTERS) do
+    local left = tonumber(string.match(f[counter] or "", ":(%d+)$"))
+    local told = left and count(opened, f, name)
+    if told and told ~= left then
+      note("counter", string.format("%s has %d to come, and %d will", name, left, told),
+        f.state == "waiting" and again or nil)
+      return
+    end
+  end
+  if f.state == "waiting" and waits_for_nothing(f) then
+    note("nothing", "it waits for nothing", again)
+  end
+end
+
+local function look_at_gate_entry(opened, f, note)
+  if f.state == "waiting" and f.gate
+    and not redis.call("ZSCORE", keys.task(f.gate, "dependents"), "g" .. f.id) then
+    note("gate", "the gate " .. f.gate .. " will not tell it", function()
+      judge(opened, f.id)
+    end)
+  end
+end
+
+local function look_at_timers(opened, f, note)
+  if f.start and not redis.call("ZSCORE", keys.timers, "w:" .. f.id) then
+    note("timer", "nobody wakes it", function()
+      timers.set(opened, "w", f.id, math.max(0, tonumber(f.start) - opened.stamp))
+    end)
+  end
+  local counts = f.timeout and f.state ~= "running" and not f.start
+  if counts and not redis.call("ZSCORE", keys.timers, "t:" .. f.id) then
+    note("timer", "its time to wait does not run out", function()
+      timers.set(opened, "t", f.id, tonumber(f.left or f.timeout))
+    end)
+  end
+end
+
+local function look(opened, f, note)
+  look_at_sets(opened, f, note)
+  look_at_gate_entry(opened, f, note)
+  look_at_timers(opened, f, note)
+end
+
+-- A gate must fall if nobody opens it.
+local function look_at_gate(opened, f, note)
+  if not redis.call("ZSCORE", keys.timers, "g:" .. f.id) then
+    note("timer", "the gate is never given up", function()
+      timers.set(opened, "g", f.id, 0)
+    end)
+  end
+end
+
+return {
+  look = look,
+  look_at_gate = look_at_gate,
+}

@@ -1,0 +1,140 @@
+-- where: the place of a task, by its record; and how a lost one is given back.
+
+local cascade = require("lib.cascade")
+local engines = require("lib.engines")
+local held = require("lib.held")
+local hold = require("lib.hold")
+local keys = require("lib.keys")
+local settle = require("lib.settle")
+local states = require("lib.states")
+
+-- The key of the index where a record says that the task stands; nil when it names no
+-- engine.
+local function index_of(f)
+  if f.state == "waiting" then
+    return keys.waiting
+  elseif f.state == "ready" then
+    return keys.ready(f.queue or "default", f.class)
+  elseif f.state == "assigned" or f.state == "running" then
+    local uuid = f.engine and engines.uuid_of(f.engine)
+    return uuid and keys.engine(uuid, f.state == "running" and "held" or "assigned")
+  end
+  return keys.ended(f.state)
+end
+
+-- What an engine holds is a hash, all other indexes are sorted sets.
+local function is_hash(index)
+  return string.find(index, "^.+:engine:[^:]+:held$") ~= nil
+end
+
+local function stands_in(index, id)
+  if is_hash(index) then
+    return redis.call("HEXISTS", index, id) == 1
+  end
+  return redis.call("ZSCORE", index, id) ~= false
+end
+
+local function leave(index, id)
+  return redis.call(is_hash(index) and "HDEL" or "ZREM", index, id)
+end
+
+-- What fences a task that runs is what its record says, with the score that stood there.
+local function set_fence(f, uuid, score)
+  held.add(uuid, { f.id, held.entry((f.token or "") .. " ", score, f.marks) })
+end
+
+-- A place behind all that was submitted: where it stood is not known any more.
+local function new_score(f)
+  local sequence = redis.call("HGET", keys.hub, "submitted") or 0
+  return require("lib.line").score(tonumber(f.priority or 0), tonumber(sequence))
+end
+
+local function finish(opened, ending)
+  cascade.run(opened, ending)
+  settle.close(ending)
+  hold.advance(opened)
+end
+
+-- A ready task that stands in no line gets an engine or a place.
+local function seat(opened, f, score)
+  local ending = settle.begin(opened)
+  redis.call("HSETNX", keys.queues, f.queue or "default", 0)
+  opened.stranded = { f.id, score }
+  require("lib.again").rescue(opened, ending)
+  finish(opened, ending)
+end
+
+-- Its engine is no more: it is ready again.
+local function give_back(opened, f, uuid, score)
+  redis.call("ZADD", keys.engine(uuid, "assigned"), score, f.id)
+  local placed = require("lib.place").give_back(uuid, 1000)
+  for at = 1, #placed, 2 do
+    seat(opened, { id = placed[at], queue = f.queue }, placed[at + 1])
+  end
+end
+
+-- Its engine is no more, and took it: a try is lost.
+local function lose(opened, f, uuid, label, score)
+  local ending = settle.begin(opened)
+  held.remove(uuid, { f.id })
+  local outcome = {
+    id = f.id, token = f.token or "", marks = f.marks, reason = "its engine is unknown",
+    kind = "lost",
+  }
+  local back = require("lib.failure").failed(opened, ending, uuid, label, outcome, "engine_lost")
+  if back then
+    back.id, back.score = f.id, score
+    require("lib.again").put_back(opened, ending, { back }, uuid)
+  end
+  finish(opened, ending)
+end
+
+-- Its engine is there.
+local function hand_back(opened, f, uuid, score)
+  if f.state == "running" then
+    set_fence(f, uuid, score)
+  else
+    redis.call("ZADD", keys.engine(uuid, "assigned"), score, f.id)
+    engines.ring(uuid)
+  end
+  engines.show(opened, engines.find(uuid))
+end
+
+local function restore_on_engine(opened, f)
+  local uuid = f.engine and engines.uuid_of(f.engine)
+  local score = new_score(f)
+  if uuid and redis.call("EXISTS", keys.engine(uuid)) == 1 then
+    return hand_back(opened, f, uuid, score)
+  end
+  local label = string.match(f.engine or "", "^%d+") or "0"
+  if f.state == "running" then
+    lose(opened, f, uuid or "unknown", label, score)
+  else
+    give_back(opened, f, uuid or "unknown", score)
+  end
+end
+
+-- What puts the task where its state says.
+local function restorer(opened, f)
+  return function()
+    if states.is_ended(f.state) then
+      local ttl = tonumber(f.ttl or opened.result_ttl)
+      redis.call("ZADD", keys.ended(f.state), settle.expiry(opened, ttl), f.id)
+    elseif f.state == "waiting" then
+      redis.call("ZADD", keys.waiting, new_score(f), f.id)
+    elseif f.state == "ready" then
+      seat(opened, f, new_score(f))
+    else
+      restore_on_engine(opened, f)
+    end
+  end
+end
+
+return {
+  index_of = index_of,
+  stands_in = stands_in,
+  leave = leave,
+  set_fence = set_fence,
+  restorer = restorer,
+  finish = finish,
+}

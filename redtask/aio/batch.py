@@ -1,0 +1,83 @@
+"""``view.batch()``: what a block applies is sent together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+from redtask.gathering import Gathering
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from redtask.aio.client import Client
+
+
+class Batch(Gathering):
+    """An asynchronous context manager: what is applied inside is sent when it ends.
+
+    ::
+
+        async with view.batch():
+            first = await view.apply_async(load, path)
+            with view.temp_flags(after=first):
+                second = await view.apply_async(work, path)
+
+    Also whenever there are as many as one call carries (500 plain ones), and before
+    anything else is asked of the hub, as by ``await first`` or a ``map``. It holds for
+    all views of the client, in this task and those that it starts inside.
+
+    It is the same as without the block, but faster: if the block raises, what was
+    applied before is sent all the same. A task that the hub refuses is left out, and
+    its result raises ``TaskLost``; the first such refusal is raised when the block has
+    ended well. What concerns all, as ``HubFull`` and ``ConnectionLost``, is raised at
+    once.
+    """
+
+    _client: Client
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        # Slices must not overtake each other.
+        self._sent = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        if outer := self.of(self._client):
+            # What was applied out there may be what we are to wait for.
+            await outer.flush()
+        self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+        try:
+            await self.flush()
+        except Exception as trouble:
+            if problem is None:
+                raise
+            problem.add_note(f"and the batch could not be sent: {trouble}")
+            return
+        if problem is None and (refusal := self._first_refusal()):
+            raise refusal
+
+    async def flush(self) -> None:
+        """Send what has gathered."""
+        if not len(self):
+            return
+        client = self._client
+        async with self._sent:
+            while taken := self._take():
+                await client._drive(self._sending(client._session, taken))
+
+    async def add(self, task: Any) -> None:
+        """Take a task, and send what is there when it does not fit in."""
+        while not self._fits(task):
+            await self.flush()
+
+
+__all__ = ["Batch"]

@@ -1,0 +1,67 @@
+"""Where coroutines wait for a ferry: each goes on when its own task is in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from redtask import ferry
+from redtask.error import ConnectionLost
+from redtask.ferry import Ferry, Passenger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redtask.slices import Task
+
+
+class Pier:
+    """Lets coroutines submit single tasks, several in one call.
+
+    ``cross`` sends tasks and notes with each what became of it; its ``ConnectionLost``
+    and other exceptions concern all. ``patience`` is for how long it tries, in seconds.
+    """
+
+    def __init__(
+        self,
+        cross: Callable[[list[Passenger]], Awaitable[None]],
+        patience: float | None,
+    ) -> None:
+        self._cross = cross
+        self._patience = patience
+        self._ferry = Ferry()
+
+    async def submit(self, task: Task) -> None:
+        """Enter one task; raise what became of it, if that is no good."""
+        alone = len(task.envelope) > ferry.MOST_BYTES
+        future = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        me = Passenger(task, wake)
+        if alone:
+            await self._cross([me])
+        else:
+            try:
+                if not self._ferry.board(me):
+                    await future
+                if not me.over:
+                    await self._lead()
+            except BaseException:
+                # Who is cancelled stops waiting, and another leads.
+                self._ferry.leave(me)
+                raise
+        if me.problem is not None:
+            raise me.problem
+
+    async def _lead(self) -> None:
+        aboard = self._ferry.load()
+        try:
+            await self._cross(aboard)
+        except ConnectionLost as problem:
+            ferry.fail(aboard, problem, self._patience)
+        except Exception as problem:  # noqa: BLE001 - it is raised by each of them
+            ferry.end_all(aboard, problem)
+        self._ferry.land()

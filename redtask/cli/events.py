@@ -1,0 +1,158 @@
+"""``redtask events``: what went otherwise than straight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from redtask.cli.options import Where, hub_options, output_options
+from redtask.cli.output import Output, one_line, say_json
+from redtask.cli.spans import MOMENT
+from redtask.error import ConnectionLost
+from redtask.flows import Commands, Flow, Hear
+from redtask.hub.records import mapping, text
+from redtask.link import LONGEST_BLOCK
+
+if TYPE_CHECKING:
+    from redtask.cli.reader import Reader
+
+#: How many are shown unless told, and read in one go.
+_MOST: Final = 20
+_PAGE: Final = 500
+
+_Event = tuple[str, Mapping[str, str]]
+
+
+@click.command("events")
+@click.option("-f", "--follow", is_flag=True, help="Go on with those that come.")
+@click.option(
+    "--since", type=MOMENT, metavar="1h|DATE", help="All since then, the oldest first."
+)
+@click.option("--limit", type=click.IntRange(1), help="At most so many, of the last.")
+@click.option("--event", metavar="GLOB", help="Only of this kind: 'lost', 'engine *'.")
+@click.option("--task", help="Only those of this task.")
+@hub_options
+@output_options
+def command(  # noqa: PLR0913 - one per option
+    *,
+    follow: bool,
+    since: datetime | None,
+    limit: int | None,
+    event: str | None,
+    task: str | None,
+    where: Where,
+    out: Output,
+) -> None:
+    """Show what went otherwise than straight: the last 20 events unless told.
+
+    Engines that came and went, tasks that were lost, tried again or refused. The hub
+    keeps some 10,000. With -f it waits for more, until Ctrl-C; when Redis is away it
+    says so, and goes on when it is back.
+
+    \b
+    redtask events -f
+    redtask events --since 1h --event 'engine *' --json
+    """
+
+    def is_meant(about: Mapping[str, str]) -> bool:
+        return (event is None or fnmatchcase(about.get("event", ""), event)) and (
+            task is None or about.get("task") == task
+        )
+
+    with where.reader() as hub:
+        if task is not None:
+            task = _whole(hub, task)
+        most = limit or (None if since else _MOST)
+        begin = "-" if since is None else str(int(since.timestamp() * 1000))
+        position = hub.run(_latest(hub))
+        found = hub.run(_before(hub, begin, position, most, is_meant))
+        for one in reversed(found):
+            _show(out, *one)
+        if follow:
+            for one in _coming(hub, position):
+                if is_meant(one[1]):
+                    _show(out, *one)
+
+
+def _whole(hub: Reader, task: str) -> str:
+    from redtask.abbreviation import expand  # noqa: PLC0415
+    from redtask.error import UnknownTask  # noqa: PLC0415
+
+    try:
+        (name,) = hub.run(expand(hub.keys, [task]))
+    except UnknownTask:
+        # The story may know of a task that the hub has forgotten.
+        return task
+    return name
+
+
+def _latest(hub: Reader) -> Flow[str]:
+    (page,) = yield Commands([("XREVRANGE", hub.keys.story(), "+", "-", "COUNT", 1)])
+    return text(page[0][0]) if page else "0-0"
+
+
+def _before(
+    hub: Reader, begin: str, end: str, most: int | None, is_meant: Any
+) -> Flow[list[_Event]]:
+    """Return the events up to ``end``, the latest first."""
+    found: list[_Event] = []
+    while most is None or len(found) < most:
+        (page,) = yield Commands(
+            [("XREVRANGE", hub.keys.story(), end, begin, "COUNT", _PAGE)]
+        )
+        for entry, fields in page:
+            about = mapping(fields)
+            if is_meant(about):
+                found.append((text(entry), about))
+        if len(page) < _PAGE:
+            break
+        end = "(" + text(page[-1][0])
+    return found[:most]
+
+
+def _coming(hub: Reader, position: str) -> Iterator[_Event]:
+    """Yield events as they come; waits, and polls nothing."""
+    patience = int(LONGEST_BLOCK * 1000)
+    words = ("XREAD", "COUNT", _PAGE, "BLOCK", patience, "STREAMS", hub.keys.story())
+    while True:
+        try:
+            reply = hub.run(_hear((*words, position)))
+        except ConnectionLost as problem:
+            click.echo(f"redtask: {problem}; waiting for it", err=True)
+            hub.store.patience = None
+            hub.run(_latest(hub))
+            click.echo("redtask: Redis is back", err=True)
+            continue
+        for entry, fields in reply[0][1] if reply else ():
+            position = text(entry)
+            yield position, mapping(fields)
+
+
+def _hear(words: tuple[Any, ...]) -> Flow[Any]:
+    return (yield Hear(words))
+
+
+def _show(out: Output, entry: str, about: Mapping[str, str]) -> None:
+    at = datetime.fromtimestamp(int(about["at"]) / 1000, UTC)
+    rest = {
+        "engine_id" if name == "id" else name: value
+        for name, value in about.items()
+        if name not in {"at", "event"}
+    }
+    if out.as_json:
+        say_json({"entry": entry, "at": at, "event": about["event"], **rest})
+        return
+    if not out.for_people:
+        words = [f"{name}={value}" for name, value in rest.items()]
+        click.echo("\t".join(map(one_line, [at.isoformat(), about["event"], *words])))
+        return
+    shown = [
+        f"{name} {out.task(value) if name == 'task' else value}"
+        for name, value in rest.items()
+    ]
+    moment = at.astimezone().strftime("%m-%d %H:%M:%S")
+    click.echo(one_line(f"{moment}  {about['event']:<13} {', '.join(shown)}"))

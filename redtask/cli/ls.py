@@ -1,0 +1,102 @@
+"""``redtask ls``: tasks, the latest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from redtask.cli.options import Where, hub_options, output_options
+from redtask.cli.output import STATES, Output, say_json
+from redtask.cli.selection import Selection, selection_options
+from redtask.cli.tasks import as_json, engine, plain, short_ago, took, what_came
+from redtask.listing import latest
+from redtask.query import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: How many are listed unless told.
+_MOST: Final = 50
+#: What lines with tabs have.
+_COLUMNS: Final = (
+    "id", "state", "function", "queue", "label", "engine_id", "submitted", "started",
+    "completed", "took", "tries", "what",
+)  # fmt: skip
+
+
+def _fields(_ctx: object, _parameter: object, value: str | None) -> list[str] | None:
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    for name in names:
+        if name not in KINDS and name not in {"id", "what"}:
+            known = ", ".join(["id", "what", *KINDS])
+            raise click.BadParameter(f"no such field: {name!r} (there are {known})")
+    return names
+
+
+@click.command("ls")
+@selection_options
+@click.option(
+    "--fields", metavar="A,B,C", callback=_fields, help="Show these, as in db_query."
+)
+@hub_options
+@output_options
+def command(
+    *, chosen: Selection, fields: list[str] | None, where: Where, out: Output
+) -> None:
+    """List tasks, those first to which something happened last; 50 unless told.
+
+    Piped, a line has the id, state, function, queue, label, engine, when it was
+    submitted, begun and ended, how many seconds it took, tries that failed, and what
+    came of it, with tabs between; --fields chooses others.
+
+    \b
+    redtask ls
+    redtask ls --failed --since 1h --name 'fit*'
+    redtask ls --state running,ready --limit 1000 --json
+    redtask ls --query '{"took": {"$gt": 60}}' --fields id,function,took
+    """
+    with where.reader() as hub:
+        found = hub.run(chosen.newest(hub.session, chosen.limit or _MOST))
+    if out.as_json:
+        for record in found:
+            shown = as_json(record)
+            if fields is not None:
+                shown = {name: _value(record, name) for name in fields}
+            say_json(shown)
+    elif fields is not None or not out.for_people:
+        names = fields or _COLUMNS
+        out.table(
+            names, [[plain(_value(one, name)) for name in names] for one in found]
+        )
+    elif not found:
+        click.echo("no task", err=True)
+    else:
+        _show(out, found)
+
+
+def _value(record: Mapping[str, Any], name: str) -> Any:
+    if name == "what":
+        return what_came(record)
+    return record["msg_id" if name == "id" else name]
+
+
+def _show(out: Output, found: list[dict[str, Any]]) -> None:
+    out.table(
+        ("task", "state", "function", "eng", "took", "ago", "what"),
+        [
+            (
+                out.task(one["msg_id"]),
+                one["state"],
+                one["function"],
+                engine(one),
+                took(one["took"]),
+                short_ago(latest(one)),
+                what_came(one),
+            )
+            for one in found
+        ],
+        {"state": STATES},
+    )

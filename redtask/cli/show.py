@@ -1,0 +1,150 @@
+"""``redtask show``: all that is known of a task, in words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from redtask.abbreviation import expand
+from redtask.cli.options import Where, hub_options, output_options
+from redtask.cli.output import STATES, Output, one_line, say_json
+from redtask.cli.tasks import dossier_json, took, what_came, when
+from redtask.dossier import Dossier, dossier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from redtask.dossier import Relative, Try
+
+#: Relatives of one kind, lines of output and of a traceback that are shown.
+_MOST_RELATIVES: Final = 10
+_MOST_LINES: Final = 20
+
+
+@click.command("show")
+@click.argument("ids", nargs=-1, required=True)
+@hub_options
+@output_options
+def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
+    """Show all that is known of tasks, but for arguments and results themselves.
+
+    The record, tries that failed, engines that refused it, what it depends on and
+    what waits for it, earlier and later runs, output and traceback. Nothing is
+    unpickled. Exit code 3: no such task.
+
+    \b
+    redtask show k3f9ab-17
+    redtask show k3f9ab-17 --json
+    """
+    with where.reader() as hub:
+        for at, name in enumerate(hub.run(expand(hub.keys, ids))):
+            found = hub.run(dossier(hub.session, name))
+            if out.as_json:
+                say_json(dossier_json(found))
+                continue
+            if at:
+                click.echo()
+            _show(out, found)
+
+
+def _show(out: Output, found: Dossier) -> None:
+    record = found.record
+    state = record["state"]
+    shown = click.style(state, **_style(state)) if out.for_people else state
+    click.echo(f"{record['function']}  {shown}")
+    for name, value in _lines(out, found):
+        click.echo(f"  {name:<11} {one_line(value)}")
+    for name, text in (
+        ("stdout", record["stdout"]),
+        ("stderr", record["stderr"]),
+        ("traceback", found.traceback or ""),
+    ):
+        if text:
+            _block(name, text)
+
+
+def _style(state: str) -> dict[str, Any]:
+    *bold, colour = STATES.get(state, "white").split()
+    return {"fg": colour, "bold": bool(bold)}
+
+
+def _block(name: str, text: str) -> None:
+    lines = text.rstrip("\n").split("\n")
+    more = len(lines) - _MOST_LINES
+    click.echo(f"  {name}" + (f", the last {_MOST_LINES} lines" if more > 0 else ""))
+    for line in lines[-_MOST_LINES:]:
+        click.echo("    " + one_line(line.replace("\t", "    ")))
+
+
+def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
+    record = found.record
+    yield "task", record["msg_id"]
+    if what := what_came(record):
+        yield ("result" if record["state"] == "completed" else "reason"), what
+    yield "submitted", when(record["submitted"])
+    if record["started"]:
+        number = record["engine_id"]
+        where = "" if number is None else f", on engine {number}"
+        yield "started", when(record["started"]) + where
+    if record["completed"]:
+        spent = took(record["took"])
+        yield "ended", when(record["completed"]) + (f", ran {spent}" if spent else "")
+    yield from _flags(record)
+    for one in found.tries:
+        yield "try", _try(one, found.labels)
+    for label, words in found.refusals:
+        yield "refused by", f"engine {label}: {words or 'it did not say why'}"
+    for name, what, some in (
+        ("after", found.after_what, found.after),
+        ("follow", found.follow_what, found.follow),
+        ("results of", "", found.refs),
+        ("waited for", "by", found.dependents),
+    ):
+        if some:
+            yield name, _related(out, what, some)
+    if found.runs:
+        runs = [
+            "this one"
+            if one.task_id == record["msg_id"]
+            else f"{out.task(one.task_id)} ({one.state})"
+            for one in found.runs
+        ]
+        yield "runs", " -> ".join(runs)
+
+
+def _flags(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    flags = [f"queue {record['queue']}"]
+    if record["label"] is not None:
+        flags.append(f"label {record['label']!r}")
+    if record["priority"]:
+        flags.append(f"priority {record['priority']}")
+    if record["retries"] or record["tries"]:
+        flags.append(f"{record['tries']} of {record['retries'] + 1} tries failed")
+    if record["deaths"]:
+        flags.append(f"cost {record['deaths']} engines")
+    if record["timeout"]:
+        flags.append(f"waits for {record['timeout']:g} s at most")
+    if record["targets"]:
+        flags.append("only on engines " + ", ".join(map(str, record["targets"])))
+    yield "flags", ", ".join(flags)
+
+
+def _try(one: Try, labels: Mapping[str, int]) -> str:
+    place = f" on engine {labels.get(one.engine, one.engine)}" if one.engine else ""
+    moment = ""
+    if one.ended is not None:
+        moment = " at " + when(datetime.fromtimestamp(one.ended / 1000, UTC))
+    return f"{one.attempt}{place}{moment}: {one.what}"
+
+
+def _related(out: Output, what: str, some: Iterable[Relative]) -> str:
+    listed = list(some)
+    shown = [
+        f"{out.task(one.task_id)} {one.function} ({one.state})".replace("  ", " ")
+        for one in listed[:_MOST_RELATIVES]
+    ]
+    more = len(listed) - len(shown)
+    text = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return f"{what}: {text}" if what else text

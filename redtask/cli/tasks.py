@@ -1,0 +1,122 @@
+"""Records of tasks, as commands show them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.cli.output import ago, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redtask.dossier import Dossier, Relative
+
+#: What is shown of a record, by the names that it has in ``db_query``.
+FIELDS: Final = (
+    "state", "function", "queue", "label", "priority", "submitted", "started",
+    "completed", "took", "engine_id", "engine_uuid", "tries", "deaths", "retries",
+    "timeout", "after", "follow", "targets", "repr", "ename", "evalue", "verdict",
+    "reason", "resubmit_of", "resubmitted", "root",
+)  # fmt: skip
+
+
+def as_json(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what programs get of a record; ``id`` first."""
+    return {"id": record["msg_id"], **{name: record[name] for name in FIELDS}}
+
+
+def what_came(record: Mapping[str, Any]) -> str:
+    """Say what came of a task: the repr of its result, or what went wrong."""
+    if record["state"] == "completed":
+        return record["repr"] or "None"
+    if record["state"] == "failed":
+        return str(record["error"])
+    return record["reason"] or ""
+
+
+def engine(record: Mapping[str, Any]) -> str:
+    """Name the engine that has or had a task."""
+    return "" if record["engine_id"] is None else str(record["engine_id"])
+
+
+def when(moment: datetime | None) -> str:
+    """Write a time for people: today without its day, and how long ago."""
+    if moment is None:
+        return ""
+    here = moment.astimezone()
+    today = here.date() == datetime.now(UTC).astimezone().date()
+    form = "%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S"
+    return f"{here.strftime(form)} ({ago(moment.timestamp())} ago)"
+
+
+def short_ago(moment: datetime) -> str:
+    """Say how long ago, in few letters."""
+    return ago(moment.timestamp())
+
+
+def took(seconds: float | None) -> str:
+    """Write how long something took, in few letters."""
+    if seconds is None:
+        return ""
+    if seconds < 0.001:  # noqa: PLR2004 - a millisecond
+        return f"{seconds * 1e6:.0f} us"
+    if seconds < 1:
+        return f"{seconds * 1e3:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 100 else duration(seconds)  # noqa: PLR2004
+
+
+def dossier_json(found: Dossier) -> dict[str, Any]:
+    """Return all that is known of a task for programs."""
+
+    def related(some: tuple[Relative, ...]) -> list[dict[str, Any]]:
+        return [
+            {"id": one.task_id, "state": one.state, "function": one.function}
+            for one in some
+        ]
+
+    return {
+        **as_json(found.record),
+        "after": related(found.after),
+        "after_what": found.after_what or None,
+        "follow": related(found.follow),
+        "follow_what": found.follow_what or None,
+        "refs": [one.task_id for one in found.refs],
+        "dependents": related(found.dependents),
+        "runs": related(found.runs),
+        "attempts": [
+            {
+                "attempt": one.attempt,
+                "engine_uuid": one.engine,
+                "engine_id": found.labels.get(one.engine),
+                "started": _moment(one.started),
+                "ended": _moment(one.ended),
+                "what": one.what,
+            }
+            for one in found.tries
+        ],
+        "refusals": [
+            {"engine_id": label, "words": words} for label, words in found.refusals
+        ],
+        "stdout": found.record["stdout"],
+        "stderr": found.record["stderr"],
+        "traceback": found.traceback,
+    }
+
+
+def _moment(milliseconds: float | None) -> datetime | None:
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def plain(value: Any) -> str:
+    """Write a value of a record for a line with tabs."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, default=str)
+    return str(value)

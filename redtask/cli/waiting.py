@@ -1,0 +1,95 @@
+"""Waiting for tasks under a progress bar, and telling what came of them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from redtask.cli import FAILED
+from redtask.cli.output import Output, one_line, say_json
+from redtask.cli.tasks import as_json, what_came
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from redtask.client import Client
+
+#: Records that are read at a time.
+_PAGE: Final = 500
+#: A bar is drawn again after so many seconds.
+_REFRESH: Final = 0.2
+
+
+@contextlib.contextmanager
+def bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error where that is a terminal; ``total`` may be open."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only who wants a bar
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("tasks"),
+        TimeElapsedColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )
+    with progress:
+        shown = progress.add_task(name, total=total)
+        yield lambda done: progress.update(shown, completed=done)
+
+
+def wait(client: Client, ids: Sequence[str]) -> None:
+    """Wait until tasks have ended, under a bar; Ctrl-C stops the waiting only."""
+    if sys.stderr.isatty() and len(ids) > 1:
+        client.wait_interactive(list(ids), _REFRESH)
+    else:
+        client.get_result(list(ids)).wait()
+
+
+def tell(client: Client, out: Output, ids: Sequence[str], *, single: bool) -> int:
+    """Print what came of ended tasks, in order; return the exit code."""
+    failed = 0
+    for at in range(0, len(ids), _PAGE):
+        part = ids[at : at + _PAGE]
+        records = client.db_query({"msg_id": {"$in": list(part)}})
+        found = {one["msg_id"]: one for one in records}
+        for name in part:
+            record = found.get(name)
+            failed += record is None or record["state"] != "completed"
+            _tell_one(out, name, record, single=single)
+    return FAILED if failed else 0
+
+
+def _tell_one(
+    out: Output, name: str, record: dict[str, Any] | None, *, single: bool
+) -> None:
+    if record is None:
+        # Kept no longer than it took to look.
+        record = {"msg_id": name, "state": "gone"}
+        if out.as_json:
+            say_json({"id": name, "state": "gone"})
+        else:
+            click.echo(f"{name}\tgone")
+    elif out.as_json:
+        say_json(as_json(record))
+    elif not single:
+        words = (out.task(name), record["state"], what_came(record))
+        click.echo("\t".join(map(one_line, words)))
+    elif record["state"] == "completed":
+        click.echo(what_came(record))
+    else:
+        click.echo(f"redtask: {name} {record['state']}: {what_came(record)}", err=True)

@@ -1,0 +1,163 @@
+"""The task that runs here, as its own code sees it.
+
+::
+
+    def convert(paths):
+        for number, path in enumerate(paths):
+            redtask.current_task().progress(number / len(paths), path.name)
+            ...
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["CurrentTask", "Desk", "TaskFilter", "current_task", "desk"]
+
+#: The longest message, in bytes: records are compact, and it is for a line on a screen.
+_MESSAGE: Final = 52
+
+
+class _Work(Protocol):
+    """What an engine knows of the task that it runs."""
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def token(self) -> str: ...
+
+
+@dataclass(slots=True)
+class Desk:
+    """Where the engine of this process says which task it is inside of."""
+
+    #: Returns the task; None: the engine is in none.
+    work: Callable[[], _Work | None] = lambda: None
+    #: Says how far it is.
+    progress: Callable[[str, Any], None] = lambda _text, _work: None
+    #: Reads fields of its record, by the task's id.
+    fields: Callable[[str, tuple[str, ...]], list[str | None]] = lambda _id, names: (
+        [None] * len(names)
+    )
+    #: ``engine_id engine_uuid host pid worker hub``.
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@functools.cache
+def desk(pid: int) -> Desk:  # noqa: ARG001 - a child that a task forks is no engine
+    """Return the desk of this process."""
+    return Desk()
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentTask:
+    """The task that runs; outside of one ``id`` is None, and nobody is told anything.
+
+    So a function that says how far it is can also be called by hand.
+    """
+
+    #: Its id, as in ``AsyncResult.msg_ids``.
+    id: str | None = None
+    #: Which try this is: 1, 2, ...
+    attempt: int = 0
+    #: Label of the engine that runs it.
+    engine_id: int | None = None
+    #: The engine's uuid.
+    engine_uuid: str | None = None
+    #: Name of the engine's worker.
+    worker: str | None = None
+    #: Name of the hub.
+    hub: str | None = None
+    _desk: Desk = field(default_factory=Desk, repr=False, compare=False)
+    _work: Any = field(default=None, repr=False, compare=False)
+
+    def progress(self, done: float, message: str = "", *, total: float = 1.0) -> None:
+        """Say how far it is: ``done`` of ``total``, and a few words.
+
+        Seen in ``metadata``, ``stream_output``, ``redtask logs -f`` and ``redtask
+        status``. It may be said as often as one likes: what comes faster than it can
+        be shown is left out, but for the last. Raises ``TypeError`` for what is no
+        number, and ``ValueError`` for one that is none or a total that is not positive.
+        """
+        for value in (done, total):
+            if not isinstance(value, (int, float)):
+                kind = type(value).__name__
+                raise TypeError(f"progress is a number, not {kind}")
+        if math.isnan(done) or not 0 < total < math.inf:
+            raise ValueError(f"no progress: {done!r} of {total!r}")
+        if self._work is not None and self._work is self._desk.work():
+            share = min(1.0, max(0.0, done / total))
+            words = " ".join(str(message).split())
+            told = words.encode("utf-8", "replace")[:_MESSAGE].decode("utf-8", "ignore")
+            self._desk.progress(f"{share:.4g} {told}".rstrip(), self._work)
+
+    def _field(self, name: str) -> str | None:
+        if self.id is None:
+            return None
+        return self._desk.fields(self.id, (name,))[0]
+
+    @property
+    def label(self) -> str | None:
+        """The label that it was submitted with. Asks Redis."""
+        return self._field("label")
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that it was in. Asks Redis."""
+        return None if self.id is None else self._field("queue") or "default"
+
+    @property
+    def retries(self) -> int:
+        """How many tries it may have after the first. Asks Redis."""
+        return int(self._field("retries") or 0)
+
+
+def current_task() -> CurrentTask:
+    """Return the task that this code runs in; its threads see it too.
+
+    Outside of a task: one whose ``id`` is None.
+    """
+    found = desk(os.getpid())
+    work = found.work()
+    if work is None:
+        return CurrentTask()
+    attempt, _, _ = work.token.partition(":")
+    about = found.about
+    return CurrentTask(
+        work.task_id,
+        int(attempt),
+        about.get("engine_id"),
+        about.get("engine_uuid"),
+        about.get("worker"),
+        about.get("hub"),
+        found,
+        work,
+    )
+
+
+class TaskFilter(logging.Filter):
+    """Gives log records the task in whose midst they are made.
+
+    For handlers of an application's own: then their formats know ``task_id``,
+    ``attempt`` and ``engine_id``; outside of a task these are ``-``, 0 and ``-``. ::
+
+        handler.addFilter(redtask.TaskFilter())
+        handler.setFormatter(logging.Formatter("%(task_id)s/%(attempt)s %(message)s"))
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add what is known; let every record pass."""
+        task = current_task()
+        record.task_id = task.id or "-"
+        record.attempt = task.attempt
+        record.engine_id = "-" if task.engine_id is None else task.engine_id
+        return True

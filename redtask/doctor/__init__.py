@@ -1,0 +1,1 @@
+"""``redtask doctor``: is all well with a hub, its server and those who use it?"""

@@ -1,0 +1,114 @@
+"""Are there engines for what waits, and are all of one mind?"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import redtask
+from redtask.doctor.finding import NOTE, WRONG, Finding
+from redtask.error import ConfigurationError, HubError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from redtask.hub.records import Status
+    from redtask.store import Store
+
+#: Clients and workers call themselves so, with their version behind it.
+_NAME: Final = re.compile(r"\bname=redtask-(\S+)")
+#: Clocks of machines that differ by more, in ms.
+_APART: Final = 2000
+
+
+def cards(store: Store, status: Status) -> dict[str, dict[str, str]]:
+    """Return what workers with living engines say of themselves, by their names."""
+    names = sorted({engine.worker for engine in status.engines})
+    replies = (
+        store.commands([("HGETALL", store.keys.worker(name)) for name in names])
+        if names
+        else []
+    )
+    return {
+        name: {
+            field.decode(): value.decode("utf-8", "replace")
+            for field, value in zip(flat[::2], flat[1::2], strict=True)
+        }
+        for name, flat in zip(names, replies, strict=True)
+    }
+
+
+def versions(store: Store) -> dict[str, int]:
+    """Return how many connections clients and workers of each version have."""
+    try:
+        text = store.command("CLIENT", "LIST").decode("utf-8", "replace")
+    except (ConfigurationError, HubError):
+        return {}
+    found: dict[str, int] = {}
+    for version in _NAME.findall(text):
+        found[version] = found.get(version, 0) + 1
+    return found
+
+
+def look(
+    status: Status, workers: Mapping[str, Mapping[str, str]], spoken: Mapping[str, int]
+) -> Iterator[Finding]:
+    """Judge queues, workers and versions."""
+    for queue in status.queues:
+        if queue.ready and not queue.engines:
+            yield Finding(
+                WRONG,
+                "fleet",
+                "unserved",
+                queue.name,
+                f"{queue.ready} tasks wait in {queue.name!r}, and no engine serves it",
+                f"redtask worker -Q {queue.name}",
+            )
+    if not status.engines:
+        yield Finding(
+            NOTE, "fleet", "nobody", "engines", "there is no engine", "redtask worker"
+        )
+    ours = redtask.__version__
+    for name, card in workers.items():
+        if card.get("version", ours) != ours:
+            yield Finding(
+                NOTE,
+                "fleet",
+                "version",
+                name,
+                f"worker {name} runs redtask {card['version']}, and this is {ours}",
+                "replace it: a worker that is stopped loses nothing",
+            )
+        offset = int(float(card.get("offset", 0)))
+        if abs(offset) > _APART:
+            yield Finding(
+                NOTE,
+                "fleet",
+                "clock",
+                name,
+                f"the clock of worker {name} differs from Redis's by {offset} ms",
+                "keep both by NTP",
+            )
+    pythons = {
+        card["python"].rpartition(".")[0]
+        for card in workers.values()
+        if card.get("python")
+    }
+    if len(pythons) > 1:
+        yield Finding(
+            NOTE,
+            "fleet",
+            "python",
+            "python",
+            f"workers run Python {', '.join(sorted(pythons))}: functions that are sent "
+            "by value may fail on some",
+            "one minor version of Python, or functions by name",
+        )
+    for version in sorted(spoken.keys() - {ours}):
+        yield Finding(
+            NOTE,
+            "fleet",
+            "version",
+            version,
+            f"{spoken[version]} connections of redtask {version}, and this is {ours}",
+        )

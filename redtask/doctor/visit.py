@@ -1,0 +1,107 @@
+"""A visit of the doctor: server, connection, fleet and data, one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from redtask.connect import address, known_keys
+from redtask.doctor import fleet, server
+from redtask.doctor.data import Examination
+from redtask.doctor.finding import WRONG, Finding
+from redtask.error import ConnectionLost, NoHub
+from redtask.hub import calls
+from redtask.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redtask.profile import Profile
+
+
+@dataclass
+class Visit:
+    """What was found, and figures: ``rtt_ms``, ``looked``, ``longest_ms`` ..."""
+
+    #: The name of the hub.
+    hub: str
+    findings: list[Finding] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def all_well(self) -> bool:
+        """Is nothing wrong? What is only worth a note does not count."""
+        return not any(finding.is_wrong for finding in self.findings)
+
+
+def visit(
+    profile: Profile,
+    *,
+    repair: bool = False,
+    most: int | None = None,
+    progress: Callable[[int, int], None] = lambda _, __: None,
+) -> Visit:
+    """Look at a hub, and mend its data if ``repair`` is set.
+
+    ``most`` is how many keys and entries are looked at (None: all; sums are only
+    checked then, 0: none). ``progress`` is told how many were and how many seem wrong.
+    Raises ``ConnectionLost``; a hub that is not there is a finding.
+    """
+    store = Store(address(profile), profile.hub)
+    store.keyring = known_keys(profile)
+    store.patience = 0.0
+    try:
+        return _visit(store, profile, repair=repair, most=most, progress=progress)
+    except ConnectionLost as problem:
+        reason = str(problem.__cause__ or problem)
+        where = f"Redis at {profile.shown_url} (from {profile.url_source})"
+        raise ConnectionLost(f"{where} cannot be reached: {reason}") from None
+    finally:
+        store.close()
+
+
+def _visit(
+    store: Store,
+    profile: Profile,
+    *,
+    repair: bool,
+    most: int | None,
+    progress: Callable[[int, int], None],
+) -> Visit:
+    seen = Visit(profile.hub)
+    about, settings = server.ask(store)
+    seen.figures["redis_version"] = about.get("redis_version", "?")
+    seen.findings += server.look(about, settings)
+    seen.findings += server.rights(store, about)
+    found, figures = server.measure(store)
+    seen.findings += found
+    seen.figures.update(figures)
+    try:
+        status = store.do(calls.status(10000))
+    except NoHub:
+        seen.findings.append(
+            Finding(
+                WRONG,
+                "data",
+                "nohub",
+                profile.hub,
+                f"there is no hub {profile.hub!r}",
+                "the first client or worker with a key makes it",
+            )
+        )
+        return seen
+    workers = fleet.cards(store, status)
+    spoken = fleet.versions(store)
+    seen.figures.update(
+        engines=len(status.engines), workers=len(workers), versions=spoken
+    )
+    seen.findings += fleet.look(status, workers, spoken)
+    if most != 0:
+        examination = Examination(store, mend=repair, most=most, progress=progress)
+        seen.findings += examination.run()
+        seen.figures.update(
+            looked=examination.looked,
+            flaws=examination.flaws,
+            longest_ms=examination.longest * 1000,
+        )
+    return seen

@@ -1,0 +1,107 @@
+"""Everything that a hub keeps, in pieces: keys, and the members of its indexes.
+
+With SCAN, so no call takes long; what comes or goes meanwhile may be missed, and is
+looked at the next time.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redtask.store import Store
+
+#: A kind and a name, as ``lua/examine.lua`` has them.
+Thing = tuple[str, str]
+
+_SCANNED: Final = 1000
+_MEMBERS: Final = 500
+_ID: Final = r"[a-z0-9]+-[0-9]+"
+_KEY: Final = re.compile(
+    rf"""
+      (?P<index>waiting|timers|unsettled|functions:idle|engines|unranked|labels
+        |ended:(?:completed|failed|aborted)|free:[a-z0-9_-]+)
+    | (?P<other>hub|queues|story|apart|alarm|gone|scheme|classes:[a-z0-9_-]+)
+    | task:(?P<task>{_ID})(?::(?P<part>[a-z]+))?
+    | engine:(?P<engine>[A-Za-z0-9_-]+)(?::(?P<of_engine>[a-z]+))?
+    | fn:(?P<fn>[A-Za-z0-9_-]+)
+    | ready:(?P<queue>[a-z0-9_-]+)(?::(?P<line>[=!][0-9,-]+|\?))?
+    | (?P<expiring>done:[a-z0-9]+|worker:[A-Za-z0-9_.-]+)
+    """,
+    re.VERBOSE,
+)
+
+
+class Walk:
+    """Yields things to look at, and keeps what they are found by."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._root = store.keys.root
+        #: Names of keys that are of no known kind.
+        self.unknown: list[str] = []
+
+    def things(self) -> Iterator[Thing]:
+        """Yield every key as a thing, then every member of every index."""
+        indexes: list[str] = []
+        for name in self._names():
+            found = _KEY.fullmatch(name)
+            if not found:
+                self.unknown.append(name)
+                continue
+            if found["index"]:
+                indexes.append(name)
+            elif found["queue"]:
+                indexes.append(name)
+                yield "line", " ".join(filter(None, (found["queue"], found["line"])))
+            elif found["of_engine"]:
+                if found["of_engine"] in ("held", "assigned"):
+                    indexes.append(name)
+                yield "owned", f"{found['engine']} {found['of_engine']}"
+            elif name == "hub":
+                yield "hub", "-"
+            else:
+                yield from _plain(name, found)
+        for name in indexes:
+            for member in self._members(name):
+                yield "entry", f"{name} {member}"
+
+    def _names(self) -> Iterator[str]:
+        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._root) + ":*"
+        cursor, skip = b"0", len(self._root) + 1
+        while True:
+            cursor, keys = self._store.command(
+                "SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED
+            )
+            for key in keys:
+                yield key.decode("utf-8", "replace")[skip:]
+            if cursor == b"0":
+                return
+
+    def _members(self, name: str) -> Iterator[str]:
+        cursor = b"0"
+        while True:
+            verb = "HSCAN" if name.endswith(":held") else "ZSCAN"
+            cursor, flat = self._store.command(
+                verb, f"{self._root}:{name}", cursor, "COUNT", _MEMBERS
+            )
+            for member in flat[::2]:
+                yield member.decode("utf-8", "replace")
+            if cursor == b"0":
+                return
+
+
+def _plain(name: str, found: re.Match[str]) -> Iterator[Thing]:
+    if found["part"]:
+        yield "beside", f"{found['task']} {found['part']}"
+    elif found["task"]:
+        yield "task", found["task"]
+    elif found["engine"]:
+        yield "engine", found["engine"]
+    elif found["fn"]:
+        yield "function", found["fn"]
+    elif found["expiring"]:
+        yield "expiring", name

@@ -1,0 +1,232 @@
+"""All that is known of one task: its record, its tries, and who it is related to.
+
+Nothing is unpickled, so no key is needed. No I/O here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask import flows, payload, signing
+from redtask.error import UnknownTask
+from redtask.flows import Commands
+from redtask.hub.records import text
+from redtask.listing import Finder, read
+from redtask.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from redtask.flows import Flow
+    from redtask.hub.keys import Keys
+    from redtask.session import Session
+
+#: Runs of one task that are followed, each way.
+_MOST_RUNS: Final = 100
+#: Tasks in one round trip.
+_PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try that did not succeed."""
+
+    #: Its number, from 1.
+    attempt: int
+    #: The uuid of the engine.
+    engine: str
+    #: When it began and ended, ms since the epoch; None: nobody knows.
+    started: float | None
+    ended: float | None
+    #: What went wrong.
+    what: str
+
+    @classmethod
+    def read(cls, line: str) -> Try:
+        """Read ``token engine began ended what``, parted by tabs."""
+        token, engine, began, ended, what = (line.split("\t", 4) + [""] * 4)[:5]
+        attempt, _, _ = token.partition(":")
+        return cls(
+            int(attempt) if attempt.isdigit() else 0,
+            engine,
+            float(began) if began else None,
+            float(ended) if ended else None,
+            what,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A task that this one is related to."""
+
+    #: Its id.
+    task_id: str
+    #: Its state; ``gone`` when the hub has forgotten it.
+    state: str
+    #: Name of its function; "" when nobody knows.
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """All that is known of one task."""
+
+    #: Its record, as ``db_query`` returns it.
+    record: dict[str, Any]
+    #: Tries that failed: the first and the last nine.
+    tries: tuple[Try, ...]
+    #: Engines that refused it, by label, and what they said.
+    refusals: tuple[tuple[int, str], ...]
+    #: What it depends on.
+    after: tuple[Relative, ...]
+    follow: tuple[Relative, ...]
+    #: ``all`` or ``any``, and of what: ``success``, ``failure`` or ``end``.
+    after_what: str
+    follow_what: str
+    #: Tasks whose results are among its arguments.
+    refs: tuple[Relative, ...]
+    #: Tasks that wait for it, at most 500.
+    dependents: tuple[Relative, ...]
+    #: Earlier and later runs of the same, the first to the last, itself among them.
+    runs: tuple[Relative, ...]
+    #: Text of the traceback; None: there is none.
+    traceback: str | None
+    #: Labels of engines by their uuids, as far as they are known.
+    labels: Mapping[str, int]
+
+
+def dossier(session: Session, task_id: str) -> Flow[Dossier]:
+    """Return all that is known of a task. Raises ``UnknownTask``."""
+    keys = session.keys
+    query = Query.parse({"msg_id": task_id})
+    found = yield from Finder(keys, query, None).find()
+    if not found:
+        raise UnknownTask(f"no such task: {task_id!r}")
+    replies = yield Commands(
+        [
+            ("LRANGE", keys.task(task_id, "attempts"), 0, -1),
+            ("LRANGE", keys.task(task_id, "refusals"), 0, -1),
+            ("ZRANGE", keys.task(task_id, "dependents"), 0, _PAGE - 1),
+        ]
+    )
+    tries, refusals, told = ([text(one) for one in reply] for reply in replies)
+    refs = (yield from _part(keys, task_id, "refs")).split()
+    names = {
+        "after": found[0]["after"],
+        "follow": found[0]["follow"],
+        "refs": refs,
+        "dependents": list(dict.fromkeys(one[1:] for one in told)),
+        "runs": (yield from _runs(keys, task_id)),
+    }
+    related = yield from relatives(
+        keys, [one for some in names.values() for one in some]
+    )
+    parts = {name: tuple(related[one] for one in some) for name, some in names.items()}
+    read_tries = tuple(map(Try.read, tries))
+    return Dossier(
+        found[0],
+        read_tries,
+        tuple(_refusal(line) for line in refusals),
+        after_what=what_of((yield from _part(keys, task_id, "after"))),
+        follow_what=what_of((yield from _part(keys, task_id, "follow"))),
+        traceback=(yield from traceback_of(keys, task_id)),
+        labels=(yield from labels_of(keys, found, [one.engine for one in read_tries])),
+        **parts,
+    )
+
+
+def labels_of(
+    keys: Keys, records: Iterable[Mapping[str, Any]], uuids: Iterable[str]
+) -> Flow[dict[str, int]]:
+    """Return the labels of engines: of those that live, or that records name."""
+    known = {
+        one["engine_uuid"]: one["engine_id"]
+        for one in records
+        if one["engine_id"] is not None
+    }
+    new = sorted(set(uuids) - known.keys())
+    for at in range(0, len(new), _PAGE):
+        part = new[at : at + _PAGE]
+        labels = yield Commands([("HGET", keys.engine(one), "id") for one in part])
+        known.update(
+            (one, int(label)) for one, label in zip(part, labels, strict=True) if label
+        )
+    return known
+
+
+def _part(keys: Keys, task_id: str, name: str) -> Flow[str]:
+    (value,) = yield from flows.parts(keys, [task_id], name)
+    return text(value or b"")
+
+
+def _refusal(line: str) -> tuple[int, str]:
+    label, _, words = line.partition("\t")
+    return int(label), words
+
+
+def what_of(dependency: str) -> str:
+    """Say what a dependency as records have it waits for: ``all success``."""
+    letters = dependency.partition(" ")[0]
+    if not letters:
+        return ""
+    ends = {"s": "success", "f": "failure"}.get(letters[1:], "end")
+    return f"{'all' if letters[0] == 'a' else 'any'} {ends}"
+
+
+def relatives(keys: Keys, ids: Sequence[str]) -> Flow[dict[str, Relative]]:
+    """Return what people want to know of tasks in passing, by their ids."""
+    found: dict[str, Relative] = {}
+    names = list(dict.fromkeys(ids))
+    functions: dict[str, str] = {}
+    for at in range(0, len(names), _PAGE):
+        part = names[at : at + _PAGE]
+        records = yield from read(keys, part, ("state", "fn"))
+        digests = {one["fn"].split()[0] for one in records if "fn" in one}
+        yield from learn_names(keys, functions, digests)
+        for name, record in zip(part, records, strict=True):
+            digest = record.get("fn", " ").split(" ")[0]
+            found[name] = Relative(
+                name, record.get("state", "gone"), functions.get(digest, "")
+            )
+    return found
+
+
+def learn_names(keys: Keys, known: dict[str, str], digests: set[str]) -> Flow[None]:
+    """Learn what functions are called that are not known yet."""
+    new = sorted(digests - known.keys())
+    if new:
+        names = yield Commands([("HGET", keys.function(one), "name") for one in new])
+        for digest, name in zip(new, names, strict=True):
+            known[digest] = text(name or b"")
+
+
+def _runs(keys: Keys, task_id: str) -> Flow[list[str]]:
+    """Return the runs of one task, the first to the last, as far as they are known."""
+    before = yield from _chain(keys, task_id, "resubmit_of")
+    after = yield from _chain(keys, task_id, "resubmitted")
+    return [*reversed(before), task_id, *after] if before or after else []
+
+
+def _chain(keys: Keys, task_id: str, field: str) -> Flow[list[str]]:
+    found: list[str] = []
+    name = task_id
+    while len(found) < _MOST_RUNS:
+        (record,) = yield from read(keys, [name], (field,))
+        if field not in record or record[field] in found:
+            break
+        name = record[field]
+        found.append(name)
+    return found
+
+
+def traceback_of(keys: Keys, task_id: str) -> Flow[str | None]:
+    """Return the traceback of a task that failed, whoever signed it; None: none."""
+    (envelope,) = yield from flows.parts(keys, [task_id], "error")
+    if not envelope:
+        return None
+    try:
+        about = payload.about_error(signing.unverified(envelope))
+        return str(about["traceback"]) or None
+    except (ValueError, KeyError, TypeError):
+        return None

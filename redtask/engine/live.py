@@ -1,0 +1,170 @@
+"""What tasks say while they run, told to the hub: how far they are, what they print.
+
+The supervisor tells it, as the engine has a task to run. It looks only when an engine
+said that there is something new, and not more often than a few times a second.
+Progress is told always; what is printed only while somebody listens, who has to say so
+again every now and then. What the hub does not hear is told later: it is in the
+engine's slate as long as nothing newer has taken its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.engine.slate import STREAMS
+from redtask.error import RedtaskError
+from redtask.hub import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redtask.engine.seat import Seat
+    from redtask.store import Store
+
+#: After the first sign that there is something new, and between two looks, in seconds.
+_SOON: Final = 0.02
+_PAUSE: Final = 0.2
+#: While the hub does not hear us, in seconds.
+_AWAY: Final = 1.0
+#: For so long somebody listens who does not say so again, in seconds.
+_LISTENS: Final = 40.0
+#: Tasks that are listened to, and bytes of a stream in one look.
+_MOST: Final = 1000
+_PIECE: Final = 16 * 1024
+_NEVER: Final = float("inf")
+
+_log = logging.getLogger("redtask.worker")
+
+
+@dataclass(slots=True)
+class _Told:
+    """What was told of one engine's task."""
+
+    key: tuple[str, str]
+    progress: str = ""
+    #: Of each stream up to where.
+    at: list[int] = field(default_factory=lambda: [0] * len(STREAMS))
+
+
+class Live:
+    """Tells what the tasks of one worker say."""
+
+    def __init__(self, store: Store, seats: Sequence[Seat]) -> None:
+        self._store = store
+        self._seats = seats
+        #: Tries that somebody listens to, by id and token; until when.
+        self._heard: dict[tuple[str, str], float] = {}
+        self._told: dict[int, _Told] = {}
+        self._at = _NEVER
+        self._looked = 0.0
+        #: Look at all engines, also at those that said nothing.
+        self._anew = False
+
+    @property
+    def due(self) -> float:
+        """When to look next, s of the monotonic clock."""
+        return self._at
+
+    def wake(self) -> None:
+        """An engine may have said something."""
+        if self._at == _NEVER:
+            self._at = max(time.monotonic() + _SOON, self._looked + _PAUSE)
+
+    def listen(self, task_id: str, token: str) -> None:
+        """Somebody listens to this try from now on, for a while."""
+        if len(self._heard) < _MOST or (task_id, token) in self._heard:
+            if (task_id, token) not in self._heard:
+                self._anew = True
+                # Who listens anew has heard nothing.
+                self._forget((task_id, token))
+            self._heard[task_id, token] = time.monotonic() + _LISTENS
+        self._at = time.monotonic()
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        for told in self._told.values():
+            if told.key == key:
+                told.progress, told.at = "", [0] * len(STREAMS)
+
+    def look(self) -> None:
+        """Tell what is new."""
+        now = time.monotonic()
+        self._at, self._looked = _NEVER, now
+        anew, self._anew = self._anew, False
+        for key in [key for key, until in self._heard.items() if until < now]:
+            del self._heard[key]
+        said = []
+        for seat in self._seats:
+            seat.block.slate.listen(bool(self._heard))
+            if (seat.block.slate.take_told() or anew) and seat.pid:
+                said += self._new_of(seat)
+        if said:
+            self._tell(said)
+
+    def _new_of(self, seat: Seat) -> list[tuple[_Told, calls.Said, list[int]]]:
+        """Return what an engine's task has said since it was told last."""
+        slate = seat.block.slate
+        key = slate.task()
+        if key is None:
+            # It just turns to another task.
+            self._at = time.monotonic() + _PAUSE
+            return []
+        told = self._told.get(seat.number)
+        if told is None or told.key != key:
+            told = self._told[seat.number] = _Told(key)
+        fields: list[Any] = []
+        progress = slate.read_progress()
+        if progress and progress != told.progress:
+            fields += ("progress", progress)
+        ends = list(told.at)
+        if key in self._heard:
+            for number, name in enumerate(STREAMS):
+                piece = slate.read(number, told.at[number], _PIECE)
+                ends[number] = piece.at + len(piece.data)
+                if piece.data:
+                    fields += (name, b"%d " % piece.at + piece.data)
+        # Had it gone on to another task meanwhile, this would be a mixture.
+        if not fields or slate.task() != key:
+            return []
+        return [(told, (*key, fields), ends)]
+
+    def _tell(self, said: Sequence[tuple[_Told, calls.Said, list[int]]]) -> None:
+        try:
+            heard = self._store.do(calls.say([one for _, one, _ in said]))
+        except RedtaskError as problem:
+            # The herald says so if Redis is away.
+            _log.debug("what tasks say is not told: %s", problem)
+            self._at, self._anew = time.monotonic() + _AWAY, True
+            return
+        for (told, (*_, fields), ends), counts in zip(said, heard, strict=True):
+            if counts:
+                told.at = ends
+                if fields[0] == "progress":
+                    told.progress = str(fields[1])
+            else:
+                self._heard.pop(told.key, None)
+
+
+def last_words(seat: Seat, task_id: str) -> list[Any]:
+    """Return what a dead engine's task said last, for the beat that tells of its death.
+
+    Id and token, then names and values; empty when it said nothing.
+    """
+    slate = seat.block.slate
+    key = slate.task(dead=True)
+    if key is None or key[0] != task_id:
+        return []
+    fields: list[Any] = []
+    for number, name in enumerate(STREAMS):
+        piece = slate.read(number)
+        if piece.data:
+            mark = b"[... %d bytes left out ...]\n" % piece.at if piece.at else b""
+            fields += (name, mark + piece.data)
+    if progress := slate.read_progress():
+        fields += ("progress", progress)
+    return [*key, *fields] if fields else []
+
+
+__all__ = ["Live", "last_words"]

@@ -1,0 +1,126 @@
+"""What a block of code submits, gathered. No I/O here.
+
+The batch that is open in a thread, or in a coroutine and those that it starts, is known
+by a context variable; so it holds for all views of its client.
+"""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Self
+
+from redtask import slices
+from redtask.error import ConnectionLost
+from redtask.ferry import Passenger
+from redtask.hub.records import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redtask.flows import Flow
+    from redtask.session import Session
+    from redtask.slices import Task
+
+_OPEN: ContextVar[Gathering | None] = ContextVar("batch", default=None)
+
+
+class Gathering:
+    """Tasks that were applied in a block and are still to be sent."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._waiting: list[Passenger] = []
+        self._room: slices.Room | None = None
+        self._outer: Gathering | None = None
+        self._token: Token[Gathering | None] | None = None
+        self._pid = os.getpid()
+        self._refused: list[Exception] = []
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)}>"
+
+    def __len__(self) -> int:
+        """Return how many tasks are still to be sent."""
+        return len(self._waiting)
+
+    def __bool__(self) -> bool:
+        """Be true also when nothing is to be sent."""
+        return True
+
+    @classmethod
+    def of(cls, client: Any) -> Self | None:
+        """Return the innermost open batch of a client, here."""
+        found = _OPEN.get()
+        while found is not None:
+            here = found._token is not None and found._pid == os.getpid()
+            if here and found._client is client:
+                return found  # type: ignore[return-value]
+            found = found._outer
+        return None
+
+    def _open(self) -> None:
+        if self._token is not None:
+            raise RuntimeError("this batch is open already")
+        self._outer = _OPEN.get()
+        self._token = _OPEN.set(self)
+
+    def _close(self) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            _OPEN.reset(token)
+
+    def _fits(self, task: Task) -> bool:
+        """Is there room for a task in the slice? Then it is taken."""
+        room = self._room
+        if room is None:
+            self._room = slices.Room(task)
+        elif not room.has(task):
+            return False
+        self._waiting.append(Passenger(task, _nothing))
+        return True
+
+    def _take(self) -> list[Passenger]:
+        """Return what is to be sent now."""
+        taken, self._waiting, self._room = self._waiting, [], None
+        # A forked child's parent sends it.
+        return taken if self._pid == os.getpid() else []
+
+    def _sending(self, session: Session, taken: Sequence[Passenger]) -> Flow[None]:
+        """Enter what was taken. Who is refused is told later: its result says so.
+
+        Raises what concerns all.
+        """
+        try:
+            yield from session.cross(taken)
+        except ConnectionLost:
+            # They may have entered: whoever asks for a result asks the records.
+            raise
+        except Exception as problem:
+            for one in taken:
+                _refuse(session, one, problem)
+            raise
+        finally:
+            session.arrived([one.task.task_id for one in taken])
+        for one in taken:
+            if isinstance(one.problem, Exception):
+                _refuse(session, one, one.problem)
+                self._refused.append(one.problem)
+
+    def _first_refusal(self) -> Exception | None:
+        """Return what is to be raised when the block has ended well."""
+        refused, self._refused = self._refused, []
+        if not refused:
+            return None
+        if len(refused) > 1:
+            refused[0].add_note(f"{len(refused)} tasks of the batch were refused")
+        return refused[0]
+
+
+def _refuse(session: Session, one: Passenger, problem: Exception) -> None:
+    reason = f"not_submitted it was not submitted: {problem}".encode()
+    session.inbox.deliver(one.task.task_id, Outcome("failed", "", "v", reason))
+
+
+def _nothing() -> None:
+    """Wake nobody."""

@@ -1,0 +1,70 @@
+"""What is mapped, cut into chunks: one chunk is one task. No I/O here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Any
+
+
+def chunk_sizes(length: int, chunksize: int) -> list[int]:
+    """Cut ``length`` items into balanced chunks of at most ``chunksize``.
+
+    Ten items by four are 4, 3, 3, as in IPython.parallel.
+    """
+    if chunksize <= 1:
+        return [1] * length
+    count = -(-length // chunksize)
+    if count == 0:
+        return []
+    size, larger = divmod(length, count)
+    return [size + 1] * larger + [size] * (count - larger)
+
+
+def cut(sequences: Sequence[Any], sizes: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    """Cut parallel sequences into chunks: yield one tuple of pieces per chunk."""
+    if all(size == 1 for size in sizes):
+        yield from zip(*(((item,) for item in one) for one in sequences), strict=False)
+        return
+    at = 0
+    for size in sizes:
+        yield tuple(sequence[at : at + size] for sequence in sequences)
+        at += size
+
+
+def is_stream(inputs: Sequence[Any]) -> bool:
+    """Does one of them not know its length? They are read as they are sent."""
+    return any(
+        isinstance(one, Iterable) and not isinstance(one, Sized) for one in inputs
+    )
+
+
+def chunks_of(inputs: Sequence[Any], chunksize: int) -> Iterator[tuple[Any, ...]]:
+    """Yield chunks of inputs of unknown length, read as they are asked for.
+
+    The last one may be shorter. They end with the shortest input.
+    """
+    rows = zip(*inputs, strict=False)
+    while chunk := tuple(itertools.islice(rows, max(1, chunksize))):
+        yield tuple(zip(*chunk, strict=True))
+
+
+def as_sequences(inputs: Sequence[Any]) -> tuple[list[Any], int]:
+    """Return inputs as sequences, and the length of the shortest.
+
+    Raises ``TypeError`` when there is none or one cannot be iterated.
+    """
+    if not inputs:
+        raise TypeError("map needs at least one sequence")
+    sequences = [one if _can_be_cut(one) else list(one) for one in inputs]
+    return sequences, min(len(one) for one in sequences)
+
+
+def _can_be_cut(one: Any) -> bool:
+    """Does it know its length, and are its slices sequences as well?"""
+    if isinstance(one, Mapping):
+        return False
+    try:
+        return len(one[:0]) == 0 and len(one) >= 0
+    except Exception:  # noqa: BLE001 - whatever a strange container raises
+        return False

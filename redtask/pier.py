@@ -1,0 +1,101 @@
+"""Where threads wait for a ferry: each call returns when its own task is in Redis."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from redtask import ferry
+from redtask.error import ConnectionLost
+from redtask.ferry import Ferry, Passenger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redtask.slices import Task
+
+
+class Pier:
+    """Lets threads submit single tasks, several in one call.
+
+    ``cross`` sends tasks and notes with each what became of it; its ``ConnectionLost``
+    and other exceptions concern all. ``patience`` is for how long it tries, in seconds.
+    """
+
+    def __init__(
+        self, cross: Callable[[list[Passenger]], None], patience: float | None
+    ) -> None:
+        self._cross = cross
+        self._patience = patience
+        self._begin()
+
+    def _begin(self) -> None:
+        self._ferry = Ferry()
+        self._lock = threading.Lock()
+        #: Threads that are here.
+        self._here: set[int] = set()
+        self._pid = os.getpid()
+
+    def submit(self, task: Task) -> None:
+        """Enter one task; raise what became of it, if that is no good."""
+        if os.getpid() != self._pid:
+            # The threads that were waiting stayed behind in the parent.
+            self._begin()
+        here, thread = self._here, threading.get_ident()
+        if thread in here or len(task.envelope) > ferry.MOST_BYTES:
+            # A signal's handler interrupts what it would have to wait for.
+            self._alone(task)
+            return
+        here.add(thread)
+        try:
+            self._submit(task)
+        finally:
+            here.discard(thread)
+
+    def _alone(self, task: Task) -> None:
+        one = Passenger(task, _nothing)
+        self._cross([one])
+        if one.problem is not None:
+            raise one.problem
+
+    def _submit(self, task: Task) -> None:
+        gate = threading.Lock()
+        gate.acquire()
+
+        def wake() -> None:
+            with suppress(RuntimeError):
+                gate.release()
+
+        me = Passenger(task, wake)
+        try:
+            with self._lock:
+                leads = self._ferry.board(me)
+            if not leads:
+                gate.acquire()
+            if not me.over:
+                self._lead()
+        except BaseException:
+            # Ctrl-C, most likely.
+            with self._lock:
+                self._ferry.leave(me)
+            raise
+        if me.problem is not None:
+            raise me.problem
+
+    def _lead(self) -> None:
+        with self._lock:
+            aboard = self._ferry.load()
+        try:
+            self._cross(aboard)
+        except ConnectionLost as problem:
+            ferry.fail(aboard, problem, self._patience)
+        except Exception as problem:  # noqa: BLE001 - it is raised by each of them
+            ferry.end_all(aboard, problem)
+        with self._lock:
+            self._ferry.land()
+
+
+def _nothing() -> None:
+    """Wake nobody."""

@@ -1,0 +1,232 @@
+"""Commands that act: submit, abort, purge."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests import tasks
+
+
+@pytest.fixture
+def view(client):
+    """Return a view that does not block."""
+    return client.load_balanced_view()
+
+
+def results(command, lines):
+    return [command.objects("result", name, "--wait")[0]["result"] for (name,) in lines]
+
+
+# -- one call
+
+
+def test_a_call_is_submitted_and_its_result_waited_for(command, client):
+    assert command.well("submit", "math:factorial", 20, "--wait") == [
+        ["2432902008176640000"]
+    ]
+
+
+def test_words_are_json_where_they_can_be(command, client):
+    ((name,),) = command.well(
+        "submit", "tests.tasks:add", "[1, 2]", 'y=["x", null]', "--label", "one"
+    )
+
+    result = client.get_result(name)
+    assert result.get() == [1, 2, "x", None]
+    assert result.metadata.label == "one"
+
+
+def test_a_negative_number_is_no_option(command, client):
+    assert command.well(
+        "submit", "tests.tasks:double", "-3", "--wait", "--priority", "-5"
+    ) == [["-6"]]
+
+
+def test_a_failure_is_told_with_its_exit_code(command, client):
+    done = command("submit", "tests.tasks:fail", 1, "--wait")
+    parsed = command("submit", "tests.tasks:fail", 1, "--wait", "--json")
+
+    assert done.exit_code == parsed.exit_code == 1
+    assert done.stderr.endswith("failed: ValueError: no 1\n")
+    assert json.loads(parsed.stdout)["ename"] == "ValueError"
+
+
+def test_flags_reach_the_task(command, client):
+    ((first,),) = command.well("submit", "tests.tasks:double", 1)
+    ((name,),) = command.well(
+        *("submit", "tests.tasks:double", 2, "--retries", 2, "--delay", "1h"),
+        *("--after", first, "--any", "--on", "end", "--queue", "slow"),
+    )
+
+    (record,) = client.db_query({"msg_id": name})
+    client.abort(name)
+
+    assert (record["retries"], record["queue"]) == (2, "slow")
+    assert record["after"] == [first]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "say which function"),
+        (["math.sqrt"], "did you mean math:sqrt?"),
+        (["math:sqrt", 1, "--queue", "A B"], "queue must be of a-z"),
+        (["math:sqrt", 1, "--skip", 1], "are for lines"),
+        (["math:sqrt", 1, "--at", "soon"], "is no time"),
+        (["math:sqrt", 1, "--delay", "soon"], "a span of time"),
+        (["math:sqrt", 1, "--delay", "1h", "--at", "2100-01-01"], "where there is"),
+        (["--lines", "-"], "needs a function"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_is_written(
+    command, place, words, told
+):
+    done = command("submit", *words)
+
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert place.client().hub_history() == []
+
+
+# -- many
+
+
+def test_each_line_is_a_task(command, client):
+    lines = '1\n\n2 y=5\n[3, 4]\n{"args": [5], "kwargs": {"y": 6}}\n'
+
+    found = command.well("submit", "tests.tasks:add", "-", stdin=lines)
+
+    assert results(command, found) == ["2", "7", "7", "11"]
+    assert len({name.partition("-")[0] for (name,) in found}) == 1
+
+
+def test_a_file_may_name_the_functions(command, client, tmp_path):
+    path = tmp_path / "calls"
+    path.write_text("math:sqrt 16\ntests.tasks:double 'two words'\n")
+
+    found = command.well("submit", "-i", path, "--wait")
+
+    assert [line[1:] for line in found] == [
+        ["completed", "4.0"],
+        ["completed", "'two wordstwo words'"],
+    ]
+
+
+def test_arguments_may_go_before_those_of_lines(command, client):
+    words = ["submit", "tests.tasks:add", 10, "-", "--wait"]
+
+    assert [line[2] for line in command.well(*words, stdin="1\n2\n")] == ["11", "12"]
+
+
+def test_lines_may_be_texts(command, client):
+    words = ["submit", "tests.tasks:double", "-", "--wait"]
+
+    whole = command.well(*words, "--lines", stdin="1 2\n")
+    parts = command.well(*words, "--strings", stdin="1\n")
+
+    assert whole[0][2] == "'1 21 2'"
+    assert parts[0][2] == "'11'"
+
+
+def test_a_wrong_line_is_told_and_how_to_go_on(command, place):
+    lines = [str(number) for number in range(600)]
+    lines[550] = '"'
+
+    done = command("submit", "tests.tasks:double", "-", stdin="\n".join(lines))
+
+    name = done.stdout.partition("-")[0]
+    assert done.exit_code == 2
+    assert "line 551: No closing quotation" in done.stderr
+    assert f"500 tasks are submitted, lines 1 to 500; go on with --resume {name}" in (
+        done.stderr
+    )
+    assert len(place.client().hub_history()) == 500
+
+
+def test_what_was_interrupted_goes_on_under_its_name(command, place):
+    first = command.well("submit", "tests.tasks:double", "-", stdin="1\n2\n")
+    name = first[0][0].partition("-")[0]
+
+    again = command.well(
+        "submit", "tests.tasks:double", "-", "--resume", name, stdin="1\n2\n3\n4\n"
+    )
+    rest = command.well(
+        *("submit", "tests.tasks:double", "-", "--resume", name, "--skip", 4),
+        stdin="1\n2\n3\n4\n5\n",
+    )
+
+    assert [one for (one,) in again] == [f"{name}-{at}" for at in range(4)]
+    assert rest == [[f"{name}-4"]]
+    assert sorted(place.client().hub_history()) == [f"{name}-{at}" for at in range(5)]
+
+
+def test_what_would_be_called_can_be_seen_first(command, place):
+    done = command(
+        "submit", "tests.tasks:add", 1, "-", "--dry-run", stdin="a y=b\n[2]\n"
+    )
+
+    assert done.stdout == ("tests.tasks:add(1, 'a', y='b')\ntests.tasks:add(1, 2)\n")
+    assert place.client().hub_history() == []
+
+
+# -- no more
+
+
+def test_a_named_task_is_aborted_at_once(command, view):
+    (name,) = view.with_flags(delay=3600.0).apply_async(tasks.double, 1).msg_ids
+
+    assert command.well("abort", name) == [[name, "aborted"]]
+    again = command("abort", name)
+    assert again.exit_code == 5
+    assert again.stdout == f"{name}\tended\n"
+
+
+def test_many_are_aborted_only_if_that_is_wished(command, client, view):
+    late = view.with_flags(delay=3600.0, label="x").map_async(tasks.double, range(3))
+
+    asked = command("abort", "--label", "x")
+    assert asked.exit_code == 2
+    assert "Abort 3 tasks? Nobody can be asked here: say --yes" in asked.stderr
+    assert len(command.well("ls", "--state", "waiting")) == 3
+    assert len(command.well("abort", "--label", "x", "--yes")) == 3
+    assert client.db_query({"state": "aborted"}, "msg_id") == [
+        {"msg_id": name} for name in late.msg_ids
+    ]
+
+
+def test_what_runs_is_interrupted_only_if_told(command, client, view, gate):
+    slow = view.apply_async(tasks.pass_gate, str(gate))
+    (name,) = slow.msg_ids
+    while command.objects("why", name)[0]["state"] != "running":
+        pass
+
+    refused = command("abort", name)
+    told = command.well("abort", name, "--running")
+    gate.touch()
+    client.wait([slow])
+
+    assert (refused.exit_code, refused.stdout) == (5, f"{name}\trunning\n")
+    assert told == [[name, "running"]]
+
+
+def test_ended_tasks_are_purged(command, client, view):
+    done = view.map_async(tasks.double, range(3))
+    done.get()
+    late = view.with_flags(delay=3600.0).apply_async(tasks.double, 1)
+
+    assert command("purge", late.msg_ids[0]).exit_code == 5
+    assert command("purge", "--name", "double").exit_code == 2
+    assert command.well("purge", done.msg_ids[0]) == [["purged", "1"], ["kept", "0"]]
+    assert command.objects("purge", "--name", "double", "--yes") == [
+        {"purged": 2, "kept": 0}
+    ]
+    assert client.hub_history() == late.msg_ids
+    client.abort(late)
+    assert command.objects("purge", "--all", "--yes") == [{"purged": 1, "kept": 0}]
+
+
+@pytest.mark.parametrize("words", [["purge"], ["abort"], ["purge", "--all", "a-1"]])
+def test_nothing_is_done_to_nothing(command, words):
+    assert command(*words).exit_code == 2

