@@ -10,38 +10,44 @@
 -- Those with a label of `first` or more that have `text` in their label, uuid, worker
 -- or queues. `next` is the label to go on with, -1 at the end. A row: uuid, label,
 -- worker, queues, assigned, held, lease, joined, done (how many ended on it), state
--- ("" or leaving); and of a task that it took: id, function, when it began.
+-- ("", drained, leaving); and, when it took no more than 20 tasks, of the first of
+-- them: id, function, when it was taken.
 
 local argument = require("lib.argument")
+local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local page = require("lib.page")
 local reply = require("lib.reply")
 
 -- What a text is looked for in first, so that nothing else is read of those without.
-local ABOUT = { "id", "worker", "queues", "joined", "done", "leaving" }
+local ABOUT = { "id", "worker", "queues", "joined", "done", "leaving", "drained" }
+-- Of more tasks that it took none is looked for: they are short.
+local FEW = 20
 
 local first, count = argument.count(ARGV[2]), page.count(ARGV[3])
 local text = string.lower(ARGV[4] or "")
 
-local function task_of(uuid, names)
-  local id = redis.call("ZRANGE", keys.engine(uuid, "held"), 0, 0)[1]
-  if not id then
+local function task_of(uuid, taken, names)
+  local one = taken > 0 and taken <= FEW and held.first(uuid, 1)[1]
+  if not one then
     return "", "", ""
   end
+  local id = one.id
   local f = redis.call("HMGET", keys.task(id), "fn", "started")
   return id, page.function_of(names, f[1]), f[2] or ""
 end
 
 local function add(opened, rows, uuid, f, names)
   local ends = redis.call("ZSCORE", keys.engines, uuid) or opened.now
-  local id, name, started = task_of(uuid, names)
+  local taken = redis.call("HLEN", keys.engine(uuid, "held"))
+  local id, name, started = task_of(uuid, taken, names)
+  local state = f[7] and "drained" or f[6] and "leaving" or ""
   local row = {
     uuid, tonumber(f[1]), f[2], f[3],
-    redis.call("ZCARD", keys.engine(uuid, "assigned")),
-    redis.call("ZCARD", keys.engine(uuid, "held")),
+    redis.call("ZCARD", keys.engine(uuid, "assigned")), taken,
     math.floor(ends - opened.now), tonumber(f[4]), tonumber(f[5] or 0),
-    f[6] and "leaving" or "", id, name, started,
+    state, id, name, started,
   }
   for _, value in ipairs(row) do
     rows[#rows + 1] = value

@@ -11,7 +11,8 @@
 -- `used_memory` and `maxmemory` of the server, where it says; `span`. states: state,
 -- how many; with more than 200 queues or 250 engines what is not counted there follows
 -- from how many were submitted and have ended. queues, those with the most ready tasks
--- (50): name, engines, ready, and when the oldest was submitted (0: there is none).
+-- (50): name, engines, ready, when the oldest was submitted (0: there is none), and 1
+-- when it is paused.
 -- rates: completed, failed and aborted in the last `span` ms, then in each of 0 to 60
 -- `buckets` of `width` ms, the latest first; tasks with a retention of their own are
 -- not seen in them. oldest: state, id and submitted, of waiting and ready. times: of up
@@ -99,7 +100,8 @@ local function queue_lines(found)
     if stamp and (not oldest_stamp or stamp < oldest_stamp) then
       oldest_id, oldest_stamp = id, stamp
     end
-    for _, value in ipairs({ one.name, one.engines, one.ready, stamp or 0 }) do
+    local paused = redis.call("SISMEMBER", keys.paused, one.name)
+    for _, value in ipairs({ one.name, one.engines, one.ready, stamp or 0, paused }) do
       lines[#lines + 1] = value
     end
   end
@@ -107,10 +109,10 @@ local function queue_lines(found)
 end
 
 -- Tasks placed on engines and tasks taken, as far as engines are looked at.
-local function on_engines(part)
+local function on_engines(part, command)
   local sum = 0
   for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, MOST_ENGINES - 1)) do
-    sum = sum + redis.call("ZCARD", keys.engine(uuid, part))
+    sum = sum + redis.call(command, keys.engine(uuid, part))
   end
   return sum
 end
@@ -122,8 +124,8 @@ local function counts(about, waiting, ready, many)
   for _, state in ipairs(states.ended()) do
     open = open - about[state]
   end
-  local assigned = on_engines("assigned")
-  local running = many and on_engines("held")
+  local assigned = on_engines("assigned", "ZCARD")
+  local running = many and on_engines("held", "HLEN")
     or math.max(0, open - waiting - ready - assigned)
   if many then
     ready = math.max(0, open - waiting - assigned - running)
@@ -217,9 +219,11 @@ local function time_lines(opened, base, span, count)
     string.format("%d", base + opened.stamp - span))
   for _, id in ipairs(samples(first, count)) do
     local f = redis.call("HMGET", keys.task(id), "took", "started", "submitted")
-    if f[1] and f[2] and f[3] then
-      lines[#lines + 1] = tonumber(f[1])
-      lines[#lines + 1] = math.max(0, math.floor(f[2] - f[3]))
+    -- It began `ago` us before it was heard of its end.
+    local ago, took = string.match(f[1] or "", "^(%d+) (%d+)$")
+    if ago and f[2] and f[3] then
+      lines[#lines + 1] = tonumber(took)
+      lines[#lines + 1] = math.max(0, math.floor(f[2] - ago / 1000 - f[3]))
     end
   end
   return lines

@@ -15,6 +15,7 @@
 -- page before; `next` is "" at the end. A row: id, how many fields, then name and value
 -- of each, `function` with the name of the function.
 
+local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local page = require("lib.page")
@@ -30,7 +31,7 @@ local FIELDS = {
   waiting = { "fn", "label", "submitted", "queue", "start", "gate" },
   ready = { "fn", "label", "submitted", "queue", "tries" },
   assigned = { "fn", "label", "submitted", "queue", "engine", "tries" },
-  running = { "fn", "label", "submitted", "started", "queue", "engine", "tries" },
+  running = { "fn", "label", "submitted", "started", "queue", "engine", "tries", "progress" },
   completed = { "fn", "label", "submitted", "started", "took", "engine", "repr" },
   failed = {
     "fn", "label", "submitted", "started", "took", "ended", "engine", "tries", "ename",
@@ -57,7 +58,10 @@ local function of_engines(first, part)
   local living = redis.call("ZRANGEBYSCORE", keys.labels, first, "+inf", "WITHSCORES",
     "LIMIT", 0, page.MOST + 1)
   for at = 1, #living, 2 do
-    found[#found + 1] = { at = tonumber(living[at + 1]), key = keys.engine(living[at], part) }
+    local uuid = living[at]
+    found[#found + 1] = {
+      at = tonumber(living[at + 1]), key = keys.engine(uuid, part), uuid = uuid,
+    }
   end
   return found
 end
@@ -116,11 +120,16 @@ local function indexes(first)
 end
 
 -- The ids in an index, from `rank` on.
-local function members(key, rank)
-  if states.is_ended(state) then
-    return redis.call("ZREVRANGE", key, rank, rank + count - 1)
+local function members(index, rank)
+  local command = states.is_ended(state) and "ZREVRANGE" or "ZRANGE"
+  if state ~= "running" then
+    return redis.call(command, index.key, rank, rank + count - 1)
   end
-  return redis.call("ZRANGE", key, rank, rank + count - 1)
+  local ids, taken = {}, held.first(index.uuid, rank + count)
+  for at = rank + 1, math.min(#taken, rank + count) do
+    ids[#ids + 1] = taken[at].id
+  end
+  return ids
 end
 
 local function add(rows, id, values)
@@ -155,7 +164,7 @@ end
 -- Read on in one index from `rank`. Returns where the page is full, or nil.
 local function read(found, index, rank)
   while true do
-    local ids = members(index.key, rank)
+    local ids = members(index, rank)
     for at, id in ipairs(ids) do
       if found.shown == count or found.looked == LOOKED and text ~= "" then
         return string.format("%d %d", rank + at - 1, index.at)

@@ -113,6 +113,7 @@ def as_json(glance: Glance) -> dict[str, Any]:
                 "engines": one.engines,
                 "ready": one.ready,
                 "oldest_s": _age(one.oldest, seen),
+                "paused": one.paused,
             }
             for one in seen.queues
         ],
@@ -295,7 +296,7 @@ def _tables(glance: Glance) -> None:
             ("queue", "engines", "ready", "oldest"),
             [
                 (
-                    clean(one.name),
+                    clean(one.name) + (" (paused)" if one.paused else ""),
                     one.engines,
                     one.ready,
                     span((seen.stamp - one.oldest) / 1000) if one.oldest else "",

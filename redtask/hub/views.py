@@ -25,6 +25,8 @@ class Queue:
     ready: int
     #: When the oldest of them was submitted, ms since the epoch; 0: there is none.
     oldest: int
+    #: Does nothing of it begin?
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,10 @@ class Overview:
         return cls(
             mapping(reply[1]),
             {text(state): count for state, count in groups(reply[2], 2)},
-            tuple(Queue(text(one), *rest) for one, *rest in groups(reply[3], 4)),
+            tuple(
+                Queue(text(one), engines, ready, oldest, bool(paused))
+                for one, engines, ready, oldest, paused in groups(reply[3], 5)
+            ),
             lately,
             tuple(buckets),
             {
@@ -181,9 +186,9 @@ class EngineRow:
     joined: int
     #: How many tasks ended on it.
     done: int
-    #: "" or ``leaving``.
+    #: "", ``drained``, ``leaving``.
     state: str
-    #: The first of the tasks that it took; "": it has none.
+    #: The first of the tasks that it took; "": it has none, or more than 20.
     task_id: str
     #: Name of that one's function.
     function: str
@@ -237,6 +242,42 @@ class TaskRow:
     task_id: str
     #: Fields of its record, as text; ``function`` is the name of its function.
     fields: Mapping[str, str]
+
+    @property
+    def course(self) -> Course:
+        """When it began and ended, and how long it took."""
+        return Course.read(self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """When a task was where; what is not known is 0."""
+
+    #: When it was submitted, began and ended, ms since the epoch.
+    submitted: float
+    began: float
+    ended: float
+    #: How long it ran, in seconds.
+    took: float
+
+    @classmethod
+    def read(cls, fields: Mapping[str, str]) -> Course:
+        """Read it off a record: ``took`` is what the engine said at the end."""
+        submitted, began, ended = (
+            _number(fields.get(name)) for name in ("submitted", "started", "ended")
+        )
+        ago, _, took = fields.get("took", "").partition(" ")
+        if took:
+            began -= _number(ago) / 1000
+            ended = began + _number(took) / 1000
+        return cls(submitted, began, ended, _number(took) / 1e6)
+
+
+def _number(told: str | None) -> float:
+    try:
+        return float(told or 0)
+    except ValueError:
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from redtask.hub import calls
 from redtask.tui.state import Notice
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Actor:
 
         if self._client is None:
             self._client = Client.of(self._profile, timeout=_PATIENCE, make=False)
+        if action.verb in ("drain", "resume"):
+            return self._drain(action, self._client)
         if action.verb == "abort":
             word = self._client.abort(action.name, running=True)[action.name]
             told = {
@@ -41,6 +44,15 @@ class Actor:
             return Notice(f"{action.name} {told}", bad=word in ("ended", "unknown"))
         (new,) = self._client.replay(ids=[action.name]).msg_ids
         return Notice(f"{action.name} runs again as {new}")
+
+    @staticmethod
+    def _drain(action: Action, client: Client) -> Notice:
+        call = calls.drain([action.name], resume=action.verb == "resume")
+        word = "more"
+        while word == "more":
+            (word,) = client._store.do(call)  # noqa: SLF001 - parts of one whole
+        told = {"drained": "gets nothing new", "resumed": "gets tasks again"}
+        return Notice(f"{action.about} {told.get(word, 'is no more')}")
 
     def close(self) -> None:
         """Close what was opened."""

@@ -150,7 +150,9 @@ def _queues(state: State, seen: Overview, width: int, room: int) -> list[Text]:
     rows = [
         (
             one.name,
-            number(one.engines) if one.engines else Cell("none", BAD),
+            Cell("paused", BAD)
+            if one.paused
+            else (number(one.engines) if one.engines else Cell("none", BAD)),
             number(one.ready),
             since(one.oldest, seen.stamp),
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from redtask.cli.output import short_id
 from redtask.hub.views import EngineRow, Event, TaskRow
+from redtask.live import read_progress
 from redtask.tui.columns import Cell, Column, table
 from redtask.tui.looks import BAD, GOOD, QUIET, style_of
 from redtask.tui.text import Glyphs, bar, line, number, span
@@ -55,6 +56,7 @@ _COLUMNS: Final = {
         _ID, _FUNCTION, _LABEL,
         Column("engine", 6, right=True),
         Column("for", 8, right=True),
+        Column("progress", 10, rank=1, grows=True),
         Column("waited", 8, right=True, rank=2),
         Column("tries", 5, right=True, rank=5),
         Column("queue", 10, rank=6, grows=True),
@@ -167,64 +169,48 @@ def since(moment: float, stamp: int) -> str:
 
 def task(row: TaskRow, state: str, stamp: int) -> list[str | Cell]:
     """Return the cells of a task in this state."""
-    f = row.fields
+    f, course = row.fields, row.course
     function = f.get("function") or ("(gate)" if f.get("gate") == row.task_id else "")
     first: list[str | Cell] = [short_id(row.task_id), function, f.get("label", "")]
-    submitted = since(_ms(f, "submitted"), stamp)
-    if submitted:
-        submitted += " ago"
+    submitted, ended = _ago(course.submitted, stamp), _ago(course.ended, stamp)
     queue, tries = f.get("queue", "default"), f.get("tries", "")
+    engine = f.get("engine", "").partition("/")[0]
+    waited = max(0.0, course.began - course.submitted) / 1000
     more: dict[str, list[str | Cell]] = {
         "waiting": [queue, submitted, _waits_for(row, stamp)],
         "ready": [queue, tries, submitted],
-        "assigned": [_engine(f), submitted],
+        "assigned": [engine, submitted],
         "running": [
-            _engine(f),
-            since(_ms(f, "started"), stamp),
-            span(max(0.0, (_ms(f, "started") - _ms(f, "submitted")) / 1000)),
-            tries,
-            queue,
+            engine, since(course.began, stamp), progress(f.get("progress", "")),
+            span(waited), tries, queue,
         ],
-        "completed": [
-            _engine(f), span(_ms(f, "took") / 1e6), _ended(f, stamp), f.get("repr", ""),
-        ],
+        "completed": [engine, span(course.took), ended, f.get("repr", "")],
         "failed": [
-            Cell(error_of(f), style_of("failed")),
-            _engine(f),
-            tries,
-            _ended(f, stamp),
+            Cell(error_of(f), style_of("failed")), engine, tries, ended,
             short_id(f.get("resubmitted", "")),
         ],
-        "aborted": [f.get("reason", ""), _ended(f, stamp)],
+        "aborted": [f.get("reason", ""), ended],
     }  # fmt: skip
     return first + more[state]
 
 
-def _ms(fields: Mapping[str, str], name: str) -> float:
-    try:
-        return float(fields.get(name) or 0)
-    except ValueError:
-        return 0.0
-
-
-def _engine(fields: Mapping[str, str]) -> str:
-    return fields.get("engine", "").partition("/")[0]
-
-
-def _ended(fields: Mapping[str, str], stamp: int) -> str:
-    """Write how long ago a task ended: it ran to its end, or was ended."""
-    ended = _ms(fields, "ended")
-    if not ended and _ms(fields, "took"):
-        ended = _ms(fields, "started") + _ms(fields, "took") / 1000
-    told = since(ended, stamp)
+def _ago(moment: float, stamp: int) -> str:
+    told = since(moment, stamp)
     return f"{told} ago" if told else ""
+
+
+def progress(told: str) -> str:
+    """Write how far a task says it is."""
+    share, message = read_progress(told)
+    return "" if share is None else f"{share:.0%} {message}".rstrip()
 
 
 def _waits_for(row: TaskRow, stamp: int) -> str:
     f = row.fields
     if f.get("gate"):
         return "a gate"
-    ahead = (_ms(f, "start") - stamp) / 1000
+    start = f.get("start", "")
+    ahead = (float(start) - stamp) / 1000 if start.isdigit() else 0.0
     return f"in {span(ahead)}" if ahead > 0 else "other tasks"
 
 

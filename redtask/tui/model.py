@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from redtask.hub import states
-from redtask.hub.views import TaskRow
+from redtask.hub.views import EngineRow, TaskRow
 from redtask.tui import detail
 from redtask.tui.state import (
     STATES,
@@ -28,7 +28,7 @@ from redtask.tui.state import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from redtask.tui.state import Size, Snapshot, Tab, View
+    from redtask.tui.state import Item, Size, Snapshot, Tab, View
 
 _VIEWS: Final[Mapping[str, View]] = {
     "enter": "record",
@@ -146,11 +146,19 @@ def _in_list(state: State, key: str) -> State:
         return replace(state, mode="filter", typed=state.place.text)
     if key == "s" and state.tab == "tasks":
         return _next_state(state)
-    if key in _VERBS and isinstance(row, TaskRow):
-        return _ask(
-            state, _VERBS[key], row.task_id, {**row.fields, "state": state.state}
-        )
+    if key in "ARD" and row is not None:
+        return _act(state, key, row)
     return _filtered(state, "") if key == "escape" and state.place.text else state
+
+
+def _act(state: State, key: str, row: Item) -> State:
+    """Ask whether what the key is for is to be done, if it is for such rows."""
+    if key == "D" and isinstance(row, EngineRow):
+        return _ask_engine(state, row)
+    if key in _VERBS and isinstance(row, TaskRow):
+        fields = {**row.fields, "state": state.state}
+        return _ask(state, _VERBS[key], row.task_id, fields)
+    return state
 
 
 def _next_state(state: State) -> State:
@@ -200,6 +208,12 @@ def _ask(state: State, verb: str, name: str, fields: Mapping[str, str]) -> State
         return tell(state, Notice(f"{name} has not ended: it cannot run again yet"))
     about = ", ".join(word for word in (fields.get("function", ""), now) if word)
     return replace(state, mode="confirm", asked=Action(verb, name, about))
+
+
+def _ask_engine(state: State, row: EngineRow) -> State:
+    verb = "resume" if row.state == "drained" else "drain"
+    about = f"engine {row.engine_id} of {row.worker}"
+    return replace(state, mode="confirm", asked=Action(verb, row.uuid, about))
 
 
 def _freeze(state: State) -> State:

@@ -5,15 +5,16 @@ A detail of a task takes a second one. Nothing is unpickled, and no key is neede
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from redtask import payload, signing
 from redtask.dependency import is_id
+from redtask.dossier import Try
 from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
 from redtask.hub import calls
 from redtask.hub.records import groups, mapping, text
-from redtask.hub.views import EnginePage, TaskPage
+from redtask.hub.views import Course, EnginePage, TaskPage
 from redtask.tui.state import Card, Rows, Snapshot
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ _BUCKETS: Final = 60
 #: Bytes of output, and of an error, that are read.
 _OUTPUT: Final = 16384
 _ERROR: Final = 262144
-#: Of an envelope: the key's id and the signature before the body.
-_HEAD: Final = 20
 #: Tasks of an engine that a detail lists.
 _TASKS: Final = 20
 #: What of a record is shown, in this order; the rest follows, but for what is no text.
@@ -40,7 +39,7 @@ _ORDER: Final = (
     "place", "not", "retries",
 )  # fmt: skip
 _ENGINE: Final[tuple[str, ...]] = (
-    "id", "worker", "queues", "joined", "done", "leaving",
+    "id", "worker", "queues", "joined", "done", "drained", "leaving",
 )  # fmt: skip
 _HIDDEN: Final = frozenset({
     "fn", "args", "result", "error", "stdout", "stderr", "marks", "refs", "na", "nf",
@@ -109,7 +108,7 @@ class Reader:
         keys, uuid = self._store.keys, subject.name
         fields, held, assigned = self._store.commands([
             ("HGETALL", keys.engine(uuid)),
-            ("ZRANGE", keys.engine(uuid, "held"), 0, _TASKS - 1),
+            ("HKEYS", keys.engine(uuid, "held")),
             ("ZRANGE", keys.engine(uuid, "assigned"), 0, _TASKS - 1),
         ])  # fmt: skip
         about = mapping(fields)
@@ -125,7 +124,7 @@ class Reader:
             if name in more:
                 shown[f"worker's {name}"] = more[name]
         lists = {
-            "tasks that it took": tuple(map(text, held)),
+            "tasks that it took": tuple(sorted(map(text, held)))[:_TASKS],
             "tasks that were placed on it": tuple(map(text, assigned)),
         }
         return Card(subject, fields=shown, lists={k: v for k, v in lists.items() if v})
@@ -164,6 +163,7 @@ class Reader:
         beside = {"after": after, "follow": follow, "targets": targets}
         fields |= {key: text(value) for key, value in beside.items() if value}
         fields["function"] = self._function(fields.get("fn", ""))
+        fields |= _course(fields)
         shown = {key: fields[key] for key in _ORDER if fields.get(key)}
         rest = {
             key: value
@@ -186,6 +186,13 @@ class Reader:
             key = self._store.keys.function(digest)
             self._names[digest] = text(self._store.command("HGET", key, "name") or b"")
         return self._names.get(digest, "")
+
+
+def _course(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return when a task began and ended as times, and how long it ran in us."""
+    course = Course.read(fields)
+    told = {"started": course.began, "ended": course.ended, "took": course.took * 1e6}
+    return {name: f"{value:.0f}" if value else "" for name, value in told.items()}
 
 
 def _page(wish: Wish) -> Call[Any] | None:
@@ -221,20 +228,15 @@ def _rows(wish: Wish, found: Any) -> Rows:
 
 
 def _attempt(told: bytes) -> str:
-    """Write a failed try for people: token, engine, began, ended, what it raised."""
-    _, engine, *_, what = text(told).split("\t", 4)
-    return f"engine {engine[:8]}: {what}"
+    """Write a failed try for people."""
+    one = Try.read(text(told))
+    return f"engine {one.engine[:8]}: {one.what}"
 
 
 def traceback_of(envelope: bytes) -> str:
-    """Return the traceback in a signed error; its signature is not verified.
-
-    What it holds is text of somebody who can write to Redis: it is to be cleaned.
-    """
-    body = envelope[_HEAD:]
-    size = 4 + int.from_bytes(body[:4], "big")
+    """Return the traceback in a signed error, whoever signed it; "": there is none."""
     try:
-        about = json.loads(body[4:size])
+        about = payload.about_error(signing.unverified(envelope))
         return str(about["traceback"] or f"{about['ename']}: {about['evalue']}")
     except (ValueError, KeyError, TypeError):
         return ""

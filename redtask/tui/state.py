@@ -137,9 +137,9 @@ class Snapshot:
 class Action:
     """Something to be done."""
 
-    #: ``abort`` or ``replay``.
+    #: ``abort`` or ``replay`` a task, ``drain`` or ``resume`` an engine.
     verb: str
-    #: The task.
+    #: The task's id, or the engine's uuid.
     name: str
     #: What it is, for people.
     about: str = ""

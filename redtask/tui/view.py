@@ -32,6 +32,7 @@ HELP: Final = (
     ("space", "freeze: read nothing more by itself"),
     ("A", "abort the task, if you confirm"),
     ("R", "replay the task, if you confirm"),
+    ("D", "drain the engine: nothing new; or let it get tasks again"),
     ("?  q", "this help; quit"),
 )
 
@@ -177,6 +178,7 @@ def _keys(state: State) -> str:
         words.append("PgDn more")
     words += ["/ filter", "Enter detail"]
     words += {
+        "engines": ["D drain"],
         "tasks": ["s state", "w why", "l logs", "A abort", "R replay"],
         "failed": ["w why", "l logs", "t traceback", "R replay"],
     }.get(state.tab, [])

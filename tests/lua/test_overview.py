@@ -87,6 +87,13 @@ def test_queues_stand_by_length_and_know_their_oldest(hub):
     )
 
 
+def test_a_paused_queue_says_so(hub):
+    hub.join(1, "e")
+    hub.do(calls.pause(["default"], now=2))
+
+    assert overview(hub, 3).queues == (Queue("default", 1, 0, 0, paused=True),)
+
+
 def test_the_oldest_are_found_whatever_their_priority(hub):
     hub.submit(10, "c-1", "c-2", priority=0)
     hub.submit(20, "c-3", priority=5)

@@ -91,6 +91,24 @@ def test_of_very_many_engines_some_are_looked_at_for_a_text(real_hub):
     assert len(engines(real_hub, 2, first.more, 50, "last").rows) == 1
 
 
+def test_an_engine_that_is_drained_says_so(hub):
+    hub.join(1, "e", "f")
+    hub.do(calls.drain(["e"], now=2))
+
+    assert [row.state for row in engines(hub, 3).rows] == ["drained", ""]
+
+
+def test_of_many_tasks_that_an_engine_took_none_is_named(hub):
+    hub.submit(1, *[f"c-{n}" for n in range(60)])
+    hub.register(2, "e")
+    hub.take(3, "e", 30)
+
+    (row,) = engines(hub, 4).rows
+
+    assert row.held > 20
+    assert (row.task_id, row.function, row.started) == ("", "", 0)
+
+
 @pytest.mark.parametrize("words", [(-1, 1), ("x", 1), (0, 0), (0, 201), (0, "x")])
 def test_a_page_of_engines_that_cannot_be_is_refused(hub, words):
     with hub.refuses(error.BadArgument):
@@ -140,7 +158,7 @@ def test_a_completed_task_says_what_came_of_it(busy):
         "label": "batch",
         "submitted": "10",
         "started": "25.000",
-        "took": "3000",
+        "took": "0 3000",
         "repr": "42",
     }
 
@@ -210,7 +228,7 @@ def test_running_tasks_are_paged_by_engine(hub):
         found += names(page)
         more = page.more
 
-    assert found == hub.held("e") + hub.held("f") + hub.held("g")
+    assert found == [*hub.held("e"), *hub.held("f"), *hub.held("g")]
     assert len(found) == hub.status(9).states["running"] > 3
 
 

@@ -249,7 +249,16 @@ def test_actions_are_there_in_details_too():
     assert press(asked, "y").mode == "detail"
 
 
-def test_nothing_is_done_to_engines_and_events():
+def test_an_engine_is_drained_and_a_drained_one_is_given_tasks_again():
+    state = on("engines", engine(0), engine(1, state="drained"))
+
+    assert press(state, "D").asked == Action("drain", "uuid0", "engine 0 of node01")
+    assert press(state, "j", "D").asked.verb == "resume"
+    assert press(state, "D", "y").doing.verb == "drain"
+    assert press(on("failed", task(1)), "D").asked is None
+
+
+def test_other_actions_are_of_tasks_only():
     for state in (on("engines", engine(0)), on("events", event(0)), on("tasks")):
         assert press(state, "A").asked is None
         assert press(state, "R").asked is None
