@@ -118,8 +118,8 @@ def body_of(session: Session, copy: Copy) -> Flow[bytes]:
     Raises ``SignatureError`` when nobody with our key has signed them.
     """
     (envelope,) = yield from flows.parts(session.keys, [copy.old], "args")
-    return session.keyring.open_task(
-        copy.function, copy.until, copy.root, envelope or b""
+    return bytes(
+        session.keyring.open_task(copy.function, copy.until, copy.root, envelope or b"")
     )
 
 

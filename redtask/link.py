@@ -8,7 +8,9 @@ this module waits.
 
 from __future__ import annotations
 
+import logging
 import random
+import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +22,7 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_ur
 import redtask
 from redtask import error
 from redtask.hub import scripts
+from redtask.rope import Rope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from redtask.inbox import Inbox
     from redtask.signing import Keyring
 
+_log = logging.getLogger("redtask")
+
 #: The longest that a blocking command waits on the server, in seconds; who has to
 #: wait longer asks again. A connection that died silently is noticed after that.
 LONGEST_BLOCK: Final = 20.0
@@ -38,6 +43,8 @@ REPLY: Final = 15.0
 _CONNECT: Final = 5.0
 _MARGIN: Final = 5.0
 _ENTRIES: Final = 256
+#: Pieces of a rope with fewer bytes are put together.
+_PIECE: Final = 16384
 #: So often one batch may meet another scheme.
 _MOST_CHANGES: Final = 100
 
@@ -91,7 +98,28 @@ def options(
     if connection is UnixDomainSocketConnection:
         return "unix", arguments
     arguments["socket_keepalive"] = True
+    arguments["socket_keepalive_options"] = _keepalive()
     return "tls" if connection is SSLConnection else "tcp", arguments
+
+
+def _keepalive() -> dict[int, int]:
+    """Notice within a quarter of a minute that the other machine is cut off.
+
+    A connection on which nothing is said would else be waited on to its time-out.
+    """
+    wanted = {
+        "TCP_KEEPIDLE": 5,
+        "TCP_KEEPINTVL": 3,
+        "TCP_KEEPCNT": 3,
+        # What was sent and is not acknowledged: in ms.
+        "TCP_USER_TIMEOUT": 14000,
+    }
+    # Not every system has all of them.
+    return {
+        getattr(socket, name): value
+        for name, value in wanted.items()
+        if hasattr(socket, name)
+    }
 
 
 def pauses() -> Iterator[float]:
@@ -134,6 +162,12 @@ def refusal(text: str) -> Exception:
     return error.ConfigurationError(f"Redis does not let us listen: {text}")
 
 
+def tell_of_silence(problem: BaseException) -> None:
+    """Say in the log that Redis did not answer, so that the connection is made anew."""
+    if isinstance(problem, (exceptions.TimeoutError, TimeoutError)):
+        _log.warning("Redis does not answer: connecting anew (%s)", problem)
+
+
 def is_unknown_script(problem: Exception) -> bool:
     """Has the server forgotten the script?"""
     return isinstance(problem, exceptions.NoScriptError) or (
@@ -163,13 +197,46 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     return error.ConnectionLost(f"Redis cannot be reached: {text}")
 
 
-def packed(commands: Sequence[Sequence[Any]]) -> bytes:
-    """Return commands as they are sent.
+def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Return commands as they are sent, in pieces.
 
     By hiredis itself: redis-py looks at each word first, which takes twice as long.
+    A rope is sent piece by piece, as it is.
     """
-    pieces: list[bytes] = [hiredis.pack_command(tuple(words)) for words in commands]
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    sent: list[bytes] = []
+    small: list[bytes] = []
+    for words in commands:
+        if any(type(word) is Rope for word in words):
+            _pack_ropes(words, small, sent)
+        else:
+            small.append(hiredis.pack_command(tuple(words)))
+    _flush(small, sent)
+    return sent
+
+
+def _pack_ropes(words: Sequence[Any], small: list[bytes], sent: list[bytes]) -> None:
+    """Pack a command with ropes: each is a piece of its own."""
+    small.append(b"*%d\r\n" % len(words))
+    for word in words:
+        if type(word) is not Rope:
+            data = word if isinstance(word, bytes) else str(word).encode()
+            small.append(b"$%d\r\n%b\r\n" % (len(data), data))
+            continue
+        small.append(b"$%d\r\n" % len(word))
+        for piece in word.pieces:
+            if len(piece) < _PIECE:
+                small.append(piece)
+            else:
+                _flush(small, sent)
+                sent.append(piece)
+        small.append(b"\r\n")
+
+
+def _flush(small: list[bytes], sent: list[bytes]) -> None:
+    """Put small pieces together: each that is sent costs a call of the system."""
+    if small:
+        sent.append(small[0] if len(small) == 1 else b"".join(small))
+        small.clear()
 
 
 class Tries:
@@ -356,5 +423,6 @@ __all__ = [
     "read_stream",
     "redis",
     "refusal",
+    "tell_of_silence",
     "translate",
 ]

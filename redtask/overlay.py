@@ -57,7 +57,7 @@ class Overlay:
         if body[:1] != _MARK:
             return cls(), body
         end = 5 + int.from_bytes(body[1:5], "big")
-        said = json.loads(body[5:end])
+        said = json.loads(bytes(body[5:end]))
         return cls(said["refs"], said["values"]), body[end:]
 
     def resolver(

@@ -33,9 +33,12 @@ from redtask import dependency
 from redtask.error import VERDICTS, RemoteError, SerializationError
 from redtask.functional import dependent
 from redtask.overlay import Overlay
+from redtask.rope import Rope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from redtask.rope import Read, Written
 
 _PROTOCOL: Final = 5
 _MINOR: Final = bytes(sys.version_info[:2])
@@ -47,6 +50,12 @@ _REFERS: Final = dependency.resolve.__module__.encode("ascii")
 #: A pickled exception larger than this is not worth sending.
 _MOST_CAUSE: Final = 65536
 _MOST_TRACEBACK: Final = 65536
+#: A pickler writes what has so many bytes by itself.
+_LARGE: Final = 65536
+#: In so few items of a container something large is looked for.
+_NEAR: Final = 16
+#: From so many bytes on it costs more to copy than to have pieces.
+_ROPE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,56 @@ def digest_of(blob: bytes) -> str:
     return base64.urlsafe_b64encode(short).decode("ascii").rstrip("=")
 
 
+class _Sink:
+    """Takes what a pickler writes: small frames, and large values as they are."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, piece: bytes | bytearray | memoryview) -> int:
+        # Whoever gave a buffer may change it, and sees to it that we may read it now.
+        self.pieces.append(piece if type(piece) is bytes else bytes(piece))
+        return len(piece)
+
+
+def _is_large(value: object, depth: int = 3) -> bool:
+    """Is there something large near the top? Wrong guesses cost time only."""
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value) >= _LARGE
+    if isinstance(value, (tuple, list, dict)):
+        few = 0 < len(value) <= _NEAR and depth > 0
+        inside = value.values() if isinstance(value, dict) else value
+        return few and any(_is_large(one, depth - 1) for one in inside)
+    size = getattr(value, "nbytes", 0)
+    return isinstance(size, int) and size >= _LARGE
+
+
+def _pieces(value: object) -> list[bytes]:
+    """Pickle a value with something large in it, which is not copied.
+
+    The protocol has it that what is large stands by itself, between frames; a bytes
+    object of that size is written as it is.
+    """
+    sink = _Sink()
+    try:
+        pickle.Pickler(sink, _PROTOCOL).dump(value)
+    except Exception:  # noqa: BLE001 - pickling runs the user's code
+        return [_by_cloudpickle(value)]
+    # Names never stand in what is large.
+    small = (piece for piece in sink.pieces if len(piece) < _LARGE)
+    if any(b"__main__" in piece for piece in small):
+        return [_by_cloudpickle(value)]
+    return sink.pieces
+
+
+def _together(pieces: Sequence[bytes]) -> Written:
+    """Return pieces as one, copied when that is cheap."""
+    rope = Rope(pieces)
+    return rope if len(rope) >= _ROPE else bytes(rope)
+
+
 def dumps(value: object) -> bytes:
     """Pickle a value; by value what only this process could import.
 
@@ -81,8 +140,10 @@ def dumps(value: object) -> bytes:
         data = pickle.dumps(value, _PROTOCOL)
     except Exception:  # noqa: BLE001 - pickling runs the user's code
         data = b"__main__"
-    if b"__main__" not in data:
-        return data
+    return data if b"__main__" not in data else _by_cloudpickle(value)
+
+
+def _by_cloudpickle(value: object) -> bytes:
     try:
         return bytes(cloudpickle.dumps(value, _PROTOCOL))
     except Exception as error:
@@ -269,7 +330,7 @@ def pack_call(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     nodes: Mapping[Any, str] | None = None,
-) -> bytes:
+) -> Written:
     """Pickle the arguments of one call.
 
     A ``Ref`` among them may name one of the ``nodes`` of a graph, whose ids these are.
@@ -279,12 +340,16 @@ def pack_call(
     return _pack(b"a", tuple(args), nodes) if args else b"0"
 
 
-def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> bytes:
+def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> Written:
     """Pickle one chunk of each sequence of a map."""
     return _pack(b"m", sequences, None)
 
 
-def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> bytes:
+def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> Written:
+    if _is_large(value):
+        pieces = _pieces(value)
+        if not any(_REFERS in one for one in pieces if len(one) < _LARGE):
+            return _together([kind, *pieces])
     data = dumps(value)
     if _REFERS not in data:
         return kind + data
@@ -295,17 +360,22 @@ def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> bytes:
     return b"".join((b"R", len(ids).to_bytes(4, "big"), ids, kind, data))
 
 
-def unpack_refs(body: bytes) -> tuple[list[str], bytes]:
+def refers(body: Written) -> bool:
+    """Do packed arguments refer to results of tasks?"""
+    return isinstance(body, bytes) and body[:1] == b"R"
+
+
+def unpack_refs(body: Read) -> tuple[list[str], Read]:
     """Return the ids that packed arguments refer to, and the arguments themselves."""
-    if body[:1] != b"R":
+    if isinstance(body, Rope) or body[:1] != b"R":
         return [], body
     ends = 5 + int.from_bytes(body[1:5], "big")
-    return body[5:ends].decode().split(), body[ends:]
+    return bytes(body[5:ends]).decode().split(), body[ends:]
 
 
 def call(
     function: Callable[..., Any],
-    body: bytes,
+    body: Read,
     resolver: Callable[[str], Any] | None = None,
 ) -> Any:
     """Call the function with packed arguments; for a map chunk, return a list.
@@ -371,12 +441,16 @@ def lay_over(body: bytes, refs: Mapping[str, str], values: Mapping[str, Any]) ->
     return b"".join((b"R", len(new).to_bytes(4, "big"), new, body))
 
 
-def pack_result(value: object) -> bytes:
+def pack_result(value: object) -> Written:
     """Pickle a result."""
-    return b"N" if value is None else b"p" + dumps(value)
+    if value is None:
+        return b"N"
+    return (
+        _together([b"p", *_pieces(value)]) if _is_large(value) else b"p" + dumps(value)
+    )
 
 
-def unpack_result(body: bytes) -> Any:
+def unpack_result(body: Read) -> Any:
     """Return a result."""
     return None if body == b"N" else pickle.loads(body[1:])
 
@@ -436,8 +510,9 @@ def about_error(body: bytes) -> dict[str, Any]:
     return found
 
 
-def unpack_error(body: bytes) -> RemoteError:
+def unpack_error(envelope: Read) -> RemoteError:
     """Return the exception to raise; its cause is the original if it can be rebuilt."""
+    body = bytes(envelope)
     size = 4 + int.from_bytes(body[:4], "big")
     about = about_error(body)
     verdict = VERDICTS.get(about.get("verdict", ""))

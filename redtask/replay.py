@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.calls import Argument
     from redtask.inbox import TaskSet
+    from redtask.rope import Read
     from redtask.session import Session
 
 #: Dependencies of failed tasks that are held at once, when looking for those that
@@ -178,7 +179,7 @@ class Replay:
         return {**fields, **ended.signed(self._session, copy, body)}
 
 
-def _needing(body: bytes, copy: Copy) -> dict[str, Argument]:
+def _needing(body: Read, copy: Copy) -> dict[str, Argument]:
     """Return what is new in a copy whose arguments are others: refs and after."""
     refs, _ = payload.unpack_refs(body)
     after = copy.sets.get("after", "as")

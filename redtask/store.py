@@ -18,7 +18,8 @@ from redis.retry import Retry
 
 from redtask import link
 from redtask.error import ConnectionLost
-from redtask.flows import Commands, Hear
+from redtask.flows import Commands, Fetch, Hear
+from redtask.haul import Haul
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -45,6 +46,11 @@ def _connector(
     return lambda: _KINDS[kind](**options)
 
 
+def _haul(connection: Any) -> Haul:
+    # redis-py gives no other way.
+    return Haul(connection._sock, connection._parser.parse_error)  # noqa: SLF001
+
+
 class Store:
     """Redis, as one hub sees it; calls block.
 
@@ -69,6 +75,8 @@ class Store:
         self.keyring: Keyring | None = None
         #: What is learnt of the server by talking to it.
         self.contact = Contact()
+        #: Told of each try that failed: when the first one began, and why.
+        self.trouble: Callable[[float, Exception], None] | None = None
         self._connect = _connector(url, blocking=False, reply=reply)
         self._connect_blocking = _connector(url, blocking=True)
         self._free: list[Connection] = []
@@ -122,8 +130,7 @@ class Store:
         """
         connection = self._borrow(blocking=blocking)
         try:
-            packed = link.packed(commands)
-            connection.send_packed_command((packed,), check_health=False)
+            connection.send_packed_command(link.packed(commands), check_health=False)
             replies = []
             for _ in commands:
                 try:
@@ -134,6 +141,7 @@ class Store:
             connection.disconnect()
             if isinstance(problem, link.LOST):
                 self.contact.loses()
+                link.tell_of_silence(problem)
             raise
         self.contact.hears()
         self._give_back(connection, blocking=blocking)
@@ -149,6 +157,8 @@ class Store:
             except link.TROUBLE as problem:
                 tries = tries or link.Tries(self.patience, begun)
                 pause = tries.after(problem)
+                if self.trouble is not None:
+                    self.trouble(begun, problem)
                 self._drop_free()
             time.sleep(pause)
 
@@ -175,6 +185,31 @@ class Store:
             return replies
 
         return self._persist(attempt)
+
+    def fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Perform plain reads of what may be large, in one round trip.
+
+        Large strings are bytearrays, which were copied once.
+        """
+        return self._persist(lambda: self._fetch(commands))
+
+    def _fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = self._borrow()
+        try:
+            connection.send_packed_command(link.packed(commands), check_health=False)
+            haul = _haul(connection)
+            replies = [haul.reply() for _ in commands]
+        except BaseException as problem:
+            connection.disconnect()
+            if isinstance(problem, link.LOST):
+                self.contact.loses()
+            raise
+        self.contact.hears()
+        self._give_back(connection)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
     def block(self, *words: Any) -> Any:
         """Perform a blocking command, once, on a connection for such.
@@ -269,6 +304,8 @@ class Driver:
             return self.store.do(step, since)
         if isinstance(step, Commands):
             return self.store.commands(step.commands)
+        if isinstance(step, Fetch):
+            return self.store.fetch(step.commands)
         if isinstance(step, Hear):
             return self.store.block(*step.words)
         return self._wait(step)

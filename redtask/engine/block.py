@@ -23,6 +23,7 @@ from multiprocessing import get_context
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from redtask.engine.slate import Slate
+from redtask.rope import Rope
 
 #: What an engine is at.
 STARTING: Final = 0
@@ -83,6 +84,8 @@ LOG_BYTES: Final = 1 << 20
 _SIZE: Final = _LOG_FROM + LOG_BYTES
 _HEAD: Final = 4
 
+#: So much of a lease an engine relies on, ns for each ms.
+SURE: Final = 900_000
 #: A supervisor does not wait longer for an engine that was stopped in the middle.
 _PATIENCE: Final = 0.05
 
@@ -331,6 +334,8 @@ class Block:
 
     def end(self, entry: Entry) -> bool:
         """Log how the task that was begun last ended; False: the log is full."""
+        if any(type(field) is Rope for field in entry[4]):
+            return False
         data = marshal.dumps(entry)  # type: ignore[arg-type]
         fields = self._fields
         at = fields[_LOG_END]
@@ -371,6 +376,12 @@ class Block:
         fields[_LIMIT] = fields[_BEGUN]
         self._release()
         return first
+
+    @property
+    def heard(self) -> float:
+        """When the supervisor last said what was answered, s of the monotonic clock."""
+        fields = self._fields
+        return (fields[_DEADLINE] - fields[_LEASE] * SURE) / 1e9
 
     @property
     def lease_over(self) -> bool:

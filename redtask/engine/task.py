@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from redtask.engine.output import Output
     from redtask.hub.records import Work
+    from redtask.rope import Read
     from redtask.signing import Keyring
     from redtask.store import Store
 
@@ -126,7 +127,7 @@ class Runner:
 
     def _prepare(
         self, work: Work
-    ) -> tuple[Callable[..., Any], bytes, Callable[[str], Any] | None]:
+    ) -> tuple[Callable[..., Any], Read, Callable[[str], Any] | None]:
         """Return function, packed arguments, and who knows what they refer to.
 
         If somebody with a key wants it: raises ``SignatureError`` before anything is
@@ -184,8 +185,9 @@ class Runner:
 
     # -- what the hub has
 
-    def _fetch_args(self, task_id: str) -> bytes:
-        args = self._store.command("GET", self._store.keys.task(task_id, "args"))
+    def _fetch_args(self, task_id: str) -> Read:
+        key = self._store.keys.task(task_id, "args")
+        (args,) = self._store.fetch([("GET", key)])
         return args or b""
 
     def _blob(self, digest: str) -> bytes:

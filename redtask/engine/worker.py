@@ -400,7 +400,7 @@ class Worker:
     def _bury(self, seat: Seat) -> None:
         """An engine is dead: keep what it left, and start another."""
         self._selector.unregister(seat.pidfd)
-        code = seat.reap()
+        code, memory = seat.reap()
         uuid = seat.block.uuid
         outcomes, begun = seat.block.bequeath()
         # A task may end its engine with any exit code.
@@ -411,7 +411,7 @@ class Worker:
         elif stop:
             reason = stop.reason
         else:
-            reason = seat.ended_for or _reason(code)
+            reason = seat.ended_for or f"{_reason(code)}, memory {memory} MiB"
         if uuid:
             self._herald.report(Taken(uuid, outcomes, inside=False, more=False))
             late = stop is not None and stop.late

@@ -24,12 +24,16 @@ from redtask.hub.records import (
     Watched,
     text,
 )
+from redtask.hub.views import EnginePage, Event, Overview, TaskPage, read_events
 from redtask.hub.why import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from redtask.rope import Written
+
 T = TypeVar("T")
+#: Large bytes may be a ``rope.Rope``.
 Argument: TypeAlias = str | bytes | int
 Now: TypeAlias = int | str
 
@@ -59,7 +63,7 @@ class Group:
     #: Flags that become fields of the record, as the script knows them.
     flags: Mapping[str, Argument]
     #: Id and signed arguments of each task, flat.
-    tasks: Sequence[str | bytes]
+    tasks: Sequence[str | Written]
 
 
 def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
@@ -337,6 +341,41 @@ def status(most: int = 1000, *, now: Now = "") -> Call[Status]:
     return Call("status", (now, most), Status.read)
 
 
+def overview(
+    buckets: int = 0, width: int = 10000, *, brief: bool = False, now: Now = ""
+) -> Call[Overview]:
+    """Ask how the hub does, and what ended in so many spans of ``width`` ms before.
+
+    It costs Redis about half a millisecond whatever the hub has. A ``brief`` one has
+    no states, queues, oldest and failures, and costs much less.
+    """
+    return Call("overview", (now, buckets, width, int(brief)), Overview.read)
+
+
+def engines(
+    first: int = 0, count: int = 50, text: str = "", *, now: Now = ""
+) -> Call[EnginePage]:
+    """Read up to 200 engines with ``text`` in them, by label from ``first`` on."""
+    return Call("engines", (now, first, count, text), EnginePage.read)
+
+
+def tasks(
+    state: str, start: str = "", count: int = 50, text: str = "", *, now: Now = ""
+) -> Call[TaskPage]:
+    """Read up to 200 tasks of one state that have ``text`` in what is shown of them.
+
+    ``start`` is "", or what a page before said of ``more``.
+    """
+    return Call("tasks", (now, state, start, count, text), TaskPage.read)
+
+
+def events(
+    before: str = "", count: int = 50, *, now: Now = ""
+) -> Call[tuple[Event, ...]]:
+    """Read up to 200 entries of the story, the latest first, or those before one."""
+    return Call("events", (now, before, count), read_events)
+
+
 def examine(
     things: Iterable[tuple[str, str]], *, mend: bool = False, now: Now = ""
 ) -> Call[Examined]:
@@ -374,6 +413,10 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             why,
             configure,
             status,
+            overview,
+            engines,
+            tasks,
+            events,
             examine,
         )
     },
