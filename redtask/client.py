@@ -11,6 +11,7 @@ from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.durability import MEMORY
 from redtask.error import ConfigurationError
+from redtask.fleet import Fleet
 from redtask.hub import calls
 from redtask.outcomes import tasks_elsewhere
 from redtask.pier import Pier
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client(StoredTasks):
+class Client(StoredTasks, Fleet):
     """A client of a hub.
 
     Without arguments it uses the profile ``default``: the hub of a cluster started
