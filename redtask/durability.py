@@ -1,8 +1,8 @@
 """When a submit returns: when Redis has the tasks, has them on disk, or elsewhere.
 
 Scripts cannot wait for either, so it is asked for behind them: WAITAOF (Redis 7.2) and
-WAIT answer when what this connection wrote before has got there. What other connections
-wrote earlier stands before it in the log. So one write of ours will do, whoever sent the
+WAIT answer when what this connection wrote before has got there. What others wrote
+earlier stands before it in the log. So one write of ours will do, whoever sent the
 tasks: we renew the expiry of the client's stream.
 """
 
