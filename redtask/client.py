@@ -10,6 +10,7 @@ from redtask import flows
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.error import ConfigurationError
+from redtask.fleet import Fleet
 from redtask.hub import calls
 from redtask.outcomes import tasks_elsewhere
 from redtask.pier import Pier
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client(StoredTasks):
+class Client(StoredTasks, Fleet):
     """A client of a hub.
 
     Without arguments it uses the profile ``default``: the hub of a cluster started

@@ -165,6 +165,10 @@ class NoWorker(HubError, KeyError):
     __str__ = Exception.__str__
 
 
+class UnknownEngine(RedtaskError, LookupError):
+    """There is no such engine."""
+
+
 class UnknownTask(HubError, KeyError):
     """The hub does not know the task."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redtask import flows
 from redtask.aio.batch import Batch
+from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
 from redtask.aio.result import AsyncHubResult, Callbacks
 from redtask.aio.store import Driver, Store
@@ -40,7 +41,7 @@ _NOT_CONNECTED: Final = (
 _clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
 
 
-class Client(StoredTasks):
+class Client(StoredTasks, Fleet):
     """A client of a hub, for one event loop.
 
     ``async with Client(...) as rc`` connects and closes it; so do ``await

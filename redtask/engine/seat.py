@@ -59,13 +59,17 @@ class Seat:
     stop: Stop | None = None
     #: Is it still to be told that nothing new is to begin?
     to_drain: bool = False
+    #: Shall nobody sit here any more?
+    closed: bool = False
+    #: Where the engine writes its stack when it is asked; a descriptor.
+    sheet: int = -1
     #: Its loop counter, and for how long that has not moved, s.
     loops: int = 0
     still: float = 0.0
 
-    def sit(self, pid: int, block: Block) -> None:
+    def sit(self, pid: int, block: Block, sheet: int = -1) -> None:
         """A new engine sits here."""
-        self.pid, self.block = pid, block
+        self.pid, self.block, self.sheet = pid, block, sheet
         self.pidfd = os.pidfd_open(pid)
         self.born, self.start_at = time.monotonic(), None
         self.ended_for, self.stop = "", None
@@ -99,9 +103,15 @@ class Seat:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
-        os.close(self.pidfd)
-        self.pid, self.pidfd, self.to_drain = 0, -1, False
+        self.let_go()
+        self.pid, self.pidfd, self.sheet, self.to_drain = 0, -1, -1, False
         return os.waitstatus_to_exitcode(status), usage.ru_maxrss // _IN_MIB
+
+    def let_go(self) -> None:
+        """Close what leads to the engine."""
+        os.close(self.pidfd)
+        if self.sheet >= 0:
+            os.close(self.sheet)
 
     def delay(self) -> float:
         """How long to wait after a bad end before the next engine starts, s."""

@@ -245,6 +245,11 @@ def tell(worker: str, message: bytes, *, now: Now = "") -> Call[bool]:
     return Call("tell", (now, worker, message), _ok)
 
 
+def answer(nonce: str, message: bytes, *, now: Now = "") -> Call[bool]:
+    """Answer an order."""
+    return Call("answer", (now, nonce, message), _ok)
+
+
 def drain(
     engines: Sequence[str], *, worker: str = "", resume: bool = False, now: Now = ""
 ) -> Call[list[str]]:
@@ -404,6 +409,7 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             watch,
             abort,
             tell,
+            answer,
             drain,
             pause,
             attend,

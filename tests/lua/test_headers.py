@@ -143,6 +143,7 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
         "link": calls.link("t", "after", ()),
         "open": calls.open_gate("t"),
         "tell": calls.tell("w", b"m"),
+        "answer": calls.answer("n", b"m"),
         "drain": calls.drain([]),
         "pause": calls.pause([]),
         "attend": calls.attend([]),
