@@ -57,7 +57,7 @@ local function parse()
       return nil
     elseif verb == "said" then
       last = parse_last(at, count)
-    elseif not VERDICTS[verb] then
+    elseif not VERDICTS[verb] or verb == "live" and not argument.count(ARGV[at + 2]) then
       return nil
     else
       local ids = {}

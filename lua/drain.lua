@@ -28,7 +28,7 @@ local take = require("lib.take")
 local ENGINES = 4
 local MOST = 500
 
-local verb, worker = ARGV[2], ARGV[3]
+local verb, worker = ARGV[2], ARGV[3] or ""
 
 local function refuse()
   if (verb ~= "drain" and verb ~= "resume") or #ARGV - ENGINES + 1 > MOST then

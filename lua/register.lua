@@ -29,7 +29,7 @@ local CARD = 86400000
 
 local LONGEST = 64
 
-local uuid, worker, queues = ARGV[2], ARGV[3], ARGV[4]
+local uuid, worker, queues = ARGV[2] or "", ARGV[3] or "", ARGV[4] or ""
 
 local function is_name(text, pattern)
   return #text <= LONGEST and string.find(text, pattern)

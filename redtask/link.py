@@ -8,7 +8,9 @@ this module waits.
 
 from __future__ import annotations
 
+import logging
 import random
+import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from redtask.hub.scripts import AnyScheme
     from redtask.inbox import Inbox
     from redtask.signing import Keyring
+
+_log = logging.getLogger("redtask")
 
 #: The longest that a blocking command waits on the server, in seconds; who has to
 #: wait longer asks again. A connection that died silently is noticed after that.
@@ -94,7 +98,28 @@ def options(
     if connection is UnixDomainSocketConnection:
         return "unix", arguments
     arguments["socket_keepalive"] = True
+    arguments["socket_keepalive_options"] = _keepalive()
     return "tls" if connection is SSLConnection else "tcp", arguments
+
+
+def _keepalive() -> dict[int, int]:
+    """Notice within a quarter of a minute that the other machine is cut off.
+
+    A connection on which nothing is said would else be waited on to its time-out.
+    """
+    wanted = {
+        "TCP_KEEPIDLE": 5,
+        "TCP_KEEPINTVL": 3,
+        "TCP_KEEPCNT": 3,
+        # What was sent and is not acknowledged: in ms.
+        "TCP_USER_TIMEOUT": 14000,
+    }
+    # Not every system has all of them.
+    return {
+        getattr(socket, name): value
+        for name, value in wanted.items()
+        if hasattr(socket, name)
+    }
 
 
 def pauses() -> Iterator[float]:
@@ -135,6 +160,12 @@ def refusal(text: str) -> Exception:
     if text.startswith(_ALL_PASSING_WORDS):
         return error.ConnectionLost(f"Redis cannot be reached: {text}")
     return error.ConfigurationError(f"Redis does not let us listen: {text}")
+
+
+def tell_of_silence(problem: BaseException) -> None:
+    """Say in the log that Redis did not answer, so that the connection is made anew."""
+    if isinstance(problem, (exceptions.TimeoutError, TimeoutError)):
+        _log.warning("Redis does not answer: connecting anew (%s)", problem)
 
 
 def is_unknown_script(problem: Exception) -> bool:
@@ -397,5 +428,6 @@ __all__ = [
     "read_stream",
     "redis",
     "refusal",
+    "tell_of_silence",
     "translate",
 ]

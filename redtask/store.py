@@ -83,6 +83,8 @@ class Store:
         self.keyring: Keyring | None = None
         #: What is learnt of the server by talking to it.
         self.contact = Contact()
+        #: Told of each try that failed: when the first one began, and why.
+        self.trouble: Callable[[float, Exception], None] | None = None
         self._connect = _connector(url, blocking=False, reply=reply)
         self._connect_blocking = _connector(url, blocking=True)
         self._free: list[Connection] = []
@@ -142,6 +144,7 @@ class Store:
             connection.disconnect()
             if isinstance(problem, link.LOST):
                 self.contact.loses()
+                link.tell_of_silence(problem)
             raise
         self.contact.hears()
         self._give_back(connection, blocking=blocking)
@@ -157,6 +160,8 @@ class Store:
             except link.TROUBLE as problem:
                 tries = tries or link.Tries(self.patience, begun)
                 pause = tries.after(problem)
+                if self.trouble is not None:
+                    self.trouble(begun, problem)
                 self._drop_free()
             time.sleep(pause)
 

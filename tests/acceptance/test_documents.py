@@ -13,7 +13,7 @@ import redtask
 
 pytestmark = pytest.mark.acceptance
 
-WORDS = ("doctor", "index", "running", "schemes")
+WORDS = ("doctor", "index", "running", "schemes", "status")
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))

@@ -322,6 +322,14 @@ def test_of_engine_and_supervisor_who_is_first_counts(started):
     assert started.state("c-1") == "ready"
 
 
+def test_the_beginning_of_a_token_is_worth_nothing(started):
+    work = started.work
+    begun = Report("ok", work.task_id, work.token[:-1], 0, 0, ("result", b"result"))
+
+    assert started.report(5, "e", begun).stale == 1
+    assert started.state("c-1") == "running"
+
+
 def test_an_outcome_under_an_old_token_is_stale(started):
     started.turn(5, "e", 0, error_in(started.work))
     (again,) = started.take(6, "e")
@@ -668,6 +676,15 @@ def test_a_turn_that_is_none_is_refused(started, args):
         started.do(raw(*args))
 
 
+def test_a_turn_that_is_refused_leaves_the_ring(started):
+    started.redis.rpush(started.keys.bell("e"), 1)
+
+    with started.refuses(error.BadArgument):
+        started.do(raw("e", 9, "n", 1, "odd", "c-1", "t", 0, 0, "b", 0))
+
+    assert started.rings("e") == 1
+
+
 def test_a_turn_is_numbered(started):
     assert started.redis.hget(started.key("engine", "e"), "number") == b"1"
 
@@ -696,3 +713,10 @@ def test_one_over_its_time_limit_failed_a_try(hub):
     assert (record["state"], record["tries"]) == ("failed", "2")
     assert (record["error"], record["ename"]) == ("error", "TimeLimitExceeded")
     assert "deaths" not in record
+
+
+def test_turns_are_counted_from_one(hub):
+    hub.register(1, "e")
+
+    with hub.refuses(error.BadArgument, "a turn needs a nonce"):
+        hub.do(calls.turn("e", 0, "n", 1, now=1))
