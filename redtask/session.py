@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-from redtask import error, ferry, flows, inputs, payload, slices
+from redtask import durability, error, ferry, flows, inputs, payload, slices
 from redtask.error import ConnectionLost, HubFull
 from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
@@ -77,6 +77,8 @@ class Session:
         self._pack = payload.Packer()
         #: Flags, second and what makes their tasks: the latest.
         self._minted: tuple[Flags, int, Mint] | None = None
+        #: How submits are made durable, by kind, and since which loss of the server.
+        self._ways: dict[str, tuple[int, durability.Words]] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -153,6 +155,23 @@ class Session:
         inbox = self.inbox
         yield from flows.listen(inbox)
         yield from flows.submit(self._remembered(pieces), self.sent, inbox.recent)
+
+    def assure(self, kind: str) -> Flow[durability.Words]:
+        """Find out, once per connection to a server, how submits are made durable.
+
+        Raises ``ConfigurationError`` where they cannot be.
+        """
+        epoch = self._contact.epoch
+        known = self._ways.get(kind)
+        if known is None or known[0] != epoch:
+            known = epoch, (yield from durability.way(kind))
+            self._ways[kind] = known
+        return known[1]
+
+    def confirm(self, kind: str, ids: Sequence[str]) -> Flow[None]:
+        """Wait until tasks that were submitted are durable; raises ``NotDurable``."""
+        words = yield from self.assure(kind)
+        yield from durability.confirm(self.inbox, words, kind, ids)
 
     def cut(self, tasks: Iterable[Task]) -> Iterator[Piece]:
         """Return slices of tasks, each of which enters by itself."""

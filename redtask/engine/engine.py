@@ -367,7 +367,7 @@ class Engine:
     def _run(self, batch: list[Work]) -> None:
         """Run the tasks of a batch, as far as they are not taken back."""
         begin, end, run = self._block.begin, self._block.end, self._runner
-        clock, done = time.monotonic_ns, self._done
+        clock, done, silence = time.monotonic_ns, self._done, signal.setitimer
         first = ended = clock()
         count = 0
         for work in batch:
@@ -377,6 +377,8 @@ class Engine:
                     self._hand_back(count)
                 break
             kind, fields = run(work)
+            # An alarm that the task has left would ring in the midst of another.
+            silence(signal.ITIMER_REAL, 0.0)
             ended = clock()
             if self._foreign:
                 # The task forked, and this is the child that came back.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from redtask.hub import calls
@@ -22,27 +23,37 @@ class Actor:
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._client: Client | None = None
+        self._lock = threading.Lock()
+
+    def client(self) -> Client:
+        """Return the client, which may be used by several threads.
+
+        Raises ``ConfigurationError`` where there is no key.
+        """
+        from redtask.client import Client  # noqa: PLC0415 - most only look
+
+        with self._lock:
+            if self._client is None:
+                self._client = Client.of(self._profile, timeout=_PATIENCE, make=False)
+            return self._client
 
     def act(self, action: Action) -> Notice:
         """Do it, and say what came of it.
 
         Raises ``ConfigurationError`` where there is no key, and what clients raise.
         """
-        from redtask.client import Client  # noqa: PLC0415 - most only look
-
-        if self._client is None:
-            self._client = Client.of(self._profile, timeout=_PATIENCE, make=False)
+        client = self.client()
         if action.verb in ("drain", "resume"):
-            return self._drain(action, self._client)
+            return self._drain(action, client)
         if action.verb == "abort":
-            word = self._client.abort(action.name, running=True)[action.name]
+            word = client.abort(action.name, running=True)[action.name]
             told = {
                 "aborted": "is aborted",
                 "running": "is being interrupted",
                 "ended": "had ended before",
             }.get(word, "is unknown")
             return Notice(f"{action.name} {told}", bad=word in ("ended", "unknown"))
-        (new,) = self._client.replay(ids=[action.name]).msg_ids
+        (new,) = client.replay(ids=[action.name]).msg_ids
         return Notice(f"{action.name} runs again as {new}")
 
     @staticmethod

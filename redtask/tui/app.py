@@ -13,6 +13,7 @@ from rich.console import Console
 
 from redtask.tui import model, view
 from redtask.tui.actions import Actor
+from redtask.tui.ear import Ear, Said
 from redtask.tui.history import History
 from redtask.tui.reader import Reader
 from redtask.tui.state import Notice, Snapshot, State
@@ -52,7 +53,9 @@ def run(profile: Profile, store: Store, interval: float) -> int:
         history=History(interval),
     )
     with terminal:
-        code = _App(terminal, worker, state, interval).run()
+        code = _App(
+            terminal, worker, Ear(actor.client, worker.tell), state, interval
+        ).run()
     if worker.close(_FAREWELL):
         actor.close()
         terminal.close()
@@ -72,9 +75,14 @@ class _App:
     """The loop."""
 
     def __init__(
-        self, terminal: Terminal, worker: Worker, state: State, interval: float
+        self,
+        terminal: Terminal,
+        worker: Worker,
+        ear: Ear,
+        state: State,
+        interval: float,
     ) -> None:
-        self._terminal, self._worker = terminal, worker
+        self._terminal, self._worker, self._ear = terminal, worker, ear
         self._state, self._interval = state, interval
         #: When to look again; None: somebody is looking.
         self._due: float | None = None
@@ -96,6 +104,7 @@ class _App:
             for news in self._worker.news():
                 self._take(news)
             self._state = replace(self._state, now=time.monotonic())
+            self._ear.listen(self._state.listens)
             if self._due is not None and self._due <= self._state.now:
                 self._look()
             self._terminal.show(view.draw(self._state), anew=anew)
@@ -143,6 +152,13 @@ class _App:
             self._state = model.tell(self._state, news)
             # What was done is to be seen.
             self._look()
+            return
+        if isinstance(news, Said):
+            self._state = (
+                model.tell(self._state, Notice(f"nothing is heard: {news.text}"))
+                if news.deaf
+                else model.hear(self._state, news.task_id, news.text)
+            )
             return
         if isinstance(news, Lost):
             self._state = model.lose(self._state, news.problem, now)

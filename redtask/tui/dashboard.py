@@ -147,6 +147,8 @@ def _tables(state: State, seen: Overview, room: int) -> list[Text]:
 
 
 def _queues(state: State, seen: Overview, width: int, room: int) -> list[Text]:
+    if not seen.queues:
+        return [line(("no queue is in use".ljust(width)[:width], QUIET))]
     rows = [
         (
             one.name,

@@ -41,7 +41,7 @@ def lines(state: State) -> list[Text]:
     if card.gone:
         return [line(f"{clean(subject.name)} is no more.")]
     if subject.view == "logs":
-        return _logs(card, width)
+        return _logs(card, state.said, width)
     if subject.view == "record":
         stamp = state.seen.overview.stamp if state.seen else 0
         return _record(card, stamp, width)
@@ -56,7 +56,9 @@ def _why(card: Card) -> Sequence[str]:
     return str(card.why).splitlines() if card.why else ["Nothing is known."]
 
 
-def _logs(card: Card, width: int) -> list[Text]:
+def _logs(card: Card, said: str, width: int) -> list[Text]:
+    if said and not card.stdout and not card.stderr:
+        return [line(("output so far", "bold")), *_wrapped(said.splitlines(), width)]
     if not card.stdout and not card.stderr:
         return [line("It has printed nothing, or nothing yet.")]
     found: list[Text] = []

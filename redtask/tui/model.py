@@ -55,6 +55,8 @@ _MOVES: Final[Mapping[str, Callable[[int], int]]] = {
     "home": lambda _: 0,
     "end": lambda _: _FAR,
 }
+#: Letters of what a task prints that are kept.
+_MOST_SAID: Final = 65536
 #: Letters of a filter.
 _LONGEST: Final = 60
 
@@ -96,6 +98,23 @@ def _is_same(one: Snapshot, other: Snapshot) -> bool:
 def lose(state: State, problem: str, now: float) -> State:
     """Return the screen when nothing could be read."""
     return replace(state, problem=problem, now=now)
+
+
+def hear(state: State, task_id: str, text: str) -> State:
+    """Return the screen when a task has printed something.
+
+    Who looks at the end of it goes on looking there.
+    """
+    if state.subject is None or state.subject.name != task_id:
+        return state
+    follows = state.top >= _last(state)
+    state = replace(state, said=(state.said + text)[-_MOST_SAID:])
+    return replace(state, top=_last(state)) if follows else state
+
+
+def _last(state: State) -> int:
+    """Return the first line that is seen of a detail at its end."""
+    return max(0, len(detail.lines(state)) - detail.room(state))
 
 
 def tell(state: State, notice: Notice) -> State:
@@ -168,7 +187,7 @@ def _next_state(state: State) -> State:
 
 
 def _turn_to(state: State, tab: Tab) -> State:
-    return replace(state, tab=tab, mode="browse", subject=None, top=0)
+    return replace(state, tab=tab, mode="browse", subject=None, top=0, said="")
 
 
 def _beside(step: int) -> Callable[[State], State]:
@@ -274,7 +293,7 @@ def _confirm(state: State, key: str) -> State:
 def _detail(state: State, key: str) -> State:
     subject = state.subject
     if subject is None or key in ("escape", "backspace", "enter", "q"):
-        return replace(state, mode="browse", subject=None, top=0)
+        return replace(state, mode="browse", subject=None, top=0, said="")
     if key in ("w", "l", "t"):
         return _view(state, _VIEWS[key])
     step = _STEPS.get(key) or _PAGES.get(key, 0) * state.size.rows
@@ -283,8 +302,7 @@ def _detail(state: State, key: str) -> State:
     if key == "end":
         step = _FAR
     if step:
-        last = max(0, len(detail.lines(state)) - detail.room(state))
-        return replace(state, top=max(0, min(state.top + step, last)))
+        return replace(state, top=max(0, min(state.top + step, _last(state))))
     if key in _VERBS and subject.kind == "task" and state.card:
         return _ask(state, _VERBS[key], subject.name, state.card.fields)
     if key in _COMMON:
@@ -298,7 +316,8 @@ def _view(state: State, view: View) -> State:
     if subject is None or subject.kind != "task":
         return tell(state, Notice(f"there is no task here whose {view} could be shown"))
     view = "record" if subject.view == view else view
-    return replace(state, subject=Subject("task", subject.name, view), top=0)
+    subject = Subject("task", subject.name, view)
+    return replace(state, subject=subject, top=0, said="")
 
 
 _MODES: Final[Mapping[str, Callable[[State, str], State]]] = {

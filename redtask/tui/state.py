@@ -179,6 +179,8 @@ class State:
     #: What a detail is of, and its first line that is seen.
     subject: Subject | None = None
     top: int = 0
+    #: What the task of the detail has printed since it is listened to.
+    said: str = ""
     #: What is to be confirmed; and what has been, and is to be done now.
     asked: Action | None = None
     doing: Action | None = None
@@ -226,6 +228,14 @@ class State:
             return None
         same = (card.subject.kind, card.subject.name)
         return card if same == (self.subject.kind, self.subject.name) else None
+
+    @property
+    def listens(self) -> str:
+        """The task to be listened to: one that runs, and whose logs are seen."""
+        subject, card = self.subject, self.card
+        if subject is None or card is None or subject.view != "logs":
+            return ""
+        return subject.name if card.fields.get("state") == "running" else ""
 
     @property
     def wish(self) -> Wish:

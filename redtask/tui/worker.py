@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from redtask.error import RedtaskError
+from redtask.tui.ear import Said
 from redtask.tui.state import Action, Notice, Snapshot
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Lost:
     problem: str
 
 
-News: TypeAlias = Snapshot | Lost | Notice
+News: TypeAlias = Snapshot | Lost | Notice | Said
 
 
 class Worker:
@@ -59,6 +60,12 @@ class Worker:
         with self._changed:
             self._actions.append(action)
             self._changed.notify()
+
+    def tell(self, news: News) -> None:
+        """Add news of another thread."""
+        with self._changed:
+            self._news.append(news)
+        self._wake()
 
     def news(self) -> list[News]:
         """Return what has come since it was last asked."""

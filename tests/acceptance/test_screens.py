@@ -14,6 +14,7 @@ from tests.processes import until
 from tests.pty_screens import Screen, status
 from tests.servers import RealServer, find, need
 from tests.stands import Stands
+from tests.tasks import pass_gate
 
 UNSIGNED = {"REDTASK_KEY": "off", "COLUMNS": "", "LINES": "", "NO_COLOR": ""}
 
@@ -435,6 +436,33 @@ def test_the_status_of_a_cluster_on_a_terminal(land):
             screen.until("completed", "▶ ", "print")
             screen.press("l")
             screen.until("seen by the operator")
+            screen.press("q", "q")
+
+            assert screen.end() == 0
+
+
+def test_what_a_task_prints_is_seen_while_it_runs(land, tmp_path):
+    gate = tmp_path / "gate"
+
+    def talk():
+        sys.stdout.write("it has begun\n")
+        sys.stdout.flush()
+        pass_gate(gate)
+        sys.stdout.write("it has ended\n")
+
+    cluster = redtask.Cluster(n=1, profile="talk")
+    with cluster as rc:
+        result = rc.load_balanced_view().apply_async(talk)
+        words = ("-m", "redtask", "status", "--profile", "talk", "--interval", "0.2")
+        with Screen(*words) as screen:
+            screen.until("[1 Overview]", "1 engines")
+            screen.press("3")
+            screen.until("[3 Tasks]", "running", "▶ ", "talk")
+            screen.press("l")
+            screen.until("output so far", "it has begun")
+            gate.touch()
+            result.get(timeout=30)
+            screen.until("output", "it has ended", without="so far")
             screen.press("q", "q")
 
             assert screen.end() == 0

@@ -1,5 +1,7 @@
 """Keys and news make states."""
 
+from dataclasses import replace
+
 import pytest
 
 from redtask.tui import model
@@ -202,6 +204,31 @@ def test_a_tab_is_turned_from_a_detail():
     state = press(on("failed", task(1)), "enter", "right")
 
     assert (state.tab, state.subject, state.mode) == ("events", None, "browse")
+
+
+def test_a_running_task_is_listened_to_while_its_logs_are_seen():
+    state = press(on("tasks", task(1)), "l")
+    running = replace(failed_card(), fields={"state": "running"}, stdout="")
+
+    assert state.listens == ""
+    assert read(state, card=running).listens == "abcdefgh-1"
+    assert read(state, card=failed_card()).listens == ""
+    assert read(press(state, "w"), card=running).listens == ""
+    assert press(read(state, card=running), "escape").listens == ""
+
+
+def test_what_a_task_prints_is_followed_from_its_end():
+    running = replace(failed_card(), fields={"state": "running"}, stdout="")
+    state = read(press(on("tasks", task(1)), "l"), card=running)
+
+    for number in range(50):
+        state = model.hear(state, "abcdefgh-1", f"line {number}\n")
+    assert state.top == 51 - 19
+    back = press(state, "home")
+    assert model.hear(back, "abcdefgh-1", "more").top == 0
+    assert model.hear(back, "abcdefgh-2", "more") == back
+    assert press(state, "escape").said == ""
+    assert len(model.hear(state, "abcdefgh-1", "x" * 99999).said) == 65536
 
 
 # -- actions

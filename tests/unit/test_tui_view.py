@@ -205,6 +205,10 @@ def test_a_running_task_says_how_far_it_is():
     assert "40% reading" in text
 
 
+def test_a_hub_without_queues_says_so():
+    assert "no queue is in use" in shown(read(screen(), seen=overview(queues=())))
+
+
 def test_a_paused_queue_says_so():
     state = read(screen(), seen=overview(queues=(Queue("night", 2, 5, NOW, True),)))
 
@@ -263,6 +267,15 @@ def test_logs_and_tracebacks_are_shown_line_by_line():
     assert "raised nothing" in shown(read(press(state, "t"), card=none))
     errors = replace(none, stderr="oh")
     assert "errors\noh" in shown(read(press(state, "l"), card=errors))
+
+
+def test_what_a_task_prints_is_shown_while_it_runs():
+    running = replace(failed_card(), fields={"state": "running"}, stdout="")
+    state = read(press(on("tasks"), "l"), card=running)
+
+    text = shown(model.hear(state, "abcdefgh-1", "so\x1b[2J\nfar"))
+
+    assert "output so far\nso·[2J\nfar" in text
 
 
 def test_long_lines_are_wrapped_in_details():
