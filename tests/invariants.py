@@ -492,7 +492,10 @@ def _check_waiting(seen, name, task, entries):
     for letter, field, counter in (("a", "after", "na"), ("f", "follow", "nf")):
         if counter not in task or task["state"] in ENDED:
             continue
-        letters, left = task[counter].split(":")
+        letters, left = task[counter].removesuffix("!").split(":")
+        if task[counter].endswith("!"):
+            more = {"gate", "start", "nf", "targets", "place", "not", "class", "timeout"}
+            hold(not more & task.keys(), f"{name} waits for more than {counter} says")
         open_ += int(left)
         hold(letters == _members(seen, name, field)[0], f"{name}: {field} {letters}")
         told = entries[letter + name]

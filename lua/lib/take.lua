@@ -26,6 +26,13 @@ local function share(queues, want, several)
   return math.max(1, math.min(want, math.floor(left / (2 * serving))))
 end
 
+local function pop(key, count)
+  if count == 1 then
+    return redis.call("ZPOPMIN", key)
+  end
+  return redis.call("ZPOPMIN", key, count)
+end
+
 -- Has the engine but one line to take from, all of whose tasks it may take?
 local function is_simple(opened, engine)
   if opened.ties and opened.ties[engine.uuid] then
@@ -40,7 +47,7 @@ local function ready(opened, engine, want)
   local simple = is_simple(opened, engine)
   want = share(engine.queues, want, not simple)
   if simple then
-    return redis.call("ZPOPMIN", keys.ready(engine.queues[1]), want)
+    return pop(keys.ready(engine.queues[1]), want)
   end
   return require("lib.pick").pop(opened, engine, want)
 end
@@ -69,7 +76,7 @@ local function tasks(opened, engine, nonce, want)
   if want == 0 then
     return {}
   end
-  local placed = redis.call("ZPOPMIN", keys.engine(engine.uuid, "assigned"), want)
+  local placed = pop(keys.engine(engine.uuid, "assigned"), want)
   want = want - #placed / 2
   local popped = {}
   if want > 0 then
