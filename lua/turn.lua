@@ -176,6 +176,8 @@ local function main(opened)
     return stale
   end
   engine.was_busy = #good > 0
+  -- A queue that is known, because the caller serves it.
+  opened.served = engine.queues[1]
 
   -- Writes below.
   -- A copy that arrives behind a later turn takes nothing: nobody waits for it.

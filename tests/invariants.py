@@ -494,7 +494,7 @@ def _check_waiting(seen, name, task, entries):
             continue
         letters, left = task[counter].removesuffix("!").split(":")
         if task[counter].endswith("!"):
-            more = {"gate", "start", "nf", "targets", "place", "not", "class", "timeout"}
+            more = {"gate", "start", "nf", "targets", "place", "not", "timeout"}
             hold(not more & task.keys(), f"{name} waits for more than {counter} says")
         open_ += int(left)
         hold(letters == _members(seen, name, field)[0], f"{name}: {field} {letters}")
@@ -577,6 +577,10 @@ def admits(name, label):
 def _check_classes(seen):
     """Lines of classes are found by the engines that may take from them."""
     rare = seen.hub.get("rare", "")
+    placed = [engine for engine in seen.engines if seen.assigned[engine]]
+    seen.hold(
+        not placed or "p" in rare, f"tasks are placed on {placed}: rare is {rare}"
+    )
     counts: Counter[str] = Counter()
     for place, line in seen.ready.items():
         queue, _, name = place.partition(":")

@@ -76,7 +76,10 @@ local function tasks(opened, engine, nonce, want)
   if want == 0 then
     return {}
   end
-  local placed = pop(keys.engine(engine.uuid, "assigned"), want)
+  local placed = {}
+  if rare.is(opened, "p") then
+    placed = pop(keys.engine(engine.uuid, "assigned"), want)
+  end
   want = want - #placed / 2
   local popped = {}
   if want > 0 then
