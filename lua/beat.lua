@@ -13,7 +13,7 @@
 -- gone, in words); `late`, likewise, because it was killed for a time limit. Before one
 -- of these `said` may stand, with a token in the place of the number, and a task and
 -- pairs of name and value: what that printed last (`stdout`, `stderr`, `progress`). Words:
--- `live`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
+-- `live` or `drained`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
 -- `gone`, it is; `more`, say it again.
 
 local again = require("lib.again")
@@ -57,7 +57,7 @@ local function parse()
       return nil
     elseif verb == "said" then
       last = parse_last(at, count)
-    elseif not VERDICTS[verb] then
+    elseif not VERDICTS[verb] or verb == "live" and not argument.count(ARGV[at + 2]) then
       return nil
     else
       local ids = {}
@@ -134,8 +134,13 @@ end
 
 -- It was begun to be taken apart, and lives.
 local function stay(opened, engine)
-  redis.call("HDEL", keys.engine(engine.uuid), "leaving")
   redis.call("ZADD", keys.labels, engine.id, engine.uuid)
+  if redis.call("HEXISTS", keys.engine(engine.uuid), "drained") == 1 then
+    redis.call("HSET", keys.engine(engine.uuid), "leaving", engines.DRAINED)
+    engine.leaving = engines.DRAINED
+    return
+  end
+  redis.call("HDEL", keys.engine(engine.uuid), "leaving")
   engine.leaving = nil
   if engine.number > 0 then
     engines.show(opened, engine)
@@ -145,14 +150,14 @@ end
 local function live(opened, engine, said, answer)
   local uuid = engine.uuid
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
-  if engine.leaving then
+  if engine.leaving == "1" then
     stay(opened, engine)
   end
   -- Only a beat that has seen the latest turn can compare.
   if tonumber(said.number) == engine.number then
     take_back(opened, engine, said.ids)
   end
-  add(answer, uuid, "live", not_held(uuid, said.ids))
+  add(answer, uuid, engine.leaving and "drained" or "live", not_held(uuid, said.ids))
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and is_awaited(opened, engine, tonumber(said.number)) then
     engines.ring(uuid)

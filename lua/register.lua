@@ -11,6 +11,8 @@
 -- pid, begun, python, version, clock); `begun` with `boot` and `pid` tells one worker
 -- process from every other, and a second one under a name whose lease lives is
 -- refused. The id is a label for people, counted from 0 and never used again.
+-- `drained`, besides, is of the engine: it is to get nothing yet, as one of a worker that
+-- is drained.
 
 local engines = require("lib.engines")
 local hub = require("lib.hub")
@@ -20,14 +22,14 @@ local story = require("lib.story")
 
 local ABOUT = {
   host = true, boot = true, pid = true, begun = true, python = true, version = true,
-  clock = true,
+  clock = true, drained = true,
 }
 -- A worker's card outlives it by a day, for whoever asks what became of it.
 local CARD = 86400000
 
 local LONGEST = 64
 
-local uuid, worker, queues = ARGV[2], ARGV[3], ARGV[4]
+local uuid, worker, queues = ARGV[2] or "", ARGV[3] or "", ARGV[4] or ""
 
 local function is_name(text, pattern)
   return #text <= LONGEST and string.find(text, pattern)
@@ -74,6 +76,8 @@ local function join(opened, about)
     about.offset = string.format("%.0f", (tonumber(about.clock) or opened.stamp) - opened.stamp)
     about.clock = nil
   end
+  local drained = about.drained or redis.call("HEXISTS", keys.worker(worker), "drained") == 1
+  about.drained = nil
   local described = {}
   for name, value in pairs(about) do
     described[#described + 1] = name
@@ -81,6 +85,9 @@ local function join(opened, about)
   end
   redis.call("HSET", keys.engine(uuid), "id", id, "worker", worker, "queues", queues,
     "number", 0, "nonce", "", "used", 0, "joined", opened.stamp)
+  if drained then
+    redis.call("HSET", keys.engine(uuid), "drained", 1, "leaving", engines.DRAINED)
+  end
   redis.call("ZADD", keys.engines, opened.now + opened.lease, uuid)
   redis.call("ZADD", keys.labels, id, uuid)
   for queue in string.gmatch(queues, "[^,]+") do

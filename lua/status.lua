@@ -8,9 +8,9 @@
 -- COST     O(queues + engines)
 --
 -- Four flat lists. hub: field value ... of the hub and `now`, `stamp`,
--- `registered`. states: state, how many. queues: name, engines, ready. engines
--- (at most `most`, by end of lease): uuid, id, worker, queues, assigned, held,
--- lease, joined.
+-- `registered`. states: state, how many. queues: name, engines, ready, and 1 when it is
+-- paused. engines (at most `most`, by end of lease): uuid, id, worker, queues, assigned,
+-- held, lease, joined, and 1 when it is drained.
 
 local argument = require("lib.argument")
 local hub = require("lib.hub")
@@ -20,16 +20,34 @@ local states = require("lib.states")
 
 local most = argument.count(ARGV[2])
 
+local function paused_queues()
+  local paused = {}
+  for _, queue in ipairs(redis.call("SMEMBERS", keys.paused)) do
+    paused[queue] = true
+  end
+  return paused
+end
+
+local function add_queue(lines, ...)
+  for _, value in ipairs({ ... }) do
+    lines[#lines + 1] = value
+  end
+end
+
 local function queue_lines()
   local lines, ready = {}, 0
   local known = redis.call("HGETALL", keys.queues)
+  local paused = paused_queues()
   for at = 1, #known, 2 do
     local length = redis.call("ZCARD", keys.ready(known[at]))
       + (redis.call("HGET", keys.apart, known[at]) or 0)
     ready = ready + length
-    lines[#lines + 1] = known[at]
-    lines[#lines + 1] = tonumber(known[at + 1])
-    lines[#lines + 1] = length
+    add_queue(lines, known[at], tonumber(known[at + 1]), length, paused[known[at]] and 1 or 0)
+    paused[known[at]] = nil
+  end
+  -- Those in which there is nothing, and that nobody serves.
+  for queue in pairs(paused) do
+    add_queue(lines, queue, 0, 0, 1)
   end
   return lines, ready
 end
@@ -44,11 +62,13 @@ local function engine_lines(opened)
     assigned, held = assigned + placed, held + taken
     local f = {}
     if at < 2 * most then
-      f = redis.call("HMGET", keys.engine(uuid), "id", "worker", "queues", "joined")
+      f = redis.call("HMGET", keys.engine(uuid), "id", "worker", "queues", "joined",
+        "drained")
     end
     if f[1] then
       local row = { uuid, tonumber(f[1]), f[2], f[3], placed, taken,
-        tonumber(living[at + 1]) - opened.now, tonumber(f[4]) }
+        tonumber(living[at + 1]) - opened.now, tonumber(f[4]),
+        f[5] and 1 or 0 }
       for _, value in ipairs(row) do
         lines[#lines + 1] = value
       end

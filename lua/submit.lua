@@ -58,6 +58,8 @@ local function check_tasks(group, seen, names)
     local refused = size > SMALL and too_large("payload of " .. id, size)
     if refused then
       return refused
+    elseif group.refs and string.find(" " .. group.refs .. " ", " " .. id .. " ", 1, true) then
+      return reply.fail("BADARG", id .. " cannot have its own result as an argument")
     end
     names[#names + 1] = keys.task(id)
   end

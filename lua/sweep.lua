@@ -43,7 +43,7 @@ local function lose_engines(opened, left)
   -- All of them first: what one had must not go to another, and count as lost there.
   for _, uuid in ipairs(over) do
     local engine = engines.find(uuid)
-    if engine and not engine.leaving then
+    if engine and engine.leaving ~= "1" then
       lose.hide(engine)
     end
   end

@@ -19,7 +19,7 @@ local KEPT = 60000
 -- Messages that nobody reads, and bytes of one.
 local MOST, LONGEST = 1000, 4096
 
-local worker, message = ARGV[2], ARGV[3]
+local worker, message = ARGV[2] or "", ARGV[3] or ""
 
 local function main()
   if not string.find(worker, "^[A-Za-z0-9_.-]+$") or #worker > 64 then

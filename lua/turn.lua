@@ -37,7 +37,7 @@ local nonce, upcoming = string.match(ARGV[4] or "", "^(%S*) ?(%S*)$")
 local want = argument.count(ARGV[5])
 
 local function refuse()
-  if not want or (number and not string.find(nonce or "", "^[A-Za-z0-9_-]+$")) then
+  if not want or number == 0 or (number and not string.find(nonce or "", "^[A-Za-z0-9_-]+$")) then
     return require("lib.reply").fail("BADARG",
       "a turn needs a nonce and how many tasks it wants")
   end

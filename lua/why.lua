@@ -9,11 +9,12 @@
 --
 -- Three flat lists. facts: fields of the record by their names; `stamp`, the time;
 -- `open_after` and `open_follow`, how many members have not ended; `left`, ms of its
--- waiting budget; of a ready one `line`, its class, and `before`, how many stand
--- before it there; `living`, the engines that serve its queue, `admitted`, those that
--- may take it, and `free`, those with room; `refused`, engines that lack what its
--- function requires. members: set, id and state of at most 10 that have not ended.
--- refusals: engine and words of at most 10.
+-- waiting budget; `paused` when its queue is; of a ready one `line`, its class, and
+-- `before`, how many stand before it there; `living`, the engines that serve its queue,
+-- `admitted`, those that may take it, `free`, those with room, and `drained`, those that
+-- get nothing new; `refused`, engines that lack what its function requires. members: set,
+-- id and state of at most 10 that have not ended. refusals: engine and words of at most
+-- 10.
 
 local argument = require("lib.argument")
 local class = require("lib.class")
@@ -70,23 +71,30 @@ local function serves(queues, queue)
   return string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) ~= nil
 end
 
+local function number(truth)
+  return truth and 1 or 0
+end
+
 -- Of the engines that serve its queue: how many live, may take it, and have room.
 local function count_engines(opened, facts, task)
   local queue, name = task.queue or "default", hold.class_of(opened, task)
-  local living, admitted, free = 0, 0, 0
+  local living, admitted, free, drained = 0, 0, 0, 0
   for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, MOST_ENGINES - 1)) do
     local f = redis.call("HMGET", keys.engine(uuid), "id", "queues", "leaving")
-    if f[1] and not f[3] and serves(f[2], queue) then
+    if f[1] and f[3] ~= "1" and serves(f[2], queue) then
       living = living + 1
       if class.admits(name, tonumber(f[1])) then
         admitted = admitted + 1
-        free = free + (redis.call("ZSCORE", keys.free(queue), uuid) and 1 or 0)
+        drained = drained + number(f[3])
+        free = free + number(redis.call("ZSCORE", keys.free(queue), uuid))
       end
     end
   end
   add(facts, "living", living)
   add(facts, "admitted", admitted)
   add(facts, "free", free)
+  add(facts, "drained", drained)
+  add(facts, "paused", redis.call("SISMEMBER", keys.paused, queue) == 1 and 1)
 end
 
 local function tell_line(facts, task)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from redtask.error import AmbiguousTask, UnknownTask
 from redtask.flows import Commands
 from redtask.hub.records import text
-from redtask.listing import indexes, read
+from redtask.listing import indexes, is_hash, read
 from redtask.query import Query
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def _matching(keys: Keys, pattern: str) -> Flow[list[str]]:
     """Return the ids of tasks that match; when there are several, some of them."""
     found: dict[str, None] = {}
     for index in (yield from indexes(keys, Query().states())):
-        cursor = "0"
+        verb, cursor = "HSCAN" if is_hash(index) else "ZSCAN", "0"
         while len(found) <= _TOLD:
             ((cursor, members),) = yield Commands(
-                [("ZSCAN", index, cursor, "MATCH", pattern, "COUNT", _PAGE)]
+                [(verb, index, cursor, "MATCH", pattern, "COUNT", _PAGE)]
             )
             cursor = text(cursor)
             ids = [text(one) for one in members[::2]]

@@ -16,7 +16,7 @@ from redtask.listing import Finder, read
 from redtask.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
@@ -34,8 +34,8 @@ class Try:
 
     #: Its number, from 1.
     attempt: int
-    #: Label of the engine; None: it had none.
-    engine_id: int | None
+    #: The uuid of the engine.
+    engine: str
     #: When it began and ended, ms since the epoch; None: nobody knows.
     started: float | None
     ended: float | None
@@ -46,11 +46,10 @@ class Try:
     def read(cls, line: str) -> Try:
         """Read ``token engine began ended what``, parted by tabs."""
         token, engine, began, ended, what = (line.split("\t", 4) + [""] * 4)[:5]
-        number, _, _ = engine.partition("/")
         attempt, _, _ = token.partition(":")
         return cls(
             int(attempt) if attempt.isdigit() else 0,
-            int(number) if number.isdigit() else None,
+            engine,
             float(began) if began else None,
             float(ended) if ended else None,
             what,
@@ -93,6 +92,8 @@ class Dossier:
     runs: tuple[Relative, ...]
     #: Text of the traceback; None: there is none.
     traceback: str | None
+    #: Labels of engines by their uuids, as far as they are known.
+    labels: Mapping[str, int]
 
 
 def dossier(session: Session, task_id: str) -> Flow[Dossier]:
@@ -122,15 +123,36 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
         keys, [one for some in names.values() for one in some]
     )
     parts = {name: tuple(related[one] for one in some) for name, some in names.items()}
+    read_tries = tuple(map(Try.read, tries))
     return Dossier(
         found[0],
-        tuple(map(Try.read, tries)),
+        read_tries,
         tuple(_refusal(line) for line in refusals),
         after_what=what_of((yield from _part(keys, task_id, "after"))),
         follow_what=what_of((yield from _part(keys, task_id, "follow"))),
         traceback=(yield from traceback_of(keys, task_id)),
+        labels=(yield from labels_of(keys, found, [one.engine for one in read_tries])),
         **parts,
     )
+
+
+def labels_of(
+    keys: Keys, records: Iterable[Mapping[str, Any]], uuids: Iterable[str]
+) -> Flow[dict[str, int]]:
+    """Return the labels of engines: of those that live, or that records name."""
+    known = {
+        one["engine_uuid"]: one["engine_id"]
+        for one in records
+        if one["engine_id"] is not None
+    }
+    new = sorted(set(uuids) - known.keys())
+    for at in range(0, len(new), _PAGE):
+        part = new[at : at + _PAGE]
+        labels = yield Commands([("HGET", keys.engine(one), "id") for one in part])
+        known.update(
+            (one, int(label)) for one, label in zip(part, labels, strict=True) if label
+        )
+    return known
 
 
 def _part(keys: Keys, task_id: str, name: str) -> Flow[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redtask.session import Session
 
 #: Ids in one call.
-_MOST: Final = 500
+MOST: Final = 500
 #: Arguments that are copied or sent in one call of ``resubmit``, in bytes.
 _MOST_BYTES: Final = 8 << 20
 #: Work that may not be run after less than this is signed anew, in ms.
@@ -83,8 +83,8 @@ def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
     Raises ``UnknownTask`` and ``TaskPending``.
     """
     keys, found = session.keys, []
-    for at in range(0, len(ids), _MOST):
-        part = ids[at : at + _MOST]
+    for at in range(0, len(ids), MOST):
+        part = ids[at : at + MOST]
         names = ("state", "fn", "root", "args", *_SETS)
         records = yield from read(keys, part, names)
         for name, record in zip(part, records, strict=True):
@@ -118,8 +118,8 @@ def body_of(session: Session, copy: Copy) -> Flow[bytes]:
     Raises ``SignatureError`` when nobody with our key has signed them.
     """
     (envelope,) = yield from flows.parts(session.keys, [copy.old], "args")
-    return session.keyring.open_task(
-        copy.function, copy.until, copy.root, envelope or b""
+    return bytes(
+        session.keyring.open_task(copy.function, copy.until, copy.root, envelope or b"")
     )
 
 
@@ -155,8 +155,9 @@ def enter(
     wanted: Sequence[Copy],
     anew: Anew,
     progress: Callable[[int, int], object] | None = None,
+    at_once: int = MOST,
 ) -> Flow[TaskSet]:
-    """Submit copies in their order; return the new tasks.
+    """Submit copies in their order, at most so many at once; return the new tasks.
 
     Should a later slice be refused, the earlier ones are aborted. ``progress`` is
     told how many are in, and of how many.
@@ -166,7 +167,7 @@ def enter(
     yield from flows.listen(inbox)
     entered: list[str] = []
     try:
-        for part in _slices(wanted):
+        for part in _slices(wanted, at_once):
             pairs = [(copy.old, names[copy.old]) for copy in part]
             said = {}
             for copy in part:
@@ -212,13 +213,13 @@ def _enter_slice(
     yield from flows.ask(calls.open_gate(gate))
 
 
-def _slices(wanted: Sequence[Copy]) -> Iterator[list[Copy]]:
+def _slices(wanted: Sequence[Copy], most: int) -> Iterator[list[Copy]]:
     part: list[Copy] = []
     size = members = 0
     for copy in wanted:
         count = len(copy.members)
         full = size + copy.size > _MOST_BYTES or members + count > _MOST_MEMBERS
-        if part and (len(part) >= _MOST or full):
+        if part and (len(part) >= most or full):
             yield part
             part, size, members = [], 0, 0
         part.append(copy)
@@ -284,7 +285,7 @@ def _check_engines(numbers: Iterable[Any]) -> Flow[None]:
 
 def _purge_ids(session: Session, ids: Sequence[str]) -> Flow[Purged]:
     """Forget these; when there are too many for one call, all are looked at first."""
-    parts = [ids[at : at + _MOST] for at in range(0, len(ids), _MOST)]
+    parts = [ids[at : at + MOST] for at in range(0, len(ids), MOST)]
     if len(parts) > 1:
         for part in parts:
             records = yield from read(session.keys, part, ("state", "fn"))

@@ -158,6 +158,13 @@ class NameTaken(HubError):
     code = "NAMETAKEN"
 
 
+class NoWorker(HubError, KeyError):
+    """The hub knows no worker of this name."""
+
+    code = "NOWORKER"
+    __str__ = Exception.__str__
+
+
 class UnknownTask(HubError, KeyError):
     """The hub does not know the task."""
 

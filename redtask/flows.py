@@ -1,9 +1,9 @@
 """Conversations of several steps, as generators. No I/O here.
 
-A flow yields what is to be done - a ``Call``, plain ``Commands``, a blocking read to
-``Hear``, or a ``Wait`` - and gets back what came of it. A driver performs the steps,
-one blocking, one awaiting; so both faces share every flow, and a test can hold the
-conversation by itself.
+A flow yields what is to be done - a ``Call``, plain ``Commands``, what is large to
+``Fetch``, a blocking read to ``Hear``, or a ``Wait`` - and gets back what came of it.
+A driver performs the steps, one blocking, one awaiting; so both faces share every flow,
+and a test can hold the conversation by itself.
 """
 
 from __future__ import annotations
@@ -66,6 +66,14 @@ class Commands:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """Plain reads of what may be large, in one round trip."""
+
+    #: The words of each.
+    commands: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Hear:
     """One blocking read, of ``link.LONGEST_BLOCK`` seconds at most, not repeated."""
 
@@ -89,7 +97,7 @@ class Wait:
 
 #: Signs a message to a worker: worker, expiry, text.
 Sign: TypeAlias = Callable[[str, int, str], bytes]
-Step: TypeAlias = Call[Any] | Commands | Hear | Wait
+Step: TypeAlias = Call[Any] | Commands | Fetch | Hear | Wait
 Flow: TypeAlias = Generator[Step, Any, T]
 
 
@@ -260,6 +268,10 @@ def _not_purged(groups: Sequence[Group]) -> Flow[list[Group]]:
 _LOST: Final = Outcome("unknown", "", "v", b"record_gone there is no such record")
 #: Enough for the payloads of one call of ``watch``.
 _BUDGET: Final = 4 << 20
+#: Payloads that a script tells with others; and so many larger ones are fetched in
+#: one round trip.
+_SMALL: Final = 1 << 20
+_LARGE_ONES: Final = 16
 
 
 def _told(inbox: Inbox, tasks: TaskSet | None, name: str, outcome: Outcome) -> None:
@@ -488,9 +500,13 @@ def _ask_for(inbox: Inbox, vigil: Vigil, since: float) -> Flow[None]:
 
 
 def complete(
-    inbox: Inbox, tasks: TaskSet, ids: Iterable[str] | None = None
+    inbox: Inbox,
+    tasks: TaskSet,
+    ids: Iterable[str] | None = None,
+    *,
+    large: bool = True,
 ) -> Flow[None]:
-    """Fetch the payloads that were too large to be told.
+    """Fetch the payloads that were too large to be told; those ``large``, or not.
 
     A task whose end Redis has forgotten meanwhile is open again afterwards.
     """
@@ -499,21 +515,52 @@ def complete(
         for name in (tasks.ids if ids is None else ids)
         if name in tasks.outcomes and tasks.outcomes[name].kind == "-"
     ]
-    while names:
-        part, names = names[:_SLICE], names[_SLICE:]
-        watched = yield from ask(calls.watch("", part))
-        late: list[str] = []
-        for name, found in zip(part, watched.outcomes, strict=True):
-            if found.kind == "-":
-                # No room in this reply; the first one always has.
-                late.append(name)
-            elif found.ended:
-                tasks.deliver(name, found)
-            else:
-                tasks.reopen(name)
-                inbox.expect(tasks)
-                yield from look(inbox, tasks, (name,))
-        names = late + names
+    for at in range(0, len(names), _SLICE):
+        part = late = names[at : at + _SLICE]
+        if len(part) > 1:
+            watched = yield from ask(calls.watch("", part, _SMALL))
+            late = []
+            for name, found in zip(part, watched.outcomes, strict=True):
+                if found.kind == "-":
+                    late.append(name)
+                else:
+                    yield from _completed(inbox, tasks, name, found)
+        # What is large costs a script much more than a plain read.
+        for first in range(0, len(late) if large else 0, _LARGE_ONES):
+            yield from _fetch(inbox, tasks, late[first : first + _LARGE_ONES])
+
+
+def _completed(inbox: Inbox, tasks: TaskSet, name: str, found: Outcome) -> Flow[None]:
+    if found.ended:
+        tasks.deliver(name, found)
+    else:
+        tasks.reopen(name)
+        inbox.expect(tasks)
+        yield from look(inbox, tasks, (name,))
+
+
+def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
+    """Fetch payloads without a script."""
+    keys, commands = inbox.keys, list[Sequence[str]]()
+    parts = [
+        "result" if tasks.outcomes[name].state == "completed" else "error"
+        for name in names
+    ]
+    for name, part in zip(names, parts, strict=True):
+        commands.append(("HMGET", keys.task(name), "state", "token", part, "verdict"))
+        commands.append(("GET", keys.task(name, part)))
+    replies = yield Fetch(commands)
+    pairs = zip(replies[::2], replies[1::2], strict=True)
+    for name, part, (record, beside) in zip(names, parts, pairs, strict=True):
+        state, token, inside, verdict = record
+        body = inside or beside
+        if not body or verdict or state != tasks.outcomes[name].state.encode():
+            # It is not what it was.
+            watched = yield from ask(calls.watch("", (name,)))
+            yield from _completed(inbox, tasks, name, watched.outcomes[0])
+            continue
+        found = Outcome(state.decode(), token.decode(), part[0], body)
+        tasks.deliver(name, found)
 
 
 def wait(inbox: Inbox, tasks: TaskSet, timeout: float | None) -> Flow[bool]:
@@ -522,13 +569,19 @@ def wait(inbox: Inbox, tasks: TaskSet, timeout: float | None) -> Flow[bool]:
 
 
 def collect(
-    inbox: Inbox, tasks: TaskSet, ready: Callable[[], bool], timeout: float | None
+    inbox: Inbox,
+    tasks: TaskSet,
+    ready: Callable[[], bool],
+    timeout: float | None,
+    known: Container[str] = (),
 ) -> Flow[bool]:
-    """Wait as ``until``, and have all payloads of what has ended."""
+    """Wait as ``until``, and have the payloads of what has ended, but for ``known``."""
     while True:
         if not (yield from until(inbox, tasks, ready, timeout)):
             return False
-        yield from complete(inbox, tasks)
+        yield from complete(
+            inbox, tasks, [one for one in tasks.ids if one not in known]
+        )
         if ready():
             return True
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from redtask.hub.keys import Keys
     from redtask.recent import Recent
 
 _ROOM: Final = 4096
@@ -89,6 +90,12 @@ class TaskSet:
         for wake in tuple(self.wakers):
             wake()
 
+    def release(self, task_id: str) -> None:
+        """Keep the outcome without its payload, which can be fetched again."""
+        outcome = self.outcomes.get(task_id)
+        if outcome is not None and outcome.kind in {"r", "e"}:
+            self.outcomes[task_id] = outcome._replace(kind="-", payload=b"")
+
     def become(self, ids: Sequence[str]) -> None:
         """Be the set of these: all that were expected for it one by one."""
         self.ids = tuple(ids)
@@ -107,8 +114,14 @@ class Inbox:
     """
 
     def __init__(
-        self, client: str, recent: Recent, lock: AbstractContextManager[Any]
+        self,
+        client: str,
+        recent: Recent,
+        lock: AbstractContextManager[Any],
+        keys: Keys,
     ) -> None:
+        #: Names of keys of its hub.
+        self.keys = keys
         #: Whose stream it is.
         self.client = client
         #: What the client submitted lately.

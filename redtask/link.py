@@ -20,6 +20,7 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_ur
 import redtask
 from redtask import error
 from redtask.hub import scripts
+from redtask.rope import Rope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +39,8 @@ REPLY: Final = 15.0
 _CONNECT: Final = 5.0
 _MARGIN: Final = 5.0
 _ENTRIES: Final = 256
+#: Pieces of a rope with fewer bytes are put together.
+_PIECE: Final = 16384
 #: So often one batch may meet another scheme.
 _MOST_CHANGES: Final = 100
 
@@ -163,13 +166,46 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     return error.ConnectionLost(f"Redis cannot be reached: {text}")
 
 
-def packed(commands: Sequence[Sequence[Any]]) -> bytes:
-    """Return commands as they are sent.
+def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Return commands as they are sent, in pieces.
 
     By hiredis itself: redis-py looks at each word first, which takes twice as long.
+    A rope is sent piece by piece, as it is.
     """
-    pieces: list[bytes] = [hiredis.pack_command(tuple(words)) for words in commands]
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    sent: list[bytes] = []
+    small: list[bytes] = []
+    for words in commands:
+        if any(type(word) is Rope for word in words):
+            _pack_ropes(words, small, sent)
+        else:
+            small.append(hiredis.pack_command(tuple(words)))
+    _flush(small, sent)
+    return sent
+
+
+def _pack_ropes(words: Sequence[Any], small: list[bytes], sent: list[bytes]) -> None:
+    """Pack a command with ropes: each is a piece of its own."""
+    small.append(b"*%d\r\n" % len(words))
+    for word in words:
+        if type(word) is not Rope:
+            data = word if isinstance(word, bytes) else str(word).encode()
+            small.append(b"$%d\r\n%b\r\n" % (len(data), data))
+            continue
+        small.append(b"$%d\r\n" % len(word))
+        for piece in word.pieces:
+            if len(piece) < _PIECE:
+                small.append(piece)
+            else:
+                _flush(small, sent)
+                sent.append(piece)
+        small.append(b"\r\n")
+
+
+def _flush(small: list[bytes], sent: list[bytes]) -> None:
+    """Put small pieces together: each that is sent costs a call of the system."""
+    if small:
+        sent.append(small[0] if len(small) == 1 else b"".join(small))
+        small.clear()
 
 
 class Tries:

@@ -40,7 +40,7 @@ def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
     """
     cursor = "0"
     while True:
-        verb = "HSCAN" if index.endswith(":held") else "ZSCAN"
+        verb = "HSCAN" if is_hash(index) else "ZSCAN"
         ((cursor, members),) = yield Commands([(verb, index, cursor, "COUNT", _PAGE)])
         cursor = text(cursor)
         page = [text(member) for member in members[::2]]
@@ -48,6 +48,11 @@ def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
             yield from visit(page[at : at + _PAGE])
         if cursor == "0":
             return
+
+
+def is_hash(index: str) -> bool:
+    """Is an index a hash, with ids as its fields? Else it is a sorted set."""
+    return index.endswith(":held")
 
 
 def _members(index: str) -> tuple[str, ...]:
@@ -313,6 +318,13 @@ class Finder:
 
     def _downwards(self, index: str, most: int) -> Flow[None]:
         """Visit the members of an index from its end, until enough of them match."""
+        if is_hash(index):
+            # An engine has few.
+            (fields,) = yield Commands([("HKEYS", index)])
+            ids = [text(one) for one in fields]
+            for at in range(0, len(ids), _PAGE):
+                yield from self._visit(ids[at : at + _PAGE])
+            return
         before, at = len(self._found), 0
         size = min(most, _PAGE)
         while len(self._found) - before < most:

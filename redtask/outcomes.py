@@ -47,6 +47,10 @@ _TRAVELLING: Final = (
     "stripes",
 )
 
+#: Results of so many bytes are not kept when they are read one by one.
+_LARGE: Final = 65536
+#: Of smaller ones so many are read at once.
+_AHEAD: Final = 200
 _STREAMS: Final = ("stdout", "stderr")
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
@@ -222,9 +226,21 @@ class Results:
         try:
             return self._decoded[task_id]
         except KeyError:
-            decoded = self._session.decode(task_id, self._tasks.outcomes[task_id])
+            outcome = self._tasks.outcomes[task_id]
+            decoded = self._session.decode(task_id, outcome)
             self._decoded[task_id] = decoded
+            if len(outcome.payload) >= _LARGE:
+                # Once, as the value, is enough.
+                self._tasks.release(task_id)
             return decoded
+
+    def _is_large(self, task_id: str) -> bool:
+        outcome = self._tasks.outcomes.get(task_id)
+        return (
+            outcome is not None
+            and task_id not in self._decoded
+            and (outcome.kind == "-" or len(outcome.payload) >= _LARGE)
+        )
 
     def _items(self, task_id: str, at: int) -> list[Any]:
         """Return what a task contributes to the list: of a map, one per item."""
@@ -306,7 +322,7 @@ class Results:
             return_when = None
         ready = self._predicate(return_when)
         inbox, tasks, limit = self._session.inbox, self._tasks, limit_of(timeout)
-        if not (yield from flows.collect(inbox, tasks, ready, limit)):
+        if not (yield from flows.collect(inbox, tasks, ready, limit, self._decoded)):
             raise TimeoutError(_NOT_READY)
         if tasks.done:
             return self._collect(return_exceptions=return_exceptions)
@@ -461,6 +477,11 @@ class Results:
     def _has(self, name: str) -> bool:
         return name in self._tasks.outcomes
 
+    def _at_hand(self) -> bool:
+        """Is all done, and nothing large that was better read one by one?"""
+        tasks = self._tasks
+        return tasks.done and not any(map(self._is_large, tasks.ids))
+
     def _places(self) -> dict[str, int]:
         return {name: at for at, name in enumerate(self._tasks.ids)}
 
@@ -476,9 +497,28 @@ class Results:
             else:
                 yield from self._until(lambda: len(tasks.order) > number, None)
                 name = tasks.order[number]
-            yield from flows.complete(self._session.inbox, tasks, (name,))
+            if name not in self._decoded:
+                yield from self._have(name, number, ordered=ordered)
             if name in tasks.outcomes:
-                return self._part(places[name])
+                large = self._is_large(name)
+                items = self._part(places[name])
+                if large:
+                    # There may be more of them than memory.
+                    self._decoded.pop(name, None)
+                return items
+
+    def _have(self, name: str, number: int, *, ordered: bool) -> Flow[None]:
+        """Have the payload of a task; if it is small, those of the next as well."""
+        inbox, tasks = self._session.inbox, self._tasks
+        if tasks.outcomes[name].kind != "-":
+            return
+        yield from flows.complete(inbox, tasks, (name,))
+        outcome = tasks.outcomes.get(name)
+        if outcome is not None and len(outcome.payload) < _LARGE:
+            names = tasks.ids if ordered else tasks.order
+            later = names[number + 1 : number + 1 + _AHEAD]
+            ahead = [one for one in later if one not in self._decoded]
+            yield from flows.complete(inbox, tasks, ahead, large=False)
 
     # -- parts
 

@@ -8,7 +8,8 @@ Formats, by their first byte. Functions: ``n`` "module:qualified.name"; ``v`` Py
 minor and a cloudpickle; ``p`` a plain pickle (a callable object). Arguments: ``0``
 none; ``a`` the positional ones; ``k`` positional and keyword; ``m`` the sequences of
 a map chunk; ``R`` ids of tasks whose results they refer to, their length before them
-in four bytes, then arguments as above. Results: ``p`` a pickle; ``N`` None. Errors: a
+in four bytes, then arguments; ``O`` what differs from the arguments behind it
+(``redtask.overlay``). Results: ``p`` a pickle; ``N`` None. Errors: a
 JSON object, its length before it in four bytes, then the pickled exception or nothing.
 """
 
@@ -31,9 +32,13 @@ import cloudpickle
 from redtask import dependency
 from redtask.error import VERDICTS, RemoteError, SerializationError
 from redtask.functional import dependent
+from redtask.overlay import Overlay
+from redtask.rope import Rope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from redtask.rope import Read, Written
 
 _PROTOCOL: Final = 5
 _MINOR: Final = bytes(sys.version_info[:2])
@@ -45,6 +50,12 @@ _REFERS: Final = dependency.resolve.__module__.encode("ascii")
 #: A pickled exception larger than this is not worth sending.
 _MOST_CAUSE: Final = 65536
 _MOST_TRACEBACK: Final = 65536
+#: A pickler writes what has so many bytes by itself.
+_LARGE: Final = 65536
+#: In so few items of a container something large is looked for.
+_NEAR: Final = 16
+#: From so many bytes on it costs more to copy than to have pieces.
+_ROPE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,56 @@ def digest_of(blob: bytes) -> str:
     return base64.urlsafe_b64encode(short).decode("ascii").rstrip("=")
 
 
+class _Sink:
+    """Takes what a pickler writes: small frames, and large values as they are."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, piece: bytes | bytearray | memoryview) -> int:
+        # Whoever gave a buffer may change it, and sees to it that we may read it now.
+        self.pieces.append(piece if type(piece) is bytes else bytes(piece))
+        return len(piece)
+
+
+def _is_large(value: object, depth: int = 3) -> bool:
+    """Is there something large near the top? Wrong guesses cost time only."""
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value) >= _LARGE
+    if isinstance(value, (tuple, list, dict)):
+        few = 0 < len(value) <= _NEAR and depth > 0
+        inside = value.values() if isinstance(value, dict) else value
+        return few and any(_is_large(one, depth - 1) for one in inside)
+    size = getattr(value, "nbytes", 0)
+    return isinstance(size, int) and size >= _LARGE
+
+
+def _pieces(value: object) -> list[bytes]:
+    """Pickle a value with something large in it, which is not copied.
+
+    The protocol has it that what is large stands by itself, between frames; a bytes
+    object of that size is written as it is.
+    """
+    sink = _Sink()
+    try:
+        pickle.Pickler(sink, _PROTOCOL).dump(value)
+    except Exception:  # noqa: BLE001 - pickling runs the user's code
+        return [_by_cloudpickle(value)]
+    # Names never stand in what is large.
+    small = (piece for piece in sink.pieces if len(piece) < _LARGE)
+    if any(b"__main__" in piece for piece in small):
+        return [_by_cloudpickle(value)]
+    return sink.pieces
+
+
+def _together(pieces: Sequence[bytes]) -> Written:
+    """Return pieces as one, copied when that is cheap."""
+    rope = Rope(pieces)
+    return rope if len(rope) >= _ROPE else bytes(rope)
+
+
 def dumps(value: object) -> bytes:
     """Pickle a value; by value what only this process could import.
 
@@ -79,8 +140,10 @@ def dumps(value: object) -> bytes:
         data = pickle.dumps(value, _PROTOCOL)
     except Exception:  # noqa: BLE001 - pickling runs the user's code
         data = b"__main__"
-    if b"__main__" not in data:
-        return data
+    return data if b"__main__" not in data else _by_cloudpickle(value)
+
+
+def _by_cloudpickle(value: object) -> bytes:
     try:
         return bytes(cloudpickle.dumps(value, _PROTOCOL))
     except Exception as error:
@@ -267,7 +330,7 @@ def pack_call(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     nodes: Mapping[Any, str] | None = None,
-) -> bytes:
+) -> Written:
     """Pickle the arguments of one call.
 
     A ``Ref`` among them may name one of the ``nodes`` of a graph, whose ids these are.
@@ -277,12 +340,16 @@ def pack_call(
     return _pack(b"a", tuple(args), nodes) if args else b"0"
 
 
-def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> bytes:
+def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> Written:
     """Pickle one chunk of each sequence of a map."""
     return _pack(b"m", sequences, None)
 
 
-def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> bytes:
+def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> Written:
+    if _is_large(value):
+        pieces = _pieces(value)
+        if not any(_REFERS in one for one in pieces if len(one) < _LARGE):
+            return _together([kind, *pieces])
     data = dumps(value)
     if _REFERS not in data:
         return kind + data
@@ -293,17 +360,22 @@ def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> bytes:
     return b"".join((b"R", len(ids).to_bytes(4, "big"), ids, kind, data))
 
 
-def unpack_refs(body: bytes) -> tuple[list[str], bytes]:
+def refers(body: Written) -> bool:
+    """Do packed arguments refer to results of tasks?"""
+    return isinstance(body, bytes) and body[:1] == b"R"
+
+
+def unpack_refs(body: Read) -> tuple[list[str], Read]:
     """Return the ids that packed arguments refer to, and the arguments themselves."""
-    if body[:1] != b"R":
+    if isinstance(body, Rope) or body[:1] != b"R":
         return [], body
     ends = 5 + int.from_bytes(body[1:5], "big")
-    return body[5:ends].decode().split(), body[ends:]
+    return bytes(body[5:ends]).decode().split(), body[ends:]
 
 
 def call(
     function: Callable[..., Any],
-    body: bytes,
+    body: Read,
     resolver: Callable[[str], Any] | None = None,
 ) -> Any:
     """Call the function with packed arguments; for a map chunk, return a list.
@@ -313,6 +385,13 @@ def call(
     kind = body[:1]
     if kind == b"0":
         return function()
+    if kind == b"O":
+        overlay, body = Overlay.unpack(body)
+        args, kwargs = unpack_call(body, overlay.resolver(resolver))
+        if kwargs is None:
+            return list(map(function, *args))
+        args, kwargs = overlay.apply(function, args, kwargs)
+        return function(*args, **kwargs)
     if resolver is None:
         values = pickle.loads(body[1:])
     else:
@@ -325,12 +404,53 @@ def call(
     return function(*values[0], **values[1])
 
 
-def pack_result(value: object) -> bytes:
+def unpack_call(
+    body: bytes, resolver: Callable[[str], Any] | None = None
+) -> tuple[Sequence[Any], dict[str, Any] | None]:
+    """Return positional and keyword arguments; of a map chunk its sequences and None.
+
+    Without what may lie over them; references are ids where there is no resolver.
+    """
+    kind = body[:1]
+    if kind == b"0":
+        return (), {}
+    with dependency.resolving(resolver or dependency.Ref):
+        values = pickle.loads(body[1:])
+    if kind == b"k":
+        return values[0], values[1]
+    return values, None if kind == b"m" else {}
+
+
+def lay_over(body: bytes, refs: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
+    """Return packed arguments with a difference laid over them, still pickled.
+
+    :param refs: ids of tasks, and whose results are meant instead.
+    :param values: other values, by the name of the parameter, or by position.
+
+    Raises ``ValueError`` for values in a chunk of a map, and ``TypeError`` for those
+    that JSON has not.
+    """
+    ids, rest = unpack_refs(body)
+    overlay, rest = Overlay.unpack(rest)
+    if values and rest[:1] == b"m":
+        raise ValueError("it is a chunk of a map, whose arguments have no names")
+    body = overlay.then(refs, values).pack(rest)
+    if not ids:
+        return body
+    new = " ".join(dict.fromkeys(refs.get(one, one) for one in ids)).encode("ascii")
+    return b"".join((b"R", len(new).to_bytes(4, "big"), new, body))
+
+
+def pack_result(value: object) -> Written:
     """Pickle a result."""
-    return b"N" if value is None else b"p" + dumps(value)
+    if value is None:
+        return b"N"
+    return (
+        _together([b"p", *_pieces(value)]) if _is_large(value) else b"p" + dumps(value)
+    )
 
 
-def unpack_result(body: bytes) -> Any:
+def unpack_result(body: Read) -> Any:
     """Return a result."""
     return None if body == b"N" else pickle.loads(body[1:])
 
@@ -390,8 +510,9 @@ def about_error(body: bytes) -> dict[str, Any]:
     return found
 
 
-def unpack_error(body: bytes) -> RemoteError:
+def unpack_error(envelope: Read) -> RemoteError:
     """Return the exception to raise; its cause is the original if it can be rebuilt."""
+    body = bytes(envelope)
     size = 4 + int.from_bytes(body[:4], "big")
     about = about_error(body)
     verdict = VERDICTS.get(about.get("verdict", ""))

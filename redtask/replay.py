@@ -5,14 +5,12 @@ Flows for both faces. No I/O here.
 
 from __future__ import annotations
 
-import pickle
+import json
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask import ended, payload
-from redtask.dependency import Ref, resolving
-from redtask.error import SerializationError
 from redtask.hub import states
 from redtask.listing import complete, find, members_of, read, walk
 from redtask.query import Query
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.calls import Argument
     from redtask.inbox import TaskSet
+    from redtask.rope import Read
     from redtask.session import Session
 
 #: Dependencies of failed tasks that are held at once, when looking for those that
@@ -46,11 +45,22 @@ class Wish:
     #: Other arguments, for a single task; None: as they were.
     args: Sequence[Any] | None = None
     kwargs: Mapping[str, Any] | None = None
+    #: Other values for some arguments of each, by name or position, as JSON has them.
+    edit: Mapping[str, Any] | None = None
 
     def check(self) -> None:
-        """Raise ``ValueError`` for a wish that is none."""
+        """Raise ``ValueError`` or ``TypeError`` for a wish that is none."""
         if (self.query is None) == (self.ids is None):
             raise ValueError("say what to replay, by a query or by ids")
+        if self.edit and self.is_changed:
+            raise ValueError("say all arguments anew, or edit some, not both")
+        for name, value in (self.edit or {}).items():
+            if not (name.isdigit() or name.isidentifier()):
+                raise ValueError(f"no name of an argument, and no position: {name!r}")
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as problem:
+                raise TypeError(f"the value of {name} is no JSON: {problem}") from None
 
     @property
     def is_changed(self) -> bool:
@@ -66,6 +76,8 @@ class Replay:
         self._session = session
         self._wish = wish
         self._changed: str | None = None
+        #: Tasks some of whose arguments are edited.
+        self._edited: frozenset[str] = frozenset()
         #: Failed or aborted tasks outside of it, and what they were resubmitted as.
         self._newest: dict[str, str] = {}
 
@@ -82,6 +94,7 @@ class Replay:
                     f"other arguments are for one task, and {len(ids)} are meant"
                 )
             self._changed = ids[0]
+        self._edited = frozenset(ids if self._wish.edit else ())
         if self._wish.downstream:
             ids += yield from downstream(self._session, ids)
         return in_order((yield from ended.copies(self._session, ids)))
@@ -98,12 +111,22 @@ class Replay:
         return [one["msg_id"] for one in found if one["state"] in states.ENDED]
 
     def run(
-        self, progress: Callable[[int, int], object] | None = None
+        self,
+        progress: Callable[[int, int], object] | None = None,
+        *,
+        wanted: Sequence[Copy] | None = None,
+        at_once: int = ended.MOST,
     ) -> Flow[TaskSet]:
-        """Submit what is to run; return the new tasks."""
-        wanted = yield from self.plan()
+        """Submit what is to run, which may have been planned; return the new tasks.
+
+        At most so many ``at_once``; ``progress`` is told after each of these.
+        """
+        if wanted is None:
+            wanted = yield from self.plan()
         yield from self._find_newest(wanted)
-        return (yield from ended.enter(self._session, wanted, self._anew, progress))
+        return (
+            yield from ended.enter(self._session, wanted, self._anew, progress, at_once)
+        )
 
     def _find_newest(self, wanted: Iterable[Copy]) -> Flow[None]:
         """Learn what took the place of others that did not succeed."""
@@ -144,15 +167,19 @@ class Replay:
         if copy.old == self._changed:
             body = payload.pack_call(self._wish.args or (), self._wish.kwargs or {})
             fields.update(_needing(body, copy))
-        elif "refs" in fields:
+        elif "refs" in fields or copy.old in self._edited:
             body = yield from ended.body_of(self._session, copy)
-            body = refer(body, names)
+            edit = self._wish.edit if copy.old in self._edited else None
+            try:
+                body = payload.lay_over(body, names, edit or {})
+            except ValueError as problem:
+                raise ValueError(f"{copy.old}: {problem}") from None
         else:
             return {**fields, **(yield from ended.renewed(self._session, copy))}
         return {**fields, **ended.signed(self._session, copy, body)}
 
 
-def _needing(body: bytes, copy: Copy) -> dict[str, Argument]:
+def _needing(body: Read, copy: Copy) -> dict[str, Argument]:
     """Return what is new in a copy whose arguments are others: refs and after."""
     refs, _ = payload.unpack_refs(body)
     after = copy.sets.get("after", "as")
@@ -167,27 +194,6 @@ def _needing(body: bytes, copy: Copy) -> dict[str, Argument]:
     if missing:
         fields["after"] = " ".join([after, *missing])
     return fields
-
-
-def refer(body: bytes, names: Mapping[str, str]) -> bytes:
-    """Return packed arguments that refer to other tasks: new ids by the old ones.
-
-    Unpickles them: they must have been verified. Raises ``SerializationError`` where
-    that cannot be done here.
-    """
-    _, rest = payload.unpack_refs(body)
-    kind, data = rest[:1], rest[1:]
-    try:
-        with resolving(lambda name: Ref(names.get(name, name))):
-            values = pickle.loads(data)
-    except Exception as problem:
-        raise SerializationError(
-            f"arguments that refer to other tasks cannot be unpickled here: {problem}"
-        ) from problem
-    if kind == b"m":
-        return payload.pack_chunk(values)
-    args, kwargs = (values, {}) if kind == b"a" else values
-    return payload.pack_call(args, kwargs)
 
 
 def downstream(session: Session, ids: Sequence[str]) -> Flow[list[str]]:

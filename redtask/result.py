@@ -244,7 +244,7 @@ class AsyncResult(Results):
         return self._iterate(ordered=True)
 
     def _iterate(self, *, ordered: bool) -> Iterator[Any]:
-        if self._tasks.done:
+        if self._at_hand():
             yield from self.get(0)
             return
         places = self._places()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from redtask.hub.records import Outcome, Status
     from redtask.hub.why import Why
     from redtask.payload import Function
+    from redtask.rope import Written
     from redtask.signing import Keyring
 
 #: Letters of a client's name.
@@ -82,7 +83,10 @@ class Session:
         """Become a client."""
         client = "".join(secrets.choice(LETTERS) for _ in range(NAME))
         self._inbox = Inbox(
-            client, Recent(self._contact, threading.Lock()), threading.Lock()
+            client,
+            Recent(self._contact, threading.Lock()),
+            threading.Lock(),
+            self.keys,
         )
         self._lock = threading.Lock()
         self._history: deque[str] = deque()
@@ -427,7 +431,7 @@ class Session:
         return tasks
 
     def _prepare(
-        self, flags: Flags, function: Function, bodies: Iterable[bytes], count: int
+        self, flags: Flags, function: Function, bodies: Iterable[Written], count: int
     ) -> tuple[TaskSet, Iterator[Piece]]:
         ids = self._ids(count)
         made = Mint(self.keyring, flags).tasks(ids, function, bodies)
@@ -512,29 +516,31 @@ class Mint:
             )
         opts = self._flags.get("opts")
         self._bound = f"{until} {opts}" if opts else until
-        self._signers: dict[str, Callable[[str, bytes], bytes]] = {}
+        self._signers: dict[str, Callable[[str, Written], Written]] = {}
 
-    def _signer(self, function: Function) -> Callable[[str, bytes], bytes]:
+    def _signer(self, function: Function) -> Callable[[str, Written], Written]:
         signer = self._signers.get(function.digest)
         if signer is None:
             signer = self._keyring.task_signer(function.digest, self._bound)
             self._signers[function.digest] = signer
         return signer
 
-    def task(self, task_id: str, function: Function, body: bytes, waits: Waits) -> Task:
+    def task(
+        self, task_id: str, function: Function, body: Written, waits: Waits
+    ) -> Task:
         """Return one task."""
-        if body[:1] == b"R":
+        if payload.refers(body):
             waits = waits.needing(tuple(payload.unpack_refs(body)[0]))
         envelope = self._signer(function)(task_id, body)
         return Task(task_id, envelope, function, self._flags, waits)
 
     def tasks(
-        self, ids: Sequence[str], function: Function, bodies: Iterable[bytes]
+        self, ids: Sequence[str], function: Function, bodies: Iterable[Written]
     ) -> Iterator[Task]:
         """Yield tasks of one function as they are asked for."""
         sign, flags, waits = self._signer(function), self._flags, self.waits
         for task_id, body in zip(ids, bodies, strict=True):
-            if body[:1] == b"R":
+            if payload.refers(body):
                 yield self.task(task_id, function, body, waits)
             else:
                 yield Task(task_id, sign(task_id, body), function, flags, waits)

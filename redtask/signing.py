@@ -17,14 +17,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from redtask.error import SignatureError
+from redtask.rope import Rope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from redtask.rope import Read, Written
 
 _BLOCK: Final = 64
 _MAC: Final = 16
 _HEAD: Final = 4 + _MAC
 _UNSIGNED: Final = bytes(_HEAD)
+#: From so many bytes on a copy costs more than a view.
+_LARGE: Final = 65536
 _INNER: Final = bytes(value ^ 0x36 for value in range(256))
 _OUTER: Final = bytes(value ^ 0x5C for value in range(256))
 
@@ -57,7 +62,7 @@ class _Mac:
         self._outer = hashlib.sha256(padded.translate(_OUTER))
         self._inner.update(role)
 
-    def digest(self, *parts: bytes) -> bytes:
+    def digest(self, *parts: Read) -> bytes:
         """Return the truncated MAC of the parts after the role."""
         inner = self._inner.copy()
         for part in parts:
@@ -65,6 +70,15 @@ class _Mac:
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()[:_MAC]
+
+
+def _pieces(body: Written | Read) -> Sequence[Read]:
+    return body.pieces if isinstance(body, Rope) else (body,)
+
+
+def _behind(head: bytes, body: Written | Read) -> Written:
+    """Return an envelope."""
+    return body.behind(head) if isinstance(body, Rope) else head + body
 
 
 def _task_header(function: str, until: str, root: str) -> bytes:
@@ -126,48 +140,51 @@ class Keyring:
             return fingerprint == ""
         return any(self.fingerprint_of(key) == fingerprint for key in self.keys)
 
-    def sign_task(self, function: str, until: str, root: str, body: bytes) -> bytes:
+    def sign_task(
+        self, function: str, until: str, root: str, body: Written | Read
+    ) -> Written:
         """Return the envelope of a task's arguments.
 
         ``function`` is a digest, ``until`` ms since the epoch as text or "" , ``root``
         the id of the first ancestor.
         """
-        if not self.signed:
-            return _UNSIGNED + body
-        mac = self._tasks[self.keys[0].kid]
-        return b"".join(
-            (mac.kid, mac.digest(_task_header(function, until, root), body), body)
-        )
+        return self.task_signer(function, until)(root, body)
 
-    def task_signer(self, function: str, until: str) -> Callable[[str, bytes], bytes]:
+    def task_signer(
+        self, function: str, until: str
+    ) -> Callable[[str, Written | Read], Written]:
         """Return ``sign_task`` for many tasks of a function: root, body -> envelope."""
         if not self.signed:
-            return lambda _root, body: _UNSIGNED + body
+            return lambda _root, body: _behind(_UNSIGNED, body)
         mac = self._tasks[self.keys[0].kid]
         kid, digest, begin = mac.kid, mac.digest, f"{function}\0{until}\0".encode()
 
-        def sign(root: str, body: bytes) -> bytes:
-            return kid + digest(begin, root.encode(), b"\0", body) + body
+        def sign(root: str, body: Written | Read) -> Written:
+            if isinstance(body, bytes):
+                return kid + digest(begin, root.encode(), b"\0", body) + body
+            mac = digest(begin, root.encode(), b"\0", *_pieces(body))
+            return _behind(kid + mac, body)
 
         return sign
 
-    def open_task(self, function: str, until: str, root: str, envelope: bytes) -> bytes:
+    def open_task(self, function: str, until: str, root: str, envelope: Read) -> Read:
         """Return the arguments that a key holder signed for this very task.
 
         Raises ``SignatureError`` otherwise.
         """
         return self._open(self._tasks, _task_header(function, until, root), envelope)
 
-    def sign_result(self, task_id: str, token: str, kind: str, body: bytes) -> bytes:
+    def sign_result(
+        self, task_id: str, token: str, kind: str, body: Written
+    ) -> Written:
         """Return the envelope of a result (kind ``r``) or error (``e``)."""
         if not self.signed:
-            return _UNSIGNED + body
+            return _behind(_UNSIGNED, body)
         mac = self._results[self.keys[0].kid]
-        return mac.kid + mac.digest(_result_header(task_id, token, kind), body) + body
+        header = _result_header(task_id, token, kind)
+        return _behind(mac.kid + mac.digest(header, *_pieces(body)), body)
 
-    def open_result(
-        self, task_id: str, token: str, kind: str, envelope: bytes
-    ) -> bytes:
+    def open_result(self, task_id: str, token: str, kind: str, envelope: Read) -> Read:
         """Return the result or error that an engine with a key made of this attempt.
 
         Raises ``SignatureError`` otherwise.
@@ -193,7 +210,7 @@ class Keyring:
         when nobody with a key has signed it, for another worker, or for earlier.
         """
         body = self._open(self._controls, _control_header(worker), envelope)
-        expiry, _, text = body.decode("utf-8", "replace").partition(" ")
+        expiry, _, text = bytes(body).decode("utf-8", "replace").partition(" ")
         if not expiry.isdecimal() or now > int(expiry):
             raise SignatureError("it came too late")
         return text
@@ -214,13 +231,16 @@ class Keyring:
         role = f"redtask 1 scheme\0{self.hub}\0".encode()
         return {key.kid: _Mac(key, role) for key in self.keys}
 
-    def _open(self, macs: dict[bytes, _Mac], header: bytes, envelope: bytes) -> bytes:
+    def _open(self, macs: dict[bytes, _Mac], header: bytes, envelope: Read) -> Read:
+        """Return the body of an envelope: a view of it when it is large."""
+        if len(envelope) >= _LARGE:
+            envelope = memoryview(envelope)
         body = envelope[_HEAD:]
         if not self.signed:
             if envelope[:_HEAD] != _UNSIGNED:
                 raise SignatureError("signed, but signing is off here")
             return body
-        mac = macs.get(envelope[:4])
+        mac = macs.get(bytes(envelope[:4]))
         if mac is None:
             raise SignatureError("signed with a key that is not ours, or not at all")
         if not hmac.compare_digest(mac.digest(header, body), envelope[4:_HEAD]):

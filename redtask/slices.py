@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from redtask.payload import Function
+    from redtask.rope import Written
 
 #: A slice ends at so many plain tasks, bytes or members, whichever comes first.
 MOST_TASKS: Final = 500
@@ -100,7 +101,7 @@ class Task(NamedTuple):
     #: Its id.
     task_id: str
     #: Its signed arguments.
-    envelope: bytes
+    envelope: Written
     #: Its function.
     function: Function
     #: Its flags, as the submit script knows them.
@@ -109,7 +110,7 @@ class Task(NamedTuple):
     waits: Waits
 
 
-def _group(task: Task, tasks: list[str | bytes]) -> Group:
+def _group(task: Task, tasks: list[str | Written]) -> Group:
     """Return a group for tasks like this one."""
     function, waits = task.function, task.waits
     flags = task.flags if waits is FREE else {**task.flags, **waits.fields()}
@@ -154,7 +155,7 @@ class _Pile:
     def _clear(self) -> None:
         self.groups: list[Group] = []
         self._kind: Any = None
-        self._tasks: list[str | bytes] = []
+        self._tasks: list[str | Written] = []
         self._cost = self._each = self._bytes = self._members = 0
 
     def has_room(self, members: int) -> bool:

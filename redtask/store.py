@@ -18,7 +18,8 @@ from redis.retry import Retry
 
 from redtask import link
 from redtask.error import ConnectionLost
-from redtask.flows import Commands, Hear
+from redtask.flows import Commands, Fetch, Hear
+from redtask.haul import Haul
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -43,6 +44,11 @@ def _connector(
     kind, options = link.options(url, blocking=blocking, reply=reply)
     options["retry"] = Retry(NoBackoff(), 0)
     return lambda: _KINDS[kind](**options)
+
+
+def _haul(connection: Any) -> Haul:
+    # redis-py gives no other way.
+    return Haul(connection._sock, connection._parser.parse_error)  # noqa: SLF001
 
 
 class Store:
@@ -122,8 +128,7 @@ class Store:
         """
         connection = self._borrow(blocking=blocking)
         try:
-            packed = link.packed(commands)
-            connection.send_packed_command((packed,), check_health=False)
+            connection.send_packed_command(link.packed(commands), check_health=False)
             replies = []
             for _ in commands:
                 try:
@@ -175,6 +180,31 @@ class Store:
             return replies
 
         return self._persist(attempt)
+
+    def fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Perform plain reads of what may be large, in one round trip.
+
+        Large strings are bytearrays, which were copied once.
+        """
+        return self._persist(lambda: self._fetch(commands))
+
+    def _fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = self._borrow()
+        try:
+            connection.send_packed_command(link.packed(commands), check_health=False)
+            haul = _haul(connection)
+            replies = [haul.reply() for _ in commands]
+        except BaseException as problem:
+            connection.disconnect()
+            if isinstance(problem, link.LOST):
+                self.contact.loses()
+            raise
+        self.contact.hears()
+        self._give_back(connection)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
     def block(self, *words: Any) -> Any:
         """Perform a blocking command, once, on a connection for such.
@@ -269,6 +299,8 @@ class Driver:
             return self.store.do(step, since)
         if isinstance(step, Commands):
             return self.store.commands(step.commands)
+        if isinstance(step, Fetch):
+            return self.store.fetch(step.commands)
         if isinstance(step, Hear):
             return self.store.block(*step.words)
         return self._wait(step)

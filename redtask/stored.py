@@ -100,7 +100,7 @@ class StoredTasks:
 
     # -- once more, or no more
 
-    def replay(
+    def replay(  # noqa: PLR0913 - all but one by name
         self,
         query: dict[str, Any] | None = None,
         *,
@@ -108,6 +108,7 @@ class StoredTasks:
         downstream: bool = False,
         args: Any = None,
         kwargs: dict[str, Any] | None = None,
+        edit: dict[str, Any] | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> AsyncHubResult:
         """Let ended tasks run once more, and those that failed because of them.
@@ -118,6 +119,8 @@ class StoredTasks:
             one of those did; they are looked for among all that failed.
         :param args: other positional arguments, and ``kwargs`` other keyword
             arguments, for a single task.
+        :param edit: other values for some arguments of each task that is meant, by name
+            or, as ``"0"``, by position; such as JSON has. Nothing is unpickled here.
         :param progress: called with how many have been submitted, and of how many.
 
         Whatever depends on a task that runs once more depends on its new run, also
@@ -126,9 +129,9 @@ class StoredTasks:
         value of the result is a list; ``replay_plan`` says beforehand in which order.
 
         Raises ``KeyError`` for an unknown task, ``ValueError`` for one that has not
-        ended.
+        ended, and for an edit of a chunk of a map.
         """
-        wish = Wish(query, ids, downstream, args, kwargs)
+        wish = Wish(query, ids, downstream, args, kwargs, edit)
         tasks = self._run(Replay(self._session, wish).run(progress))
         return AsyncHubResult(self, tasks)
 

@@ -27,7 +27,7 @@ VERDICTS = ("engine_lost", "aborted", "impossible", "invalid", "timeout", "time_
 KEY = re.compile(
     r"""
       (?P<single>hub|engines|queues|functions:idle|story|labels|waiting|unsettled
-        |timers|alarm|apart|gone|scheme|unranked)
+        |timers|alarm|apart|gone|scheme|paused|unranked)
     | task:(?P<task>[a-z0-9]+-[0-9]+)(:(?P<part>[a-z]+))?
     | engine:(?P<engine>[A-Za-z0-9_-]+)(:(?P<of_engine>bell|assigned|held|classes))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)
@@ -64,6 +64,8 @@ for _, key in ipairs(redis.call("KEYS", KEYS[1] .. ":*")) do
     local part = string.match(key, ":(%a+)$")
     local list = { after = "GET", follow = "GET", targets = "GET", refs = "GET" }
     add(key, kind, redis.call(list[part] or "STRLEN", key))
+  elseif kind == "set" and key == KEYS[1] .. ":paused" then
+    add(key, kind, redis.call("SMEMBERS", key))
   elseif kind == "stream" then
     add(key, kind, redis.call("XLEN", key))
   else
@@ -119,6 +121,10 @@ class Picture:
         self.waiting = self.zset("waiting")
         self.timers = self.zset("timers")
         self.unsettled = self.zset("unsettled")
+        self.paused = {queue.decode() for queue in self.data.get("paused", ())}
+        self.hold(
+            not self.paused or "p" in self.hub.get("rare", ""), "paused without mark p"
+        )
         self.apart = {name: int(value) for name, value in self.hash("apart").items()}
         self.parts: dict[str, set[str]] = defaultdict(set)
         self.tasks: dict[str, dict[str, str]] = {}
@@ -415,7 +421,9 @@ def _check_engines(seen):
         serving.update(queues)
         workers[about["worker"]] += 1
         free = {queue for queue in seen.free if engine in seen.free[queue]}
-        room = seen.has_room(engine)
+        drained = "drained" in about
+        room = seen.has_room(engine) and not drained
+        hold(drained or about.get("leaving") != "drained", f"{engine} is not drained")
         # One whose lease is over may have been begun to be taken apart.
         alive = seen.leases.get(engine, -1) >= seen.clock
         came = int(about["number"]) > 0
@@ -579,7 +587,7 @@ def _check_classes(seen):
     rare = seen.hub.get("rare", "")
     placed = [engine for engine in seen.engines if seen.assigned[engine]]
     seen.hold(
-        not placed or "p" in rare, f"tasks are placed on {placed}: rare is {rare}"
+        not placed or "a" in rare, f"tasks are placed on {placed}: rare is {rare}"
     )
     counts: Counter[str] = Counter()
     for place, line in seen.ready.items():
@@ -646,7 +654,8 @@ def _check_quiet(seen, away):
         )
         for place, line in seen.ready.items():
             queue, _, name = place.partition(":")
-            if queue not in about["queues"].split(",") or name == "?":
+            stopped = queue in seen.paused or "drained" in about
+            if stopped or queue not in about["queues"].split(",") or name == "?":
                 continue
             mine = admits(name, int(about["id"])) and any(
                 not seen.refuses(about["id"], task) for task in line

@@ -150,5 +150,6 @@ return {
   hold_back = hold_back,
   put_back = put_back,
   rescue = rescue,
+  seat_all = seat_all,
   reseat = reseat,
 }

@@ -13,7 +13,7 @@ end
 
 -- Ids are made by clients: nothing else may ever become part of a key.
 local function is_id(text)
-  return #text <= 64 and string.find(text, "^[a-z0-9]+%-[0-9]+$") ~= nil
+  return text ~= nil and #text <= 64 and string.find(text, "^[a-z0-9]+%-[0-9]+$") ~= nil
 end
 
 return {

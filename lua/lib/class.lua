@@ -55,11 +55,21 @@ end
 
 -- Labels of the class's engines that live and serve the queue, at most `most`.
 local function living(queue, class, most)
-  return ranges.numbers(string.sub(class, 2), function(label)
-    local uuid = redis.call("ZRANGEBYSCORE", keys.labels, label, label)[1]
-    local queues = uuid and redis.call("HGET", keys.engine(uuid), "queues")
-    return queues and string.find("," .. queues .. ",", "," .. queue .. ",", 1, true)
-  end, most)
+  local found = {}
+  for low, high in string.gmatch(string.sub(class, 2), "(%d+)%-?(%d*)") do
+    local there = redis.call("ZRANGEBYSCORE", keys.labels, low, high == "" and low or high,
+      "WITHSCORES")
+    for at = 1, #there, 2 do
+      local queues = redis.call("HGET", keys.engine(there[at]), "queues")
+      if queues and string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) then
+        found[#found + 1] = tonumber(there[at + 1])
+        if #found >= most then
+          return found
+        end
+      end
+    end
+  end
+  return found
 end
 
 -- Is there an engine that may take it, or may one join?

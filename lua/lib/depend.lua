@@ -233,10 +233,8 @@ end
 
 -- One more task needs the result of this one.
 local function keep(known)
-  if known and not known.buried then
-    known.kept, known.changed = known.kept + 1, true
-    mark(known, "k")
-  end
+  known.kept, known.changed = known.kept + 1, true
+  mark(known, "k")
 end
 
 -- What was noted of members is written, once for each.

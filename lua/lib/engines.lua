@@ -3,6 +3,10 @@
 local keys = require("lib.keys")
 local scheme = require("scheme")
 
+-- An engine that is not to get anything new says so in `leaving`, as one does that is
+-- being taken apart: so those who place tasks have one thing to look at.
+local DRAINED = "drained"
+
 local function split(text)
   local words = {}
   for word in string.gmatch(text, "[^,]+") do
@@ -29,7 +33,8 @@ local function find(uuid)
     used = tonumber(f[5]),
     next = f[6],
     tied = f[7],
-    -- It is being taken apart: it gets nothing more, unless it turns out to live.
+    -- It gets nothing more: it is drained, or ("1") being taken apart, unless it turns
+    -- out to live.
     leaving = f[8],
   }
 end
@@ -87,6 +92,15 @@ local function ring(uuid)
   redis.call("RPUSH", keys.engine(uuid, "bell"), 1)
 end
 
+-- Have an idle engine come, if there is anything that it may take: `any` says so.
+local function call(opened, engine, any)
+  if engine and load_of(engine.uuid) == 0
+    and redis.call("LLEN", keys.engine(engine.uuid, "bell")) == 0
+    and any(opened, engine) then
+    ring(engine.uuid)
+  end
+end
+
 -- One engine fewer serves the queue; a queue without engines and tasks is none.
 local function leave_queue(queue)
   local left = redis.call("HINCRBY", keys.queues, queue, -1)
@@ -119,6 +133,7 @@ local function remove(engine)
 end
 
 return {
+  DRAINED = DRAINED,
   find = find,
   name_of = name_of,
   uuid_of = uuid_of,
@@ -127,6 +142,7 @@ return {
   show = show,
   use = use,
   ring = ring,
+  call = call,
   worker_of = worker_of,
   remove = remove,
 }

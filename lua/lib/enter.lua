@@ -25,11 +25,18 @@ local function make_gate(opened, id, score)
   timers.set(opened, "g", id, GATE)
 end
 
--- The parents whose results it needs are kept as long as it is.
+-- The parents whose results it needs are kept as long as it is. Returns who they are,
+-- of those named: one that is no more, or not yet, is kept by nobody.
 local function keep_parents(opened, refs)
+  local kept = {}
   for id in string.gmatch(refs, "%S+") do
-    depend.keep(depend.member_of(opened, id))
+    local known = depend.member_of(opened, id)
+    if known and not known.buried then
+      depend.keep(known)
+      kept[#kept + 1] = id
+    end
   end
+  return #kept > 0 and table.concat(kept, " ") or nil
 end
 
 local function stand_behind(opened, task)
@@ -116,7 +123,7 @@ end
 local function enter(opened, ending, task, sets, fields)
   task.state, task.write, task.drop = "waiting", {}, {}
   if task.refs then
-    keep_parents(opened, task.refs)
+    task.refs = keep_parents(opened, task.refs)
   end
   local aborted = task.gate and stand_behind(opened, task)
   local verdict, why = look(opened, task, sets, task.later and task.gate)

@@ -1,6 +1,7 @@
 -- flags: what a client may say of a task, and within which limits.
 
 local argument = require("lib.argument")
+local keys = require("lib.keys")
 
 -- Shorter than what a record keeps in itself: scripts read flags from there.
 local LONGEST = 64
@@ -53,6 +54,14 @@ local function is_list(text)
   return text ~= ""
 end
 
+-- Engines by their labels. Only those that have been given out can be meant: an engine
+-- that joins does not look whether it was named before.
+local function are_targets(text)
+  local last = tonumber(string.match(text, "(%d+)$"))
+  return require("lib.ranges").is_set(text)
+    and last < tonumber(redis.call("HGET", keys.hub, "next_engine") or 0)
+end
+
 -- Flags with a form of their own: how long they may be, and what they are.
 local function form(name)
   if name == "after" or name == "follow" then
@@ -60,7 +69,7 @@ local function form(name)
   elseif name == "refs" then
     return LONGEST_LIST, is_list
   elseif name == "targets" then
-    return LONGEST_TARGETS, require("lib.ranges").is_set
+    return LONGEST_TARGETS, are_targets
   end
 end
 

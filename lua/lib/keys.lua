@@ -80,6 +80,7 @@ return {
   timers = root .. ":timers",
   alarm = root .. ":alarm",
   gone = root .. ":gone",
+  paused = root .. ":paused",
   apart = root .. ":apart",
   task = task_key,
   engine = engine_key,

@@ -69,7 +69,8 @@ local function best_of(opened, state, known, members, member)
       break
     end
     local queue, name = member(members[at])
-    if class.admits(name, state.label) then
+    local stopped = rare.is(opened, "p") and require("lib.paused").is(opened, queue)
+    if not stopped and class.admits(name, state.label) then
       local found = admitted(opened, state, queue, name)
       if not found then
         if redis.call("EXISTS", keys.ready(queue, name)) == 0 then

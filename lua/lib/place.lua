@@ -31,9 +31,13 @@ end
 -- The scheme's choice among the engines with room gets the task and hears its
 -- bell; an idle one that has named a nonce for it gets the task into its hand. The
 -- task stands in no index when this is called. Returns the engine's uuid, or nil
--- when none has room that may take tasks of its class, or none but `except`, or but
--- the one that just put it back (`opened.spared`).
+-- when the queue is paused, or none has room that may take tasks of its class, or none
+-- but `except`, or but the one that just put it back (`opened.spared`).
 local function assign(opened, queue, id, score, class, except)
+  if opened.rare and string.find(opened.rare, "p", 1, true)
+    and require("lib.paused").is(opened, queue) then
+    return nil
+  end
   local uuid = choose(queue, class, except or (opened.spared and opened.spared[id]))
   if not uuid then
     return nil
@@ -44,7 +48,7 @@ local function assign(opened, queue, id, score, class, except)
     return uuid
   end
   states.check("ready", "assigned")
-  rare.set(opened, "p")
+  rare.set(opened, "a")
   local assigned = keys.engine(uuid, "assigned")
   redis.call("ZADD", assigned, score, id)
   redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name_of(engine))
@@ -61,15 +65,22 @@ local function assign(opened, queue, id, score, class, except)
   return uuid
 end
 
--- Up to `count` tasks leave an engine that will not take them: flat id, score.
--- They are ready again; the caller puts them in their line.
-local function give_back(uuid, count)
+-- Up to `count` tasks leave an engine that will not take them, or not those that do not
+-- `go`: flat id, score. They are ready again; the caller puts them in their line. The
+-- others are the second list, and the engine takes them.
+local function give_back(uuid, count, goes)
   local popped = redis.call("ZPOPMIN", keys.engine(uuid, "assigned"), count)
+  local back, kept = {}, {}
   for at = 1, #popped, 2 do
-    states.check("assigned", "ready")
-    redis.call("HSET", keys.task(popped[at]), "state", "ready")
+    local list = kept
+    if not goes or goes(popped[at]) then
+      states.check("assigned", "ready")
+      redis.call("HSET", keys.task(popped[at]), "state", "ready")
+      list = back
+    end
+    list[#list + 1], list[#list + 2] = popped[at], popped[at + 1]
   end
-  return popped
+  return back, kept
 end
 
 return {

@@ -27,11 +27,7 @@ local function one(opened, uuid)
     return
   end
   engines.show(opened, engine)
-  if engines.load_of(uuid) == 0
-    and redis.call("LLEN", keys.engine(uuid, "bell")) == 0
-    and take.any(opened, engine) then
-    engines.ring(uuid)
-  end
+  engines.call(opened, engine, take.any)
 end
 
 -- Rank at most `count` engines. Returns how many.

@@ -16,7 +16,7 @@ local function share(queues, want, several)
   if want <= 1 then
     return want
   end
-  local serving, left = 0, line.length(queues)
+  local serving, left = 1, line.length(queues)
   for _, queue in ipairs(queues) do
     serving = math.max(serving, tonumber(redis.call("HGET", keys.queues, queue)) or 1)
     if several then
@@ -39,12 +39,15 @@ local function is_simple(opened, engine)
     engine.tied = "1"
   end
   return #engine.queues == 1 and not engine.tied
-    and not rare.is(opened, "c") and not rare.is(opened, "r")
+    and not rare.is(opened, "c") and not rare.is(opened, "r") and not rare.is(opened, "p")
 end
 
 -- The best that waits for the engine: flat id, score.
 local function ready(opened, engine, want)
   local simple = is_simple(opened, engine)
+  if not simple and rare.is(opened, "p") then
+    engine = require("lib.paused").without(opened, engine)
+  end
   want = share(engine.queues, want, not simple)
   if simple then
     return pop(keys.ready(engine.queues[1]), want)
@@ -56,6 +59,9 @@ end
 local function any(opened, engine)
   if is_simple(opened, engine) then
     return redis.call("EXISTS", keys.ready(engine.queues[1])) == 1
+  end
+  if rare.is(opened, "p") then
+    engine = require("lib.paused").without(opened, engine)
   end
   return require("lib.pick").any(opened, engine)
 end
@@ -69,6 +75,20 @@ local function allowance(opened, engine, want)
   return math.max(0, want)
 end
 
+-- Seldom: what was placed on an engine, at most `count`, flat: id, score. What is of a
+-- paused queue goes back to its line.
+local function unpaused(opened, uuid, count)
+  local paused = require("lib.paused")
+  local back, kept = require("lib.place").give_back(uuid, count, function(id)
+    return paused.is(opened, redis.call("HGET", keys.task(id), "queue") or "default")
+  end)
+  for _, value in ipairs(back) do
+    opened.stranded = opened.stranded or {}
+    opened.stranded[#opened.stranded + 1] = value
+  end
+  return kept
+end
+
 -- The engine takes what was placed on it, then the best it may have. Returns the
 -- flat reply.
 local function tasks(opened, engine, nonce, want)
@@ -77,8 +97,10 @@ local function tasks(opened, engine, nonce, want)
     return {}
   end
   local placed = {}
-  if rare.is(opened, "p") then
-    placed = pop(keys.engine(engine.uuid, "assigned"), want)
+  -- Mostly whoever was idle has got its task into its hand.
+  if rare.is(opened, "a") then
+    placed = rare.is(opened, "p") and unpaused(opened, engine.uuid, want)
+      or pop(keys.engine(engine.uuid, "assigned"), want)
   end
   want = want - #placed / 2
   local popped = {}

@@ -189,7 +189,7 @@ class AsyncResult(Results):
         return self._iterate(ordered=True)
 
     async def _iterate(self, *, ordered: bool) -> AsyncIterator[Any]:
-        if self._tasks.done:
+        if self._at_hand():
             for value in await self.get(0):
                 yield value
             return

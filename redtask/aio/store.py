@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 
 from redtask import link
 from redtask.error import ConfigurationError, ConnectionLost
-from redtask.flows import Commands, Hear
+from redtask.flows import Commands, Fetch, Hear
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -111,7 +111,7 @@ class Store:
         connection = self._borrow(blocking=blocking)
         limit = link.limit(blocking=blocking, reply=self._reply)
         try:
-            packed = connection.pack_commands(commands)
+            packed = link.packed(commands)
             async with asyncio.timeout(limit):
                 await connection.send_packed_command(packed, check_health=False)
                 replies = [await _read(connection) for _ in commands]
@@ -249,7 +249,7 @@ class Driver:
     async def _perform(self, step: Step, since: float | None) -> Any:
         if isinstance(step, Call):
             return await self.store.do(step, since)
-        if isinstance(step, Commands):
+        if isinstance(step, (Commands, Fetch)):
             return await self.store.commands(step.commands)
         if isinstance(step, Hear):
             return await self.store.block(*step.words)

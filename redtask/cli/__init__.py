@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import redtask
-from redtask.cli.group import Group, Invocation
+from redtask.cli.group import Group, Invocation, Unconfirmed
 from redtask.cli.settings import Settings
 from redtask.error import (
     ClusterRunning,
@@ -41,8 +41,11 @@ COMMANDS: Final = {
     "why": "Say why tasks are where they are.",
     "logs": "Print what tasks printed.",
     "result": "Print the result of a task.",
+    "replay": "Run ended tasks once more.",
     "abort": "Abort tasks that are not wanted any more.",
     "purge": "Have the hub forget ended tasks.",
+    "graph": "Show what tasks depend on, and what depends on them.",
+    "timeline": "Show which engine ran what when.",
     "events": "Show what went otherwise than straight.",
     "configure": "Show and change the settings of a hub.",
     "doctor": "Check a hub, its server and its workers; mend what can be mended.",
@@ -149,15 +152,11 @@ def _show(told: Invocation, problem: click.ClickException) -> None:
     if not isinstance(problem, click.UsageError):
         problem.show()
         return
-    if problem.ctx is not None:
-        name = problem.ctx.command_path
-        click.echo(f"usage: {name} {' '.join(_usage(problem.ctx))}", err=True)
-        click.echo(f"help:  {name} --help", err=True)
-    click.echo(f"redtask: {told.explain(problem)}", err=True)
-
-
-def _usage(ctx: click.Context) -> list[str]:
-    return ctx.command.collect_usage_pieces(ctx)
+    text = told.explain(problem)
+    if problem.ctx is not None and not isinstance(problem, Unconfirmed):
+        mark = "" if text.endswith((".", "?", ")")) else "."
+        text = f"{text}{mark} See {problem.ctx.command_path} --help"
+    click.echo(f"redtask: {text}", err=True)
 
 
 def _say_json(text: str, problem: Exception) -> None:

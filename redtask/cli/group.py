@@ -38,6 +38,10 @@ class Invocation:
         return f"{text} (from {self.settings.origin(path, parameter.name)})"
 
 
+class Unconfirmed(click.UsageError):
+    """It was not said that this may be done, and nobody can be asked."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Suggest what was probably meant, as the end of a sentence."""
     near = difflib.get_close_matches(word, list(known), n=1)

@@ -1,8 +1,9 @@
-"""``redtask logs``: what tasks printed."""
+"""``redtask logs``: what tasks printed, and what they print."""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,49 +12,107 @@ from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, say_json
 from redtask.dossier import traceback_of
+from redtask.live import Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redtask.cli.reader import Reader
+    from redtask.client import Client
+    from redtask.live import Output as Said
 
 
 @click.command("logs")
 @click.argument("ids", nargs=-1, required=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on until they have ended.")
 @hub_options
 @output_options
-def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
+def command(*, ids: tuple[str, ...], follow: bool, where: Where, out: Output) -> None:
     """Print what tasks printed, and the traceback of those that failed.
 
-    What they wrote to standard error goes there, and so does the traceback. Exit code
+    What they wrote to standard error goes there, and so does the traceback. With -f
+    also what is printed from now on, and how far tasks say they are, until all have
+    ended; that needs the key, as the worker is told that somebody listens. Exit code
     3: no such task.
 
     \b
     redtask logs k3f9ab-17
     redtask logs k3f9ab-17 2>/dev/null
+    redtask logs -f k3f9ab-17
     """
+    if follow:
+        with where.client() as client:
+            names = client._run(expand(client._session.keys, ids))
+            _follow(client, out, names)
+        return
     with where.reader() as hub:
         names = hub.run(expand(hub.keys, ids))
         for name in names:
-            (stdout,) = hub.run(flows.outputs(hub.keys, [name], "stdout"))
-            (stderr,) = hub.run(flows.outputs(hub.keys, [name], "stderr"))
-            traceback = hub.run(traceback_of(hub.keys, name))
-            if out.as_json:
-                say_json(
-                    {
-                        "id": name,
-                        "stdout": stdout,
-                        "stderr": stderr,
-                        "traceback": traceback,
-                    }
-                )
-                continue
-            if len(names) > 1:
-                click.echo(f"==> {out.task(name)} <==")
-            _print(stdout, err=False)
-            sys.stdout.flush()
-            _print(stderr + _ended(stderr) + (traceback or ""), err=True)
+            _print_all(hub, out, name, alone=len(names) == 1)
+
+
+def _print_all(hub: Reader, out: Output, name: str, *, alone: bool) -> None:
+    (stdout,) = hub.run(flows.outputs(hub.keys, [name], "stdout"))
+    (stderr,) = hub.run(flows.outputs(hub.keys, [name], "stderr"))
+    traceback = hub.run(traceback_of(hub.keys, name))
+    if out.as_json:
+        texts = {"stdout": stdout, "stderr": stderr, "traceback": traceback}
+        say_json({"id": name, **texts})
+        return
+    if not alone:
+        click.echo(f"==> {out.task(name)} <==")
+    _print(stdout + _end(stdout), err=False)
+    _print(stderr + _end(stderr), err=True)
+    _print_traceback(traceback)
+
+
+def _print_traceback(traceback: str | None) -> None:
+    if traceback:
+        _print(traceback + _end(traceback), err=True)
 
 
 def _print(text: str, *, err: bool) -> None:
     if text:
-        click.echo(text + _ended(text), err=err, nl=False)
+        click.echo(text, err=err, nl=False)
+        (sys.stderr if err else sys.stdout).flush()
 
 
-def _ended(text: str) -> str:
+def _end(text: str) -> str:
     return "" if not text or text.endswith("\n") else "\n"
+
+
+def _follow(client: Client, out: Output, names: Sequence[str]) -> None:
+    """Print what tasks say until they have ended."""
+    listener = Listener(client._session, names)
+    last = names[0] if len(names) == 1 else ""
+    while not listener.done:
+        for said in client._run(listener.hear()):
+            if out.as_json:
+                say_json({"id": said.msg_id, **_about(said)})
+                continue
+            if said.msg_id != last:
+                last = said.msg_id
+                click.echo(f"==> {out.task(last)} <==")
+            if said.stream == "progress":
+                share = "" if said.progress is None else f"{said.progress:.0%} "
+                click.echo(f"[{share}{said.text}]".replace(" ]", "]"), err=True)
+            else:
+                _print(said.text, err=said.stream == "stderr")
+    for name in names:
+        traceback = client._run(traceback_of(client._session.keys, name))
+        if out.as_json:
+            if traceback:
+                say_json({"id": name, "stream": "traceback", "text": traceback})
+        else:
+            _print_traceback(traceback)
+
+
+def _about(said: Said) -> dict[str, object]:
+    found: dict[str, object] = {
+        "attempt": said.attempt,
+        "stream": said.stream,
+        "text": said.text,
+    }
+    if said.stream == "progress":
+        found["progress"] = said.progress
+    return found

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from redtask.cli.group import Invocation
+from redtask.cli.group import Invocation, Unconfirmed
 from redtask.cli.output import Output
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"{question} Nobody can be asked here: say --yes")
+        raise Unconfirmed(f"{question} Nobody can be asked here: say --yes")
     if not click.confirm(question, err=True):
         click.echo("nothing was done", err=True)
         raise click.exceptions.Exit(1)

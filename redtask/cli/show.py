@@ -14,7 +14,7 @@ from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from redtask.dossier import Relative, Try
 
@@ -93,7 +93,7 @@ def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
         yield "ended", when(record["completed"]) + (f", ran {spent}" if spent else "")
     yield from _flags(record)
     for one in found.tries:
-        yield "try", _try(one)
+        yield "try", _try(one, found.labels)
     for label, words in found.refusals:
         yield "refused by", f"engine {label}: {words or 'it did not say why'}"
     for name, what, some in (
@@ -131,8 +131,8 @@ def _flags(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "flags", ", ".join(flags)
 
 
-def _try(one: Try) -> str:
-    place = "" if one.engine_id is None else f" on engine {one.engine_id}"
+def _try(one: Try, labels: Mapping[str, int]) -> str:
+    place = f" on engine {labels.get(one.engine, one.engine)}" if one.engine else ""
     moment = ""
     if one.ended is not None:
         moment = " at " + when(datetime.fromtimestamp(one.ended / 1000, UTC))

@@ -88,7 +88,8 @@ def dossier_json(found: Dossier) -> dict[str, Any]:
         "attempts": [
             {
                 "attempt": one.attempt,
-                "engine_id": one.engine_id,
+                "engine_uuid": one.engine,
+                "engine_id": found.labels.get(one.engine),
                 "started": _moment(one.started),
                 "ended": _moment(one.ended),
                 "what": one.what,

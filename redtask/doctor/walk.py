@@ -24,7 +24,7 @@ _KEY: Final = re.compile(
     rf"""
       (?P<index>waiting|timers|unsettled|functions:idle|engines|unranked|labels
         |ended:(?:completed|failed|aborted)|free:[a-z0-9_-]+)
-    | (?P<other>hub|queues|story|apart|alarm|gone|scheme|classes:[a-z0-9_-]+)
+    | (?P<other>hub|queues|story|apart|alarm|gone|scheme|paused|classes:[a-z0-9_-]+)
     | task:(?P<task>{_ID})(?::(?P<part>[a-z]+))?
     | engine:(?P<engine>[A-Za-z0-9_-]+)(?::(?P<of_engine>[a-z]+))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)

@@ -23,6 +23,7 @@ from multiprocessing import get_context
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from redtask.engine.slate import Slate
+from redtask.rope import Rope
 
 #: What an engine is at.
 STARTING: Final = 0
@@ -59,6 +60,7 @@ _WATCHED: Final = 16
 # Of the supervisor:
 _DEADLINE: Final = 17
 _DRAIN: Final = 18
+_QUIET: Final = 27  # the hub gives it nothing new, nor is to when it registers again
 # Of stopping the task that runs. It is known by when it began: no two begin at the
 # same time, so what is meant for one never hits another. Of the engine:
 _LIMITED: Final = 20  # when the task began that has a time limit
@@ -330,6 +332,8 @@ class Block:
 
     def end(self, entry: Entry) -> bool:
         """Log how the task that was begun last ended; False: the log is full."""
+        if any(type(field) is Rope for field in entry[4]):
+            return False
         data = marshal.dumps(entry)  # type: ignore[arg-type]
         fields = self._fields
         at = fields[_LOG_END]
@@ -380,6 +384,15 @@ class Block:
     def draining(self) -> bool:
         """Shall the engine take nothing new?"""
         return self._fields[_DRAIN] != 0
+
+    @property
+    def quiet(self) -> bool:
+        """Does the hub give the engine nothing new?"""
+        return self._fields[_QUIET] != 0
+
+    @quiet.setter
+    def quiet(self, quiet: bool) -> None:
+        self._fields[_QUIET] = quiet
 
     # -- the supervisor
 

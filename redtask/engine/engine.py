@@ -246,6 +246,8 @@ class Engine:
         self._bell = self._store.keys.bell(uuid)
         sent = time.monotonic_ns()
         about = {**plan.about, "clock": round(time.time() * 1000)}
+        if self._block.quiet:
+            about["drained"] = 1
         joined = self._ask(calls.register(uuid, plan.worker, plan.queues, about))
         seconds, micros = map(int, self._store.command("TIME"))
         self._runner.ahead = seconds * 1000 + micros / 1000 - time.time() * 1000

@@ -209,8 +209,9 @@ class Herald:
         self, seat: Seat, picture: Picture, answer: Beaten, sent: int
     ) -> None:
         block = seat.block
-        if answer.word == "live":
+        if answer.word in {"live", "drained"}:
             block.renew(deadline(sent, block.lease))
+            self._drained(seat, drained=answer.word == "drained")
             seat.still += self.lease / 5
             foreign = set(answer.foreign)
             if foreign.intersection(picture.ids[picture.begun :]):
@@ -222,6 +223,16 @@ class Herald:
         else:
             # Its next turn tells it. What was not begun is no longer its own.
             block.take_back()
+
+    def _drained(self, seat: Seat, *, drained: bool) -> None:
+        """The hub says whether an engine is drained: that is for its next one, too."""
+        if drained and not seat.block.quiet:
+            self.report(seat.block.take_back() or Taken.nothing())
+        seat.block.quiet = drained
+
+    def beat_now(self) -> None:
+        """Something concerns our engines that the hub says when it is asked."""
+        self._beat_at = 0.0
 
     def _swept(self, swept: Swept) -> None:
         pause = self.lease if swept.due < 0 else max(_SWEEP_PAUSE, swept.due / 1000)

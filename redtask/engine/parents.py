@@ -61,7 +61,7 @@ class Parents:
                 ("HMGET", keys.task(one), "state", "token", "result"),
                 ("GET", keys.task(one, "result")),
             )
-        replies = iter(self._store.commands(commands))
+        replies = iter(self._store.fetch(commands))
         found = {}
         for one, record, beside in zip(ids, replies, replies, strict=True):
             state, token, inside = record

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from redtask.engine.output import Output
     from redtask.hub.records import Work
+    from redtask.rope import Read
     from redtask.signing import Keyring
     from redtask.store import Store
 
@@ -126,7 +127,7 @@ class Runner:
 
     def _prepare(
         self, work: Work
-    ) -> tuple[Callable[..., Any], bytes, Callable[[str], Any] | None]:
+    ) -> tuple[Callable[..., Any], Read, Callable[[str], Any] | None]:
         """Return function, packed arguments, and who knows what they refer to.
 
         If somebody with a key wants it: raises ``SignatureError`` before anything is
@@ -184,8 +185,9 @@ class Runner:
 
     # -- what the hub has
 
-    def _fetch_args(self, task_id: str) -> bytes:
-        args = self._store.command("GET", self._store.keys.task(task_id, "args"))
+    def _fetch_args(self, task_id: str) -> Read:
+        key = self._store.keys.task(task_id, "args")
+        (args,) = self._store.fetch([("GET", key)])
         return args or b""
 
     def _blob(self, digest: str) -> bytes:
@@ -251,7 +253,7 @@ class Runner:
 
     def _failed(self, work: Work, problem: BaseException, verdict: str) -> list[Any]:
         try:
-            text = _traceback(problem)
+            text = traceback_of(problem)
             body = payload.pack_error(problem, text, self.engine_info, verdict)
             ename, evalue = type(problem).__name__, payload.safe_text(problem)
         except BaseException as another:  # noqa: BLE001 - e.g. a __str__ that exits
@@ -296,7 +298,7 @@ def _short(text: str, most: int = _SHORT) -> str:
     return data[:most].decode("utf-8", "ignore")
 
 
-def _traceback(problem: BaseException) -> str:
+def traceback_of(problem: BaseException) -> str:
     """Return the traceback without the frames that called the user's function."""
     try:
         about = traceback.TracebackException(

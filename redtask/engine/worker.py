@@ -294,6 +294,8 @@ class Worker:
         words = text.split(" ")
         if words[0] == "abort" and len(words) == _OF_TASK:
             self._warden.abort(*words[1:])
+        elif words[0] == "look":
+            self._herald.beat_now()
         elif words[0] == "listen" and len(words) == _OF_TASK:
             self._live.listen(*words[1:])
         else:
@@ -334,6 +336,8 @@ class Worker:
 
     def _fork(self, seat: Seat) -> None:
         block = Block()
+        # A drained engine is followed by one that is.
+        block.quiet = seat.block.quiet
         # Scripts are bundled once, for all engines.
         for name in ("register", "turn"):
             scripts.bundle(name, self._store.scheme)

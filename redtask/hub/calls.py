@@ -29,7 +29,10 @@ from redtask.hub.why import Why
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from redtask.rope import Written
+
 T = TypeVar("T")
+#: Large bytes may be a ``rope.Rope``.
 Argument: TypeAlias = str | bytes | int
 Now: TypeAlias = int | str
 
@@ -59,7 +62,7 @@ class Group:
     #: Flags that become fields of the record, as the script knows them.
     flags: Mapping[str, Argument]
     #: Id and signed arguments of each task, flat.
-    tasks: Sequence[str | bytes]
+    tasks: Sequence[str | Written]
 
 
 def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
@@ -241,6 +244,26 @@ def tell(worker: str, message: bytes, *, now: Now = "") -> Call[bool]:
     return Call("tell", (now, worker, message), _ok)
 
 
+def drain(
+    engines: Sequence[str], *, worker: str = "", resume: bool = False, now: Now = ""
+) -> Call[list[str]]:
+    """Have at most 500 engines get nothing new, or (``resume``) tasks again.
+
+    One word each: drained, resumed, unknown, or more: say it again. With a ``worker``
+    those that it is yet to start, too.
+    """
+    verb = "resume" if resume else "drain"
+    return Call("drain", (now, verb, worker, *engines), _words)
+
+
+def pause(
+    queues: Sequence[str], *, resume: bool = False, now: Now = ""
+) -> Call[list[str]]:
+    """Have nothing begin of these queues, or (``resume``) go on: what each is now."""
+    verb = "resume" if resume else "pause"
+    return Call("pause", (now, verb, *queues), _words)
+
+
 def attend(ids: Sequence[str], *, now: Now = "") -> Call[list[Attended]]:
     """Have the streams of at most 500 tasks tell of their begin and end."""
     return Call("attend", (now, *ids), Attended.read_all)
@@ -345,6 +368,8 @@ BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
             watch,
             abort,
             tell,
+            drain,
+            pause,
             attend,
             say,
             resubmit,

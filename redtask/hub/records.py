@@ -220,7 +220,8 @@ class Beaten:
 
     #: The engine's uuid.
     engine: str
-    #: ``live``, ``unknown`` (given up), ``gone``, or ``more``: say it again.
+    #: ``live``, ``drained`` (it lives, and is to get nothing new), ``unknown`` (given
+    #: up), ``gone``, or ``more``: say it again.
     word: str
     #: Tasks that are no longer this engine's.
     foreign: tuple[str, ...]
@@ -272,6 +273,8 @@ class EngineStatus:
     lease: int
     #: When it joined, ms since the epoch.
     joined: int
+    #: Does it get nothing new?
+    drained: bool = False
 
     @property
     def load(self) -> int:
@@ -280,7 +283,7 @@ class EngineStatus:
 
     @classmethod
     def read_all(cls, values: Reply) -> list[EngineStatus]:
-        """Read ``(uuid id worker queues assigned held lease joined)*``."""
+        """Read ``(uuid id worker queues assigned held lease joined drained)*``."""
         return [
             cls(
                 text(uuid),
@@ -291,10 +294,19 @@ class EngineStatus:
                 held,
                 lease,
                 joined,
+                bool(drained),
             )
-            for uuid, number, worker, queues, assigned, held, lease, joined in groups(
-                values, 8
-            )
+            for (
+                uuid,
+                number,
+                worker,
+                queues,
+                assigned,
+                held,
+                lease,
+                joined,
+                drained,
+            ) in groups(values, 9)
         ]
 
 
@@ -308,6 +320,8 @@ class QueueStatus:
     engines: int
     #: Tasks that wait in it for an engine.
     ready: int
+    #: Does nothing of it begin?
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +350,8 @@ class Status:
             mapping(reply[1]),
             {text(state): count for state, count in groups(reply[2], 2)},
             tuple(
-                QueueStatus(text(name), count, ready)
-                for name, count, ready in groups(reply[3], 3)
+                QueueStatus(text(name), count, ready, bool(paused))
+                for name, count, ready, paused in groups(reply[3], 4)
             ),
             tuple(sorted(engines, key=lambda engine: engine.engine_id)),
         )

@@ -46,6 +46,8 @@ class Engines:
     admitted: int
     #: How many of those have room.
     free: int
+    #: How many of those that may take it are drained, and get nothing new.
+    drained: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,8 @@ class Why:
         )
         engines = None
         if "living" in facts:
-            counts = (int(facts[name]) for name in ("living", "admitted", "free"))
-            engines = Engines(*counts)
+            names = ("living", "admitted", "free", "drained")
+            engines = Engines(*(int(facts.get(name, 0)) for name in names))
         label = facts.get("engine", "").partition("/")[0]
         start = facts.get("start")
         reasons, remedies = _explain(facts, engines)
@@ -203,6 +205,10 @@ def _of_ready(
     facts: Mapping[str, str], engines: Engines
 ) -> tuple[list[str], list[str]]:
     queue = facts.get("queue", "default")
+    if "paused" in facts:
+        return [f"its queue, {queue}, is paused"], [
+            f"'redtask queue resume {queue}' lets it go on"
+        ]
     if engines.living == 0:
         return [f"no engine lives that serves the queue {queue}"], [
             f"start a worker for the queue {queue}"
@@ -212,6 +218,11 @@ def _of_ready(
                 *_limits(facts)], ["a new engine may take it"]  # fmt: skip
     if engines.free:
         return ["an engine with room is about to take it"], []
+    if engines.drained == engines.admitted:
+        return [
+            f"all {engines.admitted} engines that may take it are drained",
+            *_limits(facts),
+        ], ["'redtask engine resume' lets them go on"]
     before = int(facts.get("before", 0))
     waits = f", and {before} stand before it" if before else ""
     busy = f"all {engines.admitted} engines that may take it are busy{waits}"

@@ -61,8 +61,7 @@ def test_an_input_that_raises_takes_back_what_was_sent(view):
     with pytest.raises(ZeroDivisionError):
         waiting.map_async(tasks.double, numbers())
 
-    ids = list(view.client.history)
-    assert len(ids) == 500
+    assert len(view.client.history) >= 500
     states = {record["state"] for record in view.client.db_query({}, ["state"])}
     assert states == {"aborted"}
 

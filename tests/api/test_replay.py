@@ -6,6 +6,7 @@ import pytest
 
 from redtask import error
 from redtask.dependency import Ref
+from redtask.replay import Replay, Wish
 from tests import tasks
 
 
@@ -222,3 +223,47 @@ def test_why_is_told_of_results(rc, view, gate):
     mapped = view.map(tasks.double, range(2), block=False)
     mapped.get()
     assert [one.state for one in mapped.why()] == ["completed"] * 2
+
+
+def test_some_arguments_can_be_edited(rc, view):
+    first = fails(view)
+    view.apply_async(tasks.add, Ref(first), 100)
+    rc.wait()
+
+    again = rc.replay(ids=first, downstream=True, edit={"x": 4})
+
+    assert again.get() == [4, 104]
+    # What was edited is kept, and edited again.
+    (newer,) = rc.replay(ids=again.msg_ids[1], edit={"y": 1}).get()
+    assert newer == 5
+    assert rc.replay(
+        {"function": "fail_odd", "state": "failed"}, edit={"0": 6}
+    ).get() == [6]
+
+
+def test_what_cannot_be_edited_is_refused_before_anything_runs(rc, view):
+    mapped = view.map(tasks.double, [1, 2], chunksize=2, block=False)
+    mapped.get()
+    count = len(rc.hub_history())
+
+    with pytest.raises(ValueError, match="a chunk of a map"):
+        rc.replay(ids=mapped, edit={"x": 1})
+    with pytest.raises(TypeError, match="the value of x is no JSON"):
+        rc.replay(ids=mapped, edit={"x": object()})
+    with pytest.raises(ValueError, match="no name of an argument"):
+        rc.replay(ids=mapped, edit={"x y": 1})
+    with pytest.raises(ValueError, match="not both"):
+        rc.replay(ids=mapped, edit={"x": 1}, args=(1,))
+    assert len(rc.hub_history()) == count
+
+
+def test_a_replay_may_go_in_small_steps(client):
+    view = client.load_balanced_view()
+    done = view.map_async(tasks.double, range(5))
+    done.get()
+    seen = []
+
+    replay = Replay(client._session, Wish(ids=done))
+    client._run(replay.run(lambda *steps: seen.append(steps), at_once=2))
+
+    assert seen == [(2, 5), (4, 5), (5, 5)]

@@ -369,3 +369,10 @@ def test_an_engine_killed_for_a_time_limit_takes_a_try_of_what_it_had_begun(hub)
     assert (record["state"], record["verdict"]) == ("failed", "time_limit")
     assert record["reason"] == "time limit of 1 s exceeded"
     assert {hub.state(name) for name in taken[1:]} == {"ready"}
+
+
+def test_a_beat_without_the_number_of_a_turn_is_none(hub):
+    hub.join(1, "e")
+
+    with hub.refuses(error.BadArgument, "a beat that is none"):
+        hub.do(Call("beat", (2, "w", "live", "e", "no", 0), Beaten.read_all))

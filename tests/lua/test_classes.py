@@ -2,6 +2,7 @@
 
 import pytest
 
+from redtask import error
 from redtask.hub import calls
 from tests.hubs import error_in, ok, unmet
 
@@ -352,3 +353,11 @@ def test_an_engine_half_taken_apart_does_not_count_as_living(half):
     half.submit(20001, "c-4", after="as c-3")
 
     assert half.do(calls.why("c-4", now=20002)).engines.living == 0
+
+
+@pytest.mark.parametrize("targets", ["0-1", "7", "0-4503599627370496"])
+def test_an_engine_that_never_was_is_no_target(hub, targets):
+    hub.join(1, "e")
+
+    with hub.refuses(error.BadArgument, "flag targets cannot be"):
+        hub.submit(1, "c-1", targets=targets)

@@ -135,6 +135,8 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
         "link": calls.link("t", "after", ()),
         "open": calls.open_gate("t"),
         "tell": calls.tell("w", b"m"),
+        "drain": calls.drain([]),
+        "pause": calls.pause([]),
         "attend": calls.attend([]),
         "say": calls.say([]),
         "resubmit": calls.resubmit([]),

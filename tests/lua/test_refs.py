@@ -2,6 +2,7 @@
 
 import pytest
 
+from redtask import error
 from tests.hubs import error_in, ok
 
 DAY = 86_400_000
@@ -72,3 +73,16 @@ def test_a_long_list_of_parents_stands_beside_the_record(hub):
     hub.sweep(4_000_000, 500)
 
     assert not any(hub.redis.exists(hub.keys.task(name)) for name in names)
+
+
+def test_a_result_that_is_not_there_yet_is_kept_by_nobody(hub):
+    hub.submit(1, "c-2", refs="c-1")
+    hub.submit(1, "c-1")
+
+    assert "refs" not in hub.record("c-2")
+    assert "kept" not in hub.record("c-1")
+
+
+def test_a_task_cannot_have_its_own_result_as_an_argument(hub):
+    with hub.refuses(error.BadArgument, "c-1 cannot have its own result"):
+        hub.submit(1, "c-1", refs="c-1")

@@ -133,30 +133,30 @@ def test_a_lowered_bound_drains(hub):
     assert ids(hub.turn(8, "e", 1, ok(taken[2])).work) == ["c-4"]
 
 
-def test_after_the_first_a_turn_carries_arguments_up_to_a_mebibyte(hub):
-    large, half = b"x" * 2_000_000, b"x" * 600_000
-    hub.submit(1, "c-1", args=large)
-    hub.submit(2, "c-2", "c-3", args=half)
-    hub.submit(3, "c-4", args=b"small")
-    hub.submit(4, *[f"c-{n}" for n in range(10, 20)])
-    hub.register(5, "e")
+def test_a_turn_carries_arguments_up_to_a_mebibyte(hub):
+    most = b"x" * 16_384
+    for number in range(70):
+        hub.submit(number, f"c-{number}", args=most)
+    hub.submit(70, *[f"c-{n}" for n in range(100, 300)])
+    hub.register(71, "e")
 
-    taken = hub.take(6, "e", 4)
+    taken = hub.take(72, "e", 70)
 
-    assert [len(work.args) for work in taken] == [len(large), len(half), 0, 5]
-    assert hub.held("e") == ["c-1", "c-2", "c-3", "c-4"]
+    assert [len(work.args) for work in taken] == [16_384] * 64 + [0] * 6
+    assert len(hub.held("e")) == 70
 
 
-def test_arguments_over_a_mebibyte_are_fetched_unless_first(hub):
+@pytest.mark.parametrize("priority", [0, 1])
+def test_long_arguments_are_fetched_by_who_takes_the_task(hub, priority):
     hub.submit(1, "c-1")
-    hub.submit(2, "c-2", args=b"x" * 1_048_577)
-    hub.submit(3, "c-3", args=b"x" * 1_048_576)
-    hub.submit(4, *[f"c-{n}" for n in range(10, 20)])
+    hub.submit(2, "c-2", args=b"x" * 16_385, priority=priority)
+    hub.submit(3, *[f"c-{n}" for n in range(10, 20)])
     hub.register(5, "e")
 
-    taken = hub.take(6, "e", 3)
+    taken = hub.take(6, "e", 2)
 
-    assert [len(work.args) for work in taken] == [4, 0, 1_048_576]
+    by_name = {work.task_id: len(work.args) for work in taken}
+    assert by_name == {"c-1": 4, "c-2": 0}
 
 
 def test_of_several_queues_the_most_urgent_is_first(hub):
@@ -696,3 +696,10 @@ def test_one_over_its_time_limit_failed_a_try(hub):
     assert (record["state"], record["tries"]) == ("failed", "2")
     assert (record["error"], record["ename"]) == ("error", "TimeLimitExceeded")
     assert "deaths" not in record
+
+
+def test_turns_are_counted_from_one(hub):
+    hub.register(1, "e")
+
+    with hub.refuses(error.BadArgument, "a turn needs a nonce"):
+        hub.do(calls.turn("e", 0, "n", 1, now=1))

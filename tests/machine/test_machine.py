@@ -150,11 +150,11 @@ class Walk(RuleBasedStateMachine):
 
     def choose_labels(self, dice):
         """Return labels of engines, most of which live."""
-        living = [one.label for one in self.model.engines.values()] or [0]
+        living = [one.label for one in self.model.engines.values()]
         labels = dice.sample(living, dice.randint(1, min(2, len(living))))
         if dice.random() < 0.1:
-            # Of no engine: labels are given out one after the other.
-            labels.append(999)
+            # Of one that may be gone.
+            labels.append(0)
         return frozenset(labels)
 
     def flags(self, dice, own):
@@ -188,7 +188,7 @@ class Walk(RuleBasedStateMachine):
         for kind, chance in (("after", 0.5), ("follow", 0.3)):
             if dice.random() < chance and self.names:
                 group[kind] = (dice.choice(LETTERS), self.some(dice, own))
-        if dice.random() < 0.15:
+        if dice.random() < 0.15 and self.model.engines:
             group["targets"] = self.choose_labels(dice)
         if "after" in group and dice.random() < 0.2:
             group["refs"] = [name for name in group["after"][1] if name != own]

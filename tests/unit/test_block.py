@@ -14,6 +14,7 @@ from redtask.engine.block import (
     TALKING,
     Block,
 )
+from redtask.rope import Rope
 
 MS = 1_000_000
 
@@ -417,3 +418,16 @@ def test_an_engine_killed_at_any_instant_leaves_a_picture_without_a_hole(after):
     assert seen.begun - len(outcomes) in {0, 1}
     if seen.begun > len(outcomes):
         assert blamed == [seen.ids[seen.begun - 1]]
+
+
+def test_what_is_in_pieces_is_reported_at_once(block):
+    opened(block)
+
+    assert not block.end(("ok", 0, 1, 2, ("result", Rope([b"x"]))))
+
+
+def opened(block):
+    block.join("uuid")
+    block.joined(0, 1000, NEVER)
+    block.open(1, ["c-1", "1:n"])
+    assert block.begin(0, 1)

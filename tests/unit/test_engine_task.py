@@ -41,6 +41,9 @@ class FakeStore:
         self.reads += 1
         return self.values.get(words[1])
 
+    def fetch(self, commands):
+        return self.commands(commands)
+
     def commands(self, commands):
         self.reads += 1
         return [
@@ -113,9 +116,8 @@ class Bench:
     def keep_result(self, task_id, value, *, beside=False, **more):
         """Have the hub know a result."""
         record = {"state": b"completed", "token": b"1:parent", **more}
-        envelope = RING.sign_result(
-            task_id, "1:parent", "r", payload.pack_result(value)
-        )
+        packed = payload.pack_result(value)
+        envelope = bytes(RING.sign_result(task_id, "1:parent", "r", packed))
         envelope = more.get("result", envelope)
         keys, values = self.store.keys, self.store.values
         values[keys.task(task_id)] = [

@@ -93,7 +93,7 @@ def contact():
 
 @pytest.fixture
 def inbox(contact):
-    inbox = Inbox("c", Recent(contact), threading.Lock())
+    inbox = Inbox("c", Recent(contact), threading.Lock(), Keys("h"))
     inbox.listens("1-0")
     return inbox
 
@@ -414,18 +414,60 @@ def test_any_of_several_listens_first(inbox):
 # -- payloads that were too large
 
 
-def test_large_payloads_are_fetched_many_at_once(inbox):
-    tasks = expected(inbox, "c-0", "c-1", "c-2")
+RECORD = [b"completed", b"1:n", b"", None]
+
+
+def test_small_payloads_are_told_together_and_large_ones_read(inbox):
+    tasks = expected(inbox, "c-0", "c-1", "c-2", "c-3")
     for name in tasks.ids:
         inbox.deliver(name, LARGE)
 
     talk = Talk(flows.complete(inbox, tasks))
 
-    assert talk.asks("watch")[1:] == ["", 4 << 20, "c-0", "c-1", "c-2"]
-    talk.answer(watched(GOOD, LARGE, GOOD))
-    assert talk.asks("watch")[3:] == ["c-1"]
-    assert talk.answer(watched(GOOD)).over
+    assert talk.asks("watch")[1:] == ["", 1 << 20, "c-0", "c-1", "c-2", "c-3"]
+    talk.answer(watched(GOOD, LARGE, GOOD, LARGE))
+    assert [words[:2] for words in talk.step.commands[:2]] == [
+        ("HMGET", "{redtask:h}:task:c-1"),
+        ("GET", "{redtask:h}:task:c-1:result"),
+    ]
+    inside = [b"completed", b"1:n", b"envelope", None]
+    assert talk.answer([RECORD, b"envelope", inside, None]).over
     assert all(outcome == GOOD for outcome in tasks.outcomes.values())
+
+
+def test_large_payloads_are_read_some_at_a_time(inbox):
+    tasks = expected(inbox, *[f"c-{number}" for number in range(20)])
+    for name in tasks.ids:
+        inbox.deliver(name, LARGE)
+
+    talk = Talk(flows.complete(inbox, tasks))
+    talk.answer(watched(*[LARGE] * 20))
+    assert len(talk.step.commands) == 32
+    talk.answer([RECORD, b"envelope"] * 16)
+    assert len(talk.step.commands) == 8
+    assert talk.answer([RECORD, b"envelope"] * 4).over
+
+
+def test_large_payloads_may_be_left_for_later(inbox):
+    tasks = expected(inbox, "c-0", "c-1")
+    inbox.deliver("c-0", LARGE)
+    inbox.deliver("c-1", LARGE)
+
+    talk = Talk(flows.complete(inbox, tasks, large=False))
+
+    assert talk.answer(watched(GOOD, LARGE)).over
+    assert tasks.outcomes["c-1"] == LARGE
+
+
+def test_a_large_error_is_read_as_well(inbox):
+    tasks = expected(inbox, "c-0")
+    inbox.deliver("c-0", Outcome("failed", "1:n", "-", b""))
+
+    talk = Talk(flows.complete(inbox, tasks))
+
+    assert talk.step.commands[1] == ("GET", "{redtask:h}:task:c-0:error")
+    talk.answer([[b"failed", b"1:n", b"", None], b"envelope"])
+    assert tasks.outcomes["c-0"] == Outcome("failed", "1:n", "e", b"envelope")
 
 
 def test_only_what_is_asked_for_is_fetched(inbox):
@@ -435,7 +477,29 @@ def test_only_what_is_asked_for_is_fetched(inbox):
 
     talk = Talk(flows.complete(inbox, tasks, ["c-1", "c-9"]))
 
-    assert talk.asks("watch")[3:] == ["c-1"]
+    assert len(talk.step.commands) == 2
+    assert talk.answer([RECORD, b"envelope"]).over
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        [[None] * 4, None],
+        [[b"ready", None, None, None], None],
+        [[b"completed", b"1:n", b"", None], None],
+        [[b"failed", b"1:n", None, b"aborted"], None],
+    ],
+)
+def test_a_payload_that_is_not_what_it_was_is_asked_for(inbox, reply):
+    tasks = expected(inbox, "c-0")
+    inbox.deliver("c-0", LARGE)
+
+    talk = Talk(flows.complete(inbox, tasks))
+    talk.answer(reply)
+
+    assert talk.asks("watch")[3:] == ["c-0"]
+    assert talk.answer(watched(GOOD, position="")).over
+    assert tasks.outcomes["c-0"] == GOOD
 
 
 def test_an_end_that_redis_forgot_is_waited_for_again(inbox):
@@ -443,7 +507,7 @@ def test_an_end_that_redis_forgot_is_waited_for_again(inbox):
     inbox.deliver("c-0", LARGE)
     talk = Talk(flows.collect(inbox, tasks, lambda: tasks.done, None))
 
-    talk.answer(watched(OPEN, position=""))
+    talk.answer([[None] * 4, None], watched(OPEN, position=""))
 
     talk.asks("watch")
     talk.answer(watched(OPEN))

@@ -102,6 +102,24 @@ def test_a_beat_says_what_each_engine_holds_and_renews_its_lease(herald, store, 
     assert time.monotonic() + 2 < herald.due < time.monotonic() + 4
 
 
+def test_a_drained_engine_hands_back_what_it_has_not_begun(herald, store, seat):
+    store.answers["beat"] = [b"ok", b"e", b"drained", 0]
+
+    herald.speak([seat])
+    herald.beat_now()
+    herald.speak([seat])
+
+    (args,) = store.heard("turn")
+    assert [args[4], args[9]] == ["unbegun", "unbegun"]
+    assert [args[5], args[10]] == ["c-2", "c-3"]
+    assert seat.block.quiet
+    assert not seat.block.draining
+    store.answers["beat"] = [b"ok", b"e", b"live", 0]
+    herald.beat_now()
+    herald.speak([seat])
+    assert not seat.block.quiet
+
+
 def test_engines_that_are_not_registered_or_dead_have_no_say(herald, store, seat):
     seat.pid = 0
     new = FakeSeat(1, Block())

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from redtask.hub.keys import Keys
 from redtask.hub.records import Outcome
 from redtask.inbox import Inbox, TaskSet
 from redtask.recent import Contact, Recent
@@ -16,7 +17,7 @@ LARGE = Outcome("completed", "1:n", "-", b"")
 
 
 def new_inbox():
-    return Inbox("c", Recent(Contact()), threading.Lock())
+    return Inbox("c", Recent(Contact()), threading.Lock(), Keys("h"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from redtask.hub import calls
 from redtask.hub.keys import Keys
 from redtask.hub.scripts import Scheme
 from redtask.profile import Key, parse_keys
+from redtask.rope import Rope
 from redtask.signing import Keyring
 
 
@@ -179,3 +180,20 @@ def test_a_scheme_of_ones_own_is_asked_for_and_used():
 
     assert asked == ("HMGET", "{redtask:h}:scheme", "name", "text", "signature")
     assert batch.scheme == Scheme("mine@12", "return {}", "scheme mine@12")
+
+
+def test_ropes_are_sent_piece_by_piece():
+    large = bytes(100_000)
+    rope = Rope([b"head", large, b"tail"])
+
+    sent = link.packed([("SET", "key", rope, 5), ("GET", "key")])
+
+    assert len(sent) == 3
+    assert sent[1] is large
+    plain = [("SET", "key", bytes(rope), 5), ("GET", "key")]
+    assert b"".join(sent) == b"".join(link.packed(plain))
+
+
+def test_small_commands_are_sent_as_one():
+    assert len(link.packed([("GET", "a"), ("GET", "b"), ("GET", "c")])) == 1
+    assert link.packed([]) == []

@@ -14,6 +14,7 @@ import pytest
 from redtask import error, payload
 from redtask.dependency import Ref, resolving
 from redtask.error import RemoteError, SerializationError
+from redtask.rope import Rope
 from tests import tasks
 
 
@@ -377,3 +378,111 @@ def test_a_ref_to_nobody_is_named():
         payload.pack_call((Ref("nobody"),), {})
     body = payload.pack_call((Ref("nobody"),), {}, {"nobody": "c-7"})
     assert payload.unpack_refs(body)[0] == ["c-7"]
+
+
+# -- what is large
+
+LARGE = bytes(range(256)) * 8192
+
+
+def test_large_bytes_are_not_copied():
+    packed = payload.pack_call((LARGE, 1), {"text": "short"})
+
+    assert type(packed) is Rope
+    assert any(piece is LARGE for piece in packed.pieces)
+    assert len(packed) == len(bytes(packed))
+    kept = payload.call(lambda *args, **kwargs: (args, kwargs), bytes(packed))
+    assert kept == ((LARGE, 1), {"text": "short"})
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, list, dict, str])
+def test_large_values_of_any_kind_come_back(wrap):
+    value = {
+        bytes: LARGE,
+        bytearray: bytearray(LARGE),
+        list: [[LARGE, 1], LARGE],
+        dict: {"a": {"b": LARGE}},
+        str: "ä" * (1 << 20),
+    }[wrap]
+
+    packed = payload.pack_result(value)
+
+    assert type(packed) is Rope
+    assert payload.unpack_result(memoryview(bytes(packed))) == value
+
+
+def test_what_may_change_is_copied_when_it_is_packed():
+    value = bytearray(LARGE)
+    packed = payload.pack_result(value)
+
+    value[:] = bytes(len(value))
+
+    assert payload.unpack_result(bytes(packed)) == LARGE
+
+
+def test_what_is_rather_large_is_one_piece():
+    assert type(payload.pack_result(bytes(100_000))) is bytes
+
+
+class Sizeable:
+    """As an array has it, its data in a buffer of its own."""
+
+    def __init__(self, data):
+        self.data = data
+
+    @property
+    def nbytes(self):
+        return len(self.data)
+
+    def __reduce_ex__(self, protocol):
+        return Sizeable, (pickle.PickleBuffer(self.data),)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_buffers_come_back_as_writable_as_they_were(kind):
+    packed = payload.pack_result(Sizeable(kind(LARGE)))
+
+    found = payload.unpack_result(bytes(packed))
+
+    assert type(packed) is Rope
+    assert (type(found.data), found.data) == (kind, LARGE)
+
+
+def test_large_arguments_may_be_of_a_class_that_nobody_can_import():
+    kind = in_main(
+        "class Mine:\n    def __init__(self, data): self.data = data", "Mine"
+    )
+    packed = payload.pack_result([kind(LARGE), LARGE])
+
+    found, _ = payload.unpack_result(bytes(packed))
+
+    assert found.data == LARGE
+
+
+def test_large_arguments_may_stand_beside_results_of_others():
+    packed = payload.pack_call((LARGE, Ref("p-1")), {})
+
+    assert payload.refers(packed)
+    assert payload.unpack_refs(packed)[0] == ["p-1"]
+
+
+def test_a_name_in_large_bytes_is_no_reason_to_pickle_by_value():
+    value = b"__main__" + LARGE
+
+    assert any(piece is value for piece in payload.pack_result(value).pieces)
+
+
+def test_a_rope_is_known_by_its_bytes():
+    rope = Rope([b"ab", b"c"])
+
+    assert rope == b"abc" == bytes(rope)
+    assert rope == Rope([b"a", b"bc"])
+    assert rope != "abc"
+    assert hash(rope) == hash(b"abc")
+    assert repr(rope) == "<Rope of 3 bytes in 2 pieces>"
+
+
+def test_an_overlay_lies_over_a_view_of_arguments_as_well():
+    packed = payload.lay_over(payload.pack_call((1, 2), {}), {}, {"0": 5})
+
+    assert payload.call(lambda x, y: (x, y), memoryview(packed)) == (5, 2)

@@ -9,6 +9,7 @@ import pytest
 
 from redtask.error import SignatureError
 from redtask.profile import Key
+from redtask.rope import Rope
 from redtask.signing import Keyring
 
 ONE, OTHER = Key.of_secret(b"1" * 32), Key.of_secret(b"2" * 32)
@@ -193,3 +194,28 @@ def test_nothing_else_passes_for_a_scheme(keyring):
         keyring.check_scheme("mine@1", envelope[20:], envelope[:20])
     with pytest.raises(SignatureError, match="not at all"):
         keyring.check_scheme("mine@1", b"text", bytes(20))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_what_is_in_pieces_is_signed_as_if_it_were_one(signed):
+    keyring = Keyring("hub", (ONE,), signed=signed)
+    rope = Rope([b"bo", b"", b"dy"])
+
+    task, result = keyring.sign_task(*TASK, rope), keyring.sign_result(*RESULT, rope)
+
+    assert task.pieces[1:] == rope.pieces
+    assert task == keyring.sign_task(*TASK, b"body")
+    assert result == keyring.sign_result(*RESULT, b"body")
+
+
+def test_a_large_body_is_not_copied(keyring):
+    body = bytes(100_000)
+    envelope = bytearray(keyring.sign_task(*TASK, body))
+
+    found = keyring.open_task(*TASK, envelope)
+
+    assert type(found) is memoryview
+    assert found == body
+    envelope[-1] ^= 1
+    with pytest.raises(SignatureError):
+        keyring.open_task(*TASK, envelope)

@@ -60,6 +60,9 @@ end
 -- "queue" or "queue class".
 local function line(opened, name, note, tally)
   local queue, of_class = string.match(name, "^(%S+) ?(%S*)$")
+  if not queue then
+    return
+  end
   local key = keys.ready(queue, of_class)
   local head = redis.call("ZRANGE", key, 0, 0, "WITHSCORES")[2]
   if not head then

@@ -179,10 +179,10 @@ local function look(opened, id, note, tally)
   add_up(f, tally)
 end
 
--- What stands beside a record: "id part".
+-- What stands beside a record: "id part". What a task said goes by itself.
 local function beside(name, note)
   local id, part = string.match(name, "^(%S+) (%S+)$")
-  if id and redis.call("EXISTS", keys.task(id)) == 0
+  if id and part ~= "live" and redis.call("EXISTS", keys.task(id)) == 0
     and redis.call("EXISTS", keys.task(id, part)) == 1 then
     note("orphan", "there is no task " .. id .. ", and its " .. part .. " takes room", function()
       redis.call("UNLINK", keys.task(id, part))

@@ -95,7 +95,7 @@ local function hand_back(opened, f, uuid, score)
   if f.state == "running" then
     set_fence(f, uuid, score)
   else
-    rare.set(opened, "p")
+    rare.set(opened, "a")
     redis.call("ZADD", keys.engine(uuid, "assigned"), score, f.id)
     engines.ring(uuid)
   end

@@ -1,0 +1,87 @@
+-- pause: nothing of these queues is to begin, or they go on.
+--
+-- KEYS     root
+-- ARGV     now verb (queue)*
+-- RETURNS  {"ok", ("paused" | "resumed")*}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
+-- COST     O(queues); of one that goes on also O(its engines), at most 1,000
+--
+-- Verbs: `pause` and `resume`. One word per queue, in order: what it is now. Tasks go
+-- on entering a paused queue and stand in its line. What an engine has taken it may
+-- begin; what was only placed on one goes back to the line when that would take it. A
+-- queue can be paused before there is one.
+
+local engines = require("lib.engines")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local rare = require("lib.rare")
+local reply = require("lib.reply")
+local story = require("lib.story")
+local take = require("lib.take")
+
+-- Where queues begin in ARGV.
+local QUEUES = 3
+local MOST = 1000
+
+local verb = ARGV[2]
+
+local function refuse()
+  if (verb ~= "pause" and verb ~= "resume") or #ARGV - QUEUES + 1 > MOST then
+    return reply.fail("BADARG", "pause or resume, at most " .. MOST .. " queues")
+  end
+  for at = QUEUES, #ARGV do
+    if #ARGV[at] > 64 or not string.find(ARGV[at], "^[a-z0-9][a-z0-9_-]*$") then
+      return reply.fail("BADARG", "not a queue: " .. string.sub(ARGV[at], 1, 64))
+    end
+  end
+  if verb == "pause" and redis.call("SCARD", keys.paused) + #ARGV - QUEUES + 1 > MOST then
+    return reply.fail("BADARG", "no more than " .. MOST .. " queues can be paused")
+  end
+end
+
+local function pause(opened, queue)
+  if redis.call("SADD", keys.paused, queue) == 1 then
+    story.tell(opened, "queue paused", "queue", queue)
+  end
+end
+
+-- Engines with room are to come for what waits. If they are more than can be called
+-- here, the beat calls the others.
+local function resume(opened, queue)
+  if redis.call("SREM", keys.paused, queue) == 0 then
+    return
+  end
+  story.tell(opened, "queue resumed", "queue", queue)
+  for _, uuid in ipairs(redis.call("ZRANGE", keys.free(queue), 0, MOST - 1)) do
+    engines.call(opened, engines.find(uuid), take.any)
+  end
+end
+
+local function main(opened)
+  local refused = refuse()
+  if refused then
+    return refused
+  end
+
+  -- Writes below: the first is one that a full Redis allows.
+  redis.call("PERSIST", keys.hub)
+  local answer = { "ok" }
+  if verb == "pause" and #ARGV >= QUEUES then
+    rare.set(opened, "p")
+  end
+  for at = QUEUES, #ARGV do
+    if verb == "pause" then
+      pause(opened, ARGV[at])
+    else
+      resume(opened, ARGV[at])
+    end
+    answer[#answer + 1] = verb == "pause" and "paused" or "resumed"
+  end
+  if redis.call("EXISTS", keys.paused) == 0 then
+    rare.clear(opened, "p")
+  end
+  return answer
+end
+
+return hub.run(main)

@@ -1,0 +1,276 @@
+"""``redtask replay``: ended tasks run once more."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from redtask.cli import INTERRUPTED
+from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
+from redtask.cli.output import STATES, Output, count, say_json
+from redtask.cli.selection import Selection, selection_options
+from redtask.cli.spans import seconds
+from redtask.cli.tasks import what_came
+from redtask.cli.waiting import bar, tell, wait
+from redtask.replay import Replay, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from redtask.client import Client
+    from redtask.ended import Copy
+
+_ENDED: Final = ("completed", "failed", "aborted")
+_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/(\w+))?")
+#: New tasks that a person sees; who reads lines gets all.
+_SHOWN: Final = 20
+#: How often something is submitted at least, in seconds, at a rate.
+_BEAT: Final = 0.25
+
+
+def _rate(_ctx: object, _parameter: object, value: str | None) -> float | None:
+    """Read ``50/s`` or ``600/min`` as tasks in a second."""
+    if value is None:
+        return None
+    found = _RATE.fullmatch(value)
+    try:
+        if found and float(found[1]) > 0:
+            unit = found[2] or "s"
+            return float(found[1]) / seconds(unit if unit[0].isdigit() else f"1{unit}")
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise click.BadParameter(f"{value!r} is no rate, as 50/s or 600/min")
+
+
+def _edits(_ctx: object, _parameter: object, value: tuple[str, ...]) -> dict[str, Any]:
+    """Read ``name=JSON`` or ``0=JSON``, several times."""
+    found: dict[str, Any] = {}
+    for word in value:
+        name, equals, text = word.partition("=")
+        if not equals or not (name.isidentifier() or name.isdigit()):
+            raise click.BadParameter(f"{word!r}: say name=JSON, or 0=JSON by position")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            raise click.BadParameter(
+                f"{word!r}: {text!r} is no JSON; a text is {name}={json.dumps(text)!r}"
+            ) from None
+    return found
+
+
+@click.command("replay")
+@selection_options
+@click.option(
+    "--downstream", is_flag=True, help="Also what failed because of them, in turn."
+)
+@click.option(
+    "--edit",
+    multiple=True,
+    metavar="NAME=JSON",
+    callback=_edits,
+    help="Another value for an argument, by name or position; may be repeated.",
+)
+@click.option("--again", is_flag=True, help="Also those that were replayed before.")
+@click.option("--rate", callback=_rate, metavar="50/s", help="Not faster than this.")
+@click.option("--wait", is_flag=True, help="Wait, and print what came of them.")
+@click.option("--dry-run", is_flag=True, help="Only show what would run.")
+@click.option("--inline", is_flag=True, help="Run one task here, and tell nobody.")
+@click.option("--pdb", is_flag=True, help="With --inline: debug what it raises.")
+@yes_option
+@hub_options
+@output_options
+def command(
+    *,
+    chosen: Selection,
+    edit: dict[str, Any],
+    inline: bool,
+    pdb: bool,
+    where: Where,
+    out: Output,
+    **said: Any,
+) -> int:
+    """Run ended tasks once more, with all their flags, as new tasks.
+
+    Of those that a query means the ended ones, unless they were replayed before. With
+    --downstream also those that failed because of them; results that are there are used
+    again. What depends on a task that runs once more depends on its new run. Nothing is
+    unpickled here: an --edit is laid over the arguments by the engine. Prints the old
+    and the new id of each; asks before it replays more than one named task.
+
+    --inline unpickles one task and runs it in this process, with --pdb under the
+    debugger; the hub is not told.
+
+    Exit code 1: with --wait, a task failed; 3: no such task; 5: one has not ended; 130:
+    interrupted.
+
+    \b
+    redtask replay --failed --since 8h --dry-run
+    redtask replay --failed --name 'fit*' --rate 50/s --wait --yes
+    redtask replay k3f9ab-17 --downstream --edit 'mode="safe"' --yes
+    redtask replay k3f9ab-17 --inline --pdb
+    """
+    chosen.required()
+    if pdb and not inline:
+        raise click.UsageError("--pdb goes with --inline")
+    with where.client() as client:
+        if inline:
+            return _inline(client, chosen, edit, debug=pdb)
+        return _Action(client, out, edit, **said).run(chosen)
+
+
+def _inline(
+    client: Client, chosen: Selection, edit: Mapping[str, Any], *, debug: bool
+) -> int:
+    from redtask.cli.inline import run_inline  # noqa: PLC0415 - few need it
+
+    ids = client._run(chosen.ids(client._session, _ENDED))
+    if len(ids) != 1:
+        raise click.UsageError(f"--inline runs one task, and {len(ids)} are meant")
+    return run_inline(client, ids[0], edit, debug=debug)
+
+
+class _Action:
+    """One replay, as it was asked for."""
+
+    def __init__(  # noqa: PLR0913 - one per option
+        self,
+        client: Client,
+        out: Output,
+        edit: Mapping[str, Any],
+        *,
+        downstream: bool,
+        again: bool,
+        rate: float | None,
+        wait: bool,
+        dry_run: bool,
+        yes: bool,
+    ) -> None:
+        self._client = client
+        self._out = out
+        self._edit = edit
+        self._downstream = downstream
+        self._again = again
+        self._rate = rate
+        self._waits = wait
+        self._dry = dry_run
+        self._yes = yes
+
+    def run(self, chosen: Selection) -> int:
+        """Count, ask, replay, tell."""
+        client = self._client
+        ids = client._run(chosen.ids(client._session, _ENDED))
+        before = 0
+        if chosen.by_query and not self._again:
+            ids, before = self._not_before(ids)
+        replay = Replay(
+            client._session,
+            Wish(ids=ids, downstream=self._downstream, edit=self._edit or None),
+        )
+        plan = client._run(replay.plan())
+        if before:
+            told = "was" if before == 1 else "were"
+            self._say(f"{before} {told} replayed before: --again takes them too")
+        if self._dry:
+            return self._show_plan(plan)
+        if not plan:
+            self._say("no task to replay")
+            return 0
+        if not chosen.is_one or len(plan) > 1:
+            confirm(f"Replay {self._count(plan)}?", yes=self._yes)
+        return self._replay(replay, plan)
+
+    def _say(self, text: str) -> None:
+        click.echo(f"redtask: {text}", err=True)
+
+    def _not_before(self, ids: Sequence[str]) -> tuple[list[str], int]:
+        """Return those that were not resubmitted, and how many were."""
+        records = self._client.db_query({"msg_id": {"$in": list(ids)}}, "resubmitted")
+        left = [one["msg_id"] for one in records if one["resubmitted"] is None]
+        return left, len(records) - len(left)
+
+    def _count(self, plan: Sequence[Copy]) -> str:
+        """Say how many there are, and of which states."""
+        query = {"msg_id": {"$in": [one.old for one in plan]}}
+        found = Counter(one["state"] for one in self._client.db_query(query, "state"))
+        states = ", ".join(f"{number} {state}" for state, number in found.most_common())
+        return f"{count(len(plan), 'task')} ({states})"
+
+    def _show_plan(self, plan: Sequence[Copy]) -> int:
+        records = self._client.db_query({"msg_id": {"$in": [one.old for one in plan]}})
+        found = {one["msg_id"]: one for one in records}
+        listed = [found[one.old] for one in plan if one.old in found]
+        if self._out.as_json:
+            for one in listed:
+                shown = ("state", "function", "label", "error")
+                say_json({"id": one["msg_id"], **{name: one[name] for name in shown}})
+            return 0
+        self._out.table(
+            ("task", "state", "function", "what"),
+            [
+                (
+                    self._out.task(one["msg_id"]),
+                    one["state"],
+                    one["function"],
+                    what_came(one),
+                )
+                for one in listed
+            ],
+            {"state": STATES},
+        )
+        self._say(f"{self._count(plan)} would run, nothing was done")
+        return 0
+
+    def _replay(self, replay: Replay, plan: Sequence[Copy]) -> int:
+        """Submit what was planned, at most at the rate that was said."""
+        at_once = 500
+        if self._rate is not None:
+            at_once = max(1, min(at_once, int(self._rate * _BEAT)))
+        begun, entered = time.monotonic(), 0
+        try:
+            with bar("replaying", len(plan)) as show:
+
+                def progress(done: int, total: int) -> None:
+                    nonlocal entered
+                    entered = done
+                    show(done)
+                    if self._rate is not None and done < total:
+                        due = begun + done / self._rate
+                        time.sleep(max(0.0, due - time.monotonic()))
+
+                flow = replay.run(progress, wanted=plan, at_once=at_once)
+                tasks = self._client._run(flow)
+        except KeyboardInterrupt:
+            self._say(
+                f"interrupted: {entered} of {len(plan)} are replayed; the same command "
+                "goes on with the rest"
+            )
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        pairs = [(one.old, new) for one, new in zip(plan, tasks.ids, strict=True)]
+        if not self._waits:
+            self._tell(pairs)
+            return 0
+        try:
+            wait(self._client, tasks.ids)
+        except KeyboardInterrupt:
+            self._say(f"{count(len(pairs), 'task')} go on without you")
+            raise
+        return tell(self._client, self._out, tasks.ids, single=len(pairs) == 1)
+
+    def _tell(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Print old and new ids."""
+        out = self._out
+        if out.as_json:
+            for old, new in pairs:
+                say_json({"id": new, "resubmit_of": old})
+        elif not out.for_people:
+            out.table((), pairs)
+        elif len(pairs) > _SHOWN:
+            click.echo(f"{count(len(pairs), 'task')} replayed: redtask ls")
+        else:
+            for old, new in pairs:
+                click.echo(f"{out.task(old)} -> {out.task(new)}")

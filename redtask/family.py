@@ -1,0 +1,178 @@
+"""A task's ancestors and dependents: a graph. No I/O here.
+
+What a task depends on stands in its record. What depends on it is only known to the
+hub while it waits; of what has ended, all records are looked through, page by page.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.listing import Finder, complete, members_of, read, walk
+from redtask.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from redtask.flows import Flow
+    from redtask.session import Session
+
+#: Dependencies that are held at once, when all records are looked through.
+_MOST_EDGES: Final = 1_000_000
+_SETS: Final = ("after", "follow")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Tasks and what each depends on."""
+
+    #: The tasks that were asked for.
+    chosen: tuple[str, ...]
+    #: Records by their ids, each behind those that it depends on; those that are gone
+    #: have none.
+    records: Mapping[str, dict[str, Any] | None]
+    #: The ids that each depends on, each once.
+    parents: Mapping[str, tuple[str, ...]]
+    #: Were there more than were wanted?
+    is_cut: bool = False
+
+    def children(self) -> dict[str, list[str]]:
+        """Return what depends on each, in order."""
+        found: dict[str, list[str]] = {name: [] for name in self.records}
+        for name, parents in self.parents.items():
+            for one in parents:
+                found[one].append(name)
+        return found
+
+    def depths(self) -> dict[str, int]:
+        """Return how many tasks at least go before each, one after the other."""
+        found: dict[str, int] = {}
+        for name in self.records:
+            before = [found[one] for one in self.parents.get(name, ()) if one in found]
+            found[name] = 1 + max(before) if before else 0
+        return found
+
+
+def family(
+    session: Session,
+    ids: Sequence[str],
+    *,
+    up: bool = True,
+    down: bool = True,
+    most: int = 1000,
+    progress: Callable[[int], object] | None = None,
+) -> Flow[Family]:
+    """Return tasks with their ancestors and dependents, at most so many.
+
+    ``progress`` is told how many records were looked through. Raises ``ValueError``
+    when these have more than a million dependencies.
+    """
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(ids)
+    if up:
+        yield from _climb(session, found, most)
+    if down:
+        children = yield from _children(session, progress)
+        line = deque(ids)
+        while line and len(found) <= most:
+            for name in children.pop(line.popleft(), ()):
+                if name not in found:
+                    found[name] = None
+                    line.append(name)
+    is_cut = len(found) > most
+    names = list(found)[:most]
+    query = Query.parse({"msg_id": {"$in": names}})
+    records = yield from Finder(session.keys, query, None).find()
+    known = {one["msg_id"]: one for one in records}
+    kept = set(names)
+    parents = {
+        name: tuple(
+            dict.fromkeys(
+                one for part in _SETS for one in known[name][part] if one in kept
+            )
+        )
+        for name in names
+        if name in known
+    }
+    ordered = {name: known.get(name) for name in _ordered(names, parents)}
+    return Family(tuple(ids), ordered, parents, is_cut=is_cut)
+
+
+def _climb(
+    session: Session, found: dict[str, dict[str, Any] | None], most: int
+) -> Flow[None]:
+    """Add what tasks depend on, and what that does, until there are enough."""
+    level = list(found)
+    while level and len(found) <= most:
+        above: dict[str, None] = {}
+        for at in range(0, len(level), 500):
+            part = level[at : at + 500]
+            records = yield from _sets(session, part)
+            for record in records.values():
+                above.update(dict.fromkeys(_members(record)))
+        level = [name for name in above if name not in found]
+        found.update(dict.fromkeys(level))
+
+
+def _sets(session: Session, ids: Sequence[str]) -> Flow[dict[str, dict[str, str]]]:
+    records = dict(zip(ids, (yield from read(session.keys, ids, _SETS)), strict=True))
+    yield from complete(session.keys, records, _SETS)
+    return records
+
+
+def _members(record: Mapping[str, str]) -> list[str]:
+    return [one for part in _SETS for one in members_of(record.get(part, ""))]
+
+
+def _children(
+    session: Session, progress: Callable[[int], object] | None
+) -> Flow[dict[str, list[str]]]:
+    """Return what depends on each task, of all that the hub knows."""
+    children: dict[str, list[str]] = {}
+    edges = seen = 0
+
+    def visit(page: list[str]) -> Flow[None]:
+        nonlocal edges, seen
+        records = yield from _sets(session, page)
+        seen += len(page)
+        if progress is not None:
+            progress(seen)
+        for name, record in records.items():
+            members = dict.fromkeys(_members(record))
+            edges += len(members)
+            for one in members:
+                children.setdefault(one, []).append(name)
+        if edges > _MOST_EDGES:
+            raise ValueError(
+                f"tasks have more than {_MOST_EDGES:,} dependencies: too many to look "
+                "for dependents; leave them out"
+            )
+
+    yield from walk(session.keys, Query().states(), visit)
+    return children
+
+
+def _ordered(names: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return names so that each stands behind its parents, else as they came."""
+    before = {name: set(parents.get(name, ())) for name in names}
+    children: dict[str, list[str]] = {}
+    for name, some in before.items():
+        for one in some:
+            children.setdefault(one, []).append(name)
+    line = deque(sorted((one for one, some in before.items() if not some), key=_place))
+    ordered = []
+    while line:
+        name = line.popleft()
+        ordered.append(name)
+        for child in sorted(children.get(name, ()), key=_place):
+            before[child].discard(name)
+            if not before[child]:
+                line.append(child)
+    return ordered
+
+
+def _place(name: str) -> tuple[str, int]:
+    """Sort ids of a client by their numbers."""
+    client, _, number = name.partition("-")
+    return client, int(number)

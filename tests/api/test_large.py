@@ -1,0 +1,107 @@
+"""Large arguments and results, through both faces."""
+
+from __future__ import annotations
+
+import pytest
+
+import redtask
+from redtask import error
+from tests import tasks
+
+DEADLINE = 30
+SIZES = [1000, 16_384, 70_000, 3_000_000]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size_goes_there_and_back(view, size):
+    data = bytes(range(256)) * (size // 256)
+
+    result = view.apply_async(bytes, data)
+
+    assert result.get(DEADLINE) == data
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_results_of_any_size_are_arguments_of_others(view, size):
+    data = bytes(size)
+    first = view.apply_async(bytes, data)
+
+    second = view.apply_async(tasks.size_of, redtask.Ref(first))
+
+    assert second.get(DEADLINE) == size
+
+
+def test_large_arguments_are_kept_out_of_scripts(place, view):
+    data = bytes(20_000)
+    view.apply_async(len, data).get(DEADLINE)
+    before = place.redis.info("commandstats")["cmdstat_get"]["calls"]
+
+    results = [view.apply_async(len, data) for _ in range(10)]
+
+    assert [one.get(DEADLINE) for one in results] == [20_000] * 10
+    assert place.redis.info("commandstats")["cmdstat_get"]["calls"] - before == 10
+
+
+def test_large_results_that_are_read_one_by_one_are_not_kept(view):
+    result = view.map_async(bytes, [100_000] * 20)
+    result.wait(DEADLINE)
+
+    sizes = []
+    for value in result:
+        sizes.append(len(value))
+        kept = result._tasks.outcomes.values()
+        assert sum(len(outcome.payload) for outcome in kept) == 0
+
+    assert sizes == [100_000] * 20
+    assert result._decoded == {}
+    assert [len(value) for value in result] == sizes
+
+
+def test_of_a_large_result_only_the_value_is_kept(view):
+    result = view.apply_async(bytes, 100_000)
+
+    first = result.get(DEADLINE)
+
+    assert result._tasks.outcomes[result.msg_ids[0]].payload == b""
+    assert result.get(DEADLINE) is first
+
+
+def test_middling_results_are_read_many_at_once(place, view):
+    result = view.map_async(bytes, [2000] * 150)
+    result.wait(DEADLINE)
+    before = place.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+    values = list(result)
+
+    assert [len(value) for value in values] == [2000] * 150
+    assert place.redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before <= 3
+
+
+def test_large_errors_come_back(view):
+    result = view.apply_async(_fail_at_length)
+
+    with pytest.raises(error.RemoteError, match="xxxx"):
+        result.get(DEADLINE)
+
+
+def _fail_at_length():
+    raise ValueError("x" * 60_000)
+
+
+def test_an_altered_large_result_is_refused(place, view):
+    result = view.apply_async(bytes, 100_000)
+    result.wait(DEADLINE)
+    key = place.keys.task(result.msg_ids[0], "result")
+    place.redis.setrange(key, 90_000, b"x")
+
+    with pytest.raises(error.SignatureError):
+        result.get(DEADLINE)
+
+
+def test_a_task_is_replayed_with_large_arguments(rc, view):
+    first = view.apply_async(len, b"short")
+    first.wait(DEADLINE)
+
+    again = rc.replay(ids=first.msg_ids, args=(bytes(3_000_000),))
+
+    assert again.get(DEADLINE) == [3_000_000]

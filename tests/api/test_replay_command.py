@@ -1,0 +1,175 @@
+"""``redtask replay``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from redtask.cli.replay import _rate
+from redtask.dependency import Ref
+from tests import tasks
+
+
+@pytest.fixture
+def view(client):
+    """Return a view that does not block."""
+    return client.load_balanced_view()
+
+
+@pytest.fixture
+def broken(client, view):
+    """Submit one that is good, one that fails, and two that fail because of it."""
+    good = view.apply_async(tasks.double, 1)
+    bad = view.with_flags(label="night").apply_async(tasks.fail_odd, 3)
+    child = view.apply_async(tasks.add, Ref(bad), Ref(good))
+    last = view.apply_async(tasks.double, Ref(child))
+    client.wait()
+    return [result.msg_ids[0] for result in (good, bad, child, last)]
+
+
+def test_what_failed_because_of_a_task_runs_once_more_with_it(command, broken):
+    words = ["replay", broken[1], "--downstream", "--edit", "x=4", "--wait", "--yes"]
+
+    lines = command.well(*words)
+
+    assert [line[1:] for line in lines] == [
+        ["completed", "4"],
+        ["completed", "6"],
+        ["completed", "12"],
+    ]
+    # What had succeeded did not run again.
+    assert command.well("ls", "--name", "double", "--state", "completed") != []
+    (shown,) = command.objects("show", broken[1])
+    (new,) = command.objects("show", lines[0][0])
+    ids = [broken[1], lines[0][0]]
+    assert [one["id"] for one in shown["runs"]] == ids
+    assert [one["id"] for one in new["runs"]] == ids
+
+
+def test_a_dry_run_shows_what_and_how_many(command, client, broken):
+    done = command(
+        "replay", "--failed", "--label", "night", "--downstream", "--dry-run"
+    )
+    found = command.objects("replay", "--failed", "--dry-run")
+
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == broken[1:]
+    assert done.stderr == ("redtask: 3 tasks (3 failed) would run, nothing was done\n")
+    assert [one["id"] for one in found] == broken[1:]
+    assert len(client.hub_history()) == 4
+
+
+def test_many_are_replayed_only_if_that_is_wished(command, client, broken):
+    done = command("replay", "--failed")
+
+    assert done.exit_code == 2
+    assert "Replay 3 tasks (3 failed)? Nobody can be asked here" in done.stderr
+    assert len(client.hub_history()) == 4
+
+
+def test_what_was_replayed_before_is_left_out(command, broken):
+    (first,) = command.well("replay", "--error", "ValueError", "--yes")
+
+    again = command("replay", "--label", "night", "--error", "ValueError", "--yes")
+    # Its new run failed, and was not replayed yet.
+    assert again.stdout.startswith(f"{first[1]}\t")
+    assert "1 was replayed before: --again takes them too" in again.stderr
+    both = command.well("replay", "--error", "ValueError", "--yes", "--again")
+    assert {old for old, _ in both} >= {broken[1], first[1]}
+
+
+def test_a_named_task_is_replayed_at_once(command, broken):
+    ((old, new),) = command.well("replay", broken[0])
+    (found,) = command.objects("replay", broken[0])
+
+    assert old == broken[0]
+    assert command.well("result", new, "--wait") == [["2"]]
+    assert found["resubmit_of"] == broken[0]
+
+
+def test_ids_may_come_from_a_pipe(command, broken):
+    listed = command("ls", "--error", "ValueError").stdout
+
+    done = command.well("replay", "-", "--yes", stdin=listed)
+
+    assert [old for old, _ in done] == [broken[1]]
+
+
+def test_a_task_that_fails_again_has_its_exit_code(command, broken):
+    done = command("replay", broken[1], "--wait")
+
+    assert done.exit_code == 1
+    assert done.stderr.endswith("failed: ValueError: odd 3\n")
+
+
+def test_one_task_runs_here_and_nobody_is_told(command, client, broken):
+    failed = command("replay", broken[1], "--inline")
+    mended = command("replay", broken[1], "--inline", "--edit", "x=4")
+    whole = command("replay", broken[0], "--inline")
+
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines()[0] == (
+        f"redtask: unpickling {broken[1]} and running it here"
+    )
+    assert failed.stderr.endswith("ValueError: odd 3\n")
+    assert "redtask/" not in failed.stderr.replace("redtask/tests", "")
+    assert (mended.exit_code, mended.stdout) == (0, "4\n")
+    assert whole.stdout == "2\n"
+    assert len(client.hub_history()) == 4
+
+
+def test_results_among_its_arguments_are_fetched(command, client, view):
+    one = view.apply_async(tasks.double, 5)
+    two = view.apply_async(tasks.add, Ref(one), 1)
+    client.wait()
+
+    assert command.well("replay", two.msg_ids[0], "--inline") == [["11"]]
+
+
+def test_what_has_not_ended_is_not_replayed(command, client, view):
+    late = view.with_flags(delay=3600.0).apply_async(tasks.double, 1)
+    (name,) = late.msg_ids
+
+    done = command("replay", name, "--json")
+    client.abort(late)
+
+    assert done.exit_code == 5
+    assert json.loads(done.stdout)["kind"] == "TaskPending"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "say which tasks"),
+        (["a-1", "--edit", "x"], "say name=JSON"),
+        (["a-1", "--edit", "x=slow"], "a text is x='\"slow\"'"),
+        (["a-1", "--pdb"], "--pdb goes with --inline"),
+        (["a-1", "--rate", "fast"], "is no rate"),
+        (["a-1", "--rate", "0/s"], "is no rate"),
+        (["--failed", "--inline"], "--inline runs one task, and 0 are meant"),
+    ],
+)
+def test_a_wrong_wish_is_refused(command, words, told):
+    done = command("replay", *words)
+
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+def test_nothing_to_replay_is_no_failure(command):
+    done = command("replay", "--failed", "--yes")
+
+    assert (done.exit_code, done.stderr) == (0, "redtask: no task to replay\n")
+
+
+def test_a_rate_is_so_many_in_a_time():
+    assert _rate(None, None, "50/s") == 50
+    assert _rate(None, None, "600/min") == 10
+    assert _rate(None, None, "20/10s") == 2
+    assert _rate(None, None, "5") == 5
+
+
+def test_a_replay_at_a_rate_says_all_in_the_end(command, broken):
+    lines = command.well("replay", *broken, "--rate", "40/s", "--yes")
+
+    assert [old for old, _ in lines] == broken
