@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from redtask import flows
 from redtask.batch import Batch
 from redtask.connect import connect
+from redtask.durability import MEMORY
 from redtask.error import ConfigurationError
+from redtask.fleet import Fleet
 from redtask.hub import calls
 from redtask.outcomes import tasks_elsewhere
 from redtask.pier import Pier
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client(StoredTasks):
+class Client(StoredTasks, Fleet):
     """A client of a hub.
 
     Without arguments it uses the profile ``default``: the hub of a cluster started
@@ -143,6 +145,16 @@ class Client(StoredTasks):
                 self._pier.submit(task)
         finally:
             self._session.arrived((task.task_id,))
+
+    def _assure(self, durability: str) -> None:
+        """Make sure that submits can be made durable."""
+        if durability != MEMORY:
+            self._run(self._session.assure(durability))
+
+    def _confirm(self, durability: str, ids: Sequence[str]) -> None:
+        """Wait until what was submitted is durable."""
+        if durability != MEMORY and ids:
+            self._run(self._session.confirm(durability, ids))
 
     def _cross(self, aboard: Sequence[Passenger]) -> None:
         self._drive(self._session.cross(aboard), aboard[0].since)

@@ -12,6 +12,7 @@ IPython.parallel's where it has one.
     │   └── ClusterRunning          one of this profile runs already
     ├── SchemeError             a scheme is none, or not one that can be used
     ├── ConnectionLost          Redis cannot be reached
+    ├── NotDurable              tasks are submitted, and not known to be durable
     ├── HubError                the hub refused: one class per REDTASK_CODE
     ├── SerializationError      something cannot be pickled, or not unpickled
     ├── SignatureError          a payload is not signed by a key we have
@@ -35,7 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 TimeoutError = TimeoutError  # noqa: A001, PLW0127 - ipyparallel.error has it too
 
@@ -73,6 +74,25 @@ class SchemeError(RedtaskError, ValueError):
 
 class ConnectionLost(RedtaskError, ConnectionError):
     """Redis cannot be reached."""
+
+
+class NotDurable(RedtaskError):
+    """Tasks are submitted, and it is not known whether they are durable.
+
+    ``msg_ids`` are theirs; ``client.get_result(msg_ids)`` has their results.
+    """
+
+    def __init__(self, msg_ids: Sequence[str], durability: str, why: str) -> None:
+        self.msg_ids = list(msg_ids)
+        self.durability = durability
+        tasks = (
+            f"{len(self.msg_ids)} tasks are"
+            if len(self.msg_ids) != 1
+            else (f"task {self.msg_ids[0]} is")
+        )
+        super().__init__(
+            f"{tasks} submitted, and not known to be durable ({durability}): {why}"
+        )
 
 
 class SerializationError(RedtaskError, TypeError):
@@ -163,6 +183,10 @@ class NoWorker(HubError, KeyError):
 
     code = "NOWORKER"
     __str__ = Exception.__str__
+
+
+class UnknownEngine(RedtaskError, LookupError):
+    """There is no such engine."""
 
 
 class UnknownTask(HubError, KeyError):

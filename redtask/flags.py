@@ -31,6 +31,8 @@ _MOST_BACKOFF: Final = 1000.0
 _EXCEPTION: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _MOST_EXCEPTIONS: Final = 16
 _MOST_NAMES: Final = 200
+#: What a view may promise of its submits; the first costs nothing.
+DURABILITIES: Final = ("memory", "fsync", "replica")
 
 
 def _boolean(value: Any) -> bool:
@@ -155,6 +157,14 @@ def _exceptions(value: Any) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(names))
 
 
+def _durability(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"must be a string, not {type(value).__name__}")
+    if value not in DURABILITIES:
+        raise ValueError(f"must be one of {', '.join(DURABILITIES)}, not {value!r}")
+    return value
+
+
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "block": _boolean,
     "track": _boolean,
@@ -175,6 +185,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "retry_jitter": _real(0, 1),
     "retry_on": _exceptions,
     "retry_elsewhere": _boolean,
+    "durability": _durability,
 }
 
 
@@ -222,6 +233,9 @@ class Flags:
     retry_on: tuple[str, ...] | None = None
     #: Never to be run twice by the same engine, as in IPython.parallel?
     retry_elsewhere: bool = False
+    #: What is known when a submit returns: that Redis has the tasks (``memory``), has
+    #: them on disk (``fsync``), or that a replica has them (``replica``).
+    durability: str = "memory"
 
     def replaced(self, **flags: Any) -> Flags:
         """Return flags with some replaced; nothing changes when one is wrong.
@@ -379,6 +393,7 @@ class Flagged:
     retry_jitter = _Flag[float]()
     retry_on = _Flag["tuple[str, ...] | None"]()
     retry_elsewhere = _Flag[bool]()
+    durability = _Flag[str]()
 
     def __init__(self, flags: Flags) -> None:
         #: The flags of tasks submitted from now on; never changed in place.

@@ -8,7 +8,9 @@ this module waits.
 
 from __future__ import annotations
 
+import logging
 import random
+import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from redtask.hub.scripts import AnyScheme
     from redtask.inbox import Inbox
     from redtask.signing import Keyring
+
+_log = logging.getLogger("redtask")
 
 #: The longest that a blocking command waits on the server, in seconds; who has to
 #: wait longer asks again. A connection that died silently is noticed after that.
@@ -94,7 +98,28 @@ def options(
     if connection is UnixDomainSocketConnection:
         return "unix", arguments
     arguments["socket_keepalive"] = True
+    arguments["socket_keepalive_options"] = _keepalive()
     return "tls" if connection is SSLConnection else "tcp", arguments
+
+
+def _keepalive() -> dict[int, int]:
+    """Notice within a quarter of a minute that the other machine is cut off.
+
+    A connection on which nothing is said would else be waited on to its time-out.
+    """
+    wanted = {
+        "TCP_KEEPIDLE": 5,
+        "TCP_KEEPINTVL": 3,
+        "TCP_KEEPCNT": 3,
+        # What was sent and is not acknowledged: in ms.
+        "TCP_USER_TIMEOUT": 14000,
+    }
+    # Not every system has all of them.
+    return {
+        getattr(socket, name): value
+        for name, value in wanted.items()
+        if hasattr(socket, name)
+    }
 
 
 def pauses() -> Iterator[float]:
@@ -137,6 +162,12 @@ def refusal(text: str) -> Exception:
     return error.ConfigurationError(f"Redis does not let us listen: {text}")
 
 
+def tell_of_silence(problem: BaseException) -> None:
+    """Say in the log that Redis did not answer, so that the connection is made anew."""
+    if isinstance(problem, (exceptions.TimeoutError, TimeoutError)):
+        _log.warning("Redis does not answer: connecting anew (%s)", problem)
+
+
 def is_unknown_script(problem: Exception) -> bool:
     """Has the server forgotten the script?"""
     return isinstance(problem, exceptions.NoScriptError) or (
@@ -175,7 +206,7 @@ def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
     sent: list[bytes] = []
     small: list[bytes] = []
     for words in commands:
-        if any(type(word) is Rope for word in words):
+        if Rope in map(type, words):
             _pack_ropes(words, small, sent)
         else:
             small.append(hiredis.pack_command(tuple(words)))
@@ -233,6 +264,11 @@ class Tries:
         return pause
 
 
+def evalsha(script: scripts.Script, root: str, call: Call[Any]) -> Sequence[Any]:
+    """Return the command that performs a call."""
+    return ("EVALSHA", script.sha, 1, root, *call.args)
+
+
 class Batch:
     """Calls on their way in one round trip: what to send, and what replies mean.
 
@@ -272,7 +308,7 @@ class Batch:
             call = self._calls[at]
             script = scripts.bundle(call.script, self.scheme)
             self._scripts.append(script)
-            commands.append(("EVALSHA", script.sha, 1, self._keys.root, *call.args))
+            commands.append(evalsha(script, self._keys.root, call))
         return commands
 
     def take(self, replies: Sequence[Any]) -> list[Sequence[Any]]:
@@ -392,5 +428,6 @@ __all__ = [
     "read_stream",
     "redis",
     "refusal",
+    "tell_of_silence",
     "translate",
 ]

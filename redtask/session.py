@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-from redtask import error, ferry, flows, inputs, payload, slices
+from redtask import durability, error, ferry, flows, inputs, payload, slices
 from redtask.error import ConnectionLost, HubFull
 from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
@@ -77,6 +77,8 @@ class Session:
         self._pack = payload.Packer()
         #: Flags, second and what makes their tasks: the latest.
         self._minted: tuple[Flags, int, Mint] | None = None
+        #: How submits are made durable, by kind, and since which loss of the server.
+        self._ways: dict[str, tuple[int, durability.Words]] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -125,7 +127,7 @@ class Session:
         return [f"{client}-{next(self._numbers)}" for _ in range(count)]
 
     def _remember(self, ids: Sequence[str]) -> None:
-        history, still_open = self._history, self.inbox.open
+        history, still_open = self._history, self._inbox.open
         with self._lock:
             history.extend(ids)
             while len(history) > _HISTORY:
@@ -137,9 +139,10 @@ class Session:
     def remember(self, ids: Sequence[str]) -> None:
         """Remember what was submitted; some may have ended by now."""
         self._remember(ids)
+        inbox = self._inbox
         for name in ids:
-            if not self.inbox.expects(name):
-                self.inbox.open.pop(name, None)
+            if not inbox.expects(name):
+                inbox.open.pop(name, None)
 
     def forget(self) -> None:
         """Begin with an empty history."""
@@ -153,6 +156,23 @@ class Session:
         inbox = self.inbox
         yield from flows.listen(inbox)
         yield from flows.submit(self._remembered(pieces), self.sent, inbox.recent)
+
+    def assure(self, kind: str) -> Flow[durability.Words]:
+        """Find out, once per connection to a server, how submits are made durable.
+
+        Raises ``ConfigurationError`` where they cannot be.
+        """
+        epoch = self._contact.epoch
+        known = self._ways.get(kind)
+        if known is None or known[0] != epoch:
+            known = epoch, (yield from durability.way(kind))
+            self._ways[kind] = known
+        return known[1]
+
+    def confirm(self, kind: str, ids: Sequence[str]) -> Flow[None]:
+        """Wait until tasks that were submitted are durable; raises ``NotDurable``."""
+        words = yield from self.assure(kind)
+        yield from durability.confirm(self.inbox, words, kind, ids)
 
     def cut(self, tasks: Iterable[Task]) -> Iterator[Piece]:
         """Return slices of tasks, each of which enters by itself."""
@@ -200,7 +220,7 @@ class Session:
     @property
     def must_recover(self) -> bool:
         """Has Redis been away, so that it may have forgotten something?"""
-        recent = self.inbox.recent
+        recent = self._inbox.recent
         recent.prune()
         return recent.is_due
 
@@ -309,7 +329,7 @@ class Session:
 
     def arrived(self, ids: Iterable[str]) -> None:
         """Tasks of single calls are in the hub, or not to be submitted any more."""
-        self.inbox.underway.difference_update(ids)
+        self._inbox.underway.difference_update(ids)
 
     def calls(
         self,

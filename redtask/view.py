@@ -79,11 +79,13 @@ class LoadBalancedView(Flagged):
         function that only engines can import, ``"package.module:function"``. Raises
         ``TypeError`` for what is not callable or cannot be pickled.
         """
-        core = self.client._session
-        tasks, task = core.call(self.flags, f, args, kwargs)
+        core, flags = self.client._session, self.flags
+        self.client._assure(flags.durability)
+        tasks, task = core.call(flags, f, args, kwargs)
         result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
         self.client._enter(task)
         self.history.append(task.task_id)
+        self.client._confirm(flags.durability, tasks.ids)
         return result
 
     def apply_sync(self, f: Function, /, *args: Any, **kwargs: Any) -> Any:
@@ -91,8 +93,10 @@ class LoadBalancedView(Flagged):
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
 
     def _submitted(self, result: R, slices: Slices) -> R:
+        self.client._assure(self.flags.durability)
         self.client._submit(slices)
         self.history.extend(result.msg_ids)
+        self.client._confirm(self.flags.durability, result.msg_ids)
         return result
 
     @staticmethod
@@ -207,8 +211,11 @@ class LoadBalancedView(Flagged):
             node: AsyncResult(self.client, tasks, name, single=True)
             for node, (tasks, name) in sets.items()
         }
+        self.client._assure(self.flags.durability)
         self.client._submit(pieces)
-        self.history.extend(name for tasks, _ in sets.values() for name in tasks.ids)
+        ids = [name for tasks, _ in sets.values() for name in tasks.ids]
+        self.history.extend(ids)
+        self.client._confirm(self.flags.durability, ids)
         return results
 
     @property

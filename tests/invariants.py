@@ -36,6 +36,7 @@ KEY = re.compile(
     | free:(?P<free>[a-z0-9_-]+)
     | ended:(?P<ended>completed|failed|aborted)
     | done:(?P<done>[a-z0-9]+)
+    | answer:[A-Za-z0-9_-]+
     | worker:(?P<worker>[A-Za-z0-9_.-]+)(:(?P<of_worker>control))?
     """,
     re.VERBOSE,

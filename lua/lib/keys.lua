@@ -49,6 +49,11 @@ local function ended_key(state)
   return root .. ":ended:" .. state
 end
 
+-- Answers to an order, by its nonce.
+local function answer_key(nonce)
+  return root .. ":answer:" .. nonce
+end
+
 local function done_key(client)
   return root .. ":done:" .. client
 end
@@ -90,6 +95,7 @@ return {
   free = free_key,
   ended = ended_key,
   done = done_key,
+  answer = answer_key,
   worker = worker_key,
   named = named_key,
 }

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redtask import flows
 from redtask.aio.batch import Batch
+from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
 from redtask.aio.result import AsyncHubResult, Callbacks
 from redtask.aio.store import Driver, Store
 from redtask.aio.stored import StoredTasks
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, known_keys, meet
+from redtask.durability import MEMORY
 from redtask.error import ConfigurationError
 from redtask.flags import Flags
 from redtask.outcomes import tasks_elsewhere
@@ -40,7 +42,7 @@ _NOT_CONNECTED: Final = (
 _clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
 
 
-class Client(StoredTasks):
+class Client(StoredTasks, Fleet):
     """A client of a hub, for one event loop.
 
     ``async with Client(...) as rc`` connects and closes it; so do ``await
@@ -187,6 +189,16 @@ class Client(StoredTasks):
                 await self._pier.submit(task)
         finally:
             self._session.arrived((task.task_id,))
+
+    async def _assure(self, durability: str) -> None:
+        """Make sure that submits can be made durable."""
+        if durability != MEMORY:
+            await self._run(self._session.assure(durability))
+
+    async def _confirm(self, durability: str, ids: Sequence[str]) -> None:
+        """Wait until what was submitted is durable."""
+        if durability != MEMORY and ids:
+            await self._run(self._session.confirm(durability, ids))
 
     async def _cross(self, aboard: Sequence[Passenger]) -> None:
         await self._drive(self._session.cross(aboard), aboard[0].since)

@@ -119,6 +119,7 @@ class Store:
             await connection.disconnect(nowait=True)
             if isinstance(problem, link.LOST):
                 self.contact.loses()
+                link.tell_of_silence(problem)
             raise
         self.contact.hears()
         (self._free_blocking if blocking else self._free).append(connection)

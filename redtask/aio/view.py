@@ -56,8 +56,11 @@ class LoadBalancedView(Flagged):
         return found
 
     async def _submitted(self, result: R, slices: Slices) -> R:
+        durability = self.flags.durability
+        await self.client._assure(durability)
         await self.client._submit(slices)
         self.history.extend(result.msg_ids)
+        await self.client._confirm(durability, result.msg_ids)
         return result
 
     # -- one call
@@ -78,10 +81,12 @@ class LoadBalancedView(Flagged):
         ``TypeError`` for what is not callable or cannot be pickled.
         """
         flags = await self._resolved()
+        await self.client._assure(flags.durability)
         tasks, task = self.client._session.call(flags, f, args, kwargs)
         result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
         await self.client._enter(task)
         self.history.append(task.task_id)
+        await self.client._confirm(flags.durability, tasks.ids)
         return result
 
     def batch(self) -> Batch:
@@ -185,8 +190,11 @@ class LoadBalancedView(Flagged):
             node: AsyncResult(self.client, tasks, name, single=True)
             for node, (tasks, name) in sets.items()
         }
+        await self.client._assure(flags.durability)
         await self.client._submit(pieces)
-        self.history.extend(name for tasks, _ in sets.values() for name in tasks.ids)
+        ids = [name for tasks, _ in sets.values() for name in tasks.ids]
+        self.history.extend(ids)
+        await self.client._confirm(flags.durability, ids)
         return results
 
     # -- decorators

@@ -21,9 +21,11 @@ from redtask.error import (
     ConnectionLost,
     NameTaken,
     NoHub,
+    NoWorker,
     RedtaskError,
     TaskLost,
     TaskPending,
+    UnknownEngine,
     UnknownTask,
 )
 
@@ -35,6 +37,8 @@ COMMANDS: Final = {
     "worker": "Run engines on this machine.",
     "cluster": "Start and stop a hub with engines on this machine.",
     "submit": "Submit calls of functions that engines import.",
+    "engine": "Look at engines; drain, resume, stop and restart them.",
+    "queue": "Look at queues, pause them, and let them go on.",
     "status": "Show what a hub has and does.",
     "ls": "List tasks, the latest first.",
     "show": "Show all that is known of tasks.",
@@ -68,6 +72,8 @@ INTERRUPTED: Final = 130
 _CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (ConnectionLost, UNAVAILABLE),
     (NoHub, NOT_FOUND),
+    (NoWorker, NOT_FOUND),
+    (UnknownEngine, NOT_FOUND),
     (UnknownTask, NOT_FOUND),
     (TaskLost, NOT_FOUND),
     (TimeoutError, TIMEOUT),

@@ -311,7 +311,7 @@ def _as_json(name: str, card: Card) -> dict[str, Any]:
 def _joined(card: Card, profile: Profile) -> int | None:
     """Count the engines of the cluster that the hub knows; None: it cannot be asked."""
     try:
-        _, known, _ = look(Profile.load(profile.name, url=card.url))
+        known = look(Profile.load(profile.name, url=card.url))
     except RedtaskError:
         return None
     return sum(engine.worker in card.workers for engine in known.engines)

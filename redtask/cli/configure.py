@@ -96,14 +96,14 @@ def command(
             for name, value in numbers.items()
             if value is not None
         }
-        _, status, _ = look(found)
+        status = look(found)
         if settings or chosen is not None:
             store, _ = connect(found)
             try:
                 configure(store, settings, chosen)
             finally:
                 store.close()
-            _, status, _ = look(found)
+            status = look(found)
     shown = _settings(status)
     if as_json:
         say_json({"hub": found.hub, **shown})

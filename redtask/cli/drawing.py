@@ -101,8 +101,3 @@ class Picture:
 def _clean(text: str) -> str:
     """Return text as XML has it, which knows no control characters."""
     return escape("\n".join(map(one_line, text.split("\n"))))
-
-
-def shorten(text: str, most: int) -> str:
-    """Cut a text to so many letters."""
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from redtask.abbreviation import expand
-from redtask.cli.drawing import STATE_FILLS, Picture, shorten
+from redtask.cli.drawing import STATE_FILLS, Picture
 from redtask.cli.options import Where, hub_options, json_option
-from redtask.cli.output import STATES, is_terminal, one_line, say_json, short_id
+from redtask.cli.output import (
+    STATES,
+    is_terminal,
+    one_line,
+    say_json,
+    short_id,
+    short_ids,
+    shorten,
+)
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar
-from redtask.family import Family, family
+from redtask.family import Family, family, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +31,8 @@ if TYPE_CHECKING:
 _MOST: Final = 500
 #: More children of one kind than these are one line of a text.
 _FEW: Final = 3
+#: Letters of a line that no terminal bounds.
+_WIDEST: Final = 120
 
 
 @click.command("graph")
@@ -151,6 +162,7 @@ class _Tree:
     """
 
     def __init__(self, found: Family, *, full: bool, colours: bool) -> None:
+        self._width = shutil.get_terminal_size().columns if colours else _WIDEST
         self._family = found
         self._full = full
         self._colours = colours
@@ -196,6 +208,7 @@ class _Tree:
             kinds.setdefault(kind, []).append(name)
         groups: list[list[str]] = []
         for some in kinds.values():
+            some.sort(key=place)
             groups += [some] if len(some) > _FEW else [[one] for one in some]
         return groups
 
@@ -217,10 +230,13 @@ class _Tree:
         if len(parents) > 1:
             words.append(f"after {len(parents)}")
         if record is not None and state in {"failed", "aborted", "completed"}:
-            words.append(shorten(one_line(what_came(record)), 50))
-        if name in self._family.chosen:
-            words.append("◀")
-        return "  ".join(one for one in words if one)
+            words.append(short_ids(one_line(what_came(record))))
+        mark = "  ◀" if name in self._family.chosen else ""
+        room = self._width - len(mark) - sum(len(one) + 2 for one in words[:-1])
+        # What colours it takes no room.
+        room += len(shown) - len(state)
+        words[-1] = shorten(words[-1], max(len(shown), room))
+        return "  ".join(one for one in words if one) + mark
 
 
 # -- as mermaid

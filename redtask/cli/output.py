@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -37,8 +38,12 @@ STATES: Final[Mapping[str, str]] = {
     "failed": "bold red",
     "aborted": "magenta",
 }
+#: Between two columns, and the least that the last one has.
+_PADDING: Final = 2
+_LEAST: Final = 12
 #: Letters of a client's name that people see.
 _SHOWN: Final = 6
+_LONG_ID: Final = re.compile(r"\b[a-z0-9]{12}-[0-9]+\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,11 @@ def short_id(task_id: str) -> str:
     """
     client, dash, number = task_id.partition("-")
     return f"{client[:_SHOWN]}{dash}{number}"
+
+
+def short_ids(text: str) -> str:
+    """Write a sentence for people: ids in it are short."""
+    return _LONG_ID.sub(lambda found: short_id(found[0]), text)
 
 
 def one_line(text: str) -> str:
@@ -145,26 +155,42 @@ def _print_for_people(
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )
     numbers = [
         bool(listed) and all(isinstance(row[at], int) for row in listed)
         for at in range(len(columns))
     ]
     for column, number in zip(columns, numbers, strict=True):
-        table.add_column(
-            column, justify="right" if number else "left", no_wrap=column == "what"
-        )
-    for row in listed:
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    console = Console(highlight=False, markup=False)
+    for row in _fitting(columns, listed, console.width):
         cells = [
-            Text(
-                one_line(str(value)), style=colours.get(column, {}).get(str(value), "")
-            )
+            Text(value, style=colours.get(column, {}).get(value, ""))
             for column, value in zip(columns, row, strict=True)
         ]
         table.add_row(*cells)
-    console = Console(highlight=False, markup=False)
     console.print(table)
     console.print()
+
+
+def _fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int
+) -> list[list[str]]:
+    """Return cells of which only the last is cut, where the terminal ends."""
+    cells = [[short_ids(one_line(str(value))) for value in row] for row in rows]
+    before = sum(
+        max([len(column), *(len(row[at]) for row in cells)]) + _PADDING
+        for at, column in enumerate(columns[:-1])
+    )
+    room = max(_LEAST, width - before)
+    return [[*row[:-1], shorten(row[-1], room)] for row in cells]
+
+
+def shorten(text: str, most: int) -> str:
+    """Cut a text to so many letters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def short_path(path: str | Path) -> str:
@@ -218,7 +244,9 @@ __all__ = [
     "print_table",
     "say_json",
     "short_id",
+    "short_ids",
     "short_path",
     "short_url",
+    "shorten",
     "size",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,7 +11,7 @@ import click
 
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import STATES, Output, one_line, say_json
+from redtask.cli.output import STATES, Output, one_line, say_json, short_ids
 from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 #: Relatives of one kind, lines of output and of a traceback that are shown.
 _MOST_RELATIVES: Final = 10
 _MOST_LINES: Final = 20
+#: Letters of a line that no terminal bounds.
+_WIDEST: Final = 100
 
 
 @click.command("show")
@@ -54,8 +58,17 @@ def _show(out: Output, found: Dossier) -> None:
     state = record["state"]
     shown = click.style(state, **_style(state)) if out.for_people else state
     click.echo(f"{record['function']}  {shown}")
+    width = shutil.get_terminal_size().columns if out.for_people else _WIDEST
     for name, value in _lines(out, found):
-        click.echo(f"  {name:<11} {one_line(value)}")
+        head = f"  {name:<11} "
+        lines = textwrap.wrap(
+            short_ids(one_line(value)) if name == "reason" else one_line(value),
+            width,
+            initial_indent=head,
+            subsequent_indent=" " * len(head),
+            break_on_hyphens=False,
+        )
+        click.echo("\n".join(lines))
     for name, text in (
         ("stdout", record["stdout"]),
         ("stderr", record["stderr"]),
@@ -99,7 +112,7 @@ def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
     for name, what, some in (
         ("after", found.after_what, found.after),
         ("follow", found.follow_what, found.follow),
-        ("results of", "", found.refs),
+        ("results of", "", () if set(found.refs) == set(found.after) else found.refs),
         ("waited for", "by", found.dependents),
     ):
         if some:
@@ -140,11 +153,14 @@ def _try(one: Try, labels: Mapping[str, int]) -> str:
 
 
 def _related(out: Output, what: str, some: Iterable[Relative]) -> str:
-    listed = list(some)
+    # What is not well comes first.
+    listed = sorted(some, key=lambda one: one.state == "completed")
     shown = [
         f"{out.task(one.task_id)} {one.function} ({one.state})".replace("  ", " ")
         for one in listed[:_MOST_RELATIVES]
     ]
     more = len(listed) - len(shown)
     text = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-    return f"{what}: {text}" if what else text
+    if not what:
+        return text
+    return f"{what} of {len(listed)}: {text}" if more > 0 else f"{what}: {text}"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from redtask.cli.drawing import PALETTE, Picture, shorten
+from redtask.cli.drawing import PALETTE, Picture
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json
+from redtask.cli.output import Output, say_json, shorten
 from redtask.cli.spans import MOMENT
 from redtask.cli.tasks import took
 from redtask.dossier import Try, labels_of

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from redtask.cli import FAILED
-from redtask.cli.output import Output, one_line, say_json
+from redtask.cli.output import STATES, Output, one_line, say_json
 from redtask.cli.tasks import as_json, what_came
 
 if TYPE_CHECKING:
@@ -21,14 +22,34 @@ if TYPE_CHECKING:
 _PAGE: Final = 500
 #: A bar is drawn again after so many seconds.
 _REFRESH: Final = 0.2
+#: So long nobody wants to see one, in seconds.
+_MOMENT: Final = 0.5
 
 
 @contextlib.contextmanager
 def bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error where that is a terminal; ``total`` may be open."""
+    """Show a bar on standard error where that is a terminal; ``total`` may be open.
+
+    Not for what is done in a moment.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return
+    with contextlib.ExitStack() as stack:
+        begun = time.monotonic()
+        shown: list[Callable[[int], None]] = []
+
+        def show(done: int) -> None:
+            if not shown and time.monotonic() - begun > _MOMENT:
+                shown.append(stack.enter_context(_bar(name, total)))
+            for one in shown:
+                one(done)
+
+        yield show
+
+
+@contextlib.contextmanager
+def _bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
     from rich.console import Console  # noqa: PLC0415 - only who wants a bar
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -63,6 +84,7 @@ def wait(client: Client, ids: Sequence[str]) -> None:
 def tell(client: Client, out: Output, ids: Sequence[str], *, single: bool) -> int:
     """Print what came of ended tasks, in order; return the exit code."""
     failed = 0
+    rows: list[tuple[str, str, str]] = []
     for at in range(0, len(ids), _PAGE):
         part = ids[at : at + _PAGE]
         records = client.db_query({"msg_id": {"$in": list(part)}})
@@ -70,7 +92,14 @@ def tell(client: Client, out: Output, ids: Sequence[str], *, single: bool) -> in
         for name in part:
             record = found.get(name)
             failed += record is None or record["state"] != "completed"
-            _tell_one(out, name, record, single=single)
+            if out.for_people and not single:
+                what = "" if record is None else what_came(record)
+                state = "gone" if record is None else record["state"]
+                rows.append((out.task(name), state, what))
+            else:
+                _tell_one(out, name, record, single=single)
+    if rows:
+        out.table(("task", "state", "what"), rows, {"state": STATES})
     return FAILED if failed else 0
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING, Any, Final
+
 import click
 
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json
+from redtask.cli.output import Output, say_json, short_ids
+from redtask.error import UnknownTask
+
+if TYPE_CHECKING:
+    from redtask.cli.reader import Reader
+    from redtask.hub.why import Why
+
+#: What the hub says of a task that can never be, because of another one.
+_BECAUSE: Final = re.compile(r"impossible: (?:after|follow) ([a-z0-9]+-[0-9]+): ")
+#: Causes that are followed.
+_MOST: Final = 20
 
 
 @click.command("why")
@@ -17,7 +30,8 @@ def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
     """Say why tasks are where they are, and what would change it.
 
     What a task waits for, which engines may take it and which refused it, or why it
-    failed. Exit code 3: no such task.
+    failed: if that is because another task failed, also why that did, and so on. Exit
+    code 3: no such task.
 
     \b
     redtask why k3f9ab-17
@@ -26,8 +40,28 @@ def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
     with where.reader() as hub:
         for name in hub.run(expand(hub.keys, ids)):
             found = hub.run(hub.session.why(name))
+            causes = _causes(hub, found)
             if out.as_json:
-                shown = found.as_dict()
-                say_json({"id": shown.pop("task_id"), **shown})
-            else:
-                click.echo(str(found))
+                because = [_as_json(one) for one in causes]
+                say_json({**_as_json(found), "because": because})
+                continue
+            lines = [str(found), *(f"Because {one}" for one in causes)]
+            text = "\n".join(lines)
+            click.echo(short_ids(text) if out.for_people else text)
+
+
+def _causes(hub: Reader, found: Why) -> list[Why]:
+    """Return why another task failed, and one before that, down to the first."""
+    causes: list[Why] = []
+    while len(causes) < _MOST and (before := _BECAUSE.match(found.reasons[0])):
+        try:
+            found = hub.run(hub.session.why(before[1]))
+        except UnknownTask:
+            break
+        causes.append(found)
+    return causes
+
+
+def _as_json(found: Why) -> dict[str, Any]:
+    shown = found.as_dict()
+    return {"id": shown.pop("task_id"), **shown}

@@ -87,7 +87,8 @@ def command(  # noqa: PLR0913 - one per option
     # Functions sent by name are looked for where the worker was started, too.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a string is what it holds
     count = engines or len(os.sched_getaffinity(0))
-    options = Options(name, count, queues, preload, max_tasks)
+    kept = bool(os.environ.get("REDTASK_KEPT"))
+    options = Options(name, count, queues, preload, max_tasks, kept)
     store, keyring = connect(Profile.load(profile, url=url), patience=5.0)
     logging.getLogger("redtask").info("%s", banner(store, options))
     store.close()

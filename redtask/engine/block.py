@@ -84,6 +84,8 @@ LOG_BYTES: Final = 1 << 20
 _SIZE: Final = _LOG_FROM + LOG_BYTES
 _HEAD: Final = 4
 
+#: So much of a lease an engine relies on, ns for each ms.
+SURE: Final = 900_000
 #: A supervisor does not wait longer for an engine that was stopped in the middle.
 _PATIENCE: Final = 0.05
 
@@ -374,6 +376,12 @@ class Block:
         fields[_LIMIT] = fields[_BEGUN]
         self._release()
         return first
+
+    @property
+    def heard(self) -> float:
+        """When the supervisor last said what was answered, s of the monotonic clock."""
+        fields = self._fields
+        return (fields[_DEADLINE] - fields[_LEASE] * SURE) / 1e9
 
     @property
     def lease_over(self) -> bool:

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from redtask import link
 from redtask.current import desk
+from redtask.engine.block import SURE
 from redtask.engine.guard import SIGNAL, BlockGuard
 from redtask.engine.output import Output
 from redtask.engine.task import Runner
+from redtask.engine.watchdog import Watchdog
 from redtask.error import (
     ConfigurationError,
     NameTaken,
@@ -93,7 +95,7 @@ def deadline(sent: int, lease: int) -> int:
 
     ``sent`` is when the call was sent whose reply granted it; lease is in ms.
     """
-    return sent + lease * 900_000
+    return sent + lease * SURE
 
 
 class Engine:
@@ -106,6 +108,7 @@ class Engine:
         self._store = Store(plan.url, plan.hub, patience=None)
         self._store.scheme = plan.scheme
         self._store.keyring = plan.keyring
+        self._store.trouble = Watchdog(block).trouble
         self._output = Output(
             sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr, block.slate
         )
@@ -196,6 +199,7 @@ class Engine:
         if self._foreign:
             return
         self._foreign = True
+        self._store.trouble = None
         self._output.inside = False
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -363,7 +367,7 @@ class Engine:
     def _run(self, batch: list[Work]) -> None:
         """Run the tasks of a batch, as far as they are not taken back."""
         begin, end, run = self._block.begin, self._block.end, self._runner
-        clock, done = time.monotonic_ns, self._done
+        clock, done, silence = time.monotonic_ns, self._done, signal.setitimer
         first = ended = clock()
         count = 0
         for work in batch:
@@ -373,6 +377,8 @@ class Engine:
                     self._hand_back(count)
                 break
             kind, fields = run(work)
+            # An alarm that the task has left would ring in the midst of another.
+            silence(signal.ITIMER_REAL, 0.0)
             ended = clock()
             if self._foreign:
                 # The task forked, and this is the child that came back.

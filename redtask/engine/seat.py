@@ -16,6 +16,8 @@ from redtask.engine.guard import SIGNAL
 _YOUNG: Final = 5.0
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 30.0
+#: What the kernel counts memory in, KiB.
+_IN_MIB: Final = 1024
 #: Enough to double the first delay up to the longest.
 _MOST_DEATHS: Final = 16
 
@@ -57,13 +59,17 @@ class Seat:
     stop: Stop | None = None
     #: Is it still to be told that nothing new is to begin?
     to_drain: bool = False
+    #: Shall nobody sit here any more?
+    closed: bool = False
+    #: Where the engine writes its stack when it is asked; a descriptor.
+    sheet: int = -1
     #: Its loop counter, and for how long that has not moved, s.
     loops: int = 0
     still: float = 0.0
 
-    def sit(self, pid: int, block: Block) -> None:
+    def sit(self, pid: int, block: Block, sheet: int = -1) -> None:
         """A new engine sits here."""
-        self.pid, self.block = pid, block
+        self.pid, self.block, self.sheet = pid, block, sheet
         self.pidfd = os.pidfd_open(pid)
         self.born, self.start_at = time.monotonic(), None
         self.ended_for, self.stop = "", None
@@ -87,18 +93,25 @@ class Seat:
         stop = self.stop
         return stop if stop and self.block.inside_since == stop.begun_at else None
 
-    def reap(self) -> int:
-        """Take leave of a dead engine; return its exit code, or minus its signal.
+    def reap(self) -> tuple[int, int]:
+        """Take leave of a dead engine.
 
         What its tasks started dies with it, unless that began a session of its own.
+        Returns its exit code, or minus its signal, and the most memory it had, in MiB.
         """
         # As long as it is not waited for, its number means nobody else.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
+        _, status, usage = os.wait4(self.pid, 0)
+        self.let_go()
+        self.pid, self.pidfd, self.sheet, self.to_drain = 0, -1, -1, False
+        return os.waitstatus_to_exitcode(status), usage.ru_maxrss // _IN_MIB
+
+    def let_go(self) -> None:
+        """Close what leads to the engine."""
         os.close(self.pidfd)
-        self.pid, self.pidfd, self.to_drain = 0, -1, False
-        return os.waitstatus_to_exitcode(status)
+        if self.sheet >= 0:
+            os.close(self.sheet)
 
     def delay(self) -> float:
         """How long to wait after a bad end before the next engine starts, s."""

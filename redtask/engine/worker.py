@@ -30,12 +30,13 @@ from typing import TYPE_CHECKING, Final
 
 import redtask
 from redtask import link
-from redtask.engine import process
+from redtask.engine import process, stacks
 from redtask.engine.block import Block, Taken
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.inherit import inherit
 from redtask.engine.live import Live, last_words
+from redtask.engine.orders import Orders, instance
 from redtask.engine.seat import Seat
 from redtask.engine.warden import Warden
 from redtask.engine.wire import Wire
@@ -51,7 +52,7 @@ from redtask.profile import redact_url
 from redtask.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from redtask.signing import Keyring
 
@@ -66,7 +67,9 @@ _LOOK: Final = 0.005
 _SLOW_TASK: Final = 5_000_000
 _SLOW_BATCH: Final = 20_000_000
 
-_HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+#: What engines wake us with. Whoever does not expect it ignores it.
+_WAKES: Final = signal.SIGURG
+_HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, _WAKES)
 
 #: The longest word that Redis takes unless configured otherwise, and room for a MAC.
 _REDIS_LIMIT: Final = (512 << 20) - 64
@@ -79,6 +82,8 @@ _OF_TASK: Final = 3
 
 #: Exit code when something that ran was stopped.
 STOPPED: Final = 1
+#: ... and when the cluster that keeps this worker is to end with it.
+CLUSTER_ENDS: Final = 10
 _CRASHED: Final = 70
 
 _log = logging.getLogger("redtask.worker")
@@ -98,6 +103,8 @@ class Options:
     preload: Sequence[str] = ()
     #: After so many tasks an engine is replaced; 0: never.
     max_tasks: int = 0
+    #: Does a cluster keep it?
+    kept: bool = False
 
 
 class Worker:
@@ -114,6 +121,16 @@ class Worker:
         self._seats = [Seat(number) for number in range(options.engines)]
         self._warden = Warden(self._seats, self._herald.report)
         self._live = Live(self._store, self._seats)
+        self._orders = Orders(self._store, options.name, self._seats, self._stop)
+        stacks = self._orders.stacks
+        #: What is done when it is due, s of the monotonic clock.
+        self._chores: Sequence[tuple[Callable[[], float], Callable[[], None]]] = (
+            (lambda: self._warden.due, self._warden.look),
+            (lambda: self._herald.due, partial(self._herald.speak, self._seats)),
+            (lambda: self._wire_due, self._open_wire),
+            (lambda: self._live.due, self._live.look),
+            (lambda: stacks.due, stacks.look),
+        )
         #: Where we are told what cannot wait for a beat; None: not connected.
         self._wire: Wire | None = None
         self._wire_at = 0.0
@@ -136,6 +153,7 @@ class Worker:
         ``ConnectionLost`` when Redis cannot be reached at the start.
         """
         self._plan = self._make_plan()
+        self._orders.instance = instance(self._plan.about)
         for module in self.options.preload:
             importlib.import_module(module)
         inherit(self._store, self.options.name, self._plan.about)
@@ -145,11 +163,13 @@ class Worker:
                 for key, _ in self._selector.select(self._pause()):
                     key.data()
                 self._act()
+        if self._orders.ends_cluster and self.options.kept and self._code == DONE:
+            return CLUSTER_ENDS
         return self._code
 
     def _pause(self) -> float:
         """How long to wait for something to happen, in seconds."""
-        times = [self._herald.due, self._warden.due, self._wire_due, self._live.due]
+        times = [due() for due, _ in self._chores]
         times += [seat.start_at for seat in self._seats if seat.start_at is not None]
         if self._look_at is not None:
             times.append(self._look_at)
@@ -164,14 +184,9 @@ class Worker:
         for seat in self._seats:
             if seat.to_drain:
                 self._drain(seat)
-        if time.monotonic() >= self._warden.due:
-            self._warden.look()
-        if time.monotonic() >= self._herald.due:
-            self._herald.speak(self._seats)
-        if time.monotonic() >= self._wire_due:
-            self._open_wire()
-        if time.monotonic() >= self._live.due:
-            self._live.look()
+        for due, do in self._chores:
+            if time.monotonic() >= due():
+                do()
         for seat in self._seats:
             if seat.start_at is not None and time.monotonic() >= seat.start_at:
                 self._fork(seat)
@@ -194,7 +209,7 @@ class Worker:
         before = {}
         for number in _HANDLED:
             # What is ignored from above, as under nohup, stays so.
-            if number == signal.SIGUSR1 or signal.getsignal(number) != signal.SIG_IGN:
+            if number == _WAKES or signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, _note)
         old = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         try:
@@ -208,7 +223,7 @@ class Worker:
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
             for number in self._woken.recv(4096):
-                if number == signal.SIGUSR1:
+                if number == _WAKES:
                     self._nudged()
                 elif number in _HANDLED:
                     self._stop(signal.Signals(number).name)
@@ -294,6 +309,8 @@ class Worker:
         words = text.split(" ")
         if words[0] == "abort" and len(words) == _OF_TASK:
             self._warden.abort(*words[1:])
+        elif words[0] == "order":
+            self._orders.obey(words[1:])
         elif words[0] == "look":
             self._herald.beat_now()
         elif words[0] == "listen" and len(words) == _OF_TASK:
@@ -343,21 +360,25 @@ class Worker:
             scripts.bundle(name, self._store.scheme)
         gc.freeze()
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        sheet = -1
         try:
+            sheet = os.memfd_create("stack")
             pid = os.fork()
             if pid == 0:
-                self._be_engine(seat.number, block)
+                self._be_engine(seat.number, block, sheet)
         except OSError as problem:
+            if sheet >= 0:
+                os.close(sheet)
             _log.error("no engine can be started: %s", problem)
             seat.start_at = time.monotonic() + seat.delay()
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-        seat.sit(pid, block)
+        seat.sit(pid, block, sheet)
         bury = partial(self._bury, seat)
         self._selector.register(seat.pidfd, selectors.EVENT_READ, bury)
 
-    def _be_engine(self, number: int, block: Block) -> None:
+    def _be_engine(self, number: int, block: Block, sheet: int) -> None:
         """Be the engine; never return."""
         code = _CRASHED
         try:
@@ -376,6 +397,7 @@ class Worker:
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.close(nothing)
+            stacks.listen(sheet)
             code = Engine(self._plan, block, partial(_tell, self._pid)).run()
         except BaseException:  # noqa: BLE001 - the supervisor's stack is below
             _log.exception("engine %d stops", number)
@@ -392,7 +414,7 @@ class Worker:
         self._waker.close()
         for seat in self._seats:
             if seat.pid:
-                os.close(seat.pidfd)
+                seat.let_go()
         if self._wire is not None:
             self._wire.close()
         self._store.close()
@@ -400,7 +422,7 @@ class Worker:
     def _bury(self, seat: Seat) -> None:
         """An engine is dead: keep what it left, and start another."""
         self._selector.unregister(seat.pidfd)
-        code = seat.reap()
+        code, memory = seat.reap()
         uuid = seat.block.uuid
         outcomes, begun = seat.block.bequeath()
         # A task may end its engine with any exit code.
@@ -411,7 +433,7 @@ class Worker:
         elif stop:
             reason = stop.reason
         else:
-            reason = seat.ended_for or _reason(code)
+            reason = seat.ended_for or f"{_reason(code)}, memory {memory} MiB"
         if uuid:
             self._herald.report(Taken(uuid, outcomes, inside=False, more=False))
             late = stop is not None and stop.late
@@ -422,7 +444,7 @@ class Worker:
         meant = in_order or seat.ended_for or stop or code == REFUSED
         if not meant:
             _log.warning("engine %d is gone: %s", seat.number, reason)
-        if not self._asked:
+        if not self._asked and not seat.closed:
             seat.start_at = time.monotonic() + (0.0 if meant else seat.delay())
 
     def _look(self) -> None:
@@ -497,7 +519,7 @@ def _tell(supervisor: int) -> None:
     With a signal, not through a descriptor: a task may close those, and the number
     may come to mean something else.
     """
-    os.kill(supervisor, signal.SIGUSR1)
+    os.kill(supervisor, _WAKES)
 
 
 def _note(*_: object) -> None:

@@ -82,6 +82,10 @@ class Keys:
         """Return the list of signed messages to a worker."""
         return f"{self.root}:worker:{worker}:control"
 
+    def answer(self, nonce: str) -> str:
+        """Return the list of what supervisors answer to an order."""
+        return f"{self.root}:answer:{nonce}"
+
     def alarm(self) -> str:
         """Return the list that says that something is due earlier than it was."""
         return f"{self.root}:alarm"

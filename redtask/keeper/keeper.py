@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import redtask
 from redtask.connect import connect
 from redtask.engine import process
-from redtask.engine.worker import default_name
+from redtask.engine.engine import DONE
+from redtask.engine.worker import CLUSTER_ENDS, default_name
 from redtask.error import (
     ClusterError,
     ClusterRunning,
@@ -462,6 +463,7 @@ class Keeper:
         told = {
             "REDTASK_PROFILE": profile.name,
             "REDTASK_URL": f"{profile.url}{mark}hub={profile.hub}",
+            "REDTASK_KEPT": "1",
         }
         if self.plan.key is not None:
             told["REDTASK_KEY"] = self.plan.key
@@ -480,6 +482,13 @@ class Keeper:
             return
         if not crew.joined:
             return  # who waits for it decides
+        if crew.code in {DONE, CLUSTER_ENDS}:
+            # An operator has stopped it, with an order or a signal.
+            _log.info("worker %s was stopped", crew.name)
+            self._crews.remove(crew)
+            if crew.code == CLUSTER_ENDS:
+                self._ask_to_end("an order", drain=None)
+            return
         _log.warning("worker %s %s", crew.name, _how(crew.code))
         if crew.code == _REFUSED:
             return

@@ -13,6 +13,14 @@ from tests import headers
 FILES = headers.files()
 COMMANDS = [file for file in FILES if "/" not in file]
 LIBRARIES = [file for file in FILES if "/" in file]
+READS = {
+    "status.lua",
+    "why.lua",
+    "overview.lua",
+    "engines.lua",
+    "tasks.lua",
+    "events.lua",
+}
 # Refused by Redis itself, in words of its own.
 NOT_OURS = {"OOM"}
 
@@ -135,6 +143,7 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
         "link": calls.link("t", "after", ()),
         "open": calls.open_gate("t"),
         "tell": calls.tell("w", b"m"),
+        "answer": calls.answer("n", b"m"),
         "drain": calls.drain([]),
         "pause": calls.pause([]),
         "attend": calls.attend([]),
@@ -144,6 +153,10 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
         "why": calls.why("c-1"),
         "configure": calls.configure(),
         "status": calls.status(),
+        "overview": calls.overview(),
+        "engines": calls.engines(),
+        "tasks": calls.tasks("ready"),
+        "events": calls.events(),
         "examine": calls.examine(()),
     }
 
@@ -156,7 +169,7 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
 @pytest.mark.parametrize("file", COMMANDS)
 def test_what_writes_says_where_it_begins_to(file):
     text = (scripts.folder() / file).read_text()
-    if file in {"status.lua", "watch.lua", "why.lua", "configure.lua"}:
+    if file in {"watch.lua", "configure.lua", *READS}:
         return
 
     assert len(re.findall(r"-- Writes below", text)) == 1

@@ -25,6 +25,10 @@ CALLS: dict[str, calls.Call[Any]] = {
     "why": calls.why("c-1", now=NOW),
     "configure": calls.configure({"hwm": 3}, now=NOW),
     "status": calls.status(now=NOW),
+    "overview": calls.overview(now=NOW),
+    "engines": calls.engines(now=NOW),
+    "tasks": calls.tasks("ready", now=NOW),
+    "events": calls.events(now=NOW),
 }
 
 

@@ -291,7 +291,7 @@ def test_large_slices_reach_the_idle_engines_too(hub):
     assert hub.assigned("x") + hub.assigned("y") + hub.ready() == ids
 
 
-@pytest.mark.parametrize("size", [64, 65, 100000])
+@pytest.mark.parametrize("size", [64, 65, 16384])
 def test_long_arguments_stand_beside_the_record(hub, size):
     hub.submit(1, "c-1", args=b"x" * size)
     hub.register(2, "e")
@@ -300,6 +300,16 @@ def test_long_arguments_stand_beside_the_record(hub, size):
 
     assert work.args == b"x" * size
     assert (hub.record("c-1")["args"] == "") == (size > 64)
+
+
+def test_large_arguments_are_left_for_the_engine_to_read(hub):
+    hub.submit(1, "c-1", args=b"x" * 16385)
+    hub.register(2, "e")
+
+    (work,) = hub.take(3, "e")
+
+    assert work.args == b""
+    assert hub.redis.strlen(hub.keys.task("c-1", "args")) == 16385
 
 
 def test_priority_comes_first_then_order_of_submission(hub):

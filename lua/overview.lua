@@ -1,0 +1,282 @@
+-- overview: how a hub does, at a cost that does not grow with it.
+--
+-- KEYS     root
+-- ARGV     now buckets width brief
+-- RETURNS  {"ok", hub, states, queues, rates, oldest, times, failures}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
+-- COST     O(queues + log tasks); looks at 200 queues, 250 engines, 90 tasks at most
+--
+-- Seven flat lists. hub: field value ... of the hub; `now`, `stamp`, `registered`;
+-- `used_memory` and `maxmemory` of the server, where it says; `span`. states: state,
+-- how many; with more than 200 queues or 250 engines what is not counted there follows
+-- from how many were submitted and have ended. queues, those with the most ready tasks
+-- (50): name, engines, ready, when the oldest was submitted (0: there is none), and 1
+-- when it is paused.
+-- rates: completed, failed and aborted in the last `span` ms, then in each of 0 to 60
+-- `buckets` of `width` ms, the latest first; tasks with a retention of their own are
+-- not seen in them. oldest: state, id and submitted, of waiting and ready. times: of up
+-- to 40 tasks that completed in the last `span`, spread over it: how long each ran (in
+-- us), and how long after it was submitted it began (in ms). failures: of the latest
+-- 50: function, error, how many, the id of the latest. With `brief` "1" there are a
+-- quarter as many times, and no memory, states, queues, oldest and failures.
+
+local argument = require("lib.argument")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local page = require("lib.page")
+local reply = require("lib.reply")
+local settle = require("lib.settle")
+local states = require("lib.states")
+
+local SPAN = 60000
+local MOST_BUCKETS = 60
+local MOST_ENGINES = 250
+local SHOWN_QUEUES = 50
+-- Tasks that stand in the same line with another priority begin 2^42 further on.
+local PRIORITY = 4398046511104
+local BANDS = 4
+-- Samples of completed tasks: so many places, so many neighbours at each.
+local PLACES, NEIGHBOURS = 20, 2
+local FAILURES = 50
+
+local buckets, width = argument.count(ARGV[2]), argument.count(ARGV[3])
+local brief = ARGV[4] == "1"
+
+-- The oldest in an index whose order is by priority first: id and when it was
+-- submitted. It is the first of its priority; of 4 of them.
+local function oldest(key)
+  local found, stamp
+  local from = "-inf"
+  for _ = 1, BANDS do
+    local head = redis.call("ZRANGEBYSCORE", key, from, "+inf", "WITHSCORES", "LIMIT", 0, 1)
+    if not head[1] then
+      break
+    end
+    local submitted = tonumber(redis.call("HGET", keys.task(head[1]), "submitted"))
+    if submitted and (not stamp or submitted < stamp) then
+      found, stamp = head[1], submitted
+    end
+    from = string.format("%d", (math.floor(head[2] / PRIORITY) + 1) * PRIORITY)
+  end
+  return found, stamp
+end
+
+local function add_oldest(lines, state, id, stamp)
+  if id then
+    lines[#lines + 1], lines[#lines + 2], lines[#lines + 3] = state, id, stamp
+  end
+end
+
+-- Queues that are looked at, the longest first; and how many tasks are in them.
+local function queues_by_length()
+  local found, ready = {}, 0
+  local known = redis.call("HGETALL", keys.queues)
+  for at = 1, math.min(#known, 2 * page.MOST), 2 do
+    local name = known[at]
+    local plain = redis.call("ZCARD", keys.ready(name))
+    local apart = tonumber(redis.call("HGET", keys.apart, name) or 0)
+    ready = ready + plain + apart
+    found[#found + 1] = {
+      name = name, engines = tonumber(known[at + 1]), plain = plain, ready = plain + apart,
+    }
+  end
+  table.sort(found, function(one, other)
+    return one.ready > other.ready or (one.ready == other.ready and one.name < other.name)
+  end)
+  return found, ready, #known > 2 * page.MOST
+end
+
+-- Lines for the reply, and who is the oldest of all. Of a queue all of whose tasks
+-- stand in lines of classes, these are not asked.
+local function queue_lines(found)
+  local lines, oldest_id, oldest_stamp = {}, nil, nil
+  for at = 1, math.min(#found, SHOWN_QUEUES) do
+    local one = found[at]
+    local id, stamp
+    if one.plain > 0 then
+      id, stamp = oldest(keys.ready(one.name))
+    end
+    if stamp and (not oldest_stamp or stamp < oldest_stamp) then
+      oldest_id, oldest_stamp = id, stamp
+    end
+    local paused = redis.call("SISMEMBER", keys.paused, one.name)
+    for _, value in ipairs({ one.name, one.engines, one.ready, stamp or 0, paused }) do
+      lines[#lines + 1] = value
+    end
+  end
+  return lines, oldest_id, oldest_stamp
+end
+
+-- Tasks placed on engines and tasks taken, as far as engines are looked at.
+local function on_engines(part, command)
+  local sum = 0
+  for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, MOST_ENGINES - 1)) do
+    sum = sum + redis.call(command, keys.engine(uuid, part))
+  end
+  return sum
+end
+
+-- All that are in play were submitted and have not ended. So of waiting, ready,
+-- assigned and running one need not be counted: what is left.
+local function counts(about, waiting, ready, many)
+  local open = about.submitted
+  for _, state in ipairs(states.ended()) do
+    open = open - about[state]
+  end
+  local assigned = on_engines("assigned", "ZCARD")
+  local running = many and on_engines("held", "HLEN")
+    or math.max(0, open - waiting - ready - assigned)
+  if many then
+    ready = math.max(0, open - waiting - assigned - running)
+  end
+  local counted = {
+    "waiting", waiting, "ready", ready, "assigned", assigned, "running", running,
+  }
+  for _, state in ipairs(states.ended()) do
+    counted[#counted + 1] = state
+    counted[#counted + 1] = redis.call("ZCARD", keys.ended(state))
+  end
+  return counted
+end
+
+-- What the server says of its memory; nothing where a script may not ask.
+local function add_memory(lines)
+  local about = redis.pcall("INFO", "memory")
+  if type(about) ~= "string" then
+    return
+  end
+  for _, name in ipairs({ "used_memory", "maxmemory" }) do
+    local value = string.match(about, "\n" .. name .. ":(%d+)")
+    if value then
+      lines[#lines + 1], lines[#lines + 2] = name, value
+    end
+  end
+end
+
+local function hub_lines(opened, span)
+  local lines = redis.call("HGETALL", keys.hub)
+  local about = { submitted = 0, completed = 0, failed = 0, aborted = 0 }
+  for at = 1, #lines, 2 do
+    if about[lines[at]] then
+      about[lines[at]] = tonumber(lines[at + 1])
+    end
+  end
+  local more = {
+    "now", string.format("%.0f", opened.now), "stamp", string.format("%.0f", opened.stamp),
+    "registered", tostring(redis.call("ZCARD", keys.engines)),
+    "span", string.format("%.0f", span),
+  }
+  for _, value in ipairs(more) do
+    lines[#lines + 1] = value
+  end
+  if not brief then
+    add_memory(lines)
+  end
+  return lines, about
+end
+
+-- The index of an ended state is sorted by when the tasks are forgotten, so what ended
+-- between two times stands between two scores.
+local function ended_between(state, base, from, to)
+  return redis.call("ZCOUNT", keys.ended(state), string.format("(%d", base + from),
+    string.format("%d", base + to))
+end
+
+local function add_rates(rates, base, from, to)
+  for _, state in ipairs(states.ended()) do
+    rates[#rates + 1] = ended_between(state, base, from, to)
+  end
+end
+
+local function rate_lines(opened, base, span)
+  local rates = {}
+  add_rates(rates, base, opened.stamp - span, opened.stamp)
+  for number = 1, buckets do
+    local to = opened.stamp - (number - 1) * width
+    add_rates(rates, base, to - width, to)
+  end
+  return rates
+end
+
+-- Ids of tasks that completed lately, spread over `count` of them from rank `first` on.
+local function samples(first, count)
+  local key, places = keys.ended("completed"), brief and PLACES / 4 or PLACES
+  if count <= places * NEIGHBOURS then
+    return count > 0 and redis.call("ZRANGE", key, first, first + count - 1) or {}
+  end
+  local found = {}
+  for place = 0, places - 1 do
+    local rank = first + math.floor(place * (count - NEIGHBOURS) / (places - 1))
+    for _, id in ipairs(redis.call("ZRANGE", key, rank, rank + NEIGHBOURS - 1)) do
+      found[#found + 1] = id
+    end
+  end
+  return found
+end
+
+local function time_lines(opened, base, span, count)
+  local lines = {}
+  local first = redis.call("ZCOUNT", keys.ended("completed"), "-inf",
+    string.format("%d", base + opened.stamp - span))
+  for _, id in ipairs(samples(first, count)) do
+    local f = redis.call("HMGET", keys.task(id), "took", "started", "submitted")
+    -- It began `ago` us before it was heard of its end.
+    local ago, took = string.match(f[1] or "", "^(%d+) (%d+)$")
+    if ago and f[2] and f[3] then
+      lines[#lines + 1] = tonumber(took)
+      lines[#lines + 1] = math.max(0, math.floor(f[2] - ago / 1000 - f[3]))
+    end
+  end
+  return lines
+end
+
+local function failure_lines()
+  local groups, names = {}, {}
+  for _, id in ipairs(redis.call("ZREVRANGE", keys.ended("failed"), 0, FAILURES - 1)) do
+    local f = redis.call("HMGET", keys.task(id), "fn", "ename", "verdict")
+    local name, what = page.function_of(names, f[1]), f[2] or f[3] or ""
+    local group = groups[name .. "\0" .. what]
+    if not group then
+      group = { name = name, what = what, count = 0, latest = id }
+      groups[name .. "\0" .. what] = group
+      groups[#groups + 1] = group
+    end
+    group.count = group.count + 1
+  end
+  local lines = {}
+  for _, group in ipairs(groups) do
+    for _, value in ipairs({ group.name, group.what, group.count, group.latest }) do
+      lines[#lines + 1] = value
+    end
+  end
+  return lines
+end
+
+local function main(opened)
+  if not buckets or not width or buckets > MOST_BUCKETS or width < 1 then
+    return reply.fail("BADARG", "an overview has 0 to 60 buckets of 1 ms or more")
+  end
+  hub.read_clock(opened)
+  local ttl = opened.result_ttl
+  local base = ttl > 0 and ttl or settle.FOREVER
+  local span = ttl > 0 and math.min(SPAN, ttl) or SPAN
+  local lines, about = hub_lines(opened, span)
+  local rates = rate_lines(opened, base, span)
+  local times = time_lines(opened, base, span, rates[1])
+  if brief then
+    return { "ok", lines, {}, {}, rates, {}, times, {} }
+  end
+  local found, ready, many = queues_by_length()
+  local queues, ready_id, ready_stamp = queue_lines(found)
+  local waiting = redis.call("ZCARD", keys.waiting)
+  local elders = {}
+  add_oldest(elders, "waiting", oldest(keys.waiting))
+  add_oldest(elders, "ready", ready_id, ready_stamp)
+  return {
+    "ok", lines, counts(about, waiting, ready, many), queues, rates, elders,
+    times, failure_lines(),
+  }
+end
+
+return hub.run(main)

@@ -1,0 +1,203 @@
+-- tasks: a page of the tasks in one state.
+--
+-- KEYS     root
+-- ARGV     now state from count text
+-- RETURNS  {"ok", next, rows}
+-- MOVES    -
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
+-- COST     O(queues + log tasks + count), of 1 to 200; looks at 200 lines or engines, and
+--          at 60 tasks for a text
+--
+-- Those that have `text` in their id or in a field that is shown. Waiting and ready
+-- ones in the order in which they are to run; assigned and running ones by the label
+-- of their engine; ended ones the latest first (what has a retention of its own stands
+-- where it would have ended with that of others). `from` is "", or the `next` of a
+-- page before; `next` is "" at the end. A row: id, how many fields, then name and value
+-- of each, `function` with the name of the function.
+
+local held = require("lib.held")
+local hub = require("lib.hub")
+local keys = require("lib.keys")
+local page = require("lib.page")
+local reply = require("lib.reply")
+local states = require("lib.states")
+
+-- So many records are looked at for a text.
+local LOOKED = 60
+-- Queues with lines of classes, and such lines in each place where they are listed.
+local CLASSES = 65
+
+local FIELDS = {
+  waiting = { "fn", "label", "submitted", "queue", "start", "gate" },
+  ready = { "fn", "label", "submitted", "queue", "tries" },
+  assigned = { "fn", "label", "submitted", "queue", "engine", "tries" },
+  running = { "fn", "label", "submitted", "started", "queue", "engine", "tries", "progress" },
+  completed = { "fn", "label", "submitted", "started", "took", "engine", "repr" },
+  failed = {
+    "fn", "label", "submitted", "started", "took", "ended", "engine", "tries", "ename",
+    "evalue", "verdict", "reason", "resubmitted",
+  },
+  aborted = { "fn", "label", "submitted", "started", "ended", "engine", "reason" },
+}
+
+local state, from, count = ARGV[2], ARGV[3], page.count(ARGV[4])
+local text = string.lower(ARGV[5] or "")
+
+-- Where to begin: how many to pass over, and in which index.
+local function position()
+  if from == "" then
+    return 0, 0
+  end
+  local rank, at = string.match(from, "^(%d+) (%d+)$")
+  return tonumber(rank), tonumber(at)
+end
+
+-- Indexes of the engines with this label or a greater one: a list of { at, key }.
+local function of_engines(first, part)
+  local found = {}
+  local living = redis.call("ZRANGEBYSCORE", keys.labels, first, "+inf", "WITHSCORES",
+    "LIMIT", 0, page.MOST + 1)
+  for at = 1, #living, 2 do
+    local uuid = living[at]
+    found[#found + 1] = {
+      at = tonumber(living[at + 1]), key = keys.engine(uuid, part), uuid = uuid,
+    }
+  end
+  return found
+end
+
+-- Seldom: the lines of a queue that not all of its engines see.
+local function classes_of(queue)
+  local found = { require("lib.class").PICKY }
+  for _, name in ipairs(redis.call("ZRANGE", keys.classes(queue), 0, CLASSES)) do
+    found[#found + 1] = name
+  end
+  local prefix, seen = queue .. ":", {}
+  for _, uuid in ipairs(redis.call("ZRANGE", keys.labels, 0, page.MOST - 1)) do
+    for _, name in ipairs(redis.call("ZRANGE", keys.engine(uuid, "classes"), 0, CLASSES)) do
+      if not seen[name] and string.sub(name, 1, #prefix) == prefix then
+        seen[name] = true
+        found[#found + 1] = string.sub(name, #prefix + 1)
+      end
+    end
+  end
+  return found
+end
+
+-- Lines by their number, from this one on.
+local function of_lines(first)
+  local found, number = {}, 0
+  local function list(queue, class)
+    if number >= first and #found <= page.MOST then
+      found[#found + 1] = { at = number, key = keys.ready(queue, class) }
+    end
+    number = number + 1
+  end
+  local queues = redis.call("HKEYS", keys.queues)
+  table.sort(queues)
+  for _, queue in ipairs(queues) do
+    list(queue, "")
+  end
+  local apart = redis.call("HKEYS", keys.apart)
+  table.sort(apart)
+  for at = 1, math.min(#apart, CLASSES) do
+    for _, class in ipairs(classes_of(apart[at])) do
+      list(apart[at], class)
+    end
+  end
+  return found
+end
+
+local function indexes(first)
+  if state == "waiting" then
+    return { { at = 0, key = keys.waiting } }
+  elseif state == "ready" then
+    return of_lines(first)
+  elseif states.is_ended(state) then
+    return { { at = 0, key = keys.ended(state) } }
+  end
+  return of_engines(first, state == "running" and "held" or "assigned")
+end
+
+-- The ids in an index, from `rank` on.
+local function members(index, rank)
+  local command = states.is_ended(state) and "ZREVRANGE" or "ZRANGE"
+  if state ~= "running" then
+    return redis.call(command, index.key, rank, rank + count - 1)
+  end
+  if redis.call("HLEN", index.key) <= 1 then
+    return rank == 0 and redis.call("HKEYS", index.key) or {}
+  end
+  local ids, taken = {}, held.first(index.uuid, rank + count)
+  for at = rank + 1, math.min(#taken, rank + count) do
+    ids[#ids + 1] = taken[at].id
+  end
+  return ids
+end
+
+local function add(rows, id, values)
+  local wanted, row = FIELDS[state], { id, 0 }
+  for at, name in ipairs(wanted) do
+    local value = values[at]
+    if value and value ~= "" then
+      row[#row + 1], row[#row + 2] = at == 1 and "function" or name, value
+    end
+  end
+  row[2] = (#row - 2) / 2
+  for _, value in ipairs(row) do
+    rows[#rows + 1] = value
+  end
+end
+
+-- Add a task to the page if it is to be there. Was it?
+local function show(found, id)
+  local wanted = FIELDS[state]
+  local values = redis.call("HMGET", keys.task(id), unpack(wanted))
+  values[1] = page.function_of(found.names, values[1])
+  values[#wanted + 1] = id
+  found.looked = found.looked + 1
+  if not page.has(text, values, #wanted + 1) then
+    return false
+  end
+  add(found.rows, id, values)
+  found.shown = found.shown + 1
+  return true
+end
+
+-- Read on in one index from `rank`. Returns where the page is full, or nil.
+local function read(found, index, rank)
+  while true do
+    local ids = members(index, rank)
+    for at, id in ipairs(ids) do
+      if found.shown == count or found.looked == LOOKED and text ~= "" then
+        return string.format("%d %d", rank + at - 1, index.at)
+      end
+      show(found, id)
+    end
+    rank = rank + #ids
+    if #ids < count then
+      return nil
+    end
+  end
+end
+
+local function main()
+  local rank, first = position()
+  if not FIELDS[state] or not count or not rank then
+    return reply.fail("BADARG", "a page has 1 to " .. page.MOST
+      .. " tasks of one state, from a place that a page before named")
+  end
+  local found = { rows = {}, names = {}, shown = 0, looked = 0 }
+  for number, index in ipairs(indexes(first)) do
+    if number > page.MOST then
+      return { "ok", "0 " .. index.at, found.rows }
+    end
+    local full = read(found, index, index.at == first and rank or 0)
+    if full then
+      return { "ok", full, found.rows }
+    end
+  end
+  return { "ok", "", found.rows }
+end
+
+return hub.run(main)

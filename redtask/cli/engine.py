@@ -1,0 +1,409 @@
+"""``redtask engine``: engines and their workers, and what they do."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from redtask.cli import FAILED
+from redtask.cli.group import Group
+from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
+from redtask.cli.output import Output, ago, count, duration, one_line, say_json
+from redtask.cli.selection import read_ids
+from redtask.error import UnknownEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redtask.hub.records import EngineStatus, Status
+    from redtask.orders import Answer
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+@click.group("engine", cls=Group)
+def command() -> None:
+    """Look at engines, and have them drain, go on, stop or start anew.
+
+    ENGINES are numbers, uuids or beginnings of these, - for standard input, or with
+    --worker all of a worker.
+    """
+
+
+# -- which
+
+
+def _chosen(function: F) -> F:
+    """Add engines, ``--worker`` and ``--all``; the function gets ``pick``."""
+
+    @click.argument("engines", nargs=-1)
+    @click.option("--worker", metavar="NAME", help="All engines of this worker.")
+    @click.option("--all", is_flag=True, help="All engines of the hub.")
+    @functools.wraps(function)
+    def call(
+        *args: Any,
+        engines: tuple[str, ...],
+        worker: str | None,
+        **kwargs: Any,
+    ) -> Any:
+        everybody = kwargs.pop("all")
+        if bool(engines) + (worker is not None) + everybody != 1:
+            raise click.UsageError("say which engines: some, --worker NAME, or --all")
+        pick = _Pick(engines, worker)
+        return function(*args, pick=pick, **kwargs)
+
+    return cast("F", call)
+
+
+class _Pick:
+    """Which engines are meant."""
+
+    def __init__(self, names: Sequence[str], worker: str | None) -> None:
+        self.names = list(names)
+        self.worker = worker
+        if "-" in self.names:
+            at = self.names.index("-")
+            self.names[at : at + 1] = read_ids(sys.stdin)
+
+    def of(self, status: Status) -> list[EngineStatus]:
+        """Return the engines. Raises ``UnknownEngine``."""
+        if self.worker is not None:
+            found = [one for one in status.engines if one.worker == self.worker]
+            if not found:
+                raise UnknownEngine(f"there is no engine of a worker {self.worker!r}")
+            return found
+        if not self.names:
+            return list(status.engines)
+        found = []
+        for name in self.names:
+            same = [one for one in status.engines if _is_called(one, name)]
+            if not same:
+                raise UnknownEngine(f"there is no engine {name}")
+            if len(same) > 1:
+                raise click.UsageError(f"several engines begin with {name!r}")
+            found += [one for one in same if one not in found]
+        return found
+
+
+def _is_called(engine: EngineStatus, name: str) -> bool:
+    if name.isascii() and name.isdigit():
+        return engine.engine_id == int(name)
+    return engine.uuid.startswith(name)
+
+
+# -- looking
+
+
+@command.command("ls")
+@hub_options
+@output_options
+def ls(*, where: Where, out: Output) -> None:
+    """List the engines that live.
+
+    \b
+    redtask engine ls
+    redtask engine ls --json
+    """
+    from redtask import orders  # noqa: PLC0415 - help needs it not
+
+    with where.reader() as hub:
+        status = hub.run(hub.session.status())
+        workers = list(dict.fromkeys(one.worker for one in status.engines))
+        cards = hub.run(orders.cards(hub.session, workers)) if workers else {}
+    now = float(status.hub["stamp"])
+    if out.as_json:
+        for one in status.engines:
+            say_json(_as_json(one, cards[one.worker], now))
+        return
+    if not status.engines and out.for_people:
+        click.echo("no engine: start some with 'redtask worker'", err=True)
+    out.table(
+        ("engine", "state", "tasks", "queues", "worker", "host", "since"),
+        [
+            (
+                one.engine_id,
+                _state(one),
+                one.held + one.assigned,
+                ",".join(one.queues),
+                one.worker,
+                cards[one.worker].get("host", "?"),
+                duration(max(0.0, (now - one.joined) / 1000)),
+            )
+            for one in status.engines
+        ],
+        {"state": {"drained": "yellow", "busy": "bold blue", "idle": "green"}},
+    )
+
+
+def _state(engine: EngineStatus) -> str:
+    if engine.drained:
+        return "draining" if engine.held else "drained"
+    return "busy" if engine.held or engine.assigned else "idle"
+
+
+def _as_json(engine: EngineStatus, card: dict[str, str], now: float) -> dict[str, Any]:
+    return {
+        "id": engine.engine_id,
+        "uuid": engine.uuid,
+        "state": _state(engine),
+        "drained": engine.drained,
+        "assigned": engine.assigned,
+        "running": engine.held,
+        "queues": list(engine.queues),
+        "worker": engine.worker,
+        "host": card.get("host"),
+        "pid": int(card["pid"]) if card.get("pid") else None,
+        "labels": card.get("labels", "").split(",") if card.get("labels") else [],
+        "lease": engine.lease / 1000,
+        "joined": engine.joined,
+        "age": max(0.0, (now - engine.joined) / 1000),
+    }
+
+
+@command.command("show")
+@click.argument("engines", nargs=-1, required=True)
+@hub_options
+@output_options
+def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:
+    """Show an engine, its worker, and the tasks that it has.
+
+    \b
+    redtask engine show 3
+    """
+    from redtask import flows, orders  # noqa: PLC0415
+    from redtask.flows import Commands  # noqa: PLC0415
+
+    with where.reader() as hub:
+        status = hub.run(hub.session.status())
+        now = float(status.hub["stamp"])
+        for one in _Pick(engines, None).of(status):
+            card = hub.run(orders.cards(hub.session, [one.worker]))[one.worker]
+            held, assigned = hub.store.commands(
+                Commands(
+                    [
+                        ("ZRANGE", hub.keys.held(one.uuid), 0, 99),
+                        ("ZRANGE", hub.keys.engine(one.uuid, "assigned"), 0, 99),
+                    ]
+                ).commands
+            )
+            ids = [name.decode() for name in (*held, *assigned)]
+            records = hub.run(flows.records(hub.keys, ids)) if ids else []
+            tasks = [
+                {
+                    "id": name,
+                    "state": record.get("state"),
+                    "progress": record.get("progress"),
+                    "started": record.get("started"),
+                }
+                for name, record in zip(ids, records, strict=True)
+            ]
+            about = {**_as_json(one, card, now), "tasks": tasks}
+            about["version"], about["python"] = card.get("version"), card.get("python")
+            if out.as_json:
+                say_json(about)
+            else:
+                _show(about, out)
+
+
+def _show(about: dict[str, Any], out: Output) -> None:
+    rows = [
+        ("engine", about["id"]),
+        ("uuid", about["uuid"]),
+        ("state", about["state"]),
+        ("queues", ",".join(about["queues"])),
+        ("worker", f"{about['worker']} (process {about['pid']} on {about['host']})"),
+        ("redtask", f"{about['version']}, Python {about['python']}"),
+        ("joined", f"{ago(time.time() - about['age'])} ago"),
+        ("lease", f"{about['lease']:.0f} s"),
+    ]
+    if about["labels"]:
+        rows.append(("labels", ",".join(about["labels"])))
+    out.table(("", ""), rows)
+    if about["tasks"]:
+        out.table(
+            ("task", "state", "progress"),
+            [
+                (out.task(one["id"]), one["state"], one["progress"] or "")
+                for one in about["tasks"]
+            ],
+        )
+
+
+# -- acting
+
+
+@command.command("drain")
+@_chosen
+@click.option("--wait", is_flag=True, help="Return when they run nothing any more.")
+@hub_options
+@output_options
+def drain(*, pick: _Pick, wait: bool, where: Where, out: Output) -> None:
+    """Let engines take nothing new, until they are resumed.
+
+    What they have begun they finish, what they have not goes to others. With --worker
+    also engines that it starts later are drained.
+
+    \b
+    redtask engine drain 3 4
+    redtask engine drain --worker web-7 --wait
+    """
+    _turn(pick, where, out, resume=False, wait=wait)
+
+
+@command.command("resume")
+@_chosen
+@hub_options
+@output_options
+def resume(*, pick: _Pick, where: Where, out: Output) -> None:
+    """Let drained engines have tasks again.
+
+    \b
+    redtask engine resume --all
+    """
+    _turn(pick, where, out, resume=True, wait=False)
+
+
+def _turn(pick: _Pick, where: Where, out: Output, *, resume: bool, wait: bool) -> None:
+    from redtask import orders  # noqa: PLC0415
+
+    with where.client() as client:
+        session = client._session
+        engines = pick.of(client._run(session.status()))
+        if pick.worker is not None:
+            flow = orders.drain_worker(session, pick.worker, resume=resume)
+        else:
+            flow = orders.drain(session, engines, resume=resume)
+        words = client._run(flow)
+        if wait:
+            client._run(orders.wait_until_idle(session, [one.uuid for one in engines]))
+    _tell(engines, words, out)
+
+
+def _tell(engines: Sequence[EngineStatus], words: dict[str, str], out: Output) -> None:
+    """Say what became of each engine."""
+    for one in engines:
+        word = words.get(one.uuid, "unknown")
+        if out.as_json:
+            say_json({"id": one.engine_id, "uuid": one.uuid, "outcome": word})
+        elif not out.for_people:
+            out.table((), [(one.engine_id, one.uuid, word)])
+    if out.for_people:
+        for word in dict.fromkeys(words.values()):
+            names = [str(one.engine_id) for one in engines if words[one.uuid] == word]
+            click.echo(f"{word}: {', '.join(names)}")
+
+
+@command.command("stop")
+@_chosen
+@click.option("--now", is_flag=True, help="In the midst of what they run.")
+@yes_option
+@hub_options
+@output_options
+def stop(*, pick: _Pick, now: bool, yes: bool, where: Where, out: Output) -> None:
+    """End engines for good; with --worker or --all their workers, too.
+
+    What they run they finish, and what they have not begun goes to others. With --now
+    their tasks are interrupted, which counts as a failed try. Their worker starts none
+    in their places until 'redtask engine restart --worker NAME'.
+
+    \b
+    redtask engine stop 3
+    redtask engine stop --worker web-7 --yes
+    """
+    engines_too = not pick.names and not now
+    verb = "shutdown" if engines_too else "kill" if now else "stop"
+    question = "End {}, in the midst of what they run?" if now else "Stop {}?"
+    _give(pick, where, out, verb, "stopping", question=question, yes=yes)
+
+
+@command.command("restart")
+@_chosen
+@hub_options
+@output_options
+def restart(*, pick: _Pick, where: Where, out: Output) -> None:
+    """Have new engines take their places, when they have finished what they run.
+
+    With --worker also where engines were stopped.
+
+    \b
+    redtask engine restart --all
+    """
+    _give(pick, where, out, "restart", "restarting")
+
+
+def _give(  # noqa: PLR0913 - what two commands have in common
+    pick: _Pick,
+    where: Where,
+    out: Output,
+    verb: str,
+    word: str,
+    *,
+    question: str = "",
+    yes: bool = True,
+) -> None:
+    """Give an order, and say who obeys."""
+    from redtask import orders  # noqa: PLC0415
+
+    with where.client() as client:
+        session = client._session
+        if verb == "restart" and pick.worker is not None:
+            # It may have no engine left.
+            flow = orders.order_workers(session, verb, [pick.worker])
+            client._run(flow)
+            engines = client._run(orders.engines_of(session, pick.worker))
+        else:
+            engines = pick.of(client._run(session.status()))
+            if question and (len(engines) > 1 or not pick.names):
+                confirm(question.format(count(len(engines), "engine")), yes=yes)
+            whole = not pick.names
+            client._run(orders.order(session, verb, engines, whole=whole))
+    _tell(engines, {one.uuid: word for one in engines}, out)
+
+
+@command.command("stack")
+@_chosen
+@hub_options
+@output_options
+def stack(*, pick: _Pick, where: Where, out: Output) -> int:
+    """Show where the Python code of engines is just now.
+
+    It is asked of the engine from outside, so also of one that hangs. Exit code 1: one
+    does not answer.
+
+    \b
+    redtask engine stack 3
+    redtask engine stack --all --json
+    """
+    from redtask import orders  # noqa: PLC0415
+
+    with where.client() as client:
+        engines = pick.of(client._run(client._session.status()))
+        answers = client._run(orders.order(client._session, "stack", engines))
+    for one in answers:
+        if out.as_json:
+            say_json(asdict(one))
+        else:
+            _show_stack(one, out)
+    return FAILED if any(one.stack is None for one in answers) else 0
+
+
+def _show_stack(answer: Answer, out: Output) -> None:
+    from redtask.orders import own_frames  # noqa: PLC0415
+
+    title = f"engine {answer.engine}, process {answer.pid}: "
+    if answer.task is None:
+        title += "runs no task"
+    else:
+        seconds = duration(answer.seconds or 0.0)
+        title += f"task {out.task(answer.task)}, for {seconds}"
+    click.echo(title)
+    if answer.stack is None:
+        click.echo("  it does not answer")
+        return
+    for line in own_frames(answer.stack, whole=answer.task is None).splitlines():
+        click.echo(f"  {one_line(line)}")

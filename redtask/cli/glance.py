@@ -1,0 +1,320 @@
+"""What ``redtask status`` prints: one look at a hub that fits a screen."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from redtask.cli.output import (
+    STATES,
+    duration,
+    print_table,
+    say_json,
+    short_id,
+    short_url,
+    size,
+)
+from redtask.error import ConfigurationError, HubError
+from redtask.hub import calls
+from redtask.tui.text import UNICODE, clean, number, percentile, rate, span, spark
+
+if TYPE_CHECKING:
+    from redtask.cli.output import Output
+    from redtask.hub.views import EngineRow, Overview
+    from redtask.profile import Profile
+    from redtask.store import Store
+
+#: What is told of the server, as numbers where they are.
+_SERVER: Final = (
+    "redis_version",
+    "uptime_in_seconds",
+    "connected_clients",
+    "used_memory",
+    "maxmemory",
+    "maxmemory_policy",
+    "aof_enabled",
+)
+#: Rows of each table on a screen.
+_ROWS: Final = 5
+#: The last ten minutes, in pieces of ten seconds.
+_PIECES: Final = 60
+_PIECE: Final = 10000
+#: Engines that are read at once.
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What was seen of a hub."""
+
+    #: Where it is.
+    profile: Profile
+    #: How it does.
+    seen: Overview
+    #: Its engines, by label: all of them, or (for people) the first.
+    engines: tuple[EngineRow, ...]
+    #: What the server says of itself, as far as it does.
+    server: dict[str, Any]
+
+    @classmethod
+    def take(cls, profile: Profile, store: Store, *, every: bool) -> Glance:
+        """Look once. Every engine takes a read for each 200 of them."""
+        found: list[EngineRow] = []
+        first: int | None = 0
+        seen = store.do(calls.overview(_PIECES, _PIECE))
+        while first is not None:
+            page = store.do(calls.engines(first, _PAGE if every else _ROWS))
+            found += page.rows
+            first = page.more if every else None
+        return cls(profile, seen, tuple(found), server_of(store))
+
+
+def server_of(store: Store) -> dict[str, Any]:
+    """Return what the server says of itself; nothing where we may not ask."""
+    with contextlib.suppress(ConfigurationError, HubError):
+        told = store.command("INFO").decode("utf-8", "replace")
+        found = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+        return {name: _number(found[name]) for name in _SERVER if name in found}
+    return {}
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
+def show(glance: Glance, out: Output) -> None:
+    """Print it."""
+    if out.as_json:
+        say_json(as_json(glance))
+    elif out.for_people:
+        _for_people(glance)
+    else:
+        _lines(glance)
+
+
+def as_json(glance: Glance) -> dict[str, Any]:
+    """Return all of it as what JSON knows; times in seconds unless they say ``_ms``."""
+    seen, profile = glance.seen, glance.profile
+    lately = seen.lately
+    return {
+        "hub": {
+            "name": profile.hub,
+            "scheme": seen.scheme,
+            **{name: _number(value) for name, value in seen.hub.items()},
+        },
+        "redis": {"url": profile.shown_url, **glance.server},
+        "states": dict(seen.states),
+        "queues": [
+            {
+                "name": one.name,
+                "engines": one.engines,
+                "ready": one.ready,
+                "oldest_s": _age(one.oldest, seen),
+                "paused": one.paused,
+            }
+            for one in seen.queues
+        ],
+        "engines": [
+            {
+                "id": one.engine_id,
+                "uuid": one.uuid,
+                "worker": one.worker,
+                "queues": list(one.queues),
+                "assigned": one.assigned,
+                "running": one.held,
+                "lease_ms": one.lease,
+                "joined_ms": one.joined,
+                "done": one.done,
+                "state": one.state or ("busy" if one.load else "idle"),
+                "task": one.task_id or None,
+                "function": one.function or None,
+            }
+            for one in glance.engines
+        ],
+        "lately": {
+            "span_s": seen.span,
+            "completed": lately.completed,
+            "failed": lately.failed,
+            "aborted": lately.aborted,
+            "per_second": lately.total / seen.span,
+        },
+        "latency": {
+            "samples": len(seen.times),
+            **_percentiles("run", [one.ran for one in seen.times]),
+            **_percentiles("wait", [one.waited for one in seen.times]),
+        },
+        "oldest": {
+            state: {"id": one.task_id, "age_s": _age(one.submitted, seen)}
+            for state, one in seen.oldest.items()
+        },
+        "failures": [
+            {
+                "function": one.function,
+                "error": one.error,
+                "count": one.count,
+                "latest": one.task_id,
+            }
+            for one in seen.failures
+        ],
+    }
+
+
+def _percentiles(name: str, values: list[float]) -> dict[str, float | None]:
+    return {
+        f"{name}_p50_s": percentile(values, 0.5),
+        f"{name}_p95_s": percentile(values, 0.95),
+    }
+
+
+def _age(submitted: int, seen: Overview) -> float | None:
+    return max(0, seen.stamp - submitted) / 1000 if submitted else None
+
+
+def _lines(glance: Glance) -> None:
+    """Print lines with tabs, the kind of each first."""
+    seen, server = glance.seen, glance.server
+    told = as_json(glance)
+
+    def say(kind: str, *values: object) -> None:
+        click.echo("\t".join([kind, *(clean(str(one)) for one in values)]))
+
+    say("hub", glance.profile.hub)
+    say(
+        "redis",
+        server.get("redis_version", "?"),
+        server.get("used_memory", 0),
+        server.get("maxmemory", 0),
+        glance.profile.shown_url or "",
+    )
+    say("scheme", seen.scheme)
+    for state, count in seen.states.items():
+        say("state", state, count)
+    for name, value in told["lately"].items():
+        say("lately", name, value)
+    for name, value in told["latency"].items():
+        say("latency", name, "" if value is None else value)
+    for state, one in told["oldest"].items():
+        say("oldest", state, one["id"], one["age_s"])
+    for queue in seen.queues:
+        say("queue", queue.name, queue.engines, queue.ready)
+    for failed in seen.failures:
+        say("failed", failed.count, failed.function, failed.error, failed.task_id)
+    say("engines", seen.engines)
+    for engine in glance.engines:
+        say(
+            "engine",
+            engine.engine_id,
+            engine.worker,
+            ",".join(engine.queues),
+            engine.assigned,
+            engine.held,
+        )
+
+
+def _for_people(glance: Glance) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only for people
+    from rich.text import Text  # noqa: PLC0415
+
+    seen = glance.seen
+    console = Console(highlight=False, markup=False, emoji=False)
+
+    def say(*parts: str | tuple[str, str]) -> None:
+        console.print(Text.assemble(*parts), no_wrap=True, overflow="ellipsis")
+
+    say((f"hub {glance.profile.hub}", "bold"), f"  {_about(glance)}")
+    cells = max(10, min(14, console.width // len(STATES)))
+    say(*[(f"{name:>{cells}}", STATES[name]) for name in STATES])
+    say(*[(f"{number(seen.states[name]):>{cells}}", "bold") for name in STATES])
+    say()
+    points = [one.total * 1000 / _PIECE for one in reversed(seen.buckets)]
+    glyphs = UNICODE if _is_unicode(console.encoding) else None
+    drawn = f"  {spark(points[-30:], 30, glyphs)} 5 min" if glyphs else ""
+    lately, width = seen.lately, 8
+    say(
+        (f"{'ended':<{width}}", "bold"),
+        f"{rate(lately.total / seen.span)} in {span(seen.span)}, "
+        f"{number(lately.failed)} failed",
+        drawn,
+    )
+    say((f"{'took':<{width}}", "bold"), _times(seen))
+    elders = [
+        f"{state} {span((seen.stamp - one.submitted) / 1000)} ({short_id(one.task_id)})"
+        for state, one in seen.oldest.items()
+    ]
+    say((f"{'oldest':<{width}}", "bold"), ", ".join(elders) or "-")
+    if seen.engines:
+        busy = seen.states["running"] + seen.states["assigned"]
+        say(
+            (f"{'engines':<{width}}", "bold"),
+            f"{seen.engines}, with {number(busy)} tasks",
+        )
+    else:
+        say(("no engine: start some with 'redtask worker'", "bold red"))
+    say()
+    _tables(glance)
+
+
+def _about(glance: Glance) -> str:
+    server = glance.server
+    words = [f"Redis {clean(str(server.get('redis_version', '?')))}"]
+    if "used_memory" in server:
+        limit = server.get("maxmemory", 0)
+        words.append(
+            size(server["used_memory"]) + (f" of {size(limit)}" if limit else "")
+        )
+    if "uptime_in_seconds" in server:
+        words.append(f"up {duration(server['uptime_in_seconds'])}")
+    words += [short_url(glance.profile.shown_url or ""), f"scheme {glance.seen.scheme}"]
+    return ", ".join(words)
+
+
+def _is_unicode(encoding: str) -> bool:
+    return encoding.lower().startswith("utf")
+
+
+def _times(seen: Overview) -> str:
+    if not seen.times:
+        return "-"
+    told = []
+    for name, values in (
+        ("run", [one.ran for one in seen.times]),
+        ("wait before", [one.waited for one in seen.times]),
+    ):
+        half, most = percentile(values, 0.5), percentile(values, 0.95)
+        told.append(f"{name} p50 {span(half or 0.0)}, p95 {span(most or 0.0)}")
+    return "; ".join(told)
+
+
+def _tables(glance: Glance) -> None:
+    seen = glance.seen
+    if seen.queues:
+        print_table(
+            "queue",
+            ("queue", "engines", "ready", "oldest"),
+            [
+                (
+                    clean(one.name) + (" (paused)" if one.paused else ""),
+                    one.engines,
+                    one.ready,
+                    span((seen.stamp - one.oldest) / 1000) if one.oldest else "",
+                )
+                for one in seen.queues[:_ROWS]
+            ],
+        )
+    if seen.failures:
+        print_table(
+            "failed",
+            ("failed", "function", "error", "latest"),
+            [
+                (
+                    one.count,
+                    clean(one.function)[:30],
+                    clean(one.error)[:24],
+                    short_id(one.task_id),
+                )
+                for one in sorted(seen.failures, key=lambda one: -one.count)[:_ROWS]
+            ],
+        )

@@ -1,0 +1,113 @@
+"""``redtask queue``: queues, and whether they go on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from redtask.cli.group import Group
+from redtask.cli.options import Where, hub_options, output_options
+from redtask.cli.output import Output, say_json
+
+if TYPE_CHECKING:
+    from redtask.hub.records import QueueStatus
+
+_QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@click.group("queue", cls=Group)
+def command() -> None:
+    """Look at queues, pause them, and let them go on."""
+
+
+@command.command("ls")
+@hub_options
+@output_options
+def ls(*, where: Where, out: Output) -> None:
+    """List the queues that have engines or tasks, or are paused.
+
+    \b
+    redtask queue ls
+    """
+    with where.reader() as hub:
+        queues = sorted(
+            hub.run(hub.session.status()).queues, key=lambda queue: queue.name
+        )
+    if out.as_json:
+        for queue in queues:
+            say_json(
+                {
+                    "name": queue.name,
+                    "paused": queue.paused,
+                    "ready": queue.ready,
+                    "engines": queue.engines,
+                }
+            )
+        return
+    out.table(
+        ("queue", "state", "ready", "engines"),
+        [(queue.name, _state(queue), queue.ready, queue.engines) for queue in queues],
+        {"state": {"paused": "yellow", "unserved": "bold red"}},
+    )
+
+
+def _state(queue: QueueStatus) -> str:
+    if queue.paused:
+        return "paused"
+    return "open" if queue.engines or not queue.ready else "unserved"
+
+
+def _names(_ctx: object, _param: object, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not _QUEUE.fullmatch(name):
+            raise click.BadParameter(
+                f"{name!r}: a queue is of small letters, digits, _ and -"
+            )
+    return names
+
+
+_queues = click.argument("queues", nargs=-1, required=True, callback=_names)
+
+
+@command.command("pause")
+@_queues
+@hub_options
+@output_options
+def pause(*, queues: tuple[str, ...], where: Where, out: Output) -> None:
+    """Let nothing of queues begin, until they are resumed.
+
+    Tasks go on entering them; what engines have taken they finish.
+
+    \b
+    redtask queue pause reports
+    """
+    _turn(queues, where, out, resume=False)
+
+
+@command.command("resume")
+@_queues
+@hub_options
+@output_options
+def resume(*, queues: tuple[str, ...], where: Where, out: Output) -> None:
+    """Let paused queues go on.
+
+    \b
+    redtask queue resume reports mails
+    """
+    _turn(queues, where, out, resume=True)
+
+
+def _turn(queues: tuple[str, ...], where: Where, out: Output, *, resume: bool) -> None:
+    from redtask import orders  # noqa: PLC0415 - help needs it not
+
+    with where.client() as client:
+        words = client._run(orders.pause(client._session, queues, resume=resume))
+    for name, word in words.items():
+        if out.as_json:
+            say_json({"name": name, "outcome": word})
+        else:
+            out.table((), [(name, word)]) if not out.for_people else click.echo(
+                f"{name} is {word}"
+            )

@@ -1,0 +1,107 @@
+"""When a submit returns: when Redis has the tasks, has them on disk, or elsewhere.
+
+Scripts cannot wait for either, so it is asked for behind them: WAITAOF (Redis 7.2) and
+WAIT answer when what this connection wrote before has got there. What others wrote
+earlier stands before it in the log. So one write of ours will do, whoever sent the
+tasks: we renew the expiry of the client's stream.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.error import ConfigurationError, ConnectionLost, HubError, NotDurable
+from redtask.flags import DURABILITIES
+from redtask.flows import Commands, listen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redtask.flows import Flow
+    from redtask.inbox import Inbox
+
+#: Redis acknowledges what it has in memory; it is on the server's disk; at least one
+#: replica has it.
+MEMORY, FSYNC, REPLICA = DURABILITIES
+
+#: For how long it is waited for, in ms.
+LONGEST: Final = 10000
+#: For how long a stream is kept that nobody reads, in s: as its reader says.
+_KEPT: Final = 3600
+_WAITAOF: Final = (7, 2)
+
+#: What is said to wait, without the time; () where Redis's reply says it all.
+Words = tuple[Any, ...]
+
+
+def way(kind: str) -> Flow[Words]:
+    """Find out how the server says that tasks are durable.
+
+    Raises ``ConfigurationError`` where it cannot.
+    """
+    try:
+        replies = yield Commands(
+            [("INFO", "server"), ("INFO", "persistence"), ("INFO", "replication")]
+        )
+    except HubError as problem:
+        raise ConfigurationError(
+            f"durability {kind!r} cannot be had: this Redis does not tell of itself"
+        ) from problem
+    text = b"\n".join(replies).decode("utf-8", "replace")
+    about = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    if kind == REPLICA:
+        if int(about.get("connected_slaves", 0)) < 1:
+            raise ConfigurationError(
+                "durability 'replica' cannot be had: this Redis has no replica"
+            )
+        return ("WAIT", 1)
+    return (yield from _way_to_disk(about))
+
+
+def _way_to_disk(about: dict[str, str]) -> Flow[Words]:
+    if about.get("aof_enabled") != "1":
+        raise ConfigurationError(
+            "durability 'fsync' cannot be had: this Redis keeps no log "
+            "(CONFIG SET appendonly yes)"
+        )
+    try:
+        ((_, sync),) = yield Commands([("CONFIG", "GET", "appendfsync")])
+    except (ConfigurationError, HubError, ValueError):
+        sync = b""
+    if sync == b"always":
+        return ()
+    version = tuple(map(int, re.findall(r"\d+", about.get("redis_version", "0"))[:2]))
+    if version < _WAITAOF:
+        raise ConfigurationError(
+            f"durability 'fsync' cannot be had: Redis {about.get('redis_version')} has "
+            "no WAITAOF (7.2 has); or CONFIG SET appendfsync always"
+        )
+    return ("WAITAOF", 1, 0)
+
+
+def confirm(inbox: Inbox, words: Words, kind: str, ids: Sequence[str]) -> Flow[None]:
+    """Wait until what was submitted before is durable.
+
+    Raises ``NotDurable`` when that is not known within 10 s: the tasks are in Redis.
+    """
+    if not words:
+        return
+    stream = inbox.keys.done(inbox.client)
+    for _ in range(2):
+        try:
+            written, told = yield Commands(
+                [("EXPIRE", stream, _KEPT), (*words, LONGEST)]
+            )
+        except ConnectionLost as problem:
+            raise NotDurable(ids, kind, str(problem)) from problem
+        if written:
+            break
+        # The stream has expired: without a write of ours nothing is waited for.
+        inbox.position = None
+        yield from listen(inbox)
+    else:
+        raise NotDurable(ids, kind, "the hub is full")
+    count = told[0] if isinstance(told, list) else told
+    if int(count) < 1:
+        raise NotDurable(ids, kind, f"it was not confirmed within {LONGEST // 1000} s")

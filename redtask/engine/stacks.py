@@ -1,0 +1,128 @@
+"""Where the code of engines is: their stacks, as Python's faulthandler writes them.
+
+It does so in C, whatever holds the interpreter, upon a signal, into memory that the
+engine shares with its supervisor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import os
+import resource
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redtask.engine.seat import Seat
+
+#: The signal; tasks have no use for it.
+SIGNAL: Final = signal.SIGRTMIN + 6
+#: So much of a stack is told, in bytes.
+_LONGEST: Final = 32 * 1024
+#: How often it is looked whether the engines have written, and until when, in seconds.
+_LOOK: Final = 0.03
+_PATIENCE: Final = 1.0
+#: Descriptors that a task opens are counted from below.
+_HIGH: Final = 65_000
+
+
+def listen(sheet: int) -> None:
+    """Write this engine's stack onto a sheet whenever the signal comes.
+
+    A task may close the descriptor; and as it has a high number, that does not come to
+    mean another file.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    high = fcntl.fcntl(sheet, fcntl.F_DUPFD_CLOEXEC, min(most, _HIGH) - 16)
+    os.close(sheet)
+    faulthandler.register(SIGNAL, file=high, all_threads=True, chain=False)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Engines that were asked for their stacks."""
+
+    #: The seats, and what they were at.
+    seats: list[tuple[Seat, dict[str, Any]]]
+    until: float
+    tell: Callable[[dict[str, dict[str, Any]]], None]
+    #: How much they had written at the last look.
+    size: int = -1
+
+
+class Stacks:
+    """Asks engines for their stacks, and waits for these without blocking."""
+
+    def __init__(self) -> None:
+        self._asked: list[_Asked] = []
+        self._at = float("inf")
+
+    @property
+    def due(self) -> float:
+        """When to look, s of the monotonic clock."""
+        return self._at
+
+    def ask(
+        self,
+        seats: Sequence[Seat],
+        tell: Callable[[dict[str, dict[str, Any]]], None],
+    ) -> None:
+        """Have the stacks of engines told, by their uuids."""
+        now = time.monotonic()
+        asked = _Asked([], now + _PATIENCE, tell)
+        for seat in seats:
+            if seat.pid and seat.sheet >= 0:
+                os.ftruncate(seat.sheet, 0)
+                os.lseek(seat.sheet, 0, os.SEEK_SET)
+                asked.seats.append((seat, about(seat)))
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(seat.pidfd, SIGNAL)
+        self._asked.append(asked)
+        self._at = now + _LOOK
+
+    def look(self) -> None:
+        """Tell what is complete."""
+        now = time.monotonic()
+        for asked in list(self._asked):
+            sizes = [
+                os.fstat(seat.sheet).st_size for seat, _ in asked.seats if seat.pid
+            ]
+            # Complete is what does not grow any more.
+            if (0 in sizes or sum(sizes) != asked.size) and now < asked.until:
+                asked.size = sum(sizes)
+                continue
+            self._asked.remove(asked)
+            asked.tell(
+                {seat.block.uuid: found | _read(seat) for seat, found in asked.seats}
+            )
+        self._at = now + _LOOK if self._asked else float("inf")
+
+
+def about(seat: Seat) -> dict[str, Any]:
+    """Say what an engine is at: its label, the task that runs, and for how long."""
+    picture = seat.block.look()
+    if picture is None:
+        return {"engine": None, "pid": seat.pid, "task": None, "for": None}
+    since = seat.block.inside_since
+    return {
+        "engine": picture.engine_id,
+        "pid": seat.pid,
+        "task": picture.running,
+        "for": (time.monotonic_ns() - since) / 1e9 if since else None,
+    }
+
+
+def _read(seat: Seat) -> dict[str, Any]:
+    if not seat.pid:
+        return {"stack": None}
+    text = os.pread(seat.sheet, _LONGEST, 0).decode("utf-8", "replace")
+    return {"stack": text or None}
+
+
+__all__ = ["SIGNAL", "Stacks", "about", "listen"]

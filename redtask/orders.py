@@ -1,0 +1,306 @@
+"""What an operator has engines, workers and queues do. No I/O here.
+
+Draining engines and pausing queues is the hub's: it works with no worker in reach, and
+lasts. The rest are *orders* to workers, signed, for one process each and obeyed once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask import flows
+from redtask.error import ConnectionLost, NoWorker
+from redtask.flows import QUIET, Commands, Hear
+from redtask.hub import calls
+from redtask.hub.records import mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from redtask.flows import Flow
+    from redtask.hub.records import EngineStatus
+    from redtask.session import Session
+
+__all__ = [
+    "Answer",
+    "cards",
+    "chosen",
+    "drain",
+    "drain_chosen",
+    "drain_worker",
+    "engines_of",
+    "order",
+    "order_chosen",
+    "order_workers",
+    "own_frames",
+    "pause",
+    "shutdown",
+    "wait_until_idle",
+]
+
+#: Engines in one message, which must be short.
+_MOST: Final = 100
+#: How long a worker may take to answer, in seconds.
+ANSWER: Final = 10.0
+#: Ids in one call.
+_SLICE: Final = 500
+#: Where a task's own code was called from.
+_OURS: Final = re.compile(r'File ".*/redtask/(payload|engine/\w+)\.py"')
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker says of one of its engines."""
+
+    #: The engine's uuid.
+    uuid: str
+    #: Its label; None: it has none yet, or cannot be asked.
+    engine: int | None
+    #: Its process.
+    pid: int
+    #: The task that it is inside of.
+    task: str | None
+    #: For how long, in seconds.
+    seconds: float | None
+    #: Where its code is, as faulthandler tells it; None: nobody asked, or no answer.
+    stack: str | None = None
+
+
+def chosen(session: Session, targets: Any) -> Flow[list[EngineStatus]]:
+    """Return the engines that are meant: None or ``all``, an id or uuid, or several.
+
+    Raises ``IndexError`` for an id that no living engine has, and ``KeyError`` for a
+    uuid.
+    """
+    status = yield from session.status()
+    if targets is None or targets == "all":
+        return list(status.engines)
+    single = isinstance(targets, (int, str))
+    by_id: dict[Any, EngineStatus] = {one.engine_id: one for one in status.engines}
+    by_id |= {one.uuid: one for one in status.engines}
+    found = []
+    for one in [targets] if single else targets:
+        if one not in by_id:
+            kind = IndexError if isinstance(one, int) else KeyError
+            raise kind(f"there is no engine {one}")
+        found.append(by_id[one])
+    return found
+
+
+def drain(
+    session: Session, engines: Sequence[EngineStatus], *, resume: bool = False
+) -> Flow[dict[str, str]]:
+    """Have engines get nothing new, or tasks again; return a word for each, by uuid."""
+    return (yield from _drain(session, engines, "", resume=resume))
+
+
+def drain_worker(
+    session: Session, worker: str, *, resume: bool = False
+) -> Flow[dict[str, str]]:
+    """Have all engines of a worker, also those to come, get nothing new or go on.
+
+    Raises ``NoWorker``.
+    """
+    status = yield from session.status()
+    engines = [one for one in status.engines if one.worker == worker]
+    return (yield from _drain(session, engines, worker, resume=resume))
+
+
+def _drain(
+    session: Session, engines: Sequence[EngineStatus], worker: str, *, resume: bool
+) -> Flow[dict[str, str]]:
+    words: dict[str, str] = {}
+    for at in range(0, max(1, len(engines)), _SLICE):
+        left = [one.uuid for one in engines[at : at + _SLICE]]
+        while left or worker:
+            call = calls.drain(left, worker=worker, resume=resume)
+            words |= zip(left, (yield from flows.ask(call)), strict=True)
+            left, worker = [one for one in left if words[one] == "more"], ""
+    # They hear of it with the next beat; a word makes that now.
+    workers = dict.fromkeys(one.worker for one in engines)
+    messages = [(name, "look") for name in workers]
+    yield from flows.tell(messages, session.keyring.sign_control)
+    return words
+
+
+def pause(
+    session: Session,  # noqa: ARG001 - as the others
+    queues: Sequence[str],
+    *,
+    resume: bool = False,
+) -> Flow[dict[str, str]]:
+    """Have nothing begin of queues, or have them go on; what each is now."""
+    words = yield from flows.ask(calls.pause(queues, resume=resume))
+    return dict(zip(queues, words, strict=True))
+
+
+def cards(session: Session, workers: Sequence[str]) -> Flow[dict[str, dict[str, str]]]:
+    """Return what is known of workers, by their names; {} of one that is unknown."""
+    keys = session.keys
+    replies = yield Commands([("HGETALL", keys.worker(name)) for name in workers])
+    found = {}
+    for name, reply in zip(workers, replies, strict=True):
+        flat = reply
+        if isinstance(reply, dict):
+            flat = [word for pair in reply.items() for word in pair]
+        found[name] = mapping(flat)
+    return found
+
+
+def order(
+    session: Session,
+    verb: str,
+    engines: Sequence[EngineStatus],
+    words: Iterable[Any] = (),
+    *,
+    whole: bool = False,
+) -> Flow[list[Answer]]:
+    """Order the workers of engines to do something; return what they answer.
+
+    Verbs: ``stop``, ``kill``, ``restart``, ``signal``, ``stack``, ``shutdown``. With
+    ``whole`` it is for all engines of their workers. Raises ``TimeoutError`` when one
+    does not answer.
+    """
+    if not engines:
+        return []
+    mine: dict[str, list[str]] = defaultdict(list)
+    for one in engines:
+        mine[one.worker].append(one.uuid)
+    known = yield from cards(session, list(mine))
+    nonce = secrets.token_urlsafe(12)
+    messages = []
+    more = " ".join(map(str, words))
+    awaited: set[str] = set()
+    for name, uuids in mine.items():
+        process = _process(known[name])
+        for at in range(0, 1 if whole else len(uuids), _MOST):
+            names = "*" if whole else ",".join(uuids[at : at + _MOST])
+            # Each message is obeyed once, so each has a nonce of its own.
+            own = nonce if not awaited else secrets.token_urlsafe(12)
+            awaited.add(own)
+            text = f"order {own} {process} {verb} {names} {more}".rstrip()
+            messages.append((name, text))
+    yield from flows.tell(messages, session.keyring.sign_control)
+    return (yield from _answers(session, awaited, time.monotonic() + ANSWER))
+
+
+def _answers(
+    session: Session, awaited: set[str], deadline: float
+) -> Flow[list[Answer]]:
+    found: list[Answer] = []
+    while awaited:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(
+                "a worker does not answer: it is stopped, or cut off from Redis"
+            )
+        by_key = {session.keys.answer(nonce): nonce for nonce in awaited}
+        words = ("BLPOP", *by_key, max(0.01, round(min(left, QUIET), 3)))
+        try:
+            reply = yield Hear(words)
+        except ConnectionLost:
+            continue
+        if reply:
+            awaited.discard(by_key[reply[0].decode()])
+            found += _read(reply[1])
+    return sorted(found, key=lambda one: (one.engine is None, one.engine))
+
+
+def _process(card: Mapping[str, str]) -> str:
+    """Name the process of a worker: an order is for no other."""
+    return f"{card.get('pid', '')}.{card.get('begun', '')}"
+
+
+def _read(text: bytes) -> list[Answer]:
+    told = json.loads(text)
+    return [
+        Answer(
+            uuid,
+            about.get("engine"),
+            int(about.get("pid") or 0),
+            about.get("task"),
+            about.get("for"),
+            about.get("stack"),
+        )
+        for uuid, about in told["engines"].items()
+    ]
+
+
+def drain_chosen(session: Session, targets: Any, *, resume: bool = False) -> Flow[None]:
+    """Drain the engines that are meant, or let them go on."""
+    engines = yield from chosen(session, targets)
+    yield from drain(session, engines, resume=resume)
+
+
+def order_chosen(
+    session: Session, verb: str, targets: Any, words: Iterable[Any] = ()
+) -> Flow[list[Answer]]:
+    """Order the workers of the engines that are meant."""
+    engines = yield from chosen(session, targets)
+    return (yield from order(session, verb, engines, words))
+
+
+def shutdown(session: Session, targets: Any, *, restart: bool, hub: bool) -> Flow[None]:
+    """Stop engines, or start them anew; all of them with their workers."""
+    everybody = targets is None or targets == "all"
+    if hub and (restart or not everybody):
+        raise ValueError("hub=True stops everything: no targets, and no restart")
+    engines = yield from chosen(session, targets)
+    if restart or not everybody:
+        yield from order(session, "restart" if restart else "stop", engines)
+    else:
+        words = ("hub",) if hub else ()
+        yield from order(session, "shutdown", engines, words, whole=True)
+
+
+def engines_of(session: Session, worker: str) -> Flow[list[EngineStatus]]:
+    """Return the engines of a worker."""
+    status = yield from session.status()
+    return [one for one in status.engines if one.worker == worker]
+
+
+def order_workers(
+    session: Session, verb: str, workers: Sequence[str]
+) -> Flow[list[Answer]]:
+    """Order workers to do something with all their seats. Raises ``NoWorker``."""
+    known = yield from cards(session, workers)
+    for name in workers:
+        if not known[name].get("pid"):
+            raise NoWorker(f"No such worker: {name}")
+    messages = {secrets.token_urlsafe(12): name for name in workers}
+    said = [
+        (name, f"order {nonce} {_process(known[name])} {verb} *")
+        for nonce, name in messages.items()
+    ]
+    yield from flows.tell(said, session.keyring.sign_control)
+    return (yield from _answers(session, set(messages), time.monotonic() + ANSWER))
+
+
+def wait_until_idle(session: Session, engines: Sequence[str]) -> Flow[None]:
+    """Wait until these engines have no task any more, or are gone."""
+    while True:
+        status = yield from session.status()
+        if not any(one.load for one in status.engines if one.uuid in engines):
+            return
+        # What ends is told to nobody but who waits for it; so look now and then.
+        yield Hear(("BLPOP", session.keys.answer("nobody"), 0.5))
+
+
+def own_frames(stack: str, *, whole: bool = False) -> str:
+    """Return a stack without redtask's own frames below those of a task."""
+    kept: list[str] = []
+    ours = False
+    for line in stack.splitlines():
+        if not line.startswith("  "):
+            ours = False
+        elif not whole and _OURS.search(line):
+            ours = True
+        if not ours:
+            kept.append(line)
+    return "\n".join(kept)

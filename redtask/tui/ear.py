@@ -1,0 +1,70 @@
+"""Hears what a task prints while it runs, for the screen that shows its logs."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redtask.error import RedtaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redtask.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something that a task printed."""
+
+    #: The task.
+    task_id: str
+    #: What; or, when nothing can be heard, why not.
+    text: str
+    #: Can nothing be heard?
+    deaf: bool = False
+
+
+class Ear:
+    """Listens to one task at a time, in a thread of its own.
+
+    That takes the key: its worker is told that somebody listens.
+    """
+
+    def __init__(
+        self, client: Callable[[], Client], tell: Callable[[Said], None]
+    ) -> None:
+        self._client, self._tell = client, tell
+        self._task = ""
+        self._stop = threading.Event()
+
+    def listen(self, task_id: str) -> None:
+        """Listen to this task, "": to none; and not to the one before any more."""
+        if task_id == self._task:
+            return
+        self._stop.set()
+        self._task, self._stop = task_id, threading.Event()
+        if task_id:
+            # Who quits does not wait for what a task may still say.
+            threading.Thread(
+                target=self._hear,
+                args=(task_id, self._stop),
+                name=f"redtask-ear-{task_id}",
+                daemon=True,
+            ).start()
+
+    def _hear(self, task_id: str, stop: threading.Event) -> None:
+        from redtask.live import Listener  # noqa: PLC0415 - most only look
+
+        try:
+            client = self._client()
+            listener = Listener(client._session, [task_id])  # noqa: SLF001 - one whole
+            while not (stop.is_set() or listener.done):
+                for said in client._run(listener.hear()):  # noqa: SLF001
+                    if said.stream != "progress" and not stop.is_set():
+                        self._tell(Said(task_id, said.text))
+        except (RedtaskError, KeyError, OSError) as problem:
+            if not stop.is_set():
+                told = problem.args[0] if problem.args else problem
+                self._tell(Said(task_id, str(told), deaf=True))

@@ -1,0 +1,242 @@
+"""Reads what a screen wishes to see: a bounded number of things, in one round trip.
+
+A detail of a task takes a second one. Nothing is unpickled, and no key is needed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask import payload, signing
+from redtask.dependency import is_id
+from redtask.dossier import Try
+from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
+from redtask.hub import calls
+from redtask.hub.records import groups, mapping, text
+from redtask.hub.views import Course, EnginePage, TaskPage
+from redtask.tui.state import Card, Rows, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redtask.hub.calls import Call
+    from redtask.store import Store
+    from redtask.tui.state import Subject, Wish
+
+#: Points of history that the first overview brings.
+_BUCKETS: Final = 60
+#: Bytes of output, and of an error, that are read.
+_OUTPUT: Final = 16384
+_ERROR: Final = 262144
+#: Tasks of an engine that a detail lists.
+_TASKS: Final = 20
+#: What of a record is shown, in this order; the rest follows, but for what is no text.
+_ORDER: Final = (
+    "state", "function", "label", "queue", "priority", "engine", "tries", "deaths",
+    "submitted", "start", "started", "took", "ended", "repr", "ename", "evalue",
+    "verdict", "reason", "resubmit_of", "resubmitted", "after", "follow", "targets",
+    "place", "not", "retries",
+)  # fmt: skip
+_ENGINE: Final[tuple[str, ...]] = (
+    "id", "worker", "queues", "joined", "done", "drained", "leaving",
+)  # fmt: skip
+_HIDDEN: Final = frozenset({
+    "fn", "args", "result", "error", "stdout", "stderr", "marks", "refs", "na", "nf",
+    "kept", "token", "class", "root",
+})  # fmt: skip
+
+
+class Reader:
+    """Reads a hub for a screen."""
+
+    def __init__(self, store: Store, interval: float) -> None:
+        self._store = store
+        self._width = max(1, round(interval * 1000))
+        #: Has history been read?
+        self._begun = False
+        self._server: Mapping[str, str] = {}
+        #: Names of functions, by digest.
+        self._names: dict[str, str] = {}
+
+    def read(self, wish: Wish) -> Snapshot:
+        """Return what is wished for.
+
+        Raises ``ConnectionLost``, and ``HubError`` when the hub is none any more.
+        """
+        if not self._server:
+            self._server = self._about_server()
+        buckets = 0 if self._begun else _BUCKETS
+        brief = self._begun and (wish.tab != "overview" or wish.subject is not None)
+        wanted: list[Call[Any]] = [calls.overview(buckets, self._width, brief=brief)]
+        page = _page(wish)
+        if page is not None:
+            wanted.append(page)
+        begun = time.perf_counter()
+        try:
+            overview, *found = self._store.do_all(wanted)
+        except ConnectionLost:
+            # It may be another server that comes back.
+            self._server = {}
+            raise
+        took = time.perf_counter() - begun
+        self._begun = True
+        rows = _rows(wish, found[0]) if found else None
+        card = self._card(wish.subject) if wish.subject else None
+        return Snapshot(wish, overview, rows, card, took, self._server)
+
+    def _about_server(self) -> Mapping[str, str]:
+        """Return what the server says of itself; {"": ""} where we may not ask."""
+        try:
+            told = text(self._store.command("INFO", "server"))
+        except (ConfigurationError, HubError):
+            return {"": ""}
+        return dict(one.split(":", 1) for one in told.splitlines() if ":" in one)
+
+    # -- details
+
+    def _card(self, subject: Subject) -> Card:
+        if subject.kind == "engine":
+            return self._engine(subject)
+        if subject.kind == "task" and is_id(subject.name):
+            return self._task(subject)
+        if subject.kind == "event":
+            return self._event(subject)
+        return Card(subject, gone=True)
+
+    def _engine(self, subject: Subject) -> Card:
+        keys, uuid = self._store.keys, subject.name
+        fields, held, assigned = self._store.commands([
+            ("HGETALL", keys.engine(uuid)),
+            ("HKEYS", keys.engine(uuid, "held")),
+            ("ZRANGE", keys.engine(uuid, "assigned"), 0, _TASKS - 1),
+        ])  # fmt: skip
+        about = mapping(fields)
+        if not about:
+            return Card(subject, gone=True)
+        (worker,) = self._store.commands(
+            [("HGETALL", keys.worker(about.get("worker", "")))]
+        )
+        shown = {name: about[name] for name in _ENGINE if name in about}
+        shown["uuid"] = uuid
+        more = mapping(worker)
+        for name in ("host", "pid", "python", "version", "begun"):
+            if name in more:
+                shown[f"worker's {name}"] = more[name]
+        lists = {
+            "tasks that it took": tuple(sorted(map(text, held)))[:_TASKS],
+            "tasks that were placed on it": tuple(map(text, assigned)),
+        }
+        return Card(subject, fields=shown, lists={k: v for k, v in lists.items() if v})
+
+    def _event(self, subject: Subject) -> Card:
+        found = self._store.command(
+            "XRANGE", self._store.keys.story(), subject.name, subject.name
+        )
+        if not found:
+            return Card(subject, gone=True)
+        return Card(subject, fields=mapping(found[0][1]))
+
+    def _task(self, subject: Subject) -> Card:
+        keys, name = self._store.keys, subject.name
+        try:
+            why = self._store.do(calls.why(name))
+        except UnknownTask:
+            return Card(subject, gone=True)
+        record, attempts, out, err, error, after, follow, targets = (
+            self._store.commands(
+                [
+                    ("HGETALL", keys.task(name)),
+                    ("LRANGE", keys.task(name, "attempts"), 0, -1),
+                    ("GETRANGE", keys.task(name, "stdout"), -_OUTPUT, -1),
+                    ("GETRANGE", keys.task(name, "stderr"), -_OUTPUT, -1),
+                    ("GETRANGE", keys.task(name, "error"), 0, _ERROR),
+                    *(
+                        ("GETRANGE", keys.task(name, part), 0, _OUTPUT)
+                        for part in ("after", "follow", "targets")
+                    ),
+                ]
+            )
+        )
+        raw = {text(key): value for key, value in groups(record, 2)}
+        fields = {key: text(value) for key, value in raw.items()}
+        beside = {"after": after, "follow": follow, "targets": targets}
+        fields |= {key: text(value) for key, value in beside.items() if value}
+        fields["function"] = self._function(fields.get("fn", ""))
+        fields |= _course(fields)
+        shown = {key: fields[key] for key in _ORDER if fields.get(key)}
+        rest = {
+            key: value
+            for key, value in fields.items()
+            if key not in shown and key not in _HIDDEN and value
+        }
+        return Card(
+            subject,
+            fields=shown | rest,
+            lists={"failed tries": tuple(map(_attempt, attempts))} if attempts else {},
+            why=why,
+            stdout=text(out) or fields.get("stdout", ""),
+            stderr=text(err) or fields.get("stderr", ""),
+            traceback=traceback_of(error or raw.get("error", b"")),
+        )
+
+    def _function(self, fn: str) -> str:
+        digest = fn.partition(" ")[0]
+        if digest and digest not in self._names:
+            key = self._store.keys.function(digest)
+            self._names[digest] = text(self._store.command("HGET", key, "name") or b"")
+        return self._names.get(digest, "")
+
+
+def _course(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return when a task began and ended as times, and how long it ran in us."""
+    course = Course.read(fields)
+    told = {"started": course.began, "ended": course.ended, "took": course.took * 1e6}
+    return {name: f"{value:.0f}" if value else "" for name, value in told.items()}
+
+
+def _page(wish: Wish) -> Call[Any] | None:
+    """Return the call that reads the page of a wish."""
+    if wish.subject is not None:
+        return None
+    if wish.tab == "engines":
+        return calls.engines(int(wish.start or 0), wish.count, wish.text)
+    if wish.tab in ("tasks", "failed"):
+        return calls.tasks(wish.state, wish.start, wish.count, wish.text)
+    if wish.tab == "events":
+        # What has the text is looked for here, among the most that are read at once.
+        return calls.events(wish.start, 200 if wish.text else wish.count)
+    return None
+
+
+def _rows(wish: Wish, found: Any) -> Rows:
+    if isinstance(found, EnginePage):
+        return Rows(found.rows, None if found.more is None else str(found.more))
+    if isinstance(found, TaskPage):
+        return Rows(found.rows, found.more)
+    wanted = wish.text.lower()
+    matching = [
+        one
+        for one in found
+        if wanted in " ".join((one.event, *one.about.values())).lower()
+    ]
+    shown = tuple(matching[: wish.count])
+    asked = 200 if wish.text else wish.count
+    if len(matching) > len(shown):
+        return Rows(shown, shown[-1].entry)
+    return Rows(shown, found[-1].entry if len(found) == asked else None)
+
+
+def _attempt(told: bytes) -> str:
+    """Write a failed try for people."""
+    one = Try.read(text(told))
+    return f"engine {one.engine[:8]}: {one.what}"
+
+
+def traceback_of(envelope: bytes) -> str:
+    """Return the traceback in a signed error, whoever signed it; "": there is none."""
+    try:
+        about = payload.about_error(signing.unverified(envelope))
+        return str(about["traceback"] or f"{about['ename']}: {about['evalue']}")
+    except (ValueError, KeyError, TypeError):
+        return ""

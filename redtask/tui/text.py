@@ -1,0 +1,146 @@
+"""Text for screens: cleaned, cut to cells, numbers and times in few letters.
+
+Names, results and output of tasks come from anybody: nothing but ``clean`` text may
+get to a terminal.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: Categories of what moves the cursor, hides, or turns text round; and of what is none.
+_UNFIT: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
+_TIMES: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+_THOUSAND: Final = 1000
+_MANY: Final = 100_000
+_FEW: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """What bars and lines are drawn of."""
+
+    #: From the lowest to the highest.
+    steps: str = "▁▂▃▄▅▆▇█"
+    #: What a bar is made of, and what is left of it.
+    full: str = "█"
+    empty: str = "░"
+    #: A line across.
+    rule: str = "─"
+    #: The end of what was cut off.
+    more: str = "…"
+    #: In place of what must not be shown.
+    unfit: str = "·"
+    #: Before the row that is chosen.
+    here: str = "▶"
+
+
+#: For most terminals, and for those that show nothing else.
+UNICODE: Final = Glyphs()
+ASCII: Final = Glyphs("_.:-=+*#", "#", ".", "-", "~", "?", ">")
+
+
+def clean(text: str, unfit: str = "·") -> str:
+    """Return text of which every character only stands where it stands."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        one
+        if one.isprintable() and unicodedata.category(one) not in _UNFIT
+        else " "
+        if one == "\t"
+        else unfit
+        for one in text
+    )
+
+
+def fit(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
+    """Return cleaned text in exactly so many cells; what is cut off is told."""
+    found = clean(text, glyphs.unfit)
+    if glyphs is ASCII:
+        found = found.encode("ascii", "replace").decode()
+    length = cell_len(found)
+    if length > width:
+        return set_cell_size(found, max(0, width - 1)) + glyphs.more[: max(0, width)]
+    pad = " " * (width - length)
+    return pad + found if right else found + pad
+
+
+def spark(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
+    """Draw values as a line, the latest to the right; zero is blank."""
+    shown = list(values[-width:])
+    top = max(shown, default=0.0)
+    steps = glyphs.steps
+    if top <= 0:
+        return " " * (width - len(shown)) + steps[0] * len(shown)
+    drawn = "".join(
+        steps[min(len(steps) - 1, int(value / top * (len(steps) - 1) + 0.999))]
+        if value > 0
+        else steps[0]
+        for value in shown
+    )
+    return " " * (width - len(shown)) + drawn
+
+
+def bar(share: float, width: int, glyphs: Glyphs) -> str:
+    """Draw a share of 1 as a bar; what is there at all is seen."""
+    filled = min(width, max(0, round(share * width)))
+    if share > 0:
+        filled = max(1, filled)
+    return glyphs.full * filled + glyphs.empty * (width - filled)
+
+
+def number(value: float) -> str:
+    """Write how many, in few letters: 99,999 and 1.2M."""
+    if value < _MANY:
+        return f"{value:,.0f}"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return ""
+
+
+def rate(value: float) -> str:
+    """Write how many a second."""
+    if 0 < value < _FEW:
+        return f"{value:.1f}/s"
+    return f"{number(value)}/s"
+
+
+def span(seconds: float) -> str:
+    """Write how long, in the largest unit that leaves one: 250 us, 12 ms, 3 min."""
+    if seconds <= 0:
+        return "0 s"
+    if seconds < 0.001:  # noqa: PLR2004
+        return f"{seconds * 1e6:.0f} us"
+    if seconds < 1:
+        return f"{seconds * 1e3:.0f} ms"
+    for size, unit in _TIMES:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < _FEW else f"{seconds:.0f} s"
+
+
+def percentile(values: Iterable[float], share: float) -> float | None:
+    """Return the value that this share of them does not exceed; None of none."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def line(*parts: str | tuple[str, str]) -> Text:
+    """Put text and styled text together, cleaned; nothing in it is markup."""
+    found = Text("", no_wrap=True, overflow="crop", end="")
+    for part in parts:
+        words, style = (part, "") if isinstance(part, str) else part
+        found.append(clean(words), style or None)
+    return found

@@ -1,0 +1,185 @@
+"""A state as lines for a terminal, so many and so wide as it is. No I/O here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from redtask.tui import dashboard, detail, lists
+from redtask.tui.looks import BAD, QUIET, TITLE, style_of
+from redtask.tui.state import SMALLEST, STATES, TABS
+from redtask.tui.text import clean, line, number, span
+
+if TYPE_CHECKING:
+    from redtask.tui.state import State
+
+_TITLES: Final = {
+    "overview": "Overview", "engines": "Engines", "tasks": "Tasks", "failed": "Failed",
+    "events": "Events",
+}  # fmt: skip
+
+HELP: Final = (
+    ("left right Tab 1-5", "other tabs"),
+    ("j k  up down", "the row below, above; Home and End"),
+    ("PgDn PgUp  ] [", "the page behind, before"),
+    ("/", "show only what has a text; Esc shows all again"),
+    ("s", "tab Tasks: tasks in the next state"),
+    ("Enter", "all that is known of the row"),
+    ("w", "why the task is where it is"),
+    ("l", "logs: what the task printed"),
+    ("t", "the traceback of what it raised"),
+    ("space", "freeze: read nothing more by itself"),
+    ("A", "abort the task, if you confirm"),
+    ("R", "replay the task, if you confirm"),
+    ("D", "drain the engine: nothing new; or let it get tasks again"),
+    ("?  q", "this help; quit"),
+)
+
+
+def draw(state: State) -> list[Text]:
+    """Return the lines of the screen, each of its width or shorter."""
+    width, height = state.size.width, state.size.height
+    if width < SMALLEST[0] or height < SMALLEST[1]:
+        told = f"too small: {width}x{height}, needs {SMALLEST[0]}x{SMALLEST[1]}"
+        return _filled([line(told[:width])], height)
+    head = [_title(state), _tabs(state), line((state.glyphs.rule * width, QUIET))]
+    body = _body(state)
+    room = height - len(head) - 1
+    lines = head + _filled(body[:room], room) + [_foot(state)]
+    return [_cut(one, width) for one in lines]
+
+
+def _filled(lines: list[Text], height: int) -> list[Text]:
+    return (lines + [line("")] * height)[:height]
+
+
+def _cut(one: Text, width: int) -> Text:
+    if one.cell_len > width:
+        one = one.copy()
+        one.truncate(width)
+    return one
+
+
+def _title(state: State) -> Text:
+    width = state.size.width
+    left = f"redtask {clean(state.hub)}"
+    facts = []
+    if state.seen is not None:
+        version = state.seen.server.get("redis_version", "")
+        facts += [f"Redis {clean(version)}"] if version else []
+        facts.append(f"{number(state.seen.overview.engines)} engines")
+        facts.append(f"answers in {span(state.seen.took)}")
+    if state.problem:
+        right, style = f"{_away(state)}", BAD
+    else:
+        right, style = ", ".join(facts), ""
+    if state.frozen:
+        left += "  [frozen]"
+    space = max(2, width - len(left) - len(right))
+    return line((left, TITLE), " " * space, (right, style))
+
+
+def _away(state: State) -> str:
+    if state.seen_at is None:
+        return "Redis is away"
+    return f"Redis is away: last seen {span(max(0.0, state.now - state.seen_at))} ago"
+
+
+def _tabs(state: State) -> Text:
+    found = Text("", end="", no_wrap=True)
+    for at, tab in enumerate(TABS, 1):
+        here = tab == state.tab
+        name = f"[{at} {_TITLES[tab]}]" if here else f" {at} {_TITLES[tab]} "
+        found.append(name, "bold reverse" if here else None)
+        found.append(" ")
+    if state.tab == "tasks" and state.subject is None:
+        found.append("  ")
+        for name in STATES:
+            here = name == state.tasks
+            if here or state.size.width >= 120:  # noqa: PLR2004 - all fit
+                found.append(name, f"{style_of(name)} underline" if here else QUIET)
+                found.append(" ")
+    place = state.place
+    if place.text:
+        found.append(f" /{clean(place.text)}", "bold")
+    if len(place.pages) > 1 and state.subject is None:
+        found.append(f" page {len(place.pages)}")
+    return found
+
+
+def _body(state: State) -> list[Text]:
+    if state.mode == "help":
+        return _help()
+    if state.subject is not None:
+        return _detail(state)
+    if state.tab == "overview":
+        return dashboard.lines(state)
+    return lists.lines(state)
+
+
+def _help() -> list[Text]:
+    wide = max(len(keys) for keys, _ in HELP) + 2
+    found = [line((f" {keys:<{wide}}", TITLE), words) for keys, words in HELP]
+    return [line(("Keys", TITLE)), *found, line(""), line("any key goes back")]
+
+
+def _detail(state: State) -> list[Text]:
+    subject, card = state.subject, state.card
+    if subject is None:
+        return []
+    fields = card.fields if card else {}
+    head = line(
+        (f"{subject.kind} {clean(subject.name)}", TITLE),
+        "  ",
+        clean(fields.get("function", "")),
+        "  ",
+        (fields.get("state", ""), style_of(fields.get("state", ""))),
+        f"  {subject.view}" if subject.view != "record" else "",
+    )
+    all_lines, room = detail.lines(state), detail.room(state)
+    top = max(0, min(state.top, len(all_lines) - room))
+    shown = all_lines[top : top + room]
+    below = len(all_lines) - top - len(shown)
+    if top or below:
+        head.append(
+            f"  (lines {top + 1}-{top + len(shown)} of {len(all_lines)})", QUIET
+        )
+    return [head, *shown]
+
+
+def _foot(state: State) -> Text:
+    if state.mode == "confirm" and state.asked is not None:
+        asked = state.asked
+        told = f"{asked.verb} {clean(asked.name)} ({clean(asked.about)})? y/n"
+        return line((told, "bold reverse"))
+    if state.mode == "filter":
+        return line(("/", TITLE), clean(state.typed), ("_", "blink"), "  Enter, Esc")
+    if state.notice is not None:
+        style = BAD if state.notice.bad else TITLE
+        return line((clean(state.notice.text), style))
+    if state.problem and state.problem != "away":
+        return line((clean(state.problem), BAD))
+    return line((_keys(state), QUIET))
+
+
+def _keys(state: State) -> str:
+    if state.mode == "help":
+        return "q quit"
+    if state.subject is not None:
+        words = ["Esc back", "j/k scroll"]
+        if state.subject.kind == "task":
+            words += ["w why", "l logs", "t traceback", "A abort", "R replay"]
+        return "  ".join(words)
+    if state.tab == "overview":
+        return "? help  left/right tabs  space freeze  q quit"
+    words = ["? help"]
+    if state.rows is not None and state.rows.more is not None:
+        words.append("PgDn more")
+    words += ["/ filter", "Enter detail"]
+    words += {
+        "engines": ["D drain"],
+        "tasks": ["s state", "w why", "l logs", "A abort", "R replay"],
+        "failed": ["w why", "l logs", "t traceback", "R replay"],
+    }.get(state.tab, [])
+    return "  ".join([*words, "q quit"])

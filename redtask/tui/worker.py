@@ -1,0 +1,114 @@
+"""The thread that talks to Redis, so that keys are heard while Redis is silent."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from redtask.error import RedtaskError
+from redtask.tui.ear import Said
+from redtask.tui.state import Action, Notice, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redtask.tui.state import Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Nothing could be read."""
+
+    #: Why, in a sentence.
+    problem: str
+
+
+News: TypeAlias = Snapshot | Lost | Notice | Said
+
+
+class Worker:
+    """Reads what is wished for last, and does what is to be done, one by one."""
+
+    def __init__(
+        self,
+        read: Callable[[Wish], Snapshot],
+        act: Callable[[Action], Notice],
+        wake: Callable[[], None],
+    ) -> None:
+        self._read, self._act, self._wake = read, act, wake
+        self._changed = threading.Condition()
+        self._wish: Wish | None = None
+        self._actions: deque[Action] = deque()
+        self._news: deque[News] = deque()
+        self._over = False
+        # Who quits does not wait for a Redis that is silent.
+        self._thread = threading.Thread(
+            target=self._work, name="redtask-status", daemon=True
+        )
+        self._thread.start()
+
+    def wish(self, wish: Wish) -> None:
+        """Ask for something to be read, instead of what was asked for before."""
+        with self._changed:
+            self._wish = wish
+            self._changed.notify()
+
+    def act(self, action: Action) -> None:
+        """Ask for something to be done."""
+        with self._changed:
+            self._actions.append(action)
+            self._changed.notify()
+
+    def tell(self, news: News) -> None:
+        """Add news of another thread."""
+        with self._changed:
+            self._news.append(news)
+        self._wake()
+
+    def news(self) -> list[News]:
+        """Return what has come since it was last asked."""
+        with self._changed:
+            found, self._news = list(self._news), deque()
+            return found
+
+    def close(self, seconds: float) -> bool:
+        """End it; wait at most so long. Has it ended?"""
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._over or self._actions or self._wish):
+                    self._changed.wait()
+                if self._over:
+                    return
+                action = self._actions.popleft() if self._actions else None
+                wish = None if action else self._wish
+                if wish is not None:
+                    self._wish = None
+            told = self._do(action) if action else self._look(wish)
+            with self._changed:
+                self._news.append(told)
+                if self._over:
+                    return
+            self._wake()
+
+    def _look(self, wish: Wish | None) -> News:
+        assert wish is not None  # noqa: S101 - for mypy
+        try:
+            return self._read(wish)
+        except (RedtaskError, OSError) as problem:
+            return Lost(str(problem))
+
+    def _do(self, action: Action) -> News:
+        try:
+            return self._act(action)
+        except (RedtaskError, OSError, ValueError, KeyError) as problem:
+            told = problem.args[0] if problem.args else problem
+            return Notice(f"{action.verb} {action.name}: {told}", bad=True)

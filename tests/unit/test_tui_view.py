@@ -1,0 +1,359 @@
+"""States as lines."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from redtask.hub.views import Failures, Queue
+from redtask.hub.why import Why
+from redtask.tui import model, view
+from redtask.tui.state import TABS, Card, Notice, Size, Subject
+from redtask.tui.text import ASCII
+from tests.shown import (
+    NOW,
+    engine,
+    event,
+    failed_card,
+    overview,
+    press,
+    read,
+    screen,
+    task,
+)
+
+SIZES = [(80, 24), (200, 50), (40, 10), (120, 30), (81, 11), (300, 100)]
+EVIL = "\x1b[31m[bold red]\x07\u202e\nx\x9b[/]"
+ROWS: dict[str, list[Any]] = {
+    "engines": [engine(0), engine(1, held=0, task_id=""), engine(2, lease=-1),
+                engine(3, state="leaving"), engine(4, state="drained")],
+    "tasks": [task(1, engine="0/e", started=str(NOW - 500), label="l"), task(2)],
+    "failed": [task(1, ename="ValueError", evalue="no", engine="3/x", took="2000 2000",
+                    started=f"{NOW - 5000}.250", tries="2"),
+               task(2, verdict="impossible", reason="c-1 failed", ended=str(NOW))],
+    "events": [event(1, task="abcdefgh-1", engine="e", why="killed"),
+               event(2, "engine joined", engine="e", id="7", worker="w")],
+}  # fmt: skip
+
+
+def shown(state):
+    return "\n".join(line.plain for line in view.draw(state))
+
+
+def on(tab, width=80, height=24):
+    state = press(screen(width, height), str(TABS.index(tab) + 1))
+    return read(state, *ROWS.get(tab, ()), more="18 0")
+
+
+def screens(width, height):
+    """Return every kind of screen."""
+    yield screen(width, height)
+    for tab in TABS:
+        state = on(tab, width, height)
+        yield state
+        yield press(state, "?")
+        yield press(state, "/", "x", "y")
+        yield read(press(state, "/", "x", "enter"))
+        yield model.lose(state, "Connection refused", 112.0)
+        yield press(state, "space")
+        yield press(state, "R")
+        for key in ("enter", "w", "l", "t"):
+            opened = press(state, key)
+            yield opened
+            if opened.subject:
+                card = replace(failed_card(), subject=opened.subject)
+                yield read(opened, card=card)
+                yield read(opened, card=replace(card, gone=True))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("glyphs", [None, ASCII])
+def test_every_screen_fits(width, height, glyphs):
+    for state in screens(width, height):
+        if glyphs:
+            state = replace(state, glyphs=glyphs)  # noqa: PLW2901 - the same, plainer
+        lines = view.draw(state)
+
+        assert len(lines) == height
+        assert max(line.cell_len for line in lines) <= width
+
+
+@pytest.mark.parametrize("size", [(39, 24), (80, 9), (1, 1), (10, 3)])
+def test_a_terminal_that_is_too_small_is_told(size):
+    lines = view.draw(screen(*size))
+
+    assert len(lines) == size[1]
+    assert "too small: "[: size[0]] in lines[0].plain
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_nothing_that_anybody_says_reaches_the_terminal_as_a_command(tab):
+    evil: dict[str, list[Any]] = {
+        "engines": [engine(0, worker=EVIL, function=EVIL, queues=(EVIL,))],
+        "tasks": [task(1, function=EVIL, label=EVIL, queue=EVIL)],
+        "failed": [task(1, function=EVIL, evalue=EVIL, ename=EVIL)],
+        "events": [event(1, EVIL, task=EVIL, engine=EVIL, why=EVIL, more=EVIL)],
+    }
+    hub = overview(
+        queues=(Queue(EVIL, 1, 1, NOW),), failures=(Failures(EVIL, EVIL, 1, "c-1"),)
+    )
+    state = press(screen(200, 50), str(TABS.index(tab) + 1))
+    state = read(replace(state, hub=EVIL), *evil.get(tab, ()), seen=hub)
+    opened = press(state, "enter")
+    subject = opened.subject or Subject("task", EVIL)
+    why = Why("c-1", "ready", (EVIL,), (EVIL,))
+    fields = {EVIL: EVIL, "state": EVIL, "function": EVIL}
+    card = Card(
+        subject, fields=fields, lists={EVIL: (EVIL,)}, why=why, stdout=EVIL,
+        stderr=EVIL, traceback=EVIL,
+    )  # fmt: skip
+    sides = [
+        read(
+            replace(opened, mode="detail", subject=replace(subject, view=one)),
+            card=card,
+        )
+        for one in ("record", "why", "logs", "traceback")
+    ]
+    told = [model.tell(state, Notice(EVIL)), model.lose(state, EVIL, 1.0)]
+
+    for one in (state, opened, press(state, "/", "x"), *sides, *told):
+        for line in view.draw(one):
+            assert line.plain.isprintable()
+    assert "[bold red]" in "".join(shown(one) for one in (state, *sides))
+
+
+def test_the_overview_says_how_the_hub_does():
+    text = shown(on("overview"))
+
+    for part in (
+        "redtask night", "Redis 7.0.15", "2 engines", "answers in 1 ms",
+        "120k", "p50 40 ms, p95 40 ms", "ready 2 min (abcdef-1)", "default", "none",
+        "MemoryError", "42.9 MiB of 95.4 MiB", "[1 Overview]", "30 in 1 min",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_a_hub_without_engines_says_how_to_start_some():
+    hub = {**overview().hub, "registered": "0"}
+    state = read(screen(), seen=overview(hub=hub))
+
+    assert "start some with 'redtask worker'" in shown(state)
+    assert "start some with" in shown(read(press(screen(), "2")))
+
+
+def test_on_a_wide_screen_queues_and_failures_stand_side_by_side():
+    wide, narrow = on("overview", 200, 50), on("overview", 80, 50)
+
+    assert any("queue" in one and "error" in one for one in shown(wide).splitlines())
+    assert not any(
+        "queue" in one and "error" in one for one in shown(narrow).splitlines()
+    )
+
+
+def test_engines_say_in_words_how_they_are():
+    text = shown(on("engines", 200))
+
+    for part in (
+        "busy",
+        "idle",
+        "silent",
+        "leaving",
+        "██",
+        "░░",
+        "mod:train",
+        "node01",
+    ):
+        assert part in text, part
+
+
+def test_a_bar_is_full_at_the_high_water_mark():
+    hub = {**overview().hub, "hwm": "4"}
+    state = read(press(screen(), "2"), engine(0, held=2), seen=overview(hub=hub))
+
+    assert "████░░░░" in shown(state)
+
+
+def test_failed_tasks_say_with_what():
+    text = shown(on("failed"))
+
+    assert "ValueError: no" in text
+    assert "impossible: c-1 failed" in text
+    assert "5.0 s ago" in text
+
+
+def test_tasks_of_each_state_have_their_columns():
+    state = press(screen(200, 24), "3")
+    titles = {}
+    for _ in range(6):
+        row = task(1, gate="g-1", start=str(NOW + 9000), reason="by hand", repr="42")
+        titles[state.tasks] = shown(read(state, row))
+        state = press(state, "s")
+
+    assert "for " in titles["running"]
+    assert "waits for" in titles["waiting"]
+    assert "a gate" in titles["waiting"]
+    assert "result" in titles["completed"]
+    assert "42" in titles["completed"]
+    assert "by hand" in titles["aborted"]
+
+
+def test_a_running_task_says_how_far_it_is():
+    state = press(screen(120, 24), "3")
+
+    text = shown(read(state, task(1, progress="0.4 reading"), task(2, progress="odd")))
+
+    assert "40% reading" in text
+
+
+def test_a_hub_without_queues_says_so():
+    assert "no queue is in use" in shown(read(screen(), seen=overview(queues=())))
+
+
+def test_a_paused_queue_says_so():
+    state = read(screen(), seen=overview(queues=(Queue("night", 2, 5, NOW, True),)))
+
+    assert "paused" in shown(state)
+
+
+def test_what_a_waiting_task_waits_for_is_said():
+    state = press(screen(200, 24), "3", "s", "s", "s")
+
+    text = shown(
+        read(state, task(1, start=str(NOW + 9000)), task(2), task(3, gate="x"))
+    )
+
+    assert "in 9.0 s" in text
+    assert "other tasks" in text
+    assert "a gate" in text
+
+
+def test_a_gate_is_named():
+    state = press(screen(), "3", "s", "s", "s")
+
+    assert "(gate)" in shown(read(state, task(1, function="", gate="abcdefgh-1")))
+
+
+def test_an_empty_list_says_what_there_is_not():
+    assert "No task is failed." in shown(read(press(screen(), "4")))
+    assert "No event is known." in shown(read(press(screen(), "5")))
+    found = read(press(screen(), "4", "/", "x", "enter"))
+    assert "No task is failed that has 'x': Esc shows all." in shown(found)
+    assert "/x" in shown(found)
+
+
+def test_a_record_is_shown_with_times_for_people():
+    card = failed_card(
+        submitted=str(NOW - 5000), took="2500", start="odd", started=str(NOW + 60_000)
+    )
+    text = shown(read(press(on("failed"), "enter"), card=card))
+
+    assert "task abcdefgh-1  mod:train  failed" in text
+    assert "2027-01-15 08:00:00 UTC, 5.0 s ago"[11:] in text or "5.0 s ago" in text
+    assert "2 ms" in text
+    assert "in 1 min" in text
+    assert "failed tries" in text
+
+
+def test_logs_and_tracebacks_are_shown_line_by_line():
+    state = on("failed")
+
+    logs = shown(read(press(state, "l"), card=failed_card()))
+    traceback = shown(read(press(state, "t"), card=failed_card()))
+    none = replace(failed_card(), stdout="", traceback="")
+
+    assert "output\nfirst\nsecond" in logs
+    assert "Traceback (most recent call last):\n  File x\nValueError: no" in traceback
+    assert "printed nothing" in shown(read(press(state, "l"), card=none))
+    assert "raised nothing" in shown(read(press(state, "t"), card=none))
+    errors = replace(none, stderr="oh")
+    assert "errors\noh" in shown(read(press(state, "l"), card=errors))
+
+
+def test_what_a_task_prints_is_shown_while_it_runs():
+    running = replace(failed_card(), fields={"state": "running"}, stdout="")
+    state = read(press(on("tasks"), "l"), card=running)
+
+    text = shown(model.hear(state, "abcdefgh-1", "so\x1b[2J\nfar"))
+
+    assert "output so far\nso·[2J\nfar" in text
+
+
+def test_long_lines_are_wrapped_in_details():
+    card = replace(failed_card(), stdout="word " * 40)
+
+    lines = shown(read(press(on("failed"), "l"), card=card)).splitlines()
+
+    assert sum("word" in one for one in lines) > 2
+
+
+def test_a_long_detail_says_where_it_stands():
+    card = failed_card(**{f"f{n}": "x" for n in range(60)})
+    state = read(press(on("failed"), "enter"), card=card)
+
+    assert "(lines 1-19 of 66)" in shown(state)
+    assert "(lines 48-66 of 66)" in shown(press(state, "end"))
+
+
+def test_a_task_that_is_gone_is_said_to_be():
+    card = Card(Subject("task", "abcdefgh-1"), gone=True)
+
+    assert "abcdefgh-1 is no more." in shown(
+        read(press(on("failed"), "enter"), card=card)
+    )
+
+
+def test_why_is_told_in_sentences():
+    why = Why("abcdefgh-1", "failed", ("it raised ValueError: no",))
+    card = replace(failed_card(), why=why)
+
+    text = shown(read(press(on("failed"), "w"), card=card))
+
+    assert "abcdefgh-1 is failed: it raised ValueError: no." in text
+
+
+def test_a_redis_that_is_away_is_said_to_be_and_since_when():
+    state = model.lose(on("engines"), "Connection refused", 112.0)
+
+    assert "Redis is away: last seen 12 s ago" in shown(state)
+    assert "Connection refused" in shown(state)
+    assert "node01" in shown(model.resize(state, Size(200, 24)))
+    assert "Redis is away" in shown(model.lose(screen(), "x", 1.0))
+
+
+def test_what_is_to_be_confirmed_names_the_task():
+    state = press(on("failed"), "R")
+
+    assert "replay abcdefgh-1 (mod:train, failed)? y/n" in shown(state)
+
+
+def test_what_is_typed_is_seen():
+    assert "\n/abc_" in shown(press(on("tasks"), "/", "a", "b", "c"))
+
+
+def test_a_frozen_screen_says_so():
+    assert "[frozen]" in shown(press(on("tasks"), "space"))
+
+
+def test_pages_are_counted():
+    assert "page 2" in shown(press(on("failed"), "pagedown"))
+    assert "page" not in shown(on("failed")).replace("PgDn", "")
+
+
+def test_the_help_names_every_key():
+    text = shown(press(on("failed"), "?"))
+
+    for key in (
+        "Tab",
+        "j k",
+        "PgDn",
+        "/",
+        "Enter",
+        "w",
+        "l",
+        "t",
+        "space",
+        "A",
+        "R",
+        "q",
+    ):
+        assert f"{key} " in text
