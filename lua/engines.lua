@@ -29,11 +29,15 @@ local first, count = argument.count(ARGV[2]), page.count(ARGV[3])
 local text = string.lower(ARGV[4] or "")
 
 local function task_of(uuid, taken, names)
-  local one = taken > 0 and taken <= FEW and held.first(uuid, 1)[1]
-  if not one then
+  local id
+  if taken == 1 then
+    id = redis.call("HKEYS", keys.engine(uuid, "held"))[1]
+  elseif taken > 1 and taken <= FEW then
+    id = held.first(uuid, 1)[1].id
+  end
+  if not id then
     return "", "", ""
   end
-  local id = one.id
   local f = redis.call("HMGET", keys.task(id), "fn", "started")
   return id, page.function_of(names, f[1]), f[2] or ""
 end

@@ -18,8 +18,8 @@
 -- not seen in them. oldest: state, id and submitted, of waiting and ready. times: of up
 -- to 40 tasks that completed in the last `span`, spread over it: how long each ran (in
 -- us), and how long after it was submitted it began (in ms). failures: of the latest
--- 50: function, error, how many, the id of the latest. With `brief` "1" there are half
--- as many times, and no states, queues, oldest and failures.
+-- 50: function, error, how many, the id of the latest. With `brief` "1" there are a
+-- quarter as many times, and no memory, states, queues, oldest and failures.
 
 local argument = require("lib.argument")
 local hub = require("lib.hub")
@@ -170,7 +170,9 @@ local function hub_lines(opened, span)
   for _, value in ipairs(more) do
     lines[#lines + 1] = value
   end
-  add_memory(lines)
+  if not brief then
+    add_memory(lines)
+  end
   return lines, about
 end
 
@@ -199,7 +201,7 @@ end
 
 -- Ids of tasks that completed lately, spread over `count` of them from rank `first` on.
 local function samples(first, count)
-  local key, places = keys.ended("completed"), brief and PLACES / 2 or PLACES
+  local key, places = keys.ended("completed"), brief and PLACES / 4 or PLACES
   if count <= places * NEIGHBOURS then
     return count > 0 and redis.call("ZRANGE", key, first, first + count - 1) or {}
   end

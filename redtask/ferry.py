@@ -86,6 +86,10 @@ class Ferry:
         all of it may be done twice.
         """
         aboard, waiting, leader = self._aboard, self._waiting, self.leader
+        if not waiting and len(aboard) == 1 and aboard[0] is leader and leader.over:
+            # As a rule.
+            self.leader = None
+            return
         again = [one for one in aboard if not one.over and one not in waiting]
         waiting.extendleft(reversed(again))
         self._aboard = []

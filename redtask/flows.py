@@ -16,6 +16,7 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from dataclasses import dataclass, replace
@@ -202,7 +203,8 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
     """Say again what Redis may have forgotten when it was away.
 
     A connection that was lost is no reason while the server is the process it was.
-    Else it costs one round trip per slice of the last moments.
+    Else it costs one round trip per 500 tasks of the last moments, and one per slice of
+    them that Redis has forgotten.
     """
     recent = inbox.recent
     if not recent.is_due:
@@ -215,8 +217,15 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
     if server and server == recent.server:
         return
     try:
+        ids = [
+            name
+            for one in due
+            if not isinstance(one.piece, Call)
+            for name in _ids_of(one.piece)
+        ]
+        states = yield from _states_of(ids)
         for one in due:
-            yield from _enter_again(recent, one, sent)
+            yield from _enter_again(recent, one, sent, states)
         recent.server = server
     except HubError:
         # What cannot be said now is said next time; it is not who asks now that
@@ -227,7 +236,13 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
         raise
 
 
-def _enter_again(recent: Recent, one: Slice, sent: set[str]) -> Flow[None]:
+def _enter_again(
+    recent: Recent,
+    one: Slice,
+    sent: set[str],
+    states: Mapping[str, str] | None = None,
+) -> Flow[None]:
+    """Say a slice again, unless the hub knows all of it; ``states``: what it knows."""
     if isinstance(one.piece, Call):
         try:
             yield from ask(one.piece)
@@ -237,28 +252,39 @@ def _enter_again(recent: Recent, one: Slice, sent: set[str]) -> Flow[None]:
             # The hub has not forgotten: the gate was opened, and is gone.
             pass
     else:
-        groups = yield from _not_purged(one.piece)
-        if groups:
-            yield from _enter(groups, sent)
+        if states is None:
+            states = yield from _states_of(_ids_of(one.piece))
+        if any(states[name] == "unknown" for name in _ids_of(one.piece)):
+            yield from _enter(_not_purged(one.piece, states), sent)
     recent.renew(one)
 
 
-def _not_purged(groups: Sequence[Group]) -> Flow[list[Group]]:
+def _ids_of(groups: Sequence[Group]) -> list[str]:
+    return [str(name) for group in groups for name in group.tasks[::2]]
+
+
+def _states_of(ids: Sequence[str]) -> Flow[dict[str, str]]:
+    """Return the states of tasks; "unknown" for those that the hub does not know."""
+    states = {}
+    for at in range(0, len(ids), _SLICE):
+        part = ids[at : at + _SLICE]
+        watched = yield from ask(calls.watch("", part, 0))
+        for name, outcome in zip(part, watched.outcomes, strict=True):
+            states[name] = outcome.state
+    return states
+
+
+def _not_purged(groups: Sequence[Group], states: Mapping[str, str]) -> list[Group]:
     """Leave out the tasks that somebody had forgotten: they must not run again."""
-    ids = [str(name) for group in groups for name in group.tasks[::2]]
-    watched = yield from ask(calls.watch("", ids, 0))
-    purged = {
-        name
-        for name, outcome in zip(ids, watched.outcomes, strict=True)
-        if outcome.state == "purged"
-    }
-    if not purged:
-        return list(groups)
     left = []
     for group in groups:
         pairs = zip(group.tasks[::2], group.tasks[1::2], strict=True)
-        tasks = [part for pair in pairs if pair[0] not in purged for part in pair]
-        if tasks:
+        tasks = [
+            part for pair in pairs if states[str(pair[0])] != "purged" for part in pair
+        ]
+        if len(tasks) == len(group.tasks):
+            left.append(group)
+        elif tasks:
             left.append(replace(group, tasks=tasks))
     return left
 

@@ -206,7 +206,7 @@ def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
     sent: list[bytes] = []
     small: list[bytes] = []
     for words in commands:
-        if any(type(word) is Rope for word in words):
+        if Rope in map(type, words):
             _pack_ropes(words, small, sent)
         else:
             small.append(hiredis.pack_command(tuple(words)))
@@ -264,6 +264,11 @@ class Tries:
         return pause
 
 
+def evalsha(script: scripts.Script, root: str, call: Call[Any]) -> Sequence[Any]:
+    """Return the command that performs a call."""
+    return ("EVALSHA", script.sha, 1, root, *call.args)
+
+
 class Batch:
     """Calls on their way in one round trip: what to send, and what replies mean.
 
@@ -303,7 +308,7 @@ class Batch:
             call = self._calls[at]
             script = scripts.bundle(call.script, self.scheme)
             self._scripts.append(script)
-            commands.append(("EVALSHA", script.sha, 1, self._keys.root, *call.args))
+            commands.append(evalsha(script, self._keys.root, call))
         return commands
 
     def take(self, replies: Sequence[Any]) -> list[Sequence[Any]]:

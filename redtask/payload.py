@@ -100,9 +100,12 @@ def _is_large(value: object, depth: int = 3) -> bool:
     if isinstance(value, (bytes, bytearray, str)):
         return len(value) >= _LARGE
     if isinstance(value, (tuple, list, dict)):
-        few = 0 < len(value) <= _NEAR and depth > 0
-        inside = value.values() if isinstance(value, dict) else value
-        return few and any(_is_large(one, depth - 1) for one in inside)
+        if len(value) > _NEAR or depth == 0:
+            return False
+        for one in value.values() if isinstance(value, dict) else value:
+            if type(one) not in _SHORT and _is_large(one, depth - 1):
+                return True
+        return False
     size = getattr(value, "nbytes", 0)
     return isinstance(size, int) and size >= _LARGE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from contextlib import suppress
@@ -61,18 +62,15 @@ class Pier:
             raise one.problem
 
     def _submit(self, task: Task) -> None:
-        gate = threading.Lock()
-        gate.acquire()
-
-        def wake() -> None:
-            with suppress(RuntimeError):
-                gate.release()
-
-        me = Passenger(task, wake)
+        me = Passenger(task, _nothing)
+        gate: threading.Lock | None = None
         try:
             with self._lock:
-                leads = self._ferry.board(me)
-            if not leads:
+                if self._ferry.leader is not None:
+                    gate = _closed()
+                    me.wake = functools.partial(_open, gate)
+                self._ferry.board(me)
+            if gate is not None:
                 gate.acquire()
             if not me.over:
                 self._lead()
@@ -95,6 +93,17 @@ class Pier:
             ferry.end_all(aboard, problem)
         with self._lock:
             self._ferry.land()
+
+
+def _closed() -> threading.Lock:
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
+def _open(gate: threading.Lock) -> None:
+    with suppress(RuntimeError):
+        gate.release()
 
 
 def _nothing() -> None:

@@ -143,9 +143,10 @@ class Recent:
 
     def prune(self) -> None:
         """Drop what is surely on disk; nothing while a loss is to be made good."""
-        if self.is_due:
-            return
         safe = self._contact.heard - WINDOW
+        slices = self._slices
+        if not slices or slices[0].at >= safe or self.is_due:
+            return
         with self._lock:
             while self._slices and self._slices[0].at < safe:
                 self._drop()

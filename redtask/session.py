@@ -127,7 +127,7 @@ class Session:
         return [f"{client}-{next(self._numbers)}" for _ in range(count)]
 
     def _remember(self, ids: Sequence[str]) -> None:
-        history, still_open = self._history, self.inbox.open
+        history, still_open = self._history, self._inbox.open
         with self._lock:
             history.extend(ids)
             while len(history) > _HISTORY:
@@ -139,9 +139,10 @@ class Session:
     def remember(self, ids: Sequence[str]) -> None:
         """Remember what was submitted; some may have ended by now."""
         self._remember(ids)
+        inbox = self._inbox
         for name in ids:
-            if not self.inbox.expects(name):
-                self.inbox.open.pop(name, None)
+            if not inbox.expects(name):
+                inbox.open.pop(name, None)
 
     def forget(self) -> None:
         """Begin with an empty history."""
@@ -219,7 +220,7 @@ class Session:
     @property
     def must_recover(self) -> bool:
         """Has Redis been away, so that it may have forgotten something?"""
-        recent = self.inbox.recent
+        recent = self._inbox.recent
         recent.prune()
         return recent.is_due
 
@@ -328,7 +329,7 @@ class Session:
 
     def arrived(self, ids: Iterable[str]) -> None:
         """Tasks of single calls are in the hub, or not to be submitted any more."""
-        self.inbox.underway.difference_update(ids)
+        self._inbox.underway.difference_update(ids)
 
     def calls(
         self,

@@ -20,6 +20,7 @@ from redtask import link
 from redtask.error import ConnectionLost
 from redtask.flows import Commands, Fetch, Hear
 from redtask.haul import Haul
+from redtask.hub import scripts
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -44,6 +45,13 @@ def _connector(
     kind, options = link.options(url, blocking=blocking, reply=reply)
     options["retry"] = Retry(NoBackoff(), 0)
     return lambda: _KINDS[kind](**options)
+
+
+def _read(connection: Connection) -> Any:
+    try:
+        return connection.read_response()
+    except link.redis.ResponseError as problem:
+        return problem
 
 
 def _haul(connection: Any) -> Haul:
@@ -131,12 +139,7 @@ class Store:
         connection = self._borrow(blocking=blocking)
         try:
             connection.send_packed_command(link.packed(commands), check_health=False)
-            replies = []
-            for _ in commands:
-                try:
-                    replies.append(connection.read_response())
-                except link.redis.ResponseError as problem:
-                    replies.append(problem)
+            replies = [_read(connection) for _ in commands]
         except BaseException as problem:
             connection.disconnect()
             if isinstance(problem, link.LOST):
@@ -232,14 +235,39 @@ class Store:
         ``since`` is when patience began, ``time.monotonic()``; None: now. Raises the
         exception of its error reply, or ``ConnectionLost``.
         """
-        return self.do_all((call,), since)[0]
+        script = scripts.bundle(call.script, self.scheme)
+        begun = time.monotonic() if since is None else since
+        try:
+            (reply,) = self._exchange([link.evalsha(script, self.keys.root, call)])
+        except link.LOST as problem:
+            reply = problem
+        if not isinstance(reply, Exception):
+            return call.read(reply)
+        # Not as a rule: the script is unknown, or Redis is away.
+        return self._do_all((call,), begun, [reply])[0]
 
     def do_all(self, calls: Iterable[Call[T]], since: float | None = None) -> list[T]:
         """Perform calls in one round trip; the first error is raised."""
+        return self._do_all(calls, since, [])
+
+    def _do_all(
+        self, calls: Iterable[Call[T]], since: float | None, first: list[Any]
+    ) -> list[T]:
+        """Perform calls whose ``first`` replies, if any, were no good."""
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
+        def exchange() -> list[Any]:
+            commands = batch.commands()
+            if not first:
+                return self._exchange(commands)
+            replies = [*first]
+            first.clear()
+            if isinstance(replies[0], link.LOST):
+                raise replies[0]
+            return replies
+
         def attempt() -> None:
-            for loading in batch.take(self._exchange(batch.commands())):
+            for loading in batch.take(exchange()):
                 (loaded,) = self._exchange([loading])
                 if isinstance(loaded, Exception):
                     raise loaded

@@ -105,8 +105,14 @@ class Overview:
         """Return a brief one with what only the one before has."""
         if self.states:
             return self
+        memory = {
+            name: before.hub[name]
+            for name in ("used_memory", "maxmemory")
+            if name in before.hub
+        }
         return replace(
             self,
+            hub={**memory, **self.hub},
             states=before.states,
             queues=before.queues,
             oldest=before.oldest,

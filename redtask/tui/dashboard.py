@@ -31,6 +31,8 @@ _FAILURES: Final = (
 #: Cells of what stands before a line of history, and behind it.
 _BEFORE: Final = 12
 _BEHIND: Final = 26
+#: Cells of a line of history, if there is room; more with more points.
+_POINTS: Final = 60
 #: From this width on queues and failures stand side by side.
 _WIDE: Final = 120
 #: Rows of queues on a small screen, at most: failures need some, too.
@@ -60,9 +62,10 @@ def _states(seen: Overview, width: int) -> list[Text]:
 
 def _history(state: State) -> list[Text]:
     points, glyphs = state.history.points, state.glyphs
-    width = max(10, state.size.width - _BEFORE - _BEHIND)
+    most = max(10, state.size.width - _BEFORE - _BEHIND)
+    width = min(most, max(_POINTS, len(points)))
     now = state.history.latest
-    most = max((one.ended for one in points), default=0.0)
+    peak = max((one.ended for one in points), default=0.0)
     seen = state.seen.overview if state.seen else None
     found = [
         line(
@@ -71,7 +74,7 @@ def _history(state: State) -> list[Text]:
                 spark([one.ended for one in points], width, glyphs),
                 style_of("completed"),
             ),
-            f"  {rate(now.ended)}, most {rate(most)}",
+            f"  {rate(now.ended)}, most {rate(peak)}",
         ),
         line(
             (f"{'failed':<{_BEFORE}}", TITLE),

@@ -1,9 +1,11 @@
 """The benchmarks run and tell everything; how fast anything is, is not asked here."""
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -55,6 +57,29 @@ def test_the_benchmarks_measure_each_scheme():
     assert told.returncode == 0, told.stderr
     found = {row["figure"] for row in json.loads(told.stdout)["rows"]}
     assert {f"{name} drain" for name in scripts.schemes()} <= found
+
+
+def test_the_benchmarks_write_a_table_and_a_plot(tmp_path):
+    readme = tmp_path / "README.rst"
+    begin, end = ".. peers: made by scripts/bench --peers --write\n", ".. peers: end\n"
+    readme.write_text(f"before\n\n{begin}of yesterday\n{end}\nafter\n")
+
+    told = bench("--peers", "pool", "--only", "pool,bulk,trip", "--write", tmp_path)
+
+    assert told.returncode == 0, told.stderr
+    page = (tmp_path / "docs" / "peers.rst").read_text()
+    text = readme.read_text()
+    for shown in (page, text):
+        assert "* - redtask" in shown
+        assert "* - pool" in shown
+        assert "round trip" in shown
+        assert f"python {platform.python_version()}" in shown
+    assert text.startswith(f"before\n\n{begin}\n.. list-table::")
+    assert text.endswith(f"{end}\nafter\n")
+    assert "yesterday" not in text
+    picture = ET.parse(tmp_path / "docs" / "peers.svg").getroot()
+    names = {one.text for one in picture.iter() if one.tag.endswith("text")}
+    assert {"redtask", "pool", "map", "round trip"} <= names
 
 
 def test_an_unknown_row_is_refused():

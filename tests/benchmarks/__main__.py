@@ -7,13 +7,14 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import profiling, report
+from tests.benchmarks import profiling, publish, report, stage
 from tests.benchmarks.contestants import FLOORS, PEERS, Contestant, Redtask
 from tests.benchmarks.rows import ROWS, Plan
 from tests.benchmarks.run import Run
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PEERS = {kind.name: kind for kind in PEERS}
+#: Those that are measured when nobody says whom.
+_USUAL = "ipyparallel,pool"
+#: What redtask is compared by.
+_COMPARED = list(dict.fromkeys(column.row for column in publish.COLUMNS))
 _FLOORS = "floors"
 
 
@@ -38,6 +43,8 @@ def _contestants(
 ) -> list[type[Contestant]]:
     """Return who takes part: redtask, the floors, and the peers that are there."""
     named = [word for word in only if word not in ROWS]
+    if peers == "all":
+        peers = ",".join(_PEERS)
     chosen = [] if peers == "none" else _parted(peers, set(_PEERS))
     found: list[type[Contestant]] = [Redtask]
     if not named or _FLOORS in named:
@@ -83,10 +90,21 @@ def _stage(console: Console) -> Iterator[Callable[[str, float], None]]:
 )
 @click.option(
     "--peers",
-    default=",".join(_PEERS),
+    is_flag=False,
+    flag_value="all",
+    default=_USUAL,
     show_default=True,
     metavar="NAMES",
-    help="Other queues to be measured where they are installed; or none.",
+    help="Other queues to be measured where they are installed, or none; without "
+    "names all of them, by what they have in common.",
+)
+@click.option(
+    "--write",
+    is_flag=False,
+    flag_value=stage.HOUSE,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write the table and the plot into README.rst and docs/, here or there.",
 )
 @click.option("--repeat", type=click.IntRange(1), help="How often; 5 unless --quick.")
 @click.option("--tasks", type=click.IntRange(100), help="Tasks of a bulk run.")
@@ -97,6 +115,7 @@ def main(  # noqa: PLR0913 - one for each option
     as_json: bool,
     only: str,
     peers: str,
+    write: Path | None,
     repeat: int | None,
     tasks: int | None,
     quick: bool,
@@ -113,10 +132,15 @@ def main(  # noqa: PLR0913 - one for each option
         else:
             chosen = _parted(only, {*ROWS, *_PEERS, _FLOORS})
             contestants = _contestants(peers, chosen, console.print)
+            if peers == "all" and not any(name in ROWS for name in chosen):
+                chosen += _COMPARED
             rows = [row for name, row in ROWS.items() if name in chosen]
             times = repeat or (1 if quick else 5)
             run = Run(contestants, rows or list(ROWS.values()), plan, times, tell)
             collection = run()
+            if write is not None:
+                for path in publish.write(collection, write, times):
+                    console.print(f"written: {path}")
             if as_json:
                 sys.stdout.write(report.as_json(collection) + "\n")
                 return

@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.benchmarks.contestants import PEERS
 from tests.benchmarks.figures import Collection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tests.benchmarks.contestants import Contestant
-    from tests.benchmarks.rows import Plan, Row
+    from tests.benchmarks.rows import Figures, Plan, Row
 
 #: Of the idle worker.
 _MANY_ENGINES: Final = 4
@@ -40,6 +41,8 @@ class Run:
         self._tell = tell
         self._open: dict[str, Contestant] = {}
         self._folders = 0
+        #: Other queues that could not go on.
+        self._failed: set[type[Contestant]] = set()
 
     def __call__(self) -> Collection:
         """Measure it all."""
@@ -49,16 +52,34 @@ class Run:
             # A path of a socket must not be long.
             folder = things.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
             for done, (row, kind) in enumerate(steps):
+                if kind in self._failed:
+                    continue
                 self._tell(f"{row.name}: {kind.name}", done / len(steps))
-                if row.fresh:
-                    with contextlib.ExitStack() as briefly:
-                        contestant = self._make(kind, Path(folder), row.name, briefly)
-                        figures = row.measure(contestant, self._plan)
+                try:
+                    figures = self._measure(row, kind, Path(folder), things)
+                except Exception as problem:
+                    if kind not in PEERS:
+                        raise
+                    # Another queue's trouble is not ours: what it did so far counts.
+                    self._failed.add(kind)
+                    told = f"{kind.name} failed: {type(problem).__name__}: {problem}"
+                    self._tell(told, done / len(steps))
                 else:
-                    contestant = self._manned(kind, Path(folder), things)
-                    figures = row.measure(contestant, self._plan)
-                collection.add(row.name, kind.name, figures)
+                    collection.add(row.name, kind.name, figures)
         return collection
+
+    def _measure(
+        self,
+        row: Row,
+        kind: type[Contestant],
+        folder: Path,
+        things: contextlib.ExitStack,
+    ) -> Figures:
+        if row.fresh:
+            with contextlib.ExitStack() as briefly:
+                contestant = self._make(kind, folder, row.name, briefly)
+                return row.measure(contestant, self._plan)
+        return row.measure(self._manned(kind, folder, things), self._plan)
 
     def _steps(self) -> Iterator[tuple[Row, type[Contestant]]]:
         for number in range(self._repeat):

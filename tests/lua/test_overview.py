@@ -207,7 +207,7 @@ def test_a_brief_one_has_less(real_hub):
     assert (brief.lately, brief.buckets, brief.times) == (
         whole.lately, whole.buckets, whole.times,
     )  # fmt: skip
-    assert brief.filled(whole).states == whole.states
+    assert brief.filled(whole) == whole
     assert whole.filled(brief) == whole
 
 

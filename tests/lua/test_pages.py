@@ -5,7 +5,7 @@ import pytest
 from redtask import error
 from redtask.hub import calls
 from redtask.hub.views import EngineRow, Event
-from tests.hubs import error_in, interrupted, ok
+from tests.hubs import error_in, interrupted, ok, unmet
 
 
 def engines(hub, now, *words):
@@ -203,7 +203,8 @@ def test_ready_tasks_are_paged_through_all_lines(hub):
     hub.submit(2, *[f"c-{n}" for n in range(7)])
     hub.submit(3, "t-1", "t-2", targets="0")
     hub.submit(4, "n-1", queue="other")
-    hub.submit(5, "u-1", targets=",".join(str(2 * n) for n in range(40)))
+    (work,) = hub.take(5, "e")
+    hub.report(6, "e", unmet(work))
 
     found, more = [], ""
     while more is not None:
@@ -212,7 +213,8 @@ def test_ready_tasks_are_paged_through_all_lines(hub):
         more = page.more
 
     assert found[:5] == [f"c-{n}" for n in range(2, 7)]
-    assert sorted(found[5:]) == ["n-1", "t-1", "t-2", "u-1"]
+    assert sorted(found[5:]) == ["c-0", "n-1", "t-1", "t-2"]
+    assert hub.ready(name="!0") == ["c-0"]
     assert len(found) == hub.status(9).states["ready"]
 
 

@@ -120,7 +120,7 @@ def _machines(world: World) -> dict[str, Any]:
         for at in range(_LOSSES):
             lost = _machine(world, f"lost{at}", 1)
             view = client.load_balanced_view(retries=1)
-            result = view.apply_async(run, Job(f"moved{at}", 1.0))
+            result = view.apply_async(run, Job(f"moved{at}", 8.0))
             _inside(world, f"moved{at}")
             other = _machine(world, f"other{at}", 1)
             begun = time.monotonic()
@@ -164,7 +164,7 @@ def _redis(world: World) -> dict[str, Any]:
     world.server.start()
     back = time.monotonic()
     connections = []
-    for _ in range(12):
+    for _ in range(20):
         time.sleep(0.25)
         with world.redis() as redis:
             connections.append(redis.info("stats")["total_connections_received"])
@@ -183,7 +183,7 @@ def _redis(world: World) -> dict[str, Any]:
         "first result": round(min(after), 3),
         "tasks per second before": round(rate),
         "tasks in each second after": [
-            sum(n <= at < n + 1 for at in after) for n in range(3)
+            sum(n <= at < n + 1 for at in after) for n in range(5)
         ],
         "connections in each quarter second": steps,
         "errors": sorted({f"{type(one).__name__}: {one}" for one in problems}),

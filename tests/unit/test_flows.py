@@ -536,6 +536,20 @@ def test_after_a_loss_the_last_slices_are_said_again(inbox, contact, clock):
     assert Talk(flows.recover(inbox, set())).over
 
 
+def test_what_redis_still_knows_is_not_said_again(inbox, contact, clock):
+    for number in range(40):
+        pieces = [a_slice(f"c-{number}")]
+        Talk(flows.submit(pieces, set(), inbox.recent)).answer(OK)
+    lose(contact, clock)
+
+    talk = Talk(flows.recover(inbox, {"digest"}))
+    assert len(talk.asks("watch")[3:]) == 40
+    talk.answer(watched(*[OPEN] * 7, GONE, *[GOOD] * 32))
+
+    assert "c-7" in talk.asks("submit")
+    assert talk.answer(OK).over
+
+
 @pytest.mark.parametrize("problem", [error.HubFull(), error.NoHub("none")])
 def test_who_asks_does_not_hear_of_a_recovery_that_failed(
     inbox, contact, clock, problem
