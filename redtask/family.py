@@ -160,19 +160,19 @@ def _ordered(names: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> li
     for name, some in before.items():
         for one in some:
             children.setdefault(one, []).append(name)
-    line = deque(sorted((one for one, some in before.items() if not some), key=_place))
+    line = deque(sorted((one for one, some in before.items() if not some), key=place))
     ordered = []
     while line:
         name = line.popleft()
         ordered.append(name)
-        for child in sorted(children.get(name, ()), key=_place):
+        for child in sorted(children.get(name, ()), key=place):
             before[child].discard(name)
             if not before[child]:
                 line.append(child)
     return ordered
 
 
-def _place(name: str) -> tuple[str, int]:
+def place(name: str) -> tuple[str, int]:
     """Sort ids of a client by their numbers."""
     client, _, number = name.partition("-")
     return client, int(number)

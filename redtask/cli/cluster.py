@@ -20,7 +20,6 @@ from redtask.cli.options import json_option
 from redtask.cli.output import (
     ago,
     count,
-    parseable,
     print_table,
     say_json,
     short_path,
@@ -276,10 +275,9 @@ def status(*, profile: str | None, as_json: bool) -> int:
     \b
     redtask cluster status --json
     """
-    with parseable(as_json):
-        found = Profile.load(profile)
-        card = Card.read(found.folder)
-        joined = None if card is None else _joined(card, found)
+    found = Profile.load(profile)
+    card = Card.read(found.folder)
+    joined = None if card is None else _joined(card, found)
     if card is None:
         if as_json:
             say_json({"running": False, "profile": found.name})
@@ -331,8 +329,7 @@ def list_(*, as_json: bool) -> None:
     \b
     redtask cluster list
     """
-    with parseable(as_json):
-        folder = Profile.load().folder.parent
+    folder = Profile.load().folder.parent
     found = [
         (path.name, card)
         for path in sorted(folder.glob("*"))

@@ -15,7 +15,6 @@ from redtask.cli.spans import MOMENT
 from redtask.error import ConnectionLost
 from redtask.flows import Commands, Flow, Hear
 from redtask.hub.records import mapping, text
-from redtask.link import LONGEST_BLOCK
 
 if TYPE_CHECKING:
     from redtask.cli.reader import Reader
@@ -116,6 +115,8 @@ def _before(
 
 def _coming(hub: Reader, position: str) -> Iterator[_Event]:
     """Yield events as they come; waits, and polls nothing."""
+    from redtask.link import LONGEST_BLOCK  # noqa: PLC0415 - it imports redis
+
     patience = int(LONGEST_BLOCK * 1000)
     words = ("XREAD", "COUNT", _PAGE, "BLOCK", patience, "STREAMS", hub.keys.story())
     while True:

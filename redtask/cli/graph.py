@@ -22,7 +22,7 @@ from redtask.cli.output import (
 )
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar
-from redtask.family import Family, family
+from redtask.family import Family, family, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -208,6 +208,7 @@ class _Tree:
             kinds.setdefault(kind, []).append(name)
         groups: list[list[str]] = []
         for some in kinds.values():
+            some.sort(key=place)
             groups += [some] if len(some) > _FEW else [[one] for one in some]
         return groups
 

@@ -13,7 +13,15 @@ import redtask
 
 pytestmark = pytest.mark.acceptance
 
-WORDS = ("doctor", "index", "running", "schemes", "status")
+WORDS = (
+    "a-bad-night",
+    "command-line",
+    "doctor",
+    "index",
+    "running",
+    "schemes",
+    "status",
+)
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))

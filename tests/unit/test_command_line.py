@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 
 import click
@@ -285,6 +286,22 @@ def test_where_nobody_can_be_asked_yes_must_have_been_said():
     confirm("Purge 3 tasks?", yes=True)
     with pytest.raises(click.UsageError, match="say --yes"):
         confirm("Purge 3 tasks?", yes=False)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
+def test_at_a_terminal_people_are_asked(monkeypatch, answer, code):
+    @click.command()
+    def command():
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        confirm("Purge 3 tasks?", yes=False)
+        click.echo("purged")
+
+    done = CliRunner().invoke(command, input=answer)
+
+    assert done.exit_code == code
+    assert "Purge 3 tasks? [y/N]" in done.stderr
+    assert done.stdout == ("" if code else "purged\n")
 
 
 # -- files
