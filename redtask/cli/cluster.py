@@ -16,7 +16,7 @@ import click
 import redtask
 from redtask.cli import FAILED, NOT_FOUND
 from redtask.cli.group import Group
-from redtask.cli.options import json_option
+from redtask.cli.options import json_option, profile_option
 from redtask.cli.output import (
     ago,
     count,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 _EXPLAIN: Final = 1.0
 _LONGEST_STOP: Final = 30.0
 
-_profile = click.option("--profile", help="The profile to use.")
-
 
 @click.group("cluster", cls=Group)
 def command() -> None:
@@ -63,7 +61,7 @@ def command() -> None:
 )
 @click.option("--daemonize", is_flag=True, help="Return when the engines have joined.")
 @click.option("--url", help="Use this Redis, and start none.")
-@_profile
+@profile_option
 @click.option(
     "--hwm",
     type=click.IntRange(0, 100000),
@@ -158,7 +156,7 @@ def _data_stay(folder: Path | None) -> str:
 
 
 @command.command("stop")
-@_profile
+@profile_option
 @click.option("--now", is_flag=True, help="Do not wait for what runs.")
 @click.option(
     "--timeout",
@@ -267,7 +265,7 @@ def _stop_orphan(profile: Profile) -> int:
 
 
 @command.command("status")
-@_profile
+@profile_option
 @json_option
 def status(*, profile: str | None, as_json: bool) -> int:
     """Show whether a cluster of a profile runs, and what. Exit code 3: none does.
