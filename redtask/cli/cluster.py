@@ -17,7 +17,7 @@ import click
 import redtask
 from redtask.cli import FAILED, NOT_FOUND, REFUSED
 from redtask.cli.group import Group
-from redtask.cli.options import confirm, json_option, yes_option
+from redtask.cli.options import confirm, json_option, profile_option, yes_option
 from redtask.cli.output import (
     ago,
     count,
@@ -45,9 +45,6 @@ _LONGEST_STOP: Final = 30.0
 #: What lies in a profile's folder of a cluster that ran.
 _LEFT: Final = ("cluster.json", ".cluster.json.*", "cluster.log", "cluster.log.*")
 
-_profile = click.option("--profile", help="The profile to use.")
-
-
 @click.group("cluster", cls=Group)
 def command() -> None:
     """Start and stop a hub with engines on this machine.
@@ -67,7 +64,7 @@ def command() -> None:
 )
 @click.option("--daemonize", is_flag=True, help="Return when the engines have joined.")
 @click.option("--url", help="Use this Redis, and start none.")
-@_profile
+@profile_option
 @click.option(
     "--hwm",
     type=click.IntRange(0, 100000),
@@ -162,7 +159,7 @@ def _data_stay(folder: Path | None) -> str:
 
 
 @command.command("stop")
-@_profile
+@profile_option
 @click.option("--now", is_flag=True, help="Do not wait for what runs.")
 @click.option(
     "--timeout",
@@ -271,7 +268,7 @@ def _stop_orphan(profile: Profile) -> int:
 
 
 @command.command("status")
-@_profile
+@profile_option
 @json_option
 def status(*, profile: str | None, as_json: bool) -> int:
     """Show whether a cluster of a profile runs, and what. Exit code 3: none does.
@@ -332,7 +329,7 @@ def _engines_words(card: Card, joined: int | None) -> str:
     type=click.IntRange(1, 1024),
     help="How many; one per processor unless told.",
 )
-@_profile
+@profile_option
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.pass_context
 def engines_(
@@ -360,7 +357,7 @@ def engines_(
 
 
 @command.command("clean")
-@_profile
+@profile_option
 @click.option("--data", is_flag=True, help="Also the tasks and results of its Redis.")
 @yes_option
 def clean(*, profile: str | None, data: bool, yes: bool) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -230,7 +230,7 @@ class _Action:
         at_once = 500
         if self._rate is not None:
             at_once = max(1, min(at_once, int(self._rate * _BEAT)))
-        begun, entered = time.monotonic(), 0
+        begun, entered = monotonic(), 0
         try:
             with bar("replaying", len(plan)) as show:
 
@@ -240,7 +240,7 @@ class _Action:
                     show(done)
                     if self._rate is not None and done < total:
                         due = begun + done / self._rate
-                        time.sleep(max(0.0, due - time.monotonic()))
+                        sleep(max(0.0, due - monotonic()))
 
                 flow = replay.run(progress, wanted=plan, at_once=at_once)
                 tasks = self._client._run(flow)
