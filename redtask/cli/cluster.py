@@ -45,6 +45,7 @@ _LONGEST_STOP: Final = 30.0
 #: What lies in a profile's folder of a cluster that ran.
 _LEFT: Final = ("cluster.json", ".cluster.json.*", "cluster.log", "cluster.log.*")
 
+
 @click.group("cluster", cls=Group)
 def command() -> None:
     """Start and stop a hub with engines on this machine.
