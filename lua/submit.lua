@@ -165,31 +165,42 @@ local function start_of(opened, group)
   return group.start_in and opened.stamp + tonumber(group.start_in) or nil
 end
 
--- Seldom: the long way, for tasks that wait for something, or not just for any engine.
+-- Seldom: one task goes the long way.
+local function enter_one(opened, ending, group, id, args, score, fields, last)
+  local marks = group.marks
+  fields[last + 2] = record.fit(id, "args", args)
+  if #args > LARGE then
+    marks = (marks or "") .. "b"
+  end
+  require("lib.enter").enter(opened, ending, {
+    id = id, score = score, queue = group.queue, fn = group.fn,
+    after = group.after, follow = group.follow, refs = group.refs, gate = group.gate,
+    targets = group.targets, timeout = group.timeout, marks = marks,
+    later = group.later, start = start_of(opened, group),
+  }, group.sets, fields)
+end
+
+-- Seldom: tasks that wait for something, or not just for any engine.
 local function enter_special(opened, ending, group, sequence)
-  local way = require("lib.enter")
+  local after = require("lib.after")
   local priority = tonumber(group.priority) or 0
   local fields = {
     "fn", group.fn, "submitted", string.format("%d", opened.stamp), unpack(group.fields),
   }
   local last = #fields
   fields[last + 1] = "args"
-  local places = group.kept
+  local places, common, length = group.kept, nil, nil
+  if after.is_plain(group) then
+    common, length = after.common(opened, group)
+  end
   for number = 1, places and #places or group.count do
     local at = places and places[number] or group.from + 2 * (number - 1)
     local id = ARGV[at]
-    local args, marks = ARGV[at + 1], group.marks
-    fields[last + 2] = record.fit(id, "args", args)
-    if #args > LARGE then
-      marks = (marks or "") .. "b"
-    end
     sequence = sequence + 1
-    way.enter(opened, ending, {
-      id = id, score = line.score(priority, sequence), queue = group.queue, fn = group.fn,
-      after = group.after, follow = group.follow, refs = group.refs, gate = group.gate,
-      targets = group.targets, timeout = group.timeout, marks = marks,
-      later = group.later, start = start_of(opened, group),
-    }, group.sets, fields)
+    local score = line.score(priority, sequence)
+    if not common or not after.enter(opened, group, id, ARGV[at + 1], score, common, length) then
+      enter_one(opened, ending, group, id, ARGV[at + 1], score, fields, last)
+    end
   end
   return sequence
 end

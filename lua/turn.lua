@@ -98,7 +98,7 @@ end
 local function take_work(opened, ending, engine, again)
   local taken = take.tasks(opened, engine, nonce, want)
   redis.call("HSET", keys.engine(uuid),
-    "number", number, "nonce", nonce, "next", upcoming, "used", engine.used)
+    "number", ARGV[3], "nonce", nonce, "next", upcoming, "used", engine.used)
   -- With hwm 0 who had a task, and has one again, stands in no free set.
   if opened.hwm > 0 or #taken == 0 or not engine.was_busy then
     engines.show(opened, engine, #taken > 0)
@@ -176,6 +176,8 @@ local function main(opened)
     return stale
   end
   engine.was_busy = #good > 0
+  -- A queue that is known, because the caller serves it.
+  opened.served = engine.queues[1]
 
   -- Writes below.
   -- A copy that arrives behind a later turn takes nothing: nobody waits for it.

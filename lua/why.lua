@@ -123,7 +123,7 @@ local function tell_open(opened, facts, members, task)
   for name, counter in pairs({ after = "na", follow = "nf" }) do
     -- Of a set that is met, members may go on: nobody waits for them.
     if task[counter] then
-      add(facts, "open_" .. name, string.match(task[counter], ":(%d+)$"))
+      add(facts, "open_" .. name, string.match(task[counter], ":(%d+)"))
       open_members(opened, members, name)
     end
   end

@@ -501,7 +501,10 @@ def _check_waiting(seen, name, task, entries):
     for letter, field, counter in (("a", "after", "na"), ("f", "follow", "nf")):
         if counter not in task or task["state"] in ENDED:
             continue
-        letters, left = task[counter].split(":")
+        letters, left = task[counter].removesuffix("!").split(":")
+        if task[counter].endswith("!"):
+            more = {"gate", "start", "nf", "targets", "place", "not", "timeout"}
+            hold(not more & task.keys(), f"{name} waits for more than {counter} says")
         open_ += int(left)
         hold(letters == _members(seen, name, field)[0], f"{name}: {field} {letters}")
         told = entries[letter + name]
@@ -583,6 +586,10 @@ def admits(name, label):
 def _check_classes(seen):
     """Lines of classes are found by the engines that may take from them."""
     rare = seen.hub.get("rare", "")
+    placed = [engine for engine in seen.engines if seen.assigned[engine]]
+    seen.hold(
+        not placed or "a" in rare, f"tasks are placed on {placed}: rare is {rare}"
+    )
     counts: Counter[str] = Counter()
     for place, line in seen.ready.items():
         queue, _, name = place.partition(":")

@@ -1306,7 +1306,9 @@ def _shown(seen: Any, task: Task, found: dict[str, str]) -> dict[str, Any]:
     for letter, _ in task.sets():
         text = found.get(f"n{letter}")
         # One that ran may end with its follow open: nobody asks any more.
-        opened[letter] = int(text.partition(":")[2]) if text and not ended else None
+        opened[letter] = None
+        if text and not ended:
+            opened[letter] = int(text.removesuffix("!").partition(":")[2])
     start = found.get("start")
     left = found.get("left")
     return {

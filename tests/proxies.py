@@ -35,6 +35,8 @@ class LossyProxy:
         self.delay = 0.0
         #: Is everything swallowed, ends of connections as well, and nobody told?
         self.hole = False
+        #: The next request with these bytes in it loses its reply.
+        self.loses_reply_to = b""
         #: How many replies it lost, how many pieces it tore, and how many
         #: connections it has seen.
         self.lost = 0
@@ -51,6 +53,8 @@ class LossyProxy:
         self._late: deque[tuple[float, socket.socket, bytes]] = deque()
         #: Connections whose end nobody was told of.
         self._mute: set[socket.socket] = set()
+        #: Whose next reply is to be lost.
+        self._doomed: set[socket.socket] = set()
         self._wake, waker = socket.socketpair()
         self._waker = waker
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -133,9 +137,12 @@ class LossyProxy:
 
     def _pass_on(self, source: socket.socket, data: bytes) -> None:
         target, is_reply = self._peers[source]
-        if is_reply and data and self._random.random() < self.loss:
+        if is_reply and data and self._is_to_lose(source):
             self.lost += 1
             data = b""
+        elif self.loses_reply_to and self.loses_reply_to in data:
+            self.loses_reply_to = b""
+            self._doomed.add(target)
         torn = len(data) > 1 and self._random.random() < self.tear
         if torn:
             self.torn += 1
@@ -148,6 +155,12 @@ class LossyProxy:
         if torn or not data:
             self._cut(source)
 
+    def _is_to_lose(self, source: socket.socket) -> bool:
+        if source in self._doomed:
+            self._doomed.discard(source)
+            return True
+        return self._random.random() < self.loss
+
     def _cut_all(self) -> None:
         self._late.clear()
         for one in list(self._peers):
@@ -159,6 +172,7 @@ class LossyProxy:
         self._peers.pop(other, None)
         for end in (one, other):
             self._mute.discard(end)
+            self._doomed.discard(end)
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(end)
             # Also releases whoever reads from it.

@@ -1,11 +1,13 @@
 -- argument: read what a caller sent, before anything is done with it.
 
+-- Digits of numbers that doubles have exactly, all of them.
+local LONGEST = 16
+
 -- A whole number from 0 on, or nil. A negative count would walk backwards
 -- through ARGV for ever, and a fraction is an error half way through a script.
 local function count(text)
-  local number = tonumber(text)
-  if number and number >= 0 and number < math.huge and number == math.floor(number) then
-    return number
+  if text and string.find(text, "^%d+$") and #text <= LONGEST then
+    return tonumber(text)
   end
 end
 

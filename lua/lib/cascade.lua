@@ -34,33 +34,20 @@ local function locate(member)
   end
 end
 
--- How many members a task has left that waits for nothing but that these succeed, and
--- may run anywhere; nil for any other. `f` is as `count_down` reads it.
-local function plain_left(f)
-  for at = 4, 10 do
-    if f[at] then
-      return nil
-    end
-  end
-  local left = f[1] == "waiting" and tonumber(string.match(f[2] or "", "^as:(%d+)$"))
-  return left and left > 0 and left or nil
-end
-
 -- Most of what is told: one member fewer of those that must succeed, to a task that may
--- run anywhere and waits for nothing else. Returns whether it was that; lib/depend.lua
--- knows the rest.
+-- run anywhere and waits for nothing else, as "!" says. Returns whether it was that;
+-- lib/depend.lua knows the rest.
 local function count_down(opened, id, score, member)
   if member.state ~= "completed" or rare.is(opened, "r") then
     return false
   end
   local key = keys.task(id)
-  local f = redis.call("HMGET", key, "state", "na", "queue",
-    "nf", "targets", "place", "gate", "start", "not", "class")
-  local left = plain_left(f)
+  local f = redis.call("HMGET", key, "state", "na", "queue")
+  local left = f[1] == "waiting" and tonumber(string.match(f[2] or "", "^as:(%d+)!$"))
   if not left then
     return false
   elseif left > 1 then
-    redis.call("HSET", key, "na", "as:" .. left - 1)
+    redis.call("HSET", key, "na", "as:" .. left - 1 .. "!")
     return true
   end
   local task = { id = id, queue = f[3], write = {} }

@@ -84,7 +84,7 @@ local function parse(text)
 end
 
 local function open_set(task, name)
-  local letters, left = string.match(task[COUNTER[name]] or "", "^(%a+):(%d+)$")
+  local letters, left = string.match(task[COUNTER[name]] or "", "^(%a+):(%d+)")
   return letters, tonumber(left)
 end
 

@@ -84,7 +84,7 @@ end
 -- Number the engine's latest assignment: who has the lowest was used least
 -- recently.
 local function use(engine)
-  engine.used = redis.call("HINCRBY", keys.hub, "used", 1)
+  engine.used = redis.call("HINCRBY", keys.hub, "used", "1")
 end
 
 -- Wake the engine's blocked pop. A lost ring costs time, never a task.

@@ -77,8 +77,10 @@ local function release(opened, task, score, name)
 end
 
 local function stand(opened, entries)
-  -- The last engine of the queue may have left while they waited.
-  redis.call("HSETNX", keys.queues, entries.queue, 0)
+  if entries.queue ~= opened.served then
+    -- The last engine of the queue may have left while they waited.
+    redis.call("HSETNX", keys.queues, entries.queue, 0)
+  end
   if entries.class == "" then
     require("lib.batches").zadd(keys.ready(entries.queue), entries)
   else

@@ -4,6 +4,7 @@
 
 local engines = require("lib.engines")
 local keys = require("lib.keys")
+local rare = require("lib.rare")
 local scheme = require("scheme")
 local states = require("lib.states")
 local work = require("lib.work")
@@ -47,6 +48,7 @@ local function assign(opened, queue, id, score, class, except)
     return uuid
   end
   states.check("ready", "assigned")
+  rare.set(opened, "a")
   local assigned = keys.engine(uuid, "assigned")
   redis.call("ZADD", assigned, score, id)
   redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name_of(engine))

@@ -2,7 +2,8 @@
 --
 -- Letters of the hub's field `rare`: c there are tasks that not every engine may
 -- take, u ended tasks whose dependents are still to be told, r functions that an
--- engine has refused for good, p paused queues. A letter may stay longer than it is true.
+-- engine has refused for good, p paused queues, a tasks that are assigned: placed on an
+-- engine and not yet taken. A letter may stay longer than it is true.
 
 local keys = require("lib.keys")
 

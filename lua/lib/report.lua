@@ -223,8 +223,10 @@ local function apply(opened, ending, engine, good, verdict)
     end
   end
   held.remove(engine.uuid, gone)
-  if #good > #again then
-    redis.call("HINCRBY", keys.engine(engine.uuid), "done", #good - #again)
+  local ended = #good - #again
+  if ended > 0 then
+    -- Texts cost less than numbers, which have to be printed.
+    redis.call("HINCRBY", keys.engine(engine.uuid), "done", ended == 1 and "1" or ended)
   end
   return again
 end

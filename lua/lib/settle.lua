@@ -151,7 +151,7 @@ end
 local function close(ending)
   for state, ended in pairs(ending.ended) do
     batches.zadd(keys.ended(state), ended)
-    redis.call("HINCRBY", keys.hub, state, #ended / 2)
+    redis.call("HINCRBY", keys.hub, state, ended.length == 2 and "1" or ended.length / 2)
   end
   if ending.bytes > 0 then
     redis.call("HINCRBY", keys.hub, "kept_bytes", ending.bytes)

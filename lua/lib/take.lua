@@ -26,6 +26,13 @@ local function share(queues, want, several)
   return math.max(1, math.min(want, math.floor(left / (2 * serving))))
 end
 
+local function pop(key, count)
+  if count == 1 then
+    return redis.call("ZPOPMIN", key)
+  end
+  return redis.call("ZPOPMIN", key, count)
+end
+
 -- Has the engine but one line to take from, all of whose tasks it may take?
 local function is_simple(opened, engine)
   if opened.ties and opened.ties[engine.uuid] then
@@ -43,7 +50,7 @@ local function ready(opened, engine, want)
   end
   want = share(engine.queues, want, not simple)
   if simple then
-    return redis.call("ZPOPMIN", keys.ready(engine.queues[1]), want)
+    return pop(keys.ready(engine.queues[1]), want)
   end
   return require("lib.pick").pop(opened, engine, want)
 end
@@ -89,11 +96,11 @@ local function tasks(opened, engine, nonce, want)
   if want == 0 then
     return {}
   end
-  local placed
-  if rare.is(opened, "p") then
-    placed = unpaused(opened, engine.uuid, want)
-  else
-    placed = redis.call("ZPOPMIN", keys.engine(engine.uuid, "assigned"), want)
+  local placed = {}
+  -- Mostly whoever was idle has got its task into its hand.
+  if rare.is(opened, "a") then
+    placed = rare.is(opened, "p") and unpaused(opened, engine.uuid, want)
+      or pop(keys.engine(engine.uuid, "assigned"), want)
   end
   want = want - #placed / 2
   local popped = {}

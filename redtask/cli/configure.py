@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from redtask.cli.options import json_option
-from redtask.cli.output import is_terminal, parseable, print_table, say_json
+from redtask.cli.options import Where, hub_options, json_option
+from redtask.cli.output import is_terminal, print_table, say_json
 from redtask.cli.status import look
 from redtask.connect import connect
-from redtask.profile import Profile
 from redtask.scheme import configure, find
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ _NUMBERS: Final = {
 
 
 @click.command("configure")
-@click.option("-u", "--url", help="Where Redis is; ?hub=NAME at its end chooses a hub.")
-@click.option("--profile", help="The profile to use.")
+@hub_options
 @click.option(
     "--scheme",
     metavar="NAME|FILE",
@@ -73,8 +71,7 @@ _NUMBERS: Final = {
 @json_option
 def command(
     *,
-    url: str | None,
-    profile: str | None,
+    where: Where,
     scheme: str | None,
     as_json: bool,
     **numbers: float | None,
@@ -88,22 +85,21 @@ def command(
     redtask configure
     redtask configure --hwm 4 --result-ttl 3600
     """
-    with parseable(as_json):
-        chosen = None if scheme is None else find(scheme)
-        found = Profile.load(profile, url=url)
-        settings = {
-            name: round(value * _NUMBERS[name][0])
-            for name, value in numbers.items()
-            if value is not None
-        }
+    chosen = None if scheme is None else find(scheme)
+    found = where.profile()
+    settings = {
+        name: round(value * _NUMBERS[name][0])
+        for name, value in numbers.items()
+        if value is not None
+    }
+    status = look(found)
+    if settings or chosen is not None:
+        store, _ = connect(found)
+        try:
+            configure(store, settings, chosen)
+        finally:
+            store.close()
         status = look(found)
-        if settings or chosen is not None:
-            store, _ = connect(found)
-            try:
-                configure(store, settings, chosen)
-            finally:
-                store.close()
-            status = look(found)
     shown = _settings(status)
     if as_json:
         say_json({"hub": found.hub, **shown})

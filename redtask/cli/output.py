@@ -5,7 +5,6 @@ No colour says anything that a word does not say as well.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -17,11 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from redtask.cli import exit_code
-from redtask.error import RedtaskError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 #: Units of time and size, the large first.
@@ -111,18 +107,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-@contextlib.contextmanager
-def parseable(as_json: bool) -> Iterator[None]:
-    """Let what goes wrong be JSON too, where JSON was asked for."""
-    try:
-        yield
-    except RedtaskError as problem:
-        if not as_json:
-            raise
-        say_json({"error": str(problem), "kind": type(problem).__name__})
-        raise click.exceptions.Exit(exit_code(problem)) from problem
 
 
 def is_terminal() -> bool:
@@ -240,7 +224,6 @@ __all__ = [
     "duration",
     "is_terminal",
     "one_line",
-    "parseable",
     "print_table",
     "say_json",
     "short_id",

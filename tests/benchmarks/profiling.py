@@ -1,5 +1,7 @@
 """``--profile``: where the time of each path goes, in Redis and in Python.
 
+Where ``valgrind`` is installed the instructions of scripts are counted besides.
+
 Each path is measured twice: once with Redis noting every command, and once with the
 profiler in client and engines. That makes Python look slower than it is, functions
 more than what is written in C, so its figures are for comparing with each other.
@@ -21,19 +23,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from rich.table import Table
 
 from redtask.hub import scripts
-from tests.benchmarks import stage
+from tests.benchmarks import instructions, stage
 from tests.benchmarks.contestants import Redtask
 from tests.benchmarks.profiled_worker import SIGNAL
 from tests.benchmarks.report import number
 from tests.benchmarks.rows import ROWS
-from tests.benchmarks.usage import TOP, children
+from tests.benchmarks.usage import TOP, children, wakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from tests.benchmarks.rows import Figures, Plan, Row
 
-_PATHS: Final = ("bulk", "single", "trip")
+_PATHS: Final = ("bulk", "single", "trip", "chain", "fan")
 _TOP: Final = 15
 
 #: Phases, by what stands in the place of a function: the first that fits.
@@ -67,6 +69,8 @@ class Found:
     figures: Figures
     tasks: int
     commands: list[Command]
+    #: How often each kind of process was woken.
+    wakes: Mapping[str, int]
     client: pstats.Stats
     engines: pstats.Stats
 
@@ -99,6 +103,9 @@ def profile(plan: Plan, tell: Callable[[str, float], None]) -> list[Table]:
         tell(f"{name}: profile", done / len(_PATHS))
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             shown += _tables(_path(ROWS[name], plan, Path(folder)))
+    if not instructions.missing():
+        tell("instructions", 1.0)
+        shown.append(_instructions())
     return shown
 
 
@@ -106,15 +113,17 @@ def _path(row: Row, plan: Plan, folder: Path) -> Found:
     with _ready(Redtask(folder / "commands")) as contestant:
         figures = row.measure(contestant, plan)
         tasks = _submitted(contestant)
+        slept = _wakes(contestant)
         with _noted(contestant) as commands:
             row.measure(contestant, plan)
+        woken = {who: count - slept[who] for who, count in _wakes(contestant).items()}
         tasks = _submitted(contestant) - tasks
     client = cProfile.Profile()
     profiled = _Profiled(folder / "python")
     with _ready(profiled):
         client.runcall(row.measure, profiled, plan)
         engines = profiled.profiles()
-    return Found(row, figures, tasks, commands, pstats.Stats(client), engines)
+    return Found(row, figures, tasks, commands, woken, pstats.Stats(client), engines)
 
 
 @contextlib.contextmanager
@@ -125,6 +134,17 @@ def _ready(contestant: Redtask) -> Iterator[Redtask]:
         contestant.man()
         contestant.warm()
         yield contestant
+
+
+def _wakes(contestant: Redtask) -> dict[str, int]:
+    """Return how often each kind of process has been woken so far."""
+    assert contestant.server is not None
+    return {
+        "Redis": wakes(contestant.server.pid),
+        "client": wakes(os.getpid()),
+        "engines": sum(map(wakes, children(contestant.worker))),
+        "supervisor": wakes(contestant.worker),
+    }
 
 
 def _submitted(contestant: Redtask) -> int:
@@ -192,6 +212,22 @@ def _figures(found: Found) -> Table:
     table = _table(f"{found.row.name}: {found.row.about}", "without profiler", "")
     for name, value in found.figures.items():
         table.add_row(name, number(value))
+    # A script that is none of ours is there to be compared with.
+    sent = [
+        one for one in found.commands if one.name[0] != " " and one.name != "EVALSHA"
+    ]
+    trips = sum(one.calls for one in sent)
+    table.add_row("round trips per task", number(trips / found.tasks))
+    for who, count in found.wakes.items():
+        table.add_row(f"wake-ups of {who} per task", number(count / found.tasks))
+    return table
+
+
+def _instructions() -> Table:
+    """Show what scripts cost where nothing disturbs them."""
+    table = _table("scripts, in instructions", "path", "per task", "per call")
+    for cost in instructions.measure():
+        table.add_row(cost.path, number(cost.instructions), number(cost.per_call))
     return table
 
 

@@ -42,6 +42,16 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in listed.split()]
 
 
+def wakes(pid: int) -> int:
+    """Return how often the threads of a process have slept and been woken."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            about = (thread / "status").read_text(encoding="ascii")
+            total += int(about.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return total
+
+
 class Commands(NamedTuple):
     """Commands that Redis has performed for clients, and the time that took.
 

@@ -90,7 +90,7 @@ def test_a_task_that_waits_has_its_place_in_the_index(two):
     two.submit(3, "c-3", after="as c-1 c-2")
 
     assert two.waiting() == ["c-3"]
-    assert two.record("c-3")["na"] == "as:2"
+    assert two.record("c-3")["na"] == "as:2!"
     assert two.members("task", "c-1", "dependents") == ["ac-3"]
 
 
@@ -438,4 +438,4 @@ def test_submitted_again_it_is_known(two):
     again = two.submit(4, "c-3", after="as c-1")
 
     assert (again.new, again.known) == (0, 1)
-    assert two.record("c-3")["na"] == "as:1"
+    assert two.record("c-3")["na"] == "as:1!"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 
 import click
@@ -13,9 +14,10 @@ from redtask import error
 from redtask.cli import COMMANDS, exit_code, group
 from redtask.cli.options import Where, confirm, hub_options
 from redtask.cli.output import short_id
-from redtask.cli.selection import Selection, read_ids, selection_options
+from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
 from redtask.cli.spans import moment, seconds
+from redtask.listing import moved_at
 
 WORLD = {"REDTASK_URL": "", "REDTASK_PROFILE": "", "NO_COLOR": "1"}
 
@@ -258,12 +260,12 @@ def test_a_wrong_choice_is_refused_before_anything_is_asked(words, told):
 
 
 def test_lately_is_the_last_thing_that_happened():
-    old, new = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
-    found = Selection(since=datetime(2026, 1, 2, tzinfo=UTC))
+    ended = {"submitted": "1", "started": "8", "took": "2500 2000"}
 
-    assert found.accepts({"submitted": old, "started": old, "completed": new})
-    assert found.accepts({"submitted": old, "started": new, "completed": None})
-    assert not found.accepts({"submitted": old, "started": None, "completed": None})
+    assert moved_at(ended) == 7.5
+    assert moved_at({"submitted": "1", "ended": "3"}) == 3
+    assert moved_at({"submitted": "1", "started": "2.5"}) == 2.5
+    assert moved_at({"submitted": "1"}) == 1
 
 
 def test_ids_are_the_first_words_of_lines_or_in_objects():
@@ -285,6 +287,22 @@ def test_where_nobody_can_be_asked_yes_must_have_been_said():
     confirm("Purge 3 tasks?", yes=True)
     with pytest.raises(click.UsageError, match="say --yes"):
         confirm("Purge 3 tasks?", yes=False)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
+def test_at_a_terminal_people_are_asked(monkeypatch, answer, code):
+    @click.command()
+    def command():
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        confirm("Purge 3 tasks?", yes=False)
+        click.echo("purged")
+
+    done = CliRunner().invoke(command, input=answer)
+
+    assert done.exit_code == code
+    assert "Purge 3 tasks? [y/N]" in done.stderr
+    assert done.stdout == ("" if code else "purged\n")
 
 
 # -- files
@@ -326,6 +344,16 @@ def test_who_names_a_profile_does_not_get_the_url_of_a_file_below(folder):
 
     assert origins("--profile", "other")["url"] == (None, "nowhere")
     assert origins(env={"REDTASK_PROFILE": "other"})["url"] == (None, "nowhere")
+
+
+def test_a_cluster_is_of_the_profile_that_a_file_names(folder):
+    (folder / "redtask.toml").write_text('profile = "night"\n')
+
+    done = run("cluster", "status", "--json")
+    other = run("cluster", "status", "--json", "--profile", "day")
+
+    assert json.loads(done.stdout)["profile"] == "night"
+    assert json.loads(other.stdout)["profile"] == "day"
 
 
 def test_a_file_gives_options_their_defaults(folder):

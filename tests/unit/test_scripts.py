@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 
 import fakeredis
 import pytest
@@ -22,16 +23,21 @@ return library
 """
 
 
+REMEMBERED = (scripts._read, scripts.bundle, scripts.commands, scripts._shelf)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder of Lua files of our own, with nothing remembered from before."""
-    for cached in (scripts._read, scripts.bundle, scripts.commands):
+    for cached in REMEMBERED:
         cached.cache_clear()
     monkeypatch.setattr(scripts, "folder", lambda: tmp_path)
+    monkeypatch.setattr(scripts, "folder_beside", lambda _: tmp_path / "kept")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     (tmp_path / "lib").mkdir()
     (tmp_path / "schemes").mkdir()
     yield tmp_path
-    for cached in (scripts._read, scripts.bundle, scripts.commands):
+    for cached in REMEMBERED:
         cached.cache_clear()
 
 
@@ -195,3 +201,23 @@ def test_the_table_of_moves_is_read():
 
     assert (str(first), first.by) == ("new>ready", "line.enter")
     assert len({str(move) for move in states.moves()}) == len(states.moves())
+
+
+def test_what_was_linked_once_is_not_linked_again(folder, monkeypatch):
+    (folder / "main.lua").write_text("return 1\n")
+    first = scripts.bundle("main")
+    for cached in REMEMBERED:
+        cached.cache_clear()
+    monkeypatch.setattr(scripts, "Linker", None)
+
+    assert scripts.bundle("main") == first
+
+
+def test_a_file_that_has_changed_is_linked_anew(folder):
+    (folder / "main.lua").write_text("return 1\n")
+    first = scripts.bundle("main")
+    for cached in REMEMBERED:
+        cached.cache_clear()
+    (folder / "main.lua").write_text("return 12\n")
+
+    assert scripts.bundle("main").sha != first.sha

@@ -106,7 +106,7 @@ local function look_at_sets(opened, f, note)
     judge(opened, f.id)
   end
   for name, counter in pairs(COUNTERS) do
-    local left = tonumber(string.match(f[counter] or "", ":(%d+)$"))
+    local left = tonumber(string.match(f[counter] or "", ":(%d+)"))
     local told = left and count(opened, f, name)
     if told and told ~= left then
       note("counter", string.format("%s has %d to come, and %d will", name, left, told),

@@ -5,6 +5,7 @@ local engines = require("lib.engines")
 local held = require("lib.held")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
+local rare = require("lib.rare")
 local settle = require("lib.settle")
 local states = require("lib.states")
 
@@ -94,6 +95,7 @@ local function hand_back(opened, f, uuid, score)
   if f.state == "running" then
     set_fence(f, uuid, score)
   else
+    rare.set(opened, "a")
     redis.call("ZADD", keys.engine(uuid, "assigned"), score, f.id)
     engines.ring(uuid)
   end

@@ -1,0 +1,83 @@
+-- after: new tasks that wait for nothing but that others succeed, and may run anywhere.
+--
+-- Most that wait are such, and of a chain or a graph all. Their records say so with "!"
+-- behind the counter, "as:3!", so that who counts down need not look for more:
+-- what they lack they never get while they wait. lib/enter.lua knows the others.
+
+local depend = require("lib.depend")
+local hold = require("lib.hold")
+local keys = require("lib.keys")
+local record = require("lib.record")
+local states = require("lib.states")
+
+-- Above this arguments have a mark, b: lib/weight.lua counts them.
+local LARGE = 1024
+
+-- Are the tasks of this group such? lib/slice.lua has read it.
+local function is_plain(group)
+  local set = group.sets.after
+  return set and set.letters == "as"
+    and not (group.follow or group.gate or group.targets or group.timeout or group.refs
+      or group.start_in or group.start_at or group.later)
+end
+
+-- What records of the group have in common. Arguments, the set and marks come last.
+local function common(opened, group)
+  local fields = {
+    "state", "waiting", "na", "as:" .. #group.sets.after.ids .. "!", "fn", group.fn,
+    "submitted", string.format("%d", opened.stamp), unpack(group.fields),
+  }
+  local last = #fields
+  fields[last + 1], fields[last + 3] = "args", "after"
+  return fields, last
+end
+
+-- The members, if all are there and none has ended; else nil.
+local function members_of(opened, id, ids)
+  local found = {}
+  for at = 1, #ids do
+    local known = ids[at] ~= id and depend.member_of(opened, ids[at])
+    if not known or states.is_ended(known.state) then
+      return nil
+    end
+    found[at] = known
+  end
+  return found
+end
+
+local function write(id, args, group, fields, last)
+  local marks = group.marks
+  if #args > LARGE then
+    marks = (marks or "") .. "b"
+  end
+  fields[last + 2] = record.fit(id, "args", args)
+  fields[last + 4] = record.fit(id, "after", group.after)
+  if marks then
+    fields[last + 5], fields[last + 6] = "marks", marks
+  end
+  redis.call("HSET", keys.task(id), unpack(fields, 1, last + (marks and 6 or 4)))
+  return marks
+end
+
+-- One task enters, with what `common` returned. False, and nothing was done, if it is to
+-- go the other way.
+local function enter(opened, group, id, args, score, fields, last)
+  local found = members_of(opened, id, group.sets.after.ids)
+  if not found then
+    return false
+  end
+  local task = { id = id, score = score }
+  for at = 1, #found do
+    depend.join(task, "a", found[at])
+  end
+  task.marks = write(id, args, group, fields, last)
+  hold.enter(opened, id, score)
+  depend.remember(opened, task)
+  return true
+end
+
+return {
+  is_plain = is_plain,
+  common = common,
+  enter = enter,
+}

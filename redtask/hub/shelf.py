@@ -1,0 +1,88 @@
+"""Keeps what was linked for the next process: linking takes a tenth of a second.
+
+As Python keeps what it compiles, and in the same folder. What is kept says of which
+files it was made, their sizes and times; made of others it is not used. Where the
+folder cannot be written, as that of an administrator's, nothing is kept and nothing
+is wrong. What is kept is text, and never run by Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from importlib.util import cache_from_source
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from redtask.hub.linker import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: What a file is read for; whatever else is in it is no use.
+_TROUBLE: Final = (OSError, ValueError, TypeError, KeyError)
+
+
+def folder_beside(source: str) -> Path | None:
+    """Return where Python keeps what it compiles of a file; None: nowhere."""
+    try:
+        return Path(cache_from_source(source)).parent
+    except NotImplementedError:
+        return None
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """Return what changes with any of these files."""
+    digest = hashlib.sha256()
+    for file in files:
+        about = file.stat()
+        digest.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+class Shelf:
+    """Linked texts in a folder, made of files with this fingerprint."""
+
+    def __init__(self, folder: Path | None, made_of: str) -> None:
+        self._folder = folder
+        self._made_of = made_of
+
+    def _file(self, name: str) -> Path | None:
+        return self._folder / f"{name}.lua.json" if self._folder else None
+
+    def get(self, name: str) -> tuple[str, tuple[Place, ...]] | None:
+        """Return a text and where its parts come from; None if it is not kept."""
+        file = self._file(name)
+        if file is None:
+            return None
+        try:
+            found = json.loads(file.read_bytes())
+            if found["made_of"] != self._made_of:
+                return None
+            text = str(found["text"])
+            places = tuple(
+                Place(int(line), str(origin), int(of))
+                for line, origin, of in found["places"]
+            )
+        except _TROUBLE:
+            return None
+        return text, places
+
+    def put(self, name: str, text: str, places: tuple[Place, ...]) -> None:
+        """Keep it, if that is wanted and can be done."""
+        file = self._file(name)
+        if file is None or sys.dont_write_bytecode:
+            return
+        what = {"made_of": self._made_of, "text": text, "places": places}
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(exist_ok=True)
+            number, made = tempfile.mkstemp(dir=file.parent, prefix=f"{name}.")
+            with os.fdopen(number, "w", encoding="utf-8") as output:
+                json.dump(what, output)
+            Path(made).chmod(0o644)
+            # Who reads it meanwhile gets the one or the other.
+            Path(made).replace(file)

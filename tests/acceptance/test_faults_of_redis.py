@@ -1,0 +1,272 @@
+"""Redis stops, forgets, fills up, or refuses: what then."""
+
+import os
+import random
+import shutil
+import signal
+import threading
+from collections import Counter
+from contextlib import closing
+
+import pytest
+
+from tests import invariants
+from tests.processes import until
+from tests.scenes import DEADLINE, ROOT
+
+pytestmark = pytest.mark.acceptance
+
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+
+
+@pytest.mark.parametrize("how", ["stopped", "asleep", "paused"])
+def test_a_redis_that_stands_still_for_longer_than_a_lease_costs_no_engine(scene, how):
+    here = scene()
+    here.configure(lease=500)
+    worker = here.worker()
+    engines = here.engines(worker)
+    task = here.task()
+    with here.client() as rc, closing(here.server.redis(socket_timeout=30)) as redis:
+        view = rc.load_balanced_view()
+        result = view.map_async(task, range(300))
+        until(lambda: result.progress > 20, "some results")
+
+        if how == "stopped":
+            here.server.process.send_signal(signal.SIGSTOP)
+            wake = here.server.process.send_signal
+            threading.Timer(1.2, wake, [signal.SIGCONT]).start()
+        elif how == "asleep":
+            redis.execute_command("DEBUG", "SLEEP", 1.2)
+        else:
+            redis.execute_command("CLIENT", "PAUSE", 1200, "ALL")
+
+        assert result.get(DEADLINE) == list(range(300))
+    assert here.runs() == Counter(range(300))
+    assert here.story("engine gone") == here.story("lost") == []
+    assert here.engines(worker) == engines
+
+
+def test_wherever_its_log_is_cut_off_a_hub_holds(scene):
+    # Redis 6.2 has its log in one file.
+    here = scene(appendonly="yes", appendfsync="no")
+    here.worker()
+    task = here.task()
+    with here.client() as rc:
+        view = rc.load_balanced_view(retries=1)
+        first = view.map_async(task, range(200))
+        graph = {n: [n // 2] if n else [] for n in range(60)}
+        nodes = view.submit_graph(graph, {n: (task, (n,)) for n in graph})
+        rc.resubmit(first.msg_ids[:5] if first.wait(DEADLINE) else []).get(DEADLINE)
+        assert all(node.get(DEADLINE) is not None for node in nodes.values())
+    here.stop()
+    here.server.stop()
+    log = here.server.folder / "appendonly.aof"
+    whole = log.read_bytes()
+    dice = random.Random(30)  # noqa: S311 - a plan, no secret
+
+    for _ in range(12):
+        log.write_bytes(whole[: dice.randrange(2000, len(whole))])
+        here.server.start()
+        with closing(here.server.redis()) as redis:
+            invariants.check(redis, ROOT)
+        here.server.kill()
+
+    log.write_bytes(whole)
+    here.server.start()
+
+
+def test_a_hub_that_was_set_back_never_believes_the_report_of_an_older_try(scene):
+    here = scene(**DURABLE)
+    # With a bound on their load engines are handed nothing under a nonce of before.
+    here.configure(lease=1000, hwm=1)
+    worker = here.worker(n=1)
+    task = here.task()
+    log = here.server.folder / "appendonly.aof"
+    with here.client() as rc:
+        view = rc.load_balanced_view(retries=2)
+        before = log.stat().st_size
+        result = view.apply_async(task, 1, 2.0)
+        until(lambda: here.runs()[1] == 1, "the first run")
+        with closing(here.server.redis()) as redis:
+            token = redis.hget(f"{ROOT}:task:{result.msg_ids[0]}", "token")
+
+        here.server.kill()
+        with log.open("r+b") as kept:
+            kept.truncate(before)
+        here.server.start()
+
+        # The client says again what was forgotten, so it runs again, in another try
+        # of the same number.
+        assert result.get(DEADLINE) == 1
+        with closing(here.server.redis()) as redis:
+            again = redis.hget(f"{ROOT}:task:{result.msg_ids[0]}", "token")
+        assert again.split(b":")[0] == token.split(b":")[0]
+        assert again != token
+    assert here.runs() == {1: 2}
+    assert len(here.engines(worker)) == 1
+
+
+def test_connections_that_are_killed_all_the_time_cost_nothing_but_time(scene):
+    here = scene()
+    here.worker()
+    task = here.task()
+    over = threading.Event()
+
+    def kill():
+        with closing(here.server.redis()) as redis:
+            while not over.wait(0.1):
+                redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+
+    killer = threading.Thread(target=kill)
+    with here.client() as rc:
+        view = rc.load_balanced_view()
+        killer.start()
+        try:
+            results = [
+                view.map_async(task, range(n, n + 100)) for n in range(0, 2000, 100)
+            ]
+            values = [value for ar in results for value in ar.get(DEADLINE)]
+        finally:
+            over.set()
+            killer.join()
+    assert values == list(range(2000))
+    assert here.runs() == Counter(range(2000))
+
+
+def test_a_worker_whose_redis_stays_away_gives_up_when_it_has_nothing_to_tell(scene):
+    here = scene(**DURABLE)
+    task = here.task()
+    with here.client() as rc:
+        worker = here.worker(n=1, words=("--max-away", "1s"))
+        result = rc.load_balanced_view().apply_async(task, 1, 2.0)
+        until(lambda: here.runs()[1] == 1, "a task that runs")
+        here.server.kill()
+
+        # What it finished meanwhile is told first.
+        here.server.start()
+        assert result.get(DEADLINE) == 1
+        assert worker.poll() is None
+
+        here.server.kill()
+        assert worker.wait(DEADLINE) == 69
+        assert "giving up" in worker.stderr.read()
+        here.server.start()
+    assert here.runs() == {1: 1}
+
+
+def test_too_few_connections_and_idle_ones_that_are_closed_are_waited_for(scene):
+    here = scene(timeout="1")
+    worker = here.worker()
+    engines = here.engines(worker)
+    task = here.task()
+    with here.client() as rc, closing(here.server.redis()) as redis:
+        view = rc.load_balanced_view()
+        assert view.map_async(task, range(50)).get(DEADLINE) == list(range(50))
+        crowd = [here.server.redis() for _ in range(20)]
+        for one in crowd:
+            one.ping()
+        redis.config_set("maxclients", 10)
+        redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+
+        result = view.map_async(task, range(50, 100))
+        for one in crowd:
+            one.close()
+        until(lambda: is_roomier(here), "room for connections")
+
+        assert result.get(DEADLINE) == list(range(50, 100))
+    assert here.runs() == Counter(range(100))
+    assert here.engines(worker) == engines
+
+
+def is_roomier(here):
+    """Let Redis have many clients, if it lets us in to say so."""
+    with closing(here.server.redis()) as redis:
+        try:
+            return redis.config_set("maxclients", 1000)
+        except Exception:  # noqa: BLE001 - it has no room for us either
+            return False
+
+
+def test_a_password_that_is_changed_and_changed_back_costs_nothing(scene):
+    here = scene()
+    worker = here.worker()
+    engines = here.engines(worker)
+    task = here.task()
+    with here.client() as rc, closing(here.server.redis()) as redis:
+        view = rc.load_balanced_view()
+        assert view.map_async(task, range(50)).get(DEADLINE) == list(range(50))
+
+        redis.config_set("requirepass", "secret")
+        with closing(here.server.redis(password="secret")) as own:  # noqa: S106
+            own.execute_command("CLIENT", "KILL", "TYPE", "normal")
+            until(lambda: own.info("stats")["total_connections_received"] > 12)
+            own.config_set("requirepass", "")
+
+        assert view.map_async(task, range(50, 100)).get(DEADLINE) == list(
+            range(50, 100)
+        )
+    assert here.engines(worker) == engines
+
+
+def test_a_machine_that_stood_still_is_overruled(scene):
+    here = scene()
+    here.configure(lease=500)
+    worker = here.worker(n=1)
+    task = here.task()
+    with here.client() as rc:
+        view = rc.load_balanced_view(retries=1)
+        result = view.apply_async(task, 1, 1.0)
+        until(lambda: here.runs()[1] == 1, "the first run")
+        pids = [worker.pid, *here.engines(worker)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            here.worker(n=1)
+            assert result.get(DEADLINE) == 1
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        until(lambda: here.story("stale") or len(rc) == 2, "the report of the other")
+        until(lambda: len(rc) == 2, "the machine")
+    assert here.runs() == {1: 2}
+
+
+def test_a_full_disk_refuses_work_in_words_and_is_got_over(scene, tmp_path):
+    here = scene(**DURABLE)
+    worker = here.worker(n=1)
+    engines = here.engines(worker)
+    task = here.task()
+    with here.client() as rc, closing(here.server.redis()) as redis:
+        view = rc.load_balanced_view()
+        result = view.apply_async(task, 1, 1.0)
+        until(lambda: here.runs()[1] == 1, "a task that runs")
+        # As after a snapshot that could not be written: the same MISCONF.
+        redis.config_set("stop-writes-on-bgsave-error", "yes")
+        redis.config_set("save", "3600 1")
+        away = here.server.folder / "gone"
+        away.mkdir()
+        redis.config_set("dir", str(away))
+        shutil.rmtree(away)
+        redis.bgsave()
+        until(lambda: redis.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+        waiting = []
+        submitting = threading.Thread(
+            target=lambda: waiting.append(view.apply_async(task, 2))
+        )
+        before = calls_of_scripts(redis)
+        submitting.start()
+        until(lambda: calls_of_scripts(redis) > before + 10, "further tries")
+        assert submitting.is_alive()
+        redis.config_set("stop-writes-on-bgsave-error", "no")
+        submitting.join(DEADLINE)
+
+        assert waiting[0].get(DEADLINE) == 2
+        assert here.engines(worker) == engines
+        assert result.get(DEADLINE) == 1
+        redis.config_set("dir", str(here.server.folder))
+    assert here.runs() == {1: 1, 2: 1}
+
+
+def calls_of_scripts(redis):
+    return redis.info("commandstats")["cmdstat_evalsha"]["calls"]

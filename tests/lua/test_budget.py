@@ -1,0 +1,61 @@
+"""What each path may cost, counted in calls and in commands that scripts perform.
+
+Counts do not depend on how fast a machine is. Who makes a path dearer sees it here, and
+says in docs/costs.rst why; who makes it cheaper lowers the figure.
+"""
+
+import uuid
+
+import pytest
+
+from tests.benchmarks.paths import FAN, LINKS, SLICE, TURN, Paths, Stand
+
+#: By path: script calls and commands in them for each task.
+BUDGET = {
+    "round trip": (2, 32),
+    "submit of one": (1, 10.1),
+    "submit of a slice": (1 / SLICE, 1.03),
+    "turn in bulk": (1 / TURN, 2.9),
+    "turn with one": (1, 17),
+    "submit of a chain": (1 / LINKS, 3.3),
+    "turn in a chain": (1, 24),
+    "submit of a fan": (1 / FAN, 2.3),
+    "release of a fan": (1 / FAN, 3.3),
+}
+#: Calls that are no commands of scripts.
+OWN = {"evalsha", "info", "lpop", "config", "config|resetstat"}
+
+
+@pytest.fixture
+def redis(server):
+    if not server.real:
+        pytest.skip("a fake server does not count")
+    with server.redis() as client:
+        yield client
+
+
+def counts(client):
+    """Return how many scripts were called, and how many commands in them."""
+    stats = {
+        name.removeprefix("cmdstat_"): about["calls"]
+        for name, about in client.info("commandstats").items()
+    }
+    inner = sum(calls for name, calls in stats.items() if name not in OWN)
+    return stats["evalsha"], inner
+
+
+def test_no_path_costs_more_than_its_budget(redis):
+    found = {}
+
+    for step in Paths(Stand(redis, uuid.uuid4().hex)):
+        redis.config_resetstat()
+        step.act()
+        found[step.path] = [count / step.tasks for count in counts(redis)]
+
+    over = {
+        path: (cost, BUDGET[path])
+        for path, cost in found.items()
+        if any(a > b for a, b in zip(cost, BUDGET[path], strict=True))
+    }
+    assert not over
+    assert found.keys() == BUDGET.keys()
