@@ -537,3 +537,13 @@ def test_large_graphs_cost_no_more_per_node(core):
     few, many = steps(200), steps(2000)
 
     assert many < 12 * few
+
+
+def test_the_record_of_an_empty_task_has_a_size_that_the_allocator_has(core):
+    _, task = core.call(Flags(), tasks.double, (1,), {})
+
+    fn = f"{task.function.digest} {task.flags['until']}"
+    pairs = [("state", "ready"), ("fn", fn), ("args", task.envelope)]
+    each = [len(name) + len(value) + 4 for name, value in pairs]
+    # Of the head, and the time, which is a number.
+    assert sum(each) + 7 + len("submitted") + 2 + 10 <= 128
