@@ -18,10 +18,11 @@ local KEPT = 60000
 -- Answers that nobody reads, and bytes of one.
 local MOST, LONGEST = 1000, 4194304
 
-local nonce, text = ARGV[2], ARGV[3]
+local nonce, text = ARGV[2] or "", ARGV[3] or ""
 
 local function main()
-  if #nonce > 64 or not string.find(nonce, "^[A-Za-z0-9_-]+$") or #text > LONGEST then
+  if #nonce > 64 or not string.find(nonce, "^[A-Za-z0-9_-]+$") or #text == 0
+    or #text > LONGEST then
     return reply.fail("BADARG", "an answer that is none")
   end
 

@@ -22,7 +22,7 @@ local story = require("lib.story")
 
 local ABOUT = {
   host = true, boot = true, pid = true, begun = true, python = true, version = true,
-  clock = true, drained = true,
+  clock = true, drained = true, labels = true,
 }
 -- A worker's card outlives it by a day, for whoever asks what became of it.
 local CARD = 86400000

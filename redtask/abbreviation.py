@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _FORM: Final = re.compile(r"([a-z0-9]+)(-[0-9]+)?", re.ASCII)
 #: Members that Redis looks at in one go, and those that are told of.
-_PAGE: Final = 1000
+_PAGE: Final = 500
 _TOLD: Final = 3
 #: Ids in one round trip.
 _MOST: Final = 500

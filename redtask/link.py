@@ -50,7 +50,10 @@ _MOST_CHANGES: Final = 100
 
 #: Replies that mean: this server cannot just now, another try may find one that can.
 #: redis-py makes exceptions of their own of some, without the word.
-_PASSING_WORDS: Final = ("BUSY", "UNBLOCKED")
+#: Its disk may be full, or its replicas away.
+_PASSING_WORDS: Final = ("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")
+#: Likewise when a script met it: older servers put words of their own before.
+_INSIDE: Final = ("-BUSY", "-MISCONF", "-NOREPLICAS", "-READONLY")
 _ALL_PASSING_WORDS: Final = (
     *_PASSING_WORDS,
     "CLUSTERDOWN",
@@ -151,7 +154,7 @@ def is_passing(problem: Exception) -> bool:
         return True
     text = str(problem)
     return isinstance(problem, exceptions.ResponseError) and (
-        text.startswith(_PASSING_WORDS) or "-BUSY" in text or "-READONLY" in text
+        text.startswith(_PASSING_WORDS) or any(word in text for word in _INSIDE)
     )
 
 

@@ -262,7 +262,7 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
 class Finder:
     """Finds the records that a query means, and what is wanted of each.
 
-    Of these only those that ``accept`` takes, as dicts without what stands beside them.
+    Of these only those to which something happened ``since``.
     """
 
     def __init__(
@@ -270,11 +270,11 @@ class Finder:
         keys: Keys,
         query: Query,
         wanted: list[str] | None,
-        accept: Callable[[dict[str, Any]], bool] | None = None,
+        since: datetime | None = None,
     ) -> None:
         self._keys = keys
         self._query = query
-        self._accept = accept
+        self._since = None if since is None else since.timestamp() * 1000
         self._wanted = wanted
         self._names: dict[str, str] = {}
         self._found: dict[str, dict[str, Any]] = {}
@@ -340,23 +340,21 @@ class Finder:
         there = {
             name: fields
             for name, fields in zip(ids, records, strict=True)
-            if "fn" in fields and name not in self._found
+            if "fn" in fields and name not in self._found and self._is_late(fields)
         }
         yield from self._add(there, self._query.keys)
         yield from self._name(there)
         matching = {
             name: fields
             for name, fields in there.items()
-            if self._matches(self._dict(name, fields))
+            if self._query.matches(self._dict(name, fields))
         }
         yield from self._add(matching, _ALL if self._wanted is None else self._wanted)
         for name, fields in matching.items():
             self._found[name] = self._dict(name, fields)
 
-    def _matches(self, record: dict[str, Any]) -> bool:
-        return self._query.matches(record) and (
-            self._accept is None or self._accept(record)
-        )
+    def _is_late(self, fields: Mapping[str, str]) -> bool:
+        return self._since is None or moved_at(fields) >= self._since
 
     def _dict(self, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
         return as_dict(name, fields, self._names.get(fields["fn"].split()[0], ""))
@@ -397,6 +395,15 @@ class Finder:
 
 def _some(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return {key: record[key] for key in keys}
+
+
+def moved_at(fields: Mapping[str, str]) -> float:
+    """Return when something last happened to a task, of its fields, in ms."""
+    if "took" in fields:
+        before, took = map(int, fields["took"].split())
+        return float(fields["started"]) + (took - before) / 1000
+    last = fields.get("ended") or fields.get("started") or fields["submitted"]
+    return float(last)
 
 
 def latest(record: Mapping[str, Any]) -> datetime:

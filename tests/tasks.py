@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import logging
 import os
 import signal
 import sys
@@ -36,6 +39,28 @@ def tell_progress(gate, *words):
         task.progress(number, word, total=len(words))
         pass_gate(f"{gate}{number}")
     return task.id, task.attempt, task.engine_id, task.label, task.queue, task.retries
+
+
+def log(words):
+    """Log something, as an application does."""
+    logging.getLogger("application").info(words)
+
+
+def ignore_interrupts(path):
+    """Say that it runs, and go on whatever happens."""
+    Path(path).touch()
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(DEADLINE)
+
+
+def keep_bytes(count):
+    """Keep so much memory for good; return the process."""
+    kept = bytearray(count)
+    for at in range(0, count, 4096):
+        kept[at] = 1
+    vars(builtins)["kept"] = kept
+    return os.getpid()
 
 
 def print_and_die(word):

@@ -52,10 +52,21 @@ COMMANDS: Final = {
     "timeline": "Show which engine ran what when.",
     "events": "Show what went otherwise than straight.",
     "configure": "Show and change the settings of a hub.",
-    "doctor": "Check a hub, its server and its workers; mend what can be mended.",
-    "config": "Show the settings of this command line, and where they come from.",
+    "doctor": "Check a hub and what it runs on; mend what can be mended.",
+    "config": "Show the settings of the command line, and who says so.",
     "completion": "Print what makes a shell complete redtask's words.",
 }
+
+#: What belongs together, for ``redtask --help``.
+_SECTIONS: Final = {
+    "Tasks": (
+        "submit", "ls", "show", "why", "logs", "result", "replay", "abort", "purge",
+        "graph", "timeline",
+    ),
+    "Engines": ("worker", "cluster", "engine", "queue"),
+    "The hub": ("status", "events", "configure", "doctor", "key", "init"),
+    "The command line": ("config", "completion"),
+}  # fmt: skip
 
 #: Exit codes: something failed, or the answer is no; wrong usage; there is no such
 #: thing; it took too long; things are not so that it could be done; Redis is
@@ -115,8 +126,14 @@ class _Root(Group):
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        left = dict(COMMANDS)
+        for title, names in _SECTIONS.items():
+            rows = [(name, left.pop(name)) for name in names if name in left]
+            with formatter.section(title):
+                formatter.write_dl(rows, col_max=12)
+        if left:
+            with formatter.section("More"):
+                formatter.write_dl(list(left.items()), col_max=12)
 
     def main(  # type: ignore[override]  # it never returns
         self,

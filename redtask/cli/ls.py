@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 #: How many are listed unless told.
 _MOST: Final = 50
+#: Lines of a screen that are no tasks, and tasks that are listed on any screen.
+_AROUND: Final = 6
+_LEAST: Final = 10
 #: What lines with tabs have.
 _COLUMNS: Final = (
     "id", "state", "function", "queue", "label", "engine_id", "submitted", "started",
@@ -46,7 +50,9 @@ def _fields(_ctx: object, _parameter: object, value: str | None) -> list[str] | 
 def command(
     *, chosen: Selection, fields: list[str] | None, where: Where, out: Output
 ) -> None:
-    """List tasks, those first to which something happened last; 50 unless told.
+    """List tasks, those first to which something happened last.
+
+    Unless told, as many as fit the screen, or 50.
 
     Piped, a line has the id, state, function, queue, label, engine, when it was
     submitted, begun and ended, how many seconds it took, tries that failed, and what
@@ -58,8 +64,13 @@ def command(
     redtask ls --state running,ready --limit 1000 --json
     redtask ls --query '{"took": {"$gt": 60}}' --fields id,function,took
     """
+    most = chosen.limit or _MOST
+    if chosen.limit is None and out.for_people and not chosen.names:
+        # What does not fit would push the latest off the screen.
+        most = max(_LEAST, shutil.get_terminal_size().lines - _AROUND)
     with where.reader() as hub:
-        found = hub.run(chosen.newest(hub.session, chosen.limit or _MOST))
+        found = hub.run(chosen.newest(hub.session, most + 1))
+    more, found = len(found) > most, found[:most]
     if out.as_json:
         for record in found:
             shown = as_json(record)
@@ -75,6 +86,8 @@ def command(
         click.echo("no task", err=True)
     else:
         _show(out, found)
+    if more and out.for_people and chosen.limit is None:
+        click.echo(f"more than these {most}: see --limit", err=True)
 
 
 def _value(record: Mapping[str, Any], name: str) -> Any:

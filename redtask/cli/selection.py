@@ -83,12 +83,6 @@ class Selection:
             )
         return self
 
-    def accepts(self, record: dict[str, Any]) -> bool:
-        """Did something happen to the task lately?"""
-        from redtask.listing import latest  # noqa: PLC0415
-
-        return self.since is None or latest(record) >= self.since
-
     def newest(self, session: Session, most: int) -> Flow[list[dict[str, Any]]]:
         """Return the records that are meant, the latest first; ids as they came.
 
@@ -100,7 +94,7 @@ class Selection:
 
         if not self.names:
             query = self.query or Query()
-            finder = Finder(session.keys, query, None, self.accepts)
+            finder = Finder(session.keys, query, None, self.since)
             return (yield from finder.newest(most))
         ids = yield from expand(session.keys, list(self._said()))
         query = Query.parse({"msg_id": {"$in": ids}})
@@ -127,7 +121,7 @@ class Selection:
         if states is not None:
             only = Query.parse({"state": {"$in": list(states)}})
             query = Query((*query.conditions, *only.conditions))
-        finder = Finder(session.keys, query, ["msg_id"], self.accepts)
+        finder = Finder(session.keys, query, ["msg_id"], self.since)
         records = yield from finder.find()
         return [one["msg_id"] for one in records[: self.limit]]
 

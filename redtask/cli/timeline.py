@@ -17,7 +17,7 @@ from redtask.cli.tasks import took
 from redtask.dossier import Try, labels_of
 from redtask.flows import Commands
 from redtask.hub.records import text
-from redtask.listing import Finder, latest
+from redtask.listing import Finder
 from redtask.query import Query
 
 if TYPE_CHECKING:
@@ -185,9 +185,7 @@ def _spans(
     for option, key in (("name", "function"), ("label", "label")):
         if said[option] is not None:
             wanted[key] = {"$glob": said[option]}
-    finder = Finder(
-        session.keys, Query.parse(wanted), None, lambda one: latest(one) >= since
-    )
+    finder = Finder(session.keys, Query.parse(wanted), None, since)
     records = yield from finder.newest(said["limit"])
     ((seconds, micros),) = yield Commands([("TIME",)])
     now = datetime.fromtimestamp(int(seconds) + int(micros) / 1e6, UTC)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import sys
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from redtask.cli import REFUSED
+from redtask.cli.log import FORMATS, configure
+from redtask.cli.options import Where, hub_options
+from redtask.cli.spans import seconds
 from redtask.connect import connect
+from redtask.engine.terms import Limits
 from redtask.engine.worker import Options, Worker, banner, default_name
-from redtask.profile import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_LABEL: Final = re.compile(r"[A-Za-z0-9_.=:/-]{1,64}")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def _name(_ctx: object, _parameter: object, value: str | None) -> str:
@@ -35,74 +47,208 @@ def _queues(_ctx: object, _parameter: object, value: str) -> list[str]:
     return list(dict.fromkeys(queues))
 
 
+def _labels(_ctx: object, _parameter: object, value: tuple[str, ...]) -> list[str]:
+    for label in value:
+        if not _LABEL.fullmatch(label):
+            raise click.BadParameter(f"{label!r}: a word, as gpu or zone=b")
+    return list(dict.fromkeys(value))
+
+
+def _span(_ctx: object, _parameter: object, value: str | None) -> float:
+    try:
+        return 0.0 if value is None else seconds(value)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None
+
+
+def _lifetime(
+    _ctx: object, _parameter: object, value: str | None
+) -> tuple[float, float]:
+    """Read ``1h`` or ``1h~10m``: a span, and how much more or less it may be."""
+    if value is None:
+        return 0.0, 0.0
+    span, _, jitter = value.partition("~")
+    try:
+        found = seconds(span), seconds(jitter or "0")
+    except ValueError as problem:
+        raise click.BadParameter(str(problem)) from None
+    if found[0] <= found[1]:
+        raise click.BadParameter(f"{value!r}: the second must be less than the first")
+    return found
+
+
+def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
+    if value is None:
+        return 0
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise click.BadParameter(f"{value!r}: a size is as in 500M, 2G, or in bytes")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " "))
+
+
 @click.command("worker")
 @click.option(
     "-n",
+    "-c",
     "--engines",
     type=click.IntRange(1, 1024),
     help="How many; one per processor unless told.",
 )
-@click.option("--url", help="Where Redis is; ?hub=NAME at its end chooses a hub.")
-@click.option("--profile", help="The profile to use.")
+@hub_options
 @click.option("--name", callback=_name, help="Of this worker; host and process id.")
 @click.option(
     "-q",
+    "-Q",
     "--queues",
     default="default",
     show_default=True,
     callback=_queues,
     help="The queues to serve, parted by commas.",
 )
+@click.option(
+    "-l",
+    "--label",
+    multiple=True,
+    callback=_labels,
+    help="A word that describes it, for people; may be repeated.",
+)
 @click.option("--preload", multiple=True, help="Import this before engines start.")
+@click.option("-b", "--burst", is_flag=True, help="Stop when the queues are empty.")
 @click.option(
     "--max-tasks",
     type=click.IntRange(0),
     default=0,
     help="Replace an engine after so many tasks.",
 )
+@click.option(
+    "--max-memory",
+    metavar="2G",
+    callback=_bytes,
+    help="Replace an engine that takes more, after its task.",
+)
+@click.option(
+    "--lifetime",
+    metavar="1h~10m",
+    callback=_lifetime,
+    help="Replace an engine after so long, give or take.",
+)
+@click.option(
+    "--max-idle",
+    metavar="SPAN",
+    callback=_span,
+    help="Stop when nothing ran for so long.",
+)
+@click.option(
+    "--drain-timeout",
+    metavar="SPAN",
+    callback=_span,
+    help="When it stops, have what runs go back after so long.",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    help="Say by HTTP whether it takes tasks; 0: any free port.",
+)
+@click.option("--pid-file", type=click.Path(), help="Write the process id there.")
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    help="Of the log; as suits what it is written to.",
+)
+@click.option(
+    "--log-tasks",
+    type=click.Choice(_LEVELS),
+    help="Log also what tasks log, from this level on.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.option("--quiet", is_flag=True, help="Say only what is wrong.")
 def command(  # noqa: PLR0913 - one per option
     *,
     engines: int | None,
-    url: str | None,
-    profile: str | None,
+    where: Where,
     name: str,
     queues: list[str],
+    label: list[str],
     preload: tuple[str, ...],
+    burst: bool,
     max_tasks: int,
+    max_memory: int,
+    lifetime: tuple[float, float],
+    max_idle: float,
+    drain_timeout: float,
+    health_port: int | None,
+    pid_file: str | None,
+    log_format: str | None,
+    log_tasks: str | None,
     verbose: bool,
     quiet: bool,
 ) -> int:
     """Run engines on this machine, until stopped.
 
     The first SIGTERM or Ctrl-C takes nothing new, hands back what has not begun and
-    lets the rest finish; the second stops at once.
+    lets the rest finish; the second has that go back, too, to be run again elsewhere;
+    the third ends it. SIGUSR1 drains its engines, SIGCONT lets them go on, SIGUSR2
+    logs where their code is.
 
     \b
     redtask worker -n 4
     redtask worker -u redis://redis.example:6379 --queues night,default
+    redtask worker --lifetime 2h~10m --max-memory 2G --health-port 8080
     """
-    _configure_log(verbose=verbose, quiet=quiet)
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    tasks = (
+        None if log_tasks is None else logging.getLevelNamesMapping()[log_tasks.upper()]
+    )
+    configure(log_format, name, level, tasks)
     # Functions sent by name are looked for where the worker was started, too.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a string is what it holds
-    count = engines or len(os.sched_getaffinity(0))
-    kept = bool(os.environ.get("REDTASK_KEPT"))
-    options = Options(name, count, queues, preload, max_tasks, kept)
-    store, keyring = connect(Profile.load(profile, url=url), patience=5.0)
-    logging.getLogger("redtask").info("%s", banner(store, options))
-    store.close()
-    return Worker(store, keyring, options).run()
-
-
-def _configure_log(*, verbose: bool, quiet: bool) -> None:
-    """Log to stderr; only our own words, so that what tasks log is theirs."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    limits = Limits(max_memory, *lifetime, max_idle, burst, drain_timeout)
+    options = Options(
+        name,
+        engines or len(os.sched_getaffinity(0)),
+        queues,
+        preload,
+        max_tasks,
+        kept=bool(os.environ.get("REDTASK_KEPT")),
+        limits=limits,
+        health_port=health_port,
+        labels=label,
     )
-    log = logging.getLogger("redtask")
-    log.addHandler(handler)
-    log.propagate = False
-    level = logging.DEBUG if verbose else logging.INFO
-    log.setLevel(logging.WARNING if quiet else level)
+    with _pid_file(pid_file):
+        store, keyring = connect(where.profile(), patience=5.0)
+        logging.getLogger("redtask").info("%s", banner(store, options))
+        store.close()
+        return Worker(store, keyring, options).run()
+
+
+@contextlib.contextmanager
+def _pid_file(name: str | None) -> Iterator[None]:
+    """Have the process id stand in a file; exit code 5: a living process has it."""
+    if name is None:
+        yield
+        return
+    path = Path(name)
+    if (other := _pid_in(path)) is not None:
+        click.echo(f"redtask: {path}: process {other} lives", err=True)
+        raise click.exceptions.Exit(REFUSED)
+    try:
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        new.write_text(f"{os.getpid()}\n")
+        new.replace(path)
+    except OSError as problem:
+        raise click.ClickException(f"{path}: {problem.strerror}") from problem
+    try:
+        yield
+    finally:
+        if _pid_in(path) == os.getpid():
+            path.unlink()
+
+
+def _pid_in(path: Path) -> int | None:
+    """Return the living process that a file names, or None."""
+    try:
+        pid = int(path.read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    return pid

@@ -34,6 +34,7 @@ RUNNING: Final = 3  # in a batch
 #: Why a task is to stop.
 BY_LIMIT: Final = 1  # it runs for longer than it may
 BY_ABORT: Final = 2  # somebody does not want it any more
+BY_STOP: Final = 3  # its worker stops
 #: A time that does not come, ns.
 NEVER: Final = 1 << 62
 
@@ -456,9 +457,14 @@ class Block:
         return self._fields[_ENGINE_ID] != 0
 
     @property
+    def ended(self) -> int:
+        """How many tasks the engine has ended."""
+        return self._fields[_ENDED_BEFORE] + self._fields[_ENDED]
+
+    @property
     def has_worked(self) -> bool:
         """Has the engine ever ended a task?"""
-        return self._fields[_ENDED_BEFORE] + self._fields[_ENDED] > 0
+        return self.ended > 0
 
     def _words(self) -> list[str]:
         size = self._fields[_BATCH_SIZE]
@@ -528,7 +534,7 @@ class Block:
         finally:
             self._release()
 
-    def stop(self, task_id: str, token: str) -> Stopped | None:
+    def stop(self, task_id: str, token: str, *, why: int = BY_ABORT) -> Stopped | None:
         """Have a task stop, if it is here: mark it, or take it back unbegun.
 
         Those behind it are taken back with it. None: the engine holds the lock, try
@@ -546,7 +552,7 @@ class Block:
             elif index >= 0 and index == fields[_BEGUN] - 1:
                 begun_at = self.inside_since
                 if begun_at:
-                    fields[_STOP_WHY] = BY_ABORT
+                    fields[_STOP_WHY] = why
                     fields[_STOP] = begun_at
             return Stopped(begun_at, Taken(self.uuid, outcomes, False, False))
         finally:

@@ -13,7 +13,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from redtask.engine.block import BY_ABORT, BY_LIMIT
+from redtask.engine.block import BY_ABORT, BY_LIMIT, BY_STOP
 from redtask.error import TimeLimitExceeded
 
 if TYPE_CHECKING:
@@ -30,6 +30,13 @@ _LONGEST: Final = 10**12
 
 class Aborted(KeyboardInterrupt):
     """The task is not wanted any more.
+
+    No ``Exception``, so that only those catch it who clean up.
+    """
+
+
+class WorkerStops(KeyboardInterrupt):
+    """The worker stops now: the task goes back, and runs again elsewhere.
 
     No ``Exception``, so that only those catch it who clean up.
     """
@@ -61,10 +68,15 @@ class Guard:
         raise problem
 
     def kind(self, problem: BaseException) -> str:
-        """Return what a task ended as that raised this: late, aborted, or error."""
+        """Return what a task ended as that raised this.
+
+        ``late``, ``aborted``, ``unbegun`` (it goes back), or ``error``.
+        """
         raised, self._raised = self._raised, None
         if raised is None or raised() is not problem:
             return "error"
+        if isinstance(problem, WorkerStops):
+            return "unbegun"
         return "aborted" if isinstance(problem, Aborted) else "late"
 
 
@@ -102,6 +114,8 @@ class BlockGuard(Guard):
             self._interrupt(TimeLimitExceeded(exceeded(self._limit)))
         elif why == BY_ABORT:
             self._interrupt(Aborted())
+        elif why == BY_STOP:
+            self._interrupt(WorkerStops())
 
 
-__all__ = ["SIGNAL", "Aborted", "BlockGuard", "Guard", "exceeded"]
+__all__ = ["SIGNAL", "Aborted", "BlockGuard", "Guard", "WorkerStops", "exceeded"]

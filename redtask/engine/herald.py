@@ -71,6 +71,8 @@ class Herald:
         self._fingerprint = fingerprint
         #: Lease of engines in seconds, as the hub has it.
         self.lease = 15.0
+        #: Are our engines to be drained, or to go on (True)? None: nobody said so.
+        self._wish: bool | None = None
         self._outcomes: dict[str, list[Outcome]] = {}
         self._farewells: list[Farewell] = []
         # When to speak next, s of the monotonic clock.
@@ -97,6 +99,11 @@ class Herald:
         """Is there anything that the hub is still to be told?"""
         return bool(self._outcomes or self._farewells)
 
+    def wish(self, *, resume: bool) -> None:
+        """Have all engines of this worker drained, or let them go on."""
+        self._wish = resume
+        self.beat_now()
+
     @property
     def is_heard(self) -> bool:
         """Is Redis there, as far as we know?"""
@@ -119,6 +126,7 @@ class Herald:
         try:
             self._report()
             self._say_farewell()
+            self._say_wish(seats)
             if time.monotonic() >= self._beat_at:
                 self._beat(seats)
             elif time.monotonic() >= self._sweep_at:
@@ -181,6 +189,21 @@ class Herald:
             answers = self._store.do(calls.beat(self._worker, lives))
             more = {answer.engine for answer in answers if answer.word == "more"}
             self._farewells = [one for one in said if one.uuid in more] + others
+
+    def _say_wish(self, seats: Iterable[Seat]) -> None:
+        if self._wish is None:
+            return
+        resume = self._wish
+        uuids = [seat.block.uuid for seat in seats if seat.pid and seat.block.uuid]
+        for at in range(0, len(uuids), _MOST):
+            left = uuids[at : at + _MOST]
+            while left:
+                call = calls.drain(left, worker=self._worker, resume=resume)
+                words = self._store.do(call)
+                answers = zip(left, words, strict=True)
+                left = [uuid for uuid, word in answers if word == "more"]
+        self._wish = None
+        _log.info("engines %s", "go on" if resume else "take nothing new until SIGCONT")
 
     # -- the beat
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fcntl
+import logging
 import os
 import resource
 import signal
@@ -17,9 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from redtask.engine.seat import Seat
+
+_log = logging.getLogger("redtask.worker")
 
 #: The signal; tasks have no use for it.
 SIGNAL: Final = signal.SIGRTMIN + 6
@@ -125,4 +128,14 @@ def _read(seat: Seat) -> dict[str, Any]:
     return {"stack": text or None}
 
 
-__all__ = ["SIGNAL", "Stacks", "about", "listen"]
+def log_stacks(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the stacks of engines into the log."""
+    for told in found.values():
+        task = told["task"]
+        what = "runs no task" if task is None else f"task {task}, {told['for']:.1f} s"
+        _log.info(
+            "engine %s: %s\n%s", told["engine"], what, told["stack"] or "no answer"
+        )
+
+
+__all__ = ["SIGNAL", "Stacks", "about", "listen", "log_stacks"]

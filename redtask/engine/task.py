@@ -231,7 +231,7 @@ class Runner:
             kind = "unmet"
         elif kind == "error" and not self._is_to_retry(problem):
             kind = "final"
-        if kind in {"aborted", "unmet"}:
+        if kind in {"aborted", "unmet", "unbegun"}:
             # What it printed until then is nobody's.
             output.collect()
             return kind, _unmet(problem, asking=asking) if kind == "unmet" else []

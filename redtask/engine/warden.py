@@ -11,7 +11,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from redtask.engine.block import NEVER
+from redtask.engine.block import BY_STOP, NEVER
 from redtask.engine.guard import exceeded
 from redtask.engine.seat import Seat, Stop
 
@@ -54,6 +54,19 @@ class Warden:
     def abort(self, task_id: str, token: str) -> None:
         """Have a task stopped, if one of our engines has this try of it."""
         self._wanted[task_id, token] = time.monotonic_ns() + _PATIENCE
+        self.wake()
+
+    def stop_all(self, reason: str) -> None:
+        """Have what runs go back: it is interrupted, and no try of it is used."""
+        now = time.monotonic_ns()
+        for seat in self._seats:
+            picture = seat.block.look() if seat.pid else None
+            if picture is not None and picture.running:
+                pair = picture.batch[picture.begun - 1]
+                stopped = seat.block.stop(*pair, why=BY_STOP)
+                if stopped is not None and stopped.begun_at:
+                    kill_at = now + _GRACE
+                    seat.interrupt(Stop(stopped.begun_at, kill_at, reason, late=False))
         self.wake()
 
     def look(self) -> None:

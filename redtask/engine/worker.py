@@ -24,20 +24,23 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redtask
 from redtask import link
 from redtask.engine import process, stacks
 from redtask.engine.block import Block, Taken
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
+from redtask.engine.health import Health, notify, watchdog
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.inherit import inherit
 from redtask.engine.live import Live, last_words
 from redtask.engine.orders import Orders, instance
 from redtask.engine.seat import Seat
+from redtask.engine.stacks import log_stacks
+from redtask.engine.terms import Limits, Terms
 from redtask.engine.warden import Warden
 from redtask.engine.wire import Wire
 from redtask.error import (
@@ -69,7 +72,14 @@ _SLOW_BATCH: Final = 20_000_000
 
 #: What engines wake us with. Whoever does not expect it ignores it.
 _WAKES: Final = signal.SIGURG
-_HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, _WAKES)
+#: What asks us to stop; to have our engines drain, and go on; to tell where they are.
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_QUIET: Final = signal.SIGUSR1
+_RESUME: Final = signal.SIGCONT
+_STACKS: Final = signal.SIGUSR2
+_HANDLED: Final = (*_STOPS, _QUIET, _RESUME, _STACKS, _WAKES)
+#: What was interrupted and goes on is ended after so many seconds.
+_LAST: Final = 3.0
 
 #: The longest word that Redis takes unless configured otherwise, and room for a MAC.
 _REDIS_LIMIT: Final = (512 << 20) - 64
@@ -105,6 +115,12 @@ class Options:
     max_tasks: int = 0
     #: Does a cluster keep it?
     kept: bool = False
+    #: When engines and the worker end.
+    limits: Limits = field(default_factory=Limits)
+    #: Where it can be asked by HTTP how it is; None: nowhere.
+    health_port: int | None = None
+    #: Words that describe it, for people: ``gpu``, ``zone=b``.
+    labels: Sequence[str] = ()
 
 
 class Worker:
@@ -130,7 +146,19 @@ class Worker:
             (lambda: self._wire_due, self._open_wire),
             (lambda: self._live.due, self._live.look),
             (lambda: stacks.due, stacks.look),
+            (lambda: self._terms.due, self._look_at_terms),
+            (lambda: self._press_at, lambda: self._stop("its time is over")),
+            (lambda: self._watchdog_at, self._pat),
         )
+        self._terms = Terms(
+            options.limits, self._store, options.queues, self._seats, self._stop
+        )
+        #: Answers who asks how we are; None: nobody can.
+        self._health: Health | None = None
+        #: When what runs has run for long enough, though we stop, and when systemd
+        #: wants to hear from us; s of the monotonic clock.
+        self._press_at = float("inf")
+        self._watchdog_at = float("inf")
         #: Where we are told what cannot wait for a beat; None: not connected.
         self._wire: Wire | None = None
         self._wire_at = 0.0
@@ -157,8 +185,14 @@ class Worker:
         for module in self.options.preload:
             importlib.import_module(module)
         inherit(self._store, self.options.name, self._plan.about)
+        if self.options.health_port is not None:
+            self._health = Health(self.options.health_port, self.health)
+            _log.info("how it is can be asked on port %d", self._health.port)
+        self._watchdog_at = time.monotonic() + watchdog()
         gc.collect()
         with self._signals():
+            if self._health is not None:
+                self._health.serve(self._selector)
             while not self._is_finished():
                 for key, _ in self._selector.select(self._pause()):
                     key.data()
@@ -225,8 +259,12 @@ class Worker:
             for number in self._woken.recv(4096):
                 if number == _WAKES:
                     self._nudged()
-                elif number in _HANDLED:
+                elif number in _STOPS:
                     self._stop(signal.Signals(number).name)
+                elif number in {_QUIET, _RESUME}:
+                    self._herald.wish(resume=number == _RESUME)
+                elif number == _STACKS:
+                    self._orders.stacks.ask(self._seats, log_stacks)
 
     def _nudged(self) -> None:
         """Watch the engines: one has begun a batch or a limited task, or registered."""
@@ -237,6 +275,43 @@ class Worker:
         if not self._ready and all(seat.block.registered for seat in self._seats):
             self._ready = True
             _log.info("%d engines are ready", len(self._seats))
+            notify(f"READY=1\nSTATUS={len(self._seats)} engines")
+
+    # -- how we are
+
+    def health(self) -> dict[str, Any]:
+        """Say how the worker is: does it take tasks, and if not, why?"""
+        engines = [seat.block for seat in self._seats if seat.pid]
+        joined = [one for one in engines if one.registered]
+        working = [one for one in joined if not (one.quiet or one.lease_over)]
+        why = ""
+        if self._asked:
+            why = "it stops"
+        elif not self._herald.is_heard:
+            why = "Redis is away"
+        elif not joined:
+            why = "no engine has joined"
+        elif not working:
+            drained = any(one.quiet for one in joined)
+            why = "its engines are drained" if drained else "their leases are over"
+        return {
+            "consuming": not why,
+            "why": why,
+            "worker": self.options.name,
+            "queues": list(self.options.queues),
+            "engines": len(engines),
+            "joined": len(joined),
+            "ended": sum(one.ended for one in engines),
+        }
+
+    def _pat(self) -> None:
+        """Tell systemd that we live."""
+        self._watchdog_at = time.monotonic() + watchdog()
+        notify("WATCHDOG=1")
+
+    def _look_at_terms(self) -> None:
+        if not self._asked:
+            self._terms.look()
 
     # -- what we are told
 
@@ -337,6 +412,7 @@ class Worker:
                 "begun": process.birth(self._pid) or "",
                 "python": ".".join(map(str, sys.version_info[:3])),
                 "version": redtask.__version__,
+                "labels": ",".join(self.options.labels),
             },
             largest=min(int(status.hub["max_payload"]), self._longest_word()),
             max_tasks=self.options.max_tasks,
@@ -417,6 +493,8 @@ class Worker:
                 seat.let_go()
         if self._wire is not None:
             self._wire.close()
+        if self._health is not None:
+            self._health.close()
         self._store.close()
 
     def _bury(self, seat: Seat) -> None:
@@ -462,17 +540,27 @@ class Worker:
     # -- stopping
 
     def _stop(self, why: str) -> None:
-        """The first time let what runs finish, the second time do not."""
-        if self._asked == 0:
-            _log.info("%s: stopping; what runs may finish (again: stop now)", why)
-            self._drain_all()
-        elif self._code != STOPPED:
-            _log.warning("%s again: stopping now", why)
-            self._code = STOPPED
-            for seat in self._seats:
-                if seat.pid:
-                    seat.kill("its worker was stopped")
+        """Let what runs finish; the second time it goes back, the third it ends."""
         self._asked += 1
+        self._press_at = float("inf")
+        if self._asked == 1:
+            _log.info("%s: stopping; what runs may finish (again: stop now)", why)
+            notify("STOPPING=1")
+            self._drain_all()
+            if self.options.limits.drain:
+                self._press_at = time.monotonic() + self.options.limits.drain
+            return
+        if any(seat.pid for seat in self._seats):
+            self._code = STOPPED
+        if self._asked == 2:  # noqa: PLR2004 - the second time
+            _log.warning("%s: stopping now; what runs goes back", why)
+            self._warden.stop_all("its worker was stopped")
+            self._press_at = time.monotonic() + _LAST
+            return
+        _log.warning("%s: ending what runs", why)
+        for seat in self._seats:
+            if seat.pid:
+                seat.kill("its worker was stopped")
 
     def _drain_all(self) -> None:
         for seat in self._seats:

@@ -141,6 +141,8 @@ class _App:
             self._state = replace(self._state, doing=None)
         if self._state.wish != before or (frozen and not self._state.frozen):
             self._look()
+        elif self._state.frozen:
+            self._due = None
 
     def _look(self) -> None:
         self._worker.wish(self._state.wish)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from redtask.tui.state import Item, State
+    from redtask.hub.views import Overview
+    from redtask.tui.state import Item, Rows, State
 
 _ENGINES: Final = (
     Column("engine", 6, right=True),
@@ -93,15 +94,15 @@ _EVENTS: Final = (
 
 def lines(state: State) -> list[Text]:
     """Return titles of columns and a line for each row, or why there is none."""
-    rows = state.rows
-    if rows is None:
+    rows, seen = state.rows, state.seen
+    if rows is None or seen is None:
         return [line("reading ...")]
     if not rows.items:
         return [line(_nothing(state))]
-    stamp = state.seen.overview.stamp if state.seen else 0
+    stamp, top = seen.overview.stamp, _top(seen.overview, rows)
     chosen = min(state.place.row, len(rows.items) - 1)
     columns = _columns(state)
-    cells = [_cells(state, item, stamp) for item in rows.items]
+    cells = [_cells(state, item, stamp, top) for item in rows.items]
     return table(columns, cells, state.size.width, state.glyphs, chosen=chosen)
 
 
@@ -111,9 +112,9 @@ def _columns(state: State) -> Sequence[Column]:
     return _EVENTS if state.tab == "events" else _COLUMNS[state.state]
 
 
-def _cells(state: State, item: Item, stamp: int) -> Sequence[str | Cell]:
+def _cells(state: State, item: Item, stamp: int, top: int) -> Sequence[str | Cell]:
     if isinstance(item, EngineRow):
-        return engine(item, stamp, _top(state), state.glyphs)
+        return engine(item, stamp, top, state.glyphs)
     if isinstance(item, Event):
         return event(item, stamp)
     return task(item, state.state, stamp)
@@ -130,13 +131,10 @@ def _nothing(state: State) -> str:
     return f"No {what}."
 
 
-def _top(state: State) -> int:
+def _top(seen: Overview, rows: Rows) -> int:
     """Return the load that fills a bar: the high-water mark, or the greatest seen."""
-    if state.seen is None or state.rows is None:
-        return 1
-    hwm = int(state.seen.overview.hub.get("hwm", 0))
-    loads = [row.load for row in state.rows.items if isinstance(row, EngineRow)]
-    return hwm or max(1, *loads)
+    loads = [row.load for row in rows.items if isinstance(row, EngineRow)]
+    return int(seen.hub.get("hwm", 0)) or max([1, *loads])
 
 
 def engine(row: EngineRow, stamp: int, top: int, glyphs: Glyphs) -> list[str | Cell]:

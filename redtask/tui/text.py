@@ -102,10 +102,10 @@ def number(value: float) -> str:
     """Write how many, in few letters: 99,999 and 1.2M."""
     if value < _MANY:
         return f"{value:,.0f}"
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+    for size, unit in ((1e3, "k"), (1e6, "M")):
+        if value < 999.5 * size:
             return f"{value / size:.3g}{unit}"
-    return ""
+    return f"{value / 1e9:.3g}G"
 
 
 def rate(value: float) -> str:

@@ -12,12 +12,15 @@ from redtask.tui.state import SMALLEST, STATES, TABS
 from redtask.tui.text import clean, line, number, span
 
 if TYPE_CHECKING:
-    from redtask.tui.state import State
+    from redtask.tui.state import State, Subject
 
 _TITLES: Final = {
     "overview": "Overview", "engines": "Engines", "tasks": "Tasks", "failed": "Failed",
     "events": "Events",
 }  # fmt: skip
+
+#: Who has not answered for so many seconds, and two looks, is silent.
+_SILENT: Final = 3.0
 
 HELP: Final = (
     ("left right Tab 1-5", "other tabs"),
@@ -70,8 +73,8 @@ def _title(state: State) -> Text:
         facts += [f"Redis {clean(version)}"] if version else []
         facts.append(f"{number(state.seen.overview.engines)} engines")
         facts.append(f"answers in {span(state.seen.took)}")
-    if state.problem:
-        right, style = f"{_away(state)}", BAD
+    if state.problem or _is_silent(state):
+        right, style = _away(state), BAD
     else:
         right, style = ", ".join(facts), ""
     if state.frozen:
@@ -80,10 +83,18 @@ def _title(state: State) -> Text:
     return line((left, TITLE), " " * space, (right, style))
 
 
+def _is_silent(state: State) -> bool:
+    """Has Redis not answered for a while, though it is asked again and again?"""
+    if state.seen_at is None or state.frozen:
+        return False
+    return state.now - state.seen_at > _SILENT + 2 * state.history.interval
+
+
 def _away(state: State) -> str:
+    what = "Redis is away" if state.problem else "no answer"
     if state.seen_at is None:
-        return "Redis is away"
-    return f"Redis is away: last seen {span(max(0.0, state.now - state.seen_at))} ago"
+        return what
+    return f"{what}: last seen {span(max(0.0, state.now - state.seen_at))} ago"
 
 
 def _tabs(state: State) -> Text:
@@ -112,7 +123,7 @@ def _body(state: State) -> list[Text]:
     if state.mode == "help":
         return _help()
     if state.subject is not None:
-        return _detail(state)
+        return _detail(state, state.subject)
     if state.tab == "overview":
         return dashboard.lines(state)
     return lists.lines(state)
@@ -124,10 +135,8 @@ def _help() -> list[Text]:
     return [line(("Keys", TITLE)), *found, line(""), line("any key goes back")]
 
 
-def _detail(state: State) -> list[Text]:
-    subject, card = state.subject, state.card
-    if subject is None:
-        return []
+def _detail(state: State, subject: Subject) -> list[Text]:
+    card = state.card
     fields = card.fields if card else {}
     head = line(
         (f"{subject.kind} {clean(subject.name)}", TITLE),

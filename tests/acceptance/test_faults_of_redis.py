@@ -212,11 +212,13 @@ def test_a_machine_that_stood_still_is_overruled(scene):
 
 def test_a_full_disk_refuses_work_in_words_and_is_got_over(scene, tmp_path):
     here = scene(**DURABLE)
-    here.worker(n=1)
+    worker = here.worker(n=1)
+    engines = here.engines(worker)
     task = here.task()
     with here.client() as rc, closing(here.server.redis()) as redis:
         view = rc.load_balanced_view()
-        assert view.apply_sync(task, 1) == 1
+        result = view.apply_async(task, 1, 1.0)
+        until(lambda: here.runs()[1] == 1, "a task that runs")
         # As after a snapshot that could not be written: the same MISCONF.
         redis.config_set("stop-writes-on-bgsave-error", "yes")
         redis.config_set("save", "3600 1")
@@ -231,9 +233,19 @@ def test_a_full_disk_refuses_work_in_words_and_is_got_over(scene, tmp_path):
         submitting = threading.Thread(
             target=lambda: waiting.append(view.apply_async(task, 2))
         )
+        before = calls_of_scripts(redis)
         submitting.start()
+        until(lambda: calls_of_scripts(redis) > before + 10, "further tries")
+        assert submitting.is_alive()
         redis.config_set("stop-writes-on-bgsave-error", "no")
         submitting.join(DEADLINE)
 
         assert waiting[0].get(DEADLINE) == 2
+        assert here.engines(worker) == engines
+        assert result.get(DEADLINE) == 1
         redis.config_set("dir", str(here.server.folder))
+    assert here.runs() == {1: 1, 2: 1}
+
+
+def calls_of_scripts(redis):
+    return redis.info("commandstats")["cmdstat_evalsha"]["calls"]

@@ -27,7 +27,7 @@ def test_answers_that_nobody_reads_are_bounded(hub):
 
 @pytest.mark.parametrize(
     ("nonce", "text"),
-    [("", b"x"), ("a:b", b"x"), ("n" * 65, b"x"), ("n", b"x" * 4194305)],
+    [("", b"x"), ("a:b", b"x"), ("n" * 65, b"x"), ("n", b""), ("n", b"x" * 4194305)],
 )
 def test_an_answer_that_is_none_is_refused(hub, nonce, text):
     with hub.refuses(error.BadArgument):

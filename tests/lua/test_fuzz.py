@@ -89,6 +89,7 @@ def right(dice):
              ("line", "default"), ("function", "fn"), ("owned", "e bell")],
             mend=dice.random() < 0.5, now=now,
         ),
+        lambda: calls.answer("nonce", b"yes", now=now),
         lambda: calls.attend([name(), name()], now=now),
         lambda: calls.drain(["e"], resume=dice.random() < 0.5, now=now),
         lambda: calls.pause(["default"], resume=dice.random() < 0.7, now=now),

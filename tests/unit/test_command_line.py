@@ -14,9 +14,10 @@ from redtask import error
 from redtask.cli import COMMANDS, exit_code, group
 from redtask.cli.options import Where, confirm, hub_options
 from redtask.cli.output import short_id
-from redtask.cli.selection import Selection, read_ids, selection_options
+from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
 from redtask.cli.spans import moment, seconds
+from redtask.listing import moved_at
 
 WORLD = {"REDTASK_URL": "", "REDTASK_PROFILE": "", "NO_COLOR": "1"}
 
@@ -259,12 +260,12 @@ def test_a_wrong_choice_is_refused_before_anything_is_asked(words, told):
 
 
 def test_lately_is_the_last_thing_that_happened():
-    old, new = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
-    found = Selection(since=datetime(2026, 1, 2, tzinfo=UTC))
+    ended = {"submitted": "1", "started": "8", "took": "2500 2000"}
 
-    assert found.accepts({"submitted": old, "started": old, "completed": new})
-    assert found.accepts({"submitted": old, "started": new, "completed": None})
-    assert not found.accepts({"submitted": old, "started": None, "completed": None})
+    assert moved_at(ended) == 7.5
+    assert moved_at({"submitted": "1", "ended": "3"}) == 3
+    assert moved_at({"submitted": "1", "started": "2.5"}) == 2.5
+    assert moved_at({"submitted": "1"}) == 1
 
 
 def test_ids_are_the_first_words_of_lines_or_in_objects():

@@ -110,8 +110,7 @@ def test_a_drained_engine_hands_back_what_it_has_not_begun(herald, store, seat):
     herald.speak([seat])
 
     (args,) = store.heard("turn")
-    assert [args[4], args[9]] == ["unbegun:0", "unbegun:0"]
-    assert [args[5], args[10]] == ["c-2", "c-3"]
+    assert [word for word in args if word in {"c-1", "c-2", "c-3"}] == ["c-2", "c-3"]
     assert seat.block.quiet
     assert not seat.block.draining
     store.answers["beat"] = [b"ok", b"e", b"live", 0]

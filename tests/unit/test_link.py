@@ -33,6 +33,10 @@ def said(text):
         "TRYAGAIN Multiple keys request during rehashing of slot",
         "UNBLOCKED force unblock from blocking operation",
         "ERR Error running script: @user_script: 1: -READONLY You can't write",
+        "MISCONF Errors writing to the AOF file: No space left on device",
+        "ERR Error running script: @user_script: 1: -MISCONF Redis is configured to",
+        "NOREPLICAS Not enough good replicas to write.",
+        "ERR Error running script: @user_script: 1: -NOREPLICAS Not enough good",
     ],
 )
 def test_what_passes_is_tried_again(text):

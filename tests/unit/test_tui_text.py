@@ -77,7 +77,16 @@ def test_a_bar_shows_that_there_is_something():
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(0, "0"), (99999, "99,999"), (123456, "123k"), (1e6, "1M"), (2.5e9, "2.5G")],
+    [
+        (0, "0"),
+        (99999, "99,999"),
+        (123456, "123k"),
+        (999_499, "999k"),
+        (999_999, "1M"),
+        (1e6, "1M"),
+        (999_999_999, "1G"),
+        (2.5e9, "2.5G"),
+    ],
 )
 def test_numbers_take_few_letters(value, told):
     assert number(value) == told

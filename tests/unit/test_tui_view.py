@@ -48,6 +48,7 @@ def on(tab, width=80, height=24):
 def screens(width, height):
     """Return every kind of screen."""
     yield screen(width, height)
+    yield press(screen(width, height), "2")
     for tab in TABS:
         state = on(tab, width, height)
         yield state
@@ -76,6 +77,22 @@ def test_every_screen_fits(width, height, glyphs):
 
         assert len(lines) == height
         assert max(line.cell_len for line in lines) <= width
+
+
+@pytest.mark.parametrize("height", range(10, 34))
+def test_the_overview_fits_whatever_there_is(height):
+    bare = {k: v for k, v in overview().hub.items() if not k.endswith("memory")}
+    many = tuple(Queue(f"q{n}", 1, n, 0) for n in range(9))
+    for seen in (
+        overview(),
+        overview(hub=bare, failures=(), queues=()),
+        overview(queues=many, failures=overview().failures * 9),
+    ):
+        assert len(view.draw(read(screen(80, height), seen=seen))) == height
+
+
+def test_where_nothing_failed_that_is_said():
+    assert "nothing failed" in shown(read(screen(), seen=overview(failures=())))
 
 
 @pytest.mark.parametrize("size", [(39, 24), (80, 9), (1, 1), (10, 3)])
@@ -318,6 +335,14 @@ def test_a_redis_that_is_away_is_said_to_be_and_since_when():
     assert "Connection refused" in shown(state)
     assert "node01" in shown(model.resize(state, Size(200, 24)))
     assert "Redis is away" in shown(model.lose(screen(), "x", 1.0))
+
+
+def test_a_redis_that_does_not_answer_is_said_to_be_silent():
+    state = on("engines")
+
+    assert "answers in" in shown(replace(state, now=106.9))
+    assert "no answer: last seen 12 s ago" in shown(replace(state, now=112.0))
+    assert "no answer" not in shown(replace(state, now=112.0, frozen=True))
 
 
 def test_what_is_to_be_confirmed_names_the_task():

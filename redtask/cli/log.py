@@ -1,0 +1,101 @@
+"""How a worker logs: for people at a terminal, as lines, or as JSON for machines.
+
+Only redtask's own loggers are given a handler. What tasks log is theirs: it comes to
+the worker's log where that was asked for, and says which task it is of.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+from redtask.current import TaskFilter, current_task
+
+FORMATS: Final = ("rich", "plain", "json")
+_COLOURS: Final = {
+    "DEBUG": "\x1b[2m",
+    "WARNING": "\x1b[33m",
+    "ERROR": "\x1b[1;31m",
+    "CRITICAL": "\x1b[1;31m",
+}
+
+
+class Lines(logging.Formatter):
+    """Lines for people; those of tasks say of which."""
+
+    def __init__(self, *, coloured: bool) -> None:
+        super().__init__(datefmt="%H:%M:%S")
+        self._coloured = coloured
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        """Return a line."""
+        level = f"{record.levelname:<7}"
+        if self._coloured and record.levelname in _COLOURS:
+            level = f"{_COLOURS[record.levelname]}{level}\x1b[0m"
+        task = getattr(record, "task_id", "-")
+        of = ""
+        if task != "-":
+            of = f"[{task}/{record.attempt} engine {record.engine_id}] "  # type: ignore[attr-defined]
+        return f"{self.formatTime(record, self.datefmt)} {level} {of}{record.message}"
+
+
+class Objects(logging.Formatter):
+    """One JSON object on each line."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line."""
+        found: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "worker": self._worker,
+            "pid": record.process,
+        }
+        task = current_task()
+        if task.id is not None:
+            found["task"], found["attempt"] = task.id, task.attempt
+            found["engine"] = task.engine_id
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        return json.dumps(found, ensure_ascii=False, default=str)
+
+
+def formatter(name: str | None, worker: str, stream: TextIO) -> logging.Formatter:
+    """Return the formatter of a format; None: as suits what it is written to."""
+    if name == "json":
+        return Objects(worker)
+    terminal = stream.isatty() and not os.environ.get("NO_COLOR")
+    return Lines(coloured=name == "rich" or (name is None and terminal))
+
+
+def configure(
+    name: str | None, worker: str, level: int, tasks: int | None = None
+) -> None:
+    """Log to standard error; with ``tasks`` also what tasks log, from that level on.
+
+    That is Python's root logger then, whose handlers an application may add to.
+    """
+    # The real one: in an engine ``sys.stderr`` is what tasks print to.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(TaskFilter())
+    handler.setFormatter(formatter(name, worker, sys.stderr))
+    log = logging.getLogger("redtask")
+    log.addHandler(handler)
+    log.propagate = False
+    log.setLevel(level)
+    if tasks is not None:
+        root = logging.getLogger()
+        root.addHandler(handler)
+        root.setLevel(min(tasks, root.level or tasks))
+
+
+__all__ = ["FORMATS", "Lines", "Objects", "configure", "formatter"]

@@ -1,0 +1,175 @@
+"""How long engines and their worker go on, if there is an end to it.
+
+Looked at once a second, and only where something of it was asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from redtask.engine.block import IDLE
+from redtask.error import RedtaskError
+from redtask.hub import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redtask.engine.seat import Seat
+    from redtask.store import Store
+
+#: How often it is looked whether something is over, in seconds.
+_LOOK: Final = 1.0
+#: ... and while a worker is to end when there is nothing to do.
+_LOOK_BURST: Final = 0.2
+#: So often in a row nothing must be there to do.
+_NOTHING: Final = 2
+_NEVER: Final = float("inf")
+
+_log = logging.getLogger("redtask.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When engines and their worker end. 0 is never."""
+
+    #: An engine that takes more memory than so many bytes is replaced.
+    memory: int = 0
+    #: An engine is replaced after so many seconds, ...
+    lifetime: float = 0.0
+    #: ... or up to so many more or fewer: not all at once.
+    jitter: float = 0.0
+    #: The worker stops when no engine has run anything for so many seconds.
+    idle: float = 0.0
+    #: The worker stops as soon as its queues are empty.
+    burst: bool = False
+    #: What runs may take so many seconds when the worker stops; then it is stopped.
+    drain: float = 0.0
+
+    @property
+    def any(self) -> bool:
+        """Is there anything to be looked at?"""
+        return bool(self.memory or self.lifetime or self.idle or self.burst)
+
+
+class Terms:
+    """Sees to it that what is over ends, for one worker."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        store: Store,
+        queues: Sequence[str],
+        seats: Sequence[Seat],
+        stop: Callable[[str], None],
+    ) -> None:
+        self._limits = limits
+        self._store = store
+        self._queues = set(queues)
+        self._seats = seats
+        self._stop = stop
+        self._at = time.monotonic() if limits.any else _NEVER
+        #: When each engine is to end, by its seat and when it was born.
+        self._ends: dict[tuple[int, float], float] = {}
+        #: What the engines had done at the last look, and since when it is that.
+        self._done: list[tuple[int, str | None]] = []
+        self._idle_since = time.monotonic()
+        #: How often in a row there was nothing to do.
+        self._nothing = 0
+        self._stopping = False
+
+    @property
+    def due(self) -> float:
+        """When to look next, s of the monotonic clock."""
+        return _NEVER if self._stopping else self._at
+
+    def look(self) -> None:
+        """End what is over."""
+        limits = self._limits
+        self._at = time.monotonic() + (_LOOK_BURST if limits.burst else _LOOK)
+        for seat in self._seats:
+            if seat.pid and not seat.to_drain and not seat.block.draining:
+                why = self._is_over(seat)
+                if why:
+                    _log.info("engine %d is replaced: %s", seat.number, why)
+                    seat.to_drain = True
+        if limits.idle and self._idle_for() >= limits.idle:
+            self._end(f"nothing to do for {limits.idle:g} s")
+        elif limits.burst and self._is_nothing_left():
+            self._end("nothing is left to do")
+
+    def _end(self, why: str) -> None:
+        self._stopping = True
+        self._stop(why)
+
+    def _is_over(self, seat: Seat) -> str:
+        """Say why an engine is to be replaced; "": it is not."""
+        limits = self._limits
+        if limits.memory and (used := memory_of(seat.pid)) > limits.memory:
+            return f"it takes {used >> 20} MiB"
+        if limits.lifetime:
+            key = seat.number, seat.born
+            if key not in self._ends:
+                spread = random.uniform(-limits.jitter, limits.jitter)  # noqa: S311
+                self._ends = {
+                    one: end for one, end in self._ends.items() if one[0] != key[0]
+                }
+                self._ends[key] = seat.born + max(0.0, limits.lifetime + spread)
+            if time.monotonic() >= self._ends[key]:
+                return f"its lifetime of {limits.lifetime:g} s is over"
+        return ""
+
+    def _idle_for(self) -> float:
+        """For how long no engine has run anything, in seconds."""
+        done = []
+        for seat in self._seats:
+            picture = seat.block.look() if seat.pid else None
+            running = picture.running if picture else None
+            done.append((seat.block.ended, running))
+        if done != self._done or any(running for _, running in done):
+            self._done, self._idle_since = done, time.monotonic()
+        return time.monotonic() - self._idle_since
+
+    def _is_nothing_left(self) -> bool:
+        """Do all engines wait, and is nothing in their queues?"""
+        waiting = all(
+            seat.block.registered
+            and (picture := seat.block.look()) is not None
+            and picture.state == IDLE
+            for seat in self._seats
+            if seat.pid
+        )
+        self._nothing = self._nothing + 1 if waiting and self._are_empty() else 0
+        return self._nothing >= _NOTHING
+
+    def _are_empty(self) -> bool:
+        try:
+            status = self._store.do(calls.status(0))
+        except RedtaskError:
+            return False
+        return not any(
+            queue.ready and not queue.paused
+            for queue in status.queues
+            if queue.name in self._queues
+        )
+
+
+def memory_of(pid: int) -> int:
+    """Return how many bytes of memory a process takes that are its own; 0: it is gone.
+
+    What it shares with its supervisor since it was forked does not count.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/statm").read_bytes().split()
+    except OSError:
+        return 0
+    return (int(fields[1]) - int(fields[2])) * _PAGE
+
+
+_PAGE: Final = 4096
+
+__all__ = ["Limits", "Terms", "memory_of"]

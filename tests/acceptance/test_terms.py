@@ -1,0 +1,126 @@
+"""How a worker is watched, and how it ends: health, signals, logs, burst, limits."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests import tasks
+from tests.processes import DEADLINE, until
+
+pytestmark = pytest.mark.acceptance
+
+
+def ask(port):
+    """Ask a worker how it is; return the status and what it says."""
+    url = f"http://127.0.0.1:{port}/health"
+    try:
+        with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as problem:
+        return problem.code, json.loads(problem.read())
+
+
+@pytest.fixture
+def gate(tmp_path):
+    return tmp_path / "gate"
+
+
+def test_a_worker_says_how_it_is(site, gate, tmp_path, monkeypatch):
+    notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notified.bind(str(tmp_path / "notify"))
+    notified.settimeout(DEADLINE)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+    pid_file = tmp_path / "w.pid"
+    options = ("--health-port", "0", "--pid-file", str(pid_file), "-l", "gpu")
+    logs = ("--log-format", "json", "--log-tasks", "info")
+    worker = site.worker("-c", "1", "-Q", "default", *options, *logs)
+    (port,) = re.findall(r"asked on port (\d+)", worker.told)
+
+    assert notified.recv(100).startswith(b"READY=1")
+    assert notified.recv(100) == b"WATCHDOG=1"
+    until(lambda: ask(port)[0] == 200)
+    assert int(pid_file.read_text()) == worker.process.pid
+    second = site.worker("-n", "1", "--pid-file", str(pid_file), ready=False)
+    assert second.wait() == 5
+    assert "lives" in second.told
+
+    # What a task logs says which task it is of.
+    result = site.view.apply_async(tasks.log, "hello")
+    result.get(DEADLINE)
+    lines = [json.loads(line) for line in worker.told.splitlines()]
+    (told,) = [line for line in lines if line["message"] == "hello"]
+    assert (told["task"], told["attempt"], told["engine"]) == (result.msg_ids[0], 1, 0)
+    assert told["logger"] == "application"
+
+    # Quiet, and on again; where is its code?
+    worker.signal(signal.SIGUSR1)
+    until(lambda: ask(port) == (503, {**ask(port)[1], "consuming": False}))
+    assert ask(port)[1]["why"] == "its engines are drained"
+    waiting = site.view.apply_async(tasks.pass_gate, str(gate), 7)
+    assert site.state(waiting.msg_ids[0]) == "ready"
+    worker.signal(signal.SIGCONT)
+    until(lambda: site.state(waiting.msg_ids[0]) == "running")
+    until(lambda: any(one.task for one in site.client.stacks()))
+    worker.signal(signal.SIGUSR2)
+    worker.wait_for("in pass_gate")
+    gate.touch()
+    assert waiting.get(DEADLINE) == 7
+
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert not pid_file.exists()
+    notified.close()
+
+
+def test_what_outlasts_the_drain_goes_back_and_no_try_is_used(site, gate):
+    worker = site.worker("-n", "1", "--drain-timeout", "50ms")
+    result = site.view.apply_async(tasks.pass_gate, str(gate), 7)
+    until(lambda: any(one.task for one in site.client.stacks()))
+
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait() == 1
+    assert "what runs goes back" in worker.told
+    assert site.state(result.msg_ids[0]) == "ready"
+    gate.touch()
+    burst = site.worker("-n", "1", "--burst", "--name", "w")
+    assert burst.wait() == 0
+    assert result.get(DEADLINE) == 7
+    assert b"tries" not in site.redis.hgetall(site.record(result.msg_ids[0]))
+    assert "nothing is left to do" in burst.told
+
+
+def test_what_does_not_heed_the_second_signal_ends_with_the_third(site, gate):
+    worker = site.worker("-n", "1")
+    result = site.view.apply_async(tasks.ignore_interrupts, str(gate))
+    until(gate.exists)
+
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("what runs may finish")
+    worker.signal(signal.SIGINT)
+    worker.wait_for("what runs goes back")
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait() == 1
+    assert "ending what runs" in worker.told
+    assert "its worker was stopped" in str(result.exception(DEADLINE))
+
+
+def test_engines_are_replaced_when_they_take_too_much_and_a_worker_ends_idle(site):
+    worker = site.worker("-n", "1", "--max-memory", "150M", "--max-idle", "2s")
+
+    pids = {site.view.apply_async(tasks.keep_bytes, 200 << 20).get(DEADLINE)}
+    until(lambda: "it takes" in worker.told)
+    pids.add(site.view.apply_async(tasks.keep_bytes, 1).get(DEADLINE))
+
+    assert len(pids) == 2
+    assert worker.wait() == 0
+    assert "nothing to do for 2 s" in worker.told
