@@ -19,7 +19,7 @@ from redtask.cli.output import (
 )
 from redtask.error import ConfigurationError, HubError
 from redtask.hub import calls
-from redtask.tui.text import UNICODE, clean, number, percentile, rate, span, spark
+from redtask.tui.text import UNICODE, clean, line, number, percentile, rate, span, spark
 
 if TYPE_CHECKING:
     from redtask.cli.output import Output
@@ -216,13 +216,14 @@ def _lines(glance: Glance) -> None:
 
 def _for_people(glance: Glance) -> None:
     from rich.console import Console  # noqa: PLC0415 - only for people
-    from rich.text import Text  # noqa: PLC0415
 
     seen = glance.seen
     console = Console(highlight=False, markup=False, emoji=False)
 
     def say(*parts: str | tuple[str, str]) -> None:
-        console.print(Text.assemble(*parts), no_wrap=True, overflow="ellipsis")
+        shown = line(*parts)
+        shown.end = "\n"
+        console.print(shown, no_wrap=True, overflow="ellipsis")
 
     say((f"hub {glance.profile.hub}", "bold"), f"  {_about(glance)}")
     cells = max(10, min(14, console.width // len(STATES)))
@@ -313,7 +314,7 @@ def _tables(glance: Glance) -> None:
                     one.count,
                     clean(one.function)[:30],
                     clean(one.error)[:24],
-                    short_id(one.task_id),
+                    clean(short_id(one.task_id)),
                 )
                 for one in sorted(seen.failures, key=lambda one: -one.count)[:_ROWS]
             ],

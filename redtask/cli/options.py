@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redtask.cli.reader import Reader
+    from redtask.cli.settings import Settings
     from redtask.client import Client
     from redtask.profile import Profile
 
@@ -91,14 +92,36 @@ def _where(ctx: click.Context, url: str | None, name: str | None) -> Where:
     told = ctx.ensure_object(Invocation)
     if told.settings is None or url is not None:
         return Where(url, name)
-    rank = -1
-    if name is None and not os.environ.get("REDTASK_PROFILE", "").strip():
-        found = told.settings.find("profile")
-        rank, name = (sys.maxsize, None) if found is None else found[:2]
+    rank, name = _told_profile(told.settings, name)
     named = told.settings.find("url")
     if named is None or named[0] > rank:
         return Where(None, name)
     return Where(None, name, (named[1], named[2]))
+
+
+def _told_profile(settings: Settings, name: str | None) -> tuple[int, str | None]:
+    """Return the name of the profile that counts, and which file says so.
+
+    -1 is before all files, and ``sys.maxsize`` after them.
+    """
+    if name is not None or os.environ.get("REDTASK_PROFILE", "").strip():
+        return -1, name
+    found = settings.find("profile")
+    return (sys.maxsize, None) if found is None else found[:2]
+
+
+def _profile(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    del parameter
+    settings = ctx.ensure_object(Invocation).settings
+    return value if settings is None else _told_profile(settings, value)[1]
+
+
+def profile_option(function: F) -> F:
+    """Add ``--profile`` alone, for what needs no hub; files may name it, too."""
+    add = click.option("--profile", callback=_profile, help="The profile to use.")
+    return add(function)
 
 
 def hub_options(function: F) -> F:

@@ -9,6 +9,7 @@ import pytest
 
 import redtask
 from redtask.hub import calls
+from redtask.hub.calls import Group, Report
 from redtask.store import Store
 from tests.processes import until
 from tests.pty_screens import Screen, status
@@ -169,6 +170,22 @@ def test_a_failed_task_is_replayed_when_it_is_confirmed(own):
         screen.until("replay k3f9ab-", "? y/n")
         screen.press("y")
         screen.until("runs again as")
+        screen.press("q")
+
+        assert screen.end() == 0
+
+
+def test_an_engine_is_drained_and_given_tasks_again(own):
+    with show(own[1]) as screen:
+        screen.until("[1 Overview]", "completed")
+        screen.press("2")
+        screen.until("[2 Engines]", "▶      0")
+        screen.press("D")
+        screen.until("drain 00000000 (engine 0 of node00)? y/n")
+        screen.press("y")
+        screen.until("engine 0 of node00 gets nothing new", "drained")
+        screen.press("D", "y")
+        screen.until("engine 0 of node00 gets tasks again", without="drained")
         screen.press("q")
 
         assert screen.end() == 0
@@ -378,6 +395,25 @@ def test_one_look_on_a_terminal_fits_it(hub):
         assert screen.raw.count(b"\n") <= 24
         for part in ("hub screens", "completed", "ended", "models:train", "default"):
             assert part in text
+
+
+def test_one_look_shows_nothing_that_moves_the_cursor(real_server):
+    store = Store(real_server.url, "evil")
+    store.do(calls.configure(create=True))
+    evil = "\x1b[2J[bold]\x9b1m\u202e"
+    store.do(calls.register("e", "w"))
+    store.do(calls.turn("e", 1, "n1", 1))
+    store.do(calls.submit([Group("d", b"blob", evil, {}, ["c-1", b"a"])]))
+    work = store.do(calls.turn("e", 2, "n2", 1)).work
+    fields = ("error", b"e", "ename", evil, "evalue", evil)
+    store.do(calls.turn("e", None, "", 0, [Report("error", *one[:2], 1, 1, fields)
+                                           for one in work]))  # fmt: skip
+    with show(f"{real_server.url}?hub=evil", "--once") as screen:
+        assert screen.end() == 0
+
+        assert "·[2J[bold]·1m·" in screen.text
+        assert b"\x1b[2J" not in screen.raw
+        assert "\u202e".encode() not in screen.raw
 
 
 def test_one_look_on_a_hub_without_anything(real_server):

@@ -169,6 +169,26 @@ def test_a_rate_is_so_many_in_a_time():
     assert _rate(None, None, "5") == 5
 
 
+def test_what_was_interrupted_goes_on_with_the_same_command(
+    command, broken, monkeypatch
+):
+    def interrupt(_seconds):
+        raise KeyboardInterrupt
+
+    words = ["replay", "--failed", "--rate", "1/s", "--yes"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("redtask.cli.replay.sleep", interrupt)
+        first = command(*words)
+    rest = command("replay", "--failed", "--since", "1h", "--yes")
+
+    assert first.exit_code == 130
+    assert "interrupted: 1 of 3 are replayed; the same command goes on" in first.stderr
+    replayed = [line.split("\t")[0] for line in rest.stdout.splitlines()]
+    assert set(broken[2:]) <= set(replayed)
+    assert broken[1] not in replayed
+
+
 def test_a_replay_at_a_rate_says_all_in_the_end(command, broken):
     lines = command.well("replay", *broken, "--rate", "40/s", "--yes")
 

@@ -44,6 +44,9 @@ TARGETS: Final = (
     Target("bulk map / ipyparallel", "bulk", "rate", 40, over="ipyparallel"),
     Target("bulk map / batched floor", "bulk", "rate", 0.25, over="floor-batched"),
     Target("apply_async / ipyparallel", "single", "rate", 10, over="ipyparallel"),
+    Target("apply_async / one-trip floor", "single", "rate", 0.6, over="floor-single"),
+    Target("apply_async from 8 threads / 1", "threads", "8 / 1", 1.5),
+    Target("100 kB in and out / floor", "payload", "rate", 0.6, over="floor-single"),
     Target(
         "p50 round trip / floor's",
         "trip",

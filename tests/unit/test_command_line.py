@@ -346,6 +346,16 @@ def test_who_names_a_profile_does_not_get_the_url_of_a_file_below(folder):
     assert origins(env={"REDTASK_PROFILE": "other"})["url"] == (None, "nowhere")
 
 
+def test_a_cluster_is_of_the_profile_that_a_file_names(folder):
+    (folder / "redtask.toml").write_text('profile = "night"\n')
+
+    done = run("cluster", "status", "--json")
+    other = run("cluster", "status", "--json", "--profile", "day")
+
+    assert json.loads(done.stdout)["profile"] == "night"
+    assert json.loads(other.stdout)["profile"] == "day"
+
+
 def test_a_file_gives_options_their_defaults(folder):
     (folder / "redtask.toml").write_text("[status]\njson = true\n")
 
