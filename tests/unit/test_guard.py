@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from redtask.engine.block import NEVER, Block
+from redtask.engine.block import BY_STOP, NEVER, Block
 from redtask.engine.guard import SIGNAL, Aborted, BlockGuard, Guard, WorkerStops
 from redtask.engine.output import Output
 from redtask.error import TimeLimitExceeded
