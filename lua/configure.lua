@@ -8,8 +8,9 @@
 -- COST     O(settings); when hwm or scheme changes, a copy of O(engines)
 --
 -- `create` is "1" to make the hub when there is none; `fingerprint` is of the
--- key that signs its work, and is kept from the first call on. The reply has the
--- hub's own fingerprint, for the caller to compare. Numbers are in lib/settings.lua;
+-- key that signs its work, and is kept from the first call on, until it is set by its
+-- name among the settings. The reply has the hub's own fingerprint, for the caller to
+-- compare. Numbers are in lib/settings.lua;
 -- besides there are `scheme`, and of one's own `scheme_text` and `scheme_signature`.
 --
 -- Another hwm or scheme concerns every engine, and each call ranks some anew: it is

@@ -178,6 +178,10 @@ class NameTaken(HubError):
     code = "NAMETAKEN"
 
 
+class KeyRefused(ConfigurationError):
+    """The keys are not so that this could be done with them."""
+
+
 class NoWorker(HubError, KeyError):
     """The hub knows no worker of this name."""
 

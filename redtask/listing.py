@@ -155,6 +155,11 @@ _BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
     "metadata": ("after", "follow", "targets"),
 }
 _ALL: Final = frozenset(_BESIDE)
+#: Keys that are fields of records, as they stand there or not at all.
+_AS_THEY_ARE: Final = frozenset(
+    {"state", "label", "verdict", "reason", "ename", "evalue", "repr"}
+    | {"resubmitted", "resubmit_of"}
+)
 
 
 def members_of(dependency: str) -> list[str]:
@@ -347,11 +352,23 @@ class Finder:
         matching = {
             name: fields
             for name, fields in there.items()
-            if self._query.matches(self._dict(name, fields))
+            if self._query.holds(self._getter(name, fields))
         }
         yield from self._add(matching, _ALL if self._wanted is None else self._wanted)
         for name, fields in matching.items():
             self._found[name] = self._dict(name, fields)
+
+    def _getter(self, name: str, fields: Mapping[str, str]) -> Callable[[str], Any]:
+        """Return what gives the values of a record, which is only made if need be."""
+
+        def get(key: str) -> Any:
+            if key in _AS_THEY_ARE:
+                return fields.get(key)
+            if key == "function":
+                return self._names.get(fields["fn"].split()[0], "")
+            return self._dict(name, fields)[key]
+
+        return get
 
     def _is_late(self, fields: Mapping[str, str]) -> bool:
         return self._since is None or moved_at(fields) >= self._since

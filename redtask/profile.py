@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import difflib
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from urllib.parse import SplitResult
 
-__all__ = ["Key", "Profile", "parse_keys", "redact_url"]
+__all__ = [
+    "Key",
+    "Profile",
+    "parse_keys",
+    "redact_url",
+    "write_keys",
+    "write_profile",
+]
 
 #: What the hub is called when nobody says.
 DEFAULT_HUB: Final = "default"
@@ -200,6 +208,42 @@ class Profile:
             raise ConfigurationError(message) from error
         keys = parse_keys(_read_key_file(path), source=str(path))
         return dataclasses.replace(self, keys=keys, key_source=str(path))
+
+
+def write_keys(profile: Profile, keys: Iterable[Key]) -> None:
+    """Replace the key file that a profile's keys are from; the first key signs.
+
+    Raises ``ConfigurationError`` when it cannot be written.
+    """
+    path = Path(profile.key_source)
+    lines = [f"# redtask: keys of hub {profile.hub}; the first signs, all verify"]
+    lines += [key.text for key in keys]
+    try:
+        _make_private_folder(path.parent)
+        _replace(path, "\n".join(lines) + "\n")
+    except OSError as error:
+        message = f"{path}: cannot write the key file: {error.strerror}"
+        raise ConfigurationError(message) from error
+
+
+def write_profile(profile: Profile, url: str, *, signed: bool) -> None:
+    """Write a profile's own settings and, where it has keys, its key file.
+
+    Raises ``ConfigurationError`` when it cannot.
+    """
+    toml = profile.folder / "redtask.toml"
+    lines = [f"url = {json.dumps(url)}", f"hub = {json.dumps(profile.hub)}"]
+    if not signed:
+        lines.append("signing = false")
+    try:
+        _make_private_folder(toml.parent)
+        _replace(toml, "\n".join(lines) + "\n")
+    except OSError as error:
+        message = f"{toml}: cannot be written: {error.strerror}"
+        raise ConfigurationError(message) from error
+    if profile.keys:
+        own = dataclasses.replace(profile, key_source=str(profile.key_file))
+        write_keys(own, profile.keys)
 
 
 def redact_url(url: str) -> str:
@@ -541,6 +585,21 @@ def _make_private_folder(folder: Path) -> None:
     """Make a folder and the one above it for us alone (mkdir does so for one only)."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.mkdir(exist_ok=True, mode=0o700)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a private file complete, in the place of what was there."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink()
+        raise
 
 
 def _publish(path: Path, text: str) -> None:

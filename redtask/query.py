@@ -121,7 +121,11 @@ class Query:
 
     def matches(self, record: Record) -> bool:
         """Do all conditions hold for this record?"""
-        return all(one.holds(record.get(one.key)) for one in self.conditions)
+        return self.holds(record.get)
+
+    def holds(self, get: Callable[[str], Any]) -> bool:
+        """Do all conditions hold for what ``get`` returns for each key?"""
+        return all(one.holds(get(one.key)) for one in self.conditions)
 
     @property
     def keys(self) -> set[str]:

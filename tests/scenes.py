@@ -37,12 +37,12 @@ class Scene:
         store.do(calls.configure(settings))
         store.close()
 
-    def worker(self, url=None, n=2):
+    def worker(self, url=None, n=2, words=()):
         url = url or self.server.url
         with self.client() as rc:
             there = len(rc)
             process = self.land.start(
-                "-m", "redtask", "worker", "-n", str(n), "--url", url
+                "-m", "redtask", "worker", "-n", str(n), "--url", url, *words
             )
             rc.wait_for_engines(there + n, timeout=DEADLINE)
         return process

@@ -44,6 +44,11 @@ local function wrong_scheme(scheme)
   end
 end
 
+-- By this the hub knows its key.
+local function is_fingerprint(value)
+  return #value == 16 and not string.find(value, "[^0-9a-f]")
+end
+
 -- Reads pairs of name and value in ARGV from `at` on. Returns the numbers, flat, and
 -- the scheme (name, text, signature; nil when it is to stay); or nil and what is
 -- wrong, in words.
@@ -55,6 +60,8 @@ local function read(at)
     if part == "" or part == "text" or part == "signature" then
       scheme = scheme or {}
       scheme[part == "" and "name" or part] = value
+    elseif name == "fingerprint" and is_fingerprint(value or "") then
+      numbers[#numbers + 1], numbers[#numbers + 2] = name, value
     else
       local wrong = wrong_number(name, value)
       if wrong then

@@ -19,6 +19,7 @@ from redtask.cli.settings import Settings
 from redtask.error import (
     ClusterRunning,
     ConnectionLost,
+    KeyRefused,
     NameTaken,
     NoHub,
     NoWorker,
@@ -53,6 +54,8 @@ COMMANDS: Final = {
     "events": "Show what went otherwise than straight.",
     "configure": "Show and change the settings of a hub.",
     "doctor": "Check a hub and what it runs on; mend what can be mended.",
+    "init": "Write a profile: where a hub is, and its key.",
+    "key": "Make, show and change the keys of a hub.",
     "config": "Show the settings of the command line, and who says so.",
     "completion": "Print what makes a shell complete redtask's words.",
 }
@@ -85,6 +88,7 @@ _CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (NoHub, NOT_FOUND),
     (NoWorker, NOT_FOUND),
     (UnknownEngine, NOT_FOUND),
+    (KeyRefused, REFUSED),
     (UnknownTask, NOT_FOUND),
     (TaskLost, NOT_FOUND),
     (TimeoutError, TIMEOUT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import redtask
-from redtask.cli import FAILED, NOT_FOUND
+from redtask.cli import FAILED, NOT_FOUND, REFUSED
 from redtask.cli.group import Group
-from redtask.cli.options import json_option, profile_option
+from redtask.cli.options import confirm, json_option, profile_option, yes_option
 from redtask.cli.output import (
     ago,
     count,
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 #: Seconds after which a wait is explained, and that a stop at once may take.
 _EXPLAIN: Final = 1.0
 _LONGEST_STOP: Final = 30.0
+
+#: What lies in a profile's folder of a cluster that ran.
+_LEFT: Final = ("cluster.json", ".cluster.json.*", "cluster.log", "cluster.log.*")
 
 
 @click.group("cluster", cls=Group)
@@ -317,6 +321,76 @@ def _engines_words(card: Card, joined: int | None) -> str:
     if joined is None:
         return f"{card.engines}; the hub cannot be asked"
     return f"{joined} of {card.engines} have joined"
+
+
+@command.command("engines")
+@click.option(
+    "-n",
+    "--engines",
+    type=click.IntRange(1, 1024),
+    help="How many; one per processor unless told.",
+)
+@profile_option
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.pass_context
+def engines_(
+    ctx: click.Context, *, engines: int | None, profile: str | None, verbose: bool
+) -> Any:
+    """Run more engines for a cluster that runs, until stopped.
+
+    They are a worker of their own, which ends with Ctrl-C; 'redtask worker' has more
+    options, and runs on other machines, too. Exit code 3: no cluster runs.
+
+    \b
+    redtask cluster engines -n 2
+    """
+    found = Profile.load(profile)
+    if Card.read(found.folder) is None:
+        click.echo(f"no cluster of profile {found.name!r} runs", err=True)
+        return NOT_FOUND
+    from redtask.cli.worker import command as worker  # noqa: PLC0415 - only here
+
+    words = ["--profile", found.name]
+    words += [] if engines is None else ["--engines", str(engines)]
+    words += ["--verbose"] if verbose else []
+    with worker.make_context("worker", words, parent=ctx.parent) as run:
+        return worker.invoke(run)
+
+
+@command.command("clean")
+@profile_option
+@click.option("--data", is_flag=True, help="Also the tasks and results of its Redis.")
+@yes_option
+def clean(*, profile: str | None, data: bool, yes: bool) -> int:
+    """Remove what a cluster that does not run has left.
+
+    That is the Redis of a dead one, which is stopped, its card and its log; with --data
+    all that its Redis has kept. Keys and settings stay. Exit code 5: it runs.
+
+    \b
+    redtask cluster clean
+    redtask cluster clean --data --yes
+    """
+    found = Profile.load(profile)
+    if Card.read(found.folder) is not None:
+        click.echo(f"the cluster of profile {found.name!r} runs", err=True)
+        return REFUSED
+    server = EmbeddedServer(found.server_folder)
+    if server.running() is not None and _stop_orphan(found) != 0:
+        return REFUSED
+    gone = [path for name in _LEFT for path in found.folder.glob(name)]
+    if data and found.server_folder.exists():
+        confirm(f"Delete the data in {short_path(found.server_folder)}?", yes=yes)
+        gone.append(found.server_folder)
+    for path in gone:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        click.echo(f"removed {short_path(path)}")
+    if not gone:
+        click.echo("nothing was left")
+    return 0
 
 
 @command.command("list")

@@ -17,6 +17,7 @@ from redtask.cli.selection import Selection, selection_options
 from redtask.cli.spans import seconds
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar, tell, wait
+from redtask.listing import read
 from redtask.replay import Replay, Wish
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _ENDED: Final = ("completed", "failed", "aborted")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/(\w+))?")
 #: New tasks that a person sees; who reads lines gets all.
 _SHOWN: Final = 20
+#: Records in one round trip.
+_PAGE: Final = 500
 #: How often something is submitted at least, in seconds, at a rate.
 _BEAT: Final = 0.25
 
@@ -189,14 +192,21 @@ class _Action:
 
     def _not_before(self, ids: Sequence[str]) -> tuple[list[str], int]:
         """Return those that were not resubmitted, and how many were."""
-        records = self._client.db_query({"msg_id": {"$in": list(ids)}}, "resubmitted")
-        left = [one["msg_id"] for one in records if one["resubmitted"] is None]
-        return left, len(records) - len(left)
+        newer = self._fields(ids, "resubmitted")
+        left = [one for one, found in zip(ids, newer, strict=True) if not found]
+        return left, len(ids) - len(left)
+
+    def _fields(self, ids: Sequence[str], name: str) -> list[str]:
+        """Return one field of many records; "" where it is not there."""
+        found: list[str] = []
+        for at in range(0, len(ids), _PAGE):
+            flow = read(self._client._session.keys, ids[at : at + _PAGE], (name,))
+            found += [one.get(name, "") for one in self._client._run(flow)]
+        return found
 
     def _count(self, plan: Sequence[Copy]) -> str:
         """Say how many there are, and of which states."""
-        query = {"msg_id": {"$in": [one.old for one in plan]}}
-        found = Counter(one["state"] for one in self._client.db_query(query, "state"))
+        found = Counter(self._fields([one.old for one in plan], "state"))
         states = ", ".join(f"{number} {state}" for state, number in found.most_common())
         return f"{count(len(plan), 'task')} ({states})"
 

@@ -139,6 +139,14 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
     help="Stop when nothing ran for so long.",
 )
 @click.option(
+    "--max-away",
+    metavar="SPAN",
+    callback=_span,
+    default="10m",
+    show_default=True,
+    help="Give up (exit code 69) when Redis was away for so long; 0: never.",
+)
+@click.option(
     "--drain-timeout",
     metavar="SPAN",
     callback=_span,
@@ -175,6 +183,7 @@ def command(  # noqa: PLR0913 - one per option
     max_memory: int,
     lifetime: tuple[float, float],
     max_idle: float,
+    max_away: float,
     drain_timeout: float,
     health_port: int | None,
     pid_file: str | None,
@@ -213,6 +222,7 @@ def command(  # noqa: PLR0913 - one per option
         limits=limits,
         health_port=health_port,
         labels=label,
+        patience=max_away,
     )
     with _pid_file(pid_file):
         store, keyring = connect(where.profile(), patience=5.0)

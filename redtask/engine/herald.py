@@ -109,6 +109,16 @@ class Herald:
         """Is Redis there, as far as we know?"""
         return self._away is None
 
+    @property
+    def has_outcomes(self) -> bool:
+        """Are there outcomes that only we know?"""
+        return bool(self._outcomes)
+
+    @property
+    def away(self) -> float:
+        """For how long Redis has been away, in seconds; 0: it is there."""
+        return 0.0 if self._away is None else time.monotonic() - self._away
+
     def sweep_now(self) -> None:
         """Something is due earlier than the last sweep said."""
         self._sweep_at = 0.0

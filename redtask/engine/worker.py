@@ -92,6 +92,8 @@ _OF_TASK: Final = 3
 
 #: Exit code when something that ran was stopped.
 STOPPED: Final = 1
+#: ... and when Redis stayed away.
+UNREACHABLE: Final = 69
 #: ... and when the cluster that keeps this worker is to end with it.
 CLUSTER_ENDS: Final = 10
 _CRASHED: Final = 70
@@ -115,6 +117,8 @@ class Options:
     max_tasks: int = 0
     #: Does a cluster keep it?
     kept: bool = False
+    #: It gives up when Redis was away for so many seconds; 0: never.
+    patience: float = 600.0
     #: When engines and the worker end.
     limits: Limits = field(default_factory=Limits)
     #: Where it can be asked by HTTP how it is; None: nowhere.
@@ -142,7 +146,7 @@ class Worker:
         #: What is done when it is due, s of the monotonic clock.
         self._chores: Sequence[tuple[Callable[[], float], Callable[[], None]]] = (
             (lambda: self._warden.due, self._warden.look),
-            (lambda: self._herald.due, partial(self._herald.speak, self._seats)),
+            (lambda: self._herald.due, self._speak),
             (lambda: self._wire_due, self._open_wire),
             (lambda: self._live.due, self._live.look),
             (lambda: stacks.due, stacks.look),
@@ -225,9 +229,29 @@ class Worker:
             if seat.start_at is not None and time.monotonic() >= seat.start_at:
                 self._fork(seat)
 
+    def _speak(self) -> None:
+        self._herald.speak(self._seats)
+        if self._herald.away > self.options.patience > 0 and not self._asked:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """End, as Redis stays away, unless there is something to be told it one day."""
+        inside = any(seat.pid and seat.block.inside_since for seat in self._seats)
+        if inside or self._herald.has_news:
+            return
+        _log.error("Redis has been away for %.0f s: giving up", self._herald.away)
+        self._code, self._asked = UNREACHABLE, 1
+        for seat in self._seats:
+            seat.start_at = None
+            if seat.pid:
+                seat.kill("its worker gave up")
+
     def _is_finished(self) -> bool:
         if not self._asked or any(seat.pid for seat in self._seats):
             return False
+        if self._code == UNREACHABLE:
+            # That engines are gone the hub finds out by itself.
+            return not self._herald.has_outcomes
         return not self._herald.has_news or self._asked > 1
 
     # -- signals

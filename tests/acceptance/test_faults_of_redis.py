@@ -133,6 +133,27 @@ def test_connections_that_are_killed_all_the_time_cost_nothing_but_time(scene):
     assert here.runs() == Counter(range(2000))
 
 
+def test_a_worker_whose_redis_stays_away_gives_up_when_it_has_nothing_to_tell(scene):
+    here = scene(**DURABLE)
+    task = here.task()
+    with here.client() as rc:
+        worker = here.worker(n=1, words=("--max-away", "1s"))
+        result = rc.load_balanced_view().apply_async(task, 1, 2.0)
+        until(lambda: here.runs()[1] == 1, "a task that runs")
+        here.server.kill()
+
+        # What it finished meanwhile is told first.
+        here.server.start()
+        assert result.get(DEADLINE) == 1
+        assert worker.poll() is None
+
+        here.server.kill()
+        assert worker.wait(DEADLINE) == 69
+        assert "giving up" in worker.stderr.read()
+        here.server.start()
+    assert here.runs() == {1: 1}
+
+
 def test_too_few_connections_and_idle_ones_that_are_closed_are_waited_for(scene):
     here = scene(timeout="1")
     worker = here.worker()

@@ -131,3 +131,18 @@ def test_no_engine_that_has_not_come_gets_room(hub):
     hub.configure(2, hwm=5)
 
     assert hub.free() == []
+
+
+def test_another_key_may_become_the_hubs(hub):
+    hub.do(calls.configure({"fingerprint": "0123456789abcdef", "hwm": 2}, now=1))
+
+    told = hub.do(calls.configure(now=2))
+
+    assert (told.fingerprint, told.created) == ("0123456789abcdef", False)
+    assert hub.redis.hget(hub.key("hub"), "hwm") == b"2"
+
+
+@pytest.mark.parametrize("text", ["", "0123456789ABCDEF", "0123456789abcde", "x" * 16])
+def test_what_is_no_fingerprint_is_refused(hub, text):
+    with hub.refuses(error.BadArgument):
+        hub.do(calls.configure({"fingerprint": text}, now=1))

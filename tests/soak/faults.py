@@ -167,11 +167,27 @@ class Storm:
     def _kill_redis(self, happened: Happened, _: str) -> None:
         self._world.server.kill()
         self._last(happened)
+        self._start_redis()
+        self._flows(happened)
+
+    def _start_redis(self) -> None:
         while True:
             # On a busy machine its data may take longer to load than it is waited for.
             with contextlib.suppress(RuntimeError):
                 self._world.server.start()
-                break
+                return
+
+    def _cut_log(self, happened: Happened, _: str) -> None:
+        """Let the machine of Redis lose power: the last second is not on disk."""
+        log = self._world.server.folder / "appendonly.aof"
+        size = log.stat().st_size
+        time.sleep(1.0)
+        self._world.server.kill()
+        if log.stat().st_size > size:
+            with log.open("r+b") as kept:
+                kept.truncate(size)
+        self._last(happened)
+        self._start_redis()
         self._flows(happened)
 
     def _stop_redis(self, happened: Happened, _: str) -> None:

@@ -31,6 +31,21 @@ if TYPE_CHECKING:
 #: A result is waited for at most so long, in seconds: whoever is not answered until
 #: then never is.
 PATIENCE: Final = 180.0
+#: Kinds of tasks, and how often they come in comparison.
+_KINDS: Final = {
+    "one": 20,
+    "many": 12,
+    "graph": 4,
+    "flaky": 6,
+    "kills": 1,
+    "later": 4,
+    "big": 2,
+    "again": 4,
+    "no": 4,
+    "after": 4,
+    "follow": 4,
+    "forget": 2,
+}
 #: How a task may end its engine.
 KILLS: Final = ("exit", "segfault", "SIGKILL", "SIGABRT")
 
@@ -54,6 +69,8 @@ class Told:
     state: str = "unanswered"
     #: The name of the error.
     ename: str = ""
+    #: Was the hub told to forget it?
+    purged: bool = False
 
 
 async def settled(result: Any) -> Any:
@@ -101,10 +118,7 @@ class Actor:
         return Job(f"{self._prefix}.{self._count}", **about)
 
     def _kind(self) -> str:
-        return self._dice.choices(
-            ("one", "many", "graph", "flaky", "kills", "later", "big", "again", "no"),
-            (20, 12, 4, 6, 1, 4, 2, 4, 4),
-        )[0]
+        return self._dice.choices(tuple(_KINDS), tuple(_KINDS.values()))[0]
 
     async def _submit(self) -> None:
         kind, dice = self._kind(), self._dice
@@ -118,6 +132,8 @@ class Actor:
             await self._graph(view, retries)
         elif kind == "again":
             await self._again(retries)
+        elif kind == "forget":
+            await self._forget()
         else:
             await self._one(view, kind, retries, lasts)
 
@@ -134,6 +150,10 @@ class Actor:
             view = view.with_flags(
                 delay=dice.uniform(0, 0.5), priority=dice.choice((0, 5))
             )
+        elif kind in ("after", "follow") and self._open:
+            before, told, _ = dice.choice(self._open)
+            if len(told) == 1:
+                view = view.with_flags(**{kind: before})
         await self._enter(kind, retries, [job], view.apply_async, run, job)
         if kind == "no" and self._open:
             # Whichever it is by now: waiting, on an engine, or ended.
@@ -214,6 +234,23 @@ class Actor:
         (told.task_id,) = result.msg_ids
         self.told.append(told)
         self._open.append((result, [told], [Job(old.key)]))
+
+    async def _forget(self) -> None:
+        """Have the hub forget what has been answered."""
+        ended = [
+            one for one in self.told[-100:] if one.state in ("completed", "failed")
+        ]
+        doomed = [
+            one for one in ended if one.kind in ("many", "big") and not one.purged
+        ]
+        if not doomed:
+            return
+        for one in doomed:
+            one.purged = True
+        try:
+            await settled(self._client.purge_results([one.task_id for one in doomed]))
+        except (RedtaskError, ValueError, RuntimeError) as problem:
+            self._complain(problem)
 
     async def _answer(self, at: int) -> None:
         result, told, jobs = self._open.pop(at)

@@ -25,6 +25,7 @@ KINDS: Final = {
     "stop machine": ("machine", 2, (3.0, 6.0)),
     "lose machine": ("machine", 2, (3.0, 6.0)),
     "kill redis": ("server", 6, (0.0, 1.0)),
+    "cut log": ("server", 3, (0.0, 1.0)),
     "stop redis": ("server", 4, (0.1, 3.0)),
     "debug sleep": ("server", 2, (0.1, 2.0)),
     "pause clients": ("server", 3, (0.1, 2.0)),
@@ -37,6 +38,8 @@ KINDS: Final = {
     "delay": ("way", 3, (0.5, 3.0)),
     "hole": ("way", 2, (0.5, 4.0)),
 }
+#: With these Redis forgets what it acknowledged: only where it may.
+LOSSY: Final = ("cut log",)
 #: Mean time between two faults at one place, in seconds.
 _MEAN: Final = {"machine": 1.0, "server": 2.0, "way": 3.0}
 

@@ -1,0 +1,199 @@
+"""``redtask key``: the keys that sign a hub's work, and how one follows another.
+
+The first key of a file signs, all verify. So a key is changed without a gap: it is
+added everywhere, then it signs, and when nothing of the old one is left, that goes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from redtask.cli.group import Group
+from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
+from redtask.cli.output import Output, count, say_json, short_path
+from redtask.error import KeyRefused
+
+if TYPE_CHECKING:
+    from redtask.profile import Key, Profile
+
+
+@click.group("key", cls=Group)
+def command() -> None:
+    """Make, show and change the keys that sign a hub's work and results.
+
+    \b
+    To change a key while everything runs:
+      1. redtask key new --add      here; copy the key file to all machines, and
+                                    restart workers and clients one after the other
+      2. redtask key rotate         here: the new key signs, the old one verifies;
+                                    copy and restart again
+      3. redtask key drop ID        when what the old one signed is no longer needed
+    """
+
+
+@command.command("new")
+@click.option("--add", is_flag=True, help="Add it to the key file; it verifies only.")
+@hub_options
+@output_options
+def new(*, add: bool, where: Where, out: Output) -> None:
+    """Print a new key, or add it to the key file of the hub.
+
+    Alone it writes nothing: the line is for REDTASK_KEY or a key file.
+
+    \b
+    redtask key new
+    redtask key new --add
+    """
+    from redtask.profile import Key  # noqa: PLC0415 - help needs it not
+
+    key = Key.new()
+    if not add:
+        if out.as_json:
+            say_json({"id": key.kid.hex(), "key": key.text})
+        else:
+            click.echo(key.text)
+        return
+    profile = where.profile()
+    _write(profile, (*profile.keys, key))
+    _tell(profile, key, "verifies" if profile.keys else "signs", out)
+
+
+@command.command("ls")
+@hub_options
+@output_options
+def ls(*, where: Where, out: Output) -> None:
+    """List the keys that are known here; never the secrets.
+
+    \b
+    redtask key ls
+    """
+    profile = where.profile()
+    for number, key in enumerate(profile.keys):
+        use = "verifies" if number else "signs"
+        if out.as_json:
+            say_json({"id": key.kid.hex(), "use": use, "fingerprint": _print_of(key)})
+        else:
+            out.table((), [(key.kid.hex(), use, _print_of(key))])
+    if not profile.keys and out.for_people:
+        what = "no key here" if profile.signed else "signing is off"
+        click.echo(f"{what} ({profile.key_source})", err=True)
+
+
+@command.command("rotate")
+@click.option("--to", metavar="ID", help="The key that is to sign; the last one.")
+@click.option("--now", is_flag=True, help="Make a new one if there is no other.")
+@hub_options
+@output_options
+def rotate(*, to: str | None, now: bool, where: Where, out: Output) -> None:
+    """Let another key sign; the one that did still verifies.
+
+    Whoever does not know the new key yet refuses what it signs, so it has to be
+    everywhere before: see 'redtask key --help'. Exit code 5: there is no other key.
+
+    \b
+    redtask key rotate
+    redtask key rotate --to 1f00c0de
+    """
+    from redtask.profile import Key  # noqa: PLC0415
+
+    profile = where.profile()
+    keys = list(profile.keys)
+    if to is not None:
+        chosen = _of_id(keys, to)
+    elif len(keys) > 1:
+        chosen = keys[-1]
+    elif now:
+        chosen = Key.new()
+    else:
+        raise KeyRefused(
+            "there is no other key: 'redtask key new --add' makes one; copy the key "
+            "file to all machines before it signs (--now: do not wait for that)"
+        )
+    _write(profile, (chosen, *(key for key in keys if key.kid != chosen.kid)))
+    _tell(profile, chosen, "signs", out)
+
+
+@command.command("drop")
+@click.argument("key_id", metavar="ID")
+@yes_option
+@hub_options
+@output_options
+def drop(*, key_id: str, yes: bool, where: Where, out: Output) -> None:
+    """Forget a key that does not sign any more; the hub then asks for the other.
+
+    What it signed - waiting tasks, kept results - is refused from then on. Exit code
+    5: it is the one that signs.
+
+    \b
+    redtask key drop 1f00c0de
+    """
+    from redtask.connect import connect  # noqa: PLC0415
+    from redtask.hub import calls  # noqa: PLC0415
+    from redtask.rekey import rekey  # noqa: PLC0415
+
+    profile = where.profile()
+    doomed = _of_id(list(profile.keys), key_id)
+    if doomed.kid == profile.keys[0].kid:
+        raise KeyRefused(
+            f"{doomed.kid.hex()} signs: let another key do that first, with "
+            "'redtask key rotate'"
+        )
+    _check_file(profile)
+    store, keyring = connect(profile, patience=5.0)
+    try:
+        left = sum(store.do(calls.status(0)).states.values())
+        confirm(
+            f"Refuse from now on what {doomed.kid.hex()} signed, of "
+            f"{count(left, 'task')} that the hub has?",
+            yes=yes,
+        )
+        rekey(store, keyring)
+    finally:
+        store.close()
+    _write(profile, tuple(key for key in profile.keys if key.kid != doomed.kid))
+    _tell(profile, doomed, "is forgotten", out)
+
+
+def _print_of(key: Key) -> str:
+    from redtask.signing import Keyring  # noqa: PLC0415
+
+    return Keyring.fingerprint_of(key)
+
+
+def _of_id(keys: list[Key], name: str) -> Key:
+    found = [key for key in keys if key.kid.hex().startswith(name.lower())]
+    if len(found) != 1:
+        what = "no key here has" if not found else "several keys here begin with"
+        raise click.UsageError(f"{what} the id {name!r}: see 'redtask key ls'")
+    return found[0]
+
+
+def _check_file(profile: Profile) -> None:
+    """Refuse to change keys that do not stand in a file."""
+    if profile.key_source in {"key", "REDTASK_KEY"}:
+        raise KeyRefused(
+            f"the keys come from {profile.key_source}: change them there; the first "
+            "signs, all verify, parted by commas"
+        )
+    if not profile.signed:
+        raise KeyRefused(f"signing is off ({profile.key_source})")
+
+
+def _write(profile: Profile, keys: tuple[Key, ...]) -> None:
+    from redtask.profile import write_keys  # noqa: PLC0415
+
+    _check_file(profile)
+    write_keys(profile, keys)
+
+
+def _tell(profile: Profile, key: Key, use: str, out: Output) -> None:
+    name = key.kid.hex()
+    if out.as_json:
+        about: dict[str, Any] = {"id": name, "use": use, "file": profile.key_source}
+        say_json(about)
+    elif out.for_people:
+        click.echo(f"key {name} {use} ({short_path(profile.key_source)})")
+    else:
+        out.table((), [(name, use, profile.key_source)])

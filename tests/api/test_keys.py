@@ -1,0 +1,146 @@
+"""Profiles and keys, as an operator makes and changes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import redtask
+from redtask.cli import group
+from redtask.error import ConfigurationError
+
+SCHEME = Path(__file__).parents[2] / "docs" / "examples" / "steady.lua"
+
+
+def run(*words, stdin=None):
+    """Run a command; return exit code, what it printed, and what it complained of."""
+    done = CliRunner().invoke(group, [str(word) for word in words], input=stdin)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def well(*words, stdin=None):
+    """Run a command that must go well; return its JSON objects."""
+    code, out, err = run(*words, "--json", stdin=stdin)
+    assert code == 0, (out, err)
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture
+def hub(place):
+    """A hub with a profile of its own, whose key is in a file."""
+    redtask.Client(place.url, key=place.key).close()
+    well("init", place.url, "--key", "-", stdin=place.key)
+    return place
+
+
+def test_a_profile_leads_to_its_hub(hub):
+    with redtask.Client() as client:
+        assert client.load_balanced_view().apply_async(abs, -1).msg_ids
+
+    (about,) = well("key", "ls")
+    assert about["use"] == "signs"
+    file = Path(os.environ["REDTASK_HOME"], "profiles/default", f"{hub.name}.keys")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    code, _, err = run("init", hub.url, "--key", hub.key)
+    assert (code, "say --yes" in err) == (2, True)
+
+
+def test_a_profile_is_checked_before_it_is_written(place):
+    redtask.Client(place.url, key=place.key).close()
+    (other,) = well("key", "new")
+
+    code, out, _ = run("init", place.url, "--key", other["key"], "--json")
+    assert code == 1
+    assert "is not the key of hub" in json.loads(out)["error"]
+    code, _, err = run("init", "redis://127.0.0.1:1", "--unsigned")
+    assert (code, "cannot be reached" in err) == (69, True)
+    assert run("init", place.url, "--key", "x", "--unsigned")[0] == 2
+
+    assert not Path(os.environ["REDTASK_HOME"], "profiles").exists()
+
+
+def test_an_unsigned_hub_has_a_profile_too(place):
+    redtask.Client(place.url, key="off").close()
+
+    well("init", place.url, "--unsigned")
+
+    with redtask.Client() as client:
+        assert client.ids == []
+    assert run("key", "new", "--add")[0] == 5
+
+
+def test_a_key_takes_over_without_a_gap(hub):
+    code, _, err = run("key", "rotate")
+    assert (code, "there is no other key" in err) == (5, True)
+    old = redtask.Client()
+
+    (new,) = well("key", "new", "--add")
+    assert new["use"] == "verifies"
+    well("key", "rotate")
+    (first, second) = well("key", "ls")
+    assert (first["id"], second["use"]) == (new["id"], "verifies")
+    # What the old one signs still counts, also for who has both.
+    with redtask.Client() as both:
+        name = old.load_balanced_view().apply_async(abs, -2).msg_ids[0]
+        assert both.get_result(name).msg_ids == [name]
+    code, _, err = run("key", "drop", new["id"], "--yes")
+    assert (code, "signs" in err) == (5, True)
+
+    well("key", "drop", second["id"], "--yes")
+
+    assert [key["id"] for key in well("key", "ls")] == [new["id"]]
+    with redtask.Client() as client:
+        assert client.ids == []
+    with pytest.raises(ConfigurationError, match="is not the key of hub"):
+        redtask.Client(hub.url, key=hub.key)
+    old.close()
+
+
+def test_a_scheme_of_ones_own_is_signed_anew(hub):
+    (file,) = [SCHEME] if SCHEME.exists() else list(SCHEME.parent.glob("*.lua"))[:1]
+    assert run("configure", "--scheme", file)[0] == 0
+    well("key", "new", "--add")
+    well("key", "rotate")
+    doomed = well("key", "ls")[1]["id"]
+
+    well("key", "drop", doomed, "--yes")
+
+    with redtask.Client() as client:
+        assert client.queue_status()["unassigned"] == 0
+
+
+def test_keys_of_the_environment_are_changed_there(hub, monkeypatch):
+    monkeypatch.setenv("REDTASK_KEY", hub.key)
+
+    code, _, err = run("key", "new", "--add")
+
+    assert (code, "change them there" in err) == (5, True)
+    assert run("key", "drop", "ffffffff", "--yes")[0] == 2
+
+
+def test_what_a_dead_cluster_left_is_removed(tmp_path):
+    folder = Path(os.environ["REDTASK_HOME"], "profiles", "default")
+    (folder / "server").mkdir(parents=True)
+    (folder / "cluster.log").write_text("words")
+    (key,) = well("key", "new")
+    keys = folder / "default.keys"
+    keys.write_text(key["key"])
+    keys.chmod(0o600)
+
+    assert run("cluster", "clean") == (
+        0,
+        f"removed {folder / 'cluster.log'}\n",
+        "",
+    )
+    assert run("cluster", "clean")[1] == "nothing was left\n"
+    code, _, err = run("cluster", "clean", "--data")
+    assert (code, "say --yes" in err) == (2, True)
+    assert run("cluster", "clean", "--data", "--yes")[0] == 0
+
+    assert [path.name for path in folder.iterdir()] == ["default.keys"]
+    assert run("cluster", "engines")[0] == 3
