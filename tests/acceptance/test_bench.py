@@ -74,7 +74,7 @@ def test_the_benchmarks_write_a_table_and_a_plot(tmp_path):
         assert "* - pool" in shown
         assert "round trip" in shown
         assert f"python {platform.python_version()}" in shown
-    assert text.startswith(f"before\n\n{begin}\n.. list-table::")
+    assert text.startswith(f"before\n\n{begin}\n.. image:: docs/peers.svg\n")
     assert text.endswith(f"{end}\nafter\n")
     assert "yesterday" not in text
     picture = ET.parse(tmp_path / "docs" / "peers.svg").getroot()

@@ -137,9 +137,10 @@ def main(  # noqa: PLR0913 - one for each option
             rows = [row for name, row in ROWS.items() if name in chosen]
             times = repeat or (1 if quick else 5)
             run = Run(contestants, rows or list(ROWS.values()), plan, times, tell)
+            load = os.getloadavg()[0]
             collection = run()
             if write is not None:
-                for path in publish.write(collection, write, times):
+                for path in publish.write(collection, write, times, load):
                     console.print(f"written: {path}")
             if as_json:
                 sys.stdout.write(report.as_json(collection) + "\n")

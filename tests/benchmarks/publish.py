@@ -20,7 +20,6 @@ _BEGIN: Final = ".. peers: made by scripts/bench --peers --write\n"
 _END: Final = ".. peers: end\n"
 _ALL: Final[Sequence[type[Contestant]]] = (Redtask, *PEERS, *FLOORS)
 _KINDS: Final = {kind.name: kind for kind in _ALL}
-_PACKAGES: Final = ("taskiq", "taskiq-redis", "ipyparallel", "distributed")
 
 
 class Column(NamedTuple):
@@ -109,18 +108,26 @@ def _table(standing: Standing) -> Iterator[str]:
 
 
 def _versions(names: Iterable[str]) -> str:
-    found = []
-    for name in (*names, *_PACKAGES):
+    found: list[str] = []
+    packages = [(name, *getattr(_KINDS[name], "needs", ())) for name in names]
+    for name in dict.fromkeys(
+        one.replace("_", "-") for some in packages for one in some
+    ):
         try:
             text = f"{name} {importlib.metadata.version(name)}"
         except importlib.metadata.PackageNotFoundError:
             continue
-        if text not in found:
-            found.append(text)
+        found.append(text)
     return ", ".join(found)
 
 
-def _notes(standing: Standing, times: int) -> Iterator[str]:
+def _where(load: float) -> str:
+    """Say where and when this was measured, and what else the machine had to do."""
+    day = time.strftime("%Y-%m-%d")
+    return f"{report.machine()}, {day}, load average {load:.1f} before it began"
+
+
+def _notes(standing: Standing, times: int, load: float) -> Iterator[str]:
     """Yield what the figures are, and where they are from."""
     for column in standing.columns:
         yield f"*{column.head}*: {column.about}."
@@ -130,8 +137,8 @@ def _notes(standing: Standing, times: int) -> Iterator[str]:
         "queue has no means for."
     )
     yield (
-        f"Medians of {times}, side by side in one run, 2 processes each, on "
-        f"{report.machine()}, {time.strftime('%Y-%m-%d')}. {_versions(names)}."
+        f"Medians of {times}, in one run, 2 processes each, on {_where(load)}. "
+        f"{_versions(names)}."
     )
 
 
@@ -176,7 +183,7 @@ def _panel(standing: Standing, column: Column, x: int, y: int) -> str:
     return "\n".join([*parts, "</g>"])
 
 
-def plot(standing: Standing) -> str:
+def plot(standing: Standing, load: float) -> str:
     """Return the plot, as SVG."""
     lines = len(standing.names()) + 2
     height = lines * _LINE
@@ -192,30 +199,36 @@ def plot(standing: Standing) -> str:
         parts.append(_panel(standing, column, x, y))
     parts.append(
         f'<text x="10" y="{rows * height + 22}" fill="#555">Scales are logarithmic. '
-        f"{escape(report.machine())}, {time.strftime('%Y-%m-%d')}</text>"
+        f"{escape(_where(load))}</text>"
     )
     return "\n".join([*parts, "</svg>", ""])
 
 
-def write(collection: Collection, house: Path, times: int) -> Sequence[Path]:
-    """Write the page and the plot, and the README's table; return their places."""
+def write(
+    collection: Collection, house: Path, times: int, load: float
+) -> Sequence[Path]:
+    """Write the page and the plot, and the README's table; return their places.
+
+    ``load`` is the load average from before.
+    """
     standing = Standing(collection)
     docs = house / "docs"
-    docs.mkdir(exist_ok=True)
+    docs.mkdir(parents=True, exist_ok=True)
     page, picture, readme = docs / "peers.rst", docs / "peers.svg", house / "README.rst"
     title = "redtask beside others"
     lines = [title, "=" * len(title), "", ".. image:: peers.svg", ""]
-    lines += [*_table(standing), *_notes(standing, times), ""]
+    lines += [*_table(standing), *_notes(standing, times, load), ""]
     lines += [*_contestants(standing), ""]
     lines += ["Made by ``scripts/bench --peers --write``.", ""]
     page.write_text("\n".join(lines), encoding="utf-8")
-    picture.write_text(plot(standing), encoding="utf-8")
+    picture.write_text(plot(standing, load), encoding="utf-8")
     written = [page, picture]
     if readme.exists():
         before, begin, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
         _, end, after = rest.partition(_END)
         if begin and end:
-            table = "\n".join(["", *_table(standing), *_notes(standing, times), "", ""])
+            told = [*_table(standing), *_notes(standing, times, load)]
+            table = "\n".join(["", ".. image:: docs/peers.svg", "", *told, "", ""])
             readme.write_text(before + begin + table + end + after, encoding="utf-8")
             written.append(readme)
     return written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.contestants import Contestant
 
+_THREADS: Final = 8
 #: Figures by name.
 Figures: TypeAlias = dict[str, float]
 
@@ -108,6 +110,31 @@ def single(contestant: Contestant, plan: Plan) -> Figures:
     values = contestant.gather()
     figures = meter.stop(len(numbers))
     _check(values, numbers)
+    return figures
+
+
+def threads(contestant: Contestant, plan: Plan) -> Figures:
+    """Submit tasks one by one from one thread and from eight, and read the results."""
+    count = _count(contestant, plan.tasks // 5) // _THREADS * _THREADS
+    figures: Figures = {}
+    for number in (1, _THREADS):
+        share = range(count // number)
+        submitting = [
+            threading.Thread(target=contestant.submit_each, args=(share,))
+            for _ in range(number)
+        ]
+        meter = contestant.meter()
+        meter.start()
+        for thread in submitting:
+            thread.start()
+        for thread in submitting:
+            thread.join()
+        values = contestant.gather()
+        found = meter.stop(count)
+        _check(values, [*share] * number)
+        figures[f"rate of {number}"] = found["rate"]
+        figures[f"scripts of {number}"] = found["scripts"]
+    figures["8 / 1"] = figures[f"rate of {_THREADS}"] / figures["rate of 1"]
     return figures
 
 
@@ -274,6 +301,7 @@ ROWS: Final = {
     for row in (
         Row("bulk", "one map of empty tasks, results read back", bulk),
         Row("single", "one apply_async per task, then the results", single),
+        Row("threads", "one apply_async per task, from 1 and 8 threads", threads),
         Row("trip", "one apply_sync after the other", trip),
         Row("payload", "100 kB in and out", payload),
         Row("chain", "tasks each after the one before", chain, most=3),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Of the idle worker.
 _MANY_ENGINES: Final = 4
+#: So many other queues may be there while one is measured.
+_FEW: Final = 2
 
 
 class Run:
@@ -41,6 +43,8 @@ class Run:
         self._tell = tell
         self._open: dict[str, Contestant] = {}
         self._folders = 0
+        #: Are there so many others that each has its turn, and all rows in it?
+        self._apart = len([kind for kind in contestants if kind in PEERS]) > _FEW
         #: Other queues that could not go on.
         self._failed: set[type[Contestant]] = set()
 
@@ -66,7 +70,15 @@ class Run:
                     self._tell(told, done / len(steps))
                 else:
                     collection.add(row.name, kind.name, figures)
+                following = steps[done + 1][1] if done + 1 < len(steps) else None
+                if kind in self._failed or (self._apart and kind is not following):
+                    self._stop(kind)
         return collection
+
+    def _stop(self, kind: type[Contestant]) -> None:
+        """Let another queue be gone while others are measured: not all idle quietly."""
+        if kind in PEERS and kind.name in self._open:
+            self._open.pop(kind.name).close()
 
     def _measure(
         self,
@@ -85,9 +97,11 @@ class Run:
         for number in range(self._repeat):
             # Whoever came first comes last: A B, B A.
             kinds = self._kinds if number % 2 == 0 else self._kinds[::-1]
-            for row in self._rows:
-                if number < row.most:
-                    yield from ((row, kind) for kind in kinds if row.name in kind.rows)
+            rows = [row for row in self._rows if number < row.most]
+            steps = [(row, kind) for row in rows for kind in kinds]
+            if self._apart:
+                steps.sort(key=lambda step: kinds.index(step[1]))
+            yield from ((row, kind) for row, kind in steps if row.name in kind.rows)
 
     def _make(
         self,

@@ -44,6 +44,9 @@ TARGETS: Final = (
     Target("bulk map / ipyparallel", "bulk", "rate", 40, over="ipyparallel"),
     Target("bulk map / batched floor", "bulk", "rate", 0.25, over="floor-batched"),
     Target("apply_async / ipyparallel", "single", "rate", 10, over="ipyparallel"),
+    Target("apply_async / one-trip floor", "single", "rate", 0.6, over="floor-single"),
+    Target("apply_async from 8 threads / 1", "threads", "8 / 1", 1.5),
+    Target("100 kB in and out / floor", "payload", "rate", 0.6, over="floor-single"),
     Target(
         "p50 round trip / floor's",
         "trip",
@@ -74,7 +77,7 @@ TARGETS: Final = (
     ),
     Target("% of firings over 10 ms", "crowd", "timers % too long", 0, at_least=False),
     Target("Redis us per task in bulk", "bulk", "redis", 25, at_least=False),
-    Target("bytes per queued task", "queue", "bytes", 450, at_least=False),
+    Target("bytes per queued task", "queue", "bytes", 400, at_least=False),
     Target("idle worker of 4: % of a core", "idle", "cpu %", 1, at_least=False),
     Target("idle: commands/s to Redis", "idle", "commands/s", 3, at_least=False),
 )

@@ -31,7 +31,17 @@ class Redtask(Contestant):
     name = "redtask"
     about = "signed tasks with a record each, 2 engines of one worker"
     rows = Contestant.rows | {
-        *("chain", "fan", "dag", "crowd", "schemes", "queue", "backlog", "idle")
+        *(
+            "chain",
+            "fan",
+            "dag",
+            "crowd",
+            "schemes",
+            "queue",
+            "backlog",
+            "idle",
+            "threads",
+        )
     }
     scripts = True
     #: How the worker is started; --profile has another way.
