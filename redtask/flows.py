@@ -324,6 +324,7 @@ def look(
         ids = [name for name in ids if name not in underway]
     for at in range(0, len(ids), _SLICE):
         part = ids[at : at + _SLICE]
+        turn = inbox.recent.turn
         try:
             watched = yield from ask(calls.watch(inbox.client, part, budget))
             inbox.listens(watched.position)
@@ -334,7 +335,9 @@ def look(
             if outcome.ended:
                 _told(inbox, own, name, outcome)
             elif outcome.state == "unknown":
-                yield from _miss(inbox, own, name)
+                # Others of its slice, or who else waits, may have seen to it by now.
+                if not inbox.recent.was_said_since(turn, name):
+                    yield from _miss(inbox, own, name)
             elif outcome.state == "waiting" and own is not None:
                 # Perhaps for a time.
                 own.timed = True

@@ -78,6 +78,8 @@ class Slice:
     opened: int
     #: The gate that its tasks stand behind; "": none.
     gate: str
+    #: When in the order in which slices were submitted, and submitted again.
+    turn: int
 
     def holds(self, task_id: str) -> bool:
         """Is this task in the slice?"""
@@ -115,6 +117,8 @@ class Recent:
         self._lock = lock or nullcontext()
         self._epoch = contact.epoch
         self._slices: deque[Slice] = deque()
+        #: How often something was submitted, or submitted again.
+        self.turn = 0
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -133,7 +137,9 @@ class Recent:
             return
         size = _size_of(piece)
         with self._lock:
-            self._slices.append(Slice(piece, size, time.monotonic(), opened, gate))
+            self.turn += 1
+            now = time.monotonic()
+            self._slices.append(Slice(piece, size, now, opened, gate, self.turn))
             self._bytes += size
             while self._bytes > MOST_BYTES:
                 self._drop()
@@ -177,7 +183,14 @@ class Recent:
 
     def renew(self, one: Slice) -> None:
         """A slice was submitted again just now."""
+        with self._lock:
+            self.turn += 1
+            one.turn = self.turn
         one.at, one.opened = time.monotonic(), self._contact.opened
+
+    def was_said_since(self, turn: int, task_id: str) -> bool:
+        """Was a task submitted, or submitted again, since then?"""
+        return any(one.turn > turn and one.holds(task_id) for one in list(self._slices))
 
     def find(self, task_id: str) -> list[Slice]:
         """Return the slice of a task that the server may have forgotten.

@@ -151,7 +151,7 @@ class Herald:
     def _lost(self, problem: Exception) -> None:
         if self._away is None:
             self._away = time.monotonic()
-            _log.warning("%s; trying on", problem)
+            _log.warning("%s; trying on", str(problem).rstrip("."))
         pause = min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(self._tries, 8))
         self._tries += 1
         self._retry_at = time.monotonic() + pause * random.uniform(0.5, 1.5)  # noqa: S311

@@ -86,7 +86,8 @@ class Soak:
         for machine in world.machines.values():
             verdict.wrong += machine.unmeant
             machine.unmeant = []
-        self._recoveries(storm.happened)
+        resubmitted = {one.key for one in told if one.kind == "again"}
+        self._recoveries(storm.happened, resubmitted)
         self.happened += storm.happened
         self.verdicts.append(verdict)
         self.memory.append(world.memory())
@@ -119,18 +120,21 @@ class Soak:
         redis.execute_command("BGREWRITEAOF")
         until(lambda: not _is_rewriting(redis), "a new log", _PATIENCE)
 
-    def _recoveries(self, happened: Sequence[Happened]) -> None:
+    def _recoveries(self, happened: Sequence[Happened], apart: set[str]) -> None:
         for one in happened:
             kind = one.fault.kind
             if one.recovery is not None:
                 self.recovery[kind].append(one.recovery)
             if kind in ("kill engine", "kill worker", "lose machine", "stop machine"):
-                self.recovery[kind] += self._again(one)
+                self.recovery[kind] += self._again(one, apart)
 
-    def _again(self, one: Happened) -> list[float]:
+    def _again(self, one: Happened, apart: set[str]) -> list[float]:
         """Return after how long what a dead engine was in began once more."""
         found = []
-        for runs in self._ledger.runs.values():
+        for key, runs in self._ledger.runs.items():
+            if key in apart:
+                # Whoever resubmitted it decided when it began again.
+                continue
             for run, later in pairwise(runs):
                 inside = run.began <= one.began and not 0 < run.ended < one.began
                 if run.engine in one.engines and inside and later.began > one.began:

@@ -589,6 +589,32 @@ def test_a_forgotten_task_is_submitted_again_by_who_waits(inbox, contact, clock)
     assert tasks.open_ids() == ["c-0"]
 
 
+def test_all_forgotten_tasks_of_a_slice_are_submitted_again(inbox, contact, clock):
+    tasks = expected(inbox, "c-0", "c-1")
+    Talk(flows.submit([a_slice("c-0", "c-1")], set(), inbox.recent)).answer(OK)
+    lose(contact, clock)
+    talk = Talk(flows.wait(inbox, tasks, 0))
+
+    talk.answer(watched(GONE, GONE), watched(GONE, GONE))
+    talk.asks("submit")
+
+    assert talk.answer(OK).value is False
+    assert tasks.open_ids() == ["c-0", "c-1"]
+
+
+def test_what_another_has_submitted_again_meanwhile_is_not_lost(inbox, contact, clock):
+    tasks = expected(inbox, "c-0")
+    Talk(flows.submit([a_slice("c-0")], set(), inbox.recent)).answer(OK)
+    lose(contact, clock)
+    waiting = Talk(flows.wait(inbox, tasks, 0))
+    waiting.asks("watch")
+
+    Talk(flows.recover(inbox, {"digest"})).answer(watched(GONE), OK)
+
+    assert waiting.answer(watched(GONE)).value is False
+    assert tasks.open_ids() == ["c-0"]
+
+
 def test_a_task_that_is_gone_twice_is_lost(inbox, contact, clock):
     tasks = expected(inbox, "c-0")
     Talk(flows.submit([a_slice("c-0")], set(), inbox.recent)).answer(OK)
