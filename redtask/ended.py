@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 MOST: Final = 500
 #: Arguments that are copied or sent in one call of ``resubmit``, in bytes.
 _MOST_BYTES: Final = 8 << 20
-#: Work that may not be run after less than this is signed anew, in ms.
-_SOON: Final = 86400 * 1000
+#: Work that may not be run after less than this is signed anew, in s.
+_SOON: Final = 86400
 
 _SETS: Final = ("after", "follow", "refs")
 
@@ -65,7 +65,7 @@ class Copy:
     def is_stale(self) -> bool:
         """Is the time over, or soon, until when it may be run?"""
         latest = self.until.partition(" ")[0]
-        return bool(latest) and int(latest) < time.time() * 1000 + _SOON
+        return bool(latest) and int(latest) * 60 < time.time() + _SOON
 
     @property
     def members(self) -> list[str]:

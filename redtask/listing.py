@@ -261,6 +261,8 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
         "repr": fields.get("repr"),
         "ename": fields.get("ename"),
         "evalue": fields.get("evalue"),
+        "progress": times.progress,
+        "doing": times.doing or None,
     }
 
 

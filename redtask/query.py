@@ -25,11 +25,12 @@ Record: TypeAlias = Mapping[str, Any]
 _TEXT: Final = (
     "msg_id", "state", "status", "label", "queue", "function", "client_uuid",
     "engine_uuid", "resubmitted", "resubmit_of", "root", "verdict", "reason", "repr",
-    "ename", "evalue", "error", "stdout", "stderr",
+    "ename", "evalue", "error", "stdout", "stderr", "doing",
 )  # fmt: skip
 _TIME: Final = ("submitted", "started", "completed", "received")
 _NUMBER: Final = (
     "engine_id", "took", "retries", "priority", "tries", "deaths", "timeout",
+    "progress",
 )  # fmt: skip
 _LIST: Final = ("after", "follow", "targets")
 _OTHER: Final = (

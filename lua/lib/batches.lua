@@ -5,15 +5,18 @@
 
 local PIECE = 1000
 
--- Call a command with the key and each piece of the tail.
+-- Call a command with the key and each piece of the tail; returns the sum of replies.
 local function each(command, key, tail)
   local length = #tail
   if length <= PIECE then
     return redis.call(command, key, unpack(tail))
   end
+  local sum = 0
   for from = 1, length, PIECE do
-    redis.call(command, key, unpack(tail, from, math.min(from + PIECE - 1, length)))
+    sum = sum
+      + redis.call(command, key, unpack(tail, from, math.min(from + PIECE - 1, length)))
   end
+  return sum
 end
 
 -- More than this at once are worth a real sorted set, or hash, from the start.

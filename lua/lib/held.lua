@@ -46,8 +46,9 @@ local function add(uuid, entries)
   batches.hset(key_of(uuid), entries)
 end
 
+-- Returns how many there were.
 local function remove(uuid, ids)
-  batches.each("HDEL", key_of(uuid), ids)
+  return batches.each("HDEL", key_of(uuid), ids)
 end
 
 -- Seldom: the record of a task that runs has got marks.

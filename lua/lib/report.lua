@@ -85,15 +85,18 @@ local function note_stale(stale, at)
   end
 end
 
--- Where outcomes begin in ARGV, from `at` on, and their ids; or nil and what is wrong.
+-- Where outcomes begin in ARGV, from `at` on, less than 0 of unusual ones, and their ids;
+-- or nil and what is wrong.
 local function find(at)
   local places, ids, last, number = {}, {}, #ARGV, 0
   while at <= last do
     number = number + 1
-    places[number], ids[number] = at, ARGV[at + 1]
+    ids[number] = ARGV[at + 1]
     if is_usual(at) then
+      places[number] = at
       at = at + HEAD + 2
     else
+      places[number] = -at
       if at + HEAD > last + 1 then
         return nil, "an outcome that is none at argument " .. at
       end
@@ -107,6 +110,15 @@ local function find(at)
   return places, ids
 end
 
+-- Seldom: what few tasks have stands beside the place of a usual outcome, and in another.
+local function set_marks(good, number, marks)
+  if type(good[number]) == "number" then
+    good.marks[number] = marks or nil
+  else
+    good[number].marks = marks or nil
+  end
+end
+
 -- Read the outcomes from `at` on, and part them into those that count and those
 -- that are stale: the task was given to somebody else, or is no more. The rest was
 -- heard before. `uuid` is the reporting engine's. Returns both lists, or nil and the
@@ -117,25 +129,23 @@ local function read(at, uuid)
   if not places then
     return nil, require("lib.reply").fail("BADARG", ids)
   end
-  local good, stale, seen = { marks = {} }, {}, {}
+  local good, stale, given = { marks = {} }, {}, ARGV
   local number, fence, token = 0, nil, nil
-  for order, found in ipairs(held.read(uuid, ids)) do
-    local id, place = ids[order], places[order]
-    if ARGV[place + 2] ~= token then
-      token = ARGV[place + 2]
+  local entries = held.read(uuid, ids)
+  for order = 1, #ids do
+    local found, place = entries[order], places[order]
+    local from = place < 0 and -place or place
+    if given[from + 2] ~= token then
+      token = given[from + 2]
       fence = token .. " "
     end
     if not found or string.find(found, fence, 1, true) ~= 1 then
-      note_stale(stale, place)
-    elseif not seen[id] then
-      seen[id] = true
+      note_stale(stale, from)
+    else
       number = number + 1
-      local marks = held.is_marked(found) and redis.call("HGET", keys.task(id), "marks")
-      if is_usual(place) then
-        good[number], good.marks[number] = place, marks or nil
-      else
-        good[number] = outcome_at(place, found)
-        good[number].marks = marks or nil
+      good[number] = place > 0 and place or outcome_at(from, found)
+      if held.is_marked(found) then
+        set_marks(good, number, redis.call("HGET", keys.task(ids[order]), "marks"))
       end
     end
   end
@@ -198,6 +208,33 @@ local function other(opened, ending, uuid, label, outcome, verdict)
   return failure.failed(opened, ending, uuid, label, outcome, verdict)
 end
 
+local function id_of(outcome)
+  return type(outcome) == "number" and ARGV[outcome + 1] or outcome.id
+end
+
+-- Seldom: of outcomes that were told twice in one call the first ones.
+local function distinct(good)
+  local first, seen = { marks = {} }, {}
+  for number = 1, #good do
+    local id = id_of(good[number])
+    if not seen[id] then
+      seen[id] = true
+      first[#first + 1] = good[number]
+      first.marks[#first] = good.marks and good.marks[number]
+    end
+  end
+  return first
+end
+
+-- What is good leaves the engine's hands; returns that, each task once.
+local function leave(uuid, good)
+  local ids = {}
+  for number = 1, #good do
+    ids[number] = id_of(good[number])
+  end
+  return held.remove(uuid, ids) == #ids and good or distinct(good)
+end
+
 -- Apply outcomes that count: end the task, or collect it among those to run
 -- again. They leave the engine's held set either way. `engine` is its uuid and
 -- label. Returns the collection: id and score, and how to run each again, in the
@@ -207,14 +244,12 @@ local function apply(opened, ending, engine, good, verdict)
   if #good == 0 then
     return again
   end
-  local gone = {}
+  good = leave(engine.uuid, good)
   for number = 1, #good do
     local outcome = good[number]
     if type(outcome) == "number" then
-      gone[number] = ARGV[outcome + 1]
       completed(opened, ending, outcome, good.marks[number])
     else
-      gone[number] = outcome.id
       local back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
       if back then
         back.id, back.score = outcome.id, outcome.score
@@ -222,7 +257,6 @@ local function apply(opened, ending, engine, good, verdict)
       end
     end
   end
-  held.remove(engine.uuid, gone)
   local ended = #good - #again
   if ended > 0 then
     -- Texts cost less than numbers, which have to be printed.

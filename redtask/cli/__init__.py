@@ -164,7 +164,7 @@ class _Root(Group):
             else:
                 _show(told, problem)
             sys.exit(problem.exit_code)
-        except (RedtaskError, TimeoutError) as problem:
+        except (RedtaskError, OSError) as problem:
             if show:
                 raise
             if told.as_json:

@@ -17,6 +17,7 @@ from redtask.cli.selection import Selection, selection_options
 from redtask.cli.spans import seconds
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar, tell, wait
+from redtask.error import RedtaskError
 from redtask.listing import read
 from redtask.replay import Replay, Wish
 
@@ -123,7 +124,12 @@ def command(
     with where.client() as client:
         if inline:
             return _inline(client, chosen, edit, debug=pdb)
-        return _Action(client, out, edit, **said).run(chosen)
+        try:
+            return _Action(client, out, edit, **said).run(chosen)
+        except RedtaskError:
+            raise
+        except ValueError as problem:
+            raise click.UsageError(str(problem)) from None
 
 
 def _inline(

@@ -95,7 +95,8 @@ def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
     record = found.record
     yield "task", record["msg_id"]
     if what := what_came(record):
-        yield ("result" if record["state"] == "completed" else "reason"), what
+        kinds = {"completed": "result", "running": "progress"}
+        yield kinds.get(record["state"], "reason"), what
     yield "submitted", when(record["submitted"])
     if record["started"]:
         number = record["engine_id"]

@@ -18,7 +18,7 @@ FIELDS: Final = (
     "state", "function", "queue", "label", "priority", "submitted", "started",
     "completed", "took", "engine_id", "engine_uuid", "tries", "deaths", "retries",
     "timeout", "after", "follow", "targets", "repr", "ename", "evalue", "verdict",
-    "reason", "resubmit_of", "resubmitted", "root",
+    "reason", "progress", "doing", "resubmit_of", "resubmitted", "root",
 )  # fmt: skip
 
 
@@ -28,12 +28,20 @@ def as_json(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def what_came(record: Mapping[str, Any]) -> str:
-    """Say what came of a task: the repr of its result, or what went wrong."""
+    """Say what came of a task: its result in short, what went wrong, how far it is."""
     if record["state"] == "completed":
         return record["repr"] or "None"
     if record["state"] == "failed":
         return str(record["error"])
+    if record["state"] == "running":
+        return progress(record)
     return record["reason"] or ""
+
+
+def progress(record: Mapping[str, Any]) -> str:
+    """Say how far a task says it is."""
+    share = "" if record["progress"] is None else f"{record['progress']:.0%}"
+    return " ".join(one for one in (share, record["doing"]) if one)
 
 
 def engine(record: Mapping[str, Any]) -> str:

@@ -163,7 +163,7 @@ class Runner:
         """Read the not-after time, and the options behind it."""
         self.fresh, self._limit, self._retry_on = None, 0, None
         end, *options = until.split(" ")
-        if end and time.time() * 1000 + self.ahead > int(end) + _LATE:
+        if end and time.time() * 1000 + self.ahead > int(end) * 60_000 + _LATE:
             raise SignatureError("its time is over: it was not to run that late")
         for option in options:
             letter, value = option[:1], option[1:]

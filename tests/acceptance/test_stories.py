@@ -17,6 +17,7 @@ RACES = [
 ]
 
 
+@pytest.mark.timeout(300)
 def test_the_bad_night_is_as_it_is_told(land, monkeypatch):
     programs = stories.programs(land.folder / "bin")
     monkeypatch.setenv("PATH", str(programs), prepend=":")

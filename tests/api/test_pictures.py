@@ -156,6 +156,17 @@ def test_a_timeline_of_what_runs_goes_on_until_now(command, client, view, gate):
     assert found["end"] >= found["begin"]
 
 
+def test_a_picture_that_cannot_be_written_is_told(command, diamond, tmp_path):
+    path = tmp_path / "nowhere" / "graph.svg"
+
+    done = command("graph", diamond["one"], "--format", "svg", "-o", path)
+
+    assert done.exit_code == 1
+    assert done.stderr.startswith("redtask: ")
+    assert str(path) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_where_nothing_ran_there_is_no_picture(command, tmp_path):
     path = tmp_path / "run.svg"
 

@@ -290,3 +290,21 @@ def test_a_user_without_rights_is_told_which(command, place, few):
     assert done.exit_code == 1
     assert "lacks a right" in json.loads(done.stdout)["error"]
     assert json.loads(done.stdout)["kind"] == error.ConfigurationError.__name__
+
+
+def test_how_far_a_task_is_can_be_seen(command, client, view, place, gate):
+    slow = view.apply_async(tasks.pass_gate, str(gate))
+    (name,) = slow.msg_ids
+    while command.objects("why", name)[0]["state"] != "running":
+        pass
+    place.redis.hset(place.keys.task(name), "progress", "0.4 reading")
+
+    (line,) = command.well("ls", "--state", "running")
+    text = command("show", name).stdout
+    found = command.objects("ls", "--query", '{"progress": {"$gt": 0.3}}')
+    gate.touch()
+    client.wait([slow])
+
+    assert line[-1] == "40% reading"
+    assert "  progress    40% reading\n" in text
+    assert [(one["id"], one["doing"]) for one in found] == [(name, "reading")]

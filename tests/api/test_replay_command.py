@@ -156,6 +156,17 @@ def test_a_wrong_wish_is_refused(command, words, told):
     assert told in done.stderr
 
 
+def test_what_cannot_be_edited_is_told(command, client, view):
+    mapped = view.map_async(tasks.double, [1, 2], chunksize=2)
+    mapped.get()
+
+    done = command("replay", mapped.msg_ids[0], "--edit", "x=1")
+
+    assert done.exit_code == 2
+    assert "a chunk of a map, whose arguments have no names" in done.stderr
+    assert len(client.hub_history()) == 1
+
+
 def test_nothing_to_replay_is_no_failure(command):
     done = command("replay", "--failed", "--yes")
 

