@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from redtask.hub.records import EngineStatus, Status
     from redtask.orders import Answer
 
+#: Tasks that are shown of an engine: taken, and placed.
+_MOST = 100
+
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
@@ -176,22 +179,20 @@ def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:
     redtask engine show 3
     """
     from redtask import flows, orders  # noqa: PLC0415
-    from redtask.flows import Commands  # noqa: PLC0415
 
     with where.reader() as hub:
         status = hub.run(hub.session.status())
         now = float(status.hub["stamp"])
         for one in _Pick(engines, None).of(status):
             card = hub.run(orders.cards(hub.session, [one.worker]))[one.worker]
+            placed = hub.keys.engine(one.uuid, "assigned")
             held, assigned = hub.store.commands(
-                Commands(
-                    [
-                        ("ZRANGE", hub.keys.held(one.uuid), 0, 99),
-                        ("ZRANGE", hub.keys.engine(one.uuid, "assigned"), 0, 99),
-                    ]
-                ).commands
+                [
+                    ("HKEYS", hub.keys.held(one.uuid)),
+                    ("ZRANGE", placed, 0, _MOST - 1),
+                ]
             )
-            ids = [name.decode() for name in (*held, *assigned)]
+            ids = [name.decode() for name in (*held[:_MOST], *assigned)]
             records = hub.run(flows.records(hub.keys, ids)) if ids else []
             tasks = [
                 {

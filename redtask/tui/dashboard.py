@@ -26,7 +26,7 @@ _FAILURES: Final = (
     Column("failed", 6, right=True),
     Column("function", 14, grows=True),
     Column("error", 12, grows=True),
-    Column("latest", 12, rank=1),
+    Column("latest", 14, rank=1),
 )
 #: Cells of what stands before a line of history, and behind it.
 _BEFORE: Final = 12

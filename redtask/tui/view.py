@@ -182,7 +182,7 @@ def _keys(state: State) -> str:
         return "  ".join(words)
     if state.tab == "overview":
         return "? help  left/right tabs  space freeze  q quit"
-    words = ["? help"]
+    words = ["? help", "q quit"]
     if state.rows is not None and state.rows.more is not None:
         words.append("PgDn more")
     words += ["/ filter", "Enter detail"]
@@ -191,4 +191,4 @@ def _keys(state: State) -> str:
         "tasks": ["s state", "w why", "l logs", "A abort", "R replay"],
         "failed": ["w why", "l logs", "t traceback", "R replay"],
     }.get(state.tab, [])
-    return "  ".join([*words, "q quit"])
+    return "  ".join(words)

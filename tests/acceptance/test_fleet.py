@@ -51,7 +51,9 @@ def test_an_operator_has_engines_drain_and_go_on(site, gate):
     states = {one["id"]: one["state"] for one in lines("engine", "ls")}
     assert states[busy["id"]] == "draining"
 
-    # Where is it?
+    # What has it, and where is it?
+    (shown,) = lines("engine", "show", str(busy["id"]))
+    assert [one["id"] for one in shown["tasks"]] == running.msg_ids
     (answer,) = lines("engine", "stack", busy["uuid"][:8])
     assert (answer["task"], answer["engine"]) == (running.msg_ids[0], busy["id"])
     assert "pass_gate" in answer["stack"]

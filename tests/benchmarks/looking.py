@@ -103,6 +103,22 @@ def measure(store: Store, redis: Any) -> Iterator[Cost]:
         yield Cost(name, min(spent), min(times), statistics.median(times), counted)
 
 
+def yardstick(redis: Any) -> float:
+    """Return what a thousand plain reads in a script cost here and now, in us."""
+    redis.hset("yardstick", mapping={"a": "1", "b": "2", "c": "3"})
+    script = redis.register_script(
+        "for _ = 1, 1000 do redis.call('HMGET', KEYS[1], 'a', 'b', 'c') end"
+    )
+    spent = []
+    for _ in range(TIMES):
+        before = _processor(redis)
+        for _ in range(LOOKS):
+            script(keys=["yardstick"])
+        spent.append((_processor(redis) - before) / LOOKS)
+    redis.delete("yardstick")
+    return min(spent)
+
+
 def _processor(redis: Any) -> float:
     """Return the time of a processor that the server has had so far, in us."""
     told = redis.info("cpu")
@@ -124,7 +140,8 @@ def main(*, tasks: int, engines: int, server: str) -> None:
             store = Store(found.url, "looking")
             fill(store, tasks, engines)
             titles = "screen", "processor us", "busy us", "median us", "commands"
-            table = Table(*titles)
+            yard = yardstick(found.redis())
+            table = Table(*titles, caption=f"1000 plain reads: {yard:.0f} us")
             for cost in measure(store, found.redis()):
                 number = sum(cost.commands.values())
                 table.add_row(

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from redtask.engine.block import NEVER, Block
-from redtask.engine.guard import SIGNAL, Aborted, BlockGuard, Guard
+from redtask.engine.block import BY_STOP, NEVER, Block
+from redtask.engine.guard import SIGNAL, Aborted, BlockGuard, Guard, WorkerStops
 from redtask.engine.output import Output
 from redtask.error import TimeLimitExceeded
 
@@ -79,6 +79,15 @@ def test_an_aborted_task_is_interrupted_past_except_exception(engine):
 
     assert engine.guard.kind(ValueError()) == "error"
     assert isinstance(raised.value, KeyboardInterrupt)
+
+
+def test_a_task_whose_worker_stops_goes_back(engine):
+    engine.block.stop("c-1", "1:n", why=BY_STOP)
+
+    with pytest.raises(WorkerStops) as raised:
+        send()
+
+    assert engine.guard.kind(raised.value) == "unbegun"
 
 
 def test_a_signal_without_a_reason_does_nothing(engine):

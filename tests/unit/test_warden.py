@@ -3,7 +3,7 @@
 import pytest
 
 from redtask.engine import warden as module
-from redtask.engine.block import NEVER, Block
+from redtask.engine.block import BY_STOP, NEVER, Block
 from redtask.engine.seat import Seat
 from redtask.engine.warden import Warden
 
@@ -136,6 +136,27 @@ def test_an_aborted_task_is_interrupted_and_then_ended(warden, clock, seat):
     assert (seat.stop.reason, seat.stop.late) == ("aborted while it ran", False)
     assert looks(warden, clock) == 102
     assert seat.ended_for == "aborted while it ran"
+
+
+def test_what_runs_when_a_worker_stops_is_interrupted_and_then_ended(
+    warden, clock, seat
+):
+    warden.stop_all("its worker was stopped")
+
+    assert seat.stop.reason == "its worker was stopped"
+    assert seat.block.stopped_by == BY_STOP
+    assert seat.ended_for == ""
+    assert looks(warden, clock) == 100
+    assert looks(warden, clock) == 102
+    assert seat.ended_for == "its worker was stopped"
+
+
+def test_an_engine_that_runs_nothing_is_not_interrupted(warden, clock, seat):
+    end(seat)
+
+    warden.stop_all("its worker was stopped")
+
+    assert seat.stop is None
 
 
 def test_an_aborted_task_that_has_not_begun_goes_back(warden, clock, seat, reported):
