@@ -22,7 +22,7 @@ DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 @pytest.mark.parametrize("how", ["stopped", "asleep", "paused"])
 def test_a_redis_that_stands_still_for_longer_than_a_lease_costs_no_engine(scene, how):
     here = scene()
-    here.configure(lease=500)
+    here.configure(lease=1000)
     worker = here.worker()
     engines = here.engines(worker)
     task = here.task()
@@ -34,11 +34,11 @@ def test_a_redis_that_stands_still_for_longer_than_a_lease_costs_no_engine(scene
         if how == "stopped":
             here.server.process.send_signal(signal.SIGSTOP)
             wake = here.server.process.send_signal
-            threading.Timer(1.2, wake, [signal.SIGCONT]).start()
+            threading.Timer(2.2, wake, [signal.SIGCONT]).start()
         elif how == "asleep":
-            redis.execute_command("DEBUG", "SLEEP", 1.2)
+            redis.execute_command("DEBUG", "SLEEP", 2.2)
         else:
-            redis.execute_command("CLIENT", "PAUSE", 1200, "ALL")
+            redis.execute_command("CLIENT", "PAUSE", 2200, "ALL")
 
         assert result.get(DEADLINE) == list(range(300))
     assert here.runs() == Counter(range(300))
@@ -210,7 +210,7 @@ def test_a_password_that_is_changed_and_changed_back_costs_nothing(scene):
 
 def test_a_machine_that_stood_still_is_overruled(scene):
     here = scene()
-    here.configure(lease=500)
+    here.configure(lease=1000)
     worker = here.worker(n=1)
     task = here.task()
     with here.client() as rc:

@@ -135,7 +135,7 @@ def test_torn_requests_and_replies_double_and_lose_nothing(way):
 
 
 def test_a_machine_behind_a_hole_loses_its_lease_and_what_it_says_later_is_stale(way):
-    way.configure(lease=600)
+    way.configure(lease=1000)
     way.worker(way.way.url, n=1)
     task = way.task()
     with way.client() as rc:
