@@ -97,8 +97,9 @@ class _Sink:
 
 def _is_large(value: object, depth: int = 3) -> bool:
     """Is there something large near the top? Wrong guesses cost time only."""
-    if isinstance(value, (bytes, bytearray, str)):
-        return len(value) >= _LARGE
+    # Every task asks, so what is likeliest comes first.
+    if type(value) in _SHORT:
+        return False
     if isinstance(value, (tuple, list, dict)):
         if len(value) > _NEAR or depth == 0:
             return False
@@ -106,6 +107,8 @@ def _is_large(value: object, depth: int = 3) -> bool:
             if type(one) not in _SHORT and _is_large(one, depth - 1):
                 return True
         return False
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value) >= _LARGE
     size = getattr(value, "nbytes", 0)
     return isinstance(size, int) and size >= _LARGE
 

@@ -23,7 +23,6 @@ from multiprocessing import get_context
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from redtask.engine.slate import Slate
-from redtask.rope import Rope
 
 #: What an engine is at.
 STARTING: Final = 0
@@ -335,9 +334,11 @@ class Block:
 
     def end(self, entry: Entry) -> bool:
         """Log how the task that was begun last ended; False: the log is full."""
-        if any(type(field) is Rope for field in entry[4]):
+        try:
+            data = marshal.dumps(entry)  # type: ignore[arg-type]
+        except ValueError:
+            # A rope: what is that large is told at once.
             return False
-        data = marshal.dumps(entry)  # type: ignore[arg-type]
         fields = self._fields
         at = fields[_LOG_END]
         after = at + _HEAD + len(data)

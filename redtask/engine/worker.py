@@ -172,6 +172,8 @@ class Worker:
         #: When to look at batches next, s of the monotonic clock; None: none is long.
         self._look_at: float | None = None
         self._ready = False
+        #: Were our engines drained by a signal?
+        self._quiet = False
         #: How often we were asked to stop.
         self._asked = 0
         self._code = DONE
@@ -285,8 +287,10 @@ class Worker:
                     self._nudged()
                 elif number in _STOPS:
                     self._stop(signal.Signals(number).name)
-                elif number in {_QUIET, _RESUME}:
-                    self._herald.wish(resume=number == _RESUME)
+                elif number == _QUIET or (number == _RESUME and self._quiet):
+                    # Who was stopped and goes on gets SIGCONT, too.
+                    self._quiet = number == _QUIET
+                    self._herald.wish(resume=not self._quiet)
                 elif number == _STACKS:
                     self._orders.stacks.ask(self._seats, log_stacks)
 

@@ -12,7 +12,7 @@ import redtask
 from redtask.error import ClusterError, ConnectionLost
 from redtask.profile import Key
 from tests import servers
-from tests.processes import MARK, command_line, until
+from tests.processes import DEADLINE, MARK, command_line, until
 
 pytestmark = pytest.mark.acceptance
 
@@ -388,6 +388,19 @@ def daemon(land):
     assert started.code == 0, started
     yield started
     land.run("cluster", "stop", "--now")
+
+
+def test_a_client_ends_a_cluster_that_others_joined(land, daemon):
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    with redtask.Client() as client:
+        client.wait_for_engines(2, timeout=DEADLINE)
+        more.terminate()
+        assert more.wait(DEADLINE) == 0
+
+        client.shutdown(hub=True)
+
+    until(lambda: not land.pids(), "the end of the cluster")
+    assert land.run("cluster", "status").code == 3
 
 
 def test_a_daemon_is_ready_when_its_start_returns(land, daemon):

@@ -181,10 +181,15 @@ def test_an_order_is_obeyed_once_and_by_its_own_process(site):
 
 def test_a_worker_that_does_not_answer_is_told_of(site, monkeypatch):
     worker = site.worker("-n", "1")
-    monkeypatch.setattr("redtask.orders.ANSWER", 0.2)
+    site.client.drain()
     worker.signal(signal.SIGSTOP)
 
-    with pytest.raises(TimeoutError, match="does not answer"):
-        site.client.stacks()
+    with monkeypatch.context() as patch:
+        patch.setattr("redtask.orders.ANSWER", 0.2)
+        with pytest.raises(TimeoutError, match="does not answer"):
+            site.client.stacks()
 
+    # That it goes on is no wish of an operator's to have its engines go on.
     worker.signal(signal.SIGCONT)
+    assert site.client.stacks()[0].stack
+    assert [one["drained"] for one in lines("engine", "ls")] == [True]

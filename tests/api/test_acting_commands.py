@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests import tasks
+from tests.processes import until
 
 
 @pytest.fixture
@@ -199,8 +200,7 @@ def test_many_are_aborted_only_if_that_is_wished(command, client, view):
 def test_what_runs_is_interrupted_only_if_told(command, client, view, gate):
     slow = view.apply_async(tasks.pass_gate, str(gate))
     (name,) = slow.msg_ids
-    while command.objects("why", name)[0]["state"] != "running":
-        pass
+    until(lambda: command.objects("why", name)[0]["state"] == "running")
 
     refused = command("abort", name)
     told = command.well("abort", name, "--running")

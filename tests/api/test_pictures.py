@@ -9,6 +9,7 @@ import pytest
 from redtask.dependency import Ref
 from redtask.family import family
 from tests import tasks
+from tests.processes import until
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -145,8 +146,7 @@ def test_a_timeline_says_what_each_engine_did(command, client, view, tmp_path):
 def test_a_timeline_of_what_runs_goes_on_until_now(command, client, view, gate):
     slow = view.apply_async(tasks.pass_gate, str(gate))
     (name,) = slow.msg_ids
-    while command.objects("why", name)[0]["state"] != "running":
-        pass
+    until(lambda: command.objects("why", name)[0]["state"] == "running")
 
     (found,) = command.objects("timeline")
     gate.touch()

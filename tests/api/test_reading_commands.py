@@ -8,6 +8,7 @@ import pytest
 
 from redtask import error
 from tests import tasks
+from tests.processes import until
 
 #: Commands that need an id.
 OF_ONE = [
@@ -295,8 +296,7 @@ def test_a_user_without_rights_is_told_which(command, place, few):
 def test_how_far_a_task_is_can_be_seen(command, client, view, place, gate):
     slow = view.apply_async(tasks.pass_gate, str(gate))
     (name,) = slow.msg_ids
-    while command.objects("why", name)[0]["state"] != "running":
-        pass
+    until(lambda: command.objects("why", name)[0]["state"] == "running")
     place.redis.hset(place.keys.task(name), "progress", "0.4 reading")
 
     (line,) = command.well("ls", "--state", "running")

@@ -28,13 +28,21 @@ def task(name, size=10, waits=FREE):
     return Task(name, bytes(size), FUNCTION, {}, waits)
 
 
+def main_thread():
+    """Return the thread that hears signals."""
+    found = threading.main_thread().ident
+    assert found is not None
+    return found
+
+
 class Trips:
     """Trips that end when the test says so, as it says."""
 
     def __init__(self):
         self.loads = []
-        self.began: queue.Queue[Any] = queue.Queue()
-        self.endings: queue.Queue[Any] = queue.Queue()
+        # A handler of signals may put something in while its thread waits for it.
+        self.began: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.endings: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def __call__(self, aboard):
         self.loads.append([one.task.task_id for one in aboard])
@@ -242,7 +250,7 @@ def test_who_is_interrupted_while_waiting_is_not_taken_along(trips):
 
     def press():
         until(lambda: pier._ferry._waiting)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(main_thread(), signal.SIGINT)
 
     finger = threading.Thread(target=press)
     finger.start()
@@ -268,7 +276,7 @@ def test_a_signal_handler_may_submit_while_its_thread_waits(trips):
 
     def press():
         trips.began.get(timeout=DEADLINE)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.pthread_kill(main_thread(), signal.SIGUSR1)
         until(lambda: pressed)
         trips.endings.put(ferry.end_all)
 
