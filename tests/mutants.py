@@ -89,15 +89,15 @@ MUTANTS: Final = (
     _mutant(
         "an outcome counts twice in one turn",
         "lib/report.lua",
-        "    elseif not seen[id] then\n",
-        "    else\n",
+        " == #ids and good or distinct(good)\n",
+        " and good\n",
         "lua/test_turn.py::test_an_outcome_counts_once_in_a_turn",
     ),
     _mutant(
         "what has ended is still held",
         "lib/report.lua",
-        "  held.remove(engine.uuid, gone)\n",
-        "",
+        "  return held.remove(uuid, ids) == #ids and good or distinct(good)\n",
+        "  return good\n",
         "lua/test_turn.py::test_a_result_completes_the_task",
     ),
     _mutant(
