@@ -15,7 +15,7 @@ local keys = require("lib.keys")
 local page = require("lib.page")
 local reply = require("lib.reply")
 
-local before, count = ARGV[2], page.count(ARGV[3])
+local before, count = ARGV[2] or "", page.count(ARGV[3])
 
 local function main()
   if not count or before ~= "" and not string.find(before, "^%d+%-%d+$") then

@@ -40,7 +40,7 @@ local FIELDS = {
   aborted = { "fn", "label", "submitted", "started", "ended", "engine", "reason" },
 }
 
-local state, from, count = ARGV[2], ARGV[3], page.count(ARGV[4])
+local state, from, count = ARGV[2], ARGV[3] or "", page.count(ARGV[4])
 local text = string.lower(ARGV[5] or "")
 
 -- Where to begin: how many to pass over, and in which index.

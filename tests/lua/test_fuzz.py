@@ -18,7 +18,7 @@ from tests import invariants
 from tests.hubs import Hub
 
 #: How many calls; more by hand: REDTASK_FUZZ=20000 pytest tests/lua/test_fuzz.py
-CALLS = int(os.environ.get("REDTASK_FUZZ", "1200"))
+CALLS = int(os.environ.get("REDTASK_FUZZ", "1600"))
 SEED = int(os.environ.get("REDTASK_FUZZ_SEED", "1"))
 
 ODD = (
@@ -97,6 +97,10 @@ def right(dice):
             [(name(), f"1:n{dice.randrange(6)}", ("progress", "0.5", "stdout", "5 x"))],
             now=now,
         ),
+        lambda: calls.overview(dice.randrange(30), now=now),
+        lambda: calls.engines(0, 5, dice.choice(("", "e")), now=now),
+        lambda: calls.tasks(dice.choice(("ready", "running")), "", 5, "f", now=now),
+        lambda: calls.events("", 5, now=now),
         lambda: calls.examine([("tally", "worker nobody 1 -"), ("hub", "")], now=now),
     )  # fmt: skip
     return dice.choice(made)()

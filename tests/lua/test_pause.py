@@ -62,6 +62,8 @@ def test_what_is_released_waits_too(hub):
 
 def test_tasks_of_few_and_of_many_engines_wait_too(hub):
     hub.join(1, "e", "f")
+    for number in range(69):
+        hub.register(1, f"other-{number}", queues="other")
     pause(hub, 2, "default")
 
     hub.submit(3, "c-1", targets="0")

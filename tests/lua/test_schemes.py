@@ -503,6 +503,7 @@ def test_who_was_hidden_while_a_task_of_its_own_came_is_rung(make_hub):
 @pytest.mark.parametrize("flag", ["after", "targets", "timeout", "start_in"])
 def test_pure_refuses_each_flag_that_is_not_its_own(make_hub, flag):
     hub = make_hub(scheme="pure")
+    hub.register(1, "e", queues="other")
     hub.submit(1, "c-1")
     value = {"after": "as c-1", "targets": "0"}.get(flag, 5000)
     name = {"start_in": "delay"}.get(flag, flag)
