@@ -51,6 +51,8 @@ def measure(world: World, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _machine(world: World, name: str, engines: int) -> Machine:
     machine = Machine(name, world.server.url, engines, world.folder, world.env)
+    # Whatever comes, the world stops it in the end.
+    world.machines[name] = machine
     machine.start()
     until(
         lambda: len(machine.pids()) == engines and "ready" in machine.log.read_text(),
