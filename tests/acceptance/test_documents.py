@@ -16,8 +16,10 @@ pytestmark = pytest.mark.acceptance
 WORDS = (
     "a-bad-night",
     "command-line",
+    "costs",
     "doctor",
     "index",
+    "reliability",
     "running",
     "schemes",
     "status",

@@ -52,7 +52,7 @@ async def until(true):
 
 
 def ours(place):
-    return [one for one in place.connections() if one["name"] == "redtask"]
+    return [one for one in place.connections() if one["name"].startswith("redtask-")]
 
 
 def test_the_beginning_as_written(place, run):
@@ -273,7 +273,7 @@ def test_connections_may_be_cut_at_any_time(place, run):
         async def cut():
             while True:
                 for one in await asyncio.to_thread(place.redis.client_list):
-                    if one["name"] == "redtask":
+                    if one["name"].startswith("redtask-"):
                         await asyncio.to_thread(
                             place.redis.execute_command,
                             "CLIENT",
