@@ -85,6 +85,11 @@ class Scene:
                 process.send_signal(signal.SIGTERM)
                 process.wait(DEADLINE)
 
+    def blocked(self) -> int:
+        """Return how many connections wait on the server."""
+        with closing(self.server.redis()) as redis:
+            return int(redis.info("clients")["blocked_clients"])
+
     def check(self):
         with closing(self.server.redis()) as redis:
             invariants.check(redis, ROOT)

@@ -146,6 +146,8 @@ def test_a_worker_whose_redis_stays_away_gives_up_when_it_has_nothing_to_tell(sc
         here.server.start()
         assert result.get(DEADLINE) == 1
         assert worker.poll() is None
+        # It knows that it was told: the engine waits for its bell again.
+        until(lambda: here.blocked() >= 2, "the wire and the bell")
 
         here.server.kill()
         assert worker.wait(DEADLINE) == 69
