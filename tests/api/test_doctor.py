@@ -5,6 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+import redtask
 from redtask.cli import group
 from redtask.doctor import server
 from redtask.doctor.data import Examination
@@ -102,7 +103,7 @@ def test_a_visit_tells_figures_and_progress(hub):
     assert seen.figures["engines"] == seen.figures["workers"] == 1
     assert seen.figures["looked"] == told[-1][0] > 50
     assert seen.figures["rtt_ms"] > 0
-    assert list(seen.figures["versions"]) == ["0.1.0.dev0"]
+    assert list(seen.figures["versions"]) == [redtask.__version__]
 
 
 def test_a_hub_that_is_not_there_is_a_finding(place):

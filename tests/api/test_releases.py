@@ -1,0 +1,88 @@
+"""What an earlier release left behind is read, worked on and finished by this one."""
+
+import contextlib
+import time
+
+import pytest
+
+import redtask
+from redtask.doctor.data import Examination
+from redtask.hub.keys import Keys
+from redtask.profile import parse_keys
+from redtask.signing import Keyring
+from tests import invariants, releases, servers
+from tests.engines import Engine
+from tests.fakes import SocketFakeServer
+
+
+@pytest.fixture(params=releases.names())
+def old(request):
+    """Each hub that a release left behind."""
+    return releases.read(request.param)
+
+
+@pytest.fixture(params=servers.NAMES)
+def place(request, start_server, old):
+    """Return a server on which it is found."""
+    if request.param == "fake":
+        server = SocketFakeServer()
+    else:
+        server = start_server(request.param)
+    with contextlib.closing(server.redis()) as redis:
+        redis.flushall()
+        releases.restore(redis, old["keys"])
+        yield server, redis
+        redis.flushall()
+    if request.param == "fake":
+        server.close()
+
+
+def outcome(client, task_id):
+    """Return a task's result, or the name of its error."""
+    try:
+        return client.get_result(task_id).get(timeout=20)
+    except redtask.RemoteError as problem:
+        return problem.ename
+    except redtask.TaskError as problem:
+        return type(problem).__name__
+
+
+def test_there_is_a_hub_of_an_earlier_release():
+    assert releases.names()
+
+
+@pytest.fixture
+def work(old, place):
+    """Let an engine work on it, long after; return client, dump and Redis."""
+    server, redis = place
+    root = Keys(releases.HUB).root
+    # Delays are over, and so is the lease of the machine that was lost.
+    for timer in redis.zrange(f"{root}:timers", 0, -1):
+        redis.zadd(f"{root}:timers", {timer: 1})
+    redis.zadd(f"{root}:engines", {"lost": 1})
+    redis.hset(f"{root}:hub", "last", int(time.time() * 1000))
+    keyring = Keyring(releases.HUB, parse_keys(releases.KEY, source="test"))
+    url = f"{server.url}?hub={releases.HUB}"
+    with redtask.Client(url, key=releases.KEY) as client:
+        with Engine(server.url, releases.HUB, keyring, ["default", "elsewhere"]):
+            yield client, old
+        invariants.check(redis, root)
+        assert Examination(client._store).run() == []
+
+
+def test_all_that_it_was_to_do_is_done(work):
+    client, old = work
+
+    assert {name: outcome(client, name) for name in old["expect"]} == old["expect"]
+
+
+def test_what_had_failed_is_found_and_can_be_run_again(work):
+    client, old = work
+    query = {"state": "failed", "ename": "ZeroDivisionError"}
+
+    (record,) = client.db_query(query, keys=["ename", "retries"])
+    again = client.resubmit(record["msg_id"])
+
+    assert old["expect"][record["msg_id"]] == "ZeroDivisionError"
+    with pytest.raises(redtask.RemoteError, match="division by zero"):
+        again.get(timeout=20)
