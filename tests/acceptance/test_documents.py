@@ -19,6 +19,7 @@ WORDS = (
     "costs",
     "doctor",
     "index",
+    "peers",
     "reliability",
     "running",
     "schemes",
