@@ -108,6 +108,10 @@ end
 -- tried again by the one that had them.
 local function put_back(opened, ending, collected, except)
   local waiting = 0
+  -- Others get the best first, whatever became of it here.
+  table.sort(collected, function(one, other)
+    return tonumber(one.score) < tonumber(other.score)
+  end)
   for _, one in ipairs(collected) do
     if not one_back(opened, ending, one, except) and not one.shun then
       waiting = waiting + 1

@@ -118,10 +118,6 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   for at = 1, #placed, 2 do
     back[#back + 1] = { id = placed[at], score = placed[at + 1], placed = true }
   end
-  -- Others get the best first, whatever became of it here.
-  table.sort(back, function(one, other)
-    return tonumber(one.score) < tonumber(other.score)
-  end)
   again.put_back(opened, ending, back, uuid)
   if moved < budget and engine.tied then
     moved = moved + release_tied(opened, ending, uuid, budget - moved)

@@ -720,3 +720,18 @@ def test_turns_are_counted_from_one(hub):
 
     with hub.refuses(error.BadArgument, "a turn needs a nonce"):
         hub.do(calls.turn("e", 0, "n", 1, now=1))
+
+
+def test_what_comes_back_in_one_turn_is_placed_in_its_order(hub):
+    hub.submit(1, *[f"c-{n}" for n in range(1, 7)], retries=1)
+    hub.register(1, "e")
+    first, second, *_ = hub.take(1, "e", 6)
+    hub.register(1, "x")
+    while hub.ready():
+        hub.take(1, "x", 6)
+    hub.join(1, "f")
+
+    hub.turn(2, "e", 0, unbegun(second), error_in(first))
+
+    assert hub.engine_of(first.task_id) == "f"
+    assert hub.ready() == [second.task_id]
