@@ -684,8 +684,8 @@ class Model:
         for group in groups:
             gate = group.get("gate")
             # What is only sent again needs no gate any more.
-            new = any(name not in known for one in groups for name in one["names"])
-            if new and gate and gate not in self.tasks and gate not in gates:
+            enters = any(name not in known for one in groups for name in one["names"])
+            if enters and gate and gate not in self.tasks and gate not in gates:
                 gates.append(gate)
         base = self.submitted
         for number, gate in enumerate(gates):
