@@ -51,21 +51,36 @@ def known_keys(profile: Profile) -> Keyring | None:
 def address(profile: Profile) -> str:
     """Return where Redis is."""
     if profile.url is None:
-        raise ConfigurationError(
-            f"no Redis is known for profile {profile.name!r}: start one with "
-            "'redtask cluster start', or set REDTASK_URL"
-        )
+        raise ConfigurationError(nowhere(profile))
     return profile.url
+
+
+def nowhere(profile: Profile) -> str:
+    """Return what to say where no address of a Redis is known."""
+    return (
+        f"no Redis is known for profile {profile.name!r}: start one with "
+        "'redtask cluster start', or set REDTASK_URL"
+    )
+
+
+def no_hub(profile: Profile) -> NoHub:
+    """Return the error that says where a hub was looked for."""
+    return NoHub(f"there is no hub {profile.hub!r} in {profile.where}")
+
+
+def unreachable(profile: Profile, problem: ConnectionLost) -> ConnectionLost:
+    """Return the error that says where Redis was looked for, and why in vain."""
+    reason = str(problem.__cause__ or problem)
+    return ConnectionLost(f"{profile.where} cannot be reached: {reason}")
 
 
 def check_server(profile: Profile) -> Flow[str]:
     """Check that there is a Redis that serves; return the id of its process."""
-    where = f"Redis at {profile.shown_url} (from {profile.url_source})"
+    where = profile.where
     try:
         about = yield from server_info()
     except ConnectionLost as problem:
-        reason = str(problem.__cause__ or problem)
-        raise ConnectionLost(f"{where} cannot be reached: {reason}") from None
+        raise unreachable(profile, problem) from None
     version = about.get("redis_version", "")
     found = re.match(r"(\d+)\.(\d+)", version)
     if found and tuple(map(int, found.groups())) < _OLDEST:
@@ -85,8 +100,7 @@ def meet(profile: Profile, *, make: bool = True) -> Flow[Keyring]:
         configured = yield from ask(calls.configure())
     except NoHub:
         if not make:
-            where = f"Redis at {profile.shown_url} (from {profile.url_source})"
-            raise NoHub(f"there is no hub {profile.hub!r} in {where}") from None
+            raise no_hub(profile) from None
         profile = profile.create_key()
         keyring = Keyring(profile.hub, profile.keys, profile.signed)
         configured = yield from ask(

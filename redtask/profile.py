@@ -176,6 +176,11 @@ class Profile:
         )
 
     @property
+    def where(self) -> str:
+        """Where Redis is looked for, and who said so; for messages."""
+        return f"Redis at {self.shown_url} (from {self.url_source})"
+
+    @property
     def shown_url(self) -> str | None:
         """The URL with its password masked, for people and logs."""
         return None if self.url is None else redact_url(self.url)

@@ -1,4 +1,4 @@
-"""The progress bar of ``wait_interactive``."""
+"""The progress bar of ``wait_interactive`` and of commands."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def progress_bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error where that is a terminal."""
+def progress_bar(
+    name: str, total: int | None, *, transient: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on standard error where that is a terminal.
+
+    ``total`` may be open; a ``transient`` bar goes when it is done.
+    """
     from rich.console import Console  # noqa: PLC0415 - only who wants a bar
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -29,6 +34,7 @@ def progress_bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
         TextColumn("tasks"),
         TimeElapsedColumn(),
         console=Console(file=sys.stderr),
+        transient=transient,
     )
     with progress:
         bar = progress.add_task(name, total=total)

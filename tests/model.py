@@ -681,10 +681,10 @@ class Model:
         known = set(self.tasks)
         total = 0
         gates = []
+        # What is only sent again needs no gate any more.
+        enters = any(name not in known for one in groups for name in one["names"])
         for group in groups:
             gate = group.get("gate")
-            # What is only sent again needs no gate any more.
-            enters = any(name not in known for one in groups for name in one["names"])
             if enters and gate and gate not in self.tasks and gate not in gates:
                 gates.append(gate)
         base = self.submitted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from redtask.connect import address, check_server
+from redtask.connect import address, check_server, no_hub, nowhere
 from redtask.error import NoHub
 from redtask.hub import calls
 from redtask.session import Session
@@ -39,10 +39,7 @@ class Reader:
         Raises ``NoHub``, ``ConnectionLost`` and ``ConfigurationError``.
         """
         if profile.url is None:
-            raise NoHub(
-                f"no Redis is known for profile {profile.name!r}: start one with "
-                "'redtask cluster start', or set REDTASK_URL"
-            )
+            raise NoHub(nowhere(profile))
         store = Store(address(profile), profile.hub, patience=0.0)
         driver = Driver(store)
         keyring = Keyring(profile.hub, (), signed=False)
@@ -51,8 +48,7 @@ class Reader:
             store.do(calls.status(0))
         except NoHub:
             store.close()
-            where = f"Redis at {profile.shown_url} (from {profile.url_source})"
-            raise NoHub(f"there is no hub {profile.hub!r} in {where}") from None
+            raise no_hub(profile) from None
         except BaseException:
             store.close()
             raise

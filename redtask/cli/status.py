@@ -63,27 +63,27 @@ def _store(profile: Profile) -> Iterator[Store]:
 
     Raises ``NoHub`` and ``ConnectionLost``, which say where it was looked for.
     """
-    from redtask.connect import known_keys  # noqa: PLC0415 - help needs it not
+    from redtask.connect import (  # noqa: PLC0415 - help needs it not
+        known_keys,
+        no_hub,
+        nowhere,
+        unreachable,
+    )
     from redtask.error import ConnectionLost, NoHub  # noqa: PLC0415
     from redtask.hub import calls  # noqa: PLC0415
     from redtask.store import Store  # noqa: PLC0415
 
     if profile.url is None:
-        raise NoHub(
-            f"no Redis is known for profile {profile.name!r}: start one with "
-            "'redtask cluster start', or set REDTASK_URL"
-        )
+        raise NoHub(nowhere(profile))
     store = Store(profile.url, profile.hub, patience=0.0)
     store.keyring = known_keys(profile)
-    place = f"Redis at {profile.shown_url} (from {profile.url_source})"
     try:
         store.do(calls.status(0))
         yield store
     except ConnectionLost as problem:
-        reason = str(problem.__cause__ or problem)
-        raise ConnectionLost(f"{place} cannot be reached: {reason}") from None
+        raise unreachable(profile, problem) from None
     except NoHub:
-        raise NoHub(f"there is no hub {profile.hub!r} in {place}") from None
+        raise no_hub(profile) from None
     finally:
         store.close()
 

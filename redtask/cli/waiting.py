@@ -12,6 +12,7 @@ import click
 from redtask.cli import FAILED
 from redtask.cli.output import STATES, Output, one_line, say_json
 from redtask.cli.tasks import as_json, what_came
+from redtask.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,36 +42,13 @@ def bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
         def show(done: int) -> None:
             if not shown and time.monotonic() - begun > _MOMENT:
-                shown.append(stack.enter_context(_bar(name, total)))
+                shown.append(
+                    stack.enter_context(progress_bar(name, total, transient=True))
+                )
             for one in shown:
                 one(done)
 
         yield show
-
-
-@contextlib.contextmanager
-def _bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console  # noqa: PLC0415 - only who wants a bar
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tasks"),
-        TimeElapsedColumn(),
-        console=Console(file=sys.stderr),
-        transient=True,
-    )
-    with progress:
-        shown = progress.add_task(name, total=total)
-        yield lambda done: progress.update(shown, completed=done)
 
 
 def wait(client: Client, ids: Sequence[str]) -> None:

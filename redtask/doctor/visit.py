@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from redtask.connect import address, known_keys
+from redtask.connect import address, known_keys, unreachable
 from redtask.doctor import fleet, server
 from redtask.doctor.data import Examination
 from redtask.doctor.finding import WRONG, Finding
@@ -47,15 +47,12 @@ def visit(
     checked then, 0: none). ``progress`` is told how many were and how many seem wrong.
     Raises ``ConnectionLost``; a hub that is not there is a finding.
     """
-    store = Store(address(profile), profile.hub)
+    store = Store(address(profile), profile.hub, patience=0.0)
     store.keyring = known_keys(profile)
-    store.patience = 0.0
     try:
         return _visit(store, profile, repair=repair, most=most, progress=progress)
     except ConnectionLost as problem:
-        reason = str(problem.__cause__ or problem)
-        where = f"Redis at {profile.shown_url} (from {profile.url_source})"
-        raise ConnectionLost(f"{where} cannot be reached: {reason}") from None
+        raise unreachable(profile, problem) from None
     finally:
         store.close()
 
