@@ -222,7 +222,7 @@ def test_what_runs_is_aborted_when_asked_for(site):
 
     with pytest.raises(redtask.TaskAborted):
         result.get(DEADLINE)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < GRACE
     assert site.view.apply_async(where).get(DEADLINE) == engine
 
 
@@ -307,7 +307,7 @@ def test_an_alarm_has_the_worker_sweep_at_once(site):
     site.redis.rpush(Keys("default").alarm(), "1")
 
     until(lambda: sweeps() > before, "a sweep")
-    assert time.monotonic() - begun < 0.1
+    assert time.monotonic() - begun < 0.3
     assert not site.redis.exists(Keys("default").alarm())
 
 
