@@ -39,6 +39,7 @@ _PADDING: Final = 2
 _LEAST: Final = 12
 #: Letters of a client's name that people see.
 _SHOWN: Final = 6
+_CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 _LONG_ID: Final = re.compile(r"\b[a-z0-9]{12}-[0-9]+\b")
 
 
@@ -97,8 +98,12 @@ def one_line(text: str) -> str:
 
 
 def say_json(value: Any) -> None:
-    """Print one JSON object on one line; times as ISO 8601."""
-    click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False, default=_plain))
+    """Print one JSON object on one line; times as ISO 8601.
+
+    What JSON admits but a terminal obeys, or takes for the end of a line, is escaped.
+    """
+    text = json.dumps(value, ensure_ascii=False, sort_keys=False, default=_plain)
+    click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _plain(value: Any) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from redtask.hub.records import groups, mapping, text
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from redtask.hub.records import Reply
+
+#: From so many seconds on a span is written with minutes.
+_LONG: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +197,15 @@ def _of_waiting(facts: Mapping[str, str]) -> list[str]:
         reasons.append(f"the graph behind the gate {facts['gate']} is not complete yet")
     if "start" in facts:
         ahead = (int(facts["start"]) - int(facts["stamp"])) / 1000
-        reasons.append(f"it is not to start for another {max(0.0, ahead):.1f} s")
+        reasons.append(f"it is not to start for another {_span(ahead)}")
     return reasons or ["what it waits for has come; it is about to be ready"]
+
+
+def _span(seconds: float) -> str:
+    """Write how long: beyond two minutes with hours, minutes and seconds."""
+    if seconds < _LONG:
+        return f"{max(0.0, seconds):.1f} s"
+    return str(timedelta(seconds=round(seconds)))
 
 
 _VERBS = {"after": "run after", "follow": "follow"}

@@ -46,6 +46,12 @@ def test_who_waits_for_a_time_says_when(hub):
     assert json.loads(json.dumps(why.as_dict()))["start"] == "1970-01-01T00:00:06+00:00"
 
 
+def test_a_long_time_is_told_in_hours_and_days(hub):
+    hub.submit(1000, "c-1", start_in=93_784_000)
+
+    assert "it is not to start for another 1 day, 2:03:04" in str(hub.why(1000, "c-1"))
+
+
 def test_who_stands_behind_a_gate_names_it(hub):
     hub.submit(1, "c-1", gate="c-9")
 

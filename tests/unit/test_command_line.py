@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from redtask import error
 from redtask.cli import COMMANDS, exit_code, group
 from redtask.cli.options import Where, confirm, hub_options
-from redtask.cli.output import short_id
+from redtask.cli.output import say_json, short_id
 from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
 from redtask.cli.spans import moment, seconds
@@ -412,3 +412,13 @@ def test_what_was_said_reaches_the_command(folder):
     CliRunner().invoke(command, ["-u", "redis://x", "--profile", "p"])
 
     assert found == [Where("redis://x", "p")]
+
+
+def test_json_cannot_command_a_terminal_nor_leave_its_line(capsys):
+    value = {"name": "\x9b31m\x7f\u2028é \x1b[0m"}
+
+    say_json(value)
+
+    told = capsys.readouterr().out
+    assert all(one.isprintable() for one in told.rstrip("\n"))
+    assert json.loads(told) == value
