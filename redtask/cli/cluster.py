@@ -17,7 +17,14 @@ import click
 import redtask
 from redtask.cli import FAILED, NOT_FOUND, REFUSED
 from redtask.cli.group import Group
-from redtask.cli.options import confirm, json_option, profile_option, yes_option
+from redtask.cli.options import (
+    Where,
+    confirm,
+    hub_options,
+    json_option,
+    profile_option,
+    yes_option,
+)
 from redtask.cli.output import (
     ago,
     count,
@@ -64,8 +71,7 @@ def command() -> None:
     help="How many; one per processor unless told; 0: only the hub.",
 )
 @click.option("--daemonize", is_flag=True, help="Return when the engines have joined.")
-@click.option("--url", help="Use this Redis, and start none.")
-@profile_option
+@hub_options
 @click.option(
     "--hwm",
     type=click.IntRange(0, 100000),
@@ -88,8 +94,7 @@ def start(  # noqa: PLR0913 - one for each option
     *,
     engines: int | None,
     daemonize: bool,
-    url: str | None,
-    profile: str | None,
+    where: Where,
     hwm: int | None,
     scheme: str | None,
     timeout: float,
@@ -97,6 +102,7 @@ def start(  # noqa: PLR0913 - one for each option
 ) -> int:
     """Start a hub and engines, and keep them until stopped.
 
+    Where --url, the environment or a file names a Redis it uses that, and starts none.
     Ctrl-C lets what runs finish; the second stops at once. A second cluster of one
     profile is refused with exit code 5.
 
@@ -107,8 +113,9 @@ def start(  # noqa: PLR0913 - one for each option
     plan = Plan(
         engines=len(os.sched_getaffinity(0)) if engines is None else engines,
         mode=DAEMON if daemonize else TERMINAL,
-        profile=profile,
-        url=url,
+        profile=where.name,
+        url=where.url,
+        told=where.told,
         hwm=hwm,
         scheme=scheme,
         patience=timeout,
@@ -132,7 +139,7 @@ def _banner(about: dict[str, Any], plan: Plan) -> str:
     redis = short_url(about["shown_url"])
     if about["embedded"] is not None:
         redis = f"{about['embedded']}, its own, data in {short_path(about['data'])}"
-    arguments = [repr(about["shown_url"])] if plan.url else []
+    arguments = [repr(about["shown_url"])] if plan.url or plan.told else []
     option = ""
     if name != DEFAULT_PROFILE:
         arguments.append(f"profile={name!r}")

@@ -173,7 +173,7 @@ class Keeper:
             self._folder = Path(home)
             _forget_settings()
             os.environ["REDTASK_HOME"] = home
-        self.profile = Profile.load(plan.profile, url=plan.url, key=plan.key)
+        self.profile = self._load()
         scheme = self._find_scheme()
         self._folder = self.profile.folder
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -192,13 +192,17 @@ class Keeper:
             self._interruptible = False
         store.close()
         # Connecting may have made the key.
-        self.profile = Profile.load(plan.profile, url=plan.url, key=plan.key)
+        self.profile = self._load()
         self._store = Store(store.url, store.keys.name, patience=0.5, reply=2.0)
         self._store.scheme, self._store.keyring = store.scheme, store.keyring
         configure(self._store, {} if plan.hwm is None else {"hwm": plan.hwm}, scheme)
         self._write_card()
         if plan.engines:
             self._add(plan.engines, plan.patience)
+
+    def _load(self) -> Profile:
+        plan = self.plan
+        return Profile.load(plan.profile, url=plan.url, key=plan.key, told=plan.told)
 
     def _find_scheme(self) -> AnyScheme | None:
         """Return the scheme that the hub is to have; None: that which it has."""

@@ -21,6 +21,8 @@ class Plan:
     mode: str = TERMINAL
     profile: str | None = None
     url: str | None = None
+    #: A URL that a file of the command line says, and where.
+    told: tuple[str, str] | None = None
     key: str | None = None
     #: The most tasks an engine may have, 0: any number; None: as it is.
     hwm: int | None = None

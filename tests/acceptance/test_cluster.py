@@ -535,6 +535,12 @@ def test_an_unreachable_redis_has_its_own_exit_code(refused):
     assert "Connection refused" in refused("--url", "redis://localhost:1", code=69)
 
 
+def test_a_url_in_a_file_is_heeded(land, refused):
+    (land.folder / "redtask.toml").write_text('url = "redis://localhost:1"\n')
+
+    assert "Connection refused" in refused(code=69)
+
+
 def test_an_unknown_profile_key_is_explained(refused, land):
     folder = land.home / "profiles/default"
     folder.mkdir(parents=True)
