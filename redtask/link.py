@@ -49,19 +49,21 @@ _PIECE: Final = 16384
 _MOST_CHANGES: Final = 100
 
 #: Replies that mean: this server cannot just now, another try may find one that can.
-#: redis-py makes exceptions of their own of some, without the word.
-#: Its disk may be full, or its replicas away.
-_PASSING_WORDS: Final = ("BUSY", "MISCONF", "NOREPLICAS", "UNBLOCKED")
-#: Likewise when a script met it: older servers put words of their own before.
-_INSIDE: Final = ("-BUSY", "-MISCONF", "-NOREPLICAS", "-READONLY")
-_ALL_PASSING_WORDS: Final = (
-    *_PASSING_WORDS,
+#: redis-py makes exceptions of their own of some, without the word; which, depends on
+#: its version. Its disk may be full, or its replicas away.
+_PASSING_WORDS: Final = (
+    "BUSY",
     "CLUSTERDOWN",
     "LOADING",
     "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
     "READONLY",
     "TRYAGAIN",
+    "UNBLOCKED",
 )
+#: Likewise when a script met it: older servers put words of their own before.
+_INSIDE: Final = ("-BUSY", "-MISCONF", "-NOREPLICAS", "-READONLY")
 _PASSING: Final = (
     exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
@@ -160,7 +162,7 @@ def is_passing(problem: Exception) -> bool:
 
 def refusal(text: str) -> Exception:
     """Return redtask's exception for an error reply that redis-py has not read."""
-    if text.startswith(_ALL_PASSING_WORDS):
+    if text.startswith(_PASSING_WORDS):
         return error.ConnectionLost(f"Redis cannot be reached: {text}")
     return error.ConfigurationError(f"Redis does not let us listen: {text}")
 
@@ -197,7 +199,13 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     if isinstance(problem, exceptions.ResponseError) and not is_passing(problem):
         explained = script.explain(text) if script else text
         return error.from_reply(text) or error.HubError(f"Redis refuses: {explained}")
-    return error.ConnectionLost(f"Redis cannot be reached: {text}")
+    return error.ConnectionLost(f"Redis cannot be reached: {_inner(text)}")
+
+
+def _inner(text: str) -> str:
+    """Return what Redis said to a script, without the words that tell where."""
+    found = [text.find(word) for word in _INSIDE if word in text]
+    return text[min(found) + 1 :] if found else text
 
 
 def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:

@@ -75,6 +75,11 @@ class LossyProxy:
         """Cut all connections there are."""
         self._waker.send(b".")
 
+    def lead_to(self, upstream: Path) -> None:
+        """Lead to another server from here on, as a name does after a fail-over."""
+        self._upstream = str(upstream)
+        self.cut()
+
     def heal(self) -> None:
         """Be an ordinary proxy again. What fell into a hole is cut off only now."""
         self.loss = self.tear = self.delay = 0.0

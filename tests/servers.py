@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -70,6 +71,14 @@ class FakeServer(Server):
     def redis(self, **options: Any) -> Any:
         """Return a new client of this fake."""
         return fakeredis.FakeRedis(server=self.inner, version=(7, 0), **options)
+
+
+def free_port() -> int:
+    """Return the number of a port on loopback that nobody has."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
 
 
 class RealServer(Server):

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 
 import pytest
 
@@ -14,12 +13,6 @@ from tests import servers
 from tests.processes import until
 
 KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @pytest.fixture
@@ -41,7 +34,7 @@ def start(tmp_path):
 @pytest.fixture
 def pair(start):
     """A server and its replica."""
-    port = free_port()
+    port = servers.free_port()
     master, replica = start("master", port=port), start("replica")
     with replica.redis() as redis:
         redis.execute_command("REPLICAOF", "127.0.0.1", port)

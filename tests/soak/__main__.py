@@ -18,6 +18,7 @@ import click
 from tests.soak import plan
 from tests.soak.figures import measure
 from tests.soak.run import Soak
+from tests.soak.steady import measure as steady_memory
 from tests.soak.world import World
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ _SHOWN = 50
 @click.option("--lease", type=float, default=2.0, show_default=True, help="In seconds.")
 @click.option("--faults", is_flag=True, help="One round for each kind of fault.")
 @click.option("--figures", is_flag=True, help="Measure recovery, one fault at a time.")
+@click.option("--steady", is_flag=True, help="No faults: does memory grow?")
 @click.option("--json", "as_json", is_flag=True, help="Report on standard output.")
 @click.option("--keep", is_flag=True, help="Leave the folder with all logs there.")
 def main(  # noqa: PLR0913 - one per option
@@ -67,6 +69,7 @@ def main(  # noqa: PLR0913 - one per option
     lease: float,
     faults: bool,
     figures: bool,
+    steady: bool,
     as_json: bool,
     keep: bool,
 ) -> None:
@@ -77,6 +80,7 @@ def main(  # noqa: PLR0913 - one per option
     scripts/soak --minutes 30 --json >report.json
     scripts/soak --faults
     scripts/soak --figures
+    scripts/soak --steady --minutes 60 --rate 100
     scripts/soak --seed 7 --only "kill redis" --only "kill engine"
     """
     seed = secrets.randbelow(1 << 30) if seed is None else seed
@@ -104,6 +108,9 @@ def main(  # noqa: PLR0913 - one per option
     if figures:
         _measure(World(folder, seed, fsync=fsync, server=server), say)
         return
+    if steady:
+        world = World(folder, seed, fsync="everysec", server=server)
+        sys.exit(0 if steady_memory(world, say, minutes, rate) else 1)
     world = World(folder, seed, fsync=fsync, lease=lease, server=server)
     soak = Soak(world, say)
     stopping: list[str] = []

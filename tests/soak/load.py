@@ -46,6 +46,8 @@ _KINDS: Final = {
     "follow": 4,
     "forget": 2,
 }
+#: Those that may end an engine.
+_WILD: Final = {"kills", "no"}
 #: How a task may end its engine.
 KILLS: Final = ("exit", "segfault", "SIGKILL", "SIGABRT")
 
@@ -81,11 +83,16 @@ async def settled(result: Any) -> Any:
 class Actor:
     """One thread, or one asyncio task, that uses a client."""
 
-    def __init__(self, client: Any, name: str, seed: str, *, aio: bool) -> None:
+    def __init__(self, client: Any, options: argparse.Namespace, at: int) -> None:
         self._client = client
-        self._name = name
-        self._dice = random.Random(seed)  # noqa: S311 - a plan, no secret
-        self._aio = aio
+        self._kinds = {
+            kind: often
+            for kind, often in _KINDS.items()
+            if not options.calm or kind not in _WILD
+        }
+        self._name = f"{options.name}{at}"
+        self._dice = random.Random(f"{options.seed} {at}")  # noqa: S311 - a plan, no secret
+        self._aio = options.aio
         self._count = 0
         #: Results that are still to be asked for, with what is known of their tasks.
         self._open: list[tuple[Any, list[Told], list[Job]]] = []
@@ -118,7 +125,7 @@ class Actor:
         return Job(f"{self._prefix}.{self._count}", **about)
 
     def _kind(self) -> str:
-        return self._dice.choices(tuple(_KINDS), tuple(_KINDS.values()))[0]
+        return self._dice.choices(tuple(self._kinds), tuple(self._kinds.values()))[0]
 
     async def _submit(self) -> None:
         kind, dice = self._kind(), self._dice
@@ -298,10 +305,7 @@ def _finish(work: Coroutine[Any, Any, None]) -> None:
 
 def _blocking(options: argparse.Namespace) -> None:
     with redtask.Client(options.url, timeout=60) as client:
-        actors = [
-            Actor(client, f"{options.name}{at}", f"{options.seed} {at}", aio=False)
-            for at in range(options.actors)
-        ]
+        actors = [Actor(client, options, at) for at in range(options.actors)]
         _say("ready")
         for line in sys.stdin:
             _, number, seconds, tasks = line.split()
@@ -317,10 +321,7 @@ def _blocking(options: argparse.Namespace) -> None:
 async def _awaiting(options: argparse.Namespace) -> None:
     client = await redtask.aio.Client.connect(options.url, timeout=60)
     async with client:
-        actors = [
-            Actor(client, f"{options.name}{at}", f"{options.seed} {at}", aio=True)
-            for at in range(options.actors)
-        ]
+        actors = [Actor(client, options, at) for at in range(options.actors)]
         _say("ready")
         loop = asyncio.get_running_loop()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -347,6 +348,7 @@ def main() -> None:
     parser.add_argument("--seed", required=True)
     parser.add_argument("--actors", type=int, default=3)
     parser.add_argument("--aio", action="store_true")
+    parser.add_argument("--calm", action="store_true")
     options = parser.parse_args()
     if options.aio:
         asyncio.run(_awaiting(options))

@@ -204,8 +204,8 @@ class World:
         self.clients: list[Client] = []
         self._seed = seed
 
-    def start(self) -> None:
-        """Make the hub, and start workers and clients."""
+    def start(self, *, calm: bool = False) -> None:
+        """Make the hub, and start workers and clients; calm ones end no engines."""
         os.environ["REDTASK_HOME"] = str(self.folder / "home")
         store, _ = connect(Profile.load(url=self.server.url))
         # A server that is full for a moment is not to make the hub forget results.
@@ -215,9 +215,10 @@ class World:
         for machine in self.machines.values():
             machine.start()
         url = self.ways["clients"].url
+        more = ["--calm"] if calm else []
         for name, words in (
-            ("s", ["--actors", "4"]),
-            ("t", ["--actors", "8", "--aio"]),
+            ("s", ["--actors", "4", *more]),
+            ("t", ["--actors", "8", "--aio", *more]),
         ):
             about = ["--url", url, "--folder", str(self.folder), "--name", name]
             seed = ["--seed", f"{self._seed} {name}"]

@@ -88,6 +88,13 @@ def test_errors_become_ours(text, kind):
     assert type(link.translate(said(text))) is kind
 
 
+def test_what_a_script_was_told_is_told_without_the_place_in_the_script():
+    inner = "READONLY You can't write against a read only replica."
+    text = f"ERR Error running script (call to f_0123): @user_script:9: -{inner}"
+
+    assert str(link.translate(said(text))) == f"Redis cannot be reached: {inner}"
+
+
 def test_what_is_said_to_a_new_connection_counts():
     wrapped = exceptions.ConnectionError("no")
     wrapped.__cause__ = said("WRONGPASS invalid username-password pair")
