@@ -19,7 +19,17 @@ from redtask.cli.output import (
 )
 from redtask.error import ConfigurationError, HubError
 from redtask.hub import calls
-from redtask.tui.text import UNICODE, clean, line, number, percentile, rate, span, spark
+from redtask.tui.text import (
+    UNICODE,
+    clean,
+    line,
+    number,
+    of_failures,
+    percentile,
+    rate,
+    span,
+    spark,
+)
 
 if TYPE_CHECKING:
     from redtask.cli.output import Output
@@ -306,9 +316,11 @@ def _tables(glance: Glance) -> None:
             ],
         )
     if seen.failures:
+        counted = sum(one.count for one in seen.failures)
+        title = of_failures(counted, seen.states.get("failed", 0))
         print_table(
             "failed",
-            ("failed", "function", "error", "latest"),
+            (title, "function", "error", "latest"),
             [
                 (
                     one.count,

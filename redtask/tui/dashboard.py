@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from redtask.cli.output import STATES, short_id, size
 from redtask.tui.columns import Cell, Column, table
 from redtask.tui.lists import since
 from redtask.tui.looks import BAD, QUIET, TITLE, style_of
-from redtask.tui.text import bar, clean, line, number, rate, span, spark
+from redtask.tui.text import (
+    bar,
+    clean,
+    line,
+    number,
+    of_failures,
+    rate,
+    span,
+    spark,
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -23,7 +33,7 @@ _QUEUES: Final = (
     Column("oldest", 8, right=True),
 )
 _FAILURES: Final = (
-    Column("failed", 6, right=True),
+    Column("failed", 7, right=True),
     Column("function", 14, grows=True),
     Column("error", 12, grows=True),
     Column("latest", 14, rank=1),
@@ -174,4 +184,7 @@ def _failures(state: State, seen: Overview, width: int, room: int) -> list[Text]
         (number(one.count), one.function, Cell(one.error, BAD), short_id(one.task_id))
         for one in ordered[: room - 1]
     ]
-    return table(_FAILURES, rows, width, state.glyphs)
+    shown = sum(one.count for one in ordered)
+    first, *columns = _FAILURES
+    first = replace(first, title=of_failures(shown, seen.states.get("failed", 0)))
+    return table((first, *columns), rows, width, state.glyphs)

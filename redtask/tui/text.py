@@ -98,6 +98,11 @@ def bar(share: float, width: int, glyphs: Glyphs) -> str:
     return glyphs.full * filled + glyphs.empty * (width - filled)
 
 
+def of_failures(counted: int, every: int) -> str:
+    """Name numbers of failures by kind: only the latest ones may have been counted."""
+    return "failed" if counted >= every else f"last {counted}"
+
+
 def number(value: float) -> str:
     """Write how many, in few letters: 99,999 and 1.2M."""
     if value < _MANY:

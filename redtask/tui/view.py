@@ -179,9 +179,10 @@ def _keys(state: State) -> str:
         words = ["Esc back", "j/k scroll"]
         if state.subject.kind == "task":
             words += ["w why", "l logs", "t traceback", "A abort", "R replay"]
-        return "  ".join(words)
+        return _fit(words, state.size.width)
     if state.tab == "overview":
-        return "? help  left/right tabs  space freeze  q quit"
+        words = ["? help", "left/right tabs", "space freeze", "q quit"]
+        return _fit(words, state.size.width)
     words = ["? help", "q quit"]
     if state.rows is not None and state.rows.more is not None:
         words.append("PgDn more")
@@ -191,4 +192,15 @@ def _keys(state: State) -> str:
         "tasks": ["s state", "w why", "l logs", "A abort", "R replay"],
         "failed": ["w why", "l logs", "t traceback", "R replay"],
     }.get(state.tab, [])
-    return "  ".join(words)
+    return _fit(words, state.size.width)
+
+
+def _fit(words: list[str], width: int) -> str:
+    """Join those that there is room for: first what the help is for goes."""
+    kept = list(words)
+    for word in ("Enter detail", "PgDn more", "q quit", "/ filter"):
+        if len("  ".join(kept)) > width and word in kept:
+            kept.remove(word)
+    while len("  ".join(kept)) > width:
+        kept.pop()
+    return "  ".join(kept)

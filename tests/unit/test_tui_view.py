@@ -158,6 +158,38 @@ def test_a_hub_without_engines_says_how_to_start_some():
     assert "start some with" in shown(read(press(screen(), "2")))
 
 
+def test_failures_say_when_only_the_latest_were_counted():
+    kinds = (
+        Failures("a:b", "ValueError", 30, "c-9"),
+        Failures("c", "OSError", 20, "c-8"),
+    )
+
+    few = overview(states={"failed": 50}, failures=kinds)
+    many = overview(states={"failed": 51}, failures=kinds)
+
+    assert "last 50" not in shown(read(screen(), seen=few))
+    assert "last 50  function" in shown(read(screen(), seen=many))
+
+
+@pytest.mark.parametrize("width", range(40, 120, 7))
+def test_keys_are_named_whole_or_not_at_all(width):
+    words = {
+        *("? help", "q quit", "PgDn more", "/ filter", "Enter detail", "D drain"),
+        *("s state", "w why", "l logs", "t traceback", "A abort", "R replay"),
+        *("left/right tabs", "space freeze"),
+    }
+
+    for tab in TABS:
+        last = shown(on(tab, width)).splitlines()[-1].rstrip()
+        assert len(last) <= width
+        assert set(last.split("  ")) <= words
+
+
+def test_eighty_columns_have_room_for_what_can_be_done_with_a_task():
+    assert shown(on("tasks")).rstrip().endswith("A abort  R replay")
+    assert shown(on("failed")).rstrip().endswith("t traceback  R replay")
+
+
 def test_on_a_wide_screen_queues_and_failures_stand_side_by_side():
     wide, narrow = on("overview", 200, 50), on("overview", 80, 50)
 
