@@ -27,8 +27,8 @@ _KEPT: Final = 60_000
 #: The part of all samples that is no measure yet: caches fill.
 _WARM: Final = 1 / 3
 _PATIENCE: Final = 120.0
-#: How a task may end here.
-_ENDS: Final = {"completed", "failed", "aborted"}
+#: How a task may end here: one that raises, or comes behind one that did.
+_ENDS: Final = {"completed", "failed ValueError", "failed ImpossibleDependency"}
 
 
 class Steady:
@@ -66,9 +66,10 @@ class Steady:
     def _read(self, number: int) -> None:
         for path in self._world.folder.glob(f"[a-z].{number}"):
             for one in read(path):
-                self.ends[one.state] += 1
-                if one.state not in _ENDS:
-                    self.wrong.append(f"{one.key} is {one.state}: {one.ename}")
+                end = f"{one.state} {one.ename}".strip()
+                self.ends[end] += 1
+                if end not in _ENDS:
+                    self.wrong.append(f"{one.kind} {one.key}: {end}")
             path.unlink()
 
     def _sample(self) -> None:
@@ -120,6 +121,7 @@ def measure(
     world: World, say: Callable[[str], None], minutes: float, rate: float
 ) -> bool:
     """Start the world, print the figures, and return whether nothing was wrong."""
+    (world.folder / "ledger").mkdir()
     try:
         world.start(calm=True)
         steady = Steady(world, say)
