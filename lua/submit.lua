@@ -10,7 +10,8 @@
 -- A group has one function and one set of flags for all its tasks. The blob is
 -- empty when the client believes that the hub knows the digest, or an earlier group
 -- has it. Submitting the
--- same task again changes nothing; another payload under its id is an error.
+-- same task again changes nothing; another payload under its id is an error. Large
+-- arguments may have come as a parcel.
 --
 -- What a task depends on was submitted before, or earlier in this call. If that is
 -- unknown, or can never be met, the task ends at once. With the flag `gate` tasks wait
@@ -22,6 +23,7 @@ local functions = require("lib.functions")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local line = require("lib.line")
+local parcel = require("lib.parcel")
 local rare = require("lib.rare")
 local record = require("lib.record")
 local reply = require("lib.reply")
@@ -47,7 +49,8 @@ end
 -- Names the keys of the group's records and adds them to `names`.
 local function check_tasks(group, seen, names)
   for at = group.from, group.from + 2 * group.count - 1, 2 do
-    local id, size = ARGV[at], #ARGV[at + 1]
+    local id, args = ARGV[at], ARGV[at + 1]
+    local size = args == parcel.PARCEL and parcel.size(id) or #args
     if not argument.is_id(id) or seen[id] then
       return reply.fail("BADARG", "not a task id, or one twice: " .. id)
     end
@@ -81,6 +84,11 @@ local function check_function(group, brought)
   return size > SMALL and too_large("function " .. group.name, size)
 end
 
+-- Seldom: arguments, however they came.
+local function given(id, args)
+  return args == parcel.PARCEL and parcel.content(id) or args
+end
+
 -- Seldom: leave out the tasks that the hub has already: a submit sent twice. Returns how
 -- many, or nil and the error reply.
 local function drop_known(group)
@@ -90,7 +98,7 @@ local function drop_known(group)
     local f = redis.call("HMGET", keys.task(id), "fn", "args")
     if not f[1] then
       kept[#kept + 1] = at
-    elseif f[1] == group.fn and record.part(id, "args", f[2]) == ARGV[at + 1] then
+    elseif f[1] == group.fn and record.part(id, "args", f[2]) == given(id, ARGV[at + 1]) then
       known = known + 1
     else
       return nil, reply.fail("CONFLICT", id .. " is known with another function or arguments")
@@ -103,9 +111,10 @@ end
 -- Write one record. The fields that tasks of the group have in common are in the
 -- same table for all of them; the arguments are its last value. Returns its marks.
 local function write(id, args, fields, marks)
-  fields[#fields] = record.fit(id, "args", args)
+  local value, size = record.arguments(id, args)
+  fields[#fields] = value
   redis.call("HSET", keys.task(id), unpack(fields))
-  if #args > LARGE then
+  if size > LARGE then
     marks = (marks or "") .. "b"
     redis.call("HSET", keys.task(id), "marks", marks)
   end
@@ -168,8 +177,9 @@ end
 -- Seldom: one task goes the long way.
 local function enter_one(opened, ending, group, id, args, score, fields, last)
   local marks = group.marks
-  fields[last + 2] = record.fit(id, "args", args)
-  if #args > LARGE then
+  local value, size = record.arguments(id, args)
+  fields[last + 2] = value
+  if size > LARGE then
     marks = (marks or "") .. "b"
   end
   require("lib.enter").enter(opened, ending, {

@@ -17,7 +17,7 @@
 -- Kinds: ok; error, late (over its time limit) and final (not to be retried); unbegun
 -- (given back, no try used); unmet (the engine lacks what the task needs, fields
 -- `words` and, to remember it for the function, `by require`); aborted (interrupted).
--- The body is the signed result or error.
+-- The body is the signed result or error; a large result may have come as a parcel.
 
 local argument = require("lib.argument")
 local engines = require("lib.engines")

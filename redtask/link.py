@@ -45,6 +45,9 @@ _MARGIN: Final = 5.0
 _ENTRIES: Final = 256
 #: Pieces of a rope with fewer bytes are put together.
 _PIECE: Final = 16384
+#: What a call says for a parcel, and for how long that is kept for it, in seconds.
+_PARCEL: Final = b"@parcel"
+_PARCEL_KEPT: Final = 3600
 #: So often one batch may meet another scheme.
 _MOST_CHANGES: Final = 100
 
@@ -280,6 +283,18 @@ def evalsha(script: scripts.Script, root: str, call: Call[Any]) -> Sequence[Any]
     return ("EVALSHA", script.sha, 1, root, *call.args)
 
 
+def _ahead(
+    script: scripts.Script, keys: Keys, call: Call[Any]
+) -> Iterator[Sequence[Any]]:
+    """Yield the commands that perform a call whose parcels come ahead."""
+    args = list(call.args)
+    for parcel in call.parcels:
+        key = keys.parcel(parcel.task_id, parcel.token)
+        yield "SET", key, args[parcel.at], "EX", _PARCEL_KEPT
+        args[parcel.at] = _PARCEL
+    yield "EVALSHA", script.sha, 1, keys.root, *args
+
+
 class Batch:
     """Calls on their way in one round trip: what to send, and what replies mean.
 
@@ -304,6 +319,10 @@ class Batch:
         self.scheme = scheme
         self._replies: list[Any] = [None] * len(self._calls)
         self._todo = list(range(len(self._calls)))
+        #: Calls whose parcels a full Redis refused: a script may be let through.
+        self._whole: set[int] = set()
+        #: How many commands each of those under way is.
+        self._widths: list[int] = []
         self._scripts: list[scripts.Script] = []
 
     @property
@@ -314,13 +333,36 @@ class Batch:
     def commands(self) -> list[Sequence[Any]]:
         """Return what is to be sent."""
         commands: list[Sequence[Any]] = []
-        self._scripts = []
+        self._scripts, self._widths = [], []
         for at in self._todo:
             call = self._calls[at]
             script = scripts.bundle(call.script, self.scheme)
             self._scripts.append(script)
-            commands.append(evalsha(script, self._keys.root, call))
+            before = len(commands)
+            if call.parcels and at not in self._whole:
+                commands += _ahead(script, self._keys, call)
+            else:
+                commands.append(evalsha(script, self._keys.root, call))
+            self._widths.append(len(commands) - before)
         return commands
+
+    def _of_calls(self, replies: Sequence[Any]) -> Iterator[Any]:
+        """Yield what is to be taken for the reply of each call under way.
+
+        Why a parcel was refused says more than what its call says of that.
+        """
+        first = 0
+        for at, width in zip(self._todo, self._widths, strict=True):
+            *parcels, reply = replies[first : first + width]
+            first += width
+            if isinstance(reply, Exception) and not is_unknown_script(reply):
+                refused = [one for one in parcels if isinstance(one, Exception)]
+                if any(isinstance(one, exceptions.OutOfMemoryError) for one in refused):
+                    self._whole.add(at)
+                    yield None
+                    continue
+                reply = next(iter(refused), reply)
+            yield reply
 
     def take(self, replies: Sequence[Any]) -> list[Sequence[Any]]:
         """Take the replies; return the commands that load what is missing.
@@ -332,11 +374,14 @@ class Batch:
         missing: dict[str, scripts.Script] = {}
         refusal: tuple[Exception, Exception] | None = None
         scheme: str | None = None
-        for at, script, reply in zip(self._todo, self._scripts, replies, strict=True):
-            if not isinstance(reply, Exception):
+        taken = self._of_calls(replies)
+        for at, script, reply in zip(self._todo, self._scripts, taken, strict=True):
+            if reply is not None and not isinstance(reply, Exception):
                 self._replies[at] = reply
                 continue
             again.append(at)
+            if reply is None:
+                continue
             if is_unknown_script(reply):
                 missing[script.sha] = script
                 continue

@@ -29,6 +29,7 @@ KEY = re.compile(
       (?P<single>hub|engines|queues|functions:idle|story|labels|waiting|unsettled
         |timers|alarm|apart|gone|scheme|paused|unranked)
     | task:(?P<task>[a-z0-9]+-[0-9]+)(:(?P<part>[a-z]+))?
+    | (?P<parcel>parcel):[a-z0-9]+-[0-9]+(:[0-9]+:[A-Za-z0-9_-]+)?
     | engine:(?P<engine>[A-Za-z0-9_-]+)(:(?P<of_engine>bell|assigned|held|classes))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)
     | ready:(?P<ready>[a-z0-9_-]+(:[=!][0-9,-]+|:\?)?)
@@ -107,6 +108,9 @@ class Picture:
         self.keys = {name: _kind(name) for name in sorted(self.data)}
         for name, found in self.keys.items():
             self.hold(found, f"{name} is a key of no known pattern")
+            if found and found["parcel"]:
+                # A call that is about to come takes it; else it goes by itself.
+                self.hold(self.ttl[name] > 0, f"{name} stays for ever")
         self.hub = self.hash("hub")
         self.hwm = int(self.hub.get("hwm", 0))
         self.scheme = self.hub.get("format", " ").split(" ")[1]

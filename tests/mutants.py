@@ -64,6 +64,22 @@ def _mutant(
 
 
 MUTANTS: Final = (
+    # -- what comes ahead of its call
+    _mutant(
+        "what came ahead still expires",
+        "lib/parcel.lua",
+        'redis.call("PERSIST", key)',
+        "",
+        "lua/test_parcel.py::test_arguments_that_came_ahead_are_those_of_the_task",
+        "lua/test_parcel.py::test_a_result_that_came_ahead_is_that_of_the_task",
+    ),
+    _mutant(
+        "a result of any try that came ahead is taken",
+        "lib/keys.lua",
+        'root .. ":parcel:" .. id .. ":" .. token',
+        'root .. ":parcel:" .. id',
+        "lua/test_parcel.py::test_a_result_that_came_ahead_is_that_of_the_task",
+    ),
     # -- whose outcome counts
     _mutant(
         "no token is checked",
@@ -180,7 +196,7 @@ MUTANTS: Final = (
     _mutant(
         "other arguments under a known id are let pass",
         "submit.lua",
-        ' and record.part(id, "args", f[2]) == ARGV[at + 1] then',
+        ' and record.part(id, "args", f[2]) == given(id, ARGV[at + 1]) then',
         " then",
         "lua/test_submit.py::test_other_arguments_under_a_known_id_are_a_conflict",
     ),

@@ -47,10 +47,11 @@ end
 
 local function write(id, args, group, fields, last)
   local marks = group.marks
-  if #args > LARGE then
+  local value, size = record.arguments(id, args)
+  if size > LARGE then
     marks = (marks or "") .. "b"
   end
-  fields[last + 2] = record.fit(id, "args", args)
+  fields[last + 2] = value
   fields[last + 4] = record.fit(id, "after", group.after)
   if marks then
     fields[last + 5], fields[last + 6] = "marks", marks

@@ -17,6 +17,14 @@ local function task_key(id, part)
   return task .. id
 end
 
+-- What came ahead of the call that it is for: a task's arguments; of a try its result.
+local function parcel_key(id, token)
+  if token then
+    return root .. ":parcel:" .. id .. ":" .. token
+  end
+  return root .. ":parcel:" .. id
+end
+
 -- The engine; with a part (bell, assigned, held, classes) what stands beside it.
 local function engine_key(uuid, part)
   if part then
@@ -88,6 +96,7 @@ return {
   paused = root .. ":paused",
   apart = root .. ":apart",
   task = task_key,
+  parcel = parcel_key,
   engine = engine_key,
   fn = fn_key,
   ready = ready_key,

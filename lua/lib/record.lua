@@ -5,6 +5,7 @@
 -- the record, and the field is empty to say so; no field is ever empty else.
 
 local keys = require("lib.keys")
+local parcel = require("lib.parcel")
 
 local COMPACT = 64
 
@@ -24,6 +25,18 @@ local function fit(id, name, value)
   return ""
 end
 
+-- The value for the field of a new record's arguments, and how many bytes they have.
+local function arguments(id, args)
+  local size = #args
+  if size > COMPACT then
+    redis.call("SET", keys.task(id, "args"), args)
+    return "", size
+  elseif args == parcel.PARCEL then
+    return "", parcel.take(id, "args")
+  end
+  return args, size
+end
+
 -- Seldom: one field, wherever it stands; nil when the task has none such.
 local function part(id, name, value)
   if value == "" then
@@ -35,5 +48,6 @@ end
 return {
   parts = parts,
   fit = fit,
+  arguments = arguments,
   part = part,
 }

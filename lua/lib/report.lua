@@ -6,6 +6,7 @@
 local fields = require("lib.fields")
 local held = require("lib.held")
 local keys = require("lib.keys")
+local parcel = require("lib.parcel")
 local record = require("lib.record")
 local settle = require("lib.settle")
 
@@ -45,6 +46,9 @@ local function check(at, last)
   end
   if given[at + 4] == "" and not is_bare(kind) then
     return "an outcome without result or error at argument " .. at
+  elseif given[at + 4] == parcel.PARCEL
+    and (kind ~= "ok" or parcel.size(given[at + 1], given[at + 2]) == 0) then
+    return "an outcome whose result did not come at argument " .. at
   end
   for field = at + HEAD, next_at - 1, 2 do
     if not is_field(given[field]) then
@@ -59,7 +63,7 @@ local function is_usual(at)
   local given = ARGV
   local text = given[at + 6]
   return given[at] == USUAL and text and given[at + 5] == "repr" and text ~= ""
-    and #text <= COMPACT and given[at + 4] ~= ""
+    and #text <= COMPACT and given[at + 4] ~= "" and given[at + 4] ~= parcel.PARCEL
     and string.find(given[at + 3], "^%d+ %d+$")
 end
 
@@ -168,15 +172,22 @@ end
 
 -- Seldom: a result with something else beside it than a short text.
 local function unusual(opened, ending, outcome)
-  local id = outcome.id
+  local id, body = outcome.id, outcome.body
+  local value
+  if body == parcel.PARCEL then
+    -- What stands beside the record is not told in the stream.
+    value, body = "", ""
+    ending.bytes = ending.bytes + parcel.take(id, "result", outcome.token)
+  else
+    value = record.fit(id, "result", body)
+  end
   local all = fields.add(outcome, {
-    "state", "completed", "result", record.fit(id, "result", outcome.body),
-    "started", fields.heard(opened), "took", outcome.took,
+    "state", "completed", "result", value, "started", fields.heard(opened), "took", outcome.took,
   })
   ending.bytes = ending.bytes + (outcome.bytes or 0)
   redis.call("HSET", keys.task(id), unpack(all))
   settle.outcome(ending, id, "running", "completed", outcome.token, outcome.marks,
-    "r", outcome.body)
+    "r", body)
 end
 
 -- The usual outcome at `at`.

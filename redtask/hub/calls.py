@@ -8,7 +8,7 @@ safe to repeat after a lost reply. ``now`` is for tests: ms on a hub made for it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redtask.hub.records import (
     Attended,
@@ -38,6 +38,25 @@ Argument: TypeAlias = str | bytes | int
 Now: TypeAlias = int | str
 
 
+#: Arguments of more bytes are sent ahead of their call, by a plain SET.
+LARGE: Final = 16384
+
+
+class Parcel(NamedTuple):
+    """An argument that is large: it may come ahead of its call.
+
+    What is given to a script is copied there and back, and since Redis 7 each byte of
+    it is hashed: that takes ten times as long as a SET, and Redis does nothing else.
+    """
+
+    #: Its place in ARGV.
+    at: int
+    #: The task that it is of.
+    task_id: str
+    #: Of a result the token of its try; "" of a task's arguments.
+    token: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """One call of one script."""
@@ -48,6 +67,8 @@ class Call(Generic[T]):
     args: Sequence[Argument]
     #: Turns the reply into a value.
     read: Callable[[Reply], T] = field(repr=False)
+    #: Those of them that may be sent ahead.
+    parcels: Sequence[Parcel] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +90,21 @@ class Group:
 def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
     """Enter a slice of at most 500 tasks, all or none."""
     args: list[Argument] = [now]
+    parcels: list[Parcel] = []
     for group in groups:
         args += (group.digest, group.blob, group.name, len(group.flags))
         for flag in group.flags.items():
             args += flag
         args.append(len(group.tasks) // 2)
+        if max(map(len, group.tasks), default=0) > LARGE:
+            first = len(args)
+            parcels += (
+                Parcel(first + at, str(group.tasks[at - 1]))
+                for at in range(1, len(group.tasks), 2)
+                if len(group.tasks[at]) > LARGE
+            )
         args += group.tasks
-    return Call("submit", args, Submitted.read)
+    return Call("submit", args, Submitted.read, parcels)
 
 
 class Report(NamedTuple):
@@ -116,13 +145,16 @@ def turn(  # noqa: PLR0913 - an engine says that much
     """
     nonces = f"{nonce} {upcoming}" if upcoming else nonce
     args: list[Argument] = [now, engine, "" if number is None else number, nonces, want]
+    parcels: list[Parcel] = []
     for kind, task_id, token, ago, took, fields in reports:
         # The body is the first field: its name follows from the kind.
         bare = not fields or kind == "unmet"
         body, more = ("", fields) if bare else (fields[1], fields[2:])
+        if kind == "ok" and not isinstance(body, int) and len(body) > LARGE:
+            parcels.append(Parcel(len(args) + 4, task_id, token))
         args += (f"{kind}:{len(more) // 2}", task_id, token, f"{ago} {took}", body)
         args += more
-    return Call("turn", args, lambda reply: Turn.read(reply, nonce))
+    return Call("turn", args, lambda reply: Turn.read(reply, nonce), parcels)
 
 
 def register(

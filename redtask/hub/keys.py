@@ -95,6 +95,11 @@ class Keys:
         key = f"{self.root}:task:{task_id}"
         return f"{key}:{part}" if part else key
 
+    def parcel(self, task_id: str, token: str = "") -> str:
+        """Return where large arguments, or of a try the result, wait for their call."""
+        key = f"{self.root}:parcel:{task_id}"
+        return f"{key}:{token}" if token else key
+
     def live(self, task_id: str) -> str:
         """Return the stream of what a task says while it runs."""
         return self.task(task_id, "live")

@@ -3,6 +3,9 @@
 import pytest
 
 from redtask import error
+from redtask.hub import calls
+from redtask.hub.calls import Group
+from redtask.store import Store
 from tests.hubs import ScriptError, error_in, ok, unbegun
 
 LEASE = 15000
@@ -161,3 +164,36 @@ def test_a_resubmit_that_did_get_in_is_known_when_it_is_sent_again(full):
     full.fill()
 
     assert full.resubmit(4, (first.task_id, "d-1")) == ["d-1"]
+
+
+@pytest.fixture
+def store(full):
+    """A store of the same hub, for calls with parcels."""
+    store = Store(full.server.url, full.keys.name)
+    yield store
+    store.close()
+
+
+def test_a_large_result_gets_through(full, store):
+    work = full.work[0]
+    big = b"b" * 50_000
+    full.fill()
+
+    turn = store.do(calls.turn("e", None, "", 0, [ok(work, big)], now=3))
+
+    assert (turn.registered, turn.stale) == (True, 0)
+    assert full.state(work.task_id) == "completed"
+    assert full.redis.get(full.keys.task(work.task_id, "result")) == big
+
+
+def test_a_submit_with_large_arguments_is_refused_or_known(full, store):
+    def submit(task, now):
+        group = Group("fn", b"", "fn", {}, [task, b"b" * 50_000])
+        return store.do(calls.submit([group], now=now))
+
+    submit("c-50", 2)
+    full.fill()
+
+    assert submit("c-50", 3).known == 1
+    with full.refuses(error.HubFull):
+        submit("c-51", 4)

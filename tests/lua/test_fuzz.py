@@ -27,7 +27,7 @@ ODD = (
     b"x" * 65, b"x" * 5000, b"c-1", b"c-1 c-2", b"c-0", b"C-1", b"c-", b"as c-1", b"as",
     b"sa c-1", b"e", b"w", b"default", b"a:b", b"{x}", b"0-3", b"3-0", b"0,0", b"!1",
     b"1:n", b"ok", b"gone", b"after", b"5 5 0", b"0 0 9", b"-5 0 0", b"gate",
-    b"targets", b"leastload", b"mine@1", b"task", b"line",
+    b"targets", b"leastload", b"mine@1", b"task", b"line", b"@parcel",
 )  # fmt: skip
 
 

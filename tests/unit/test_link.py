@@ -116,6 +116,73 @@ def test_pauses_begin_at_once_and_stay_below_a_second():
     assert all(0.01 <= pause <= 1 for pause in pauses[1:])
 
 
+BIG = b"b" * 20_000
+FULL = "OOM command not allowed when used memory > 'maxmemory'."
+
+
+@pytest.fixture
+def carrying():
+    """A batch of a call with a parcel between two without."""
+    tasks = ["c-1", b"small", "c-2", BIG]
+    submit = calls.submit([calls.Group("fn", b"", "fn", {}, tasks)])
+    return link.Batch([calls.status(), submit, calls.status()], Keys("h"), "leastload")
+
+
+def verbs(batch):
+    return [words[0] for words in batch.commands()]
+
+
+def test_what_is_large_is_sent_ahead_of_its_call(carrying):
+    _, parcel, call, _ = carrying.commands()
+
+    assert parcel == ("SET", Keys("h").parcel("c-2"), BIG, "EX", 3600)
+    assert (call[0], call[-1], BIG in call) == ("EVALSHA", b"@parcel", False)
+    assert b"small" in call
+
+
+def test_replies_belong_to_calls_whatever_went_ahead(carrying):
+    carrying.commands()
+
+    assert carrying.take([[b"a"], b"OK", [b"ok", 2, 0], [b"b"]]) == []
+
+    assert carrying.done
+    assert carrying._replies == [[b"a"], [b"ok", 2, 0], [b"b"]]
+
+
+def test_what_a_full_redis_refuses_ahead_is_sent_in_the_call(carrying):
+    carrying.commands()
+    missed = said("REDTASK_BADARG c-2 has no arguments")
+
+    assert carrying.take([[b"a"], said(FULL), missed, [b"b"]]) == []
+
+    ((verb, *words),) = carrying.commands()
+    assert verb == "EVALSHA"
+    assert BIG in words
+    carrying.take([[b"ok", 0, 2]])
+    assert carrying.done
+
+
+def test_why_nothing_could_be_sent_ahead_is_what_is_told(carrying):
+    carrying.commands()
+    misconf = said("MISCONF Errors writing to the AOF file")
+    missed = said("REDTASK_BADARG c-2 has no arguments")
+
+    with pytest.raises(exceptions.ResponseError, match="AOF"):
+        carrying.take([[b"a"], misconf, missed, [b"b"]])
+
+    assert verbs(carrying) == ["SET", "EVALSHA"]
+
+
+def test_where_a_script_is_unknown_all_of_the_call_is_sent_again(carrying):
+    carrying.commands()
+    unknown = said("NOSCRIPT No matching script. Please use EVAL.")
+
+    ((verb, *_),) = carrying.take([[b"a"], b"OK", unknown, [b"b"]])
+
+    assert verb == "SCRIPT"
+    assert verbs(carrying) == ["SET", "EVALSHA"]
+
+
 def test_tries_end_with_patience():
     tries = link.Tries(patience=0)
 
