@@ -283,10 +283,10 @@ def evalsha(script: scripts.Script, root: str, call: Call[Any]) -> Sequence[Any]
     return ("EVALSHA", script.sha, 1, root, *call.args)
 
 
-def _ahead(
+def ahead(
     script: scripts.Script, keys: Keys, call: Call[Any]
 ) -> Iterator[Sequence[Any]]:
-    """Yield the commands that perform a call whose parcels come ahead."""
+    """Yield the commands that perform a call whose parcels, if any, come ahead."""
     args = list(call.args)
     for parcel in call.parcels:
         key = keys.parcel(parcel.task_id, parcel.token)
@@ -340,7 +340,7 @@ class Batch:
             self._scripts.append(script)
             before = len(commands)
             if call.parcels and at not in self._whole:
-                commands += _ahead(script, self._keys, call)
+                commands += ahead(script, self._keys, call)
             else:
                 commands.append(evalsha(script, self._keys.root, call))
             self._widths.append(len(commands) - before)
@@ -472,6 +472,7 @@ __all__ = [
     "TROUBLE",
     "Batch",
     "Tries",
+    "ahead",
     "entries",
     "find_stream",
     "is_passing",

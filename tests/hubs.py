@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import redis
 
-from redtask import error
+from redtask import error, link
 from redtask.hub import calls, scripts
 from redtask.hub.calls import Call, Group, Life, Report
 from redtask.hub.keys import Keys
@@ -128,9 +128,10 @@ class Hub:
         script = scripts.bundle(call.script, "leastload")
         while True:
             with self.redis.pipeline(transaction=False) as pipe:
-                pipe.evalsha(script.sha, 1, self.root, *call.args)
+                for words in link.ahead(script, self.keys, call):
+                    pipe.execute_command(*words)
                 pipe.evalsha(invariants.READ_SHA, 1, self.root)
-                reply, read = pipe.execute(raise_on_error=False)
+                *_, reply, read = pipe.execute(raise_on_error=False)
             if isinstance(read, redis.exceptions.NoScriptError):
                 self.redis.script_load(invariants.READ)
             if isinstance(reply, redis.exceptions.NoScriptError):
