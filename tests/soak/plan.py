@@ -31,6 +31,7 @@ KINDS: Final = {
     "pause clients": ("server", 3, (0.1, 2.0)),
     "flush scripts": ("server", 12, (0.0, 0.0)),
     "kill connections": ("server", 8, (0.0, 0.0)),
+    "move clock": ("server", 3, (0.5, 3.0)),
     "full": ("server", 4, (0.2, 2.0)),
     "lose replies": ("way", 6, (0.5, 3.0)),
     "tear": ("way", 6, (0.5, 3.0)),
@@ -40,6 +41,8 @@ KINDS: Final = {
 }
 #: With these Redis forgets what it acknowledged: only where it may.
 LOSSY: Final = ("cut log",)
+#: These need a clock that can be moved.
+CLOCKS: Final = ("move clock",)
 #: Mean time between two faults at one place, in seconds.
 _MEAN: Final = {"machine": 1.0, "server": 2.0, "way": 3.0}
 
