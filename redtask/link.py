@@ -193,16 +193,26 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
         return problem
     problem = _bare(problem)
     text = str(problem) or "it does not answer"
-    if isinstance(problem, exceptions.AuthenticationError):
-        return error.ConfigurationError(f"Redis refuses the password: {text}")
-    if isinstance(problem, exceptions.NoPermissionError) or _NO_RIGHT in text:
-        return error.ConfigurationError(f"the Redis user lacks a right: {text}")
+    if words := _to_configure(problem, text):
+        return error.ConfigurationError(words)
     if isinstance(problem, exceptions.OutOfMemoryError):
         return error.HubFull()
     if isinstance(problem, exceptions.ResponseError) and not is_passing(problem):
         explained = script.explain(text) if script else text
         return error.from_reply(text) or error.HubError(f"Redis refuses: {explained}")
     return error.ConnectionLost(f"Redis cannot be reached: {_inner(text)}")
+
+
+def _to_configure(problem: Exception, text: str) -> str:
+    """Return what is to be mended by who set it up; "" if nothing is."""
+    if isinstance(problem, exceptions.AuthenticationError):
+        return f"Redis refuses the password: {text}"
+    if isinstance(problem, exceptions.NoPermissionError) or _NO_RIGHT in text:
+        return f"the Redis user lacks a right: {text}"
+    if isinstance(problem, (exceptions.MovedError, exceptions.AskError)):
+        where = f"{problem.host}:{problem.port}"
+        return f"this Redis is one of a cluster; the hub is at {where}: name that one"
+    return ""
 
 
 def _inner(text: str) -> str:

