@@ -7,7 +7,7 @@ local rare = require("lib.rare")
 local work = require("lib.work")
 
 -- No turn gives more than this, so that no script holds Redis for long.
-local MOST = 500
+local MOST = 200
 
 -- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36,
 -- 1987): no engine takes more than its half share of what is left, so that the

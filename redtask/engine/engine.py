@@ -52,7 +52,7 @@ DONE: Final = 0
 #: A turn takes as many tasks as are likely to be done in this time, ns ...
 _STINT: Final = 5_000_000
 #: ... and at most so many.
-_MOST: Final = 500
+_MOST: Final = 200
 #: No task counts for more than this in what is likely, ns: one slow task among many
 #: short ones is soon forgotten.
 _SLOWEST: Final = 100_000_000

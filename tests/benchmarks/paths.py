@@ -21,7 +21,7 @@ ARGS: Final = b"a" * 56
 RESULT: Final = b"r" * 46
 DIGEST: Final = "d" * 22
 #: Tasks of a turn and of a slice in bulk.
-TURN: Final = 400
+TURN: Final = 200
 SLICE: Final = 500
 SLICES: Final = 6
 #: How often what is small is done.

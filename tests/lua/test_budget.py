@@ -15,7 +15,7 @@ BUDGET = {
     "round trip": (2, 32),
     "submit of one": (1, 10.1),
     "submit of a slice": (1 / SLICE, 1.03),
-    "turn in bulk": (1 / TURN, 2.9),
+    "turn in bulk": (1 / TURN, 3.1),
     "turn with one": (1, 17),
     "submit of a chain": (1 / LINKS, 3.3),
     "turn in a chain": (1, 24),

@@ -90,12 +90,12 @@ def test_nobody_takes_more_than_half_of_its_share(hub, ready, engines, want, tak
     assert len(hub.take(3, "e0", want)) == taken
 
 
-def test_no_turn_takes_more_than_500(hub):
+def test_no_turn_takes_more_than_200(hub):
     for part in range(3):
         hub.submit(1, *[f"c-{part}{n:03}" for n in range(500)])
     hub.register(2, "e")
 
-    assert len(hub.take(3, "e", 10000)) == 500
+    assert len(hub.take(3, "e", 10000)) == 200
 
 
 def test_a_bound_on_the_load_is_kept(hub):
