@@ -35,6 +35,17 @@ local function is_field(name)
     or name == "progress"
 end
 
+-- Seldom: has the outcome at `at` not what one of its kind has? Returns that in words.
+local function misses(kind, at)
+  local body = ARGV[at + 4]
+  if body == "" and not is_bare(kind) then
+    return "an outcome without result or error at argument " .. at
+  elseif body == parcel.PARCEL
+    and (kind ~= "ok" or parcel.size(ARGV[at + 1], ARGV[at + 2]) == 0) then
+    return "an outcome whose result did not come at argument " .. at
+  end
+end
+
 -- Seldom: what is wrong with the outcome at `at`, in words; else nil and where it ends.
 local function check(at, last)
   local given = ARGV
@@ -44,11 +55,9 @@ local function check(at, last)
     or not string.find(given[at + 3], "^%d+ %d+$") then
     return "an outcome that is none at argument " .. at
   end
-  if given[at + 4] == "" and not is_bare(kind) then
-    return "an outcome without result or error at argument " .. at
-  elseif given[at + 4] == parcel.PARCEL
-    and (kind ~= "ok" or parcel.size(given[at + 1], given[at + 2]) == 0) then
-    return "an outcome whose result did not come at argument " .. at
+  local missed = misses(kind, at)
+  if missed then
+    return missed
   end
   for field = at + HEAD, next_at - 1, 2 do
     if not is_field(given[field]) then
