@@ -290,7 +290,7 @@ def test_one_that_has_much_is_gone_in_pieces(hub):
     for part in range(3):
         hub.submit(1, *[f"c-{part}{n:03}" for n in range(500)])
     hub.register(2, "e")
-    assert len(hub.take(3, "e", 500) + hub.take(4, "e", 10)) == 510
+    assert sum(len(hub.take(3, "e", want)) for want in (200, 200, 110)) == 510
 
     assert hub.gone(5, "e").word == "more"
     assert hub.gone(6, "e").word == "gone"
@@ -301,7 +301,7 @@ def test_if_nobody_says_it_again_the_sweep_goes_on(hub):
     for part in range(2):
         hub.submit(1, *[f"c-{part}{n:03}" for n in range(500)])
     hub.register(2, "e")
-    assert len(hub.take(3, "e", 500)) == 500
+    assert sum(len(hub.take(3, "e", want)) for want in (200, 200, 100)) == 500
     assert hub.gone(4, "e").word == "more"
 
     assert hub.sweep(5).due == -1

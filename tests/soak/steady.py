@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _ROUND: Final = 60.0
 #: How long results are kept, in ms: so long memory grows, however steady the load is.
 _KEPT: Final = 60_000
-#: The part of all samples that is no measure yet: caches fill.
-_WARM: Final = 1 / 3
+#: The part of all samples that is no measure yet: histories and caches fill.
+_WARM: Final = 1 / 2
 _PATIENCE: Final = 120.0
 #: How a task may end here: one that raises, or comes behind one that did.
 _ENDS: Final = {"completed", "failed ValueError", "failed ImpossibleDependency"}
