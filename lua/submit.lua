@@ -34,8 +34,6 @@ local slice = require("lib.slice")
 local FEW = 4
 -- No hub has a lower limit: smaller payloads need not be compared with it.
 local SMALL = 65536
--- Above this arguments have a mark, b: lib/weight.lua counts them.
-local LARGE = 1024
 
 -- Seldom needed.
 local function too_large(what, size)
@@ -111,14 +109,13 @@ end
 -- Write one record. The fields that tasks of the group have in common are in the
 -- same table for all of them; the arguments are its last value. Returns its marks.
 local function write(id, args, fields, marks)
-  local value, size = record.arguments(id, args)
+  local value, own = record.arguments(id, args, marks)
   fields[#fields] = value
   redis.call("HSET", keys.task(id), unpack(fields))
-  if size > LARGE then
-    marks = (marks or "") .. "b"
-    redis.call("HSET", keys.task(id), "marks", marks)
+  if own ~= marks then
+    redis.call("HSET", keys.task(id), "marks", own)
   end
-  return marks
+  return own
 end
 
 -- What an engine needs to know of a task that it may be handed at once, as the record
@@ -176,12 +173,8 @@ end
 
 -- Seldom: one task goes the long way.
 local function enter_one(opened, ending, group, id, args, score, fields, last)
-  local marks = group.marks
-  local value, size = record.arguments(id, args)
+  local value, marks = record.arguments(id, args, group.marks)
   fields[last + 2] = value
-  if size > LARGE then
-    marks = (marks or "") .. "b"
-  end
   require("lib.enter").enter(opened, ending, {
     id = id, score = score, queue = group.queue, fn = group.fn,
     after = group.after, follow = group.follow, refs = group.refs, gate = group.gate,

@@ -10,9 +10,6 @@ local keys = require("lib.keys")
 local record = require("lib.record")
 local states = require("lib.states")
 
--- Above this arguments have a mark, b: lib/weight.lua counts them.
-local LARGE = 1024
-
 -- Are the tasks of this group such? lib/slice.lua has read it.
 local function is_plain(group)
   local set = group.sets.after
@@ -46,11 +43,7 @@ local function members_of(opened, id, ids)
 end
 
 local function write(id, args, group, fields, last)
-  local marks = group.marks
-  local value, size = record.arguments(id, args)
-  if size > LARGE then
-    marks = (marks or "") .. "b"
-  end
+  local value, marks = record.arguments(id, args, group.marks)
   fields[last + 2] = value
   fields[last + 4] = record.fit(id, "after", group.after)
   if marks then

