@@ -8,6 +8,8 @@ local work = require("lib.work")
 
 -- No turn gives more than this, so that no script holds Redis for long.
 local MOST = 200
+-- As long as dependents are still to be told, which takes the same turns their time too.
+local FEWER = 100
 
 -- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36,
 -- 1987): no engine takes more than its half share of what is left, so that the
@@ -68,7 +70,7 @@ end
 
 -- How many this engine may take now.
 local function allowance(opened, engine, want)
-  want = engine.leaving and 0 or math.min(want, MOST)
+  want = engine.leaving and 0 or math.min(want, rare.is(opened, "u") and FEWER or MOST)
   if opened.hwm > 0 then
     want = math.min(want, opened.hwm - redis.call("HLEN", keys.engine(engine.uuid, "held")))
   end

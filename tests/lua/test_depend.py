@@ -403,6 +403,25 @@ def test_very_many_dependents_are_told_in_pieces(real_hub):
     assert hub.redis.hget(hub.key("hub"), "rare") == b""
 
 
+def test_while_dependents_are_told_a_turn_takes_less(real_hub):
+    hub = real_hub
+    hub.register(1, "e")
+    hub.submit(2, "c-0")
+    (work,) = hub.take(2, "e")
+    hub.submit(3, *[f"d-{n}" for n in range(500)])
+    for part in range(2):
+        names = [f"c-{part + 1}{n:03}" for n in range(400)]
+        hub.submit(3, *names, after="as c-0")
+
+    telling = hub.turn(4, "e", 1000, ok(work)).work
+    while hub.sweep(5, 100).more:
+        pass
+    hub.turn(6, "e", 0, *map(ok, telling))
+
+    assert len(telling) == 100
+    assert len(hub.take(6, "e", 1000)) == 200
+
+
 def test_a_chain_that_fails_is_told_in_pieces(real_hub):
     hub = real_hub
     hub.register(1, "e")
