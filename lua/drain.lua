@@ -42,11 +42,18 @@ local function tell(opened, engine, what)
   story.tell(opened, what, "engine", engine.uuid, "id", engine.id)
 end
 
+-- That it is drained, or, as long as it has begun something, will be: then its last turn
+-- tells the rest.
+local function tell_of_drain(opened, engine)
+  local busy = redis.call("EXISTS", keys.engine(engine.uuid, "held")) == 1
+  tell(opened, engine, busy and "engine draining" or "engine drained")
+end
+
 -- Returns how many tasks left it, and whether all did.
 local function drain(opened, ending, engine, budget)
   local key = keys.engine(engine.uuid)
   if redis.call("HSETNX", key, "drained", 1) == 1 then
-    tell(opened, engine, "engine drained")
+    tell_of_drain(opened, engine)
   end
   if not engine.leaving then
     redis.call("HSET", key, "leaving", engines.DRAINED)

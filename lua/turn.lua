@@ -62,6 +62,14 @@ local function read_outcomes()
   return report.read(OUTCOMES, uuid)
 end
 
+-- Seldom: a drained engine that has finished what it had says so: somebody may wait for it.
+local function tell_drained(opened, engine)
+  if engine.leaving == engines.DRAINED
+    and redis.call("EXISTS", keys.engine(engine.uuid, "held")) == 0 then
+    require("lib.story").tell(opened, "engine drained", "engine", engine.uuid, "id", engine.id)
+  end
+end
+
 -- Outcomes take effect, and who depends on them stands in line. Returns what is to
 -- run again.
 local function apply(opened, ending, engine, good, stale)
@@ -69,6 +77,9 @@ local function apply(opened, ending, engine, good, stale)
   if #good + #stale > 0 then
     report.tell_stale(opened, uuid, stale)
     again = report.apply(opened, ending, engine, good)
+    if engine.leaving and #good > 0 then
+      tell_drained(opened, engine)
+    end
   end
   local left
   if #ending.parents > 0 then

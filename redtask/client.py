@@ -12,6 +12,7 @@ from redtask.connect import connect
 from redtask.durability import MEMORY
 from redtask.error import ConfigurationError
 from redtask.fleet import Fleet
+from redtask.flows import story
 from redtask.hub import calls
 from redtask.outcomes import tasks_elsewhere
 from redtask.pier import Pier
@@ -206,7 +207,7 @@ class Client(StoredTasks, Fleet):
         ``NoEnginesRegistered``.
         """
         limit = limit_of(timeout)
-        self._run(flows.engines(n, self._session.keys, limit, block=block))
+        self._run(story.joined(n, self._session.keys, limit, block=block))
 
     # -- results
 

@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import ConfigurationError, ConnectionLost, NoHub
-from redtask.flows import Flow, ask, server_info
+from redtask.flows import Flow, ask
+from redtask.flows.entering import server_info
 from redtask.hub import calls
 from redtask.signing import Keyring
 from redtask.store import Driver, Store

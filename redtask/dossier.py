@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from redtask import flows, payload, signing
+from redtask import payload, signing
 from redtask.error import UnknownTask
-from redtask.flows import Commands
+from redtask.flows import Commands, reading
 from redtask.hub.records import text
 from redtask.listing import Finder, read
 from redtask.query import Query
@@ -156,7 +156,7 @@ def labels_of(
 
 
 def _part(keys: Keys, task_id: str, name: str) -> Flow[str]:
-    (value,) = yield from flows.parts(keys, [task_id], name)
+    (value,) = yield from reading.parts(keys, [task_id], name)
     return text(value or b"")
 
 
@@ -222,7 +222,7 @@ def _chain(keys: Keys, task_id: str, field: str) -> Flow[list[str]]:
 
 def traceback_of(keys: Keys, task_id: str) -> Flow[str | None]:
     """Return the traceback of a task that failed, whoever signed it; None: none."""
-    (envelope,) = yield from flows.parts(keys, [task_id], "error")
+    (envelope,) = yield from reading.parts(keys, [task_id], "error")
     if not envelope:
         return None
     try:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask.error import ConfigurationError, ConnectionLost, HubError, NotDurable
 from redtask.flags import DURABILITIES
-from redtask.flows import Commands, listen
+from redtask.flows import Commands
+from redtask.flows.entering import listen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import flows
 from redtask.error import ConnectionLost, TaskPending, UnknownTask
-from redtask.flows import Commands
+from redtask.flows import Commands, acting, entering, reading
 from redtask.hub import calls, states
 from redtask.hub.records import Purged
 from redtask.listing import complete, read, walk
@@ -117,7 +117,7 @@ def body_of(session: Session, copy: Copy) -> Flow[bytes]:
 
     Raises ``SignatureError`` when nobody with our key has signed them.
     """
-    (envelope,) = yield from flows.parts(session.keys, [copy.old], "args")
+    (envelope,) = yield from reading.parts(session.keys, [copy.old], "args")
     return bytes(
         session.keyring.open_task(copy.function, copy.until, copy.root, envelope or b"")
     )
@@ -164,7 +164,7 @@ def enter(
     """
     tasks, inbox = session.expected(len(wanted)), session.inbox
     names = dict(zip((copy.old for copy in wanted), tasks.ids, strict=True))
-    yield from flows.listen(inbox)
+    yield from entering.listen(inbox)
     entered: list[str] = []
     try:
         for part in _slices(wanted, at_once):
@@ -182,7 +182,7 @@ def enter(
         raise
     except Exception:
         if entered:
-            yield from flows.abort(entered)
+            yield from acting.abort(entered)
         raise
     return tasks
 

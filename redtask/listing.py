@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from redtask import flows
 from redtask.dependency import is_id
-from redtask.flows import Commands
+from redtask.flows import Commands, reading
 from redtask.hub import states
 from redtask.hub.records import text
 from redtask.outcomes import metadata
@@ -342,7 +341,7 @@ class Finder:
             at, size = at + size, _PAGE
 
     def _visit(self, ids: Sequence[str]) -> Flow[None]:
-        records = yield from flows.records(self._keys, ids)
+        records = yield from reading.records(self._keys, ids)
         # A gate is no task: it has no function.
         there = {
             name: fields
@@ -407,7 +406,7 @@ class Finder:
             for one in found:
                 one[key] = []
             for name in names:
-                values = yield from flows.parts(self._keys, ids, name)
+                values = yield from reading.parts(self._keys, ids, name)
                 for one, value in zip(found, values, strict=True):
                     one[key] += [] if value is None else [value]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redtask import flows
 from redtask.error import ConnectionLost, TaskLost
-from redtask.flows import QUIET, Hear
+from redtask.flows import QUIET, Hear, acting, reading
 from redtask.hub import calls, states
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Listener:
                 one.turn_to(found.token)
                 messages += _message(one, found)
         if messages:
-            yield from flows.tell(messages, self._session.keyring.sign_control)
+            yield from acting.tell(messages, self._session.keyring.sign_control)
         if ended:
             said += yield from self._rest(ended)
         return said
@@ -211,11 +211,11 @@ class Listener:
     def _rest(self, ended: Sequence[_Heard]) -> Flow[list[Output]]:
         """Return what ended tasks said and was not heard."""
         keys, ids = self._session.keys, [one.msg_id for one in ended]
-        records = yield from flows.records(keys, ids)
+        records = yield from reading.records(keys, ids)
         said = []
         found = {}
         for stream in _STREAMS:
-            found[stream] = yield from flows.parts(keys, ids, stream)
+            found[stream] = yield from reading.parts(keys, ids, stream)
         for at, (one, record) in enumerate(zip(ended, records, strict=True)):
             one.turn_to(record.get("token", ""))
             for stream in _STREAMS:

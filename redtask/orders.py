@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask import flows
 from redtask.error import ConnectionLost, NoWorker
-from redtask.flows import QUIET, Commands, Hear
+from redtask.flows import QUIET, Commands, Hear, acting
 from redtask.hub import calls
 from redtask.hub.records import mapping
 
@@ -41,7 +41,6 @@ __all__ = [
     "own_frames",
     "pause",
     "shutdown",
-    "wait_until_idle",
 ]
 
 #: Engines in one message, which must be short.
@@ -125,7 +124,7 @@ def _drain(
     # They hear of it with the next beat; a word makes that now.
     workers = dict.fromkeys(one.worker for one in engines)
     messages = [(name, "look") for name in workers]
-    yield from flows.tell(messages, session.keyring.sign_control)
+    yield from acting.tell(messages, session.keyring.sign_control)
     return words
 
 
@@ -186,7 +185,7 @@ def order(
             awaited.add(own)
             text = f"order {own} {process} {verb} {names} {more}".rstrip()
             messages.append((name, text))
-    yield from flows.tell(messages, session.keyring.sign_control)
+    yield from acting.tell(messages, session.keyring.sign_control)
     return (yield from _answers(session, awaited, time.monotonic() + ANSWER))
 
 
@@ -278,18 +277,8 @@ def order_workers(
         (name, f"order {nonce} {_process(known[name])} {verb} *")
         for nonce, name in messages.items()
     ]
-    yield from flows.tell(said, session.keyring.sign_control)
+    yield from acting.tell(said, session.keyring.sign_control)
     return (yield from _answers(session, set(messages), time.monotonic() + ANSWER))
-
-
-def wait_until_idle(session: Session, engines: Sequence[str]) -> Flow[None]:
-    """Wait until these engines have no task any more, or are gone."""
-    while True:
-        status = yield from session.status()
-        if not any(one.load for one in status.engines if one.uuid in engines):
-            return
-        # What ends is told to nobody but who waits for it; so look now and then.
-        yield Hear(("BLPOP", session.keys.answer("nobody"), 0.5))
 
 
 def own_frames(stack: str, *, whole: bool = False) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from redtask import flows
 from redtask.error import CompositeError, RedtaskError
+from redtask.flows import acting, reading, waiting
 from redtask.hub import calls
 from redtask.inbox import TaskSet
 from redtask.live import read_progress
@@ -306,7 +307,7 @@ class Results:
         self, ready: Callable[[], bool], timeout: float | None, *, sure: bool = True
     ) -> Flow[bool]:
         inbox = self._session.inbox
-        return flows.until(inbox, self._tasks, ready, timeout, sure=sure)
+        return waiting.until(inbox, self._tasks, ready, timeout, sure=sure)
 
     def _wait(self, timeout: float | None, return_when: str | None) -> Flow[bool]:
         ready = self._predicate(return_when)
@@ -322,7 +323,7 @@ class Results:
             return_when = None
         ready = self._predicate(return_when)
         inbox, tasks, limit = self._session.inbox, self._tasks, limit_of(timeout)
-        if not (yield from flows.collect(inbox, tasks, ready, limit, self._decoded)):
+        if not (yield from waiting.collect(inbox, tasks, ready, limit, self._decoded)):
             raise TimeoutError(_NOT_READY)
         if tasks.done:
             return self._collect(return_exceptions=return_exceptions)
@@ -362,7 +363,7 @@ class Results:
     def _cancel(self) -> Flow[bool]:
         if (yield from self._ready()):
             return False
-        yield from flows.abort(self._tasks.open_ids())
+        yield from acting.abort(self._tasks.open_ids())
         yield from self._ready()
         return self.cancelled()
 
@@ -379,7 +380,7 @@ class Results:
     def _metadata(self) -> Flow[list[Metadata]]:
         """Return what the records say of each task."""
         tasks, keys = self._tasks, self._session.keys
-        records = yield from flows.records(keys, tasks.ids)
+        records = yield from reading.records(keys, tasks.ids)
         found = [
             metadata(name, record, tasks.received)
             for name, record in zip(tasks.ids, records, strict=True)
@@ -392,7 +393,7 @@ class Results:
                 if name in record and (name in _STREAMS or not record[name])
             ]
             ids = [about["msg_id"] for about in having]
-            texts = yield from flows.outputs(keys, ids, name)
+            texts = yield from reading.outputs(keys, ids, name)
             for about, text in zip(having, texts, strict=True):
                 about[name] = text if name in _STREAMS else _members(text)
         failed = [
@@ -400,7 +401,7 @@ class Results:
             for about in found
             if about["status"] == "error" and about["msg_id"] in tasks.outcomes
         ]
-        yield from flows.complete(
+        yield from waiting.complete(
             self._session.inbox, tasks, [about["msg_id"] for about in failed]
         )
         for about in failed:
@@ -512,13 +513,13 @@ class Results:
         inbox, tasks = self._session.inbox, self._tasks
         if tasks.outcomes[name].kind != "-":
             return
-        yield from flows.complete(inbox, tasks, (name,))
+        yield from waiting.complete(inbox, tasks, (name,))
         outcome = tasks.outcomes.get(name)
         if outcome is not None and len(outcome.payload) < _LARGE:
             names = tasks.ids if ordered else tasks.order
             later = names[number + 1 : number + 1 + _AHEAD]
             ahead = [one for one in later if one not in self._decoded]
-            yield from flows.complete(inbox, tasks, ahead, large=False)
+            yield from waiting.complete(inbox, tasks, ahead, large=False)
 
     # -- parts
 
@@ -595,7 +596,7 @@ class Completions(Generic[R]):
         self._open: dict[object, dict[int, R]] = {}
         for result in listed:
             self._open.setdefault(result._client._key, {})[id(result)] = result
-        self._watches: dict[object, tuple[Session, flows.Vigil]] = {}
+        self._watches: dict[object, tuple[Session, waiting.Vigil]] = {}
         self._notes = {
             id(result): functools.partial(self._note, result) for result in listed
         }
@@ -642,15 +643,15 @@ class Completions(Generic[R]):
         if found is None:
             return True
         session, vigil = found
-        return (yield from flows.first_done(session.inbox, vigil, timeout))
+        return (yield from waiting.first_done(session.inbox, vigil, timeout))
 
-    def _watch(self, key: object) -> tuple[Session, flows.Vigil] | None:
+    def _watch(self, key: object) -> tuple[Session, waiting.Vigil] | None:
         still = self._open[key]
         if key not in self._watches and still:
             results = list(still.values())
             # Those from elsewhere are expected as soon as their session is asked for.
             sessions = [one._session for one in results]
-            vigil = flows.Vigil(
+            vigil = waiting.Vigil(
                 functools.partial(bool, self.ready),
                 lambda: [one._tasks for one in list(still.values())],
                 any(one._tasks.timed for one in results),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from redtask import flows
 from redtask.error import RedtaskError
+from redtask.flows import waiting
 from redtask.live import Listener, show_output
 from redtask.outcomes import (
     ALL_COMPLETED,
@@ -358,7 +359,7 @@ class CallbackThread:
         #: What is waited for, by number, and the numbers of those that are done.
         self._pending: dict[int, _Awaited] = {}
         self._ready: deque[int] = deque()
-        self._vigil = flows.Vigil(functools.partial(bool, self._ready), self._left)
+        self._vigil = waiting.Vigil(functools.partial(bool, self._ready), self._left)
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
@@ -417,7 +418,7 @@ class CallbackThread:
         try:
             # Not for ever: there may be new ones, which have timers.
             inbox = client._session.inbox
-            client._run(flows.first_done(inbox, self._vigil, flows.QUIET))
+            client._run(waiting.first_done(inbox, self._vigil, flows.QUIET))
         except RedtaskError as problem:
             # Those who call get() hear of it. Here we only wait until it is over.
             _log.debug("callbacks wait: %s", problem)

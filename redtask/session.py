@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_check
 
 from redtask import durability, error, ferry, flows, inputs, payload, slices
 from redtask.error import ConnectionLost, HubFull
+from redtask.flows import acting, entering, reading, waiting
 from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
 from redtask.hub.calls import Call
@@ -154,8 +155,8 @@ class Session:
     def submit(self, pieces: Slices) -> Flow[None]:
         """Enter slices of tasks that this session made."""
         inbox = self.inbox
-        yield from flows.listen(inbox)
-        yield from flows.submit(self._remembered(pieces), self.sent, inbox.recent)
+        yield from entering.listen(inbox)
+        yield from entering.submit(self._remembered(pieces), self.sent, inbox.recent)
 
     def assure(self, kind: str) -> Flow[durability.Words]:
         """Find out, once per connection to a server, how submits are made durable.
@@ -227,7 +228,7 @@ class Session:
     def recover(self) -> Flow[None]:
         """Say again what Redis may have forgotten."""
         self.inbox.disturbed()
-        yield from flows.recover(self.inbox, self.sent)
+        yield from entering.recover(self.inbox, self.sent)
 
     def open_of(self, ids: Iterable[str]) -> list[str]:
         """Return those of this client's own ids that are not known to have ended."""
@@ -242,7 +243,7 @@ class Session:
         """Return which of these have not ended; None: of all submitted here."""
         inbox = self.inbox
         tasks = TaskSet(list(inbox.open) if ids is None else ids)
-        yield from flows.recheck(inbox, tasks, 0)
+        yield from waiting.recheck(inbox, tasks, 0)
         return set(tasks.open_ids())
 
     def find(self, jobs: Any) -> Flow[TaskSet]:
@@ -254,7 +255,7 @@ class Session:
         # Perhaps: others have submitted them.
         tasks.timed = True
         self.inbox.expect(tasks)
-        yield from flows.recheck(self.inbox, tasks)
+        yield from waiting.recheck(self.inbox, tasks)
         for name, outcome in tasks.outcomes.items():
             if outcome.state == "unknown":
                 raise error.TaskLost(f"No such message: {name}")
@@ -266,11 +267,11 @@ class Session:
         tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
         tasks.timed = True
         inbox.expect(tasks)
-        yield from flows.recheck(inbox, tasks, 0)
+        yield from waiting.recheck(inbox, tasks, 0)
         limit = limit_of(timeout)
         if limit == 0:
             return tasks.done
-        return (yield from flows.wait(inbox, tasks, limit))
+        return (yield from waiting.wait(inbox, tasks, limit))
 
     def abort(
         self, jobs: Any, *, running: bool = False, dependents: bool = False
@@ -284,9 +285,9 @@ class Session:
         else:
             ids = self.ids_of(jobs)
         if dependents:
-            ids = yield from flows.dependents(self.keys, ids)
+            ids = yield from reading.dependents(self.keys, ids)
         sign = self.keyring.sign_control if running else None
-        return (yield from flows.abort(ids, sign))
+        return (yield from acting.abort(ids, sign))
 
     def why(self, job: Any) -> Flow[Why]:
         """Return why a task is where it is."""

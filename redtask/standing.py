@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redtask import flows
 from redtask.error import CompositeError, TaskLost
-from redtask.flows import Commands
+from redtask.flows import Commands, waiting
 from redtask.hub.records import text
 from redtask.inbox import TaskSet
 from redtask.listing import find
@@ -107,7 +106,7 @@ def result_status(
     """Return which jobs are pending and which have ended, perhaps with results."""
     tasks = TaskSet(session.ids_of(jobs))
     inbox = session.inbox
-    yield from flows.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)
+    yield from waiting.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)
     unknown = [name for name in tasks.ids if _is_unknown(tasks, name)]
     if unknown:
         raise TaskLost(f"No such message: {unknown[0]}")
@@ -117,7 +116,7 @@ def result_status(
         "completed": [name for name in tasks.ids if name in tasks.outcomes],
     }
     if not status_only:
-        yield from flows.complete(inbox, tasks)
+        yield from waiting.complete(inbox, tasks)
         found.update(_values(session, tasks))
     return found
 

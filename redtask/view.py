@@ -6,10 +6,11 @@ import collections
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redtask import flows, payload
+from redtask import payload
 from redtask.batch import Batch
 from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
+from redtask.flows import waiting
 from redtask.outcomes import Pieces
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.session import ahead_of, ids_at
@@ -362,7 +363,7 @@ class LazyMap:
                 if result.done():
                     return at
             sets = [result._tasks for result in self._pending]
-            client._run(flows.any_done(client._session.inbox, sets))
+            client._run(waiting.any_done(client._session.inbox, sets))
 
 
 class RemoteFunction(Wrapped):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from redtask import flows
 from redtask.aio.batch import Batch
 from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
@@ -17,6 +16,7 @@ from redtask.connect import address, check_server, known_keys, meet
 from redtask.durability import MEMORY
 from redtask.error import ConfigurationError
 from redtask.flags import Flags
+from redtask.flows import story
 from redtask.outcomes import tasks_elsewhere
 from redtask.place import Place
 from redtask.profile import Profile
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from redtask import flows
     from redtask.aio.result import AsyncResult
     from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
@@ -229,7 +230,7 @@ class Client(StoredTasks, Fleet):
         ``NoEnginesRegistered``.
         """
         limit = limit_of(timeout)
-        await self._run(flows.engines(n, self._session.keys, limit, block=block))
+        await self._run(story.joined(n, self._session.keys, limit, block=block))
 
     # -- results
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redtask import flows, payload
+from redtask import payload
 from redtask.aio.batch import Batch
 from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.flags import Flagged, Flags
+from redtask.flows import waiting
 from redtask.outcomes import Pieces
 from redtask.session import ahead_of, ids_at
 from redtask.wrapped import Wrapped, WrappedParallel
@@ -335,7 +336,7 @@ class LazyMap:
                 if result.done():
                     return result
             sets = [result._tasks for result in self._pending]
-            await client._run(flows.any_done(client._session.inbox, sets))
+            await client._run(waiting.any_done(client._session.inbox, sets))
 
 
 class RemoteFunction(Wrapped):

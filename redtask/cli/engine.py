@@ -178,7 +178,8 @@ def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:
     \b
     redtask engine show 3
     """
-    from redtask import flows, orders  # noqa: PLC0415
+    from redtask import orders  # noqa: PLC0415
+    from redtask.flows import reading  # noqa: PLC0415
 
     with where.reader() as hub:
         status = hub.run(hub.session.status())
@@ -193,7 +194,7 @@ def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:
                 ]
             )
             ids = [name.decode() for name in (*held[:_MOST], *assigned)]
-            records = hub.run(flows.records(hub.keys, ids)) if ids else []
+            records = hub.run(reading.records(hub.keys, ids)) if ids else []
             tasks = [
                 {
                     "id": name,
@@ -271,6 +272,7 @@ def resume(*, pick: _Pick, where: Where, out: Output) -> None:
 
 def _turn(pick: _Pick, where: Where, out: Output, *, resume: bool, wait: bool) -> None:
     from redtask import orders  # noqa: PLC0415
+    from redtask.flows import story  # noqa: PLC0415
 
     with where.client() as client:
         session = client._session
@@ -281,7 +283,8 @@ def _turn(pick: _Pick, where: Where, out: Output, *, resume: bool, wait: bool) -
             flow = orders.drain(session, engines, resume=resume)
         words = client._run(flow)
         if wait:
-            client._run(orders.wait_until_idle(session, [one.uuid for one in engines]))
+            uuids = {one.uuid for one in engines}
+            client._run(story.idle(session.keys, uuids, session.status))
     _tell(engines, words, out)
 
 

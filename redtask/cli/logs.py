@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from redtask import flows
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, say_json
 from redtask.dossier import traceback_of
+from redtask.flows import reading
 from redtask.live import Listener
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def command(*, ids: tuple[str, ...], follow: bool, where: Where, out: Output) ->
 
 
 def _print_all(hub: Reader, out: Output, name: str, *, alone: bool) -> None:
-    (stdout,) = hub.run(flows.outputs(hub.keys, [name], "stdout"))
-    (stderr,) = hub.run(flows.outputs(hub.keys, [name], "stderr"))
+    (stdout,) = hub.run(reading.outputs(hub.keys, [name], "stdout"))
+    (stderr,) = hub.run(reading.outputs(hub.keys, [name], "stderr"))
     traceback = hub.run(traceback_of(hub.keys, name))
     if out.as_json:
         texts = {"stdout": stdout, "stderr": stderr, "traceback": traceback}

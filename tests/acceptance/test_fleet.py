@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -33,6 +34,25 @@ def lines(*words, stdin=None):
 @pytest.fixture
 def gate(tmp_path):
     return tmp_path / "gate"
+
+
+def test_draining_is_waited_for(site, gate):
+    site.worker("-n", "1")
+    running = site.view.apply_async(tasks.pass_gate, str(gate), 1)
+    until(lambda: any(one.task for one in site.client.stacks()))
+    ended = []
+
+    def drain():
+        lines("engine", "drain", "--all", "--wait")
+        ended.append(running.ready())
+
+    waiting = threading.Thread(target=drain)
+    waiting.start()
+    until(lambda: site.story("engine draining"))
+    gate.touch()
+    waiting.join(DEADLINE)
+
+    assert ended == [True]
 
 
 def test_an_operator_has_engines_drain_and_go_on(site, gate):

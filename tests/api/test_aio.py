@@ -144,7 +144,7 @@ def test_nothing_polls_while_nothing_comes(place, run):
 
 
 def test_quiet_waiters_ask_together(place, run, monkeypatch):
-    monkeypatch.setattr("redtask.flows.QUIET", 0.2)
+    monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.2)
 
     @run
     async def asked(rc):
@@ -293,7 +293,7 @@ def test_connections_may_be_cut_at_any_time(place, run):
 
 
 def test_a_waiter_is_right_without_the_stream(place, run, monkeypatch):
-    monkeypatch.setattr("redtask.flows.QUIET", 0.05)
+    monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.05)
     place.engine()
 
     @run

@@ -183,7 +183,7 @@ def test_a_full_server_says_so(place, face):
 
 
 def test_one_waits_also_on_a_full_server(place, face, monkeypatch):
-    monkeypatch.setattr("redtask.flows.QUIET", 0.1)
+    monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.1)
     client = place.client(face)
     result = client.load_balanced_view().apply_async(tasks.double, 1)
     place.redis.delete(place.keys.done(client._session.client))

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from redtask import flows
+from redtask.flows import entering
 from tests import invariants, servers, tasks
 from tests.api.conftest import Place
 
@@ -143,7 +143,7 @@ def test_a_large_result_that_was_forgotten_is_made_again(place, forgetful, gate,
 def test_a_server_that_was_not_killed_is_not_reminded(place, monkeypatch):
     client = place.client()
     client.load_balanced_view().apply_async(tasks.double, 1)
-    monkeypatch.setattr(flows, "_enter_again", lambda *_: pytest.fail("said again"))
+    monkeypatch.setattr(entering, "enter_again", lambda *_: pytest.fail("said again"))
     for one in place.connections():
         if one["name"].startswith("redtask-"):
             place.redis.execute_command("CLIENT", "KILL", "ID", one["id"])

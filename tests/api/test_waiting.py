@@ -132,7 +132,7 @@ def test_many_threads_share_a_client(client):
 
 
 def test_a_waiter_is_right_without_the_stream(place, client, view, monkeypatch):
-    monkeypatch.setattr("redtask.flows.QUIET", 0.05)
+    monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.05)
     over = threading.Event()
 
     def delete():
@@ -152,7 +152,7 @@ def test_a_waiter_is_right_without_the_stream(place, client, view, monkeypatch):
 
 
 def test_a_trimmed_stream_costs_time_and_no_result(place, view, gate, monkeypatch):
-    monkeypatch.setattr("redtask.flows.QUIET", 0.05)
+    monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.05)
     results = view.map_async(tasks.pass_gate, [str(gate)] * 10, range(10))
     monkeypatch.setattr(view.client._driver, "_read", lambda *_: True)
     gate.touch()

@@ -46,7 +46,7 @@ _PHASES: Final = (
     ("pickle", ("payload.py", "pickle", "work.py")),
     ("protocol", ("redis/", "hiredis", "socket.py")),
     ("block", ("block.py", "SemLock", "marshal", "mmap")),
-    ("calls", ("store.py", "link.py", "flows.py", "hub/", "session.py")),
+    ("calls", ("store.py", "link.py", "flows/", "hub/", "session.py")),
     ("results", ("inbox.py", "outcomes.py", "result.py")),
     ("task", ("engine/task.py", "output.py", "engine.py")),
 )

@@ -40,6 +40,21 @@ def test_what_it_has_begun_it_may_finish(pair):
     assert pair.state("c-1") == "completed"
 
 
+def test_it_says_so_when_it_has_finished_what_it_had(hub):
+    hub.register(1, "e")
+    hub.submit(2, *[f"c-{n}" for n in range(8)])
+    one, *others = hub.take(3, "e", 10)
+
+    drain(hub, 4, "e")
+    assert hub.events()[-1] == "engine draining"
+    hub.turn(5, "e", 1, ok(one))
+    assert hub.events()[-1] == "engine draining"
+    hub.turn(6, "e", 1, *map(ok, others))
+    hub.turn(7, "e", 1)
+
+    assert hub.events()[-2:] == ["engine draining", "engine drained"]
+
+
 def test_what_was_placed_on_it_goes_to_others(make_hub):
     hub = make_hub(hwm=3)
     hub.join(1, "e")

@@ -15,7 +15,7 @@ from redtask.hub.keys import Keys
 from redtask.hub.records import Attended, Work
 from redtask.live import Listener, Output
 from redtask.signing import Keyring
-from tests.unit.test_flows import Talk
+from tests.talks import Talk
 
 KEYS = Keys("hub")
 RUNS = Attended("running", "w", "3/u", "1:n")

@@ -1,0 +1,209 @@
+"""Tasks enter a hub, and enter again if it has forgotten them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.error import (
+    ConfigurationError,
+    ConnectionLost,
+    HubError,
+    HubFull,
+    UnknownFunction,
+)
+from redtask.flows import Commands, ask
+from redtask.flows.acting import abort
+from redtask.hub import calls
+from redtask.hub.calls import Call, Group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from redtask.flows import Flow
+    from redtask.inbox import Inbox
+    from redtask.recent import Recent, Slice
+
+#: A stream lives an hour without a reader; it is made sure of well before.
+_FRESH: Final = 1800.0
+#: Ids in one call.
+_SLICE: Final = 500
+
+
+def listen(inbox: Inbox) -> Flow[None]:
+    """Make sure that the client's stream is there, before what it is to tell of."""
+    if inbox.position is None or time.monotonic() - inbox.listening_since > _FRESH:
+        try:
+            watched = yield from ask(calls.watch(inbox.client, ()))
+        except HubFull:
+            return
+        inbox.listens(watched.position)
+
+
+def _enter(groups: Sequence[Group], sent: set[str]) -> Flow[None]:
+    """Submit one slice. Functions that the hub is believed to know stay here."""
+    told: set[str] = set()
+    lean = []
+    for group in groups:
+        digest = group.digest
+        if digest in told or digest in sent:
+            # Once is enough for all groups of the slice.
+            group = Group(digest, b"", group.name, group.flags, group.tasks)  # noqa: PLW2901
+        lean.append(group)
+        told.add(digest)
+    try:
+        yield from ask(calls.submit(lean))
+    except UnknownFunction:
+        yield from ask(calls.submit(groups))
+    sent.update(group.digest for group in groups)
+
+
+def submit(
+    pieces: Iterable[Sequence[Group] | Call[Any]], sent: set[str], recent: Recent
+) -> Flow[None]:
+    """Enter slices of tasks, each all or none, and make the calls among them.
+
+    ``sent`` has the digests that the hub is believed to know; a function goes along
+    with its first slice, and again when the hub has forgotten it. Should a later
+    slice be refused, or be impossible to make, the earlier ones are aborted; those
+    behind a gate, with the gate.
+    """
+    entered: dict[str, None] = {}
+    gate = ""
+    try:
+        for piece in pieces:
+            opened = recent.opened()
+            if isinstance(piece, Call):
+                yield from ask(piece)
+            else:
+                yield from _enter(piece, sent)
+                gate = _gate_of(piece) or gate
+                entered.update(dict.fromkeys(_handles(piece)))
+            recent.add(piece, opened, gate)
+    except ConnectionLost:
+        # It cannot be told to abort them either.
+        raise
+    except Exception:
+        if entered:
+            yield from abort(list(entered))
+        raise
+
+
+def _gate_of(groups: Sequence[Group]) -> str:
+    """Return the gate that some of them stand behind; "": none."""
+    return next(
+        (str(group.flags["gate"]) for group in groups if "gate" in group.flags), ""
+    )
+
+
+def _handles(groups: Sequence[Group]) -> Iterator[str]:
+    """Yield what is to be aborted if the tasks are to go: ids, but for a gate's own."""
+    for group in groups:
+        if "gate" in group.flags:
+            yield str(group.flags["gate"])
+        else:
+            yield from map(str, group.tasks[::2])
+
+
+def server_info() -> Flow[dict[str, str]]:
+    """Return what the server says of itself; {} where we may not ask."""
+    try:
+        replies = yield Commands([("INFO", "server"), ("INFO", "memory")])
+    except (ConfigurationError, HubError) as problem:
+        told = str(problem).lower()
+        if "'info" not in told and "unknown command" not in told:
+            raise
+        return {}
+    lines = b"\n".join(replies).decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
+    """Say again what Redis may have forgotten when it was away.
+
+    A connection that was lost is no reason while the server is the process it was.
+    Else it costs one round trip per 500 tasks of the last moments, and one per slice of
+    them that Redis has forgotten.
+    """
+    recent = inbox.recent
+    if not recent.is_due:
+        # Another thread was faster.
+        return
+    server = ""
+    if recent.server:
+        server = (yield from server_info()).get("run_id", "")
+    due = recent.take_due()
+    if server and server == recent.server:
+        return
+    try:
+        ids = [
+            name
+            for one in due
+            if not isinstance(one.piece, Call)
+            for name in _ids_of(one.piece)
+        ]
+        states = yield from _states_of(ids)
+        for one in due:
+            yield from enter_again(recent, one, sent, states)
+        recent.server = server
+    except HubError:
+        # What cannot be said now is said next time; it is not who asks now that
+        # has to hear of it.
+        recent.put_back()
+    except BaseException:
+        recent.put_back()
+        raise
+
+
+def enter_again(
+    recent: Recent,
+    one: Slice,
+    sent: set[str],
+    states: Mapping[str, str] | None = None,
+) -> Flow[None]:
+    """Say a slice again, unless the hub knows all of it; ``states``: what it knows."""
+    if isinstance(one.piece, Call):
+        try:
+            yield from ask(one.piece)
+        except HubFull:
+            raise
+        except HubError:
+            # The hub has not forgotten: the gate was opened, and is gone.
+            pass
+    else:
+        if states is None:
+            states = yield from _states_of(_ids_of(one.piece))
+        if any(states[name] == "unknown" for name in _ids_of(one.piece)):
+            yield from _enter(_not_purged(one.piece, states), sent)
+    recent.renew(one)
+
+
+def _ids_of(groups: Sequence[Group]) -> list[str]:
+    return [str(name) for group in groups for name in group.tasks[::2]]
+
+
+def _states_of(ids: Sequence[str]) -> Flow[dict[str, str]]:
+    """Return the states of tasks; "unknown" for those that the hub does not know."""
+    states = {}
+    for at in range(0, len(ids), _SLICE):
+        part = ids[at : at + _SLICE]
+        watched = yield from ask(calls.watch("", part, 0))
+        for name, outcome in zip(part, watched.outcomes, strict=True):
+            states[name] = outcome.state
+    return states
+
+
+def _not_purged(groups: Sequence[Group], states: Mapping[str, str]) -> list[Group]:
+    """Leave out the tasks that somebody had forgotten: they must not run again."""
+    left = []
+    for group in groups:
+        pairs = zip(group.tasks[::2], group.tasks[1::2], strict=True)
+        tasks = [
+            part for pair in pairs if states[str(pair[0])] != "purged" for part in pair
+        ]
+        if len(tasks) == len(group.tasks):
+            left.append(group)
+        elif tasks:
+            left.append(replace(group, tasks=tasks))
+    return left

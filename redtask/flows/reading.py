@@ -1,0 +1,87 @@
+"""Reading records, and what stands beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.flows import Commands
+from redtask.hub.records import mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from redtask.flows import Flow
+    from redtask.hub.keys import Keys
+
+#: Ids in one call.
+_SLICE: Final = 500
+
+
+def records(keys: Keys, ids: Sequence[str]) -> Flow[list[dict[str, str]]]:
+    """Read whole records, without what stands beside them; {} where there is none."""
+    found: list[dict[str, str]] = []
+    for at in range(0, len(ids), _SLICE):
+        part = ids[at : at + _SLICE]
+        replies = yield Commands([("HGETALL", keys.task(name)) for name in part])
+        found += map(_record, replies)
+    return found
+
+
+def _record(reply: Any) -> dict[str, str]:
+    if isinstance(reply, dict):
+        reply = [word for pair in reply.items() for word in pair]
+    return mapping(reply)
+
+
+def parts(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[bytes | None]]:
+    """Read a field of tasks that may stand beside the record, wherever it stands."""
+    values: list[bytes | None] = []
+    for at in range(0, len(ids), _SLICE):
+        part = ids[at : at + _SLICE]
+        words: list[tuple[str, ...]] = []
+        for task_id in part:
+            words.append(("HGET", keys.task(task_id), name))
+            words.append(("GET", keys.task(task_id, name)))
+        replies = yield Commands(words)
+        for inline, beside in zip(replies[::2], replies[1::2], strict=True):
+            values.append(inline or beside)
+    return values
+
+
+def outputs(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[str]]:
+    """Read ``stdout`` or ``stderr`` of tasks, wherever it stands."""
+    found = yield from parts(keys, ids, name)
+    return [(value or b"").decode("utf-8", "replace") for value in found]
+
+
+def dependents(keys: Keys, ids: Iterable[str]) -> Flow[list[str]]:
+    """Return tasks and what still depends on them, directly or not.
+
+    Each stands behind all that depend on it.
+    """
+    order: list[str] = []
+    seen: set[str] = set()
+    for name in ids:
+        todo = [(name, iter((name,)))]
+        while todo:
+            above, others = todo[-1]
+            other = next((one for one in others if one not in seen), None)
+            if other is not None:
+                seen.add(other)
+                todo.append((other, iter((yield from _told_by(keys, other)))))
+            else:
+                todo.pop()
+                if todo:
+                    order.append(above)
+    return order
+
+
+def _told_by(keys: Keys, name: str) -> Flow[list[str]]:
+    others: list[str] = []
+    while True:
+        key, at = keys.task(name, "dependents"), len(others)
+        (page,) = yield Commands([("ZRANGE", key, at, at + _SLICE - 1)])
+        # The first letter says of which set it is.
+        others += (entry[1:].decode() for entry in page)
+        if len(page) < _SLICE:
+            return list(dict.fromkeys(others))

@@ -1,0 +1,75 @@
+"""Waiting for what the story tells: of engines that join, or have finished."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from redtask.error import ConnectionLost, NoEnginesRegistered
+from redtask.flows import QUIET, Commands, Hear, ask
+from redtask.hub import calls
+from redtask.hub.records import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from redtask.flows import Flow
+    from redtask.hub.keys import Keys
+    from redtask.hub.records import Status
+
+
+def latest(keys: Keys) -> Flow[str]:
+    """Return the place of the latest event."""
+    (page,) = yield Commands([("XREVRANGE", keys.story(), "+", "-", "COUNT", 1)])
+    return text(page[0][0]) if page else "0-0"
+
+
+def hear(keys: Keys, position: str, seconds: float) -> Flow[str]:
+    """Wait at most so long for an event after that; return the place of the last."""
+    patience = max(1, int(seconds * 1000))
+    words = ("XREAD", "COUNT", 100, "BLOCK", patience, "STREAMS")
+    try:
+        reply = yield Hear((*words, keys.story(), position))
+    except ConnectionLost:
+        # Whoever looks next has patience.
+        return position
+    return text(reply[0][1][-1][0]) if reply else position
+
+
+def joined(
+    number: int, keys: Keys, timeout: float | None, *, block: bool
+) -> Flow[None]:
+    """Wait until at least so many engines have joined.
+
+    Raises ``TimeoutError``; without ``block`` it looks once and raises
+    ``NoEnginesRegistered``.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    position = yield from latest(keys)
+    while True:
+        status = yield from ask(calls.status(0))
+        there = int(status.hub["registered"])
+        if there >= number:
+            return
+        sentence = f"{there} of {number} engines have joined"
+        if not block:
+            raise NoEnginesRegistered(sentence)
+        left = QUIET if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(sentence)
+        position = yield from hear(keys, position, min(left, QUIET))
+
+
+def idle(
+    keys: Keys, engines: Container[str], look: Callable[[], Flow[Status]]
+) -> Flow[None]:
+    """Wait until these engines, drained ones, have no task any more, or are gone.
+
+    ``look`` takes a picture of the hub with all its engines.
+    """
+    position = yield from latest(keys)
+    while True:
+        status = yield from look()
+        if not any(one.load for one in status.engines if one.uuid in engines):
+            return
+        position = yield from hear(keys, position, QUIET)

@@ -1,0 +1,353 @@
+"""Waiting for tasks: the stream tells, and the records when it is quiet."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from redtask.error import HubFull
+from redtask.flows import QUIET, Fetch, Wait, ask
+from redtask.flows.entering import enter_again, listen
+from redtask.hub import calls
+from redtask.hub.records import Outcome
+
+if TYPE_CHECKING:
+    from redtask.flows import Flow
+    from redtask.inbox import Inbox, TaskSet
+
+#: When nothing is found in the records either, they are asked less and less often, up
+#: to this, in seconds.
+MOST_QUIET: Final = 30.0
+#: No client sweeps more often than this, in seconds.
+_BRIEF: Final = 0.02
+#: While a sweep is under way, others look again after this, in seconds.
+_SOON: Final = 0.1
+#: Ids in one call.
+_SLICE: Final = 500
+
+_LOST: Final = Outcome("unknown", "", "v", b"record_gone there is no such record")
+#: Enough for the payloads of one call of ``watch``.
+_BUDGET: Final = 4 << 20
+#: Payloads that a script tells with others; and so many larger ones are fetched in
+#: one round trip.
+_SMALL: Final = 1 << 20
+_LARGE_ONES: Final = 16
+
+
+def _told(inbox: Inbox, tasks: TaskSet | None, name: str, outcome: Outcome) -> None:
+    inbox.deliver(name, outcome)
+    if tasks is not None:
+        # It may be a set that nobody but the caller knows.
+        tasks.deliver(name, outcome)
+
+
+def look(
+    inbox: Inbox,
+    tasks: TaskSet,
+    ids: Sequence[str],
+    budget: int = _BUDGET,
+    *,
+    others: Container[str] = (),
+) -> Flow[None]:
+    """Ask the records what has become of tasks; the stream tells of the rest.
+
+    With a ``budget`` of 0 it is only found out whether they have ended. ``others``
+    among the ids are not of the set.
+    """
+    if underway := inbox.underway:
+        ids = [name for name in ids if name not in underway]
+    for at in range(0, len(ids), _SLICE):
+        part = ids[at : at + _SLICE]
+        turn = inbox.recent.turn
+        try:
+            watched = yield from ask(calls.watch(inbox.client, part, budget))
+            inbox.listens(watched.position)
+        except HubFull:
+            watched = yield from ask(calls.watch("", part, budget))
+        for name, outcome in zip(part, watched.outcomes, strict=True):
+            own = None if name in others else tasks
+            if outcome.ended:
+                _told(inbox, own, name, outcome)
+            elif outcome.state == "unknown":
+                # Others of its slice, or who else waits, may have seen to it by now.
+                if not inbox.recent.was_said_since(turn, name):
+                    yield from _miss(inbox, own, name)
+            elif outcome.state == "waiting" and own is not None:
+                # Perhaps for a time.
+                own.timed = True
+            elif outcome.state == "purged":
+                _told(inbox, own, name, _LOST)
+
+
+def _miss(inbox: Inbox, tasks: TaskSet | None, name: str) -> Flow[None]:
+    """There is no record: submit the task again if Redis may have forgotten it."""
+    forgotten = inbox.recent.find(name)
+    if not forgotten:
+        _told(inbox, tasks, name, _LOST)
+        return
+    try:
+        for one in forgotten:
+            yield from enter_again(inbox.recent, one, set())
+    except HubFull:
+        # There may be room when the records are asked next.
+        return
+
+
+def recheck(inbox: Inbox, tasks: TaskSet, budget: int = _BUDGET) -> Flow[None]:
+    """Ask the records what has become of the open tasks of a set."""
+    tasks.checked = time.monotonic()
+    yield from look(inbox, tasks, tasks.open_ids(), budget)
+
+
+def check_quiet(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
+    """Ask the records, as nothing has arrived for some time.
+
+    A waiter is right with the stream switched off: this is where. Not, however, when
+    they were asked later than ``since`` and the stream has been well: single tasks
+    that others wait for are asked along, so ten thousand waiters cost twenty calls.
+    """
+    since = max(since, inbox.disturbed_at)
+    if tasks.checked >= since:
+        return
+    tasks.checked = now = time.monotonic()
+    own, others = tasks.open_ids(), dict[str, None]()
+    for name, other in islice(inbox.unchecked(since), -len(own) % _SLICE):
+        other.checked = now
+        others[name] = None
+    yield from look(inbox, tasks, [*own, *others], others=others)
+
+
+def until(
+    inbox: Inbox,
+    tasks: TaskSet,
+    ready: Callable[[], bool],
+    timeout: float | None,
+    *,
+    sure: bool = True,
+) -> Flow[bool]:
+    """Wait until ``ready()``, at most ``timeout`` seconds (None: for ever).
+
+    Returns whether it is. With 0 it looks once; else, to be ``sure``, at the latest
+    when time is over.
+    """
+    begun = time.monotonic()
+    deadline = None if timeout is None else begun + timeout
+    if ready():
+        return True
+    missed = inbox.position is None or tasks.checked < inbox.disturbed_at
+    if missed or (timeout is not None and timeout <= 0):
+        yield from recheck(inbox, tasks)
+    quiet, rest = QUIET, begun
+    while True:
+        seen = tasks.arrived
+        if ready():
+            return True
+        seconds = rest + quiet - time.monotonic()
+        if tasks.timed:
+            seconds = min(seconds, (yield from sweep(inbox)))
+        if deadline is not None:
+            seconds = min(seconds, deadline - time.monotonic())
+            if seconds <= 0 and time.monotonic() >= deadline:
+                return False
+        arrived = yield Wait(inbox, tasks, seen, max(0.0, seconds))
+        now = time.monotonic()
+        over = deadline is not None and now >= deadline
+        if not arrived:
+            since = begun if sure and over else now - quiet / 2
+            yield from check_quiet(inbox, tasks, since)
+            if tasks.timed and not over and now < rest + quiet:
+                # It was only time to sweep.
+                continue
+            # Nothing new in the records either: ask less and less often.
+            quiet = QUIET if tasks.arrived != seen else min(2 * quiet, MOST_QUIET)
+        rest = now
+
+
+def sweep(inbox: Inbox) -> Flow[float]:
+    """Do what is due by time alone; return in how many seconds to come again.
+
+    A supervisor does that as well, but there may be none. All who wait in this
+    client share one sweep.
+    """
+    if time.monotonic() >= inbox.sweep_at:
+        inbox.sweep_at = time.monotonic() + _SOON
+        swept = yield from ask(calls.sweep())
+        due = swept.due / 1000 if swept.due >= 0 else QUIET
+        pause = 0.0 if swept.more else max(_BRIEF, min(due, QUIET))
+        inbox.sweep_at = time.monotonic() + pause
+    return max(0.0, inbox.sweep_at - time.monotonic())
+
+
+def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
+    """Wait until one of the sets is done, or something else has come in between."""
+    if inbox.position is None:
+        yield from listen(inbox)
+    seen = inbox.arrived
+    if any(tasks.done for tasks in sets):
+        return
+    seconds = QUIET
+    if any(tasks.timed for tasks in sets):
+        seconds = yield from sweep(inbox)
+    yield Wait(inbox, inbox, seen, seconds)
+    # Also when something has come: it may go on coming, and this still be missing.
+    since = time.monotonic() - QUIET
+    for tasks in sets:
+        if not tasks.done:
+            yield from check_quiet(inbox, tasks, since)
+
+
+@dataclass(slots=True)
+class Vigil:
+    """Several sets, of which the first to be done is waited for, again and again.
+
+    However many they are, an arrival costs no more than among few: who holds the
+    vigil is only asked which are left when it was quiet.
+    """
+
+    #: Is one done?
+    ready: Callable[[], bool]
+    #: The sets that are not.
+    left: Callable[[], Sequence[TaskSet]]
+    #: May something happen to them by time alone?
+    timed: bool = False
+    #: When the records were last asked, ``time.monotonic()``.
+    asked: float = -math.inf
+
+
+def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
+    """Wait at most ``timeout`` seconds (None: for ever); return whether one is done."""
+    begun = time.monotonic()
+    deadline = None if timeout is None else begun + timeout
+    if vigil.ready():
+        return True
+    deaf = inbox.position is None or (timeout is not None and timeout <= 0)
+    if deaf or vigil.asked < inbox.disturbed_at:
+        yield from _ask_for(inbox, vigil, math.inf if deaf else 0.0)
+    quiet = QUIET
+    while True:
+        seen = inbox.arrived
+        if vigil.ready():
+            return True
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            return False
+        seconds = max(0.0, vigil.asked + quiet - now)
+        if vigil.timed:
+            seconds = min(seconds, (yield from sweep(inbox)))
+        if deadline is not None:
+            seconds = min(seconds, max(0.0, deadline - time.monotonic()))
+        yield Wait(inbox, inbox, seen, seconds)
+        now = time.monotonic()
+        over = deadline is not None and now >= deadline
+        # Also when something has come: it may go on coming, and this be missing.
+        due = now >= vigil.asked + quiet
+        if over or due or vigil.asked < inbox.disturbed_at:
+            yield from _ask_for(inbox, vigil, begun if over else now - quiet / 2)
+        if due:
+            quiet = QUIET if inbox.arrived != seen else min(2 * quiet, MOST_QUIET)
+
+
+def _ask_for(inbox: Inbox, vigil: Vigil, since: float) -> Flow[None]:
+    """Ask the records of sets that were not asked since then."""
+    since = max(since, inbox.disturbed_at)
+    vigil.asked = time.monotonic()
+    sets = vigil.left()
+    names: dict[str, None] = {}
+    for tasks in sets:
+        if tasks.checked < since:
+            tasks.checked = vigil.asked
+            names.update(dict.fromkeys(tasks.open_ids()))
+    if names:
+        yield from look(inbox, sets[0], list(names), others=names)
+    vigil.timed = vigil.timed or any(tasks.timed for tasks in sets)
+
+
+def complete(
+    inbox: Inbox,
+    tasks: TaskSet,
+    ids: Iterable[str] | None = None,
+    *,
+    large: bool = True,
+) -> Flow[None]:
+    """Fetch the payloads that were too large to be told; those ``large``, or not.
+
+    A task whose end Redis has forgotten meanwhile is open again afterwards.
+    """
+    names = [
+        name
+        for name in (tasks.ids if ids is None else ids)
+        if name in tasks.outcomes and tasks.outcomes[name].kind == "-"
+    ]
+    for at in range(0, len(names), _SLICE):
+        part = late = names[at : at + _SLICE]
+        if len(part) > 1:
+            watched = yield from ask(calls.watch("", part, _SMALL))
+            late = []
+            for name, found in zip(part, watched.outcomes, strict=True):
+                if found.kind == "-":
+                    late.append(name)
+                else:
+                    yield from _completed(inbox, tasks, name, found)
+        # What is large costs a script much more than a plain read.
+        for first in range(0, len(late) if large else 0, _LARGE_ONES):
+            yield from _fetch(inbox, tasks, late[first : first + _LARGE_ONES])
+
+
+def _completed(inbox: Inbox, tasks: TaskSet, name: str, found: Outcome) -> Flow[None]:
+    if found.ended:
+        tasks.deliver(name, found)
+    else:
+        tasks.reopen(name)
+        inbox.expect(tasks)
+        yield from look(inbox, tasks, (name,))
+
+
+def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
+    """Fetch payloads without a script."""
+    keys, commands = inbox.keys, list[Sequence[str]]()
+    parts = [
+        "result" if tasks.outcomes[name].state == "completed" else "error"
+        for name in names
+    ]
+    for name, part in zip(names, parts, strict=True):
+        commands.append(("HMGET", keys.task(name), "state", "token", part, "verdict"))
+        commands.append(("GET", keys.task(name, part)))
+    replies = yield Fetch(commands)
+    pairs = zip(replies[::2], replies[1::2], strict=True)
+    for name, part, (record, beside) in zip(names, parts, pairs, strict=True):
+        state, token, inside, verdict = record
+        body = inside or beside
+        if not body or verdict or state != tasks.outcomes[name].state.encode():
+            # It is not what it was.
+            watched = yield from ask(calls.watch("", (name,)))
+            yield from _completed(inbox, tasks, name, watched.outcomes[0])
+            continue
+        found = Outcome(state.decode(), token.decode(), part[0], body)
+        tasks.deliver(name, found)
+
+
+def wait(inbox: Inbox, tasks: TaskSet, timeout: float | None) -> Flow[bool]:
+    """Wait until every task has ended; return whether they have."""
+    return (yield from until(inbox, tasks, lambda: tasks.done, timeout))
+
+
+def collect(
+    inbox: Inbox,
+    tasks: TaskSet,
+    ready: Callable[[], bool],
+    timeout: float | None,
+    known: Container[str] = (),
+) -> Flow[bool]:
+    """Wait as ``until``, and have the payloads of what has ended, but for ``known``."""
+    while True:
+        if not (yield from until(inbox, tasks, ready, timeout)):
+            return False
+        yield from complete(
+            inbox, tasks, [one for one in tasks.ids if one not in known]
+        )
+        if ready():
+            return True

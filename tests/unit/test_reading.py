@@ -1,0 +1,107 @@
+"""Reading records, aborting, and waiting for what the story tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from redtask import error, flows
+from redtask.flows import Commands, Hear, acting, reading, story
+from redtask.hub import calls
+from redtask.hub.records import EngineStatus, Status
+from tests.talks import KEYS, Talk, status
+
+pytestmark = pytest.mark.usefixtures("clock")
+
+
+def test_records_are_read_in_one_trip():
+    talk = Talk(reading.records(KEYS, ["c-0", "c-1"]))
+
+    assert talk.step == Commands(
+        [("HGETALL", KEYS.task("c-0")), ("HGETALL", KEYS.task("c-1"))]
+    )
+    talk.answer([[b"state", b"ready"], {}])
+    assert talk.value == [{"state": "ready"}, {}]
+
+
+def test_a_record_may_come_as_a_dict():
+    talk = Talk(reading.records(KEYS, ["c-0"]))
+
+    assert talk.answer([{b"state": b"ready"}]).value == [{"state": "ready"}]
+
+
+def test_outputs_stand_in_the_record_or_beside_it():
+    talk = Talk(reading.outputs(KEYS, ["c-0", "c-1", "c-2"], "stdout"))
+
+    talk.answer([b"short", None, b"", b"long \xff", None, None])
+
+    assert talk.value == ["short", "long \ufffd", ""]
+
+
+def test_aborting_says_a_word_for_each():
+    talk = Talk(acting.abort(["c-0", "c-1"]))
+
+    assert talk.asks("abort")[2:] == ["c-0", "c-1"]
+    talk.answer(["aborted", "ended"])
+    assert talk.value == {"c-0": "aborted", "c-1": "ended"}
+
+
+def test_engines_that_are_there_are_not_waited_for():
+    talk = Talk(story.joined(2, KEYS, None, block=True))
+
+    assert talk.answer([[]], status(2)).over
+
+
+def test_the_story_tells_of_engines_that_join():
+    talk = Talk(story.joined(2, KEYS, None, block=True))
+    talk.answer([[(b"8-0", [])]], status(1))
+    assert isinstance(talk.step, Hear)
+    assert talk.step.words[-2:] == (KEYS.story(), "8-0")
+
+    talk.answer([[b"story", [(b"9-0", [b"event", b"engine joined"])]]], status(1))
+    assert talk.step.words[-1] == "9-0"
+    talk.answer(error.ConnectionLost("away"), status(1))
+    talk.answer(None, status(2))
+
+    assert talk.over
+
+
+def test_engines_that_do_not_come(clock):
+    talk = Talk(story.joined(2, KEYS, 3.0, block=True)).answer([[]], status(0))
+    assert talk.step.words[4] == 3000
+    clock.now += 3
+
+    talk.answer(None)
+    with pytest.raises(TimeoutError, match="1 of 2 engines have joined"):
+        talk.answer(status(1))
+
+
+def test_engines_may_be_looked_for_once():
+    talk = Talk(story.joined(1, KEYS, None, block=False)).answer([[]])
+
+    with pytest.raises(error.NoEnginesRegistered, match="0 of 1"):
+        talk.answer(status(0))
+
+
+def has(uuid, tasks):
+    return EngineStatus(uuid, 0, "w", ("default",), 0, tasks, 15000, 0, drained=True)
+
+
+def look():
+    return flows.ask(calls.status())
+
+
+def test_the_story_tells_of_engines_that_have_finished():
+    talk = Talk(story.idle(KEYS, {"e"}, look))
+    talk.answer([[(b"8-0", [])]], Status({}, {}, (), (has("e", 2), has("f", 1))))
+    assert talk.step.words[4:] == (5000, "STREAMS", KEYS.story(), "8-0")
+
+    talk.answer([[b"story", [(b"9-0", [b"event", b"engine drained"])]]])
+    talk.answer(Status({}, {}, (), (has("e", 0), has("f", 1))))
+
+    assert talk.over
+
+
+def test_an_engine_that_is_gone_has_finished():
+    talk = Talk(story.idle(KEYS, {"e"}, look)).answer([[]])
+
+    assert talk.answer(Status({}, {}, (), (has("f", 1),))).over

@@ -1,0 +1,502 @@
+"""Waiting: the stream tells, and the records when it is quiet."""
+
+from __future__ import annotations
+
+import pytest
+
+from redtask import error, flows
+from redtask.flows import Wait, waiting
+from redtask.hub.calls import Call
+from redtask.hub.records import Outcome, Swept
+from tests.talks import GONE, GOOD, LARGE, OPEN, Talk, expected, watched
+
+pytestmark = pytest.mark.usefixtures("clock")
+
+# -- waiting
+
+
+def test_what_is_done_asks_nothing(inbox):
+    tasks = expected(inbox, "c-0")
+    inbox.deliver("c-0", GOOD)
+
+    talk = Talk(waiting.wait(inbox, tasks, None))
+
+    assert talk.over
+    assert talk.value is True
+
+
+def test_a_look_asks_once(inbox):
+    tasks = expected(inbox, "c-0", "c-1")
+
+    talk = Talk(waiting.wait(inbox, tasks, 0))
+
+    assert talk.asks("watch")[1:] == ["c", 4 << 20, "c-0", "c-1"]
+    talk.answer(watched(GOOD, OPEN))
+    assert talk.value is False
+    assert tasks.open_ids() == ["c-1"]
+
+
+def test_who_does_not_listen_asks_first(inbox):
+    inbox.position = None
+    tasks = expected(inbox, "c-0")
+
+    talk = Talk(waiting.wait(inbox, tasks, None))
+
+    talk.asks("watch")
+    talk.answer(watched(OPEN, position="7-0"))
+    assert inbox.position == "7-0"
+    assert isinstance(talk.step, Wait)
+
+
+def test_an_outcome_between_the_submit_and_the_wait_is_not_missed(inbox):
+    tasks = expected(inbox, "c-0")
+    inbox.feed([(b"6-0", [b"c-0", b"c1:n\0rbody"])])
+
+    assert Talk(waiting.wait(inbox, tasks, None)).value is True
+
+
+def test_an_outcome_between_the_look_and_the_wait_is_seen(inbox):
+    tasks = expected(inbox, "c-0")
+    talk = Talk(waiting.wait(inbox, tasks, None))
+
+    inbox.deliver("c-0", GOOD)
+
+    # The driver compares before it waits.
+    assert talk.step == Wait(inbox, tasks, 0, flows.QUIET)
+    assert tasks.arrived != talk.step.seen
+    assert talk.answer(True).value is True
+
+
+def test_quiet_asks_the_records_less_and_less_often(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    talk = Talk(waiting.wait(inbox, tasks, None))
+    pauses = []
+
+    for _ in range(5):
+        pauses.append(talk.step.seconds)
+        clock.now += talk.step.seconds
+        talk.answer(False)
+        talk.asks("watch")
+        talk.answer(watched(OPEN))
+
+    assert pauses == [5, 10, 20, 30, 30]
+
+
+def test_what_quiet_finds_makes_it_ask_often_again(inbox, clock):
+    tasks = expected(inbox, "c-0", "c-1")
+    talk = Talk(waiting.wait(inbox, tasks, None))
+    clock.now += 5
+    talk.answer(False, watched(OPEN, OPEN))
+    assert talk.step.seconds == 10
+    clock.now += 10
+
+    talk.answer(False, watched(GOOD, OPEN))
+
+    assert talk.step.seconds == flows.QUIET
+
+
+def test_time_over_looks_once_more(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    clock.now += 0.1
+    talk = Talk(waiting.wait(inbox, tasks, 1.5))
+    assert talk.step.seconds == 1.5
+    clock.now += 1.5
+
+    talk.answer(False)
+
+    assert talk.asks("watch")[3:] == ["c-0"]
+    assert talk.answer(watched(GOOD)).value is True
+
+
+def test_time_over_is_false(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    clock.now += 0.1
+    talk = Talk(waiting.wait(inbox, tasks, 1.5))
+    clock.now += 1.5
+
+    assert talk.answer(False, watched(OPEN)).value is False
+
+
+def test_a_short_look_now_and_then_need_not_ask(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    clock.now += 0.1
+    talk = Talk(waiting.until(inbox, tasks, lambda: tasks.done, 0.1, sure=False))
+    clock.now += 0.1
+
+    assert talk.answer(False).value is False
+
+
+def test_one_who_asks_asks_for_the_others_too(inbox, clock):
+    sets = [expected(inbox, f"c-{number}") for number in range(1200)]
+    inbox.open.update(dict.fromkeys(name for tasks in sets for name in tasks.ids))
+    talks = [Talk(waiting.wait(inbox, tasks, None)) for tasks in sets]
+    clock.now += 5
+    asked = 0
+
+    for talk in talks:
+        talk.answer(False)
+        while isinstance(talk.step, Call):
+            asked += 1
+            talk.answer(watched(*[OPEN] * (len(talk.step.args) - 3)))
+
+    # Three waiters ask for themselves and 499 others each.
+    assert asked == 3
+    assert all(isinstance(talk.step, Wait) for talk in talks)
+
+
+def test_what_is_still_to_be_submitted_is_in_no_record(inbox, clock):
+    own, _ = expected(inbox, "c-0", "c-1"), expected(inbox, "c-2")
+    inbox.underway.update(["c-1", "c-2"])
+    clock.now += 5
+
+    talk = Talk(waiting.check_quiet(inbox, own, clock.now))
+
+    assert list(talk.step.args[3:]) == ["c-0"]
+
+
+def test_a_disturbed_stream_is_reason_enough_to_ask(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    talk = Talk(waiting.wait(inbox, tasks, None))
+    clock.now += 0.01
+    inbox.disturbed()
+
+    talk.answer(False)
+
+    talk.asks("watch")
+
+
+def test_a_stream_that_was_disturbed_before_is_too(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    clock.now += 0.01
+    inbox.disturbed()
+
+    talk = Talk(waiting.wait(inbox, tasks, None))
+
+    talk.asks("watch")
+    assert isinstance(talk.answer(watched(OPEN)).step, Wait)
+
+
+def test_many_ids_are_asked_in_slices(inbox):
+    tasks = expected(inbox, *(f"c-{number}" for number in range(1001)))
+
+    talk = Talk(waiting.wait(inbox, tasks, 0))
+    sizes = []
+    while not talk.over:
+        sizes.append(len(talk.asks("watch")) - 3)
+        talk.answer(watched(*[GOOD] * sizes[-1]))
+
+    assert sizes == [500, 500, 1]
+    assert talk.value is True
+
+
+def test_a_full_hub_can_still_be_read(inbox):
+    tasks = expected(inbox, "c-0")
+    talk = Talk(waiting.wait(inbox, tasks, 0)).answer(error.HubFull())
+
+    assert talk.asks("watch")[1] == ""
+    assert talk.answer(watched(GOOD, position="")).value is True
+
+
+def test_a_record_that_is_gone_is_an_outcome(inbox):
+    tasks = expected(inbox, "c-0")
+
+    talk = Talk(waiting.wait(inbox, tasks, 0)).answer(watched(GONE))
+
+    assert talk.value is True
+    assert tasks.outcomes["c-0"].payload.startswith(b"record_gone")
+
+
+def test_any_of_several_sets(inbox, clock):
+    one, other = expected(inbox, "c-0"), expected(inbox, "c-1")
+    talk = Talk(waiting.any_done(inbox, [one, other]))
+    assert isinstance(talk.step, Wait)
+    assert talk.step.tasks == inbox
+
+    inbox.deliver("c-1", GOOD)
+
+    assert talk.answer(True).over
+    assert Talk(waiting.any_done(inbox, [one, other])).over
+
+
+def test_a_lost_outcome_is_found_although_others_go_on_arriving(inbox, clock):
+    lost = expected(inbox, "c-0")
+    clock.now += 6
+    talk = Talk(waiting.any_done(inbox, [lost]))
+
+    talk.answer(True)
+
+    assert talk.asks("watch")[3:] == ["c-0"]
+
+
+def test_any_of_several_listens_first(inbox):
+    inbox.position = None
+
+    talk = Talk(waiting.any_done(inbox, [expected(inbox, "c-0")]))
+
+    talk.asks("watch")
+    assert isinstance(talk.answer(watched()).step, Wait)
+
+
+# -- payloads that were too large
+
+
+RECORD = [b"completed", b"1:n", b"", None]
+
+
+def test_small_payloads_are_told_together_and_large_ones_read(inbox):
+    tasks = expected(inbox, "c-0", "c-1", "c-2", "c-3")
+    for name in tasks.ids:
+        inbox.deliver(name, LARGE)
+
+    talk = Talk(waiting.complete(inbox, tasks))
+
+    assert talk.asks("watch")[1:] == ["", 1 << 20, "c-0", "c-1", "c-2", "c-3"]
+    talk.answer(watched(GOOD, LARGE, GOOD, LARGE))
+    assert [words[:2] for words in talk.step.commands[:2]] == [
+        ("HMGET", "{redtask:h}:task:c-1"),
+        ("GET", "{redtask:h}:task:c-1:result"),
+    ]
+    inside = [b"completed", b"1:n", b"envelope", None]
+    assert talk.answer([RECORD, b"envelope", inside, None]).over
+    assert all(outcome == GOOD for outcome in tasks.outcomes.values())
+
+
+def test_large_payloads_are_read_some_at_a_time(inbox):
+    tasks = expected(inbox, *[f"c-{number}" for number in range(20)])
+    for name in tasks.ids:
+        inbox.deliver(name, LARGE)
+
+    talk = Talk(waiting.complete(inbox, tasks))
+    talk.answer(watched(*[LARGE] * 20))
+    assert len(talk.step.commands) == 32
+    talk.answer([RECORD, b"envelope"] * 16)
+    assert len(talk.step.commands) == 8
+    assert talk.answer([RECORD, b"envelope"] * 4).over
+
+
+def test_large_payloads_may_be_left_for_later(inbox):
+    tasks = expected(inbox, "c-0", "c-1")
+    inbox.deliver("c-0", LARGE)
+    inbox.deliver("c-1", LARGE)
+
+    talk = Talk(waiting.complete(inbox, tasks, large=False))
+
+    assert talk.answer(watched(GOOD, LARGE)).over
+    assert tasks.outcomes["c-1"] == LARGE
+
+
+def test_a_large_error_is_read_as_well(inbox):
+    tasks = expected(inbox, "c-0")
+    inbox.deliver("c-0", Outcome("failed", "1:n", "-", b""))
+
+    talk = Talk(waiting.complete(inbox, tasks))
+
+    assert talk.step.commands[1] == ("GET", "{redtask:h}:task:c-0:error")
+    talk.answer([[b"failed", b"1:n", b"", None], b"envelope"])
+    assert tasks.outcomes["c-0"] == Outcome("failed", "1:n", "e", b"envelope")
+
+
+def test_only_what_is_asked_for_is_fetched(inbox):
+    tasks = expected(inbox, "c-0", "c-1")
+    inbox.deliver("c-0", LARGE)
+    inbox.deliver("c-1", LARGE)
+
+    talk = Talk(waiting.complete(inbox, tasks, ["c-1", "c-9"]))
+
+    assert len(talk.step.commands) == 2
+    assert talk.answer([RECORD, b"envelope"]).over
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        [[None] * 4, None],
+        [[b"ready", None, None, None], None],
+        [[b"completed", b"1:n", b"", None], None],
+        [[b"failed", b"1:n", None, b"aborted"], None],
+    ],
+)
+def test_a_payload_that_is_not_what_it_was_is_asked_for(inbox, reply):
+    tasks = expected(inbox, "c-0")
+    inbox.deliver("c-0", LARGE)
+
+    talk = Talk(waiting.complete(inbox, tasks))
+    talk.answer(reply)
+
+    assert talk.asks("watch")[3:] == ["c-0"]
+    assert talk.answer(watched(GOOD, position="")).over
+    assert tasks.outcomes["c-0"] == GOOD
+
+
+def test_an_end_that_redis_forgot_is_waited_for_again(inbox):
+    tasks = expected(inbox, "c-0")
+    inbox.deliver("c-0", LARGE)
+    talk = Talk(waiting.collect(inbox, tasks, lambda: tasks.done, None))
+
+    talk.answer([[None] * 4, None], watched(OPEN, position=""))
+
+    talk.asks("watch")
+    talk.answer(watched(OPEN))
+    assert not tasks.done
+    assert isinstance(talk.step, Wait)
+    inbox.deliver("c-0", GOOD)
+    assert talk.answer(True).value is True
+
+
+# -- sweeping
+
+
+def timed(inbox, *ids):
+    tasks = expected(inbox, *ids)
+    tasks.timed = True
+    return tasks
+
+
+def test_who_waits_for_a_time_does_what_is_due(inbox, clock):
+    talk = Talk(waiting.wait(inbox, timed(inbox, "c-0"), None))
+
+    talk.asks("sweep")
+    assert talk.answer(Swept(300, more=False)).step.seconds == pytest.approx(0.3)
+    clock.now += 0.3
+    talk.answer(False).asks("sweep")
+    seconds = talk.answer(Swept(-1, more=False)).step.seconds
+    assert seconds == pytest.approx(flows.QUIET - 0.3)
+
+
+def test_sweeps_are_shared(inbox, clock):
+    one = Talk(waiting.wait(inbox, timed(inbox, "c-0"), None))
+    one.asks("sweep")
+
+    other = Talk(waiting.wait(inbox, timed(inbox, "c-1"), None))
+    assert other.step.seconds == pytest.approx(0.1)
+    one.answer(Swept(2000, more=False))
+
+    clock.now += 0.1
+    assert other.answer(False).step.seconds == pytest.approx(1.9)
+
+
+def test_a_sweep_that_did_not_finish_goes_on(inbox):
+    talk = Talk(waiting.wait(inbox, timed(inbox, "c-0"), None))
+
+    assert talk.answer(Swept(0, more=True)).step.seconds == 0
+    talk.answer(False).asks("sweep")
+    assert talk.answer(Swept(0, more=False)).step.seconds == pytest.approx(0.02)
+
+
+def test_sweeping_is_not_asking_the_records(inbox, clock):
+    talk = Talk(waiting.wait(inbox, timed(inbox, "c-0"), None))
+    for _ in range(20):
+        talk.asks("sweep")
+        talk.answer(Swept(100, more=False))
+        clock.now += 0.1
+        talk.answer(False)
+    clock.now += flows.QUIET
+
+    talk.answer(Swept(100, more=False), False).asks("watch")
+
+
+def test_who_waits_for_no_time_does_not_sweep(inbox):
+    assert isinstance(
+        Talk(waiting.wait(inbox, expected(inbox, "c-0"), None)).step, Wait
+    )
+
+
+def test_a_task_that_waits_may_wait_for_a_time(inbox):
+    tasks = expected(inbox, "c-0")
+    outcome = Outcome("waiting", "", "", b"")
+
+    Talk(waiting.recheck(inbox, tasks)).answer(watched(outcome))
+
+    assert tasks.timed
+
+
+def test_who_waits_for_one_of_several_sweeps_too(inbox):
+    talk = Talk(waiting.any_done(inbox, [expected(inbox, "c-0"), timed(inbox, "c-1")]))
+
+    talk.asks("sweep")
+    assert talk.answer(Swept(100, more=False)).step.seconds == pytest.approx(0.1)
+
+
+def test_a_deadline_is_kept_while_sweeping(inbox, clock):
+    talk = Talk(waiting.wait(inbox, timed(inbox, "c-0"), 1.0))
+
+    assert talk.answer(Swept(5000, more=False)).step.seconds == pytest.approx(1.0)
+    clock.now += 1.0
+
+    assert talk.answer(False).over
+    assert talk.value is False
+
+
+# -- the first of several
+
+
+def first_done(inbox, sets, timeout=None):
+    def left():
+        return [tasks for tasks in sets if not tasks.done]
+
+    vigil = waiting.Vigil(lambda: len(left()) < len(sets), left)
+    return Talk(waiting.first_done(inbox, vigil, timeout))
+
+
+def test_who_waits_for_the_first_hears_of_any(inbox):
+    sets = [expected(inbox, "c-0"), expected(inbox, "c-1")]
+    talk = first_done(inbox, sets)
+
+    assert isinstance(talk.step, Wait)
+    inbox.deliver("x-0", GOOD)
+    talk.answer(True)
+    assert not talk.over
+    inbox.deliver("c-1", GOOD)
+
+    assert talk.answer(True).value is True
+
+
+def test_the_records_of_all_are_asked_at_once_when_it_is_quiet(inbox, clock):
+    sets = [expected(inbox, f"c-{number}") for number in range(700)]
+    talk = first_done(inbox, sets)
+    assert talk.step.seconds == flows.QUIET
+    clock.now += flows.QUIET
+
+    assert len(talk.answer(False).asks("watch")) == 503
+    assert len(talk.answer(watched(*[OPEN] * 500)).asks("watch")) == 203
+    assert talk.answer(watched(*[OPEN] * 200)).step.seconds == 2 * flows.QUIET
+
+
+def test_what_was_missed_among_other_arrivals_is_found(inbox, clock):
+    talk = first_done(inbox, [expected(inbox, "c-0")])
+    clock.now += flows.QUIET
+    inbox.deliver("x-0", GOOD)
+
+    talk.answer(True).asks("watch")
+
+    assert talk.answer(watched(GOOD)).value is True
+
+
+def test_what_comes_from_elsewhere_is_asked_for_first(inbox):
+    tasks = expected(inbox, "p-0")
+    tasks.checked = -1.0
+
+    talk = first_done(inbox, [tasks])
+
+    talk.asks("watch")
+    assert talk.answer(watched(GOOD)).value is True
+
+
+def test_the_first_of_several_may_not_come_in_time(inbox, clock):
+    tasks = timed(inbox, "c-0")
+    clock.now += 0.01
+    talk = first_done(inbox, [tasks], 1.0)
+    talk.asks("sweep")
+
+    assert talk.answer(Swept(-1, more=False)).step.seconds == pytest.approx(1.0)
+    clock.now += 1.0
+    talk.answer(False).asks("watch")
+
+    assert talk.answer(watched(OPEN)).value is False
+
+
+def test_a_look_at_several_is_one_question(inbox):
+    talk = first_done(inbox, [expected(inbox, "c-0")], 0)
+
+    talk.asks("watch")
+    assert talk.answer(watched(OPEN)).value is False
