@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from redtask import files
 from redtask.error import ConfigurationError
 
 if TYPE_CHECKING:
@@ -205,9 +206,11 @@ class Profile:
             return self
         path = self.key_file
         try:
-            _make_private_folder(path.parent)
+            _make_folder(path.parent)
             with contextlib.suppress(FileExistsError):
-                _publish(path, f"# redtask: key of hub {self.hub}\n{Key.new().text}\n")
+                files.publish(
+                    path, f"# redtask: key of hub {self.hub}\n{Key.new().text}\n"
+                )
         except OSError as error:
             message = f"{path}: cannot create the key file: {error.strerror}"
             raise ConfigurationError(message) from error
@@ -224,8 +227,8 @@ def write_keys(profile: Profile, keys: Iterable[Key]) -> None:
     lines = [f"# redtask: keys of hub {profile.hub}; the first signs, all verify"]
     lines += [key.text for key in keys]
     try:
-        _make_private_folder(path.parent)
-        _replace(path, "\n".join(lines) + "\n")
+        _make_folder(path.parent)
+        files.replace(path, "\n".join(lines) + "\n")
     except OSError as error:
         message = f"{path}: cannot write the key file: {error.strerror}"
         raise ConfigurationError(message) from error
@@ -241,8 +244,8 @@ def write_profile(profile: Profile, url: str, *, signed: bool) -> None:
     if not signed:
         lines.append("signing = false")
     try:
-        _make_private_folder(toml.parent)
-        _replace(toml, "\n".join(lines) + "\n")
+        _make_folder(toml.parent)
+        files.replace(toml, "\n".join(lines) + "\n")
     except OSError as error:
         message = f"{toml}: cannot be written: {error.strerror}"
         raise ConfigurationError(message) from error
@@ -586,36 +589,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         raise ConfigurationError(message)
 
 
-def _make_private_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """Make a folder and the one above it for us alone (mkdir does so for one only)."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.mkdir(exist_ok=True, mode=0o700)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a private file complete, in the place of what was there."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink()
-        raise
-
-
-def _publish(path: Path, text: str) -> None:
-    """Write a private file complete under its name; fail if the name is taken."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-    finally:
-        draft.unlink()

@@ -40,7 +40,7 @@ from redtask.keeper.card import Card, claim
 from redtask.keeper.keeper import Keeper, configure_log
 from redtask.keeper.plan import DAEMON, TERMINAL, Plan
 from redtask.profile import DEFAULT_PROFILE, Profile
-from redtask.server import EmbeddedServer
+from redtask.server.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from redtask.engine import process
+from redtask import process
 from redtask.error import NameTaken
 from redtask.hub import calls
 from redtask.hub.calls import Argument, Life

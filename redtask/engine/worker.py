@@ -29,8 +29,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redtask
-from redtask import link
-from redtask.engine import process, stacks
+from redtask import link, process
+from redtask.engine import stacks
 from redtask.engine.block import Block, Taken
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
 from redtask.engine.health import Health, notify, watchdog

@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from redtask.engine import process
+from redtask import files, process
 from redtask.profile import redact_url
 
 if TYPE_CHECKING:
@@ -75,10 +75,7 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Replace the card as a whole."""
-        draft = folder / f".cluster.json.{os.getpid()}"
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-        draft.replace(card_file(folder))
+        files.replace(card_file(folder), json.dumps(asdict(self)) + "\n")
 
 
 def card_file(folder: Path) -> Path:

@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import redtask
+from redtask import process
 from redtask.connect import connect
-from redtask.engine import process
 from redtask.engine.engine import DONE
 from redtask.engine.worker import CLUSTER_ENDS, default_name
 from redtask.error import (
@@ -48,7 +48,7 @@ from redtask.keeper.line import as_words, places
 from redtask.keeper.plan import DAEMON, SCRIPT, TERMINAL, Plan
 from redtask.profile import Profile
 from redtask.scheme import configure, find
-from redtask.server import EmbeddedServer
+from redtask.server.embedded import EmbeddedServer
 from redtask.store import Store
 
 if TYPE_CHECKING:

@@ -16,15 +16,16 @@ from redis.retry import Retry
 
 from redtask.error import ServerError
 from redtask.profile import Profile
-from redtask.server import Binary, EmbeddedServer, _candidates, _reads, find_binary
+from redtask.server.binary import Binary, candidates, find_binary, reads
+from redtask.server.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.acceptance
 
-FOUND = {origin: path for path, origin in reversed(_candidates())}
+FOUND = {origin: path for path, origin in reversed(candidates())}
 STARTER = """
 import sys
 from pathlib import Path
-from redtask.server import EmbeddedServer
+from redtask.server.embedded import EmbeddedServer
 server = EmbeddedServer(Path(sys.argv[1]))
 print("here", flush=True)
 sys.stdin.readline()
@@ -460,7 +461,7 @@ def test_logs_of_server_7_are_seen_even_where_nothing_says_who_wrote_them(
 
 
 @pytest.mark.parametrize(
-    ("reader", "writer", "reads"),
+    ("reader", "writer", "can"),
     [
         ("redis 7.0.15", "redis 7.0.16", True),
         ("redis 7.0.15", "redis 7.2.0", False),
@@ -472,12 +473,12 @@ def test_logs_of_server_7_are_seen_even_where_nothing_says_who_wrote_them(
         ("redis 8.0.0", "valkey 9.0.0", False),
     ],
 )
-def test_who_reads_whose_data_is_known(reader, writer, reads):
+def test_who_reads_whose_data_is_known(reader, writer, can):
     product, version = reader.split()
 
     binary = Binary(Path("server"), version, "PATH", product)
 
-    assert _reads(binary, *writer.split()) is reads
+    assert reads(binary, *writer.split()) is can
 
 
 def fake_program(folder, name, version_line):

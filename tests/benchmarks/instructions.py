@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import redis
 
-from redtask.server import find_binary
+from redtask.server.binary import find_binary
 from tests.benchmarks.paths import Paths, Stand
 from tests.benchmarks.stage import PATIENCE
 

