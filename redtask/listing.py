@@ -12,7 +12,7 @@ from redtask.dependency import is_id
 from redtask.flows import Commands, reading
 from redtask.hub import states
 from redtask.hub.records import text
-from redtask.outcomes import metadata
+from redtask.metadata import metadata
 from redtask.query import BUFFERS, STATUS, Query, check_keys
 
 if TYPE_CHECKING:

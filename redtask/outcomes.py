@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import functools
 import itertools
 import logging
 import time
-from collections import deque
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from redtask import flows
 from redtask.error import CompositeError, RedtaskError
 from redtask.flows import acting, reading, waiting
 from redtask.hub import calls
 from redtask.inbox import TaskSet
-from redtask.live import read_progress
+from redtask.metadata import Metadata, members, metadata
 from redtask.session import Session, limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redtask.flows import Flow
 
@@ -35,8 +32,6 @@ _NOT_READY: Final = "Result not ready."
 
 R = TypeVar("R", bound="Results")
 
-#: For how long one of several hubs is listened to, in seconds.
-_SHORT: Final = 0.05
 #: What makes the shape of a result.
 _TRAVELLING: Final = (
     "_fname",
@@ -53,78 +48,6 @@ _LARGE: Final = 65536
 #: Of smaller ones so many are read at once.
 _AHEAD: Final = 200
 _STREAMS: Final = ("stdout", "stderr")
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
-_STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
-
-
-class Metadata(dict[str, Any]):
-    """What is known of one task's run: keys also as attributes.
-
-    ``msg_id submitted started completed received engine_id engine_uuid status error
-    stdout stderr progress doing label after follow`` and those that IPython.parallel
-    has besides. ``progress`` (0 to 1) and ``doing`` are what the task says of itself.
-    Times are timezone-aware, by the server's clock; ``received`` by ours.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-
-def _moment(milliseconds: str | None, more: int = 0) -> datetime | None:
-    """Return the time so many ms, and ``more`` us, after the epoch."""
-    if not milliseconds:
-        return None
-    return _EPOCH + timedelta(microseconds=round(float(milliseconds) * 1000) + more)
-
-
-def _members(text: str | None) -> list[str]:
-    """Return the ids of a dependency as the record has it, behind its letters."""
-    return text.split()[1:] if text else []
-
-
-def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metadata:
-    """Build the metadata of a task from its record."""
-    state = record.get("state", "")
-    began = record.get("started")
-    if "took" in record:
-        # What the engine said when it reported: us since the begin, and for how long.
-        ago, took = map(int, record["took"].split())
-        started, completed = _moment(began, -ago), _moment(began, took - ago)
-    else:
-        started, completed = _moment(began), _moment(record.get("ended"))
-    number, _, uuid = record.get("engine", "").partition("/")
-    share, message = read_progress(record.get("progress"))
-    return Metadata(
-        msg_id=task_id,
-        submitted=_moment(record.get("submitted")),
-        started=started,
-        completed=completed,
-        received=datetime.fromtimestamp(received, UTC) if state in _STATUS else None,
-        engine_id=int(number) if number else None,
-        engine_uuid=uuid or None,
-        status=_STATUS.get(state),
-        error=None,
-        stdout="",
-        stderr="",
-        progress=share,
-        doing=message,
-        label=record.get("label"),
-        after=_members(record.get("after")),
-        follow=_members(record.get("follow")),
-        execute_input=None,
-        execute_result=None,
-        outputs=[],
-        data={},
-        is_broadcast=False,
-        is_coalescing=False,
-    )
-
-
-#: The keys of every metadata, also attributes of an AsyncResult.
-METADATA: Final = frozenset(metadata("", {}, 0.0))
 
 
 class Results:
@@ -395,7 +318,7 @@ class Results:
             ids = [about["msg_id"] for about in having]
             texts = yield from reading.outputs(keys, ids, name)
             for about, text in zip(having, texts, strict=True):
-                about[name] = text if name in _STREAMS else _members(text)
+                about[name] = text if name in _STREAMS else members(text)
         failed = [
             about
             for about in found
@@ -567,103 +490,6 @@ def call_back(result: R, callback: Callable[[R], Any]) -> None:
         callback(result)
     except Exception:  # noqa: BLE001 - it is the user's code
         _log.exception("a callback of %r raised", result)
-
-
-def _any_of(results: Mapping[int, R]) -> R | None:
-    """Return one of the results, while other threads may take some away."""
-    while results:
-        with contextlib.suppress(RuntimeError, StopIteration):
-            return next(iter(results.values()))
-    return None
-
-
-class Completions(Generic[R]):
-    """Several results, and which of them are done: each is told once.
-
-    Whoever delivers an outcome may do so in any thread.
-    """
-
-    def __init__(self, results: Iterable[R]) -> None:
-        listed = results._split() if isinstance(results, Results) else list(results)
-        for result in listed:
-            if not isinstance(result, Results):
-                raise TypeError(
-                    f"results are expected, not {type(result).__name__}: {result!r}"
-                )
-        #: Those that are done and were not taken.
-        self.ready: deque[R] = deque()
-        # The others, by their hub and their identity.
-        self._open: dict[object, dict[int, R]] = {}
-        for result in listed:
-            self._open.setdefault(result._client._key, {})[id(result)] = result
-        self._watches: dict[object, tuple[Session, waiting.Vigil]] = {}
-        self._notes = {
-            id(result): functools.partial(self._note, result) for result in listed
-        }
-        for result in {id(result): result for result in listed}.values():
-            result._tasks.wakers.append(self._notes[id(result)])
-            self._note(result)
-
-    def __len__(self) -> int:
-        """Return how many are not done, or not taken."""
-        return len(self.ready) + sum(map(len, self._open.values()))
-
-    def _note(self, result: R) -> None:
-        if result._tasks.done:
-            still = self._open[result._client._key]
-            if still.pop(id(result), None) is not None:
-                self._forget(result)
-                self.ready.append(result)
-
-    def _forget(self, result: R) -> None:
-        with contextlib.suppress(ValueError):
-            result._tasks.wakers.remove(self._notes[id(result)])
-
-    def turns(self, deadline: float | None) -> Iterator[tuple[Any, float | None]]:
-        """Yield whom to ask next, a client of each hub, and for how many seconds.
-
-        Raises ``TimeoutError`` when the deadline is over and none is ready.
-        """
-        clients = [one._client for one in map(_any_of, self._open.values()) if one]
-        for client in clients:
-            left = None if deadline is None else deadline - time.monotonic()
-            if len(clients) > 1:
-                # Nobody can listen in two places: now here, now there.
-                left = _SHORT if left is None else min(left, _SHORT)
-            yield client, left if left is None else max(0.0, left)
-        over = deadline is not None and time.monotonic() >= deadline
-        if over and not self.ready and len(self):
-            raise TimeoutError(
-                f"{len(self)} (of {len(self._notes)}) results unfinished"
-            )
-
-    def wait(self, client: Any, timeout: float | None) -> Flow[bool]:
-        """Wait until one more is ready; ask the hub of this client."""
-        found = self._watch(client._key)
-        if found is None:
-            return True
-        session, vigil = found
-        return (yield from waiting.first_done(session.inbox, vigil, timeout))
-
-    def _watch(self, key: object) -> tuple[Session, waiting.Vigil] | None:
-        still = self._open[key]
-        if key not in self._watches and still:
-            results = list(still.values())
-            # Those from elsewhere are expected as soon as their session is asked for.
-            sessions = [one._session for one in results]
-            vigil = waiting.Vigil(
-                functools.partial(bool, self.ready),
-                lambda: [one._tasks for one in list(still.values())],
-                any(one._tasks.timed for one in results),
-            )
-            self._watches[key] = sessions[0], vigil
-        return self._watches.get(key)
-
-    def close(self) -> None:
-        """Watch no more."""
-        for still in self._open.values():
-            for result in list(still.values()):
-                self._forget(result)
 
 
 class Pieces(Results):

@@ -12,15 +12,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from redtask import flows
+from redtask.completions import Completions
 from redtask.error import RedtaskError
 from redtask.flows import waiting
 from redtask.live import Listener, show_output
+from redtask.metadata import METADATA
 from redtask.outcomes import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
-    METADATA,
-    Completions,
     Results,
     call_back,
     joined,

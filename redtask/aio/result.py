@@ -8,9 +8,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from redtask.completions import Completions
 from redtask.error import ConnectionLost, RedtaskError
 from redtask.live import Listener, show_output
-from redtask.outcomes import ALL_COMPLETED, Completions, Results, call_back, joined
+from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
 from redtask.progress import progress_bar
 from redtask.session import limit_of
 

@@ -7,7 +7,8 @@ import datetime as dt
 import pytest
 
 from redtask import error
-from redtask.outcomes import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, METADATA
+from redtask.metadata import METADATA
+from redtask.outcomes import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from tests import tasks
 
 

@@ -47,7 +47,7 @@ _PHASES: Final = (
     ("protocol", ("redis/", "hiredis", "socket.py")),
     ("block", ("block.py", "SemLock", "marshal", "mmap")),
     ("calls", ("store.py", "link.py", "flows/", "hub/", "session.py")),
-    ("results", ("inbox.py", "outcomes.py", "result.py")),
+    ("results", ("inbox.py", "outcomes.py", "completions.py", "result.py")),
     ("task", ("engine/task.py", "output.py", "engine.py")),
 )
 

@@ -1,0 +1,118 @@
+"""Several results, told as they are done."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Generic
+
+from redtask.flows import waiting
+from redtask.outcomes import R, Results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from redtask.flows import Flow
+    from redtask.session import Session
+
+#: For how long one of several hubs is listened to, in seconds.
+_SHORT: Final = 0.05
+
+
+def _any_of(results: Mapping[int, R]) -> R | None:
+    """Return one of the results, while other threads may take some away."""
+    while results:
+        with contextlib.suppress(RuntimeError, StopIteration):
+            return next(iter(results.values()))
+    return None
+
+
+class Completions(Generic[R]):
+    """Several results, and which of them are done: each is told once.
+
+    Whoever delivers an outcome may do so in any thread.
+    """
+
+    def __init__(self, results: Iterable[R]) -> None:
+        listed = results._split() if isinstance(results, Results) else list(results)
+        for result in listed:
+            if not isinstance(result, Results):
+                raise TypeError(
+                    f"results are expected, not {type(result).__name__}: {result!r}"
+                )
+        #: Those that are done and were not taken.
+        self.ready: deque[R] = deque()
+        # The others, by their hub and their identity.
+        self._open: dict[object, dict[int, R]] = {}
+        for result in listed:
+            self._open.setdefault(result._client._key, {})[id(result)] = result
+        self._watches: dict[object, tuple[Session, waiting.Vigil]] = {}
+        self._notes = {
+            id(result): functools.partial(self._note, result) for result in listed
+        }
+        for result in {id(result): result for result in listed}.values():
+            result._tasks.wakers.append(self._notes[id(result)])
+            self._note(result)
+
+    def __len__(self) -> int:
+        """Return how many are not done, or not taken."""
+        return len(self.ready) + sum(map(len, self._open.values()))
+
+    def _note(self, result: R) -> None:
+        if result._tasks.done:
+            still = self._open[result._client._key]
+            if still.pop(id(result), None) is not None:
+                self._forget(result)
+                self.ready.append(result)
+
+    def _forget(self, result: R) -> None:
+        with contextlib.suppress(ValueError):
+            result._tasks.wakers.remove(self._notes[id(result)])
+
+    def turns(self, deadline: float | None) -> Iterator[tuple[Any, float | None]]:
+        """Yield whom to ask next, a client of each hub, and for how many seconds.
+
+        Raises ``TimeoutError`` when the deadline is over and none is ready.
+        """
+        clients = [one._client for one in map(_any_of, self._open.values()) if one]
+        for client in clients:
+            left = None if deadline is None else deadline - time.monotonic()
+            if len(clients) > 1:
+                # Nobody can listen in two places: now here, now there.
+                left = _SHORT if left is None else min(left, _SHORT)
+            yield client, left if left is None else max(0.0, left)
+        over = deadline is not None and time.monotonic() >= deadline
+        if over and not self.ready and len(self):
+            raise TimeoutError(
+                f"{len(self)} (of {len(self._notes)}) results unfinished"
+            )
+
+    def wait(self, client: Any, timeout: float | None) -> Flow[bool]:
+        """Wait until one more is ready; ask the hub of this client."""
+        found = self._watch(client._key)
+        if found is None:
+            return True
+        session, vigil = found
+        return (yield from waiting.first_done(session.inbox, vigil, timeout))
+
+    def _watch(self, key: object) -> tuple[Session, waiting.Vigil] | None:
+        still = self._open[key]
+        if key not in self._watches and still:
+            results = list(still.values())
+            # Those from elsewhere are expected as soon as their session is asked for.
+            sessions = [one._session for one in results]
+            vigil = waiting.Vigil(
+                functools.partial(bool, self.ready),
+                lambda: [one._tasks for one in list(still.values())],
+                any(one._tasks.timed for one in results),
+            )
+            self._watches[key] = sessions[0], vigil
+        return self._watches.get(key)
+
+    def close(self) -> None:
+        """Watch no more."""
+        for still in self._open.values():
+            for result in list(still.values()):
+                self._forget(result)

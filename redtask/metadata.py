@@ -1,0 +1,84 @@
+"""What is known of one task's run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.live import read_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
+
+
+class Metadata(dict[str, Any]):
+    """What is known of one task's run: keys also as attributes.
+
+    ``msg_id submitted started completed received engine_id engine_uuid status error
+    stdout stderr progress doing label after follow`` and those that IPython.parallel
+    has besides. ``progress`` (0 to 1) and ``doing`` are what the task says of itself.
+    Times are timezone-aware, by the server's clock; ``received`` by ours.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def _moment(milliseconds: str | None, more: int = 0) -> datetime | None:
+    """Return the time so many ms, and ``more`` us, after the epoch."""
+    if not milliseconds:
+        return None
+    return _EPOCH + timedelta(microseconds=round(float(milliseconds) * 1000) + more)
+
+
+def members(text: str | None) -> list[str]:
+    """Return the ids of a dependency as the record has it, behind its letters."""
+    return text.split()[1:] if text else []
+
+
+def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metadata:
+    """Build the metadata of a task from its record."""
+    state = record.get("state", "")
+    began = record.get("started")
+    if "took" in record:
+        # What the engine said when it reported: us since the begin, and for how long.
+        ago, took = map(int, record["took"].split())
+        started, completed = _moment(began, -ago), _moment(began, took - ago)
+    else:
+        started, completed = _moment(began), _moment(record.get("ended"))
+    number, _, uuid = record.get("engine", "").partition("/")
+    share, message = read_progress(record.get("progress"))
+    return Metadata(
+        msg_id=task_id,
+        submitted=_moment(record.get("submitted")),
+        started=started,
+        completed=completed,
+        received=datetime.fromtimestamp(received, UTC) if state in _STATUS else None,
+        engine_id=int(number) if number else None,
+        engine_uuid=uuid or None,
+        status=_STATUS.get(state),
+        error=None,
+        stdout="",
+        stderr="",
+        progress=share,
+        doing=message,
+        label=record.get("label"),
+        after=members(record.get("after")),
+        follow=members(record.get("follow")),
+        execute_input=None,
+        execute_result=None,
+        outputs=[],
+        data={},
+        is_broadcast=False,
+        is_coalescing=False,
+    )
+
+
+#: The keys of every metadata, also attributes of an AsyncResult.
+METADATA: Final = frozenset(metadata("", {}, 0.0))
