@@ -30,7 +30,8 @@ from redtask.hub.calls import Group, Life, Report
 from tests import invariants, servers
 from tests.hubs import Hub
 from tests.machine import wrong
-from tests.model import ENDED, Model, Outcome
+from tests.model.calls import Model
+from tests.model.things import ENDED, Outcome
 from tests.recorder import Recorder
 
 # Shrinking takes minutes; the steps of a walk that failed can be cut by hand.
