@@ -162,12 +162,8 @@ local function live(opened, engine, said, answer)
     and is_awaited(opened, engine, tonumber(said.number)) then
     engines.ring(uuid)
   end
-  if opened.stranded then
-    local ending = settle.begin(opened)
-    again.rescue(opened, ending)
-    cascade.run(opened, ending)
-    settle.close(ending)
-    hold.advance(opened)
+  if opened.stranded or opened.advances then
+    require("lib.strays").see_to(opened)
   end
 end
 

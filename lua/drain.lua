@@ -22,6 +22,7 @@ local place = require("lib.place")
 local reply = require("lib.reply")
 local settle = require("lib.settle")
 local story = require("lib.story")
+local strays = require("lib.strays")
 local take = require("lib.take")
 
 -- Where engines begin in ARGV.
@@ -110,7 +111,7 @@ local function main(opened)
   hold.flush(opened)
   cascade.run(opened, ending)
   settle.close(ending)
-  hold.advance(opened)
+  strays.see_to(opened)
   return answer
 end
 

@@ -108,6 +108,8 @@ local function main(opened)
     mend_all(opened, look_at(opened, tallies, ARGV[at], ARGV[at + 1]), findings)
     done = done + 1
   end
+  -- Who asked whether an engine has work found some where it does not belong.
+  require("lib.strays").see_to(opened)
   return { "ok", done, findings, flat(tallies) }
 end
 

@@ -18,6 +18,7 @@ local keys = require("lib.keys")
 local rare = require("lib.rare")
 local reply = require("lib.reply")
 local story = require("lib.story")
+local strays = require("lib.strays")
 local take = require("lib.take")
 
 -- Where queues begin in ARGV.
@@ -81,6 +82,7 @@ local function main(opened)
   if redis.call("EXISTS", keys.paused) == 0 then
     rare.clear(opened, "p")
   end
+  strays.see_to(opened)
   return answer
 end
 

@@ -36,6 +36,7 @@ local function some(opened, count)
   for at = 1, #popped, 2 do
     one(opened, popped[at])
   end
+  require("lib.strays").see_to(opened)
   return #popped / 2
 end
 

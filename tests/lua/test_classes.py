@@ -361,3 +361,47 @@ def test_an_engine_that_never_was_is_no_target(hub, targets):
 
     with hub.refuses(error.BadArgument, "flag targets cannot be"):
         hub.submit(1, "c-1", targets=targets)
+
+
+# Whoever asks whether there is work finds what stands where it does not belong
+
+
+def resize(hub):
+    hub.configure(6, hwm=2)
+
+
+def visit(hub):
+    hub.do(calls.examine([("engine", "e")], now=6))
+
+
+def beat(hub):
+    hub.live(6, "e")
+
+
+@pytest.mark.parametrize("ask", [resize, visit, beat])
+def test_what_nobody_may_take_any_more_ends(hub, ask):
+    hub.register(1, "e")
+    hub.submit(2, "c-0")
+    (work,) = hub.take(3, "e")
+    hub.submit(4, "c-1", targets="0")
+    hub.turn(5, "e", 0, unmet(work, by="require"))
+
+    ask(hub)
+
+    assert hub.record("c-1")["verdict"] == "impossible"
+
+
+@pytest.mark.parametrize("ask", [resize, visit, beat])
+def test_what_others_may_take_goes_to_them(hub, ask):
+    hub.join(1, "f", "e")
+    hub.submit(2, "c-0", "c-9")
+    (other,) = hub.take(3, "f")
+    (work,) = hub.take(3, "e")
+    hub.submit(4, "c-1", targets="0-1")
+    hub.turn(4, "e", 0, unmet(work, by="require"))
+    (refused,) = hub.turn(5, "f", 1, ok(other)).work
+    hub.turn(5, "f", 0, ok(refused))
+
+    ask(hub)
+
+    assert hub.engine_of("c-1") == "f"

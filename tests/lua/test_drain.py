@@ -4,7 +4,7 @@ import pytest
 
 from redtask import error
 from redtask.hub import calls
-from tests.hubs import ok, unbegun
+from tests.hubs import ok, unbegun, unmet
 
 
 def drain(hub, now, *engines, **options):
@@ -215,3 +215,16 @@ def test_what_is_neither_is_refused(pair):
         pair.do(calls.Call("drain", (2, "stop", "", "e"), call.read))
     with pair.refuses(error.BadArgument):
         drain(pair, 2, *["e"] * 501)
+
+
+def test_who_is_resumed_finds_out_what_nobody_may_take(hub):
+    hub.register(1, "e")
+    hub.submit(2, "c-0")
+    (work,) = hub.take(3, "e")
+    drain(hub, 4, "e")
+    hub.submit(5, "c-1", targets="0")
+    hub.turn(6, "e", 0, unmet(work, by="require"))
+
+    drain(hub, 7, "e", resume=True)
+
+    assert hub.record("c-1")["verdict"] == "impossible"

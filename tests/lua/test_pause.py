@@ -4,7 +4,7 @@ import pytest
 
 from redtask import error
 from redtask.hub import calls
-from tests.hubs import ok
+from tests.hubs import ok, unmet
 
 
 def pause(hub, now, *queues, resume=False):
@@ -162,3 +162,16 @@ def test_no_more_than_a_thousand_are_paused(hub):
 
     with hub.refuses(error.BadArgument):
         pause(hub, 2, "one-more")
+
+
+def test_when_a_queue_goes_on_it_is_found_out_what_nobody_may_take(hub):
+    hub.register(1, "e", queues="a,b")
+    hub.submit(2, "c-0", queue="a")
+    (work,) = hub.take(3, "e")
+    pause(hub, 4, "b")
+    hub.submit(5, "c-1", targets="0", queue="b")
+    hub.turn(6, "e", 0, unmet(work, by="require"))
+
+    pause(hub, 7, "b", resume=True)
+
+    assert hub.record("c-1")["verdict"] == "impossible"

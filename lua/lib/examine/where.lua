@@ -60,7 +60,9 @@ end
 local function seat(opened, f, score)
   local ending = settle.begin(opened)
   redis.call("HSETNX", keys.queues, f.queue or "default", 0)
-  opened.stranded = { f.id, score }
+  local stranded = opened.stranded or {}
+  stranded[#stranded + 1], stranded[#stranded + 2] = f.id, score
+  opened.stranded = stranded
   require("lib.again").rescue(opened, ending)
   finish(opened, ending)
 end
