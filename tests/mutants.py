@@ -380,6 +380,28 @@ MUTANTS: Final = (
         "lua/test_sweep.py::test_an_engine_half_taken_apart_gets_nothing_more",
     ),
     _mutant(
+        "what was found astray is lost",
+        "lib/strays.lua",
+        "  if opened.stranded then\n",
+        "  if false then\n",
+        "lua/test_drain.py::test_who_is_resumed_finds_out_what_nobody_may_take",
+        "lua/test_classes.py::test_what_nobody_may_take_any_more_ends",
+    ),
+    _mutant(
+        "engines do not hear of what moved",
+        "lib/strays.lua",
+        "  hold.advance(opened)\n",
+        "",
+        "lua/test_classes.py::test_what_others_may_take_goes_to_them",
+    ),
+    _mutant(
+        "a drained engine is not heard of when it has finished",
+        "turn.lua",
+        "    if engine.leaving and #good > 0 then\n",
+        "    if false then\n",
+        "lua/test_drain.py::test_it_says_so_when_it_has_finished_what_it_had",
+    ),
+    _mutant(
         "one who has left stays free",
         "lib/lose.lua",
         '    redis.call("ZREM", keys.free(queue), engine.uuid)\n',

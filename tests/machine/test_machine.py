@@ -498,6 +498,30 @@ class Walk(RuleBasedStateMachine):
         assert refused.value.code == code, (call, refused.value)
         self.recorder.refused(call.script, code)
 
+    # Operators
+
+    @precondition(lambda self: self.next_engine)
+    @rule(dice=DICE)
+    def operate(self, dice):
+        """Drain an engine, pause a queue, or let them go on."""
+        resume = dice.random() < 0.5
+        if dice.random() < 0.5:
+            self.send_drain(f"e{dice.randrange(self.next_engine)}", resume=resume)
+        else:
+            self.send_pause(dice.choice(("a", "b")), resume=resume)
+
+    def send_drain(self, name, *, resume):
+        call = calls.drain([name], resume=resume, now=self.stamp)
+        (word,) = self.ask(call)
+        assert word == self.model.drain(self.stamp, self.seen, name, resume=resume)
+        self.agrees()
+
+    def send_pause(self, queue, *, resume):
+        call = calls.pause([queue], resume=resume, now=self.stamp)
+        assert self.ask(call) == ["resumed" if resume else "paused"]
+        self.model.pause(self.stamp, self.seen, queue, resume=resume)
+        self.agrees()
+
     # Engines
 
     @precondition(lambda self: len(self.model.engines) < MOST_ENGINES)
@@ -702,6 +726,8 @@ class Walk(RuleBasedStateMachine):
     def drain(self):
         """With one healthy engine and no more faults everything ends."""
         self.set_hwm(0)
+        for queue in list(self.model.paused):
+            self.send_pause(queue, resume=True)
         dice = Random(self.next_task)  # noqa: S311 - a walk, not a secret
         self.send_register("last", ["a", "b"])
         for other in [one for one in self.model.engines if one != "last"]:

@@ -271,6 +271,30 @@ class Model(Compared):
         """Change the bound on the load."""
         self.hwm = hwm
 
+    # Calls of operators
+
+    def drain(self, stamp: int, seen: Any, name: str, *, resume: bool) -> str:
+        """Return the word."""
+        self._start(stamp, seen)
+        engine = self.engines.get(name)
+        if engine is None:
+            return "unknown"
+        engine.drained = not resume
+        for task in [] if resume else list(engine.assigned):
+            engine.assigned.remove(task)
+            self._put_back(task, engine)
+        self._finish()
+        return "resumed" if resume else "drained"
+
+    def pause(self, stamp: int, seen: Any, queue: str, *, resume: bool) -> None:
+        """Have nothing begin of a queue, or let it go on."""
+        self._start(stamp, seen)
+        if resume:
+            self.paused.discard(queue)
+        else:
+            self.paused.add(queue)
+        self._finish()
+
     # Calls of engines
 
     def register(self, stamp: int, seen: Any, name: str, queues: list[str]) -> int:
@@ -342,19 +366,21 @@ class Model(Compared):
         self, engine: Engine, nonce: str, want: int, taken: list[tuple[str, str]]
     ) -> None:
         """Check that the engine took the best that it may have, and not too much."""
-        if engine.leaving:
+        if engine.closed:
             want = 0
         if self.hwm:
             want = max(0, min(want, self.hwm - len(engine.held)))
         tasks = [self.tasks[name] for name, _ in taken]
-        placed = engine.assigned[:want]
+        first = engine.assigned[:want]
+        placed = [task for task in first if task.queue not in self.paused]
         want -= len(placed)
+        served = [queue for queue in engine.queues if queue not in self.paused]
         line = [
             task
-            for task in self.line(*engine.queues)
+            for task in self.line(*served)
             if self.places(task).admits(engine.label)
         ]
-        allowed = {len(line[:share]) for share in self._shares(engine, want)}
+        allowed = {len(line[:share]) for share in self._shares(served, want)}
         expected = placed + line[: len(tasks) - len(placed)]
         assert tasks == expected, (
             f"{engine.name} took {[one.name for one in tasks]}, "
@@ -364,15 +390,20 @@ class Model(Compared):
         assert found in allowed, (
             f"{engine.name} took {found} of {[one.name for one in line]}, not {allowed}"
         )
-        del engine.assigned[: len(placed)]
+        del engine.assigned[: len(first)]
         for task, (_, token) in zip(tasks, taken, strict=True):
             self._run(task, engine, nonce)
             assert task.token == token
         if taken:
             self.used += 1
             engine.used = self.used
+        for task in first:
+            if task.queue in self.paused:
+                # It was placed before, and waits in its line again.
+                task.state = "ready"
+                self._look_again(task)
 
-    def _shares(self, engine: Engine, want: int) -> set[int]:
+    def _shares(self, queues: list[str], want: int) -> set[int]:
         """Return how many an engine may take of what is ready.
 
         Whether tasks of classes count depends on what the engine was told of.
@@ -381,9 +412,10 @@ class Model(Compared):
             return {want}
         serving = max(
             sum(queue in other.queues for other in self.engines.values())
-            for queue in engine.queues
+            for queue in [*queues, ""]
         )
-        line = self.line(*engine.queues)
+        serving = max(1, serving)
+        line = self.line(*queues)
         plain = [task for task in line if not task.stands]
         return {max(1, min(want, len(some) // (2 * serving))) for some in (line, plain)}
 
@@ -418,7 +450,8 @@ class Model(Compared):
         held = {task.name for task in engine.held}
         engine.away = False
         self._finish()
-        return "live", sorted(set(ids) - held)
+        word = "drained" if engine.drained else "live"
+        return word, sorted(set(ids) - held)
 
     def gone(
         self, stamp: int, seen: Any, name: str, begun: list[str], verdict: str

@@ -63,7 +63,7 @@ class Compared(Rules):
         assert found == (engine.number, engine.nonce, engine.next), name
         assert int(about["used"]) == engine.used, name
         assert int(about["id"]) == engine.label
-        room = engine.number > 0 and not engine.leaving
+        room = engine.number > 0 and not engine.closed
         room = room and engine.load < self._room()
         for queue in engine.queues:
             free = name in seen.free.get(queue, {})

@@ -32,6 +32,8 @@ class Rules:
         self.hwm = 0
         self.tasks: dict[str, Task] = {}
         self.engines: dict[str, Engine] = {}
+        #: Queues of which nothing is to begin.
+        self.paused: set[str] = set()
         self.submitted = 0
         self.used = 0
         self.labels = 0
@@ -331,7 +333,8 @@ class Rules:
     def _may_get(self, engine: Engine, task: Task) -> bool:
         return (
             engine.number > 0
-            and not engine.leaving
+            and not engine.closed
+            and task.queue not in self.paused
             and engine.name not in self.barred
             and task.queue in engine.queues
             and self.places(task).admits(engine.label)

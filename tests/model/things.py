@@ -194,6 +194,8 @@ class Engine:
     used: int = 0
     #: It is being taken apart.
     leaving: bool = False
+    #: It is to get nothing new, until it is resumed.
+    drained: bool = False
     #: It said that it wants nothing, so its bell may be silent.
     away: bool = False
     assigned: list[Task] = field(default_factory=list)
@@ -203,6 +205,11 @@ class Engine:
     def load(self) -> int:
         """Tasks it has."""
         return len(self.assigned) + len(self.held)
+
+    @property
+    def closed(self) -> bool:
+        """Does it get nothing?"""
+        return self.leaving or self.drained
 
 
 @dataclass(frozen=True)
