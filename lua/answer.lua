@@ -26,7 +26,8 @@ local function main()
     return reply.fail("BADARG", "an answer that is none")
   end
 
-  -- Writes below.
+  -- Writes below: the first is one that a full Redis allows.
+  redis.call("PERSIST", keys.hub)
   redis.call("RPUSH", keys.answer(nonce), text)
   redis.call("LTRIM", keys.answer(nonce), -MOST, -1)
   redis.call("PEXPIRE", keys.answer(nonce), KEPT)

@@ -49,6 +49,16 @@ local function parse_last(at, count)
   }
 end
 
+-- A set of ids, and how many they are.
+local function read_ids(from, count)
+  local ids, distinct = {}, 0
+  for at = from, from + count - 1 do
+    distinct = ids[ARGV[at]] and distinct or distinct + 1
+    ids[ARGV[at]] = true
+  end
+  return ids, distinct
+end
+
 local function parse()
   local said, last, at = {}, nil, 3
   while at <= #ARGV do
@@ -60,12 +70,10 @@ local function parse()
     elseif not VERDICTS[verb] or verb == "live" and not argument.count(ARGV[at + 2]) then
       return nil
     else
-      local ids = {}
-      for offset = 1, count do
-        ids[ARGV[at + 3 + offset]] = true
-      end
+      local ids, distinct = read_ids(at + 4, count)
       said[#said + 1] = {
-        verb = verb, uuid = ARGV[at + 1], number = ARGV[at + 2], ids = ids, last = last,
+        verb = verb, uuid = ARGV[at + 1], number = ARGV[at + 2], ids = ids,
+        count = distinct, last = last,
       }
       last = nil
     end
@@ -103,15 +111,13 @@ end
 -- Redis knows, so it is ready again and no try is used.
 local function take_back(opened, engine, ids)
   local uuid, forgotten = engine.uuid, {}
-  for _, one in ipairs(held.first(uuid, MOST)) do
+  for _, one in ipairs(held.others(uuid, ids, MOST)) do
     local id = one.id
-    if not ids[id] then
-      forgotten[#forgotten + 1] = {
-        id = id, kind = "unbegun", fields = {}, token = one.token, score = one.score,
-        marks = redis.call("HGET", keys.task(id), "marks") or nil,
-      }
-      story.tell(opened, "forgotten", "task", id, "engine", uuid)
-    end
+    forgotten[#forgotten + 1] = {
+      id = id, kind = "unbegun", fields = {}, token = one.token, score = one.score,
+      marks = redis.call("HGET", keys.task(id), "marks") or nil,
+    }
+    story.tell(opened, "forgotten", "task", id, "engine", uuid)
   end
   local ending = settle.begin(opened)
   local back = report.apply(opened, ending, engine, forgotten)
@@ -129,15 +135,17 @@ local function is_awaited(opened, engine, number)
   local load = engines.load_of(engine.uuid)
   return number < engine.number
     or redis.call("ZCARD", keys.engine(engine.uuid, "assigned")) > 0
-    or (load == 0 and engine.number > 0 and take.any(opened, engine))
+    or (load == 0 and engine.number > 0 and not engine.leaving and take.any(opened, engine))
 end
 
 -- It was begun to be taken apart, and lives.
 local function stay(opened, engine)
   redis.call("ZADD", keys.labels, engine.id, engine.uuid)
+  redis.call("ZREM", keys.hidden, engine.uuid)
   if redis.call("HEXISTS", keys.engine(engine.uuid), "drained") == 1 then
     redis.call("HSET", keys.engine(engine.uuid), "leaving", engines.DRAINED)
     engine.leaving = engines.DRAINED
+    engines.tell_drained(opened, engine)
     return
   end
   redis.call("HDEL", keys.engine(engine.uuid), "leaving")
@@ -154,10 +162,12 @@ local function live(opened, engine, said, answer)
     stay(opened, engine)
   end
   -- Only a beat that has seen the latest turn can compare.
-  if tonumber(said.number) == engine.number then
+  local foreign = not_held(uuid, said.ids)
+  if tonumber(said.number) == engine.number
+    and held.count(uuid) > said.count - #foreign then
     take_back(opened, engine, said.ids)
   end
-  add(answer, uuid, engine.leaving and "drained" or "live", not_held(uuid, said.ids))
+  add(answer, uuid, engine.leaving and "drained" or "live", foreign)
   if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and is_awaited(opened, engine, tonumber(said.number)) then
     engines.ring(uuid)

@@ -58,6 +58,8 @@ end
 
 local function main(opened, numbers, scheme)
   local changed = scheme and scheme.name ~= scheme_name
+  -- The first write is one that a full Redis allows: what is kept may be lowered there.
+  redis.call("PERSIST", keys.hub)
   set(numbers, scheme)
   local hwm = tonumber(redis.call("HGET", keys.hub, "hwm"))
   if changed or hwm ~= opened.hwm then

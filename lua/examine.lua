@@ -20,6 +20,7 @@
 -- What is mended is told in the story.
 
 local hub = require("lib.hub")
+local keys = require("lib.keys")
 local reply = require("lib.reply")
 
 local MOST = 500
@@ -97,7 +98,11 @@ local function main(opened)
     return refused
   end
 
-  -- Writes below: of each thing, when all of it has been looked at.
+  -- Writes below: of each thing, when all of it has been looked at. The first is one
+  -- that a full Redis allows.
+  if mend == "1" then
+    redis.call("PERSIST", keys.hub)
+  end
   hub.read_clock(opened)
   opened.looks = 0
   local findings, tallies, done = {}, {}, 0

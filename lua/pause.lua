@@ -47,13 +47,18 @@ local function pause(opened, queue)
   end
 end
 
+-- Returns whether it was paused.
+local function resume(opened, queue)
+  local was = redis.call("SREM", keys.paused, queue) == 1
+  if was then
+    story.tell(opened, "queue resumed", "queue", queue)
+  end
+  return was
+end
+
 -- Engines with room are to come for what waits. If they are more than can be called
 -- here, the beat calls the others.
-local function resume(opened, queue)
-  if redis.call("SREM", keys.paused, queue) == 0 then
-    return
-  end
-  story.tell(opened, "queue resumed", "queue", queue)
+local function call(opened, queue)
   for _, uuid in ipairs(redis.call("ZRANGE", keys.free(queue), 0, MOST - 1)) do
     engines.call(opened, engines.find(uuid), take.any)
   end
@@ -67,20 +72,23 @@ local function main(opened)
 
   -- Writes below: the first is one that a full Redis allows.
   redis.call("PERSIST", keys.hub)
-  local answer = { "ok" }
+  local answer, resumed = { "ok" }, {}
   if verb == "pause" and #ARGV >= QUEUES then
     rare.set(opened, "p")
   end
   for at = QUEUES, #ARGV do
     if verb == "pause" then
       pause(opened, ARGV[at])
-    else
-      resume(opened, ARGV[at])
+    elseif resume(opened, ARGV[at]) then
+      resumed[#resumed + 1] = ARGV[at]
     end
     answer[#answer + 1] = verb == "pause" and "paused" or "resumed"
   end
   if redis.call("EXISTS", keys.paused) == 0 then
     rare.clear(opened, "p")
+  end
+  for _, queue in ipairs(resumed) do
+    call(opened, queue)
   end
   strays.see_to(opened)
   return answer

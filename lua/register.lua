@@ -5,7 +5,7 @@
 -- RETURNS  {"ok", id, lease}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NAMETAKEN
--- COST     O(queues)
+-- COST     O(queues); of a worker that is new also O(engines whose lease is over)
 --
 -- `queues` are parted by commas. The pairs describe the worker (host, boot,
 -- pid, begun, python, version, clock); `begun` with `boot` and `pid` tells one worker
@@ -28,6 +28,8 @@ local ABOUT = {
 local CARD = 86400000
 
 local LONGEST = 64
+-- So many engines whose lease is over are looked at.
+local MOST_OVER = 1000
 
 local uuid, worker, queues = ARGV[2] or "", ARGV[3] or "", ARGV[4] or ""
 
@@ -69,6 +71,19 @@ local function is_taken(opened, about)
   return card[1] ~= about.boot or card[2] ~= about.pid or card[3] ~= about.begun
 end
 
+-- Seldom: the worker's card has expired, as all of its machine was off for long. Its
+-- engines of then may still be there, and count until they are taken apart.
+local function left_over(opened)
+  local found = 0
+  for _, name in ipairs(redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now - 1,
+    "LIMIT", 0, MOST_OVER)) do
+    if redis.call("HGET", keys.engine(name), "worker") == worker then
+      found = found + 1
+    end
+  end
+  return found
+end
+
 local function join(opened, about)
   local id = redis.call("HINCRBY", keys.hub, "next_engine", 1) - 1
   if about.clock then
@@ -76,7 +91,7 @@ local function join(opened, about)
     about.offset = string.format("%.0f", (tonumber(about.clock) or opened.stamp) - opened.stamp)
     about.clock = nil
   end
-  local drained = about.drained or redis.call("HEXISTS", keys.worker(worker), "drained") == 1
+  local drained = about.drained == "1" or redis.call("HEXISTS", keys.worker(worker), "drained") == 1
   about.drained = nil
   local described = {}
   for name, value in pairs(about) do
@@ -94,7 +109,8 @@ local function join(opened, about)
     redis.call("HINCRBY", keys.queues, queue, 1)
   end
   local card = keys.worker(worker)
-  redis.call("HINCRBY", card, "engines", 1)
+  local others = redis.call("EXISTS", card) == 0 and left_over(opened) or 0
+  redis.call("HINCRBY", card, "engines", 1 + others)
   redis.call("HSET", card, "lease", opened.now + opened.lease, unpack(described))
   redis.call("PEXPIRE", card, CARD)
   story.tell(opened, "engine joined", "engine", uuid, "id", id, "worker", worker)

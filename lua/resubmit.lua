@@ -64,6 +64,11 @@ local function check_ids(wanted)
       seen[id] = true
     end
   end
+  for _, copy in ipairs(wanted) do
+    if copy.anew.gate and seen[copy.anew.gate] then
+      return reply.fail("BADARG", copy.anew.gate .. " is a gate and a task")
+    end
+  end
 end
 
 -- Read the old record, unless the copy is there already. Returns the error reply.

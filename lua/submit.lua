@@ -93,12 +93,13 @@ local function drop_known(group)
   local known, kept = 0, {}
   for at = group.from, group.from + 2 * group.count - 1, 2 do
     local id = ARGV[at]
-    local f = redis.call("HMGET", keys.task(id), "fn", "args")
-    if not f[1] then
+    local f = redis.call("HMGET", keys.task(id), "fn", "args", "state")
+    if not f[3] then
       kept[#kept + 1] = at
     elseif f[1] == group.fn and record.part(id, "args", f[2]) == given(id, ARGV[at + 1]) then
       known = known + 1
     else
+      -- A gate has no function.
       return nil, reply.fail("CONFLICT", id .. " is known with another function or arguments")
     end
   end
@@ -241,6 +242,11 @@ local function check(groups, names)
       or check_scheme(group)
     if refused then
       return refused
+    end
+  end
+  for _, group in ipairs(groups) do
+    if group.gate and seen[group.gate] then
+      return reply.fail("BADARG", group.gate .. " is a gate and a task")
     end
   end
 end

@@ -15,6 +15,7 @@
 -- page before; `next` is "" at the end. A row: id, how many fields, then name and value
 -- of each, `function` with the name of the function.
 
+local argument = require("lib.argument")
 local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -49,7 +50,7 @@ local function position()
     return 0, 0
   end
   local rank, at = string.match(from, "^(%d+) (%d+)$")
-  return tonumber(rank), tonumber(at)
+  return argument.count(rank), argument.count(at)
 end
 
 -- Indexes of the engines with this label or a greater one: a list of { at, key }.

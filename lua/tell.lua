@@ -32,7 +32,8 @@ local function main()
     return { "nobody" }
   end
 
-  -- Writes below.
+  -- Writes below: the first is one that a full Redis allows.
+  redis.call("PERSIST", keys.hub)
   local control = keys.worker(worker, "control")
   redis.call("RPUSH", control, message)
   redis.call("LTRIM", control, -MOST, -1)

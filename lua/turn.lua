@@ -62,14 +62,6 @@ local function read_outcomes()
   return report.read(OUTCOMES, uuid)
 end
 
--- Seldom: a drained engine that has finished what it had says so: somebody may wait for it.
-local function tell_drained(opened, engine)
-  if engine.leaving == engines.DRAINED
-    and redis.call("EXISTS", keys.engine(engine.uuid, "held")) == 0 then
-    require("lib.story").tell(opened, "engine drained", "engine", engine.uuid, "id", engine.id)
-  end
-end
-
 -- Outcomes take effect, and who depends on them stands in line. Returns what is to
 -- run again.
 local function apply(opened, ending, engine, good, stale)
@@ -77,9 +69,6 @@ local function apply(opened, ending, engine, good, stale)
   if #good + #stale > 0 then
     report.tell_stale(opened, uuid, stale)
     again = report.apply(opened, ending, engine, good)
-    if engine.leaving and #good > 0 then
-      tell_drained(opened, engine)
-    end
   end
   local left
   if #ending.parents > 0 then
@@ -124,9 +113,12 @@ end
 -- Seldom: of a turn that takes nothing new. If it left the engine with nothing to do,
 -- beside work that it may take, the engine is to come for it.
 local function only_report(opened, ending, engine, again)
-  engines.show(opened, engine)
+  -- One that has never come for anything is not free yet.
+  if engine.number > 0 then
+    engines.show(opened, engine)
+  end
   put_back(opened, ending, again)
-  if redis.call("LLEN", keys.engine(uuid, "bell")) == 0
+  if not engine.leaving and redis.call("LLEN", keys.engine(uuid, "bell")) == 0
     and redis.call("EXISTS", keys.engine(uuid, "held")) == 0
     and (redis.call("ZCARD", keys.engine(uuid, "assigned")) > 0
       or take.any(opened, engine)) then

@@ -26,7 +26,7 @@ STATES = ("waiting", "ready", "assigned", "running", *ENDED)
 VERDICTS = ("engine_lost", "aborted", "impossible", "invalid", "timeout", "time_limit")
 KEY = re.compile(
     r"""
-      (?P<single>hub|engines|queues|functions:idle|story|labels|waiting|unsettled
+      (?P<single>hub|engines|queues|functions:idle|story|labels|hidden|waiting|unsettled
         |timers|alarm|apart|gone|scheme|paused|unranked)
     | task:(?P<task>[a-z0-9]+-[0-9]+)(:(?P<part>[a-z]+))?
     | (?P<parcel>parcel):[a-z0-9]+-[0-9]+(:[0-9]+:[A-Za-z0-9_-]+)?
@@ -413,6 +413,13 @@ def _score(scheme, load, used):
     }.get(scheme)
 
 
+def _check_hidden(seen):
+    hold = seen.hold
+    for engine in seen.zset("hidden"):
+        leaving = seen.engines.get(engine, {}).get("leaving")
+        hold(leaving == "1", f"{engine} is hidden, and is not taken apart")
+
+
 def _check_engines(seen):
     hold = seen.hold
     hold(
@@ -458,6 +465,7 @@ def _check_engines(seen):
     labels = {about["id"]: engine for engine, about in seen.engines.items()}
     for label, engine in seen.labels.items():
         hold(labels.get(label) == engine, f"label {label} is {engine}")
+    _check_hidden(seen)
     for label, engine in labels.items():
         alive = seen.leases.get(engine, -1) >= seen.clock
         hold(label in seen.labels or not alive, f"{engine} has lost its label {label}")

@@ -189,7 +189,7 @@ MUTANTS: Final = (
     _mutant(
         "a submit sent again enters again",
         "submit.lua",
-        "    if not f[1] then\n      kept[#kept + 1] = at\n",
+        "    if not f[3] then\n      kept[#kept + 1] = at\n",
         "    if true then\n      kept[#kept + 1] = at\n",
         "lua/test_submit.py::test_the_same_submit_again_changes_nothing",
     ),
@@ -346,15 +346,15 @@ MUTANTS: Final = (
     _mutant(
         "a beat that crosses a turn takes back",
         "beat.lua",
-        "  if tonumber(said.number) == engine.number then\n",
-        "  if true then\n",
+        "  if tonumber(said.number) == engine.number\n",
+        "  if true\n",
         "lua/test_beat.py::test_a_beat_that_crosses_a_turn_takes_nothing_back",
     ),
     _mutant(
         "what an engine has forgotten stays with it",
         "beat.lua",
-        "  if tonumber(said.number) == engine.number then\n",
-        "  if false then\n",
+        "  if tonumber(said.number) == engine.number\n",
+        "  if false\n",
         "lua/test_beat.py::test_what_the_engine_has_forgotten_is_given_to_others",
     ),
     _mutant(
@@ -396,10 +396,17 @@ MUTANTS: Final = (
     ),
     _mutant(
         "a drained engine is not heard of when it has finished",
-        "turn.lua",
-        "    if engine.leaving and #good > 0 then\n",
-        "    if false then\n",
+        "lib/report.lua",
+        "  if engine.leaving then\n",
+        "  if false then\n",
         "lua/test_drain.py::test_it_says_so_when_it_has_finished_what_it_had",
+    ),
+    _mutant(
+        "who is hidden is told of no class",
+        "lib/class.lua",
+        "{ keys.labels, keys.hidden }",
+        "{ keys.labels }",
+        "lua/test_sweep.py::test_an_engine_that_was_hidden_knows_what_came_meanwhile",
     ),
     _mutant(
         "one who has left stays free",
@@ -412,8 +419,8 @@ MUTANTS: Final = (
     _mutant(
         "a client that does not listen gets a stream",
         "lib/settle.lua",
-        'redis.call("XADD", keys.done(client), "NOMKSTREAM",\n      "MAXLEN"',
-        'redis.call("XADD", keys.done(client),\n      "MAXLEN"',
+        'redis.call("XADD", keys.done(client), "NOMKSTREAM", "MAXLEN"',
+        'redis.call("XADD", keys.done(client), "MAXLEN"',
         "lua/test_turn.py::test_a_client_that_does_not_listen_has_no_stream",
     ),
     _mutant(

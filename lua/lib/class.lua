@@ -20,7 +20,7 @@ local MOST = 64
 -- A class of at most so many engines is told to each of them.
 local FEW = 64
 local PICKY = "?"
--- Nobody looks at more classes that name many engines than at these.
+-- So many classes (and one) are looked at in one go.
 local MOST_LOOK = 127
 
 -- The class of a task with these constraints, fields of its record: `targets` and
@@ -53,23 +53,30 @@ local function is_few(class)
   return string.sub(class, 1, 1) == "=" and ranges.count(string.sub(class, 2)) <= FEW
 end
 
--- Labels of the class's engines that live and serve the queue, at most `most`.
-local function living(queue, class, most)
-  local found = {}
+-- The class's engines that serve the queue, at most `most` of those in this index:
+-- their labels, and by these their names.
+local function serving(index, queue, class, most)
+  local found, names = {}, {}
   for low, high in string.gmatch(string.sub(class, 2), "(%d+)%-?(%d*)") do
-    local there = redis.call("ZRANGEBYSCORE", keys.labels, low, high == "" and low or high,
+    local there = redis.call("ZRANGEBYSCORE", index, low, high == "" and low or high,
       "WITHSCORES")
     for at = 1, #there, 2 do
       local queues = redis.call("HGET", keys.engine(there[at]), "queues")
       if queues and string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) then
-        found[#found + 1] = tonumber(there[at + 1])
+        local label = tonumber(there[at + 1])
+        found[#found + 1], names[label] = label, there[at]
         if #found >= most then
-          return found
+          return found, names
         end
       end
     end
   end
-  return found
+  return found, names
+end
+
+-- Labels of those that live.
+local function living(queue, class, most)
+  return (serving(keys.labels, queue, class, most))
 end
 
 -- Is there an engine that may take it, or may one join?
@@ -101,12 +108,15 @@ end
 -- Have the engines find the line, whose head is at most `score`.
 local function tell(opened, queue, class, score)
   if is_few(class) then
-    for _, label in ipairs(living(queue, class, FEW)) do
-      local uuid = redis.call("ZRANGEBYSCORE", keys.labels, label, label)[1]
-      redis.call("ZADD", keys.engine(uuid, "classes"), "LT", score, queue .. ":" .. class)
-      redis.call("HSET", keys.engine(uuid), "tied", 1)
-      opened.ties = opened.ties or {}
-      opened.ties[uuid] = true
+    -- Also those that are being taken apart: they may turn out to live.
+    for _, index in ipairs({ keys.labels, keys.hidden }) do
+      local _, names = serving(index, queue, class, FEW)
+      for _, uuid in pairs(names) do
+        redis.call("ZADD", keys.engine(uuid, "classes"), "LT", score, queue .. ":" .. class)
+        redis.call("HSET", keys.engine(uuid), "tied", 1)
+        opened.ties = opened.ties or {}
+        opened.ties[uuid] = true
+      end
     end
     return
   end

@@ -80,6 +80,9 @@ local function parse(text)
       ids[#ids + 1] = id
     end
   end
+  if #ids == 0 then
+    return nil
+  end
   return { letters = letters, ids = ids }
 end
 
@@ -193,14 +196,14 @@ local function judge(opened, task)
   return "ready", name
 end
 
--- What is known of a member, read once per script; false when it is unknown.
+-- What is known of a member, read once per script; nil when it is unknown: it may enter
+-- yet.
 local function member_of(opened, id)
   opened.members = opened.members or {}
   local known = opened.members[id]
   if known == nil then
     local f = redis.call("HMGET", keys.task(id), "state", "engine", "token", "marks", "kept")
     local state = f[1] or require("lib.tombs").state_of(id)
-    known = false
     if state then
       local label = f[3] and string.match(f[2] or "", "^%d+") or nil
       known = {

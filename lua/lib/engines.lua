@@ -87,6 +87,13 @@ local function use(engine)
   engine.used = redis.call("HINCRBY", keys.hub, "used", "1")
 end
 
+-- Seldom: a drained engine that has nothing left says so: somebody may wait for it.
+local function tell_drained(opened, engine)
+  if engine.leaving == DRAINED and load_of(engine.uuid) == 0 then
+    require("lib.story").tell(opened, "engine drained", "engine", engine.uuid, "id", engine.id)
+  end
+end
+
 -- Wake the engine's blocked pop. A lost ring costs time, never a task.
 local function ring(uuid)
   redis.call("RPUSH", keys.engine(uuid, "bell"), 1)
@@ -124,6 +131,7 @@ local function remove(engine)
   end
   redis.call("ZREM", keys.engines, engine.uuid)
   redis.call("ZREM", keys.labels, engine.uuid)
+  redis.call("ZREM", keys.hidden, engine.uuid)
   redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"),
     keys.engine(engine.uuid, "classes"))
   -- A card that has expired must not come back, to stay for ever.
@@ -141,6 +149,7 @@ return {
   has_room = has_room,
   show = show,
   use = use,
+  tell_drained = tell_drained,
   ring = ring,
   call = call,
   worker_of = worker_of,

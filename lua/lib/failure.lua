@@ -51,6 +51,10 @@ local function pause_of(pause, tries)
     return 0
   end
   local delay, factor, jitter = string.match(pause, "^(%S+) (%S+) (%S+)$")
+  if tonumber(delay) == 0 then
+    -- However large the factor gets.
+    return 0
+  end
   delay = math.min(LONGEST, tonumber(delay) * tonumber(factor) ^ (tries - 1))
   if tonumber(jitter) > 0 then
     delay = delay * (1 + tonumber(jitter) * (2 * require("lib.dice").fraction() - 1))

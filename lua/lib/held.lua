@@ -9,6 +9,8 @@ local keys = require("lib.keys")
 
 -- With more than this the order is given up, so that no script reads very many.
 local MOST_SORTED = 1000
+-- Of a hash with more a scan is asked for so many at once.
+local SMALLEST_PAGE = 100
 local PLUS = 43
 
 local function key_of(uuid)
@@ -73,11 +75,37 @@ local function sorted(flat)
   return all
 end
 
+-- Seldom: some of very many, about `count`: flat id, entry ... or all whose ids are not
+-- among `but`. One page of a scan may have none: what was taken out leaves gaps.
+local function some(key, count, but)
+  local flat, cursor = {}, "0"
+  repeat
+    local page = redis.call("HSCAN", key, cursor, "COUNT", math.max(count, SMALLEST_PAGE))
+    cursor = page[1]
+    for at = 1, #page[2], 2 do
+      if not (but and but[page[2][at]]) then
+        flat[#flat + 1], flat[#flat + 2] = page[2][at], page[2][at + 1]
+      end
+    end
+  until cursor == "0" or #flat >= 2 * count
+  return flat
+end
+
+-- Seldom: at most about `count` that are not among these ids.
+local function others(uuid, ids, count)
+  return sorted(some(key_of(uuid), count, ids))
+end
+
+-- How many there are.
+local function count_of(uuid)
+  return redis.call("HLEN", key_of(uuid))
+end
+
 -- Seldom: the first `count` of them, or all: id, token and score of each.
 local function first(uuid, count)
   local key = key_of(uuid)
   if count and redis.call("HLEN", key) > MOST_SORTED then
-    return sorted(redis.call("HSCAN", key, 0, "COUNT", count)[2])
+    return sorted(some(key, count))
   end
   local all = sorted(redis.call("HGETALL", key))
   for at = #all, (count or #all) + 1, -1 do
@@ -94,5 +122,7 @@ return {
   add = add,
   remove = remove,
   mark = mark,
+  others = others,
+  count = count_of,
   first = first,
 }

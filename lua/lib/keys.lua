@@ -88,6 +88,7 @@ return {
   idle_functions = root .. ":functions:idle",
   story = root .. ":story",
   labels = root .. ":labels",
+  hidden = root .. ":hidden",
   waiting = root .. ":waiting",
   unsettled = root .. ":unsettled",
   timers = root .. ":timers",

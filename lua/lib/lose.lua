@@ -13,6 +13,9 @@ local report = require("lib.report")
 local settle = require("lib.settle")
 local story = require("lib.story")
 
+-- Classes that name many engines, of one queue.
+local MOST_CLASSES = 2000
+
 -- Part what the engine holds into what counts as lost and what had not begun.
 local function part(opened, uuid, begun, reason, count, last)
   local lost, unbegun = {}, {}
@@ -47,6 +50,9 @@ local function hide(engine)
     redis.call("ZREM", keys.free(queue), engine.uuid)
   end
   redis.call("ZREM", keys.labels, engine.uuid)
+  -- It may live after all, and is to know by then what waits for it.
+  redis.call("ZADD", keys.hidden, engine.id, engine.uuid)
+  engine.leaving = "1"
 end
 
 -- A class of which no engine lives any more: each of its tasks is looked at again, at
@@ -81,8 +87,9 @@ end
 local function release_shared(opened, ending, engine, budget)
   local done = 0
   for _, queue in ipairs(engine.queues) do
-    for _, name in ipairs(redis.call("ZRANGE", keys.classes(queue), 0, class.MOST_LOOK)) do
-      if done < budget then
+    for _, name in ipairs(redis.call("ZRANGE", keys.classes(queue), 0, MOST_CLASSES)) do
+      -- Others did not lose an engine.
+      if done < budget and class.admits(name, tonumber(engine.id)) then
         local count, all = release_class(opened, ending, queue, name, budget - done)
         done = done + count
         if all and count > 0 then
@@ -128,7 +135,7 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   cascade.run(opened, ending)
   settle.close(ending)
   hold.advance(opened)
-  if moved >= budget then
+  if moved >= budget or engines.load_of(uuid) > 0 then
     return moved, false
   end
   engines.remove(engine)

@@ -12,6 +12,10 @@ local rare = require("lib.rare")
 
 -- Of the line of tasks with constraints of their own so many are looked at in a turn.
 local WINDOW = 64
+-- So many classes that name few engines are looked at first.
+local FIRST_LOOK = 7
+-- Of those that name many, so many at most.
+local MOST_CLASSES = 2000
 -- Tasks that turn out to be another class's, in one turn.
 local MOST_MOVES = 100
 
@@ -92,20 +96,18 @@ end
 -- Heads of the classes that name few engines, this one among them.
 local function own(opened, state)
   local known = keys.engine(state.engine.uuid, "classes")
-  local best
-  while true do
-    local members = redis.call("ZRANGE", known, 0, 7, "WITHSCORES")
-    best = best_of(opened, state, known, members, function(text)
+  local function look(last)
+    local members = redis.call("ZRANGE", known, 0, last, "WITHSCORES")
+    local best = best_of(opened, state, known, members, function(text)
       return string.match(text, "^([^:]+):(.*)$")
     end)
-    if best or #members == 0 then
-      break
-    end
-    -- All of these were empty and have been struck out.
-    local left = redis.call("ZRANGE", known, 0, 0)
-    if left[1] == members[1] then
-      break
-    end
+    -- Is nothing better behind them?
+    return best, #members <= 2 * last or best and best.score <= tonumber(members[#members])
+  end
+  -- Mostly the first have it; they may be empty, or of a queue that is paused.
+  local best, is_sure = look(FIRST_LOOK)
+  if not is_sure then
+    best = look(class.MOST_LOOK)
   end
   if not best and redis.call("EXISTS", known) == 0 then
     redis.call("HDEL", keys.engine(state.engine.uuid), "tied")
@@ -115,11 +117,16 @@ end
 
 -- Heads of the classes of a queue that name many engines, or that name who may not.
 local function shared(opened, state, queue)
-  local known = keys.classes(queue)
-  local members = redis.call("ZRANGE", known, 0, class.MOST_LOOK, "WITHSCORES")
-  return best_of(opened, state, known, members, function(name)
-    return queue, name
-  end)
+  local known, at = keys.classes(queue), 0
+  local members, best
+  repeat
+    members = redis.call("ZRANGE", known, at, at + class.MOST_LOOK, "WITHSCORES")
+    best = best_of(opened, state, known, members, function(name)
+      return queue, name
+    end)
+    at = at + class.MOST_LOOK + 1
+  until best or #members < 2 * (class.MOST_LOOK + 1) or at > MOST_CLASSES
+  return best
 end
 
 -- The first task, in a window that moves on, of those that stand in no class.

@@ -3,6 +3,7 @@
 -- Every outcome is fenced by its token, so it counts once whoever sends it and
 -- however often: the engine, its supervisor, or either of them again.
 
+local engines = require("lib.engines")
 local fields = require("lib.fields")
 local held = require("lib.held")
 local keys = require("lib.keys")
@@ -59,10 +60,12 @@ local function check(at, last)
   if missed then
     return missed
   end
+  local seen = {}
   for field = at + HEAD, next_at - 1, 2 do
-    if not is_field(given[field]) then
-      return "no such outcome field: " .. given[field]
+    if not is_field(given[field]) or seen[given[field]] then
+      return "no such outcome field, or one twice: " .. given[field]
     end
+    seen[given[field]] = true
   end
   return nil, next_at
 end
@@ -276,6 +279,9 @@ local function apply(opened, ending, engine, good, verdict)
         again[#again + 1] = back
       end
     end
+  end
+  if engine.leaving then
+    engines.tell_drained(opened, engine)
   end
   local ended = #good - #again
   if ended > 0 then

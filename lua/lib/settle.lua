@@ -22,6 +22,8 @@ local MOST_INLINE = 1024
 local COMPACT = 64
 local MOST_ENTRY = 16384
 local KEPT_ENTRIES = 10000
+-- Of one entry: Lua cannot pass many more.
+local MOST_VALUES = 4000
 
 local function expiry(opened, ttl)
   return string.format("%d", opened.stamp + (ttl > 0 and ttl or FOREVER))
@@ -157,8 +159,10 @@ local function close(ending)
     redis.call("HINCRBY", keys.hub, "kept_bytes", ending.bytes)
   end
   for client, entry in pairs(ending.told) do
-    redis.call("XADD", keys.done(client), "NOMKSTREAM",
-      "MAXLEN", "~", KEPT_ENTRIES, "*", unpack(entry))
+    for from = 1, entry.length, MOST_VALUES do
+      redis.call("XADD", keys.done(client), "NOMKSTREAM", "MAXLEN", "~", KEPT_ENTRIES, "*",
+        unpack(entry, from, math.min(from + MOST_VALUES - 1, entry.length)))
+    end
   end
 end
 

@@ -26,6 +26,8 @@ local function parse_flags(group, at, count)
     local wrong, read = flags.wrong(name, value)
     if wrong then
       return wrong
+    elseif group[name] then
+      return "flag " .. name .. " is there twice"
     end
     group.sets[name] = type(read) == "table" and read or nil
     if is_special(name) then

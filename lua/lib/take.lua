@@ -78,17 +78,25 @@ local function allowance(opened, engine, want)
 end
 
 -- Seldom: what was placed on an engine, at most `count`, flat: id, score. What is of a
--- paused queue goes back to its line.
+-- paused queue goes back to its line: all of that, lest nobody tells the engine of it.
 local function unpaused(opened, uuid, count)
-  local paused = require("lib.paused")
-  local back, kept = require("lib.place").give_back(uuid, count, function(id)
-    return paused.is(opened, redis.call("HGET", keys.task(id), "queue") or "default")
-  end)
-  for _, value in ipairs(back) do
-    opened.stranded = opened.stranded or {}
-    opened.stranded[#opened.stranded + 1] = value
+  local paused, placed = require("lib.paused"), {}
+  while #placed < 2 * count do
+    local back, kept = require("lib.place").give_back(uuid, count - #placed / 2, function(id)
+      return paused.is(opened, redis.call("HGET", keys.task(id), "queue") or "default")
+    end)
+    for _, value in ipairs(back) do
+      opened.stranded = opened.stranded or {}
+      opened.stranded[#opened.stranded + 1] = value
+    end
+    for _, value in ipairs(kept) do
+      placed[#placed + 1] = value
+    end
+    if #back == 0 then
+      break
+    end
   end
-  return kept
+  return placed
 end
 
 -- The engine takes what was placed on it, then the best it may have. Returns the

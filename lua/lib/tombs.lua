@@ -12,6 +12,8 @@ local MOST = 100000
 local function add(opened, ended)
   local entries = {}
   for _, one in ipairs(ended) do
+    -- It may have been purged before, and ended otherwise.
+    redis.call("ZREM", keys.gone, "c" .. one.id, "f" .. one.id, "a" .. one.id)
     entries[#entries + 1] = opened.stamp
     entries[#entries + 1] = string.sub(one.state, 1, 1) .. one.id
   end

@@ -5,7 +5,7 @@ import pytest
 from redtask import error
 from redtask.hub import calls
 from redtask.hub.calls import Call, Life
-from redtask.hub.records import Beaten
+from redtask.hub.records import Beaten, Work
 from tests.hubs import error_in, ok
 
 LEASE = 15000
@@ -376,3 +376,72 @@ def test_a_beat_without_the_number_of_a_turn_is_none(hub):
 
     with hub.refuses(error.BadArgument, "a beat that is none"):
         hub.do(Call("beat", (2, "w", "live", "e", "no", 0), Beaten.read_all))
+
+
+# Engines with very many tasks
+
+
+def fill(hub, count):
+    """Let the engine have so many; return what it took."""
+    hub.configure(1, hwm=10000)
+    hub.register(1, "e")
+    names = [f"c-{n}" for n in range(count)]
+    for at in range(0, count, 500):
+        hub.submit(2, *names[at : at + 500])
+    works: list[Work] = []
+    while len(works) < count:
+        works += hub.take(3, "e", 200)
+    return works
+
+
+def test_all_of_very_many_tasks_leave_an_engine_that_is_gone(real_hub):
+    fill(real_hub, 9000)
+
+    while real_hub.gone(4, "e").word == "more":
+        pass
+
+    assert real_hub.status(5).states["running"] == 0
+
+
+def test_what_is_forgotten_among_very_many_is_found(real_hub):
+    works = fill(real_hub, 3000)
+    page = real_hub.redis.hscan(real_hub.key("engine", "e", "held"), 0, count=500)[1]
+    lost = next(one.task_id for one in works if one.task_id.encode() not in page)
+
+    real_hub.live(4, "e", *[one.task_id for one in works if one.task_id != lost])
+
+    assert real_hub.state(lost) == "ready"
+
+
+def test_who_knows_of_all_it_has_is_not_looked_through(hub):
+    hub.register(1, "e")
+    hub.submit(2, *[f"c-{n}" for n in range(8)])
+    works = hub.take(3, "e", 9)
+    before = hub.redis.info("commandstats") if hub.server.real else {}
+
+    hub.live(4, "e", *[one.task_id for one in works])
+
+    after = hub.redis.info("commandstats") if hub.server.real else {}
+    assert after.get("cmdstat_hscan") == before.get("cmdstat_hscan")
+    assert after.get("cmdstat_hgetall") == before.get("cmdstat_hgetall")
+
+
+def test_a_drained_engine_that_has_forgotten_its_task_has_finished(hub):
+    hub.join(1, "e")
+    hub.submit(2, "c-1")
+    hub.take(3, "e")
+    hub.do(calls.drain(["e"], now=4))
+
+    hub.live(5, "e")
+
+    assert hub.events()[-1] == "engine drained"
+
+
+def test_a_drained_engine_is_not_rung_for_what_it_does_not_get(hub):
+    hub.join(1, "e")
+    hub.do(calls.drain(["e"], now=2))
+    hub.submit(3, "c-1")
+
+    hub.live(4, "e")
+
+    assert hub.rings("e") == 0

@@ -405,3 +405,14 @@ def test_what_others_may_take_goes_to_them(hub, ask):
     ask(hub)
 
     assert hub.engine_of("c-1") == "f"
+
+
+def test_a_class_behind_very_many_is_found(real_hub):
+    hub = real_hub
+    for number in range(200):
+        hub.register(1, f"e{number}")
+    for number in range(66, 196):
+        hub.submit(2, f"c-{number}", targets=f"0-64,{number}")
+    hub.submit(3, "d-1", targets="1-66")
+
+    assert [one.task_id for one in hub.take(4, "e65")] == ["d-1"]

@@ -445,7 +445,7 @@ def test_a_slice_has_a_bounded_number_of_members(hub):
         hub.submit(2, *[f"d-{n}" for n in range(401)], after=after)
 
 
-@pytest.mark.parametrize("wrong", ["c-1", "as", "xs c-1", "a c-1", "as c_1"])
+@pytest.mark.parametrize("wrong", ["c-1", "as", "as  ", "xs c-1", "a c-1", "as c_1"])
 def test_a_dependency_that_is_none_is_refused(hub, wrong):
     with hub.refuses(error.BadArgument, "after"):
         hub.submit(1, "c-2", after=wrong)

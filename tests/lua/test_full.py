@@ -197,3 +197,23 @@ def test_a_submit_with_large_arguments_is_refused_or_known(full, store):
     assert submit("c-50", 3).known == 1
     with full.refuses(error.HubFull):
         submit("c-51", 4)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        calls.tell("w", b"message", now=2),
+        calls.answer("nonce", b"text", now=2),
+        calls.configure({"keep_bytes": 1000}, now=2),
+        calls.examine([("task", "c-11")], mend=True, now=2),
+    ],
+    ids=lambda call: call.script,
+)
+def test_who_operates_it_can_go_on(full, call):
+    full.redis.zrem(full.key("ready", "default"), "c-11")
+    full.fill()
+
+    full.do(call)
+
+    full.redis.config_set("maxmemory", 0)
+    full.do(calls.examine([("task", "c-11")], mend=True, now=2))

@@ -236,3 +236,23 @@ def test_at_most_2000_are_told_at_once(linked):
 def test_without_a_gate_nothing_can_be_told_later(hub):
     with hub.refuses(error.BadArgument, "behind a gate"):
         hub.submit(1, "c-1", after="as c-0", later=1)
+
+
+def test_a_gate_is_no_task_of_its_own_call(hub):
+    with hub.refuses(error.BadArgument, "c-1 is a gate and a task"):
+        hub.submit(1, "c-1", gate="c-1")
+
+
+def test_a_gate_is_no_task_later(hub):
+    hub.submit(1, "c-1", gate="c-9")
+
+    with hub.refuses(error.SubmitConflict):
+        hub.submit(2, "c-9")
+
+
+def test_a_gate_is_no_copy(hub):
+    hub.submit(1, "c-1")
+    hub.end(2, "ok")
+
+    with hub.refuses(error.BadArgument, "c-2 is a gate and a task"):
+        hub.resubmit(3, ("c-1", "c-2"), gate="c-2")

@@ -311,3 +311,10 @@ def test_pages_change_nothing(busy):
     busy.do(calls.events(now=200))
 
     assert busy.dump() == before
+
+
+def test_a_place_that_no_page_has_is_refused(hub):
+    hub.submit(1, "c-1")
+
+    with hub.refuses(error.BadArgument):
+        hub.do(calls.Call("tasks", (2, "ready", "9" * 23 + " 0", 10, ""), str))

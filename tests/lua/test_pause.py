@@ -175,3 +175,43 @@ def test_when_a_queue_goes_on_it_is_found_out_what_nobody_may_take(hub):
     pause(hub, 7, "b", resume=True)
 
     assert hub.record("c-1")["verdict"] == "impossible"
+
+
+def test_engines_hear_of_each_queue_that_goes_on(hub):
+    hub.join(1, "e", queues="a,b")
+    pause(hub, 2, "a", "b")
+    hub.submit(3, "c-1", queue="b")
+
+    pause(hub, 4, "a", "b", resume=True)
+
+    assert hub.rings("e") == 1
+
+
+def test_all_that_was_placed_goes_back_at_once(make_hub):
+    hub = make_hub(hwm=5)
+    hub.join(1, "e")
+    hub.submit(2, "c-1", "c-2")
+    pause(hub, 3, "default")
+
+    assert hub.take(4, "e") == []
+    assert hub.ready() == ["c-1", "c-2"]
+
+    pause(hub, 5, "default", resume=True)
+    hub.check(quiet=True)
+
+
+def test_classes_of_a_paused_queue_do_not_hide_others(hub):
+    hub.join(1, "e", queues="a,b")
+    for number in range(1, 10):
+        hub.join(1, f"f{number}", queues="a")
+    pause(hub, 2, "a")
+    for number in range(1, 10):
+        targets = f"0,{number}" if number > 1 else "0-1"
+        hub.submit(3, f"c-{number}", queue="a", targets=targets)
+    hub.submit(4, "d-1", queue="b")
+    hub.submit(5, "d-2", queue="b", targets="0")
+    (work,) = hub.take(6, "e")
+
+    taken = hub.turn(7, "e", 1, ok(work)).work
+
+    assert [one.task_id for one in taken] == ["d-2"]

@@ -113,3 +113,16 @@ def test_what_is_no_id_is_refused(hub):
 def test_no_more_than_500_at_once(hub):
     with hub.refuses(error.BadArgument, "purge takes at most 500 ids"):
         hub.purge(1, *[f"c-{n}" for n in range(501)])
+
+
+def test_of_a_task_that_was_purged_twice_the_last_end_counts(hub):
+    hub.submit(1, "c-1")
+    hub.end(2, "ok")
+    hub.purge(3, "c-1")
+    hub.submit(4, "c-1")
+    hub.end(5, "error", engine="other")
+    hub.purge(6, "c-1")
+
+    hub.submit(7, "c-2", after="as c-1")
+
+    assert hub.state("c-2") == "failed"

@@ -124,3 +124,14 @@ def test_a_description_without_a_value_is_refused(hub):
 
     with hub.refuses(error.BadArgument):
         hub.do(calls.Call("register", [*call.args, "host"], call.read))
+
+
+def test_engines_of_a_card_that_expired_count_until_they_are_gone(hub):
+    hub.join(1, "e")
+    hub.redis.delete(hub.key("worker", "w"))
+
+    hub.join(90_000_000, "f")
+
+    assert hub.redis.hget(hub.key("worker", "w"), "engines") == b"2"
+    hub.gone(90_000_001, "e")
+    assert hub.redis.hget(hub.key("worker", "w"), "engines") == b"1"

@@ -367,3 +367,24 @@ def test_who_is_more_urgent_overtakes(hub):
     hub.submit(4, "c-4", priority=1)
 
     assert hub.assigned("e") == ["c-4"]
+
+
+@pytest.mark.parametrize("flags", [{"after": "as a-2"}, {"refs": "a-2"}])
+def test_what_was_unknown_may_enter_in_the_same_call(hub, flags):
+    groups = [
+        Group("fn", b"f", "fn", flags, ["a-1", b"x"]),
+        Group("fn", b"f", "fn", {}, ["a-2", b"x"]),
+        Group("fn", b"f", "fn", {"after": "as a-2"}, ["a-3", b"x"]),
+    ]
+
+    hub.do(calls.submit(groups, now=1))
+
+    assert hub.state("a-3") == "waiting"
+
+
+def test_a_flag_is_said_once(hub):
+    flags = ["label", "x", "label", "y"]
+    call = Call("submit", (1, "fn", b"f", "fn", 2, *flags, 1, "c-1", b"a"), str)
+
+    with hub.refuses(error.BadArgument, "flag label is there twice"):
+        hub.do(call)

@@ -362,3 +362,36 @@ def test_an_engine_half_taken_apart_may_still_speak(hub):
 def test_a_budget_that_is_none_is_refused(hub, budget):
     with hub.refuses(error.BadArgument, "budget"):
         hub.do(calls.sweep(budget, now=1))
+
+
+def test_all_of_very_many_tasks_leave_a_machine_that_is_lost(real_hub):
+    hub = real_hub
+    hub.register(1, "e")
+    hub.submit(2, "c-0")
+    names = [f"d-{n}" for n in range(1400)]
+    for at in range(0, 1400, 500):
+        hub.submit(2, *names[at : at + 500])
+    for _ in range(7):
+        hub.take(3, "e", 200)
+
+    while hub.sweep(40_000, budget=2).more:
+        pass
+
+    assert hub.status(40_001).states["running"] == 0
+
+
+def test_an_engine_that_was_hidden_knows_what_came_meanwhile(hub):
+    hub.configure(1, lease=1000)
+    hub.join(1, "e", "f", "g")
+    hub.submit(2, "c-1", "c-2", "c-3")
+    (works,) = zip(*[hub.take(3, name) for name in "efg"], strict=True)
+    for now in (400, 800, 1200, 1600):
+        hub.live(now, "g", works[2].task_id)
+
+    hub.sweep(1700, budget=1)
+    hub.submit(1701, "c-9", targets="1-2")
+    hub.live(1710, "f", works[1].task_id)
+    hub.gone(1720, "g", works[2].task_id)
+    taken = hub.turn(1730, "f", 1, ok(works[1])).work
+
+    assert [one.task_id for one in taken] == ["c-9"]

@@ -280,3 +280,14 @@ def test_a_piece_of_timers_is_short(real_hub):
 
     # The quickest: others may have had the machine meanwhile.
     assert min(spent) < 10_000
+
+
+def test_no_pause_stays_none_however_large_its_factor_gets(hub):
+    hub.register(1, "e")
+    hub.submit(1, "c-1", retries=20, pause="0 " + "9" * 45 + " 0")
+
+    for now in range(2, 40, 2):
+        (work,) = hub.take(now, "e")
+        hub.report(now + 1, "e", error_in(work))
+
+    assert hub.state("c-1") == "ready"

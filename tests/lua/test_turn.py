@@ -5,7 +5,7 @@ import pytest
 from redtask import error
 from redtask.hub import calls
 from redtask.hub.calls import Call, Report
-from redtask.hub.records import Turn, read_done
+from redtask.hub.records import Turn, Work, read_done
 from tests.hubs import error_in, final, ok, unbegun
 
 
@@ -735,3 +735,38 @@ def test_what_comes_back_in_one_turn_is_placed_in_its_order(hub):
 
     assert hub.engine_of(first.task_id) == "f"
     assert hub.ready() == [second.task_id]
+
+
+def test_an_outcome_has_no_field_twice(hub):
+    hub.register(1, "e")
+    hub.submit(2, "c-1")
+    (work,) = hub.take(3, "e")
+    told = ("result", b"r", "stdout", "x", "stdout", "y")
+    twice = Report("ok", "c-1", work.token, 0, 0, told)
+
+    with hub.refuses(error.BadArgument, "or one twice: stdout"):
+        hub.do(calls.turn("e", None, "", 0, [twice], now=4))
+
+
+def test_thousands_of_outcomes_are_told_in_several_entries(real_hub):
+    hub = real_hub
+    hub.watch(1, "c")
+    hub.register(1, "e")
+    for part in range(9):
+        hub.submit(1, *[f"c-{part}{n:03}" for n in range(500)])
+    works: list[Work] = []
+    while len(works) < 4100:
+        works += hub.take(2, "e", 200)
+
+    hub.report(3, "e", *[ok(one) for one in works])
+
+    assert len(hub.done("c")) == len(works)
+    assert hub.redis.xlen(hub.key("done", "c")) > 1
+
+
+def test_who_never_came_is_not_free_by_a_report(hub):
+    hub.register(1, "e")
+
+    hub.report(2, "e")
+
+    assert hub.free() == []
