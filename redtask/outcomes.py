@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import itertools
 import logging
@@ -48,6 +49,10 @@ _LARGE: Final = 65536
 #: Of smaller ones so many are read at once.
 _AHEAD: Final = 200
 _STREAMS: Final = ("stdout", "stderr")
+
+
+class _ReleasedError(Exception):
+    """Another reader of the same result has let go of this payload: fetch it again."""
 
 
 class Results:
@@ -146,11 +151,16 @@ class Results:
         return max(0.0, end - self._tasks.submitted)
 
     def _outcome(self, task_id: str) -> tuple[bool, Any]:
-        """Return whether a task has a value, and value or exception; decoded once."""
+        """Return whether a task has a value, and value or exception; decoded once.
+
+        Raises ``_ReleasedError``: threads may iterate and ``get`` at the same time.
+        """
         try:
             return self._decoded[task_id]
         except KeyError:
             outcome = self._tasks.outcomes[task_id]
+            if outcome.kind == "-":
+                raise _ReleasedError(task_id) from None
             decoded = self._session.decode(task_id, outcome)
             self._decoded[task_id] = decoded
             if len(outcome.payload) >= _LARGE:
@@ -165,13 +175,6 @@ class Results:
             and task_id not in self._decoded
             and (outcome.kind == "-" or len(outcome.payload) >= _LARGE)
         )
-
-    def _items(self, task_id: str, at: int) -> list[Any]:
-        """Return what a task contributes to the list: of a map, one per item."""
-        good, value = self._outcome(task_id)
-        if self._sizes is None:
-            return [value]
-        return list(value) if good else [value] * self._sizes[at]
 
     def _composite(self, errors: list[Exception]) -> CompositeError:
         message = f"one or more exceptions raised in: {self._fname}"
@@ -202,11 +205,12 @@ class Results:
 
     def _part(self, at: int) -> list[Any]:
         """Return the items of the task at this place, or raise for it."""
-        task_id = self._tasks.ids[at]
-        good, value = self._outcome(task_id)
+        good, value = self._outcome(self._tasks.ids[at])
         if not good and not self._return_exceptions:
             raise self._composite([value])
-        return self._items(task_id, at)
+        if self._sizes is None:
+            return [value]
+        return list(value) if good else [value] * self._sizes[at]
 
     # -- flows
 
@@ -246,13 +250,28 @@ class Results:
             return_when = None
         ready = self._predicate(return_when)
         inbox, tasks, limit = self._session.inbox, self._tasks, limit_of(timeout)
-        if not (yield from waiting.collect(inbox, tasks, ready, limit, self._decoded)):
-            raise TimeoutError(_NOT_READY)
+        known = self._decoded
+        while True:
+            if not (yield from waiting.collect(inbox, tasks, ready, limit, known)):
+                raise TimeoutError(_NOT_READY)
+            with contextlib.suppress(_ReleasedError):
+                return self._gathered(return_exceptions=return_exceptions)
+
+    def _gathered(self, *, return_exceptions: bool | None) -> Any:
+        """Return the value of what is done, or raise for what has failed so far."""
+        tasks = self._tasks
         if tasks.done:
             return self._collect(return_exceptions=return_exceptions)
         ended = [name for name in tasks.ids if name in tasks.outcomes]
         outcomes = map(self._outcome, ended)
         raise self._composite([value for good, value in outcomes if not good])
+
+    def _fetched(self, name: str) -> Flow[tuple[bool, Any]]:
+        """Return the outcome of a task that has ended, wherever its payload is."""
+        while True:
+            with contextlib.suppress(_ReleasedError):
+                return self._outcome(name)
+            yield from waiting.complete(self._session.inbox, self._tasks, (name,))
 
     def _exception(self, timeout: float | None) -> Flow[Exception | None]:
         try:
@@ -329,7 +348,7 @@ class Results:
         )
         for about in failed:
             if about["msg_id"] in tasks.outcomes:
-                about["error"] = self._outcome(about["msg_id"])[1]
+                about["error"] = (yield from self._fetched(about["msg_id"]))[1]
         return found
 
     def _shaped(self, values: list[Any]) -> Any:
@@ -425,7 +444,10 @@ class Results:
                 yield from self._have(name, number, ordered=ordered)
             if name in tasks.outcomes:
                 large = self._is_large(name)
-                items = self._part(places[name])
+                try:
+                    items = self._part(places[name])
+                except _ReleasedError:
+                    continue
                 if large:
                     # There may be more of them than memory.
                     self._decoded.pop(name, None)

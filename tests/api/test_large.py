@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 import redtask
@@ -105,3 +107,44 @@ def test_a_task_is_replayed_with_large_arguments(rc, view):
     again = rc.replay(ids=first.msg_ids, args=(bytes(3_000_000),))
 
     assert again.get(DEADLINE) == [3_000_000]
+
+
+def test_a_large_map_may_be_read_in_several_ways_at_once(view):
+    result = view.map_async(bytes, [100_000] * 12)
+    read = []
+
+    def iterate():
+        read.append([len(value) for value in result])
+
+    def get():
+        read.append([len(value) for value in result.get(DEADLINE)])
+
+    readers = [threading.Thread(target=how) for how in (iterate, get, iterate, get)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(DEADLINE)
+
+    assert read == [[100_000] * 12] * 4
+    assert [len(value) for value in result.get(DEADLINE)] == [100_000] * 12
+
+
+def test_what_a_reader_has_let_go_of_is_fetched_again(place):
+    place.engine()
+    view = place.client("blocking").load_balanced_view()
+    result = view.map_async(bytes, [100_000] * 3)
+    result.wait(DEADLINE)
+    collect, others = result._collect, []
+
+    def collect_late(**options):
+        if not others:
+            # One who iterates has been faster.
+            others.append(result._tasks)
+            for name in result._tasks.ids:
+                result._tasks.release(name)
+        return collect(**options)
+
+    result._collect = collect_late
+
+    assert [len(value) for value in result.get(DEADLINE)] == [100_000] * 3
+    assert others
