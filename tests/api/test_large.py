@@ -134,7 +134,8 @@ def test_what_a_reader_has_let_go_of_is_fetched_again(place):
     view = place.client("blocking").load_balanced_view()
     result = view.map_async(bytes, [100_000] * 3)
     result.wait(DEADLINE)
-    collect, others = result._collect, []
+    collect = result._collect
+    others: list[object] = []
 
     def collect_late(**options):
         if not others:

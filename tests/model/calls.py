@@ -371,8 +371,14 @@ class Model(Compared):
         if self.hwm:
             want = max(0, min(want, self.hwm - len(engine.held)))
         tasks = [self.tasks[name] for name, _ in taken]
-        first = engine.assigned[:want]
-        placed = [task for task in first if task.queue not in self.paused]
+        first: list[Task] = []
+        placed: list[Task] = []
+        for task in engine.assigned:
+            if len(placed) == want:
+                break
+            first.append(task)
+            if task.queue not in self.paused:
+                placed.append(task)
         want -= len(placed)
         served = [queue for queue in engine.queues if queue not in self.paused]
         line = [
