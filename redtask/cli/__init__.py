@@ -97,6 +97,12 @@ _CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (TaskPending, REFUSED),
 )
 
+#: What says that a command without a word shows its help; older releases of click
+#: print it themselves.
+_HELPS: Final[tuple[type[Exception], ...]] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])
+)
+
 
 class _Root(Group):
     """A group whose commands are modules of this package."""
@@ -176,7 +182,8 @@ class _Root(Group):
 
 
 def _show(told: Invocation, problem: click.ClickException) -> None:
-    if not isinstance(problem, click.UsageError):
+    # What of usage errors is the help is shown as it is, lines and all.
+    if not isinstance(problem, click.UsageError) or isinstance(problem, _HELPS):
         problem.show()
         return
     text = told.explain(problem)

@@ -90,6 +90,18 @@ def test_an_option_that_is_none_is_told_with_what_was_meant(folder):
     assert "--profile" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    "words", [[], ["cluster"], ["engine"], ["queue"], ["key"], ["config"]]
+)
+def test_who_says_nothing_is_shown_the_help_as_it_is(folder, words):
+    done = run(*words)
+    asked = run(*words, "--help")
+
+    assert done.exit_code == 2
+    assert done.stderr == asked.stdout
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("words", [["stauts", "--json"], ["status", "--json", "--x"]])
 def test_wrong_usage_is_json_where_json_was_asked_for(folder, words):
     done = run(*words)
