@@ -19,7 +19,7 @@ from redtask.cli.output import Output, say_json
 from redtask.cli.spans import SPAN
 from redtask.cli.waiting import bar, tell, wait
 from redtask.dependency import Dependency
-from redtask.error import RedtaskError
+from redtask.error import NoEnginesRegistered, RedtaskError, UnknownEngine
 from redtask.flags import Flags
 from redtask.targets import Targets
 
@@ -164,6 +164,7 @@ def command(  # noqa: PLR0913 - one per option
         return _show_calls(reading, input, args)
     flags = _flags(said)
     with where.client(make=True) as client:
+        flags = _with_targets(client, flags)
         flags = _with_dependencies(client, flags, said)
         if input is None:
             assert function is not None  # noqa: S101 - checked above
@@ -232,6 +233,17 @@ def _flags(said: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as problem:
         raise click.UsageError(str(problem).removeprefix("flag ")) from None
     return flags
+
+
+def _with_targets(client: Client, flags: dict[str, Any]) -> dict[str, Any]:
+    """Look up the engines that are named. Raises ``UnknownEngine``."""
+    if "targets" not in flags:
+        return flags
+    living = client.ids
+    try:
+        return {**flags, "targets": flags["targets"].resolved(living)}
+    except (IndexError, NoEnginesRegistered) as problem:
+        raise UnknownEngine(str(problem).removeprefix("flag targets: ")) from None
 
 
 def _with_dependencies(

@@ -536,6 +536,27 @@ def test_without_a_redis_the_worker_says_what_to_do(home):
     assert "REDTASK_URL" in line
 
 
+@pytest.mark.parametrize(
+    ("module", "code", "told"),
+    [
+        ("nosuchmod", 2, "No module named 'nosuchmod'"),
+        ("json.nosuch", 2, "No module named 'json.nosuch'"),
+        ("broken", 1, "--preload broken: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_cannot_be_imported_first_is_told_in_one_line(site, module, code, told):
+    (site.folder / "broken.py").write_text("1 / 0\n")
+    path = f"{os.environ['PYTHONPATH']}:{site.folder}"
+
+    done = run("worker", "-b", "--preload", module, PYTHONPATH=path)
+
+    assert done.returncode == code
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("redtask: ")
+    assert told in last
+    assert "Traceback" not in done.stderr
+
+
 def test_a_redis_that_cannot_be_reached_is_named_without_its_password(home):
     told = run("worker", REDTASK_URL="redis://:secret@127.0.0.1:1/0")
 

@@ -91,6 +91,29 @@ def test_a_wrong_call_is_refused_before_anything_is_written(
     assert place.client().hub_history() == []
 
 
+@pytest.mark.parametrize("words", [["math:factorial", 5], ["math:factorial", "-"]])
+def test_an_engine_that_is_not_there_is_told_in_one_line(command, client, words):
+    done = command("submit", *words, "--engine", 99, stdin="5\n")
+    (parsed,) = command.objects("submit", *words, "--engine", 99, code=3)
+
+    assert done.exit_code == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("redtask: no such engine: 99; there are ")
+    assert parsed["kind"] == "UnknownEngine"
+    assert client.hub_history() == []
+
+
+def test_each_line_goes_to_the_engines_that_are_named(command, client):
+    number = client.ids[-1]
+    words = ["submit", "math:factorial", "-", "--engine", number, "--wait", "--json"]
+
+    done = command(*words, stdin="5\n6\n")
+
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["engine_id"] for one in found] == [number, number]
+    assert [one["targets"] for one in found] == [[number], [number]]
+
+
 # -- many
 
 

@@ -126,6 +126,15 @@ def test_json_may_be_asked_for_by_the_environment(folder):
     assert json.loads(done.stdout)["kind"] == "NoHub"
 
 
+@pytest.mark.parametrize("option", ["--lease", "--result-ttl"])
+@pytest.mark.parametrize("value", ["nan", "NaN", "inf", "-1"])
+def test_what_is_no_number_of_seconds_is_wrong_usage(folder, option, value):
+    done = run("configure", option, value)
+
+    assert done.exit_code == 2
+    assert f"'{option}'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("problem", "code"),
     [
