@@ -176,7 +176,9 @@ class _Root(Group):
             if told.as_json:
                 _say_json(str(problem), problem)
             else:
-                click.echo(f"redtask: {problem}", err=True)
+                from redtask.cli.output import safe_lines  # noqa: PLC0415
+
+                click.echo(f"redtask: {safe_lines(str(problem))}", err=True)
             sys.exit(exit_code(problem))
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -125,7 +125,7 @@ def _state(record: dict[str, Any] | None) -> str:
 
 
 def _name(record: dict[str, Any] | None) -> str:
-    return "?" if record is None else record["function"] or "?"
+    return "?" if record is None else one_line(record["function"]) or "?"
 
 
 def _as_json(found: Family) -> dict[str, Any]:

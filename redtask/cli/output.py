@@ -40,6 +40,7 @@ _LEAST: Final = 12
 #: Letters of a client's name that people see.
 _SHOWN: Final = 6
 _CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
+_COLOURING: Final = re.compile(r"\x1b\[[0-9;:]*m")
 _LONG_ID: Final = re.compile(r"\b[a-z0-9]{12}-[0-9]+\b")
 
 
@@ -95,6 +96,14 @@ def short_ids(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text that cannot leave its line, nor command a terminal."""
     return "".join(one if one.isprintable() else " " for one in text)
+
+
+def safe_lines(text: str) -> str:
+    """Return text of several lines that cannot command a terminal; without colours."""
+    lines = _COLOURING.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(
+        "\t".join(one_line(part) for part in line.split("\t")) for line in lines
+    )
 
 
 def say_json(value: Any) -> None:
@@ -230,6 +239,7 @@ __all__ = [
     "is_terminal",
     "one_line",
     "print_table",
+    "safe_lines",
     "say_json",
     "short_id",
     "short_ids",

@@ -57,7 +57,7 @@ def _show(out: Output, found: Dossier) -> None:
     record = found.record
     state = record["state"]
     shown = click.style(state, **_style(state)) if out.for_people else state
-    click.echo(f"{record['function']}  {shown}")
+    click.echo(f"{one_line(record['function'])}  {shown}")
     width = shutil.get_terminal_size().columns if out.for_people else _WIDEST
     for name, value in _lines(out, found):
         head = f"  {name:<11} "

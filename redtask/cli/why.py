@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json, short_ids
+from redtask.cli.output import Output, one_line, say_json, short_ids
 from redtask.error import UnknownTask
 
 if TYPE_CHECKING:
@@ -45,9 +46,20 @@ def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
                 because = [_as_json(one) for one in causes]
                 say_json({**_as_json(found), "because": because})
                 continue
-            lines = [str(found), *(f"Because {one}" for one in causes)]
+            first, *others = map(_fit_for_lines, (found, *causes))
+            lines = [str(first), *(f"Because {one}" for one in others)]
             text = "\n".join(lines)
             click.echo(short_ids(text) if out.for_people else text)
+
+
+def _fit_for_lines(found: Why) -> Why:
+    """Return it without what leaves a line: exceptions may say anything."""
+    refusals = [replace(one, words=one_line(one.words)) for one in found.refusals]
+    return replace(
+        found,
+        reasons=tuple(map(one_line, found.reasons)),
+        refusals=tuple(refusals),
+    )
 
 
 def _causes(hub: Reader, found: Why) -> list[Why]:

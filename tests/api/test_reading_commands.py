@@ -223,6 +223,55 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     assert command.well("events", "--since", "2100-01-01") == []
 
 
+# -- what is told by tasks
+
+
+def test_what_a_task_raises_cannot_command_the_terminal_nor_break_its_line(
+    command, client, view
+):
+    bad = view.apply_async(tasks.fail_loudly)
+    client.wait([bad])
+    below = view.with_flags(after=bad).apply_async(tasks.double, 2)
+    client.wait([below])
+    name = only(bad)
+
+    for words, lines in [
+        (["why", name], 1),
+        (["why", only(below)], 2),
+        (["result", name], 1),
+        (["submit", "tests.tasks:fail_loudly", "--wait"], 1),
+        (["replay", name, "--wait"], 1),
+        (["show", name], None),
+        (["graph", name], None),
+        (["ls"], None),
+        (["replay", name, "--inline"], None),
+        (["result", name, "--python"], None),
+    ]:
+        done = command(*words)
+        said = (done.stdout + done.stderr).replace("\t", " ").splitlines()
+
+        assert all(line.isprintable() for line in said), (words, said)
+        assert lines is None or len(said) == lines, (words, said)
+        assert any("second" in line for line in said), words
+
+
+def test_what_a_task_printed_stays_as_it_is_in_a_pipe(
+    command, client, view, place
+):
+    bad = view.apply_async(tasks.fail_loudly)
+    client.wait([bad])
+    loud = "out\x1b]0;owned\x07"
+    place.redis.hset(place.keys.task(only(bad)), "stdout", loud)
+
+    piped = command("logs", only(bad))
+    followed = command("logs", "-f", only(bad))
+
+    assert piped.stdout == f"{loud}\n"
+    for told in (piped.stderr, followed.stderr):
+        assert "\x1b" not in told
+        assert told.endswith("second\n")
+
+
 # -- what can go wrong
 
 

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from redtask import error
-from redtask.cli import COMMANDS, exit_code, group
+from redtask.cli import COMMANDS, exit_code, group, logs
 from redtask.cli.options import Where, confirm, hub_options
-from redtask.cli.output import say_json, short_id
+from redtask.cli.output import safe_lines, say_json, short_id
 from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
 from redtask.cli.spans import moment, seconds
@@ -443,3 +443,16 @@ def test_json_cannot_command_a_terminal_nor_leave_its_line(capsys):
     told = capsys.readouterr().out
     assert all(one.isprintable() for one in told.rstrip("\n"))
     assert json.loads(told) == value
+
+
+def test_text_of_several_lines_keeps_them_and_tabs_and_nothing_that_is_obeyed():
+    assert safe_lines("a\tb\r\n\x1b[1;31mred\x1b[0m\n") == "a\tb\nred\n"
+    assert safe_lines("\x1b]0;x\x07\x9b2J\u202e") == " ]0;x  2J "
+
+
+def test_on_a_terminal_what_tasks_printed_is_made_safe(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    logs._print("\x1b[31mred\x1b]0;x\x07\n", err=False)
+
+    assert capsys.readouterr().out == "red ]0;x \n"
