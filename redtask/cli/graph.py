@@ -20,6 +20,7 @@ from redtask.cli.output import (
     short_ids,
     shorten,
 )
+from redtask.cli.selection import named
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar
 from redtask.family import Family, family, place
@@ -82,7 +83,7 @@ def command(
     """
     both = said["up"] == said["down"]
     with where.reader() as hub, bar("looking through", None) as show:
-        names = hub.run(expand(hub.keys, ids))
+        names = hub.run(expand(hub.keys, named(ids)))
         try:
             flow = family(
                 hub.session,

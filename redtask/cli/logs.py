@@ -10,6 +10,7 @@ import click
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, one_line, safe_lines, say_json
+from redtask.cli.selection import named
 from redtask.dossier import traceback_of
 from redtask.flows import reading
 from redtask.live import Listener
@@ -42,11 +43,11 @@ def command(*, ids: tuple[str, ...], follow: bool, where: Where, out: Output) ->
     """
     if follow:
         with where.client() as client:
-            names = client._run(expand(client._session.keys, ids))
+            names = client._run(expand(client._session.keys, named(ids)))
             _follow(client, out, names)
         return
     with where.reader() as hub:
-        names = hub.run(expand(hub.keys, ids))
+        names = hub.run(expand(hub.keys, named(ids)))
         for name in names:
             _print_all(hub, out, name, alone=len(names) == 1)
 

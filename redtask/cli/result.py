@@ -10,6 +10,7 @@ from redtask.abbreviation import expand
 from redtask.cli import FAILED, REFUSED, TIMEOUT
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, one_line, safe_lines, say_json
+from redtask.cli.selection import only
 from redtask.cli.spans import SPAN
 from redtask.cli.tasks import what_came
 from redtask.error import RemoteError, TaskError
@@ -52,7 +53,7 @@ def command(
     """
     patience = timeout if wait or timeout is not None else 0.0
     with where.reader() as hub:
-        (name,) = hub.run(expand(hub.keys, [id]))
+        (name,) = hub.run(expand(hub.keys, [only(id)]))
         done = hub.run(hub.session.wait(name, patience))
         record = _record(hub, name)
     if not done:

@@ -12,6 +12,7 @@ import click
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import STATES, Output, one_line, say_json, short_ids
+from redtask.cli.selection import named
 from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
 
@@ -43,7 +44,7 @@ def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
     redtask show k3f9ab-17 --json
     """
     with where.reader() as hub:
-        for at, name in enumerate(hub.run(expand(hub.keys, ids))):
+        for at, name in enumerate(hub.run(expand(hub.keys, named(ids)))):
             found = hub.run(dossier(hub.session, name))
             if out.as_json:
                 say_json(dossier_json(found))

@@ -11,6 +11,7 @@ import click
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, one_line, say_json, short_ids
+from redtask.cli.selection import named
 from redtask.error import UnknownTask
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
     redtask why k3f9ab-17 --json
     """
     with where.reader() as hub:
-        for name in hub.run(expand(hub.keys, ids)):
+        for name in hub.run(expand(hub.keys, named(ids))):
             found = hub.run(hub.session.why(name))
             causes = _causes(hub, found)
             if out.as_json:

@@ -174,7 +174,7 @@ def _foot(state: State) -> Text:
 
 def _keys(state: State) -> str:
     if state.mode == "help":
-        return "q quit"
+        return "Esc back"
     if state.subject is not None:
         words = ["Esc back", "j/k scroll"]
         if state.subject.kind == "task":

@@ -79,6 +79,9 @@ def test_flags_reach_the_task(command, client):
         (["math:sqrt", 1, "--delay", "soon"], "a span of time"),
         (["math:sqrt", 1, "--delay", "1h", "--at", "2100-01-01"], "where there is"),
         (["--lines", "-"], "needs a function"),
+        (["math:sqrt", "-", "--resume", "B/D"], "'--resume': 'B/D' is no name"),
+        (["math:sqrt", 1, "--any"], "--any goes with --after or --follow"),
+        (["math:sqrt", 1, "--on", "end"], "--on goes with --after or --follow"),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_written(
@@ -152,6 +155,12 @@ def test_lines_may_be_texts(command, client):
 
     assert whole[0][2] == "'1 21 2'"
     assert parts[0][2] == "'11'"
+
+
+def test_a_dry_run_skips_what_would_be_skipped(command):
+    words = ["submit", "math:sqrt", "-", "--skip", 2, "--dry-run"]
+
+    assert command.well(*words, stdin="1\n2\n3\n") == [["math:sqrt(3)"]]
 
 
 def test_a_wrong_line_is_told_and_how_to_go_on(command, place):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from redtask import error
+from redtask.cli.output import short_id
 from tests import tasks
 from tests.processes import until
 
@@ -110,6 +111,34 @@ def test_ls_lists_named_tasks_as_they_are_named(command, few):
     lines = command.well("ls", "-", stdin=f"{bad}\n{good}\n")
 
     assert [line[0] for line in lines] == [bad, good]
+
+
+def test_ids_may_come_from_a_pipe_wherever_there_may_be_several(command, few):
+    good, bad, _ = few
+
+    for words in (["show"], ["why"], ["logs"], ["graph", "--up"]):
+        done = command(*words, "-", stdin=f"{good}\tcompleted\n{bad}\n")
+        none = command(*words, "-", stdin="")
+
+        assert done.exit_code == 0, words
+        for name in (good, bad):
+            assert name in done.stdout or short_id(name) in done.stdout, words
+        assert (none.exit_code, none.stdout.strip()) == (0, ""), words
+    followed = command("logs", "-f", "-", stdin=f"{good}\n{bad}\n")
+    assert followed.stderr.endswith("ValueError: no 3\n")
+
+
+def test_one_id_may_come_from_a_pipe_where_one_is_meant(command, few):
+    good, bad, _ = few
+
+    one = command("result", "-", stdin=f"{good}\n")
+    two = command("result", "-", stdin=f"{good}\n{bad}\n")
+    none = command("result", "-", stdin="")
+
+    assert (one.exit_code, one.stdout) == (0, "8\n")
+    for done, number in ((two, 2), (none, 0)):
+        assert done.exit_code == 2
+        assert f"one task, and on standard input are {number}" in done.stderr
 
 
 def test_ls_has_an_object_a_line(command, few):
