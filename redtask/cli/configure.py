@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from redtask.cli.options import Where, hub_options, json_option
+from redtask.cli.options import Where, check_scheme, hub_options, json_option
 from redtask.cli.output import is_terminal, print_table, say_json
 from redtask.cli.status import look
 from redtask.connect import connect
@@ -39,6 +39,7 @@ def _number(_ctx: object, _parameter: object, value: float | None) -> float | No
 @click.option(
     "--scheme",
     metavar="NAME|FILE",
+    callback=check_scheme,
     help="How engines are chosen: one of redtask's, or a Lua file of your own.",
 )
 @click.option(

@@ -528,7 +528,7 @@ def refused(land, request):
 
 
 def test_a_bad_url_is_explained(refused):
-    assert "did you mean redis://" in refused("--url", "reddis://localhost")
+    assert "did you mean redis://" in refused("--url", "reddis://localhost", code=2)
 
 
 def test_an_unreachable_redis_has_its_own_exit_code(refused):

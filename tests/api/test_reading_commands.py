@@ -284,9 +284,7 @@ def test_what_a_task_raises_cannot_command_the_terminal_nor_break_its_line(
         assert any("second" in line for line in said), words
 
 
-def test_what_a_task_printed_stays_as_it_is_in_a_pipe(
-    command, client, view, place
-):
+def test_what_a_task_printed_stays_as_it_is_in_a_pipe(command, client, view, place):
     bad = view.apply_async(tasks.fail_loudly)
     client.wait([bad])
     loud = "out\x1b]0;owned\x07"

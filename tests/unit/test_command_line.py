@@ -126,6 +126,37 @@ def test_json_may_be_asked_for_by_the_environment(folder):
     assert json.loads(done.stdout)["kind"] == "NoHub"
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["ls", "-u", "bogus"], "'bogus' is not a URL of a Redis"),
+        (["ls", "-u", "redis://a:99999"], "the port must be"),
+        (["ls", "-u", "redis://a?hbu=x"], "did you mean hub?"),
+        (["ls", "--profile", "a b"], "a profile cannot be called 'a b'"),
+        (["cluster", "status", "--profile", "a b"], "a profile cannot be called"),
+        (["cluster", "start", "-u", "bogus"], "is not a URL of a Redis"),
+        (["cluster", "start", "--scheme", "nosuch"], "there is no scheme 'nosuch'"),
+        (["configure", "--scheme", "nosuch"], "there is no scheme 'nosuch'"),
+        (["init", "bogus"], "is not a URL of a Redis"),
+        (["init", "redis://a", "--key", "x"], "not a key"),
+    ],
+)
+def test_wrong_words_are_wrong_usage(folder, words, told):
+    done = run(*words)
+
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_wrong_url_of_the_environment_or_of_a_file_is_no_wrong_usage(folder):
+    environment = run("ls", env={"REDTASK_URL": "bogus"})
+    (folder / "redtask.toml").write_text('url = "bogus"\n')
+    file = run("ls")
+
+    assert (environment.exit_code, file.exit_code) == (1, 1)
+
+
 @pytest.mark.parametrize("option", ["--lease", "--result-ttl"])
 @pytest.mark.parametrize("value", ["nan", "NaN", "inf", "-1"])
 def test_what_is_no_number_of_seconds_is_wrong_usage(folder, option, value):
