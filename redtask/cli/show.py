@@ -11,7 +11,7 @@ import click
 
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import STATES, Output, one_line, say_json, short_ids
+from redtask.cli.output import STATES, Output, count, one_line, say_json, short_ids
 from redtask.cli.selection import named
 from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
@@ -138,7 +138,7 @@ def _flags(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if record["retries"] or record["tries"]:
         flags.append(f"{record['tries']} of {record['retries'] + 1} tries failed")
     if record["deaths"]:
-        flags.append(f"cost {record['deaths']} engines")
+        flags.append(f"cost {count(record['deaths'], 'engine')}")
     if record["timeout"]:
         flags.append(f"waits for {record['timeout']:g} s at most")
     if record["targets"]:

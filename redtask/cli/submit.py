@@ -16,7 +16,7 @@ from redtask.bulk import Bulk
 from redtask.cli import INTERRUPTED, exit_code
 from redtask.cli.calls import Reading, check_function
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json
+from redtask.cli.output import Output, count, say_json
 from redtask.cli.spans import SPAN
 from redtask.cli.waiting import bar, tell, wait
 from redtask.dependency import Dependency
@@ -352,7 +352,7 @@ class _Lot:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (RedtaskError, click.UsageError) as problem:
             self._fail(problem)
-        self._say(f"{self._count:,} tasks submitted as {self._bulk.name}")
+        self._say(f"{count(self._count, 'task')} submitted as {self._bulk.name}")
         if not self._waits or not self._ids:
             return 0
         try:
@@ -420,9 +420,11 @@ class _Lot:
 
     def _tell_rest(self, how: str) -> None:
         """Say what was submitted, and how to go on."""
+        are = "is" if self._count == 1 else "are"
+        name = self._bulk.name
         self._say(
-            f"{how}: {self._count:,} tasks are submitted, lines {self._skip + 1:,} to "
-            f"{self._done:,}; go on with --resume {self._bulk.name}"
+            f"{how}: {count(self._count, 'task')} {are} submitted, lines "
+            f"{self._skip + 1:,} to {self._done:,}; go on with --resume {name}"
             + (f" --skip {self._done}" if self._done else "")
             if self._count
             else f"{how}: nothing was submitted"

@@ -515,6 +515,21 @@ def test_a_hub_that_vanished_is_made_anew(site):
     assert site.view.apply_async(lambda: 5).get(DEADLINE) == 5
 
 
+def test_the_log_calls_engines_as_the_hub_does(site):
+    worker = site.worker("-n", "1").wait_for("1 engine is ready")
+
+    def kill(number):
+        until(lambda: site.client.ids == [number], "the engine")
+        (pid,) = worker.engines()
+        os.kill(pid, signal.SIGKILL)
+        worker.wait_for(f"engine {number} (seat 0) is gone: killed by signal 9")
+
+    kill(0)
+    kill(1)
+
+    assert ", 1 engine\n" in worker.told
+
+
 def run(*words, **environment):
     program = "from redtask.cli import main; main()"
     return subprocess.run(

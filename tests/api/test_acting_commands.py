@@ -117,6 +117,12 @@ def test_each_line_goes_to_the_engines_that_are_named(command, client):
     assert [one["targets"] for one in found] == [[number], [number]]
 
 
+def test_one_task_is_one(command, client):
+    done = command("submit", "math:sqrt", "-", stdin="4\n")
+
+    assert done.stderr.startswith("redtask: 1 task submitted as ")
+
+
 # -- many
 
 

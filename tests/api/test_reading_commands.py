@@ -252,6 +252,15 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     assert command.well("events", "--since", "2100-01-01") == []
 
 
+def test_that_nothing_ran_is_an_object_where_json_was_asked_for(command, few):
+    told = command("timeline", "--since", "2100-01-01")
+    (parsed,) = command.objects("timeline", "--since", "2100-01-01", code=1)
+
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr == "redtask: nothing ran in that time\n"
+    assert parsed["error"] == "nothing ran in that time"
+
+
 # -- what is told by tasks
 
 
