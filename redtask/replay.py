@@ -46,7 +46,7 @@ class Wish:
     args: Sequence[Any] | None = None
     kwargs: Mapping[str, Any] | None = None
     #: Other values for some arguments of each, by name or position, as JSON has them.
-    edit: Mapping[str, Any] | None = None
+    edit: Mapping[Any, Any] | None = None
 
     def check(self) -> None:
         """Raise ``ValueError`` or ``TypeError`` for a wish that is none."""
@@ -54,13 +54,26 @@ class Wish:
             raise ValueError("say what to replay, by a query or by ids")
         if self.edit and self.is_changed:
             raise ValueError("say all arguments anew, or edit some, not both")
-        for name, value in (self.edit or {}).items():
-            if not (name.isdigit() or name.isidentifier()):
+        for name, value in self.edits.items():
+            if not (name.isdecimal() or name.isidentifier()):
                 raise ValueError(f"no name of an argument, and no position: {name!r}")
             try:
                 json.dumps(value)
             except (TypeError, ValueError) as problem:
                 raise TypeError(f"the value of {name} is no JSON: {problem}") from None
+
+    @property
+    def edits(self) -> dict[str, Any]:
+        """Other values as an overlay has them: positions are texts, too.
+
+        Raises ``TypeError`` for what is neither a name nor a position.
+        """
+        found = {}
+        for name, value in (self.edit or {}).items():
+            if isinstance(name, bool) or not isinstance(name, (str, int)):
+                raise TypeError(f"no name of an argument, and no position: {name!r}")
+            found[str(name)] = value
+        return found
 
     @property
     def is_changed(self) -> bool:
@@ -169,9 +182,9 @@ class Replay:
             fields.update(_needing(body, copy))
         elif "refs" in fields or copy.old in self._edited:
             body = yield from ended.body_of(self._session, copy)
-            edit = self._wish.edit if copy.old in self._edited else None
+            edits = self._wish.edits if copy.old in self._edited else {}
             try:
-                body = payload.lay_over(body, names, edit or {})
+                body = payload.lay_over(body, names, edits)
             except ValueError as problem:
                 raise ValueError(f"{copy.old}: {problem}") from None
         else:

@@ -75,6 +75,11 @@ def fail(x=None):
     raise ValueError(f"no {x}")
 
 
+def fail_loudly():
+    """Raise what a terminal would obey."""
+    raise ValueError("first\x1b]0;owned\x07\n\x9b2Jsecond")
+
+
 def fail_odd(x):
     """Raise for what is odd."""
     if x % 2:

@@ -97,6 +97,12 @@ _CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (TaskPending, REFUSED),
 )
 
+#: What says that a command without a word shows its help; older releases of click
+#: print it themselves.
+_HELPS: Final[tuple[type[Exception], ...]] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])
+)
+
 
 class _Root(Group):
     """A group whose commands are modules of this package."""
@@ -170,13 +176,16 @@ class _Root(Group):
             if told.as_json:
                 _say_json(str(problem), problem)
             else:
-                click.echo(f"redtask: {problem}", err=True)
+                from redtask.cli.output import safe_lines  # noqa: PLC0415
+
+                click.echo(f"redtask: {safe_lines(str(problem))}", err=True)
             sys.exit(exit_code(problem))
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _show(told: Invocation, problem: click.ClickException) -> None:
-    if not isinstance(problem, click.UsageError):
+    # What of usage errors is the help is shown as it is, lines and all.
+    if not isinstance(problem, click.UsageError) or isinstance(problem, _HELPS):
         problem.show()
         return
     text = told.explain(problem)

@@ -19,9 +19,11 @@ from redtask.cli import FAILED, NOT_FOUND, REFUSED
 from redtask.cli.group import Group
 from redtask.cli.options import (
     Where,
+    check_scheme,
     confirm,
     hub_options,
     json_option,
+    load_profile,
     profile_option,
     yes_option,
 )
@@ -39,11 +41,13 @@ from redtask.keeper import line
 from redtask.keeper.card import Card, claim
 from redtask.keeper.keeper import Keeper, configure_log
 from redtask.keeper.plan import DAEMON, TERMINAL, Plan
-from redtask.profile import DEFAULT_PROFILE, Profile
+from redtask.profile import DEFAULT_PROFILE
 from redtask.server.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from redtask.profile import Profile
 
 #: Seconds after which a wait is explained, and that a stop at once may take.
 _EXPLAIN: Final = 1.0
@@ -80,6 +84,7 @@ def command() -> None:
 @click.option(
     "--scheme",
     metavar="NAME|FILE",
+    callback=check_scheme,
     help="How engines are chosen; see docs/schemes.rst.",
 )
 @click.option(
@@ -110,6 +115,8 @@ def start(  # noqa: PLR0913 - one for each option
     redtask cluster start -n 4
     redtask cluster start -n 4 --daemonize
     """
+    # What is wrong with them is to be told before anything is started.
+    where.profile()
     plan = Plan(
         engines=len(os.sched_getaffinity(0)) if engines is None else engines,
         mode=DAEMON if daemonize else TERMINAL,
@@ -183,7 +190,7 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     redtask cluster stop
     redtask cluster stop --timeout 60
     """
-    found = Profile.load(profile)
+    found = load_profile(profile)
     card = Card.read(found.folder)
     if card is None:
         return _stop_orphan(found)
@@ -284,7 +291,7 @@ def status(*, profile: str | None, as_json: bool) -> int:
     \b
     redtask cluster status --json
     """
-    found = Profile.load(profile)
+    found = load_profile(profile)
     card = Card.read(found.folder)
     joined = None if card is None else _joined(card, found)
     if card is None:
@@ -318,7 +325,7 @@ def _as_json(name: str, card: Card) -> dict[str, Any]:
 def _joined(card: Card, profile: Profile) -> int | None:
     """Count the engines of the cluster that the hub knows; None: it cannot be asked."""
     try:
-        known = look(Profile.load(profile.name, url=card.url))
+        known = look(load_profile(profile.name, url=card.url))
     except RedtaskError:
         return None
     return sum(engine.worker in card.workers for engine in known.engines)
@@ -351,7 +358,7 @@ def engines_(
     \b
     redtask cluster engines -n 2
     """
-    found = Profile.load(profile)
+    found = load_profile(profile)
     if Card.read(found.folder) is None:
         click.echo(f"no cluster of profile {found.name!r} runs", err=True)
         return NOT_FOUND
@@ -378,7 +385,7 @@ def clean(*, profile: str | None, data: bool, yes: bool) -> int:
     redtask cluster clean
     redtask cluster clean --data --yes
     """
-    found = Profile.load(profile)
+    found = load_profile(profile)
     if Card.read(found.folder) is not None:
         click.echo(f"the cluster of profile {found.name!r} runs", err=True)
         return REFUSED
@@ -408,7 +415,7 @@ def list_(*, as_json: bool) -> None:
     \b
     redtask cluster list
     """
-    folder = Profile.load().folder.parent
+    folder = load_profile().folder.parent
     found = [
         (path.name, card)
         for path in sorted(folder.glob("*"))

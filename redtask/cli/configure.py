@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from redtask.cli.options import Where, hub_options, json_option
+from redtask.cli.options import Where, check_scheme, hub_options, json_option
 from redtask.cli.output import is_terminal, print_table, say_json
 from redtask.cli.status import look
 from redtask.connect import connect
@@ -26,11 +27,19 @@ _NUMBERS: Final = {
 }
 
 
+def _number(_ctx: object, _parameter: object, value: float | None) -> float | None:
+    """Return a number of seconds; nan is in every range."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("'nan' is no number of seconds")
+    return value
+
+
 @click.command("configure")
 @hub_options
 @click.option(
     "--scheme",
     metavar="NAME|FILE",
+    callback=check_scheme,
     help="How engines are chosen: one of redtask's, or a Lua file of your own.",
 )
 @click.option(
@@ -41,12 +50,14 @@ _NUMBERS: Final = {
 @click.option(
     "--result-ttl",
     type=click.FloatRange(0, 31536000),
+    callback=_number,
     metavar="SECONDS",
     help="How long ended tasks are kept; 0: until their room is needed.",
 )
 @click.option(
     "--lease",
     type=click.FloatRange(0.1, 3600),
+    callback=_number,
     metavar="SECONDS",
     help="How long an engine may be silent before it counts as lost.",
 )

@@ -22,6 +22,7 @@ from redtask.hub import calls
 from redtask.tui.text import (
     UNICODE,
     clean,
+    counted,
     line,
     number,
     of_failures,
@@ -260,7 +261,7 @@ def _for_people(glance: Glance) -> None:
         busy = seen.states["running"] + seen.states["assigned"]
         say(
             (f"{'engines':<{width}}", "bold"),
-            f"{seen.engines}, with {number(busy)} tasks",
+            f"{seen.engines}, with {counted(busy, 'task')}",
         )
     else:
         say(("no engine: start some with 'redtask worker'", "bold red"))

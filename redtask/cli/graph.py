@@ -13,6 +13,7 @@ from redtask.cli.drawing import STATE_FILLS, Picture
 from redtask.cli.options import Where, hub_options, json_option
 from redtask.cli.output import (
     STATES,
+    count,
     is_terminal,
     one_line,
     say_json,
@@ -20,6 +21,7 @@ from redtask.cli.output import (
     short_ids,
     shorten,
 )
+from redtask.cli.selection import named
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar
 from redtask.family import Family, family, place
@@ -82,7 +84,7 @@ def command(
     """
     both = said["up"] == said["down"]
     with where.reader() as hub, bar("looking through", None) as show:
-        names = hub.run(expand(hub.keys, ids))
+        names = hub.run(expand(hub.keys, named(ids)))
         try:
             flow = family(
                 hub.session,
@@ -117,7 +119,9 @@ def command(
         click.echo(text.rstrip("\n"))
     else:
         output.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-        click.echo(f"redtask: {len(found.records)} tasks in {output}", err=True)
+        click.echo(
+            f"redtask: {count(len(found.records), 'task')} in {output}", err=True
+        )
 
 
 def _state(record: dict[str, Any] | None) -> str:
@@ -125,7 +129,7 @@ def _state(record: dict[str, Any] | None) -> str:
 
 
 def _name(record: dict[str, Any] | None) -> str:
-    return "?" if record is None else record["function"] or "?"
+    return "?" if record is None else one_line(record["function"]) or "?"
 
 
 def _as_json(found: Family) -> dict[str, Any]:
@@ -275,7 +279,7 @@ def _svg(found: Family) -> str:
     tallest = max((len(some) for some in columns.values()), default=1)
     width = 2 * _EDGE + len(columns) * (_WIDE + _GAP_X) - _GAP_X
     height = 2 * _EDGE + tallest * (_HIGH + _GAP_Y) - _GAP_Y
-    title = f"{len(found.records)} tasks of {', '.join(found.chosen[:3])}"
+    title = f"{count(len(found.records), 'task')} of {', '.join(found.chosen[:3])}"
     picture = Picture(width, height, title)
     places = {}
     for depth, some in columns.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from redtask.cli.options import confirm, output_options, yes_option
+from redtask.cli.options import confirm, load_profile, output_options, yes_option
 from redtask.cli.output import Output, say_json, short_path
 
 
@@ -44,12 +44,12 @@ def command(  # noqa: PLR0913 - one per option
     pass show redtask | redtask init rediss://:PASSWORD@redis.example --key -
     """
     from redtask.connect import connect  # noqa: PLC0415 - help needs it not
-    from redtask.profile import Profile, write_profile  # noqa: PLC0415
+    from redtask.profile import write_profile  # noqa: PLC0415
 
     if sum((key is not None, key_file is not None, unsigned)) > 1:
         raise click.UsageError("--key, --key-file or --unsigned, not several")
     said = _key(key, key_file, unsigned=unsigned)
-    found = Profile.load(profile, url=url, key=said)
+    found = load_profile(profile, url=url, key=said)
     toml = found.folder / "redtask.toml"
     if toml.exists():
         confirm(f"Overwrite {short_path(toml)}?", yes=yes)

@@ -10,6 +10,7 @@ import click
 
 from redtask import ended, payload
 from redtask.cli import FAILED
+from redtask.cli.output import safe_lines
 from redtask.engine.parents import Parents
 from redtask.engine.task import traceback_of
 from redtask.error import SerializationError, SignatureError
@@ -42,13 +43,13 @@ def run_inline(
         # Without this frame.
         here = problem.__traceback__
         problem.__traceback__ = here.tb_next if here else None
-        click.echo(traceback_of(problem).rstrip("\n"), err=True)
+        click.echo(safe_lines(traceback_of(problem).rstrip("\n")), err=True)
         if debug:
             import pdb  # noqa: PLC0415, T100 - that is what was asked for
 
             pdb.post_mortem(problem.__traceback__)
         return FAILED
-    click.echo(repr(value))
+    click.echo(safe_lines(repr(value)))
     return 0
 
 

@@ -9,7 +9,8 @@ import click
 
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json
+from redtask.cli.output import Output, one_line, safe_lines, say_json
+from redtask.cli.selection import named
 from redtask.dossier import traceback_of
 from redtask.flows import reading
 from redtask.live import Listener
@@ -42,11 +43,11 @@ def command(*, ids: tuple[str, ...], follow: bool, where: Where, out: Output) ->
     """
     if follow:
         with where.client() as client:
-            names = client._run(expand(client._session.keys, ids))
+            names = client._run(expand(client._session.keys, named(ids)))
             _follow(client, out, names)
         return
     with where.reader() as hub:
-        names = hub.run(expand(hub.keys, ids))
+        names = hub.run(expand(hub.keys, named(ids)))
         for name in names:
             _print_all(hub, out, name, alone=len(names) == 1)
 
@@ -68,13 +69,16 @@ def _print_all(hub: Reader, out: Output, name: str, *, alone: bool) -> None:
 
 def _print_traceback(traceback: str | None) -> None:
     if traceback:
-        _print(traceback + _end(traceback), err=True)
+        _print(safe_lines(traceback + _end(traceback)), err=True)
 
 
 def _print(text: str, *, err: bool) -> None:
+    """Print what a task printed, on a terminal only what does nothing to that."""
     if text:
-        click.echo(text, err=err, nl=False)
-        (sys.stderr if err else sys.stdout).flush()
+        file = sys.stderr if err else sys.stdout
+        shown = safe_lines(text) if file.isatty() else text
+        click.echo(shown, err=err, nl=False)
+        file.flush()
 
 
 def _end(text: str) -> str:
@@ -95,7 +99,8 @@ def _follow(client: Client, out: Output, names: Sequence[str]) -> None:
                 click.echo(f"==> {out.task(last)} <==")
             if said.stream == "progress":
                 share = "" if said.progress is None else f"{said.progress:.0%} "
-                click.echo(f"[{share}{said.text}]".replace(" ]", "]"), err=True)
+                told = one_line(f"[{share}{said.text}]").replace(" ]", "]")
+                click.echo(told, err=True)
             else:
                 _print(said.text, err=said.stream == "stderr")
     for name in names:

@@ -17,7 +17,7 @@ import functools
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 from click.core import ParameterSource
@@ -39,6 +39,48 @@ F = TypeVar("F", bound="Callable[..., Any]")
 _SAID = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
+#: What begins the sentence about a wrong profile when words of the command line are
+#: to blame, and neither the environment nor a file.
+_BLAMED: Final = ("profile: ", "url: ", "key: ", "key, ")
+
+
+def load_profile(
+    name: str | None = None,
+    *,
+    url: str | None = None,
+    key: str | None = None,
+    told: tuple[str, str] | None = None,
+) -> Profile:
+    """Collect what is known of a hub, as ``Profile.load`` does.
+
+    Raises ``UsageError`` for words of the command line that are wrong, and
+    ``ConfigurationError`` for what else is.
+    """
+    from redtask.error import ConfigurationError  # noqa: PLC0415
+    from redtask.profile import Profile  # noqa: PLC0415 - help needs it not
+
+    try:
+        return Profile.load(name, url=url, key=key, told=told)
+    except ConfigurationError as problem:
+        if str(problem).startswith(_BLAMED):
+            raise click.UsageError(str(problem)) from None
+        raise
+
+
+def check_scheme(_ctx: object, _parameter: object, value: str | None) -> str | None:
+    """Refuse the name of a scheme that there is not; files are read later."""
+    if value is None or "/" in value or value.endswith(".lua"):
+        return value
+    from redtask.error import SchemeError  # noqa: PLC0415
+    from redtask.scheme import find  # noqa: PLC0415
+
+    try:
+        find(value)
+    except SchemeError as problem:
+        raise click.BadParameter(str(problem)) from None
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """Which hub a command is about."""
@@ -51,10 +93,11 @@ class Where:
     told: tuple[str, str] | None = None
 
     def profile(self) -> Profile:
-        """Collect what is known of the hub. Raises ``ConfigurationError``."""
-        from redtask.profile import Profile  # noqa: PLC0415 - help needs it not
+        """Collect what is known of the hub.
 
-        return Profile.load(self.name, url=self.url, told=self.told)
+        Raises ``UsageError`` and ``ConfigurationError``.
+        """
+        return load_profile(self.name, url=self.url, told=self.told)
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Reader]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Units of time and size, the large first.
-_TIMES: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+_TIMES: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+_FEW: Final = 10
 _SIZES: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 #: How states look.
@@ -40,6 +41,7 @@ _LEAST: Final = 12
 #: Letters of a client's name that people see.
 _SHOWN: Final = 6
 _CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
+_COLOURING: Final = re.compile(r"\x1b\[[0-9;:]*m")
 _LONG_ID: Final = re.compile(r"\b[a-z0-9]{12}-[0-9]+\b")
 
 
@@ -95,6 +97,14 @@ def short_ids(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text that cannot leave its line, nor command a terminal."""
     return "".join(one if one.isprintable() else " " for one in text)
+
+
+def safe_lines(text: str) -> str:
+    """Return text of several lines that cannot command a terminal; without colours."""
+    lines = _COLOURING.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(
+        "\t".join(one_line(part) for part in line.split("\t")) for line in lines
+    )
 
 
 def say_json(value: Any) -> None:
@@ -204,8 +214,13 @@ def duration(seconds: float) -> str:
     """Write a time in the largest unit that leaves at least one."""
     for size, unit in _TIMES:
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
+            return f"{in_units(seconds / size)} {unit}"
     return f"{seconds:.0f} s"
+
+
+def in_units(value: float) -> str:
+    """Write a number of minutes, hours or days: a half counts where there are few."""
+    return f"{value:.1f}".removesuffix(".0") if value < _FEW else f"{value:.0f}"
 
 
 def size(amount: int) -> str:
@@ -218,7 +233,7 @@ def size(amount: int) -> str:
 
 def count(number: int, noun: str) -> str:
     """Write how many there are of something."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 __all__ = [
@@ -227,9 +242,11 @@ __all__ = [
     "ago",
     "count",
     "duration",
+    "in_units",
     "is_terminal",
     "one_line",
     "print_table",
+    "safe_lines",
     "say_json",
     "short_id",
     "short_ids",

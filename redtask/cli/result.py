@@ -9,7 +9,8 @@ import click
 from redtask.abbreviation import expand
 from redtask.cli import FAILED, REFUSED, TIMEOUT
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json
+from redtask.cli.output import Output, one_line, safe_lines, say_json
+from redtask.cli.selection import only
 from redtask.cli.spans import SPAN
 from redtask.cli.tasks import what_came
 from redtask.error import RemoteError, TaskError
@@ -52,7 +53,7 @@ def command(
     """
     patience = timeout if wait or timeout is not None else 0.0
     with where.reader() as hub:
-        (name,) = hub.run(expand(hub.keys, [id]))
+        (name,) = hub.run(expand(hub.keys, [only(id)]))
         done = hub.run(hub.session.wait(name, patience))
         record = _record(hub, name)
     if not done:
@@ -64,9 +65,10 @@ def command(
         ended = "result" if record["state"] == "completed" else "failure"
         say_json({"id": name, "state": record["state"], ended: what})
     elif record["state"] == "completed":
-        click.echo(what)
+        click.echo(safe_lines(what))
     else:
-        click.echo(f"redtask: {name} {record['state']}: {what}", err=True)
+        told = one_line(f"{name} {record['state']}: {what}")
+        click.echo(f"redtask: {told}", err=True)
     return 0 if record["state"] == "completed" else FAILED
 
 
@@ -98,12 +100,13 @@ def _unpickle(where: Where, out: Output, name: str) -> int:
             if out.as_json:
                 say_json({"error": str(problem), "kind": type(problem).__name__})
             elif isinstance(problem, RemoteError):
-                click.echo("\n".join(problem.render_traceback()), err=True)
+                text = "\n".join(problem.render_traceback())
+                click.echo(safe_lines(text), err=True)
             else:
-                click.echo(f"redtask: {problem}", err=True)
+                click.echo(f"redtask: {one_line(str(problem))}", err=True)
             return FAILED
     if out.as_json:
         say_json({"id": name, "state": "completed", "result": repr(value)})
     else:
-        click.echo(repr(value))
+        click.echo(safe_lines(repr(value)))
     return 0

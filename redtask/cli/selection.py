@@ -96,7 +96,7 @@ class Selection:
             query = self.query or Query()
             finder = Finder(session.keys, query, None, self.since)
             return (yield from finder.newest(most))
-        ids = yield from expand(session.keys, list(self._said()))
+        ids = yield from expand(session.keys, named(self.names))
         query = Query.parse({"msg_id": {"$in": ids}})
         found = yield from Finder(session.keys, query, None).find()
         places = {name: at for at, name in enumerate(ids)}
@@ -115,7 +115,7 @@ class Selection:
         from redtask.query import Query  # noqa: PLC0415
 
         if not self.by_query:
-            found = yield from expand(session.keys, list(self._said()))
+            found = yield from expand(session.keys, named(self.names))
             return found[: self.limit]
         query = self.query or Query()
         if states is not None:
@@ -125,12 +125,24 @@ class Selection:
         records = yield from finder.find()
         return [one["msg_id"] for one in records[: self.limit]]
 
-    def _said(self) -> Iterator[str]:
-        for name in self.names:
-            if name == "-":
-                yield from read_ids(sys.stdin)
-            else:
-                yield name
+
+def named(names: Iterable[str]) -> list[str]:
+    """Return ids as they were said; ``-`` stands for those on standard input."""
+    found: list[str] = []
+    for name in names:
+        found += read_ids(sys.stdin) if name == "-" else [name]
+    return found
+
+
+def only(name: str) -> str:
+    """Return the one id that is meant; ``-`` is that on standard input.
+
+    Raises ``UsageError`` if there are several there, or none.
+    """
+    found = named([name])
+    if len(found) != 1:
+        raise click.UsageError(f"one task, and on standard input are {len(found)}")
+    return found[0]
 
 
 def read_ids(lines: Iterable[str]) -> Iterator[str]:

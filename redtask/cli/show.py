@@ -11,7 +11,8 @@ import click
 
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import STATES, Output, one_line, say_json, short_ids
+from redtask.cli.output import STATES, Output, count, one_line, say_json, short_ids
+from redtask.cli.selection import named
 from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
 
@@ -43,7 +44,7 @@ def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
     redtask show k3f9ab-17 --json
     """
     with where.reader() as hub:
-        for at, name in enumerate(hub.run(expand(hub.keys, ids))):
+        for at, name in enumerate(hub.run(expand(hub.keys, named(ids)))):
             found = hub.run(dossier(hub.session, name))
             if out.as_json:
                 say_json(dossier_json(found))
@@ -57,7 +58,7 @@ def _show(out: Output, found: Dossier) -> None:
     record = found.record
     state = record["state"]
     shown = click.style(state, **_style(state)) if out.for_people else state
-    click.echo(f"{record['function']}  {shown}")
+    click.echo(f"{one_line(record['function'])}  {shown}")
     width = shutil.get_terminal_size().columns if out.for_people else _WIDEST
     for name, value in _lines(out, found):
         head = f"  {name:<11} "
@@ -137,7 +138,7 @@ def _flags(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if record["retries"] or record["tries"]:
         flags.append(f"{record['tries']} of {record['retries'] + 1} tries failed")
     if record["deaths"]:
-        flags.append(f"cost {record['deaths']} engines")
+        flags.append(f"cost {count(record['deaths'], 'engine')}")
     if record["timeout"]:
         flags.append(f"waits for {record['timeout']:g} s at most")
     if record["targets"]:

@@ -10,16 +10,17 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from redtask.bulk import Bulk
 from redtask.cli import INTERRUPTED, exit_code
 from redtask.cli.calls import Reading, check_function
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json
+from redtask.cli.output import Output, count, say_json
 from redtask.cli.spans import SPAN
 from redtask.cli.waiting import bar, tell, wait
 from redtask.dependency import Dependency
-from redtask.error import RedtaskError
+from redtask.error import NoEnginesRegistered, RedtaskError, UnknownEngine
 from redtask.flags import Flags
 from redtask.targets import Targets
 
@@ -34,6 +35,8 @@ _ON: Final = {
     "failure": (False, True),
     "end": (True, True),
 }
+#: What stands before the number in an id.
+_NAME: Final = re.compile(r"[a-z0-9]{1,40}")
 _NEGATIVE: Final = re.compile(r"-[0-9.]")
 #: Stands before what looks like an option and is none.
 _MARK: Final = "\0"
@@ -48,6 +51,15 @@ def _time(_ctx: object, _parameter: object, value: str | None) -> datetime | Non
         raise click.BadParameter(
             f"{value!r} is no time, as 2026-11-28T03:00 or 2026-11-28T03:00+00:00"
         ) from None
+
+
+def _resumed(_ctx: object, _parameter: object, value: str | None) -> str | None:
+    if value is not None and not _NAME.fullmatch(value):
+        raise click.BadParameter(
+            f"{value!r} is no name of a submission: it stands before the numbers of "
+            "its ids, as k3f9abw0z1x5 in k3f9abw0z1x5-17"
+        )
+    return value
 
 
 class _Submit(click.Command):
@@ -114,7 +126,12 @@ def _unmark(
 @click.option("--engine", type=click.IntRange(0), multiple=True, help="Only there.")
 @click.option("--wait", is_flag=True, help="Wait, and print what came of it.")
 @click.option("--skip", type=click.IntRange(0), help="Pass over so many lines.")
-@click.option("--resume", metavar="NAME", help="Go on with lines that were not done.")
+@click.option(
+    "--resume",
+    metavar="NAME",
+    callback=_resumed,
+    help="Go on with lines that were not done.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be called.")
 @hub_options
 @output_options
@@ -160,10 +177,13 @@ def command(  # noqa: PLR0913 - one per option
     reading = _reading(function, args, strings=strings, lines=lines, many=input)
     if input is None and (skip is not None or resume is not None):
         raise click.UsageError("--skip and --resume are for lines: -i FILE, or -")
+    if not (said["after"] or said["follow"]):
+        _check_alone()
     if dry_run:
-        return _show_calls(reading, input, args)
+        return _show_calls(reading, input, args, skip or 0)
     flags = _flags(said)
     with where.client(make=True) as client:
+        flags = _with_targets(client, flags)
         flags = _with_dependencies(client, flags, said)
         if input is None:
             assert function is not None  # noqa: S101 - checked above
@@ -174,6 +194,14 @@ def command(  # noqa: PLR0913 - one per option
         bulk = Bulk(client._session, Flags().replaced(**flags), resume)
         lot = _Lot(client, out, bulk, skip or 0, waits=wait)
         return lot.run(reading, input)
+
+
+def _check_alone() -> None:
+    """Refuse what says how to depend on tasks; in a file it may stand for others."""
+    ctx = click.get_current_context()
+    for name in ("any", "on"):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} goes with --after or --follow")
 
 
 def _reading(
@@ -201,14 +229,16 @@ def _reading(
     return Reading(function, *words, strings=strings, lines=lines)
 
 
-def _show_calls(reading: Reading, lines: IO[str] | None, words: tuple[str, ...]) -> int:
+def _show_calls(
+    reading: Reading, lines: IO[str] | None, words: tuple[str, ...], skip: int
+) -> int:
     """Print the calls that would be submitted."""
     if lines is None:
         jobs = iter([(1, reading.function, reading.words(words))])
     else:
         jobs = (
             (at, job.function, (job.args, job.kwargs))
-            for at, job in _jobs(reading, lines, 0)
+            for at, job in _jobs(reading, lines, skip)
         )
     for _, function, (args, kwargs) in jobs:
         shown = [*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())]
@@ -232,6 +262,17 @@ def _flags(said: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as problem:
         raise click.UsageError(str(problem).removeprefix("flag ")) from None
     return flags
+
+
+def _with_targets(client: Client, flags: dict[str, Any]) -> dict[str, Any]:
+    """Look up the engines that are named. Raises ``UnknownEngine``."""
+    if "targets" not in flags:
+        return flags
+    living = client.ids
+    try:
+        return {**flags, "targets": flags["targets"].resolved(living)}
+    except (IndexError, NoEnginesRegistered) as problem:
+        raise UnknownEngine(str(problem).removeprefix("flag targets: ")) from None
 
 
 def _with_dependencies(
@@ -311,7 +352,7 @@ class _Lot:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (RedtaskError, click.UsageError) as problem:
             self._fail(problem)
-        self._say(f"{self._count:,} tasks submitted as {self._bulk.name}")
+        self._say(f"{count(self._count, 'task')} submitted as {self._bulk.name}")
         if not self._waits or not self._ids:
             return 0
         try:
@@ -379,9 +420,11 @@ class _Lot:
 
     def _tell_rest(self, how: str) -> None:
         """Say what was submitted, and how to go on."""
+        are = "is" if self._count == 1 else "are"
+        name = self._bulk.name
         self._say(
-            f"{how}: {self._count:,} tasks are submitted, lines {self._skip + 1:,} to "
-            f"{self._done:,}; go on with --resume {self._bulk.name}"
+            f"{how}: {count(self._count, 'task')} {are} submitted, lines "
+            f"{self._skip + 1:,} to {self._done:,}; go on with --resume {name}"
             + (f" --skip {self._done}" if self._done else "")
             if self._count
             else f"{how}: nothing was submitted"

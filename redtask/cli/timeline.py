@@ -11,7 +11,7 @@ import click
 
 from redtask.cli.drawing import PALETTE, Picture
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json, shorten
+from redtask.cli.output import Output, count, say_json, shorten
 from redtask.cli.spans import MOMENT
 from redtask.cli.tasks import took
 from redtask.dossier import Try, labels_of
@@ -121,13 +121,17 @@ def command(
         flow = _spans(hub.session, since, until, said)
         spans = hub.run(flow)
     if not spans:
-        click.echo("redtask: nothing ran in that time", err=True)
+        told = "nothing ran in that time"
+        if out.as_json:
+            say_json({"error": told, "kind": "LookupError"})
+        else:
+            click.echo(f"redtask: {told}", err=True)
         return 1
     if output is not None:
         begin, end = _bounds(spans)
         picture = draw(lanes(spans, begin, end), begin, end)
         output.write_text(picture, encoding="utf-8")
-        click.echo(f"redtask: {len(spans):,} runs in {output}", err=True)
+        click.echo(f"redtask: {count(len(spans), 'run')} in {output}", err=True)
     if out.as_json:
         for one in spans:
             say_json(
@@ -310,7 +314,8 @@ def draw(found: Sequence[Lane], begin: datetime, end: datetime) -> str:
     busy = sum(lane.busy for lane in found) / (whole * len(found))
     picture.words(
         (_LEFT, 18),
-        f"{runs:,} runs on {len(found)} engines, {took(whole)} from {when}, "
+        f"{count(runs, 'run')} on {count(len(found), 'engine')}, "
+        f"{took(whole)} from {when}, "
         f"busy {busy:.0%} of the time",
         13,
     )

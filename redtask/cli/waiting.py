@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.cli import FAILED
-from redtask.cli.output import STATES, Output, one_line, say_json
+from redtask.cli.output import STATES, Output, one_line, safe_lines, say_json
 from redtask.cli.tasks import as_json, what_came
 from redtask.progress import progress_bar
 
@@ -97,6 +97,7 @@ def _tell_one(
         words = (out.task(name), record["state"], what_came(record))
         click.echo("\t".join(map(one_line, words)))
     elif record["state"] == "completed":
-        click.echo(what_came(record))
+        click.echo(safe_lines(what_came(record)))
     else:
-        click.echo(f"redtask: {name} {record['state']}: {what_came(record)}", err=True)
+        told = one_line(f"{name} {record['state']}: {what_came(record)}")
+        click.echo(f"redtask: {told}", err=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, say_json, short_ids
+from redtask.cli.output import Output, one_line, say_json, short_ids
+from redtask.cli.selection import named
 from redtask.error import UnknownTask
 
 if TYPE_CHECKING:
@@ -38,16 +40,27 @@ def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
     redtask why k3f9ab-17 --json
     """
     with where.reader() as hub:
-        for name in hub.run(expand(hub.keys, ids)):
+        for name in hub.run(expand(hub.keys, named(ids))):
             found = hub.run(hub.session.why(name))
             causes = _causes(hub, found)
             if out.as_json:
                 because = [_as_json(one) for one in causes]
                 say_json({**_as_json(found), "because": because})
                 continue
-            lines = [str(found), *(f"Because {one}" for one in causes)]
+            first, *others = map(_fit_for_lines, (found, *causes))
+            lines = [str(first), *(f"Because {one}" for one in others)]
             text = "\n".join(lines)
             click.echo(short_ids(text) if out.for_people else text)
+
+
+def _fit_for_lines(found: Why) -> Why:
+    """Return it without what leaves a line: exceptions may say anything."""
+    refusals = [replace(one, words=one_line(one.words)) for one in found.refusals]
+    return replace(
+        found,
+        reasons=tuple(map(one_line, found.reasons)),
+        refusals=tuple(refusals),
+    )
 
 
 def _causes(hub: Reader, found: Why) -> list[Why]:

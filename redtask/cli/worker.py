@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -19,9 +20,10 @@ from redtask.cli.spans import seconds
 from redtask.connect import connect
 from redtask.engine.terms import Limits
 from redtask.engine.worker import Options, Worker, banner, default_name
+from redtask.error import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -228,7 +230,25 @@ def command(  # noqa: PLR0913 - one per option
         store, keyring = connect(where.profile(), patience=5.0)
         logging.getLogger("redtask").info("%s", banner(store, options))
         store.close()
+        _import(preload)
         return Worker(store, keyring, options).run()
+
+
+def _import(modules: Iterable[str]) -> None:
+    """Import what engines are to share. Raises ``BadParameter``.
+
+    And ``ConfigurationError`` for a module that is there, and fails.
+    """
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as problem:
+            missing = isinstance(problem, ModuleNotFoundError) and problem.name
+            if missing and f"{name}.".startswith(f"{missing}."):
+                hint = "'--preload'"
+                raise click.BadParameter(str(problem), param_hint=hint) from None
+            text = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise ConfigurationError(f"--preload {name}: {text}") from problem
 
 
 @contextlib.contextmanager

@@ -61,7 +61,8 @@ def look(
                 "fleet",
                 "unserved",
                 queue.name,
-                f"{queue.ready} tasks wait in {queue.name!r}, and no engine serves it",
+                f"{'1 task waits' if queue.ready == 1 else f'{queue.ready} tasks wait'}"
+                f" in {queue.name!r}, and no engine serves it",
                 f"redtask worker -Q {queue.name}",
             )
     if not status.engines:

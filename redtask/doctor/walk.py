@@ -24,12 +24,14 @@ _KEY: Final = re.compile(
     rf"""
       (?P<index>waiting|timers|unsettled|functions:idle|engines|unranked|labels
         |ended:(?:completed|failed|aborted)|free:[a-z0-9_-]+)
-    | (?P<other>hub|queues|story|apart|alarm|gone|scheme|paused|classes:[a-z0-9_-]+)
+    | (?P<other>hub|queues|story|apart|alarm|gone|hidden|scheme|paused
+        |classes:[a-z0-9_-]+)
     | task:(?P<task>{_ID})(?::(?P<part>[a-z]+))?
     | engine:(?P<engine>[A-Za-z0-9_-]+)(?::(?P<of_engine>[a-z]+))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)
     | ready:(?P<queue>[a-z0-9_-]+)(?::(?P<line>[=!][0-9,-]+|\?))?
-    | (?P<expiring>done:[a-z0-9]+|worker:[A-Za-z0-9_.-]+)
+    | (?P<expiring>done:[a-z0-9]+|worker:[A-Za-z0-9_.-]+(?::control)?
+        |answer:[A-Za-z0-9_-]+|parcel:{_ID}(?::[^:]+)?)
     """,
     re.VERBOSE,
 )

@@ -302,8 +302,9 @@ class Worker:
             self._look_at = time.monotonic() + _LOOK
         if not self._ready and all(seat.block.registered for seat in self._seats):
             self._ready = True
-            _log.info("%d engines are ready", len(self._seats))
-            notify(f"READY=1\nSTATUS={len(self._seats)} engines")
+            are = "is" if len(self._seats) == 1 else "are"
+            _log.info("%s %s ready", _engines(len(self._seats)), are)
+            notify(f"READY=1\nSTATUS={_engines(len(self._seats))}")
 
     # -- how we are
 
@@ -504,7 +505,7 @@ class Worker:
             stacks.listen(sheet)
             code = Engine(self._plan, block, partial(_tell, self._pid)).run()
         except BaseException:  # noqa: BLE001 - the supervisor's stack is below
-            _log.exception("engine %d stops", number)
+            _log.exception("the engine of seat %d stops", number)
         finally:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
@@ -549,7 +550,7 @@ class Worker:
             self._refused()
         meant = in_order or seat.ended_for or stop or code == REFUSED
         if not meant:
-            _log.warning("engine %d is gone: %s", seat.number, reason)
+            _log.warning("%s is gone: %s", _called(seat), reason)
         if not self._asked and not seat.closed:
             seat.start_at = time.monotonic() + (0.0 if meant else seat.delay())
 
@@ -618,6 +619,18 @@ class Worker:
             self._drain_all()
 
 
+def _engines(number: int) -> str:
+    return f"{number} engine" if number == 1 else f"{number} engines"
+
+
+def _called(seat: Seat) -> str:
+    """Name the engine of a seat, as the hub calls it if that is known."""
+    picture = seat.block.look()
+    if picture is None or picture.engine_id is None:
+        return f"the engine of seat {seat.number}"
+    return f"engine {picture.engine_id} (seat {seat.number})"
+
+
 def _reason(code: int) -> str:
     if code < 0:
         try:
@@ -665,7 +678,7 @@ def banner(store: Store, options: Options) -> str:
     return (
         f"redtask {redtask.__version__}: worker {options.name}, hub "
         f"{store.keys.name} at {redact_url(store.url)}, queues "
-        f"{','.join(options.queues)}, {options.engines} engines"
+        f"{','.join(options.queues)}, {_engines(options.engines)}"
     )
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 #: From so many seconds on a span is written with minutes.
 _LONG: Final = 120
+#: So many engines are named by one: far fewer than the hub tells of, which may cut
+#: them off in the midst of a number.
+_FEW: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,31 +227,63 @@ def _of_ready(
             f"start a worker for the queue {queue}"
         ]
     if engines.admitted == 0:
-        return [f"none of the {engines.living} engines of its queue may take it",
-                *_limits(facts)], ["a new engine may take it"]  # fmt: skip
+        nobody = f"none of the {engines.living} engines of its queue may take it"
+        if engines.living == 1:
+            nobody = "the only engine of its queue may not take it"
+        return [nobody, *_limits(facts)], ["a new engine may take it"]
     if engines.free:
         return ["an engine with room is about to take it"], []
+    alone = engines.admitted == 1
+    all_are = (
+        "the only engine that may take it is"
+        if alone
+        else f"all {engines.admitted} engines that may take it are"
+    )
     if engines.drained == engines.admitted:
-        return [
-            f"all {engines.admitted} engines that may take it are drained",
-            *_limits(facts),
-        ], ["'redtask engine resume' lets them go on"]
+        names = " ".join(_named(facts, engines.admitted)) or "ENGINE"
+        remedy = f"'redtask engine resume {names}' lets {'it' if alone else 'them'}"
+        return [f"{all_are} drained", *_limits(facts)], [f"{remedy} go on"]
     before = int(facts.get("before", 0))
-    waits = f", and {before} stand before it" if before else ""
-    busy = f"all {engines.admitted} engines that may take it are busy{waits}"
-    return [busy, *_limits(facts)], ["it runs when one of them has time"]
+    stand = "stands" if before == 1 else "stand"
+    waits = f", and {before} {stand} before it" if before else ""
+    time = "it runs when that has time" if alone else _WHEN_ONE
+    return [f"{all_are} busy{waits}", *_limits(facts)], [time]
+
+
+_WHEN_ONE: Final = "it runs when one of them has time"
+
+
+def _named(facts: Mapping[str, str], admitted: int) -> list[str]:
+    """Return the engines that may take it, where its flags name just these."""
+    told = facts.get("targets") or facts.get("place") or ""
+    found: list[str] = []
+    for part in told.split(","):
+        low, _, high = part.partition("-")
+        if not low.isdecimal() or int(high or low) - int(low) >= admitted:
+            return []
+        found += map(str, range(int(low), int(high or low) + 1))
+    return found if len(found) == admitted <= _FEW else []
 
 
 def _limits(facts: Mapping[str, str]) -> list[str]:
     """Say why not every engine of its queue may take it."""
     sentences = {
-        "targets": "its targets are the engines {}",
-        "place": "it is to follow tasks to the engines {}",
-        "not": "the engines {} refused it or failed it",
-        "refused": "the engines {} lack what its function requires",
+        "targets": ("its target is engine {}", "its targets are the engines {}"),
+        "place": (
+            "it is to follow tasks to engine {}",
+            "it is to follow tasks to the engines {}",
+        ),
+        "not": (
+            "engine {} refused it or failed it",
+            "the engines {} refused it or failed it",
+        ),
+        "refused": (
+            "engine {} lacks what its function requires",
+            "the engines {} lack what its function requires",
+        ),
     }
     return [
-        sentence.format(facts[name])
-        for name, sentence in sentences.items()
+        (one if facts[name].isdecimal() else several).format(facts[name])
+        for name, (one, several) in sentences.items()
         if name in facts
     ]

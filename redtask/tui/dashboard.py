@@ -12,6 +12,7 @@ from redtask.tui.looks import BAD, QUIET, TITLE, style_of
 from redtask.tui.text import (
     bar,
     clean,
+    counted,
     line,
     number,
     of_failures,
@@ -114,7 +115,8 @@ def _facts(state: State, seen: Overview) -> list[Text]:
         line(
             (f"{'engines':<{_BEFORE}}", TITLE),
             bar(share, width, state.glyphs),
-            f"  {number(seen.engines)}, {number(busy)} tasks run"
+            f"  {number(seen.engines)}, {counted(busy, 'task')} run"
+            + ("s" if busy == 1 else "")
             if seen.engines
             else ("  none lives: start some with 'redtask worker'", BAD),
         )

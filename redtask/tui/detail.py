@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Fields that are ms since the epoch, and those that are us.
 _MOMENTS: Final = frozenset({
-    "submitted", "started", "ended", "start", "joined", "at", "worker's begun",
+    "submitted", "started", "ended", "start", "joined", "at",
 })  # fmt: skip
 #: Cells before the values of fields.
 _LABEL: Final = 14

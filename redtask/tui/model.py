@@ -276,9 +276,7 @@ def _filtered(state: State, text: str) -> State:
     return replace(state, mode="browse", typed="", places=places)
 
 
-def _help(state: State, key: str) -> State:
-    if key == "q":
-        return replace(state, over=True)
+def _help(state: State, _key: str) -> State:
     return replace(state, mode="detail" if state.subject else "browse")
 
 

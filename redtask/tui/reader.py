@@ -120,7 +120,7 @@ class Reader:
         shown = {name: about[name] for name in _ENGINE if name in about}
         shown["uuid"] = uuid
         more = mapping(worker)
-        for name in ("host", "pid", "python", "version", "begun"):
+        for name in ("host", "pid", "python", "version"):
             if name in more:
                 shown[f"worker's {name}"] = more[name]
         lists = {

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from redtask.cli.output import in_units
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -113,6 +115,11 @@ def number(value: float) -> str:
     return f"{value / 1e9:.3g}G"
 
 
+def counted(value: float, noun: str) -> str:
+    """Write how many there are of something."""
+    return f"{number(value)} {noun}" if value == 1 else f"{number(value)} {noun}s"
+
+
 def rate(value: float) -> str:
     """Write how many a second."""
     if 0 < value < _FEW:
@@ -121,7 +128,7 @@ def rate(value: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """Write how long, in the largest unit that leaves one: 250 us, 12 ms, 3 min."""
+    """Write how long, in the largest unit that leaves one: 250 us, 12 ms, 1.7 min."""
     if seconds <= 0:
         return "0 s"
     if seconds < 0.001:  # noqa: PLR2004
@@ -130,7 +137,7 @@ def span(seconds: float) -> str:
         return f"{seconds * 1e3:.0f} ms"
     for size, unit in _TIMES:
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
+            return f"{in_units(seconds / size)} {unit}"
     return f"{seconds:.1f} s" if seconds < _FEW else f"{seconds:.0f} s"
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from redtask.tui import dashboard, detail, lists
 from redtask.tui.looks import BAD, QUIET, TITLE, style_of
 from redtask.tui.state import SMALLEST, STATES, TABS
-from redtask.tui.text import clean, line, number, span
+from redtask.tui.text import clean, counted, line, span
 
 if TYPE_CHECKING:
     from redtask.tui.state import State, Subject
@@ -71,7 +71,7 @@ def _title(state: State) -> Text:
     if state.seen is not None:
         version = state.seen.server.get("redis_version", "")
         facts += [f"Redis {clean(version)}"] if version else []
-        facts.append(f"{number(state.seen.overview.engines)} engines")
+        facts.append(counted(state.seen.overview.engines, "engine"))
         facts.append(f"answers in {span(state.seen.took)}")
     if state.problem or _is_silent(state):
         right, style = _away(state), BAD
@@ -174,7 +174,7 @@ def _foot(state: State) -> Text:
 
 def _keys(state: State) -> str:
     if state.mode == "help":
-        return "q quit"
+        return "Esc back"
     if state.subject is not None:
         words = ["Esc back", "j/k scroll"]
         if state.subject.kind == "task":

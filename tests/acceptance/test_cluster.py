@@ -528,7 +528,7 @@ def refused(land, request):
 
 
 def test_a_bad_url_is_explained(refused):
-    assert "did you mean redis://" in refused("--url", "reddis://localhost")
+    assert "did you mean redis://" in refused("--url", "reddis://localhost", code=2)
 
 
 def test_an_unreachable_redis_has_its_own_exit_code(refused):
@@ -633,7 +633,7 @@ def test_status_tells_of_queues_and_engines_without_opening_payloads(land, daemo
     [
         ((), 3, "no Redis is known"),
         (("--url", "redis://localhost:1"), 69, "cannot be reached"),
-        (("--url", "nonsense"), 1, "not a URL"),
+        (("--url", "nonsense"), 2, "not a URL"),
     ],
 )
 def test_status_is_json_also_when_something_is_wrong(land, words, code, sentence):

@@ -226,7 +226,7 @@ def test_what_is_not_there_is_not_configured(land):
 def test_a_cluster_with_a_scheme_that_is_none_is_not_started(land):
     done = land.run("cluster", "start", "-n1", "--daemonize", "--scheme", "best")
 
-    assert done.code == 1
+    assert done.code == 2
     assert "there is no scheme 'best'" in done.err
     assert land.is_empty()
 

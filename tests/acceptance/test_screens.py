@@ -467,7 +467,7 @@ def test_the_status_of_a_cluster_on_a_terminal(land):
     with cluster as rc:
         rc.load_balanced_view().apply_sync(print, "seen by the operator")
         with Screen("-m", "redtask", "status", "-u", str(cluster.url)) as screen:
-            screen.until("[1 Overview]", "1 engines")
+            screen.until("[1 Overview]", "1 engine,")
             screen.press("3", "s", "s", "s", "s")
             screen.until("completed", "▶ ", "print")
             screen.press("l")
@@ -491,7 +491,7 @@ def test_what_a_task_prints_is_seen_while_it_runs(land, tmp_path):
         result = rc.load_balanced_view().apply_async(talk)
         words = ("-m", "redtask", "status", "--profile", "talk", "--interval", "0.2")
         with Screen(*words) as screen:
-            screen.until("[1 Overview]", "1 engines")
+            screen.until("[1 Overview]", "1 engine,")
             screen.press("3")
             screen.until("[3 Tasks]", "running", "▶ ", "talk")
             screen.press("l")

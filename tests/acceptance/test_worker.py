@@ -515,6 +515,21 @@ def test_a_hub_that_vanished_is_made_anew(site):
     assert site.view.apply_async(lambda: 5).get(DEADLINE) == 5
 
 
+def test_the_log_calls_engines_as_the_hub_does(site):
+    worker = site.worker("-n", "1").wait_for("1 engine is ready")
+
+    def kill(number):
+        until(lambda: site.client.ids == [number], "the engine")
+        (pid,) = worker.engines()
+        os.kill(pid, signal.SIGKILL)
+        worker.wait_for(f"engine {number} (seat 0) is gone: killed by signal 9")
+
+    kill(0)
+    kill(1)
+
+    assert ", 1 engine\n" in worker.told
+
+
 def run(*words, **environment):
     program = "from redtask.cli import main; main()"
     return subprocess.run(
@@ -534,6 +549,27 @@ def test_without_a_redis_the_worker_says_what_to_do(home):
     (line,) = told.stderr.splitlines()
     assert "no Redis is known" in line
     assert "REDTASK_URL" in line
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "told"),
+    [
+        ("nosuchmod", 2, "No module named 'nosuchmod'"),
+        ("json.nosuch", 2, "No module named 'json.nosuch'"),
+        ("broken", 1, "--preload broken: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_cannot_be_imported_first_is_told_in_one_line(site, module, code, told):
+    (site.folder / "broken.py").write_text("1 / 0\n")
+    path = f"{os.environ['PYTHONPATH']}:{site.folder}"
+
+    done = run("worker", "-b", "--preload", module, PYTHONPATH=path)
+
+    assert done.returncode == code
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("redtask: ")
+    assert told in last
+    assert "Traceback" not in done.stderr
 
 
 def test_a_redis_that_cannot_be_reached_is_named_without_its_password(home):

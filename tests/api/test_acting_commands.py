@@ -79,6 +79,9 @@ def test_flags_reach_the_task(command, client):
         (["math:sqrt", 1, "--delay", "soon"], "a span of time"),
         (["math:sqrt", 1, "--delay", "1h", "--at", "2100-01-01"], "where there is"),
         (["--lines", "-"], "needs a function"),
+        (["math:sqrt", "-", "--resume", "B/D"], "'--resume': 'B/D' is no name"),
+        (["math:sqrt", 1, "--any"], "--any goes with --after or --follow"),
+        (["math:sqrt", 1, "--on", "end"], "--on goes with --after or --follow"),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_written(
@@ -89,6 +92,35 @@ def test_a_wrong_call_is_refused_before_anything_is_written(
     assert done.exit_code == 2
     assert told in done.stderr
     assert place.client().hub_history() == []
+
+
+@pytest.mark.parametrize("words", [["math:factorial", 5], ["math:factorial", "-"]])
+def test_an_engine_that_is_not_there_is_told_in_one_line(command, client, words):
+    done = command("submit", *words, "--engine", 99, stdin="5\n")
+    (parsed,) = command.objects("submit", *words, "--engine", 99, code=3)
+
+    assert done.exit_code == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("redtask: no such engine: 99; there are ")
+    assert parsed["kind"] == "UnknownEngine"
+    assert client.hub_history() == []
+
+
+def test_each_line_goes_to_the_engines_that_are_named(command, client):
+    number = client.ids[-1]
+    words = ["submit", "math:factorial", "-", "--engine", number, "--wait", "--json"]
+
+    done = command(*words, stdin="5\n6\n")
+
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["engine_id"] for one in found] == [number, number]
+    assert [one["targets"] for one in found] == [[number], [number]]
+
+
+def test_one_task_is_one(command, client):
+    done = command("submit", "math:sqrt", "-", stdin="4\n")
+
+    assert done.stderr.startswith("redtask: 1 task submitted as ")
 
 
 # -- many
@@ -129,6 +161,12 @@ def test_lines_may_be_texts(command, client):
 
     assert whole[0][2] == "'1 21 2'"
     assert parts[0][2] == "'11'"
+
+
+def test_a_dry_run_skips_what_would_be_skipped(command):
+    words = ["submit", "math:sqrt", "-", "--skip", 2, "--dry-run"]
+
+    assert command.well(*words, stdin="1\n2\n3\n") == [["math:sqrt(3)"]]
 
 
 def test_a_wrong_line_is_told_and_how_to_go_on(command, place):

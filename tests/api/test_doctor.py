@@ -93,6 +93,22 @@ def test_keys_of_others_are_told_and_left(hub):
     assert hub.redis.delete(key) == 1
 
 
+def test_what_comes_ahead_or_is_on_its_way_is_no_key_of_others(hub):
+    keys = hub.keys
+    came = [
+        keys.parcel("c-1"), keys.parcel("c-1", "1-a"), keys.answer("n1"),
+        keys.control("w"),
+    ]  # fmt: skip
+    for key in came:
+        hub.redis.set(key, "x", ex=60)
+    hub.redis.zadd(f"{keys.root}:hidden", {"0" * 8: 1})
+
+    found = visit(Profile.load(url=hub.url, key=hub.key))
+
+    assert [one.words for one in found.findings if one.area == "data"] == []
+    assert hub.redis.delete(*came, f"{keys.root}:hidden") == len(came) + 1
+
+
 def test_a_visit_tells_figures_and_progress(hub):
     told = []
     seen = visit(

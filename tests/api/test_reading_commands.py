@@ -7,6 +7,7 @@ import json
 import pytest
 
 from redtask import error
+from redtask.cli.output import short_id
 from tests import tasks
 from tests.processes import until
 
@@ -110,6 +111,34 @@ def test_ls_lists_named_tasks_as_they_are_named(command, few):
     lines = command.well("ls", "-", stdin=f"{bad}\n{good}\n")
 
     assert [line[0] for line in lines] == [bad, good]
+
+
+def test_ids_may_come_from_a_pipe_wherever_there_may_be_several(command, few):
+    good, bad, _ = few
+
+    for words in (["show"], ["why"], ["logs"], ["graph", "--up"]):
+        done = command(*words, "-", stdin=f"{good}\tcompleted\n{bad}\n")
+        none = command(*words, "-", stdin="")
+
+        assert done.exit_code == 0, words
+        for name in (good, bad):
+            assert name in done.stdout or short_id(name) in done.stdout, words
+        assert (none.exit_code, none.stdout.strip()) == (0, ""), words
+    followed = command("logs", "-f", "-", stdin=f"{good}\n{bad}\n")
+    assert followed.stderr.endswith("ValueError: no 3\n")
+
+
+def test_one_id_may_come_from_a_pipe_where_one_is_meant(command, few):
+    good, bad, _ = few
+
+    one = command("result", "-", stdin=f"{good}\n")
+    two = command("result", "-", stdin=f"{good}\n{bad}\n")
+    none = command("result", "-", stdin="")
+
+    assert (one.exit_code, one.stdout) == (0, "8\n")
+    for done, number in ((two, 2), (none, 0)):
+        assert done.exit_code == 2
+        assert f"one task, and on standard input are {number}" in done.stderr
 
 
 def test_ls_has_an_object_a_line(command, few):
@@ -221,6 +250,62 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     assert [(one["event"], one["task"]) for one in mine] == [("retry", name)]
     assert len(command.well("events", "--limit", 2)) == 2
     assert command.well("events", "--since", "2100-01-01") == []
+
+
+def test_that_nothing_ran_is_an_object_where_json_was_asked_for(command, few):
+    told = command("timeline", "--since", "2100-01-01")
+    (parsed,) = command.objects("timeline", "--since", "2100-01-01", code=1)
+
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr == "redtask: nothing ran in that time\n"
+    assert parsed["error"] == "nothing ran in that time"
+
+
+# -- what is told by tasks
+
+
+def test_what_a_task_raises_cannot_command_the_terminal_nor_break_its_line(
+    command, client, view
+):
+    bad = view.apply_async(tasks.fail_loudly)
+    client.wait([bad])
+    below = view.with_flags(after=bad).apply_async(tasks.double, 2)
+    client.wait([below])
+    name = only(bad)
+
+    for words, lines in [
+        (["why", name], 1),
+        (["why", only(below)], 2),
+        (["result", name], 1),
+        (["submit", "tests.tasks:fail_loudly", "--wait"], 1),
+        (["replay", name, "--wait"], 1),
+        (["show", name], None),
+        (["graph", name], None),
+        (["ls"], None),
+        (["replay", name, "--inline"], None),
+        (["result", name, "--python"], None),
+    ]:
+        done = command(*words)
+        said = (done.stdout + done.stderr).replace("\t", " ").splitlines()
+
+        assert all(line.isprintable() for line in said), (words, said)
+        assert lines is None or len(said) == lines, (words, said)
+        assert any("second" in line for line in said), words
+
+
+def test_what_a_task_printed_stays_as_it_is_in_a_pipe(command, client, view, place):
+    bad = view.apply_async(tasks.fail_loudly)
+    client.wait([bad])
+    loud = "out\x1b]0;owned\x07"
+    place.redis.hset(place.keys.task(only(bad)), "stdout", loud)
+
+    piped = command("logs", only(bad))
+    followed = command("logs", "-f", only(bad))
+
+    assert piped.stdout == f"{loud}\n"
+    for told in (piped.stderr, followed.stderr):
+        assert "\x1b" not in told
+        assert told.endswith("second\n")
 
 
 # -- what can go wrong

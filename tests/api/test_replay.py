@@ -241,6 +241,16 @@ def test_some_arguments_can_be_edited(rc, view):
     ).get() == [6]
 
 
+def test_positions_of_edits_are_numbers_or_texts(rc, view):
+    done = view.apply_async(tasks.add, 1, 2)
+    rc.wait()
+
+    assert rc.replay(ids=done, edit={0: -77, "1": 7}).get() == [-70]
+    for wrong in ({-1: 0}, {True: 0}, {1.5: 0}):
+        with pytest.raises((ValueError, TypeError), match="no name of an argument"):
+            rc.replay(ids=done, edit=wrong)
+
+
 def test_what_cannot_be_edited_is_refused_before_anything_runs(rc, view):
     mapped = view.map(tasks.double, [1, 2], chunksize=2, block=False)
     mapped.get()

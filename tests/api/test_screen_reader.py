@@ -135,10 +135,16 @@ def test_what_a_task_depends_on_is_shown_though_it_stands_beside(busy, reader):
 
 
 def test_an_engine_is_told_with_its_worker_and_its_tasks(busy, reader):
+    card = {"host": "node01", "pid": "17", "begun": "12345"}
+    busy.redis.hset(busy.keys.worker("w"), mapping=card)
+
     card = reader.read(Wish("engines", subject=Subject("engine", "e"))).card
 
     assert card.fields["id"] == "0"
     assert card.fields["worker"] == "w"
+    assert card.fields["worker's host"] == "node01"
+    # Ticks since the machine was started tell nobody anything.
+    assert "worker's begun" not in card.fields
     assert card.lists == {"tasks that it took": ("c-2",)}
 
 

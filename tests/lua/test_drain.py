@@ -131,10 +131,25 @@ def test_a_task_that_only_it_may_run_waits_for_it(pair):
 
     why = pair.why(4, "c-1")
     assert pair.state("c-1") == "ready"
-    assert "all 1 engines that may take it are drained" in str(why)
+    assert "the only engine that may take it is drained; its target is" in str(why)
+    assert "'redtask engine resume 0' lets it go on." in str(why)
     assert why.engines.drained == 1
     drain(pair, 5, "e", resume=True)
     assert [work.task_id for work in pair.take(6, "e")] == ["c-1"]
+
+
+def test_who_is_to_be_resumed_is_named_where_that_is_known(pair):
+    pair.join(2, "g")
+    for engine in ("e", "f", "g"):
+        drain(pair, 3, engine)
+
+    pair.submit(4, "c-1", targets="0,2")
+    pair.submit(5, "c-2", targets="0-1")
+    pair.submit(6, "c-3")
+
+    assert "'redtask engine resume 0 2' lets them go on." in str(pair.why(7, "c-1"))
+    assert "'redtask engine resume 0 1' lets them go on." in str(pair.why(7, "c-2"))
+    assert "'redtask engine resume ENGINE' lets them" in str(pair.why(7, "c-3"))
 
 
 def test_status_shows_it(pair):

@@ -89,7 +89,7 @@ def test_engines_that_are_busy(hub):
 
     assert (why.state, why.line, why.before) == ("ready", "", 1)
     assert why.engines == Engines(2, 2, 0)
-    assert "all 2 engines that may take it are busy, and 1 stand before it" in str(why)
+    assert "all 2 engines that may take it are busy, and 1 stands before it" in str(why)
 
 
 def test_targets_that_are_busy(hub):
@@ -99,7 +99,10 @@ def test_targets_that_are_busy(hub):
     why = hub.why(3, "c-2")
 
     assert (why.line, why.engines) == ("=1", Engines(2, 1, 0))
-    assert "its targets are the engines 1" in str(why)
+    assert "the only engine that may take it is busy; its target is engine 1." in (
+        str(why)
+    )
+    assert "It runs when that has time." in str(why)
 
 
 def test_who_refused_it_and_with_what_words(hub):
@@ -125,7 +128,7 @@ def test_who_lacks_what_the_function_requires(hub):
     (work,) = hub.take(3, "e")
     hub.turn(4, "e", 1, unmet(work, by="require"))
 
-    assert "the engines 0 lack what its function requires" in str(hub.why(5, "c-1"))
+    assert "engine 0 lacks what its function requires" in str(hub.why(5, "c-1"))
 
 
 def test_what_an_engine_has(hub):

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from redtask import error
-from redtask.cli import COMMANDS, exit_code, group
+from redtask.cli import COMMANDS, exit_code, group, logs
 from redtask.cli.options import Where, confirm, hub_options
-from redtask.cli.output import say_json, short_id
+from redtask.cli.output import safe_lines, say_json, short_id
 from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
 from redtask.cli.spans import moment, seconds
@@ -90,6 +90,18 @@ def test_an_option_that_is_none_is_told_with_what_was_meant(folder):
     assert "--profile" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    "words", [[], ["cluster"], ["engine"], ["queue"], ["key"], ["config"]]
+)
+def test_who_says_nothing_is_shown_the_help_as_it_is(folder, words):
+    done = run(*words)
+    asked = run(*words, "--help")
+
+    assert done.exit_code == 2
+    assert done.stderr == asked.stdout
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("words", [["stauts", "--json"], ["status", "--json", "--x"]])
 def test_wrong_usage_is_json_where_json_was_asked_for(folder, words):
     done = run(*words)
@@ -112,6 +124,46 @@ def test_json_may_be_asked_for_by_the_environment(folder):
     done = run("status", env={"REDTASK_STATUS_JSON": "1"})
 
     assert json.loads(done.stdout)["kind"] == "NoHub"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["ls", "-u", "bogus"], "'bogus' is not a URL of a Redis"),
+        (["ls", "-u", "redis://a:99999"], "the port must be"),
+        (["ls", "-u", "redis://a?hbu=x"], "did you mean hub?"),
+        (["ls", "--profile", "a b"], "a profile cannot be called 'a b'"),
+        (["cluster", "status", "--profile", "a b"], "a profile cannot be called"),
+        (["cluster", "start", "-u", "bogus"], "is not a URL of a Redis"),
+        (["cluster", "start", "--scheme", "nosuch"], "there is no scheme 'nosuch'"),
+        (["configure", "--scheme", "nosuch"], "there is no scheme 'nosuch'"),
+        (["init", "bogus"], "is not a URL of a Redis"),
+        (["init", "redis://a", "--key", "x"], "not a key"),
+    ],
+)
+def test_wrong_words_are_wrong_usage(folder, words, told):
+    done = run(*words)
+
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_wrong_url_of_the_environment_or_of_a_file_is_no_wrong_usage(folder):
+    environment = run("ls", env={"REDTASK_URL": "bogus"})
+    (folder / "redtask.toml").write_text('url = "bogus"\n')
+    file = run("ls")
+
+    assert (environment.exit_code, file.exit_code) == (1, 1)
+
+
+@pytest.mark.parametrize("option", ["--lease", "--result-ttl"])
+@pytest.mark.parametrize("value", ["nan", "NaN", "inf", "-1"])
+def test_what_is_no_number_of_seconds_is_wrong_usage(folder, option, value):
+    done = run("configure", option, value)
+
+    assert done.exit_code == 2
+    assert f"'{option}'" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -422,3 +474,16 @@ def test_json_cannot_command_a_terminal_nor_leave_its_line(capsys):
     told = capsys.readouterr().out
     assert all(one.isprintable() for one in told.rstrip("\n"))
     assert json.loads(told) == value
+
+
+def test_text_of_several_lines_keeps_them_and_tabs_and_nothing_that_is_obeyed():
+    assert safe_lines("a\tb\r\n\x1b[1;31mred\x1b[0m\n") == "a\tb\nred\n"
+    assert safe_lines("\x1b]0;x\x07\x9b2J\u202e") == " ]0;x  2J "
+
+
+def test_on_a_terminal_what_tasks_printed_is_made_safe(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    logs._print("\x1b[31mred\x1b]0;x\x07\n", err=False)
+
+    assert capsys.readouterr().out == "red ]0;x \n"

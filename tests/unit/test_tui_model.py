@@ -300,7 +300,8 @@ def test_help_is_left_by_any_key():
     assert state.mode == "help"
     assert press(state, "x").mode == "browse"
     assert press(on("failed", task(1)), "enter", "?", "x").mode == "detail"
-    assert press(state, "q").over
+    left = press(state, "q")
+    assert (left.mode, left.over) == ("browse", False)
 
 
 def test_freezing_is_taken_back_by_the_same_key():

@@ -9,6 +9,7 @@ from redtask.tui.text import (
     UNICODE,
     bar,
     clean,
+    counted,
     fit,
     number,
     percentile,
@@ -94,8 +95,14 @@ def test_numbers_take_few_letters(value, told):
 
 def test_rates_and_spans_have_units():
     assert [rate(0), rate(0.25), rate(1234)] == ["0/s", "0.2/s", "1,234/s"]
-    assert [span(one) for one in (0, 0.0002, 0.25, 2.34, 59, 90, 7200, 3e5)] == [
-        "0 s", "200 us", "250 ms", "2.3 s", "59 s", "2 min", "2 h", "3 d",
+    assert [span(one) for one in (0, 0.0002, 0.25, 2.34, 59, 100, 7200, 3e5, 9e5)] == [
+        "0 s", "200 us", "250 ms", "2.3 s", "59 s", "1.7 min", "2 h", "3.5 d", "10 d",
+    ]  # fmt: skip
+
+
+def test_one_is_not_several():
+    assert [counted(one, "task") for one in (0, 1, 2000)] == [
+        "0 tasks", "1 task", "2,000 tasks",
     ]  # fmt: skip
 
 
