@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -101,6 +103,19 @@ def test_who_comes_first_makes_the_hub_and_its_key(connect, place, monkeypatch):
 
     assert result.get(10) == 8
     client.close()
+
+
+def test_those_who_meet_a_new_hub_at_once_all_get_its_key(connect, place):
+    start = threading.Barrier(8)
+
+    def meet(_):
+        start.wait(30)
+        connect(place.url)
+
+    with ThreadPoolExecutor(8) as pool:
+        met = list(pool.map(meet, range(8)))
+
+    assert met == [None] * 8
 
 
 def test_an_unsigned_hub_is_an_explicit_choice(connect, place):
