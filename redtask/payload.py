@@ -532,7 +532,9 @@ def unpack_error(envelope: Read) -> RemoteError:
     if len(body) > size:
         try:
             cause = pickle.loads(body[size:])
-        except Exception:  # noqa: BLE001 - e.g. a class that is not known here
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # noqa: BLE001 - e.g. a class that is not known here
             cause = None
         if isinstance(cause, BaseException):
             error.__cause__ = cause

@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 import time
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
@@ -494,7 +495,10 @@ class Session:
             return False, payload.unpack_error(body)
         try:
             return True, payload.unpack_result(body)
-        except Exception as problem:  # noqa: BLE001 - e.g. a module missing here
+        except (KeyboardInterrupt, GeneratorExit, CancelledError):
+            raise
+        except BaseException as problem:  # noqa: BLE001 - e.g. a module missing here
+            # Also one that would end the program.
             failure = error.SerializationError(
                 f"the result of {task_id} cannot be unpickled here: {problem}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import itertools
 import os
@@ -234,6 +235,49 @@ def test_a_result_that_cannot_be_unpickled_here_says_so(core):
     assert not good
     assert isinstance(problem, error.SerializationError)
     assert isinstance(problem.__cause__, ModuleNotFoundError)
+
+
+class Raiser:
+    """Unpickling it raises an exception."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def __reduce__(self):
+        return tasks.raise_this, (self.problem,)
+
+
+@pytest.mark.parametrize("problem", [SystemExit(3), BaseException("odd")])
+def test_a_result_that_ends_the_program_when_it_is_unpickled_does_not(core, problem):
+    body = payload.pack_result(Raiser(problem))
+
+    good, failure = core.decode("c-0", outcome("r", body))
+
+    assert not good
+    assert isinstance(failure, error.SerializationError)
+    assert type(failure.__cause__) is type(problem)
+
+
+@pytest.mark.parametrize(
+    "problem", [KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()]
+)
+def test_what_is_not_the_doing_of_a_result_is_raised(core, problem):
+    body = payload.pack_result(Raiser(problem))
+
+    with pytest.raises(type(problem)):
+        core.decode("c-0", outcome("r", body))
+
+
+def test_a_cause_that_ends_the_program_when_it_is_unpickled_is_left_out(core):
+    told = payload.pack_error(ValueError("why"), "", {})
+    size = 4 + int.from_bytes(told[:4], "big")
+    body = told[:size] + payload.dumps(Raiser(SystemExit(3)))
+
+    good, problem = core.decode("c-0", outcome("e", body))
+
+    assert not good
+    assert str(problem) == "ValueError: why"
+    assert problem.__cause__ is None
 
 
 @pytest.mark.parametrize(
