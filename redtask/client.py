@@ -6,11 +6,10 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from redtask import flows
+from redtask import flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.durability import MEMORY
-from redtask.error import ConfigurationError
 from redtask.fleet import Fleet
 from redtask.flows import story
 from redtask.hub import calls
@@ -125,7 +124,7 @@ class Client(StoredTasks, Fleet):
 
     def _drive(self, flow: flows.Flow[T], since: float | None = None) -> T:
         if self.closed:
-            raise ConfigurationError("this client is closed")
+            raise link.closed()
         if self._session.must_recover:
             self._driver.run(self._session.recover(), since)
         return self._driver.run(flow, since)

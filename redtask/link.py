@@ -170,6 +170,11 @@ def refusal(text: str) -> Exception:
     return error.ConfigurationError(f"Redis does not let us listen: {text}")
 
 
+def closed() -> error.ConfigurationError:
+    """Return the error for whoever uses a client that is closed."""
+    return error.ConfigurationError("this client is closed")
+
+
 def tell_of_silence(problem: BaseException) -> None:
     """Say in the log that Redis did not answer, so that the connection is made anew."""
     if isinstance(problem, (exceptions.TimeoutError, TimeoutError)):
@@ -483,6 +488,7 @@ __all__ = [
     "Batch",
     "Tries",
     "ahead",
+    "closed",
     "entries",
     "find_stream",
     "is_passing",

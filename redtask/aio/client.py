@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from redtask import link
 from redtask.aio.batch import Batch
 from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
@@ -162,7 +163,7 @@ class Client(StoredTasks, Fleet):
 
     async def _drive(self, flow: flows.Flow[T], since: float | None = None) -> T:
         if self.closed:
-            raise ConfigurationError("this client is closed")
+            raise link.closed()
         session, driver = self._session, self._driver
         assert driver is not None  # noqa: S101 - there is a session
         if session.must_recover:
