@@ -430,6 +430,18 @@ class Batch:
         if isinstance(reply, list):
             self.scheme = read_scheme(reply, self._keyring)
 
+    def litter(self) -> list[Sequence[Any]]:
+        """Return the command, if any, that deletes parcels which no call takes.
+
+        To be sent once ``take`` has raised what does not pass.
+        """
+        left = [
+            self._keys.parcel(parcel.task_id, parcel.token)
+            for at in self._todo
+            for parcel in self._calls[at].parcels
+        ]
+        return [("UNLINK", *left)] if left else []
+
     def values(self) -> list[Any]:
         """Return the values of the calls."""
         pairs = zip(self._calls, self._replies, strict=True)

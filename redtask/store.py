@@ -18,7 +18,7 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from redis.retry import Retry
 
 from redtask import link
-from redtask.error import ConnectionLost
+from redtask.error import ConnectionLost, RedtaskError
 from redtask.flows import Commands, Fetch, Hear
 from redtask.haul import Haul
 from redtask.hub import scripts
@@ -310,7 +310,13 @@ class Store:
             return replies
 
         def attempt() -> None:
-            for loading in batch.take(exchange()):
+            replies = exchange()
+            try:
+                loadings = batch.take(replies)
+            except RedtaskError:
+                self._tidy(batch.litter())
+                raise
+            for loading in loadings:
                 (loaded,) = self._exchange([loading])
                 if isinstance(loaded, Exception):
                     raise loaded
@@ -320,6 +326,12 @@ class Store:
             self._persist(attempt, since)
         self.scheme = batch.scheme
         return batch.values()
+
+    def _tidy(self, litter: Sequence[Sequence[Any]]) -> None:
+        """Delete what is of no use; if that fails, it goes by itself in time."""
+        if litter:
+            with contextlib.suppress(RedtaskError, *link.LOST):
+                self._exchange(litter)
 
 
 #: After a read that brought nothing that is waited for the next one waits a little,

@@ -8,6 +8,7 @@ is in ``redtask.link``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from redtask import link
-from redtask.error import ConnectionLost
+from redtask.error import ConnectionLost, RedtaskError
 from redtask.flows import Commands, Fetch, Hear
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
@@ -232,7 +233,13 @@ class Store:
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
         async def attempt() -> None:
-            for loading in batch.take(await self._exchange(batch.commands())):
+            replies = await self._exchange(batch.commands())
+            try:
+                loadings = batch.take(replies)
+            except RedtaskError:
+                await self._tidy(batch.litter())
+                raise
+            for loading in loadings:
                 (loaded,) = await self._exchange([loading])
                 if isinstance(loaded, Exception):
                     raise loaded
@@ -242,6 +249,12 @@ class Store:
             await self._persist(attempt, since)
         self.scheme = batch.scheme
         return batch.values()
+
+    async def _tidy(self, litter: Sequence[Sequence[Any]]) -> None:
+        """Delete what is of no use; if that fails, it goes by itself in time."""
+        if litter:
+            with contextlib.suppress(RedtaskError, *link.LOST):
+                await self._exchange(litter)
 
 
 def _wake(connection: Any) -> None:
