@@ -330,7 +330,12 @@ def test_a_stream_that_cannot_be_read_makes_nobody_spin(place, face, monkeypatch
 def test_nothing_stays_open_when_a_client_is_closed_while_one_waits(place):
     client = place.client()
     result = client.load_balanced_view().apply_async(tasks.double, 4)
-    waiter = threading.Thread(target=result.wait, args=(DEADLINE,))
+
+    def wait():
+        with pytest.raises(error.ConfigurationError, match="closed"):
+            result.wait(DEADLINE)
+
+    waiter = threading.Thread(target=wait)
     waiter.start()
     while not client._driver._reading:
         pass
