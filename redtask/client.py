@@ -18,7 +18,7 @@ from redtask.pier import Pier
 from redtask.place import Place
 from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
-from redtask.session import Session, is_single, limit_of
+from redtask.session import Session, is_single, limit_of, patience_of
 from redtask.slices import is_long
 from redtask.store import Driver
 from redtask.stored import StoredTasks
@@ -48,7 +48,8 @@ class Client(StoredTasks, Fleet):
     :param timeout: for how many seconds a call is tried again while Redis is away.
 
     Thread-safe. A forked child becomes a client of its own. Raises
-    ``ConfigurationError`` and ``ConnectionLost``.
+    ``ConfigurationError`` and ``ConnectionLost``, and ``TypeError`` or ``ValueError``
+    for a timeout that is none.
     """
 
     def __init__(
@@ -76,11 +77,11 @@ class Client(StoredTasks, Fleet):
     def _begin(
         self, profile: Profile, timeout: float | None, *, make: bool = True
     ) -> None:
-        self._profile = profile
-        self._store, keyring = connect(profile, patience=timeout, make=make)
+        self._profile, patience = profile, patience_of(timeout)
+        self._store, keyring = connect(profile, patience=patience, make=make)
         self._session = Session(self._store.keys, keyring, self._store.contact)
         self._driver = Driver(self._store)
-        self._pier = Pier(self._cross, timeout)
+        self._pier = Pier(self._cross, patience)
         self._callbacks = CallbackThread(self)
         #: Is it of no more use?
         self.closed = False

@@ -7,6 +7,8 @@ into values and exceptions, and what a client does into flows.
 from __future__ import annotations
 
 import itertools
+import math
+import numbers
 import os
 import secrets
 import threading
@@ -264,12 +266,11 @@ class Session:
 
     def wait(self, jobs: Any, timeout: float | None) -> Flow[bool]:
         """Wait for jobs, or (None) all that was submitted here; are they done?"""
-        inbox = self.inbox
+        inbox, limit = self.inbox, limit_of(timeout)
         tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
         tasks.timed = True
         inbox.expect(tasks)
         yield from waiting.recheck(inbox, tasks, 0)
-        limit = limit_of(timeout)
         if limit == 0:
             return tasks.done
         return (yield from waiting.wait(inbox, tasks, limit))
@@ -359,18 +360,17 @@ class Session:
         is told after each slice how many items have been. Raises ``TypeError`` and
         ``ValueError`` for what cannot be mapped.
         """
-        if chunksize is not None and chunksize < 0:
-            raise ValueError(f"chunksize must not be negative: {chunksize}")
+        size = inputs.chunk_of(chunksize)
         packed = self._pack(function)
         if inputs.is_stream(sequences):
             sizes: list[int] = []
             tasks = self._expect((), flags)
-            chunks = inputs.chunks_of(sequences, chunksize or 1)
+            chunks = inputs.chunks_of(sequences, size)
             made = self._stream(flags, packed, chunks, tasks, sizes)
             pieces = slices.cut(made, Gate(self.gate), _PAUSE)
         else:
             items, length = inputs.as_sequences(sequences)
-            sizes = inputs.chunk_sizes(length, chunksize or 1)
+            sizes = inputs.chunk_sizes(length, size)
             bodies = map(payload.pack_chunk, inputs.cut(items, sizes))
             tasks, pieces = self._prepare(flags, packed, bodies, len(sizes))
         if progress is not None:
@@ -615,8 +615,33 @@ def is_single(jobs: Any) -> bool:
 
 
 def limit_of(timeout: float | None) -> float | None:
-    """Return a timeout as flows know it: IPython.parallel's -1 is for ever."""
+    """Return a timeout as flows know it: IPython.parallel's -1 is for ever.
+
+    Raises ``TypeError`` and ``ValueError`` for what is no number of seconds.
+    """
+    _check_timeout(timeout)
     return None if timeout is None or timeout < 0 else timeout
+
+
+def patience_of(timeout: float | None) -> float | None:
+    """Return a client's timeout, if it is one; None is for ever.
+
+    Raises ``TypeError`` and ``ValueError``.
+    """
+    _check_timeout(timeout)
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"timeout must not be negative: {timeout}")
+    return timeout
+
+
+def _check_timeout(timeout: object) -> None:
+    if timeout is None:
+        return
+    if not isinstance(timeout, numbers.Real):
+        kind = type(timeout).__name__
+        raise TypeError(f"timeout must be a number of seconds or None, not {kind}")
+    if math.isnan(timeout):
+        raise ValueError("timeout must be a number of seconds or None, not nan")
 
 
 def ids_at(history: Sequence[str], wanted: Any) -> Any:

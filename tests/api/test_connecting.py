@@ -93,6 +93,14 @@ def test_a_key_that_is_wrong_or_missing(connect, place):
         connect(place.url, key="nonsense")
 
 
+@pytest.mark.parametrize("timeout", ["x", float("nan"), -1])
+def test_a_timeout_that_is_none_is_refused_by_name(connect, place, timeout):
+    with pytest.raises((TypeError, ValueError), match="timeout must"):
+        connect(place.url, key=KEY, timeout=timeout)
+
+    assert place.redis.dbsize() == 0
+
+
 def test_who_comes_first_makes_the_hub_and_its_key(connect, place, monkeypatch):
     connect(place.url)
     client = redtask.Client(place.url)

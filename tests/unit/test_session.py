@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
+import math
 import os
 import sys
 import threading
 import time
 import tracemalloc
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -200,6 +203,10 @@ def test_what_cannot_be_mapped_is_refused(core):
         core.map(Flags(), tasks.double, [5], 1)
     with pytest.raises(ValueError, match="chunksize"):
         core.map(Flags(), tasks.double, [[5]], -1)
+    with pytest.raises(TypeError, match="chunksize must be a whole number, not float"):
+        core.map(Flags(), tasks.double, [[5]], cast(Any, 1.5))
+    with pytest.raises(TypeError, match="chunksize must be a whole number, not str"):
+        core.map(Flags(), tasks.double, [iter([5])], cast(Any, "1"))
 
 
 def test_a_result_is_opened_and_unpickled(core):
@@ -395,6 +402,26 @@ def test_timeouts_below_zero_are_for_ever():
     assert session.limit_of(None) is None
     assert session.limit_of(0) == 0
     assert session.limit_of(2.5) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("timeout", "kind"),
+    [(math.nan, ValueError), ("5", TypeError), (timedelta(1), TypeError)],
+)
+def test_what_is_no_timeout_is_refused_by_name(core, timeout, kind):
+    for refuse in (session.limit_of, session.patience_of):
+        with pytest.raises(kind, match="timeout must be"):
+            refuse(timeout)
+    with pytest.raises(kind, match="timeout must be"):
+        next(core.wait([], timeout))
+
+
+def test_no_client_has_less_than_no_patience():
+    assert session.patience_of(None) is None
+    assert session.patience_of(0) == 0
+    assert session.patience_of(2.5) == 2.5
+    with pytest.raises(ValueError, match="timeout must not be negative"):
+        session.patience_of(-1)
 
 
 # -- what tasks wait for
