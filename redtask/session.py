@@ -101,10 +101,15 @@ class Session:
 
     def _become(self) -> None:
         """Become another client, in a forked child."""
-        before = self._inbox
+        before, parent = self._inbox, self._pid
         self._begin()
         # It may still wait for what its parent submitted.
         self._inbox.adopt(before)
+        if underway := frozenset(before.underway):
+            # Or is just submitting, or has in a batch: it will, as long as it lives.
+            self._inbox.recent.elsewhere = lambda task_id: (
+                task_id in underway and os.getppid() == parent
+            )
 
     @property
     def inbox(self) -> Inbox:

@@ -397,6 +397,25 @@ def test_a_forked_child_is_another_client(core):
     assert not waiting.done
 
 
+def test_what_a_parent_is_submitting_is_missed_when_the_parent_is_gone(
+    core, monkeypatch
+):
+    core.inbox.underway.add("c-0")
+    there, here = os.pipe()
+
+    if (child := os.fork()) == 0:
+        recent = core.inbox.recent
+        said = [recent.was_said_since(0, name) for name in ("c-0", "c-1")]
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        os.write(here, str([*said, recent.was_said_since(0, "c-0")]).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(here)
+
+    assert os.read(there, 1000) == b"[True, False, False]"
+    os.close(there)
+
+
 def test_timeouts_below_zero_are_for_ever():
     assert session.limit_of(-1) is None
     assert session.limit_of(None) is None
