@@ -12,6 +12,7 @@ import pytest
 
 import redtask
 from redtask import aio, error
+from redtask.recent import Contact
 from tests import tasks
 from tests.processes import until
 
@@ -148,6 +149,23 @@ def test_a_connection_in_use_is_closed_when_it_comes_back(place):
         return await call, store._free
 
     assert asyncio.run(main()) == (b"PONG", [])
+
+
+def test_nobody_waits_on_a_connection_that_is_made_too_late_to_be_woken(place, face):
+    rc = place.client(face)
+    store = rc._driver.store
+
+    class Closing(Contact):
+        def opens(self):
+            store._closed = True
+
+    store.contact = Closing()
+    place.redis.config_resetstat()
+
+    with pytest.raises(error.ConfigurationError, match="this client is closed"):
+        rc.wait_for_engines(99)
+
+    assert "cmdstat_xread" not in place.redis.info("commandstats")
 
 
 def test_a_forked_child_that_closes_its_client_disturbs_nobody(place):
