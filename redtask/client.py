@@ -6,11 +6,10 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from redtask import flows
+from redtask import flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.durability import MEMORY
-from redtask.error import ConfigurationError
 from redtask.fleet import Fleet
 from redtask.flows import story
 from redtask.hub import calls
@@ -19,7 +18,7 @@ from redtask.pier import Pier
 from redtask.place import Place
 from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
-from redtask.session import Session, is_single, limit_of
+from redtask.session import Session, is_single, limit_of, patience_of
 from redtask.slices import is_long
 from redtask.store import Driver
 from redtask.stored import StoredTasks
@@ -49,7 +48,8 @@ class Client(StoredTasks, Fleet):
     :param timeout: for how many seconds a call is tried again while Redis is away.
 
     Thread-safe. A forked child becomes a client of its own. Raises
-    ``ConfigurationError`` and ``ConnectionLost``.
+    ``ConfigurationError`` and ``ConnectionLost``, and ``TypeError`` or ``ValueError``
+    for a timeout that is none.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Client(StoredTasks, Fleet):
     def _begin(
         self, profile: Profile, timeout: float | None, *, make: bool = True
     ) -> None:
-        self._profile = profile
-        self._store, keyring = connect(profile, patience=timeout, make=make)
+        self._profile, patience = profile, patience_of(timeout)
+        self._store, keyring = connect(profile, patience=patience, make=make)
         self._session = Session(self._store.keys, keyring, self._store.contact)
         self._driver = Driver(self._store)
-        self._pier = Pier(self._cross, timeout)
+        self._pier = Pier(self._cross, patience)
         self._callbacks = CallbackThread(self)
         #: Is it of no more use?
         self.closed = False
@@ -125,7 +125,7 @@ class Client(StoredTasks, Fleet):
 
     def _drive(self, flow: flows.Flow[T], since: float | None = None) -> T:
         if self.closed:
-            raise ConfigurationError("this client is closed")
+            raise link.closed()
         if self._session.must_recover:
             self._driver.run(self._session.recover(), since)
         return self._driver.run(flow, since)

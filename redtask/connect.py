@@ -108,6 +108,9 @@ def meet(profile: Profile, *, make: bool = True) -> Flow[Keyring]:
             calls.configure(create=True, fingerprint=keyring.fingerprint)
         )
     else:
+        if configured.fingerprint:
+            # Whoever made the hub meanwhile wrote the key before.
+            profile = profile.with_new_key()
         keyring = _keyring(profile, configured.fingerprint)
     if not keyring.knows(configured.fingerprint):
         raise ConfigurationError(_wrong_key(profile, configured.fingerprint))

@@ -56,7 +56,8 @@ def _label(value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise TypeError(f"must be a string, not {type(value).__name__}")
-    if not 0 < len(value.encode()) <= _MOST_LABEL or not value.isprintable():
+    # What is printable can be encoded, too.
+    if not value.isprintable() or not 0 < len(value.encode()) <= _MOST_LABEL:
         raise ValueError(f"must be 1 to {_MOST_LABEL} printable bytes, not {value!r}")
     return value
 

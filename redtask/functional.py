@@ -27,9 +27,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _PROTOCOL: Final = 5
+#: Names of the module of the script that a process runs; the second one is that of
+#: children of multiprocessing. No other process can import it.
+SCRIPTS: Final = ("__main__", "__mp_main__")
 #: What is being sealed just now, by its identity: inside of itself a function is met
 #: again when it is recursive.
 _SEALING: ContextVar[frozenset[int]] = ContextVar("sealing", default=frozenset())
+
+
+def by_value(value: object) -> bytes:
+    """Pickle with cloudpickle: by value what only this process could import."""
+    script = sys.modules.get(SCRIPTS[1])
+    if script is not None:
+        # By itself cloudpickle knows the first name only.
+        cloudpickle.register_pickle_by_value(script)
+    return bytes(cloudpickle.dumps(value, _PROTOCOL))
 
 
 class MissingModule(UnmetDependency):
@@ -127,7 +139,7 @@ class dependent:  # noqa: N801 - the name is IPython.parallel's
         if not sealed:
             token = _SEALING.set(sealing | {id(self)})
             try:
-                sealed = cloudpickle.dumps(self._inside, _PROTOCOL)
+                sealed = by_value(self._inside)
             finally:
                 _SEALING.reset(token)
         about = self.__name__, self.__doc__, self.__module__, self.__qualname__
@@ -162,7 +174,7 @@ def _import(*names: str) -> bool:
 def _is_found(one: dependent) -> bool:
     """Do others get this very object by its name?"""
     module, name = one.__module__, one.__qualname__
-    if module == "__main__" or "<" in name:
+    if module in SCRIPTS or "<" in name:
         return False
     found: Any = sys.modules.get(module)
     for part in name.split("."):

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
+
+
+def chunk_of(chunksize: int | None) -> int:
+    """Return how many items share a task; nothing said, or 0, is one.
+
+    Raises ``TypeError`` and ``ValueError`` for what is no number of items.
+    """
+    if chunksize is None:
+        return 1
+    if not isinstance(chunksize, numbers.Integral):
+        kind = type(chunksize).__name__
+        raise TypeError(f"chunksize must be a whole number, not {kind}")
+    if chunksize < 0:
+        raise ValueError(f"chunksize must not be negative: {chunksize}")
+    return int(chunksize) or 1
 
 
 def chunk_sizes(length: int, chunksize: int) -> list[int]:

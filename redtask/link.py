@@ -170,6 +170,11 @@ def refusal(text: str) -> Exception:
     return error.ConfigurationError(f"Redis does not let us listen: {text}")
 
 
+def closed() -> error.ConfigurationError:
+    """Return the error for whoever uses a client that is closed."""
+    return error.ConfigurationError("this client is closed")
+
+
 def tell_of_silence(problem: BaseException) -> None:
     """Say in the log that Redis did not answer, so that the connection is made anew."""
     if isinstance(problem, (exceptions.TimeoutError, TimeoutError)):
@@ -425,6 +430,18 @@ class Batch:
         if isinstance(reply, list):
             self.scheme = read_scheme(reply, self._keyring)
 
+    def litter(self) -> list[Sequence[Any]]:
+        """Return the command, if any, that deletes parcels which no call takes.
+
+        To be sent once ``take`` has raised what does not pass.
+        """
+        left = [
+            self._keys.parcel(parcel.task_id, parcel.token)
+            for at in self._todo
+            for parcel in self._calls[at].parcels
+        ]
+        return [("UNLINK", *left)] if left else []
+
     def values(self) -> list[Any]:
         """Return the values of the calls."""
         pairs = zip(self._calls, self._replies, strict=True)
@@ -483,6 +500,7 @@ __all__ = [
     "Batch",
     "Tries",
     "ahead",
+    "closed",
     "entries",
     "find_stream",
     "is_passing",

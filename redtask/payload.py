@@ -31,7 +31,7 @@ import cloudpickle
 
 from redtask import dependency
 from redtask.error import VERDICTS, RemoteError, SerializationError
-from redtask.functional import dependent
+from redtask.functional import SCRIPTS, by_value, dependent
 from redtask.overlay import Overlay
 from redtask.rope import Rope
 
@@ -47,6 +47,8 @@ _BY_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
 #: Stands in every pickle that holds a Ref.
 _REFERS: Final = dependency.resolve.__module__.encode("ascii")
+#: Stands in every pickle that names something of the script; of both its names.
+_SCRIPT: Final = b"_main__"
 #: A pickled exception larger than this is not worth sending.
 _MOST_CAUSE: Final = 65536
 _MOST_TRACEBACK: Final = 65536
@@ -126,7 +128,7 @@ def _pieces(value: object) -> list[bytes]:
         return [_by_cloudpickle(value)]
     # Names never stand in what is large.
     small = (piece for piece in sink.pieces if len(piece) < _LARGE)
-    if any(b"__main__" in piece for piece in small):
+    if any(_SCRIPT in piece for piece in small):
         return [_by_cloudpickle(value)]
     return sink.pieces
 
@@ -145,13 +147,13 @@ def dumps(value: object) -> bytes:
     try:
         data = pickle.dumps(value, _PROTOCOL)
     except Exception:  # noqa: BLE001 - pickling runs the user's code
-        data = b"__main__"
-    return data if b"__main__" not in data else _by_cloudpickle(value)
+        data = _SCRIPT
+    return data if _SCRIPT not in data else _by_cloudpickle(value)
 
 
 def _by_cloudpickle(value: object) -> bytes:
     try:
-        return bytes(cloudpickle.dumps(value, _PROTOCOL))
+        return by_value(value)
     except Exception as error:
         raise SerializationError(
             f"cannot pickle {type(value).__name__}: {error}"
@@ -162,7 +164,7 @@ def _is_importable(function: Any) -> str | None:
     """Return ``module:name`` if others get this very object by that name."""
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
-    if not module or not name or module == "__main__" or "<" in name:
+    if not module or not name or module in SCRIPTS or "<" in name:
         return None
     found: Any = sys.modules.get(module)
     for part in name.split("."):
@@ -180,7 +182,7 @@ def name_of(function: object) -> str:
 
 def _by_value(function: object) -> bytes:
     try:
-        return b"v" + _MINOR + bytes(cloudpickle.dumps(function, _PROTOCOL))
+        return b"v" + _MINOR + by_value(function)
     except Exception as error:
         raise SerializationError(
             f"cannot pickle the function {name_of(function)}: {error}"
@@ -530,7 +532,9 @@ def unpack_error(envelope: Read) -> RemoteError:
     if len(body) > size:
         try:
             cause = pickle.loads(body[size:])
-        except Exception:  # noqa: BLE001 - e.g. a class that is not known here
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # noqa: BLE001 - e.g. a class that is not known here
             cause = None
         if isinstance(cause, BaseException):
             error.__cause__ = cause

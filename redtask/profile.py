@@ -217,6 +217,14 @@ class Profile:
         keys = parse_keys(_read_key_file(path), source=str(path))
         return dataclasses.replace(self, keys=keys, key_source=str(path))
 
+    def with_new_key(self) -> Profile:
+        """Return the profile with the keys of its file, if no key was known before."""
+        path = self.key_file
+        if self.keys or not self.signed or not path.exists():
+            return self
+        keys = _some_keys(_read_key_file(path), str(path))
+        return dataclasses.replace(self, keys=keys, key_source=str(path))
+
 
 def write_keys(profile: Profile, keys: Iterable[Key]) -> None:
     """Replace the key file that a profile's keys are from; the first key signs.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redtask.hub.calls import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from redtask.hub.calls import Group
@@ -104,6 +104,10 @@ def _size_of(piece: Sequence[Group] | Call[Any]) -> int:
     return sum(sum(map(len, group.tasks[1::2])) for group in piece)
 
 
+def _nowhere(task_id: str) -> bool:  # noqa: ARG001 - as a rule
+    return False
+
+
 class Recent:
     """The slices of one client that a restarted Redis may not know any more.
 
@@ -120,6 +124,8 @@ class Recent:
         #: How often something was submitted, or submitted again.
         self.turn = 0
         self._bytes = 0
+        #: Is another process to submit this task, so that nobody knows it yet?
+        self.elsewhere: Callable[[str], bool] = _nowhere
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -189,7 +195,9 @@ class Recent:
         one.at, one.opened = time.monotonic(), self._contact.opened
 
     def was_said_since(self, turn: int, task_id: str) -> bool:
-        """Was a task submitted, or submitted again, since then?"""
+        """Was a task submitted, or submitted again, since then, or will it be?"""
+        if self.elsewhere(task_id):
+            return True
         return any(one.turn > turn and one.holds(task_id) for one in list(self._slices))
 
     def find(self, task_id: str) -> list[Slice]:

@@ -422,7 +422,8 @@ class CallbackThread:
         except RedtaskError as problem:
             # Those who call get() hear of it. Here we only wait until it is over.
             _log.debug("callbacks wait: %s", problem)
-            time.sleep(_PAUSE)
+            if not client.closed:
+                time.sleep(_PAUSE)
 
 
 class _Awaited(NamedTuple):

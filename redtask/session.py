@@ -7,10 +7,13 @@ into values and exceptions, and what a client does into flows.
 from __future__ import annotations
 
 import itertools
+import math
+import numbers
 import os
 import secrets
 import threading
 import time
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
@@ -98,10 +101,15 @@ class Session:
 
     def _become(self) -> None:
         """Become another client, in a forked child."""
-        before = self._inbox
+        before, parent = self._inbox, self._pid
         self._begin()
         # It may still wait for what its parent submitted.
         self._inbox.adopt(before)
+        if underway := frozenset(before.underway):
+            # Or is just submitting, or has in a batch: it will, as long as it lives.
+            self._inbox.recent.elsewhere = lambda task_id: (
+                task_id in underway and os.getppid() == parent
+            )
 
     @property
     def inbox(self) -> Inbox:
@@ -263,12 +271,11 @@ class Session:
 
     def wait(self, jobs: Any, timeout: float | None) -> Flow[bool]:
         """Wait for jobs, or (None) all that was submitted here; are they done?"""
-        inbox = self.inbox
+        inbox, limit = self.inbox, limit_of(timeout)
         tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
         tasks.timed = True
         inbox.expect(tasks)
         yield from waiting.recheck(inbox, tasks, 0)
-        limit = limit_of(timeout)
         if limit == 0:
             return tasks.done
         return (yield from waiting.wait(inbox, tasks, limit))
@@ -358,18 +365,17 @@ class Session:
         is told after each slice how many items have been. Raises ``TypeError`` and
         ``ValueError`` for what cannot be mapped.
         """
-        if chunksize is not None and chunksize < 0:
-            raise ValueError(f"chunksize must not be negative: {chunksize}")
+        size = inputs.chunk_of(chunksize)
         packed = self._pack(function)
         if inputs.is_stream(sequences):
             sizes: list[int] = []
             tasks = self._expect((), flags)
-            chunks = inputs.chunks_of(sequences, chunksize or 1)
+            chunks = inputs.chunks_of(sequences, size)
             made = self._stream(flags, packed, chunks, tasks, sizes)
             pieces = slices.cut(made, Gate(self.gate), _PAUSE)
         else:
             items, length = inputs.as_sequences(sequences)
-            sizes = inputs.chunk_sizes(length, chunksize or 1)
+            sizes = inputs.chunk_sizes(length, size)
             bodies = map(payload.pack_chunk, inputs.cut(items, sizes))
             tasks, pieces = self._prepare(flags, packed, bodies, len(sizes))
         if progress is not None:
@@ -494,7 +500,10 @@ class Session:
             return False, payload.unpack_error(body)
         try:
             return True, payload.unpack_result(body)
-        except Exception as problem:  # noqa: BLE001 - e.g. a module missing here
+        except (KeyboardInterrupt, GeneratorExit, CancelledError):
+            raise
+        except BaseException as problem:  # noqa: BLE001 - e.g. a module missing here
+            # Also one that would end the program.
             failure = error.SerializationError(
                 f"the result of {task_id} cannot be unpickled here: {problem}"
             )
@@ -611,8 +620,33 @@ def is_single(jobs: Any) -> bool:
 
 
 def limit_of(timeout: float | None) -> float | None:
-    """Return a timeout as flows know it: IPython.parallel's -1 is for ever."""
+    """Return a timeout as flows know it: IPython.parallel's -1 is for ever.
+
+    Raises ``TypeError`` and ``ValueError`` for what is no number of seconds.
+    """
+    _check_timeout(timeout)
     return None if timeout is None or timeout < 0 else timeout
+
+
+def patience_of(timeout: float | None) -> float | None:
+    """Return a client's timeout, if it is one; None is for ever.
+
+    Raises ``TypeError`` and ``ValueError``.
+    """
+    _check_timeout(timeout)
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"timeout must not be negative: {timeout}")
+    return timeout
+
+
+def _check_timeout(timeout: object) -> None:
+    if timeout is None:
+        return
+    if not isinstance(timeout, numbers.Real):
+        kind = type(timeout).__name__
+        raise TypeError(f"timeout must be a number of seconds or None, not {kind}")
+    if math.isnan(timeout):
+        raise ValueError("timeout must be a number of seconds or None, not nan")
 
 
 def ids_at(history: Sequence[str], wanted: Any) -> Any:

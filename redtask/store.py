@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -17,7 +18,7 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from redis.retry import Retry
 
 from redtask import link
-from redtask.error import ConnectionLost
+from redtask.error import ConnectionLost, RedtaskError
 from redtask.flows import Commands, Fetch, Hear
 from redtask.haul import Haul
 from redtask.hub import scripts
@@ -52,6 +53,17 @@ def _read(connection: Connection) -> Any:
         return connection.read_response()
     except link.redis.ResponseError as problem:
         return problem
+
+
+def _wake(connection: Any) -> None:
+    """Let who reads from a connection see its end; he closes it.
+
+    Only the socket is thread-safe, and of that not what TLS lays over it.
+    """
+    # redis-py gives no other way.
+    if (found := connection._sock) is not None:  # noqa: SLF001
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
 def _haul(connection: Any) -> Haul:
@@ -89,6 +101,8 @@ class Store:
         self._connect_blocking = _connector(url, blocking=True)
         self._free: list[Connection] = []
         self._free_blocking: list[Connection] = []
+        #: Those on which somebody waits. Threads add and discard: both are atomic.
+        self._listening: set[Connection] = set()
         self._pid = os.getpid()
         self._closed = False
 
@@ -98,9 +112,12 @@ class Store:
     # -- connections
 
     def _borrow(self, *, blocking: bool = False) -> Connection:
+        if self._closed:
+            raise link.closed()
         if os.getpid() != self._pid:
             # A forked child must not speak on its parent's sockets.
             self._free, self._free_blocking = [], []
+            self._listening = set()
             self._pid = os.getpid()
         free = self._free_blocking if blocking else self._free
         try:
@@ -114,13 +131,40 @@ class Store:
         return self._connect()
 
     def _give_back(self, connection: Connection, *, blocking: bool = False) -> None:
+        self._listening.discard(connection)
         (self._free_blocking if blocking else self._free).append(connection)
         if self._closed:
-            self.close()
+            self._close_free()
+
+    def _drop(self, connection: Connection, problem: BaseException) -> None:
+        """Close a connection that failed; what is to come on it belongs to nobody."""
+        self._listening.discard(connection)
+        connection.disconnect()
+        if isinstance(problem, link.LOST):
+            if self._closed:
+                raise link.closed() from None
+            self.contact.loses()
+
+    def _listen(self, connection: Connection) -> None:
+        """Have a connection on which somebody waits woken when all is closed."""
+        self._listening.add(connection)
+        connection.connect()
+        if self._closed:
+            # It may have been made just too late to be woken.
+            raise link.closed()
 
     def close(self) -> None:
-        """Close the connections, those in use when they no longer are."""
+        """Close the connections, those in use when they no longer are.
+
+        Whoever waits for something is woken; nobody is served any more.
+        """
         self._closed = True
+        if os.getpid() == self._pid:
+            for connection in tuple(self._listening):
+                _wake(connection)
+        self._close_free()
+
+    def _close_free(self) -> None:
         for free in (self._free, self._free_blocking):
             while free:
                 with contextlib.suppress(IndexError):
@@ -133,18 +177,17 @@ class Store:
     ) -> list[Any]:
         """Send commands in one go and read their replies; errors are replies too.
 
-        A connection that failed in any way is dropped: what is still to come on it
-        belongs to nobody.
+        A connection that failed in any way is dropped.
         """
         connection = self._borrow(blocking=blocking)
         try:
+            if blocking:
+                self._listen(connection)
             connection.send_packed_command(link.packed(commands), check_health=False)
             replies = [_read(connection) for _ in commands]
         except BaseException as problem:
-            connection.disconnect()
-            if isinstance(problem, link.LOST):
-                self.contact.loses()
-                link.tell_of_silence(problem)
+            self._drop(connection, problem)
+            link.tell_of_silence(problem)
             raise
         self.contact.hears()
         self._give_back(connection, blocking=blocking)
@@ -203,9 +246,7 @@ class Store:
             haul = _haul(connection)
             replies = [haul.reply() for _ in commands]
         except BaseException as problem:
-            connection.disconnect()
-            if isinstance(problem, link.LOST):
-                self.contact.loses()
+            self._drop(connection, problem)
             raise
         self.contact.hears()
         self._give_back(connection)
@@ -269,7 +310,13 @@ class Store:
             return replies
 
         def attempt() -> None:
-            for loading in batch.take(exchange()):
+            replies = exchange()
+            try:
+                loadings = batch.take(replies)
+            except RedtaskError:
+                self._tidy(batch.litter())
+                raise
+            for loading in loadings:
                 (loaded,) = self._exchange([loading])
                 if isinstance(loaded, Exception):
                     raise loaded
@@ -279,6 +326,12 @@ class Store:
             self._persist(attempt, since)
         self.scheme = batch.scheme
         return batch.values()
+
+    def _tidy(self, litter: Sequence[Sequence[Any]]) -> None:
+        """Delete what is of no use; if that fails, it goes by itself in time."""
+        if litter:
+            with contextlib.suppress(RedtaskError, *link.LOST):
+                self._exchange(litter)
 
 
 #: After a read that brought nothing that is waited for the next one waits a little,

@@ -83,7 +83,7 @@ class WrappedParallel(Wrapped):
     def _options(self) -> dict[str, Any]:
         """Return how the view is to map."""
         return {
-            "chunksize": self.chunksize or 1,
+            "chunksize": self.chunksize,
             "ordered": self.ordered,
             "return_exceptions": self.return_exceptions,
         }
@@ -93,7 +93,7 @@ class WrappedParallel(Wrapped):
         items, length = inputs.as_sequences(sequences)
         if any(len(one) != length for one in items):
             raise ValueError("all sequences must have equal length!")
-        sizes = inputs.chunk_sizes(length, self.chunksize or 1)
+        sizes = inputs.chunk_sizes(length, inputs.chunk_of(self.chunksize))
         if self.dist == "r":
             count = len(sizes)
             return [tuple(one[at::count] for one in items) for at in range(count)]

@@ -126,6 +126,11 @@ def raise_stubborn():
     raise StubbornError(1, 2)
 
 
+def raise_this(problem):
+    """Raise an exception."""
+    raise problem
+
+
 def unpicklable():
     """Return what cannot be pickled."""
     return sys._getframe()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from redtask import link
 from redtask.aio.batch import Batch
 from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
@@ -20,7 +21,7 @@ from redtask.flows import story
 from redtask.outcomes import tasks_elsewhere
 from redtask.place import Place
 from redtask.profile import Profile
-from redtask.session import Session, is_single, limit_of
+from redtask.session import Session, is_single, limit_of, patience_of
 from redtask.slices import is_long
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Client(StoredTasks, Fleet):
     :param key: key text, instead of the profile's key file.
     :param timeout: for how many seconds a call is tried again while Redis is away.
 
-    A forked child has to make its own. Connecting raises ``ConfigurationError`` and
-    ``ConnectionLost``.
+    A forked child has to make its own. Raises ``TypeError`` or ``ValueError`` for a
+    timeout that is none; connecting ``ConfigurationError`` and ``ConnectionLost``.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Client(StoredTasks, Fleet):
         timeout: float | None = 30.0,
     ) -> None:
         self._arguments = profile, url, key
-        self._patience = timeout
+        self._patience = patience_of(timeout)
         self._driver: Driver | None = None
         self._known_session: Session | None = None
         self._known_place: Place | None = None
@@ -162,7 +163,7 @@ class Client(StoredTasks, Fleet):
 
     async def _drive(self, flow: flows.Flow[T], since: float | None = None) -> T:
         if self.closed:
-            raise ConfigurationError("this client is closed")
+            raise link.closed()
         session, driver = self._session, self._driver
         assert driver is not None  # noqa: S101 - there is a session
         if session.must_recover:

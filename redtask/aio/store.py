@@ -8,6 +8,7 @@ is in ``redtask.link``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from redtask import link
-from redtask.error import ConfigurationError, ConnectionLost
+from redtask.error import ConnectionLost, RedtaskError
 from redtask.flows import Commands, Fetch, Hear
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
@@ -73,6 +74,9 @@ class Store:
         self._reply = reply
         self._free: list[Connection] = []
         self._free_blocking: list[Connection] = []
+        #: Those on which somebody waits.
+        self._listening: set[Connection] = set()
+        self._closed = False
         self._room = asyncio.Semaphore(MOST)
 
     def __repr__(self) -> str:
@@ -81,6 +85,8 @@ class Store:
     # -- connections
 
     def _borrow(self, *, blocking: bool) -> Connection:
+        if self._closed:
+            raise link.closed()
         free = self._free_blocking if blocking else self._free
         if free:
             return free.pop()
@@ -92,8 +98,43 @@ class Store:
         made: Connection = _KINDS[kind](retry=Retry(NoBackoff(), 0), **options)
         return made
 
+    async def _give_back(self, connection: Connection, *, blocking: bool) -> None:
+        self._listening.discard(connection)
+        (self._free_blocking if blocking else self._free).append(connection)
+        if self._closed:
+            await self._close_free()
+
+    async def _drop(self, connection: Connection, problem: BaseException) -> None:
+        """Close a connection that failed, or on which nobody waits any more.
+
+        What is still to come on it belongs to nobody.
+        """
+        self._listening.discard(connection)
+        await connection.disconnect(nowait=True)
+        if isinstance(problem, link.LOST):
+            if self._closed:
+                raise link.closed() from None
+            self.contact.loses()
+
+    async def _listen(self, connection: Connection) -> None:
+        """Have a connection on which somebody waits woken when all is closed."""
+        self._listening.add(connection)
+        await connection.connect()
+        if self._closed:
+            # It was made too late to be woken.
+            raise link.closed()
+
     async def close(self) -> None:
-        """Close the connections that nobody is using."""
+        """Close the connections, those in use when they no longer are.
+
+        Whoever waits for something is woken; nobody is served any more.
+        """
+        self._closed = True
+        for connection in self._listening:
+            _wake(connection)
+        await self._close_free()
+
+    async def _close_free(self) -> None:
         for free in (self._free, self._free_blocking):
             while free:
                 await free.pop().disconnect()
@@ -106,23 +147,23 @@ class Store:
         """Send commands in one go and read their replies; errors are replies too.
 
         A connection that failed in any way, or on which nobody waits any more, is
-        dropped: what is still to come on it belongs to nobody.
+        dropped.
         """
         connection = self._borrow(blocking=blocking)
         limit = link.limit(blocking=blocking, reply=self._reply)
         try:
             packed = link.packed(commands)
             async with asyncio.timeout(limit):
+                if blocking:
+                    await self._listen(connection)
                 await connection.send_packed_command(packed, check_health=False)
                 replies = [await _read(connection) for _ in commands]
         except BaseException as problem:
-            await connection.disconnect(nowait=True)
-            if isinstance(problem, link.LOST):
-                self.contact.loses()
-                link.tell_of_silence(problem)
+            await self._drop(connection, problem)
+            link.tell_of_silence(problem)
             raise
         self.contact.hears()
-        (self._free_blocking if blocking else self._free).append(connection)
+        await self._give_back(connection, blocking=blocking)
         return replies
 
     async def _persist(
@@ -192,7 +233,13 @@ class Store:
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
         async def attempt() -> None:
-            for loading in batch.take(await self._exchange(batch.commands())):
+            replies = await self._exchange(batch.commands())
+            try:
+                loadings = batch.take(replies)
+            except RedtaskError:
+                await self._tidy(batch.litter())
+                raise
+            for loading in loadings:
                 (loaded,) = await self._exchange([loading])
                 if isinstance(loaded, Exception):
                     raise loaded
@@ -202,6 +249,19 @@ class Store:
             await self._persist(attempt, since)
         self.scheme = batch.scheme
         return batch.values()
+
+    async def _tidy(self, litter: Sequence[Sequence[Any]]) -> None:
+        """Delete what is of no use; if that fails, it goes by itself in time."""
+        if litter:
+            with contextlib.suppress(RedtaskError, *link.LOST):
+                await self._exchange(litter)
+
+
+def _wake(connection: Any) -> None:
+    """Let who reads from a connection see its end."""
+    # redis-py gives no other way.
+    if (writer := connection._writer) is not None:
+        writer.transport.abort()
 
 
 async def _read(connection: Connection) -> Any:
@@ -326,9 +386,9 @@ class Driver:
 
     async def close(self) -> None:
         """Stop reading; whoever still waits hears that the client is closed."""
-        self._wake_all(ConfigurationError("this client is closed"))
+        self._wake_all(link.closed())
+        await self.store.close()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.cancel()
             await asyncio.wait([reader])
-        await self.store.close()

@@ -159,6 +159,55 @@ def test_a_script_decorates_its_own_functions(site, start):
     assert told.stdout == "('b', 6, 42)\n[4, 5]\n", told.stderr
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_children_of_multiprocessing_send_what_their_script_defines(
+    site, start, method
+):
+    start("here")
+    script = site.folder / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import multiprocessing
+            import redtask
+
+            class Point:
+                def __init__(self, x):
+                    self.x = x
+
+            def double(point):
+                return Point(2 * point.x)
+
+            @redtask.require("os.path", double)
+            def length(point, more):
+                return double(point).x + len(more)
+
+            def child():
+                view = redtask.Client().load_balanced_view()
+                point = view.apply_sync(double, Point(2))
+                print(type(point) is Point, point.x)
+                print(view.apply_sync(length, Point(3), bytes(100_000)))
+                print(view.apply_sync(lambda point: double(point).x, Point(4)))
+
+            if __name__ == "__main__":
+                process = multiprocessing.get_context({method!r}).Process(target=child)
+                process.start()
+                process.join()
+            """
+        )
+    )
+
+    told = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert told.stdout == "True 4\n100006\n8\n", told.stderr
+
+
 def test_results_of_tasks_are_arguments_of_others(site):
     site.worker("-n", "2")
     parts = [site.view.apply_async(lambda x: 2 * x, x) for x in range(10)]

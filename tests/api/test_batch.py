@@ -331,6 +331,29 @@ def test_a_forked_child_leaves_the_block_to_its_parent(place, client):
     assert result.get(DEADLINE) == 2
 
 
+def test_a_forked_child_waits_for_what_its_parent_is_to_send(
+    place, client, monkeypatch
+):
+    monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.1)
+    view = client.load_balanced_view()
+    there, here = os.pipe()
+
+    with view.batch():
+        result = view.apply_async(tasks.double, 1)
+        if (child := os.fork()) == 0:
+            with contextlib.suppress(error.RedtaskError):
+                os.write(here, b"%d" % result.wait(0))
+                os.write(here, b"%d" % result.get(DEADLINE))
+            os._exit(0)
+        os.close(here)
+        before = os.read(there, 10)
+    os.waitpid(child, 0)
+
+    assert before == b"0"
+    assert os.read(there, 10) == b"2"
+    os.close(there)
+
+
 def test_coroutines_that_a_block_starts_are_of_it(place):
     async def main():
         async with aio.Client(place.url, key=place.key) as rc:

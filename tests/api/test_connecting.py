@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -91,6 +93,14 @@ def test_a_key_that_is_wrong_or_missing(connect, place):
         connect(place.url, key="nonsense")
 
 
+@pytest.mark.parametrize("timeout", ["x", float("nan"), -1])
+def test_a_timeout_that_is_none_is_refused_by_name(connect, place, timeout):
+    with pytest.raises((TypeError, ValueError), match="timeout must"):
+        connect(place.url, key=KEY, timeout=timeout)
+
+    assert place.redis.dbsize() == 0
+
+
 def test_who_comes_first_makes_the_hub_and_its_key(connect, place, monkeypatch):
     connect(place.url)
     client = redtask.Client(place.url)
@@ -101,6 +111,19 @@ def test_who_comes_first_makes_the_hub_and_its_key(connect, place, monkeypatch):
 
     assert result.get(10) == 8
     client.close()
+
+
+def test_those_who_meet_a_new_hub_at_once_all_get_its_key(connect, place):
+    start = threading.Barrier(8)
+
+    def meet(_):
+        start.wait(30)
+        connect(place.url)
+
+    with ThreadPoolExecutor(8) as pool:
+        met = list(pool.map(meet, range(8)))
+
+    assert met == [None] * 8
 
 
 def test_an_unsigned_hub_is_an_explicit_choice(connect, place):

@@ -44,6 +44,18 @@ def test_large_arguments_are_kept_out_of_scripts(place, view):
     assert place.redis.info("commandstats")["cmdstat_get"]["calls"] - before == 10
 
 
+def test_large_arguments_that_are_refused_are_not_kept(place, face):
+    view = place.client(face).load_balanced_view()
+    place.redis.hset(place.keys.root + ":hub", "max_payload", 100_000)
+
+    with pytest.raises(error.PayloadTooLarge):
+        view.apply_async(len, bytes(200_000))
+    with pytest.raises(error.PayloadTooLarge):
+        view.map_async(len, [bytes(50_000), bytes(200_000)])
+
+    assert place.redis.keys(place.keys.parcel("*")) == []
+
+
 def test_large_results_that_are_read_one_by_one_are_not_kept(view):
     result = view.map_async(bytes, [100_000] * 20)
     result.wait(DEADLINE)

@@ -190,6 +190,15 @@ def test_a_parallel_function_refuses_what_it_cannot_part(view):
         view.parallel(dist="x")(tasks.double)
 
 
+def test_a_parallel_function_refuses_pieces_that_cannot_be(view):
+    double = view.parallel(block=True, chunksize=1.5)(tasks.double)
+
+    with pytest.raises(TypeError, match="chunksize must be a whole number"):
+        double([1, 2])
+    with pytest.raises(TypeError, match="chunksize must be a whole number"):
+        double.map([1, 2])
+
+
 def test_a_parallel_function_may_give_errors(view):
     odd = redtask.parallel(view, block=True, return_exceptions=True)(tasks.fail_odd)
 

@@ -293,6 +293,14 @@ def test_a_result_that_no_engine_signed_is_refused(place, face, how):
     assert isinstance(found.exception(), error.SignatureError)
 
 
+def test_a_timeout_that_is_not_a_number_is_refused_by_name(rc, view):
+    result = view.apply_async(tasks.double, 1)
+
+    for wait in (rc.wait, result.wait, result.get, rc.wait_for_engines):
+        with pytest.raises(ValueError, match="timeout must be a number"):
+            wait(timeout=float("nan"))
+
+
 def test_a_closed_client_says_so(place, face):
     client = place.client(face)
     result = client.load_balanced_view().apply_async(tasks.double, 1)
@@ -330,7 +338,12 @@ def test_a_stream_that_cannot_be_read_makes_nobody_spin(place, face, monkeypatch
 def test_nothing_stays_open_when_a_client_is_closed_while_one_waits(place):
     client = place.client()
     result = client.load_balanced_view().apply_async(tasks.double, 4)
-    waiter = threading.Thread(target=result.wait, args=(DEADLINE,))
+
+    def wait():
+        with pytest.raises(error.ConfigurationError, match="closed"):
+            result.wait(DEADLINE)
+
+    waiter = threading.Thread(target=wait)
     waiter.start()
     while not client._driver._reading:
         pass

@@ -126,6 +126,32 @@ def test_a_hub_that_is_not_there_is_made_with_a_key():
     }
 
 
+def test_a_key_that_came_with_the_hub_since_we_looked_is_used():
+    known = profile(key=None)
+    made = Profile.load(url=known.url).create_key()
+    mark = Keyring("default", made.keys).fingerprint
+
+    keyring = hold(connect.meet(known), Configured(False, mark))
+
+    assert keyring.keys == made.keys
+
+
+def test_who_comes_second_makes_the_hub_with_the_key_of_the_first():
+    known = profile(key=None)
+    flow = connect.meet(known)
+    next(flow)
+    made = Profile.load(url=known.url).create_key()
+    mark = Keyring("default", made.keys).fingerprint
+
+    step = flow.throw(error.NoHub())
+    with pytest.raises(StopIteration) as end:
+        flow.send(Configured(False, mark))
+
+    assert isinstance(step, Call)
+    assert step.args[2] == mark
+    assert end.value.value.keys == made.keys
+
+
 def test_two_who_make_the_hub_at_once_have_one_key():
     flow = connect.meet(profile())
     next(flow)

@@ -39,6 +39,7 @@ class Result:
         ("label", "x" * 65, ValueError),
         ("label", "ä" * 33, ValueError),
         ("label", "a\nb", ValueError),
+        ("label", "\ud800", ValueError),
         ("label", 5, TypeError),
         ("result_ttl", -1, ValueError),
         ("result_ttl", float("nan"), ValueError),

@@ -181,6 +181,24 @@ def test_why_nothing_could_be_sent_ahead_is_what_is_told(carrying):
     assert verbs(carrying) == ["SET", "EVALSHA"]
 
 
+def test_parcels_of_what_is_refused_are_to_be_deleted(carrying):
+    carrying.commands()
+
+    with pytest.raises(error.PayloadTooLarge):
+        carrying.take([[b"a"], b"OK", said("REDTASK_TOOLARGE c-2"), [b"b"]])
+
+    assert carrying.litter() == [("UNLINK", Keys("h").parcel("c-2"))]
+
+
+def test_parcels_that_arrived_are_not_to_be_deleted(carrying):
+    carrying.commands()
+
+    with pytest.raises(error.BadArgument):
+        carrying.take([said("REDTASK_BADARG no"), b"OK", [b"ok", 2, 0], [b"b"]])
+
+    assert carrying.litter() == []
+
+
 def test_where_a_script_is_unknown_all_of_the_call_is_sent_again(carrying):
     carrying.commands()
     unknown = said("NOSCRIPT No matching script. Please use EVAL.")

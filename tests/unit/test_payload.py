@@ -80,6 +80,28 @@ def test_a_function_of_the_prompt_brings_its_globals():
     assert round_trip(in_main("n = 3\ndef f(x): return x * n"), 2) == 6
 
 
+@pytest.fixture
+def script(monkeypatch):
+    """The script of the program, as children of multiprocessing know it."""
+    module = types.ModuleType("__mp_main__")
+    source = "class Point: x = 2\ndef f(x): return n * x.x\nn = 3"
+    exec(source, module.__dict__)  # noqa: S102 - as multiprocessing does
+    monkeypatch.setitem(sys.modules, "__mp_main__", module)
+    return module
+
+
+@pytest.mark.parametrize("more", [(), (bytes(100_000),)])
+def test_what_the_script_of_a_child_defines_travels_by_value(script, more, monkeypatch):
+    packed = payload.pack_function(script.f)
+    body = bytes(payload.pack_call((script.Point(), *more), {}))
+    monkeypatch.delitem(sys.modules, "__mp_main__")
+
+    function, _ = payload.unpack_function(packed.blob)
+
+    assert packed.blob[:1] == b"v"
+    assert payload.call(lambda point, *_: function(point), body) == 6
+
+
 @pytest.mark.parametrize(
     ("function", "args", "expected"),
     [

@@ -381,6 +381,18 @@ def test_no_key_is_created_where_there_is_one_or_signing_is_off(monkeypatch):
     assert not Profile.load().key_file.exists()
 
 
+def test_a_key_that_appeared_since_is_found():
+    before = Profile.load()
+    unknown = before.with_new_key()
+    created = Profile.load().create_key()
+
+    found = before.with_new_key()
+
+    assert unknown is before
+    assert found == created
+    assert found.with_new_key() is found
+
+
 def test_all_who_create_a_key_at_once_get_the_same_one():
     profile = Profile.load()
     gate = threading.Barrier(8)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import itertools
+import math
 import os
 import sys
 import threading
 import time
 import tracemalloc
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -199,6 +203,10 @@ def test_what_cannot_be_mapped_is_refused(core):
         core.map(Flags(), tasks.double, [5], 1)
     with pytest.raises(ValueError, match="chunksize"):
         core.map(Flags(), tasks.double, [[5]], -1)
+    with pytest.raises(TypeError, match="chunksize must be a whole number, not float"):
+        core.map(Flags(), tasks.double, [[5]], cast(Any, 1.5))
+    with pytest.raises(TypeError, match="chunksize must be a whole number, not str"):
+        core.map(Flags(), tasks.double, [iter([5])], cast(Any, "1"))
 
 
 def test_a_result_is_opened_and_unpickled(core):
@@ -234,6 +242,49 @@ def test_a_result_that_cannot_be_unpickled_here_says_so(core):
     assert not good
     assert isinstance(problem, error.SerializationError)
     assert isinstance(problem.__cause__, ModuleNotFoundError)
+
+
+class Raiser:
+    """Unpickling it raises an exception."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def __reduce__(self):
+        return tasks.raise_this, (self.problem,)
+
+
+@pytest.mark.parametrize("problem", [SystemExit(3), BaseException("odd")])
+def test_a_result_that_ends_the_program_when_it_is_unpickled_does_not(core, problem):
+    body = payload.pack_result(Raiser(problem))
+
+    good, failure = core.decode("c-0", outcome("r", body))
+
+    assert not good
+    assert isinstance(failure, error.SerializationError)
+    assert type(failure.__cause__) is type(problem)
+
+
+@pytest.mark.parametrize(
+    "problem", [KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()]
+)
+def test_what_is_not_the_doing_of_a_result_is_raised(core, problem):
+    body = payload.pack_result(Raiser(problem))
+
+    with pytest.raises(type(problem)):
+        core.decode("c-0", outcome("r", body))
+
+
+def test_a_cause_that_ends_the_program_when_it_is_unpickled_is_left_out(core):
+    told = payload.pack_error(ValueError("why"), "", {})
+    size = 4 + int.from_bytes(told[:4], "big")
+    body = told[:size] + payload.dumps(Raiser(SystemExit(3)))
+
+    good, problem = core.decode("c-0", outcome("e", body))
+
+    assert not good
+    assert str(problem) == "ValueError: why"
+    assert problem.__cause__ is None
 
 
 @pytest.mark.parametrize(
@@ -346,11 +397,50 @@ def test_a_forked_child_is_another_client(core):
     assert not waiting.done
 
 
+def test_what_a_parent_is_submitting_is_missed_when_the_parent_is_gone(
+    core, monkeypatch
+):
+    core.inbox.underway.add("c-0")
+    there, here = os.pipe()
+
+    if (child := os.fork()) == 0:
+        recent = core.inbox.recent
+        said = [recent.was_said_since(0, name) for name in ("c-0", "c-1")]
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        os.write(here, str([*said, recent.was_said_since(0, "c-0")]).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(here)
+
+    assert os.read(there, 1000) == b"[True, False, False]"
+    os.close(there)
+
+
 def test_timeouts_below_zero_are_for_ever():
     assert session.limit_of(-1) is None
     assert session.limit_of(None) is None
     assert session.limit_of(0) == 0
     assert session.limit_of(2.5) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("timeout", "kind"),
+    [(math.nan, ValueError), ("5", TypeError), (timedelta(1), TypeError)],
+)
+def test_what_is_no_timeout_is_refused_by_name(core, timeout, kind):
+    for refuse in (session.limit_of, session.patience_of):
+        with pytest.raises(kind, match="timeout must be"):
+            refuse(timeout)
+    with pytest.raises(kind, match="timeout must be"):
+        next(core.wait([], timeout))
+
+
+def test_no_client_has_less_than_no_patience():
+    assert session.patience_of(None) is None
+    assert session.patience_of(0) == 0
+    assert session.patience_of(2.5) == 2.5
+    with pytest.raises(ValueError, match="timeout must not be negative"):
+        session.patience_of(-1)
 
 
 # -- what tasks wait for
