@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from redtask import flows, link
@@ -27,6 +28,7 @@ from redtask.view import LoadBalancedView
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from redtask.executor import ViewExecutor
     from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
     from redtask.session import Slices
@@ -83,6 +85,8 @@ class Client(StoredTasks, Fleet):
         self._driver = Driver(self._store)
         self._pier = Pier(self._cross, patience)
         self._callbacks = CallbackThread(self)
+        #: Those whose futures are to hear when this is closed.
+        self._executors: weakref.WeakSet[ViewExecutor] = weakref.WeakSet()
         #: Is it of no more use?
         self.closed = False
         #: Default of the views made from now on.
@@ -101,6 +105,8 @@ class Client(StoredTasks, Fleet):
         """Close the connections. Tasks go on; their results can be had later."""
         self.closed = True
         self._store.close()
+        for executor in list(self._executors):
+            executor.give_up()
 
     @property
     def _key(self) -> object:

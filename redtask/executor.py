@@ -41,6 +41,10 @@ class TaskFuture(concurrent.futures.Future[Any]):
             self._settle(self.task)
         return aborted
 
+    def settle(self) -> None:
+        """Be done, with what can be found out now."""
+        self._settle(self.task)
+
     def _settle(self, task: AsyncResult) -> None:
         """Take over what became of the task. The second time is once too often."""
         if not self._settling.acquire(blocking=False):
@@ -70,6 +74,7 @@ class ViewExecutor(concurrent.futures.Executor):
         self._pending: set[TaskFuture] = set()
         self._lock = threading.Lock()
         self._closed = False
+        view.client._executors.add(self)
 
     def submit(
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -85,6 +90,13 @@ class ViewExecutor(concurrent.futures.Executor):
     def _check(self) -> None:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def give_up(self) -> None:
+        """Let the futures hear that the client is closed."""
+        with self._lock:
+            pending = list(self._pending)
+        for future in pending:
+            future.settle()
 
     def _forget(self, future: Any) -> None:
         with self._lock:

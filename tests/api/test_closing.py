@@ -184,3 +184,12 @@ def test_a_forked_child_that_closes_its_client_disturbs_nobody(place):
     place.engine()
     assert result.get(DEADLINE) == 8
     caller.join(DEADLINE)
+
+
+def test_futures_hear_that_their_client_is_closed(place):
+    client = place.client("blocking")
+    future = client.load_balanced_view().executor.submit(tasks.double, 1)
+
+    client.close()
+
+    assert isinstance(future.exception(DEADLINE), error.ConfigurationError)
