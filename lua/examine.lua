@@ -99,9 +99,9 @@ local function main(opened)
   end
 
   -- Writes below: of each thing, when all of it has been looked at. The first is one
-  -- that a full Redis allows.
+  -- that a full Redis allows, and mends nothing.
   if mend == "1" then
-    redis.call("PERSIST", keys.hub)
+    redis.call("PERSIST", keys.engines)
   end
   hub.read_clock(opened)
   opened.looks = 0

@@ -13,7 +13,6 @@ import os
 import secrets
 import threading
 import time
-from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
@@ -500,15 +499,22 @@ class Session:
             return False, payload.unpack_error(body)
         try:
             return True, payload.unpack_result(body)
-        except (KeyboardInterrupt, GeneratorExit, CancelledError):
-            raise
-        except BaseException as problem:  # noqa: BLE001 - e.g. a module missing here
-            # Also one that would end the program.
+        except BaseException as problem:
+            if _is_not_its_own(problem):
+                raise
+            # E.g. a module missing here; also one that would end the program.
             failure = error.SerializationError(
                 f"the result of {task_id} cannot be unpickled here: {problem}"
             )
             failure.__cause__ = problem
             return False, failure
+
+
+def _is_not_its_own(problem: BaseException) -> bool:
+    """Did it only come while a result was unpickled?"""
+    from asyncio import CancelledError  # noqa: PLC0415 - help of a command needs it not
+
+    return isinstance(problem, (KeyboardInterrupt, GeneratorExit, CancelledError))
 
 
 def _reporting(
