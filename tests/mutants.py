@@ -271,7 +271,7 @@ MUTANTS: Final = (
     _mutant(
         "logical time runs back",
         "lib/hub.lua",
-        "  opened.now = math.max(opened.last, opened.stamp + opened.skew)\n",
+        "  opened.now = math.max(opened.last, opened.far, opened.stamp + opened.skew)\n",
         "  opened.now = opened.stamp\n",
         "lua/test_sweep.py::test_logical_time_never_runs_back",
         "lua/test_sweep.py::test_a_clock_that_steps_back_ends_no_lease_and_stretches_none",
@@ -407,6 +407,13 @@ MUTANTS: Final = (
         "{ keys.labels, keys.hidden }",
         "{ keys.labels }",
         "lua/test_sweep.py::test_an_engine_that_was_hidden_knows_what_came_meanwhile",
+    ),
+    _mutant(
+        "time runs back behind what a timer was set by",
+        "lib/timers.lua",
+        "  hold(opened)\n",
+        "",
+        "lua/test_timers.py::test_a_timer_that_was_set_while_the_clock_stood_ahead_is_not_late",
     ),
     _mutant(
         "one who has left stays free",

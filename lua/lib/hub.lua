@@ -61,10 +61,11 @@ end
 
 -- Read the logical clock as well: `now`, and what leases need.
 local function read_clock(opened)
-  local f = redis.call("HMGET", keys.hub, "last", "skew", "grace", "lease")
+  local f = redis.call("HMGET", keys.hub, "last", "skew", "grace", "lease", "far")
   opened.last, opened.skew = tonumber(f[1]), tonumber(f[2])
   opened.grace, opened.lease = tonumber(f[3]), tonumber(f[4])
-  opened.now = math.max(opened.last, opened.stamp + opened.skew)
+  opened.far = tonumber(f[5] or 0)
+  opened.now = math.max(opened.last, opened.far, opened.stamp + opened.skew)
 end
 
 -- Somebody lives: move logical time on (beat and sweep only). When nobody was
@@ -76,7 +77,7 @@ local function tick(opened)
   local skew = opened.now - opened.stamp
   if skew > 0 then
     skew = math.max(0, skew - math.floor(passed * SLEW))
-    opened.now = math.max(opened.last, opened.stamp + skew)
+    opened.now = math.max(opened.last, opened.far, opened.stamp + skew)
   end
   skew = math.max(0, opened.now - opened.stamp)
   if opened.last > 0 and passed > opened.lease / 2 then

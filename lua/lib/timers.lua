@@ -6,6 +6,9 @@
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 
+-- So late a timer may be when the clock was set back, in ms.
+local SLACK = 1000
+
 local function clock(opened)
   if not opened.now then
     hub.read_clock(opened)
@@ -25,9 +28,19 @@ local function alarm(due)
   end
 end
 
+-- Time must not run back behind what a timer was set by: nobody may have ticked since
+-- the clock jumped ahead, and before anybody does it may be set back.
+local function hold(opened)
+  if opened.now > math.max(opened.last, opened.far) + SLACK then
+    opened.far = opened.now
+    redis.call("HSET", keys.hub, "far", string.format("%.0f", opened.now))
+  end
+end
+
 -- Due in so many ms.
 local function set(opened, kind, id, ms)
   local due = clock(opened) + ms
+  hold(opened)
   redis.call("ZADD", keys.timers, due, kind .. ":" .. id)
   alarm(due)
 end

@@ -291,3 +291,28 @@ def test_no_pause_stays_none_however_large_its_factor_gets(hub):
         hub.report(now + 1, "e", error_in(work))
 
     assert hub.state("c-1") == "ready"
+
+
+def test_a_timer_that_was_set_while_the_clock_stood_ahead_is_not_late(hub):
+    hour = 3_600_000
+    hub.register(hour, "e")
+    hub.sweep(hour + 100)
+    hub.submit(hour + 200 + hour, "c-1", start_in=150)
+    hub.submit(hour + 201 + hour, "c-2", timeout=150, targets="0", after="as c-1")
+
+    for stamp in range(hour + 300, hour + 4000, 500):
+        hub.live(stamp, "e")
+        hub.sweep(stamp)
+
+    assert hub.state("c-1") != "waiting"
+    assert hub.state("c-2") == "failed"
+
+
+def test_time_is_noted_once_a_second_by_who_sets_timers(hub):
+    hub.submit(10_000, "c-1", start_in=5000)
+    hub.submit(10_900, "c-2", start_in=5000)
+    assert hub.redis.hget(hub.key("hub"), "far") == b"10000"
+
+    hub.submit(11_001, "c-3", start_in=5000)
+
+    assert hub.redis.hget(hub.key("hub"), "far") == b"11001"

@@ -432,7 +432,7 @@ class Model(Compared):
         passed, skew = now - self.last, now - self.stamp
         if skew > 0:
             skew = max(0, skew - passed // 10)
-            now = max(self.last, self.stamp + skew)
+            now = max(self.last, self.far, self.stamp + skew)
         if self.last > 0 and passed > LEASE / 2:
             self.grace = now + LEASE
         self.last, self.skew = now, max(0, now - self.stamp)

@@ -35,6 +35,10 @@ class Compared(Rules):
             self._learn_use()
         for engine in self.engines.values():
             self._compare_engine(engine)
+        # How far it was told that time is, to who set a timer in it.
+        far = int(seen.hub.get("far", 0))
+        assert far in (self.far, self.now())
+        self.far = far
         clock = tuple(int(seen.hub[name]) for name in ("last", "skew", "grace"))
         assert clock == (self.last, self.skew, self.grace)
         ended = {state: int(seen.hub.get(state, 0)) for state in ENDED}

@@ -45,7 +45,7 @@ class Rules:
         self.incapable: dict[str, set[int]] = {}
         #: How purged tasks ended.
         self.tombs: dict[str, str] = {}
-        self.last = self.skew = self.grace = 0
+        self.last = self.skew = self.grace = self.far = 0
         self.counts: Counter[str] = Counter()
         self._start(0, None)
 
@@ -74,7 +74,7 @@ class Rules:
 
     def now(self) -> int:
         """Return logical time."""
-        return max(self.last, self.stamp + self.skew)
+        return max(self.last, self.far, self.stamp + self.skew)
 
     def line(self, *queues: str) -> list[Task]:
         """Return who is ready in these queues, best first."""
