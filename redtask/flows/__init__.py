@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: When nothing has arrived for so many seconds, the records are asked.
 QUIET: Final = 5.0
+#: Ids in one call.
+SLICE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from redtask.flows import Commands, ask
+from redtask.flows import SLICE, Commands, ask
 from redtask.hub import calls
 
 if TYPE_CHECKING:
     from redtask.flows import Flow
 
-#: Ids in one call.
-_SLICE: Final = 500
 #: For so many seconds a message to a worker is to be obeyed.
 _OBEYED: Final = 60
 
@@ -28,8 +26,8 @@ def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
     """
     words: dict[str, str] = {}
     messages: list[tuple[str, str]] = []
-    for at in range(0, len(ids), _SLICE):
-        part = ids[at : at + _SLICE]
+    for at in range(0, len(ids), SLICE):
+        part = ids[at : at + SLICE]
         answered = yield from ask(calls.abort(part, running=sign is not None))
         for name, answer in zip(part, answered, strict=True):
             words[name], *about = answer.split(" ")

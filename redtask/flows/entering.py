@@ -13,7 +13,7 @@ from redtask.error import (
     HubFull,
     UnknownFunction,
 )
-from redtask.flows import Commands, ask
+from redtask.flows import SLICE, Commands, ask
 from redtask.flows.acting import abort
 from redtask.hub import calls
 from redtask.hub.calls import Call, Group
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 #: A stream lives an hour without a reader; it is made sure of well before.
 _FRESH: Final = 1800.0
-#: Ids in one call.
-_SLICE: Final = 500
 
 
 def listen(inbox: Inbox) -> Flow[None]:
@@ -186,8 +184,8 @@ def _ids_of(groups: Sequence[Group]) -> list[str]:
 def _states_of(ids: Sequence[str]) -> Flow[dict[str, str]]:
     """Return the states of tasks; "unknown" for those that the hub does not know."""
     states = {}
-    for at in range(0, len(ids), _SLICE):
-        part = ids[at : at + _SLICE]
+    for at in range(0, len(ids), SLICE):
+        part = ids[at : at + SLICE]
         watched = yield from ask(calls.watch("", part, 0))
         for name, outcome in zip(part, watched.outcomes, strict=True):
             states[name] = outcome.state

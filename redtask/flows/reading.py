@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from redtask.flows import Commands
+from redtask.flows import SLICE, Commands
 from redtask.hub.records import mapping
 
 if TYPE_CHECKING:
@@ -13,15 +13,12 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
 
-#: Ids in one call.
-_SLICE: Final = 500
-
 
 def records(keys: Keys, ids: Sequence[str]) -> Flow[list[dict[str, str]]]:
     """Read whole records, without what stands beside them; {} where there is none."""
     found: list[dict[str, str]] = []
-    for at in range(0, len(ids), _SLICE):
-        part = ids[at : at + _SLICE]
+    for at in range(0, len(ids), SLICE):
+        part = ids[at : at + SLICE]
         replies = yield Commands([("HGETALL", keys.task(name)) for name in part])
         found += map(_record, replies)
     return found
@@ -36,8 +33,8 @@ def _record(reply: Any) -> dict[str, str]:
 def parts(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[bytes | None]]:
     """Read a field of tasks that may stand beside the record, wherever it stands."""
     values: list[bytes | None] = []
-    for at in range(0, len(ids), _SLICE):
-        part = ids[at : at + _SLICE]
+    for at in range(0, len(ids), SLICE):
+        part = ids[at : at + SLICE]
         words: list[tuple[str, ...]] = []
         for task_id in part:
             words.append(("HGET", keys.task(task_id), name))
@@ -80,8 +77,8 @@ def _told_by(keys: Keys, name: str) -> Flow[list[str]]:
     others: list[str] = []
     while True:
         key, at = keys.task(name, "dependents"), len(others)
-        (page,) = yield Commands([("ZRANGE", key, at, at + _SLICE - 1)])
+        (page,) = yield Commands([("ZRANGE", key, at, at + SLICE - 1)])
         # The first letter says of which set it is.
         others += (entry[1:].decode() for entry in page)
-        if len(page) < _SLICE:
+        if len(page) < SLICE:
             return list(dict.fromkeys(others))

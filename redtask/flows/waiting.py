@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import HubFull
-from redtask.flows import QUIET, Fetch, Wait, ask
+from redtask.flows import QUIET, SLICE, Fetch, Wait, ask
 from redtask.flows.entering import enter_again, listen
 from redtask.hub import calls
 from redtask.hub.records import Outcome
@@ -26,8 +26,6 @@ MOST_QUIET: Final = 30.0
 _BRIEF: Final = 0.02
 #: While a sweep is under way, others look again after this, in seconds.
 _SOON: Final = 0.1
-#: Ids in one call.
-_SLICE: Final = 500
 
 _LOST: Final = Outcome("unknown", "", "v", b"record_gone there is no such record")
 #: Enough for the payloads of one call of ``watch``.
@@ -60,8 +58,8 @@ def look(
     """
     if underway := inbox.underway:
         ids = [name for name in ids if name not in underway]
-    for at in range(0, len(ids), _SLICE):
-        part = ids[at : at + _SLICE]
+    for at in range(0, len(ids), SLICE):
+        part = ids[at : at + SLICE]
         turn = inbox.recent.turn
         try:
             watched = yield from ask(calls.watch(inbox.client, part, budget))
@@ -115,7 +113,7 @@ def check_quiet(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
         return
     tasks.checked = now = time.monotonic()
     own, others = tasks.open_ids(), dict[str, None]()
-    for name, other in islice(inbox.unchecked(since), -len(own) % _SLICE):
+    for name, other in islice(inbox.unchecked(since), -len(own) % SLICE):
         other.checked = now
         others[name] = None
     yield from look(inbox, tasks, [*own, *others], others=others)
@@ -282,8 +280,8 @@ def complete(
         for name in (tasks.ids if ids is None else ids)
         if name in tasks.outcomes and tasks.outcomes[name].kind == "-"
     ]
-    for at in range(0, len(names), _SLICE):
-        part = late = names[at : at + _SLICE]
+    for at in range(0, len(names), SLICE):
+        part = late = names[at : at + SLICE]
         if len(part) > 1:
             watched = yield from ask(calls.watch("", part, _SMALL))
             late = []

@@ -14,6 +14,17 @@ from tests.processes import DEADLINE, until
 pytestmark = pytest.mark.acceptance
 
 
+def run(script):
+    """Run a program of its own; return what it printed."""
+    return subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def is_at(place):
     """Is this engine there?"""
     return os.environ.get("PLACE") == place
@@ -148,13 +159,7 @@ def test_a_script_decorates_its_own_functions(site, start):
         )
     )
 
-    told = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    told = run(script)
 
     assert told.stdout == "('b', 6, 42)\n[4, 5]\n", told.stderr
 
@@ -197,13 +202,7 @@ def test_children_of_multiprocessing_send_what_their_script_defines(
         )
     )
 
-    told = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    told = run(script)
 
     assert told.stdout == "True 4\n100006\n8\n", told.stderr
 

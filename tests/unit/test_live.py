@@ -15,7 +15,7 @@ from redtask.hub.keys import Keys
 from redtask.hub.records import Attended, Work
 from redtask.live import Listener, Output
 from redtask.signing import Keyring
-from tests.talks import Talk
+from tests.talks import Clock, Talk
 
 KEYS = Keys("hub")
 RUNS = Attended("running", "w", "3/u", "1:n")
@@ -29,17 +29,6 @@ class Session:
 
     keys = KEYS
     keyring = Keyring("hub", (), signed=False)
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-    def time(self):
-        return self.now
 
 
 @pytest.fixture

@@ -8,29 +8,9 @@ from redtask import recent as module
 from redtask.hub import calls
 from redtask.hub.calls import Group
 from redtask.recent import Contact, Recent
+from tests.talks import lose
 
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    return clock
-
-
-@pytest.fixture
-def contact(clock):
-    contact = Contact()
-    contact.opens()
-    contact.hears()
-    return contact
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 @pytest.fixture
@@ -41,14 +21,6 @@ def recent(contact):
 def a_slice(*ids, size=10, **flags):
     tasks = [part for name in ids for part in (name, b"x" * size)]
     return [Group("fn", b"blob", "fn", flags, tasks)]
-
-
-def lose(contact, clock):
-    clock.now += 0.1
-    contact.loses()
-    clock.now += 0.1
-    contact.opens()
-    contact.hears()
 
 
 def test_nothing_is_due_while_the_server_is_there(recent):
