@@ -161,8 +161,8 @@ local function live(opened, engine, said, answer)
   if engine.leaving == "1" then
     stay(opened, engine)
   end
-  -- Only a beat that has seen the latest turn can compare.
   local foreign = not_held(uuid, said.ids)
+  -- Only a beat that has seen the latest turn can compare.
   if tonumber(said.number) == engine.number
     and held.count(uuid) > said.count - #foreign then
     take_back(opened, engine, said.ids)

@@ -22,6 +22,8 @@ local FEW = 64
 local PICKY = "?"
 -- So many classes (and one) are looked at in one go.
 local MOST_LOOK = 127
+-- Of those of one queue that name many engines at most so many.
+local MOST_CLASSES = 2000
 
 -- The class of a task with these constraints, fields of its record: `targets` and
 -- `place`, where alone it may run, and `no`, who must not run it. "=" is nobody.
@@ -145,6 +147,7 @@ end
 return {
   PICKY = PICKY,
   MOST_LOOK = MOST_LOOK,
+  MOST_CLASSES = MOST_CLASSES,
   of_task = of_task,
   is_possible = is_possible,
   admits = admits,

@@ -13,9 +13,6 @@ local report = require("lib.report")
 local settle = require("lib.settle")
 local story = require("lib.story")
 
--- Classes that name many engines, of one queue.
-local MOST_CLASSES = 2000
-
 -- Part what the engine holds into what counts as lost and what had not begun.
 local function part(opened, uuid, begun, reason, count, last)
   local lost, unbegun = {}, {}
@@ -87,7 +84,7 @@ end
 local function release_shared(opened, ending, engine, budget)
   local done = 0
   for _, queue in ipairs(engine.queues) do
-    for _, name in ipairs(redis.call("ZRANGE", keys.classes(queue), 0, MOST_CLASSES)) do
+    for _, name in ipairs(redis.call("ZRANGE", keys.classes(queue), 0, class.MOST_CLASSES)) do
       -- Others did not lose an engine.
       if done < budget and class.admits(name, tonumber(engine.id)) then
         local count, all = release_class(opened, ending, queue, name, budget - done)

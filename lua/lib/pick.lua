@@ -14,8 +14,6 @@ local rare = require("lib.rare")
 local WINDOW = 64
 -- So many classes that name few engines are looked at first.
 local FIRST_LOOK = 7
--- Of those that name many, so many at most.
-local MOST_CLASSES = 2000
 -- Tasks that turn out to be another class's, in one turn.
 local MOST_MOVES = 100
 
@@ -30,9 +28,7 @@ local function send(opened, task, queue, right, score)
     hold.note(opened, task, task.id, score, right)
     return
   end
-  local stranded = opened.stranded or {}
-  stranded[#stranded + 1], stranded[#stranded + 2] = task.id, score
-  opened.stranded = stranded
+  require("lib.strays").note(opened, task.id, score)
 end
 
 -- A head that this engine may take. One whose function it cannot run, as was found
@@ -125,7 +121,7 @@ local function shared(opened, state, queue)
       return queue, name
     end)
     at = at + class.MOST_LOOK + 1
-  until best or #members < 2 * (class.MOST_LOOK + 1) or at > MOST_CLASSES
+  until best or #members < 2 * (class.MOST_LOOK + 1) or at > class.MOST_CLASSES
   return best
 end
 

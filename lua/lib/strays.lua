@@ -8,6 +8,13 @@ local cascade = require("lib.cascade")
 local hold = require("lib.hold")
 local settle = require("lib.settle")
 
+-- This one is to be seen to.
+local function note(opened, id, score)
+  local stranded = opened.stranded or {}
+  stranded[#stranded + 1], stranded[#stranded + 2] = id, score
+  opened.stranded = stranded
+end
+
 -- Those that no engine may take end, and engines hear of those that moved.
 local function see_to(opened)
   if opened.stranded then
@@ -20,5 +27,6 @@ local function see_to(opened)
 end
 
 return {
+  note = note,
   see_to = see_to,
 }

@@ -85,9 +85,8 @@ local function unpaused(opened, uuid, count)
     local back, kept = require("lib.place").give_back(uuid, count - #placed / 2, function(id)
       return paused.is(opened, redis.call("HGET", keys.task(id), "queue") or "default")
     end)
-    for _, value in ipairs(back) do
-      opened.stranded = opened.stranded or {}
-      opened.stranded[#opened.stranded + 1] = value
+    for at = 1, #back, 2 do
+      require("lib.strays").note(opened, back[at], back[at + 1])
     end
     for _, value in ipairs(kept) do
       placed[#placed + 1] = value

@@ -60,9 +60,7 @@ end
 local function seat(opened, f, score)
   local ending = settle.begin(opened)
   redis.call("HSETNX", keys.queues, f.queue or "default", 0)
-  local stranded = opened.stranded or {}
-  stranded[#stranded + 1], stranded[#stranded + 2] = f.id, score
-  opened.stranded = stranded
+  require("lib.strays").note(opened, f.id, score)
   require("lib.again").rescue(opened, ending)
   finish(opened, ending)
 end
