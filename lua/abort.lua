@@ -20,6 +20,7 @@ local finish = require("lib.finish")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local record = require("lib.record")
 local reply = require("lib.reply")
 local settle = require("lib.settle")
 local states = require("lib.states")
@@ -33,7 +34,7 @@ local interrupt = ARGV[2] == "1"
 local function mark(task)
   local marked = { id = task.id, marks = task.marks or "" }
   if depend.mark(marked, "x") then
-    redis.call("HSET", keys.task(task.id), "marks", marked.marks)
+    redis.call("HSET", record.key(task.id), "marks", marked.marks)
     require("lib.held").mark(task.engine, task.id)
   end
   local uuid = engines.uuid_of(task.engine)

@@ -16,6 +16,7 @@ local argument = require("lib.argument")
 local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local record = require("lib.record")
 local reply = require("lib.reply")
 local states = require("lib.states")
 
@@ -23,7 +24,7 @@ local MOST = 500
 
 local function mark(id, marks, runs_on)
   if not string.find(marks, "l", 1, true) then
-    redis.call("HSET", keys.task(id), "marks", marks .. "l")
+    redis.call("HSET", record.key(id), "marks", marks .. "l")
     if runs_on then
       require("lib.held").mark(runs_on, id)
     end
@@ -31,7 +32,7 @@ local function mark(id, marks, runs_on)
 end
 
 local function add(answer, id)
-  local f = argument.is_id(id) and redis.call("HMGET", keys.task(id),
+  local f = argument.is_id(id) and record.get(id,
     "state", "engine", "token", "marks") or {}
   local state, worker, engine, token = f[1] or "unknown", "", "", ""
   if f[1] and not states.is_ended(state) then

@@ -13,6 +13,9 @@
 -- compare. Numbers are in lib/settings.lua;
 -- besides there are `scheme`, and of one's own `scheme_text` and `scheme_signature`.
 --
+-- A hub of an earlier release stays as that made it, for workers of that release, until
+-- `create` is "upgrade".
+--
 -- Another hwm or scheme concerns every engine, and each call ranks some anew: it is
 -- to be called again, with nothing to set, while engines are `left`. After a change
 -- of the scheme that needs the scripts of the new one.
@@ -25,7 +28,7 @@ local scheme_name = require("scheme_name")
 
 local PIECE = 100
 
-local create, fingerprint = ARGV[2] == "1", ARGV[3]
+local create, upgrade, fingerprint = ARGV[2] == "1", ARGV[2] == "upgrade", ARGV[3]
 
 -- The most read fields first: a listpack is searched from its beginning.
 local function make()
@@ -37,12 +40,12 @@ local function make()
     "dice", string.format("%.0f", (time[1] * 1000000 + time[2]) % 2147483646 + 1))
 end
 
-local function set(numbers, scheme)
+local function set(numbers, scheme, is_earlier)
   if #numbers > 0 then
     redis.call("HSET", keys.hub, unpack(numbers))
   end
   if scheme then
-    redis.call("HSET", keys.hub, "format", hub.format(scheme.name))
+    redis.call("HSET", keys.hub, "format", hub.format(scheme.name, is_earlier))
     if scheme.text then
       redis.call("HSET", keys.scheme, "name", scheme.name, "text", scheme.text,
         "signature", scheme.signature)
@@ -60,7 +63,12 @@ local function main(opened, numbers, scheme)
   local changed = scheme and scheme.name ~= scheme_name
   -- The first write is one that a full Redis allows: what is kept may be lowered there.
   redis.call("PERSIST", keys.hub)
-  set(numbers, scheme)
+  -- From here on workers of earlier releases are refused.
+  local is_earlier = opened.is_earlier and not upgrade
+  if opened.is_earlier and upgrade then
+    redis.call("HSET", keys.hub, "format", hub.format(scheme_name))
+  end
+  set(numbers, scheme, is_earlier)
   local hwm = tonumber(redis.call("HGET", keys.hub, "hwm"))
   if changed or hwm ~= opened.hwm then
     rerank.begin(shrinks(opened.hwm, hwm))

@@ -18,6 +18,7 @@ local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local page = require("lib.page")
+local record = require("lib.record")
 local reply = require("lib.reply")
 
 -- What a text is looked for in first, so that nothing else is read of those without.
@@ -38,7 +39,7 @@ local function task_of(uuid, taken, names)
   if not id then
     return "", "", ""
   end
-  local f = redis.call("HMGET", keys.task(id), "fn", "started")
+  local f = record.get(id, "fn", "started")
   return id, page.function_of(names, f[1]), f[2] or ""
 end
 

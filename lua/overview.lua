@@ -25,6 +25,7 @@ local argument = require("lib.argument")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local page = require("lib.page")
+local record = require("lib.record")
 local reply = require("lib.reply")
 local settle = require("lib.settle")
 local states = require("lib.states")
@@ -53,7 +54,7 @@ local function oldest(key)
     if not head[1] then
       break
     end
-    local submitted = tonumber(redis.call("HGET", keys.task(head[1]), "submitted"))
+    local submitted = tonumber(record.get(head[1], "submitted")[1])
     if submitted and (not stamp or submitted < stamp) then
       found, stamp = head[1], submitted
     end
@@ -220,12 +221,12 @@ local function time_lines(opened, base, span, count)
   local first = redis.call("ZCOUNT", keys.ended("completed"), "-inf",
     string.format("%d", base + opened.stamp - span))
   for _, id in ipairs(samples(first, count)) do
-    local f = redis.call("HMGET", keys.task(id), "took", "started", "submitted")
+    local f = record.get(id, "submitted", "took", "started")
     -- It began `ago` us before it was heard of its end.
-    local ago, took = string.match(f[1] or "", "^(%d+) (%d+)$")
-    if ago and f[2] and f[3] then
+    local ago, took = string.match(f[2] or "", "^(%d+) (%d+)$")
+    if ago and f[1] and f[3] then
       lines[#lines + 1] = tonumber(took)
-      lines[#lines + 1] = math.max(0, math.floor(f[2] - ago / 1000 - f[3]))
+      lines[#lines + 1] = math.max(0, math.floor(f[3] - ago / 1000 - f[1]))
     end
   end
   return lines
@@ -234,7 +235,7 @@ end
 local function failure_lines()
   local groups, names = {}, {}
   for _, id in ipairs(redis.call("ZREVRANGE", keys.ended("failed"), 0, FAILURES - 1)) do
-    local f = redis.call("HMGET", keys.task(id), "fn", "ename", "verdict")
+    local f = record.get(id, "fn", "ename", "verdict")
     local name, what = page.function_of(names, f[1]), f[2] or f[3] or ""
     local group = groups[name .. "\0" .. what]
     if not group then

@@ -15,6 +15,7 @@ local argument = require("lib.argument")
 local forget = require("lib.forget")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local record = require("lib.record")
 local reply = require("lib.reply")
 local states = require("lib.states")
 
@@ -28,7 +29,7 @@ local function check()
     if not argument.is_id(id) then
       return nil, reply.fail("BADARG", "not a task id: " .. id)
     end
-    local state = redis.call("HGET", keys.task(id), "state")
+    local state = record.get(id, "state")[1]
     if state and not states.is_ended(state) then
       return nil, reply.fail("PENDING", id .. " is " .. state .. ": it has not ended")
     end

@@ -18,6 +18,7 @@ local argument = require("lib.argument")
 local copies = require("lib.copies")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local record = require("lib.record")
 local reply = require("lib.reply")
 local states = require("lib.states")
 
@@ -73,7 +74,7 @@ end
 
 -- Read the old record, unless the copy is there already. Returns the error reply.
 local function check(copy)
-  local new = redis.call("HMGET", keys.task(copy.id), "state", "resubmit_of")
+  local new = record.get(copy.id, "state", "resubmit_of")
   if new[2] == copy.old then
     copy.known = true
     return nil

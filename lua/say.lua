@@ -15,6 +15,7 @@ local argument = require("lib.argument")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local live = require("lib.live")
+local record = require("lib.record")
 local reply = require("lib.reply")
 
 local NAMES = { progress = 64, stdout = 65536, stderr = 65536 }
@@ -43,7 +44,7 @@ local function parse()
 end
 
 local function say(one)
-  local f = redis.call("HMGET", keys.task(one.id), "state", "token", "marks")
+  local f = record.get(one.id, "state", "token", "marks")
   if f[1] ~= "running" or f[2] ~= one.token then
     return "stale"
   end
@@ -51,7 +52,7 @@ local function say(one)
   for pair = one.from, one.to, 2 do
     local name, value = ARGV[pair], ARGV[pair + 1]
     if name == "progress" then
-      redis.call("HSET", keys.task(one.id), name, value)
+      redis.call("HSET", record.key(one.id), name, value)
     end
     if heard then
       live.add(one.id, name, one.token .. " " .. value)

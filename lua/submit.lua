@@ -32,6 +32,8 @@ local slice = require("lib.slice")
 
 -- Of so many tasks it is remembered what was written: idle engines are few.
 local FEW = 4
+-- From so many on, tasks of a group stand on sheets.
+local SEVERAL = 2
 -- No hub has a lower limit: smaller payloads need not be compared with it.
 local SMALL = 65536
 
@@ -44,8 +46,8 @@ local function too_large(what, size)
   end
 end
 
--- Names the keys of the group's records and adds them to `names`.
-local function check_tasks(group, seen, names)
+-- Names the keys of the group's records, and adds them to `names` and the ids to `ids`.
+local function check_tasks(group, seen, names, ids)
   for at = group.from, group.from + 2 * group.count - 1, 2 do
     local id, args = ARGV[at], ARGV[at + 1]
     local size = args == parcel.PARCEL and parcel.size(id) or #args
@@ -62,7 +64,7 @@ local function check_tasks(group, seen, names)
     elseif group.refs and string.find(" " .. group.refs .. " ", " " .. id .. " ", 1, true) then
       return reply.fail("BADARG", id .. " cannot have its own result as an argument")
     end
-    names[#names + 1] = keys.task(id)
+    names[#names + 1], ids[#ids + 1] = keys.task(id), id
   end
 end
 
@@ -93,10 +95,10 @@ local function drop_known(group)
   local known, kept = 0, {}
   for at = group.from, group.from + 2 * group.count - 1, 2 do
     local id = ARGV[at]
-    local f = redis.call("HMGET", keys.task(id), "fn", "args", "state")
-    if not f[3] then
+    local f = record.get(id, "state", "args", "fn")
+    if not f[1] then
       kept[#kept + 1] = at
-    elseif f[1] == group.fn and record.part(id, "args", f[2]) == given(id, ARGV[at + 1]) then
+    elseif f[3] == group.fn and record.part(id, "args", f[2]) == given(id, ARGV[at + 1]) then
       known = known + 1
     else
       -- A gate has no function.
@@ -107,7 +109,7 @@ local function drop_known(group)
   return known
 end
 
--- Write one record. The fields that tasks of the group have in common are in the
+-- Seldom: write one record. The fields that tasks of the group have in common are in the
 -- same table for all of them; the arguments are its last value. Returns its marks.
 local function write(id, args, fields, marks)
   local value, own = record.arguments(id, args, marks)
@@ -121,47 +123,96 @@ end
 
 -- What an engine needs to know of a task that it may be handed at once, as the record
 -- has it.
-local function keep(opened, group, id, args, marks)
+local function keep(opened, id, known)
   opened.written = opened.written or {}
-  opened.written[id] = { group.fn, args, marks or false }
+  opened.written[id] = known
 end
 
-local function enter(opened, group, sequence)
-  local priority = tonumber(group.priority) or 0
-  -- What is read most stands first: a listpack is searched from its beginning.
+-- Fields of the group's records: the arguments come last, and are each task's own. What
+-- is read most stands first: a listpack is searched from its beginning.
+local function fields_of(opened, group)
   local fields = {
     "state", "ready", "fn", group.fn, "submitted", string.format("%d", opened.stamp),
+    unpack(group.fields),
   }
-  for _, value in ipairs(group.fields) do
-    fields[#fields + 1] = value
-  end
   if group.marks then
     fields[#fields + 1], fields[#fields + 2] = "marks", group.marks
   end
   fields[#fields + 1], fields[#fields + 2] = "args", ""
-  local entries, length, last = {}, 0, group.from + 2 * group.count - 1
-  local function add(at)
-    local id = ARGV[at]
-    local marks = write(id, ARGV[at + 1], fields, group.marks)
-    if group.count <= FEW then
-      keep(opened, group, id, fields[#fields], marks)
-    end
-    sequence = sequence + 1
-    entries[length + 1], entries[length + 2] = line.score(priority, sequence), id
+  return fields
+end
+
+-- One task enters with a hash of its own. `fields` are those of its group.
+local function enter_own(opened, group, id, args, fields)
+  local marks = write(id, args, fields, group.marks)
+  if group.count <= FEW then
+    keep(opened, id, { group.fn, fields[#fields], marks or false })
+  end
+end
+
+-- Where tasks of the group stand in ARGV.
+local function places_of(group)
+  if group.kept then
+    return group.kept
+  end
+  local places = {}
+  for number = 1, group.count do
+    places[number] = group.from + 2 * (number - 1)
+  end
+  return places
+end
+
+-- Their order in the line: flat score, id.
+local function entries_of(places, priority, sequence)
+  local entries, length = {}, 0
+  for number = 1, #places do
+    entries[length + 1] = line.score(priority, sequence + number)
+    entries[length + 2] = ARGV[places[number]]
     length = length + 2
   end
-  if group.kept then
-    for _, at in ipairs(group.kept) do
-      add(at)
+  return entries
+end
+
+-- Seldom: several tasks enter on the sheet, as far as they may stand there.
+local function enter_folded(opened, group, places, entries)
+  local sheet = require("lib.sheet")
+  local head = sheet.head_of(opened.stamp, { "fn", group.fn, unpack(group.fields) })
+  local rows, length, fields = {}, 0, nil
+  for number = 1, #places do
+    local at = places[number]
+    local id, args = ARGV[at], ARGV[at + 1]
+    if #args > sheet.MOST or args == parcel.PARCEL then
+      fields = fields or fields_of(opened, group)
+      enter_own(opened, group, id, args, fields)
+    else
+      local row = entries[2 * number - 1] .. head .. args
+      rows[length + 1], rows[length + 2] = id, row
+      length = length + 2
+      if group.count <= FEW then
+        keep(opened, id, { row = row })
+      end
     end
+  end
+  if length > 0 then
+    redis.call("HSET", keys.rows, unpack(rows))
+  end
+end
+
+local function enter(opened, group, sequence)
+  local places = places_of(group)
+  local entries = entries_of(places, tonumber(group.priority) or 0, sequence)
+  if #places >= SEVERAL and not group.marks and not opened.is_earlier then
+    enter_folded(opened, group, places, entries)
   else
-    for at = group.from, last, 2 do
-      add(at)
+    local fields = fields_of(opened, group)
+    for number = 1, #places do
+      local at = places[number]
+      enter_own(opened, group, ARGV[at], ARGV[at + 1], fields)
     end
   end
   line.enter(opened, group.queue or "default", entries)
   opened.written = nil
-  return sequence
+  return sequence + #places
 end
 
 -- Seldom needed.
@@ -220,7 +271,7 @@ local function new_gates(groups)
   local found, seen = {}, {}
   for _, group in ipairs(groups) do
     local id = group.gate
-    if id and not seen[id] and redis.call("EXISTS", keys.task(id)) == 0 then
+    if id and not seen[id] and not record.exists(id) then
       found[#found + 1] = id
     end
     if id then
@@ -234,11 +285,11 @@ local function check_scheme(group)
   return scheme_name == "pure" and require("lib.pure").refuse(group)
 end
 
--- Check everything; name the records of all groups. Returns the error reply.
-local function check(groups, names)
+-- Check everything; name the records of all groups, and their tasks. Returns the error reply.
+local function check(groups, names, ids)
   local seen, brought = {}, {}
   for _, group in ipairs(groups) do
-    local refused = check_tasks(group, seen, names) or check_function(group, brought)
+    local refused = check_tasks(group, seen, names, ids) or check_function(group, brought)
       or check_scheme(group)
     if refused then
       return refused
@@ -251,9 +302,29 @@ local function check(groups, names)
   end
 end
 
+-- Does the hub know none of the tasks with these keys and ids?
+local function are_new(names, ids)
+  local last = #names
+  names[last + 1] = keys.rows
+  local there = redis.call("EXISTS", unpack(names))
+  names[last + 1] = nil
+  if there == 0 then
+    return true
+  elseif there > 1 or redis.call("EXISTS", keys.rows) == 0 then
+    return false
+  end
+  local rows = redis.call("HMGET", keys.rows, unpack(ids))
+  for number = 1, last do
+    if rows[number] then
+      return false
+    end
+  end
+  return true
+end
+
 -- How many of the tasks are known already; or nil and the error reply.
-local function count_known(groups, names)
-  if redis.call("EXISTS", unpack(names)) == 0 then
+local function count_known(groups, names, ids)
+  if are_new(names, ids) then
     return 0
   end
   local known = 0
@@ -335,13 +406,13 @@ local function main(opened)
   if not groups then
     return reply.fail("BADARG", total)
   end
-  local names = {}
-  local refused = check(groups, names)
+  local names, ids = {}, {}
+  local refused = check(groups, names, ids)
   if refused then
     return refused
   end
   local known
-  known, refused = count_known(groups, names)
+  known, refused = count_known(groups, names, ids)
   if refused then
     return refused
   end

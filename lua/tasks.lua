@@ -20,6 +20,7 @@ local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local page = require("lib.page")
+local record = require("lib.record")
 local reply = require("lib.reply")
 local states = require("lib.states")
 
@@ -153,7 +154,7 @@ end
 -- Add a task to the page if it is to be there. Was it?
 local function show(found, id)
   local wanted = FIELDS[state]
-  local values = redis.call("HMGET", keys.task(id), unpack(wanted))
+  local values = record.get(id, unpack(wanted))
   values[1] = page.function_of(found.names, values[1])
   values[#wanted + 1] = id
   found.looked = found.looked + 1

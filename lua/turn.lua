@@ -1,8 +1,9 @@
 -- turn: an engine reports outcomes, if any, and takes its next work, if any.
 --
 -- KEYS     root
--- ARGV     now engine number nonce want ("kind:n" id token "ago took" body (field value)*n)*
--- RETURNS  {"ok" | "again", stale, (id attempt fn args root)*} | {"gone"}
+-- ARGV     now engine number nonce want ("folded:n" token bytes (id value)*n)*
+--          ("kind:n" id token "ago took" body (field value)*n)*
+-- RETURNS  {"ok" | "again", stale, (id attempt fn args root)* | ids rows} | {"gone"}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(outcomes + taken * log ready + dependents told), at most 100 of those
@@ -18,6 +19,9 @@
 -- (given back, no try used); unmet (the engine lacks what the task needs, fields
 -- `words` and, to remember it for the function, `by require`); aborted (interrupted).
 -- The body is the signed result or error; a large result may have come as a parcel.
+-- A root "=" says that the record stands on the sheet, as those of a reply in lists do
+-- (lib/sheet.lua has what rows are); what became of such may be told in blocks, one for
+-- each client and token (lib/folded.lua).
 
 local argument = require("lib.argument")
 local engines = require("lib.engines")
@@ -66,7 +70,7 @@ end
 -- run again.
 local function apply(opened, ending, engine, good, stale)
   local again = {}
-  if #good + #stale > 0 then
+  if good.any or #stale > 0 then
     report.tell_stale(opened, uuid, stale)
     again = report.apply(opened, ending, engine, good)
   end
@@ -148,7 +152,7 @@ local function close(opened, ending)
 end
 
 local function begin(opened, good, stale)
-  if #good + #stale > 0 or rare.is(opened, "u") then
+  if good.any or #stale > 0 or rare.is(opened, "u") then
     return settle.begin(opened)
   end
 end
@@ -178,7 +182,7 @@ local function main(opened)
   if not good then
     return stale
   end
-  engine.was_busy = #good > 0
+  engine.was_busy = good.any
   -- A queue that is known, because the caller serves it.
   opened.served = engine.queues[1]
 

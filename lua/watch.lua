@@ -43,18 +43,18 @@ local function listen()
 end
 
 local function payload(id, f)
-  if f[3] == "completed" then
-    return "r", record.part(id, "result", f[1]) or ""
+  if f[1] == "completed" then
+    return "r", record.part(id, "result", f[2]) or ""
   end
   if f[4] then
     return "v", f[4] .. " " .. (f[5] or "")
   end
-  return "e", record.part(id, "error", f[2]) or ""
+  return "e", record.part(id, "error", f[3]) or ""
 end
 
 local function size(id, f)
-  local name = f[3] == "completed" and "result" or "error"
-  local value = f[3] == "completed" and f[1] or f[2]
+  local name = f[1] == "completed" and "result" or "error"
+  local value = f[1] == "completed" and f[2] or f[3]
   if value == "" then
     return redis.call("STRLEN", keys.task(id, name))
   end
@@ -65,9 +65,10 @@ end
 -- if it does.
 local function register(id, engine)
   redis.call("SADD", keys.task(id, "watchers"), client)
-  local marks = redis.call("HGET", keys.task(id), "marks") or ""
+  local key = record.key(id)
+  local marks = redis.call("HGET", key, "marks") or ""
   if not string.find(marks, "w", 1, true) then
-    redis.call("HSET", keys.task(id), "marks", marks .. "w")
+    redis.call("HSET", key, "marks", marks .. "w")
     if engine then
       require("lib.held").mark(engine, id)
     end
@@ -90,13 +91,13 @@ local function missing(id)
 end
 
 local function add(answer, id, own, left)
-  local f = argument.is_id(id) and redis.call("HMGET", keys.task(id),
-    "result", "error", "state", "verdict", "reason", "token", "engine") or {}
-  local state, kind, text = f[3] or missing(id), "", ""
+  local f = argument.is_id(id) and record.get(id,
+    "state", "result", "error", "verdict", "reason", "token", "engine") or {}
+  local state, kind, text = f[1] or missing(id), "", ""
   if states.is_ended(state) then
     kind, text, left = tell(id, f, left)
-  elseif f[3] and client ~= "" and string.sub(id, 1, #own) ~= own then
-    register(id, f[3] == "running" and f[7])
+  elseif f[1] and client ~= "" and string.sub(id, 1, #own) ~= own then
+    register(id, f[1] == "running" and f[7])
   end
   local last = #answer
   answer[last + 1], answer[last + 2] = state, f[6] or ""

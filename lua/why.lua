@@ -112,7 +112,7 @@ local function tell_budget(opened, facts, task)
 end
 
 local function tell_fields(opened, facts)
-  local f = redis.call("HMGET", keys.task(id), unpack(TOLD))
+  local f = record.get(id, unpack(TOLD))
   for at, name in ipairs(TOLD) do
     add(facts, name, f[at] or nil)
   end

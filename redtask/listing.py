@@ -114,7 +114,7 @@ def read(
     asked = [name for name in ids if is_id(name)]
     if not asked:
         return [{} for _ in ids]
-    replies = yield Commands([("HMGET", keys.task(one), *names) for one in asked])
+    replies = yield from reading.fields(keys, asked, names)
     found = {
         one: {
             name: text(value)

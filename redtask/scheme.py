@@ -94,18 +94,24 @@ def _explain(script: Script, message: str) -> str:
 
 
 def configure(
-    store: Store, settings: Mapping[str, int], scheme: AnyScheme | None = None
+    store: Store,
+    settings: Mapping[str, int],
+    scheme: AnyScheme | None = None,
+    *,
+    upgrade: bool = False,
 ) -> None:
     """Change the numbers and the scheme of a hub; return when all engines have it.
 
-    A user's own scheme is tried first, and signed with the key of the store. Raises
-    ``SchemeError``, ``BadArgument``, ``ConnectionLost``; then nothing has changed.
+    A user's own scheme is tried first, and signed with the key of the store. A hub that
+    an earlier release made is upgraded on wish: workers of that are refused from then
+    on. Raises ``SchemeError``, ``BadArgument``, ``ConnectionLost``; then nothing has
+    changed.
     """
     changes: dict[str, Argument] = dict(settings)
     if scheme is not None:
         changes.update(_as_settings(store, scheme))
         try_out(store, scheme)
-    configured = store.do(calls.configure(changes))
+    configured = store.do(calls.configure(changes, upgrade=upgrade))
     if scheme is not None:
         store.scheme = scheme
     while configured.left:

@@ -193,4 +193,4 @@ class Engine:
         kind, fields = self.runner(work)
         self.current = None
         took = (time.monotonic_ns() - begun) // 1000
-        return Report(kind, work.task_id, work.token, took, took, fields)
+        return Report(kind, work.task_id, work.token, took, took, fields, work.folded)

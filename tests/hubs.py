@@ -10,9 +10,10 @@ import pytest
 import redis
 
 from redtask import error, link
-from redtask.hub import calls, scripts
+from redtask.hub import calls, scripts, sheet
 from redtask.hub.calls import Call, Group, Life, Report
 from redtask.hub.keys import Keys
+from redtask.hub.records import groups
 from tests import invariants
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _report(
     kind: str, work: Work, ago: int = 0, took: int = 0, **fields: Any
 ) -> Report:
     flat = [part for pair in fields.items() for part in pair]
-    return Report(kind, work.task_id, work.token, ago, took, flat)
+    return Report(kind, work.task_id, work.token, ago, took, flat, work.folded)
 
 
 class Hub:
@@ -301,13 +302,20 @@ class Hub:
 
     def record(self, task: str) -> dict[str, str]:
         """Return a record's fields as text."""
+        fields = sheet.unfold(*self.on_sheet(task))
+        if fields:
+            return {name: value.decode() for name, value in fields.items()}
         fields = self.redis.hgetall(self.keys.task(task))
         return {name.decode(): value.decode() for name, value in fields.items()}
 
+    def on_sheet(self, task: str) -> list[Any]:
+        """Return row and run of a task, None where there is none."""
+        words = sheet.words(self.keys, task)
+        return [self.redis.execute_command(*one) for one in words]
+
     def state(self, task: str) -> Any:
         """Return a task's state; None when there is no such task."""
-        value = self.redis.hget(self.keys.task(task), "state")
-        return value and value.decode()
+        return self.record(task).get("state")
 
     def members(self, *parts: str) -> list[str]:
         """Return what is in a sorted set, in order."""
@@ -356,7 +364,12 @@ class Hub:
     def held(self, engine: str) -> list[str]:
         """Return what an engine took."""
         entries = self.redis.hgetall(self.key("engine", engine, "held"))
-        scores = {name.decode(): float(e.split()[1]) for name, e in entries.items()}
+        scores = {}
+        for name, entry in entries.items():
+            score = entry.split()[1]
+            if score == b"=":
+                score = sheet.read(self.redis.hget(self.keys.rows(), name)).score
+            scores[name.decode()] = float(score)
         return sorted(scores, key=scores.__getitem__)
 
     def rings(self, engine: str) -> Any:
@@ -392,19 +405,23 @@ class Hub:
 
     def tasks(self) -> dict[str, tuple[Any, ...]]:
         """Return state, engine and token of every task."""
-        prefix = f"{self.root}:task:"
+        prefix, asked = f"{self.root}:task:", ("state", "engine", "token")
         names = [
             name
             for key in self.redis.scan_iter(f"{prefix}*", count=1000)
             if ":" not in (name := key.decode().removeprefix(prefix))
         ]
+        names += [name.decode() for name in self.redis.hkeys(self.keys.rows())]
         with self.redis.pipeline(transaction=False) as pipe:
             for name in names:
-                pipe.hmget(prefix + name, "state", "engine", "token")
+                for words in sheet.words(self.keys, name):
+                    pipe.execute_command(*words)
+                pipe.hmget(prefix + name, *asked)
             found = pipe.execute()
         return {
             name: (state.decode() if state else "", engine, token)
-            for name, (state, engine, token) in zip(names, found, strict=True)
+            for name, about in zip(names, groups(found, 3), strict=True)
+            for state, engine, token in [sheet.pick(asked, *about)]
         }
 
     def dump(self) -> dict[bytes, Any]:

@@ -27,7 +27,7 @@ VERDICTS = ("engine_lost", "aborted", "impossible", "invalid", "timeout", "time_
 KEY = re.compile(
     r"""
       (?P<single>hub|engines|queues|functions:idle|story|labels|hidden|waiting|unsettled
-        |timers|alarm|apart|gone|scheme|paused|unranked)
+        |timers|alarm|apart|gone|scheme|paused|unranked|rows|runs)
     | task:(?P<task>[a-z0-9]+-[0-9]+)(:(?P<part>[a-z]+))?
     | (?P<parcel>parcel):[a-z0-9]+-[0-9]+(:[0-9]+:[A-Za-z0-9_-]+)?
     | engine:(?P<engine>[A-Za-z0-9_-]+)(:(?P<of_engine>bell|assigned|held|classes))?
@@ -91,6 +91,32 @@ def _plain(text):
     return text.decode("utf-8", "replace")
 
 
+def unfolded(row, run):
+    """Return a record that stands on the sheet, the length of its result, its score."""
+    begin, _, rest = row.partition(b":")
+    score, submitted, length = begin.split(b" ")
+    head, args = rest[: int(length)], rest[int(length) :]
+    texts = []
+    while head:
+        count, _, head = head.partition(b":")
+        texts.append(_plain(head[: int(count)]))
+        head = head[int(count) :]
+    record = dict(zip(texts[::2], texts[1::2], strict=True))
+    record |= {"state": "ready", "submitted": _plain(submitted), "args": _plain(args)}
+    result = b""
+    if run is not None and run.startswith(b"c"):
+        names = ["state", "engine", "token", "started", "took", "repr", "result"]
+        parts = run.split(b"\0", 6)
+        record |= {name: _plain(part) for name, part in zip(names, parts, strict=True)}
+        record["state"], result = "completed", parts[-1]
+    elif run is not None:
+        token, _, engine, started, end = _plain(run).split(" ")
+        assert end == "=", run
+        record |= {"state": "running", "token": token}
+        record |= {"engine": engine, "started": started}
+    return record, len(result), _plain(score)
+
+
 class Picture:
     """All data of one hub, read at once."""
 
@@ -133,6 +159,8 @@ class Picture:
         self.apart = {name: int(value) for name, value in self.hash("apart").items()}
         self.parts: dict[str, set[str]] = defaultdict(set)
         self.tasks: dict[str, dict[str, str]] = {}
+        #: Those on the sheet, each with the length of its result, and its score.
+        self.folded: dict[str, tuple[int, str]] = {}
         self.engines: dict[str, dict[str, str]] = {}
         self.functions: dict[str, dict[str, str]] = {}
         self.ready: dict[str, dict[str, float]] = {}
@@ -142,6 +170,7 @@ class Picture:
         for name, found in self.keys.items():
             if found:
                 self._read(name, found)
+        self._unfold()
         self.assigned = {e: self.zset(f"engine:{e}:assigned") for e in self.engines}
         self.held = {e: self._held(e) for e in self.engines}
         self.tied = {e: self.zset(f"engine:{e}:classes") for e in self.engines}
@@ -183,6 +212,24 @@ class Picture:
             if found[kind]:
                 getattr(self, kind)[found[kind]] = self.zset(name)
 
+    def _unfold(self):
+        """Note the records that stand on the sheet."""
+        rows, runs = self._flat("rows"), self._flat("runs")
+        self.hold(runs.keys() <= rows.keys(), f"no rows of {runs.keys() - rows.keys()}")
+        for task, row in rows.items():
+            self.hold(task not in self.tasks, f"{task} has two records")
+            record, *more = unfolded(row, runs.get(task))
+            before = self.before and self.before.tasks.get(task)
+            self.tasks[task] = before if before == record else record
+            self.folded[task] = (*more,)
+
+    def _flat(self, name):
+        flat = self.raw.get(f"{self.root}:{name}".encode(), ())
+        return {
+            field.decode(): value
+            for field, value in zip(flat[::2], flat[1::2], strict=True)
+        }
+
     def hold(self, truth, sentence):
         """Note the sentence unless the truth is one."""
         if not truth:
@@ -191,7 +238,12 @@ class Picture:
     def _held(self, engine):
         """Return what an engine holds, each by its score."""
         entries = self.hash(f"engine:{engine}:held").items()
-        scores = {name: float(entry.split()[1]) for name, entry in entries}
+        scores = {}
+        for name, entry in entries:
+            score = entry.split()[1]
+            if score == "=":
+                score = self.folded[name][1]
+            scores[name] = float(score)
         return dict(sorted(scores.items(), key=lambda item: item[1]))
 
     def hash(self, name):
@@ -301,6 +353,9 @@ def _check_record(seen, name, task):
         fence = seen.hash(f"engine:{engine}:held").get(name, "").split()
         hold(fence[:1] == [token], f"{name}: token {token}, {engine} holds {fence}")
         told = "+" in fence or not task.get("marks")
+        run = seen.hash("runs").get(name, "").split()
+        hold(("=" in fence) == (name in seen.folded), f"{name}: {engine} holds {fence}")
+        hold(name not in seen.folded or fence == run, f"{name}: {fence}, not {run}")
         hold(told, f"{name}: marks that {engine} does not look for")
     marks = task.get("marks", "")
     hold(("root" in task) == ("a" in marks), f"{name}: root, marks {marks}")
@@ -357,6 +412,8 @@ def _check_bytes(seen):
             if task.get("state") in ENDED and task.get(part) == "":
                 size = seen.data[f"task:{name}:{part}"]
                 total += size if part != "args" or size > SMALL else 0
+        size, _ = seen.folded.get(name, (0, ""))
+        total += size if size > 64 else 0
     kept = int(seen.hub.get("kept_bytes", 0))
     seen.hold(kept == total, f"{kept} bytes are kept, not {total}")
 
@@ -641,9 +698,9 @@ def _check_owners(seen):
             seen.hold(found["engine"] in seen.engines, f"{name} of no engine")
         if found["done"] or found["worker"]:
             seen.hold(seen.ttl[name] > 0, f"{name} is kept for ever")
+        if name in ("rows", "runs") or (found["task"] and not found["part"]):
+            seen.hold(seen.ttl[name] == -1, f"{name} vanishes")
     seen.hold(seen.ttl["hub"] == -1, "the hub will vanish")
-    for name in seen.tasks:
-        seen.hold(seen.ttl[f"task:{name}"] == -1, f"{name} vanishes")
 
 
 def _check_loads(seen):

@@ -98,22 +98,22 @@ MUTANTS: Final = (
     _mutant(
         "a token is but the number of the attempt",
         "lib/work.lua",
-        'local first = "1:" .. nonce',
-        'local first = "1:n"',
+        'nonce = nonce, token = "1:" .. nonce,',
+        'nonce = nonce, token = "1:n",',
         "lua/test_turn.py::test_a_token_is_never_issued_twice",
     ),
     _mutant(
         "an outcome counts twice in one turn",
         "lib/report.lua",
-        " == #ids and good or distinct(good)\n",
-        " and good\n",
+        "  if held.remove(uuid, ids) == #ids then\n",
+        "  if held.remove(uuid, ids) then\n",
         "lua/test_turn.py::test_an_outcome_counts_once_in_a_turn",
     ),
     _mutant(
         "what has ended is still held",
         "lib/report.lua",
-        "  return held.remove(uuid, ids) == #ids and good or distinct(good)\n",
-        "  return good\n",
+        "  if held.remove(uuid, ids) == #ids then\n",
+        "  if true then\n",
         "lua/test_turn.py::test_a_result_completes_the_task",
     ),
     _mutant(
@@ -189,7 +189,7 @@ MUTANTS: Final = (
     _mutant(
         "a submit sent again enters again",
         "submit.lua",
-        "    if not f[3] then\n      kept[#kept + 1] = at\n",
+        "    if not f[1] then\n      kept[#kept + 1] = at\n",
         "    if true then\n      kept[#kept + 1] = at\n",
         "lua/test_submit.py::test_the_same_submit_again_changes_nothing",
     ),

@@ -91,4 +91,6 @@ class Stands:
                 yield Report("error", work.task_id, work.token, took, took, fields)
             else:
                 fields = ("result", b"r" * 40, "repr", str(number))
-                yield Report("ok", work.task_id, work.token, took, took, fields)
+                yield Report(
+                    "ok", work.task_id, work.token, took, took, fields, work.folded
+                )

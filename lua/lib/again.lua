@@ -8,6 +8,7 @@ local finish = require("lib.finish")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local place = require("lib.place")
+local record = require("lib.record")
 local states = require("lib.states")
 local timers = require("lib.timers")
 
@@ -26,7 +27,7 @@ local function give_up(opened, ending, task, why, last)
 end
 
 local function wait(task, score)
-  redis.call("HSET", keys.task(task.id), "state", "waiting")
+  redis.call("HSET", record.key(task.id), "state", "waiting")
   task.state = "waiting"
   redis.call("ZADD", keys.waiting, score, task.id)
 end

@@ -32,8 +32,8 @@ end
 
 -- Read what is to be copied. Returns the old one's state, nil when there is none.
 local function read(copy)
-  local f = redis.call("HMGET", keys.task(copy.old), "state", "fn", "root", unpack(FIELDS))
-  local judged = redis.call("HMGET", keys.task(copy.old), unpack(JUDGED))
+  local f = record.get(copy.old, "state", "fn", "root", unpack(FIELDS))
+  local judged = record.get(copy.old, unpack(JUDGED))
   copy.fn, copy.root = f[2], f[3] or copy.old
   copy.values, copy.sets = {}, {}
   for at, name in ipairs(FIELDS) do
@@ -84,7 +84,7 @@ local function copy_args(copy)
   if copy.values.args == "" then
     redis.call("COPY", keys.task(copy.old, "args"), keys.task(copy.id, "args"))
   end
-  return copy.values.args
+  return record.fit(copy.id, "args", copy.values.args)
 end
 
 local function fn_of(copy)
@@ -147,7 +147,7 @@ local function new_gates(missing)
     local id = copy.anew.gate
     if id and not seen[id] then
       seen[id] = true
-      if redis.call("EXISTS", keys.task(id)) == 0 then
+      if not record.exists(id) then
         found[#found + 1] = id
       end
     end
@@ -178,7 +178,7 @@ local function write(opened, missing, gates, sequence)
     else
       enter_line(lines, copy, score, fields)
     end
-    redis.call("HSET", keys.task(copy.old), "resubmitted", copy.id)
+    redis.call("HSET", record.key(copy.old), "resubmitted", copy.id)
   end
   for digest, count in pairs(counts) do
     functions.need(digest, "", "", count)

@@ -12,6 +12,7 @@
 
 local hold = require("lib.hold")
 local keys = require("lib.keys")
+local record = require("lib.record")
 local states = require("lib.states")
 
 local COUNTER = { after = "na", follow = "nf" }
@@ -21,7 +22,7 @@ local MOST_SHOWN = 24
 -- The record of a task that may have to be moved; nil when there is none.
 local function read(id)
   -- All of it: a compact hash is searched from its beginning for each field.
-  local fields = redis.call("HGETALL", keys.task(id))
+  local fields = record.all(id)
   if #fields == 0 then
     return nil
   end
@@ -30,7 +31,7 @@ local function read(id)
     task[fields[at]] = fields[at + 1]
   end
   if task.targets == "" then
-    task.targets = require("lib.record").part(id, "targets", task.targets)
+    task.targets = record.part(id, "targets", task.targets)
   end
   return task
 end
@@ -55,10 +56,10 @@ end
 -- What was noted is written.
 local function save(task)
   if #task.write > 0 then
-    redis.call("HSET", keys.task(task.id), unpack(task.write))
+    redis.call("HSET", record.key(task.id), unpack(task.write))
   end
   if #task.drop > 0 then
-    redis.call("HDEL", keys.task(task.id), unpack(task.drop))
+    redis.call("HDEL", record.key(task.id), unpack(task.drop))
   end
   task.write, task.drop = {}, {}
 end
@@ -202,7 +203,7 @@ local function member_of(opened, id)
   opened.members = opened.members or {}
   local known = opened.members[id]
   if known == nil then
-    local f = redis.call("HMGET", keys.task(id), "state", "engine", "token", "marks", "kept")
+    local f = record.get(id, "state", "engine", "token", "marks", "kept")
     local state = f[1] or require("lib.tombs").state_of(id)
     if state then
       local label = f[3] and string.match(f[2] or "", "^%d+") or nil
@@ -249,7 +250,7 @@ local function save_members(opened)
       if known.kept > 0 then
         fields[3], fields[4] = "kept", known.kept
       end
-      redis.call("HSET", keys.task(id), unpack(fields))
+      redis.call("HSET", record.key(id), unpack(fields))
       if known.runs_on then
         require("lib.held").mark(known.runs_on, id)
       end

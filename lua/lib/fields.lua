@@ -1,6 +1,7 @@
 -- fields: what an outcome adds to its task's record.
 --
--- An outcome knows where in ARGV its pairs of field and value are (`at`, `count`).
+-- An outcome knows where in ARGV its pairs of field and value are (`at`, `count`), or has
+-- the only one itself (`text`).
 
 local record = require("lib.record")
 
@@ -26,6 +27,9 @@ local function add(outcome, fields)
     if filled then
       fields[#fields + 1], fields[#fields + 2] = name, value
     end
+  end
+  if outcome.text then
+    fields[#fields + 1], fields[#fields + 2] = "repr", string.sub(outcome.text, 1, COMPACT)
   end
   return fields
 end

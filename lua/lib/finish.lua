@@ -3,6 +3,7 @@
 local class = require("lib.class")
 local engines = require("lib.engines")
 local keys = require("lib.keys")
+local record = require("lib.record")
 local settle = require("lib.settle")
 local timers = require("lib.timers")
 
@@ -37,9 +38,9 @@ end
 -- who gave it back.
 local function set_engine(task)
   if task.ran then
-    redis.call("HSET", keys.task(task.id), "engine", task.ran)
+    redis.call("HSET", record.key(task.id), "engine", task.ran)
   elseif task.engine then
-    redis.call("HDEL", keys.task(task.id), "engine", "token", "started")
+    redis.call("HDEL", record.key(task.id), "engine", "token", "started")
     task.token = nil
   end
 end
@@ -57,7 +58,7 @@ local function task_ends(opened, ending, task, to, verdict, reason)
   end
   set_engine(task)
   reason = string.sub(reason, 1, LONGEST)
-  redis.call("HDEL", keys.task(task.id), "na", "nf", "gate", "start", "class")
+  redis.call("HDEL", record.key(task.id), "na", "nf", "gate", "start", "class")
   redis.call("HSET", keys.task(task.id), "state", to, "verdict", verdict,
     "ended", opened.stamp, "reason", reason)
   settle.outcome(ending, task.id, task.state, to, task.token or "", marks,

@@ -2,10 +2,12 @@
 --
 -- MOVES    completed>gone failed>gone aborted>gone
 
+local batches = require("lib.batches")
 local functions = require("lib.functions")
 local keys = require("lib.keys")
 local record = require("lib.record")
 local settle = require("lib.settle")
+local sheet = require("lib.sheet")
 local states = require("lib.states")
 local weight = require("lib.weight")
 
@@ -32,6 +34,40 @@ local function release_parents(refs)
   end
 end
 
+-- Of ended tasks in this state those that stand on the sheet, all at once: nothing stands
+-- beside them, and nobody needs them. Returns the others, and how many bytes these took.
+local function folded(opened, ids, state)
+  if #ids == 0 then
+    return ids, 0
+  end
+  local others, gone, functions_of, bytes = {}, {}, {}, 0
+  for at, row in ipairs(batches.hmget(keys.rows, ids)) do
+    if row then
+      local digest = string.match(sheet.read(row), "^%S+")
+      functions_of[digest] = (functions_of[digest] or 0) + 1
+      gone[#gone + 1] = ids[at]
+    else
+      others[#others + 1] = ids[at]
+    end
+  end
+  if #gone == 0 then
+    return others, 0
+  end
+  states.check(state, "gone")
+  for _, run in ipairs(batches.hmget(keys.runs, gone)) do
+    bytes = bytes + (run and weight.of_run(run) or 0)
+  end
+  sheet.remove(gone)
+  batches.zrem(keys.ended(state), gone)
+  for digest, count in pairs(functions_of) do
+    functions.release(opened, digest, count)
+  end
+  if bytes > 0 then
+    redis.call("HINCRBY", keys.hub, "kept_bytes", -bytes)
+  end
+  return others, bytes + #gone * weight.RECORD
+end
+
 -- The record, everything beside it, and its entry in the index of its state. Returns
 -- how many bytes it took.
 local function task(opened, id, state)
@@ -39,6 +75,12 @@ local function task(opened, id, state)
   local key = keys.task(id)
   local parts = record.parts()
   local f = redis.call("HMGET", key, "fn", "tries", "refusals", unpack(parts))
+  if not f[1] then
+    local others, took = folded(opened, { id }, state)
+    if #others == 0 then
+      return took
+    end
+  end
   local doomed, bytes = { key }, 0
   if f[2] then
     doomed[#doomed + 1] = keys.task(id, "attempts")
@@ -74,7 +116,7 @@ local function expired(opened, count)
   for _, state in ipairs(states.ended()) do
     local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
       "LIMIT", 0, count - forgotten)
-    for _, id in ipairs(due) do
+    for _, id in ipairs((folded(opened, due, state))) do
       if is_needed(id) then
         redis.call("ZADD", keys.ended(state), opened.stamp + LATER, id)
       else

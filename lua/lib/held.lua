@@ -1,7 +1,8 @@
 -- held: what an engine has taken, and what fences each task.
 --
 -- A hash of the engine: of each id its token, its score in a line and, when its record
--- has marks, "+". So what an engine reports is compared with one read for all of it,
+-- has marks, "+"; or of one that stands on the sheet its run (lib/sheet.lua), which has "="
+-- for the score and in the end. So what an engine reports is compared with one read for all of it,
 -- and the record is not asked for what it mostly has not got.
 
 local batches = require("lib.batches")
@@ -11,7 +12,7 @@ local keys = require("lib.keys")
 local MOST_SORTED = 1000
 -- Of a hash with more a scan is asked for so many at once.
 local SMALLEST_PAGE = 100
-local PLUS = 43
+local PLUS, EQUAL = 43, 61
 
 local function key_of(uuid)
   return keys.engine(uuid, "held")
@@ -33,6 +34,20 @@ end
 -- May the record have marks?
 local function is_marked(found)
   return string.byte(found, -1) == PLUS
+end
+
+-- Does its record stand on the sheet?
+local function is_folded(found)
+  return string.byte(found, -1) == EQUAL
+end
+
+-- Seldom: the score of a task; where it stands on the sheet, its row has it.
+local function score_of(id, found)
+  local _, score = parts(found)
+  if score == "=" then
+    score = string.match(redis.call("HGET", keys.rows, id) or "0", "^%S+")
+  end
+  return score
 end
 
 -- The entries of these ids, in order; false where there is none.
@@ -62,12 +77,21 @@ local function mark(name, id)
   end
 end
 
+-- Seldom: the record of a task has got a hash of its own.
+local function unfold(name, id, score)
+  local key = key_of(string.match(name, "/(.*)$"))
+  local found = redis.call("HGET", key, id)
+  if found and is_folded(found) then
+    redis.call("HSET", key, id, string.match(found, "^%S+ ") .. score)
+  end
+end
+
 -- Of flat id, entry, id, entry ... the pairs by their scores.
 local function sorted(flat)
   local all = {}
   for at = 1, #flat, 2 do
-    local token, score = parts(flat[at + 1])
-    all[#all + 1] = { id = flat[at], token = token, score = score }
+    local id, found = flat[at], flat[at + 1]
+    all[#all + 1] = { id = id, token = (parts(found)), score = score_of(id, found) }
   end
   table.sort(all, function(one, other)
     return tonumber(one.score) < tonumber(other.score)
@@ -118,10 +142,13 @@ return {
   entry = entry,
   parts = parts,
   is_marked = is_marked,
+  is_folded = is_folded,
+  score = score_of,
   read = read,
   add = add,
   remove = remove,
   mark = mark,
+  unfold = unfold,
   others = others,
   count = count_of,
   first = first,

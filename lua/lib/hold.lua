@@ -4,6 +4,7 @@
 
 local keys = require("lib.keys")
 local rare = require("lib.rare")
+local record = require("lib.record")
 local states = require("lib.states")
 
 -- A new record, already written in state waiting, gets its place in the index, with
@@ -38,7 +39,7 @@ local function note(opened, f, id, score, name)
   local queue = f.queue or "default"
   local stands = name == "" and "" or require("lib.class").line_of(queue, name)
   if stands ~= (f.class or "") then
-    redis.call("HSET", keys.task(id), "class", stands)
+    redis.call("HSET", record.key(id), "class", stands)
   end
   opened.fresh = opened.fresh or {}
   local at = queue .. ":" .. stands

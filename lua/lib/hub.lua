@@ -9,11 +9,14 @@
 local keys = require("lib.keys")
 local scheme_name = require("scheme_name")
 
-local SCHEMA = "3"
+local SCHEMA = "4"
+-- Of earlier releases, which know no sheet (lib/sheet.lua): such a hub goes on as it is, so
+-- that their workers can go on with it, until it is told that there are none any more.
+local EARLIER = "3"
 
 -- What every script compares, in one field: schema and scheme.
-local function format(scheme)
-  return SCHEMA .. " " .. scheme
+local function format(scheme, is_earlier)
+  return (is_earlier and EARLIER or SCHEMA) .. " " .. scheme
 end
 
 local FORMAT = format(scheme_name)
@@ -36,8 +39,9 @@ end
 -- Returns the open hub, or nil and the error reply. Writes nothing.
 local function open()
   local f = redis.call("HMGET", keys.hub, "format", "hwm", "result_ttl", "rare")
-  if f[1] ~= FORMAT then
-    return nil, require("lib.refusal").format(f[1], SCHEMA)
+  local is_earlier = f[1] ~= FORMAT
+  if is_earlier and f[1] ~= format(scheme_name, true) then
+    return nil, require("lib.refusal").format(f[1], SCHEMA, EARLIER)
   end
   local refused = ARGV[1] ~= "" and require("lib.refusal").time()
   if refused then
@@ -50,6 +54,7 @@ local function open()
     hwm = tonumber(f[2]),
     result_ttl = tonumber(f[3]),
     rare = f[4],
+    is_earlier = is_earlier,
   }
 end
 

@@ -94,6 +94,8 @@ return {
   timers = root .. ":timers",
   alarm = root .. ":alarm",
   gone = root .. ":gone",
+  rows = root .. ":rows",
+  runs = root .. ":runs",
   paused = root .. ":paused",
   apart = root .. ":apart",
   task = task_key,

@@ -12,10 +12,10 @@ local MORE = 100
 -- The class where a ready task belongs. That is not the one that it stands in when an
 -- engine has refused its function since.
 local function class_of(opened, id)
-  local f = redis.call("HMGET", keys.task(id), "targets", "place", "not", "fn")
+  local f = record.get(id, "fn", "targets", "place", "not")
   return class.of_task(opened, {
-    targets = record.part(id, "targets", f[1]), place = f[2] or nil,
-    ["not"] = f[3] or nil, fn = f[4],
+    targets = record.part(id, "targets", f[2]), place = f[3] or nil,
+    ["not"] = f[4] or nil, fn = f[1],
   })
 end
 
@@ -40,7 +40,7 @@ end
 local function move(opened, queue, one)
   leave(queue, one)
   local stands = class.line_of(queue, one.right)
-  redis.call("HSET", keys.task(one.id), "class", stands)
+  redis.call("HSET", record.own(one.id), "class", stands)
   class.add(opened, queue, stands, { one.score, one.id })
 end
 

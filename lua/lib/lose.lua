@@ -9,6 +9,7 @@ local hold = require("lib.hold")
 local keys = require("lib.keys")
 local place = require("lib.place")
 local rare = require("lib.rare")
+local record = require("lib.record")
 local report = require("lib.report")
 local settle = require("lib.settle")
 local story = require("lib.story")
@@ -19,7 +20,7 @@ local function part(opened, uuid, begun, reason, count, last)
   local all = held.first(uuid, count)
   for _, one in ipairs(all) do
     local id = one.id
-    local f = redis.call("HMGET", keys.task(id), "state", "marks")
+    local f = record.get(id, "state", "marks")
     local outcome = {
       id = id, token = one.token, score = one.score, marks = f[2] or nil, reason = reason,
     }

@@ -5,6 +5,7 @@
 local engines = require("lib.engines")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
+local record = require("lib.record")
 local scheme = require("scheme")
 local states = require("lib.states")
 local work = require("lib.work")
@@ -51,7 +52,7 @@ local function assign(opened, queue, id, score, class, except)
   rare.set(opened, "a")
   local assigned = keys.engine(uuid, "assigned")
   redis.call("ZADD", assigned, score, id)
-  redis.call("HSET", keys.task(id), "state", "assigned", "engine", engines.name_of(engine))
+  redis.call("HSET", record.own(id), "state", "assigned", "engine", engines.name_of(engine))
   if redis.call("ZCARD", assigned) == 1 then
     engines.ring(uuid)
   end

@@ -1,4 +1,7 @@
--- record: keep a task's hash in the compact encoding.
+-- record: a task's hash, wherever it stands, and in the compact encoding.
+--
+-- A record is a hash of its own, or stands with others on the sheet (lib/sheet.lua) until
+-- it is written to: who reads any task's asks `get`, and who writes asks `key`.
 --
 -- Redis keeps a hash in a listpack while every value is at most 64 bytes
 -- (hash-max-listpack-value). Longer ones stand in a string of their own beside
@@ -9,6 +12,9 @@ local parcel = require("lib.parcel")
 local weight = require("lib.weight")
 
 local COMPACT = 64
+
+-- Records that this script has read and that stand on the sheet.
+local folded = {}
 
 -- The fields that may stand beside the record.
 local function parts()
@@ -51,7 +57,96 @@ local function part(id, name, value)
   return value or nil
 end
 
+-- Seldom: what `get` returns of a record that stands on the sheet; nil when none does.
+local function from_sheet(id, names)
+  local flat = require("lib.sheet").flat(id)
+  if not flat then
+    return nil
+  end
+  folded[id] = true
+  local fields, values = {}, {}
+  for at = 1, #flat, 2 do
+    fields[flat[at]] = flat[at + 1]
+  end
+  for at, name in ipairs(names) do
+    values[at] = fields[name] or false
+  end
+  return values
+end
+
+-- Fields of any task's record, as HMGET has them. The first one must be of those that
+-- every record has.
+local function get(id, ...)
+  local values = redis.call("HMGET", keys.task(id), ...)
+  return values[1] and values or from_sheet(id, { ... }) or values
+end
+
+-- All fields of any task's record, flat; empty when there is none.
+local function all(id)
+  local flat = redis.call("HGETALL", keys.task(id))
+  if not flat[1] then
+    flat = require("lib.sheet").flat(id)
+    folded[id] = flat and true
+  end
+  return flat or {}
+end
+
+-- Seldom: the record gets a hash of its own. What an engine holds says that it has one.
+local function unfold(id)
+  folded[id] = nil
+  local sheet = require("lib.sheet")
+  local flat, row = sheet.flat(id), sheet.find(id)
+  if not flat then
+    return
+  end
+  sheet.remove({ id })
+  for at = 1, #flat, 2 do
+    if flat[at] == "args" or flat[at] == "result" then
+      flat[at + 1] = fit(id, flat[at], flat[at + 1])
+    elseif flat[at] == "engine" then
+      require("lib.held").unfold(flat[at + 1], id, string.match(row, "^%S+"))
+    end
+  end
+  redis.call("HSET", keys.task(id), unpack(flat))
+end
+
+-- Does a record that was read in this script stand on the sheet?
+local function is_folded(id)
+  return folded[id] == true
+end
+
+-- The key of a record that was read in this script: from here on it is a hash.
+local function key(id)
+  if folded[id] then
+    unfold(id)
+  end
+  return keys.task(id)
+end
+
+-- Likewise of one that may not have been read.
+local function own(id)
+  local name = keys.task(id)
+  if redis.call("EXISTS", name) == 0 then
+    unfold(id)
+  end
+  return name
+end
+
+-- Is there a record of this task?
+local function exists(id)
+  if redis.call("EXISTS", keys.task(id)) == 1 then
+    return true
+  end
+  return redis.call("HEXISTS", keys.rows, id) == 1
+end
+
 return {
+  get = get,
+  all = all,
+  is_folded = is_folded,
+  key = key,
+  own = own,
+  exists = exists,
   parts = parts,
   fit = fit,
   arguments = arguments,

@@ -6,12 +6,12 @@ local keys = require("lib.keys")
 local reply = require("lib.reply")
 
 -- Its format, schema and scheme, is not ours.
-local function refuse_format(format, ours)
+local function refuse_format(format, ours, earlier)
   if not format then
     return reply.fail("NOHUB", "there is no hub under " .. KEYS[1])
   end
   local schema, scheme = string.match(format, "^(%S+) (%S+)$")
-  if schema ~= ours then
+  if schema ~= ours and schema ~= earlier then
     return reply.fail("SCHEMA", "the hub has schema " .. tostring(schema)
       .. ", this redtask understands " .. ours)
   end

@@ -83,20 +83,18 @@ end
 local function outcome_at(at, found)
   local kind, count = string.match(ARGV[at], "^(%a+):(%d+)$")
   local took = ARGV[at + 3]
-  local _, score = held.parts(found)
   return {
-    kind = kind, id = ARGV[at + 1], token = ARGV[at + 2], score = score,
+    kind = kind, id = ARGV[at + 1], token = ARGV[at + 2],
+    score = held.score(ARGV[at + 1], found),
     ago = tonumber(string.match(took, "^%d+")), took = took, body = ARGV[at + 4],
     at = at + HEAD, count = tonumber(count),
   }
 end
 
 -- Seldom: an outcome that the engine holds nothing for. It was heard before, or is stale.
-local function note_stale(stale, at)
-  local id, token = ARGV[at + 1], ARGV[at + 2]
-  local f = redis.call("HMGET", keys.task(id), "state", "token")
+local function note_stale(stale, kind, id, token)
+  local f = record.get(id, "state", "token")
   if f[2] ~= token or f[1] == "running" then
-    local kind = string.match(ARGV[at], "^%a+")
     stale[#stale + 1] = { kind = kind, id = id, token = token }
   end
 end
@@ -135,18 +133,67 @@ local function set_marks(good, number, marks)
   end
 end
 
--- Read the outcomes from `at` on, and part them into those that count and those
--- that are stale: the task was given to somebody else, or is no more. The rest was
--- heard before. `uuid` is the reporting engine's. Returns both lists, or nil and the
--- error reply. Writes nothing. Of a usual outcome the first list has the place in
--- ARGV, and beside it a list of the marks of those that have any.
-local function read(at, uuid)
-  local places, ids = find(at)
-  if not places then
-    return nil, require("lib.reply").fail("BADARG", ids)
+-- Seldom: blocks of outcomes, from `at` on (lib/folded.lua). Returns them and where they end; or
+-- nil and what is wrong.
+local function find_blocks(at)
+  local blocks, folded = {}, require("lib.folded")
+  while folded.is_block(at) do
+    local block, next_at = folded.parse(at)
+    if not block then
+      return nil, next_at
+    end
+    blocks[#blocks + 1], at = block, next_at
   end
-  local good, stale, given = { marks = {} }, {}, ARGV
-  local number, fence, token = 0, nil, nil
+  return blocks, at
+end
+
+-- Seldom: what is not to end with the rest of its block.
+local function add_odd(good, stale, odd)
+  for _, outcome in ipairs(odd.good) do
+    good[#good + 1] = outcome
+    outcome.marks = redis.call("HGET", keys.task(outcome.id), "marks") or nil
+  end
+  for _, one in ipairs(odd.stale) do
+    note_stale(stale, "ok", one.id, one.token)
+  end
+end
+
+-- Seldom: read the blocks from `at` on into `good` and `stale`. Returns where they end; or
+-- nil and what is wrong.
+local function read_blocks(at, uuid, good, stale)
+  local blocks, next_at = find_blocks(at)
+  if not blocks then
+    return nil, next_at
+  end
+  for _, block in ipairs(blocks) do
+    local odd = { good = {}, stale = {} }
+    require("lib.folded").check(block, uuid, odd)
+    add_odd(good, stale, odd)
+    if #block.ids > 0 then
+      good.blocks = good.blocks or {}
+      good.blocks[#good.blocks + 1] = block
+    end
+  end
+  return next_at
+end
+
+-- Seldom: what stands in blocks ends. Returns how many tasks that are.
+local function apply_blocks(opened, ending, engine, blocks)
+  local ended = 0
+  for _, block in ipairs(blocks) do
+    if #block.ids > 0 then
+      require("lib.folded").apply(opened, ending, engine, block)
+      ended = ended + #block.ids
+    end
+  end
+  -- Where these stood, what comes next may.
+  opened.folds = true
+  return ended
+end
+
+-- Part outcomes that do not stand in blocks.
+local function read_others(uuid, places, ids, good, stale)
+  local number, fence, token, given = #good, nil, nil, ARGV
   local entries = held.read(uuid, ids)
   for order = 1, #ids do
     local found, place = entries[order], places[order]
@@ -156,15 +203,39 @@ local function read(at, uuid)
       fence = token .. " "
     end
     if not found or string.find(found, fence, 1, true) ~= 1 then
-      note_stale(stale, from)
+      note_stale(stale, string.match(given[from], "^%a+"), ids[order], token)
     else
       number = number + 1
-      good[number] = place > 0 and place or outcome_at(from, found)
+      -- What stands on the sheet and is told alone gets a hash of its own.
+      good[number] = place > 0 and not held.is_folded(found) and place
+        or outcome_at(from, found)
       if held.is_marked(found) then
         set_marks(good, number, redis.call("HGET", keys.task(ids[order]), "marks"))
       end
     end
   end
+end
+
+-- Read the outcomes from `at` on, and part them into those that count and those
+-- that are stale: the task was given to somebody else, or is no more. The rest was
+-- heard before. `uuid` is the reporting engine's. Returns both lists, or nil and the
+-- error reply. Writes nothing. Of a usual outcome the first list has the place in
+-- ARGV, and beside it a list of the marks of those that have any, and the blocks.
+local function read(at, uuid)
+  local good, stale, given, wrong = { marks = {} }, {}, ARGV, nil
+  if string.find(given[at], "folded:", 1, true) == 1 then
+    at, wrong = read_blocks(at, uuid, good, stale)
+  end
+  local places, ids
+  if at then
+    places, ids = find(at)
+  end
+  if not places then
+    return nil, require("lib.reply").fail("BADARG", ids or wrong)
+  elseif #ids > 0 then
+    read_others(uuid, places, ids, good, stale)
+  end
+  good.any = good.blocks ~= nil or #good > 0
   return good, stale
 end
 
@@ -215,6 +286,7 @@ end
 -- Seldom: one that is not the usual. Returns how the task is to run again, or nil when it
 -- has ended.
 local function other(opened, ending, uuid, label, outcome, verdict)
+  record.own(outcome.id)
   if outcome.kind == "ok" then
     return unusual(opened, ending, outcome)
   end
@@ -235,9 +307,10 @@ local function id_of(outcome)
   return type(outcome) == "number" and ARGV[outcome + 1] or outcome.id
 end
 
--- Seldom: of outcomes that were told twice in one call the first ones.
-local function distinct(good)
-  local first, seen = { marks = {} }, {}
+-- Seldom: of outcomes that were told twice in one call the first ones. Those of blocks
+-- come before all others.
+local function distinct(good, seen)
+  local first = { marks = {} }
   for number = 1, #good do
     local id = id_of(good[number])
     if not seen[id] then
@@ -249,13 +322,40 @@ local function distinct(good)
   return first
 end
 
+-- Seldom: likewise in blocks. Returns the ids.
+local function distinct_blocks(blocks)
+  local seen = {}
+  require("lib.folded").filter_new(blocks, seen)
+  return seen
+end
+
+-- Seldom: blocks leave the engine's hands.
+local function leave_blocks(uuid, blocks)
+  local all = true
+  for _, block in ipairs(blocks) do
+    all = held.remove(uuid, block.ids) == #block.ids and all
+  end
+  if not all then
+    distinct_blocks(blocks)
+  end
+end
+
 -- What is good leaves the engine's hands; returns that, each task once.
 local function leave(uuid, good)
+  if good.blocks then
+    leave_blocks(uuid, good.blocks)
+  end
+  if #good == 0 then
+    return good
+  end
   local ids = {}
   for number = 1, #good do
     ids[number] = id_of(good[number])
   end
-  return held.remove(uuid, ids) == #ids and good or distinct(good)
+  if held.remove(uuid, ids) == #ids then
+    return good
+  end
+  return distinct(good, distinct_blocks(good.blocks or {}))
 end
 
 -- Apply outcomes that count: end the task, or collect it among those to run
@@ -263,11 +363,14 @@ end
 -- label. Returns the collection: id and score, and how to run each again, in the
 -- order reported.
 local function apply(opened, ending, engine, good, verdict)
-  local again = {}
-  if #good == 0 then
+  local again, blocks, ended = {}, good.blocks, 0
+  if #good == 0 and not blocks then
     return again
   end
   good = leave(engine.uuid, good)
+  if blocks then
+    ended = apply_blocks(opened, ending, engine, blocks)
+  end
   for number = 1, #good do
     local outcome = good[number]
     if type(outcome) == "number" then
@@ -283,7 +386,7 @@ local function apply(opened, ending, engine, good, verdict)
   if engine.leaving then
     engines.tell_drained(opened, engine)
   end
-  local ended = #good - #again
+  ended = ended + #good - #again
   if ended > 0 then
     -- Texts cost less than numbers, which have to be printed.
     redis.call("HINCRBY", keys.engine(engine.uuid), "done", ended == 1 and "1" or ended)

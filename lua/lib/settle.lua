@@ -122,6 +122,24 @@ local function turn_to(ending, from, to)
   ending.mark, ending.token = string.sub(to, 1, 1), nil
 end
 
+-- Of tasks that end like that, score and id of each: where they are to be listed.
+local function list(ending, from, to)
+  turn_to(ending, from, to)
+  return ending.list
+end
+
+-- Who submitted a task.
+local function owner(id)
+  return string.match(id, "^[^-]*")
+end
+
+-- A client is told of outcomes, flat id and value. NOMKSTREAM: one that does not listen
+-- has no stream, and costs nothing but this.
+local function say(client, flat, from, to)
+  redis.call("XADD", keys.done(client), "NOMKSTREAM", "MAXLEN", "~", KEPT_ENTRIES, "*",
+    unpack(flat, from, to))
+end
+
 -- One task ends. The caller has written the record; `marks` is its field of that
 -- name. The kind says what `payload` is: r a result, e an error (both signed by
 -- the engine), v the hub's own verdict.
@@ -148,8 +166,7 @@ local function outcome(ending, id, from, to, token, marks, kind, payload)
   tell(owner_entry(ending, id), id, head, payload)
 end
 
--- Write what the outcomes have in common. NOMKSTREAM: a client that does not
--- listen has no stream, and costs nothing but this.
+-- Write what the outcomes have in common.
 local function close(ending)
   for state, ended in pairs(ending.ended) do
     batches.zadd(keys.ended(state), ended)
@@ -160,16 +177,19 @@ local function close(ending)
   end
   for client, entry in pairs(ending.told) do
     for from = 1, entry.length, MOST_VALUES do
-      redis.call("XADD", keys.done(client), "NOMKSTREAM", "MAXLEN", "~", KEPT_ENTRIES, "*",
-        unpack(entry, from, math.min(from + MOST_VALUES - 1, entry.length)))
+      say(client, entry, from, math.min(from + MOST_VALUES - 1, entry.length))
     end
   end
 end
 
 return {
   FOREVER = FOREVER,
+  MOST_ENTRY = MOST_ENTRY,
   expiry = expiry,
   begin = begin,
+  list = list,
+  owner = owner,
+  say = say,
   outcome = outcome,
   close = close,
 }

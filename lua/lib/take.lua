@@ -1,7 +1,7 @@
 -- take: which tasks an engine takes.
 
-local keys = require("lib.keys")
 local engines = require("lib.engines")
+local keys = require("lib.keys")
 local line = require("lib.line")
 local rare = require("lib.rare")
 local work = require("lib.work")
@@ -44,17 +44,24 @@ local function is_simple(opened, engine)
     and not rare.is(opened, "c") and not rare.is(opened, "r") and not rare.is(opened, "p")
 end
 
--- The best that waits for the engine: flat id, score.
-local function ready(opened, engine, want)
+-- The best that waits for the engine: flat id, score; or ids and rows of tasks that it
+-- has taken (`can_fold` says whether it may take such in one go).
+local function ready(opened, engine, nonce, want, can_fold)
   local simple = is_simple(opened, engine)
   if not simple and rare.is(opened, "p") then
     engine = require("lib.paused").without(opened, engine)
   end
   want = share(engine.queues, want, not simple)
-  if simple then
-    return pop(keys.ready(engine.queues[1]), want)
+  if not simple then
+    return require("lib.pick").pop(opened, engine, want)
   end
-  return require("lib.pick").pop(opened, engine, want)
+  local key = keys.ready(engine.queues[1])
+  local taken = can_fold and want > 1
+    and work.start_folded(opened, engine, nonce, key, want)
+  if taken then
+    return {}, taken
+  end
+  return pop(key, want)
 end
 
 -- Is there anything that waits for the engine?
@@ -99,7 +106,7 @@ local function unpaused(opened, uuid, count)
 end
 
 -- The engine takes what was placed on it, then the best it may have. Returns the
--- flat reply.
+-- reply: flat, as lib/work.lua describes tasks, or a list of ids and one of rows.
 local function tasks(opened, engine, nonce, want)
   want = allowance(opened, engine, want)
   if want == 0 then
@@ -112,9 +119,14 @@ local function tasks(opened, engine, nonce, want)
       or pop(keys.engine(engine.uuid, "assigned"), want)
   end
   want = want - #placed / 2
-  local popped = {}
+  local popped, taken = {}, nil
   if want > 0 then
-    popped = ready(opened, engine, want)
+    popped, taken = ready(opened, engine, nonce, want, #placed == 0)
+  end
+  if taken then
+    opened.took = taken[1][1]
+    engines.use(engine)
+    return taken
   end
   if #placed == 0 and #popped == 0 then
     return {}

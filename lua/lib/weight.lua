@@ -4,10 +4,13 @@
 -- arguments are not worth asking for, and count with the record.
 
 local keys = require("lib.keys")
+local sheet = require("lib.sheet")
 local states = require("lib.states")
 
 -- Arguments up to this size are not told from others. Larger ones have the mark b.
 local SMALL = 1024
+-- What is longer is counted.
+local COMPACT = 64
 -- Of a record with its entries in indexes, about.
 local RECORD = 600
 -- Room for ended tasks where Redis has no limit of its own.
@@ -23,6 +26,12 @@ local function of_part(id, name)
   end
   local size = redis.call("STRLEN", keys.task(id, name))
   return (name ~= "args" or size > SMALL) and size or 0
+end
+
+-- Of a result that stands on a sheet likewise: small ones count with the record.
+local function of_run(run)
+  local size = sheet.size_of(run)
+  return size > COMPACT and size or 0
 end
 
 -- A quarter of what the server may use.
@@ -50,5 +59,6 @@ return {
   SMALL = SMALL,
   RECORD = RECORD,
   of_part = of_part,
+  of_run = of_run,
   excess = excess,
 }

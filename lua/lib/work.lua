@@ -14,12 +14,24 @@ local MOST_RIDING = 16384
 -- Arguments in a bell.
 local MOST_RUNG = 4096
 
--- The record's fields that an engine needs: the function, its arguments (empty
--- when they stand beside the record), and marks, which tell of more. `written` has
--- those of records that this very call has made.
+-- In the reply, the root of a task that stands on the sheet.
+local FOLDED = "="
+
+-- The row of a task that stands on the sheet; else the fields of its record that an
+-- engine needs: the function, its arguments (empty when they stand beside the record),
+-- and marks, which tell of more. `written` has those of records that this very call has
+-- made. Where the last task stood, the next one does.
 local function read(opened, id)
-  local written = opened.written and opened.written[id]
-  return written or redis.call("HMGET", keys.task(id), "fn", "args", "marks")
+  local f = opened.written and opened.written[id]
+  local row = f and f.row or not f and opened.folds and redis.call("HGET", keys.rows, id)
+  if row then
+    return row
+  end
+  f = f or redis.call("HMGET", keys.task(id), "fn", "args", "marks")
+  if f[1] then
+    return nil, f
+  end
+  return redis.call("HGET", keys.rows, id), f
 end
 
 -- Seldom: of a task with marks which attempt its next one is, and what its signature
@@ -67,6 +79,42 @@ local function describe(taken, id, attempt, fn, args, root)
   taken[at + 4], taken[at + 5] = args, root
 end
 
+-- One of the tasks that begin in `turn`: its record is a hash of its own, fields `f`.
+-- Returns what the engine holds of it.
+local function begin_own(opened, turn, id, score, f)
+  local args, marks = f[2], f[3]
+  local attempt, root, token, fence = 1, "", turn.token, turn.fence
+  if marks then
+    attempt, root = history(id, marks)
+    stop_budget(opened, id, marks)
+  end
+  if attempt > 1 then
+    token = attempt .. ":" .. turn.nonce
+    fence = token .. " "
+  end
+  if args == "" then
+    args, turn.budget = arguments(id, turn.budget,
+      not turn.strict and turn.taken.length == 0, marks)
+  end
+  redis.call("HSET", keys.task(id), "state", "running", "engine", turn.name,
+    "token", token, "started", turn.started)
+  describe(turn.taken, id, attempt, f[1], args, root)
+  if marks and string.find(marks, "l", 1, true) then
+    require("lib.live").begun(id, turn.uuid, token)
+  end
+  return held.entry(fence, score, marks)
+end
+
+-- Seldom: likewise of one that stands on the sheet.
+local function begin_folded(turn, id, row)
+  local sheet = require("lib.sheet")
+  local fn, args = sheet.read(row)
+  turn.run = turn.run or sheet.begun(turn.token, turn.name, turn.started)
+  redis.call("HSET", keys.runs, id, turn.run)
+  describe(turn.taken, id, 1, fn, args, FOLDED)
+  return turn.run
+end
+
 -- Replies flat: id, attempt, fn, args, root for each task. The first one's
 -- arguments always ride along, unless the budget is `strict`.
 local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
@@ -74,42 +122,27 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
     return budget
   end
   states.check(from, "running")
-  local entries, count, name = {}, 0, engines.name_of(engine)
-  local started = string.format("%d", opened.stamp)
-  local first = "1:" .. nonce
-  local fence = first .. " "
+  local turn = {
+    taken = taken, budget = budget, strict = strict, nonce = nonce, token = "1:" .. nonce,
+    fence = "1:" .. nonce .. " ", uuid = engine.uuid, name = engines.name_of(engine),
+    started = string.format("%d", opened.stamp),
+  }
+  local entries, count = {}, 0
   for at = 1, #popped, 2 do
     local id = popped[at]
-    local f = read(opened, id)
-    if f[1] then
-      local args, marks = f[2], f[3]
-      local attempt, root, token, before = 1, "", first, fence
-      if marks then
-        attempt, root = history(id, marks)
-        stop_budget(opened, id, marks)
-      end
-      if attempt > 1 then
-        token = attempt .. ":" .. nonce
-        before = token .. " "
-      end
-      if args == "" then
-        args, budget = arguments(id, budget, not strict and taken.length == 0, marks)
-      end
-      redis.call("HSET", keys.task(id), "state", "running", "engine", name,
-        "token", token, "started", started)
-      entries[count + 1], entries[count + 2] = id, held.entry(before, popped[at + 1], marks)
+    local row, f = read(opened, id)
+    if row or f[1] then
+      entries[count + 1] = id
+      entries[count + 2] = row and begin_folded(turn, id, row)
+        or begin_own(opened, turn, id, popped[at + 1], f)
       count = count + 2
-      describe(taken, id, attempt, f[1], args, root)
-      if marks and string.find(marks, "l", 1, true) then
-        require("lib.live").begun(id, engine.uuid, token)
-      end
     else
       -- Somebody deleted the record by hand: the others must go on.
       require("lib.story").tell(opened, "corrupt", "task", id)
     end
   end
   held.add(engine.uuid, entries)
-  return budget
+  return turn.budget
 end
 
 -- What was placed on the engine, then what it took from the line: flat id, score.
@@ -119,6 +152,31 @@ local function start(opened, engine, nonce, placed, popped)
   local budget = begin(opened, engine, nonce, placed, "assigned", taken, MOST_BYTES)
   begin(opened, engine, nonce, popped, "ready", taken, budget)
   return taken
+end
+
+-- Seldom: the first `want` of a line begin, if there are several and all of them stand on the
+-- sheet: returns their ids and rows; else nil, and nothing was done.
+local function start_folded(opened, engine, nonce, line, want)
+  local ids = redis.call("ZRANGE", line, 0, want - 1)
+  local rows = ids[2] and redis.call("HMGET", keys.rows, unpack(ids))
+  if not rows then
+    return nil
+  end
+  local run = require("lib.sheet").begun("1:" .. nonce, engines.name_of(engine),
+    string.format("%d", opened.stamp))
+  local runs, at = {}, 1
+  for number = 1, #ids do
+    if not rows[number] then
+      return nil
+    end
+    runs[at], runs[at + 1] = ids[number], run
+    at = at + 2
+  end
+  states.check("ready", "running")
+  redis.call("ZREMRANGEBYRANK", line, 0, #ids - 1)
+  redis.call("HSET", keys.runs, unpack(runs))
+  held.add(engine.uuid, runs)
+  return { ids, rows }
 end
 
 -- An idle engine gets a task without asking, under the nonce that it named for its
@@ -143,12 +201,17 @@ local function repeated(opened, engine, nonce)
   for _, one in ipairs(held.first(engine.uuid)) do
     local id, attempt, of = one.id, string.match(one.token, "^(%d+):(.*)$")
     if of == nonce then
-      local f = read(opened, id)
-      local args, _, root = f[2], history(id, f[3] or "")
-      if args == "" then
-        args, budget = arguments(id, budget, taken.length == 0, f[3])
+      local row, f = read(opened, id)
+      if row then
+        local fn, args = require("lib.sheet").read(row)
+        describe(taken, id, 1, fn, args, FOLDED)
+      else
+        local args, _, root = f[2], history(id, f[3] or "")
+        if args == "" then
+          args, budget = arguments(id, budget, taken.length == 0, f[3])
+        end
+        describe(taken, id, tonumber(attempt), f[1], args, root)
       end
-      describe(taken, id, tonumber(attempt), f[1], args, root)
     end
   end
   return taken
@@ -156,6 +219,7 @@ end
 
 return {
   start = start,
+  start_folded = start_folded,
   hand_over = hand_over,
   repeated = repeated,
 }

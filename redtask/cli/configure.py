@@ -79,11 +79,18 @@ def _number(_ctx: object, _parameter: object, value: float | None) -> float | No
     help="Above this the oldest ended tasks are forgotten; 0: a quarter of what Redis "
     "may use, or 1 GiB where that is unlimited.",
 )
+@click.option(
+    "--upgrade",
+    is_flag=True,
+    help="Make a hub of an earlier release one of this: its workers of that release "
+    "are refused from then on.",
+)
 @json_option
 def command(
     *,
     where: Where,
     scheme: str | None,
+    upgrade: bool,
     as_json: bool,
     **numbers: float | None,
 ) -> None:
@@ -104,10 +111,10 @@ def command(
         if value is not None
     }
     status = look(found)
-    if settings or chosen is not None:
+    if settings or chosen is not None or upgrade:
         store, _ = connect(found)
         try:
-            configure(store, settings, chosen)
+            configure(store, settings, chosen, upgrade=upgrade)
         finally:
             store.close()
         status = look(found)

@@ -69,6 +69,15 @@ def look(
         yield Finding(
             NOTE, "fleet", "nobody", "engines", "there is no engine", "redtask worker"
         )
+    if status.is_earlier:
+        yield Finding(
+            NOTE,
+            "fleet",
+            "earlier",
+            "hub",
+            "an earlier release made the hub: large maps are slower than need be",
+            "redtask configure --upgrade, when no worker of that release is left",
+        )
     ours = redtask.__version__
     for name, card in workers.items():
         if card.get("version", ours) != ours:

@@ -25,7 +25,7 @@ _KEY: Final = re.compile(
       (?P<index>waiting|timers|unsettled|functions:idle|engines|unranked|labels
         |ended:(?:completed|failed|aborted)|free:[a-z0-9_-]+)
     | (?P<other>hub|queues|story|apart|alarm|gone|hidden|scheme|paused
-        |classes:[a-z0-9_-]+)
+        |rows|runs|classes:[a-z0-9_-]+)
     | task:(?P<task>{_ID})(?::(?P<part>[a-z]+))?
     | engine:(?P<engine>[A-Za-z0-9_-]+)(?::(?P<of_engine>[a-z]+))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)
@@ -67,9 +67,17 @@ class Walk:
                 yield "hub", "-"
             else:
                 yield from _plain(name, found)
+        yield from self._on_sheet()
         for name in indexes:
             for member in self._members(name):
                 yield "entry", f"{name} {member}"
+
+    def _on_sheet(self) -> Iterator[Thing]:
+        """Yield what stands on the sheet."""
+        for member in self._members("rows"):
+            yield "task", member
+        for member in self._members("runs"):
+            yield "beside", f"{member} run"
 
     def _names(self) -> Iterator[str]:
         pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._root) + ":*"
@@ -86,7 +94,8 @@ class Walk:
     def _members(self, name: str) -> Iterator[str]:
         cursor = b"0"
         while True:
-            verb = "HSCAN" if name.endswith(":held") else "ZSCAN"
+            is_hash = name.endswith(":held") or name in ("rows", "runs")
+            verb = "HSCAN" if is_hash else "ZSCAN"
             cursor, flat = self._store.command(
                 verb, f"{self._root}:{name}", cursor, "COUNT", _MEMBERS
             )

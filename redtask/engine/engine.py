@@ -31,7 +31,7 @@ from redtask.error import (
     RedtaskError,
     SchemaMismatch,
 )
-from redtask.hub import calls
+from redtask.hub import calls, sheet
 from redtask.hub.calls import Argument, Call, Report
 from redtask.hub.records import Turn, Work, read_bell, text
 from redtask.store import Store
@@ -177,8 +177,10 @@ class Engine:
 
     def _fields_of(self, task_id: str, names: tuple[str, ...]) -> list[str | None]:
         """Read fields of a record."""
-        key = self._store.keys.task(task_id)
-        values = self._store.command("HMGET", key, *names)
+        keys = self._store.keys
+        own = ("HMGET", keys.task(task_id), *names)
+        found = self._store.commands([*sheet.words(keys, task_id), own])
+        values = sheet.pick(names, *found)
         return [None if value is None else text(value) for value in values]
 
     def _hold_signals(self) -> None:
@@ -322,6 +324,7 @@ class Engine:
                 (now - begun) // 1000,
                 (ended - begun) // 1000,
                 fields,
+                work[index].folded,
             )
             for kind, index, begun, ended, fields in entries
         ]

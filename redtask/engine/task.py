@@ -133,7 +133,7 @@ class Runner:
         If somebody with a key wants it: raises ``SignatureError`` before anything is
         parsed.
         """
-        task_id, _, digest, args, root, until = work
+        task_id, _, digest, args, root, until, _ = work
         if not args:
             args = self._fetch_args(task_id)
         body = self._open(digest, until, root, args)

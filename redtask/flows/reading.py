@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from redtask.flows import SLICE, Commands
-from redtask.hub.records import mapping
+from redtask.hub import sheet
+from redtask.hub.records import groups, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,9 +19,17 @@ def records(keys: Keys, ids: Sequence[str]) -> Flow[list[dict[str, str]]]:
     """Read whole records, without what stands beside them; {} where there is none."""
     found: list[dict[str, str]] = []
     for at in range(0, len(ids), SLICE):
-        part = ids[at : at + SLICE]
-        replies = yield Commands([("HGETALL", keys.task(name)) for name in part])
-        found += map(_record, replies)
+        words: list[tuple[str, ...]] = []
+        for name in ids[at : at + SLICE]:
+            words += (*sheet.words(keys, name), ("HGETALL", keys.task(name)))
+        replies = yield Commands(words)
+        for row, run, own in groups(replies, 3):
+            fields = sheet.unfold(row, run)
+            found.append(
+                {name: text(value) for name, value in fields.items()}
+                if fields
+                else _record(own)
+            )
     return found
 
 
@@ -30,18 +39,30 @@ def _record(reply: Any) -> dict[str, str]:
     return mapping(reply)
 
 
+def fields(
+    keys: Keys, ids: Sequence[str], names: Sequence[str]
+) -> Flow[list[list[bytes | None]]]:
+    """Read some fields of at most 500 records, without what stands beside them."""
+    words: list[tuple[str, ...]] = []
+    for name in ids:
+        words += (*sheet.words(keys, name), ("HMGET", keys.task(name), *names))
+    replies = yield Commands(words)
+    return [sheet.pick(names, *found) for found in groups(replies, 3)]
+
+
 def parts(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[bytes | None]]:
     """Read a field of tasks that may stand beside the record, wherever it stands."""
     values: list[bytes | None] = []
     for at in range(0, len(ids), SLICE):
-        part = ids[at : at + SLICE]
         words: list[tuple[str, ...]] = []
-        for task_id in part:
+        for task_id in ids[at : at + SLICE]:
+            words += sheet.words(keys, task_id)
             words.append(("HGET", keys.task(task_id), name))
             words.append(("GET", keys.task(task_id, name)))
         replies = yield Commands(words)
-        for inline, beside in zip(replies[::2], replies[1::2], strict=True):
-            values.append(inline or beside)
+        for row, run, inline, beside in groups(replies, 4):
+            folded = sheet.unfold(row, run)
+            values.append(folded.get(name) if folded else inline or beside)
     return values
 
 

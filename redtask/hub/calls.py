@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
+from redtask.hub import sheet
 from redtask.hub.records import (
     Attended,
     Beaten,
@@ -126,6 +127,48 @@ class Report(NamedTuple):
     #: any of repr, ename, evalue, stdout, stderr. Of an unmet one: ``words``, and
     #: ``by``, ``require`` to remember it for the function. Else empty.
     fields: Sequence[Argument]
+    #: Does its record stand on the sheet, as the engine was told?
+    folded: bool = False
+
+
+#: Of an outcome of a usual task: result, repr.
+_USUAL: Final = 4
+#: Results over this are counted, in bytes.
+_COMPACT: Final = 64
+
+
+class Block:
+    """Outcomes that are told together, as ``lua/lib/folded.lua`` reads them."""
+
+    __slots__ = ("pairs", "weight")
+
+    def __init__(self) -> None:
+        #: Id and value of each, flat.
+        self.pairs: list[Argument] = []
+        #: What results of over 64 bytes take.
+        self.weight = 0
+
+
+def _fold(report: Report, blocks: dict[tuple[str, str], Block]) -> bool:
+    """Add an outcome to the block of its client and token, if it may stand there."""
+    fields = report.fields
+    if report.kind != "ok" or len(fields) != _USUAL or fields[2] != "repr":
+        return False
+    result, text = fields[1], fields[3]
+    if not isinstance(result, bytes) or not isinstance(text, str):
+        return False
+    size = len(result)
+    if not 0 < size <= sheet.MOST or not text or "\0" in text:
+        return False
+    whose = report.task_id.partition("-")[0], report.token
+    block = blocks.get(whose)
+    if block is None:
+        block = blocks[whose] = Block()
+    value = b"%d %d\0%s\0%s" % (report.ago, report.took, text.encode(), result)
+    block.pairs += (report.task_id, value)
+    if size > _COMPACT:
+        block.weight += size
+    return True
 
 
 def turn(  # noqa: PLR0913 - an engine says that much
@@ -146,7 +189,11 @@ def turn(  # noqa: PLR0913 - an engine says that much
     nonces = f"{nonce} {upcoming}" if upcoming else nonce
     args: list[Argument] = [now, engine, "" if number is None else number, nonces, want]
     parcels: list[Parcel] = []
-    for kind, task_id, token, ago, took, fields in reports:
+    blocks: dict[tuple[str, str], Block] = {}
+    others = [one for one in reports if not (one.folded and _fold(one, blocks))]
+    for (_, token), block in blocks.items():
+        args += (f"folded:{len(block.pairs) // 2}", token, block.weight, *block.pairs)
+    for kind, task_id, token, ago, took, fields, _ in others:
         # The body is the first field: its name follows from the kind.
         bare = not fields or kind == "unmet"
         body, more = ("", fields) if bare else (fields[1], fields[2:])
@@ -360,14 +407,16 @@ def configure(
     *,
     create: bool = False,
     fingerprint: str = "",
+    upgrade: bool = False,
     now: Now = "",
 ) -> Call[Configured]:
     """Change settings; make the hub first if it is not there and ``create`` is set.
 
     Numbers by their names; ``scheme``, and of one's own ``scheme_text`` and
     ``scheme_signature``. Is to be repeated without settings while engines are left.
+    ``upgrade`` a hub of an earlier release: it refuses workers of that from then on.
     """
-    args: list[Argument] = [now, int(create), fingerprint]
+    args: list[Argument] = [now, "upgrade" if upgrade else int(create), fingerprint]
     for pair in (settings or {}).items():
         args += pair
     return Call("configure", args, Configured.read)

@@ -95,6 +95,14 @@ class Keys:
         key = f"{self.root}:task:{task_id}"
         return f"{key}:{part}" if part else key
 
+    def rows(self) -> str:
+        """Return the hash with what was submitted of tasks on the sheet."""
+        return f"{self.root}:rows"
+
+    def runs(self) -> str:
+        """Return the hash with what became of those."""
+        return f"{self.root}:runs"
+
     def parcel(self, task_id: str, token: str = "") -> str:
         """Return where large arguments, or of a try the result, wait for their call."""
         key = f"{self.root}:parcel:{task_id}"

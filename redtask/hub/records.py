@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from redtask.hub import sheet
 
 Reply: TypeAlias = Sequence[Any]
+#: Of hubs that this release makes, as ``lua/lib/hub.lua`` has it.
+SCHEMA: Final = "4"
 
 
 def text(value: bytes | str) -> str:
@@ -93,8 +98,12 @@ _MARKS = {b"c": "completed", b"f": "failed", b"a": "aborted"}
 def read_done(value: bytes) -> Outcome:
     r"""Read one value of the done stream: mark, token, \0, kind, payload.
 
-    A payload that was too large to ride along is missing: kind ``-``.
+    A payload that was too large to ride along is missing: kind ``-``. Or it is what
+    stands on the sheet: c, engine, token, started, took, repr, payload, parted by \0.
     """
+    if value.startswith(b"c\0"):
+        parts = value.split(b"\0", 6)
+        return Outcome("completed", parts[2].decode(), "r", parts[6])
     head, _, rest = value.partition(b"\0")
     kind, payload = rest[:1].decode(), rest[1:]
     if not payload and kind != "v":
@@ -150,6 +159,12 @@ class Work(NamedTuple):
     root: str
     #: Not to be run after this time (ms since the epoch); "" is never too late.
     until: str
+    #: Does its record stand on the sheet?
+    folded: bool = False
+
+
+#: In a reply, the root of a task that stands on the sheet.
+_FOLDED: Final = b"="
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +180,15 @@ class Turn:
 
     @classmethod
     def read(cls, reply: Reply, nonce: str) -> Turn:
-        """Read ``{"gone"}`` or ``{word, stale, (id attempt fn args root)*}``."""
+        """Read ``{"gone"}`` or ``{word, stale, (id attempt fn args root)*}``.
+
+        Of tasks that stand on the sheet there may be two lists: ids and rows.
+        """
         if reply[0] == b"gone":
             return cls(registered=False, stale=0, work=[])
+        if len(reply) > 2 and isinstance(reply[2], list):  # noqa: PLR2004 - word, stale
+            work = _read_rows(reply[2], reply[3], f"1:{nonce}")
+            return cls(registered=True, stale=reply[1], work=work)
         work = []
         # Most tasks of a turn are of one function, and first attempts.
         known: bytes = b""
@@ -179,10 +200,28 @@ class Turn:
                 digest, _, until = function.decode().partition(" ")
             name = task_id.decode()
             token = first if attempt == 1 else f"{attempt}:{nonce}"
-            work.append(
-                Work(name, token, digest, args, root.decode() if root else name, until)
-            )
+            folded = root == _FOLDED
+            bound = root.decode() if root and not folded else name
+            work.append(Work(name, token, digest, args, bound, until, folded))
         return cls(registered=True, stale=reply[1], work=work)
+
+
+def _read_rows(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
+    """Read tasks that stand on the sheet: what most have in common is read once."""
+    work = []
+    known, size = b"", -1
+    digest = until = ""
+    for task_id, row in zip(ids, rows, strict=True):
+        at = row.index(b" ")
+        if size < 0 or not row.startswith(known, at):
+            fields, args = sheet.read(row)[2:]
+            function = next(islice(sheet.texts(fields), 1, None))
+            digest, _, until = function.decode().partition(" ")
+            size = len(row) - at - len(args)
+            known = row[at : at + size]
+        name = task_id.decode()
+        work.append(Work(name, token, digest, row[at + size :], name, until, True))
+    return work
 
 
 def read_bell(ring: bytes) -> tuple[str, Work] | None:
@@ -195,8 +234,9 @@ def read_bell(ring: bytes) -> tuple[str, Work] | None:
         return None
     nonce, name, attempt, function, root = (part.decode() for part in parts[:5])
     digest, _, until = function.partition(" ")
-    token = f"{attempt}:{nonce}"
-    return nonce, Work(name, token, digest, parts[5], root or name, until)
+    token, folded = f"{attempt}:{nonce}", parts[4] == _FOLDED
+    bound = root if root and not folded else name
+    return nonce, Work(name, token, digest, parts[5], bound, until, folded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +381,11 @@ class Status:
     def scheme(self) -> str:
         """The scheme, by the name that the hub has for it."""
         return self.hub["format"].partition(" ")[2]
+
+    @property
+    def is_earlier(self) -> bool:
+        """Is it a hub that an earlier release made, and none of ours yet?"""
+        return self.hub["format"].partition(" ")[0] != SCHEMA
 
     @classmethod
     def read(cls, reply: Reply) -> Status:

@@ -12,7 +12,7 @@ from redtask import payload, signing
 from redtask.dependency import is_id
 from redtask.dossier import Try
 from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
-from redtask.hub import calls
+from redtask.hub import calls, sheet
 from redtask.hub.records import groups, mapping, text
 from redtask.hub.views import Course, EnginePage, TaskPage
 from redtask.tui.state import Card, Rows, Snapshot
@@ -143,9 +143,10 @@ class Reader:
             why = self._store.do(calls.why(name))
         except UnknownTask:
             return Card(subject, gone=True)
-        record, attempts, out, err, error, after, follow, targets = (
+        row, run, record, attempts, out, err, error, after, follow, targets = (
             self._store.commands(
                 [
+                    *sheet.words(keys, name),
                     ("HGETALL", keys.task(name)),
                     ("LRANGE", keys.task(name, "attempts"), 0, -1),
                     ("GETRANGE", keys.task(name, "stdout"), -_OUTPUT, -1),
@@ -158,7 +159,8 @@ class Reader:
                 ]
             )
         )
-        raw = {text(key): value for key, value in groups(record, 2)}
+        raw = sheet.unfold(row, run)
+        raw |= {text(key): value for key, value in groups(record, 2)}
         fields = {key: text(value) for key, value in raw.items()}
         beside = {"after": after, "follow": follow, "targets": targets}
         fields |= {key: text(value) for key, value in beside.items() if value}

@@ -11,8 +11,9 @@ import pytest
 
 import redtask
 from redtask import aio
+from redtask.hub import sheet
 from redtask.hub.keys import Keys
-from redtask.hub.records import mapping
+from redtask.hub.records import text
 from redtask.profile import parse_keys
 from redtask.signing import Keyring
 from tests import invariants, servers
@@ -58,8 +59,10 @@ class Place:
 
     def record(self, task_id):
         """Return a record's fields as text."""
-        found = self.redis.hgetall(self.keys.task(task_id))
-        return mapping([word for pair in found.items() for word in pair])
+        words = sheet.words(self.keys, task_id)
+        folded = sheet.unfold(*(self.redis.execute_command(*one) for one in words))
+        found = folded or self.redis.hgetall(self.keys.task(task_id))
+        return {text(name): text(value) for name, value in found.items()}
 
     def connections(self):
         """Return what the server knows of its connections."""

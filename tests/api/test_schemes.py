@@ -291,12 +291,12 @@ def test_a_text_that_is_lost_is_missed(place, file):
 
 def test_a_scheme_that_nobody_knows_is_told(place):
     client = place.client()
-    place.redis.hset(place.keys.root + ":hub", "format", "3 future")
+    place.redis.hset(place.keys.root + ":hub", "format", "4 future")
 
     with pytest.raises(error.SchemaMismatch, match="the scheme 'future'"):
         client.ids  # noqa: B018
 
-    place.redis.hset(place.keys.root + ":hub", "format", "3 leastload")
+    place.redis.hset(place.keys.root + ":hub", "format", "4 leastload")
 
 
 def test_an_unsigned_hub_may_have_one_of_ones_own(place, file):

@@ -146,3 +146,52 @@ def test_another_key_may_become_the_hubs(hub):
 def test_what_is_no_fingerprint_is_refused(hub, text):
     with hub.refuses(error.BadArgument):
         hub.do(calls.configure({"fingerprint": text}, now=1))
+
+
+# Hubs of earlier releases
+
+
+@pytest.fixture
+def earlier(hub):
+    """A hub that an earlier release made."""
+    hub.redis.hset(hub.key("hub"), "format", "3 leastload")
+    return hub
+
+
+def test_a_hub_of_an_earlier_release_goes_on_as_that_knows_it(earlier):
+    earlier.submit(1, "c-1", "c-2")
+    earlier.configure(1, hwm=3)
+
+    assert not earlier.redis.exists(earlier.keys.rows())
+    assert earlier.redis.hget(earlier.key("hub"), "format") == b"3 leastload"
+    assert earlier.do(calls.status(now=2)).is_earlier
+
+
+def test_it_stays_one_under_another_scheme(earlier):
+    earlier.configure(1, scheme="lru")
+
+    assert earlier.redis.hget(earlier.key("hub"), "format") == b"3 lru"
+
+
+def test_of_another_scheme_it_says_so(earlier):
+    earlier.redis.hset(earlier.key("hub"), "format", "3 lru")
+
+    with earlier.refuses(error.SchemeChanged, "^lru$"):
+        earlier.submit(1, "c-1")
+
+
+def test_it_is_upgraded_on_wish(earlier):
+    earlier.do(calls.configure({"hwm": 2}, upgrade=True, now=1))
+    earlier.do(calls.configure(upgrade=True, now=2))
+    earlier.submit(3, "c-1", "c-2")
+
+    assert earlier.redis.hget(earlier.key("hub"), "format") == b"4 leastload"
+    assert earlier.redis.hget(earlier.key("hub"), "hwm") == b"2"
+    assert earlier.redis.hlen(earlier.keys.rows()) == 2
+    assert not earlier.do(calls.status(now=4)).is_earlier
+
+
+def test_an_upgrade_may_bring_another_scheme(earlier):
+    earlier.do(calls.configure({"scheme": "lru"}, upgrade=True, now=1))
+
+    assert earlier.redis.hget(earlier.key("hub"), "format") == b"4 lru"

@@ -507,7 +507,8 @@ def test_timers_that_nobody_fires_are_told(hub):
 )
 def test_a_number_that_does_not_sum_up_is_set_right(hub, thing, place, right):
     hub.register(1, "e", host="h")
-    hub.submit(1, "c-1", "c-2")
+    hub.submit(1, "c-1")
+    hub.submit(1, "c-2")
     hub.redis.hset(hub.key(place[0]), place[1], 7)
     if place[1] == "kept":
         hub.redis.hset(hub.keys.task("c-2"), "marks", "k")

@@ -75,7 +75,7 @@ def test_data_of_another_schema_are_left_alone(busy, call):
 
 
 def test_the_script_of_another_scheme_is_told_which_to_load(busy, call):
-    busy.redis.hset(busy.key("hub"), "format", "3 lru")
+    busy.redis.hset(busy.key("hub"), "format", "4 lru")
 
     with busy.refuses(error.SchemeChanged, "^lru$"):
         busy.do(call)

@@ -184,9 +184,15 @@ def test_of_several_queues_the_longest_tails_are_taken_too(hub):
     ]
 
 
-def test_a_record_deleted_by_hand_keeps_no_others_back(hub):
-    hub.submit(1, "c-1", "c-2")
-    hub.redis.delete(hub.keys.task("c-1"))
+@pytest.mark.parametrize("stands", ["alone", "on the sheet"])
+def test_a_record_deleted_by_hand_keeps_no_others_back(hub, stands):
+    if stands == "alone":
+        hub.submit(1, "c-1")
+        hub.submit(1, "c-2")
+        hub.redis.delete(hub.keys.task("c-1"))
+    else:
+        hub.submit(1, "c-1", "c-2")
+        hub.redis.hdel(hub.keys.rows(), "c-1")
     hub.redis.hincrby(hub.keys.function("fn"), "count", -1)
     hub.redis.hincrby(hub.key("hub"), "submitted", -1)
     hub.register(2, "e")

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -66,9 +67,12 @@ REQUIRED = ("words", "no numpy", "by", "require")
 
 
 def body(outcome):
-    """Return what an outcome brings: every sixth result is a large one."""
-    if outcome.kind == "ok" and int(outcome.name.partition("-")[2]) % 6 == 0:
+    """Return what an outcome brings: some results are large, or longer than others."""
+    number = int(outcome.name.partition("-")[2])
+    if outcome.kind == "ok" and number % 6 == 0:
         return "result", b"r" * BIG
+    if outcome.kind == "ok" and number % 3 > 0:
+        return "result", b"r" * (100 if number % 4 == 0 else 20), "repr", f"r {number}"
     return BODIES[outcome.kind]
 
 
@@ -567,6 +571,8 @@ class Walk(RuleBasedStateMachine):
                 3,
                 5,
                 REQUIRED if one.by else body(one),
+                # What is none of the sheet's may come in a block as well.
+                folded=crc32(f"{one.name} {one.token}".encode()) % 3 > 0,
             )
             for one in outcomes
         ]

@@ -73,11 +73,12 @@ def test_connections_that_live_longer_than_engines_wait_are_well(idle):
     assert server.look(GOOD, {**SETTINGS, "timeout": idle}) == []
 
 
-def status(*queues, engines=1):
+def status(*queues, engines=1, schema=4):
     one = [
         EngineStatus(f"u{n}", n, "w", ("default",), 0, 0, 1, 1) for n in range(engines)
     ]
-    return Status({}, {}, tuple(QueueStatus(*queue) for queue in queues), tuple(one))
+    there = tuple(QueueStatus(*queue) for queue in queues)
+    return Status({"format": f"{schema} pure"}, {}, there, tuple(one))
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,7 @@ def status(*queues, engines=1):
         (status(), {"offset": "500"}, {}, []),
         (status(), {"python": "3.9.1"}, {}, ["python"]),
         (status(), {}, {"0.0.9": 3}, ["version"]),
+        (status(schema=3), {}, {}, ["earlier"]),
     ],
 )
 def test_each_trouble_of_a_fleet_is_told(seen, card, spoken, codes):

@@ -165,7 +165,8 @@ def test_an_ended_task_says_what_was_not_heard(listener):
     talk = hear(listener, [ENDED])
     assert isinstance(talk.step, Commands)
     record = {b"state": b"completed", b"token": b"1:n", b"progress": b"1 done"}
-    talk.answer([record], [b"one\ntwo\n", None], [None, b"err"])
+    none = [None, None]
+    talk.answer([*none, record], [*none, b"one\ntwo\n", None], [*none, None, b"err"])
 
     assert talk.value == [
         Output("c-1", 1, "stdout", "two\n"),
@@ -180,7 +181,8 @@ def test_of_very_much_the_end_is_said(listener):
 
     record = {b"state": b"completed", b"token": b"1:n"}
     much = b"x" * (512 * 1024) + b"y" * 10
-    talk = hear(listener, [ENDED], [record], [b"", much], [None, None])
+    none = [None, None]
+    talk = hear(listener, [ENDED], [*none, record], [*none, b"", much], [*none, *none])
 
     (said,) = talk.value
     assert said.text.startswith("\n[... 1 bytes left out ...]\nx")

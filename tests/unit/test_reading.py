@@ -17,22 +17,72 @@ def test_records_are_read_in_one_trip():
     talk = Talk(reading.records(KEYS, ["c-0", "c-1"]))
 
     assert talk.step == Commands(
-        [("HGETALL", KEYS.task("c-0")), ("HGETALL", KEYS.task("c-1"))]
+        [
+            ("HGET", KEYS.rows(), "c-0"),
+            ("HGET", KEYS.runs(), "c-0"),
+            ("HGETALL", KEYS.task("c-0")),
+            ("HGET", KEYS.rows(), "c-1"),
+            ("HGET", KEYS.runs(), "c-1"),
+            ("HGETALL", KEYS.task("c-1")),
+        ]
     )
-    talk.answer([[b"state", b"ready"], {}])
+    talk.answer([None, None, [b"state", b"ready"], None, None, {}])
     assert talk.value == [{"state": "ready"}, {}]
 
 
 def test_a_record_may_come_as_a_dict():
     talk = Talk(reading.records(KEYS, ["c-0"]))
 
-    assert talk.answer([{b"state": b"ready"}]).value == [{"state": "ready"}]
+    found = talk.answer([None, None, {b"state": b"ready"}]).value
+
+    assert found == [{"state": "ready"}]
+
+
+ROW = b"-7 1234 24:2:fn8:digest 95:queue1:qargs:\0"
+
+
+@pytest.mark.parametrize(
+    ("run", "more"),
+    [
+        (None, {"state": "ready"}),
+        (
+            b"1:n = 0/e 99 =",
+            {"state": "running", "token": "1:n", "engine": "0/e", "started": "99"},
+        ),
+        (
+            b"c\x000/e\x001:n\x0099.5\x005 3\x00None\x00a\0b",
+            {
+                "state": "completed",
+                "engine": "0/e",
+                "token": "1:n",
+                "started": "99.5",
+                "took": "5 3",
+                "repr": "None",
+                "result": "a\0b",
+            },
+        ),
+    ],
+)
+def test_a_record_may_stand_on_the_sheet(run, more):
+    talk = Talk(reading.records(KEYS, ["c-0"]))
+    fields = {"fn": "digest 9", "queue": "q", "submitted": "1234", "args": "args:\0"}
+
+    assert talk.answer([ROW, run, []]).value == [fields | more]
+
+
+def test_some_fields_are_read_wherever_the_record_stands():
+    talk = Talk(reading.fields(KEYS, ["c-0", "c-1"], ("state", "queue", "label")))
+
+    talk.answer([None, None, [b"failed", b"r", b"l"], ROW, None, [None, None, None]])
+
+    assert talk.value == [[b"failed", b"r", b"l"], [b"ready", b"q", None]]
 
 
 def test_outputs_stand_in_the_record_or_beside_it():
     talk = Talk(reading.outputs(KEYS, ["c-0", "c-1", "c-2"], "stdout"))
 
-    talk.answer([b"short", None, b"", b"long \xff", None, None])
+    none = [None, None]
+    talk.answer([*none, b"short", None, *none, b"", b"long \xff", *none, *none])
 
     assert talk.value == ["short", "long \ufffd", ""]
 

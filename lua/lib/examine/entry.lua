@@ -2,6 +2,7 @@
 
 local class = require("lib.class")
 local keys = require("lib.keys")
+local record = require("lib.record")
 local states = require("lib.states")
 local where = require("lib.examine.where")
 
@@ -26,7 +27,7 @@ end
 
 -- Of the indexes that hold tasks by their state.
 local function task_entry(index, id, note)
-  local f = redis.call("HMGET", keys.task(id), "state", "queue", "class", "engine")
+  local f = record.get(id, "state", "queue", "class", "engine")
   if not f[1] then
     note("stray", "there is no task " .. id, drop_from_line(index, id))
     return

@@ -4,16 +4,19 @@ local engines = require("lib.engines")
 local held = require("lib.held")
 local keys = require("lib.keys")
 local record = require("lib.record")
+local sheet = require("lib.sheet")
 local states = require("lib.states")
 local waits = require("lib.examine.waits")
 local weight = require("lib.weight")
 local where = require("lib.examine.where")
 
+-- What is longer stands beside a record that is a hash of its own.
+local COMPACT = 64
 -- Every state but the ended ones.
 local OPEN = { waiting = true, ready = true, assigned = true, running = true }
 
 local function read(id)
-  local flat = redis.call("HGETALL", keys.task(id))
+  local flat = record.all(id)
   local f = { id = id }
   for at = 1, #flat, 2 do
     f[flat[at]] = flat[at + 1]
@@ -27,8 +30,9 @@ end
 
 local function set_mark(f, letter, is_set)
   return function()
-    local rest = string.gsub(redis.call("HGET", keys.task(f.id), "marks") or "", letter, "")
-    redis.call("HSET", keys.task(f.id), "marks", rest .. (is_set and letter or ""))
+    local key = record.own(f.id)
+    local rest = string.gsub(redis.call("HGET", key, "marks") or "", letter, "")
+    redis.call("HSET", key, "marks", rest .. (is_set and letter or ""))
     if f.state == "running" then
       held.mark(f.engine, f.id)
     end
@@ -39,10 +43,11 @@ end
 -- whether its record has marks.
 local function look_at_fence(f, uuid, note)
   local found = held.read(uuid, { f.id })[1]
-  local token, score = held.parts(found)
-  if f.token and token ~= f.token or (f.marks and not held.is_marked(found)) then
+  local token = held.parts(found)
+  if f.token and token ~= f.token or (f.marks and not held.is_marked(found))
+    or held.is_folded(found) ~= record.is_folded(f.id) then
     note("fence", "what its engine says of it is not believed, or not all", function()
-      where.set_fence(f, uuid, score or "0")
+      where.set_fence(f, uuid, held.score(f.id, found))
     end)
   end
 end
@@ -124,6 +129,15 @@ local function look_at_dependents(opened, f, note)
   end
 end
 
+-- A record is a hash of its own, or stands on the sheet.
+local function look_at_sheet(f, note)
+  if not record.is_folded(f.id) and sheet.find(f.id) then
+    note("twice", "it stands on the sheet as well", function()
+      sheet.remove({ f.id })
+    end)
+  end
+end
+
 local function look_at_function(f, note, tally)
   local digest = string.match(f.fn, "^%S+")
   tally("function " .. digest, 1)
@@ -145,6 +159,9 @@ local function add_up(f, tally)
   for _, part in ipairs(record.parts()) do
     if f[part] == "" then
       tally("bytes", weight.of_part(f.id, part))
+    elseif part == "result" and #(f[part] or "") > COMPACT then
+      -- On the sheet.
+      tally("bytes", #f[part])
     end
   end
 end
@@ -157,6 +174,7 @@ local function look(opened, id, note, tally)
     note("state", "its state is " .. (f.state or "lost"))
     return
   end
+  look_at_sheet(f, note)
   look_at_place(opened, f, note)
   if f.gate == id and f.state == "waiting" then
     waits.look_at_gate(opened, f, note)
@@ -179,10 +197,23 @@ local function look(opened, id, note, tally)
   add_up(f, tally)
 end
 
+-- What became of a task that stands on the sheet.
+local function look_at_run(id, note)
+  local row, run = sheet.find(id)
+  if run and not row then
+    note("orphan", "what was submitted of " .. id .. " is lost, and its run takes room",
+      function()
+        sheet.remove({ id })
+      end)
+  end
+end
+
 -- What stands beside a record: "id part". What a task said goes by itself.
 local function beside(name, note)
   local id, part = string.match(name, "^(%S+) (%S+)$")
-  if id and part ~= "live" and redis.call("EXISTS", keys.task(id)) == 0
+  if part == "run" then
+    look_at_run(id, note)
+  elseif id and part ~= "live" and redis.call("EXISTS", keys.task(id)) == 0
     and redis.call("EXISTS", keys.task(id, part)) == 1 then
     note("orphan", "there is no task " .. id .. ", and its " .. part .. " takes room", function()
       redis.call("UNLINK", keys.task(id, part))

@@ -6,6 +6,7 @@ local held = require("lib.held")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
+local record = require("lib.record")
 local settle = require("lib.settle")
 local states = require("lib.states")
 
@@ -41,6 +42,7 @@ end
 
 -- What fences a task that runs is what its record says, with the score that stood there.
 local function set_fence(f, uuid, score)
+  record.own(f.id)
   held.add(uuid, { f.id, held.entry((f.token or "") .. " ", score, f.marks) })
 end
 

@@ -1,0 +1,159 @@
+-- folded: many tasks that stand on the sheet end at once.
+--
+-- This is the way of large maps (lib/sheet.lua). All that these tasks have in common is
+-- made once, and of what an engine says of each only two arguments are looked at:
+-- "folded:n" token bytes (id value)*n, for n tasks of one client that it took in one
+-- turn and that returned. A value is "<ago> <took>", a short text of the result and the
+-- result, parted by NUL; `bytes` is what results of over 64 bytes take together. Any
+-- other outcome, lib/report.lua reads.
+
+local argument = require("lib.argument")
+local batches = require("lib.batches")
+local engines = require("lib.engines")
+local fields = require("lib.fields")
+local held = require("lib.held")
+local keys = require("lib.keys")
+local settle = require("lib.settle")
+
+-- What is longer is counted.
+local COMPACT = 64
+-- Where the pairs of a block begin.
+local HEAD = 3
+
+-- Seldom: does a block begin at `at` in ARGV?
+local function is_block(at)
+  return ARGV[at] ~= nil and string.find(ARGV[at], "^folded:") ~= nil
+end
+
+-- Seldom: that block and where it ends; or nil and what is wrong with it.
+local function parse(at)
+  local count = argument.count(string.match(ARGV[at], "^folded:(%d+)$"))
+  local from, bytes = at + HEAD, argument.count(ARGV[at + 2])
+  local last = count and from + 2 * count - 1
+  if not count or count == 0 or not bytes or last > #ARGV then
+    return nil, "a block of outcomes that is none at argument " .. at
+  end
+  local ids, number = {}, 1
+  for place = from, last, 2 do
+    if not string.find(ARGV[place + 1], "^%d+ %d+%z[^%z]+%z.") then
+      return nil, "an outcome that is none at argument " .. place
+    end
+    ids[number] = ARGV[place]
+    number = number + 1
+  end
+  return { token = ARGV[at + 1], bytes = bytes, from = from, ids = ids }, last + 1
+end
+
+-- Seldom: how many bytes of a value count.
+local function weight_of(value)
+  local size = #value - string.match(value, "^[^%z]*%z[^%z]*%z()") + 1
+  return size > COMPACT and size or 0
+end
+
+-- Seldom: an outcome of a block as any other, with its text.
+local function outcome_of(block, at, found)
+  local took, text, from = string.match(ARGV[at + 1], "^([^%z]*)%z([^%z]*)%z()")
+  return {
+    kind = "ok", id = ARGV[at], token = block.token, score = held.score(ARGV[at], found),
+    ago = tonumber(string.match(took, "^%d+")), took = took, text = text,
+    body = string.sub(ARGV[at + 1], from), at = at, count = 0,
+  }
+end
+
+-- Where the outcome with this number stands.
+local function place_of(block, number)
+  return block.places and block.places[number] or block.from + 2 * (number - 1)
+end
+
+-- Seldom: only those stay in the block for which `keeps(number, at)` says so.
+local function filter(block, keeps)
+  local ids, places = {}, {}
+  for number, id in ipairs(block.ids) do
+    local at = place_of(block, number)
+    if keeps(number, at) then
+      ids[#ids + 1], places[#places + 1] = id, at
+    else
+      block.bytes = block.bytes - weight_of(ARGV[at + 1])
+    end
+  end
+  block.ids, block.places = ids, places
+end
+
+-- Seldom: some were given to others, or do not stand on the sheet any more: `odd` is told
+-- of these.
+local function part(block, entries, fence, odd)
+  filter(block, function(number, at)
+    local found = entries[number]
+    if not found or string.find(found, fence, 1, true) ~= 1 then
+      odd.stale[#odd.stale + 1] = { id = block.ids[number], token = block.token }
+      return false
+    elseif not held.is_folded(found) then
+      odd.good[#odd.good + 1] = outcome_of(block, at, found)
+      return false
+    end
+    return true
+  end)
+end
+
+-- Seldom: of blocks what has not been `seen` stays.
+local function filter_new(blocks, seen)
+  for _, block in ipairs(blocks) do
+    filter(block, function(number)
+      local id = block.ids[number]
+      local is_new = not seen[id]
+      seen[id] = true
+      return is_new
+    end)
+  end
+end
+
+-- Seldom: compare a block with what the engine holds. `odd` is told of what is not to end with
+-- the others: `good` outcomes, and `stale` ones, id and token.
+local function check(block, uuid, odd)
+  local entries, fence = held.read(uuid, block.ids), block.token .. " "
+  local first = entries[1]
+  local same = first and held.is_folded(first) and string.find(first, fence, 1, true) == 1
+  for number = 2, #block.ids do
+    if entries[number] ~= first then
+      same = false
+    end
+  end
+  if not same then
+    part(block, entries, fence, odd)
+  end
+end
+
+-- Seldom: all tasks of a block end.
+local function apply(opened, ending, engine, block)
+  local head = table.concat({
+    "c", engines.name_of(engine), block.token, fields.heard(opened), "",
+  }, "\0")
+  local ended, client = settle.list(ending, "running", "completed"), settle.owner(block.ids[1])
+  local runs, last, at, size, told = {}, 0, ended.length, 0, 1
+  local ids, places, expiry, from = block.ids, block.places, ending.expiry, block.from - 1
+  for number = 1, #ids do
+    local id = ids[number]
+    local run = head .. ARGV[places and places[number] + 1 or from + 2 * number]
+    runs[last + 1], runs[last + 2] = id, run
+    ended[at + 1], ended[at + 2] = expiry, id
+    last, at, size = last + 2, at + 2, size + #run
+    if size > settle.MOST_ENTRY then
+      settle.say(client, runs, told, last)
+      told, size = last + 1, 0
+    end
+  end
+  ended.length = at
+  batches.each("HSET", keys.runs, runs)
+  if told <= last then
+    settle.say(client, runs, told, last)
+  end
+  ending.bytes = ending.bytes + block.bytes
+end
+
+return {
+  is_block = is_block,
+  parse = parse,
+  filter_new = filter_new,
+  check = check,
+  apply = apply,
+}

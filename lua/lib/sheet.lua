@@ -1,0 +1,117 @@
+-- sheet: the records of many plain tasks in two hashes of the hub.
+--
+-- A task of a large map needs no hash of its own while nothing befalls it but that it
+-- waits in its line, runs and ends well. What was submitted of it, its row, stands in
+-- R:rows; since it began, what became of it, its run, in R:runs. So what a slice or a
+-- turn has to say of hundreds of tasks is one command, and no function is called for
+-- each of them. As soon as there is more to say of a task, lib/record.lua unfolds it.
+--
+-- A row is "<score> <submitted> <length>:", fields and arguments. Fields are those of the
+-- record that the tasks of a group have in common, the function first, of that length:
+-- "<length>:<name><length>:<value>" for each. A run is "<token> = <engine> <started> =",
+-- which is also what the engine holds (lib/held.lua); or what lib/folded.lua makes of an
+-- outcome: "c", engine, token, started, took, repr and result, parted by NUL.
+-- Python reads both (redtask/hub/sheet.py).
+
+local batches = require("lib.batches")
+local keys = require("lib.keys")
+
+-- Arguments and results up to this size stand there.
+local MOST = 1024
+
+-- Seldom: what stands between the score and the arguments in all rows of a group: `fields` is
+-- flat.
+local function head_of(stamp, fields)
+  local parts = {}
+  for at, text in ipairs(fields) do
+    parts[at] = string.format("%d:%s", #text, text)
+  end
+  local common = table.concat(parts)
+  return string.format(" %d %d:%s", stamp, #common, common)
+end
+
+-- Seldom: the score of a row, when it was submitted, its fields as one text, and its arguments.
+local function open(row)
+  local score, submitted, length, from = string.match(row, "^(%-?%d+) (%d+) (%d+):()")
+  return score, submitted, string.sub(row, from, from + length - 1),
+    string.sub(row, from + length)
+end
+
+-- Seldom: the function and the arguments of a row.
+local function read(row)
+  local _, _, common, args = open(row)
+  local length, from = string.match(common, "^2:fn(%d+):()")
+  return string.sub(common, from, from + length - 1), args
+end
+
+-- Seldom: what an engine holds of tasks that it took in one turn, and their run.
+local function begun(token, engine, started)
+  return token .. " = " .. engine .. " " .. started .. " ="
+end
+
+-- Seldom: row and run of a task; false where there is none.
+local function find(id)
+  return redis.call("HGET", keys.rows, id), redis.call("HGET", keys.runs, id)
+end
+
+-- Seldom: tasks leave the sheet.
+local function remove(ids)
+  batches.each("HDEL", keys.rows, ids)
+  batches.each("HDEL", keys.runs, ids)
+end
+
+-- Seldom: how many bytes the result in a run has.
+local function size_of(run)
+  local from = string.match(run, "^c%z[^%z]*%z[^%z]*%z[^%z]*%z[^%z]*%z[^%z]*%z()")
+  return from and #run - from + 1 or 0
+end
+
+-- Seldom: the fields that a run adds, flat.
+local function fields_of_run(run)
+  local token, engine, started = string.match(run, "^(%S+) = (%S+) (%S+) =$")
+  if token then
+    return { "running", "token", token, "engine", engine, "started", started }
+  end
+  local engine_of, token_of, heard, took, repr, from = string.match(run,
+    "^c%z([^%z]*)%z([^%z]*)%z([^%z]*)%z([^%z]*)%z([^%z]*)%z()")
+  return {
+    "completed", "token", token_of, "engine", engine_of, "started", heard, "took", took,
+    "repr", repr, "result", string.sub(run, from),
+  }
+end
+
+-- Seldom: the fields of a task's record, flat, if it stands here.
+local function flat(id)
+  local row, run = find(id)
+  if not row then
+    return nil
+  end
+  local _, submitted, common, args = open(row)
+  local fields = { "state", "ready", "submitted", submitted, "args", args }
+  local at = 1
+  while at <= #common do
+    local length, from = string.match(common, "^(%d+):()", at)
+    at = from + length
+    fields[#fields + 1] = string.sub(common, from, at - 1)
+  end
+  if run then
+    local more = fields_of_run(run)
+    fields[2] = more[1]
+    for place = 2, #more do
+      fields[#fields + 1] = more[place]
+    end
+  end
+  return fields
+end
+
+return {
+  MOST = MOST,
+  head_of = head_of,
+  open = open,
+  read = read,
+  begun = begun,
+  find = find,
+  remove = remove,
+  size_of = size_of,
+  flat = flat,
+}

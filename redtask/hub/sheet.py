@@ -1,0 +1,83 @@
+"""Records that stand on the sheet, as ``lua/lib/sheet.lua`` writes them. No I/O here.
+
+A record moves from the sheet to a hash of its own, never back. So who reads both, the
+sheet first, misses no record.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from redtask.hub.keys import Keys
+
+#: Results up to this size, in bytes, may stand there.
+MOST: Final = 1024
+_ENDED: Final = ("engine", "token", "started", "took", "repr", "result")
+
+
+class Row(NamedTuple):
+    """What was submitted of a task."""
+
+    score: bytes
+    submitted: bytes
+    #: Names and values of further fields, the function first, each behind its length.
+    fields: bytes
+    args: bytes
+
+
+def read(row: bytes) -> Row:
+    """Read ``<score> <submitted> <length>:<fields><args>``."""
+    head, _, rest = row.partition(b":")
+    score, submitted, length = head.split(b" ")
+    return Row(score, submitted, rest[: int(length)], rest[int(length) :])
+
+
+def words(keys: Keys, task_id: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the commands that read what stands on the sheet of a task."""
+    return ("HGET", keys.rows(), task_id), ("HGET", keys.runs(), task_id)
+
+
+def unfold(row: bytes | None, run: bytes | None) -> dict[str, bytes]:
+    """Return the fields of the record that ``words`` read; {} when there is none."""
+    if row is None:
+        return {}
+    _, submitted, fields, args = read(row)
+    parts = list(texts(fields))
+    names = [name.decode() for name in parts[::2]]
+    record = dict(zip(names, parts[1::2], strict=True))
+    record |= {"state": b"ready", "submitted": submitted, "args": args}
+    if run is None:
+        return record
+    if run.startswith(b"c\0"):
+        ended = zip(_ENDED, run.split(b"\0", len(_ENDED))[1:], strict=True)
+        return record | {"state": b"completed"} | dict(ended)
+    token, _, engine, started, _ = run.split(b" ")
+    return record | {
+        "state": b"running",
+        "token": token,
+        "engine": engine,
+        "started": started,
+    }
+
+
+def pick(
+    names: Sequence[str],
+    row: bytes | None,
+    run: bytes | None,
+    own: Sequence[bytes | None],
+) -> list[bytes | None]:
+    """Return these fields of a record: what ``words`` read, and then HMGET."""
+    fields = unfold(row, run)
+    return [fields.get(name) for name in names] if fields else list(own)
+
+
+def texts(fields: bytes) -> Iterable[bytes]:
+    """Yield the texts that stand in ``fields``, each behind its length."""
+    at = 0
+    while at < len(fields):
+        begin = fields.index(b":", at) + 1
+        at = begin + int(fields[at : begin - 1])
+        yield fields[begin:at]
