@@ -121,6 +121,10 @@ local function write(id, args, fields, marks)
   return own
 end
 
+local function count_of(group)
+  return group.kept and #group.kept or group.count
+end
+
 -- What an engine needs to know of a task that it may be handed at once, as the record
 -- has it.
 local function keep(opened, id, known)
@@ -142,77 +146,58 @@ local function fields_of(opened, group)
   return fields
 end
 
--- One task enters with a hash of its own. `fields` are those of its group.
-local function enter_own(opened, group, id, args, fields)
-  local marks = write(id, args, fields, group.marks)
-  if group.count <= FEW then
-    keep(opened, id, { group.fn, fields[#fields], marks or false })
-  end
-end
-
--- Where tasks of the group stand in ARGV.
-local function places_of(group)
-  if group.kept then
-    return group.kept
-  end
-  local places = {}
-  for number = 1, group.count do
-    places[number] = group.from + 2 * (number - 1)
-  end
-  return places
-end
-
--- Their order in the line: flat score, id.
-local function entries_of(places, priority, sequence)
-  local entries, length = {}, 0
-  for number = 1, #places do
-    entries[length + 1] = line.score(priority, sequence + number)
-    entries[length + 2] = ARGV[places[number]]
-    length = length + 2
+-- Tasks enter with hashes of their own. Returns their order in the line: flat score, id.
+local function enter_own(opened, group, count, base)
+  local fields, entries = fields_of(opened, group), {}
+  for number = 1, count do
+    local at = group.kept and group.kept[number] or group.from + 2 * (number - 1)
+    local id = ARGV[at]
+    entries[2 * number - 1], entries[2 * number] = string.format("%d", base + number), id
+    local marks = write(id, ARGV[at + 1], fields, group.marks)
+    if group.count <= FEW then
+      keep(opened, id, { group.fn, fields[#fields], marks or false })
+    end
   end
   return entries
 end
 
--- Seldom: several tasks enter on the sheet, as far as they may stand there.
-local function enter_folded(opened, group, places, entries)
-  local sheet = require("lib.sheet")
+-- Seldom: likewise on the sheet, as far as they may stand there.
+local function enter_folded(opened, group, count, base)
+  local sheet, format, kept, from = require("lib.sheet"), string.format, group.kept, group.from
   local head = sheet.head_of(opened.stamp, { "fn", group.fn, unpack(group.fields) })
-  local rows, length, fields = {}, 0, nil
-  for number = 1, #places do
-    local at = places[number]
-    local id, args = ARGV[at], ARGV[at + 1]
-    if #args > sheet.MOST or args == parcel.PARCEL then
-      fields = fields or fields_of(opened, group)
-      enter_own(opened, group, id, args, fields)
-    else
-      local row = entries[2 * number - 1] .. head .. args
-      rows[length + 1], rows[length + 2] = id, row
+  local entries, rows, length, last, fields = {}, {}, 0, 0, nil
+  for number = 1, count do
+    local at = kept and kept[number] or from + 2 * (number - 1)
+    local id, args, score = ARGV[at], ARGV[at + 1], format("%d", base + number)
+    entries[last + 1], entries[last + 2] = score, id
+    last = last + 2
+    if #args <= sheet.MOST and args ~= parcel.PARCEL then
+      rows[length + 1], rows[length + 2] = id, score .. head .. args
       length = length + 2
-      if group.count <= FEW then
-        keep(opened, id, { row = row })
-      end
+    else
+      fields = fields or fields_of(opened, group)
+      write(id, args, fields)
     end
   end
   if length > 0 then
     redis.call("HSET", keys.rows, unpack(rows))
   end
+  if count <= FEW then
+    for at = 1, length, 2 do
+      keep(opened, rows[at], { row = rows[at + 1] })
+    end
+  end
+  return entries
 end
 
 local function enter(opened, group, sequence)
-  local places = places_of(group)
-  local entries = entries_of(places, tonumber(group.priority) or 0, sequence)
-  if #places >= SEVERAL and not group.marks and not opened.is_earlier then
-    enter_folded(opened, group, places, entries)
-  else
-    local fields = fields_of(opened, group)
-    for number = 1, #places do
-      local at = places[number]
-      enter_own(opened, group, ARGV[at], ARGV[at + 1], fields)
-    end
-  end
+  local count = count_of(group)
+  local base = line.base(tonumber(group.priority) or 0, sequence)
+  local folds = count >= SEVERAL and not group.marks and not opened.is_earlier
+  local entries = (folds and enter_folded or enter_own)(opened, group, count, base)
   line.enter(opened, group.queue or "default", entries)
   opened.written = nil
-  return sequence + #places
+  return sequence + count
 end
 
 -- Seldom needed.
@@ -302,19 +287,10 @@ local function check(groups, names, ids)
   end
 end
 
--- Does the hub know none of the tasks with these keys and ids?
-local function are_new(names, ids)
-  local last = #names
-  names[last + 1] = keys.rows
-  local there = redis.call("EXISTS", unpack(names))
-  names[last + 1] = nil
-  if there == 0 then
-    return true
-  elseif there > 1 or redis.call("EXISTS", keys.rows) == 0 then
-    return false
-  end
+-- Seldom: does none of them stand on the sheet? Something does.
+local function are_off(ids)
   local rows = redis.call("HMGET", keys.rows, unpack(ids))
-  for number = 1, last do
+  for number = 1, #ids do
     if rows[number] then
       return false
     end
@@ -324,7 +300,9 @@ end
 
 -- How many of the tasks are known already; or nil and the error reply.
 local function count_known(groups, names, ids)
-  if are_new(names, ids) then
+  names[#names + 1] = keys.rows
+  local there = redis.call("EXISTS", unpack(names))
+  if there == 0 or there == 1 and redis.call("EXISTS", keys.rows) == 1 and are_off(ids) then
     return 0
   end
   local known = 0
@@ -341,10 +319,6 @@ end
 -- Do its tasks just enter their queue's line?
 local function is_plain(opened, group)
   return not group.special and not is_refused(opened, group)
-end
-
-local function count_of(group)
-  return group.kept and #group.kept or group.count
 end
 
 -- What groups have in common, often all of them, is written once: functions, queues.

@@ -98,8 +98,8 @@ MUTANTS: Final = (
     _mutant(
         "a token is but the number of the attempt",
         "lib/work.lua",
-        'nonce = nonce, token = "1:" .. nonce,',
-        'nonce = nonce, token = "1:n",',
+        'local first = "1:" .. nonce',
+        'local first = "1:n"',
         "lua/test_turn.py::test_a_token_is_never_issued_twice",
     ),
     _mutant(
@@ -122,6 +122,71 @@ MUTANTS: Final = (
         "  local good, stale = read_outcomes()\n",
         "  begin_writing(number)\n  local good, stale = read_outcomes()\n",
         "lua/test_turn.py::test_a_turn_that_is_refused_leaves_the_ring",
+    ),
+    # -- what stands on the sheet
+    _mutant(
+        "a block is not compared with what its engine holds",
+        "lib/folded.lua",
+        "  if not same then\n",
+        "  if false then\n",
+        "lua/test_folded.py::test_an_outcome_under_another_token_is_stale",
+        "lua/test_folded.py::test_what_another_engine_holds_is_not_ended",
+    ),
+    _mutant(
+        "only the first of a block is compared",
+        "lib/folded.lua",
+        "    if entries[number] ~= first then\n",
+        "    if false then\n",
+        "lua/test_folded.py::test_what_is_marked_leaves_the_sheet",
+    ),
+    _mutant(
+        "a block ends a task twice",
+        "lib/report.lua",
+        "  if not all then\n",
+        "  if false then\n",
+        "lua/test_folded.py::test_an_outcome_told_again_counts_once",
+    ),
+    _mutant(
+        "what is unfolded stays on the sheet as well",
+        "lib/record.lua",
+        "  sheet.remove({ id })\n",
+        "",
+        "lua/test_folded.py::test_what_is_marked_leaves_the_sheet",
+    ),
+    _mutant(
+        "an engine is not told that a record was unfolded",
+        "lib/record.lua",
+        '    elseif flat[at] == "engine" then\n',
+        "    elseif false then\n",
+        "lua/test_folded.py::test_what_says_how_far_it_is_leaves_the_sheet",
+    ),
+    _mutant(
+        "who writes does not unfold",
+        "lib/record.lua",
+        "  if folded[id] then\n    unfold(id)\n",
+        "  if false then\n    unfold(id)\n",
+        "lua/test_folded.py::test_what_is_marked_leaves_the_sheet",
+    ),
+    _mutant(
+        "tasks on the sheet are not known",
+        "submit.lua",
+        "    if rows[number] then\n      return false\n",
+        "    if false then\n      return false\n",
+        "lua/test_folded.py::test_a_task_on_the_sheet_is_known",
+    ),
+    _mutant(
+        "what leaves the sheet leaves its run",
+        "lib/sheet.lua",
+        '  batches.each("HDEL", keys.runs, ids)\n',
+        "",
+        "lua/test_folded.py::test_ended_ones_are_forgotten_with_what_they_took",
+    ),
+    _mutant(
+        "a hub of an earlier release gets a sheet",
+        "submit.lua",
+        " and not opened.is_earlier\n",
+        "\n",
+        "lua/test_configure.py::test_a_hub_of_an_earlier_release_goes_on_as_that_knows_it",
     ),
     # -- turns
     _mutant(

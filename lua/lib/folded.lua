@@ -5,7 +5,7 @@
 -- "folded:n" token bytes (id value)*n, for n tasks of one client that it took in one
 -- turn and that returned. A value is "<ago> <took>", a short text of the result and the
 -- result, parted by NUL; `bytes` is what results of over 64 bytes take together. Any
--- other outcome, lib/report.lua reads.
+-- other outcome, lib/report.lua reads, and a few of these, which are told one by one.
 
 local argument = require("lib.argument")
 local batches = require("lib.batches")
@@ -14,6 +14,7 @@ local fields = require("lib.fields")
 local held = require("lib.held")
 local keys = require("lib.keys")
 local settle = require("lib.settle")
+local sheet = require("lib.sheet")
 
 -- What is longer is counted.
 local COMPACT = 64
@@ -123,6 +124,21 @@ local function check(block, uuid, odd)
   end
 end
 
+-- Seldom: may the usual outcome at `at` (lib/report.lua) stand in a run?
+local function fits(at)
+  return #ARGV[at + 4] <= sheet.MOST and not string.find(ARGV[at + 6], "\0", 1, true)
+end
+
+-- Seldom: that outcome ends its task.
+local function one(opened, ending, engine, at)
+  local id, token, body = ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
+  redis.call("HSET", keys.runs, id, table.concat({
+    "c", engines.name_of(engine), token, fields.heard(opened), ARGV[at + 3], ARGV[at + 6], body,
+  }, "\0"))
+  settle.outcome(ending, id, "running", "completed", token, nil, "r", body)
+  opened.folds = true
+end
+
 -- Seldom: all tasks of a block end.
 local function apply(opened, ending, engine, block)
   local head = table.concat({
@@ -155,5 +171,7 @@ return {
   parse = parse,
   filter_new = filter_new,
   check = check,
+  fits = fits,
+  one = one,
   apply = apply,
 }

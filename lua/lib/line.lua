@@ -11,9 +11,14 @@ local states = require("lib.states")
 -- and 1000 of them stay below 2^53, where doubles are exact.
 local PRIORITY = 4398046511104
 
+-- The number that a submission's place in the sequence is added to.
+local function base(priority, sequence)
+  return sequence - priority * PRIORITY
+end
+
 -- As text: "%d" is much faster than what Redis makes of a number.
 local function score(priority, sequence)
-  return string.format("%d", sequence - priority * PRIORITY)
+  return string.format("%d", base(priority, sequence))
 end
 
 -- New records, already written, get their place: on idle engines as far as
@@ -58,6 +63,7 @@ local function length(queues)
 end
 
 return {
+  base = base,
   score = score,
   enter = enter,
   length = length,

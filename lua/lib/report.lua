@@ -191,6 +191,18 @@ local function apply_blocks(opened, ending, engine, blocks)
   return ended
 end
 
+-- Seldom: an outcome of a task that stands on the sheet: a usual one may stay there.
+local function note_folded(good, number, at, found)
+  if type(good[number]) == "number" then
+    if require("lib.folded").fits(at) then
+      good.folded = good.folded or {}
+      good.folded[at] = true
+    else
+      good[number] = outcome_at(at, found)
+    end
+  end
+end
+
 -- Part outcomes that do not stand in blocks.
 local function read_others(uuid, places, ids, good, stale)
   local number, fence, token, given = #good, nil, nil, ARGV
@@ -206,9 +218,10 @@ local function read_others(uuid, places, ids, good, stale)
       note_stale(stale, string.match(given[from], "^%a+"), ids[order], token)
     else
       number = number + 1
-      -- What stands on the sheet and is told alone gets a hash of its own.
-      good[number] = place > 0 and not held.is_folded(found) and place
-        or outcome_at(from, found)
+      good[number] = place > 0 and place or outcome_at(from, found)
+      if held.is_folded(found) then
+        note_folded(good, number, from, found)
+      end
       if held.is_marked(found) then
         set_marks(good, number, redis.call("HGET", keys.task(ids[order]), "marks"))
       end
@@ -363,7 +376,7 @@ end
 -- label. Returns the collection: id and score, and how to run each again, in the
 -- order reported.
 local function apply(opened, ending, engine, good, verdict)
-  local again, blocks, ended = {}, good.blocks, 0
+  local again, blocks, staying, ended = {}, good.blocks, good.folded, 0
   if #good == 0 and not blocks then
     return again
   end
@@ -374,7 +387,11 @@ local function apply(opened, ending, engine, good, verdict)
   for number = 1, #good do
     local outcome = good[number]
     if type(outcome) == "number" then
-      completed(opened, ending, outcome, good.marks[number])
+      if staying and staying[outcome] then
+        require("lib.folded").one(opened, ending, engine, outcome)
+      else
+        completed(opened, ending, outcome, good.marks[number])
+      end
     else
       local back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
       if back then

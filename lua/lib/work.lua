@@ -79,40 +79,14 @@ local function describe(taken, id, attempt, fn, args, root)
   taken[at + 4], taken[at + 5] = args, root
 end
 
--- One of the tasks that begin in `turn`: its record is a hash of its own, fields `f`.
--- Returns what the engine holds of it.
-local function begin_own(opened, turn, id, score, f)
-  local args, marks = f[2], f[3]
-  local attempt, root, token, fence = 1, "", turn.token, turn.fence
-  if marks then
-    attempt, root = history(id, marks)
-    stop_budget(opened, id, marks)
-  end
-  if attempt > 1 then
-    token = attempt .. ":" .. turn.nonce
-    fence = token .. " "
-  end
-  if args == "" then
-    args, turn.budget = arguments(id, turn.budget,
-      not turn.strict and turn.taken.length == 0, marks)
-  end
-  redis.call("HSET", keys.task(id), "state", "running", "engine", turn.name,
-    "token", token, "started", turn.started)
-  describe(turn.taken, id, attempt, f[1], args, root)
-  if marks and string.find(marks, "l", 1, true) then
-    require("lib.live").begun(id, turn.uuid, token)
-  end
-  return held.entry(fence, score, marks)
-end
-
--- Seldom: likewise of one that stands on the sheet.
-local function begin_folded(turn, id, row)
+-- Seldom: one that stands on the sheet begins. Returns what the engine holds of it.
+local function begin_folded(taken, id, row, token, name, started)
   local sheet = require("lib.sheet")
   local fn, args = sheet.read(row)
-  turn.run = turn.run or sheet.begun(turn.token, turn.name, turn.started)
-  redis.call("HSET", keys.runs, id, turn.run)
-  describe(turn.taken, id, 1, fn, args, FOLDED)
-  return turn.run
+  local run = sheet.begun(token, name, started)
+  redis.call("HSET", keys.runs, id, run)
+  describe(taken, id, 1, fn, args, FOLDED)
+  return run
 end
 
 -- Replies flat: id, attempt, fn, args, root for each task. The first one's
@@ -122,27 +96,47 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
     return budget
   end
   states.check(from, "running")
-  local turn = {
-    taken = taken, budget = budget, strict = strict, nonce = nonce, token = "1:" .. nonce,
-    fence = "1:" .. nonce .. " ", uuid = engine.uuid, name = engines.name_of(engine),
-    started = string.format("%d", opened.stamp),
-  }
-  local entries, count = {}, 0
+  local entries, count, name = {}, 0, engines.name_of(engine)
+  local started = string.format("%d", opened.stamp)
+  local first = "1:" .. nonce
+  local fence = first .. " "
   for at = 1, #popped, 2 do
-    local id = popped[at]
+    local id, entry = popped[at], nil
     local row, f = read(opened, id)
-    if row or f[1] then
-      entries[count + 1] = id
-      entries[count + 2] = row and begin_folded(turn, id, row)
-        or begin_own(opened, turn, id, popped[at + 1], f)
-      count = count + 2
+    if row then
+      entry = begin_folded(taken, id, row, first, name, started)
+    elseif f[1] then
+      local args, marks = f[2], f[3]
+      local attempt, root, token, before = 1, "", first, fence
+      if marks then
+        attempt, root = history(id, marks)
+        stop_budget(opened, id, marks)
+      end
+      if attempt > 1 then
+        token = attempt .. ":" .. nonce
+        before = token .. " "
+      end
+      if args == "" then
+        args, budget = arguments(id, budget, not strict and taken.length == 0, marks)
+      end
+      redis.call("HSET", keys.task(id), "state", "running", "engine", name,
+        "token", token, "started", started)
+      entry = held.entry(before, popped[at + 1], marks)
+      describe(taken, id, attempt, f[1], args, root)
+      if marks and string.find(marks, "l", 1, true) then
+        require("lib.live").begun(id, engine.uuid, token)
+      end
     else
       -- Somebody deleted the record by hand: the others must go on.
       require("lib.story").tell(opened, "corrupt", "task", id)
     end
+    if entry then
+      entries[count + 1], entries[count + 2] = id, entry
+      count = count + 2
+    end
   end
   held.add(engine.uuid, entries)
-  return turn.budget
+  return budget
 end
 
 -- What was placed on the engine, then what it took from the line: flat id, score.

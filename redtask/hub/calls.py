@@ -133,6 +133,8 @@ class Report(NamedTuple):
 
 #: Of an outcome of a usual task: result, repr.
 _USUAL: Final = 4
+#: So many outcomes are worth a block.
+SEVERAL: Final = 4
 #: Results over this are counted, in bytes.
 _COMPACT: Final = 64
 
@@ -140,9 +142,10 @@ _COMPACT: Final = 64
 class Block:
     """Outcomes that are told together, as ``lua/lib/folded.lua`` reads them."""
 
-    __slots__ = ("pairs", "weight")
+    __slots__ = ("pairs", "reports", "weight")
 
     def __init__(self) -> None:
+        self.reports: list[Report] = []
         #: Id and value of each, flat.
         self.pairs: list[Argument] = []
         #: What results of over 64 bytes take.
@@ -165,6 +168,7 @@ def _fold(report: Report, blocks: dict[tuple[str, str], Block]) -> bool:
     if block is None:
         block = blocks[whose] = Block()
     value = b"%d %d\0%s\0%s" % (report.ago, report.took, text.encode(), result)
+    block.reports.append(report)
     block.pairs += (report.task_id, value)
     if size > _COMPACT:
         block.weight += size
@@ -192,7 +196,10 @@ def turn(  # noqa: PLR0913 - an engine says that much
     blocks: dict[tuple[str, str], Block] = {}
     others = [one for one in reports if not (one.folded and _fold(one, blocks))]
     for (_, token), block in blocks.items():
-        args += (f"folded:{len(block.pairs) // 2}", token, block.weight, *block.pairs)
+        if len(block.reports) < SEVERAL:
+            others += block.reports
+            continue
+        args += (f"folded:{len(block.reports)}", token, block.weight, *block.pairs)
     for kind, task_id, token, ago, took, fields, _ in others:
         # The body is the first field: its name follows from the kind.
         bare = not fields or kind == "unmet"

@@ -13,6 +13,12 @@ from tests.hubs import error_in, ok, unbegun, unmet
 NAMES = [f"c-{number}" for number in range(1, 9)]
 
 
+@pytest.fixture(autouse=True, params=[1, 4])
+def _blocks(request, monkeypatch):
+    """Outcomes are told in blocks, and one by one where they are few."""
+    monkeypatch.setattr(calls, "SEVERAL", request.param)
+
+
 def done(work, result=b"signed", text="42", ago=20_250, took=1500):
     """Say that a task returned, as engines do of most."""
     return ok(work, result, ago=ago, took=took, repr=text)
@@ -265,7 +271,7 @@ def unfolds(hub, act, *names):
         assert hub.redis.exists(hub.keys.task(name))
 
 
-@pytest.mark.parametrize("name", ["c-1", "c-5"])
+@pytest.mark.parametrize("name", ["c-1", "c-2", "c-5"])
 @pytest.mark.parametrize(
     "act",
     [
@@ -304,6 +310,8 @@ def test_what_says_how_far_it_is_leaves_the_sheet(taken):
 
     unfolds(taken, lambda hub: hub.do(said), "c-1")
     assert taken.record("c-1")["progress"] == "0.5 half"
+    taken.report(10, "e", *map(done, taken.works))
+    assert taken.record("c-1")["result"] == "signed"
 
 
 def test_what_an_engine_lost_goes_back_to_its_old_place(taken):
