@@ -220,7 +220,9 @@ local function time_lines(opened, base, span, count)
   local lines = {}
   local first = redis.call("ZCOUNT", keys.ended("completed"), "-inf",
     string.format("%d", base + opened.stamp - span))
-  for _, id in ipairs(samples(first, count)) do
+  local sampled = samples(first, count)
+  record.read_ahead(sampled)
+  for _, id in ipairs(sampled) do
     local f = record.get(id, "submitted", "took", "started")
     -- It began `ago` us before it was heard of its end.
     local ago, took = string.match(f[2] or "", "^(%d+) (%d+)$")

@@ -170,6 +170,7 @@ end
 local function read(found, index, rank)
   while true do
     local ids = members(index, rank)
+    record.read_ahead(ids)
     for at, id in ipairs(ids) do
       if found.shown == count or found.looked == LOOKED and text ~= "" then
         return string.format("%d %d", rank + at - 1, index.at)

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import redtask
 from redtask.connect import connect
-from redtask.hub import calls
+from redtask.hub import calls, sheet
 from redtask.hub.keys import Keys
+from redtask.hub.records import groups
 from redtask.profile import Profile
 from tests import invariants
 from tests.processes import DEADLINE, until
 
-ROOT = Keys("default").root
+KEYS = Keys("default")
+ROOT = KEYS.root
 
 
 def is_dead(pid):
@@ -114,11 +116,20 @@ class Site:
         return f"{ROOT}:task:{task_id}"
 
     def state(self, task_id):
-        found = self.redis.hget(self.record(task_id), "state")
-        return found.decode() if found else None
+        return self.states_of([task_id])[0]
 
     def states(self, result):
-        return [self.state(task_id) for task_id in result.msg_ids]
+        return self.states_of(result.msg_ids)
+
+    def states_of(self, ids):
+        """Return the states of tasks, None where there is none."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for task_id in ids:
+                for words in sheet.words(KEYS, task_id):
+                    pipe.execute_command(*words)
+                pipe.hmget(self.record(task_id), "state")
+            found = [sheet.pick(["state"], *one) for one in groups(pipe.execute(), 3)]
+        return [state.decode() if state else None for (state,) in found]
 
     def close(self):
         try:

@@ -15,6 +15,8 @@ local COMPACT = 64
 
 -- Records that this script has read and that stand on the sheet.
 local folded = {}
+-- Row and run of those that were read ahead.
+local ahead = {}
 
 -- The fields that may stand beside the record.
 local function parts()
@@ -59,7 +61,13 @@ end
 
 -- Seldom: what `get` returns of a record that stands on the sheet; nil when none does.
 local function from_sheet(id, names)
-  local flat = require("lib.sheet").flat(id)
+  local sheet = require("lib.sheet")
+  local flat
+  if ahead[id] then
+    flat = sheet.unpacked(ahead[id].row, ahead[id].run)
+  else
+    flat = sheet.flat(id)
+  end
   if not flat then
     return nil
   end
@@ -77,8 +85,25 @@ end
 -- Fields of any task's record, as HMGET has them. The first one must be of those that
 -- every record has.
 local function get(id, ...)
-  local values = redis.call("HMGET", keys.task(id), ...)
+  local values = ahead[id] and from_sheet(id, { ... })
+  if values then
+    return values
+  end
+  values = redis.call("HMGET", keys.task(id), ...)
   return values[1] and values or from_sheet(id, { ... }) or values
+end
+
+-- Seldom: what stands on the sheet of these tasks is read at once, for `get`; by scripts
+-- that write nothing.
+local function read_ahead(ids)
+  if #ids == 0 then
+    return
+  end
+  local batches = require("lib.batches")
+  local rows, runs = batches.hmget(keys.rows, ids), batches.hmget(keys.runs, ids)
+  for number, id in ipairs(ids) do
+    ahead[id] = rows[number] and { row = rows[number], run = runs[number] } or nil
+  end
 end
 
 -- All fields of any task's record, flat; empty when there is none.
@@ -142,6 +167,7 @@ end
 
 return {
   get = get,
+  read_ahead = read_ahead,
   all = all,
   is_folded = is_folded,
   key = key,

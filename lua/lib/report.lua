@@ -194,12 +194,7 @@ end
 -- Seldom: an outcome of a task that stands on the sheet: a usual one may stay there.
 local function note_folded(good, number, at, found)
   if type(good[number]) == "number" then
-    if require("lib.folded").fits(at) then
-      good.folded = good.folded or {}
-      good.folded[at] = true
-    else
-      good[number] = outcome_at(at, found)
-    end
+    good[number] = require("lib.folded").fits(at) and -at or outcome_at(at, found)
   end
 end
 
@@ -233,7 +228,8 @@ end
 -- that are stale: the task was given to somebody else, or is no more. The rest was
 -- heard before. `uuid` is the reporting engine's. Returns both lists, or nil and the
 -- error reply. Writes nothing. Of a usual outcome the first list has the place in
--- ARGV, and beside it a list of the marks of those that have any, and the blocks.
+-- ARGV, less than 0 if its task stands on the sheet, and beside it a list of the marks of
+-- those that have any, and the blocks.
 local function read(at, uuid)
   local good, stale, given, wrong = { marks = {} }, {}, ARGV, nil
   if string.find(given[at], "folded:", 1, true) == 1 then
@@ -286,8 +282,12 @@ local function unusual(opened, ending, outcome)
     "r", body)
 end
 
--- The usual outcome at `at`.
-local function completed(opened, ending, at, marks)
+-- The usual outcome at `at`, or of a task that stands on the sheet at -at.
+local function completed(opened, ending, engine, at, marks)
+  if at < 0 then
+    require("lib.folded").one(opened, ending, engine, -at)
+    return
+  end
   local given = ARGV
   local id, body = given[at + 1], given[at + 4]
   redis.call("HSET", keys.task(id), "state", "completed",
@@ -317,7 +317,7 @@ local function other(opened, ending, uuid, label, outcome, verdict)
 end
 
 local function id_of(outcome)
-  return type(outcome) == "number" and ARGV[outcome + 1] or outcome.id
+  return type(outcome) == "number" and ARGV[math.abs(outcome) + 1] or outcome.id
 end
 
 -- Seldom: of outcomes that were told twice in one call the first ones. Those of blocks
@@ -376,7 +376,7 @@ end
 -- label. Returns the collection: id and score, and how to run each again, in the
 -- order reported.
 local function apply(opened, ending, engine, good, verdict)
-  local again, blocks, staying, ended = {}, good.blocks, good.folded, 0
+  local again, blocks, ended = {}, good.blocks, 0
   if #good == 0 and not blocks then
     return again
   end
@@ -387,11 +387,7 @@ local function apply(opened, ending, engine, good, verdict)
   for number = 1, #good do
     local outcome = good[number]
     if type(outcome) == "number" then
-      if staying and staying[outcome] then
-        require("lib.folded").one(opened, ending, engine, outcome)
-      else
-        completed(opened, ending, outcome, good.marks[number])
-      end
+      completed(opened, ending, engine, outcome, good.marks[number])
     else
       local back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
       if back then

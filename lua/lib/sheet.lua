@@ -80,12 +80,8 @@ local function fields_of_run(run)
   }
 end
 
--- Seldom: the fields of a task's record, flat, if it stands here.
-local function flat(id)
-  local row, run = find(id)
-  if not row then
-    return nil
-  end
+-- Seldom: the fields of a record that stands here, flat.
+local function unpacked(row, run)
   local _, submitted, common, args = open(row)
   local fields = { "state", "ready", "submitted", submitted, "args", args }
   local at = 1
@@ -104,6 +100,12 @@ local function flat(id)
   return fields
 end
 
+-- Seldom: likewise, of a task; nil if it does not.
+local function flat(id)
+  local row, run = find(id)
+  return row and unpacked(row, run) or nil
+end
+
 return {
   MOST = MOST,
   head_of = head_of,
@@ -113,5 +115,6 @@ return {
   find = find,
   remove = remove,
   size_of = size_of,
+  unpacked = unpacked,
   flat = flat,
 }

@@ -11,6 +11,8 @@ from tests.benchmarks import looking
 from tests.servers import find
 
 SIZES = 4000, 8000
+#: A look asks so many tasks that have ended; those on the sheet it asks at once.
+SAMPLED = 65
 ENGINES = 200
 
 
@@ -44,7 +46,8 @@ def test_no_look_takes_more_commands_than_can_be_shown(costs):
 def test_no_look_takes_more_commands_where_there_are_more_tasks(costs):
     few, many = map(counts, costs)
 
-    assert {name: many[name] for name in many if many[name] > few[name] + 1} == {}
+    over = {name: many[name] for name in many if many[name] > few[name] + SAMPLED}
+    assert over == {}
 
 
 def test_no_look_scans(costs):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.soak.ledger import Ledger, Run
 
+_FIELDS: Final = ("state", "verdict", "ename", "reason")
 _ENDED: Final = ("completed", "failed", "aborted")
 #: Errors that a task may end with though nothing in it failed: its engine died.
 _LOST: Final = ("EngineError",)
@@ -86,12 +87,20 @@ def _records(redis: Any, ids: Sequence[str]) -> dict[str, dict[str, str]]:
         part = ids[at : at + 1000]
         with redis.pipeline(transaction=False) as pipe:
             for task_id in part:
-                pipe.hmget(KEYS.task(task_id), "state", "verdict", "ename", "reason")
-            for task_id, fields in zip(part, pipe.execute(), strict=True):
-                texts = [(one or b"").decode() for one in fields]
-                found[task_id] = dict(
-                    zip(("state", "verdict", "ename", "reason"), texts, strict=True)
-                )
+                # The sheet first: a record leaves it, and never comes back.
+                pipe.hget(KEYS.rows(), task_id)
+                pipe.hget(KEYS.runs(), task_id)
+                pipe.hmget(KEYS.task(task_id), _FIELDS)
+            replies = pipe.execute()
+        for task_id, row, run, own in zip(
+            part, replies[::3], replies[1::3], replies[2::3], strict=True
+        ):
+            texts = [(one or b"").decode() for one in own]
+            found[task_id] = dict(zip(_FIELDS, texts, strict=True))
+            if row is not None:
+                # Nothing but a result ends a task there.
+                ended = run is not None and run.startswith(b"c")
+                found[task_id]["state"] = "completed" if ended else "open"
     return found
 
 
