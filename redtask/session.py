@@ -25,7 +25,7 @@ from redtask.hub import calls
 from redtask.hub.calls import Call
 from redtask.inbox import Inbox, TaskSet
 from redtask.recent import Contact, Recent
-from redtask.slices import FREE, Gate, Piece, Task, Waits
+from redtask.slices import FREE, Gate, Piece, Queue, Task, Waits
 
 if TYPE_CHECKING:
     from redtask.ferry import Passenger
@@ -163,7 +163,9 @@ class Session:
         """Enter slices of tasks that this session made."""
         inbox = self.inbox
         yield from entering.listen(inbox)
-        yield from entering.submit(self._remembered(pieces), self.sent, inbox.recent)
+        queue = pieces if isinstance(pieces, Queue) else Queue(pieces)
+        queue.then(self._remember_piece)
+        yield from entering.submit(queue, self.sent, inbox.recent, queue.make)
 
     def assure(self, kind: str) -> Flow[durability.Words]:
         """Find out, once per connection to a server, how submits are made durable.
@@ -217,12 +219,9 @@ class Session:
     def _enter(self, tasks: Sequence[Task]) -> Flow[None]:
         yield from self.submit([slices.together(tasks)])
 
-    def _remembered(self, pieces: Slices) -> Iterator[Piece]:
-        """Remember the ids of a slice when its submit has returned."""
-        for piece in pieces:
-            yield piece
-            if isinstance(piece, Call):
-                continue
+    def _remember_piece(self, piece: Piece) -> None:
+        """Remember the ids of a slice whose submit has returned."""
+        if not isinstance(piece, Call):
             self.remember([str(name) for group in piece for name in group.tasks[::2]])
 
     @property
@@ -356,7 +355,7 @@ class Session:
         sequences: Sequence[Any],
         chunksize: int | None,
         progress: Callable[[int], Any] | None = None,
-    ) -> tuple[TaskSet, Iterator[Piece], list[int]]:
+    ) -> tuple[TaskSet, Queue, list[int]]:
         """Return the tasks of a map, their slices, and how many items each has.
 
         Slices are made as they are sent. Of inputs that do not know their length, the
@@ -371,14 +370,14 @@ class Session:
             tasks = self._expect((), flags)
             chunks = inputs.chunks_of(sequences, size)
             made = self._stream(flags, packed, chunks, tasks, sizes)
-            pieces = slices.cut(made, Gate(self.gate), _PAUSE)
+            pieces = Queue(slices.cut(made, Gate(self.gate), _PAUSE))
         else:
             items, length = inputs.as_sequences(sequences)
             sizes = inputs.chunk_sizes(length, size)
             bodies = map(payload.pack_chunk, inputs.cut(items, sizes))
             tasks, pieces = self._prepare(flags, packed, bodies, len(sizes))
         if progress is not None:
-            pieces = _reporting(pieces, sizes, progress)
+            pieces.then(_reporter(sizes, progress))
         return tasks, pieces, sizes
 
     def _stream(
@@ -458,10 +457,11 @@ class Session:
 
     def _prepare(
         self, flags: Flags, function: Function, bodies: Iterable[Written], count: int
-    ) -> tuple[TaskSet, Iterator[Piece]]:
+    ) -> tuple[TaskSet, Queue]:
         ids = self._ids(count)
         made = Mint(self.keyring, flags).tasks(ids, function, bodies)
-        return self._expect(ids, flags), slices.cut(made, Gate(self.gate))
+        pieces = Queue(slices.cut(made, Gate(self.gate)), ahead=True)
+        return self._expect(ids, flags), pieces
 
     def expected(self, count: int) -> TaskSet:
         """Return new tasks, still to be submitted, whose outcomes are waited for."""
@@ -517,18 +517,21 @@ def _is_not_its_own(problem: BaseException) -> bool:
     return isinstance(problem, (KeyboardInterrupt, GeneratorExit, CancelledError))
 
 
-def _reporting(
-    pieces: Iterator[Piece], sizes: Sequence[int], progress: Callable[[int], Any]
-) -> Iterator[Piece]:
-    """Tell, when a slice was sent, how many items have been."""
+def _reporter(
+    sizes: Sequence[int], progress: Callable[[int], Any]
+) -> Callable[[Piece], None]:
+    """Return what tells, when a slice was sent, how many items have been."""
     tasks = items = 0
-    for piece in pieces:
-        yield piece
+
+    def report(piece: Piece) -> None:
+        nonlocal tasks, items
         if isinstance(piece, Call):
-            continue
+            return
         before, tasks = tasks, tasks + sum(len(group.tasks) // 2 for group in piece)
         items += sum(sizes[before:tasks])
         progress(items)
+
+    return report
 
 
 class Mint:

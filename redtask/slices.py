@@ -225,6 +225,47 @@ def _pieces(
         yield pile.take()
 
 
+class Queue:
+    """Slices on their way: whoever sends them asks for one after the other.
+
+    With ``ahead`` the next may be made while the last is on its way. Not so when the
+    input may keep one waiting: then what was sent would not be heard of for as long.
+    """
+
+    def __init__(self, pieces: Iterable[Piece], *, ahead: bool = False) -> None:
+        self._pieces = iter(pieces)
+        self._ahead = ahead
+        self._after: list[Callable[[Piece], None]] = []
+        self._sent: Piece | None = None
+        self._made: list[Piece | Exception] = []
+
+    def then(self, act: Callable[[Piece], None]) -> None:
+        """Have something done with each slice when it was sent."""
+        self._after.append(act)
+
+    def make(self) -> None:
+        """Make the next one now, if that is allowed. Raises nothing."""
+        if self._ahead and not self._made:
+            try:
+                self._made.append(next(self._pieces))
+            except Exception as problem:  # noqa: BLE001 - whoever asks for it hears it
+                self._made.append(problem)
+
+    def __iter__(self) -> Queue:
+        return self
+
+    def __next__(self) -> Piece:
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            for act in self._after:
+                act(sent)
+        made = self._made.pop() if self._made else next(self._pieces)
+        if isinstance(made, Exception):
+            raise made
+        self._sent = made
+        return made
+
+
 def is_long(task: Task) -> bool:
     """Is it more than a slice, for what it waits for?"""
     return task.waits is not FREE and task.waits.count > MOST_MEMBERS

@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from redtask import link
 from redtask.error import ConnectionLost, RedtaskError
-from redtask.flows import Commands, Fetch, Hear
+from redtask.flows import Commands, Fetch, Hear, Meanwhile
 from redtask.haul import Haul
 from redtask.hub import scripts
 from redtask.hub.calls import Call
@@ -173,17 +173,24 @@ class Store:
     # -- commands
 
     def _exchange(
-        self, commands: Sequence[Sequence[Any]], *, blocking: bool = False
+        self,
+        commands: Sequence[Sequence[Any]],
+        *,
+        blocking: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
         """Send commands in one go and read their replies; errors are replies too.
 
-        A connection that failed in any way is dropped.
+        A connection that failed in any way is dropped. ``meanwhile`` is called when
+        all was sent.
         """
         connection = self._borrow(blocking=blocking)
         try:
             if blocking:
                 self._listen(connection)
             connection.send_packed_command(link.packed(commands), check_health=False)
+            if meanwhile is not None:
+                meanwhile()
             replies = [_read(connection) for _ in commands]
         except BaseException as problem:
             self._drop(connection, problem)
@@ -270,18 +277,26 @@ class Store:
 
     # -- calls
 
-    def do(self, call: Call[T], since: float | None = None) -> T:
+    def do(
+        self,
+        call: Call[T],
+        since: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> T:
         """Perform a call and return its value.
 
-        ``since`` is when patience began, ``time.monotonic()``; None: now. Raises the
-        exception of its error reply, or ``ConnectionLost``.
+        ``since`` is when patience began, ``time.monotonic()``; None: now.
+        ``meanwhile`` is called while the reply is on its way, if nothing fails before.
+        Raises the exception of its error reply, or ``ConnectionLost``.
         """
         script = scripts.bundle(call.script, self.scheme)
         begun = time.monotonic() if since is None else since
         if call.parcels:
             return self._do_all((call,), begun, [])[0]
         try:
-            (reply,) = self._exchange([link.evalsha(script, self.keys.root, call)])
+            (reply,) = self._exchange(
+                [link.evalsha(script, self.keys.root, call)], meanwhile=meanwhile
+            )
         except link.LOST as problem:
             reply = problem
         if not isinstance(reply, Exception):
@@ -385,6 +400,8 @@ class Driver:
     def _perform(self, step: Step, since: float | None) -> Any:
         if isinstance(step, Call):
             return self.store.do(step, since)
+        if isinstance(step, Meanwhile):
+            return self.store.do(step.call, since, step.act)
         if isinstance(step, Commands):
             return self.store.commands(step.commands)
         if isinstance(step, Fetch):

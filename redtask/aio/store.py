@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 
 from redtask import link
 from redtask.error import ConnectionLost, RedtaskError
-from redtask.flows import Commands, Fetch, Hear
+from redtask.flows import Commands, Fetch, Hear, Meanwhile
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -142,12 +142,16 @@ class Store:
     # -- commands
 
     async def _exchange(
-        self, commands: Sequence[Sequence[Any]], *, blocking: bool = False
+        self,
+        commands: Sequence[Sequence[Any]],
+        *,
+        blocking: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
         """Send commands in one go and read their replies; errors are replies too.
 
         A connection that failed in any way, or on which nobody waits any more, is
-        dropped.
+        dropped. ``meanwhile`` is called when all was sent.
         """
         connection = self._borrow(blocking=blocking)
         limit = link.limit(blocking=blocking, reply=self._reply)
@@ -157,6 +161,8 @@ class Store:
                 if blocking:
                     await self._listen(connection)
                 await connection.send_packed_command(packed, check_health=False)
+                if meanwhile is not None:
+                    meanwhile()
                 replies = [await _read(connection) for _ in commands]
         except BaseException as problem:
             await self._drop(connection, problem)
@@ -218,22 +224,36 @@ class Store:
 
     # -- calls
 
-    async def do(self, call: Call[T], since: float | None = None) -> T:
+    async def do(
+        self,
+        call: Call[T],
+        since: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> T:
         """Perform a call and return its value.
 
-        ``since`` is when patience began, ``time.monotonic()``; None: now. Raises the
-        exception of its error reply, or ``ConnectionLost``.
+        ``since`` is when patience began, ``time.monotonic()``; None: now.
+        ``meanwhile`` is called while the reply is on its way, if nothing fails before.
+        Raises the exception of its error reply, or ``ConnectionLost``.
         """
-        return (await self.do_all((call,), since))[0]
+        return (await self._do_all((call,), since, meanwhile))[0]
 
     async def do_all(
         self, calls: Iterable[Call[T]], since: float | None = None
     ) -> list[T]:
         """Perform calls in one round trip; the first error is raised."""
+        return await self._do_all(calls, since, None)
+
+    async def _do_all(
+        self,
+        calls: Iterable[Call[T]],
+        since: float | None,
+        meanwhile: Callable[[], None] | None,
+    ) -> list[T]:
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
         async def attempt() -> None:
-            replies = await self._exchange(batch.commands())
+            replies = await self._exchange(batch.commands(), meanwhile=meanwhile)
             try:
                 loadings = batch.take(replies)
             except RedtaskError:
@@ -310,6 +330,8 @@ class Driver:
     async def _perform(self, step: Step, since: float | None) -> Any:
         if isinstance(step, Call):
             return await self.store.do(step, since)
+        if isinstance(step, Meanwhile):
+            return await self.store.do(step.call, since, step.act)
         if isinstance(step, (Commands, Fetch)):
             return await self.store.commands(step.commands)
         if isinstance(step, Hear):

@@ -1,6 +1,7 @@
 """Conversations of several steps, as generators. No I/O here.
 
-A flow yields what is to be done - a ``Call``, plain ``Commands``, what is large to
+A flow yields what is to be done - a ``Call``, perhaps with something to be done
+``Meanwhile``, plain ``Commands``, what is large to
 ``Fetch``, a blocking read to ``Hear``, or a ``Wait`` - and gets back what came of it.
 A driver performs the steps, one blocking, one awaiting; so both faces share every flow,
 and a test can hold the conversation by itself.
@@ -8,7 +9,7 @@ and a test can hold the conversation by itself.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -23,6 +24,16 @@ T = TypeVar("T")
 QUIET: Final = 5.0
 #: Ids in one call.
 SLICE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """A call, and what is to be done while its reply is on its way."""
+
+    #: What is performed.
+    call: Call[Any]
+    #: Waits for nothing and raises nothing; perhaps not called if the call fails.
+    act: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,7 @@ class Wait:
     seconds: float
 
 
-Step: TypeAlias = Call[Any] | Commands | Fetch | Hear | Wait
+Step: TypeAlias = Call[Any] | Meanwhile | Commands | Fetch | Hear | Wait
 Flow: TypeAlias = Generator[Step, Any, T]
 
 

@@ -13,13 +13,13 @@ from redtask.error import (
     HubFull,
     UnknownFunction,
 )
-from redtask.flows import SLICE, Commands, ask
+from redtask.flows import SLICE, Commands, Meanwhile, ask
 from redtask.flows.acting import abort
 from redtask.hub import calls
 from redtask.hub.calls import Call, Group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from redtask.flows import Flow
     from redtask.inbox import Inbox
@@ -39,7 +39,11 @@ def listen(inbox: Inbox) -> Flow[None]:
         inbox.listens(watched.position)
 
 
-def _enter(groups: Sequence[Group], sent: set[str]) -> Flow[None]:
+def _enter(
+    groups: Sequence[Group],
+    sent: set[str],
+    meanwhile: Callable[[], None] | None = None,
+) -> Flow[None]:
     """Submit one slice. Functions that the hub is believed to know stay here."""
     told: set[str] = set()
     lean = []
@@ -51,19 +55,24 @@ def _enter(groups: Sequence[Group], sent: set[str]) -> Flow[None]:
         lean.append(group)
         told.add(digest)
     try:
-        yield from ask(calls.submit(lean))
+        call = calls.submit(lean)
+        yield call if meanwhile is None else Meanwhile(call, meanwhile)
     except UnknownFunction:
         yield from ask(calls.submit(groups))
     sent.update(group.digest for group in groups)
 
 
 def submit(
-    pieces: Iterable[Sequence[Group] | Call[Any]], sent: set[str], recent: Recent
+    pieces: Iterable[Sequence[Group] | Call[Any]],
+    sent: set[str],
+    recent: Recent,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Flow[None]:
     """Enter slices of tasks, each all or none, and make the calls among them.
 
     ``sent`` has the digests that the hub is believed to know; a function goes along
-    with its first slice, and again when the hub has forgotten it. Should a later
+    with its first slice, and again when the hub has forgotten it. ``meanwhile`` is
+    called while slices are on their way. Should a later
     slice be refused, or be impossible to make, the earlier ones are aborted; those
     behind a gate, with the gate.
     """
@@ -75,7 +84,7 @@ def submit(
             if isinstance(piece, Call):
                 yield from ask(piece)
             else:
-                yield from _enter(piece, sent)
+                yield from _enter(piece, sent, meanwhile)
                 gate = _gate_of(piece) or gate
                 entered.update(dict.fromkeys(_handles(piece)))
             recent.add(piece, opened, gate)

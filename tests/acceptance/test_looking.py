@@ -12,7 +12,7 @@ from tests.servers import find
 
 SIZES = 4000, 8000
 #: A look asks so many tasks that have ended; those on the sheet it asks at once.
-SAMPLED = 65
+SAMPLED = 41
 ENGINES = 200
 
 

@@ -19,9 +19,10 @@ import pytest
 from redtask import error, inputs, payload, session
 from redtask.dependency import Dependency, Ref
 from redtask.flags import Flags
+from redtask.flows import Meanwhile
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
-from redtask.hub.records import Outcome
+from redtask.hub.records import Outcome, Submitted
 from redtask.inbox import TaskSet
 from redtask.profile import Key
 from redtask.recent import Contact
@@ -29,6 +30,7 @@ from redtask.session import Session
 from redtask.signing import Keyring
 from redtask.slices import MOST_BYTES, MOST_TASKS, together
 from tests import tasks
+from tests.talks import Talk
 
 KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
 
@@ -344,6 +346,12 @@ def test_history_has_an_end(core, monkeypatch):
     assert list(core.inbox.open) == ["c-1", "c-2", "c-3"]
 
 
+def submitting(core, pieces):
+    """Return a session's submit, with its first slice on its way."""
+    core.inbox.listens("0-0")
+    return Talk(core.submit(pieces))
+
+
 def test_only_what_was_submitted_is_remembered(core):
     found, task = core.call(Flags(), tasks.double, (1,), {})
 
@@ -351,25 +359,74 @@ def test_only_what_was_submitted_is_remembered(core):
         yield together([task])
         raise TypeError
 
-    remembered = core._remembered(slices())
-    next(remembered)
+    talk = submitting(core, slices())
     assert core.history == []
     with pytest.raises(TypeError):
-        next(remembered)
+        talk.answer(Submitted(1, 0)).answer(["aborted"])
     assert core.history == list(found.ids)
     assert core.open_of(found.ids) == list(found.ids)
 
 
 def test_what_ended_while_it_was_submitted_is_not_open(core):
     found, task = core.call(Flags(), tasks.double, (1,), {})
-    remembered = core._remembered([together([task])])
-    next(remembered)
+    talk = submitting(core, [together([task])])
 
     core.inbox.deliver(found.ids[0], outcome("r", b"N"))
-    assert list(remembered) == []
+    assert talk.answer(Submitted(1, 0)).over
 
     assert core.history == list(found.ids)
     assert core.open_of(found.ids) == []
+
+
+@pytest.fixture
+def packed(monkeypatch):
+    """What was packed so far; the item None cannot be."""
+    found = []
+
+    def pack(chunk):
+        if chunk[0][0] is None:
+            raise TypeError("no more")
+        found.append(chunk)
+        return b"0"
+
+    monkeypatch.setattr(payload, "pack_chunk", pack)
+    return found
+
+
+def test_the_next_slice_is_made_while_the_last_is_on_its_way(core, packed):
+    found, pieces, _ = core.map(Flags(), tasks.double, [range(1200)], None)
+    talk = submitting(core, pieces)
+
+    assert isinstance(talk.step, Meanwhile)
+    assert len(packed) == 500
+    for _ in range(2):
+        talk.step.act()
+        assert len(packed) == 1000
+    assert core.history == []
+    talk.answer(Submitted(500, 0))
+    assert (len(core.history), len(packed)) == (500, 1000)
+    talk.answer(Submitted(500, 0), Submitted(200, 0))
+    assert talk.over
+    assert core.history == list(found.ids)
+
+
+def test_what_cannot_be_made_meanwhile_is_heard_when_it_is_its_turn(core, packed):
+    items = [*range(700), None]
+    _, pieces, _ = core.map(Flags(), tasks.double, [items], None)
+    talk = submitting(core, pieces)
+    talk.step.act()
+
+    with pytest.raises(TypeError, match="no more"):
+        talk.answer(Submitted(500, 0)).answer(["aborted"] * 500)
+    assert (len(core.history), len(packed)) == (500, 700)
+
+
+def test_of_a_stream_no_slice_is_made_ahead(core):
+    _, pieces, _ = core.map(Flags(), tasks.double, [iter(range(1200))], None)
+    talk = submitting(core, pieces)
+
+    talk.step.act()
+    assert pieces._made == []
 
 
 def test_a_forked_child_is_another_client(core):
