@@ -139,40 +139,51 @@ SEVERAL: Final = 4
 _COMPACT: Final = 64
 
 
-class Block:
+class _Blocks:
     """Outcomes that are told together, as ``lua/lib/folded.lua`` reads them."""
 
-    __slots__ = ("pairs", "reports", "weight")
-
     def __init__(self) -> None:
-        self.reports: list[Report] = []
-        #: Id and value of each, flat.
-        self.pairs: list[Argument] = []
-        #: What results of over 64 bytes take.
-        self.weight = 0
+        #: By client and token: the reports, id and value of each, flat, and what
+        #: results of over 64 bytes take.
+        self._blocks: dict[tuple[str, str], tuple[list[Report], list[Argument]]] = {}
+        self._prefix = self._token = ""
+        self._reports: list[Report] = []
+        self._pairs: list[Argument] = []
 
+    def _turn_to(self, task_id: str, token: str) -> None:
+        """Most come in a row: what they have in common is looked up once."""
+        client = task_id.partition("-")[0]
+        self._prefix, self._token = f"{client}-", token
+        self._reports, self._pairs = self._blocks.setdefault((client, token), ([], []))
 
-def _fold(report: Report, blocks: dict[tuple[str, str], Block]) -> bool:
-    """Add an outcome to the block of its client and token, if it may stand there."""
-    fields = report.fields
-    if report.kind != "ok" or len(fields) != _USUAL or fields[2] != "repr":
-        return False
-    result, text = fields[1], fields[3]
-    if not isinstance(result, bytes) or not isinstance(text, str):
-        return False
-    size = len(result)
-    if not 0 < size <= sheet.MOST or not text or "\0" in text:
-        return False
-    whose = report.task_id.partition("-")[0], report.token
-    block = blocks.get(whose)
-    if block is None:
-        block = blocks[whose] = Block()
-    value = b"%d %d\0%s\0%s" % (report.ago, report.took, text.encode(), result)
-    block.reports.append(report)
-    block.pairs += (report.task_id, value)
-    if size > _COMPACT:
-        block.weight += size
-    return True
+    def add(self, report: Report) -> bool:
+        """Add an outcome, if it may stand there."""
+        kind, task_id, token, ago, took, fields, _ = report
+        if kind != "ok" or len(fields) != _USUAL or fields[2] != "repr":
+            return False
+        _, result, _, text = fields
+        if type(result) is not bytes or type(text) is not str:
+            return False
+        if not 0 < len(result) <= sheet.MOST or not text or "\0" in text:
+            return False
+        if token != self._token or not task_id.startswith(self._prefix):
+            self._turn_to(task_id, token)
+        value = b"%d %d\0%b\0%b" % (ago, took, text.encode(), result)
+        self._reports.append(report)
+        self._pairs += (task_id, value)
+        return True
+
+    def say(self, args: list[Argument]) -> list[Report]:
+        """Add the arguments; return what is not worth a block."""
+        others: list[Report] = []
+        for (_, token), (reports, pairs) in self._blocks.items():
+            if len(reports) < SEVERAL:
+                others += reports
+                continue
+            sizes = [len(fields[1]) for *_, fields, _ in reports]  # type: ignore[arg-type]
+            weight = sum(size for size in sizes if size > _COMPACT)
+            args += (f"folded:{len(reports)}", token, weight, *pairs)
+        return others
 
 
 def turn(  # noqa: PLR0913 - an engine says that much
@@ -193,13 +204,9 @@ def turn(  # noqa: PLR0913 - an engine says that much
     nonces = f"{nonce} {upcoming}" if upcoming else nonce
     args: list[Argument] = [now, engine, "" if number is None else number, nonces, want]
     parcels: list[Parcel] = []
-    blocks: dict[tuple[str, str], Block] = {}
-    others = [one for one in reports if not (one.folded and _fold(one, blocks))]
-    for (_, token), block in blocks.items():
-        if len(block.reports) < SEVERAL:
-            others += block.reports
-            continue
-        args += (f"folded:{len(block.reports)}", token, block.weight, *block.pairs)
+    blocks = _Blocks()
+    others = [one for one in reports if not (one.folded and blocks.add(one))]
+    others += blocks.say(args)
     for kind, task_id, token, ago, took, fields, _ in others:
         # The body is the first field: its name follows from the kind.
         bare = not fields or kind == "unmet"
