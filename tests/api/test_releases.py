@@ -9,6 +9,7 @@ import redtask
 from redtask.doctor.data import Examination
 from redtask.hub.keys import Keys
 from redtask.profile import parse_keys
+from redtask.scheme import configure
 from redtask.signing import Keyring
 from tests import invariants, releases, servers
 from tests.engines import Engine
@@ -86,3 +87,17 @@ def test_what_had_failed_is_found_and_can_be_run_again(work):
     assert old["expect"][record["msg_id"]] == "ZeroDivisionError"
     with pytest.raises(redtask.RemoteError, match="division by zero"):
         again.get(timeout=20)
+
+
+def test_it_goes_on_as_it_was_until_it_is_upgraded(work):
+    client, old = work
+    view, rows = client.load_balanced_view(), client._store.keys.rows()
+
+    assert view.map_async(abs, range(-9, 0)).get(20) == list(range(9, 0, -1))
+    assert client._store.command("EXISTS", rows) == 0
+    configure(client._store, {}, upgrade=True)
+
+    assert view.map_async(abs, range(-9, 0)).get(20) == list(range(9, 0, -1))
+    assert client._store.command("HLEN", rows) > 0
+    # What was there is still known.
+    assert {name: outcome(client, name) for name in old["expect"]} == old["expect"]
