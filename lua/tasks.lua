@@ -127,12 +127,9 @@ local function members(index, rank)
   if state ~= "running" then
     return redis.call(command, index.key, rank, rank + count - 1)
   end
-  if redis.call("HLEN", index.key) <= 1 then
-    return rank == 0 and redis.call("HKEYS", index.key) or {}
-  end
-  local ids, taken = {}, held.first(index.uuid, rank + count)
+  local ids, taken = {}, held.names(index.uuid, rank + count)
   for at = rank + 1, math.min(#taken, rank + count) do
-    ids[#ids + 1] = taken[at].id
+    ids[#ids + 1] = taken[at]
   end
   return ids
 end

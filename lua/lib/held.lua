@@ -88,10 +88,22 @@ end
 
 -- Of flat id, entry, id, entry ... the pairs by their scores.
 local function sorted(flat)
-  local all = {}
+  local all, folded = {}, {}
   for at = 1, #flat, 2 do
-    local id, found = flat[at], flat[at + 1]
-    all[#all + 1] = { id = id, token = (parts(found)), score = score_of(id, found) }
+    local token, score = parts(flat[at + 1])
+    all[#all + 1] = { id = flat[at], token = token, score = score }
+    if score == "=" then
+      folded[#folded + 1] = flat[at]
+    end
+  end
+  if #folded > 0 then
+    local rows, number = batches.hmget(keys.rows, folded), 0
+    for _, one in ipairs(all) do
+      if one.score == "=" then
+        number = number + 1
+        one.score = string.match(rows[number] or "0", "^%S+")
+      end
+    end
   end
   table.sort(all, function(one, other)
     return tonumber(one.score) < tonumber(other.score)
@@ -118,6 +130,21 @@ end
 -- Seldom: at most about `count` that are not among these ids.
 local function others(uuid, ids, count)
   return sorted(some(key_of(uuid), count, ids))
+end
+
+-- Seldom: at least the first `count` ids, as far as there are so many.
+local function names(uuid, count)
+  local key, found = key_of(uuid), {}
+  if redis.call("HLEN", key) <= MOST_SORTED then
+    found = redis.call("HKEYS", key)
+    table.sort(found)
+    return found
+  end
+  local flat = some(key, count)
+  for at = 1, #flat, 2 do
+    found[#found + 1] = flat[at]
+  end
+  return found
 end
 
 -- How many there are.
@@ -152,4 +179,5 @@ return {
   others = others,
   count = count_of,
   first = first,
+  names = names,
 }
