@@ -176,9 +176,20 @@ end
 -- Forget these ended tasks, but for those that others need; of each a tombstone is
 -- left. Returns how many went.
 local function purged(opened, ended)
-  local gone = {}
+  local gone, alone = {}, {}
+  for _, state in ipairs(states.ended()) do
+    local ids = {}
+    for _, one in ipairs(ended) do
+      ids[#ids + 1] = one.state == state and one.id or nil
+    end
+    for _, id in ipairs((folded(opened, ids, state))) do
+      alone[id] = true
+    end
+  end
   for _, one in ipairs(ended) do
-    if not is_needed(one.id) then
+    if not alone[one.id] then
+      gone[#gone + 1] = one
+    elseif not is_needed(one.id) then
       task(opened, one.id, one.state)
       gone[#gone + 1] = one
     end

@@ -468,10 +468,37 @@ def test_what_is_to_expire_expires(hub):
     mends(hub, "forever", ("expiring", "done:c"))
 
 
-def test_the_hub_does_not_vanish(hub):
-    hub.redis.expire(hub.key("hub"), 1000)
+@pytest.mark.parametrize("key", ["hub", "rows", "runs"])
+def test_nothing_vanishes(hub, key):
+    hub.submit(1, "c-1", "c-2", "c-3", "c-4")
+    hub.register(2, "e")
+    hub.take(3, "e", 9)
+    hub.redis.expire(hub.key(key), 1000)
 
     mends(hub, "vanishes", ("hub", "-"))
+
+
+def test_a_record_on_the_sheet_as_well_leaves_it(hub):
+    hub.submit(1, "c-1")
+    hub.redis.hset(hub.keys.rows(), "c-1", "0 1 8:2:fn2:fnargs")
+
+    mends(hub, "twice", ("task", "c-1"))
+
+
+def test_a_run_without_a_row_goes(hub):
+    hub.redis.hset(hub.keys.runs(), "c-1", "1:n = 0/e 1 =")
+
+    mends(hub, "orphan", ("beside", "c-1 run"))
+
+
+def test_what_an_engine_holds_says_where_the_record_stands(hub):
+    hub.submit(1, "c-1", "c-2", "c-3", "c-4")
+    hub.register(2, "e")
+    hub.take(3, "e", 9)
+    held = hub.key("engine", "e", "held")
+    hub.redis.hset(held, "c-1", hub.redis.hget(held, "c-1")[:-2])
+
+    mends(hub, "fence", ("task", "c-1"))
 
 
 def test_somebody_comes_for_the_next_timer(hub):

@@ -361,6 +361,20 @@ def test_one_rides_in_the_bell_and_stays_on_the_sheet(hub):
 # When they go
 
 
+def test_of_those_that_are_purged_each_leaves_a_stone(taken):
+    others = (error_in(work) for work in taken.works[2:])
+    taken.submit(9, "d-1")
+    taken.report(10, "e", *map(done, taken.works[:2]), *others)
+    taken.abort(11, *NAMES[2:], "d-1")
+
+    purged = taken.do(calls.purge([*NAMES[1:], "d-1", "d-9"], now=12))
+
+    assert purged.purged == 8
+    assert on_sheet(taken) == ["c-1"]
+    stones = ["ac-3", "ac-4", "ac-5", "ac-6", "ac-7", "ac-8", "ad-1", "cc-2"]
+    assert sorted(taken.gone_tasks()) == stones
+
+
 def test_ended_ones_are_forgotten_with_what_they_took(taken):
     taken.report(10, "e", *(done(work, b"r" * 80) for work in taken.works))
 

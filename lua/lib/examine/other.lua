@@ -94,10 +94,13 @@ local function expiring(_, name, note)
 end
 
 local function hub(opened, _, note)
-  if redis.call("TTL", keys.hub) ~= -1 then
-    note("vanishes", "the hub itself is to expire", function()
-      redis.call("PERSIST", keys.hub)
-    end)
+  for _, key in ipairs({ keys.hub, keys.rows, keys.runs }) do
+    if redis.call("TTL", key) >= 0 then
+      local what = key == keys.hub and "the hub itself" or "what large maps keep"
+      note("vanishes", what .. " is to expire", function()
+        redis.call("PERSIST", key)
+      end)
+    end
   end
   if redis.call("EXISTS", keys.unsettled) == 1 and not rare.is(opened, "u") then
     note("untold", "nobody looks who is still to be told", function()
