@@ -64,6 +64,7 @@ local function main(opened)
   redis.call("PERSIST", keys.hub)
   local ending = settle.begin(opened)
   local answer = { "ok" }
+  record.read_ahead({ unpack(ARGV, IDS) })
   for at = IDS, #ARGV do
     answer[#answer + 1] = abort(opened, ending, ARGV[at])
   end

@@ -55,6 +55,7 @@ local function main()
   -- Writes below: the first is one that a full Redis allows.
   redis.call("PERSIST", keys.hub)
   local answer = { "ok" }
+  record.read_ahead({ unpack(ARGV, 2) })
   for at = 2, #ARGV do
     add(answer, ARGV[at])
   end

@@ -113,6 +113,7 @@ local function main()
     return reply.fail("BADARG", "not a client: " .. client)
   end
   local answer = { "ok", client ~= "" and listen() or "" }
+  record.read_ahead({ unpack(ARGV, 4) })
   local own, left = client .. "-", nil
   for at = 4, #ARGV do
     left = add(answer, ARGV[at], own, left)

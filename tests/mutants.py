@@ -149,7 +149,7 @@ MUTANTS: Final = (
     _mutant(
         "what is unfolded stays on the sheet as well",
         "lib/record.lua",
-        "  sheet.remove({ id })\n",
+        '  require("lib.sheet").remove({ id })\n',
         "",
         "lua/test_folded.py::test_what_is_marked_leaves_the_sheet",
     ),
@@ -163,7 +163,7 @@ MUTANTS: Final = (
     _mutant(
         "who writes does not unfold",
         "lib/record.lua",
-        "  if folded[id] then\n    unfold(id)\n",
+        "  if seen[id] then\n    unfold(id)\n",
         "  if false then\n    unfold(id)\n",
         "lua/test_folded.py::test_what_is_marked_leaves_the_sheet",
     ),

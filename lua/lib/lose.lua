@@ -17,7 +17,11 @@ local story = require("lib.story")
 -- Part what the engine holds into what counts as lost and what had not begun.
 local function part(opened, uuid, begun, reason, count, last)
   local lost, unbegun = {}, {}
-  local all = held.first(uuid, count)
+  local all, ids = held.first(uuid, count), {}
+  for number, one in ipairs(all) do
+    ids[number] = one.id
+  end
+  record.read_ahead(ids)
   for _, one in ipairs(all) do
     local id = one.id
     local f = record.get(id, "state", "marks")

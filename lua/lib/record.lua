@@ -13,10 +13,8 @@ local weight = require("lib.weight")
 
 local COMPACT = 64
 
--- Records that this script has read and that stand on the sheet.
-local folded = {}
--- Row and run of those that were read ahead.
-local ahead = {}
+-- What this script has read of records that stand on the sheet, by their ids.
+local seen = {}
 
 -- The fields that may stand beside the record.
 local function parts()
@@ -59,22 +57,31 @@ local function part(id, name, value)
   return value or nil
 end
 
+-- Seldom: what stands on the sheet of a task: row, run and its fields, flat; nil if nothing
+-- does.
+local function look(id)
+  local one = seen[id]
+  if not one then
+    local row, run = require("lib.sheet").find(id)
+    if not row then
+      return nil
+    end
+    one = { row = row, run = run }
+    seen[id] = one
+  end
+  one.flat = one.flat or require("lib.sheet").unpacked(one.row, one.run)
+  return one
+end
+
 -- Seldom: what `get` returns of a record that stands on the sheet; nil when none does.
 local function from_sheet(id, names)
-  local sheet = require("lib.sheet")
-  local flat
-  if ahead[id] then
-    flat = sheet.unpacked(ahead[id].row, ahead[id].run)
-  else
-    flat = sheet.flat(id)
-  end
-  if not flat then
+  local one = look(id)
+  if not one then
     return nil
   end
-  folded[id] = true
   local fields, values = {}, {}
-  for at = 1, #flat, 2 do
-    fields[flat[at]] = flat[at + 1]
+  for at = 1, #one.flat, 2 do
+    fields[one.flat[at]] = one.flat[at + 1]
   end
   for at, name in ipairs(names) do
     values[at] = fields[name] or false
@@ -85,16 +92,14 @@ end
 -- Fields of any task's record, as HMGET has them. The first one must be of those that
 -- every record has.
 local function get(id, ...)
-  local values = ahead[id] and from_sheet(id, { ... })
-  if values then
-    return values
+  if seen[id] then
+    return from_sheet(id, { ... })
   end
-  values = redis.call("HMGET", keys.task(id), ...)
+  local values = redis.call("HMGET", keys.task(id), ...)
   return values[1] and values or from_sheet(id, { ... }) or values
 end
 
--- Seldom: what stands on the sheet of these tasks is read at once, for `get`; by scripts
--- that write nothing.
+-- Seldom: what stands on the sheet of these tasks is read at once.
 local function read_ahead(ids)
   if #ids == 0 then
     return
@@ -102,34 +107,39 @@ local function read_ahead(ids)
   local batches = require("lib.batches")
   local rows, runs = batches.hmget(keys.rows, ids), batches.hmget(keys.runs, ids)
   for number, id in ipairs(ids) do
-    ahead[id] = rows[number] and { row = rows[number], run = runs[number] } or nil
+    seen[id] = rows[number] and { row = rows[number], run = runs[number] } or nil
   end
 end
 
 -- All fields of any task's record, flat; empty when there is none.
 local function all(id)
-  local flat = redis.call("HGETALL", keys.task(id))
+  local flat = not seen[id] and redis.call("HGETALL", keys.task(id)) or {}
   if not flat[1] then
-    flat = require("lib.sheet").flat(id)
-    folded[id] = flat and true
+    local one = look(id)
+    return one and one.flat or {}
   end
-  return flat or {}
+  return flat
 end
 
 -- Seldom: the record gets a hash of its own. What an engine holds says that it has one.
 local function unfold(id)
-  folded[id] = nil
-  local sheet = require("lib.sheet")
-  local flat, row = sheet.flat(id), sheet.find(id)
-  if not flat then
+  local one, run = seen[id], redis.call("HGET", keys.runs, id)
+  if one and one.run ~= run then
+    -- It began, or ended, since it was looked at.
+    seen[id] = nil
+  end
+  one = look(id)
+  seen[id] = nil
+  if not one then
     return
   end
-  sheet.remove({ id })
+  require("lib.sheet").remove({ id })
+  local flat = one.flat
   for at = 1, #flat, 2 do
     if flat[at] == "args" or flat[at] == "result" then
       flat[at + 1] = fit(id, flat[at], flat[at + 1])
     elseif flat[at] == "engine" then
-      require("lib.held").unfold(flat[at + 1], id, string.match(row, "^%S+"))
+      require("lib.held").unfold(flat[at + 1], id, string.match(one.row, "^%S+"))
     end
   end
   redis.call("HSET", keys.task(id), unpack(flat))
@@ -137,12 +147,12 @@ end
 
 -- Does a record that was read in this script stand on the sheet?
 local function is_folded(id)
-  return folded[id] == true
+  return seen[id] ~= nil
 end
 
 -- The key of a record that was read in this script: from here on it is a hash.
 local function key(id)
-  if folded[id] then
+  if seen[id] then
     unfold(id)
   end
   return keys.task(id)

@@ -100,12 +100,6 @@ local function unpacked(row, run)
   return fields
 end
 
--- Seldom: likewise, of a task; nil if it does not.
-local function flat(id)
-  local row, run = find(id)
-  return row and unpacked(row, run) or nil
-end
-
 return {
   MOST = MOST,
   head_of = head_of,
@@ -116,5 +110,4 @@ return {
   remove = remove,
   size_of = size_of,
   unpacked = unpacked,
-  flat = flat,
 }
