@@ -32,7 +32,7 @@ local slice = require("lib.slice")
 
 -- Of so many tasks it is remembered what was written: idle engines are few.
 local FEW = 4
--- From so many on, tasks of a group stand on sheets.
+-- From so many on, tasks of a group stand on the sheet.
 local SEVERAL = 2
 -- No hub has a lower limit: smaller payloads need not be compared with it.
 local SMALL = 65536
@@ -109,7 +109,7 @@ local function drop_known(group)
   return known
 end
 
--- Seldom: write one record. The fields that tasks of the group have in common are in the
+-- Write one record. The fields that tasks of the group have in common are in the
 -- same table for all of them; the arguments are its last value. Returns its marks.
 local function write(id, args, fields, marks)
   local value, own = record.arguments(id, args, marks)
