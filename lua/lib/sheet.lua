@@ -103,7 +103,6 @@ end
 return {
   MOST = MOST,
   head_of = head_of,
-  open = open,
   read = read,
   begun = begun,
   find = find,
