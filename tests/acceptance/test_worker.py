@@ -520,6 +520,8 @@ def test_the_log_calls_engines_as_the_hub_does(site):
 
     def kill(number):
         until(lambda: site.client.ids == [number], "the engine")
+        # Between its register and its first turn its worker is told the number.
+        until(lambda: site.redis.exists(f"{ROOT}:free:default"), "its first turn")
         (pid,) = worker.engines()
         os.kill(pid, signal.SIGKILL)
         worker.wait_for(f"engine {number} (seat 0) is gone: killed by signal 9")
