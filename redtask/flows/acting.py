@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from redtask.flows import Commands, ask
+from redtask.flows import SLICE, Commands, ask
 from redtask.hub import calls
 
 if TYPE_CHECKING:
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 #: For so many seconds a message to a worker is to be obeyed.
 _OBEYED: Final = 60
-#: So many are aborted in one call: some 8 ms of Redis if each has to be unfolded.
-_ABORTED: Final = 150
 
 #: Signs a message to a worker: worker, expiry, text.
 Sign: TypeAlias = Callable[[str, int, str], bytes]
@@ -28,8 +26,8 @@ def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
     """
     words: dict[str, str] = {}
     messages: list[tuple[str, str]] = []
-    for at in range(0, len(ids), _ABORTED):
-        part = ids[at : at + _ABORTED]
+    for at in range(0, len(ids), SLICE):
+        part = ids[at : at + SLICE]
         answered = yield from ask(calls.abort(part, running=sign is not None))
         for name, answer in zip(part, answered, strict=True):
             words[name], *about = answer.split(" ")
