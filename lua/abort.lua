@@ -17,6 +17,7 @@ local cascade = require("lib.cascade")
 local depend = require("lib.depend")
 local engines = require("lib.engines")
 local finish = require("lib.finish")
+local folded = require("lib.folded")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -55,6 +56,21 @@ local function abort(opened, ending, id)
   return "aborted"
 end
 
+-- Of these the ones that stand on the sheet and that nobody has begun end at once: many,
+-- if a map is aborted. Returns them, as names.
+local function abort_folded(opened, ending, ids)
+  local aborted = {}
+  record.read_ahead(ids)
+  local unbegun, rows = record.take_unbegun(ids)
+  if #unbegun > 0 then
+    folded.abort(opened, ending, unbegun, rows, "aborted", "on request")
+  end
+  for _, id in ipairs(unbegun) do
+    aborted[id] = true
+  end
+  return aborted
+end
+
 local function main(opened)
   if #ARGV - IDS + 1 > MOST then
     return reply.fail("BADARG", "abort takes at most " .. MOST .. " ids")
@@ -63,10 +79,12 @@ local function main(opened)
   -- Writes below: the first is one that a full Redis allows.
   redis.call("PERSIST", keys.hub)
   local ending = settle.begin(opened)
-  local answer = { "ok" }
-  record.read_ahead({ unpack(ARGV, IDS) })
+  local answer, aborted = { "ok" }, abort_folded(opened, ending, { unpack(ARGV, IDS) })
   for at = IDS, #ARGV do
-    answer[#answer + 1] = abort(opened, ending, ARGV[at])
+    local id = ARGV[at]
+    answer[#answer + 1] = aborted[id] and "aborted" or abort(opened, ending, id)
+    -- Whoever names it twice hears that it has ended.
+    aborted[id] = nil
   end
   cascade.run(opened, ending)
   settle.close(ending)

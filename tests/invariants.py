@@ -109,6 +109,11 @@ def unfolded(row, run):
         parts = run.split(b"\0", 6)
         record |= {name: _plain(part) for name, part in zip(names, parts, strict=True)}
         record["state"], result = "completed", parts[-1]
+    elif run is not None and run.startswith(b"a"):
+        names = ["state", "ended", "verdict"]
+        parts = _plain(run).split("\0")
+        record |= dict(zip(names, parts, strict=True)) | {"state": "aborted"}
+        record["verdict"], _, record["reason"] = record["verdict"].partition(" ")
     elif run is not None:
         token, _, engine, started, end = _plain(run).split(" ")
         assert end == "=", run

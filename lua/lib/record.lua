@@ -111,6 +111,20 @@ local function read_ahead(ids)
   end
 end
 
+-- Seldom: of those that `read_ahead` found the ones that nobody has begun, and their rows.
+-- What it read of these is not true any more, as they are to end.
+local function take_unbegun(ids)
+  local found, rows = {}, {}
+  for _, id in ipairs(ids) do
+    local one = seen[id]
+    if one and not one.run then
+      found[#found + 1], rows[#rows + 1] = id, one.row
+      seen[id] = nil
+    end
+  end
+  return found, rows
+end
+
 -- All fields of any task's record, flat; empty when there is none.
 local function all(id)
   local flat = not seen[id] and redis.call("HGETALL", keys.task(id)) or {}
@@ -178,6 +192,7 @@ end
 return {
   get = get,
   read_ahead = read_ahead,
+  take_unbegun = take_unbegun,
   all = all,
   is_folded = is_folded,
   key = key,

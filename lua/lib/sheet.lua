@@ -10,7 +10,8 @@
 -- record that the tasks of a group have in common, the function first, of that length:
 -- "<length>:<name><length>:<value>" for each. A run is "<token> = <engine> <started> =",
 -- which is also what the engine holds (lib/held.lua); or what lib/folded.lua makes of an
--- outcome: "c", engine, token, started, took, repr and result, parted by NUL.
+-- outcome: "c", engine, token, started, took, repr and result, parted by NUL; or of an
+-- abort: "a", when it was, and verdict and reason.
 -- Python reads both (redtask/hub/sheet.py).
 
 local batches = require("lib.batches")
@@ -37,6 +38,18 @@ local function open(row)
     string.sub(row, from + length)
 end
 
+-- Seldom: names and values, flat, that stand in the text that the rows of a group have in
+-- common, behind what `flat` has.
+local function texts(common, flat)
+  local at = 1
+  while at <= #common do
+    local length, from = string.match(common, "^(%d+):()", at)
+    at = from + length
+    flat[#flat + 1] = string.sub(common, from, at - 1)
+  end
+  return flat
+end
+
 -- Seldom: the function and the arguments of a row.
 local function read(row)
   local _, _, common, args = open(row)
@@ -60,6 +73,11 @@ local function remove(ids)
   batches.each("HDEL", keys.runs, ids)
 end
 
+-- Seldom: the run of tasks that end without having begun.
+local function verdict(stamp, words)
+  return string.format("a\0%d\0%s", stamp, words)
+end
+
 -- Seldom: how many bytes the result in a run has.
 local function size_of(run)
   local from = string.match(run, "^c%z[^%z]*%z[^%z]*%z[^%z]*%z[^%z]*%z[^%z]*%z()")
@@ -72,6 +90,10 @@ local function fields_of_run(run)
   if token then
     return { "running", "token", token, "engine", engine, "started", started }
   end
+  local ended, word, reason = string.match(run, "^a%z(%d+)%z(%S+) (.*)$")
+  if ended then
+    return { "aborted", "verdict", word, "ended", ended, "reason", reason }
+  end
   local engine_of, token_of, heard, took, repr, from = string.match(run,
     "^c%z([^%z]*)%z([^%z]*)%z([^%z]*)%z([^%z]*)%z([^%z]*)%z()")
   return {
@@ -83,13 +105,7 @@ end
 -- Seldom: the fields of a record that stands here, flat.
 local function unpacked(row, run)
   local _, submitted, common, args = open(row)
-  local fields = { "state", "ready", "submitted", submitted, "args", args }
-  local at = 1
-  while at <= #common do
-    local length, from = string.match(common, "^(%d+):()", at)
-    at = from + length
-    fields[#fields + 1] = string.sub(common, from, at - 1)
-  end
+  local fields = texts(common, { "state", "ready", "submitted", submitted, "args", args })
   if run then
     local more = fields_of_run(run)
     fields[2] = more[1]
@@ -103,8 +119,11 @@ end
 return {
   MOST = MOST,
   head_of = head_of,
+  open = open,
+  texts = texts,
   read = read,
   begun = begun,
+  verdict = verdict,
   find = find,
   remove = remove,
   size_of = size_of,

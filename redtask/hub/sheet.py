@@ -54,6 +54,11 @@ def unfold(row: bytes | None, run: bytes | None) -> dict[str, bytes]:
     if run.startswith(b"c\0"):
         ended = zip(_ENDED, run.split(b"\0", len(_ENDED))[1:], strict=True)
         return record | {"state": b"completed"} | dict(ended)
+    if run.startswith(b"a\0"):
+        _, at, words = run.split(b"\0", 2)
+        verdict, _, reason = words.partition(b" ")
+        why = {"verdict": verdict, "ended": at, "reason": reason}
+        return record | {"state": b"aborted"} | why
     token, _, engine, started, _ = run.split(b" ")
     return record | {
         "state": b"running",

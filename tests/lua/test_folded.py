@@ -297,11 +297,59 @@ def test_what_is_to_be_interrupted_leaves_the_sheet(taken):
     assert taken.state("c-1") == "aborted"
 
 
-def test_what_is_aborted_leaves_the_sheet(taken):
-    taken.abort(5, "c-5", "c-7")
+def test_many_are_aborted_where_they_stand(taken):
+    taken.watch(3, "c")
 
-    assert on_sheet(taken) == ["c-1", "c-2", "c-3", "c-4", "c-6", "c-8"]
-    assert (taken.state("c-5"), taken.ready()) == ("aborted", ["c-6", "c-8"])
+    words = taken.abort(5, "c-5", "c-1", "c-7", "c-5", "c-9")
+
+    assert words == ["aborted", "running", "aborted", "ended", "unknown"]
+    assert on_sheet(taken) == NAMES
+    assert taken.ready() == ["c-6", "c-8"]
+    assert [*taken.ended("aborted")] == ["c-5", "c-7"]
+    assert taken.record("c-7") == {
+        "state": "aborted",
+        "fn": "fn",
+        "retries": "2",
+        "label": "l",
+        "submitted": "1",
+        "args": "args",
+        "verdict": "aborted",
+        "ended": "5",
+        "reason": "on request",
+    }
+    told = {name: read_done(value) for name, value in taken.done("c")}
+    assert told["c-5"] == ("aborted", "", "v", b"aborted on request")
+    assert taken.abort(6, "c-7") == ["ended"]
+
+
+def test_of_several_queues_and_clients_those_are_aborted_who_are_meant(hub):
+    hub.submit(1, "c-1", "c-2", queue="low")
+    hub.submit(1, "d-1", "d-2", "d-3")
+    hub.watch(2, "c")
+    hub.watch(2, "d")
+
+    hub.abort(3, "c-2", "d-1", "d-3", "c-1")
+
+    assert (hub.ready("low"), hub.ready()) == ([], ["d-2"])
+    assert [name for name, _ in hub.done("d")] == ["d-1", "d-3"]
+    assert [name for name, _ in hub.done("c")] == ["c-2", "c-1"]
+
+
+def test_what_was_aborted_there_runs_again_under_another_name(taken):
+    taken.abort(5, "c-5", "c-6")
+
+    taken.do(calls.resubmit([("c-5", "c-20")], now=6))
+    assert taken.ready() == ["c-7", "c-8", "c-20"]
+    assert taken.record("c-20")["root"] == "c-5"
+
+
+def test_what_was_aborted_there_is_forgotten(taken):
+    taken.abort(5, "c-5", "c-6", "c-7")
+
+    taken.purge(6, "c-5")
+    taken.sweep(5 + 86_400_000)
+    assert on_sheet(taken) == ["c-8"]
+    assert not taken.ended("aborted")
 
 
 def test_what_says_how_far_it_is_leaves_the_sheet(taken):
