@@ -71,18 +71,33 @@ local function shun(task, one)
   end
 end
 
+-- Who only gave it back is not its engine.
+local function forget_engine(task)
+  depend.drop(task, "engine")
+  depend.drop(task, "token")
+  depend.drop(task, "started")
+end
+
 -- A try failed, the engine refused the task or gave it back: it is ready once more at
 -- its old place in the line, or after a pause. Another engine with room gets it at
 -- once, the engine `except` does not. The caller has taken it out of its engine's
 -- set; one that was only `placed` there is ready already. Returns true when it found an
 -- engine.
 local function one_back(opened, ending, one, except)
+  if one.folded then
+    -- It stays on the sheet, as it was submitted.
+    states.check("running", "ready")
+    return seat(opened, ending, record.unbegin(one.id), one.score, except)
+  end
   local task = depend.read(one.id)
   if one.placed then
     return seat(opened, ending, task, one.score, except)
   end
   for at = 1, #one.fields, 2 do
     depend.put(task, one.fields[at], one.fields[at + 1])
+  end
+  if one.unbegun then
+    forget_engine(task)
   end
   if one.tried and not string.find(task.marks or "", "f", 1, true) then
     depend.put(task, "marks", (task.marks or "") .. "f")

@@ -166,32 +166,19 @@ local function apply(opened, ending, engine, block)
   ending.bytes = ending.bytes + block.bytes
 end
 
--- Seldom: the line in which tasks wait that have these fields in common.
-local function line_of(common)
-  local flat = sheet.texts(common, {})
-  for at = 1, #flat, 2 do
-    if flat[at] == "queue" then
-      return keys.ready(flat[at + 1], "")
-    end
-  end
-  return keys.ready("default", "")
-end
-
 -- Seldom: tasks that nobody has begun are aborted; `rows` are theirs, in order.
 local function abort(opened, ending, ids, rows, verdict, reason)
   local words = verdict .. " " .. reason
-  local run, runs, lines, members = sheet.verdict(opened.stamp, words), {}, {}, {}
+  local run, runs, lines = sheet.verdict(opened.stamp, words), {}, {}
   for number, id in ipairs(ids) do
-    local _, _, common = sheet.open(rows[number])
-    lines[common] = lines[common] or line_of(common)
-    local line = lines[common]
-    members[line] = members[line] or {}
-    table.insert(members[line], id)
+    local _, queue = sheet.line_of(rows[number])
+    lines[queue] = lines[queue] or {}
+    table.insert(lines[queue], id)
     runs[2 * number - 1], runs[2 * number] = id, run
     settle.outcome(ending, id, "ready", "aborted", "", nil, "v", words)
   end
-  for line, several in pairs(members) do
-    batches.zrem(line, several)
+  for queue, members in pairs(lines) do
+    batches.zrem(keys.ready(queue, ""), members)
   end
   batches.hset(keys.runs, runs)
 end

@@ -24,9 +24,11 @@ local function part(opened, uuid, begun, reason, count, last)
   record.read_ahead(ids)
   for _, one in ipairs(all) do
     local id = one.id
-    local f = record.get(id, "state", "marks")
+    local folded = record.is_begun(id)
+    local f = folded and { "running" } or record.get(id, "state", "marks")
     local outcome = {
       id = id, token = one.token, score = one.score, marks = f[2] or nil, reason = reason,
+      folded = folded,
     }
     if f[1] ~= "running" then
       held.remove(uuid, { id })

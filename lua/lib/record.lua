@@ -125,6 +125,22 @@ local function take_unbegun(ids)
   return found, rows
 end
 
+-- Seldom: does one that `read_ahead` found there run?
+local function is_begun(id)
+  local one = seen[id]
+  return one ~= nil and one.run and string.find(one.run, "^%d") ~= nil
+end
+
+-- Seldom: one that stands there has not begun after all. Returns of it what placing asks
+-- for, as lib/depend.lua reads it.
+local function unbegin(id)
+  redis.call("HDEL", keys.runs, id)
+  local row = seen[id] and seen[id].row or redis.call("HGET", keys.rows, id)
+  seen[id] = { row = row }
+  local fn, queue = require("lib.sheet").line_of(row)
+  return { id = id, state = "ready", fn = fn, queue = queue, write = {}, drop = {} }
+end
+
 -- All fields of any task's record, flat; empty when there is none.
 local function all(id)
   local flat = not seen[id] and redis.call("HGETALL", keys.task(id)) or {}
@@ -193,6 +209,8 @@ return {
   get = get,
   read_ahead = read_ahead,
   take_unbegun = take_unbegun,
+  is_begun = is_begun,
+  unbegin = unbegin,
   all = all,
   is_folded = is_folded,
   key = key,

@@ -85,7 +85,7 @@ local function outcome_at(at, found)
   local took = ARGV[at + 3]
   return {
     kind = kind, id = ARGV[at + 1], token = ARGV[at + 2],
-    score = held.score(ARGV[at + 1], found),
+    score = held.score(ARGV[at + 1], found), folded = held.is_folded(found),
     ago = tonumber(string.match(took, "^%d+")), took = took, body = ARGV[at + 4],
     at = at + HEAD, count = tonumber(count),
   }
@@ -299,6 +299,9 @@ end
 -- Seldom: one that is not the usual. Returns how the task is to run again, or nil when it
 -- has ended.
 local function other(opened, ending, uuid, label, outcome, verdict)
+  if outcome.folded and outcome.kind == "unbegun" then
+    return { folded = true }
+  end
   record.own(outcome.id)
   if outcome.kind == "ok" then
     return unusual(opened, ending, outcome)
@@ -307,7 +310,7 @@ local function other(opened, ending, uuid, label, outcome, verdict)
   if unwanted or outcome.kind == "aborted" then
     return require("lib.failure").interrupted(opened, ending, outcome)
   elseif outcome.kind == "unbegun" then
-    return { fields = {} }
+    return { fields = {}, unbegun = true }
   end
   local failure = require("lib.failure")
   if outcome.kind == "unmet" then

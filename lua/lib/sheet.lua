@@ -57,6 +57,24 @@ local function read(row)
   return string.sub(common, from, from + length - 1), args
 end
 
+-- What this script has found in texts that rows have in common.
+local commons = {}
+
+-- Seldom: the function of a row, and the queue in whose line its task waits.
+local function line_of(row)
+  local _, _, common = open(row)
+  local one = commons[common]
+  if not one then
+    one = { queue = "default" }
+    local flat = texts(common, {})
+    for at = 1, #flat, 2 do
+      one[flat[at]] = flat[at + 1]
+    end
+    commons[common] = one
+  end
+  return one.fn, one.queue
+end
+
 -- Seldom: what an engine holds of tasks that it took in one turn, and their run.
 local function begun(token, engine, started)
   return token .. " = " .. engine .. " " .. started .. " ="
@@ -119,9 +137,8 @@ end
 return {
   MOST = MOST,
   head_of = head_of,
-  open = open,
-  texts = texts,
   read = read,
+  line_of = line_of,
   begun = begun,
   verdict = verdict,
   find = find,

@@ -236,7 +236,6 @@ def test_a_block_that_is_none_is_refused(taken, block, what):
     "report",
     [
         error_in,
-        unbegun,
         unmet,
         ok,
         lambda work: done(work, b"x" * 1025),
@@ -366,9 +365,43 @@ def test_what_an_engine_lost_goes_back_to_its_old_place(taken):
     taken.gone(5, "e", "c-2")
 
     assert taken.ready() == NAMES
-    assert on_sheet(taken) == NAMES[4:]
+    assert on_sheet(taken) == ["c-1", *NAMES[2:]]
     assert taken.record("c-2")["tries"] == "1"
-    assert "tries" not in taken.record("c-1")
+    # What was not begun is as it was submitted.
+    assert taken.record("c-1") == taken.record("c-8")
+
+
+def test_what_an_engine_gives_back_goes_to_another_where_it_stands(taken):
+    taken.register(4, "f")
+
+    taken.report(5, "e", *map(unbegun, taken.works[:3]), done(taken.works[3]))
+
+    assert (on_sheet(taken), taken.held("e")) == (NAMES, [])
+    assert taken.ready() == [*NAMES[:3], *NAMES[4:]]
+    (given,) = taken.take(6, "f")
+    assert given.task_id == "c-1"
+    # The first engine is too late.
+    assert taken.report(7, "e", done(taken.works[0])).stale == 1
+    assert taken.state("c-1") == "running"
+    taken.report(8, "f", done(given))
+    assert [*taken.ended("completed")] == ["c-4", "c-1"]
+
+
+def test_what_is_given_back_rides_in_a_bell_as_well(hub):
+    hub.submit(1, "c-1", "c-2")
+    for engine in "ef":
+        hub.register(1, engine)
+    (work,), _ = hub.take(2, "e"), hub.take(2, "f")
+    hub.register(3, "g")
+    hub.do(calls.turn("g", 1, "n1", 1, upcoming="n2", now=3))
+
+    hub.report(4, "e", unbegun(work))
+
+    heard = read_bell(hub.redis.lpop(hub.keys.bell("g")))
+    assert heard
+    nonce, given = heard
+    assert (nonce, given.task_id, given.folded) == ("n2", "c-1", True)
+    assert (on_sheet(hub), hub.held("g")) == (["c-1", "c-2"], ["c-1"])
 
 
 def test_a_copy_is_made_of_one_that_stands_there(taken):

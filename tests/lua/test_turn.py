@@ -322,10 +322,13 @@ def test_an_outcome_counts_once_in_a_turn(started):
 
 
 def test_of_engine_and_supervisor_who_is_first_counts(started):
+    before = started.record("c-1").keys()
     started.report(5, "e", unbegun(started.work))
 
-    assert started.turn(6, "e", 0, ok(started.work)).stale == 0
+    assert started.turn(6, "e", 0, ok(started.work)).stale == 1
     assert started.state("c-1") == "ready"
+    # Who only gave it back is not its engine.
+    assert before - started.record("c-1").keys() == {"engine", "token", "started"}
 
 
 def test_the_beginning_of_a_token_is_worth_nothing(started):

@@ -218,6 +218,7 @@ class Rules:
         elif task.unwanted or outcome.kind == "aborted":
             self._end(task, "aborted", "aborted")
         elif outcome.kind == "unbegun":
+            task.engine = task.token = ""
             return 0
         elif outcome.kind == "unmet":
             self._refuse(task, engine, by=outcome.by)
