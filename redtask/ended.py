@@ -182,7 +182,8 @@ def enter(
         raise
     except Exception:
         if entered:
-            yield from acting.abort(entered)
+            # The last first: none stands before what it depends on.
+            yield from acting.abort(entered[::-1])
         raise
     return tasks
 

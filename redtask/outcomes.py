@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from redtask import flows
 from redtask.error import CompositeError, RedtaskError
-from redtask.flows import acting, reading, waiting
+from redtask.flows import reading, waiting
 from redtask.hub import calls
 from redtask.inbox import TaskSet
 from redtask.metadata import Metadata, members, metadata
@@ -305,7 +305,7 @@ class Results:
     def _cancel(self) -> Flow[bool]:
         if (yield from self._ready()):
             return False
-        yield from acting.abort(self._tasks.open_ids())
+        yield from self._session.abort(self._tasks.open_ids())
         yield from self._ready()
         return self.cancelled()
 

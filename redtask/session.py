@@ -289,10 +289,14 @@ class Session:
             ids = sorted((yield from self.outstanding()))
         else:
             ids = self.ids_of(jobs)
+        order = ids
         if dependents:
-            ids = yield from reading.dependents(self.keys, ids)
+            order = yield from reading.dependents(self.keys, ids)
+        elif len(ids) > flows.SLICE:
+            order = yield from reading.latest_first(self.keys, ids)
         sign = self.keyring.sign_control if running else None
-        return (yield from acting.abort(ids, sign))
+        words = yield from acting.abort(order, sign)
+        return {name: words[name] for name in dict.fromkeys((*ids, *words))}
 
     def why(self, job: Any) -> Flow[Why]:
         """Return why a task is where it is."""

@@ -21,6 +21,8 @@ Sign: TypeAlias = Callable[[str, int, str], bytes]
 def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
     """Abort tasks; return one word for each: aborted, running, ended, unknown.
 
+    A call takes 500, and what depends on an aborted task fails: who depends on others
+    of them must stand before these.
     With ``sign`` those that run are interrupted: it signs the message to a worker, of
     worker, expiry (ms since the epoch, the server's clock) and text.
     """

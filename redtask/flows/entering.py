@@ -93,7 +93,8 @@ def submit(
         raise
     except Exception:
         if entered:
-            yield from abort(list(entered))
+            # The last first: none stands before what it depends on.
+            yield from abort([*reversed(entered)])
         raise
 
 

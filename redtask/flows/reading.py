@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redtask.flows import SLICE, Commands
 from redtask.hub import sheet
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
+
+#: The places of tasks that wait begin so far apart, by their priorities.
+_PRIORITY: Final = 1 << 42
 
 
 def records(keys: Keys, ids: Sequence[str]) -> Flow[list[dict[str, str]]]:
@@ -70,6 +73,23 @@ def outputs(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[str]]:
     """Read ``stdout`` or ``stderr`` of tasks, wherever it stands."""
     found = yield from parts(keys, ids, name)
     return [(value or b"").decode("utf-8", "replace") for value in found]
+
+
+def latest_first(keys: Keys, ids: Sequence[str]) -> Flow[list[str]]:
+    """Return tasks so that each stands before those that it waits for.
+
+    Those that wait are in the reversed order of their submission, whoever submitted
+    them: what a task waits for was there before it. The others wait for nobody.
+    """
+    places: list[float] = []
+    for at in range(0, len(ids), SLICE):
+        words = ("ZMSCORE", keys.waiting(), *ids[at : at + SLICE])
+        (scores,) = yield Commands([words])
+        places += (
+            -1 if score is None else float(score) % _PRIORITY for score in scores
+        )
+    order = sorted(range(len(ids)), key=places.__getitem__, reverse=True)
+    return [ids[at] for at in order]
 
 
 def dependents(keys: Keys, ids: Iterable[str]) -> Flow[list[str]]:

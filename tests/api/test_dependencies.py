@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -169,8 +170,64 @@ def test_what_waits_for_more_than_2000_is_told_in_calls_that_the_hub_takes(clien
 
     first.abort()
 
-    with pytest.raises(error.ImpossibleDependency, match=first.msg_ids[0]):
+    with pytest.raises(error.ImpossibleDependency, match=r"after \w+-\d+: aborted"):
         second.get(30)
+
+
+# -- aborting more than one call may name
+
+
+#: For each node its parent.
+CHAINS = {n: [n - 600] if n >= 600 else [] for n in range(1200)}
+FANS = {n: [n // 900] if n >= 600 else [] for n in range(1200)}
+
+
+def submit(view, graph):
+    """Submit a graph; return the ids of its tasks."""
+    results = view.submit_graph(graph, tasks.noop)
+    return [one.msg_ids[0] for one in results.values()]
+
+
+@pytest.fixture
+def idle(place, face):
+    """Return a client of a hub without engines, through each face."""
+    return place.client(face)
+
+
+@pytest.mark.parametrize("graph", [CHAINS, FANS], ids=["chains", "fans"])
+def test_all_that_are_aborted_end_as_that_and_none_as_impossible(idle, graph):
+    ids = submit(idle.load_balanced_view(), graph)
+
+    assert list(idle.abort(ids).items()) == [(name, "aborted") for name in ids]
+
+
+def test_the_order_in_which_tasks_are_named_does_not_matter_when_they_are_aborted(
+    place, idle
+):
+    view, other = idle.load_balanced_view(), place.client().load_balanced_view()
+    ids = submit(view, CHAINS)
+    with other.temp_flags(after=ids[:2], priority=9):
+        ids += other.map_async(tasks.noop, range(200)).msg_ids
+    random.Random(1).shuffle(ids)  # noqa: S311 - no secrets here
+
+    assert set(idle.abort(ids).values()) == {"aborted"}
+
+
+def test_all_that_depends_on_an_aborted_task_is_aborted_if_that_is_wished(idle):
+    ids = submit(idle.load_balanced_view(), CHAINS)
+
+    words = idle.abort(ids[:600], dependents=True)
+
+    assert words == dict.fromkeys(ids, "aborted")
+
+
+def test_a_result_is_cancelled_with_all_of_its_tasks(idle):
+    ids = submit(idle.load_balanced_view(), CHAINS)
+
+    result = idle.get_result(ids, block=False)
+
+    assert result.cancel()
+    assert result.cancelled()
 
 
 @pytest.fixture

@@ -185,6 +185,23 @@ def test_a_graph_that_is_refused_half_way_is_given_up(place, client):
     assert client.outstanding == set()
 
 
+def test_what_comes_late_in_a_graph_that_is_refused_half_way_is_aborted_as_well(
+    place, rc
+):
+    graph = {n: [min(n // 600, n - 1)] if n else [] for n in range(1300)}
+    jobs = dict.fromkeys(graph, (tasks.size_of, (b"",)))
+    place.redis.hset(place.keys.root + ":hub", "max_payload", 1 << 20)
+    jobs[1250] = (tasks.size_of, (bytes(2 << 20),))
+
+    with pytest.raises(error.PayloadTooLarge):
+        rc.load_balanced_view().submit_graph(graph, jobs)
+
+    deadline = time.monotonic() + DEADLINE
+    while b"waiting" in states_of(place):
+        assert time.monotonic() < deadline
+    assert states_of(place) == {b"aborted"}
+
+
 def states_of(place):
     names = place.redis.keys(place.keys.root + ":task:*")
     records = [name for name in names if name.count(b":") == 3]

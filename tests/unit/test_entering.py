@@ -73,7 +73,7 @@ def test_when_a_later_slice_cannot_be_made_the_earlier_are_aborted(inbox):
 
     talk = Talk(entering.submit(slices(), set(), inbox.recent)).answer(OK)
 
-    assert talk.asks("abort")[2:] == ["c-0", "c-1"]
+    assert talk.asks("abort")[2:] == ["c-1", "c-0"]
     with pytest.raises(TypeError, match="cannot pickle"):
         talk.answer(["aborted", "running"])
 
@@ -275,7 +275,7 @@ def test_a_gate_is_given_up_when_something_fails_behind_it(inbox):
 
     talk.answer(OK, OK, error.PayloadTooLarge("c-1"))
 
-    assert talk.asks("abort")[2:] == ["c-5", "c-99"]
+    assert talk.asks("abort")[2:] == ["c-99", "c-5"]
     with pytest.raises(error.PayloadTooLarge):
         talk.answer(["aborted", "aborted"])
 

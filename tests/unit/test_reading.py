@@ -95,6 +95,20 @@ def test_aborting_says_a_word_for_each():
     assert talk.value == {"c-0": "aborted", "c-1": "ended"}
 
 
+def test_what_waits_stands_before_what_it_waits_for_and_all_else_behind():
+    ids = [f"c-{n}" for n in range(502)]
+    talk = Talk(reading.latest_first(KEYS, ids))
+
+    # Of three priorities, by the order of submission in each.
+    places = [None, b"7", 2.0, b"-4398046511099", b"4398046511110", None]
+    talk.answer([places + [None] * 494])
+    assert talk.step.commands == [("ZMSCORE", KEYS.waiting(), "c-500", "c-501")]
+    talk.answer([[b"9", None]])
+
+    latest = ["c-500", "c-1", "c-4", "c-3", "c-2"]
+    assert talk.value == latest + [name for name in ids if name not in latest]
+
+
 def test_engines_that_are_there_are_not_waited_for():
     talk = Talk(story.joined(2, KEYS, None, block=True))
 
