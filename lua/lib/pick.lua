@@ -60,10 +60,11 @@ local function admitted(opened, state, queue, name)
   end
 end
 
--- The best of classes that stand in a sorted set by a lower bound of their heads.
--- `member` makes queue and class of its members.
-local function best_of(opened, state, known, members, member)
-  local best
+-- The best of classes that stand in a sorted set by a lower bound of their heads, and of
+-- one found before. `member` makes queue and class of its members. Returns also how many
+-- of these left their places: they are struck out, or their bounds were put right.
+local function best_of(opened, state, known, members, member, best)
+  local moved = 0
   for at = 1, #members, 2 do
     if best and tonumber(members[at + 1]) >= best.score then
       break
@@ -75,10 +76,12 @@ local function best_of(opened, state, known, members, member)
       if not found then
         if redis.call("EXISTS", keys.ready(queue, name)) == 0 then
           redis.call("ZREM", known, members[at])
+          moved = moved + 1
         end
       else
         if found.score > tonumber(members[at + 1]) then
           redis.call("ZADD", known, string.format("%.0f", found.score), members[at])
+          moved = moved + 1
         end
         if not best or found.score < best.score then
           best = found
@@ -86,25 +89,39 @@ local function best_of(opened, state, known, members, member)
       end
     end
   end
+  return best, moved
+end
+
+-- The best of all classes in such a set, page by page, the first up to the place `last`.
+-- Past `most` that stay where they are nobody looks, and past `class.MOST_CLASSES` not in
+-- this look.
+local function search(opened, state, known, last, most, member)
+  local at, looked, best = 0, 0, nil
+  local members, moved
+  repeat
+    members = redis.call("ZRANGE", known, at, at + last, "WITHSCORES")
+    best, moved = best_of(opened, state, known, members, member, best)
+    if #members <= 2 * last or best and best.score <= tonumber(members[#members]) then
+      -- Nothing better is behind them.
+      return best
+    end
+    looked = looked + last + 1
+    -- What stood behind those that left moves up.
+    at, last = at + last + 1 - moved, class.MOST_LOOK
+  until at > most or looked > class.MOST_CLASSES
+  if not best and at <= most then
+    opened.looks_on = true
+  end
   return best
 end
 
 -- Heads of the classes that name few engines, this one among them.
 local function own(opened, state)
   local known = keys.engine(state.engine.uuid, "classes")
-  local function look(last)
-    local members = redis.call("ZRANGE", known, 0, last, "WITHSCORES")
-    local best = best_of(opened, state, known, members, function(text)
-      return string.match(text, "^([^:]+):(.*)$")
-    end)
-    -- Is nothing better behind them?
-    return best, #members <= 2 * last or best and best.score <= tonumber(members[#members])
-  end
   -- Mostly the first have it; they may be empty, or of a queue that is paused.
-  local best, is_sure = look(FIRST_LOOK)
-  if not is_sure then
-    best = look(class.MOST_LOOK)
-  end
+  local best = search(opened, state, known, FIRST_LOOK, class.MOST_LOOK, function(text)
+    return string.match(text, "^([^:]+):(.*)$")
+  end)
   if not best and redis.call("EXISTS", known) == 0 then
     redis.call("HDEL", keys.engine(state.engine.uuid), "tied")
   end
@@ -113,16 +130,10 @@ end
 
 -- Heads of the classes of a queue that name many engines, or that name who may not.
 local function shared(opened, state, queue)
-  local known, at = keys.classes(queue), 0
-  local members, best
-  repeat
-    members = redis.call("ZRANGE", known, at, at + class.MOST_LOOK, "WITHSCORES")
-    best = best_of(opened, state, known, members, function(name)
-      return queue, name
-    end)
-    at = at + class.MOST_LOOK + 1
-  until best or #members < 2 * (class.MOST_LOOK + 1) or at > class.MOST_CLASSES
-  return best
+  local most = class.MOST_CLASSES
+  return search(opened, state, keys.classes(queue), class.MOST_LOOK, most, function(name)
+    return queue, name
+  end)
 end
 
 -- The first task, in a window that moves on, of those that stand in no class.

@@ -416,3 +416,39 @@ def test_a_class_behind_very_many_is_found(real_hub):
     hub.submit(3, "d-1", targets="1-66")
 
     assert [one.task_id for one in hub.take(4, "e65")] == ["d-1"]
+
+
+# Lines that are empty
+
+
+@pytest.mark.parametrize("targets", ["0-{}", "0,{}"], ids=["of many", "of few"])
+@pytest.mark.parametrize("empty", [100, 150, 170])
+def test_empty_lines_do_not_hide_others(real_hub, targets, empty):
+    hub, ids = real_hub, [f"c-{number}" for number in range(180)]
+    hub.join(1, "e")
+    hub.redis.hset(hub.key("hub"), "next_engine", 300)
+    hub.submit(2, "d-1")
+    (work,) = hub.take(3, "e")
+    for number, name in enumerate(ids):
+        hub.submit(4, name, targets=targets.format(number + 65))
+    hub.abort(5, *ids[:empty])
+
+    taken = hub.turn(6, "e", 200, ok(work)).work
+
+    assert [one.task_id for one in taken] == ids[empty:][: len(taken)]
+    assert taken
+
+
+def test_who_finds_more_empty_lines_than_it_may_look_at_comes_again(real_hub):
+    hub = real_hub
+    hub.join(1, "e")
+    hub.redis.hset(hub.key("hub"), "next_engine", 3000)
+    hub.submit(2, "d-1")
+    (work,) = hub.take(3, "e")
+    hub.submit(4, "c-1", targets="0-2999")
+    hub.redis.zadd(hub.key("classes:default"), {f"=0-{n}": 0 for n in range(65, 2665)})
+
+    assert hub.turn(5, "e", 1, ok(work)).work == []
+
+    assert hub.rings("e") == 1
+    assert [one.task_id for one in hub.take(6, "e")] == ["c-1"]
