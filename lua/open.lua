@@ -12,12 +12,11 @@
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
 local depend = require("lib.depend")
+local gates = require("lib.gate")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
-local keys = require("lib.keys")
 local reply = require("lib.reply")
 local settle = require("lib.settle")
-local timers = require("lib.timers")
 
 local id = ARGV[2]
 
@@ -33,13 +32,9 @@ local function main(opened)
     return reply.fail("BADARG", id .. " is no gate")
   end
 
-  -- Writes below.
-  redis.call("ZREM", keys.waiting, id)
-  timers.clear("g", id)
-  redis.call("HSET", keys.task(id), "state", "completed", "ended", opened.stamp)
-  redis.call("HDEL", keys.task(id), "gate")
+  -- Writes below: the first is one that a full Redis allows.
   local ending = settle.begin(opened)
-  settle.outcome(ending, id, "waiting", "completed", "", gate.marks, "v", "opened ")
+  gates.finish(opened, ending, gate, "completed")
   cascade.run(opened, ending)
   settle.close(ending)
   hold.advance(opened)

@@ -146,7 +146,8 @@ local function main(opened)
   -- Writes below. The first is one that a full Redis refuses, so that nothing is
   -- there yet.
   local gates = copies.new_gates(missing)
-  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + #gates) - new
+  local counted = opened.is_earlier and #gates or 0
+  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + counted) - new
   copies.write(opened, missing, gates, sequence)
   return { "ok", new }
 end

@@ -400,9 +400,10 @@ local function main(opened)
   -- Writes below. The first is one that a full Redis refuses, so that submit
   -- says so before anything is there.
   local gates = new_gates(groups)
-  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + #gates) - new
+  local counted = opened.is_earlier and #gates or 0
+  local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + counted) - new
   for number, id in ipairs(gates) do
-    require("lib.enter").make_gate(opened, id, sequence - number + 1)
+    require("lib.gate").make(opened, id, sequence - number + 1)
   end
   write_all(opened, groups, sequence)
   return { "ok", new, known }

@@ -274,6 +274,13 @@ MUTANTS: Final = (
     ),
     # -- dependents
     _mutant(
+        "a gate that ends is counted",
+        "lib/gate.lua",
+        "    settle.unlist(ending)\n",
+        "",
+        "lua/test_gates.py::test_a_gate_counts_nowhere",
+    ),
+    _mutant(
         "an edge is not consumed",
         "lib/cascade.lua",
         'local entries = redis.call("ZPOPMIN", dependents, piece)',

@@ -159,7 +159,7 @@ end
 local function write(opened, missing, gates, sequence)
   local counts, lines, ending = {}, {}, settle.begin(opened)
   for at, id in ipairs(gates) do
-    require("lib.enter").make_gate(opened, id, sequence - at + 1)
+    require("lib.gate").make(opened, id, sequence - at + 1)
   end
   -- One that goes the long way takes all with it: they keep their order.
   local special = false

@@ -6,11 +6,8 @@ local finish = require("lib.finish")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 
--- A gate that nobody opened: who was to do it is gone.
-local function give_up_gate(opened, ending, task)
-  if task.state == "waiting" and task.gate == task.id then
-    finish.task(opened, ending, task, "aborted", "aborted", "its submit was never completed")
-  end
+local function time_of_gate(opened, ending, task)
+  require("lib.gate").due(opened, ending, task)
 end
 
 -- It waited for too long. While an engine has it its budget stands still.
@@ -40,7 +37,7 @@ local function wake(opened, ending, task)
   end
 end
 
-local KINDS = { g = give_up_gate, t = time_out, w = wake }
+local KINDS = { g = time_of_gate, t = time_out, w = wake }
 
 -- Fire at most `count` of what is due; returns how many.
 local function fire(opened, ending, count)

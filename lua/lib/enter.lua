@@ -10,21 +10,6 @@ local record = require("lib.record")
 local states = require("lib.states")
 local timers = require("lib.timers")
 
--- A gate that is not opened within ten minutes never will be.
-local GATE = 600000
--- For how long it is known that it was opened: a call that is sent again asks.
-local GATE_KEPT = "3600000"
-
--- Make a gate: a record of its own, for others to depend on.
-local function make_gate(opened, id, score)
-  redis.call("HSET", keys.task(id), "state", "waiting", "gate", id,
-    "submitted", string.format("%d", opened.stamp), "marks", "t", "ttl", GATE_KEPT)
-  hold.enter(opened, id, score)
-  -- Before anything that stands behind it.
-  hold.settle_in(opened)
-  timers.set(opened, "g", id, GATE)
-end
-
 -- The parents whose results it needs are kept as long as it is. Returns who they are,
 -- of those named: one that is no more, or not yet, is kept by nobody.
 local function keep_parents(opened, refs)
@@ -152,6 +137,5 @@ local function enter(opened, ending, task, sets, fields)
 end
 
 return {
-  make_gate = make_gate,
   enter = enter,
 }

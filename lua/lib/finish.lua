@@ -48,13 +48,14 @@ end
 -- `task` is as lib/depend.lua reads it. `to` is failed or aborted; the reason is for
 -- people.
 local function task_ends(opened, ending, task, to, verdict, reason)
+  if task.gate == task.id then
+    require("lib.gate").finish(opened, ending, task, to, reason)
+    return
+  end
   remove(opened, task)
   local marks = task.marks or ""
   if string.find(marks, "o", 1, true) then
     timers.clear("t", task.id)
-  end
-  if task.gate == task.id then
-    timers.clear("g", task.id)
   end
   set_engine(task)
   reason = string.sub(reason, 1, LONGEST)

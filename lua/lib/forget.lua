@@ -102,6 +102,9 @@ local function task(opened, id, state)
   redis.call("ZREM", keys.ended(state), id)
   if f[1] then
     functions.release(opened, string.match(f[1], "^%S+"), 1)
+  else
+    -- A gate.
+    require("lib.timers").clear("g", id)
   end
   if bytes > 0 then
     redis.call("HINCRBY", keys.hub, "kept_bytes", -bytes)
@@ -199,6 +202,7 @@ local function purged(opened, ended)
 end
 
 return {
+  is_needed = is_needed,
   task = task,
   expired = expired,
   over = over,

@@ -166,11 +166,21 @@ local function outcome(ending, id, from, to, token, marks, kind, payload)
   tell(owner_entry(ending, id), id, head, payload)
 end
 
+-- Seldom: what ended last is no task: it is neither listed nor counted.
+local function unlist(ending)
+  local ended = ending.list
+  local last = ended.length
+  ended[last - 1], ended[last] = nil, nil
+  ended.length = last - 2
+end
+
 -- Write what the outcomes have in common.
 local function close(ending)
   for state, ended in pairs(ending.ended) do
-    batches.zadd(keys.ended(state), ended)
-    redis.call("HINCRBY", keys.hub, state, ended.length == 2 and "1" or ended.length / 2)
+    if ended.length > 0 then
+      batches.zadd(keys.ended(state), ended)
+      redis.call("HINCRBY", keys.hub, state, ended.length == 2 and "1" or ended.length / 2)
+    end
   end
   if ending.bytes > 0 then
     redis.call("HINCRBY", keys.hub, "kept_bytes", ending.bytes)
@@ -191,5 +201,6 @@ return {
   owner = owner,
   say = say,
   outcome = outcome,
+  unlist = unlist,
   close = close,
 }

@@ -8,6 +8,7 @@
 --   assigned                   engine:<uuid>:assigned
 --   running                    engine:<uuid>:held
 --   completed failed aborted   ended:<state>
+-- A gate is no task and stands in timers, whatever its state (lib/gate.lua).
 
 -- One text, because a table would be built anew by every script call: the move,
 -- the library function that performs it, and why it does.

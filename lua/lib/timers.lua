@@ -1,7 +1,7 @@
 -- timers: what is due when, by the logical clock.
 --
 -- Members of R:timers are `kind:id`. Kinds: t the rest of a waiting budget is used
--- up, w a delay or a backoff is over, g a gate was never opened.
+-- up, w a delay or a backoff is over, g a gate was never opened, or is to be forgotten.
 
 local hub = require("lib.hub")
 local keys = require("lib.keys")

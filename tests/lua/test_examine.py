@@ -363,6 +363,24 @@ def test_a_gate_whose_timer_is_lost_falls(hub):
     assert (hub.state("c-9"), hub.state("c-1")) == ("aborted", "aborted")
 
 
+def test_a_gate_that_was_opened_is_forgotten_though_its_timer_is_lost(hub):
+    hub.submit(1, "c-1", gate="c-9")
+    hub.open_gate(2, "c-9")
+    hub.redis.delete(hub.key("timers"))
+
+    mends(hub, "timer", ("task", "c-9"))
+    assert hub.members("timers") == ["g:c-9"]
+    assert flaws(hub, ("entry", "timers g:c-9")) == []
+
+
+def test_a_gate_has_no_place_among_tasks(hub):
+    hub.submit(1, "c-1", gate="c-9")
+    hub.redis.zadd(hub.key("waiting"), {"c-9": 1})
+
+    mends(hub, "stray", ("entry", "waiting c-9"))
+    assert hub.waiting() == ["c-1"]
+
+
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_task_that_its_gate_does_not_know_asks_it(hub, opened):
     hub.submit(1, "c-1", gate="c-9")
@@ -519,6 +537,19 @@ def test_timers_that_nobody_fires_are_told(hub):
     hub.submit(1, "c-1", timeout=500)
 
     assert flaws(hub, ("hub", "-"), now=6000) == [("overdue", "left")]
+
+
+def test_a_gate_that_has_ended_may_be_forgotten_late(hub):
+    hub.submit(1, "c-1", gate="c-9")
+    hub.submit(1, "c-2", gate="d-9")
+    hub.open_gate(2, "c-9")
+    hub.open_gate(2, "d-9")
+    hub.submit(3, "c-3", gate="e-9", start_in=4_000_000)
+
+    assert flaws(hub, ("hub", "-"), now=610_000) == [("overdue", "left")]
+    hub.open_gate(610_001, "e-9")
+    assert flaws(hub, ("hub", "-"), now=3_800_000) == []
+    assert flaws(hub, ("hub", "-"), now=4_100_000) == [("overdue", "left")]
 
 
 @pytest.mark.parametrize(

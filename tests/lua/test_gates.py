@@ -3,6 +3,7 @@
 import pytest
 
 from redtask import error
+from redtask.hub import calls
 from tests.hubs import error_in, ok
 
 
@@ -25,14 +26,13 @@ def test_the_first_who_names_a_gate_makes_it(gated):
 
 def test_nothing_behind_a_gate_runs(gated):
     assert gated.take(4, "e", 5) == []
-    assert gated.waiting() == ["c-9", "c-1", "c-2"]
+    assert gated.waiting() == ["c-1", "c-2"]
 
 
 def test_when_it_opens_what_waits_for_nothing_else_is_ready(gated):
     assert gated.open_gate(4, "c-9")
 
     assert (gated.assigned("e"), gated.waiting()) == (["c-1"], ["c-2"])
-    assert gated.members("timers") == []
 
 
 def test_it_opens_once(gated):
@@ -54,7 +54,6 @@ def test_what_is_given_up_takes_all_behind_it_along(gated):
 
     for name in ("c-1", "c-2"):
         assert gated.record(name)["verdict"] == "aborted"
-    assert gated.members("timers") == []
 
 
 def test_a_task_that_comes_behind_a_gate_given_up_is_aborted(gated):
@@ -107,11 +106,105 @@ def test_a_call_that_names_several_gates_makes_each(hub):
     assert (hub.state("c-1"), hub.state("c-2")) == ("ready", "waiting")
 
 
-def test_a_gate_counts_as_submitted_and_ended(gated):
+def in_play(hub, now):
+    """Return what is counted: of the hub, and of each state where there is any."""
+    counted = hub.redis.hmget(hub.key("hub"), "submitted", "completed", "aborted")
+    states = hub.status(now).states
+    assert hub.do(calls.overview(0, 1, now=now)).states == states
+    some = {state: count for state, count in states.items() if count}
+    return [int(count or 0) for count in counted], some
+
+
+def test_a_gate_counts_nowhere(gated):
+    assert in_play(gated, 4) == ([2, 0, 0], {"waiting": 2})
+
+    gated.open_gate(5, "c-9")
+
+    assert in_play(gated, 6) == ([2, 0, 0], {"assigned": 1, "waiting": 1})
+
+
+def test_a_gate_given_up_counts_nowhere(gated):
+    gated.abort(4, "c-9")
+
+    assert in_play(gated, 5) == ([2, 0, 2], {"aborted": 2})
+
+
+def test_a_gate_is_forgotten_an_hour_after_it_was_opened(gated):
+    gated.open_gate(4, "c-9")
+    gated.sweep(3_600_003)
+    assert gated.state("c-9") == "completed"
+
+    gated.sweep(3_600_004)
+
+    assert gated.state("c-9") is None
+
+
+def test_a_gate_that_somebody_needs_is_kept_for_another_hour(gated):
+    gated.submit(3, "c-3", after="as c-9", refs="c-9")
     gated.open_gate(4, "c-9")
 
-    counted = gated.redis.hmget(gated.key("hub"), "submitted", "completed")
-    assert counted == [b"3", b"1"]
+    gated.sweep(3_600_004)
+    assert gated.state("c-9") == "completed"
+    gated.abort(3_600_005, "c-3")
+    gated.purge(3_600_006, "c-3")
+
+    gated.sweep(7_200_004)
+    assert gated.state("c-9") is None
+
+
+def test_a_purged_gate_leaves_nothing(gated):
+    gated.open_gate(4, "c-9")
+
+    gated.purge(5, "c-9")
+
+    assert gated.members("timers") == []
+    with gated.refuses(error.UnknownTask, "No such gate"):
+        gated.open_gate(6, "c-9")
+
+
+def test_who_waits_for_a_gate_is_told(gated):
+    gated.watch(4, "d")
+    gated.watch(4, "d", "c-9")
+
+    gated.open_gate(5, "c-9")
+
+    assert gated.done("d") == [("c-9", b"c\0vopened ")]
+
+
+# Hubs of earlier releases
+
+
+@pytest.fixture
+def earlier(hub):
+    """A hub of an earlier release, with a task behind a gate."""
+    hub.redis.hset(hub.key("hub"), "format", "3 leastload")
+    hub.submit(2, "c-1", gate="c-9")
+    return hub
+
+
+def test_there_a_gate_counts_as_a_task(earlier):
+    assert earlier.waiting() == ["c-9", "c-1"]
+    assert in_play(earlier, 3) == ([2, 0, 0], {"waiting": 2})
+
+    earlier.open_gate(4, "c-9")
+
+    assert in_play(earlier, 5) == ([2, 1, 0], {"completed": 1, "ready": 1})
+    assert earlier.members("timers") == []
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_what_was_counted_before_the_upgrade_is_counted_to_its_end(earlier, opened):
+    earlier.do(calls.configure(upgrade=True, now=3))
+
+    if opened:
+        earlier.open_gate(4, "c-9")
+        assert in_play(earlier, 5) == ([2, 1, 0], {"completed": 1, "ready": 1})
+    else:
+        earlier.abort(4, "c-9")
+        assert in_play(earlier, 5) == ([2, 0, 2], {"aborted": 2})
+
+    earlier.sweep(3_600_005)
+    assert earlier.state("c-9") is None
 
 
 @pytest.mark.parametrize("name", ["c-77", "no id"])

@@ -58,10 +58,9 @@ class Model(Compared):
                 gates.append(gate)
         base = self.submitted
         for number, gate in enumerate(gates):
-            task = Task(gate, base + len(gates) - number, ttl=GATE_KEPT, gate=gate)
+            task = Task(gate, base + len(gates) - number, gate=gate)
             task.timers["g"] = self.now() + GATE
             self.tasks[gate] = task
-            self.submitted += 1
         new = 0
         for group in groups:
             for name in group["names"]:
@@ -544,6 +543,9 @@ class Model(Compared):
 
     def _forget(self) -> None:
         for task in list(self.tasks.values()):
+            if not task.fn:
+                self._forget_gate(task)
+                continue
             over = task.state in ENDED and task.expiry <= self.stamp
             needed = task.kept > 0 or task.name in self.seen.unsettled
             if task.name not in self.seen.tasks:
@@ -558,6 +560,15 @@ class Model(Compared):
                 assert due <= self.stamp, f"function {fn} is gone too early"
                 del self.idle[fn]
                 self.incapable.pop(fn, None)
+
+    def _forget_gate(self, gate: Task) -> None:
+        over = gate.state in ENDED and gate.timers["g"] <= self.now()
+        if gate.name not in self.seen.tasks:
+            assert over, f"the gate {gate.name} is gone, and was not due"
+            self._drop(gate)
+        elif over and self.seen.timers[f"g:{gate.name}"] > self.now():
+            # It had still somebody to tell.
+            gate.timers["g"] = self.now() + GATE_KEPT
 
     def _drop(self, task: Task) -> None:
         del self.tasks[task.name]
@@ -575,6 +586,6 @@ class Model(Compared):
         for task in self.tasks.values():
             late = [kind for kind, due in task.timers.items() if due <= now]
             assert not late, f"{task.name}: timers {late} are due"
-            over_ = task.state in ENDED and task.expiry <= self.stamp
+            over_ = task.fn and task.state in ENDED and task.expiry <= self.stamp
             assert not over_, f"{task.name} is kept too long"
         assert not [fn for fn, due in self.idle.items() if due <= self.stamp]

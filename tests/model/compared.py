@@ -92,7 +92,7 @@ class Compared(Rules):
             "left": task.left,
             "unwanted": task.unwanted,
             "kept": task.kept,
-            "expiry": task.expiry if task.state in ENDED else None,
+            "expiry": task.expiry if task.fn and task.state in ENDED else None,
         }
 
     def _check_line(self, task: Task) -> None:
@@ -169,5 +169,5 @@ def _shown(seen: Any, task: Task, found: dict[str, str]) -> dict[str, Any]:
         "left": int(left) if left else None,
         "unwanted": "x" in found.get("marks", ""),
         "kept": int(found.get("kept", 0)),
-        "expiry": seen.ended[found["state"]][task.name] if ended else None,
+        "expiry": seen.ended[found["state"]][task.name] if task.fn and ended else None,
     }

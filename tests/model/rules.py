@@ -10,6 +10,7 @@ from tests.model.things import (
     DAY,
     ENDED,
     FOREVER,
+    GATE_KEPT,
     MAX_DEATHS,
     MOST_ORDERS,
     Engine,
@@ -168,8 +169,11 @@ class Rules:
         task.state, task.verdict = state, verdict
         task.timers.clear()
         task.start = None
-        task.expiry = self.stamp + (task.ttl or FOREVER)
-        self.ended[state] += 1
+        if task.fn:
+            task.expiry = self.stamp + (task.ttl or FOREVER)
+            self.ended[state] += 1
+        else:
+            task.timers["g"] = self.now() + GATE_KEPT
         for client in {task.name.partition("-")[0], *task.watchers}:
             if client in self.told:
                 self.told[client].append(task.name)

@@ -27,7 +27,7 @@ end
 
 -- Of the indexes that hold tasks by their state.
 local function task_entry(index, id, note)
-  local f = record.get(id, "state", "queue", "class", "engine")
+  local f = record.get(id, "state", "queue", "class", "engine", "fn", "ttl")
   if not f[1] then
     note("stray", "there is no task " .. id, drop_from_line(index, id))
     return
@@ -35,18 +35,23 @@ local function task_entry(index, id, note)
   local task = {
     state = f[1], queue = f[2] or nil, class = f[3] or nil, engine = f[4] or nil,
   }
-  if where.index_of(task) ~= keys.named(index) then
+  local is_gate = not f[5] and not f[6]
+  if is_gate or where.index_of(task) ~= keys.named(index) then
     note("stray", id .. " is " .. f[1] .. " and stands in " .. index, drop_from_line(index, id))
   end
 end
 
 -- Does a task need a timer of this kind?
 local function needs(kind, id)
-  local f = redis.call("HMGET", keys.task(id), "state", "timeout", "start", "gate")
+  local f = redis.call("HMGET", keys.task(id), "state", "timeout", "start", "fn", "ttl")
   if kind == "t" then
     return f[2] and (f[1] == "waiting" or f[1] == "ready" or f[1] == "assigned")
   end
-  return f[1] == "waiting" and (kind == "w" and f[3] or kind == "g" and f[4] == id)
+  if kind == "g" then
+    -- A gate; of an earlier release while it is closed.
+    return f[1] and not f[4] and (f[1] == "waiting" or not f[5])
+  end
+  return kind == "w" and f[1] == "waiting" and f[3]
 end
 
 local function timer(index, member, note)

@@ -175,12 +175,13 @@ local function look(opened, id, note, tally)
     return
   end
   look_at_sheet(f, note)
-  look_at_place(opened, f, note)
-  if f.gate == id and f.state == "waiting" then
+  if not f.fn then
     waits.look_at_gate(opened, f, note)
-    return
-  elseif not f.fn then
-    -- A gate that was opened or given up.
+  end
+  if f.fn or f.ttl then
+    look_at_place(opened, f, note)
+  end
+  if not f.fn then
     return
   end
   look_at_outcome(f, note)

@@ -1,6 +1,7 @@
 -- waits: what a task waits for will come, and somebody is to tell it.
 
 local depend = require("lib.depend")
+local gate = require("lib.gate")
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local record = require("lib.record")
@@ -38,12 +39,12 @@ end
 
 -- The gate it stands behind may have opened or fallen. Returns whether it fell.
 local function stand_behind(opened, task)
-  local gate = task.gate and depend.member_of(opened, task.gate)
-  if gate and not states.is_ended(gate.state) then
-    depend.join(task, "g", gate)
+  local known = task.gate and depend.member_of(opened, task.gate)
+  if known and not states.is_ended(known.state) then
+    depend.join(task, "g", known)
   elseif task.gate then
     depend.drop(task, "gate")
-    return not gate or gate.state ~= "completed"
+    return not known or known.state ~= "completed"
   end
   return false
 end
@@ -148,11 +149,14 @@ local function look(opened, f, note)
   look_at_timers(opened, f, note)
 end
 
--- A gate must fall if nobody opens it.
+-- A gate must fall if nobody opens it, and be forgotten. One of an earlier release is
+-- forgotten as a task is.
 local function look_at_gate(opened, f, note)
-  if not redis.call("ZSCORE", keys.timers, "g:" .. f.id) then
-    note("timer", "the gate is never given up", function()
-      timers.set(opened, "g", f.id, 0)
+  if f.ttl and f.state ~= "waiting" then
+    return
+  elseif not redis.call("ZSCORE", keys.timers, "g:" .. f.id) then
+    note("timer", "the gate is never given up or forgotten", function()
+      timers.set(opened, "g", f.id, f.state == "waiting" and 0 or gate.KEPT)
     end)
   end
 end
