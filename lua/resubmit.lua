@@ -12,7 +12,8 @@
 -- that are said anew: args (signed), until, after, follow, refs; gate, and later when
 -- the members are told with `link`. Both are linked: `resubmitted` of the old,
 -- `resubmit_of` of the new. What signatures bind is the id of the first ancestor,
--- `root`. Sent again, the call changes nothing.
+-- `root`. Sent again, the call changes nothing; with `@again` behind all else, because its
+-- reply was lost, also when copies were purged meanwhile.
 
 local argument = require("lib.argument")
 local copies = require("lib.copies")
@@ -29,10 +30,13 @@ local MOST_MEMBERS = 2000
 -- Copies to be made: the old and the new id, and what is said anew; or nil and what
 -- is wrong, in words.
 local function parse()
-  local wanted, at = {}, 2
-  while at <= #ARGV do
+  local wanted, at, last = {}, 2, #ARGV
+  if ARGV[last] == "@again" then
+    wanted.again, last = true, last - 1
+  end
+  while at <= last do
     local count = argument.count(ARGV[at + 2])
-    if not count or at + 2 + 2 * count > #ARGV then
+    if not count or at + 2 + 2 * count > last then
       return nil, "a task that is none at argument " .. at
     end
     local copy = { old = ARGV[at], id = ARGV[at + 1], anew = {} }
@@ -73,9 +77,10 @@ local function check_ids(wanted)
 end
 
 -- Read the old record, unless the copy is there already. Returns the error reply.
-local function check(copy)
+local function check(copy, again)
   local new = record.get(copy.id, "state", "resubmit_of")
-  if new[2] == copy.old then
+  local is_purged = again and not new[1] and require("lib.tombs").state_of(copy.id)
+  if new[2] == copy.old or is_purged then
     copy.known = true
     return nil
   end
@@ -105,7 +110,7 @@ end
 local function check_all(wanted)
   local missing, bytes, members = {}, 0, 0
   for _, copy in ipairs(wanted) do
-    local refused = check(copy)
+    local refused = check(copy, wanted.again)
     if refused then
       return nil, refused
     end

@@ -13,6 +13,9 @@
 -- same task again changes nothing; another payload under its id is an error. Large
 -- arguments may have come as a parcel.
 --
+-- With `@again` behind all else the call is sent again, because its reply was lost: then
+-- tasks that were purged meanwhile count as known.
+--
 -- What a task depends on was submitted before, or earlier in this call. If that is
 -- unknown, or can never be met, the task ends at once. With the flag `gate` tasks wait
 -- until that is opened; the first to name a gate makes it. With `later` the members of
@@ -91,12 +94,14 @@ end
 
 -- Seldom: leave out the tasks that the hub has already: a submit sent twice. Returns how
 -- many, or nil and the error reply.
-local function drop_known(group)
+local function drop_known(group, again)
   local known, kept = 0, {}
   for at = group.from, group.from + 2 * group.count - 1, 2 do
     local id = ARGV[at]
     local f = record.get(id, "state", "args", "fn")
-    if not f[1] then
+    if not f[1] and again and require("lib.tombs").state_of(id) then
+      known = known + 1
+    elseif not f[1] then
       kept[#kept + 1] = at
     elseif f[3] == group.fn and record.part(id, "args", f[2]) == given(id, ARGV[at + 1]) then
       known = known + 1
@@ -301,13 +306,14 @@ end
 -- How many of the tasks are known already; or nil and the error reply.
 local function count_known(groups, names, ids)
   names[#names + 1] = keys.rows
-  local there = redis.call("EXISTS", unpack(names))
-  if there == 0 or there == 1 and redis.call("EXISTS", keys.rows) == 1 and are_off(ids) then
+  local there, again = redis.call("EXISTS", unpack(names)), groups.again
+  if not again and (there == 0
+    or there == 1 and redis.call("EXISTS", keys.rows) == 1 and are_off(ids)) then
     return 0
   end
   local known = 0
   for _, group in ipairs(groups) do
-    local dropped, refused = drop_known(group)
+    local dropped, refused = drop_known(group, again)
     if refused then
       return nil, refused
     end

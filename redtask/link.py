@@ -339,6 +339,8 @@ class Batch:
         #: How many commands each of those under way is.
         self._widths: list[int] = []
         self._scripts: list[scripts.Script] = []
+        #: Are replies to come? Were some lost, of calls that may have been performed?
+        self._sent = self._lost = False
 
     @property
     def done(self) -> bool:
@@ -349,8 +351,9 @@ class Batch:
         """Return what is to be sent."""
         commands: list[Sequence[Any]] = []
         self._scripts, self._widths = [], []
+        self._sent, self._lost = True, self._lost or self._sent
         for at in self._todo:
-            call = self._calls[at]
+            call = self._calls[at].again() if self._lost else self._calls[at]
             script = scripts.bundle(call.script, self.scheme)
             self._scripts.append(script)
             before = len(commands)
@@ -385,6 +388,7 @@ class Batch:
         Their replies are for ``load``. Raises what a call's error reply means, and
         passing errors as they are.
         """
+        self._sent = False
         again: list[int] = []
         missing: dict[str, scripts.Script] = {}
         refusal: tuple[Exception, Exception] | None = None

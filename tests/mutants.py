@@ -254,8 +254,8 @@ MUTANTS: Final = (
     _mutant(
         "a submit sent again enters again",
         "submit.lua",
-        "    if not f[1] then\n      kept[#kept + 1] = at\n",
-        "    if true then\n      kept[#kept + 1] = at\n",
+        "    elseif not f[1] then\n      kept[#kept + 1] = at\n",
+        "    elseif true then\n      kept[#kept + 1] = at\n",
         "lua/test_submit.py::test_the_same_submit_again_changes_nothing",
     ),
     _mutant(
@@ -268,9 +268,17 @@ MUTANTS: Final = (
     _mutant(
         "a resubmit sent again makes one more",
         "resubmit.lua",
-        "  if new[2] == copy.old then\n    copy.known = true\n    return nil\n  end\n",
-        "",
+        "  if new[2] == copy.old or is_purged then\n",
+        "  if is_purged then\n",
         "lua/test_resubmit.py::test_the_same_call_twice_changes_nothing",
+    ),
+    _mutant(
+        "what was purged meanwhile enters with a submit that is sent again",
+        "submit.lua",
+        ' and again and require("lib.tombs").state_of(id) then',
+        " and false then",
+        "lua/test_purge.py"
+        "::test_a_task_that_was_purged_meanwhile_is_not_entered_by_its_submit",
     ),
     # -- dependents
     _mutant(

@@ -98,8 +98,11 @@ end
 
 -- All groups and the number of their tasks; or nil and what is wrong, in words.
 local function parse()
-  local groups, total, members, at = {}, 0, 0, 2
-  while at <= #ARGV do
+  local groups, total, members, at, last = {}, 0, 0, 2, #ARGV
+  if ARGV[last] == "@again" then
+    groups.again, last = true, last - 1
+  end
+  while at <= last do
     local group, next_at = parse_group(at)
     if not group then
       return nil, next_at

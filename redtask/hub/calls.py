@@ -7,7 +7,7 @@ safe to repeat after a lost reply. ``now`` is for tests: ms on a hub made for it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redtask.hub import sheet
@@ -41,6 +41,8 @@ Now: TypeAlias = int | str
 
 #: Arguments of more bytes are sent ahead of their call, by a plain SET.
 LARGE: Final = 16384
+#: What a call ends in that is sent again.
+_AGAIN: Final = "@again"
 
 
 class Parcel(NamedTuple):
@@ -70,6 +72,12 @@ class Call(Generic[T]):
     read: Callable[[Reply], T] = field(repr=False)
     #: Those of them that may be sent ahead.
     parcels: Sequence[Parcel] = ()
+    #: Does it say so when it is sent again? What it made may be gone meanwhile.
+    tells: bool = False
+
+    def again(self) -> Call[T]:
+        """Return the call as it is sent when its reply was lost."""
+        return replace(self, args=[*self.args, _AGAIN]) if self.tells else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
                 if len(group.tasks[at]) > LARGE
             )
         args += group.tasks
-    return Call("submit", args, Submitted.read, parcels)
+    return Call("submit", args, Submitted.read, parcels, tells=True)
 
 
 class Report(NamedTuple):
@@ -304,7 +312,7 @@ def resubmit(
         args += (old, new, len(fields))
         for pair in fields.items():
             args += pair
-    return Call("resubmit", args, lambda _: [new for _, new in pairs])
+    return Call("resubmit", args, lambda _: [new for _, new in pairs], tells=True)
 
 
 def purge(ids: Sequence[str], *, now: Now = "") -> Call[Purged]:

@@ -8,8 +8,10 @@ import threading
 
 import pytest
 
-from redtask import error
+from redtask import error, link
 from tests import tasks
+from tests.processes import until
+from tests.proxies import LossyProxy
 
 
 class Adder:
@@ -124,3 +126,38 @@ def test_the_function_may_change_its_mind(view):
     scope["g"] = math.sqrt  # type: ignore[assignment]
 
     assert view.apply_async(scope["f"], 9).get(10) == 3
+
+
+@pytest.fixture
+def way(place, tmp_path):
+    """Return a proxy in front of the server."""
+    way = LossyProxy(tmp_path / "way", place.server.socket)
+    yield way
+    way.close()
+
+
+def test_a_task_whose_submit_had_no_reply_does_not_run_again_when_it_is_purged(
+    place, way, face, tmp_path, monkeypatch
+):
+    path = str(tmp_path / "ran")
+    other = place.client()
+    place.engine()
+    other.load_balanced_view().apply_sync(tasks.double, 1)
+    other.purge_results("all")
+    place.url = f"{way.url}?hub={place.name}"
+    view = place.client(face).load_balanced_view()
+
+    def pauses():
+        completed = place.keys.ended("completed")
+        until(lambda: place.redis.zcard(completed) == 1)
+        other.purge_results(place.redis.zrange(completed, 0, -1)[0].decode())
+        while True:
+            yield 0.0
+
+    monkeypatch.setattr(link, "pauses", pauses)
+    way.loses_reply_to = path.encode()
+    result = view.apply_async(tasks.note, path)
+
+    with pytest.raises(error.TaskLost):
+        result.get(10)
+    assert (way.lost, (tmp_path / "ran").read_text()) == (1, "ran\n")

@@ -3,7 +3,9 @@
 import pytest
 
 from redtask import error
-from redtask.hub.records import Purged
+from redtask.hub import calls
+from redtask.hub.calls import Group
+from redtask.hub.records import Purged, Submitted
 
 
 def test_an_ended_task_is_forgotten_with_all_that_stands_beside_it(hub):
@@ -113,6 +115,57 @@ def test_what_is_no_id_is_refused(hub):
 def test_no_more_than_500_at_once(hub):
     with hub.refuses(error.BadArgument, "purge takes at most 500 ids"):
         hub.purge(1, *[f"c-{n}" for n in range(501)])
+
+
+def entering(now, *ids, **flags):
+    """Return the call that submits tasks."""
+    pairs = [part for name in ids for part in (name, b"args")]
+    return calls.submit([Group("fn", b"function", "fn", flags, pairs)], now=now)
+
+
+def test_a_task_that_was_purged_meanwhile_is_not_entered_by_its_submit(hub):
+    submit = entering(1, "c-1", "c-2", "c-3")
+    hub.do(submit)
+    hub.end(2, "ok", "ok")
+    hub.purge(3, "c-1")
+    before = hub.dump()
+
+    assert hub.do(submit.again()) == Submitted(0, 3)
+    assert hub.dump() == before
+
+
+@pytest.mark.parametrize("flags", [{}, {"after": "as c-1"}])
+def test_a_submit_that_did_not_arrive_enters_when_it_is_sent_again(hub, flags):
+    hub.submit(1, "c-1", "c-2")
+    hub.end(2, "ok", "ok")
+    hub.purge(3, "c-2")
+    submit = entering(4, "c-2", "c-3", "c-4", **flags)
+
+    assert hub.do(submit.again()) == Submitted(2, 1)
+    assert hub.ready() == ["c-3", "c-4"]
+
+
+def test_a_copy_that_was_purged_meanwhile_is_not_made_once_more(hub):
+    hub.submit(1, "c-1")
+    hub.end(2, "error")
+    copy = calls.resubmit([("c-1", "c-2")], now=3)
+    hub.do(copy)
+    hub.end(4, "ok")
+    hub.purge(5, "c-2")
+    before = hub.dump()
+
+    hub.do(copy.again())
+
+    assert hub.dump() == before
+
+
+def test_a_copy_that_did_not_arrive_is_made_when_its_call_is_sent_again(hub):
+    hub.submit(1, "c-1")
+    hub.end(2, "error")
+
+    hub.do(calls.resubmit([("c-1", "c-2")], now=3).again())
+
+    assert hub.ready() == ["c-2"]
 
 
 def test_of_a_task_that_was_purged_twice_the_last_end_counts(hub):

@@ -157,6 +157,23 @@ def test_replies_belong_to_calls_whatever_went_ahead(carrying):
     assert carrying._replies == [[b"a"], [b"ok", 2, 0], [b"b"]]
 
 
+def test_a_submit_whose_reply_was_lost_says_that_it_is_sent_again(carrying):
+    first = [words for words in carrying.commands() if words[0] == "EVALSHA"]
+
+    again = [words for words in carrying.commands() if words[0] == "EVALSHA"]
+
+    assert again == [first[0], (*first[1], "@again"), first[2]]
+
+
+def test_a_submit_that_was_refused_is_not_sent_again(carrying):
+    *_, first, _ = carrying.commands()
+    carrying.take([[b"a"], b"OK", said("NOSCRIPT No matching script"), [b"b"]])
+
+    _, again = carrying.commands()
+
+    assert again == first
+
+
 def test_what_a_full_redis_refuses_ahead_is_sent_in_the_call(carrying):
     carrying.commands()
     missed = said("REDTASK_BADARG c-2 has no arguments")
