@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.benchmarks import profiling, publish, report, stage
-from tests.benchmarks.contestants import FLOORS, PEERS, Contestant, Redtask
+from tests.benchmarks.contestants.ours import Redtask
+from tests.benchmarks.figures import Collection
+from tests.benchmarks.lineup import FLOORS, PEERS
 from tests.benchmarks.rows import ROWS, Plan
 from tests.benchmarks.run import Run
+from tests.benchmarks.venvs import UnavailableError, Venv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.benchmarks.contestants.base import Contestant
 
 _PEERS = {kind.name: kind for kind in PEERS}
 #: Those that are measured when nobody says whom.
@@ -39,9 +45,9 @@ def _parted(choice: str, known: set[str]) -> list[str]:
 
 
 def _contestants(
-    peers: str, only: list[str], say: Callable[[str], None]
+    peers: str, only: list[str], say: Callable[[str], None], without: dict[str, str]
 ) -> list[type[Contestant]]:
-    """Return who takes part: redtask, the floors, and the peers that are there."""
+    """Return who takes part: redtask, the floors, and the peers that can be had."""
     named = [word for word in only if word not in ROWS]
     if peers == "all":
         peers = ",".join(_PEERS)
@@ -52,10 +58,14 @@ def _contestants(
     for name in chosen:
         if named and name not in named:
             continue
-        if missing := _PEERS[name].missing():
-            say(f"without {name}: {missing}")
+        kind = _PEERS[name]
+        try:
+            Venv(name, kind.needs).make(partial(say, f"installing {name}"))
+        except UnavailableError as problem:
+            without[name] = str(problem)
+            say(f"without {name}: {problem}")
         else:
-            found.append(_PEERS[name])
+            found.append(kind)
     return found
 
 
@@ -95,8 +105,8 @@ def _stage(console: Console) -> Iterator[Callable[[str, float], None]]:
     default=_USUAL,
     show_default=True,
     metavar="NAMES",
-    help="Other queues to be measured where they are installed, or none; without "
-    "names all of them, by what they have in common.",
+    help="Other queues to be measured, each installed in an environment of its own, or "
+    "none; without names all of them, by what they have in common.",
 )
 @click.option(
     "--write",
@@ -126,19 +136,20 @@ def main(  # noqa: PLR0913 - one for each option
     plan = Plan.quick() if quick else Plan()
     if tasks:
         plan = replace(plan, tasks=tasks, backlog=5 * tasks)
+    collection = Collection()
     with _stage(console) as tell:
         if profile:
             tables = profiling.profile(plan, tell)
         else:
             chosen = _parted(only, {*ROWS, *_PEERS, _FLOORS})
-            contestants = _contestants(peers, chosen, console.print)
+            contestants = _contestants(peers, chosen, console.print, collection.without)
             if peers == "all" and not any(name in ROWS for name in chosen):
                 chosen += _COMPARED
             rows = [row for name, row in ROWS.items() if name in chosen]
             times = repeat or (1 if quick else 5)
             run = Run(contestants, rows or list(ROWS.values()), plan, times, tell)
             load = os.getloadavg()[0]
-            collection = run()
+            run(collection)
             if write is not None:
                 for path in publish.write(collection, write, times, load):
                     console.print(f"written: {path}")
@@ -149,6 +160,8 @@ def main(  # noqa: PLR0913 - one for each option
     shown.print(report.machine())
     for table in tables:
         shown.print(table)
+    for name, why in collection.without.items():
+        shown.print(f"without {name}: {why}")
 
 
 if __name__ == "__main__":

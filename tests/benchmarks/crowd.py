@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from redtask.hub.records import Work
-    from tests.benchmarks.contestants import Contestant
+    from tests.benchmarks.contestants.base import Contestant
     from tests.benchmarks.rows import Plan
 
 #: Turns that are measured at once, and how often.
@@ -199,7 +199,8 @@ def _waiting(redis: Any, count: int) -> Hub:
 
 def crowd(contestant: Contestant, plan: Plan) -> dict[str, float]:
     """Measure it all, on a server of its own."""
-    redis = contestant.serve().redis
+    assert contestant.server is not None
+    redis = contestant.server.redis
     return {
         **takes(redis, plan.crowd),
         **refusals(redis),

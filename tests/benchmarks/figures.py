@@ -36,6 +36,8 @@ class Collection:
     """All samples of a run, by place, in order of repetition."""
 
     samples: dict[Place, list[float]] = field(default_factory=dict)
+    #: Who was left out, or could not go on, and why.
+    without: dict[str, str] = field(default_factory=dict)
 
     def add(self, row: str, contestant: str, figures: Mapping[str, float]) -> None:
         """Take the figures of one repetition."""

@@ -18,13 +18,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from rich.table import Table
 
 from redtask.hub import scripts
-from tests.benchmarks import instructions, stage
-from tests.benchmarks.contestants import Redtask
+from tests.benchmarks import instructions, server, stage
+from tests.benchmarks.contestants.ours import Redtask
 from tests.benchmarks.profiled_worker import SIGNAL
 from tests.benchmarks.report import number
 from tests.benchmarks.rows import ROWS
@@ -50,6 +50,9 @@ _PHASES: Final = (
     ("results", ("inbox.py", "outcomes.py", "completions.py", "result.py")),
     ("task", ("engine/task.py", "output.py", "engine.py")),
 )
+
+
+_Kind = TypeVar("_Kind", bound=Redtask)
 
 
 class Command(NamedTuple):
@@ -110,7 +113,7 @@ def profile(plan: Plan, tell: Callable[[str, float], None]) -> list[Table]:
 
 
 def _path(row: Row, plan: Plan, folder: Path) -> Found:
-    with _ready(Redtask(folder / "commands")) as contestant:
+    with _ready(Redtask, folder / "commands") as contestant:
         figures = row.measure(contestant, plan)
         tasks = _submitted(contestant)
         slept = _wakes(contestant)
@@ -119,17 +122,19 @@ def _path(row: Row, plan: Plan, folder: Path) -> Found:
         woken = {who: count - slept[who] for who, count in _wakes(contestant).items()}
         tasks = _submitted(contestant) - tasks
     client = cProfile.Profile()
-    profiled = _Profiled(folder / "python")
-    with _ready(profiled):
+    with _ready(_Profiled, folder / "python") as profiled:
         client.runcall(row.measure, profiled, plan)
         engines = profiled.profiles()
     return Found(row, figures, tasks, commands, woken, pstats.Stats(client), engines)
 
 
 @contextlib.contextmanager
-def _ready(contestant: Redtask) -> Iterator[Redtask]:
-    contestant.folder.mkdir()
-    with contextlib.closing(contestant):
+def _ready(kind: type[_Kind], folder: Path) -> Iterator[_Kind]:
+    folder.mkdir()
+    with (
+        server.running(folder / "server") as redis,
+        contextlib.closing(kind(folder, 2, redis)) as contestant,
+    ):
         contestant.open()
         contestant.man()
         contestant.warm()

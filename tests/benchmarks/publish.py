@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import time
 from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.benchmarks import report
-from tests.benchmarks.contestants import FLOORS, PEERS, Contestant, Redtask
 from tests.benchmarks.figures import Collection, Place, Spread
+from tests.benchmarks.lineup import FLOORS, KINDS
+from tests.benchmarks.venvs import Venv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _BEGIN: Final = ".. peers: made by scripts/bench --peers --write\n"
 _END: Final = ".. peers: end\n"
-_ALL: Final[Sequence[type[Contestant]]] = (Redtask, *PEERS, *FLOORS)
-_KINDS: Final = {kind.name: kind for kind in _ALL}
 
 
 class Column(NamedTuple):
@@ -51,9 +49,11 @@ class Standing:
     """Who was how good at what."""
 
     def __init__(self, collection: Collection) -> None:
+        #: Who is missing, and why.
+        self.without = collection.without
         self._found: dict[tuple[str, Column], float] = {}
         for column in COLUMNS:
-            for name in _KINDS:
+            for name in KINDS:
                 samples = collection.samples.get(Place(column.row, name, column.figure))
                 if samples:
                     median = Spread.of(samples).median * column.scale
@@ -107,18 +107,12 @@ def _table(standing: Standing) -> Iterator[str]:
     yield ""
 
 
-def _versions(names: Iterable[str]) -> str:
-    found: list[str] = []
-    packages = [(name, *getattr(_KINDS[name], "needs", ())) for name in names]
-    for name in dict.fromkeys(
-        one.replace("_", "-") for some in packages for one in some
-    ):
-        try:
-            text = f"{name} {importlib.metadata.version(name)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.append(text)
-    return ", ".join(found)
+def _versions(names: Iterable[str]) -> Iterator[str]:
+    """Yield what each environment holds."""
+    for name in names:
+        found = Venv(name, KINDS[name].needs).versions()
+        if told := ", ".join(f"{package} {version}" for package, version in found):
+            yield told
 
 
 def _where(load: float) -> str:
@@ -137,15 +131,21 @@ def _notes(standing: Standing, times: int, load: float) -> Iterator[str]:
         "queue has no means for."
     )
     yield (
-        f"Medians of {times}, in one run, 2 processes each, on {_where(load)}. "
-        f"{_versions(names)}."
+        "Each of the others is installed by itself, so that it has the versions that "
+        "it asks for, and is set up for throughput as its own manual has it."
     )
+    yield (
+        f"Medians of {times}, in one run, 2 processes each, on {_where(load)}. "
+        f"{'; '.join(dict.fromkeys(_versions(names)))}."
+    )
+    for name, why in standing.without.items():
+        yield f"Without {name}: {why}."
 
 
 def _contestants(standing: Standing) -> Iterator[str]:
     for name in standing.names():
         yield f"``{name}``"
-        yield f"    {_KINDS[name].about}"
+        yield f"    {KINDS[name].about}"
 
 
 _LINE: Final = 18

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 import redtask
+from redtask.server.binary import find_binary
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.targets import Target, judged
 
@@ -108,7 +110,10 @@ def _machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
+        "redis-server": find_binary().version,
         "redtask": redtask.__version__,
+        "redis-py": importlib.metadata.version("redis"),
+        "hiredis": importlib.metadata.version("hiredis"),
     }
 
 
@@ -127,4 +132,5 @@ def as_json(collection: Collection) -> str:
         }
         for target, found in judged(collection)
     ]
-    return json.dumps({**_machine(), "rows": rows, "targets": targets}, indent=2)
+    found = {"without": collection.without, "rows": rows, "targets": targets}
+    return json.dumps({**_machine(), **found}, indent=2)

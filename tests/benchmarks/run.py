@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.benchmarks.contestants import PEERS
-from tests.benchmarks.figures import Collection
+from tests.benchmarks.booth import Booth, BoothError
+from tests.benchmarks.lineup import PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tests.benchmarks.contestants import Contestant
+    from tests.benchmarks.contestants.base import Contestant
+    from tests.benchmarks.figures import Collection
     from tests.benchmarks.rows import Figures, Plan, Row
 
 #: Of the idle worker.
@@ -41,39 +42,34 @@ class Run:
         self._plan = plan
         self._repeat = repeat
         self._tell = tell
-        self._open: dict[str, Contestant] = {}
+        self._open: dict[str, Booth] = {}
         self._folders = 0
         #: Are there so many others that each has its turn, and all rows in it?
         self._apart = len([kind for kind in contestants if kind in PEERS]) > _FEW
-        #: Other queues that could not go on.
-        self._failed: set[type[Contestant]] = set()
 
-    def __call__(self) -> Collection:
+    def __call__(self, collection: Collection) -> None:
         """Measure it all."""
-        collection = Collection()
         steps = list(self._steps())
         with contextlib.ExitStack() as things:
             # A path of a socket must not be long.
             folder = things.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
             for done, (row, kind) in enumerate(steps):
-                if kind in self._failed:
+                if kind.name in collection.without:
                     continue
                 self._tell(f"{row.name}: {kind.name}", done / len(steps))
                 try:
                     figures = self._measure(row, kind, Path(folder), things)
-                except Exception as problem:
+                except BoothError as problem:
                     if kind not in PEERS:
                         raise
                     # Another queue's trouble is not ours: what it did so far counts.
-                    self._failed.add(kind)
-                    told = f"{kind.name} failed: {type(problem).__name__}: {problem}"
-                    self._tell(told, done / len(steps))
+                    collection.without[kind.name] = f"failed at {row.name}: {problem}"
                 else:
                     collection.add(row.name, kind.name, figures)
                 following = steps[done + 1][1] if done + 1 < len(steps) else None
-                if kind in self._failed or (self._apart and kind is not following):
+                failed = kind.name in collection.without
+                if failed or (self._apart and kind is not following):
                     self._stop(kind)
-        return collection
 
     def _stop(self, kind: type[Contestant]) -> None:
         """Let another queue be gone while others are measured: not all idle quietly."""
@@ -89,9 +85,11 @@ class Run:
     ) -> Figures:
         if row.fresh:
             with contextlib.ExitStack() as briefly:
-                contestant = self._make(kind, folder, row.name, briefly)
-                return row.measure(contestant, self._plan)
-        return row.measure(self._manned(kind, folder, things), self._plan)
+                booth = self._make(kind, folder, row.name, briefly)
+                return booth.measure(row, self._plan)
+        if kind.name not in self._open:
+            self._open[kind.name] = self._make(kind, folder, "", things)
+        return self._open[kind.name].measure(row, self._plan)
 
     def _steps(self) -> Iterator[tuple[Row, type[Contestant]]]:
         for number in range(self._repeat):
@@ -109,23 +107,9 @@ class Run:
         folder: Path,
         row: str,
         things: contextlib.ExitStack,
-    ) -> Contestant:
+    ) -> Booth:
         self._folders += 1
-        own = folder / f"{self._folders}"
-        own.mkdir()
         engines = _MANY_ENGINES if row == "idle" else 2
-        contestant = kind(own, engines)
-        things.callback(contestant.close)
-        return contestant
-
-    def _manned(
-        self, kind: type[Contestant], folder: Path, things: contextlib.ExitStack
-    ) -> Contestant:
-        """Return the contestant that serves all rows, warm."""
-        if kind.name not in self._open:
-            contestant = self._make(kind, folder, "", things)
-            contestant.open()
-            contestant.man()
-            contestant.warm()
-            self._open[kind.name] = contestant
-        return self._open[kind.name]
+        booth = Booth(kind, folder / f"{self._folders}", engines)
+        things.callback(booth.close)
+        return booth

@@ -1,4 +1,4 @@
-"""A Redis as users get it, and the processes that work on it, for one contestant."""
+"""Processes that work for one contestant, with the Python that runs here."""
 
 from __future__ import annotations
 
@@ -9,43 +9,12 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from redtask.server.embedded import EmbeddedServer
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 HOUSE: Final = Path(__file__).parents[2]
 #: How long starting and stopping may take, in seconds.
 PATIENCE: Final = 30.0
-
-
-def connect(url: str) -> redis.Redis:
-    """Return a bare client that waits as long as it is told, and tries once."""
-    return redis.Redis.from_url(
-        url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=None
-    )
-
-
-class Server:
-    """An embedded Redis in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._embedded = EmbeddedServer(folder)
-        self.url = self._embedded.start()
-        running = self._embedded.running()
-        assert running is not None
-        self.pid = running.pid
-        self.version = running.version
-        self.redis = connect(self.url)
-
-    def close(self) -> None:
-        """Stop it."""
-        self.redis.close()
-        self._embedded.stop()
 
 
 def environment() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from tests.benchmarks.stage import Server
+    from tests.benchmarks.server import Server
 
 #: ``INFO commandstats`` counts also what scripts call, whose time is in that of the
 #: script. These are never called by a script. Who has scripts sends hardly anything
@@ -65,7 +65,7 @@ class Commands(NamedTuple):
 
     @classmethod
     def read(cls, redis: Any) -> Commands:
-        """Ask the server."""
+        """Ask the server, or a client of it."""
         stats = {
             name.removeprefix("cmdstat_"): about
             for name, about in redis.info("commandstats").items()
@@ -115,7 +115,7 @@ class Meter:
     def _read(self) -> tuple[Any, ...]:
         commands, redis = Commands({}, 0), 0.0
         if self._server is not None:
-            commands = Commands.read(self._server.redis)
+            commands = Commands.read(self._server)
             redis = processor(self._server.pid)
         engines = sum(map(processor, self._engines()))
         return commands, redis, engines, time.process_time(), time.perf_counter()

@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from tests import shapes
-from tests.benchmarks.stage import Server
 from tests.benchmarks.usage import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from tests.benchmarks.server import Server
 
 _WARM_UP: Final = 200
 
@@ -31,28 +32,23 @@ class Contestant(ABC):
     about: ClassVar[str]
     #: The rows it takes part in.
     rows: ClassVar[frozenset[str]] = frozenset({"bulk", "single", "trip", "payload"})
+    #: Packages that it needs in an environment of its own; none: ours will do.
+    needs: ClassVar[Sequence[str]] = ()
+    #: Is a Redis started for it?
+    on_redis: ClassVar[bool] = True
     #: Does its Redis run scripts?
     scripts: ClassVar[bool] = False
     #: How much of the usual number of tasks it gets: slow ones would take minutes.
     share: ClassVar[float] = 1.0
 
-    def __init__(self, folder: Path, engines: int = 2) -> None:
+    def __init__(
+        self, folder: Path, engines: int = 2, server: Server | None = None
+    ) -> None:
         self.folder = folder
         self.engines = engines
         #: Its Redis, if it has one.
-        self.server: Server | None = None
+        self.server = server
         self._things = contextlib.ExitStack()
-
-    @classmethod
-    def missing(cls) -> str | None:
-        """Say what has to be installed for it; None: nothing."""
-        return None
-
-    def serve(self) -> Server:
-        """Start a Redis of its own."""
-        self.server = Server(self.folder / "server")
-        self._things.callback(self.server.close)
-        return self.server
 
     def meter(self) -> Meter:
         """Return what measures a run."""

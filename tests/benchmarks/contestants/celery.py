@@ -16,7 +16,7 @@ class Celery(Peer):
 
     name = "celery"
     about = "celery worker --concurrency 2 (prefork), Redis for broker and results"
-    needs = ("celery",)
+    needs = ("celery[redis]",)
 
     def commands(self) -> Sequence[Sequence[str]]:
         app = ["-m", "celery", "-A", self.app_name(), "worker"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.contestants.base import Contestant
@@ -10,7 +9,6 @@ from tests.benchmarks.work import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 
 class Dask(Contestant):
@@ -18,18 +16,14 @@ class Dask(Contestant):
 
     name = "dask"
     about = "LocalCluster(2 processes, 1 thread each); kept in the scheduler's memory"
+    needs = ("distributed",)
+    on_redis = False
     share = 0.05
     rows = Contestant.rows | {"chain", "fan", "dag"}
 
-    def __init__(self, folder: Path, engines: int = 2) -> None:
-        super().__init__(folder, engines)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._futures: list[Any] = []
-
-    @classmethod
-    def missing(cls) -> str | None:
-        if importlib.util.find_spec("distributed") is None:
-            return "distributed is not installed"
-        return None
 
     def open(self) -> None:
         """Do nothing: it can be given nothing without its processes."""

@@ -17,7 +17,7 @@ class Dramatiq(Peer):
 
     name = "dramatiq"
     about = "dramatiq --processes 2 --threads 1, results in Redis"
-    needs = ("dramatiq",)
+    needs = ("dramatiq[redis]",)
     share = 0.1
 
     def commands(self) -> Sequence[Sequence[str]]:

@@ -6,7 +6,7 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.benchmarks.stage import connect
+from tests.benchmarks.server import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

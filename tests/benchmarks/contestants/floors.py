@@ -24,7 +24,6 @@ from tests.benchmarks.work import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 
 def _pickled(value: object) -> bytes:
@@ -39,13 +38,14 @@ class SingleFloor(Contestant):
     rows = frozenset({"bulk", "single", "trip", "payload", "queue", "backlog"})
     mode = "single"
 
-    def __init__(self, folder: Path, engines: int = 2) -> None:
-        super().__init__(folder, engines)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._open = 0
         self._pids: list[int] = []
 
     def open(self) -> None:
-        self.redis = self.serve().redis
+        assert self.server is not None
+        self.redis = self.server.redis
 
     def man(self) -> None:
         assert self.server is not None

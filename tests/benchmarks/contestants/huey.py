@@ -16,7 +16,7 @@ class Huey(Peer):
 
     name = "huey"
     about = "huey_consumer -w 2 -k process; keeps no record of what runs"
-    needs = ("huey",)
+    needs = ("huey[redis]",)
     share = 0.2
 
     def commands(self) -> Sequence[Sequence[str]]:

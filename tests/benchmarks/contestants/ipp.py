@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from tests.benchmarks.work import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 
 class IPyParallel(Contestant):
@@ -21,19 +19,15 @@ class IPyParallel(Contestant):
 
     name = "ipyparallel"
     about = "ipyparallel.Cluster(n=2), load_balanced_view, chunksize=1"
+    needs = ("ipyparallel",)
+    on_redis = False
     share = 0.05
     rows = Contestant.rows | {"chain", "fan", "dag"}
 
-    def __init__(self, folder: Path, engines: int = 2) -> None:
-        super().__init__(folder, engines)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._singles: list[Any] = []
         self._maps: list[Any] = []
-
-    @classmethod
-    def missing(cls) -> str | None:
-        if importlib.util.find_spec("ipyparallel") is None:
-            return "ipyparallel is not installed (pip install ipyparallel)"
-        return None
 
     def open(self) -> None:
         # Before the import: the processes it starts read both.

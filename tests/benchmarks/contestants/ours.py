@@ -17,7 +17,6 @@ from tests.benchmarks.work import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from redtask.result import AsyncResult
     from redtask.view import LoadBalancedView
@@ -50,15 +49,15 @@ class Redtask(Contestant):
     client: Client
     view: LoadBalancedView
 
-    def __init__(self, folder: Path, engines: int = 2) -> None:
-        super().__init__(folder, engines)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._key = Key.new().text
         self._singles: list[AsyncResult] = []
         self._maps: list[AsyncResult] = []
 
     def open(self) -> None:
-        url = self.serve().url
-        self.client = Client(url, key=self._key)
+        assert self.server is not None
+        self.client = Client(self.server.url, key=self._key)
         self._things.callback(self.client.close)
         self.view = self.client.load_balanced_view()
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.util
 import os
-import sys
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks import stage
 from tests.benchmarks.contestants.base import Contestant
@@ -16,7 +14,6 @@ from tests.benchmarks.usage import children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 #: So many calls of an asyncio client are under way at once.
 _TOGETHER = 20
@@ -26,21 +23,12 @@ _APPS = "tests.benchmarks.contestants.apps"
 class Peer(Contestant):
     """A queue with a Redis of its own, started as its manual has it."""
 
-    #: Packages that it needs.
-    needs: ClassVar[Sequence[str]]
     share = 0.05
 
-    def __init__(self, folder: Path, engines: int = 2) -> None:
-        super().__init__(folder, engines)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._pids: list[int] = []
         self._results: list[Any] = []
-
-    @classmethod
-    def missing(cls) -> str | None:
-        for name in cls.needs:
-            if importlib.util.find_spec(name) is None:
-                return f"{name.replace('_', '-')} is not installed"
-        return None
 
     @classmethod
     def app_name(cls) -> str:
@@ -52,9 +40,8 @@ class Peer(Contestant):
         raise NotImplementedError
 
     def open(self) -> None:
-        self.url = os.environ["BENCH_URL"] = self.serve().url
-        # It knows its Redis since it was imported.
-        sys.modules.pop(self.app_name(), None)
+        assert self.server is not None
+        self.url = os.environ["BENCH_URL"] = self.server.url
         self.app: Any = importlib.import_module(self.app_name())
 
     def man(self) -> None:

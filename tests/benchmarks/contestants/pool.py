@@ -10,7 +10,6 @@ from tests.benchmarks.work import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 
 class Pool(Contestant):
@@ -18,9 +17,10 @@ class Pool(Contestant):
 
     name = "pool"
     about = "multiprocessing.Pool(2), chunksize=1: pipes, one machine, nothing kept"
+    on_redis = False
 
-    def __init__(self, folder: Path, engines: int = 2) -> None:
-        super().__init__(folder, engines)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self._singles: list[Any] = []
         self._maps: list[Any] = []
 

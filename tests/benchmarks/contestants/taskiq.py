@@ -16,7 +16,7 @@ class Taskiq(AsyncPeer):
 
     name = "taskiq"
     about = "taskiq worker --workers 2, ListQueueBroker, results asked for each 2 ms"
-    needs = ("taskiq", "taskiq_redis")
+    needs = ("taskiq", "taskiq-redis")
     share = 0.1
     #: Without payloads: it makes text of bytes.
     rows = frozenset({"bulk", "single", "trip"})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from redis import Redis
 from rq import Queue
 
-from tests.benchmarks.stage import connect
-
-queue = Queue("bench", connection=connect(os.environ["BENCH_URL"]))
+# It waits for results longer than redis-py does of late.
+_redis = Redis.from_url(os.environ["BENCH_URL"], socket_timeout=None)
+queue = Queue("bench", connection=_redis)
