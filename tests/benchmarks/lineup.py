@@ -13,7 +13,7 @@ from tests.benchmarks.contestants.huey import Huey
 from tests.benchmarks.contestants.ipp import IPyParallel
 from tests.benchmarks.contestants.ours import Redtask
 from tests.benchmarks.contestants.pool import Pool
-from tests.benchmarks.contestants.rq import RQ
+from tests.benchmarks.contestants.rq import RQ, SimpleRQ
 from tests.benchmarks.contestants.streaq import Streaq
 from tests.benchmarks.contestants.taskiq import Taskiq
 
@@ -32,6 +32,7 @@ PEERS: Final[Sequence[type[Contestant]]] = (
     IPyParallel,
     Pool,
     RQ,
+    SimpleRQ,
     Streaq,
     Taskiq,
 )

@@ -15,7 +15,10 @@ class Celery(Peer):
     """Celery and its worker."""
 
     name = "celery"
-    about = "celery worker --concurrency 2 (prefork), Redis for broker and results"
+    about = (
+        "celery worker --concurrency 2 (prefork), prefetch multiplier 64, pickle; "
+        "Redis for broker and results"
+    )
     needs = ("celery[redis]",)
 
     def commands(self) -> Sequence[Sequence[str]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from tests.benchmarks.contestants.peer import Peer
-from tests.benchmarks.stage import PATIENCE
+from tests.benchmarks.contestants.peer import Peer, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,13 +14,13 @@ class Dramatiq(Peer):
     """Dramatiq and its workers."""
 
     name = "dramatiq"
-    about = "dramatiq --processes 2 --threads 1, results in Redis"
+    about = "dramatiq --processes 2, each with the usual 8 threads; results in Redis"
     needs = ("dramatiq[redis]",)
     share = 0.1
 
     def commands(self) -> Sequence[Sequence[str]]:
-        sizes = ["--processes", str(self.engines), "--threads", "1"]
-        return [["-m", "dramatiq", self.app_name(), *sizes]]
+        size = ["--processes", str(self.engines)]
+        return [["-m", "dramatiq", self.app_name(), *size]]
 
     def submit(self, value: object) -> Any:
         return self.app.same.send(value)
@@ -30,11 +28,6 @@ class Dramatiq(Peer):
     def value_of(self, result: Any) -> Any:
         from dramatiq.results import ResultTimeout  # noqa: PLC0415 - where installed
 
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                # No longer than redis-py waits for a reply, 5 seconds of late.
-                return result.get_result(block=True, timeout=2000)
-            except ResultTimeout:
-                if time.monotonic() > deadline:
-                    raise
+        return patiently(
+            lambda: result.get_result(block=True, timeout=2000), ResultTimeout
+        )

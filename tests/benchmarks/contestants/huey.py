@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.benchmarks.contestants.peer import Peer
-from tests.benchmarks.stage import PATIENCE
+from tests.benchmarks.contestants.peer import Peer, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +14,7 @@ class Huey(Peer):
     """Huey and its consumer."""
 
     name = "huey"
-    about = "huey_consumer -w 2 -k process; keeps no record of what runs"
+    about = "huey_consumer -w 2 -k process, notify_result; keeps no record of what runs"
     needs = ("huey[redis]",)
     share = 0.2
 
@@ -27,4 +26,6 @@ class Huey(Peer):
         return self.app.same(value)
 
     def value_of(self, result: Any) -> Any:
-        return result.get(blocking=True, timeout=PATIENCE, backoff=1.0, max_delay=0.002)
+        from huey.exceptions import ResultTimeout  # noqa: PLC0415 - where installed
+
+        return patiently(lambda: result.get(blocking=True, timeout=2), ResultTimeout)

@@ -1,4 +1,4 @@
-"""RQ: a process forked for each job, which is its default."""
+"""RQ: a process forked for each job, which is its default, or not."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ class RQ(Peer):
     """RQ and its workers."""
 
     name = "rq"
-    about = "rq worker x 2, a fork per job; enqueue_many"
+    about = "rq worker x 2, a fork per job (default); enqueue_many"
     needs = ("rq",)
+    #: Of its workers.
+    options: Sequence[str] = ()
 
     def commands(self) -> Sequence[Sequence[str]]:
         command = ["-m", "rq.cli", "worker", "bench", "--quiet", "--url", self.url]
-        return [command] * self.engines
+        return [[*command, *self.options]] * self.engines
 
     def submit(self, value: object) -> Any:
         return self.app.queue.enqueue(same, value)
@@ -33,3 +35,18 @@ class RQ(Peer):
 
     def value_of(self, result: Any) -> Any:
         return result.latest_result(timeout=int(PATIENCE)).return_value
+
+
+class SimpleRQ(RQ):
+    """RQ with the workers that its manual has for very short jobs."""
+
+    name = "rq-simple"
+    about = (
+        "rq worker x 2 with SimpleWorker, which RQ has for very short jobs only: "
+        "no fork; enqueue_many"
+    )
+    options = ("--worker-class", "rq.worker.SimpleWorker")
+
+    @classmethod
+    def app_name(cls) -> str:
+        return RQ.app_name()

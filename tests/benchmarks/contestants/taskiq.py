@@ -15,7 +15,10 @@ class Taskiq(AsyncPeer):
     """taskiq and its workers."""
 
     name = "taskiq"
-    about = "taskiq worker --workers 2, ListQueueBroker, results asked for each 2 ms"
+    about = (
+        "taskiq worker --workers 2, up to 100 tasks at once each, ListQueueBroker; "
+        "results asked for each 2 ms, 20 at once"
+    )
     needs = ("taskiq", "taskiq-redis")
     share = 0.1
     #: Without payloads: it makes text of bytes.

@@ -17,6 +17,10 @@ async def same(_: dict[Any, Any], value: object) -> object:
     return value
 
 
+# Else it tells of each task that begins and ends.
+quiet = {"version": 1, "loggers": {"arq": {"level": "ERROR"}}}
+
+
 class WorkerSettings:
     """As ``arq`` reads them."""
 

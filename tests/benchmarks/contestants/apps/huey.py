@@ -6,7 +6,7 @@ import os
 
 from huey import RedisHuey
 
-huey = RedisHuey("bench", url=os.environ["BENCH_URL"])
+huey = RedisHuey("bench", url=os.environ["BENCH_URL"], notify_result=True)
 
 
 @huey.task()

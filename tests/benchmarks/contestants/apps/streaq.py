@@ -9,7 +9,7 @@ from streaq import Worker
 worker = Worker(redis_url=os.environ["BENCH_URL"], queue_name="bench")
 
 
-@worker.task()
+@worker.task(silent=True)
 async def same(value: object) -> object:
     """Return the value."""
     return value
