@@ -149,10 +149,8 @@ def test_a_task_that_runs_on_no_engine_has_lost_a_try(hub):
     hub.take(1, "e")
     hub.gone(2, "e")
     hub.redis.zrem(hub.key("ready", "default"), "c-1")
-    hub.redis.hset(hub.keys.task("c-1"), "state", "running")
-    hub.redis.hset(hub.keys.task("c-1"), "engine", "0/e")
-    hub.redis.hdel(hub.keys.task("c-1"), "tries", "deaths", "ran")
-    hub.redis.delete(hub.keys.task("c-1", "attempts"))
+    running = {"state": "running", "engine": "0/e", "token": "1:n", "started": "1"}
+    hub.redis.hset(hub.keys.task("c-1"), mapping=running)
 
     assert flaws(hub, ("task", "c-1"), mend=True) == [("place", "mended")]
     assert (hub.state("c-1"), hub.record("c-1")["tries"]) == ("ready", "1")
