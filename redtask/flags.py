@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import math
 import numbers
 import re
@@ -13,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from redtask.dependency import Dependency, is_id
+from redtask.spelling import suggestion
 from redtask.targets import Targets
 
 if TYPE_CHECKING:
@@ -338,8 +338,7 @@ NAMES: Final = tuple(_CHECKS)
 
 def unknown(name: str) -> str:
     """Return the sentence for a flag that is none."""
-    near = difflib.get_close_matches(name, NAMES, 1)
-    hint = f"; did you mean {near[0]}?" if near else f" (there are {', '.join(NAMES)})"
+    hint = suggestion(name, NAMES) or f" (there are {', '.join(NAMES)})"
     return f"no such flag: {name}{hint}"
 
 

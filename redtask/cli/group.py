@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from redtask.spelling import suggestion
 
+if TYPE_CHECKING:
     from redtask.cli.settings import Settings
 
 
@@ -42,12 +41,6 @@ class Unconfirmed(click.UsageError):
     """It was not said that this may be done, and nobody can be asked."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Suggest what was probably meant, as the end of a sentence."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
-
-
 class Group(click.Group):
     """A group that suggests a command for a word that is none."""
 
@@ -58,6 +51,6 @@ class Group(click.Group):
         word = args[0]
         known = self.list_commands(ctx)
         if word not in known and not word.startswith("-") and not ctx.resilient_parsing:
-            hint = nearest(word, known) or f" (there are {', '.join(known)})"
+            hint = suggestion(word, known, "{!r}") or f" (there are {', '.join(known)})"
             raise click.UsageError(f"no such command: {word!r}{hint}", ctx)
         return super().resolve_command(ctx, args)

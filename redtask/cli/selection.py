@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from redtask.cli.group import nearest
 from redtask.cli.spans import MOMENT, moment
+from redtask.spelling import suggestion
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -218,7 +218,9 @@ def _wanted(
     named = [one for words in state for one in words.split(",")]
     for one in named:
         if one not in _STATES:
-            hint = nearest(one, _STATES) or f" (there are {', '.join(_STATES)})"
+            hint = (
+                suggestion(one, _STATES, "{!r}") or f" (there are {', '.join(_STATES)})"
+            )
             raise click.BadParameter(
                 f"no such state: {one!r}{hint}", param_hint="'--state'"
             )

@@ -25,8 +25,8 @@ from typing import Any, Final
 
 import click
 
-from redtask.cli.group import nearest
 from redtask.error import ConfigurationError
+from redtask.spelling import suggestion
 
 #: Keys that hold for every command.
 TOP: Final = ("url", "profile")
@@ -130,7 +130,7 @@ def _check_name(
 ) -> None:
     words = [_plain(word) for word in known]
     if name not in words:
-        hint = nearest(name, words) or f" (there are {', '.join(words)})"
+        hint = suggestion(name, words, "{!r}") or f" (there are {', '.join(words)})"
         raise ConfigurationError(f"{layer.named(*path, name)}: no such key{hint}")
 
 

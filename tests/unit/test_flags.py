@@ -132,7 +132,7 @@ def test_fields_are_what_differs(given, expected):
 
 
 def test_an_unknown_flag_is_refused_with_a_hint():
-    with pytest.raises(KeyError, match="no such flag: retires; did you mean retries"):
+    with pytest.raises(KeyError, match="no such flag: retires, did you mean retries"):
         Flags().replaced(retires=3)
     with pytest.raises(KeyError, match="there are block, track"):
         Flags().replaced(zzz=3)
