@@ -24,6 +24,12 @@ def make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+def make_private_parent(path: Path) -> None:
+    """Make the two folders above a file for us alone (mkdir does so for one only)."""
+    path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+
+
 def is_private(folder: Path) -> bool:
     """Tell if a folder is real, ours, and closed to others."""
     try:

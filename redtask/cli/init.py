@@ -44,7 +44,6 @@ def command(  # noqa: PLR0913 - one per option
     pass show redtask | redtask init rediss://:PASSWORD@redis.example --key -
     """
     from redtask.connect import connect  # noqa: PLC0415 - help needs it not
-    from redtask.profile import write_profile  # noqa: PLC0415
 
     if sum((key is not None, key_file is not None, unsigned)) > 1:
         raise click.UsageError("--key, --key-file or --unsigned, not several")
@@ -56,7 +55,7 @@ def command(  # noqa: PLR0913 - one per option
     if not no_check:
         store, _ = connect(found, patience=0.0, make=False)
         store.close()
-    write_profile(found, url, signed=not unsigned)
+    found.write(url, signed=not unsigned)
     about: dict[str, Any] = {
         "profile": found.name,
         "hub": found.hub,

@@ -16,7 +16,8 @@ from redtask.cli.output import Output, count, say_json, short_path
 from redtask.error import KeyRefused
 
 if TYPE_CHECKING:
-    from redtask.profile import Key, Profile
+    from redtask.keyfile import Key
+    from redtask.profile import Profile
 
 
 @click.group("key", cls=Group)
@@ -46,7 +47,7 @@ def new(*, add: bool, where: Where, out: Output) -> None:
     redtask key new
     redtask key new --add
     """
-    from redtask.profile import Key  # noqa: PLC0415 - help needs it not
+    from redtask.keyfile import Key  # noqa: PLC0415 - help needs it not
 
     key = Key.new()
     if not add:
@@ -96,7 +97,7 @@ def rotate(*, to: str | None, now: bool, where: Where, out: Output) -> None:
     redtask key rotate
     redtask key rotate --to 1f00c0de
     """
-    from redtask.profile import Key  # noqa: PLC0415
+    from redtask.keyfile import Key  # noqa: PLC0415
 
     profile = where.profile()
     keys = list(profile.keys)
@@ -182,10 +183,8 @@ def _check_file(profile: Profile) -> None:
 
 
 def _write(profile: Profile, keys: tuple[Key, ...]) -> None:
-    from redtask.profile import write_keys  # noqa: PLC0415
-
     _check_file(profile)
-    write_keys(profile, keys)
+    profile.write_keys(keys)
 
 
 def _tell(profile: Profile, key: Key, use: str, out: Output) -> None:

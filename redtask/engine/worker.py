@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redtask
 from redtask import link, process
+from redtask.address import redact_url
 from redtask.engine import stacks
 from redtask.engine.block import Block, Taken
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
@@ -51,7 +52,6 @@ from redtask.error import (
     SignatureError,
 )
 from redtask.hub import calls, scripts
-from redtask.profile import redact_url
 from redtask.store import Store
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from redtask import files, process
-from redtask.profile import redact_url
+from redtask.address import redact_url
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 
 import redtask
 from redtask.error import ClusterError, ConnectionLost
-from redtask.profile import Key
+from redtask.keyfile import Key
 from tests import servers
 from tests.processes import DEADLINE, MARK, command_line, until
 

@@ -14,7 +14,7 @@ from redtask import aio
 from redtask.hub import sheet
 from redtask.hub.keys import Keys
 from redtask.hub.records import text
-from redtask.profile import parse_keys
+from redtask.keyfile import parse_keys
 from redtask.signing import Keyring
 from tests import invariants, servers
 from tests.commands import Command

@@ -8,7 +8,7 @@ import pytest
 import redtask
 from redtask.doctor.data import Examination
 from redtask.hub.keys import Keys
-from redtask.profile import parse_keys
+from redtask.keyfile import parse_keys
 from redtask.scheme import configure
 from redtask.signing import Keyring
 from tests import invariants, releases, servers

@@ -11,7 +11,7 @@ import redtask
 from redtask import error
 from redtask.hub import calls, scripts
 from redtask.hub.scripts import Scheme
-from redtask.profile import Key
+from redtask.keyfile import Key
 from redtask.scheme import configure, find
 from redtask.signing import Keyring
 from redtask.store import Store

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redtask
 from redtask.hub import calls
-from redtask.profile import parse_keys
+from redtask.keyfile import parse_keys
 from redtask.signing import Keyring
 from tests import releases, servers
 from tests.engines import Engine

@@ -12,7 +12,7 @@ from redtask import error, link
 from redtask.hub import calls
 from redtask.hub.keys import Keys
 from redtask.hub.scripts import Scheme
-from redtask.profile import Key, parse_keys
+from redtask.keyfile import Key, parse_keys
 from redtask.rope import Rope
 from redtask.signing import Keyring
 

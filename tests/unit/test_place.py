@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from redtask.keyfile import Key
 from redtask.place import Place
-from redtask.profile import Key, Profile
+from redtask.profile import Profile
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Profiles: what wins over what, which URLs are understood, whose keys are taken."""
+"""Profiles: what wins over what, and whose keys are taken."""
 
 import base64
 import os
@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from redtask.error import ConfigurationError
-from redtask.profile import Key, Profile, parse_keys, redact_url
+from redtask.keyfile import Key
+from redtask.profile import Profile
 
 SECRET = bytes(range(32))
 ENCODED = base64.b64encode(SECRET).decode()
@@ -121,102 +122,6 @@ def test_a_wrong_name_of_a_hub_says_where_it_stands(folder):
         Profile.load()
 
 
-@pytest.mark.parametrize(
-    ("given", "understood"),
-    [
-        ("redis://host", "redis://host:6379/0"),
-        ("redis://host:7000/3", "redis://host:7000/3"),
-        ("redis://host/?hub=a", "redis://host:6379/0"),
-        ("REDIS://Host", "redis://host:6379/0"),
-        ("redis://me:s%40cret@host", "redis://me:s%40cret@host:6379/0"),
-        ("redis://:secret@[::1]:7000", "redis://:secret@[::1]:7000/0"),
-        ("rediss://host?ssl_ca_certs=/ca", "rediss://host:6379/0?ssl_ca_certs=%2Fca"),
-        ("tcp://10.0.0.7:10101", "redis://10.0.0.7:10101/0"),
-        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
-        ("unix:/run/redis.sock", "unix:///run/redis.sock"),
-        ("unix://me:secret@/a b", None),
-        ("unix://me:secret@/a%20b?db=2&hub=x", "unix://me:secret@/a%20b?db=2"),
-    ],
-)
-def test_urls_are_understood_and_written_in_one_form(given, understood):
-    if understood is None:
-        with pytest.raises(ConfigurationError):
-            Profile.load(url=given)
-        return
-
-    url = Profile.load(url=given).url
-
-    assert url == understood
-    assert Profile.load(url=url).url == url
-
-
-@pytest.mark.parametrize(
-    ("given", "complaint"),
-    [
-        ("host:6379", "no scheme"),
-        ("http://host", "scheme 'http' is unknown"),
-        ("reds://host", "did you mean redis://"),
-        ("redis://", "names no host"),
-        ("tcp://*:10101", "names no host"),
-        ("redis://host:port", "port must be a number"),
-        ("redis://host:0", "port must be a number"),
-        ("redis://host:99999", "port must be a number"),
-        ("redis://host/db", "database must be a number"),
-        ("redis://host?db=x", "database must be a number"),
-        ("redis://host?hubb=x", "'hubb' is unknown, did you mean hub?"),
-        ("redis://host?hub=x&hub=y", "stands twice"),
-        ("redis://host?ssl_ca_certs=x", "'ssl_ca_certs' is unknown"),
-        ("redis://[::1", "host cannot be read"),
-        ("unix://run/redis.sock", "three slashes"),
-        ("unix:///", "names no socket"),
-        ("", "no scheme"),
-    ],
-)
-def test_a_bad_url_is_named_with_what_would_be_understood(given, complaint):
-    with pytest.raises(ConfigurationError) as caught:
-        Profile.load(url=given)
-
-    message = str(caught.value)
-    assert message.startswith(f"url: {given!r} is not a URL of a Redis")
-    assert complaint in message
-    assert "redis://host:6379/0, rediss://" in message
-    assert "tcp://host:6379" in message
-    assert "unix:///path/to/redis.sock" in message
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://me:hush@host:port",
-        "redis://me:hu/sh@host",
-        "redis://me:12/hush@host",
-        "redis://me:12?hush@host",
-        "redis://me:12#hush@host",
-        "redis://:hush@[::1",
-        "redis://me:hush@ho\u2100st",
-        "me:hush@host",
-        "rediss://host:x?ssl_password=hush",
-        "redis://host:x?password=hush&db=1",
-        "redis://me:hush @host",
-    ],
-)
-def test_a_password_is_masked_however_broken_the_url(url):
-    with pytest.raises(ConfigurationError) as caught:
-        Profile.load(url=url)
-
-    assert "hush" not in redact_url(url)
-    assert "***" in redact_url(url)
-    assert "hush" not in str(caught.value)
-
-
-def test_the_rest_of_a_masked_url_stays_readable():
-    assert redact_url("redis://me:hush@host:1/2") == "redis://me:***@host:1/2"
-    assert redact_url("redis://me:hush@hush@host") == "redis://me:***@host"
-    assert redact_url("redis://host:1/2") == "redis://host:1/2"
-    assert redact_url("unix:///a?password=hush&db=1") == "unix:///a?password=***&db=1"
-    assert redact_url("nonsense") == "nonsense"
-
-
 def test_a_profile_shows_neither_password_nor_secret(monkeypatch):
     monkeypatch.setenv("REDTASK_KEY", f"0badcafe:{ENCODED}")
 
@@ -244,50 +149,6 @@ def test_bad_settings_name_the_file_and_the_key(text, complaint, folder):
 
     with pytest.raises(ConfigurationError, match=rf"redtask\.toml: .*{complaint}"):
         Profile.load()
-
-
-def test_keys_are_read_from_one_line_or_many_and_the_first_signs():
-    one = parse_keys(f"0badcafe:{ENCODED},{OTHER}", source="here")
-    many = parse_keys(
-        f"# ours\n0badcafe:{ENCODED}  # new\n\n{OTHER}\n{OTHER}\n", source="here"
-    )
-
-    assert one == many
-    assert one[0] == Key(bytes.fromhex("0badcafe"), SECRET)
-    assert one[1].secret == bytes(32)
-    assert one[1] == Key.of_secret(bytes(32))
-
-
-def test_a_key_survives_being_written_and_read():
-    key = Key.new()
-
-    assert parse_keys(key.text, source="here") == (key,)
-    assert len(key.kid) == 4
-    assert len(key.secret) == 32
-    assert key != Key.new()
-
-
-@pytest.mark.parametrize("text", [ENCODED.rstrip("="), f"  {ENCODED} "])
-def test_a_bare_key_forgives_what_copying_does_to_it(text):
-    assert parse_keys(text, source="here") == (Key.of_secret(SECRET),)
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("\n*hush*", "here, line 2: not a key"),
-        ("hush:" + ENCODED, "here, line 1: the id of a key is 8 hex digits"),
-        (ENCODED[:-8], "a key is 32 bytes in base64, this one has 27"),
-        (f"0badcafe:{ENCODED},0badcafe:{OTHER}", "a second key is called 0badcafe"),
-    ],
-)
-def test_a_bad_key_is_named_by_its_place_and_never_shown(text, complaint):
-    with pytest.raises(ConfigurationError) as caught:
-        parse_keys(text, source="here")
-
-    assert complaint in str(caught.value)
-    assert "hush" not in str(caught.value)
-    assert ENCODED[:-8] not in str(caught.value)
 
 
 def test_keys_are_taken_from_the_first_place_that_has_any(folder, monkeypatch):
