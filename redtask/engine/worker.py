@@ -52,10 +52,11 @@ from redtask.error import (
     SignatureError,
 )
 from redtask.hub import calls, scripts
+from redtask.signals import Signals
 from redtask.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from redtask.signing import Keyring
 
@@ -196,13 +197,18 @@ class Worker:
             _log.info("how it is can be asked on port %d", self._health.port)
         self._watchdog_at = time.monotonic() + watchdog()
         gc.collect()
-        with self._signals():
-            if self._health is not None:
-                self._health.serve(self._selector)
-            while not self._is_finished():
-                for key, _ in self._selector.select(self._pause()):
-                    key.data()
-                self._act()
+        self._selector = selectors.DefaultSelector()
+        self._signals = Signals(self._selector, _HANDLED, self._hear, needed={_WAKES})
+        try:
+            with self._signals:
+                if self._health is not None:
+                    self._health.serve(self._selector)
+                while not self._is_finished():
+                    for key, _ in self._selector.select(self._pause()):
+                        key.data()
+                    self._act()
+        finally:
+            self._let_go()
         if self._orders.ends_cluster and self.options.kept and self._code == DONE:
             return CLUSTER_ENDS
         return self._code
@@ -258,41 +264,17 @@ class Worker:
 
     # -- signals
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Have signals wake the loop, which alone reacts to them."""
-        self._selector = selectors.DefaultSelector()
-        self._woken, self._waker = socket.socketpair()
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
-        self._selector.register(self._woken, selectors.EVENT_READ, self._hear)
-        before = {}
-        for number in _HANDLED:
-            # What is ignored from above, as under nohup, stays so.
-            if number == _WAKES or signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, _note)
-        old = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(old)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self._let_go()
-
-    def _hear(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            for number in self._woken.recv(4096):
-                if number == _WAKES:
-                    self._nudged()
-                elif number in _STOPS:
-                    self._stop(signal.Signals(number).name)
-                elif number == _QUIET or (number == _RESUME and self._quiet):
-                    # Who was stopped and goes on gets SIGCONT, too.
-                    self._quiet = number == _QUIET
-                    self._herald.wish(resume=not self._quiet)
-                elif number == _STACKS:
-                    self._orders.stacks.ask(self._seats, log_stacks)
+    def _hear(self, number: int) -> None:
+        if number == _WAKES:
+            self._nudged()
+        elif number in _STOPS:
+            self._stop(signal.Signals(number).name)
+        elif number == _QUIET or (number == _RESUME and self._quiet):
+            # Who was stopped and goes on gets SIGCONT, too.
+            self._quiet = number == _QUIET
+            self._herald.wish(resume=not self._quiet)
+        elif number == _STACKS:
+            self._orders.stacks.ask(self._seats, log_stacks)
 
     def _nudged(self) -> None:
         """Watch the engines: one has begun a batch or a limited task, or registered."""
@@ -515,8 +497,7 @@ class Worker:
     def _let_go(self) -> None:
         """Close everything that is the supervisor's."""
         self._selector.close()
-        self._woken.close()
-        self._waker.close()
+        self._signals.close()
         for seat in self._seats:
             if seat.pid:
                 seat.let_go()
@@ -649,10 +630,6 @@ def _tell(supervisor: int) -> None:
     may come to mean something else.
     """
     os.kill(supervisor, _WAKES)
-
-
-def _note(*_: object) -> None:
-    """Do nothing: the loop reads the signal's number from the wakeup fd."""
 
 
 def _reseed() -> None:

@@ -21,7 +21,6 @@ import os
 import selectors
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -49,10 +48,11 @@ from redtask.keeper.plan import DAEMON, SCRIPT, TERMINAL, Plan
 from redtask.profile import Profile
 from redtask.scheme import configure, find
 from redtask.server.embedded import EmbeddedServer
+from redtask.signals import Signals
 from redtask.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from redtask.hub.scripts import AnyScheme
     from redtask.keeper.line import Line
@@ -148,7 +148,14 @@ class Keeper:
         What goes wrong before is raised, and leaves nothing behind.
         """
         self._selector = selectors.DefaultSelector()
-        with self._signals():
+        signals = Signals(
+            self._selector,
+            (*_ASKING, signal.SIGQUIT),
+            self._hear_signal,
+            needed={signal.SIGTERM, signal.SIGQUIT},
+            at_once=self._interrupt,
+        )
+        with contextlib.closing(self._selector), contextlib.closing(signals), signals:
             try:
                 with contextlib.suppress(_Over):
                     self._start()
@@ -292,33 +299,6 @@ class Keeper:
 
     # -- who tells us to end
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Have signals wake the loop."""
-        woken, waker = socket.socketpair()
-        woken.setblocking(False)
-        waker.setblocking(False)
-        self._selector.register(
-            woken, selectors.EVENT_READ, partial(self._hear_signals, woken)
-        )
-        before = {
-            number: signal.signal(number, self._interrupt)
-            for number in (*_ASKING, signal.SIGQUIT)
-            # What is ignored from above, as under nohup, stays so.
-            if signal.getsignal(number) != signal.SIG_IGN
-            or number in (signal.SIGTERM, signal.SIGQUIT)
-        }
-        old = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(old)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self._selector.close()
-            woken.close()
-            waker.close()
-
     def _interrupt(self, number: int, _frame: object) -> None:
         """Let a signal end what may take minutes; else the loop reacts to it."""
         if self._interruptible:
@@ -326,13 +306,9 @@ class Keeper:
             self._ask_to_end(signal.Signals(number).name, drain=0.0)
             raise _Over
 
-    def _hear_signals(self, woken: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError):
-            for number in woken.recv(4096):
-                if number in _ASKING:
-                    self._ask_to_end(signal.Signals(number).name, drain=None)
-                elif number == signal.SIGQUIT:
-                    self._ask_to_end("SIGQUIT", drain=0.0)
+    def _hear_signal(self, number: int) -> None:
+        drain = 0.0 if number == signal.SIGQUIT else None
+        self._ask_to_end(signal.Signals(number).name, drain=drain)
 
     def _watch_parent(self, parent: int) -> None:
         with contextlib.suppress(ProcessLookupError):

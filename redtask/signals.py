@@ -1,0 +1,70 @@
+"""Signals for a loop that waits in a selector: they wake it, and it alone reacts."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import signal
+import socket
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+
+def _note(*_: object) -> None:
+    """Do nothing: the loop reads the signal's number from the wakeup fd."""
+
+
+class Signals:
+    """A context in which signals wake a loop.
+
+    What is ignored from above, as under nohup, stays so, but for what is ``needed``.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        numbers: Collection[int],
+        hear: Callable[[int], None],
+        *,
+        needed: Collection[int],
+        at_once: Callable[[int, object], None] = _note,
+    ) -> None:
+        """Have the loop call ``hear``; ``at_once`` is called before, in any code."""
+        self._hear = hear
+        self._caught = [
+            number
+            for number in numbers
+            if number in needed or signal.getsignal(number) != signal.SIG_IGN
+        ]
+        self._at_once = at_once
+        self._before: dict[int, Any] = {}
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        selector.register(self._woken, selectors.EVENT_READ, self._read)
+
+    def __enter__(self) -> Self:
+        for number in self._caught:
+            self._before[number] = signal.signal(number, self._at_once)
+        waker = self._waker.fileno()
+        self._wakeup = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._woken.recv(4096):
+                # Other code of this process may handle others.
+                if number in self._caught:
+                    self._hear(number)
+
+    def close(self) -> None:
+        """Close this process's ends; those of a parent stay open."""
+        self._woken.close()
+        self._waker.close()
