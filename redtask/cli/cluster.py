@@ -39,7 +39,8 @@ from redtask.cli.status import look
 from redtask.error import ClusterError, RedtaskError
 from redtask.keeper import line
 from redtask.keeper.card import Card, claim
-from redtask.keeper.keeper import Keeper, configure_log
+from redtask.keeper.keeper import Keeper
+from redtask.keeper.log import configure_log
 from redtask.keeper.plan import DAEMON, TERMINAL, Plan
 from redtask.profile import DEFAULT_PROFILE
 from redtask.server.embedded import EmbeddedServer

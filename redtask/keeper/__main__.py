@@ -7,8 +7,9 @@ import os
 import sys
 
 from redtask.error import ClusterError, RedtaskError
-from redtask.keeper.keeper import Keeper, configure_log
+from redtask.keeper.keeper import Keeper
 from redtask.keeper.line import Line, as_words
+from redtask.keeper.log import configure_log
 from redtask.keeper.plan import DAEMON, Plan
 
 

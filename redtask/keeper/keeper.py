@@ -21,14 +21,12 @@ import os
 import selectors
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 import redtask
 from redtask import process
@@ -42,33 +40,27 @@ from redtask.error import (
     RedtaskError,
 )
 from redtask.hub import calls
-from redtask.keeper.card import LOCK, Card, card_file, claim, lock
+from redtask.keeper.card import LOCK, Card, card_file, lock
+from redtask.keeper.crew import Crew
 from redtask.keeper.line import as_words, places
+from redtask.keeper.log import ClusterLog
 from redtask.keeper.plan import DAEMON, SCRIPT, TERMINAL, Plan
+from redtask.keeper.server import KeptServer
 from redtask.profile import Profile
 from redtask.scheme import configure, find
-from redtask.server.embedded import EmbeddedServer
 from redtask.signals import Signals
 from redtask.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from redtask.hub.scripts import AnyScheme
     from redtask.keeper.line import Line
 
 #: Tasks of a script that died get this long to end, in seconds.
 _ORPHAN_DRAIN: Final = 3.0
-#: A worker told to stop at once gets this long, in seconds.
-_HURRY: Final = 5.0
 #: How often the hub is asked who has joined, in seconds.
 _LOOK: Final = 0.02
-#: A worker that dies sooner than this is started with a delay, in seconds.
-_YOUNG: Final = 5.0
-_FIRST_DELAY: Final = 0.5
-_LONGEST_DELAY: Final = 30.0
-_LOG_KEPT: Final = 1 << 20
-_LOG_LINES_SHOWN: Final = 8
 
 _ASKING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: The worker's exit code for a name that is taken: another try ends as this one.
@@ -76,29 +68,6 @@ _REFUSED: Final = 5
 _INTERRUPTED: Final = 130
 
 _log = logging.getLogger("redtask.cluster")
-
-
-@dataclass(slots=True)
-class _Crew:
-    """One worker: its process, if there is one."""
-
-    name: str
-    engines: int
-    process: subprocess.Popen[bytes] | None = None
-    pidfd: int = -1
-    born: float = 0.0
-    #: When to start it, and when to press it harder; s of the monotonic clock.
-    start_at: float | None = None
-    press_at: float | None = None
-    #: How often it was told to stop.
-    told: int = 0
-    young_deaths: int = 0
-    #: How its process ended last.
-    code: int | None = None
-    #: Have its engines joined once?
-    joined: bool = False
-    #: What the log held when it started.
-    log_begin: int = 0
 
 
 @dataclass(slots=True)
@@ -122,18 +91,16 @@ class Keeper:
     def __init__(self, plan: Plan, line: Line | None = None) -> None:
         self.plan = plan
         self._line = line
-        self._crews: list[_Crew] = []
+        self._crews: list[Crew] = []
         self._ending = _Ending()
         #: Whether a signal may interrupt what we do.
         self._interruptible = False
-        self._server: EmbeddedServer | None = None
-        self._server_fd = -1
-        self._server_try_at: float | None = None
-        self._used = -1
+        self._server: KeptServer | None = None
         self._parent_fd = -1
         self._folder: Path | None = None
-        self._locks: list[int] = []
-        self._log_file: Path | None = None
+        #: The lock of the profile; -1: we do not have it.
+        self._lock = -1
+        self._log_file = ClusterLog()
         self._crew_number = 0
         self._store: Store | None = None
         self._since = time.time()
@@ -187,16 +154,13 @@ class Keeper:
         if plan.mode != SCRIPT:
             self._lock_profile(self._folder)
         if plan.mode != TERMINAL:
-            self._open_log()
+            self._log_file.open(self._folder)
+            _log.info("redtask %s: a %s's cluster", redtask.__version__, plan.mode)
         own = not self._has_url()
         if own:
             self._start_server()
-        self._interruptible = True
-        try:
-            self._check_asked()
+        with self._interruptions():
             store, _ = connect(self.profile, patience=5.0)
-        finally:
-            self._interruptible = False
         store.close()
         # Connecting may have made the key.
         self.profile = self._load()
@@ -237,12 +201,11 @@ class Keeper:
                 self._tell(crew, self._ending.drain)
             while self._crews:
                 self._turn()
-            self._stop_server()
+            if self._server is not None:
+                self._server.stop()
         finally:
             for crew in self._crews:
-                if crew.process is not None:
-                    crew.process.kill()
-                    crew.process.wait()
+                crew.kill()
             self._clean()
 
     def _clean(self) -> None:
@@ -251,11 +214,13 @@ class Keeper:
             if self.plan.private:
                 home = os.environ["REDTASK_HOME"]
                 shutil.rmtree(home, ignore_errors=True)
-            elif self._locks and self.plan.mode != SCRIPT:
+            elif self._lock >= 0:
                 card_file(folder).unlink(missing_ok=True)
-        for held in self._locks:
-            os.close(held)
-        self._locks.clear()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        if self._server is not None:
+            self._server.let_go()
         if self._store is not None:
             self._store.close()
 
@@ -269,8 +234,9 @@ class Keeper:
             for at in (crew.start_at, crew.press_at)
             if at is not None
         ]
-        if self._server_try_at is not None:
-            times.append(self._server_try_at)
+        server = self._server
+        if server is not None and server.start_at is not None:
+            times.append(server.start_at)
         now = time.monotonic()
         pauses = [max(0.0, at - now) for at in times]
         if most is not None:
@@ -282,9 +248,9 @@ class Keeper:
             if crew.start_at is not None and now >= crew.start_at:
                 self._spawn(crew)
             if crew.press_at is not None and now >= crew.press_at:
-                self._press(crew)
-        if self._server_try_at is not None and now >= self._server_try_at:
-            self._restart_server()
+                crew.press()
+        if server is not None:
+            server.start_if_due(now)
         self._serve_script()
 
     def _until(self, done: Callable[[], bool], *, look: float | None = None) -> None:
@@ -298,6 +264,16 @@ class Keeper:
             raise _Over
 
     # -- who tells us to end
+
+    @contextlib.contextmanager
+    def _interruptions(self) -> Iterator[None]:
+        """Let a signal end what is done in here."""
+        self._interruptible = True
+        try:
+            self._check_asked()
+            yield
+        finally:
+            self._interruptible = False
 
     def _interrupt(self, number: int, _frame: object) -> None:
         """Let a signal end what may take minutes; else the loop reacts to it."""
@@ -369,13 +345,13 @@ class Keeper:
 
     # -- workers
 
-    def _add(self, engines: int, patience: float) -> _Crew:
+    def _add(self, engines: int, patience: float) -> Crew:
         """Start one more worker and wait until its engines have joined."""
         name = default_name()
         if self._crew_number:
             name = f"{name}-{self._crew_number}"
         self._crew_number += 1
-        crew = _Crew(name, engines)
+        crew = Crew(name, engines)
         self._crews.append(crew)
         deadline = time.monotonic() + patience
         joined = 0
@@ -390,7 +366,7 @@ class Keeper:
                 self._tell(crew, 0.0)
                 raise ClusterError(
                     f"{joined} of {engines} engines joined within {patience:g} seconds"
-                    f"{self._log_tail(crew.log_begin)}"
+                    f"{self._log_file.tail(crew.log_begin)}"
                 )
             return joined >= engines
 
@@ -405,32 +381,18 @@ class Keeper:
         status = self._store.do(calls.status(10000))
         return sum(engine.worker == name for engine in status.engines)
 
-    def _failure(self, crew: _Crew) -> RedtaskError:
+    def _failure(self, crew: Crew) -> RedtaskError:
         self._crews.remove(crew)
         return ClusterError(
-            f"the worker {_how(crew.code)} before its engines had joined"
-            f"{self._log_tail(crew.log_begin)}"
+            f"the worker {crew.how} before its engines had joined"
+            f"{self._log_file.tail(crew.log_begin)}"
         )
 
-    def _spawn(self, crew: _Crew) -> None:
-        """Start the worker's process. It dies with us."""
-        crew.start_at = None
-        crew.log_begin = self._log_size()
-        command = [sys.executable, "-P", "-m", "redtask", "worker"]
-        command += ["-n", str(crew.engines), "--name", crew.name]
-        command += [] if self._log_file or self.plan.verbose else ["--quiet"]
-        crew.process = subprocess.Popen(  # noqa: S603 - ourselves
-            command,
-            env={**os.environ, **places(), **self._settings()},
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            # Ctrl-C in a terminal is for us, who pass it on.
-            start_new_session=True,
-            # This process has one thread, so it may.
-            preexec_fn=partial(process.die_with, os.getpid()),  # noqa: PLW1509
-        )
-        crew.born = time.monotonic()
-        crew.pidfd = os.pidfd_open(crew.process.pid)
+    def _spawn(self, crew: Crew) -> None:
+        crew.log_begin = self._log_file.size
+        loud = self._log_file.path is not None or self.plan.verbose
+        environment = {**os.environ, **places(), **self._settings()}
+        crew.spawn([] if loud else ["--quiet"], environment)
         self._selector.register(
             crew.pidfd, selectors.EVENT_READ, partial(self._bury, crew)
         )
@@ -449,13 +411,10 @@ class Keeper:
             told["REDTASK_KEY"] = self.plan.key
         return told
 
-    def _bury(self, crew: _Crew) -> None:
+    def _bury(self, crew: Crew) -> None:
         """A worker is dead: start it again, unless it was told to stop."""
-        assert crew.process is not None  # noqa: S101 - its pidfd was registered
         self._selector.unregister(crew.pidfd)
-        os.close(crew.pidfd)
-        crew.code = crew.process.wait()
-        crew.process, crew.press_at = None, None
+        crew.reap()
         if crew.told or self._ending.asked:
             self._crews.remove(crew)
             self._code = self._code or int(crew.told > 1)
@@ -469,39 +428,16 @@ class Keeper:
             if crew.code == CLUSTER_ENDS:
                 self._ask_to_end("an order", drain=None)
             return
-        _log.warning("worker %s %s", crew.name, _how(crew.code))
-        if crew.code == _REFUSED:
-            return
-        if time.monotonic() - crew.born > _YOUNG:
-            crew.young_deaths = 0
-        delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**crew.young_deaths)
-        crew.young_deaths = min(crew.young_deaths + 1, 16)
-        crew.start_at = time.monotonic() + (delay if crew.young_deaths > 1 else 0.0)
+        _log.warning("worker %s %s", crew.name, crew.how)
+        if crew.code != _REFUSED:
+            crew.start_again()
 
-    def _tell(self, crew: _Crew, drain: float | None) -> None:
+    def _tell(self, crew: Crew, drain: float | None) -> None:
         """Let a worker drain; press it after so many seconds."""
         crew.start_at = None
-        if crew.process is None:
-            if crew in self._crews:
-                self._crews.remove(crew)
-            return
-        if not crew.told:
-            crew.process.terminate()
-            crew.told = 1
-        if drain is not None:
-            crew.press_at = time.monotonic() + drain
-
-    def _press(self, crew: _Crew) -> None:
-        """It has had its time: let it stop at once, and if it does not, kill it."""
-        crew.press_at = None
-        if crew.process is None:
-            return
-        if crew.told < 2:  # noqa: PLR2004 - not twice yet
-            # Another signal than the first: two alike may be taken for one.
-            crew.process.send_signal(signal.SIGINT)
-            crew.told, crew.press_at = 2, time.monotonic() + _HURRY
-        else:
-            crew.process.kill()
+        crew.tell(drain)
+        if crew.process is None and crew in self._crews:
+            self._crews.remove(crew)
 
     def _dismiss(self, name: str | None, drain: float | None) -> list[str]:
         """Drain one worker, or all; return their names when they are gone."""
@@ -517,84 +453,22 @@ class Keeper:
     # -- the embedded Redis
 
     def _start_server(self) -> None:
-        folder = self.profile.server_folder
-        self._server = EmbeddedServer(folder, mortal=self.plan.mode != DAEMON)
-        self._interruptible = True
-        try:
-            self._check_asked()
-            self._server.start()
-        finally:
-            self._interruptible = False
-        # Who holds this has a use for the server; the last to leave stops it.
-        self._used = self._hold(folder / "used", fcntl.LOCK_SH)
-        self.profile = Profile.load(self.plan.profile, key=self.plan.key)
-        self._watch_server()
-
-    def _watch_server(self) -> None:
-        assert self._server is not None  # noqa: S101 - it was started
-        self._server_try_at = None
-        living = self._server.running()
-        try:
-            if living is None:
-                raise ProcessLookupError  # noqa: TRY301 - as if we had come too late
-            self._server_fd = os.pidfd_open(living.pid)
-        except ProcessLookupError:
-            self._server_try_at = time.monotonic()
-            return
-        self._selector.register(
-            self._server_fd, selectors.EVENT_READ, self._server_died
+        self._server = KeptServer(
+            self.profile.server_folder,
+            self._selector,
+            lambda: not self._ending.asked,
+            mortal=self.plan.mode != DAEMON,
         )
-
-    def _server_died(self) -> None:
-        self._forget_server()
-        if not self._ending.asked:
-            _log.warning("Redis is gone; starting it again")
-            self._server_try_at = time.monotonic()
-
-    def _restart_server(self) -> None:
-        assert self._server is not None  # noqa: S101 - it was started
-        self._server_try_at = None
-        if self._ending.asked:
-            return
-        try:
-            self._server.start()
-        except RedtaskError as problem:
-            _log.error("%s", problem)
-            self._server_try_at = time.monotonic() + 1.0
-        else:
-            self._watch_server()
-
-    def _stop_server(self) -> None:
-        """Stop Redis if nobody else has a use for it, whoever started it."""
-        if self._server is None:
-            return
-        self._forget_server()
-        if self._used >= 0:
-            self._locks.remove(self._used)
-            os.close(self._used)
-        last = claim(self.profile.server_folder)
-        if last is not None:
-            try:
-                self._server.stop()
-            finally:
-                os.close(last)
-
-    def _forget_server(self) -> None:
-        if self._server_fd >= 0:
-            self._selector.unregister(self._server_fd)
-            os.close(self._server_fd)
-            self._server_fd = -1
+        with self._interruptions():
+            self._server.embedded.start()
+        self._server.use()
+        self.profile = Profile.load(self.plan.profile, key=self.plan.key)
 
     # -- files
 
-    def _hold(self, path: Path, kind: int) -> int:
-        held = lock(path, kind)
-        self._locks.append(held)
-        return held
-
     def _lock_profile(self, folder: Path) -> None:
         try:
-            self._hold(folder / LOCK, fcntl.LOCK_EX)
+            self._lock = lock(folder / LOCK, fcntl.LOCK_EX)
         except BlockingIOError:
             card = Card.read(folder)
             who = f" (process {card.pid}, {card.engines} engines)" if card else ""
@@ -618,33 +492,8 @@ class Keeper:
             engines=engines or self.plan.engines,
             workers=[crew.name for crew in self._crews],
             since=self._since,
-            log="" if self._log_file is None else str(self._log_file),
+            log=self._log_file.name,
         ).write(self._folder)
-
-    def _open_log(self) -> None:
-        """Let all that is told from now on go to a file."""
-        assert self._folder is not None  # noqa: S101 - it was made
-        path = self._folder / "cluster.log"
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size > _LOG_KEPT:
-                path.replace(path.with_name("cluster.log.old"))
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(log, 2)
-        os.close(log)
-        self._log_file = path
-        _log.info("redtask %s: a %s's cluster", redtask.__version__, self.plan.mode)
-
-    def _log_size(self) -> int:
-        return 0 if self._log_file is None else self._log_file.stat().st_size
-
-    def _log_tail(self, begin: int) -> str:
-        """Quote the last words of a log, as the end of a sentence."""
-        if self._log_file is None:
-            return ""
-        text = self._log_file.read_bytes()[begin:].decode("utf-8", "replace")
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        shown = "".join(f"\n  {line}" for line in lines[-_LOG_LINES_SHOWN:])
-        return f"; {self._log_file} ends with:{shown}" if shown else ""
 
     @property
     def server_folder(self) -> Path | None:
@@ -653,7 +502,8 @@ class Keeper:
 
     def about(self) -> dict[str, Any]:
         """Tell a script, a terminal or a daemon's starter what stands."""
-        living = None if self._server is None else self._server.running()
+        embedded = None if self._server is None else self._server.embedded
+        living = None if embedded is None else embedded.running()
         profile = self.profile
         return {
             "pid": os.getpid(),
@@ -665,18 +515,11 @@ class Keeper:
             "key_source": profile.key_source if profile.keys else None,
             "embedded": None if living is None else living.version,
             "data": None if living is None else str(profile.server_folder),
-            "owned": self._server is not None and self._server.owned,
+            "owned": embedded is not None and embedded.owned,
             "names": [crew.name for crew in self._crews],
             "engines": sum(crew.engines for crew in self._crews),
-            "log": "" if self._log_file is None else str(self._log_file),
+            "log": self._log_file.name,
         }
-
-
-def _how(code: int | None) -> str:
-    """Say how a process ended."""
-    if code is not None and code < 0:
-        return f"was killed by signal {-code}"
-    return f"ended with exit code {code}"
 
 
 def _forget_settings() -> None:
@@ -684,12 +527,3 @@ def _forget_settings() -> None:
     for name in list(os.environ):
         if name.startswith("REDTASK_") and name != "REDTASK_REDIS_SERVER":
             del os.environ[name]
-
-
-def configure_log(stream: TextIO, form: str) -> None:
-    """Let the keeper's words go to a stream."""
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter(form, "%H:%M:%S"))
-    _log.addHandler(handler)
-    _log.setLevel(logging.INFO)
-    _log.propagate = False

@@ -1,0 +1,109 @@
+"""The embedded Redis of a cluster: watched, started again, stopped by its last user."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import selectors
+import time
+from typing import TYPE_CHECKING
+
+from redtask.error import RedtaskError
+from redtask.keeper.card import claim, lock
+from redtask.server.embedded import EmbeddedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_log = logging.getLogger("redtask.cluster")
+
+
+class KeptServer:
+    """A Redis that runs for as long as it is wanted."""
+
+    def __init__(
+        self,
+        folder: Path,
+        selector: selectors.BaseSelector,
+        wanted: Callable[[], bool],
+        *,
+        mortal: bool,
+    ) -> None:
+        self.embedded = EmbeddedServer(folder, mortal=mortal)
+        #: When to start it again, s of the monotonic clock; None: it runs.
+        self.start_at: float | None = None
+        self._selector = selector
+        self._wanted = wanted
+        self._pidfd = -1
+        #: Who holds this has a use for the server; the last to leave stops it.
+        self._used = -1
+
+    @property
+    def folder(self) -> Path:
+        """Where its data are."""
+        return self.embedded.folder
+
+    def use(self) -> None:
+        """Watch the server that runs, and have a use for it."""
+        self._used = lock(self.folder / "used", fcntl.LOCK_SH)
+        self._watch()
+
+    def _watch(self) -> None:
+        living = self.embedded.running()
+        try:
+            if living is None:
+                raise ProcessLookupError  # noqa: TRY301 - as if we had come too late
+            self._pidfd = os.pidfd_open(living.pid)
+        except ProcessLookupError:
+            self.start_at = time.monotonic()
+            return
+        self._selector.register(self._pidfd, selectors.EVENT_READ, self._died)
+
+    def _died(self) -> None:
+        self._forget()
+        if self._wanted():
+            _log.warning("Redis is gone; starting it again")
+            self.start_at = time.monotonic()
+
+    def start_if_due(self, now: float) -> None:
+        """Start it again when it is time, if it is still wanted.
+
+        If that fails it is time again later.
+        """
+        if self.start_at is None or now < self.start_at:
+            return
+        self.start_at = None
+        if not self._wanted():
+            return
+        try:
+            self.embedded.start()
+        except RedtaskError as problem:
+            _log.error("%s", problem)
+            self.start_at = time.monotonic() + 1.0
+        else:
+            self._watch()
+
+    def stop(self) -> None:
+        """Stop it if nobody else has a use for it, whoever started it."""
+        self._forget()
+        self.let_go()
+        last = claim(self.folder)
+        if last is not None:
+            try:
+                self.embedded.stop()
+            finally:
+                os.close(last)
+
+    def let_go(self) -> None:
+        """Have no use for it any more."""
+        if self._used >= 0:
+            os.close(self._used)
+            self._used = -1
+
+    def _forget(self) -> None:
+        if self._pidfd >= 0:
+            self._selector.unregister(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
