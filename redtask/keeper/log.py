@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from redtask import logfile
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-#: A log of so many bytes is put aside before the next one begins.
-_KEPT: Final = 1 << 20
-_LINES_SHOWN: Final = 8
 
 
 class ClusterLog:
@@ -25,9 +22,7 @@ class ClusterLog:
     def open(self, folder: Path) -> None:
         """Let all that is told from now on go to a file in this folder."""
         path = folder / "cluster.log"
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size > _KEPT:
-                path.replace(path.with_name("cluster.log.old"))
+        logfile.rotate(path)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 2)
         os.close(log)
@@ -45,12 +40,7 @@ class ClusterLog:
 
     def tail(self, begin: int) -> str:
         """Quote its last words behind so many bytes, as the end of a sentence."""
-        if self.path is None:
-            return ""
-        text = self.path.read_bytes()[begin:].decode("utf-8", "replace")
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        shown = "".join(f"\n  {line}" for line in lines[-_LINES_SHOWN:])
-        return f"; {self.path} ends with:{shown}" if shown else ""
+        return "" if self.path is None else logfile.tail(self.path, begin)
 
 
 def configure_log(stream: TextIO, form: str) -> None:

@@ -34,7 +34,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
 from redis.retry import Retry
 
-from redtask import files
+from redtask import files, logfile
 from redtask.error import ServerError
 from redtask.process import Process
 from redtask.server.binary import CHOICE, Binary, find_binary, minor, reads
@@ -47,8 +47,6 @@ _LONGEST_SOCKET: Final = 103 if sys.platform == "darwin" else 107
 
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.1
-_LOG_KEPT: Final = 1 << 20
-_LOG_LINES_SHOWN: Final = 8
 
 #: What a mortal server does first: it asks the kernel for a SIGTERM when its parent
 #: dies (prctl 1, which exec keeps), and makes sure that this has not happened yet.
@@ -142,7 +140,7 @@ class EmbeddedServer:
         if not process.wait(timeout):
             raise ServerError(
                 f"the server of {self.folder} (pid {process.pid}) was told to stop and "
-                f"has not after {timeout:g} seconds{self._log_tail(0)}"
+                f"has not after {timeout:g} seconds{logfile.tail(self._log, 0)}"
             )
         self._reap()
         self._tidy()
@@ -191,7 +189,7 @@ class EmbeddedServer:
             )
         return (
             f"a server (pid {process.pid}) owns {self.folder} but does not "
-            f"answer on {record.socket}{self._log_tail(0)}"
+            f"answer on {record.socket}{logfile.tail(self._log, 0)}"
         )
 
     def _launch(self, lock: int, patience: _Patience) -> str:
@@ -200,13 +198,13 @@ class EmbeddedServer:
         socket = self._socket()
         config = self.folder / "redis.conf"
         files.replace(config, self._config(socket))
-        log_begin = self._turn_log()
+        log_begin = logfile.rotate(self._log)
         # Should we die at the next instruction, this tells the next one where to ask.
         self._write_record(_Record(socket, version, None))
         command = [str(binary.path), str(config)]
         if self._mortal:
             command = [sys.executable, "-ISc", _MORTAL, str(os.getpid()), *command]
-        process = self._child = _spawn(command, self.folder / "redis.log", lock)
+        process = self._child = _spawn(command, self._log, lock)
         try:
             self._write_record(_Record(socket, version, process))
             self._wait_until_ready(socket, process, log_begin, patience)
@@ -231,12 +229,12 @@ class EmbeddedServer:
             if not process.alive():
                 raise ServerError(
                     f"the embedded Redis of {self.folder} did not start"
-                    f"{self._log_tail(log_begin)}"
+                    f"{logfile.tail(self._log, log_begin)}"
                 )
             if patience.over:
                 raise ServerError(
                     f"the embedded Redis of {self.folder} does not answer on {socket}"
-                    f"{self._log_tail(log_begin)}"
+                    f"{logfile.tail(self._log, log_begin)}"
                 )
             patience.pause(process)
 
@@ -365,29 +363,9 @@ class EmbeddedServer:
                 os.waitpid(self._child.pid, os.WNOHANG)
             self._child = None
 
-    def _turn_log(self) -> int:
-        """Keep one old log; return where this start's words will begin."""
-        log = self.folder / "redis.log"
-        with contextlib.suppress(FileNotFoundError):
-            size = log.stat().st_size
-            if size <= _LOG_KEPT:
-                return size
-            log.replace(log.with_name("redis.log.old"))
-        return 0
-
-    def _log_tail(self, begin: int) -> str:
-        """Quote the last lines of the log, as the end of an error."""
-        log = self.folder / "redis.log"
-        try:
-            with log.open("rb") as file:
-                end = file.seek(0, os.SEEK_END)
-                file.seek(max(begin, end - 8192))
-                text = file.read().decode("utf-8", errors="replace")
-        except OSError:
-            return ""
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        shown = "".join(f"\n  {line}" for line in lines[-_LOG_LINES_SHOWN:])
-        return f"; {log} ends with:{shown}" if shown else f"; {log} says nothing"
+    @property
+    def _log(self) -> Path:
+        return self.folder / "redis.log"
 
 
 @dataclass(frozen=True, slots=True)
