@@ -29,10 +29,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redtask
-from redtask import link, process
+from redtask import process
 from redtask.address import redact_url
 from redtask.engine import stacks
 from redtask.engine.block import Block, Taken
+from redtask.engine.control import Control
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
 from redtask.engine.health import Health, notify, watchdog
 from redtask.engine.herald import Farewell, Herald
@@ -43,13 +44,9 @@ from redtask.engine.seat import Seat
 from redtask.engine.stacks import log_stacks
 from redtask.engine.terms import Limits, Terms
 from redtask.engine.warden import Warden
-from redtask.engine.wire import Wire
 from redtask.error import (
     ConfigurationError,
-    ConnectionLost,
     HubError,
-    RedtaskError,
-    SignatureError,
 )
 from redtask.hub import calls, scripts
 from redtask.signals import Signals
@@ -86,8 +83,6 @@ _LAST: Final = 3.0
 _REDIS_LIMIT: Final = (512 << 20) - 64
 _ENVELOPE: Final = 64
 
-#: How long to wait when Redis does not let us listen, in seconds.
-_REFUSED_PAUSE: Final = 30.0
 #: Words of a message about a try of a task: verb, id, token.
 _OF_TASK: Final = 3
 
@@ -143,12 +138,16 @@ class Worker:
         self._warden = Warden(self._seats, self._herald.report)
         self._live = Live(self._store, self._seats)
         self._orders = Orders(self._store, options.name, self._seats, self._stop)
+        #: What cannot wait for a beat.
+        self._control = Control(
+            self._store, options.name, keyring, self._herald, self._told
+        )
         stacks = self._orders.stacks
         #: What is done when it is due, s of the monotonic clock.
         self._chores: Sequence[tuple[Callable[[], float], Callable[[], None]]] = (
             (lambda: self._warden.due, self._warden.look),
             (lambda: self._herald.due, self._speak),
-            (lambda: self._wire_due, self._open_wire),
+            (lambda: self._control.due, self._control.open),
             (lambda: self._live.due, self._live.look),
             (lambda: stacks.due, stacks.look),
             (lambda: self._terms.due, self._look_at_terms),
@@ -164,12 +163,6 @@ class Worker:
         #: wants to hear from us; s of the monotonic clock.
         self._press_at = float("inf")
         self._watchdog_at = float("inf")
-        #: Where we are told what cannot wait for a beat; None: not connected.
-        self._wire: Wire | None = None
-        self._wire_at = 0.0
-        self._wire_pauses = link.pauses()
-        #: Why we cannot be told anything, as we said last.
-        self._wire_told = ""
         #: When to look at batches next, s of the monotonic clock; None: none is long.
         self._look_at: float | None = None
         self._ready = False
@@ -201,6 +194,7 @@ class Worker:
         self._signals = Signals(self._selector, _HANDLED, self._hear, needed={_WAKES})
         try:
             with self._signals:
+                self._control.serve(self._selector)
                 if self._health is not None:
                     self._health.serve(self._selector)
                 while not self._is_finished():
@@ -326,72 +320,8 @@ class Worker:
 
     # -- what we are told
 
-    @property
-    def _wire_due(self) -> float:
-        """When to see to the wire, s of the monotonic clock."""
-        if self._wire is not None:
-            return self._wire.dead_at
-        # While Redis is away the herald finds out when it is back.
-        return self._wire_at if self._herald.is_heard else float("inf")
-
-    def _open_wire(self) -> None:
-        """Listen, again if need be."""
-        if self._wire is not None:
-            self._close_wire()
-        keys = self._store.keys
-        try:
-            wire = Wire(self._store, (keys.control(self.options.name), keys.alarm()))
-        except RedtaskError as problem:
-            self._cut(problem)
-            return
-        self._wire = wire
-        self._selector.register(wire.socket, selectors.EVENT_READ, self._listen)
-        # What was said while nobody listened.
-        self._herald.sweep_now()
-
-    def _cut(self, problem: RedtaskError) -> None:
-        """The wire is dead: see to it later."""
-        pause = next(self._wire_pauses)
-        if isinstance(problem, ConnectionLost):
-            # If Redis is away, the herald says so.
-            _log.debug("%s", problem)
-        else:
-            pause = _REFUSED_PAUSE
-            if str(problem) != self._wire_told:
-                self._wire_told = str(problem)
-                _log.error("nobody can tell us anything: %s", problem)
-        self._wire_at = time.monotonic() + pause
-
-    def _close_wire(self) -> None:
-        if self._wire is not None:
-            self._selector.unregister(self._wire.socket)
-            self._wire.close()
-            self._wire = None
-
-    def _listen(self) -> None:
-        if self._wire is None:
-            return
-        try:
-            came = self._wire.read()
-        except RedtaskError as problem:
-            self._close_wire()
-            self._cut(problem)
-            return
-        self._wire_pauses = link.pauses()
-        for key, message in came:
-            if key == self._store.keys.alarm().encode():
-                self._herald.sweep_now()
-            else:
-                self._told(message, self._wire.ahead)
-
-    def _told(self, message: bytes, ahead: float) -> None:
+    def _told(self, text: str) -> None:
         """Do what somebody with a key wants."""
-        now = time.time() * 1000 + ahead
-        try:
-            text = self._keyring.open_control(self.options.name, now, message)
-        except SignatureError as problem:
-            _log.warning("a message is refused: %s", problem)
-            return
         words = text.split(" ")
         if words[0] == "abort" and len(words) == _OF_TASK:
             self._warden.abort(*words[1:])
@@ -501,8 +431,7 @@ class Worker:
         for seat in self._seats:
             if seat.pid:
                 seat.let_go()
-        if self._wire is not None:
-            self._wire.close()
+        self._control.close()
         if self._health is not None:
             self._health.close()
         self._store.close()

@@ -1,0 +1,131 @@
+"""What a worker is told at once: signed messages, and the hub's alarm.
+
+Its wire is opened again when it breaks. While Redis is away, or does not let us
+listen, the worker hears nothing, and does its work all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+from typing import TYPE_CHECKING, Final
+
+from redtask import link
+from redtask.engine.wire import Wire
+from redtask.error import ConnectionLost, RedtaskError, SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redtask.engine.herald import Herald
+    from redtask.signing import Keyring
+    from redtask.store import Store
+
+#: How long to wait when Redis does not let us listen, in seconds.
+_REFUSED_PAUSE: Final = 30.0
+
+_log = logging.getLogger("redtask.worker")
+
+
+class Control:
+    """Listens for one worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker: str,
+        keyring: Keyring,
+        herald: Herald,
+        told: Callable[[str], None],
+    ) -> None:
+        """Have ``told`` called with each message that is signed by a key of ours."""
+        self._store = store
+        self._worker = worker
+        self._keyring = keyring
+        self._herald = herald
+        self._told = told
+        self._selector: selectors.BaseSelector | None = None
+        self._wire: Wire | None = None
+        #: When to open it, s of the monotonic clock.
+        self._open_at = 0.0
+        self._pauses = link.pauses()
+        #: Why we cannot be told anything, as we said last.
+        self._complaint = ""
+
+    def serve(self, selector: selectors.BaseSelector) -> None:
+        """Listen from now on, in a loop that waits for all that is in the selector."""
+        self._selector = selector
+
+    @property
+    def due(self) -> float:
+        """When to see to the wire, s of the monotonic clock."""
+        if self._wire is not None:
+            return self._wire.dead_at
+        # While Redis is away the herald finds out when it is back.
+        return self._open_at if self._herald.is_heard else float("inf")
+
+    def open(self) -> None:
+        """Listen, again if need be."""
+        assert self._selector is not None  # noqa: S101 - the loop has begun
+        self._hang_up()
+        keys = self._store.keys
+        try:
+            wire = Wire(self._store, (keys.control(self._worker), keys.alarm()))
+        except RedtaskError as problem:
+            self._cut(problem)
+            return
+        self._wire = wire
+        self._selector.register(wire.socket, selectors.EVENT_READ, self._listen)
+        # What was said while nobody listened.
+        self._herald.sweep_now()
+
+    def _cut(self, problem: RedtaskError) -> None:
+        """The wire is dead: see to it later."""
+        pause = next(self._pauses)
+        if isinstance(problem, ConnectionLost):
+            # If Redis is away, the herald says so.
+            _log.debug("%s", problem)
+        else:
+            pause = _REFUSED_PAUSE
+            if str(problem) != self._complaint:
+                self._complaint = str(problem)
+                _log.error("nobody can tell us anything: %s", problem)
+        self._open_at = time.monotonic() + pause
+
+    def _hang_up(self) -> None:
+        if self._wire is not None:
+            assert self._selector is not None  # noqa: S101 - the wire is in it
+            self._selector.unregister(self._wire.socket)
+            self._wire.close()
+            self._wire = None
+
+    def _listen(self) -> None:
+        if self._wire is None:
+            return
+        try:
+            came = self._wire.read()
+        except RedtaskError as problem:
+            self._hang_up()
+            self._cut(problem)
+            return
+        self._pauses = link.pauses()
+        for key, message in came:
+            if key == self._store.keys.alarm().encode():
+                self._herald.sweep_now()
+            else:
+                self._hear(message, self._wire.ahead)
+
+    def _hear(self, message: bytes, ahead: float) -> None:
+        now = time.time() * 1000 + ahead
+        try:
+            text = self._keyring.open_control(self._worker, now, message)
+        except SignatureError as problem:
+            _log.warning("a message is refused: %s", problem)
+        else:
+            self._told(text)
+
+    def close(self) -> None:
+        """Close this process's end."""
+        if self._wire is not None:
+            self._wire.close()
