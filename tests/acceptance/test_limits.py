@@ -74,7 +74,7 @@ def test_a_task_that_goes_on_is_ended_with_its_engine(site):
 
     assert 0.3 + GRACE < time.monotonic() - begun < 0.3 + 2 * GRACE
     assert raised.value.evalue == "time limit of 0.3 s exceeded"
-    assert view.apply_async(where).get(DEADLINE) != engine
+    assert site.view.apply_async(where).get(DEADLINE) != engine
     assert "is ended: time limit of 0.3 s exceeded" in worker.told
 
 
