@@ -14,7 +14,7 @@ from redtask.hub import calls, scripts, sheet
 from redtask.hub.calls import Call, Group, Life, Report
 from redtask.hub.keys import Keys
 from redtask.hub.records import groups
-from tests import invariants
+from tests import invariants, picture
 
 if TYPE_CHECKING:
     from redtask.hub.records import Purged, Turn, Work
@@ -131,10 +131,10 @@ class Hub:
             with self.redis.pipeline(transaction=False) as pipe:
                 for words in link.ahead(script, self.keys, call):
                     pipe.execute_command(*words)
-                pipe.evalsha(invariants.READ_SHA, 1, self.root)
+                pipe.evalsha(picture.READ_SHA, 1, self.root)
                 *_, reply, read = pipe.execute(raise_on_error=False)
             if isinstance(read, redis.exceptions.NoScriptError):
-                self.redis.script_load(invariants.READ)
+                self.redis.script_load(picture.READ)
             if isinstance(reply, redis.exceptions.NoScriptError):
                 self.redis.script_load(script.text)
             elif isinstance(reply, redis.ResponseError):

@@ -33,6 +33,7 @@ from tests.hubs import Hub
 from tests.machine import wrong
 from tests.model.calls import Model
 from tests.model.things import ENDED, Outcome
+from tests.picture import Picture
 from tests.recorder import Recorder
 
 # Shrinking takes minutes; the steps of a walk that failed can be cut by hand.
@@ -140,7 +141,7 @@ class Walk(RuleBasedStateMachine):
         self.agreed = False
         reply, read = self.hub.send_and_read(call)
         self.recorder.heard(call.script, reply)
-        self.seen = invariants.Picture(read, self.hub.root, self.seen)
+        self.seen = Picture(read, self.hub.root, self.seen)
         return call.read(reply)
 
     # Clients
