@@ -86,35 +86,35 @@ MUTANTS: Final = (
         "lib/report.lua",
         "if not found or string.find(found, fence, 1, true) ~= 1 then",
         "if not found then",
-        "lua/test_turn.py::test_an_outcome_under_an_old_token_is_stale",
+        "lua/test_outcomes.py::test_an_outcome_under_an_old_token_is_stale",
     ),
     _mutant(
         "a token begins like another",
         "lib/report.lua",
         'fence = token .. " "',
         "fence = token",
-        "lua/test_turn.py::test_the_beginning_of_a_token_is_worth_nothing",
+        "lua/test_outcomes.py::test_the_beginning_of_a_token_is_worth_nothing",
     ),
     _mutant(
         "a token is but the number of the attempt",
         "lib/work.lua",
         'local first = "1:" .. nonce',
         'local first = "1:n"',
-        "lua/test_turn.py::test_a_token_is_never_issued_twice",
+        "lua/test_outcomes.py::test_a_token_is_never_issued_twice",
     ),
     _mutant(
         "an outcome counts twice in one turn",
         "lib/report.lua",
         "  if held.remove(uuid, ids) == #ids then\n",
         "  if held.remove(uuid, ids) then\n",
-        "lua/test_turn.py::test_an_outcome_counts_once_in_a_turn",
+        "lua/test_outcomes.py::test_an_outcome_counts_once_in_a_turn",
     ),
     _mutant(
         "what has ended is still held",
         "lib/report.lua",
         "  if held.remove(uuid, ids) == #ids then\n",
         "  if true then\n",
-        "lua/test_turn.py::test_a_result_completes_the_task",
+        "lua/test_outcomes.py::test_a_result_completes_the_task",
     ),
     _mutant(
         "outcomes are checked after the first write",
@@ -216,8 +216,8 @@ MUTANTS: Final = (
         "turn.lua",
         "  if (waiting > 0 or opened.looks_on) and #taken == 0 and want > 0 then\n",
         "  if opened.looks_on and #taken == 0 and want > 0 then\n",
-        "lua/test_turn.py::test_if_there_is_no_other_it_is_ready_for_any",
-        "lua/test_turn.py::test_the_turn_that_reported_a_failure_does_not_take_it",
+        "lua/test_retries.py::test_if_there_is_no_other_it_is_ready_for_any",
+        "lua/test_retries.py::test_the_turn_that_reported_a_failure_does_not_take_it",
     ),
     _mutant(
         "one who had a task handed over may be handed another at once",
@@ -383,7 +383,7 @@ MUTANTS: Final = (
         "lib/failure.lua",
         "elseif tries <= tonumber(f[2] or 0) and deaths",
         "elseif tries <= tonumber(f[2] or 0) + 1 and deaths",
-        "lua/test_turn.py::test_one_engine_and_three_retries_are_four_attempts",
+        "lua/test_retries.py::test_one_engine_and_three_retries_are_four_attempts",
     ),
     _mutant(
         "deaths are not counted",
@@ -405,7 +405,7 @@ MUTANTS: Final = (
         '  elseif outcome.kind == "unbegun" then\n    return { fields = {} }\n',
         '  elseif outcome.kind == "unbegun" then\n'
         '    return { fields = { "tries", 1 } }\n',
-        "lua/test_turn.py::test_given_back_unbegun_a_task_has_used_no_try",
+        "lua/test_retries.py::test_given_back_unbegun_a_task_has_used_no_try",
     ),
     _mutant(
         "an aborted task is tried again",
@@ -419,8 +419,8 @@ MUTANTS: Final = (
         "lib/again.lua",
         "task.id, score, name, except) then",
         "task.id, score, name) then",
-        "lua/test_turn.py::test_a_failure_is_tried_again_on_another_engine_first",
-        "lua/test_turn.py::test_the_turn_that_reported_a_failure_does_not_take_it",
+        "lua/test_retries.py::test_a_failure_is_tried_again_on_another_engine_first",
+        "lua/test_retries.py::test_the_turn_that_reported_a_failure_does_not_take_it",
     ),
     # -- what engines and hub believe
     _mutant(
@@ -516,14 +516,14 @@ MUTANTS: Final = (
         "lib/settle.lua",
         'redis.call("XADD", keys.done(client), "NOMKSTREAM", "MAXLEN"',
         'redis.call("XADD", keys.done(client), "MAXLEN"',
-        "lua/test_turn.py::test_a_client_that_does_not_listen_has_no_stream",
+        "lua/test_outcomes.py::test_a_client_that_does_not_listen_has_no_stream",
     ),
     _mutant(
         "a late outcome leaves no trace",
         "lib/report.lua",
         '    if outcome.kind ~= "unbegun" then\n      story.tell(',
         "    if false then\n      story.tell(",
-        "lua/test_turn.py::test_an_outcome_under_an_old_token_is_stale",
+        "lua/test_outcomes.py::test_an_outcome_under_an_old_token_is_stale",
     ),
     _mutant(
         "who watches is not told",
