@@ -8,7 +8,7 @@ safe to repeat after a lost reply. ``now`` is for tests: ms on a hub made for it
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from redtask.hub import sheet
 from redtask.hub.records import (
@@ -496,38 +496,3 @@ def examine(
     for thing in things:
         args += thing
     return Call("examine", args, Examined.read)
-
-
-#: Every call, by its script.
-BY_SCRIPT: Mapping[str, Callable[..., Call[Any]]] = {
-    **{
-        call.__name__: call
-        for call in (
-            submit,
-            link,
-            turn,
-            register,
-            beat,
-            sweep,
-            watch,
-            abort,
-            tell,
-            answer,
-            drain,
-            pause,
-            attend,
-            say,
-            resubmit,
-            purge,
-            why,
-            configure,
-            status,
-            overview,
-            engines,
-            tasks,
-            events,
-            examine,
-        )
-    },
-    "open": open_gate,
-}

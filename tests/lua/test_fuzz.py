@@ -170,5 +170,5 @@ def test_whatever_is_said_to_a_script_it_answers_or_refuses_whole(real_server):
 
     # Both were seen of each, so that it is not all nonsense. To abort what is no id
     # is to abort something unknown.
-    wanted = {(name, done) for name in calls.BY_SCRIPT for done in (True, False)}
+    wanted = {(name, done) for name in scripts.commands() for done in (True, False)}
     assert wanted - outcomes <= {("abort", False), ("attend", False)}

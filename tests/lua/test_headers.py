@@ -126,11 +126,6 @@ def test_every_code_has_its_exception_and_every_exception_its_code():
     assert classes == codes | NOT_OURS
 
 
-def test_every_command_has_its_call():
-    assert set(calls.BY_SCRIPT) == set(scripts.commands())
-    assert {file.removesuffix(".lua") for file in COMMANDS} == set(scripts.commands())
-
-
 def test_the_number_of_arguments_is_the_one_of_the_call():
     empty: dict[str, calls.Call[Any]] = {
         "submit": calls.submit([]),
@@ -163,7 +158,7 @@ def test_the_number_of_arguments_is_the_one_of_the_call():
     for command, call in empty.items():
         fixed = re.sub(r"\(.*\)\*", "", headers.read(f"{command}.lua").fields["ARGV"])
         assert len(call.args) == len(fixed.split()), command
-    assert empty.keys() == calls.BY_SCRIPT.keys()
+    assert empty.keys() == set(scripts.commands())
 
 
 @pytest.mark.parametrize("file", COMMANDS)

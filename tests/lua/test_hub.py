@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from redtask import error
-from redtask.hub import calls
+from redtask.hub import calls, scripts
 from redtask.hub.calls import Group, Life
 
 NOW = 7
@@ -56,7 +56,7 @@ def busy(hub):
 
 
 def test_every_command_is_tried_here():
-    assert CALLS.keys() == calls.BY_SCRIPT.keys()
+    assert CALLS.keys() == set(scripts.commands())
     assert all(call.script == name for name, call in CALLS.items())
 
 
