@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from redtask.listing import Finder, complete, members_of, read, walk
+from redtask.listing import EDGES, Finder, complete, parents_of, read, walk
 from redtask.query import Query
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 #: Dependencies that are held at once, when all records are looked through.
 _MOST_EDGES: Final = 1_000_000
-_SETS: Final = ("after", "follow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def family(
     parents = {
         name: tuple(
             dict.fromkeys(
-                one for part in _SETS for one in known[name][part] if one in kept
+                one for part in EDGES for one in known[name][part] if one in kept
             )
         )
         for name in names
@@ -110,19 +109,15 @@ def _climb(
             part = level[at : at + 500]
             records = yield from _sets(session, part)
             for record in records.values():
-                above.update(dict.fromkeys(_members(record)))
+                above.update(dict.fromkeys(parents_of(record)))
         level = [name for name in above if name not in found]
         found.update(dict.fromkeys(level))
 
 
 def _sets(session: Session, ids: Sequence[str]) -> Flow[dict[str, dict[str, str]]]:
-    records = dict(zip(ids, (yield from read(session.keys, ids, _SETS)), strict=True))
-    yield from complete(session.keys, records, _SETS)
+    records = dict(zip(ids, (yield from read(session.keys, ids, EDGES)), strict=True))
+    yield from complete(session.keys, records, EDGES)
     return records
-
-
-def _members(record: Mapping[str, str]) -> list[str]:
-    return [one for part in _SETS for one in members_of(record.get(part, ""))]
 
 
 def _children(
@@ -139,9 +134,9 @@ def _children(
         if progress is not None:
             progress(seen)
         for name, record in records.items():
-            members = dict.fromkeys(_members(record))
-            edges += len(members)
-            for one in members:
+            parents = parents_of(record)
+            edges += len(parents)
+            for one in parents:
                 children.setdefault(one, []).append(name)
         if edges > _MOST_EDGES:
             raise ValueError(

@@ -154,6 +154,8 @@ _BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
     "metadata": ("after", "follow", "targets"),
 }
 _ALL: Final = frozenset(_BESIDE)
+#: The fields that name what a task comes after or follows.
+EDGES: Final = ("after", "follow")
 #: Keys that are fields of records, as they stand there or not at all.
 _AS_THEY_ARE: Final = frozenset(
     {"state", "label", "verdict", "reason", "ename", "evalue", "repr"}
@@ -164,6 +166,12 @@ _AS_THEY_ARE: Final = frozenset(
 def members_of(dependency: str) -> list[str]:
     """Return the ids of a dependency as records have it, ``as c-1 c-2``."""
     return dependency.split()[1:]
+
+
+def parents_of(record: Mapping[str, str]) -> list[str]:
+    """Return the ids of what a task comes after or follows, each once."""
+    members = (members_of(record.get(part, "")) for part in EDGES)
+    return list(dict.fromkeys(one for part in members for one in part))
 
 
 def numbers_of(ranges: str) -> list[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask import ended, payload
 from redtask.hub import states
-from redtask.listing import complete, find, members_of, read, walk
+from redtask.listing import EDGES, complete, find, parents_of, read, walk
 from redtask.query import Query
 
 if TYPE_CHECKING:
@@ -220,21 +220,17 @@ def downstream(session: Session, ids: Sequence[str]) -> Flow[list[str]]:
 
     def visit(page: list[str]) -> Flow[None]:
         nonlocal count
-        records = yield from read(session.keys, page, ("verdict", "after", "follow"))
+        records = yield from read(session.keys, page, ("verdict", *EDGES))
         there = {
             name: record
             for name, record in zip(page, records, strict=True)
             if record.get("verdict") == "impossible"
         }
-        yield from complete(session.keys, there, ("after", "follow"))
+        yield from complete(session.keys, there, EDGES)
         for name, record in there.items():
-            members = {
-                one
-                for part in ("after", "follow")
-                for one in members_of(record.get(part, ""))
-            }
-            count += len(members)
-            for one in members:
+            parents = parents_of(record)
+            count += len(parents)
+            for one in parents:
                 children.setdefault(one, []).append(name)
         if count > _MOST_EDGES:
             raise ValueError(
