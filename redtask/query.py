@@ -16,11 +16,9 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from redtask.hub import states
-
-Record: TypeAlias = Mapping[str, Any]
 
 _TEXT: Final = (
     "msg_id", "state", "status", "label", "queue", "function", "client_uuid",
@@ -119,10 +117,6 @@ class Query:
                 for condition in _conditions(key, said)
             )
         )
-
-    def matches(self, record: Record) -> bool:
-        """Do all conditions hold for this record?"""
-        return self.holds(record.get)
 
     def holds(self, get: Callable[[str], Any]) -> bool:
         """Do all conditions hold for what ``get`` returns for each key?"""

@@ -266,10 +266,10 @@ def test_options_are_conditions_that_all_have_to_hold():
     )
 
     record = {"state": "failed", "function": "fit_all", "ename": "ValueError"}
-    assert found.query.matches(record)
-    assert not found.query.matches({**record, "state": "completed"})
-    assert not found.query.matches({**record, "function": "load"})
-    assert not found.query.matches({**record, "ename": "KeyError"})
+    assert found.query.holds(record.get)
+    assert not found.query.holds({**record, "state": "completed"}.get)
+    assert not found.query.holds({**record, "function": "load"}.get)
+    assert not found.query.holds({**record, "ename": "KeyError"}.get)
     assert found.limit == 3
     assert found.by_query
 
@@ -277,19 +277,19 @@ def test_options_are_conditions_that_all_have_to_hold():
 def test_what_the_hub_ended_is_found_by_the_name_of_its_exception():
     found = chosen("--error", "EngineError")
 
-    assert found.query.matches({"verdict": "engine_lost"})
+    assert found.query.holds({"verdict": "engine_lost"}.get)
 
 
 def test_an_engine_is_a_number_or_the_beginning_of_a_uuid():
-    assert chosen("--engine", "3").query.matches({"engine_id": 3})
-    assert chosen("--engine", "ab").query.matches({"engine_uuid": "abc"})
+    assert chosen("--engine", "3").query.holds({"engine_id": 3}.get)
+    assert chosen("--engine", "ab").query.holds({"engine_uuid": "abc"}.get)
 
 
 def test_a_query_may_have_moments():
     found = chosen("--query", '{"submitted": {"$gte": "2026-01-01T00:00+00:00"}}')
 
-    assert found.query.matches({"submitted": datetime(2026, 1, 2, tzinfo=UTC)})
-    assert not found.query.matches({"submitted": datetime(2025, 1, 2, tzinfo=UTC)})
+    assert found.query.holds({"submitted": datetime(2026, 1, 2, tzinfo=UTC)}.get)
+    assert not found.query.holds({"submitted": datetime(2025, 1, 2, tzinfo=UTC)}.get)
 
 
 @pytest.mark.parametrize(
