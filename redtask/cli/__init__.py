@@ -71,11 +71,10 @@ _SECTIONS: Final = {
     "The command line": ("config", "completion"),
 }  # fmt: skip
 
-#: Exit codes: something failed, or the answer is no; wrong usage; there is no such
-#: thing; it took too long; things are not so that it could be done; Redis is
-#: unavailable; interrupted.
+#: Exit codes: something failed, or the answer is no; there is no such thing; it took
+#: too long; it is not possible in the current state; Redis is unavailable;
+#: interrupted. Wrong usage is click's 2.
 FAILED: Final = 1
-USAGE: Final = 2
 NOT_FOUND: Final = 3
 TIMEOUT: Final = 4
 REFUSED: Final = 5
