@@ -120,7 +120,7 @@ def fail(
 ) -> None:
     """The trip came to nothing: that is what became of all who tried for long enough.
 
-    ``patience`` is for how long one tries, in seconds; None is for ever.
+    ``patience`` is for how long one tries, in seconds; None is forever.
     """
     now = time.monotonic()
     for number, one in enumerate(aboard):

@@ -216,7 +216,7 @@ class Flags:
     #: Run where these ran.
     follow: Dependency | None = None
     #: For how many seconds at most the task waits for others and for an engine; 0:
-    #: for ever.
+    #: forever.
     timeout: float = 0.0
     #: Not to be run before so many seconds after it was submitted.
     delay: float = 0.0

@@ -60,7 +60,7 @@ class AsyncResult(Results):
     # -- waiting
 
     def wait(self, timeout: float | None = -1, return_when: str | None = None) -> Any:
-        """Wait at most ``timeout`` seconds; None or negative is for ever.
+        """Wait at most ``timeout`` seconds; None or negative is forever.
 
         Returns whether all is done; with ``return_when`` (a constant of
         ``concurrent.futures``) the sets of done and pending parts.
@@ -416,7 +416,7 @@ class CallbackThread:
     def _await(self) -> None:
         client = self._client
         try:
-            # Not for ever: there may be new ones, which have timers.
+            # Not forever: there may be new ones, which have timers.
             inbox = client._session.inbox
             client._run(waiting.first_done(inbox, self._vigil, flows.QUIET))
         except RedtaskError as problem:

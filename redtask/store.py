@@ -75,7 +75,7 @@ class Store:
     """Redis, as one hub sees it; calls block.
 
     ``patience`` is for how long a call is tried again while Redis is away, in
-    seconds; None is for ever. ``reply`` is how long one reply may take.
+    seconds; None is forever. ``reply`` is how long one reply may take.
     """
 
     def __init__(

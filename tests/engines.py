@@ -128,7 +128,7 @@ class Engine:
                 if time.monotonic() >= sweep_at:
                     sweep_at = time.monotonic() + self._sweep()
                 pause = min(beat_at, sweep_at) - time.monotonic()
-                # Zero would be for ever.
+                # Zero would be forever.
                 pause = round(max(0.01, pause), 3)
                 lists = keys.control(self.worker), keys.alarm()
                 reply = self.store.block("BLPOP", *lists, pause)

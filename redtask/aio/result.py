@@ -53,7 +53,7 @@ class AsyncResult(Results):
     async def wait(
         self, timeout: float | None = -1, return_when: str | None = None
     ) -> Any:
-        """Wait at most ``timeout`` seconds; None or negative is for ever.
+        """Wait at most ``timeout`` seconds; None or negative is forever.
 
         Returns whether all is done; with ``return_when`` (a constant of
         ``concurrent.futures``) the sets of done and pending parts.

@@ -127,7 +127,7 @@ def until(
     *,
     sure: bool = True,
 ) -> Flow[bool]:
-    """Wait until ``ready()``, at most ``timeout`` seconds (None: for ever).
+    """Wait until ``ready()``, at most ``timeout`` seconds (None: forever).
 
     Returns whether it is. With 0 it looks once; else, to be ``sure``, at the latest
     when time is over.
@@ -217,7 +217,7 @@ class Vigil:
 
 
 def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
-    """Wait at most ``timeout`` seconds (None: for ever); return whether one is done."""
+    """Wait at most ``timeout`` seconds (None: forever); return whether one is done."""
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
     if vigil.ready():

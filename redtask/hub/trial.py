@@ -1,4 +1,4 @@
-"""What a scheme of a user's own may say, and how it is kept from running for ever.
+"""What a scheme of a user's own may say, and how it is kept from running forever.
 
 A scheme runs inside Redis, in the middle of scripts: it may read and choose, and
 nothing else. This looks at its text only; whether it does what a scheme must is

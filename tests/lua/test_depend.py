@@ -296,7 +296,7 @@ def test_any_of_two_may_run_on_either_engine(pair):
 
 
 def test_the_engine_to_follow_is_gone(pair):
-    # H1: the original waited for ever.
+    # H1: the original waited forever.
     pair.submit(4, "c-3", follow="as c-1")
     pair.report(5, "e", ok(pair.works["e"]))
 

@@ -1,4 +1,4 @@
-"""The holes of the original, in which tasks waited for ever or vanished.
+"""The holes of the original, in which tasks waited forever or vanished.
 
 H1 to H12 as the study of IPython.parallel numbers them (its section 2.5).
 """
@@ -25,7 +25,7 @@ def verdict(hub, name):
 
 
 def test_h01_the_engine_to_follow_has_died(pair):
-    # The original waited for ever, also after new engines joined.
+    # The original waited forever, also after new engines joined.
     pair.report(4, "e", ok(pair.works["e"]))
     pair.submit(5, "c-3", follow="as c-1")
     pair.submit(5, "c-4", follow="as c-1", after="as c-2")
@@ -38,7 +38,7 @@ def test_h01_the_engine_to_follow_has_died(pair):
 
 
 def test_h02_the_engine_to_follow_is_no_target(pair):
-    # The original waited for ever.
+    # The original waited forever.
     pair.report(4, "e", ok(pair.works["e"]))
 
     pair.submit(5, "c-3", follow="as c-1", targets="1")
@@ -47,7 +47,7 @@ def test_h02_the_engine_to_follow_is_no_target(pair):
 
 
 def test_h03_no_engine_that_a_follow_any_allows_is_admissible(pair):
-    # The original waited for ever; here it is known as soon as all members have ended.
+    # The original waited forever; here it is known as soon as all members have ended.
     pair.submit(4, "c-3", follow="ns c-1 c-2", targets="1")
 
     pair.report(5, "e", ok(pair.works["e"]))
@@ -59,7 +59,7 @@ def test_h03_no_engine_that_a_follow_any_allows_is_admissible(pair):
 
 @pytest.mark.parametrize("how", [unmet, error_in])
 def test_h04_the_only_engine_to_follow_refused_or_failed_it(pair, how):
-    # The original waited for ever and forgot the error.
+    # The original waited forever and forgot the error.
     pair.report(4, "e", ok(pair.works["e"]))
     pair.submit(5, "c-3", follow="as c-1", retries=1, elsewhere=1)
     (work,) = pair.take(6, "e")
