@@ -16,8 +16,8 @@ _BEFORE = ("waiting", "ready", "assigned")
 
 @click.command("abort")
 @selection_options
-@click.option("--running", is_flag=True, help="Interrupt also those that run.")
-@click.option("--dependents", is_flag=True, help="Abort also what depends on them.")
+@click.option("--running", is_flag=True, help="Also interrupt those that run.")
+@click.option("--dependents", is_flag=True, help="Also abort what depends on them.")
 @yes_option
 @hub_options
 @output_options
@@ -30,7 +30,7 @@ def command(
     where: Where,
     out: Output,
 ) -> int:
-    """Abort tasks that no engine has begun, or with --running also those that run.
+    """Abort tasks that no engine has begun; with --running also those that run.
 
     What depends on them fails, or with --dependents is aborted as well. Asks before
     it aborts more than one named task. Exit code 3: no such task; 5: one that was

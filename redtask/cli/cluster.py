@@ -73,7 +73,7 @@ def command() -> None:
     "--engines",
     "engines",
     type=click.IntRange(0, 1024),
-    help="How many; one per processor unless told; 0: only the hub.",
+    help="How many; by default one per processor; 0: only the hub.",
 )
 @click.option("--daemonize", is_flag=True, help="Return when the engines have joined.")
 @hub_options
@@ -180,7 +180,7 @@ def _data_stay(folder: Path | None) -> str:
 @click.option(
     "--timeout",
     type=click.FloatRange(0),
-    help="Wait so many seconds for what runs; as long as it takes unless told.",
+    help="Wait this many seconds for what runs; by default as long as it takes.",
 )
 def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     """Stop a cluster: let what runs finish, then stop its Redis.
@@ -343,7 +343,7 @@ def _engines_words(card: Card, joined: int | None) -> str:
     "-n",
     "--engines",
     type=click.IntRange(1, 1024),
-    help="How many; one per processor unless told.",
+    help="How many; by default one per processor.",
 )
 @profile_option
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
@@ -379,8 +379,8 @@ def engines_(
 def clean(*, profile: str | None, data: bool, yes: bool) -> int:
     """Remove what a cluster that does not run has left.
 
-    That is the Redis of a dead one, which is stopped, its card and its log; with --data
-    all that its Redis has kept. Keys and settings stay. Exit code 5: it runs.
+    If it died, its Redis is stopped, and its card and log are removed; with --data also
+    all that its Redis has stored. Keys and settings stay. Exit code 5: it is running.
 
     \b
     redtask cluster clean

@@ -43,8 +43,8 @@ def command() -> None:
 
 
 @command.command("show")
-@click.option("--origin", is_flag=True, help="Show who says so.")
-@click.option("--defaults", is_flag=True, help="Also what nobody has said.")
+@click.option("--origin", is_flag=True, help="Show where each comes from.")
+@click.option("--defaults", is_flag=True, help="Also show defaults.")
 @hub_options
 @output_options
 @click.pass_context

@@ -64,13 +64,13 @@ def _number(_ctx: object, _parameter: object, value: float | None) -> float | No
 @click.option(
     "--max-deaths",
     type=click.IntRange(1, 1000),
-    help="After the death of so many engines in it a task has failed.",
+    help="A task has failed when this many engines have died in it.",
 )
 @click.option(
     "--max-payload",
     type=click.IntRange(65536, 536870912),
     metavar="BYTES",
-    help="The most bytes that arguments or a result may have.",
+    help="The maximum size of arguments or of a result.",
 )
 @click.option(
     "--keep-bytes",
@@ -82,8 +82,8 @@ def _number(_ctx: object, _parameter: object, value: float | None) -> float | No
 @click.option(
     "--upgrade",
     is_flag=True,
-    help="Make a hub of an earlier release one of this: its workers of that release "
-    "are refused from then on.",
+    help="Upgrade a hub of an earlier release to this one; workers of that release are "
+    "refused from then on.",
 )
 @json_option
 def command(
@@ -96,8 +96,8 @@ def command(
 ) -> None:
     """Show the settings of a hub; change those that are named, while it runs.
 
-    What is wrong is refused, and then nothing has changed. Exit code 3: there is no
-    such hub; 69: Redis cannot be reached.
+    If any value is wrong, nothing is changed. Exit code 3: there is no such hub; 69:
+    Redis cannot be reached.
 
     \b
     redtask configure

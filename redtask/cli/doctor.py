@@ -28,27 +28,29 @@ _COLOURS: Final = {
 
 @click.command("doctor")
 @hub_options
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @click.option(
     "--sample",
     type=click.IntRange(1),
     metavar="N",
-    help="Look at N keys and entries only, not at all of them.",
+    help="Look at only N keys and entries, not at all of them.",
 )
-@click.option("--no-data", is_flag=True, help="Look at server and workers only.")
+@click.option(
+    "--no-data", is_flag=True, help="Look only at the server and the workers."
+)
 @output_options
 def command(
     *, where: Where, repair: bool, sample: int | None, no_data: bool, out: Output
 ) -> None:
     """Check a hub: its server's settings, rights, clocks, versions, and all its data.
 
-    May be used while the hub works: data are looked at in pieces of a few ms. Exit
+    Can be used while the hub is working: data is examined in pieces of a few ms. Exit
     code 0: all is well (there may be notes); 1: something is wrong; 69: Redis cannot be
     reached.
 
     \b
     redtask doctor                 # what is wrong?
-    redtask doctor --repair        # mend what can be mended
+    redtask doctor --repair        # repair what can be repaired
     redtask doctor --no-data --json | jq -r '.findings[].words'
     """
     if repair and no_data:

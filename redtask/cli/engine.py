@@ -106,7 +106,7 @@ def _is_called(engine: EngineStatus, name: str) -> bool:
 @hub_options
 @output_options
 def ls(*, where: Where, out: Output) -> None:
-    """List the engines that live.
+    """List the living engines.
 
     \b
     redtask engine ls
@@ -241,11 +241,13 @@ def _show(about: dict[str, Any], out: Output) -> None:
 
 @command.command("drain")
 @_chosen
-@click.option("--wait", is_flag=True, help="Return when they run nothing any more.")
+@click.option(
+    "--wait", is_flag=True, help="Return when they have finished what they run."
+)
 @hub_options
 @output_options
 def drain(*, pick: _Pick, wait: bool, where: Where, out: Output) -> None:
-    """Let engines take nothing new, until they are resumed.
+    """Let engines take nothing new until they are resumed.
 
     What they have begun they finish, what they have not goes to others. With --worker
     also engines that it starts later are drained.
@@ -304,16 +306,16 @@ def _tell(engines: Sequence[EngineStatus], words: dict[str, str], out: Output) -
 
 @command.command("stop")
 @_chosen
-@click.option("--now", is_flag=True, help="In the midst of what they run.")
+@click.option("--now", is_flag=True, help="Interrupt what they run.")
 @yes_option
 @hub_options
 @output_options
 def stop(*, pick: _Pick, now: bool, yes: bool, where: Where, out: Output) -> None:
     """End engines for good; with --worker or --all their workers, too.
 
-    What they run they finish, and what they have not begun goes to others. With --now
-    their tasks are interrupted, which counts as a failed try. Their worker starts none
-    in their places until 'redtask engine restart --worker NAME'.
+    They finish what they run, and what they have not begun goes to others. With --now
+    their tasks are interrupted, which counts as a failed attempt. Their worker does not
+    replace them until 'redtask engine restart --worker NAME'.
 
     \b
     redtask engine stop 3
@@ -330,7 +332,7 @@ def stop(*, pick: _Pick, now: bool, yes: bool, where: Where, out: Output) -> Non
 @hub_options
 @output_options
 def restart(*, pick: _Pick, where: Where, out: Output) -> None:
-    """Have new engines take their places, when they have finished what they run.
+    """Replace engines by new ones when they have finished what they run.
 
     With --worker also where engines were stopped.
 
@@ -374,7 +376,7 @@ def _give(  # noqa: PLR0913 - what two commands have in common
 @hub_options
 @output_options
 def stack(*, pick: _Pick, where: Where, out: Output) -> int:
-    """Show where the Python code of engines is just now.
+    """Show where the Python code of engines is right now.
 
     It is asked of the engine from outside, so also of one that hangs. Exit code 1: one
     does not answer.

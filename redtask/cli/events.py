@@ -1,4 +1,4 @@
-"""``redtask events``: what went otherwise than straight."""
+"""``redtask events``: what did not go as planned."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _Event = tuple[str, Mapping[str, str]]
 
 
 @click.command("events")
-@click.option("-f", "--follow", is_flag=True, help="Go on with those that come.")
+@click.option("-f", "--follow", is_flag=True, help="Show new ones as they come.")
 @click.option(
     "--since", type=MOMENT, metavar="1h|DATE", help="All since then, the oldest first."
 )
-@click.option("--limit", type=click.IntRange(1), help="At most so many, of the last.")
+@click.option("--limit", type=click.IntRange(1), help="At most this many, the latest.")
 @click.option("--event", metavar="GLOB", help="Only of this kind: 'lost', 'engine *'.")
 @click.option("--task", help="Only those of this task.")
 @hub_options
@@ -46,11 +46,11 @@ def command(  # noqa: PLR0913 - one per option
     where: Where,
     out: Output,
 ) -> None:
-    """Show what went otherwise than straight: the last 20 events unless told.
+    """Show what did not go as planned: by default the last 20 events.
 
-    Engines that came and went, tasks that were lost, tried again or refused. The hub
-    keeps some 10,000. With -f it waits for more, until Ctrl-C; when Redis is away it
-    says so, and goes on when it is back.
+    Engines that joined and left, tasks that were lost, retried or refused. The hub
+    keeps some 10,000. With -f it waits for more, until Ctrl-C; while Redis is away it
+    says so, and it goes on when Redis is back.
 
     \b
     redtask events -f

@@ -46,15 +46,15 @@ _WIDEST: Final = 120
     type=click.Choice(("text", "mermaid", "svg", "json")),
     default="text",
     show_default=True,
-    help="A tree of words, a text for mermaid, a picture, or an object.",
+    help="A tree in text, a mermaid diagram, a picture, or an object.",
 )
-@click.option("--full", is_flag=True, help="Each task of the text has its own line.")
+@click.option("--full", is_flag=True, help="In text, give each task a line of its own.")
 @click.option(
     "--limit",
     type=click.IntRange(1),
     default=_MOST,
     show_default=True,
-    help="At most so many tasks.",
+    help="At most this many tasks.",
 )
 @click.option(
     "-o",
@@ -74,8 +74,8 @@ def command(
 ) -> None:
     """Show what tasks depend on and what depends on them, with their states.
 
-    For dependents all tasks of the hub are looked through; --up leaves them out. Exit
-    code 3: no such task.
+    To find dependents, all tasks of the hub are read; --up leaves them out. Exit code
+    3: no such task.
 
     \b
     redtask graph k3f9ab-17

@@ -35,9 +35,9 @@ def command(  # noqa: PLR0913 - one per option
 ) -> None:
     """Write a profile: where the hub is, and its key.
 
-    From then on clients, workers and commands of this user find it by themselves.
-    Without a key the first who connects makes one. It is checked before anything is
-    written. Exit code 69: Redis cannot be reached.
+    From then on clients, workers and commands of this user find it by themselves. If
+    no key is given, the first to connect creates one. The connection is checked before
+    anything is written. Exit code 69: Redis cannot be reached.
 
     \b
     redtask init 'redis://redis.example:6379?hub=night' --key-file hub.keys

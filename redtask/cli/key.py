@@ -35,7 +35,7 @@ def command() -> None:
 
 
 @command.command("new")
-@click.option("--add", is_flag=True, help="Add it to the key file; it verifies only.")
+@click.option("--add", is_flag=True, help="Add it to the key file; it only verifies.")
 @hub_options
 @output_options
 def new(*, add: bool, where: Where, out: Output) -> None:
@@ -65,7 +65,7 @@ def new(*, add: bool, where: Where, out: Output) -> None:
 @hub_options
 @output_options
 def ls(*, where: Where, out: Output) -> None:
-    """List the keys that are known here; never the secrets.
+    """List the keys that are known here, never the secrets.
 
     \b
     redtask key ls
@@ -83,12 +83,14 @@ def ls(*, where: Where, out: Output) -> None:
 
 
 @command.command("rotate")
-@click.option("--to", metavar="ID", help="The key that is to sign; the last one.")
+@click.option(
+    "--to", metavar="ID", help="The key that is to sign; by default the last one."
+)
 @click.option("--now", is_flag=True, help="Make a new one if there is no other.")
 @hub_options
 @output_options
 def rotate(*, to: str | None, now: bool, where: Where, out: Output) -> None:
-    """Let another key sign; the one that did still verifies.
+    """Let another key sign; the current one still verifies.
 
     Whoever does not know the new key yet refuses what it signs, so it has to be
     everywhere before: see 'redtask key --help'. Exit code 5: there is no other key.
@@ -122,7 +124,7 @@ def rotate(*, to: str | None, now: bool, where: Where, out: Output) -> None:
 @hub_options
 @output_options
 def drop(*, key_id: str, yes: bool, where: Where, out: Output) -> None:
-    """Forget a key that does not sign any more; the hub then asks for the other.
+    """Forget a key that no longer signs; the hub then demands the other.
 
     What it signed - waiting tasks, kept results - is refused from then on. Exit code
     5: it is the one that signs.
@@ -176,7 +178,7 @@ def _check_file(profile: Profile) -> None:
     if profile.key_source in {"key", "REDTASK_KEY"}:
         raise KeyRefused(
             f"the keys come from {profile.key_source}: change them there; the first "
-            "signs, all verify, parted by commas"
+            "signs, all verify, separated by commas"
         )
     if not profile.signed:
         raise KeyRefused(f"signing is off ({profile.key_source})")

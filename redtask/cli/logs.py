@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 def command(*, ids: tuple[str, ...], follow: bool, where: Where, out: Output) -> None:
     """Print what tasks printed, and the traceback of those that failed.
 
-    What they wrote to standard error goes there, and so does the traceback. With -f
-    also what is printed from now on, and how far tasks say they are, until all have
-    ended; that needs the key, as the worker is told that somebody listens. Exit code
+    What they wrote to standard error goes there, and so does the traceback. With -f it
+    also shows what they print from now on, and their progress, until all have ended;
+    that needs the key, because the worker is told that somebody is listening. Exit code
     3: no such task.
 
     \b

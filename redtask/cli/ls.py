@@ -50,13 +50,13 @@ def _fields(_ctx: object, _parameter: object, value: str | None) -> list[str] | 
 def command(
     *, chosen: Selection, fields: list[str] | None, where: Where, out: Output
 ) -> None:
-    """List tasks, those first to which something happened last.
+    """List tasks, the most recently changed first.
 
-    Unless told, as many as fit the screen, or 50.
+    By default as many as fit the screen, or 50.
 
-    Piped, a line has the id, state, function, queue, label, engine, when it was
-    submitted, begun and ended, how many seconds it took, tries that failed, and what
-    came of it, with tabs between; --fields chooses others.
+    When piped, a line has, separated by tabs, the id, state, function, queue, label,
+    engine, the times of submission, start and end, the seconds it took, the number of
+    failed attempts, and the outcome; --fields chooses others.
 
     \b
     redtask ls

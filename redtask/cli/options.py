@@ -186,7 +186,7 @@ def json_option(function: F) -> F:
     """Add ``--json``; the function gets ``as_json``. Errors are JSON then, too."""
 
     @click.option(
-        "--json", is_flag=True, callback=_note_json, help="JSON, an object a line."
+        "--json", is_flag=True, callback=_note_json, help="JSON, one object per line."
     )
     @functools.wraps(function)
     def call(*args: Any, json: bool, **kwargs: Any) -> Any:
@@ -206,7 +206,9 @@ def output_options(function: F) -> F:
     """Add ``--json`` and ``--plain``; the function gets ``out``."""
 
     @json_option
-    @click.option("--plain", is_flag=True, help="Lines with tabs, also on a terminal.")
+    @click.option(
+        "--plain", is_flag=True, help="Tab-separated lines, even on a terminal."
+    )
     @functools.wraps(function)
     def call(*args: Any, as_json: bool, plain: bool, **kwargs: Any) -> Any:
         if as_json and plain:

@@ -19,7 +19,7 @@ _QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 @click.group("queue", cls=Group)
 def command() -> None:
-    """Look at queues, pause them, and let them go on."""
+    """Look at queues; pause and resume them."""
 
 
 @command.command("ls")
@@ -76,7 +76,7 @@ _queues = click.argument("queues", nargs=-1, required=True, callback=_names)
 @hub_options
 @output_options
 def pause(*, queues: tuple[str, ...], where: Where, out: Output) -> None:
-    """Let nothing of queues begin, until they are resumed.
+    """Let nothing in these queues begin until they are resumed.
 
     Tasks go on entering them; what engines have taken they finish.
 

@@ -80,10 +80,12 @@ def _edits(_ctx: object, _parameter: object, value: tuple[str, ...]) -> dict[str
     help="Another value for an argument, by name or position; may be repeated.",
 )
 @click.option("--again", is_flag=True, help="Also those that were replayed before.")
-@click.option("--rate", callback=_rate, metavar="50/s", help="Not faster than this.")
-@click.option("--wait", is_flag=True, help="Wait, and print what came of them.")
+@click.option("--rate", callback=_rate, metavar="50/s", help="No faster than this.")
+@click.option("--wait", is_flag=True, help="Wait, and print the outcomes.")
 @click.option("--dry-run", is_flag=True, help="Only show what would run.")
-@click.option("--inline", is_flag=True, help="Run one task here, and tell nobody.")
+@click.option(
+    "--inline", is_flag=True, help="Run one task here, without telling the hub."
+)
 @click.option("--pdb", is_flag=True, help="With --inline: debug what it raises.")
 @yes_option
 @hub_options
@@ -98,13 +100,13 @@ def command(
     out: Output,
     **said: Any,
 ) -> int:
-    """Run ended tasks once more, with all their flags, as new tasks.
+    """Run ended tasks again, with all their flags, as new tasks.
 
-    Of those that a query means the ended ones, unless they were replayed before. With
-    --downstream also those that failed because of them; results that are there are used
-    again. What depends on a task that runs once more depends on its new run. Nothing is
-    unpickled here: an --edit is laid over the arguments by the engine. Prints the old
-    and the new id of each; asks before it replays more than one named task.
+    A query chooses ended tasks only, and none that were replayed before. --downstream
+    adds those that failed because of them; existing results are used again. What
+    depends on a task that runs again depends on its new run. Nothing is unpickled here:
+    the engine applies an --edit to the arguments. Prints the old and the new id of
+    each; asks before it replays more than one named task.
 
     --inline unpickles one task and runs it in this process, with --pdb under the
     debugger; the hub is not told.

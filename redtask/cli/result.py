@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 @click.argument("id")
 @click.option("--wait", is_flag=True, help="Wait until it has ended.")
 @click.option(
-    "--timeout", type=SPAN, metavar="SPAN", help="Wait for so long at most: 30s, 10m."
+    "--timeout", type=SPAN, metavar="SPAN", help="Wait at most this long: 30s, 10m."
 )
 @click.option(
-    "--python", is_flag=True, help="Unpickle it here, with the key, and print it whole."
+    "--python",
+    is_flag=True,
+    help="Unpickle it here, with the key, and print all of it.",
 )
 @hub_options
 @output_options

@@ -56,7 +56,7 @@ class Selection:
     query: Query | None = None
     #: Something happened to the task since then.
     since: datetime | None = None
-    #: At most so many.
+    #: At most this many.
     limit: int | None = None
 
     @property
@@ -180,7 +180,7 @@ def selection_options(function: F) -> F:
     @click.option("--engine", help="That this engine has or had: a number, or a uuid.")
     @click.option("--error", metavar="NAME", help="That failed with this exception.")
     @click.option("--query", metavar="JSON", help="That db_query finds with this.")
-    @click.option("--limit", type=click.IntRange(1), help="At most so many.")
+    @click.option("--limit", type=click.IntRange(1), help="At most this many.")
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         named = {name: options.pop(name) for name in _NAMES}

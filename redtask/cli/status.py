@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 @click.command("status")
 @hub_options
 @output_options
-@click.option("--once", is_flag=True, help="Look once, also on a terminal.")
+@click.option("--once", is_flag=True, help="Look once, even on a terminal.")
 @click.option(
     "--interval",
     type=SPAN,
     default="2s",
     show_default=True,
     metavar="SPAN",
-    help="How often the screens look.",
+    help="How often the screens are refreshed.",
 )
 def command(*, where: Where, out: Output, once: bool, interval: float) -> None:
-    """Show a hub: its tasks, engines and queues, what fails, and how fast it goes.
+    """Show a hub: its tasks, engines, queues, failures and throughput.
 
     On a terminal these are screens with keys (? shows them); elsewhere, or with
     --once, --plain or --json, one look. Exit code 3: there is no such hub; 69: Redis

@@ -99,8 +99,10 @@ def _unmark(
     metavar="FILE",
     help="Submit a task for each line of it; - is standard input.",
 )
-@click.option("--strings", is_flag=True, help="Words are texts, also 20 and a=b.")
-@click.option("--lines", is_flag=True, help="Each line is one text.")
+@click.option(
+    "--strings", is_flag=True, help="All arguments are strings, even 20 and a=b."
+)
+@click.option("--lines", is_flag=True, help="Each line is one string.")
 @click.option("--after", multiple=True, metavar="ID", help="Run after it has ended.")
 @click.option("--follow", multiple=True, metavar="ID", help="Run where it ran.")
 @click.option("--any", is_flag=True, help="One of them is enough.")
@@ -111,26 +113,41 @@ def _unmark(
     show_default=True,
     help="Which end of them counts.",
 )
-@click.option("--retries", type=click.IntRange(0, 1000), help="Tries after a failure.")
 @click.option(
-    "--retry-delay", type=SPAN, metavar="SPAN", help="Until the first of them."
+    "--retries", type=click.IntRange(0, 1000), help="Further attempts after a failure."
 )
-@click.option("--timeout", type=SPAN, metavar="SPAN", help="Not to wait longer to run.")
-@click.option("--time-limit", type=SPAN, metavar="SPAN", help="Not to run longer.")
-@click.option("--delay", type=SPAN, metavar="SPAN", help="Not to run before: 30s, 2h.")
-@click.option("--at", metavar="TIME", callback=_time, help="Not to run before.")
+@click.option(
+    "--retry-delay", type=SPAN, metavar="SPAN", help="Delay before the first of them."
+)
+@click.option(
+    "--timeout", type=SPAN, metavar="SPAN", help="Do not wait longer than this to run."
+)
+@click.option(
+    "--time-limit", type=SPAN, metavar="SPAN", help="Do not run longer than this."
+)
+@click.option(
+    "--delay",
+    type=SPAN,
+    metavar="SPAN",
+    help="Do not run before this has passed: 30s, 2h.",
+)
+@click.option(
+    "--at", metavar="TIME", callback=_time, help="Do not run before this time."
+)
 @click.option("--priority", type=click.IntRange(-1000, 1000), help="Higher goes first.")
 @click.option("--queue", help="For engines that serve this queue.")
-@click.option("--label", help="Words to find it by.")
-@click.option("--result-ttl", type=SPAN, metavar="SPAN", help="Keep it for so long.")
-@click.option("--engine", type=click.IntRange(0), multiple=True, help="Only there.")
-@click.option("--wait", is_flag=True, help="Wait, and print what came of it.")
-@click.option("--skip", type=click.IntRange(0), help="Pass over so many lines.")
+@click.option("--label", help="Text to find it by.")
+@click.option("--result-ttl", type=SPAN, metavar="SPAN", help="Keep it this long.")
+@click.option(
+    "--engine", type=click.IntRange(0), multiple=True, help="Run only on this engine."
+)
+@click.option("--wait", is_flag=True, help="Wait, and print the outcome.")
+@click.option("--skip", type=click.IntRange(0), help="Skip this many lines.")
 @click.option(
     "--resume",
     metavar="NAME",
     callback=_resumed,
-    help="Go on with lines that were not done.",
+    help="Go on with lines that were not submitted.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be called.")
 @hub_options
@@ -152,14 +169,14 @@ def command(  # noqa: PLR0913 - one per option
 ) -> int:
     """Submit a call of a function that engines import: module:name.
 
-    Arguments are JSON where they can be read as such, else texts: 20 is a number,
-    '"20"' and two-words are texts; name=value is a keyword argument. Prints the id, or
-    with --wait what came of it.
+    Arguments are read as JSON if possible, otherwise as strings: 20 is a number, '"20"'
+    and two-words are strings; name=value is a keyword argument. Prints the id, or with
+    --wait the outcome.
 
     With - as the last argument, or -i FILE, each line is a task: its words are further
     arguments, or it is a JSON array of them, or an object with args, kwargs and
-    function. Without a function the first word of each line is one. Ctrl-C says what
-    was submitted, and how to go on.
+    function. If no function is given, the first word of each line is one. Ctrl-C tells
+    what was submitted, and how to go on.
 
     Exit code 1: with --wait, a task failed; 130: interrupted.
 

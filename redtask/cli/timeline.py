@@ -86,7 +86,7 @@ class Lane:
     type=click.IntRange(1),
     default=_MOST,
     show_default=True,
-    help="At most so many tasks, the latest.",
+    help="At most this many tasks, the latest.",
 )
 @click.option(
     "-o",
@@ -107,10 +107,10 @@ def command(
 ) -> int:
     """Show which engine ran what when, and when it ran nothing.
 
-    Prints a line for each engine: tasks, time in which it was busy, and its longest
-    rest; with --json an object for each run of a task. With -o also draws it: a lane
-    for each engine, a colour for each function; what failed has a red frame, and
-    whoever points at something is told what it was. Exit code 1: nothing ran.
+    Prints a line for each engine: its tasks, how long it was busy, and its longest
+    pause; with --json an object for each run of a task. With -o also draws it: a lane
+    for each engine, a colour for each function, a red frame around what failed, and
+    details under the pointer. Exit code 1: nothing ran.
 
     \b
     redtask timeline --since 10m -o run.svg

@@ -31,9 +31,9 @@ _MOST: Final = 20
 def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
     """Say why tasks are where they are, and what would change it.
 
-    What a task waits for, which engines may take it and which refused it, or why it
-    failed: if that is because another task failed, also why that did, and so on. Exit
-    code 3: no such task.
+    What a task is waiting for, which engines may take it and which refused it, or why
+    it failed: if because another task did, then also why that one failed, and so on.
+    Exit code 3: no such task.
 
     \b
     redtask why k3f9ab-17

@@ -44,7 +44,7 @@ def _queues(_ctx: object, _parameter: object, value: str) -> list[str]:
     for queue in queues:
         if not _QUEUE.fullmatch(queue):
             raise click.BadParameter(
-                f"{queue!r}: small letters, digits, _ and -, parted by commas"
+                f"{queue!r}: lower-case letters, digits, _ and -, separated by commas"
             )
     return list(dict.fromkeys(queues))
 
@@ -94,10 +94,12 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
     "-c",
     "--engines",
     type=click.IntRange(1, 1024),
-    help="How many; one per processor unless told.",
+    help="How many; by default one per processor.",
 )
 @hub_options
-@click.option("--name", callback=_name, help="Of this worker; host and process id.")
+@click.option(
+    "--name", callback=_name, help="Its name; by default host and process id."
+)
 @click.option(
     "-q",
     "-Q",
@@ -105,7 +107,7 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
     default="default",
     show_default=True,
     callback=_queues,
-    help="The queues to serve, parted by commas.",
+    help="The queues to serve, separated by commas.",
 )
 @click.option(
     "-l",
@@ -120,25 +122,25 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
     "--max-tasks",
     type=click.IntRange(0),
     default=0,
-    help="Replace an engine after so many tasks.",
+    help="Replace an engine after this many tasks.",
 )
 @click.option(
     "--max-memory",
     metavar="2G",
     callback=_bytes,
-    help="Replace an engine that takes more, after its task.",
+    help="Replace an engine that uses more, after its task.",
 )
 @click.option(
     "--lifetime",
     metavar="1h~10m",
     callback=_lifetime,
-    help="Replace an engine after so long, give or take.",
+    help="Replace an engine after this long, give or take.",
 )
 @click.option(
     "--max-idle",
     metavar="SPAN",
     callback=_span,
-    help="Stop when nothing ran for so long.",
+    help="Stop when nothing has run for this long.",
 )
 @click.option(
     "--max-away",
@@ -146,13 +148,13 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
     callback=_span,
     default="10m",
     show_default=True,
-    help="Give up (exit code 69) when Redis was away for so long; 0: never.",
+    help="Give up (exit code 69) when Redis has been away this long; 0: never.",
 )
 @click.option(
     "--drain-timeout",
     metavar="SPAN",
     callback=_span,
-    help="When it stops, have what runs go back after so long.",
+    help="When stopping, send back what still runs after this long.",
 )
 @click.option(
     "--health-port",
@@ -163,15 +165,15 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
 @click.option(
     "--log-format",
     type=click.Choice(FORMATS),
-    help="Of the log; as suits what it is written to.",
+    help="Format of the log; by default what suits its target.",
 )
 @click.option(
     "--log-tasks",
     type=click.Choice(_LEVELS),
-    help="Log also what tasks log, from this level on.",
+    help="Also log what tasks log, from this level up.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
-@click.option("--quiet", is_flag=True, help="Say only what is wrong.")
+@click.option("--quiet", is_flag=True, help="Log only problems.")
 def command(  # noqa: PLR0913 - one per option
     *,
     engines: int | None,
@@ -196,10 +198,10 @@ def command(  # noqa: PLR0913 - one per option
 ) -> int:
     """Run engines on this machine, until stopped.
 
-    The first SIGTERM or Ctrl-C takes nothing new, hands back what has not begun and
-    lets the rest finish; the second has that go back, too, to be run again elsewhere;
-    the third ends it. SIGUSR1 drains its engines, SIGCONT lets them go on, SIGUSR2
-    logs where their code is.
+    After the first SIGTERM or Ctrl-C it takes nothing new, hands back what has not
+    begun and lets the rest finish; the second sends that back, too, to run again
+    elsewhere; the third kills it. SIGUSR1 drains its engines, SIGCONT resumes them,
+    SIGUSR2 logs their stacks.
 
     \b
     redtask worker -n 4
