@@ -55,7 +55,7 @@ def _only(keys: Keys, name: str) -> Flow[str]:
     if len(found) > 1:
         told = ", ".join(found[:_TOLD])
         more = " and more" if len(found) > _TOLD else ""
-        raise AmbiguousTask(f"{name!r} is the beginning of several tasks: {told}{more}")
+        raise AmbiguousTask(f"{name!r} matches several tasks: {told}{more}")
     return found[0]
 
 

@@ -82,7 +82,7 @@ class Address:
         except ValueError as error:
             message = (
                 f"{source}: {redact_url(text)!r} is not a URL of a Redis: {error}; "
-                f"understood are {_FORMS}"
+                f"a URL is {_FORMS}"
             )
             raise ConfigurationError(message) from None
 
@@ -126,7 +126,7 @@ def _options(parts: SplitResult) -> dict[str, str]:
             hint = suggestion(name, known)
             raise ValueError(f"the option {name!r} is unknown{hint}")
         if name in options:
-            raise ValueError(f"the option {name!r} stands twice")
+            raise ValueError(f"the option {name!r} is given twice")
         options[name] = value
     _check_db(options.get("db", "0"))
     return options

@@ -40,7 +40,7 @@ class Completions(Generic[R]):
         for result in listed:
             if not isinstance(result, Results):
                 raise TypeError(
-                    f"results are expected, not {type(result).__name__}: {result!r}"
+                    f"expected results, not {type(result).__name__}: {result!r}"
                 )
         #: Those that are done and were not taken.
         self.ready: deque[R] = deque()

@@ -125,7 +125,7 @@ def _keyring(profile: Profile, fingerprint: str) -> Keyring:
             )
         raise ConfigurationError(
             f"hub {profile.hub!r} is signed, and there is no key here: copy the key "
-            f"file of who made it to {profile.key_source}, or set REDTASK_KEY"
+            f"file from where it was made to {profile.key_source}, or set REDTASK_KEY"
         )
     return Keyring(profile.hub, profile.keys, profile.signed)
 
@@ -143,6 +143,6 @@ def _wrong_key(profile: Profile, fingerprint: str) -> str:
         )
     return (
         f"the key from {profile.key_source} is not the key of hub {profile.hub!r} "
-        f"(fingerprint {fingerprint}): copy the key file of who made the hub, or set "
-        "REDTASK_KEY"
+        f"(fingerprint {fingerprint}): copy the key file from where the hub was made, "
+        "or set REDTASK_KEY"
     )

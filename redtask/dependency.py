@@ -83,7 +83,9 @@ class Dependency(set[str]):
         if isinstance(dependencies, dict):
             about = dependencies
             if "dependencies" not in about:
-                raise TypeError("a dict is no dependency, but what as_dict returns is")
+                raise TypeError(
+                    "a dict is not a dependency, unless as_dict returned it"
+                )
             dependencies = about["dependencies"]
             all = about.get("all", all)  # noqa: A001
             success = about.get("success", success)

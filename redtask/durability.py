@@ -47,14 +47,15 @@ def way(kind: str) -> Flow[Words]:
         )
     except HubError as problem:
         raise ConfigurationError(
-            f"durability {kind!r} cannot be had: this Redis does not tell of itself"
+            f"durability {kind!r} is not available: this Redis does not report "
+            "on itself"
         ) from problem
     text = b"\n".join(replies).decode("utf-8", "replace")
     about = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     if kind == REPLICA:
         if int(about.get("connected_slaves", 0)) < 1:
             raise ConfigurationError(
-                "durability 'replica' cannot be had: this Redis has no replica"
+                "durability 'replica' is not available: this Redis has no replica"
             )
         return ("WAIT", 1)
     return (yield from _way_to_disk(about))
@@ -63,7 +64,7 @@ def way(kind: str) -> Flow[Words]:
 def _way_to_disk(about: dict[str, str]) -> Flow[Words]:
     if about.get("aof_enabled") != "1":
         raise ConfigurationError(
-            "durability 'fsync' cannot be had: this Redis keeps no log "
+            "durability 'fsync' is not available: this Redis keeps no log "
             "(CONFIG SET appendonly yes)"
         )
     try:
@@ -75,8 +76,8 @@ def _way_to_disk(about: dict[str, str]) -> Flow[Words]:
     version = tuple(map(int, re.findall(r"\d+", about.get("redis_version", "0"))[:2]))
     if version < _WAITAOF:
         raise ConfigurationError(
-            f"durability 'fsync' cannot be had: Redis {about.get('redis_version')} has "
-            "no WAITAOF (7.2 has); or CONFIG SET appendfsync always"
+            f"durability 'fsync' is not available: Redis {about.get('redis_version')} "
+            "has no WAITAOF (7.2 has); or CONFIG SET appendfsync always"
         )
     return ("WAITAOF", 1, 0)
 

@@ -65,7 +65,7 @@ class ClusterError(RedtaskError):
 
 
 class ClusterRunning(ClusterError):
-    """A cluster of this profile runs already."""
+    """A cluster of this profile is already running."""
 
 
 class SchemeError(RedtaskError, ValueError):
@@ -77,7 +77,7 @@ class ConnectionLost(RedtaskError, ConnectionError):
 
 
 class NotDurable(RedtaskError):
-    """Tasks are submitted, and it is not known whether they are durable.
+    """The tasks were submitted, but are not known to be durable.
 
     ``msg_ids`` are theirs; ``client.get_result(msg_ids)`` has their results.
     """
@@ -108,7 +108,7 @@ class NoEnginesRegistered(RedtaskError):
 
 
 class UnmetDependency(RedtaskError):
-    """The task is not to run on this engine: another one is to try."""
+    """The task cannot run on this engine; another one is to try."""
 
 
 class HubError(RedtaskError):
@@ -125,19 +125,19 @@ class NoHub(HubError):
 
 
 class SchemaMismatch(HubError):
-    """The hub's data are of another release."""
+    """The hub's data is of another release."""
 
     code = "SCHEMA"
 
 
 class SchemeChanged(HubError):
-    """The hub's scheme is another one now: load its scripts and call again."""
+    """The hub's scheme has changed: load its scripts and call again."""
 
     code = "SCHEME"
 
 
 class NotTesting(HubError):
-    """Only a hub made for testing is told the time."""
+    """Only a hub made for testing may be told the time."""
 
     code = "NOW"
 
@@ -149,7 +149,7 @@ class BadArgument(HubError, ValueError):
 
 
 class PayloadTooLarge(HubError, ValueError):
-    """A payload is larger than the hub admits."""
+    """A payload is larger than the hub accepts."""
 
     code = "TOOLARGE"
 
@@ -173,13 +173,13 @@ class PureScheme(HubError, ValueError):
 
 
 class NameTaken(HubError):
-    """A worker of this name is alive."""
+    """A worker of this name is running."""
 
     code = "NAMETAKEN"
 
 
 class KeyRefused(ConfigurationError):
-    """The keys are not so that this could be done with them."""
+    """This cannot be done with the keys as they are."""
 
 
 class NoWorker(HubError, KeyError):
@@ -201,7 +201,7 @@ class UnknownTask(HubError, KeyError):
 
 
 class AmbiguousTask(UnknownTask):
-    """The id is short, and several tasks begin like that."""
+    """The id is abbreviated, and matches several tasks."""
 
 
 class TaskPending(HubError, ValueError):
@@ -300,7 +300,7 @@ class Verdict(RemoteError):
 
 
 class ImpossibleDependency(UnmetDependency, Verdict):
-    """What the task depends on can never be."""
+    """What the task depends on can never happen."""
 
 
 class InvalidDependency(ImpossibleDependency):
@@ -308,15 +308,15 @@ class InvalidDependency(ImpossibleDependency):
 
 
 class TaskTimeout(Verdict):
-    """The task waited for longer than its timeout."""
+    """The task waited longer than its timeout."""
 
 
 class DependencyTimeout(TaskTimeout, ImpossibleDependency):
-    """The task waited for longer than its timeout."""
+    """The task waited longer than its timeout."""
 
 
 class TimeLimitExceeded(Verdict):
-    """The task ran for longer than its time limit."""
+    """The task ran longer than its time limit."""
 
 
 #: What is raised for each verdict of the hub.

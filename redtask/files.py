@@ -19,7 +19,7 @@ def make_private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     owner = folder.stat().st_uid
     if owner != os.geteuid():
-        raise ServerError(f"{folder} belongs to user {owner}, not to us")
+        raise ServerError(f"{folder} belongs to user {owner}, not to you")
     if stat.S_IMODE(folder.stat().st_mode) & 0o077:
         folder.chmod(0o700)
 

@@ -126,7 +126,7 @@ def _dependency(value: Any) -> Dependency | None:
         try:
             found = Dependency(value)
         except TypeError as problem:
-            raise TypeError(f"must be of ids and results: {problem}") from None
+            raise TypeError(f"must be ids and results: {problem}") from None
     else:
         raise TypeError(
             "must be an id, a result, a Dependency, or a list of ids and results, "
@@ -134,7 +134,7 @@ def _dependency(value: Any) -> Dependency | None:
         )
     for name in found:
         if not is_id(name):
-            raise ValueError(f"must be of ids of tasks; {name!r} is none")
+            raise ValueError(f"must be ids of tasks; {name!r} is not one")
     return found or None
 
 
@@ -149,12 +149,12 @@ def _exceptions(value: Any) -> tuple[str, ...] | None:
         if not isinstance(name, str):
             raise TypeError(f"must be exception classes or their names, not {one!r}")
         if not _EXCEPTION.fullmatch(name):
-            raise ValueError(f"must be names of exception classes; {name!r} is none")
+            raise ValueError(f"must be names of exception classes; {name!r} is not one")
         names.append(name)
     if not 0 < len(names) <= _MOST_EXCEPTIONS:
         raise ValueError(f"must be 1 to {_MOST_EXCEPTIONS} exceptions, or None")
     if len(",".join(names)) > _MOST_NAMES:
-        raise ValueError(f"must be names of {_MOST_NAMES} bytes in all at most")
+        raise ValueError(f"must be names of at most {_MOST_NAMES} bytes in all")
     return tuple(dict.fromkeys(names))
 
 

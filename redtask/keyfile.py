@@ -160,7 +160,7 @@ def _read(path: Path) -> str:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(str(path)) from error
     except UnicodeDecodeError:
-        message = f"{path}: not a key file (it holds other than plain text)"
+        message = f"{path}: not a key file (it is not plain text)"
         raise ConfigurationError(message) from None
     except OSError as error:
         message = f"{path}: cannot read the key file: {error.strerror}"
@@ -170,7 +170,7 @@ def _read(path: Path) -> str:
 def _check_private(path: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         message = (
-            f"{path}: the key file belongs to user {status.st_uid}, not to us (user "
+            f"{path}: the key file belongs to user {status.st_uid}, not to you (user "
             f"{os.geteuid()}), and is not used; make a copy of your own with mode 0600"
         )
         raise ConfigurationError(message)

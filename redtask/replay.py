@@ -51,16 +51,18 @@ class Wish:
     def check(self) -> None:
         """Raise ``ValueError`` or ``TypeError`` for a wish that is none."""
         if (self.query is None) == (self.ids is None):
-            raise ValueError("say what to replay, by a query or by ids")
+            raise ValueError("choose what to replay, by a query or by ids")
         if self.edit and self.is_changed:
-            raise ValueError("say all arguments anew, or edit some, not both")
+            raise ValueError("replace all arguments or edit some, not both")
         for name, value in self.edits.items():
             if not (name.isdecimal() or name.isidentifier()):
-                raise ValueError(f"no name of an argument, and no position: {name!r}")
+                raise ValueError(
+                    f"neither the name of an argument nor a position: {name!r}"
+                )
             try:
                 json.dumps(value)
             except (TypeError, ValueError) as problem:
-                raise TypeError(f"the value of {name} is no JSON: {problem}") from None
+                raise TypeError(f"the value of {name} is not JSON: {problem}") from None
 
     @property
     def edits(self) -> dict[str, Any]:
@@ -71,7 +73,9 @@ class Wish:
         found = {}
         for name, value in (self.edit or {}).items():
             if isinstance(name, bool) or not isinstance(name, (str, int)):
-                raise TypeError(f"no name of an argument, and no position: {name!r}")
+                raise TypeError(
+                    f"neither the name of an argument nor a position: {name!r}"
+                )
             found[str(name)] = value
         return found
 
@@ -104,7 +108,7 @@ class Replay:
         if self._wish.is_changed:
             if len(ids) != 1:
                 raise ValueError(
-                    f"other arguments are for one task, and {len(ids)} are meant"
+                    f"new arguments are for one task, and {len(ids)} are chosen"
                 )
             self._changed = ids[0]
         self._edited = frozenset(ids if self._wish.edit else ())

@@ -122,7 +122,9 @@ def _as_settings(store: Store, scheme: AnyScheme) -> dict[str, Argument]:
     if isinstance(scheme, str):
         return {"scheme": scheme}
     if store.keyring is None:
-        raise SchemeError("without the hub's key no scheme of one's own can be signed")
+        raise SchemeError(
+            "a scheme of your own must be signed, and the hub's key is not here"
+        )
     text = scheme.text.encode()
     return {
         "scheme": scheme.name,

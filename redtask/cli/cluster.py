@@ -212,12 +212,12 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
             signal.pidfd_send_signal(keeper, signal.SIGQUIT)
             if not _is_dead(keeper, _LONGEST_STOP):
                 raise ClusterError(
-                    f"the cluster (process {card.pid}) was told to stop at once and "
-                    f"has not after {_LONGEST_STOP:g} seconds"
+                    f"the cluster (process {card.pid}) was told to stop at once, but "
+                    f"has not within {_LONGEST_STOP:g} seconds"
                 )
     except PermissionError:
         raise ClusterError(
-            f"the cluster (process {card.pid}) is another user's, who must stop it"
+            f"the cluster (process {card.pid}) is another user's, who has to stop it"
         ) from None
     except ProcessLookupError:
         pass

@@ -30,7 +30,7 @@ _NUMBERS: Final = {
 def _number(_ctx: object, _parameter: object, value: float | None) -> float | None:
     """Return a number of seconds; nan is in every range."""
     if value is not None and math.isnan(value):
-        raise click.BadParameter("'nan' is no number of seconds")
+        raise click.BadParameter("'nan' is not a number of seconds")
     return value
 
 

@@ -54,7 +54,7 @@ def command(
     redtask doctor --no-data --json | jq -r '.findings[].words'
     """
     if repair and no_data:
-        raise click.UsageError("--repair mends data: it cannot be with --no-data")
+        raise click.UsageError("--repair repairs data: it cannot go with --no-data")
     most = 0 if no_data else sample
     seen = _visit(where.profile(), repair=repair, most=most)
     if out.as_json:

@@ -87,6 +87,6 @@ def _blob(client: Client, digest: str) -> Flow[bytes]:
     key = client._session.keys.function(digest)
     (blob,) = yield Commands([("HGET", key, "blob")])
     if not blob:
-        raise SerializationError("the hub has not got the function any more")
+        raise SerializationError("the hub no longer has the function")
     found: bytes = blob
     return found

@@ -232,7 +232,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Unconfirmed(f"{question} Nobody can be asked here: say --yes")
+        raise Unconfirmed(f"{question} Nobody can be asked here: pass --yes")
     if not click.confirm(question, err=True):
         click.echo("nothing was done", err=True)
         raise click.exceptions.Exit(1)

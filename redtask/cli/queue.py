@@ -63,7 +63,7 @@ def _names(_ctx: object, _param: object, names: tuple[str, ...]) -> tuple[str, .
     for name in names:
         if not _QUEUE.fullmatch(name):
             raise click.BadParameter(
-                f"{name!r}: a queue is of small letters, digits, _ and -"
+                f"{name!r}: a queue is of lower-case letters, digits, _ and -"
             )
     return names
 

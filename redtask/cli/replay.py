@@ -48,7 +48,7 @@ def _rate(_ctx: object, _parameter: object, value: str | None) -> float | None:
             return float(found[1]) / seconds(unit if unit[0].isdigit() else f"1{unit}")
     except (ValueError, ZeroDivisionError):
         pass
-    raise click.BadParameter(f"{value!r} is no rate, as 50/s or 600/min")
+    raise click.BadParameter(f"{value!r} is not a rate, such as 50/s or 600/min")
 
 
 def _edits(_ctx: object, _parameter: object, value: tuple[str, ...]) -> dict[str, Any]:
@@ -62,7 +62,8 @@ def _edits(_ctx: object, _parameter: object, value: tuple[str, ...]) -> dict[str
             found[name] = json.loads(text)
         except ValueError:
             raise click.BadParameter(
-                f"{word!r}: {text!r} is no JSON; a text is {name}={json.dumps(text)!r}"
+                f"{word!r}: {text!r} is not JSON; a string is "
+                f"{name}={json.dumps(text)!r}"
             ) from None
     return found
 
@@ -141,7 +142,7 @@ def _inline(
 
     ids = client._run(chosen.ids(client._session, _ENDED))
     if len(ids) != 1:
-        raise click.UsageError(f"--inline runs one task, and {len(ids)} are meant")
+        raise click.UsageError(f"--inline runs one task, and {len(ids)} are chosen")
     return run_inline(client, ids[0], edit, debug=debug)
 
 

@@ -206,7 +206,7 @@ def _selection(
     wanted = _wanted(**said)
     found = _parsed(wanted, query) if wanted or query is not None else None
     if ids and (found is not None or since is not None):
-        raise click.UsageError("ids, or what is known of tasks, not both")
+        raise click.UsageError("ids or conditions, not both")
     return Selection(ids, found, since, limit)
 
 

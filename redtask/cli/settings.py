@@ -151,7 +151,7 @@ def _check_table(
         if below is not None:
             _check_table(layer, (*path, name), value, below)
         elif isinstance(value, Mapping):
-            raise ConfigurationError(f"{layer.named(*path, name)}: must be no table")
+            raise ConfigurationError(f"{layer.named(*path, name)}: must not be a table")
 
 
 def _layers(folder: Path) -> Iterator[Layer]:

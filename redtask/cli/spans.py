@@ -56,8 +56,8 @@ def moment(text: str, now: datetime | None = None) -> datetime:
             return datetime.fromisoformat(text.strip()).astimezone(UTC)
         except ValueError:
             raise ValueError(
-                f"{text!r}: a moment is a span of time ago, as 1h30m, or a date, as "
-                "2026-11-28 or 2026-11-28T03:00"
+                f"{text!r}: a moment is a time span ago, such as 1h30m, or a date, "
+                "such as 2026-11-28 or 2026-11-28T03:00"
             ) from None
     try:
         return (now or datetime.now(UTC)) - timedelta(seconds=ago)

@@ -49,15 +49,16 @@ def _time(_ctx: object, _parameter: object, value: str | None) -> datetime | Non
         return datetime.fromisoformat(value).astimezone()
     except ValueError:
         raise click.BadParameter(
-            f"{value!r} is no time, as 2026-11-28T03:00 or 2026-11-28T03:00+00:00"
+            f"{value!r} is not a time, such as 2026-11-28T03:00 or "
+            "2026-11-28T03:00+00:00"
         ) from None
 
 
 def _resumed(_ctx: object, _parameter: object, value: str | None) -> str | None:
     if value is not None and not _NAME.fullmatch(value):
         raise click.BadParameter(
-            f"{value!r} is no name of a submission: it stands before the numbers of "
-            "its ids, as k3f9abw0z1x5 in k3f9abw0z1x5-17"
+            f"{value!r} is not the name of a submission: that is what its ids "
+            "begin with, as k3f9abw0z1x5 in k3f9abw0z1x5-17"
         )
     return value
 

@@ -52,7 +52,7 @@ def _queues(_ctx: object, _parameter: object, value: str) -> list[str]:
 def _labels(_ctx: object, _parameter: object, value: tuple[str, ...]) -> list[str]:
     for label in value:
         if not _LABEL.fullmatch(label):
-            raise click.BadParameter(f"{label!r}: a word, as gpu or zone=b")
+            raise click.BadParameter(f"{label!r}: a word, such as gpu or zone=b")
     return list(dict.fromkeys(value))
 
 
@@ -84,7 +84,7 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
         return 0
     found = _SIZE.fullmatch(value.strip())
     if found is None:
-        raise click.BadParameter(f"{value!r}: a size is as in 500M, 2G, or in bytes")
+        raise click.BadParameter(f"{value!r}: a size is 500M, 2G, or a number of bytes")
     return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " "))
 
 

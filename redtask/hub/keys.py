@@ -18,7 +18,7 @@ class Keys:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             message = (
-                f"not a hub name: {self.name!r} (small letters, digits, - and _, "
+                f"not a hub name: {self.name!r} (lower-case letters, digits, - and _, "
                 "at most 64, a letter or digit first)"
             )
             raise ValueError(message)

@@ -443,7 +443,7 @@ class Keeper:
         """Drain one worker, or all; return their names when they are gone."""
         leaving = [crew for crew in self._crews if name is None or crew.name == name]
         if not leaving and name is not None:
-            raise ClusterError(f"there is no set of engines {name!r}")
+            raise ClusterError(f"no such set of engines: {name!r}")
         for crew in leaving:
             self._tell(crew, drain)
         self._until(lambda: not any(crew in self._crews for crew in leaving))
@@ -473,7 +473,7 @@ class Keeper:
             card = Card.read(folder)
             who = f" (process {card.pid}, {card.engines} engines)" if card else ""
             raise ClusterRunning(
-                f"a cluster of profile {self.profile.name!r} runs already{who}: "
+                f"a cluster of profile {self.profile.name!r} is already running{who}: "
                 "'redtask cluster stop' stops it, 'redtask worker' adds engines"
             ) from None
 

@@ -56,7 +56,7 @@ def find_binary(explicit: Path | None = None) -> Binary:
     raise ServerError(
         f"no redis-server or valkey-server >= 6.2 was found{found}: "
         f"{_how_to_install()}, name a program in {CHOICE}, "
-        "or give the URL of a Redis that runs"
+        "or give the URL of a running Redis"
     )
 
 

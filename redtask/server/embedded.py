@@ -135,12 +135,12 @@ class EmbeddedServer:
         except PermissionError as error:
             raise ServerError(
                 f"the server of {self.folder} (pid {process.pid}) belongs to another "
-                "user, who must stop it"
+                "user, who has to stop it"
             ) from error
         if not process.wait(timeout):
             raise ServerError(
-                f"the server of {self.folder} (pid {process.pid}) was told to stop and "
-                f"has not after {timeout:g} seconds{logfile.tail(self._log, 0)}"
+                f"the server of {self.folder} (pid {process.pid}) was told to stop, "
+                f"but has not within {timeout:g} seconds{logfile.tail(self._log, 0)}"
             )
         self._reap()
         self._tidy()
@@ -249,7 +249,7 @@ class EmbeddedServer:
         if version is not None and not reads(binary, product, version):
             # Not only impolite: 6.2 does not see the log of 7 and starts empty.
             raise ServerError(
-                f"the data in {self.folder} were written by {product.title()} "
+                f"the data in {self.folder} was written by {product.title()} "
                 f"{version}, which {binary.path} ({binary.product.title()} "
                 f"{binary.version}, from {binary.origin}) cannot read: install that "
                 f"version or a newer one, or name its program in {CHOICE}"

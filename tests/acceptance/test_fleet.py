@@ -114,7 +114,7 @@ def test_an_operator_has_engines_drain_and_go_on(site, gate):
     assert redtask("engine", "drain")[0] == 2
     code, _, err = redtask("engine", "stop", "--all")
     assert code == 2
-    assert "say --yes" in err
+    assert "pass --yes" in err
 
 
 def test_a_paused_queue_waits_and_goes_on(site):

@@ -75,11 +75,11 @@ def test_flags_reach_the_task(command, client):
         (["math.sqrt"], "did you mean math:sqrt?"),
         (["math:sqrt", 1, "--queue", "A B"], "queue must be of a-z"),
         (["math:sqrt", 1, "--skip", 1], "are for lines"),
-        (["math:sqrt", 1, "--at", "soon"], "is no time"),
+        (["math:sqrt", 1, "--at", "soon"], "is not a time"),
         (["math:sqrt", 1, "--delay", "soon"], "a span of time"),
         (["math:sqrt", 1, "--delay", "1h", "--at", "2100-01-01"], "where there is"),
         (["--lines", "-"], "needs a function"),
-        (["math:sqrt", "-", "--resume", "B/D"], "'--resume': 'B/D' is no name"),
+        (["math:sqrt", "-", "--resume", "B/D"], "'--resume': 'B/D' is not the name"),
         (["math:sqrt", 1, "--any"], "--any goes with --after or --follow"),
         (["math:sqrt", 1, "--on", "end"], "--on goes with --after or --follow"),
     ],
@@ -227,7 +227,7 @@ def test_many_are_aborted_only_if_that_is_wished(command, client, view):
 
     asked = command("abort", "--label", "x")
     assert asked.exit_code == 2
-    assert "Abort 3 tasks? Nobody can be asked here: say --yes" in asked.stderr
+    assert "Abort 3 tasks? Nobody can be asked here: pass --yes" in asked.stderr
     assert len(command.well("ls", "--state", "waiting")) == 3
     assert len(command.well("abort", "--label", "x", "--yes")) == 3
     assert client.db_query({"state": "aborted"}, "msg_id") == [

@@ -91,7 +91,7 @@ def test_failed_results_are_done_too(view):
 
 
 def test_only_results_complete():
-    with pytest.raises(TypeError, match="results are expected, not str"):
+    with pytest.raises(TypeError, match="expected results, not str"):
         next(redtask.as_completed(["c-1"]))  # type: ignore[list-item]
 
 

@@ -85,7 +85,9 @@ def test_a_key_that_is_wrong_or_missing(connect, place):
     assert "is not the key of hub" in told(caught)
     with pytest.raises(error.ConfigurationError) as caught:
         connect(place.url)
-    assert "there is no key here: copy the key file of who made it to" in told(caught)
+    assert "there is no key here: copy the key file from where it was made to" in told(
+        caught
+    )
     with pytest.raises(error.ConfigurationError) as caught:
         connect(place.url, key="off")
     assert "signing is switched off here" in told(caught)

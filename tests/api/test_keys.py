@@ -47,7 +47,7 @@ def test_a_profile_leads_to_its_hub(hub):
     file = Path(os.environ["REDTASK_HOME"], "profiles/default", f"{hub.name}.keys")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     code, _, err = run("init", hub.url, "--key", hub.key)
-    assert (code, "say --yes" in err) == (2, True)
+    assert (code, "pass --yes" in err) == (2, True)
 
 
 def test_a_profile_is_checked_before_it_is_written(place):
@@ -139,7 +139,7 @@ def test_what_a_dead_cluster_left_is_removed(tmp_path):
     )
     assert run("cluster", "clean")[1] == "nothing was left\n"
     code, _, err = run("cluster", "clean", "--data")
-    assert (code, "say --yes" in err) == (2, True)
+    assert (code, "pass --yes" in err) == (2, True)
     assert run("cluster", "clean", "--data", "--yes")[0] == 0
 
     assert [path.name for path in folder.iterdir()] == ["default.keys"]

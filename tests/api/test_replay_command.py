@@ -142,11 +142,11 @@ def test_what_has_not_ended_is_not_replayed(command, client, view):
     [
         ([], "say which tasks"),
         (["a-1", "--edit", "x"], "say name=JSON"),
-        (["a-1", "--edit", "x=slow"], "a text is x='\"slow\"'"),
+        (["a-1", "--edit", "x=slow"], "a string is x='\"slow\"'"),
         (["a-1", "--pdb"], "--pdb goes with --inline"),
-        (["a-1", "--rate", "fast"], "is no rate"),
-        (["a-1", "--rate", "0/s"], "is no rate"),
-        (["--failed", "--inline"], "--inline runs one task, and 0 are meant"),
+        (["a-1", "--rate", "fast"], "is not a rate"),
+        (["a-1", "--rate", "0/s"], "is not a rate"),
+        (["--failed", "--inline"], "--inline runs one task, and 0 are chosen"),
     ],
 )
 def test_a_wrong_wish_is_refused(command, words, told):

@@ -49,7 +49,7 @@ def test_urls_are_understood_and_written_in_one_form(given, understood):
         ("redis://host/db", "database must be a number"),
         ("redis://host?db=x", "database must be a number"),
         ("redis://host?hubb=x", "'hubb' is unknown, did you mean hub?"),
-        ("redis://host?hub=x&hub=y", "stands twice"),
+        ("redis://host?hub=x&hub=y", "is given twice"),
         ("redis://host?ssl_ca_certs=x", "'ssl_ca_certs' is unknown"),
         ("redis://[::1", "host cannot be read"),
         ("unix://run/redis.sock", "three slashes"),

@@ -337,7 +337,7 @@ def test_people_see_short_ids():
 
 def test_where_nobody_can_be_asked_yes_must_have_been_said():
     confirm("Purge 3 tasks?", yes=True)
-    with pytest.raises(click.UsageError, match="say --yes"):
+    with pytest.raises(click.UsageError, match="pass --yes"):
         confirm("Purge 3 tasks?", yes=False)
 
 

@@ -164,11 +164,15 @@ def test_two_who_make_the_hub_at_once_have_one_key():
 @pytest.mark.parametrize(
     ("key", "found", "sentence"),
     [
-        (KEY, fingerprint, "copy the key file of who made the hub, or set REDTASK_KEY"),
+        (
+            KEY,
+            fingerprint,
+            "copy the key file from where the hub was made, or set REDTASK_KEY",
+        ),
         (
             None,
             fingerprint,
-            "there is no key here: copy the key file of who made it to",
+            "there is no key here: copy the key file from where it was made to",
         ),
         (None, None, "is unsigned: set REDTASK_KEY=off to use it"),
         (KEY, None, "is unsigned: set REDTASK_KEY=off to use it, or another hub"),
