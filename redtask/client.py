@@ -47,11 +47,11 @@ class Client(StoredTasks, Fleet):
         ``tcp://host:port``; ``?hub=NAME`` chooses a hub.
     :param profile: name of the profile to use.
     :param key: key text, instead of the profile's key file.
-    :param timeout: for how many seconds a call is tried again while Redis is away.
+    :param timeout: how long a call is retried while Redis is away, in seconds.
 
     Thread-safe. A forked child becomes a client of its own. Raises
     ``ConfigurationError`` and ``ConnectionLost``, and ``TypeError`` or ``ValueError``
-    for a timeout that is none.
+    for an invalid timeout.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Client(StoredTasks, Fleet):
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Tasks go on; their results can be had later."""
+        """Close the connections. Tasks go on; their results can be fetched later."""
         self.closed = True
         self._store.close()
         for executor in list(self._executors):
@@ -175,7 +175,7 @@ class Client(StoredTasks, Fleet):
 
     @property
     def ids(self) -> list[int]:
-        """The ids of the engines that live, sorted."""
+        """The ids of the living engines, sorted."""
         status = self._run(self._session.status())
         return [engine.engine_id for engine in status.engines]
 
@@ -267,7 +267,7 @@ class Client(StoredTasks, Fleet):
     ) -> dict[str, str]:
         """Abort tasks that no engine has begun; None: this client's own.
 
-        Final, immediate, works with no engine alive. With ``running`` those that run
+        Final and immediate, even with no engine alive. With ``running`` those that run
         are interrupted too: they end aborted within moments, unless they complete
         first. What depends on an aborted task fails, or with ``dependents`` is aborted
         as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
@@ -324,7 +324,7 @@ def revive(
     submitted: float,
     about: dict[str, Any],
 ) -> AsyncResult:
-    """Make a result of what a pickle says; it connects when it is first asked."""
+    """Make a result from a pickle; it connects when it is first asked."""
     tasks = tasks_elsewhere(ids, submitted)
     return kind._revived(_Elsewhere(place, tasks), tasks, about)
 

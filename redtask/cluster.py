@@ -31,7 +31,7 @@ class Cluster:
     submitted is there again the next time. ``private=True`` gives a hub of its own in
     a temporary folder, which goes with the cluster.
 
-    :param n: how many engines; one per processor unless told.
+    :param n: how many engines; by default one per processor.
     :param profile: name of the profile to use.
     :param url: where Redis is.
     :param key: key text, instead of the profile's key file.
@@ -133,7 +133,7 @@ class Cluster:
             raise
 
     def stop_cluster(self) -> None:
-        """Drain the engines, and stop what was started. The data of the hub stay.
+        """Drain the engines, and stop what was started. The hub's data stays.
 
         Does nothing when it does not run.
         """

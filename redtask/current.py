@@ -60,9 +60,9 @@ def desk(pid: int) -> Desk:  # noqa: ARG001 - a child that a task forks is no en
 
 @dataclass(frozen=True, slots=True)
 class CurrentTask:
-    """The task that runs; outside of one ``id`` is None, and nobody is told anything.
+    """The running task; outside of one ``id`` is None, and nobody is told anything.
 
-    So a function that says how far it is can also be called by hand.
+    So a function that reports progress can also be called by hand.
     """
 
     #: Its id, as in ``AsyncResult.msg_ids``.
@@ -81,11 +81,11 @@ class CurrentTask:
     _work: Any = field(default=None, repr=False, compare=False)
 
     def progress(self, done: float, message: str = "", *, total: float = 1.0) -> None:
-        """Say how far it is: ``done`` of ``total``, and a few words.
+        """Report progress: ``done`` of ``total``, and a few words.
 
         Seen in ``metadata``, ``stream_output``, ``redtask logs -f`` and ``redtask
-        status``. It may be said as often as one likes: what comes faster than it can
-        be shown is left out, but for the last. Raises ``TypeError`` for what is no
+        status``. Call it as often as you like: what comes faster than it can be shown
+        is left out, except the last. Raises ``TypeError`` for what is no
         number, and ``ValueError`` for one that is none or a total that is not positive.
         """
         for value in (done, total):
@@ -124,7 +124,7 @@ class CurrentTask:
 def current_task() -> CurrentTask:
     """Return the task that this code runs in; its threads see it too.
 
-    Outside of a task: one whose ``id`` is None.
+    Outside a task: one whose ``id`` is None.
     """
     found = desk(os.getpid())
     work = found.work()
@@ -145,10 +145,10 @@ def current_task() -> CurrentTask:
 
 
 class TaskFilter(logging.Filter):
-    """Gives log records the task in whose midst they are made.
+    """Adds to log records the task in which they are made.
 
-    For handlers of an application's own: then their formats know ``task_id``,
-    ``attempt`` and ``engine_id``; outside of a task these are ``-``, 0 and ``-``. ::
+    For an application's own handlers, whose formats then know ``task_id``,
+    ``attempt`` and ``engine_id``; outside a task these are ``-``, 0 and ``-``. ::
 
         handler.addFilter(redtask.TaskFilter())
         handler.setFormatter(logging.Formatter("%(task_id)s/%(attempt)s %(message)s"))

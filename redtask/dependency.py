@@ -65,8 +65,8 @@ class Dependency(set[str]):
     :param dependencies: an id, a result, or an iterable of them; also what
         ``as_dict`` returned.
     :param all: is it met when all members have such an outcome, or when one has?
-    :param success: does a member count that succeeded?
-    :param failure: does one that failed, was aborted, or never could run?
+    :param success: does a member that succeeded count?
+    :param failure: does one that failed, was aborted, or could never run?
 
     Without members it is met. Raises ``ValueError`` when neither outcome counts, and
     ``TypeError`` for a member that is neither id nor result. As a set it knows nothing

@@ -241,7 +241,7 @@ class Flags:
     def replaced(self, **flags: Any) -> Flags:
         """Return flags with some replaced; nothing changes when one is wrong.
 
-        Raises ``KeyError`` for a name that is none, ``TypeError`` or ``ValueError``
+        Raises ``KeyError`` for an unknown name, ``TypeError`` or ``ValueError``
         for a value, each naming the flag.
         """
         checked = {}
@@ -406,7 +406,7 @@ class Flagged:
     def set_flags(self, **flags: Any) -> Any:
         """Set flags of this view; return it. All or none.
 
-        Raises ``KeyError`` for a name that is none, ``TypeError`` or ``ValueError``
+        Raises ``KeyError`` for an unknown name, ``TypeError`` or ``ValueError``
         for a value.
         """
         self.flags = self._checked(flags)

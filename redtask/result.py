@@ -117,13 +117,13 @@ class AsyncResult(Results):
         self._client._call_back(self, callback)
 
     def why(self) -> Any:
-        """Return why the task is where it is: a ``Why``, of several a list."""
+        """Return why the task is where it is: a ``Why``; for several, a list."""
         return self._run(self._why())
 
     # -- stopping
 
     def abort(self, *, running: bool = False, dependents: bool = False) -> None:
-        """Abort what no engine has begun; what runs and what depends on it, on wish.
+        """Abort what no engine has begun; if asked, what runs or depends on it.
 
         As ``Client.abort``. Raises ``RuntimeError`` when all is done.
         """
@@ -167,12 +167,12 @@ class AsyncResult(Results):
 
     @property
     def serial_time(self) -> float:
-        """Seconds that the tasks ran, added up. Raises ``TimeoutError`` before."""
+        """Total seconds that the tasks ran. ``TimeoutError`` before they ended."""
         return self._run(self._serial_time())  # type: ignore[no-any-return]
 
     @property
     def wall_time(self) -> float:
-        """Seconds from submission until the last result was here."""
+        """Seconds from submission until the last result arrived."""
         return self._run(self._wall_time())  # type: ignore[no-any-return]
 
     def get_dict(self, timeout: float | None = -1) -> dict[int, Any]:
@@ -200,7 +200,7 @@ class AsyncResult(Results):
         timeout: float | None = -1,
         return_when: str = ALL_COMPLETED,
     ) -> None:
-        """Wait under a progress bar on standard error; returns at the timeout too."""
+        """Wait with a progress bar on standard error, at most until the timeout."""
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
@@ -217,10 +217,10 @@ class AsyncResult(Results):
                     return
 
     def stream_output(self) -> OutputStream:
-        """Return what the tasks print and how far they are, while they run.
+        """Return the output and progress of the tasks, while they run.
 
         An iterator of ``Output``, which ends when they have. As a context manager it
-        prints all that meanwhile, as in IPython.parallel::
+        prints them meanwhile, as in IPython.parallel::
 
             with result.stream_output():
                 result.wait()

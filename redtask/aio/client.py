@@ -55,7 +55,7 @@ class Client(StoredTasks, Fleet):
         ``tcp://host:port``; ``?hub=NAME`` chooses a hub.
     :param profile: name of the profile to use.
     :param key: key text, instead of the profile's key file.
-    :param timeout: for how many seconds a call is tried again while Redis is away.
+    :param timeout: how long a call is retried while Redis is away, in seconds.
 
     A forked child has to make its own. Raises ``TypeError`` or ``ValueError`` for a
     timeout that is none; connecting ``ConfigurationError`` and ``ConnectionLost``.
@@ -126,7 +126,7 @@ class Client(StoredTasks, Fleet):
         self._known_session = Session(store.keys, keyring, store.contact)
 
     async def close(self) -> None:
-        """Close the connections. Tasks go on; their results can be had later."""
+        """Close the connections. Tasks go on; their results can be fetched later."""
         self.closed = True
         self._callbacks.close()
         if self._driver is not None:
@@ -208,7 +208,7 @@ class Client(StoredTasks, Fleet):
     # -- engines
 
     async def ids(self) -> list[int]:
-        """Return the ids of the engines that live, sorted."""
+        """Return the ids of the living engines, sorted."""
         status = await self._run(self._session.status())
         return [engine.engine_id for engine in status.engines]
 
@@ -284,7 +284,7 @@ class Client(StoredTasks, Fleet):
     ) -> dict[str, str]:
         """Abort tasks that no engine has begun; None: this client's own.
 
-        Final, immediate, works with no engine alive. With ``running`` those that run
+        Final and immediate, even with no engine alive. With ``running`` those that run
         are interrupted too: they end aborted within moments, unless they complete
         first. What depends on an aborted task fails, or with ``dependents`` is aborted
         as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
@@ -348,7 +348,7 @@ def revive(
     submitted: float,
     about: dict[str, Any],
 ) -> AsyncResult:
-    """Make a result of what a pickle says; it connects when it is first asked."""
+    """Make a result from a pickle; it connects when it is first asked."""
     tasks = tasks_elsewhere(ids, submitted)
     return kind._revived(_Elsewhere(place, tasks), tasks, about)
 

@@ -101,13 +101,13 @@ class AsyncResult(Results):
         self._client._call_back(self, callback)
 
     async def why(self) -> Any:
-        """Return why the task is where it is: a ``Why``, of several a list."""
+        """Return why the task is where it is: a ``Why``; for several, a list."""
         return await self._run(self._why())
 
     # -- stopping
 
     async def abort(self, *, running: bool = False, dependents: bool = False) -> None:
-        """Abort what no engine has begun; what runs and what depends on it, on wish.
+        """Abort what no engine has begun; if asked, what runs or depends on it.
 
         As ``Client.abort``. Raises ``RuntimeError`` when all is done.
         """
@@ -148,7 +148,7 @@ class AsyncResult(Results):
         timeout: float | None = -1,
         return_when: str = ALL_COMPLETED,
     ) -> None:
-        """Wait under a progress bar on standard error; returns at the timeout too."""
+        """Wait with a progress bar on standard error, at most until the timeout."""
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
@@ -165,7 +165,7 @@ class AsyncResult(Results):
                     return
 
     def stream_output(self) -> OutputStream:
-        """Return what the tasks print and how far they are, while they run.
+        """Return the output and progress of the tasks, while they run.
 
         An asynchronous iterator of ``Output``, which ends when they have. As a context
         manager (``async with``) it prints all that meanwhile.

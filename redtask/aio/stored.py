@@ -74,7 +74,7 @@ class StoredTasks:
         $lt $lte $glob $exists``. ``keys`` names those wanted; ``msg_id`` always comes
         along; ``buffers`` and ``result_buffers`` only come when named. By ``msg_id``
         or ``state`` it finds them at once, else it pages through all records. Raises
-        ``KeyError`` for a key or operator that is none, ``TypeError`` for what cannot
+        ``KeyError`` for an unknown key or operator, ``TypeError`` for what cannot
         be compared.
         """
         return await self._run(listing.find(self._session, query, keys))
@@ -100,9 +100,9 @@ class StoredTasks:
         edit: dict[str, Any] | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> AsyncHubResult:
-        """Let ended tasks run once more, and those that failed because of them.
+        """Run ended tasks again, and those that failed because of them.
 
-        :param query: what ``db_query`` takes; the ended ones of these tasks are meant.
+        :param query: what ``db_query`` takes; of these tasks, those that have ended.
         :param ids: instead, ids, results or positions in ``history``.
         :param downstream: also tasks that failed because one of these did, or because
             one of those did; they are looked for among all that failed.

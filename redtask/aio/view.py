@@ -113,8 +113,8 @@ class LoadBalancedView(Flagged):
         ``AsyncMapResult``, which can be iterated as results arrive. Ends with the
         shortest sequence.
 
-        What does not know its length, as a generator, is read as it is sent, so it
-        may be longer than memory. ``progress(items)`` is called whenever some have
+        An input without a length, such as a generator, is sent as it is read, so it may
+        be longer than memory. ``progress(items)`` is called whenever some have
         been sent, with how many; if it or an input raises, what was sent is aborted.
         """
         flags = await self._resolved()
@@ -171,19 +171,19 @@ class LoadBalancedView(Flagged):
         """Submit a task for each node of a graph, each after its predecessors.
 
         :param graph: a ``DiGraph`` of networkx, or a mapping of each node to its
-            predecessors: an iterable of nodes, or a ``Dependency`` if something else
-            than the success of all of them is waited for.
+            predecessors: an iterable of nodes, or a ``Dependency`` to wait for
+            something other than the success of all.
         :param jobs: what each node calls: a mapping of nodes to functions, ``(function,
             args)`` or ``(function, args, kwargs)``; or one function for all nodes.
 
         ``Ref(node)`` among the arguments stands for the result of a predecessor.
         Returns {node: AsyncResult} in the order of submission. All tasks enter or
         none. Nodes without predecessors wait for what the view's ``after`` says;
-        the other flags hold for all.
+        the other flags apply to all.
 
         Raises ``ValueError`` naming a cycle, an unknown predecessor, a node without
-        a job, or a ``Ref`` to what is no predecessor; ``TypeError`` for what is no
-        graph or job, or cannot be pickled.
+        a job, or a ``Ref`` to something other than a predecessor; ``TypeError`` for an
+        invalid graph or job, or one that cannot be pickled.
         """
         flags = await self._resolved()
         sets, pieces = self.client._session.graph(flags, graph, jobs)
