@@ -402,9 +402,8 @@ MUTANTS: Final = (
     _mutant(
         "what was given back has used a try",
         "lib/report.lua",
-        '  elseif outcome.kind == "unbegun" then\n    return { fields = {} }\n',
-        '  elseif outcome.kind == "unbegun" then\n'
-        '    return { fields = { "tries", 1 } }\n',
+        "    return { fields = {}, unbegun = true }\n",
+        '    return { fields = { "tries", 1 }, unbegun = true }\n',
         "lua/test_retries.py::test_given_back_unbegun_a_task_has_used_no_try",
     ),
     _mutant(
