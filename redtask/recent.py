@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.hub.calls import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from redtask.hub.calls import Group
@@ -121,6 +121,8 @@ class Recent:
         self._lock = lock or nullcontext()
         self._epoch = contact.epoch
         self._slices: deque[Slice] = deque()
+        #: Those that somebody is submitting again.
+        self._saying: set[Slice] = set()
         #: How often something was submitted, or submitted again.
         self.turn = 0
         self._bytes = 0
@@ -157,7 +159,7 @@ class Recent:
         """Drop what is surely on disk; nothing while a loss is to be made good."""
         safe = self._contact.heard - WINDOW
         slices = self._slices
-        if not slices or slices[0].at >= safe or self.is_due:
+        if not slices or slices[0].at >= safe or self.is_due or self._saying:
             return
         with self._lock:
             while self._slices and self._slices[0].at < safe:
@@ -177,11 +179,29 @@ class Recent:
     def server(self, server: str) -> None:
         self._contact.server = server
 
-    def take_due(self) -> list[Slice]:
-        """Return what is to be submitted again, once per loss."""
-        self._epoch = self._contact.epoch
+    def take_due(self) -> list[Slice] | None:
+        """Return what is to be submitted again; None: another sees to it, or nobody.
+
+        However many ask at the same time, one of them is told, once per loss.
+        """
+        with self._lock:
+            if not self.is_due:
+                return None
+            self._epoch = self._contact.epoch
         since = self._contact.lost - OLDEST
         return [one for one in list(self._slices) if one.at >= since]
+
+    @contextmanager
+    def saying(self, slices: Iterable[Slice]) -> Iterator[None]:
+        """Let others know meanwhile that slices are being submitted again."""
+        mine = set(slices)
+        with self._lock:
+            self._saying |= mine
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._saying -= mine
 
     def put_back(self) -> None:
         """What is due could not be submitted: it still is."""
@@ -198,7 +218,9 @@ class Recent:
         """Was a task submitted, or submitted again, since then, or will it be?"""
         if self.elsewhere(task_id):
             return True
-        return any(one.turn > turn and one.holds(task_id) for one in list(self._slices))
+        with self._lock:
+            known = [*self._saying, *(one for one in self._slices if one.turn > turn)]
+        return any(one.holds(task_id) for one in known)
 
     def find(self, task_id: str) -> list[Slice]:
         """Return the slice of a task that the server may have forgotten.

@@ -233,7 +233,6 @@ class Session:
 
     def recover(self) -> Flow[None]:
         """Say again what Redis may have forgotten."""
-        self.inbox.disturbed()
         yield from entering.recover(self.inbox, self.sent)
 
     def open_of(self, ids: Iterable[str]) -> list[str]:

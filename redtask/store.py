@@ -396,6 +396,9 @@ class Driver:
                     step = flow.send(value)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+        finally:
+            # After a Ctrl-C in the middle of it, a traceback may keep it for long.
+            flow.close()
 
     def _perform(self, step: Step, since: float | None) -> Any:
         if isinstance(step, Call):

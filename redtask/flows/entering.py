@@ -135,26 +135,15 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
     them that Redis has forgotten.
     """
     recent = inbox.recent
-    if not recent.is_due:
-        # Another thread was faster.
-        return
-    server = ""
-    if recent.server:
-        server = (yield from server_info()).get("run_id", "")
     due = recent.take_due()
-    if server and server == recent.server:
+    if due is None:
+        # Another thread or coroutine was faster. A thousand that do it together
+        # would keep Redis busy with nothing else.
         return
+    inbox.disturbed()
     try:
-        ids = [
-            name
-            for one in due
-            if not isinstance(one.piece, Call)
-            for name in _ids_of(one.piece)
-        ]
-        states = yield from _states_of(ids)
-        for one in due:
-            yield from enter_again(recent, one, sent, states)
-        recent.server = server
+        with recent.saying(due):
+            yield from _say_again(recent, due, sent)
     except HubError:
         # What cannot be said now is said next time; it is not who asks now that
         # has to hear of it.
@@ -162,6 +151,25 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
     except BaseException:
         recent.put_back()
         raise
+
+
+def _say_again(recent: Recent, due: Sequence[Slice], sent: set[str]) -> Flow[None]:
+    """Say all slices again, unless the server is the process that it was."""
+    server = ""
+    if recent.server:
+        server = (yield from server_info()).get("run_id", "")
+    if server and server == recent.server:
+        return
+    ids = [
+        name
+        for one in due
+        if not isinstance(one.piece, Call)
+        for name in _ids_of(one.piece)
+    ]
+    states = yield from _states_of(ids)
+    for one in due:
+        yield from enter_again(recent, one, sent, states)
+    recent.server = server
 
 
 def enter_again(

@@ -88,8 +88,9 @@ def _miss(inbox: Inbox, tasks: TaskSet | None, name: str) -> Flow[None]:
         _told(inbox, tasks, name, _LOST)
         return
     try:
-        for one in forgotten:
-            yield from enter_again(inbox.recent, one, set())
+        with inbox.recent.saying(forgotten):
+            for one in forgotten:
+                yield from enter_again(inbox.recent, one, set())
     except HubFull:
         # There may be room when the records are asked next.
         return

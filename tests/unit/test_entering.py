@@ -150,6 +150,48 @@ def test_a_recovery_during_which_redis_goes_away_is_still_due(inbox, contact, cl
     assert inbox.recent.is_due
 
 
+def test_one_of_many_says_again_what_was_forgotten(inbox, contact, clock):
+    tasks = expected(inbox, "c-0")
+    Talk(entering.submit([a_slice("c-0")], set(), inbox.recent)).answer(OK)
+    lose(contact, clock)
+
+    first = Talk(entering.recover(inbox, {"digest"}))
+
+    assert first.asks("watch")[-1] == "c-0"
+    assert Talk(entering.recover(inbox, {"digest"})).over
+    assert Talk(waiting.wait(inbox, tasks, 0)).answer(watched(GONE)).value is False
+    first.answer(watched(GONE)).asks("submit")
+    assert first.answer(OK).over
+    assert tasks.open_ids() == ["c-0"]
+
+
+def test_one_of_many_who_wait_submits_a_slice_again(inbox, contact, clock):
+    sets = [expected(inbox, "c-0"), expected(inbox, "c-1")]
+    Talk(entering.submit([a_slice("c-0", "c-1")], set(), inbox.recent)).answer(OK)
+    lose(contact, clock)
+
+    first, other = [Talk(waiting.wait(inbox, tasks, 0)) for tasks in sets]
+
+    first.answer(watched(GONE)).asks("watch")
+    assert other.answer(watched(GONE)).value is False
+    first.answer(watched(GONE, GONE)).asks("submit")
+    assert first.answer(OK).value is False
+
+
+def test_a_recovery_that_was_interrupted_is_still_due(inbox, contact, clock):
+    tasks = expected(inbox, "c-0")
+    Talk(entering.submit([a_slice("c-0")], set(), inbox.recent)).answer(OK)
+    lose(contact, clock)
+
+    entering_again = entering.recover(inbox, {"digest"})
+    next(entering_again)
+    entering_again.close()
+
+    assert inbox.recent.is_due
+    talk = Talk(waiting.wait(inbox, tasks, 0)).answer(watched(GONE), watched(GONE))
+    talk.asks("submit")
+
+
 def test_a_forgotten_task_is_submitted_again_by_who_waits(inbox, contact, clock):
     tasks = expected(inbox, "c-0", "c-1")
     Talk(entering.submit([a_slice("c-0", "c-1")], set(), inbox.recent)).answer(OK)

@@ -40,6 +40,7 @@ def test_after_a_loss_the_last_moments_are_due_once(recent, contact, clock):
     assert recent.is_due
     assert [one.piece for one in recent.take_due()] == [groups]
     assert not recent.is_due
+    assert recent.take_due() is None
 
 
 def test_what_could_not_be_said_again_stays_due(recent, contact, clock):
