@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import weakref
@@ -11,6 +12,7 @@ from redtask import flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.durability import MEMORY
+from redtask.error import StillAway
 from redtask.fleet import Fleet
 from redtask.flows import story
 from redtask.hub import calls
@@ -19,7 +21,7 @@ from redtask.pier import Pier
 from redtask.place import Place
 from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
-from redtask.session import Session, is_single, limit_of, patience_of
+from redtask.session import Session, is_single, limit_of, patience_of, until_of
 from redtask.slices import is_long
 from redtask.store import Driver
 from redtask.stored import StoredTasks
@@ -122,19 +124,26 @@ class Client(StoredTasks, Fleet):
         """What makes results of this client again in other processes."""
         return revive
 
-    def _run(self, flow: flows.Flow[T]) -> T:
+    def _run(self, flow: flows.Flow[T], until: float | None = None) -> T:
         batch = Batch.of(self)
         if batch is not None and len(batch):
             # It may be asked for.
             batch.flush()
-        return self._drive(flow)
+        return self._drive(flow, until=until)
 
-    def _drive(self, flow: flows.Flow[T], since: float | None = None) -> T:
+    def _drive(
+        self,
+        flow: flows.Flow[T],
+        since: float | None = None,
+        until: float | None = None,
+    ) -> T:
         if self.closed:
             raise link.closed()
         if self._session.must_recover:
-            self._driver.run(self._session.recover(), since)
-        return self._driver.run(flow, since)
+            # Who has no time for it leaves it to the next.
+            with contextlib.suppress(StillAway):
+                self._driver.run(self._session.recover(), since, until)
+        return self._driver.run(flow, since, until)
 
     def _submit(self, slices: Slices) -> None:
         self._run(self._session.submit(slices))
@@ -254,7 +263,7 @@ class Client(StoredTasks, Fleet):
 
         Returns whether they have all ended.
         """
-        return self._run(self._session.wait(jobs, timeout))
+        return self._run(self._session.wait(jobs, timeout), until_of(timeout))
 
     def abort(
         self,
@@ -308,8 +317,8 @@ class _Elsewhere:
             inbox.expect(self._tasks)
         return client
 
-    def _run(self, flow: flows.Flow[T]) -> T:
-        return self._client()._run(flow)
+    def _run(self, flow: flows.Flow[T], until: float | None = None) -> T:
+        return self._client()._run(flow, until)
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]

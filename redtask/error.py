@@ -76,6 +76,10 @@ class ConnectionLost(RedtaskError, ConnectionError):
     """Redis cannot be reached."""
 
 
+class StillAway(ConnectionLost):
+    """Redis cannot be reached just now, and who waits has no more time."""
+
+
 class NotDurable(RedtaskError):
     """The tasks were submitted, but are not known to be durable.
 

@@ -9,6 +9,7 @@ this module waits.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import socket
 import time
@@ -271,26 +272,41 @@ def _flush(small: list[bytes], sent: list[bytes]) -> None:
 class Tries:
     """How long one thing is tried again while Redis is away.
 
-    ``begun`` is when it was first tried, ``time.monotonic()``.
+    ``begun`` is when it was first tried, ``time.monotonic()``; ``until`` is until when
+    the caller has time, and ``away_since`` when Redis was lost.
     """
 
-    def __init__(self, patience: float | None, begun: float | None = None) -> None:
-        self._patience = patience
+    def __init__(
+        self,
+        patience: float | None,
+        begun: float | None = None,
+        until: float | None = None,
+        away_since: float = math.inf,
+    ) -> None:
+        self._patience = math.inf if patience is None else patience
         self._begun = time.monotonic() if begun is None else begun
+        self._until = until
+        self._away_since = away_since
         self._pauses = pauses()
 
     def after(self, problem: Exception) -> float:
         """Return the pause before the next try.
 
         Raises redtask's exception when there is to be none: patience is over, or the
-        problem does not pass.
+        problem does not pass; ``StillAway`` when it is the caller's time that is over.
         """
-        pause = next(self._pauses)
-        waited = time.monotonic() - self._begun + pause
-        over = self._patience is not None and waited >= self._patience
+        pause, now = next(self._pauses), time.monotonic()
+        over = now - self._begun + pause >= self._patience
         if over or not is_passing(problem):
             raise translate(problem) from problem
-        return pause
+        if self._until is None or not pause:
+            # The second try is at once: most likely it is only a connection.
+            return pause
+        if now < self._until:
+            return min(pause, self._until - now)
+        if now - self._away_since >= self._patience:
+            raise translate(problem) from problem
+        raise error.StillAway(str(translate(problem))) from problem
 
 
 def evalsha(script: scripts.Script, root: str, call: Call[Any]) -> Sequence[Any]:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from redtask import flows
-from redtask.error import CompositeError, RedtaskError
+from redtask.error import CompositeError, RedtaskError, StillAway
 from redtask.flows import reading, waiting
 from redtask.hub import calls
 from redtask.inbox import TaskSet
@@ -238,7 +238,11 @@ class Results:
 
     def _wait(self, timeout: float | None, return_when: str | None) -> Flow[bool]:
         ready = self._predicate(return_when)
-        return (yield from self._until(ready, limit_of(timeout)))
+        try:
+            return (yield from self._until(ready, limit_of(timeout)))
+        except StillAway:
+            self._tasks.checked = 0.0
+            return ready()
 
     def _get(
         self,
@@ -252,7 +256,12 @@ class Results:
         inbox, tasks, limit = self._session.inbox, self._tasks, limit_of(timeout)
         known = self._decoded
         while True:
-            if not (yield from waiting.collect(inbox, tasks, ready, limit, known)):
+            try:
+                arrived = yield from waiting.collect(inbox, tasks, ready, limit, known)
+            except StillAway as problem:
+                tasks.checked = 0.0
+                raise TimeoutError(f"{_NOT_READY} {problem}") from problem
+            if not arrived:
                 raise TimeoutError(_NOT_READY)
             with contextlib.suppress(_ReleasedError):
                 return self._gathered(return_exceptions=return_exceptions)

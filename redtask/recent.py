@@ -8,6 +8,7 @@ the client gave them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from contextlib import contextmanager, nullcontext
@@ -56,6 +57,11 @@ class Contact:
     def hears(self) -> None:
         """Note a reply."""
         self.heard = time.monotonic()
+
+    @property
+    def away_since(self) -> float:
+        """When the server was lost; infinite when it was heard since."""
+        return self.lost if self.lost > self.heard else math.inf
 
     def loses(self) -> None:
         """Note a lost connection. Many lost at once are one loss."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from redtask import flows
 from redtask.completions import Completions
-from redtask.error import RedtaskError
+from redtask.error import RedtaskError, StillAway
 from redtask.flows import waiting
 from redtask.live import Listener, show_output
 from redtask.metadata import METADATA
@@ -26,7 +27,7 @@ from redtask.outcomes import (
     joined,
 )
 from redtask.progress import progress_bar
-from redtask.session import limit_of
+from redtask.session import limit_of, until_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,8 +51,8 @@ class AsyncResult(Results):
 
     _client: Client
 
-    def _run(self, flow: flows.Flow[Any]) -> Any:
-        return self._client._run(flow)
+    def _run(self, flow: flows.Flow[Any], until: float | None = None) -> Any:
+        return self._client._run(flow, until)
 
     def _make(self, tasks: TaskSet, fname: str, **options: Any) -> AsyncResult:
         kind = AsyncMapResult if "sizes" in options else AsyncResult
@@ -65,7 +66,7 @@ class AsyncResult(Results):
         Returns whether all is done; with ``return_when`` (a constant of
         ``concurrent.futures``) the sets of done and pending parts.
         """
-        reached = self._run(self._wait(timeout, return_when))
+        reached = self._run(self._wait(timeout, return_when), until_of(timeout))
         if return_when is None:
             return reached
         parts = self.split()
@@ -85,7 +86,8 @@ class AsyncResult(Results):
         exceptions stand in the value. ``return_when=FIRST_EXCEPTION`` raises as soon
         as one part has failed.
         """
-        return self._run(self._get(timeout, return_exceptions, return_when))
+        flow = self._get(timeout, return_exceptions, return_when)
+        return self._run(flow, until_of(timeout))
 
     @property
     def r(self) -> Any:
@@ -98,7 +100,8 @@ class AsyncResult(Results):
 
     def exception(self, timeout: float | None = None) -> Exception | None:
         """Return what ``get`` would raise, or None."""
-        return self._run(self._exception(timeout))  # type: ignore[no-any-return]
+        until = until_of(timeout)
+        return self._run(self._exception(timeout), until)  # type: ignore[no-any-return]
 
     def ready(self) -> bool:
         """Have all tasks ended? Asks the hub."""
@@ -180,7 +183,8 @@ class AsyncResult(Results):
 
         Raises ``ValueError`` when two tasks ran on one engine.
         """
-        return self._run(self._get_dict(timeout))  # type: ignore[no-any-return]
+        until = until_of(timeout)
+        return self._run(self._get_dict(timeout), until)  # type: ignore[no-any-return]
 
     @property
     def result_dict(self) -> dict[int, Any]:
@@ -293,7 +297,9 @@ def as_completed(
             while found.ready:
                 yield found.ready.popleft()
             for client, left in found.turns(deadline):
-                client._run(found.wait(client, left))
+                # Whether time is over is said by whose turn it is next.
+                with contextlib.suppress(StillAway):
+                    client._run(found.wait(client, left), deadline)
     finally:
         found.close()
 

@@ -272,10 +272,14 @@ class Session:
         tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
         tasks.timed = True
         inbox.expect(tasks)
-        yield from waiting.recheck(inbox, tasks, 0)
-        if limit == 0:
-            return tasks.done
-        return (yield from waiting.wait(inbox, tasks, limit))
+        try:
+            yield from waiting.recheck(inbox, tasks, 0)
+            if limit != 0:
+                yield from waiting.wait(inbox, tasks, limit)
+        except error.StillAway:
+            # As far as it is known.
+            pass
+        return tasks.done
 
     def abort(
         self, jobs: Any, *, running: bool = False, dependents: bool = False
@@ -638,6 +642,12 @@ def limit_of(timeout: float | None) -> float | None:
     """
     _check_timeout(timeout)
     return None if timeout is None or timeout < 0 else timeout
+
+
+def until_of(timeout: float | None) -> float | None:
+    """Return until when who waits has time, ``time.monotonic()``; None is for ever."""
+    limit = limit_of(timeout)
+    return None if limit is None else time.monotonic() + limit
 
 
 def patience_of(timeout: float | None) -> float | None:

@@ -200,7 +200,12 @@ class Store:
         self._give_back(connection, blocking=blocking)
         return replies
 
-    def _persist(self, attempt: Callable[[], T], since: float | None = None) -> T:
+    def _persist(
+        self,
+        attempt: Callable[[], T],
+        since: float | None = None,
+        until: float | None = None,
+    ) -> T:
         """Try until it works, patience is over, or the error is no passing one."""
         begun = time.monotonic() if since is None else since
         tries: link.Tries | None = None
@@ -208,7 +213,9 @@ class Store:
             try:
                 return attempt()
             except link.TROUBLE as problem:
-                tries = tries or link.Tries(self.patience, begun)
+                if tries is None:
+                    away = self.contact.away_since
+                    tries = link.Tries(self.patience, begun, until, away)
                 pause = tries.after(problem)
                 if self.trouble is not None:
                     self.trouble(begun, problem)
@@ -227,7 +234,9 @@ class Store:
         """Perform one plain Redis command that is safe to repeat."""
         return self.commands([words])[0]
 
-    def commands(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    def commands(
+        self, commands: Sequence[Sequence[Any]], until: float | None = None
+    ) -> list[Any]:
         """Perform plain commands that are safe to repeat, in one round trip."""
 
         def attempt() -> list[Any]:
@@ -237,14 +246,16 @@ class Store:
                     raise reply
             return replies
 
-        return self._persist(attempt)
+        return self._persist(attempt, until=until)
 
-    def fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    def fetch(
+        self, commands: Sequence[Sequence[Any]], until: float | None = None
+    ) -> list[Any]:
         """Perform plain reads of what may be large, in one round trip.
 
         Large strings are bytearrays, which were copied once.
         """
-        return self._persist(lambda: self._fetch(commands))
+        return self._persist(lambda: self._fetch(commands), until=until)
 
     def _fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         connection = self._borrow()
@@ -282,17 +293,19 @@ class Store:
         call: Call[T],
         since: float | None = None,
         meanwhile: Callable[[], None] | None = None,
+        until: float | None = None,
     ) -> T:
         """Perform a call and return its value.
 
         ``since`` is when patience began, ``time.monotonic()``; None: now.
         ``meanwhile`` is called while the reply is on its way, if nothing fails before.
-        Raises the exception of its error reply, or ``ConnectionLost``.
+        Raises the exception of its error reply, or ``ConnectionLost``; ``StillAway``
+        if Redis is away and the caller has time ``until`` then only.
         """
         script = scripts.bundle(call.script, self.scheme)
         begun = time.monotonic() if since is None else since
         if call.parcels:
-            return self._do_all((call,), begun, [])[0]
+            return self._do_all((call,), begun, [], until)[0]
         try:
             (reply,) = self._exchange(
                 [link.evalsha(script, self.keys.root, call)], meanwhile=meanwhile
@@ -302,14 +315,18 @@ class Store:
         if not isinstance(reply, Exception):
             return call.read(reply)
         # Not as a rule: the script is unknown, or Redis is away.
-        return self._do_all((call,), begun, [reply])[0]
+        return self._do_all((call,), begun, [reply], until)[0]
 
     def do_all(self, calls: Iterable[Call[T]], since: float | None = None) -> list[T]:
         """Perform calls in one round trip; the first error is raised."""
         return self._do_all(calls, since, [])
 
     def _do_all(
-        self, calls: Iterable[Call[T]], since: float | None, first: list[Any]
+        self,
+        calls: Iterable[Call[T]],
+        since: float | None,
+        first: list[Any],
+        until: float | None = None,
     ) -> list[T]:
         """Perform calls whose ``first`` replies, if any, were no good."""
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
@@ -338,7 +355,7 @@ class Store:
                 batch.load(loaded)
 
         while not batch.done:
-            self._persist(attempt, since)
+            self._persist(attempt, since, until)
         self.scheme = batch.scheme
         return batch.values()
 
@@ -377,10 +394,13 @@ class Driver:
         self._others = 0
         self._pid = os.getpid()
 
-    def run(self, flow: Flow[T], since: float | None = None) -> T:
+    def run(
+        self, flow: Flow[T], since: float | None = None, until: float | None = None
+    ) -> T:
         """Drive a flow to its end: perform each step, give back what came of it.
 
-        ``since`` is when patience with its calls began; None: with each.
+        ``since`` is when patience with its calls began; None: with each. ``until`` is
+        until when the caller has time, if Redis is away.
         """
         if os.getpid() != self._pid:
             # The thread that read the stream stayed behind in the parent.
@@ -389,7 +409,7 @@ class Driver:
             step = next(flow)
             while True:
                 try:
-                    value = self._perform(step, since)
+                    value = self._perform(step, since, until)
                 except Exception as problem:  # noqa: BLE001 - the flow's to handle
                     step = flow.throw(problem)
                 else:
@@ -400,15 +420,15 @@ class Driver:
             # After a Ctrl-C in the middle of it, a traceback may keep it for long.
             flow.close()
 
-    def _perform(self, step: Step, since: float | None) -> Any:
+    def _perform(self, step: Step, since: float | None, until: float | None) -> Any:
         if isinstance(step, Call):
-            return self.store.do(step, since)
+            return self.store.do(step, since, until=until)
         if isinstance(step, Meanwhile):
-            return self.store.do(step.call, since, step.act)
+            return self.store.do(step.call, since, step.act, until)
         if isinstance(step, Commands):
-            return self.store.commands(step.commands)
+            return self.store.commands(step.commands, until)
         if isinstance(step, Fetch):
-            return self.store.fetch(step.commands)
+            return self.store.fetch(step.commands, until)
         if isinstance(step, Hear):
             return self.store.block(*step.words)
         return self._wait(step)
@@ -453,7 +473,8 @@ class Driver:
         keys = self.store.keys
         patience = max(1, int(min(seconds, link.LONGEST_BLOCK) * 1000))
         try:
-            if self._unsure and not self._assure(inbox):
+            until = time.monotonic() + seconds
+            if self._unsure and not self._assure(inbox, until):
                 inbox.disturbed()
                 return False
             reply = self.store.block(*link.read_stream(keys, inbox, patience))
@@ -466,10 +487,11 @@ class Driver:
             inbox.feed(link.entries(reply))
         return True
 
-    def _assure(self, inbox: Inbox) -> bool:
+    def _assure(self, inbox: Inbox, until: float) -> bool:
         """Is the server the one that was heard before, and has it the stream?"""
         self._unsure = False
         contact = self.store.contact
         epoch = contact.epoch
-        there = self.store.command(*link.find_stream(self.store.keys, inbox))
+        command = link.find_stream(self.store.keys, inbox)
+        (there,) = self.store.commands([command], until)
         return bool(there) and contact.epoch == epoch

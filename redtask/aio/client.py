@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redtask import link
@@ -15,13 +16,13 @@ from redtask.aio.stored import StoredTasks
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, known_keys, meet
 from redtask.durability import MEMORY
-from redtask.error import ConfigurationError
+from redtask.error import ConfigurationError, StillAway
 from redtask.flags import Flags
 from redtask.flows import story
 from redtask.outcomes import tasks_elsewhere
 from redtask.place import Place
 from redtask.profile import Profile
-from redtask.session import Session, is_single, limit_of, patience_of
+from redtask.session import Session, is_single, limit_of, patience_of, until_of
 from redtask.slices import is_long
 
 if TYPE_CHECKING:
@@ -154,21 +155,28 @@ class Client(StoredTasks, Fleet):
         """What makes results of this client again in other processes."""
         return revive
 
-    async def _run(self, flow: flows.Flow[T]) -> T:
+    async def _run(self, flow: flows.Flow[T], until: float | None = None) -> T:
         batch = Batch.of(self)
         if batch is not None and len(batch):
             # It may be asked for.
             await batch.flush()
-        return await self._drive(flow)
+        return await self._drive(flow, until=until)
 
-    async def _drive(self, flow: flows.Flow[T], since: float | None = None) -> T:
+    async def _drive(
+        self,
+        flow: flows.Flow[T],
+        since: float | None = None,
+        until: float | None = None,
+    ) -> T:
         if self.closed:
             raise link.closed()
         session, driver = self._session, self._driver
         assert driver is not None  # noqa: S101 - there is a session
         if session.must_recover:
-            await driver.run(session.recover(), since)
-        return await driver.run(flow, since)
+            # Who has no time for it leaves it to the next.
+            with contextlib.suppress(StillAway):
+                await driver.run(session.recover(), since, until)
+        return await driver.run(flow, since, until)
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
@@ -271,7 +279,7 @@ class Client(StoredTasks, Fleet):
 
         Returns whether they have all ended.
         """
-        return await self._run(self._session.wait(jobs, timeout))
+        return await self._run(self._session.wait(jobs, timeout), until_of(timeout))
 
     async def abort(
         self,
@@ -330,10 +338,10 @@ class _Elsewhere:
             self._inbox = inbox
             inbox.expect(self._tasks)
 
-    async def _run(self, flow: flows.Flow[T]) -> T:
+    async def _run(self, flow: flows.Flow[T], until: float | None = None) -> T:
         client = await _client_of(self._place)
         self._expect(client)
-        return await client._run(flow)
+        return await client._run(flow, until)
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from redtask.completions import Completions
-from redtask.error import ConnectionLost, RedtaskError
+from redtask.error import ConnectionLost, RedtaskError, StillAway
 from redtask.live import Listener, show_output
 from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
 from redtask.progress import progress_bar
-from redtask.session import limit_of
+from redtask.session import limit_of, until_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterable
@@ -37,8 +38,8 @@ class AsyncResult(Results):
 
     _client: Client
 
-    async def _run(self, flow: Flow[Any]) -> Any:
-        return await self._client._run(flow)
+    async def _run(self, flow: Flow[Any], until: float | None = None) -> Any:
+        return await self._client._run(flow, until)
 
     def _make(self, tasks: TaskSet, fname: str, **options: Any) -> AsyncResult:
         kind = AsyncMapResult if "sizes" in options else AsyncResult
@@ -58,7 +59,7 @@ class AsyncResult(Results):
         Returns whether all is done; with ``return_when`` (a constant of
         ``concurrent.futures``) the sets of done and pending parts.
         """
-        reached = await self._run(self._wait(timeout, return_when))
+        reached = await self._run(self._wait(timeout, return_when), until_of(timeout))
         if return_when is None:
             return reached
         parts = self.split()
@@ -78,7 +79,8 @@ class AsyncResult(Results):
         exceptions stand in the value. ``return_when=FIRST_EXCEPTION`` raises as soon
         as one part has failed.
         """
-        return await self._run(self._get(timeout, return_exceptions, return_when))
+        flow = self._get(timeout, return_exceptions, return_when)
+        return await self._run(flow, until_of(timeout))
 
     async def result(self, timeout: float | None = None) -> Any:
         """Return the value, as ``get``."""
@@ -86,7 +88,8 @@ class AsyncResult(Results):
 
     async def exception(self, timeout: float | None = None) -> Exception | None:
         """Return what ``get`` would raise, or None."""
-        return await self._run(self._exception(timeout))  # type: ignore[no-any-return]
+        until = until_of(timeout)
+        return await self._run(self._exception(timeout), until)  # type: ignore[no-any-return]
 
     async def ready(self) -> bool:
         """Have all tasks ended? Asks the hub."""
@@ -140,7 +143,8 @@ class AsyncResult(Results):
 
         Raises ``ValueError`` when two tasks ran on one engine.
         """
-        return await self._run(self._get_dict(timeout))  # type: ignore[no-any-return]
+        until = until_of(timeout)
+        return await self._run(self._get_dict(timeout), until)  # type: ignore[no-any-return]
 
     async def wait_interactive(
         self,
@@ -218,7 +222,9 @@ async def as_completed(
             while found.ready:
                 yield found.ready.popleft()
             for client, left in found.turns(deadline):
-                await client._run(found.wait(client, left))
+                # Whether time is over is said by whose turn it is next.
+                with contextlib.suppress(StillAway):
+                    await client._run(found.wait(client, left), deadline)
     finally:
         found.close()
 

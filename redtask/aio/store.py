@@ -173,7 +173,10 @@ class Store:
         return replies
 
     async def _persist(
-        self, attempt: Callable[[], Awaitable[T]], since: float | None = None
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        since: float | None = None,
+        until: float | None = None,
     ) -> T:
         """Try until it works, patience is over, or the error is no passing one."""
         begun = time.monotonic() if since is None else since
@@ -183,7 +186,9 @@ class Store:
                 async with self._room:
                     return await attempt()
             except link.TROUBLE as problem:
-                tries = tries or link.Tries(self.patience, begun)
+                if tries is None:
+                    away = self.contact.away_since
+                    tries = link.Tries(self.patience, begun, until, away)
                 pause = tries.after(problem)
                 await self._drop_free()
             await asyncio.sleep(pause)
@@ -197,7 +202,9 @@ class Store:
         """Perform one plain Redis command that is safe to repeat."""
         return (await self.commands([words]))[0]
 
-    async def commands(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    async def commands(
+        self, commands: Sequence[Sequence[Any]], until: float | None = None
+    ) -> list[Any]:
         """Perform plain commands that are safe to repeat, in one round trip."""
 
         async def attempt() -> list[Any]:
@@ -207,7 +214,7 @@ class Store:
                     raise reply
             return replies
 
-        return await self._persist(attempt)
+        return await self._persist(attempt, until=until)
 
     async def block(self, *words: Any) -> Any:
         """Perform a blocking command, once, on a connection for such.
@@ -229,14 +236,16 @@ class Store:
         call: Call[T],
         since: float | None = None,
         meanwhile: Callable[[], None] | None = None,
+        until: float | None = None,
     ) -> T:
         """Perform a call and return its value.
 
         ``since`` is when patience began, ``time.monotonic()``; None: now.
         ``meanwhile`` is called while the reply is on its way, if nothing fails before.
-        Raises the exception of its error reply, or ``ConnectionLost``.
+        Raises the exception of its error reply, or ``ConnectionLost``; ``StillAway``
+        if Redis is away and the caller has time ``until`` then only.
         """
-        return (await self._do_all((call,), since, meanwhile))[0]
+        return (await self._do_all((call,), since, meanwhile, until))[0]
 
     async def do_all(
         self, calls: Iterable[Call[T]], since: float | None = None
@@ -249,6 +258,7 @@ class Store:
         calls: Iterable[Call[T]],
         since: float | None,
         meanwhile: Callable[[], None] | None,
+        until: float | None = None,
     ) -> list[T]:
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
@@ -266,7 +276,7 @@ class Store:
                 batch.load(loaded)
 
         while not batch.done:
-            await self._persist(attempt, since)
+            await self._persist(attempt, since, until)
         self.scheme = batch.scheme
         return batch.values()
 
@@ -307,16 +317,19 @@ class Driver:
         #: restarted, and forgot the stream.
         self._unsure = True
 
-    async def run(self, flow: Flow[T], since: float | None = None) -> T:
+    async def run(
+        self, flow: Flow[T], since: float | None = None, until: float | None = None
+    ) -> T:
         """Drive a flow to its end: perform each step, give back what came of it.
 
-        ``since`` is when patience with its calls began; None: with each.
+        ``since`` is when patience with its calls began; None: with each. ``until`` is
+        until when the caller has time, if Redis is away.
         """
         try:
             step = next(flow)
             while True:
                 try:
-                    value = await self._perform(step, since)
+                    value = await self._perform(step, since, until)
                 except Exception as problem:  # noqa: BLE001 - the flow's to handle
                     step = flow.throw(problem)
                 else:
@@ -327,13 +340,15 @@ class Driver:
             # Whoever waits may be cancelled in the middle of it.
             flow.close()
 
-    async def _perform(self, step: Step, since: float | None) -> Any:
+    async def _perform(
+        self, step: Step, since: float | None, until: float | None
+    ) -> Any:
         if isinstance(step, Call):
-            return await self.store.do(step, since)
+            return await self.store.do(step, since, until=until)
         if isinstance(step, Meanwhile):
-            return await self.store.do(step.call, since, step.act)
+            return await self.store.do(step.call, since, step.act, until)
         if isinstance(step, (Commands, Fetch)):
-            return await self.store.commands(step.commands)
+            return await self.store.commands(step.commands, until)
         if isinstance(step, Hear):
             return await self.store.block(*step.words)
         return await self._wait(step)

@@ -155,9 +155,9 @@ def test_quiet_waiters_ask_together(place, run, monkeypatch):
         calls = []
         do = rc._driver.store.do
 
-        async def counted(call, *since):
+        async def counted(call, *options, **named):
             calls.append(len(call.args) - 3)
-            return await do(call, *since)
+            return await do(call, *options, **named)
 
         monkeypatch.setattr(rc._driver.store, "do", counted)
         waiters = [asyncio.ensure_future(result.get()) for result in results]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 
+from redtask.error import ConnectionLost
 from redtask.flows import entering
 from tests import invariants, servers, tasks
 from tests.api.conftest import Place
@@ -101,6 +103,44 @@ def test_who_waits_while_it_dies_need_not_do_anything(place, forgetful, face):
     place.engine()
 
     assert result.get(20) == 8
+
+
+@pytest.mark.parametrize("timeout", [0, 0.2])
+def test_a_timeout_holds_also_while_redis_is_away(place, server, face, timeout):
+    client = place.client(face, timeout=30)
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+    assert not result.wait(0)
+    server.kill()
+    begun = time.monotonic()
+
+    assert result.wait(timeout) is False
+    assert client.wait(result, timeout) is False
+    with pytest.raises(TimeoutError, match="Redis cannot be reached"):
+        result.get(timeout)
+    with pytest.raises(TimeoutError):
+        result.exception(timeout)
+
+    assert time.monotonic() - begun < 5
+    server.start()
+    place.engine()
+    assert result.get(20) == 8
+
+
+def test_in_the_end_who_waits_again_and_again_hears_that_redis_is_away(
+    place, server, face
+):
+    client = place.client(face, timeout=0.3)
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+    server.kill()
+
+    def wait_again_and_again():
+        while not result.wait(0.1):
+            pass
+
+    with pytest.raises(ConnectionLost):
+        wait_again_and_again()
+
+    server.start()
 
 
 def test_what_was_done_is_not_done_again(place, forgetful, tmp_path):

@@ -319,9 +319,9 @@ def test_a_stream_that_cannot_be_read_makes_nobody_spin(place, face, monkeypatch
     store, asked = client._driver.store, []
     do = store.do
 
-    def counted(call, *since):
+    def counted(call, *options, **named):
         asked.append(call)
-        return do(call, *since)
+        return do(call, *options, **named)
 
     def fail(*_):
         raise error.ConnectionLost("away")

@@ -11,7 +11,7 @@ from redtask.store import Driver
 class Interrupted:
     """A store during whose calls Ctrl-C is pressed."""
 
-    def do(self, *_):
+    def do(self, *_, **__):
         raise KeyboardInterrupt
 
 

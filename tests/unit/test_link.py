@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from redis import exceptions
@@ -240,6 +241,36 @@ def test_tries_go_on_while_there_is_patience():
 
     assert pauses[0] == 0
     assert max(pauses) <= 1
+
+
+@pytest.mark.parametrize("away_for", [0.0, 29.0])
+def test_who_has_little_time_hears_when_it_is_over(away_for):
+    now = time.monotonic()
+    tries = link.Tries(patience=30.0, until=now - 1, away_since=now - away_for)
+
+    assert tries.after(exceptions.ConnectionError("reset")) == 0
+    with pytest.raises(error.StillAway, match="reset"):
+        tries.after(exceptions.ConnectionError("reset"))
+
+
+def test_who_has_little_time_tries_once_more_at_its_end():
+    tries = link.Tries(patience=None, until=time.monotonic() + 0.005)
+
+    pauses = [tries.after(exceptions.ConnectionError("reset")) for _ in range(2)]
+
+    assert pauses[0] == 0
+    assert 0 < pauses[1] <= 0.005
+
+
+def test_patience_ends_also_for_who_has_little_time():
+    now = time.monotonic()
+    tries = link.Tries(patience=30.0, until=now - 1, away_since=now - 31)
+    tries.after(exceptions.ConnectionError("reset"))
+
+    with pytest.raises(error.ConnectionLost) as caught:
+        tries.after(exceptions.ConnectionError("reset"))
+
+    assert not isinstance(caught.value, error.StillAway)
 
 
 def test_tries_end_with_what_does_not_pass():
