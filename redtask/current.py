@@ -155,7 +155,9 @@ class TaskFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add what is known; let every record pass."""
+        """Add what is known, if nobody has; let every record pass."""
+        if hasattr(record, "task_id"):
+            return True
         task = current_task()
         record.task_id = task.id or "-"
         record.attempt = task.attempt

@@ -13,7 +13,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-from redtask.current import TaskFilter, current_task
+from redtask.current import TaskFilter
 
 FORMATS: Final = ("rich", "plain", "json")
 _COLOURS: Final = {
@@ -28,7 +28,8 @@ class Lines(logging.Formatter):
     """Lines for people; those of tasks say of which."""
 
     def __init__(self, *, coloured: bool) -> None:
-        super().__init__(datefmt="%H:%M:%S")
+        # A terminal shows the latest; a file is read weeks later.
+        super().__init__(datefmt="%H:%M:%S" if coloured else "%Y-%m-%d %H:%M:%S")
         self._coloured = coloured
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
@@ -60,10 +61,9 @@ class Objects(logging.Formatter):
             "worker": self._worker,
             "pid": record.process,
         }
-        task = current_task()
-        if task.id is not None:
-            found["task"], found["attempt"] = task.id, task.attempt
-            found["engine"] = task.engine_id
+        if (task := getattr(record, "task_id", "-")) != "-":
+            found["task"], found["attempt"] = task, record.attempt  # type: ignore[attr-defined]
+            found["engine"] = record.engine_id  # type: ignore[attr-defined]
         if record.exc_info:
             found["exception"] = self.formatException(record.exc_info)
         return json.dumps(found, ensure_ascii=False, default=str)

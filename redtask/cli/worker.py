@@ -169,7 +169,7 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
 )
 @click.option(
     "--log-tasks",
-    type=click.Choice(_LEVELS),
+    type=click.Choice(_LEVELS, case_sensitive=False),
     help="Also log what tasks log, from this level up.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")

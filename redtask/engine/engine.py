@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redtask import link
 from redtask.current import desk
@@ -62,6 +62,10 @@ _LEASE_PAUSE: Final = 0.02
 _LEASE_PAUSES: Final = 50
 
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
+
+#: What became of a task that had bad luck, as its runner calls it; and of others.
+_FAILURES: Final = frozenset({"error", "final", "late"})
+_ENDS: Final = {"ok": "completed", "unmet": "was refused", "unbegun": "goes back"}
 
 _log = logging.getLogger("redtask.engine")
 
@@ -372,7 +376,7 @@ class Engine:
         begin, end, run = self._block.begin, self._block.end, self._runner
         clock, done, silence = time.monotonic_ns, self._done, signal.setitimer
         first = ended = clock()
-        count = 0
+        count, telling = 0, _log.isEnabledFor(logging.DEBUG)
         for work in batch:
             begun = clock()
             if not begin(count, begun):
@@ -392,11 +396,34 @@ class Engine:
                 done.append(entry)
             elif not self._flush(entry):
                 break
+            if kind != "ok" or telling:
+                self._tell_of(work, kind, (ended - begun) / 1e9, fields)
         self._runner.fresh = None
         if count:
             self._left -= count
             pace = min(_SLOWEST, (ended - first) / count)
             self._pace = pace if self._pace is None else (self._pace + pace) / 2
+
+    def _tell_of(
+        self, work: Work, kind: str, seconds: float, fields: Sequence[Any]
+    ) -> None:
+        """Say in the worker's log how a task ended: each that failed; more on wish."""
+        failed = kind in _FAILURES
+        level = logging.WARNING if failed else logging.DEBUG
+        if not _log.isEnabledFor(level):
+            return
+        told = f"{'failed' if failed else _ENDS.get(kind, kind)} after {seconds:.3f} s"
+        if failed:
+            about = dict(zip(fields[::2], fields[1::2], strict=False))
+            told += f": {about['ename']}"
+            if words := " ".join(str(about.get("evalue", "")).split()):
+                told += f": {words}"
+        whose = {
+            "task_id": work.task_id,
+            "attempt": int(work.token.partition(":")[0]),
+            "engine_id": self._runner.engine_info["engine_id"],
+        }
+        _log.log(level, "%s", told, extra=whose)
 
     def _hand_back(self, first: int) -> None:
         """Give back what is not begun: our lease may be over."""

@@ -283,7 +283,7 @@ def _living(seats: Iterable[Seat]) -> Iterator[tuple[Seat, Picture]]:
         if picture.running or picture.loops != seat.loops:
             seat.loops, seat.still = picture.loops, 0.0
         if seat.still > (_HANGS_IDLE if picture.state == IDLE else _HANGS):
-            _log.error("engine %d hangs and is replaced", seat.number)
+            _log.error("%s hangs and is replaced", seat.called)
             seat.kill("it hung")
             continue
         yield seat, picture

@@ -113,7 +113,7 @@ class Orders:
     def _stop_engines(self, seats: Sequence[Seat]) -> None:
         """Let what they run finish; nobody takes their places."""
         for seat in seats:
-            _log.info("engine %d is to stop", seat.number)
+            _log.info("%s is to stop", seat.called)
             seat.closed, seat.start_at = True, None
             seat.to_drain = seat.pid != 0
 
@@ -127,7 +127,7 @@ class Orders:
     def _restart(self, seats: Sequence[Seat]) -> None:
         """Let what they run finish; new ones take their places."""
         for seat in seats:
-            _log.info("engine %d is to be replaced", seat.number)
+            _log.info("%s is to be replaced", seat.called)
             seat.closed = False
             seat.to_drain = seat.pid != 0
             if not seat.pid and seat.start_at is None:

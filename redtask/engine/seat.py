@@ -88,6 +88,14 @@ class Seat:
             signal.pidfd_send_signal(self.pidfd, SIGNAL)
 
     @property
+    def called(self) -> str:
+        """The engine's name, as the hub calls it if that is known."""
+        picture = self.block.look()
+        if picture is None or picture.engine_id is None:
+            return f"the engine of seat {self.number}"
+        return f"engine {picture.engine_id} (seat {self.number})"
+
+    @property
     def stopped(self) -> Stop | None:
         """What a dead engine was to stop, if it died in the midst of it."""
         stop = self.stop

@@ -95,7 +95,7 @@ class Terms:
             if seat.pid and not seat.to_drain and not seat.block.draining:
                 why = self._is_over(seat)
                 if why:
-                    _log.info("engine %d is replaced: %s", seat.number, why)
+                    _log.info("%s is replaced: %s", seat.called, why)
                     seat.to_drain = True
         if limits.idle and self._idle_for() >= limits.idle:
             self._end(f"nothing to do for {limits.idle:g} s")

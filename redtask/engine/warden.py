@@ -116,7 +116,9 @@ class Warden:
         if inside is None:
             return now + _RETRY
         if inside:
-            _log.warning("engine %d is ended: %s", seat.number, stop.reason)
+            picture = seat.block.look()
+            task = picture.running if picture else ""
+            _log.warning("%s is ended: %s, in task %s", seat.called, stop.reason, task)
         else:
             seat.stop = None
         return NEVER

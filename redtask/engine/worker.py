@@ -460,7 +460,8 @@ class Worker:
             self._refused()
         meant = in_order or seat.ended_for or stop or code == REFUSED
         if not meant:
-            _log.warning("%s is gone: %s", _called(seat), reason)
+            lost = f", in task {', '.join(begun)}" if begun else ""
+            _log.warning("%s is gone: %s%s", seat.called, reason, lost)
         if not self._asked and not seat.closed:
             seat.start_at = time.monotonic() + (0.0 if meant else seat.delay())
 
@@ -531,14 +532,6 @@ class Worker:
 
 def _engines(number: int) -> str:
     return f"{number} engine" if number == 1 else f"{number} engines"
-
-
-def _called(seat: Seat) -> str:
-    """Name the engine of a seat, as the hub calls it if that is known."""
-    picture = seat.block.look()
-    if picture is None or picture.engine_id is None:
-        return f"the engine of seat {seat.number}"
-    return f"engine {picture.engine_id} (seat {seat.number})"
 
 
 def _reason(code: int) -> str:

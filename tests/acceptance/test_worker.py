@@ -532,6 +532,26 @@ def test_the_log_calls_engines_as_the_hub_does(site):
     assert ", 1 engine\n" in worker.told
 
 
+def test_the_log_says_which_tasks_fail(site):
+    worker = site.worker("-n", "1", "-v").wait_for("1 engine is ready")
+
+    good = site.view.apply_async(abs, -1)
+    bad = site.view.with_flags(retries=1).apply_async(int, "one\ntwo")
+    dead = site.view.apply_async(os._exit, 3)
+    for result in good, bad, dead:
+        result.wait(DEADLINE)
+    worker.wait_for("is gone")
+
+    (good,), (bad,), (dead,) = good.msg_ids, bad.msg_ids, dead.msg_ids
+    assert re.search(rf"DEBUG +\[{good}/1 engine 0\] completed after", worker.told)
+    said = r"failed after 0\.\d+ s: ValueError: invalid literal for int"
+    for attempt in 1, 2:
+        of = rf"WARNING \[{bad}/{attempt} engine \d\] {said}.*one.*two.*\n"
+        assert re.search(of, worker.told)
+    gone = rf"engine 0 \(seat 0\) is gone: exit code 3, .*, in task {dead}\n"
+    assert re.search(gone, worker.told)
+
+
 def run(*words, **environment):
     program = "from redtask.cli import main; main()"
     return subprocess.run(

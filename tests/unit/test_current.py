@@ -124,6 +124,9 @@ def test_a_handler_can_say_in_which_task_a_line_was_logged(engine):
     engine.inside = None
     outside = logging.makeLogRecord({"msg": "hello"})
     TaskFilter().filter(outside)
+    known = logging.makeLogRecord({"msg": "hello", "task_id": "c-7"})
+    assert TaskFilter().filter(known)
+    assert known.__dict__["task_id"] == "c-7"
 
     said = "%(task_id)s %(attempt)d %(engine_id)s %(message)s"
     lines = [logging.Formatter(said).format(one) for one in (record, outside)]

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -212,6 +213,7 @@ def test_a_line_says_of_which_task_it_is():
     of_task = record(task_id="c-1", attempt=2, engine_id=3)
 
     assert plain.format(of_task).endswith(" WARNING [c-1/2 engine 3] hello")
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d WARNING", plain.format(record()))
     assert plain.format(record()).endswith(" WARNING hello")
     assert "\x1b[33mWARNING\x1b[0m hello" in coloured.format(record())
 
@@ -228,6 +230,9 @@ def test_an_object_has_everything():
     assert (found["level"], found["worker"]) == ("warning", "w")
     assert found["exception"].endswith("ValueError: no")
     assert "task" not in found
+    of_task = record(task_id="c-1", attempt=2, engine_id=3)
+    found = json.loads(Objects("w").format(of_task))
+    assert (found["task"], found["attempt"], found["engine"]) == ("c-1", 2, 3)
 
 
 def test_the_format_suits_what_is_written_to(monkeypatch):
