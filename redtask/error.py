@@ -240,7 +240,8 @@ class RemoteError(TaskError):
     Attributes: ``ename`` and ``evalue``, name and text of the exception;
     ``traceback``, its text; ``engine_info``, a dict with ``engine_id``,
     ``engine_uuid`` and ``method``. ``__cause__`` is the original exception when
-    it could be rebuilt.
+    it could be rebuilt. Where nobody catches it, and where it is logged, Python shows
+    the remote traceback as a note below the local one.
     """
 
     def __init__(
@@ -255,6 +256,10 @@ class RemoteError(TaskError):
         self.evalue = evalue
         self.traceback = traceback
         self.engine_info = engine_info or {}
+        if traceback:
+            where = self.engine_info.get("engine_id")
+            on = "on an engine" if where is None else f"on engine {where}"
+            self.add_note(f"{on}:\n{traceback.rstrip()}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (
@@ -346,6 +351,9 @@ class CompositeError(RemoteError):
         self.message = message
         self.errors = list(errors or ())
         self.args = (message, self.errors)
+        for error in self.errors[: self.tb_limit]:
+            for note in getattr(error, "__notes__", ()):
+                self.add_note(note)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.errors)

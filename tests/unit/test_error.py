@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 
 import pytest
 
 from redtask import error
-from redtask.error import CompositeError, EngineError, RemoteError
+from redtask.error import CompositeError, EngineError, RemoteError, TaskAborted
 
 ABOUT = {"engine_id": 3, "engine_uuid": "u", "method": "apply"}
 
@@ -70,6 +71,19 @@ def test_a_composite_error_may_hold_others():
     assert "c-0 was aborted" in str(problem)
     assert problem.render_traceback() == ["several", "c-0 was aborted"]
     assert str(pickle.loads(pickle.dumps(problem))) == str(problem)
+
+
+@pytest.mark.parametrize(
+    "clone", [lambda one: one, copy.copy, lambda one: pickle.loads(pickle.dumps(one))]
+)
+def test_python_shows_where_it_went_wrong(clone):
+    one = RemoteError("E", "v", "Traceback\n  over there\nE: v\n", {"engine_id": 3})
+    several = CompositeError("several", [one, TaskAborted("c-0 was aborted")])
+
+    for problem in one, several:
+        shown = "".join(traceback.format_exception(clone(problem)))
+        assert shown.endswith("\non engine 3:\nTraceback\n  over there\nE: v\n")
+        assert shown.count("over there") == 1
 
 
 def test_a_remote_traceback_can_be_printed(capsys):
