@@ -157,8 +157,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"redtask.{name}")
     if name not in _HOMES:
-        message = f"module 'redtask' has no attribute {name!r}"
-        raise AttributeError(message)
+        absent = import_module("redtask.absent")
+        raise AttributeError(absent.words("module 'redtask'", name))
     value = getattr(import_module(f"redtask.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -8,7 +8,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from redtask import flows, link
+from redtask import absent, flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.durability import MEMORY
@@ -200,6 +200,14 @@ class Client(StoredTasks, Fleet):
         """Be true also without engines."""
         return True
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent.words("'Client' object", name))
+
+        def __getitem__(self, key: Any) -> Any:
+            raise TypeError(absent.words("'Client' object", "direct_view"))
+
     def load_balanced_view(self, targets: Any = None, **flags: Any) -> LoadBalancedView:
         """Return a view whose tasks run on whichever engine the hub chooses.
 
@@ -213,8 +221,21 @@ class Client(StoredTasks, Fleet):
         view.set_flags(targets=targets, **flags)
         return view
 
+    def executor(self, targets: Any = None) -> ViewExecutor:
+        """Return a ``concurrent.futures.Executor`` whose calls are tasks.
+
+        ``targets`` as of ``load_balanced_view``; ``view.executor`` has a view's flags.
+        """
+        return self.load_balanced_view(targets).executor
+
     def wait_for_engines(
-        self, n: int = 1, *, timeout: float | None = -1, block: bool = True
+        self,
+        n: int = 1,
+        *,
+        timeout: float | None = -1,
+        block: bool = True,
+        interactive: bool | None = None,  # noqa: ARG002 - as in IPython.parallel
+        widget: Any = None,  # noqa: ARG002 - as in IPython.parallel
     ) -> None:
         """Wait until at least ``n`` engines have joined.
 

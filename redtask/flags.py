@@ -246,6 +246,9 @@ class Flags:
         """
         checked = {}
         for name, value in flags.items():
+            if name == "balanced":
+                # As in IPython.parallel: it always is.
+                continue
             if name not in _CHECKS:
                 raise KeyError(unknown(name))
             try:

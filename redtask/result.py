@@ -196,6 +196,20 @@ class AsyncResult(Results):
         for text in self._run(self._outputs(groupby)):
             print(text, end="" if text.endswith("\n") else "\n")  # noqa: T201
 
+    @property
+    def sent(self) -> bool:
+        """Return True, as in IPython.parallel: what was submitted has been sent."""
+        return True
+
+    def wait_for_send(self, timeout: float | None = -1) -> bool:
+        """Return True at once: what was submitted has been sent."""
+        limit_of(timeout)
+        return True
+
+    def wait_for_output(self, timeout: float | None = -1) -> bool:
+        """Wait as ``wait``: what tasks printed is there when they have ended."""
+        return bool(self.wait(timeout))
+
     # -- progress
 
     def wait_interactive(

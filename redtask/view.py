@@ -6,7 +6,7 @@ import collections
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redtask import payload
+from redtask import absent, payload
 from redtask.batch import Batch
 from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
@@ -63,6 +63,11 @@ class LoadBalancedView(Flagged):
     def with_flags(self, **flags: Any) -> LoadBalancedView:
         """Return a new view with some flags replaced."""
         return LoadBalancedView(self.client, self._checked(flags))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent.words(f"{type(self).__name__!r} object", name))
 
     # -- one call
 
@@ -126,6 +131,7 @@ class LoadBalancedView(Flagged):
         return_exceptions: bool = False,
         label: str | None = None,
         progress: Callable[[int], Any] | None = None,
+        balanced: bool = True,  # noqa: ARG002 - as in IPython.parallel: it always is
     ) -> Any:
         """Call ``f`` for each item, as the builtin ``map``, on many engines.
 
@@ -286,6 +292,16 @@ class LoadBalancedView(Flagged):
         if targets is None or (isinstance(targets, str) and targets == "all"):
             targets = self._or_own(None)
         return self.client.purge_results(jobs, targets)
+
+    def shutdown(
+        self,
+        targets: Any = None,
+        restart: bool = False,
+        hub: bool = False,
+        block: bool | None = None,
+    ) -> None:
+        """Stop this view's engines, or others, as the client's."""
+        self.client.shutdown(self._or_own(targets), restart, hub, block)
 
     def _or_own(self, targets: Any) -> Any:
         if targets is not None:

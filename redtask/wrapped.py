@@ -34,7 +34,7 @@ class Wrapped:
         self.block = block
         self.flags = flags
         for name in flags:
-            if name not in NAMES:
+            if name not in NAMES and name != "balanced":
                 raise KeyError(unknown(name))
         functools.update_wrapper(self, f, updated=())
         self.__doc__ = f"{type(self).__name__} wrapping:\n{f.__doc__}"

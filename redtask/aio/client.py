@@ -231,7 +231,13 @@ class Client(StoredTasks, Fleet):
         return LoadBalancedView(self, Flags().replaced(targets=targets, **flags))
 
     async def wait_for_engines(
-        self, n: int = 1, *, timeout: float | None = -1, block: bool = True
+        self,
+        n: int = 1,
+        *,
+        timeout: float | None = -1,
+        block: bool = True,
+        interactive: bool | None = None,  # noqa: ARG002 - as in IPython.parallel
+        widget: Any = None,  # noqa: ARG002 - as in IPython.parallel
     ) -> None:
         """Wait until at least ``n`` engines have joined.
 

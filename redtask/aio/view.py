@@ -106,6 +106,7 @@ class LoadBalancedView(Flagged):
         return_exceptions: bool = False,
         label: str | None = None,
         progress: Callable[[int], Any] | None = None,
+        balanced: bool = True,  # noqa: ARG002 - as in IPython.parallel: it always is
     ) -> Any:
         """Call ``f`` for each item, as the builtin ``map``, on many engines.
 

@@ -414,3 +414,52 @@ def test_targets_that_are_not_there_are_refused(client, targets, kind):
 def test_without_engines_there_are_no_targets(place):
     with pytest.raises(error.NoEnginesRegistered, match="targets"):
         place.client().load_balanced_view(targets=0)
+
+
+# -- scripts of IPython.parallel
+
+
+def test_balanced_means_nothing(client):
+    view = client.load_balanced_view(balanced=True)
+
+    @view.parallel(balanced=True, block=True)
+    def double(x):
+        return 2 * x
+
+    assert double.map(range(3)) == [0, 2, 4]
+    assert view.map_sync(abs, [-1], balanced=True) == [1]
+
+
+def test_the_client_has_an_executor(client):
+    with client.executor() as executor:
+        assert executor.submit(abs, -1).result(10) == 1
+
+
+def test_what_was_submitted_has_been_sent(view):
+    result = view.apply_async(print, "hello")
+
+    assert result.sent
+    assert result.wait_for_send(0)
+    assert result.wait_for_output(10)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("direct_view", r"view\.with_flags\(targets=e\)"),
+        ("push", "by Ref"),
+        ("apply", r"rc\.load_balanced_view\(\)\.apply"),
+    ],
+)
+def test_what_is_not_there_says_what_is(client, view, name, instead):
+    owner = client if name != "push" else view
+
+    assert not hasattr(owner, name)
+    with pytest.raises(AttributeError, match=instead):
+        getattr(owner, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        _ = owner.nothing
+    with pytest.raises(TypeError, match=r"with_flags\(targets=e\)"):
+        _ = client[:]
+    with pytest.raises(AttributeError, match="travel by value"):
+        _ = redtask.interactive

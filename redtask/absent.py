@@ -1,0 +1,48 @@
+"""What IPython.parallel has and redtask has not: what to use instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_EACH: Final = "view.with_flags(targets=e) for each e in rc.ids"
+_VALUES: Final = "values come as arguments, by @require(name=value), or by Ref"
+
+#: By name, whoever is asked for it.
+INSTEAD: Final[Mapping[str, str]] = {
+    "direct_view": _EACH,
+    "DirectView": _EACH,
+    "broadcast_view": _EACH,
+    "BroadcastView": _EACH,
+    "apply": "rc.load_balanced_view().apply",
+    "map": "rc.load_balanced_view().map",
+    "execute": "functions",
+    "run": "functions",
+    "push": _VALUES,
+    "scatter": _VALUES,
+    "Reference": _VALUES,
+    "pull": "results",
+    "gather": "results",
+    "interactive": "nothing: functions of a script or notebook travel by value",
+    "clear": "nothing: tasks share no names that could be cleared",
+    "spin": "nothing: results come by themselves",
+    "results": "rc.get_result(ids)",
+    "become_dask": "view.executor",
+    "register_joblib_backend": "view.executor",
+    "use_dill": "nothing: cloudpickle is always used",
+    "use_cloudpickle": "nothing: it is always used",
+    "publish_data": "current_task().progress",
+}
+
+
+def words(owner: str, name: str) -> str:
+    """Return what to say when something has no such attribute."""
+    said = f"{owner} has no attribute {name!r}"
+    if name not in INSTEAD:
+        return said
+    return f"{said}; instead of IPython.parallel's use {INSTEAD[name]}"
+
+
+__all__ = ["INSTEAD", "words"]
