@@ -10,7 +10,16 @@ import os
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    Self,
+    overload,
+)
 
 from redtask import flows
 from redtask.completions import Completions
@@ -28,6 +37,7 @@ from redtask.outcomes import (
 )
 from redtask.progress import progress_bar
 from redtask.session import limit_of, until_of
+from redtask.value import V_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +52,7 @@ _log = logging.getLogger("redtask")
 _PAUSE: Final = 1.0
 
 
-class AsyncResult(Results):
+class AsyncResult(Results, Generic[V_co]):
     """The result of tasks that may not have ended: a future.
 
     Any process that can reach the hub may ask for it again by ``msg_ids``.
@@ -73,6 +83,20 @@ class AsyncResult(Results):
         done = {part for part in parts if part.done()}
         return done, set(parts) - done
 
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        return_exceptions: Literal[False] | None = None,
+        return_when: str | None = None,
+    ) -> V_co: ...
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        return_exceptions: bool | None = None,
+        return_when: str | None = None,
+    ) -> Any: ...
     def get(
         self,
         timeout: float | None = None,
@@ -90,11 +114,11 @@ class AsyncResult(Results):
         return self._run(flow, until_of(timeout))
 
     @property
-    def r(self) -> Any:
+    def r(self) -> V_co:
         """The value, as ``get()``."""
         return self.get()
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> V_co:
         """Return the value, as a ``concurrent.futures.Future`` does."""
         return self.get(timeout)
 
@@ -115,7 +139,7 @@ class AsyncResult(Results):
         """Did all tasks succeed? Raises ``RuntimeError`` while some have not ended."""
         return self._run(self._successful())  # type: ignore[no-any-return]
 
-    def add_done_callback(self, callback: Callable[[AsyncResult], Any]) -> None:
+    def add_done_callback(self, callback: Callable[[AsyncResult[V_co]], Any]) -> None:
         """Call ``callback(self)`` when all has ended, in a thread of the client's."""
         self._client._call_back(self, callback)
 
@@ -161,7 +185,8 @@ class AsyncResult(Results):
             return self._run(self._about(key))
         if not isinstance(key, (int, slice)):
             raise TypeError(f"Invalid key type {type(key).__name__}")
-        return self.get(0)[key]
+        value: Any = self.get(0)
+        return value[key]
 
     @property
     def progress(self) -> int:
@@ -264,14 +289,15 @@ class AsyncResult(Results):
 
     def _iterate(self, *, ordered: bool) -> Iterator[Any]:
         if self._at_hand():
-            yield from self.get(0)
+            values: Any = self.get(0)
+            yield from values
             return
         places = self._places()
         for number in range(len(self._tasks.ids if ordered else places)):
             yield from self._run(self._arriving(number, places, ordered=ordered))
 
 
-class AsyncMapResult(AsyncResult):
+class AsyncMapResult(AsyncResult[list[V_co]]):
     """The result of a map: a list, iterable as results arrive.
 
     ``ordered=False`` yields in the order of arrival while tasks are running; the
@@ -282,12 +308,12 @@ class AsyncMapResult(AsyncResult):
         super().__init__(*args, **kwargs)
         self._ordered = ordered
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[V_co]:
         """Yield results as they arrive."""
         return self._iterate(ordered=self._ordered)
 
 
-class AsyncHubResult(AsyncResult):
+class AsyncHubResult(AsyncResult[V_co]):
     """The result of tasks that any client submitted, by their ids.
 
     The chunks of a map stand in it as lists.
@@ -295,8 +321,8 @@ class AsyncHubResult(AsyncResult):
 
 
 def as_completed(
-    results: Iterable[AsyncResult], timeout: float | None = None
-) -> Iterator[AsyncResult]:
+    results: Iterable[AsyncResult[V_co]], timeout: float | None = None
+) -> Iterator[AsyncResult[V_co]]:
     """Yield results as they are done, each once.
 
     ``results`` may also be one result of several tasks: then these are its parts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from redtask import absent, payload
 from redtask.batch import Batch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from redtask.client import Client
     from redtask.hub.records import Purged
     from redtask.session import Slices
+    from redtask.value import V_co
 
 R = TypeVar("R", bound=AsyncResult)
 Function = Callable[..., Any] | str
@@ -78,6 +79,12 @@ class LoadBalancedView(Flagged):
         """
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), self.block)
 
+    @overload
+    def apply_async(
+        self, f: Callable[..., V_co], /, *args: Any, **kwargs: Any
+    ) -> AsyncResult[V_co]: ...
+    @overload
+    def apply_async(self, f: str, /, *args: Any, **kwargs: Any) -> AsyncResult: ...
     def apply_async(self, f: Function, /, *args: Any, **kwargs: Any) -> AsyncResult:
         """Call ``f`` on an engine and return an ``AsyncResult`` at once.
 
@@ -94,6 +101,12 @@ class LoadBalancedView(Flagged):
         self.client._confirm(flags.durability, tasks.ids)
         return result
 
+    @overload
+    def apply_sync(
+        self, f: Callable[..., V_co], /, *args: Any, **kwargs: Any
+    ) -> V_co: ...
+    @overload
+    def apply_sync(self, f: str, /, *args: Any, **kwargs: Any) -> Any: ...
     def apply_sync(self, f: Function, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``f`` on an engine and return its value."""
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
@@ -157,11 +170,39 @@ class LoadBalancedView(Flagged):
         )
         return self._maybe_wait(self._submitted(result, slices), wait)
 
+    @overload
+    def map_async(
+        self,
+        f: Callable[..., V_co],
+        *sequences: Any,
+        return_exceptions: Literal[True],
+        **options: Any,
+    ) -> AsyncMapResult[V_co | Exception]: ...
+    @overload
+    def map_async(
+        self, f: Callable[..., V_co], *sequences: Any, **options: Any
+    ) -> AsyncMapResult[V_co]: ...
+    @overload
+    def map_async(self, f: str, *sequences: Any, **options: Any) -> AsyncMapResult: ...
     def map_async(self, f: Function, *sequences: Any, **options: Any) -> AsyncMapResult:
         """Map without waiting; as ``map(block=False)``."""
         _no_block(options)
         return self.map(f, *sequences, block=False, **options)  # type: ignore[no-any-return]
 
+    @overload
+    def map_sync(
+        self,
+        f: Callable[..., V_co],
+        *sequences: Any,
+        return_exceptions: Literal[True],
+        **options: Any,
+    ) -> list[V_co | Exception]: ...
+    @overload
+    def map_sync(
+        self, f: Callable[..., V_co], *sequences: Any, **options: Any
+    ) -> list[V_co]: ...
+    @overload
+    def map_sync(self, f: str, *sequences: Any, **options: Any) -> list[Any]: ...
     def map_sync(self, f: Function, *sequences: Any, **options: Any) -> list[Any]:
         """Map and return the list; as ``map(block=True)``."""
         _no_block(options)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, overload
 
 from redtask.completions import Completions
 from redtask.error import ConnectionLost, RedtaskError, StillAway
@@ -15,6 +15,7 @@ from redtask.live import Listener, show_output
 from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
 from redtask.progress import progress_bar
 from redtask.session import limit_of, until_of
+from redtask.value import V_co
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterable
@@ -30,7 +31,7 @@ _log = logging.getLogger("redtask")
 _PAUSE: Final = 1.0
 
 
-class AsyncResult(Results):
+class AsyncResult(Results, Generic[V_co]):
     """The result of tasks that may not have ended; ``await`` gives its value.
 
     Any process that can reach the hub may ask for it again by ``msg_ids``.
@@ -47,7 +48,7 @@ class AsyncResult(Results):
 
     # -- waiting
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[Any, Any, V_co]:
         """Wait for the value, as ``get()``."""
         return self.get().__await__()
 
@@ -66,6 +67,20 @@ class AsyncResult(Results):
         done = {part for part in parts if part.done()}
         return done, set(parts) - done
 
+    @overload
+    async def get(
+        self,
+        timeout: float | None = None,
+        return_exceptions: Literal[False] | None = None,
+        return_when: str | None = None,
+    ) -> V_co: ...
+    @overload
+    async def get(
+        self,
+        timeout: float | None = None,
+        return_exceptions: bool | None = None,
+        return_when: str | None = None,
+    ) -> Any: ...
     async def get(
         self,
         timeout: float | None = None,
@@ -82,7 +97,7 @@ class AsyncResult(Results):
         flow = self._get(timeout, return_exceptions, return_when)
         return await self._run(flow, until_of(timeout))
 
-    async def result(self, timeout: float | None = None) -> Any:
+    async def result(self, timeout: float | None = None) -> V_co:
         """Return the value, as ``get``."""
         return await self.get(timeout)
 
@@ -99,7 +114,7 @@ class AsyncResult(Results):
         """Did all tasks succeed? Raises ``RuntimeError`` while some have not ended."""
         return await self._run(self._successful())  # type: ignore[no-any-return]
 
-    def add_done_callback(self, callback: Callable[[AsyncResult], Any]) -> None:
+    def add_done_callback(self, callback: Callable[[AsyncResult[V_co]], Any]) -> None:
         """Call ``callback(self)`` in the event loop when all has ended."""
         self._client._call_back(self, callback)
 
@@ -195,7 +210,8 @@ class AsyncResult(Results):
 
     async def _iterate(self, *, ordered: bool) -> AsyncIterator[Any]:
         if self._at_hand():
-            for value in await self.get(0):
+            values: Any = await self.get(0)
+            for value in values:
                 yield value
             return
         places = self._places()
@@ -207,8 +223,8 @@ class AsyncResult(Results):
 
 
 async def as_completed(
-    results: Iterable[AsyncResult], timeout: float | None = None
-) -> AsyncIterator[AsyncResult]:
+    results: Iterable[AsyncResult[V_co]], timeout: float | None = None
+) -> AsyncIterator[AsyncResult[V_co]]:
     """Yield results as they are done, each once: ``async for``.
 
     ``results`` may also be one result of several tasks: then these are its parts.
@@ -229,7 +245,7 @@ async def as_completed(
         found.close()
 
 
-class AsyncMapResult(AsyncResult):
+class AsyncMapResult(AsyncResult[list[V_co]]):
     """The result of a map: a list, iterable as results arrive.
 
     ``ordered=False`` yields in the order of arrival while tasks are running; the
@@ -240,12 +256,12 @@ class AsyncMapResult(AsyncResult):
         super().__init__(*args, **kwargs)
         self._ordered = ordered
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[V_co]:
         """Yield results as they arrive."""
         return self._iterate(ordered=self._ordered)
 
 
-class AsyncHubResult(AsyncResult):
+class AsyncHubResult(AsyncResult[V_co]):
     """The result of tasks that any client submitted, by their ids.
 
     The chunks of a map stand in it as lists.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from redtask import payload
 from redtask.aio.batch import Batch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from redtask.aio.client import Client
     from redtask.hub.records import Purged
     from redtask.session import Slices
+    from redtask.value import V_co
 
 R = TypeVar("R", bound=AsyncResult)
 
@@ -66,12 +67,26 @@ class LoadBalancedView(Flagged):
 
     # -- one call
 
+    @overload
+    async def apply(
+        self, f: Callable[..., V_co], /, *args: Any, **kwargs: Any
+    ) -> V_co: ...
+    @overload
+    async def apply(self, f: str, /, *args: Any, **kwargs: Any) -> Any: ...
     async def apply(
         self, f: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
     ) -> Any:
         """Call ``f(*args, **kwargs)`` on an engine and return its value."""
         return await (await self.apply_async(f, *args, **kwargs))
 
+    @overload
+    async def apply_async(
+        self, f: Callable[..., V_co], /, *args: Any, **kwargs: Any
+    ) -> AsyncResult[V_co]: ...
+    @overload
+    async def apply_async(
+        self, f: str, /, *args: Any, **kwargs: Any
+    ) -> AsyncResult: ...
     async def apply_async(
         self, f: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
     ) -> AsyncResult:
@@ -134,6 +149,22 @@ class LoadBalancedView(Flagged):
         await self._submitted(result, slices)
         return result if block is False else await result
 
+    @overload
+    async def map_async(
+        self,
+        f: Callable[..., V_co],
+        *sequences: Any,
+        return_exceptions: Literal[True],
+        **options: Any,
+    ) -> AsyncMapResult[V_co | Exception]: ...
+    @overload
+    async def map_async(
+        self, f: Callable[..., V_co], *sequences: Any, **options: Any
+    ) -> AsyncMapResult[V_co]: ...
+    @overload
+    async def map_async(
+        self, f: str, *sequences: Any, **options: Any
+    ) -> AsyncMapResult: ...
     async def map_async(
         self, f: Callable[..., Any] | str, *sequences: Any, **options: Any
     ) -> AsyncMapResult:

@@ -1,0 +1,63 @@
+"""What type checkers know of results: mypy reads this, and it runs as well."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, assert_type
+
+from redtask import AsyncMapResult, AsyncResult, Client, aio, as_completed
+from tests import tasks
+
+
+def half(x: float) -> float:
+    return x / 2
+
+
+def test_results_have_the_type_that_the_function_returns(client: Client):
+    view = client.load_balanced_view()
+    one = view.apply_async(half, 3)
+    many = view.map_async(half, [1, 2])
+
+    assert_type(one, AsyncResult[float])
+    assert_type(many, AsyncMapResult[float])
+    assert assert_type(one.get(), float) == 1.5
+    assert assert_type(one.result(10), float) == 1.5
+    assert assert_type(one.r, float) == 1.5
+    assert assert_type(many.get(10), list[float]) == [0.5, 1.0]
+    assert assert_type(list(many), list[float]) == [0.5, 1.0]
+    assert assert_type(list(as_completed([one])), list[AsyncResult[float]]) == [one]
+    assert assert_type(view.apply_sync(half, 3), float) == 1.5
+    assert assert_type(view.map_sync(half, [3]), list[float]) == [1.5]
+
+
+def test_results_that_may_be_errors_say_so(client: Client):
+    view = client.load_balanced_view()
+    many = view.map_async(half, [1], return_exceptions=True)
+
+    assert assert_type(many.get(), list[float | Exception]) == [0.5]
+
+
+def test_of_what_is_named_nothing_is_known(client: Client):
+    view = client.load_balanced_view()
+    one: AsyncResult = view.apply_async("operator:neg", 1)
+
+    assert assert_type(one.get(), Any) == -1
+    assert assert_type(view.apply_sync("operator:neg", 1), Any) == -1
+
+
+def test_results_that_are_awaited_have_their_types_too(place):
+    place.engine()
+
+    async def main() -> None:
+        async with aio.Client(place.url, key=place.key) as rc:
+            view = rc.load_balanced_view()
+            one = await view.apply_async(half, 3)
+            many = await view.map_async(half, [1, 2])
+            assert_type(one, aio.AsyncResult[float])
+            assert assert_type(await one, float) == 1.5
+            assert assert_type(await one.get(timeout=10), float) == 1.5
+            assert assert_type([item async for item in many], list[float]) == [0.5, 1.0]
+            assert assert_type(await view.apply(half, 3), float) == 1.5
+            assert await view.apply(tasks.double, 3) == 6
+
+    asyncio.run(main())
