@@ -41,6 +41,10 @@ T = TypeVar("T")
 _NOT_CONNECTED: Final = (
     "not connected: use 'async with Client(...)' or 'await Client.connect(...)'"
 )
+_OTHER_LOOP: Final = (
+    "this client belongs to another event loop, in which it was connected: each has to "
+    "have its own"
+)
 #: In each event loop, the clients for results from elsewhere, one per hub.
 _clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
 
@@ -58,8 +62,9 @@ class Client(StoredTasks, Fleet):
     :param key: key text, instead of the profile's key file.
     :param timeout: how long a call is retried while Redis is away, in seconds.
 
-    A forked child has to make its own. Raises ``TypeError`` or ``ValueError`` for a
-    timeout that is none; connecting ``ConfigurationError`` and ``ConnectionLost``.
+    A forked child and another event loop have to make their own. Raises ``TypeError``
+    or ``ValueError`` for a timeout that is none; connecting ``ConfigurationError`` and
+    ``ConnectionLost``; whatever is asked in another loop ``ConfigurationError``.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Client(StoredTasks, Fleet):
         self._arguments = profile, url, key
         self._patience = patience_of(timeout)
         self._driver: Driver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._known_session: Session | None = None
         self._known_place: Place | None = None
         self._callbacks = Callbacks()
@@ -123,12 +129,17 @@ class Client(StoredTasks, Fleet):
             await driver.close()
             raise
         self._driver = driver
+        self._loop = asyncio.get_running_loop()
         self._known_place = Place.of(profile)
         self._known_session = Session(store.keys, keyring, store.contact)
 
     async def close(self) -> None:
         """Close the connections. Tasks go on; their results can be fetched later."""
         self.closed = True
+        if self._loop is not None and self._loop.is_closed():
+            # All that is left went with it.
+            return
+        self._check_loop()
         self._callbacks.close()
         if self._driver is not None:
             await self._driver.close()
@@ -171,12 +182,18 @@ class Client(StoredTasks, Fleet):
         if self.closed:
             raise link.closed()
         session, driver = self._session, self._driver
+        self._check_loop()
         assert driver is not None  # noqa: S101 - there is a session
         if session.must_recover:
             # Who has no time for it leaves it to the next.
             with contextlib.suppress(StillAway):
                 await driver.run(session.recover(), since, until)
         return await driver.run(flow, since, until)
+
+    def _check_loop(self) -> None:
+        """Raise for who runs in another loop: what it awaits would never come."""
+        if self._loop not in {None, asyncio.get_running_loop()}:
+            raise ConfigurationError(_OTHER_LOOP)
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
@@ -188,6 +205,7 @@ class Client(StoredTasks, Fleet):
 
     async def _enter(self, task: Task) -> None:
         """Submit one task, perhaps together with those of other coroutines."""
+        self._check_loop()
         batch = Batch.of(self)
         if batch is not None and not is_long(task):
             await batch.add(task)

@@ -574,3 +574,39 @@ def test_the_latest_of_a_view_can_be_had(place, run):
         return await (await view.get_result()), await (await view.get_result([0]))
 
     assert found == (2, [2])
+
+
+def test_another_event_loop_has_to_have_a_client_of_its_own(place):
+    place.engine()
+
+    async def begin():
+        rc = await aio.Client.connect(place.url, key=place.key)
+        return rc, await rc.load_balanced_view().apply_async(tasks.double, 4)
+
+    async def go_on(rc, result):
+        for ask in (
+            result.get,
+            lambda: rc.load_balanced_view().apply_async(tasks.double, 4),
+            rc.ids,
+        ):
+            with pytest.raises(error.ConfigurationError, match="another event loop"):
+                await asyncio.wait_for(ask(), 5)
+
+    loop = asyncio.new_event_loop()
+    rc, result = loop.run_until_complete(begin())
+    asyncio.run(go_on(rc, result))
+    assert loop.run_until_complete(result.get(10)) == 8
+    loop.run_until_complete(rc.close())
+    loop.close()
+
+
+def test_a_client_whose_event_loop_is_closed_can_be_closed(place):
+    rc = aio.Client(place.url, key=place.key)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(rc._connect())
+    loop.run_until_complete(rc._driver.close())  # type: ignore[union-attr]
+    loop.close()
+
+    asyncio.run(rc.close())
+
+    assert rc.closed
