@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import weakref
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from redtask import absent, flows, link
 from redtask.batch import Batch
@@ -96,6 +96,12 @@ class Client(StoredTasks, Fleet):
 
     def __repr__(self) -> str:
         return f"<Client {self._session.client} of {self._profile.shown_url}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to travel: functions take along the clients and views they use."""
+        raise TypeError(
+            "a client does not travel: make one where it is used, redtask.Client()"
+        )
 
     def __enter__(self) -> Self:
         return self

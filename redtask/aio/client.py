@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from redtask import link
 from redtask.aio.batch import Batch
@@ -90,6 +90,12 @@ class Client(StoredTasks, Fleet):
     def __repr__(self) -> str:
         name = self._known_session.client if self._known_session else "-"
         return f"<Client {name} of {self._shown}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to travel: functions take along the clients and views they use."""
+        raise TypeError(
+            "a client does not travel: make one where it is used, redtask.Client()"
+        )
 
     @classmethod
     async def connect(

@@ -128,6 +128,17 @@ def test_the_function_may_change_its_mind(view):
     assert view.apply_async(scope["f"], 9).get(10) == 3
 
 
+@pytest.mark.parametrize("what", ["client", "view"])
+def test_a_function_that_takes_a_client_along_is_refused_in_words(place, face, what):
+    client = place.client(face)
+    view = client.load_balanced_view()
+    inner = getattr({"client": client, "view": view}[what], "_inner", None)
+    taken = inner or {"client": client, "view": view}[what]
+
+    with pytest.raises(error.SerializationError, match="a client does not travel"):
+        view.apply_async(lambda: taken)
+
+
 @pytest.fixture
 def way(place, tmp_path):
     """Return a proxy in front of the server."""
