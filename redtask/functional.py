@@ -17,11 +17,12 @@ import pickle
 import sys
 import types
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 import cloudpickle
 
 from redtask.error import UnmetDependency
+from redtask.value import P, V_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +49,7 @@ class MissingModule(UnmetDependency):
     """A module that ``@require`` names cannot be imported here."""
 
 
-class dependent:  # noqa: N801 - the name is IPython.parallel's
+class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel's
     """A function that runs only where ``df(*dargs, **dkwargs)`` is not ``False``.
 
     Attributes: ``f``, the function; ``df``, ``dargs``, ``dkwargs``; ``__name__``, that
@@ -58,7 +59,7 @@ class dependent:  # noqa: N801 - the name is IPython.parallel's
 
     def __init__(
         self,
-        f: Callable[..., Any],
+        f: Callable[P, V_co],
         df: Callable[..., Any],
         /,
         *dargs: Any,
@@ -125,8 +126,9 @@ class dependent:  # noqa: N801 - the name is IPython.parallel's
         """Return the modules that become global to the function."""
         return {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.ready()(*args, **kwargs)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> V_co:
+        """Ask here and now, and call the function."""
+        return self.ready()(*args, **kwargs)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         if _is_found(self):
@@ -146,7 +148,7 @@ class dependent:  # noqa: N801 - the name is IPython.parallel's
         return _unpickle, (type(self), sealed, self.df, self.dargs, self.dkwargs, about)
 
 
-class _Requiring(dependent):
+class _Requiring(dependent[P, V_co]):
     """A function that runs only where modules can be imported: ``dargs``, names."""
 
     def __init__(
@@ -223,7 +225,7 @@ def _give(function: Any, given: Mapping[str, Any]) -> None:
 
 def depend(
     f: Callable[..., Any], /, *args: Any, **kwargs: Any
-) -> Callable[[Callable[..., Any]], dependent]:
+) -> Callable[[Callable[P, V_co]], dependent[P, V_co]]:
     """Let a function run only on engines where ``f(*args, **kwargs)`` is not False.
 
     ::
@@ -238,13 +240,15 @@ def depend(
     if not callable(f):
         raise TypeError(f"f must be callable, not {type(f).__name__}")
 
-    def decorate(function: Callable[..., Any]) -> dependent:
+    def decorate(function: Callable[P, V_co]) -> dependent[P, V_co]:
         return dependent(function, f, *args, **kwargs)
 
-    return decorate
+    return decorate  # type: ignore[return-value]
 
 
-def require(*objects: Any, **mapping: Any) -> Callable[[Callable[..., Any]], dependent]:
+def require(
+    *objects: Any, **mapping: Any
+) -> Callable[[Callable[P, V_co]], dependent[P, V_co]]:
     """Let a function run only on engines that have what it needs, and bring the rest.
 
     ::
@@ -277,10 +281,10 @@ def require(*objects: Any, **mapping: Any) -> Callable[[Callable[..., Any]], dep
             raise TypeError(f"not a name that a function could use: {name!r}")
     things |= mapping
 
-    def decorate(function: Callable[..., Any]) -> dependent:
+    def decorate(function: Callable[P, V_co]) -> dependent[P, V_co]:
         return _Requiring(function, names, things)
 
-    return decorate
+    return decorate  # type: ignore[return-value]
 
 
 __all__ = ["MissingModule", "depend", "dependent", "require"]

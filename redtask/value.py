@@ -1,4 +1,4 @@
-"""The type of what a task returns, for programs whose types are checked."""
+"""The types of what functions take and return, for programs whose types are checked."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # Type checkers know it without its being installed; Python has it from 3.13 on.
-    from typing_extensions import TypeVar
+    from typing_extensions import ParamSpec, TypeVar
 
+    P = ParamSpec("P", default=...)
     V_co = TypeVar("V_co", default=Any, covariant=True)
 else:
-    from typing import TypeVar
+    from typing import ParamSpec, TypeVar
 
+    P = ParamSpec("P")
     V_co = TypeVar("V_co", covariant=True)
 
-__all__ = ["V_co"]
+__all__ = ["P", "V_co"]

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, assert_type
 
-from redtask import AsyncMapResult, AsyncResult, Client, aio, as_completed
+from redtask import (
+    AsyncMapResult,
+    AsyncResult,
+    Client,
+    aio,
+    as_completed,
+    depend,
+    dependent,
+    require,
+)
 from tests import tasks
 
 
@@ -28,6 +38,27 @@ def test_results_have_the_type_that_the_function_returns(client: Client):
     assert assert_type(list(as_completed([one])), list[AsyncResult[float]]) == [one]
     assert assert_type(view.apply_sync(half, 3), float) == 1.5
     assert assert_type(view.map_sync(half, [3]), list[float]) == [1.5]
+
+
+@require("json")
+def length(value: list[int]) -> int:
+    """Say how long it is as JSON."""
+    return len(json.dumps(value))
+
+
+@depend(bool, 1)
+def twice(x: int) -> int:
+    return 2 * x
+
+
+def test_a_decorated_function_keeps_its_types(client: Client):
+    view = client.load_balanced_view()
+
+    assert_type(view.apply_async(length, [1]), AsyncResult[int])
+    assert assert_type(view.apply_sync(length, [1]), int) == 3
+    assert assert_type(twice(2), int) == 4
+    plain: dependent = twice
+    assert plain(2) == 4
 
 
 def test_results_that_may_be_errors_say_so(client: Client):
