@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("redtask")
 
+#: Who has no more time tries a second time if the first failed sooner than this, in
+#: seconds.
+_QUICKLY: Final = 1.0
 #: The longest that a blocking command waits on the server, in seconds; who has to
 #: wait longer asks again. A connection that died silently is noticed after that.
 LONGEST_BLOCK: Final = 20.0
@@ -299,7 +302,7 @@ class Tries:
         over = now - self._begun + pause >= self._patience
         if over or not is_passing(problem):
             raise translate(problem) from problem
-        if self._until is None or not pause:
+        if self._until is None or (not pause and now - self._begun < _QUICKLY):
             # The second try is at once: most likely it is only a connection.
             return pause
         if now < self._until:

@@ -253,6 +253,14 @@ def test_who_has_little_time_hears_when_it_is_over(away_for):
         tries.after(exceptions.ConnectionError("reset"))
 
 
+def test_who_waited_long_for_nothing_does_not_wait_again():
+    now = time.monotonic()
+    tries = link.Tries(patience=30.0, begun=now - 15, until=now - 14)
+
+    with pytest.raises(error.StillAway):
+        tries.after(exceptions.TimeoutError("it does not answer"))
+
+
 def test_who_has_little_time_tries_once_more_at_its_end():
     tries = link.Tries(patience=None, until=time.monotonic() + 0.005)
 
