@@ -139,6 +139,17 @@ def test_a_function_that_takes_a_client_along_is_refused_in_words(place, face, w
         view.apply_async(lambda: taken)
 
 
+def test_a_coroutine_function_is_refused(place, face):
+    view = place.client(face).load_balanced_view()
+
+    async def work(x):
+        return x
+
+    for submit in view.apply_async, view.map_async:
+        with pytest.raises(TypeError, match=r"asyncio\.run\(work\(\.\.\.\)\)"):
+            submit(work, [1])
+
+
 @pytest.fixture
 def way(place, tmp_path):
     """Return a proxy in front of the server."""
