@@ -341,7 +341,7 @@ NAMES: Final = tuple(_CHECKS)
 
 def unknown(name: str) -> str:
     """Return the sentence for a flag that is none."""
-    hint = suggestion(name, NAMES) or f" (there are {', '.join(NAMES)})"
+    hint = suggestion(name, NAMES, most=3) or f" (there are {', '.join(NAMES)})"
     return f"no such flag: {name}{hint}"
 
 

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def suggestion(word: str, known: Iterable[str], form: str = "{}") -> str:
-    """Suggest the nearest known word, as the end of a sentence; "": none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {form.format(near[0])}?" if near else ""
+def suggestion(
+    word: str, known: Iterable[str], form: str = "{}", most: int = 1
+) -> str:
+    """Suggest the nearest known words, as the end of a sentence; "": none is near."""
+    near = difflib.get_close_matches(word, list(known), n=most)
+    return f", did you mean {' or '.join(map(form.format, near))}?" if near else ""
