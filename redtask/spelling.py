@@ -9,9 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def suggestion(
-    word: str, known: Iterable[str], form: str = "{}", most: int = 1
-) -> str:
+def suggestion(word: str, known: Iterable[str], form: str = "{}", most: int = 1) -> str:
     """Suggest the nearest known words, as the end of a sentence; "": none is near."""
     near = difflib.get_close_matches(word, list(known), n=most)
     return f", did you mean {' or '.join(map(form.format, near))}?" if near else ""
