@@ -6,13 +6,13 @@ the worker's log where that was asked for, and says which task it is of.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
+from redtask.cli.output import json_line, safe_lines
 from redtask.current import TaskFilter
 
 FORMATS: Final = ("rich", "plain", "json")
@@ -41,7 +41,8 @@ class Lines(logging.Formatter):
         of = ""
         if task != "-":
             of = f"[{task}/{record.attempt} engine {record.engine_id}] "  # type: ignore[attr-defined]
-        return f"{self.formatTime(record, self.datefmt)} {level} {of}{record.message}"
+        said = safe_lines(record.message)
+        return f"{self.formatTime(record, self.datefmt)} {level} {of}{said}"
 
 
 class Objects(logging.Formatter):
@@ -66,7 +67,7 @@ class Objects(logging.Formatter):
             found["engine"] = record.engine_id  # type: ignore[attr-defined]
         if record.exc_info:
             found["exception"] = self.formatException(record.exc_info)
-        return json.dumps(found, ensure_ascii=False, default=str)
+        return json_line(found)
 
 
 def formatter(name: str | None, worker: str, stream: TextIO) -> logging.Formatter:

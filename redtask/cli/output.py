@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 #: Units of time and size, the large first.
@@ -107,13 +107,18 @@ def safe_lines(text: str) -> str:
     )
 
 
-def say_json(value: Any) -> None:
-    """Print one JSON object on one line; times as ISO 8601.
+def json_line(value: Any, plain: Callable[[Any], Any] = str) -> str:
+    """Return JSON on one line; ``plain`` makes what JSON has of what it has not.
 
     What JSON admits but a terminal obeys, or takes for the end of a line, is escaped.
     """
-    text = json.dumps(value, ensure_ascii=False, sort_keys=False, default=_plain)
-    click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    text = json.dumps(value, ensure_ascii=False, sort_keys=False, default=plain)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def say_json(value: Any) -> None:
+    """Print one JSON object on one line; times as ISO 8601."""
+    click.echo(json_line(value, _plain))
 
 
 def _plain(value: Any) -> Any:

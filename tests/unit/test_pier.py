@@ -266,7 +266,9 @@ def test_who_is_interrupted_while_waiting_is_not_taken_along(trips):
 
 def test_a_signal_handler_may_submit_while_its_thread_waits():
     # The handler may interrupt its thread anywhere: no lock serves both.
-    loads, pressed, began = [], [], threading.Event()
+    loads: list[list[str]] = []
+    pressed: list[bool] = []
+    began = threading.Event()
 
     def cross(aboard):
         loads.append([one.task.task_id for one in aboard])

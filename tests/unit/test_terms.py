@@ -218,6 +218,16 @@ def test_a_line_says_of_which_task_it_is():
     assert "\x1b[33mWARNING\x1b[0m hello" in coloured.format(record())
 
 
+def test_no_line_commands_a_terminal():
+    said = record(msg="\x1b[2J\x9b2Jgone\nand more")
+
+    assert Lines(coloured=True).format(said).endswith(" [2J 2Jgone\nand more")
+    assert "\x1b" not in Lines(coloured=False).format(said)
+    line = Objects("w").format(said)
+    assert "\x9b" not in line
+    assert json.loads(line)["message"] == "\x1b[2J\x9b2Jgone\nand more"
+
+
 def test_an_object_has_everything():
     try:
         raise ValueError("no")  # noqa: TRY301 - for its traceback
