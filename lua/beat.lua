@@ -1,5 +1,5 @@
--- beat: a supervisor says which of its engines live and what they believe to
--- hold; or that one is gone, and what it had begun.
+-- beat: a supervisor says which of its engines live and what they believe they hold; or
+-- that one is gone, and what it had begun.
 --
 -- KEYS     root
 -- ARGV     now worker (verb engine number n (id)*n)*
@@ -8,13 +8,13 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(engines + tasks they hold)
 --
--- Verbs: `live`, and the ids are those that the engine holds after the turn with
--- that number; `gone`, and the ids are those it had begun (number is why it is
--- gone, in words); `late`, likewise, because it was killed for a time limit. Before one
--- of these `said` may stand, with a token in the place of the number, and a task and
--- pairs of name and value: what that printed last (`stdout`, `stderr`, `progress`). Words:
--- `live` or `drained`, and the ids are no longer this engine's; `unknown`, the hub has given it up;
--- `gone`, it is; `more`, say it again.
+-- Verbs: `live`, and the ids are what the engine holds after the turn with that number;
+-- `gone`, and the ids are what it had begun (number is the reason, in words); `late`,
+-- likewise, when it was killed for a time limit. Before either of the latter may stand
+-- `said`, with a token for the number, then a task and pairs of name and value: its last
+-- output (`stdout`, `stderr`, `progress`). Words: `live` or `drained`, and the ids are no
+-- longer this engine's; `unknown`, the hub has given it up; `gone`, it is removed;
+-- `more`, send it again.
 
 local again = require("lib.again")
 local argument = require("lib.argument")
@@ -32,12 +32,12 @@ local story = require("lib.story")
 local take = require("lib.take")
 
 local CARD = 86400000
--- What becomes of what an engine had begun, by the verb.
+-- The verdict on what an engine had begun, by verb.
 local VERDICTS = { live = "", gone = "engine_lost", late = "time_limit" }
 local MOST = 500
 local PRINTED = { stdout = true, stderr = true, progress = true }
 
--- Seldom: what a dead engine's task printed last; nil when that is not to be understood.
+-- Seldom: the last output of a dead engine's task; nil when malformed.
 local function parse_last(at, count)
   for pair = at + 5, at + 3 + count, 2 do
     if not PRINTED[ARGV[pair]] then
@@ -49,7 +49,7 @@ local function parse_last(at, count)
   }
 end
 
--- A set of ids, and how many they are.
+-- Returns the ids as a set, and how many are distinct.
 local function read_ids(from, count)
   local ids, distinct = {}, 0
   for at = from, from + count - 1 do
@@ -94,7 +94,7 @@ local function add(answer, uuid, word, ids)
   end
 end
 
--- What the engine holds and the hub knows nothing of.
+-- Ids that the engine believes it holds and the hub does not.
 local function not_held(uuid, ids)
   local foreign = {}
   for id in pairs(ids) do
@@ -106,9 +106,9 @@ local function not_held(uuid, ids)
   return foreign
 end
 
--- What the hub believes the engine holds and the engine knows nothing of: a
--- reply was lost for good, or Redis lost its tail. It has not run, as far as
--- Redis knows, so it is ready again and no try is used.
+-- Take back what the hub believes the engine holds and the engine does not know: a reply
+-- was lost for good, or Redis lost its latest writes. As far as Redis knows it has not
+-- run, so it becomes ready again and no attempt is counted.
 local function take_back(opened, engine, ids)
   local uuid, forgotten = engine.uuid, {}
   for _, one in ipairs(held.others(uuid, ids, MOST)) do
@@ -130,7 +130,7 @@ local function take_back(opened, engine, ids)
   hold.advance(opened)
 end
 
--- Whatever the engine was rung for and has not come for: the ring was lost.
+-- Has the engine not come for what it was rung for? Then the ring was lost.
 local function is_awaited(opened, engine, number)
   local load = engines.load_of(engine.uuid)
   return number < engine.number
@@ -138,7 +138,7 @@ local function is_awaited(opened, engine, number)
     or (load == 0 and engine.number > 0 and not engine.leaving and take.any(opened, engine))
 end
 
--- It was begun to be taken apart, and lives.
+-- The engine was being taken apart, but turns out to be alive.
 local function stay(opened, engine)
   redis.call("ZADD", keys.labels, engine.id, engine.uuid)
   redis.call("ZREM", keys.hidden, engine.uuid)
@@ -162,7 +162,7 @@ local function live(opened, engine, said, answer)
     stay(opened, engine)
   end
   local foreign = not_held(uuid, said.ids)
-  -- Only a beat that has seen the latest turn can compare.
+  -- Only a beat that knows of the latest turn can be compared.
   if tonumber(said.number) == engine.number
     and held.count(uuid) > said.count - #foreign then
     take_back(opened, engine, said.ids)
@@ -181,7 +181,7 @@ local function gone(opened, engine, said, answer)
   local _, all = lose.engine(opened, engine, said.ids, said.number, MOST,
     VERDICTS[said.verb], said.last)
   if not all then
-    -- If nobody says it again, the sweep goes on with it.
+    -- If the supervisor does not repeat it, the sweep continues with this engine.
     redis.call("ZADD", keys.engines, "XX", 0, engine.uuid)
   end
   add(answer, engine.uuid, all and "gone" or "more", {})

@@ -1,4 +1,4 @@
--- submit: a slice of tasks enters, all or none.
+-- submit: add a slice of tasks, all or none.
 --
 -- KEYS     root
 -- ARGV     now (digest blob name n (flag value)*n m (id args)*m)*
@@ -7,19 +7,18 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG TOOLARGE NOFN CONFLICT PURE
 -- COST     O((tasks + members) * log ready), at most 500 tasks and 2,000 members
 --
--- A group has one function and one set of flags for all its tasks. The blob is
--- empty when the client believes that the hub knows the digest, or an earlier group
--- has it. Submitting the
--- same task again changes nothing; another payload under its id is an error. Large
--- arguments may have come as a parcel.
+-- A group has one function and one set of flags for all its tasks. The blob is empty when
+-- the client believes that the hub knows the digest, or when an earlier group has it.
+-- Submitting the same task again changes nothing; a different payload under its id is an
+-- error. Large arguments may have been sent ahead as a parcel.
 --
--- With `@again` behind all else the call is sent again, because its reply was lost: then
--- tasks that were purged meanwhile count as known.
+-- A final `@again` marks a retry after a lost reply: tasks purged meanwhile count as
+-- known.
 --
--- What a task depends on was submitted before, or earlier in this call. If that is
--- unknown, or can never be met, the task ends at once. With the flag `gate` tasks wait
--- until that is opened; the first to name a gate makes it. With `later` the members of
--- their sets are told with `link`.
+-- Dependencies were submitted before, or earlier in this call. If one is unknown, or can
+-- never be met, the task ends at once. Tasks with the flag `gate` wait until that gate is
+-- opened; the first to name a gate makes it. With `later` the members of their sets are
+-- added with `link`.
 
 local argument = require("lib.argument")
 local functions = require("lib.functions")
@@ -33,11 +32,11 @@ local reply = require("lib.reply")
 local scheme_name = require("scheme_name")
 local slice = require("lib.slice")
 
--- Of so many tasks it is remembered what was written: idle engines are few.
+-- For groups up to this size, what was written is remembered: idle engines are few.
 local FEW = 4
--- From so many on, tasks of a group stand on the sheet.
+-- Groups of this size or larger go on the sheet.
 local SEVERAL = 2
--- No hub has a lower limit: smaller payloads need not be compared with it.
+-- No hub has a lower limit: smaller payloads need not be checked.
 local SMALL = 65536
 
 -- Seldom needed.
@@ -49,7 +48,7 @@ local function too_large(what, size)
   end
 end
 
--- Names the keys of the group's records, and adds them to `names` and the ids to `ids`.
+-- Appends the keys of the group's records to `names` and its ids to `ids`.
 local function check_tasks(group, seen, names, ids)
   for at = group.from, group.from + 2 * group.count - 1, 2 do
     local id, args = ARGV[at], ARGV[at + 1]
@@ -71,7 +70,7 @@ local function check_tasks(group, seen, names, ids)
   end
 end
 
--- `brought` has the digests that are known, or come with an earlier group.
+-- `brought` has the digests that are known, or that an earlier group brings.
 local function check_function(group, brought)
   local size = #group.blob
   if size == 0 and brought[group.digest] then
@@ -87,12 +86,12 @@ local function check_function(group, brought)
   return size > SMALL and too_large("function " .. group.name, size)
 end
 
--- Seldom: arguments, however they came.
+-- Seldom: arguments, inline or from a parcel.
 local function given(id, args)
   return args == parcel.PARCEL and parcel.content(id) or args
 end
 
--- Seldom: leave out the tasks that the hub has already: a submit sent twice. Returns how
+-- Seldom: a submit was sent twice: drop the tasks that the hub already has. Returns how
 -- many, or nil and the error reply.
 local function drop_known(group, again)
   local known, kept = 0, {}
@@ -106,7 +105,7 @@ local function drop_known(group, again)
     elseif f[3] == group.fn and record.part(id, "args", f[2]) == given(id, ARGV[at + 1]) then
       known = known + 1
     else
-      -- A gate has no function.
+      -- Or the id is a gate's, which has no function.
       return nil, reply.fail("CONFLICT", id .. " is known with another function or arguments")
     end
   end
@@ -114,8 +113,8 @@ local function drop_known(group, again)
   return known
 end
 
--- Write one record. The fields that tasks of the group have in common are in the
--- same table for all of them; the arguments are its last value. Returns its marks.
+-- Write one record. `fields` is one table for all tasks of the group; the arguments are
+-- its last value. Returns the task's marks.
 local function write(id, args, fields, marks)
   local value, own = record.arguments(id, args, marks)
   fields[#fields] = value
@@ -130,15 +129,14 @@ local function count_of(group)
   return group.kept and #group.kept or group.count
 end
 
--- What an engine needs to know of a task that it may be handed at once, as the record
--- has it.
+-- Remember what an engine needs to know of a task that it may be handed at once.
 local function keep(opened, id, known)
   opened.written = opened.written or {}
   opened.written[id] = known
 end
 
--- Fields of the group's records: the arguments come last, and are each task's own. What
--- is read most stands first: a listpack is searched from its beginning.
+-- Fields of the group's records; the arguments, different for each task, come last. The
+-- most read fields come first: a listpack is searched from its beginning.
 local function fields_of(opened, group)
   local fields = {
     "state", "ready", "fn", group.fn, "submitted", string.format("%d", opened.stamp),
@@ -151,7 +149,7 @@ local function fields_of(opened, group)
   return fields
 end
 
--- Tasks enter with hashes of their own. Returns their order in the line: flat score, id.
+-- Write tasks as hashes of their own. Returns their entries in the line: flat score, id.
 local function enter_own(opened, group, count, base)
   local fields, entries = fields_of(opened, group), {}
   for number = 1, count do
@@ -166,7 +164,7 @@ local function enter_own(opened, group, count, base)
   return entries
 end
 
--- Seldom: likewise on the sheet, as far as they may stand there.
+-- Seldom: likewise, but on the sheet where possible.
 local function enter_folded(opened, group, count, base)
   local sheet, format, kept, from = require("lib.sheet"), string.format, group.kept, group.from
   local head = sheet.head_of(opened.stamp, { "fn", group.fn, unpack(group.fields) })
@@ -213,7 +211,7 @@ local function start_of(opened, group)
   return group.start_in and opened.stamp + tonumber(group.start_in) or nil
 end
 
--- Seldom: one task goes the long way.
+-- Seldom: one task, by the general path.
 local function enter_one(opened, ending, group, id, args, score, fields, last)
   local value, marks = record.arguments(id, args, group.marks)
   fields[last + 2] = value
@@ -225,7 +223,7 @@ local function enter_one(opened, ending, group, id, args, score, fields, last)
   }, group.sets, fields)
 end
 
--- Seldom: tasks that wait for something, or not just for any engine.
+-- Seldom: tasks that wait for something, or that not every engine may run.
 local function enter_special(opened, ending, group, sequence)
   local after = require("lib.after")
   local priority = tonumber(group.priority) or 0
@@ -250,13 +248,13 @@ local function enter_special(opened, ending, group, sequence)
   return sequence
 end
 
--- Is the group's function one that some engine has refused for good?
+-- Has some engine refused the group's function for good?
 local function is_refused(opened, group)
   return rare.is(opened, "r")
     and redis.call("HEXISTS", keys.fn(group.digest), "refused") == 1
 end
 
--- Gates that groups name and that are not there yet.
+-- Returns the gates that groups name and that do not exist yet.
 local function new_gates(groups)
   local found, seen = {}, {}
   for _, group in ipairs(groups) do
@@ -275,7 +273,8 @@ local function check_scheme(group)
   return scheme_name == "pure" and require("lib.pure").refuse(group)
 end
 
--- Check everything; name the records of all groups, and their tasks. Returns the error reply.
+-- Check everything; collect the keys and ids of all groups. Returns the error reply, if
+-- any.
 local function check(groups, names, ids)
   local seen, brought = {}, {}
   for _, group in ipairs(groups) do
@@ -292,7 +291,7 @@ local function check(groups, names, ids)
   end
 end
 
--- Seldom: does none of them stand on the sheet? Something does.
+-- Seldom: the sheet is not empty; are none of these ids on it?
 local function are_off(ids)
   local rows = redis.call("HMGET", keys.rows, unpack(ids))
   for number = 1, #ids do
@@ -303,7 +302,7 @@ local function are_off(ids)
   return true
 end
 
--- How many of the tasks are known already; or nil and the error reply.
+-- Returns how many of the tasks are known already; or nil and the error reply.
 local function count_known(groups, names, ids)
   names[#names + 1] = keys.rows
   local there, again = redis.call("EXISTS", unpack(names)), groups.again
@@ -322,12 +321,12 @@ local function count_known(groups, names, ids)
   return known
 end
 
--- Do its tasks just enter their queue's line?
+-- Do its tasks simply enter the line of their queue?
 local function is_plain(opened, group)
   return not group.special and not is_refused(opened, group)
 end
 
--- What groups have in common, often all of them, is written once: functions, queues.
+-- Write what groups share, often all of them, once: functions, queues.
 local function write_needs(opened, groups)
   local needs, queues = {}, {}
   for _, group in ipairs(groups) do
@@ -340,7 +339,7 @@ local function write_needs(opened, groups)
       need = { digest = group.digest, blob = group.blob, name = group.name, count = count }
       needs[#needs + 1], needs[group.digest] = need, need
     end
-    -- The line makes known what stands in it.
+    -- For plain groups, line.enter does this.
     if count > 0 and not queues[queue] and not is_plain(opened, group) then
       queues[queue] = true
       redis.call("HSETNX", keys.queues, queue, 0)
@@ -358,7 +357,7 @@ local function write_group(opened, ending, group, sequence)
     return sequence, ending
   elseif is_plain(opened, group) then
     if ending then
-      -- What came before stands in line first.
+      -- What came before enters its line first.
       require("lib.cascade").run(opened, ending)
       require("lib.hold").advance(opened)
     end
@@ -399,12 +398,11 @@ local function main(opened)
 
   local new = total - known
   if new == 0 then
-    -- Sent again, perhaps to a Redis that is full by now.
+    -- A retry must succeed even at maxmemory.
     return { "ok", 0, known }
   end
 
-  -- Writes below. The first is one that a full Redis refuses, so that submit
-  -- says so before anything is there.
+  -- Writes below. The first is refused at maxmemory, before anything has changed.
   local gates = new_gates(groups)
   local counted = opened.is_earlier and #gates or 0
   local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + counted) - new

@@ -1,4 +1,4 @@
--- turn: an engine reports outcomes, if any, and takes its next work, if any.
+-- turn: an engine reports outcomes, if any, and takes its next tasks, if any.
 --
 -- KEYS     root
 -- ARGV     now engine number nonce want ("folded:n" token bytes (id value)*n)*
@@ -8,20 +8,20 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(outcomes + taken * log ready + dependents told), at most 100 of those
 --
--- Turns that take are numbered per engine, and a turn that is sent again with
--- the nonce of the last one gets the same tasks ("again"). A turn without a
--- number only reports: the supervisor's way. Behind its nonce an engine may name the
--- nonce of its next turn; while it is idle, a task may then come to it in that turn
--- without being asked for, in the bell. The token of what is taken is
--- `attempt:nonce`. `ago` is how many us ago the task began and `took` how many
--- it ran, so that times are the server's.
+-- Turns that take are numbered per engine; one sent again with the nonce of the last gets
+-- the same tasks ("again"). A turn without a number only reports: supervisors do that.
+-- After its nonce an engine may name the nonce of its next turn; while it is idle, a task
+-- may then be pushed to it in that turn, in the bell. The token of what is taken is
+-- `attempt:nonce`. `ago` is how many us ago the task began and `took` how many it ran, so
+-- that all times are by the server's clock.
 -- Kinds: ok; error, late (over its time limit) and final (not to be retried); unbegun
--- (given back, no try used); unmet (the engine lacks what the task needs, fields
--- `words` and, to remember it for the function, `by require`); aborted (interrupted).
--- The body is the signed result or error; a large result may have come as a parcel.
--- A root "=" says that the record stands on the sheet, as those of a reply in lists do
--- (lib/sheet.lua has what rows are); what became of such may be told in blocks, one for
--- each client and token (lib/folded.lua).
+-- (given back, no attempt counted); unmet (the engine lacks what the task needs: fields
+-- `words` and, to remember it for the function, `by require`); aborted (interrupted). The
+-- body is the signed result or error; a large result may have been sent ahead as a
+-- parcel.
+-- A root "=" says that the record is on the sheet, as are all in a reply of lists (for
+-- rows see lib/sheet.lua); their outcomes may be reported in blocks, one for each client
+-- and token (lib/folded.lua).
 
 local argument = require("lib.argument")
 local engines = require("lib.engines")
@@ -32,11 +32,11 @@ local report = require("lib.report")
 local settle = require("lib.settle")
 local take = require("lib.take")
 
--- Where outcomes begin in ARGV.
+-- Index of the first outcome in ARGV.
 local OUTCOMES = 6
 
 local uuid, number = ARGV[2], argument.count(ARGV[3])
--- Of this turn, and of the one that a task may come in without being asked for.
+-- The nonce of this turn, and of the one in which a task may be pushed.
 local nonce, upcoming = string.match(ARGV[4] or "", "^(%S*) ?(%S*)$")
 local want = argument.count(ARGV[5])
 
@@ -47,9 +47,8 @@ local function refuse()
   end
 end
 
--- The first write is one that a full Redis allows: reports must always get
--- through, they are what frees memory. A ring that is pending is answered by a
--- turn that takes.
+-- The first write is allowed at maxmemory: reports must always get through, since they
+-- free memory. A turn that takes answers a pending ring.
 local function begin_writing(takes)
   if takes then
     redis.call("UNLINK", keys.engine(uuid, "bell"))
@@ -58,7 +57,7 @@ local function begin_writing(takes)
   end
 end
 
--- The outcomes that count and those that are stale; or nil and the error reply.
+-- Returns the outcomes that count and those that are stale; or nil and the error reply.
 local function read_outcomes()
   if #ARGV < OUTCOMES then
     return {}, {}
@@ -66,8 +65,8 @@ local function read_outcomes()
   return report.read(OUTCOMES, uuid)
 end
 
--- Outcomes take effect, and who depends on them stands in line. Returns what is to
--- run again.
+-- Apply outcomes, and put dependents that became ready in line. Returns what is to run
+-- again.
 local function apply(opened, ending, engine, good, stale)
   local again = {}
   if good.any or #stale > 0 then
@@ -84,7 +83,7 @@ local function apply(opened, ending, engine, good, stale)
   return again
 end
 
--- What failed here is offered to others. Returns how many found nobody at once.
+-- Offer what failed here to other engines. Returns how many found none at once.
 local function put_back(opened, ending, again)
   if #again == 0 then
     return 0
@@ -96,14 +95,14 @@ local function put_back(opened, ending, again)
   return waiting
 end
 
--- After the caller took: a task that failed here is offered to others first, and
--- never to this very turn. If nobody has room, and the caller got nothing else, it
--- is to come again; likewise if there is more to be looked at.
+-- Take before putting back: a task that failed here is offered to others first, and never
+-- to this very turn. If nobody has room and the caller got nothing else, it is rung to
+-- come again; likewise if there is more to look at.
 local function take_work(opened, ending, engine, again)
   local taken = take.tasks(opened, engine, nonce, want)
   redis.call("HSET", keys.engine(uuid),
     "number", ARGV[3], "nonce", nonce, "next", upcoming, "used", engine.used)
-  -- With hwm 0 who had a task, and has one again, stands in no free set.
+  -- With hwm 0 an engine that had a task and has one again is in no free set.
   if opened.hwm > 0 or #taken == 0 or not engine.was_busy then
     engines.show(opened, engine, #taken > 0)
   end
@@ -114,10 +113,10 @@ local function take_work(opened, ending, engine, again)
   return taken
 end
 
--- Seldom: of a turn that takes nothing new. If it left the engine with nothing to do,
--- beside work that it may take, the engine is to come for it.
+-- Seldom: a turn that takes nothing new. If it leaves the engine idle while there is work
+-- for it, ring the engine.
 local function only_report(opened, ending, engine, again)
-  -- One that has never come for anything is not free yet.
+  -- An engine that has never taken a turn is not free yet.
   if engine.number > 0 then
     engines.show(opened, engine)
   end
@@ -130,7 +129,7 @@ local function only_report(opened, ending, engine, again)
   end
 end
 
--- What the engine could not take, nor can another: it ends.
+-- End what this engine could not take and no other can.
 local function rescue(opened, ending)
   if not opened.stranded then
     return ending
@@ -141,7 +140,7 @@ local function rescue(opened, ending)
   return ending
 end
 
--- Everything is said: write it, and let idle engines hear of what became ready.
+-- Write what was collected, and tell idle engines of what became ready.
 local function close(opened, ending)
   if ending then
     settle.close(ending)
@@ -157,7 +156,7 @@ local function begin(opened, good, stale)
   end
 end
 
--- Take the turn, or only report: returns the word and what was taken.
+-- Take tasks, or only report. Returns the word and what was taken.
 local function act(opened, ending, engine, again, takes)
   if takes then
     return "ok", take_work(opened, ending, engine, again)
@@ -183,11 +182,11 @@ local function main(opened)
     return stale
   end
   engine.was_busy = good.any
-  -- A queue that is known, because the caller serves it.
+  -- This queue is known to exist: the caller serves it.
   opened.served = engine.queues[1]
 
   -- Writes below.
-  -- A copy that arrives behind a later turn takes nothing: nobody waits for it.
+  -- A copy that arrives after a later turn takes nothing: nobody waits for it.
   local takes = number and engine.nonce ~= nonce and number >= engine.number
   begin_writing(takes)
   local ending = begin(opened, good, stale)
