@@ -1,4 +1,4 @@
--- abort: these tasks end now, unless an engine has begun them.
+-- abort: end tasks now, unless an engine has begun them.
 --
 -- KEYS     root
 -- ARGV     now running (id)*
@@ -7,10 +7,10 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(ids * log ready + dependents told), at most 100 of those
 --
--- One word per id, in order. Works with no engine alive; never retries. With
--- `running` 1 a running task is marked: it ends aborted whatever becomes of its try,
--- unless that completes first. Its word is then `running worker engine token`, to tell
--- the supervisor that is to interrupt it.
+-- One word per id, in order. Needs no living engine, and never retries. With `running` 1
+-- a running task is marked and ends aborted whatever its attempt reports, unless it
+-- completes first. Its word is then `running worker engine token`: the supervisor to
+-- tell, and what to interrupt.
 
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
@@ -27,7 +27,7 @@ local settle = require("lib.settle")
 local states = require("lib.states")
 
 local MOST = 500
--- Where ids begin in ARGV.
+-- Index of the first id in ARGV.
 local IDS = 3
 
 local interrupt = ARGV[2] == "1"
@@ -56,8 +56,8 @@ local function abort(opened, ending, id)
   return "aborted"
 end
 
--- Of these the ones that stand on the sheet and that nobody has begun end at once: many,
--- if a map is aborted. Returns them, as names.
+-- End at once the tasks that are on the sheet and that no engine has begun: many, when a
+-- map is aborted. Returns their ids as a set.
 local function abort_folded(opened, ending, ids)
   local aborted = {}
   record.read_ahead(ids)
@@ -76,14 +76,14 @@ local function main(opened)
     return reply.fail("BADARG", "abort takes at most " .. MOST .. " ids")
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
   local ending = settle.begin(opened)
   local answer, aborted = { "ok" }, abort_folded(opened, ending, { unpack(ARGV, IDS) })
   for at = IDS, #ARGV do
     local id = ARGV[at]
     answer[#answer + 1] = aborted[id] and "aborted" or abort(opened, ending, id)
-    -- Whoever names it twice hears that it has ended.
+    -- An id given twice is answered `ended` the second time.
     aborted[id] = nil
   end
   cascade.run(opened, ending)

@@ -1,4 +1,4 @@
--- purge: forget ended tasks before their time.
+-- purge: forget ended tasks before their retention is over.
 --
 -- KEYS     root
 -- ARGV     now (id)*
@@ -7,9 +7,9 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG PENDING
 -- COST     O(ids * log ended), at most 500 ids
 --
--- All or none: one that has not ended refuses the call. Unknown ids are nothing.
--- Those that other tasks still need are kept, and counted. What remains of a purged
--- task is how it ended, so that a later dependency on it resolves.
+-- All or none: a task that has not ended refuses the call; unknown ids are ignored. Tasks
+-- that others still need are kept, and counted. A tombstone says how a purged task ended,
+-- so that a later dependency on it resolves.
 
 local argument = require("lib.argument")
 local forget = require("lib.forget")
@@ -21,7 +21,7 @@ local states = require("lib.states")
 
 local MOST = 500
 
--- The ended ones among the ids, each with its state; or nil and the error reply.
+-- Returns the ended tasks among the ids, with their states; or nil and the error reply.
 local function check()
   local ended, seen = {}, {}
   for at = 2, #ARGV do
@@ -50,7 +50,7 @@ local function main(opened)
     return refused
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
   local purged = forget.purged(opened, ended)
   return { "ok", purged, #ended - purged }

@@ -1,4 +1,4 @@
--- resubmit: ended tasks are to run once more, as new tasks, all or none.
+-- resubmit: run ended tasks again, as new tasks, all or none.
 --
 -- KEYS     root
 -- ARGV     now (old new n (field value)*n)*
@@ -8,12 +8,11 @@
 -- COST     O((tasks + members) * log ready + bytes), at most 500 tasks, 2,000 members of
 --          dependencies and 8 MiB; of one task any
 --
--- A new task has function, arguments and flags of the old one, but for the fields
--- that are said anew: args (signed), until, after, follow, refs; gate, and later when
--- the members are told with `link`. Both are linked: `resubmitted` of the old,
--- `resubmit_of` of the new. What signatures bind is the id of the first ancestor,
--- `root`. Sent again, the call changes nothing; with `@again` behind all else, because its
--- reply was lost, also when copies were purged meanwhile.
+-- A new task has the old one's function, arguments and flags, except for the fields given
+-- anew: args (signed), until, after, follow, refs; gate; and later, when members are
+-- added with `link`. The two are linked: `resubmitted` of the old, `resubmit_of` of the
+-- new. Signatures bind the id of the first ancestor, `root`. The call is idempotent; with
+-- a final `@again`, for a retry after a lost reply, even if copies were purged meanwhile.
 
 local argument = require("lib.argument")
 local copies = require("lib.copies")
@@ -27,8 +26,8 @@ local MOST = 500
 local MOST_BYTES = 8388608
 local MOST_MEMBERS = 2000
 
--- Copies to be made: the old and the new id, and what is said anew; or nil and what
--- is wrong, in words.
+-- Returns the copies to make: old id, new id, and fields given anew; or nil and what is
+-- wrong, in words.
 local function parse()
   local wanted, at, last = {}, 2, #ARGV
   if ARGV[last] == "@again" then
@@ -76,7 +75,7 @@ local function check_ids(wanted)
   end
 end
 
--- Read the old record, unless the copy is there already. Returns the error reply.
+-- Read the old record, unless the copy exists already. Returns the error reply, if any.
 local function check(copy, again)
   local new = record.get(copy.id, "state", "resubmit_of")
   local is_purged = again and not new[1] and require("lib.tombs").state_of(copy.id)
@@ -106,7 +105,7 @@ local function too_much(bytes, members)
   end
 end
 
--- Returns the copies that are to be made; or nil and the error reply.
+-- Returns the copies to make; or nil and the error reply.
 local function check_all(wanted)
   local missing, bytes, members = {}, 0, 0
   for _, copy in ipairs(wanted) do
@@ -144,12 +143,11 @@ local function main(opened)
 
   local new = #missing
   if new == 0 then
-    -- Sent again, perhaps to a Redis that is full by now.
+    -- A retry must succeed even at maxmemory.
     return { "ok", 0 }
   end
 
-  -- Writes below. The first is one that a full Redis refuses, so that nothing is
-  -- there yet.
+  -- Writes below. The first is refused at maxmemory, before anything has changed.
   local gates = copies.new_gates(missing)
   local counted = opened.is_earlier and #gates or 0
   local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + counted) - new

@@ -1,5 +1,5 @@
--- sweep: what time alone brings about: leases over, timers due, retention over; and
--- what other scripts left to do, or a caller that died.
+-- sweep: do what is due by time alone: expired leases, timers, retention; and what other
+-- scripts, or a caller that died, left undone.
 --
 -- KEYS     root
 -- ARGV     now budget
@@ -8,9 +8,8 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(budget * log tasks)
 --
--- Anybody may call it at any time; it does at most `budget` things. `due` is in
--- how many ms it is next needed (-1: nothing is due ever), `more` is 1 when the
--- budget was used up.
+-- Anybody may call it at any time; it does at most `budget` things. `due` is in how many
+-- ms it is needed next (-1: never), `more` is 1 when the budget was used up.
 
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
@@ -28,19 +27,20 @@ local rerank = require("lib.rerank")
 local settle = require("lib.settle")
 local states = require("lib.states")
 
--- Engines of a lost machine, or of many.
+-- Enough for the engines of a lost machine, or of several.
 local MOST_OVER = 500
 
 local budget = argument.count(ARGV[2])
 
--- Engines whose lease is over: everything they took counts as begun.
+-- Engines whose lease has expired: everything they took counts as begun.
 local function lose_engines(opened, left)
   if opened.now < opened.grace then
     return left
   end
   local over = redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now - 1,
     "LIMIT", 0, MOST_OVER)
-  -- All of them first: what one had must not go to another, and count as lost there.
+  -- Hide them all first, so that no task goes from one to another and counts as lost
+  -- twice.
   for _, uuid in ipairs(over) do
     local engine = engines.find(uuid)
     if engine and engine.leaving ~= "1" then
@@ -67,8 +67,8 @@ local function first(key)
   return tonumber(head[2])
 end
 
--- When the next timer is due. Whoever sets an earlier one wakes a supervisor; the
--- caller comes for this one.
+-- Plan the next timer, and return when it is due. Whoever sets an earlier one wakes a
+-- supervisor; the caller comes back for this one.
 local function plan_timers()
   local next_timer = first(keys.timers)
   if next_timer then
@@ -79,7 +79,7 @@ local function plan_timers()
   return next_timer or math.huge
 end
 
--- In how many ms something is due, on whichever clock it is measured.
+-- In how many ms something is due, by whichever clock it is measured.
 local function next_due(opened)
   local soonest = plan_timers() - opened.now
   local lease = first(keys.engines)
@@ -96,7 +96,7 @@ local function next_due(opened)
   return soonest == math.huge and -1 or math.max(0, soonest)
 end
 
--- Timers that are due, and dependents that are still to be told.
+-- Fire timers that are due, and continue notifying dependents.
 local function settle_due(opened, left)
   local ending = settle.begin(opened)
   if rare.is(opened, "u") then
