@@ -1,4 +1,4 @@
--- answer: a supervisor answers an order, for who waits for that.
+-- answer: a supervisor replies to an order, for whoever waits for it.
 --
 -- KEYS     root
 -- ARGV     now nonce text
@@ -7,15 +7,15 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(1)
 --
--- The nonce is that of the order; several supervisors may have got it. The list goes a
--- minute after the latest answer.
+-- The nonce is the order's, which several supervisors may have received. The list expires
+-- a minute after the latest answer.
 
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
 
 local KEPT = 60000
--- Answers that nobody reads, and bytes of one.
+-- Most unread answers kept, and most bytes in one.
 local MOST, LONGEST = 1000, 4194304
 
 local nonce, text = ARGV[2] or "", ARGV[3] or ""
@@ -26,7 +26,7 @@ local function main()
     return reply.fail("BADARG", "an answer that is none")
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
   redis.call("RPUSH", keys.answer(nonce), text)
   redis.call("LTRIM", keys.answer(nonce), -MOST, -1)

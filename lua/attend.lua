@@ -1,4 +1,4 @@
--- attend: somebody wants to hear what these tasks say while they run.
+-- attend: start listening to what these tasks report while they run.
 --
 -- KEYS     root
 -- ARGV     now (id)*
@@ -7,10 +7,10 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(ids)
 --
--- One group per id, in order; state is `unknown` where there is no record. Of a
--- running one also who runs it, else "". From now on the stream beside the record
--- tells when a try begins and when the task ends; what it says in between its worker
--- sends to who asks for it.
+-- One group per id, in order; state is `unknown` if there is no record. For a running
+-- task also who runs it, else "". From now on the stream beside the record tells when an
+-- attempt begins and when the task ends; what is printed in between the worker sends to
+-- whoever asks for it.
 
 local argument = require("lib.argument")
 local engines = require("lib.engines")
@@ -52,7 +52,7 @@ local function main()
     return reply.fail("BADARG", "attend takes at most " .. MOST .. " ids")
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
   local answer = { "ok" }
   record.read_ahead({ unpack(ARGV, 2) })

@@ -1,4 +1,4 @@
--- say: a supervisor tells what tasks say while they run.
+-- say: a supervisor passes on what tasks report while they run.
 --
 -- KEYS     root
 -- ARGV     now (id token n (name value)*n)*
@@ -7,9 +7,9 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(tasks)
 --
--- Names: `progress`, a share of 1 and what it is about, kept in the record; `stdout`
--- and `stderr`, a position and what was printed from there on, for those who listen
--- only. `stale`: this try does not run, or not any more.
+-- Names: `progress`, a fraction and what it is about, kept in the record; `stdout` and
+-- `stderr`, a position and what was printed from there on, for listeners only. `stale`:
+-- this attempt is not running, or no longer.
 
 local argument = require("lib.argument")
 local hub = require("lib.hub")
@@ -21,8 +21,8 @@ local reply = require("lib.reply")
 local NAMES = { progress = 64, stdout = 65536, stderr = 65536 }
 local MOST = 500
 
--- What is said of each task: id, token, and where its pairs begin and end in ARGV; or
--- nil when that is not to be understood.
+-- Returns for each task its id, its token and the range of its pairs in ARGV; or nil when
+-- malformed.
 local function parse()
   local said, at = {}, 2
   while at <= #ARGV do
@@ -67,7 +67,7 @@ local function main()
     return reply.fail("BADARG", "what is said by tasks is not understood")
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
   local answer = { "ok" }
   for _, one in ipairs(said) do

@@ -7,16 +7,16 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(1)
 --
--- The message is signed for this worker by who leaves it, and says itself until when
--- it counts; the list goes a minute after the latest. `nobody`: no worker of this name
--- has been heard of for a day.
+-- The sender signs the message for this worker and says in it how long it is valid; the
+-- list expires a minute after the latest. `nobody`: no worker of this name has been heard
+-- of for a day.
 
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
 
 local KEPT = 60000
--- Messages that nobody reads, and bytes of one.
+-- Most unread messages kept, and most bytes in one.
 local MOST, LONGEST = 1000, 4096
 
 local worker, message = ARGV[2] or "", ARGV[3] or ""
@@ -32,7 +32,7 @@ local function main()
     return { "nobody" }
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
   local control = keys.worker(worker, "control")
   redis.call("RPUSH", control, message)

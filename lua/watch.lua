@@ -1,4 +1,4 @@
--- watch: the outcome of these tasks now, or this client's stream is told later.
+-- watch: the outcomes of these tasks, now or later through this client's stream.
 --
 -- KEYS     root
 -- ARGV     now client budget (id)*
@@ -7,11 +7,10 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(ids)
 --
--- One group per id, in order. State is `unknown` where there is no record,
--- `purged` where somebody had it forgotten. Kind
--- is r (a result), e (an error), v (the hub's verdict), "" when not ended, and
--- `-` when the payload did not fit the budget of bytes (the first always does):
--- ask again for it. With no client it only reads, as a full Redis still allows;
+-- One group per id, in order. State is `unknown` if there is no record, `purged` if it
+-- was removed on request. Kind is r (a result), e (an error), v (the hub's verdict), ""
+-- if it has not ended, and `-` if the payload did not fit the budget of bytes (the first
+-- always does): ask for it again. Without a client it only reads, as maxmemory allows;
 -- else the client's stream is made if there is none, and position is its last id.
 
 local argument = require("lib.argument")
@@ -27,8 +26,8 @@ local MOST = 500
 
 local client, budget = ARGV[2], argument.count(ARGV[3])
 
--- The end of the client's stream, made if there is none: an entry is added
--- and the reader starts behind it.
+-- The end of the client's stream. If there is none, it is made by adding an entry, after
+-- which the reader starts.
 local function listen()
   local stream = keys.done(client)
   local position
@@ -61,8 +60,8 @@ local function size(id, f)
   return value and #value or 0
 end
 
--- Tell this client's stream when somebody else's task ends. `engine` is where it runs,
--- if it does.
+-- Have this client's stream told when another's task ends. `engine` is where it runs, if
+-- it does.
 local function register(id, engine)
   redis.call("SADD", keys.task(id, "watchers"), client)
   local key = record.key(id)
@@ -75,8 +74,8 @@ local function register(id, engine)
   end
 end
 
--- Kind and payload of an ended task. `left` is what may be said without asking
--- again: the first payload always may. Returns the rest of it too.
+-- Kind and payload of an ended task. `left` is the rest of the budget; it is nil for the
+-- first payload, which always fits. Also returns the new rest.
 local function tell(id, f, left)
   local bytes = size(id, f)
   if left and bytes > left then
