@@ -7,18 +7,18 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(settings); when hwm or scheme changes, a copy of O(engines)
 --
--- `create` is "1" to make the hub when there is none; `fingerprint` is of the
--- key that signs its work, and is kept from the first call on, until it is set by its
--- name among the settings. The reply has the hub's own fingerprint, for the caller to
--- compare. Numbers are in lib/settings.lua;
--- besides there are `scheme`, and of one's own `scheme_text` and `scheme_signature`.
+-- `create` is "1" to make the hub if there is none. `fingerprint` is that of the key that
+-- signs its work; the first call stores it, and only the setting of that name changes it.
+-- The reply has the hub's own fingerprint, for the caller to compare. Numeric settings
+-- are in lib/settings.lua; there are also `scheme` and, for a user's own, `scheme_text`
+-- and `scheme_signature`.
 --
--- A hub of an earlier release stays as that made it, for workers of that release, until
+-- A hub made by an earlier release keeps its format, for workers of that release, until
 -- `create` is "upgrade".
 --
--- Another hwm or scheme concerns every engine, and each call ranks some anew: it is
--- to be called again, with nothing to set, while engines are `left`. After a change
--- of the scheme that needs the scripts of the new one.
+-- A new hwm or scheme affects every engine, and each call reranks only some: repeat it,
+-- with nothing to set, while engines are `left`. After a change of scheme, repeat it with
+-- the scripts of the new one.
 
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -30,7 +30,7 @@ local PIECE = 100
 
 local create, upgrade, fingerprint = ARGV[2] == "1", ARGV[2] == "upgrade", ARGV[3]
 
--- The most read fields first: a listpack is searched from its beginning.
+-- The most frequently read fields first: a listpack is searched from its beginning.
 local function make()
   local time = redis.call("TIME")
   redis.call("HSET", keys.hub, "format", hub.format(scheme_name), "hwm", 0,
@@ -53,15 +53,15 @@ local function set(numbers, scheme, is_earlier)
   end
 end
 
--- Has an engine with a certain load room under one hwm, and not under the other? 0
--- is for engines that are idle.
+-- Can an engine have room under the old hwm and not under the new? Like 1, 0 admits only
+-- idle engines.
 local function shrinks(before, after)
   return math.max(1, after) < math.max(1, before)
 end
 
 local function main(opened, numbers, scheme)
   local changed = scheme and scheme.name ~= scheme_name
-  -- The first write is one that a full Redis allows: what is kept may be lowered there.
+  -- The first write is allowed at maxmemory, so that retention can be lowered there.
   redis.call("PERSIST", keys.hub)
   -- From here on workers of earlier releases are refused.
   local is_earlier = opened.is_earlier and not upgrade

@@ -1,4 +1,4 @@
--- drain: engines are to get nothing new, or are to be given tasks again.
+-- drain: stop giving tasks to engines, or resume.
 --
 -- KEYS     root
 -- ARGV     now verb worker (engine)*
@@ -7,10 +7,10 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOWORKER
 -- COST     O(engines + tasks placed on them), of at most 500 tasks
 --
--- Verbs: `drain` and `resume`. One word per engine, in order: what it is now; `more`,
--- some of what was placed on it is still there: say it again. What was placed and not
--- taken goes to others; what it has begun it may finish. With a worker, not "", its
--- engines to come are drained, too; those that it has are to be named.
+-- Verbs: `drain` and `resume`. One word per engine, in order: its new state, or `more`
+-- while tasks are still placed on it: repeat the call. Tasks placed and not taken go to
+-- other engines; what an engine has begun it may finish. With a worker, not "", engines
+-- that it adds later are drained too; its present ones have to be named.
 
 local again = require("lib.again")
 local cascade = require("lib.cascade")
@@ -25,7 +25,7 @@ local story = require("lib.story")
 local strays = require("lib.strays")
 local take = require("lib.take")
 
--- Where engines begin in ARGV.
+-- Index of the first engine in ARGV.
 local ENGINES = 4
 local MOST = 500
 
@@ -43,14 +43,14 @@ local function tell(opened, engine, what)
   story.tell(opened, what, "engine", engine.uuid, "id", engine.id)
 end
 
--- That it is drained, or, as long as it has begun something, will be: then its last turn
--- tells the rest.
+-- Log that the engine is drained or, while it holds tasks, draining: then its last turn
+-- logs the rest.
 local function tell_of_drain(opened, engine)
   local busy = redis.call("EXISTS", keys.engine(engine.uuid, "held")) == 1
   tell(opened, engine, busy and "engine draining" or "engine drained")
 end
 
--- Returns how many tasks left it, and whether all did.
+-- Returns how many tasks were moved, and whether all were.
 local function drain(opened, ending, engine, budget)
   local key = keys.engine(engine.uuid)
   if redis.call("HSETNX", key, "drained", 1) == 1 then
@@ -86,7 +86,7 @@ local function main(opened)
     return refused
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
   local ending, left = settle.begin(opened), MOST
   if worker ~= "" and verb == "drain" then

@@ -1,4 +1,4 @@
--- link: further members of what a task behind a gate depends on.
+-- link: add members to the dependencies of a task behind a gate.
 --
 -- KEYS     root
 -- ARGV     now task set (id)*
@@ -7,8 +7,9 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOTASK
 -- COST     O(ids * log dependents), at most 2,000 ids
 --
--- `set` is after or follow, as the task was submitted with it and with the flag `later`.
--- A member told twice counts once. `late`: the gate is open, or the task has ended.
+-- `set` is after or follow, which the task was submitted with, along with the flag
+-- `later`. A member given twice counts once. `late`: the gate is open, or the task has
+-- ended.
 
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
@@ -21,7 +22,7 @@ local reply = require("lib.reply")
 local settle = require("lib.settle")
 
 local MOST = 2000
--- Where ids begin in ARGV.
+-- Index of the first id in ARGV.
 local IDS = 4
 
 local id, name = ARGV[2], ARGV[3]
@@ -58,7 +59,7 @@ local function main(opened)
     return { "late", 0 }
   end
 
-  -- Writes below. The first is one that a full Redis refuses.
+  -- Writes below. The first is refused at maxmemory.
   redis.call("HINCRBY", keys.hub, "linked", #ids)
   task.score = redis.call("ZSCORE", keys.waiting, id)
   local ending = settle.begin(opened)

@@ -1,4 +1,4 @@
--- open: a gate opens; what stood behind it waits for it no longer.
+-- open: open a gate, so that the tasks behind it no longer wait for it.
 --
 -- KEYS     root
 -- ARGV     now gate
@@ -7,7 +7,7 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOTASK
 -- COST     O(tasks behind it), at most 100
 --
--- `ended`: it was opened before, or given up.
+-- `ended`: it was opened or given up before.
 
 local argument = require("lib.argument")
 local cascade = require("lib.cascade")
@@ -32,7 +32,7 @@ local function main(opened)
     return reply.fail("BADARG", id .. " is no gate")
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   local ending = settle.begin(opened)
   gates.finish(opened, ending, gate, "completed")
   cascade.run(opened, ending)

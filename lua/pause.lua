@@ -1,16 +1,16 @@
--- pause: nothing of these queues is to begin, or they go on.
+-- pause: keep tasks of these queues from starting, or resume the queues.
 --
 -- KEYS     root
 -- ARGV     now verb (queue)*
 -- RETURNS  {"ok", ("paused" | "resumed")*}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O(queues); of one that goes on also O(its engines), at most 1,000
+-- COST     O(queues); of a resumed one also O(its engines), at most 1,000
 --
--- Verbs: `pause` and `resume`. One word per queue, in order: what it is now. Tasks go
--- on entering a paused queue and stand in its line. What an engine has taken it may
--- begin; what was only placed on one goes back to the line when that would take it. A
--- queue can be paused before there is one.
+-- Verbs: `pause` and `resume`. One word per queue, in order: its new state. Tasks still
+-- enter a paused queue and wait in its line. An engine may begin what it has taken; what
+-- was only placed on it returns to the line when the engine comes for it. A queue can be
+-- paused before it exists.
 
 local engines = require("lib.engines")
 local hub = require("lib.hub")
@@ -21,7 +21,7 @@ local story = require("lib.story")
 local strays = require("lib.strays")
 local take = require("lib.take")
 
--- Where queues begin in ARGV.
+-- Index of the first queue in ARGV.
 local QUEUES = 3
 local MOST = 1000
 
@@ -56,8 +56,8 @@ local function resume(opened, queue)
   return was
 end
 
--- Engines with room are to come for what waits. If they are more than can be called
--- here, the beat calls the others.
+-- Ring the engines with room to come for what waits. If there are more than can be rung
+-- here, the beat rings the others.
 local function call(opened, queue)
   for _, uuid in ipairs(redis.call("ZRANGE", keys.free(queue), 0, MOST - 1)) do
     engines.call(opened, engines.find(uuid), take.any)
@@ -70,7 +70,7 @@ local function main(opened)
     return refused
   end
 
-  -- Writes below: the first is one that a full Redis allows.
+  -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
   local answer, resumed = { "ok" }, {}
   if verb == "pause" and #ARGV >= QUEUES then

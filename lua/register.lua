@@ -5,14 +5,13 @@
 -- RETURNS  {"ok", id, lease}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NAMETAKEN
--- COST     O(queues); of a worker that is new also O(engines whose lease is over)
+-- COST     O(queues); for a new worker also O(engines with an expired lease)
 --
--- `queues` are parted by commas. The pairs describe the worker (host, boot,
--- pid, begun, python, version, clock); `begun` with `boot` and `pid` tells one worker
--- process from every other, and a second one under a name whose lease lives is
--- refused. The id is a label for people, counted from 0 and never used again.
--- `drained`, besides, is of the engine: it is to get nothing yet, as one of a worker that
--- is drained.
+-- `queues` are separated by commas. The pairs describe the worker (host, boot, pid,
+-- begun, python, version, clock); `boot`, `pid` and `begun` identify a worker process,
+-- and a second one under a name whose lease is valid is refused. The id is a label for
+-- people, counted from 0 and never reused. `drained`, in contrast, is about the engine:
+-- it gets no tasks yet, like those of a drained worker.
 
 local engines = require("lib.engines")
 local hub = require("lib.hub")
@@ -28,7 +27,7 @@ local ABOUT = {
 local CARD = 86400000
 
 local LONGEST = 64
--- So many engines whose lease is over are looked at.
+-- How many engines with an expired lease are looked at.
 local MOST_OVER = 1000
 
 local uuid, worker, queues = ARGV[2] or "", ARGV[3] or "", ARGV[4] or ""
@@ -50,7 +49,7 @@ local function check_names()
   end
 end
 
--- What the pairs say of the worker; or nil and the error reply.
+-- Returns what the pairs say of the worker; or nil and the error reply.
 local function read_about()
   local about = {}
   for at = 5, #ARGV, 2 do
@@ -62,7 +61,7 @@ local function read_about()
   return about
 end
 
--- Another worker process with this name that lives?
+-- Is another worker process of this name alive?
 local function is_taken(opened, about)
   local card = redis.call("HMGET", keys.worker(worker), "boot", "pid", "begun", "engines", "lease")
   if not card[1] or tonumber(card[4] or 0) <= 0 or tonumber(card[5] or 0) <= opened.now then
@@ -71,8 +70,8 @@ local function is_taken(opened, about)
   return card[1] ~= about.boot or card[2] ~= about.pid or card[3] ~= about.begun
 end
 
--- Seldom: the worker's card has expired, as all of its machine was off for long. Its
--- engines of then may still be there, and count until they are taken apart.
+-- Seldom: the worker's card has expired, because its whole machine was off for long. Its
+-- former engines may still be there, and count until they are taken apart.
 local function left_over(opened)
   local found = 0
   for _, name in ipairs(redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now - 1,
@@ -87,7 +86,7 @@ end
 local function join(opened, about)
   local id = redis.call("HINCRBY", keys.hub, "next_engine", 1) - 1
   if about.clock then
-    -- How far its clock is ahead of ours, in ms, with the way here.
+    -- How far its clock is ahead of ours, in ms, transmission included.
     about.offset = string.format("%.0f", (tonumber(about.clock) or opened.stamp) - opened.stamp)
     about.clock = nil
   end
