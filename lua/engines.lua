@@ -7,11 +7,11 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(log engines + count), of 1 to 200 and at most 200 looked at
 --
--- Those with a label of `first` or more that have `text` in their label, uuid, worker
--- or queues. `next` is the label to go on with, -1 at the end. A row: uuid, label,
--- worker, queues, assigned, held, lease, joined, done (how many ended on it), state
--- ("", drained, leaving); and, when it took no more than 20 tasks, of the first of
--- them: id, function, when it was taken.
+-- Those labelled `first` or higher that have `text` in their label, uuid, worker or
+-- queues. `next` is the label to continue from, -1 at the end. A row: uuid, label,
+-- worker, queues, assigned, held, lease, joined, done (how many tasks ended on it), state
+-- ("", drained, leaving); and, if it holds at most 20 tasks, the first of them: id,
+-- function, when it was taken.
 
 local argument = require("lib.argument")
 local held = require("lib.held")
@@ -21,9 +21,9 @@ local page = require("lib.page")
 local record = require("lib.record")
 local reply = require("lib.reply")
 
--- What a text is looked for in first, so that nothing else is read of those without.
+-- The fields of an engine that a row is made of.
 local ABOUT = { "id", "worker", "queues", "joined", "done", "leaving", "drained" }
--- Of more tasks that it took none is looked for: they are short.
+-- Of an engine that holds more, no task is looked up: they are short.
 local FEW = 20
 
 local first, count = argument.count(ARGV[2]), page.count(ARGV[3])
@@ -59,7 +59,7 @@ local function add(opened, rows, uuid, f, names)
   end
 end
 
--- The fields of an engine that is to be on the page; else nil.
+-- The fields of an engine that belongs on the page; else nil.
 local function found(uuid)
   local key = keys.engine(uuid)
   if text ~= "" then
@@ -77,7 +77,7 @@ local function main(opened)
     return reply.fail("BADARG", "a page has 1 to " .. page.MOST .. " engines, from a label on")
   end
   hub.read_clock(opened)
-  -- One more than is looked at says where to go on.
+  -- One more than is examined tells where to continue.
   local living = redis.call("ZRANGEBYSCORE", keys.labels, first, "+inf", "WITHSCORES",
     "LIMIT", 0, page.MOST + 1)
   local rows, names, shown = {}, {}, 0

@@ -1,4 +1,4 @@
--- events: the latest of what went otherwise than straight.
+-- events: a page of the story, the log of what did not go smoothly.
 --
 -- KEYS     root
 -- ARGV     now before count
@@ -7,8 +7,8 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(count), of 1 to 200
 --
--- The latest first; before the entry with the id `before`, or (empty) of all. A row: id
--- of the entry, how many fields, then name and value of each.
+-- Latest first; before the entry with the id `before`, or from the end if that is empty.
+-- A row: entry id, number of fields, then name and value of each.
 
 local hub = require("lib.hub")
 local keys = require("lib.keys")

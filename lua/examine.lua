@@ -1,4 +1,4 @@
--- examine: is what the hub keeps of some things consistent? Mended on wish.
+-- examine: is what the hub stores about these things consistent? Mends it on request.
 --
 -- KEYS     root
 -- ARGV     now mend (kind name)*
@@ -7,25 +7,24 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(things * log tasks)
 --
--- Things are at most 500: `task` an id; `entry` an index and its member, parted by a
+-- At most 500 things: `task` an id; `entry` an index and its member, separated by a
 -- space; `beside` an id and a part; `engine` a uuid; `owned` a uuid and a part;
--- `function` a digest; `line` a queue and the class of a line; `expiring` a key;
--- `tally` a kind, a name, what was seen there and what is right; `hub` anything.
--- Names of keys are what stands behind the root.
+-- `function` a digest; `line` a queue and the class of a line; `expiring` a key; `tally`
+-- a kind, a name, the number found there and the right one; `hub` anything. Key names are
+-- given without the root.
 --
--- `done` is how many things were looked at: fewer than were named when they took too
--- long, and the caller goes on behind them. findings: kind, name, code, words, and
--- "found", "mended" or "left" (nobody can mend it). tallies: what of things elsewhere
--- these mean, `kind name`, and how many: who has asked for all of them may compare.
--- What is mended is told in the story.
+-- `done` is how many things were examined: fewer than given when they took too long, and
+-- the caller continues after them. findings: kind, name, code, words, and "found",
+-- "mended" or "left" (cannot be mended). tallies: `kind name` and a number, what these
+-- things imply about counters elsewhere: a caller that has asked for everything can
+-- compare. Mends are logged in the story.
 
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
 
 local MOST = 500
--- So many keys are looked up for members of sets before the rest is left to the next
--- call: some 5 ms.
+-- So many lookups of set members before the rest is left to the next call: some 5 ms.
 local MOST_LOOKS = 2000
 
 local KINDS = "task entry beside engine owned function line expiring tally hub"
@@ -45,7 +44,7 @@ local function check()
   end
 end
 
--- What is found of one thing is mended when all of it has been looked at.
+-- Mends what was found of one thing only after all of it has been examined.
 local function mend_all(opened, notes, findings)
   local from = #findings
   for number, note in ipairs(notes) do
@@ -98,8 +97,8 @@ local function main(opened)
     return refused
   end
 
-  -- Writes below: of each thing, when all of it has been looked at. The first is one
-  -- that a full Redis allows, and mends nothing.
+  -- Writes below: for each thing, after all of it has been examined. The first is allowed
+  -- at maxmemory, and mends nothing.
   if mend == "1" then
     redis.call("PERSIST", keys.engines)
   end
@@ -113,7 +112,7 @@ local function main(opened)
     mend_all(opened, look_at(opened, tallies, ARGV[at], ARGV[at + 1]), findings)
     done = done + 1
   end
-  -- Who asked whether an engine has work found some where it does not belong.
+  -- Asking whether an engine has work may have found tasks in a wrong line.
   require("lib.strays").see_to(opened)
   return { "ok", done, findings, flat(tallies) }
 end

@@ -1,4 +1,4 @@
--- overview: how a hub does, at a cost that does not grow with it.
+-- overview: the health of a hub, at a cost that does not grow with it.
 --
 -- KEYS     root
 -- ARGV     now buckets width brief
@@ -7,19 +7,18 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(queues + log tasks); looks at 200 queues, 250 engines, 90 tasks at most
 --
--- Seven flat lists. hub: field value ... of the hub; `now`, `stamp`, `registered`;
--- `used_memory` and `maxmemory` of the server, where it says; `span`. states: state,
--- how many; with more than 200 queues or 250 engines what is not counted there follows
--- from how many were submitted and have ended. queues, those with the most ready tasks
--- (50): name, engines, ready, when the oldest was submitted (0: there is none), and 1
--- when it is paused.
--- rates: completed, failed and aborted in the last `span` ms, then in each of 0 to 60
--- `buckets` of `width` ms, the latest first; tasks with a retention of their own are
--- not seen in them. oldest: state, id and submitted, of waiting and ready. times: of up
--- to 40 tasks that completed in the last `span`, spread over it: how long each ran (in
--- us), and how long after it was submitted it began (in ms). failures: of the latest
--- 50: function, error, how many, the id of the latest. With `brief` "1" there are a
--- quarter as many times, and no memory, states, queues, oldest and failures.
+-- Seven flat lists. hub: the hub's fields and values; `now`, `stamp`, `registered`; the
+-- server's `used_memory` and `maxmemory`, if it tells; `span`. states: state, count; with
+-- more than 200 queues or 250 engines what is not counted is derived from how many were
+-- submitted and have ended. queues, the 50 with the most ready tasks: name, engines,
+-- ready, when the oldest was submitted (0: none), and 1 if paused. rates: completed,
+-- failed and aborted in the last `span` ms, then in each of 0 to 60 `buckets` of `width`
+-- ms, latest first; tasks with a retention of their own are not counted. oldest: state,
+-- id and submission time, for waiting and ready. times: for up to 40 tasks, sampled
+-- evenly from those completed in the last `span`: run time (us), and delay from
+-- submission to start (ms). failures, of the latest 50: function, error, count, latest
+-- id. With `brief` "1" there are a quarter as many times, and no memory, states, queues,
+-- oldest and failures.
 
 local argument = require("lib.argument")
 local hub = require("lib.hub")
@@ -34,18 +33,18 @@ local SPAN = 60000
 local MOST_BUCKETS = 60
 local MOST_ENGINES = 250
 local SHOWN_QUEUES = 50
--- Tasks that stand in the same line with another priority begin 2^42 further on.
+-- In a line, adjacent priorities are 2^42 apart.
 local PRIORITY = 4398046511104
 local BANDS = 4
--- Samples of completed tasks: so many places, so many neighbours at each.
+-- Samples of completed tasks: how many places, and how many neighbours at each.
 local PLACES, NEIGHBOURS = 20, 2
 local FAILURES = 50
 
 local buckets, width = argument.count(ARGV[2]), argument.count(ARGV[3])
 local brief = ARGV[4] == "1"
 
--- The oldest in an index whose order is by priority first: id and when it was
--- submitted. It is the first of its priority; of 4 of them.
+-- The oldest task of an index ordered by priority: id and when it was submitted. It is
+-- the first of its priority; 4 of these are looked at.
 local function oldest(key)
   local found, stamp
   local from = "-inf"
@@ -69,7 +68,7 @@ local function add_oldest(lines, state, id, stamp)
   end
 end
 
--- Queues that are looked at, the longest first; and how many tasks are in them.
+-- The queues looked at, longest first; how many tasks are in them; and are there more?
 local function queues_by_length()
   local found, ready = {}, 0
   local known = redis.call("HGETALL", keys.queues)
@@ -88,8 +87,8 @@ local function queues_by_length()
   return found, ready, #known > 2 * page.MOST
 end
 
--- Lines for the reply, and who is the oldest of all. Of a queue all of whose tasks
--- stand in lines of classes, these are not asked.
+-- Lines for the reply, and the oldest task of all. A queue with tasks only in class lines
+-- is not asked for its oldest.
 local function queue_lines(found)
   local lines, oldest_id, oldest_stamp = {}, nil, nil
   for at = 1, math.min(#found, SHOWN_QUEUES) do
@@ -109,7 +108,7 @@ local function queue_lines(found)
   return lines, oldest_id, oldest_stamp
 end
 
--- Tasks placed on engines and tasks taken, as far as engines are looked at.
+-- Tasks placed on engines or taken by them, among the engines examined.
 local function on_engines(part, command)
   local sum = 0
   for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, MOST_ENGINES - 1)) do
@@ -118,8 +117,8 @@ local function on_engines(part, command)
   return sum
 end
 
--- All that are in play were submitted and have not ended. So of waiting, ready,
--- assigned and running one need not be counted: what is left.
+-- Tasks in play were submitted and have not ended. So one of waiting, ready, assigned and
+-- running need not be counted: it is the remainder.
 local function counts(about, waiting, ready, many)
   local open = about.submitted
   for _, state in ipairs(states.ended()) do
@@ -141,7 +140,7 @@ local function counts(about, waiting, ready, many)
   return counted
 end
 
--- What the server says of its memory; nothing where a script may not ask.
+-- The server's memory figures; nothing where scripts may not ask.
 local function add_memory(lines)
   local about = redis.pcall("INFO", "memory")
   if type(about) ~= "string" then
@@ -177,8 +176,8 @@ local function hub_lines(opened, span)
   return lines, about
 end
 
--- The index of an ended state is sorted by when the tasks are forgotten, so what ended
--- between two times stands between two scores.
+-- An ended state's index is sorted by when tasks are forgotten, so those that ended in an
+-- interval lie between two scores.
 local function ended_between(state, base, from, to)
   return redis.call("ZCOUNT", keys.ended(state), string.format("(%d", base + from),
     string.format("%d", base + to))
@@ -200,7 +199,7 @@ local function rate_lines(opened, base, span)
   return rates
 end
 
--- Ids of tasks that completed lately, spread over `count` of them from rank `first` on.
+-- Ids of recently completed tasks, spread over the `count` from rank `first` on.
 local function samples(first, count)
   local key, places = keys.ended("completed"), brief and PLACES / 4 or PLACES
   if count <= places * NEIGHBOURS then
@@ -224,7 +223,7 @@ local function time_lines(opened, base, span, count)
   record.read_ahead(sampled)
   for _, id in ipairs(sampled) do
     local f = record.get(id, "submitted", "took", "started")
-    -- It began `ago` us before it was heard of its end.
+    -- It began `ago` us before its end was reported.
     local ago, took = string.match(f[2] or "", "^(%d+) (%d+)$")
     if ago and f[1] and f[3] then
       lines[#lines + 1] = tonumber(took)

@@ -1,4 +1,4 @@
--- status: a consistent picture of the hub.
+-- status: a consistent snapshot of the hub.
 --
 -- KEYS     root
 -- ARGV     now most
@@ -7,10 +7,10 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
 -- COST     O(queues + engines)
 --
--- Four flat lists. hub: field value ... of the hub and `now`, `stamp`,
--- `registered`. states: state, how many. queues: name, engines, ready, and 1 when it is
--- paused. engines (at most `most`, by end of lease): uuid, id, worker, queues, assigned,
--- held, lease, joined, and 1 when it is drained.
+-- Four flat lists. hub: the hub's fields and values, and `now`, `stamp`, `registered`.
+-- states: state, count. queues: name, engines, ready, and 1 if paused. engines (at most
+-- `most`, by end of lease): uuid, id, worker, queues, assigned, held, lease, joined, and
+-- 1 if drained.
 
 local argument = require("lib.argument")
 local hub = require("lib.hub")
@@ -45,7 +45,7 @@ local function queue_lines()
     add_queue(lines, known[at], tonumber(known[at + 1]), length, paused[known[at]] and 1 or 0)
     paused[known[at]] = nil
   end
-  -- Those in which there is nothing, and that nobody serves.
+  -- Paused queues that are empty and that nobody serves.
   for queue in pairs(paused) do
     add_queue(lines, queue, 0, 0, 1)
   end

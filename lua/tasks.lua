@@ -8,12 +8,12 @@
 -- COST     O(queues + log tasks + count), of 1 to 200; looks at 200 lines or engines, and
 --          at 60 tasks for a text
 --
--- Those that have `text` in their id or in a field that is shown. Waiting and ready
--- ones in the order in which they are to run; assigned and running ones by the label
--- of their engine; ended ones the latest first (what has a retention of its own stands
--- where it would have ended with that of others). `from` is "", or the `next` of a
--- page before; `next` is "" at the end. A row: id, how many fields, then name and value
--- of each, `function` with the name of the function.
+-- Those that have `text` in their id or in a field shown. Waiting and ready ones in the
+-- order in which they will run; assigned and running ones by the label of their engine;
+-- ended ones latest first (a task with a retention of its own where it would have ended
+-- with the common one). `from` is "", or the `next` of an earlier page; `next` is "" at
+-- the end. A row: id, number of fields, then name and value of each; `function` is the
+-- function's name.
 
 local argument = require("lib.argument")
 local held = require("lib.held")
@@ -24,9 +24,9 @@ local record = require("lib.record")
 local reply = require("lib.reply")
 local states = require("lib.states")
 
--- So many records are looked at for a text.
+-- Most records examined for a text.
 local LOOKED = 60
--- Queues with lines of classes, and such lines in each place where they are listed.
+-- Most queues with class lines, and most such lines from each index of them.
 local CLASSES = 65
 
 local FIELDS = {
@@ -45,7 +45,7 @@ local FIELDS = {
 local state, from, count = ARGV[2], ARGV[3] or "", page.count(ARGV[4])
 local text = string.lower(ARGV[5] or "")
 
--- Where to begin: how many to pass over, and in which index.
+-- Returns where to begin: how many to skip, and in which index.
 local function position()
   if from == "" then
     return 0, 0
@@ -54,7 +54,7 @@ local function position()
   return argument.count(rank), argument.count(at)
 end
 
--- Indexes of the engines with this label or a greater one: a list of { at, key }.
+-- Indexes of the engines with this label or a higher one: a list of { at, key, uuid }.
 local function of_engines(first, part)
   local found = {}
   local living = redis.call("ZRANGEBYSCORE", keys.labels, first, "+inf", "WITHSCORES",
@@ -86,7 +86,7 @@ local function classes_of(queue)
   return found
 end
 
--- Lines by their number, from this one on.
+-- The lines, numbered, from number `first` on.
 local function of_lines(first)
   local found, number = {}, 0
   local function list(queue, class)
@@ -148,7 +148,7 @@ local function add(rows, id, values)
   end
 end
 
--- Add a task to the page if it is to be there. Was it?
+-- Add a task to the page if it belongs there. Returns whether it does.
 local function show(found, id)
   local wanted = FIELDS[state]
   local values = record.get(id, unpack(wanted))
@@ -163,7 +163,7 @@ local function show(found, id)
   return true
 end
 
--- Read on in one index from `rank`. Returns where the page is full, or nil.
+-- Read on in one index from `rank`. Returns the place where the page became full, or nil.
 local function read(found, index, rank)
   while true do
     local ids = members(index, rank)

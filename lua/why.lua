@@ -1,4 +1,4 @@
--- why: for what a task waits, who refused it and who could take it now.
+-- why: what a task waits for, who refused it and who could take it now.
 --
 -- KEYS     root
 -- ARGV     now id
@@ -7,14 +7,13 @@
 -- ERRORS   NOHUB SCHEMA SCHEME NOW NOTASK
 -- COST     O(engines + members), of at most 1,000 engines and 500 members
 --
--- Three flat lists. facts: fields of the record by their names; `stamp`, the time;
--- `open_after` and `open_follow`, how many members have not ended; `left`, ms of its
--- waiting budget; `paused` when its queue is; of a ready one `line`, its class, and
--- `before`, how many stand before it there; `living`, the engines that serve its queue,
--- `admitted`, those that may take it, `free`, those with room, and `drained`, those that
--- get nothing new; `refused`, engines that lack what its function requires. members: set,
--- id and state of at most 10 that have not ended. refusals: engine and words of at most
--- 10.
+-- Three flat lists. facts: fields of the record by name; `stamp`, the time; `open_after`
+-- and `open_follow`, how many members have not ended; `left`, ms left of its waiting
+-- budget; `paused` if its queue is; of a ready task `line`, its class, and `before`, how
+-- many are ahead of it; `living`, the engines that serve its queue, `admitted`, those
+-- that may take it, `free`, those with room, and `drained`, those that get nothing new;
+-- `refused`, engines that lack what its function requires. members: set, id and state of
+-- at most 10 that have not ended. refusals: engine and words of at most 10.
 
 local argument = require("lib.argument")
 local class = require("lib.class")
@@ -28,14 +27,14 @@ local reply = require("lib.reply")
 local states = require("lib.states")
 local timers = require("lib.timers")
 
--- So much is looked at, and so much is shown.
+-- How many are looked at, and how many are shown.
 local MOST_ENGINES = 1000
 local MOST_MEMBERS = 500
 local MOST_SHOWN = 10
--- What a person can read of a list of engines.
+-- As much of a list of engines as a person can read.
 local LONGEST = 200
 
--- Fields that are told as they are.
+-- Fields reported as they are.
 local TOLD = {
   "state", "queue", "submitted", "gate", "start", "timeout", "place", "not", "engine",
   "started", "verdict", "reason", "ename", "evalue", "tries", "retries", "resubmitted",
@@ -49,7 +48,7 @@ local function add(facts, name, value)
   end
 end
 
--- Members of a set that have not ended, as far as few looks can tell.
+-- Members of a set that have not ended, within a bounded number of lookups.
 local function open_members(opened, members, name)
   local set = depend.parse(record.part(id, name, redis.call("HGET", keys.task(id), name)) or "")
   local shown = 0
@@ -103,7 +102,7 @@ local function tell_line(facts, task)
   add(facts, "before", redis.call("ZRANK", keys.ready(queue, name), id))
 end
 
--- What is left of its budget; it stands still while an engine has the task.
+-- What is left of its waiting budget, which stands still while an engine has the task.
 local function tell_budget(opened, facts, task)
   local due = task.timeout and redis.call("ZSCORE", keys.timers, "t:" .. id)
   if due then
@@ -121,7 +120,7 @@ end
 
 local function tell_open(opened, facts, members, task)
   for name, counter in pairs({ after = "na", follow = "nf" }) do
-    -- Of a set that is met, members may go on: nobody waits for them.
+    -- Once a set is met, nobody waits for members that have not ended.
     if task[counter] then
       add(facts, "open_" .. name, string.match(task[counter], ":(%d+)"))
       open_members(opened, members, name)
