@@ -1,4 +1,4 @@
--- lru: the engine that was given work the longest time ago, whatever it has to do.
+-- lru: the engine least recently given work, whatever its load.
 
 local function score(_, used)
   return used

@@ -1,8 +1,8 @@
--- plainrandom: any engine with room, each as likely as every other.
+-- plainrandom: any engine with room, all equally likely.
 
 local dice = require("lib.dice")
 
--- There is no order among them.
+-- All rank equal.
 local function score()
   return 0
 end

@@ -1,4 +1,4 @@
--- pure: each engine in its turn, and nothing that could make a difference between
--- engines: `submit` refuses the flags that do.
+-- pure: round robin, and nothing that makes engines differ: `submit` refuses the flags
+-- that do.
 
 return require("schemes.lru")

@@ -1,5 +1,5 @@
--- twobin: of two engines drawn at random, one may be drawn twice, the one that was
--- given work the longer time ago.
+-- twobin: of two engines drawn at random, with replacement, the one least recently given
+-- work.
 
 local dice = require("lib.dice")
 
@@ -7,7 +7,7 @@ local function score(_, used)
   return used
 end
 
--- Of so many, which: the lower of two draws.
+-- A rank below `count`: the lower of two draws.
 local function draw(count)
   if count < 2 then
     return 0

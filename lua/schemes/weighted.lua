@@ -1,12 +1,12 @@
--- weighted: of two engines drawn at random, the less load the likelier, the one
--- with less load; of equals the first drawn.
+-- weighted: of two engines drawn at random, weighted towards low load, the one with less
+-- load; of equals the first drawn.
 
 local dice = require("lib.dice")
 
 -- Scores order by load, as in leastload.
 local LOAD = 1099511627776
 
--- So many different loads are told apart: who has a higher one waits.
+-- Most distinct loads looked at: engines with a higher one wait.
 local MOST = 64
 
 local function score(load, used)
@@ -22,8 +22,8 @@ local function weight(load)
   return 1 / (1e-6 + load)
 end
 
--- Engines of one load stand side by side. Returns the levels, low ones first: load,
--- number of engines, and how many stand before them; and the sum of all weights.
+-- Engines of equal load are adjacent. Returns the levels in ascending order: load, number
+-- of engines, and how many precede them; and the sum of all weights.
 local function read_levels(free)
   local levels, before, total = {}, 0, 0
   local head = redis.call("ZRANGE", free, 0, 0, "WITHSCORES")
@@ -51,7 +51,7 @@ local function draw_level(levels, total)
   return levels[#levels]
 end
 
--- The level of two draws by weight that wins, whichever engine of it.
+-- The winning level of two weighted draws; any engine in it will do.
 local function choose_level(levels, total)
   if #levels < 2 then
     return levels[1]
@@ -60,7 +60,7 @@ local function choose_level(levels, total)
   return second.load < first.load and second or first
 end
 
--- The levels of engines that stand in a list, as of those in a set.
+-- Likewise for engines in a list, with these scores.
 local function level_list(scores)
   local levels, total = {}, 0
   for at, points in ipairs(scores) do

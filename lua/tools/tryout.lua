@@ -1,17 +1,17 @@
--- tryout: does a scheme do what a scheme must? Asked of a user's own before it is used.
+-- tryout: does a scheme do what a scheme must? Run on a user's own before it is used.
 --
--- This is no command: it is bundled with the scheme in question while the hub has
--- another one, and leaves everything as it was.
+-- Not a command: it is bundled with the scheme in question while the hub uses another,
+-- and leaves everything as it was.
 --
 -- KEYS     root
 -- RETURNS  {"ok" | "bad", sentence}
 
 local keys = require("lib.keys")
 
--- No queue is called so.
+-- No queue can have this name.
 local FREE = keys.free("*")
 local NAMES = { "engine-a", "engine-b", "engine-c" }
--- A scheme that draws lots may be right by chance.
+-- A random scheme may be right by chance.
 local ROUNDS = 20
 
 local function complain(...)
@@ -91,5 +91,5 @@ end
 if fine then
   return { "ok", "" }
 end
--- Redis 7 raises tables.
+-- Redis 7 raises errors as tables.
 return { "bad", type(why) == "table" and tostring(why.err) or tostring(why) }
