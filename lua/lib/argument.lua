@@ -1,10 +1,10 @@
--- argument: read what a caller sent, before anything is done with it.
+-- argument: validate what a caller sent, before anything is done with it.
 
--- Digits of numbers that doubles have exactly, all of them.
+-- Most digits of a number; doubles are exact up to 2^53.
 local LONGEST = 16
 
--- A whole number from 0 on, or nil. A negative count would walk backwards
--- through ARGV for ever, and a fraction is an error half way through a script.
+-- A whole number from 0 on, or nil. A negative count would walk backwards through ARGV
+-- for ever, and a fraction fail in the middle of a script.
 local function count(text)
   if text and string.find(text, "^%d+$") and #text <= LONGEST then
     return tonumber(text)

@@ -1,4 +1,4 @@
--- due: timers whose time has come.
+-- due: fire timers whose time has come.
 
 local again = require("lib.again")
 local depend = require("lib.depend")
@@ -10,7 +10,7 @@ local function time_of_gate(opened, ending, task)
   require("lib.gate").due(opened, ending, task)
 end
 
--- It waited for too long. While an engine has it its budget stands still.
+-- It waited too long. While an engine has it, its budget stands still.
 local function time_out(opened, ending, task)
   if task.state == "waiting" or task.state == "ready" or task.state == "assigned" then
     finish.task(opened, ending, task, "failed", "timeout",
@@ -19,7 +19,7 @@ local function time_out(opened, ending, task)
   end
 end
 
--- Its delay or the pause before its next try is over.
+-- Its delay, or the backoff before its next attempt, is over.
 local function wake(opened, ending, task)
   if task.state ~= "waiting" or not task.start then
     return
@@ -39,7 +39,7 @@ end
 
 local KINDS = { g = time_of_gate, t = time_out, w = wake }
 
--- Fire at most `count` of what is due; returns how many.
+-- Fire at most `count` timers that are due; returns how many.
 local function fire(opened, ending, count)
   local fired = redis.call("ZRANGEBYSCORE", keys.timers, "-inf", opened.now, "LIMIT", 0, count)
   for _, member in ipairs(fired) do

@@ -1,11 +1,11 @@
--- flags: what a client may say of a task, and within which limits.
+-- flags: what a client may ask for a task, and within which limits.
 
 local argument = require("lib.argument")
 local keys = require("lib.keys")
 
--- Shorter than what a record keeps in itself: scripts read flags from there.
+-- As much as a record holds in itself: scripts read flags there.
 local LONGEST = 64
--- Lists of ids and of engines may stand beside the record.
+-- Lists of ids and of engines may be stored beside the record.
 local LONGEST_LIST = 8388608
 local LONGEST_TARGETS = 4096
 local LONGEST_OPTIONS = 256
@@ -54,15 +54,15 @@ local function is_list(text)
   return text ~= ""
 end
 
--- Engines by their labels. Only those that have been given out can be meant: an engine
--- that joins does not look whether it was named before.
+-- Engines by their labels. Only labels already given out are valid: an engine that joins
+-- does not check whether it was named before.
 local function are_targets(text)
   local last = tonumber(string.match(text, "(%d+)$"))
   return require("lib.ranges").is_set(text)
     and last < tonumber(redis.call("HGET", keys.hub, "next_engine") or 0)
 end
 
--- Flags with a form of their own: how long they may be, and what they are.
+-- Flags with a form of their own: their longest value, and what parses or checks it.
 local function form(name)
   if name == "after" or name == "follow" then
     return LONGEST_LIST, require("lib.depend").parse
@@ -83,7 +83,7 @@ local function wrong_number(name, value, least, most)
   end
 end
 
--- The sentence for a flag that cannot be; else nil, and what was read of it.
+-- Returns the sentence for an invalid flag; else nil, and what was read of it.
 local function wrong(name, value)
   local longest, is_right = form(name)
   longest = longest or (name == "opts" and LONGEST_OPTIONS) or LONGEST

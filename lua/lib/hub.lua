@@ -1,8 +1,7 @@
--- hub: open the hub for one script call: settings, and what time it is.
+-- hub: open the hub for one script call: settings, and the time.
 --
--- Two clocks. `stamp` is the server's wall clock in ms: records show it to
--- people. `now` is logical time: it never runs back, is slewed towards the
--- wall clock, and leases are measured in it.
+-- Two clocks. `stamp` is the server's wall clock in ms: records show it to people. `now`
+-- is logical time: monotonic, slewed towards the wall clock, and used for leases.
 --
 -- ERRORS   NOHUB SCHEMA SCHEME NOW
 
@@ -10,23 +9,23 @@ local keys = require("lib.keys")
 local scheme_name = require("scheme_name")
 
 local SCHEMA = "4"
--- Of earlier releases, which know no sheet (lib/sheet.lua): such a hub goes on as it is, so
--- that their workers can go on with it, until it is told that there are none any more.
+-- Of earlier releases, which have no sheet (lib/sheet.lua). Such a hub stays as it is, so
+-- that their workers can go on, until it is told that there are none left.
 local EARLIER = "3"
 
--- What every script compares, in one field: schema and scheme.
+-- What every script checks, in one field: schema and scheme.
 local function format(scheme, is_earlier)
   return (is_earlier and EARLIER or SCHEMA) .. " " .. scheme
 end
 
 local FORMAT = format(scheme_name)
 
--- Logical time that got ahead of the wall clock falls back by at most this
--- share of the time that passes, so that no lease ever sees a jump.
+-- Logical time ahead of the wall clock falls back by at most this share of the time that
+-- passes, so that no lease ever sees a jump.
 local SLEW = 0.1
 
--- The time in whole ms, and the rest, a part of one. It is read once per script: before
--- Redis 7.2 TIME moves while one runs.
+-- The time in whole ms, and the fraction left. It is read once per script: before Redis
+-- 7.2 TIME moves while one runs.
 local function wall(argument)
   if argument ~= "" then
     return tonumber(argument), 0
@@ -58,13 +57,13 @@ local function open()
   }
 end
 
--- Open the hub and reply what `main(opened)` does, or why it cannot be opened.
+-- Open the hub and return what `main(opened)` does, or why it cannot be opened.
 local function run(main)
   local opened, refused = open()
   return refused or main(opened)
 end
 
--- Read the logical clock as well: `now`, and what leases need.
+-- Also read the logical clock: `now`, and what leases need.
 local function read_clock(opened)
   local f = redis.call("HMGET", keys.hub, "last", "skew", "grace", "lease", "far")
   opened.last, opened.skew = tonumber(f[1]), tonumber(f[2])
@@ -73,9 +72,9 @@ local function read_clock(opened)
   opened.now = math.max(opened.last, opened.far, opened.stamp + opened.skew)
 end
 
--- Somebody lives: move logical time on (beat and sweep only). When nobody was
--- heard for half a lease - Redis was away, a clock jumped, a machine slept -
--- nobody may be declared dead for one lease.
+-- Advance logical time (beat and sweep only): somebody is alive. If nobody was heard for
+-- half a lease - Redis was away, a clock jumped, a machine slept - nobody may be declared
+-- dead for one lease.
 local function tick(opened)
   read_clock(opened)
   local passed = opened.now - opened.last

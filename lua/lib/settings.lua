@@ -1,8 +1,8 @@
--- settings: what can be set of a hub, and within which limits.
+-- settings: what can be set on a hub, and within which limits.
 
 local argument = require("lib.argument")
 
--- A scheme of a user's own is short, or it is no scheme.
+-- Longest text of a user's own scheme.
 local LONGEST_TEXT = 65536
 
 -- Least and greatest value of each number. Times in ms, sizes in bytes.
@@ -28,7 +28,7 @@ local function wrong_number(name, text)
   end
 end
 
--- One of redtask's has a name; a user's own has besides a digest, a text and a
+-- One of redtask's has just a name; a user's own also has a digest, a text and a
 -- signature.
 local function wrong_scheme(scheme)
   local name = scheme.name or ""
@@ -44,14 +44,13 @@ local function wrong_scheme(scheme)
   end
 end
 
--- By this the hub knows its key.
+-- Identifies the hub's key.
 local function is_fingerprint(value)
   return #value == 16 and not string.find(value, "[^0-9a-f]")
 end
 
--- Reads pairs of name and value in ARGV from `at` on. Returns the numbers, flat, and
--- the scheme (name, text, signature; nil when it is to stay); or nil and what is
--- wrong, in words.
+-- Read pairs of name and value in ARGV from `at` on. Returns the numbers, flat, and the
+-- scheme (name, text, signature; nil if unchanged); or nil and what is wrong, in words.
 local function read(at)
   local numbers, scheme = {}, nil
   for offset = at, #ARGV, 2 do

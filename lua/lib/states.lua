@@ -1,17 +1,16 @@
 -- states: every state of a task and every move between them.
 --
--- Python reads this table too, and the diagram in ARCHITECTURE.rst is drawn from
--- it. `new` is no record yet, `gone` no record any more. Each state has one index
--- that holds the id:
+-- Python reads this table too, and draws the diagram in ARCHITECTURE.rst from it. `new`
+-- is before there is a record, `gone` after. Each state has one index that holds the id:
 --   waiting                    waiting
 --   ready                      ready:<queue>, of a class ready:<queue>:<class>
 --   assigned                   engine:<uuid>:assigned
 --   running                    engine:<uuid>:held
 --   completed failed aborted   ended:<state>
--- A gate is no task and stands in timers, whatever its state (lib/gate.lua).
+-- A gate is no task; it is in timers only, whatever its state (lib/gate.lua).
 
--- One text, because a table would be built anew by every script call: the move,
--- the library function that performs it, and why it does.
+-- One text, because a table would be rebuilt by every script call: the move, the library
+-- function that performs it, and why.
 local moves = [[
 new>ready          line.enter       submitted
 new>waiting        hold.enter       submitted, for later
@@ -38,7 +37,7 @@ failed>gone        forget.task      its retention is over, or it is purged
 aborted>gone       forget.task      its retention is over, or it is purged
 ]]
 
--- A move outside the table is a mistake in a script: stop before it is made.
+-- A move outside the table is a bug in a script: stop before it is made.
 local function check(from, to)
   if not string.find(moves, from .. ">" .. to .. " ", 1, true) then
     error("REDTASK_MOVE " .. from .. ">" .. to .. " is not in lib/states.lua")
@@ -49,7 +48,7 @@ local function is_ended(state)
   return state == "completed" or state == "failed" or state == "aborted"
 end
 
--- The ended ones, for who looks at each of them.
+-- The ended states, to iterate over.
 local function ended()
   return { "completed", "failed", "aborted" }
 end

@@ -1,12 +1,12 @@
 -- timers: what is due when, by the logical clock.
 --
--- Members of R:timers are `kind:id`. Kinds: t the rest of a waiting budget is used
--- up, w a delay or a backoff is over, g a gate was never opened, or is to be forgotten.
+-- Members of R:timers are `kind:id`. Kinds: t a waiting budget is used up, w a delay or
+-- backoff is over, g a gate was never opened, or is to be forgotten.
 
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 
--- So late a timer may be when the clock was set back, in ms.
+-- How late a timer may be after the clock was set back, in ms.
 local SLACK = 1000
 
 local function clock(opened)
@@ -16,7 +16,7 @@ local function clock(opened)
   return opened.now
 end
 
--- Nobody plans to come as early as `due`: wake a supervisor.
+-- Wake a supervisor, unless somebody plans to come as early as `due`.
 local function alarm(due)
   local planned = tonumber(redis.call("HGET", keys.hub, "due"))
   if planned and planned <= due then
@@ -28,8 +28,8 @@ local function alarm(due)
   end
 end
 
--- Time must not run back behind what a timer was set by: nobody may have ticked since
--- the clock jumped ahead, and before anybody does it may be set back.
+-- Time must not run back behind what a timer was set by: the clock may have jumped ahead,
+-- and be set back, before anybody ticks.
 local function hold(opened)
   if opened.now > math.max(opened.last, opened.far) + SLACK then
     opened.far = opened.now
@@ -37,7 +37,7 @@ local function hold(opened)
   end
 end
 
--- Due in so many ms.
+-- Set a timer that is due in `ms`.
 local function set(opened, kind, id, ms)
   local due = clock(opened) + ms
   hold(opened)
@@ -49,7 +49,7 @@ local function clear(kind, id)
   redis.call("ZREM", keys.timers, kind .. ":" .. id)
 end
 
--- Stop a timer; returns how many ms it had left, nil when there was none.
+-- Stop a timer; returns how many ms it had left, or nil if there was none.
 local function stop(opened, kind, id)
   local due = redis.call("ZSCORE", keys.timers, kind .. ":" .. id)
   if due then
