@@ -1,4 +1,4 @@
--- attempts: the tries of a task that did not succeed, and who refused it, on record.
+-- attempts: a task's failed attempts, and the engines that refused it, on record.
 --
 -- The first and the last nine are kept: how it began and how it went on.
 
@@ -14,14 +14,14 @@ local function push(key, text)
   end
 end
 
--- One line: token, engine, began and ended (ms), what went wrong. Tabs part
--- them, so `what` comes last and may hold anything.
+-- Add one line: token, engine, began and ended (ms), what went wrong. They are separated
+-- by tabs, so `what` comes last and may contain anything.
 local function note(opened, id, token, engine, started, what)
   push(keys.task(id, "attempts"),
     table.concat({ token, engine, started or "", opened.stamp, what }, "\t"))
 end
 
--- One line: label of the engine, and its words.
+-- Add one line: label of the engine, and its words.
 local function refuse(id, label, words)
   push(keys.task(id, "refusals"), label .. "\t" .. words)
   redis.call("HINCRBY", keys.task(id), "refusals", 1)

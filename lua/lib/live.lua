@@ -1,9 +1,9 @@
--- live: what a task says while it runs, for those who listen.
+-- live: what a task reports while it runs, for listeners.
 --
 -- A stream beside the record of a task that somebody listens to (mark l). It tells when
--- a try begins and when the task ends, and what its worker sends of it in between. It
--- is short, and goes a minute after the latest entry: what a task printed stands in
--- its record when it has ended.
+-- an attempt begins and when the task ends, and what its worker passes on in between. It
+-- is short, and expires a minute after the latest entry: the output of an ended task is
+-- in its record.
 
 local keys = require("lib.keys")
 
@@ -16,7 +16,7 @@ local function add(id, ...)
   redis.call("PEXPIRE", stream, KEPT)
 end
 
--- Seldom: a try begins on an engine.
+-- Seldom: an attempt begins on an engine.
 local function begun(id, uuid, token)
   local f = redis.call("HMGET", keys.engine(uuid), "worker", "id")
   add(id, "begun", table.concat({ f[1], f[2] .. "/" .. uuid, token }, " "))

@@ -1,27 +1,27 @@
--- parcel: large arguments and results that came ahead of their call, by a plain SET.
+-- parcel: large arguments and results sent ahead of their call, by a plain SET.
 --
--- What is given to a script is copied there and back, and since Redis 7 each byte of it is
--- hashed: 100 kB take ten times as long as a SET of them, and Redis does nothing else.
--- So who has much to say sends it before the call, in the same round trip, and PARCEL
--- stands for it in the call. What no call takes expires.
+-- Script arguments are copied there and back, and since Redis 7 each byte of them is
+-- hashed: 100 kB take ten times as long as in a SET, and block Redis meanwhile. So large
+-- values are sent before the call, in the same round trip, and PARCEL stands for them in
+-- the call. Unclaimed ones expire.
 
 local keys = require("lib.keys")
 
--- No envelope is so short.
+-- No envelope is this short.
 local PARCEL = "@parcel"
 
--- Seldom: how many bytes came; 0 when nothing did. Of a result with the token of its try.
+-- Seldom: size of a parcel; 0 if there is none. A result has the token of its attempt.
 local function size(id, token)
   return redis.call("STRLEN", keys.parcel(id, token))
 end
 
--- Seldom: what came.
+-- Seldom: content of a parcel.
 local function content(id, token)
   return redis.call("GET", keys.parcel(id, token))
 end
 
--- Seldom: what came is the part of this name, beside the record, from here on. Returns
--- how many bytes that is.
+-- Seldom: make a parcel the part of this name, beside the record. Returns its size in
+-- bytes.
 local function take(id, name, token)
   local key = keys.task(id, name)
   redis.call("RENAME", keys.parcel(id, token), key)

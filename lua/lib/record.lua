@@ -1,11 +1,11 @@
--- record: a task's hash, wherever it stands, and in the compact encoding.
+-- record: a task's record, wherever it is kept, in the compact encoding.
 --
--- A record is a hash of its own, or stands with others on the sheet (lib/sheet.lua) until
--- it is written to: who reads any task's asks `get`, and who writes asks `key`.
+-- A record is a hash of its own, or on the sheet with others (lib/sheet.lua) until it is
+-- written to: read any task's with `get`, and write to what `key` returns.
 --
 -- Redis keeps a hash in a listpack while every value is at most 64 bytes
--- (hash-max-listpack-value). Longer ones stand in a string of their own beside
--- the record, and the field is empty to say so; no field is ever empty else.
+-- (hash-max-listpack-value). Longer ones are strings of their own beside the record, and
+-- the field is empty to say so; no other field is ever empty.
 
 local keys = require("lib.keys")
 local parcel = require("lib.parcel")
@@ -13,10 +13,10 @@ local weight = require("lib.weight")
 
 local COMPACT = 64
 
--- What this script has read of records that stand on the sheet, by their ids.
+-- What this script has read of records on the sheet, by id.
 local seen = {}
 
--- The fields that may stand beside the record.
+-- The fields that may be stored beside the record.
 local function parts()
   return {
     "args", "result", "error", "stdout", "stderr", "after", "follow", "targets", "refs",
@@ -33,7 +33,7 @@ local function fit(id, name, value)
 end
 
 -- The value for the field of a new record's arguments, and the record's marks: large
--- ones have the mark b.
+-- arguments get the mark b.
 local function arguments(id, args, marks)
   local size = #args
   if size > COMPACT then
@@ -49,7 +49,7 @@ local function arguments(id, args, marks)
   return "", marks
 end
 
--- Seldom: one field, wherever it stands; nil when the task has none such.
+-- Seldom: the value of a field, wherever it is stored; nil if the task has none.
 local function part(id, name, value)
   if value == "" then
     return redis.call("GET", keys.task(id, name)) or nil
@@ -57,8 +57,7 @@ local function part(id, name, value)
   return value or nil
 end
 
--- Seldom: what stands on the sheet of a task: row, run and its fields, flat; nil if nothing
--- does.
+-- Seldom: a task's row, run and fields, flat, on the sheet; nil if it is not there.
 local function look(id)
   local one = seen[id]
   if not one then
@@ -73,7 +72,7 @@ local function look(id)
   return one
 end
 
--- Seldom: what `get` returns of a record that stands on the sheet; nil when none does.
+-- Seldom: what `get` returns of a record on the sheet; nil if it is not there.
 local function from_sheet(id, names)
   local one = look(id)
   if not one then
@@ -89,8 +88,8 @@ local function from_sheet(id, names)
   return values
 end
 
--- Fields of any task's record, as HMGET has them. The first one must be of those that
--- every record has.
+-- Fields of any task's record, as from HMGET. The first must be one that every record
+-- has.
 local function get(id, ...)
   if seen[id] then
     return from_sheet(id, { ... })
@@ -99,7 +98,7 @@ local function get(id, ...)
   return values[1] and values or from_sheet(id, { ... }) or values
 end
 
--- Seldom: what stands on the sheet of these tasks is read at once.
+-- Seldom: read at once what the sheet has of these tasks.
 local function read_ahead(ids)
   if #ids == 0 then
     return
@@ -111,8 +110,8 @@ local function read_ahead(ids)
   end
 end
 
--- Seldom: of those that `read_ahead` found the ones that nobody has begun, and their rows.
--- What it read of these is not true any more, as they are to end.
+-- Seldom: of those that `read_ahead` found, the ones that nobody has begun, and their
+-- rows. They are about to end, so they are no longer remembered.
 local function take_unbegun(ids)
   local found, rows = {}, {}
   for _, id in ipairs(ids) do
@@ -125,14 +124,14 @@ local function take_unbegun(ids)
   return found, rows
 end
 
--- Seldom: does one that `read_ahead` found there run?
+-- Seldom: is one that `read_ahead` found there running?
 local function is_begun(id)
   local one = seen[id]
   return one ~= nil and one.run and string.find(one.run, "^%d") ~= nil
 end
 
--- Seldom: one that stands there has not begun after all. Returns of it what placing asks
--- for, as lib/depend.lua reads it.
+-- Seldom: a task there has not begun after all. Returns what placing needs of it, as
+-- lib/depend.lua reads it.
 local function unbegin(id)
   redis.call("HDEL", keys.runs, id)
   local row = seen[id] and seen[id].row or redis.call("HGET", keys.rows, id)
@@ -151,11 +150,11 @@ local function all(id)
   return flat
 end
 
--- Seldom: the record gets a hash of its own. What an engine holds says that it has one.
+-- Seldom: give the record a hash of its own, and say so in what its engine holds.
 local function unfold(id)
   local one, run = seen[id], redis.call("HGET", keys.runs, id)
   if one and one.run ~= run then
-    -- It began, or ended, since it was looked at.
+    -- It began, or ended, since it was read.
     seen[id] = nil
   end
   one = look(id)
@@ -175,12 +174,12 @@ local function unfold(id)
   redis.call("HSET", keys.task(id), unpack(flat))
 end
 
--- Does a record that was read in this script stand on the sheet?
+-- Is a record that this script has read on the sheet?
 local function is_folded(id)
   return seen[id] ~= nil
 end
 
--- The key of a record that was read in this script: from here on it is a hash.
+-- The key of a record that this script has read: from now on it is a hash.
 local function key(id)
   if seen[id] then
     unfold(id)
@@ -188,7 +187,7 @@ local function key(id)
   return keys.task(id)
 end
 
--- Likewise of one that may not have been read.
+-- Likewise for one that may not have been read.
 local function own(id)
   local name = keys.task(id)
   if redis.call("EXISTS", name) == 0 then

@@ -1,27 +1,25 @@
 -- sheet: the records of many plain tasks in two hashes of the hub.
 --
--- A task of a large map needs no hash of its own while nothing befalls it but that it
--- waits in its line, runs and ends well. What was submitted of it, its row, stands in
--- R:rows; since it began, what became of it, its run, in R:runs. So what a slice or a
--- turn has to say of hundreds of tasks is one command, and no function is called for
--- each of them. As soon as there is more to say of a task, lib/record.lua unfolds it.
+-- A task of a large map needs no hash of its own as long as it just waits in its line,
+-- runs and succeeds. What was submitted, its row, is in R:rows; once it has begun, what
+-- became of it, its run, is in R:runs. So a slice or a turn writes hundreds of tasks with
+-- one command, and calls no function for each. As soon as there is more to say of a task,
+-- lib/record.lua unfolds it.
 --
--- A row is "<score> <submitted> <length>:", fields and arguments. Fields are those of the
--- record that the tasks of a group have in common, the function first, of that length:
+-- A row is "<score> <submitted> <length>:", fields of that length, and arguments. The
+-- fields are those that the records of a group share, the function first:
 -- "<length>:<name><length>:<value>" for each. A run is "<token> = <engine> <started> =",
--- which is also what the engine holds (lib/held.lua); or what lib/folded.lua makes of an
--- outcome: "c", engine, token, started, took, repr and result, parted by NUL; or of an
--- abort: "a", when it was, and verdict and reason.
--- Python reads both (redtask/hub/sheet.py).
+-- which is also what the engine holds (lib/held.lua); or an outcome as lib/folded.lua
+-- writes it: "c", engine, token, started, took, repr and result, separated by NUL; or an
+-- abort: "a", its time, and verdict and reason. Python reads both (redtask/hub/sheet.py).
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
 
--- Arguments and results up to this size stand there.
+-- The largest arguments and results stored there.
 local MOST = 1024
 
--- Seldom: what stands between the score and the arguments in all rows of a group: `fields` is
--- flat.
+-- Seldom: what all rows of a group have between score and arguments; `fields` is flat.
 local function head_of(stamp, fields)
   local parts = {}
   for at, text in ipairs(fields) do
@@ -31,15 +29,15 @@ local function head_of(stamp, fields)
   return string.format(" %d %d:%s", stamp, #common, common)
 end
 
--- Seldom: the score of a row, when it was submitted, its fields as one text, and its arguments.
+-- Seldom: a row's score, time of submission, fields as one text, and arguments.
 local function open(row)
   local score, submitted, length, from = string.match(row, "^(%-?%d+) (%d+) (%d+):()")
   return score, submitted, string.sub(row, from, from + length - 1),
     string.sub(row, from + length)
 end
 
--- Seldom: names and values, flat, that stand in the text that the rows of a group have in
--- common, behind what `flat` has.
+-- Seldom: append to `flat` the names and values in the text that the rows of a group
+-- share.
 local function texts(common, flat)
   local at = 1
   while at <= #common do
@@ -57,7 +55,7 @@ local function read(row)
   return string.sub(common, from, from + length - 1), args
 end
 
--- What this script has found in texts that rows have in common.
+-- What this script has parsed of texts that rows share.
 local commons = {}
 
 -- Seldom: the function of a row, and the queue in whose line its task waits.
@@ -75,7 +73,7 @@ local function line_of(row)
   return one.fn, one.queue
 end
 
--- Seldom: what an engine holds of tasks that it took in one turn, and their run.
+-- Seldom: the run of tasks taken in one turn, which is also what their engine holds.
 local function begun(token, engine, started)
   return token .. " = " .. engine .. " " .. started .. " ="
 end
@@ -85,7 +83,7 @@ local function find(id)
   return redis.call("HGET", keys.rows, id), redis.call("HGET", keys.runs, id)
 end
 
--- Seldom: tasks leave the sheet.
+-- Seldom: remove tasks from the sheet.
 local function remove(ids)
   batches.each("HDEL", keys.rows, ids)
   batches.each("HDEL", keys.runs, ids)
@@ -96,13 +94,13 @@ local function verdict(stamp, words)
   return string.format("a\0%d\0%s", stamp, words)
 end
 
--- Seldom: how many bytes the result in a run has.
+-- Seldom: the size of the result in a run, in bytes.
 local function size_of(run)
   local from = string.match(run, "^c%z[^%z]*%z[^%z]*%z[^%z]*%z[^%z]*%z[^%z]*%z()")
   return from and #run - from + 1 or 0
 end
 
--- Seldom: the fields that a run adds, flat.
+-- Seldom: the state in a run, and the fields that it adds, flat.
 local function fields_of_run(run)
   local token, engine, started = string.match(run, "^(%S+) = (%S+) (%S+) =$")
   if token then
@@ -120,7 +118,7 @@ local function fields_of_run(run)
   }
 end
 
--- Seldom: the fields of a record that stands here, flat.
+-- Seldom: the fields of a record on the sheet, flat.
 local function unpacked(row, run)
   local _, submitted, common, args = open(row)
   local fields = texts(common, { "state", "ready", "submitted", submitted, "args", args })
