@@ -1,7 +1,7 @@
--- batches: many members for a sorted set or a hash at once.
+-- batches: pass many members of a sorted set or a hash at once.
 --
--- Lua's stack holds some 8,000 values, and unpack() of more is an error half
--- way through a script, so long tails go in pieces.
+-- Lua's stack holds some 8,000 values, and unpack() of more fails in the middle of a
+-- script, so long argument lists are split.
 
 local PIECE = 1000
 
@@ -19,14 +19,14 @@ local function each(command, key, tail)
   return sum
 end
 
--- More than this at once are worth a real sorted set, or hash, from the start.
+-- With more than this at once, start with the encoding for large sorted sets or hashes.
 local MANY = 16
 -- Over zset-max-listpack-value and hash-max-listpack-value (64 bytes).
 local LONG = string.rep("-", 65)
 
--- Redis keeps a small sorted set in a list that it searches from the beginning at each
--- insertion, until it has 128 members or its first member is long: filling such a list
--- costs more than everything else in a script. Likewise a hash.
+-- Redis keeps a small sorted set in a listpack, searched from its beginning at each
+-- insertion, until it has 128 members or a long one: filling that costs more than
+-- everything else in a script. Likewise a hash.
 local function is_worth(key, tail)
   return #tail >= 2 * MANY and redis.call("EXISTS", key) == 0
 end

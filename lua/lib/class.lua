@@ -1,32 +1,31 @@
 -- class: ready tasks that not every engine of their queue may take.
 --
--- A class is a set of engines: "=0-2" only these, "!3" not these, "" any (no class).
--- Its tasks stand in a line of their own, and an engine finds the lines it may take
--- from in two sorted sets: its own, of classes that name few engines, and its
--- queue's, of those that name many. Both are scored by a lower bound of the head of
--- the line, put right by whoever finds it wrong, so nobody pays for it while tasks
--- come and go.
+-- A class is a set of engines: "=0-2" only these, "!3" all but these, "" any (no class).
+-- Its tasks have a line of their own, and an engine finds the lines it may take from in
+-- two sorted sets: its own, of classes that name few engines, and its queue's, of those
+-- that name many. Both are scored by a lower bound of the line's head, corrected by
+-- whoever finds it wrong, so it costs nothing while tasks come and go.
 --
--- Past MOST classes of the second kind further tasks stand in one line, "?", where
--- the record says who may take them.
+-- Beyond MOST classes of the second kind further tasks share one line, "?", and the
+-- record says who may take them.
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
 local ranges = require("lib.ranges")
 local rare = require("lib.rare")
 
--- Classes of a queue that are known to all its engines.
+-- Most classes of a queue that are known to all its engines.
 local MOST = 64
--- A class of at most so many engines is told to each of them.
+-- A class of at most this many engines is told to each of them.
 local FEW = 64
 local PICKY = "?"
--- So many classes (and one) are looked at in one go.
+-- This many classes (and one) are looked at in one go.
 local MOST_LOOK = 127
--- Of those of one queue that name many engines at most so many.
+-- Most classes looked at in a queue's set of those that name many engines.
 local MOST_CLASSES = 2000
 
 -- The class of a task with these constraints, fields of its record: `targets` and
--- `place`, where alone it may run, and `no`, who must not run it. "=" is nobody.
+-- `place`, where alone it may run, and `no`, where it must not. "=" is nobody.
 local function of(targets, place, no)
   local only = targets or place
   if targets and place then
@@ -40,7 +39,7 @@ local function of(targets, place, no)
   return ""
 end
 
--- The class of a record, with what its function lacks on some engines: fields
+-- The class of a record, counting engines that lack what its function requires: fields
 -- `targets`, `place`, `not` and `fn`.
 local function of_task(opened, f)
   local no = f["not"]
@@ -55,8 +54,8 @@ local function is_few(class)
   return string.sub(class, 1, 1) == "=" and ranges.count(string.sub(class, 2)) <= FEW
 end
 
--- The class's engines that serve the queue, at most `most` of those in this index:
--- their labels, and by these their names.
+-- Engines of the class that serve the queue, at most `most` of those in this index: their
+-- labels, and uuids by label.
 local function serving(index, queue, class, most)
   local found, names = {}, {}
   for low, high in string.gmatch(string.sub(class, 2), "(%d+)%-?(%d*)") do
@@ -76,7 +75,7 @@ local function serving(index, queue, class, most)
   return found, names
 end
 
--- Labels of those that live.
+-- Labels of the living ones.
 local function living(queue, class, most)
   return (serving(keys.labels, queue, class, most))
 end
@@ -94,7 +93,7 @@ local function admits(class, label)
   return ranges.has(string.sub(class, 2), label) == (string.sub(class, 1, 1) == "=")
 end
 
--- Where tasks of this class stand: it, or "?" when there are too many already.
+-- The line for tasks of this class: its own, or "?" when there are too many already.
 local function line_of(queue, class)
   if class == "" or is_few(class) then
     return class
@@ -107,10 +106,10 @@ local function line_of(queue, class)
   return PICKY
 end
 
--- Have the engines find the line, whose head is at most `score`.
+-- Let the engines find the line, whose head is at most `score`.
 local function tell(opened, queue, class, score)
   if is_few(class) then
-    -- Also those that are being taken apart: they may turn out to live.
+    -- Also engines being taken apart: they may turn out to be alive.
     for _, index in ipairs({ keys.labels, keys.hidden }) do
       local _, names = serving(index, queue, class, FEW)
       for _, uuid in pairs(names) do
@@ -128,8 +127,8 @@ local function tell(opened, queue, class, score)
   end
 end
 
--- Tasks of a class stand in their line: flat score, id, score, id ... The records
--- have been told which it is.
+-- Put tasks of a class into their line: flat score, id, score, id ... Their records
+-- already say which it is.
 local function add(opened, queue, class, entries)
   local key = keys.ready(queue, class)
   batches.zadd(key, entries)
@@ -137,7 +136,7 @@ local function add(opened, queue, class, entries)
   tell(opened, queue, class, redis.call("ZRANGE", key, 0, 0, "WITHSCORES")[2])
 end
 
--- `count` tasks have left lines of classes of this queue.
+-- `count` tasks have left class lines of this queue.
 local function left(queue, count)
   if redis.call("HINCRBY", keys.apart, queue, -count) <= 0 then
     redis.call("HDEL", keys.apart, queue)

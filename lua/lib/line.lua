@@ -7,22 +7,22 @@ local keys = require("lib.keys")
 local place = require("lib.place")
 local states = require("lib.states")
 
--- Scores order by priority first. 2^42 submissions lie between two priorities,
--- and 1000 of them stay below 2^53, where doubles are exact.
+-- Scores order by priority first. Priorities are 2^42 submissions apart, and 1000 of them
+-- stay below 2^53, where doubles are exact.
 local PRIORITY = 4398046511104
 
--- The number that a submission's place in the sequence is added to.
+-- The score as a number; that of the n-th task of a slice is n more.
 local function base(priority, sequence)
   return sequence - priority * PRIORITY
 end
 
--- As text: "%d" is much faster than what Redis makes of a number.
+-- As text: "%d" is much faster than Redis's own conversion of a number.
 local function score(priority, sequence)
   return string.format("%d", base(priority, sequence))
 end
 
--- New records, already written, get their place: on idle engines as far as
--- there are any, else in the line. `entries` is flat: score, id, score, id ...
+-- Give new records, already written, their place: on idle engines as far as there are
+-- any, else in the line. `entries` is flat: score, id, score, id ...
 local function enter(opened, queue, entries)
   states.check("new", "ready")
   if redis.call("EXISTS", keys.ready(queue)) == 1 then
@@ -53,7 +53,7 @@ local function enter(opened, queue, entries)
   end
 end
 
--- How many wait in these queues.
+-- How many tasks wait in the lines of these queues.
 local function length(queues)
   local sum = 0
   for _, queue in ipairs(queues) do

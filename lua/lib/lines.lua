@@ -1,4 +1,4 @@
--- lines: several lines of a queue get engines, in the order of their tasks.
+-- lines: assign tasks from several lines of a queue, in their common order.
 
 local class = require("lib.class")
 local keys = require("lib.keys")
@@ -6,11 +6,11 @@ local place = require("lib.place")
 local rare = require("lib.rare")
 local record = require("lib.record")
 
--- Tasks that stand before those that became ready, and are placed with them.
+-- Tasks ahead of those that became ready that are placed along with them.
 local MORE = 100
 
--- The class where a ready task belongs. That is not the one that it stands in when an
--- engine has refused its function since.
+-- The class where a ready task belongs. It is not that of its line if an engine has
+-- refused its function since.
 local function class_of(opened, id)
   local f = record.get(id, "fn", "targets", "place", "not")
   return class.of_task(opened, {
@@ -19,7 +19,7 @@ local function class_of(opened, id)
   })
 end
 
--- The best of a line, behind those that were passed over.
+-- The best of a line, behind those passed over.
 local function look(opened, queue, one)
   local head = redis.call("ZRANGE", keys.ready(queue, one.class), one.passed, one.passed,
     "WITHSCORES")
@@ -36,7 +36,7 @@ local function leave(queue, one)
   end
 end
 
--- It goes to the line of its class.
+-- Move a task to the line of its class.
 local function move(opened, queue, one)
   leave(queue, one)
   local stands = class.line_of(queue, one.right)
@@ -70,8 +70,8 @@ local function open(opened, queue, classes)
   return lines
 end
 
--- The best of these lines and of that of no class get engines with room, if there are
--- any: at most `count`, and some that stand before them.
+-- Give the best of these lines, and of the line without a class, to engines with room, if
+-- there are any: at most `count`, and some that are ahead of them.
 local function advance(opened, queue, count, classes)
   local lines, left = open(opened, queue, classes), count + MORE
   while left > 0 and redis.call("EXISTS", keys.free(queue)) == 1 do
@@ -90,7 +90,7 @@ local function advance(opened, queue, count, classes)
       best.passed = best.passed + 1
       look(opened, queue, best)
     else
-      -- No engine with room may take it, nor what stands behind it.
+      -- No engine with room may take it, nor what is behind it.
       best.id = nil
     end
   end

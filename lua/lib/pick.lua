@@ -1,8 +1,8 @@
 -- pick: the best tasks of all lines that an engine may take from.
 --
--- Used where an engine has more than the one line of its one queue: several queues,
--- classes, or functions that it cannot run. Each place is a source with a head; the
--- best head is taken, and only its source is looked at anew.
+-- For an engine with more than the one line of its one queue: several queues, classes, or
+-- functions that it cannot run. Each place is a source with a head; the best head is
+-- taken, and only its source is looked at again.
 
 local class = require("lib.class")
 local depend = require("lib.depend")
@@ -10,11 +10,11 @@ local hold = require("lib.hold")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
 
--- Of the line of tasks with constraints of their own so many are looked at in a turn.
+-- How far a turn looks into the line of tasks that are in no class.
 local WINDOW = 64
--- So many classes that name few engines are looked at first.
+-- How many classes that name few engines are looked at first.
 local FIRST_LOOK = 7
--- Tasks that turn out to be another class's, in one turn.
+-- Most tasks that one turn moves to the class where they belong.
 local MOST_MOVES = 100
 
 local function first(queue, name)
@@ -22,7 +22,7 @@ local function first(queue, name)
   return head[1], tonumber(head[2])
 end
 
--- To the line of its class; or, when there is no engine for that, to whoever called.
+-- Note a task for the line of its class; or, if no engine may take it, for the caller.
 local function send(opened, task, queue, right, score)
   if class.is_possible(queue, right) then
     hold.note(opened, task, task.id, score, right)
@@ -31,8 +31,8 @@ local function send(opened, task, queue, right, score)
   require("lib.strays").note(opened, task.id, score)
 end
 
--- A head that this engine may take. One whose function it cannot run, as was found
--- out since the task stood there, moves to the class where it belongs.
+-- The head of a line, if this engine may take it. A task whose function it cannot run, as
+-- was found out since it entered, moves to the class where it belongs.
 local function admitted(opened, state, queue, name)
   while true do
     local id, score = first(queue, name)
@@ -60,9 +60,9 @@ local function admitted(opened, state, queue, name)
   end
 end
 
--- The best of classes that stand in a sorted set by a lower bound of their heads, and of
--- one found before. `member` makes queue and class of its members. Returns also how many
--- of these left their places: they are struck out, or their bounds were put right.
+-- The best of `best` and the heads of classes in a sorted set, scored by a lower bound of
+-- these. `member` splits a member into queue and class. Also returns how many members
+-- left their places: removed, or their bounds corrected.
 local function best_of(opened, state, known, members, member, best)
   local moved = 0
   for at = 1, #members, 2 do
@@ -92,9 +92,8 @@ local function best_of(opened, state, known, members, member, best)
   return best, moved
 end
 
--- The best of all classes in such a set, page by page, the first up to the place `last`.
--- Past `most` that stay where they are nobody looks, and past `class.MOST_CLASSES` not in
--- this look.
+-- The best of all classes in such a set, page by page, the first up to rank `last`. Stops
+-- after `most` members that keep their places, or `class.MOST_CLASSES` in all.
 local function search(opened, state, known, last, most, member)
   local at, looked, best = 0, 0, nil
   local members, moved
@@ -102,11 +101,11 @@ local function search(opened, state, known, last, most, member)
     members = redis.call("ZRANGE", known, at, at + last, "WITHSCORES")
     best, moved = best_of(opened, state, known, members, member, best)
     if #members <= 2 * last or best and best.score <= tonumber(members[#members]) then
-      -- Nothing better is behind them.
+      -- Nothing behind them is better.
       return best
     end
     looked = looked + last + 1
-    -- What stood behind those that left moves up.
+    -- What was behind the members that left moves up.
     at, last = at + last + 1 - moved, class.MOST_LOOK
   until at > most or looked > class.MOST_CLASSES
   if not best and at <= most then
@@ -115,10 +114,10 @@ local function search(opened, state, known, last, most, member)
   return best
 end
 
--- Heads of the classes that name few engines, this one among them.
+-- The best head of the classes that name few engines, this one among them.
 local function own(opened, state)
   local known = keys.engine(state.engine.uuid, "classes")
-  -- Mostly the first have it; they may be empty, or of a queue that is paused.
+  -- The first usually have it; they may be empty, or of a paused queue.
   local best = search(opened, state, known, FIRST_LOOK, class.MOST_LOOK, function(text)
     return string.match(text, "^([^:]+):(.*)$")
   end)
@@ -128,7 +127,7 @@ local function own(opened, state)
   return best
 end
 
--- Heads of the classes of a queue that name many engines, or that name who may not.
+-- The best head of a queue's classes that name many engines, or that exclude some.
 local function shared(opened, state, queue)
   local most = class.MOST_CLASSES
   return search(opened, state, keys.classes(queue), class.MOST_LOOK, most, function(name)
@@ -136,7 +135,7 @@ local function shared(opened, state, queue)
   end)
 end
 
--- The first task, in a window that moves on, of those that stand in no class.
+-- The first task this engine may take of those in no class, in a window that moves on.
 local function picky(opened, state, queue)
   local key, engine = keys.ready(queue, class.PICKY), keys.engine(state.engine.uuid)
   local from = tonumber(redis.call("HGET", engine, "cursor") or 0)
@@ -206,8 +205,8 @@ local function best_source(found)
   return best
 end
 
--- The best `count` tasks that the engine may take: flat id, score, id, score ... If so
--- many were passed over that not all could be looked at, `opened.looks_on` says so.
+-- The best `count` tasks that the engine may take: flat id, score, id, score ... Sets
+-- `opened.looks_on` if it passed over so many that not all could be looked at.
 local function pop(opened, engine, count)
   local state, found = begin(opened, engine)
   local popped, left = {}, {}
@@ -232,7 +231,7 @@ local function pop(opened, engine, count)
   return popped
 end
 
--- Is there anything that the engine may take, as far as can be told?
+-- Is there anything that the engine may take, as far as a bounded look can tell?
 local function any(opened, engine)
   local _, found = begin(opened, engine)
   hold.flush(opened)

@@ -1,9 +1,9 @@
--- plain: the line of tasks of no class gets engines.
+-- plain: assign tasks of a queue's line without a class.
 
 local keys = require("lib.keys")
 local place = require("lib.place")
 
--- The best `count` of it go to engines with room, if there are any.
+-- Give the best `count` of it to engines with room, as far as there are any.
 local function advance(opened, queue, count)
   local left, key = count, keys.ready(queue)
   while left > 0 and redis.call("EXISTS", keys.free(queue)) == 1 do

@@ -1,9 +1,9 @@
 -- ranges: sets of small whole numbers as text, "0-2,5": engine labels in records.
 --
--- Canonical: ascending, neighbours joined, so equal sets are equal texts. Nothing
--- here walks a range number by number unless it is asked for the numbers.
+-- Canonical: ascending, neighbours joined, so equal sets are equal texts. Only `numbers`
+-- walks a range number by number.
 
--- Flat list of least and greatest of each range; nil when the text is none.
+-- Flat list of the least and greatest of each range; nil if the text is not a set.
 local function parse(text)
   local bounds, last = {}, -1
   for part in string.gmatch(text .. ",", "([^,]*),") do
@@ -44,7 +44,7 @@ local function has(text, number)
   return false
 end
 
--- What is in one of them at least.
+-- Union of two sets.
 local function either(text, other)
   if text == "" or other == "" then
     return text .. other
@@ -68,12 +68,12 @@ local function either(text, other)
   return write(joined)
 end
 
--- The set with one number more.
+-- The set with one more number.
 local function with(text, number)
   return has(text, number) and text or either(text, string.format("%d", number))
 end
 
--- What is in one set and not in the other.
+-- The first set without the second.
 local function minus(text, other)
   if text == "" or other == "" then
     return text
@@ -96,12 +96,12 @@ local function minus(text, other)
   return write(left)
 end
 
--- What is in both.
+-- Intersection of two sets.
 local function both(text, other)
   return minus(text, minus(text, other))
 end
 
--- How many they are.
+-- Size of a set.
 local function count(text)
   local sum = 0
   for low, high in string.gmatch(text, "(%d+)%-?(%d*)") do
@@ -110,7 +110,7 @@ local function count(text)
   return sum
 end
 
--- The numbers for which `keep(number)` is true, as a list of at most `most`.
+-- At most `most` of the numbers for which `keep(number)` is true, as a list.
 local function numbers(text, keep, most)
   local found = {}
   for low, high in string.gmatch(text, "(%d+)%-?(%d*)") do

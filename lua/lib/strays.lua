@@ -1,21 +1,21 @@
--- strays: who looks for work finds tasks in lines where they do not belong any more.
+-- strays: tasks found in lines where they no longer belong.
 --
--- lib/pick.lua takes them out and notes where they are to go. Whoever only asked whether
--- there is work sees to it that they get there.
+-- lib/pick.lua takes them out and notes where they are to go. A caller that only asked
+-- whether there is work makes sure that they get there.
 
 local again = require("lib.again")
 local cascade = require("lib.cascade")
 local hold = require("lib.hold")
 local settle = require("lib.settle")
 
--- This one is to be seen to.
+-- Note a task to be dealt with.
 local function note(opened, id, score)
   local stranded = opened.stranded or {}
   stranded[#stranded + 1], stranded[#stranded + 2] = id, score
   opened.stranded = stranded
 end
 
--- Those that no engine may take end, and engines hear of those that moved.
+-- End those that no engine may take, and tell engines of those that moved.
 local function see_to(opened)
   if opened.stranded then
     local ending = settle.begin(opened)
