@@ -1,4 +1,4 @@
--- again: tasks that an engine had, or was to have, look for another.
+-- again: find another engine for tasks that one had, or was to have.
 --
 -- MOVES    running>ready running>waiting ready>waiting
 
@@ -12,14 +12,14 @@ local record = require("lib.record")
 local states = require("lib.states")
 local timers = require("lib.timers")
 
--- The waiting budget counts again.
+-- Let the waiting budget run again.
 local function resume_budget(opened, task)
   if task.timeout then
     timers.set(opened, "t", task.id, tonumber(task.left or task.timeout))
   end
 end
 
--- No engine may take it any more. What went wrong last is the better half of the
+-- No engine may take it any more. What went wrong last is the more useful half of the
 -- reason.
 local function give_up(opened, ending, task, why, last)
   local reason = last and last .. " (" .. why .. ")" or why
@@ -32,18 +32,18 @@ local function wait(task, score)
   redis.call("ZADD", keys.waiting, score, task.id)
 end
 
--- The engine that a ready task was to follow is gone, and others may be allowed yet.
+-- The engine that a ready task was to follow is gone, but others may still qualify.
 local function hold_back(task, score)
   states.check("ready", "waiting")
   wait(task, score)
 end
 
--- A ready task in no index gets an engine with room, never `except`, or its place in
--- a line. Returns true when it got an engine.
+-- Give a ready task in no index an engine with room, never `except`, or its place in a
+-- line. Returns false if it has to wait in a line.
 local function seat(opened, ending, task, score, except, last)
   local name, why = depend.find_class(opened, task)
   if not name then
-    -- It stands nowhere.
+    -- It is in no line.
     task.class = nil
     give_up(opened, ending, task, why, last)
     return true
@@ -55,7 +55,7 @@ local function seat(opened, ending, task, score, except, last)
     return true
   end
   if except then
-    -- Nor does it, while this script goes on, from the line.
+    -- Nor may that one take it from the line in this script.
     opened.spared = opened.spared or {}
     opened.spared[task.id] = except
   end
@@ -63,26 +63,25 @@ local function seat(opened, ending, task, score, except, last)
   return false
 end
 
--- Notes in the record that this engine refused the task, or is not to try it again.
--- What a function requires is noted with that already.
+-- Note in the record that this engine refused the task, or must not retry it. What a
+-- function requires is noted with the function already.
 local function shun(task, one)
   if one.by ~= "require" then
     depend.put(task, "not", require("lib.ranges").with(task["not"] or "", tonumber(one.shun)))
   end
 end
 
--- Who only gave it back is not its engine.
+-- An engine that only gave it back is not its engine.
 local function forget_engine(task)
   depend.drop(task, "engine")
   depend.drop(task, "token")
   depend.drop(task, "started")
 end
 
--- A try failed, the engine refused the task or gave it back: it is ready once more at
--- its old place in the line, or after a pause. Another engine with room gets it at
--- once, the engine `except` does not. The caller has taken it out of its engine's
--- set; one that was only `placed` there is ready already. Returns true when it found an
--- engine.
+-- An attempt failed, or the engine refused the task or gave it back: it becomes ready at
+-- its old place in the line, or after a backoff. Another engine with room gets it at
+-- once, never `except`. The caller has removed it from its engine's set; one that was
+-- only `placed` there is ready already. Returns false if it has to wait in a line.
 local function one_back(opened, ending, one, except)
   if one.folded then
     -- It stays on the sheet, as it was submitted.
@@ -120,11 +119,11 @@ local function one_back(opened, ending, one, except)
   return seat(opened, ending, task, one.score, except, one.last)
 end
 
--- Put the collected ones back. Returns how many found no engine at once, and may be
--- tried again by the one that had them.
+-- Put the collected ones back. Returns how many found no engine at once and may be
+-- retried by the one that had them.
 local function put_back(opened, ending, collected, except)
   local waiting = 0
-  -- Others get the best first, whatever became of it here.
+  -- Others are offered the best first, whatever its outcome here.
   table.sort(collected, function(one, other)
     return tonumber(one.score) < tonumber(other.score)
   end)
@@ -137,7 +136,7 @@ local function put_back(opened, ending, collected, except)
   return waiting
 end
 
--- Ready tasks that were placed on an engine, or bound to it: flat id, score ...
+-- Seat ready tasks that were placed on an engine, or bound to it: flat id, score ...
 local function seat_all(opened, ending, placed, except)
   for at = 1, #placed, 2 do
     seat(opened, ending, depend.read(placed[at]), placed[at + 1], except)
@@ -145,16 +144,16 @@ local function seat_all(opened, ending, placed, except)
   hold.flush(opened, true)
 end
 
--- Tasks that were found in the line of an engine that cannot run them, and that no other
--- one may take either.
+-- Seat tasks found in the line of an engine that cannot run them, or end them if no other
+-- engine may take them either.
 local function rescue(opened, ending)
   local stranded = opened.stranded
   opened.stranded = nil
   seat_all(opened, ending, stranded)
 end
 
--- Tasks that only engines of one class might take, of which there is none any more,
--- or which is to be looked at again: at most `count` of them. Returns how many.
+-- Seat at most `count` tasks of a class that has no engines any more, or that is to be
+-- looked at again. Returns how many.
 local function reseat(opened, ending, queue, name, count)
   local popped = redis.call("ZPOPMIN", keys.ready(queue, name), count)
   if #popped == 0 then

@@ -1,4 +1,4 @@
--- finish: the hub itself ends a task, wherever it stands.
+-- finish: the hub itself ends a task, in whatever state it is.
 
 local class = require("lib.class")
 local engines = require("lib.engines")
@@ -7,10 +7,10 @@ local record = require("lib.record")
 local settle = require("lib.settle")
 local timers = require("lib.timers")
 
--- What a compact record admits.
+-- The longest value in a compact record.
 local LONGEST = 64
 
--- Out of the index of its state. One that runs has left its engine's set already.
+-- Remove a task from its state's index. A running one has left its engine's already.
 local function remove(opened, task)
   local id = task.id
   if task.state == "waiting" then
@@ -34,8 +34,8 @@ local function remove(opened, task)
   end
 end
 
--- Where it ran last, if it ever did, is its engine; not where it was to run next, nor
--- who gave it back.
+-- Its engine is where it last ran, if it ever did; not where it was to run next, nor one
+-- that gave it back.
 local function set_engine(task)
   if task.ran then
     redis.call("HSET", record.key(task.id), "engine", task.ran)
@@ -45,7 +45,7 @@ local function set_engine(task)
   end
 end
 
--- `task` is as lib/depend.lua reads it. `to` is failed or aborted; the reason is for
+-- End a task, as read by lib/depend.lua. `to` is failed or aborted; the reason is for
 -- people.
 local function task_ends(opened, ending, task, to, verdict, reason)
   if task.gate == task.id then

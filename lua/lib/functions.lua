@@ -1,20 +1,20 @@
 -- functions: pickled functions, stored once and counted.
 --
--- The count is of the records that name the digest. At zero the function stays
--- an hour, because the next call of it is likely.
+-- The count is how many records name the digest. At zero the function is kept for an
+-- hour, because it is likely to be called again.
 
 local keys = require("lib.keys")
 local rare = require("lib.rare")
 
 local IDLE = 3600000
--- Of so many engines it is remembered that they cannot run a function.
+-- For how many engines it is remembered that they cannot run a function.
 local MOST_REFUSALS = 1000
 
 local function known(digest)
   return redis.call("EXISTS", keys.fn(digest)) == 1
 end
 
--- `count` more records name the function; the blob is written when it is new.
+-- `count` more records name the function; the blob is stored if one is given.
 local function need(digest, blob, name, count)
   local key = keys.fn(digest)
   if blob ~= "" then
@@ -32,8 +32,8 @@ local function release(opened, digest, count)
   end
 end
 
--- Which engines can never run this function, as far as they have said: `fn` is the
--- field of a record. nil: all may.
+-- Which engines have said that they can never run this function, as ranges; nil: all may.
+-- `fn` is the field of a record.
 local function refused(opened, fn)
   if not rare.is(opened, "r") then
     return nil
@@ -41,7 +41,7 @@ local function refused(opened, fn)
   return redis.call("HGET", keys.fn(string.match(fn, "^%S+")), "refused") or nil
 end
 
--- An engine lacks what the function requires, and will not get it.
+-- Note that an engine lacks what the function requires, and will not get it.
 local function refuse(opened, fn, label)
   local key = keys.fn(string.match(fn, "^%S+"))
   local ranges = require("lib.ranges")
@@ -49,7 +49,7 @@ local function refuse(opened, fn, label)
   local function lives(number)
     return redis.call("ZCOUNT", keys.labels, number, number) == 1
   end
-  -- Engines that are gone have gone for good: their labels are never used again.
+  -- Labels are never reused, so those of engines that are gone are dropped.
   local text = ""
   for _, number in ipairs(ranges.numbers(before, lives, MOST_REFUSALS)) do
     text = ranges.with(text, number)
@@ -58,7 +58,7 @@ local function refuse(opened, fn, label)
   rare.set(opened, "r")
 end
 
--- Delete at most `count` functions that nobody has needed for an hour.
+-- Delete at most `count` functions unused for an hour; returns how many.
 local function forget(opened, count)
   local due = redis.call("ZRANGEBYSCORE", keys.idle_functions, "-inf", opened.stamp,
     "LIMIT", 0, count)

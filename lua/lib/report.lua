@@ -1,7 +1,7 @@
--- report: what an engine says became of tasks it took.
+-- report: read and apply what became of tasks that an engine took.
 --
--- Every outcome is fenced by its token, so it counts once whoever sends it and
--- however often: the engine, its supervisor, or either of them again.
+-- Every outcome is fenced by its token, so it counts once, whoever sends it and however
+-- often: the engine, its supervisor, or either of them again.
 
 local engines = require("lib.engines")
 local fields = require("lib.fields")
@@ -11,13 +11,13 @@ local parcel = require("lib.parcel")
 local record = require("lib.record")
 local settle = require("lib.settle")
 
--- An outcome in ARGV: "kind:n", id, token, "ago took", its body (result or error), and
--- n pairs of further record field and value: so many arguments before the pairs. It
--- began `ago` us ago and ran for `took`; the record gets that as it is.
+-- How many arguments an outcome has in ARGV before its pairs: "kind:n", id, token, "ago
+-- took" and body (result or error); then come n pairs of record field and value. It began
+-- `ago` us ago and ran for `took`, which the record gets as it is.
 local HEAD = 5
 -- Most outcomes are a result with a short text of it.
 local USUAL = "ok:1"
--- What is longer stands beside its record.
+-- Longer values are stored beside the record.
 local COMPACT = 64
 
 local function is_kind(kind)
@@ -36,7 +36,7 @@ local function is_field(name)
     or name == "progress"
 end
 
--- Seldom: has the outcome at `at` not what one of its kind has? Returns that in words.
+-- Seldom: what the outcome at `at` lacks for its kind, in words; else nil.
 local function misses(kind, at)
   local body = ARGV[at + 4]
   if body == "" and not is_bare(kind) then
@@ -79,7 +79,7 @@ local function is_usual(at)
     and string.find(given[at + 3], "^%d+ %d+$")
 end
 
--- Seldom: an outcome as a table. A usual one needs none: that saves a table each.
+-- Seldom: an outcome as a table. A usual one does without, which saves a table each.
 local function outcome_at(at, found)
   local kind, count = string.match(ARGV[at], "^(%a+):(%d+)$")
   local took = ARGV[at + 3]
@@ -91,7 +91,7 @@ local function outcome_at(at, found)
   }
 end
 
--- Seldom: an outcome that the engine holds nothing for. It was heard before, or is stale.
+-- Seldom: an outcome of a task that the engine does not hold: heard before, or stale.
 local function note_stale(stale, kind, id, token)
   local f = record.get(id, "state", "token")
   if f[2] ~= token or f[1] == "running" then
@@ -99,7 +99,7 @@ local function note_stale(stale, kind, id, token)
   end
 end
 
--- Where outcomes begin in ARGV, from `at` on, less than 0 of unusual ones, and their ids;
+-- The places of outcomes in ARGV, from `at` on, negative for unusual ones, and their ids;
 -- or nil and what is wrong.
 local function find(at)
   local places, ids, last, number = {}, {}, #ARGV, 0
@@ -124,7 +124,7 @@ local function find(at)
   return places, ids
 end
 
--- Seldom: what few tasks have stands beside the place of a usual outcome, and in another.
+-- Seldom: a usual outcome's marks are beside its place, those of others within.
 local function set_marks(good, number, marks)
   if type(good[number]) == "number" then
     good.marks[number] = marks or nil
@@ -133,8 +133,8 @@ local function set_marks(good, number, marks)
   end
 end
 
--- Seldom: blocks of outcomes, from `at` on (lib/folded.lua). Returns them and where they end; or
--- nil and what is wrong.
+-- Seldom: blocks of outcomes, from `at` on (lib/folded.lua). Returns them and where they
+-- end; or nil and what is wrong.
 local function find_blocks(at)
   local blocks, folded = {}, require("lib.folded")
   while folded.is_block(at) do
@@ -147,7 +147,7 @@ local function find_blocks(at)
   return blocks, at
 end
 
--- Seldom: what is not to end with the rest of its block.
+-- Seldom: add outcomes that cannot end with the rest of their block.
 local function add_odd(good, stale, odd)
   for _, outcome in ipairs(odd.good) do
     good[#good + 1] = outcome
@@ -177,7 +177,7 @@ local function read_blocks(at, uuid, good, stale)
   return next_at
 end
 
--- Seldom: what stands in blocks ends. Returns how many tasks that are.
+-- Seldom: end the tasks in blocks. Returns how many.
 local function apply_blocks(opened, ending, engine, blocks)
   local ended = 0
   for _, block in ipairs(blocks) do
@@ -186,19 +186,19 @@ local function apply_blocks(opened, ending, engine, blocks)
       ended = ended + #block.ids
     end
   end
-  -- Where these stood, what comes next may.
+  -- The next tasks are likely to be on the sheet, too.
   opened.folds = true
   return ended
 end
 
--- Seldom: an outcome of a task that stands on the sheet: a usual one may stay there.
+-- Seldom: an outcome of a task on the sheet, where it may stay if it is a usual one.
 local function note_folded(good, number, at, found)
   if type(good[number]) == "number" then
     good[number] = require("lib.folded").fits(at) and -at or outcome_at(at, found)
   end
 end
 
--- Part outcomes that do not stand in blocks.
+-- Separate outcomes that are not in blocks.
 local function read_others(uuid, places, ids, good, stale)
   local number, fence, token, given = #good, nil, nil, ARGV
   local entries = held.read(uuid, ids)
@@ -224,12 +224,12 @@ local function read_others(uuid, places, ids, good, stale)
   end
 end
 
--- Read the outcomes from `at` on, and part them into those that count and those
--- that are stale: the task was given to somebody else, or is no more. The rest was
--- heard before. `uuid` is the reporting engine's. Returns both lists, or nil and the
--- error reply. Writes nothing. Of a usual outcome the first list has the place in
--- ARGV, less than 0 if its task stands on the sheet, and beside it a list of the marks of
--- those that have any, and the blocks.
+-- Read the outcomes from `at` on, and separate those that count from those that are
+-- stale: the task was given to another engine, or is gone. Others were heard before.
+-- `uuid` is the reporting engine's. Returns both lists, or nil and the error reply.
+-- Writes nothing. In the first list a usual outcome is its place in ARGV, negative if its
+-- task is on the sheet; `marks` has the marks of those that have any, and `blocks` the
+-- blocks.
 local function read(at, uuid)
   local good, stale, given, wrong = { marks = {} }, {}, ARGV, nil
   if string.find(given[at], "folded:", 1, true) == 1 then
@@ -254,7 +254,7 @@ local function tell_stale(opened, uuid, stale)
   end
   local story = require("lib.story")
   for _, outcome in ipairs(stale) do
-    -- Given back twice is no news.
+    -- Given back twice is not worth an entry.
     if outcome.kind ~= "unbegun" then
       story.tell(opened, "stale", "task", outcome.id, "engine", uuid,
         "token", outcome.token, "kind", outcome.kind)
@@ -262,12 +262,12 @@ local function tell_stale(opened, uuid, stale)
   end
 end
 
--- Seldom: a result with something else beside it than a short text.
+-- Seldom: a result with more than a short text of it.
 local function unusual(opened, ending, outcome)
   local id, body = outcome.id, outcome.body
   local value
   if body == parcel.PARCEL then
-    -- What stands beside the record is not told in the stream.
+    -- What is stored beside the record is not repeated in the stream.
     value, body = "", ""
     ending.bytes = ending.bytes + parcel.take(id, "result", outcome.token)
   else
@@ -282,7 +282,7 @@ local function unusual(opened, ending, outcome)
     "r", body)
 end
 
--- The usual outcome at `at`, or of a task that stands on the sheet at -at.
+-- Apply the usual outcome at `at`, or at -at if its task is on the sheet.
 local function completed(opened, ending, engine, at, marks)
   if at < 0 then
     require("lib.folded").one(opened, ending, engine, -at)
@@ -296,8 +296,8 @@ local function completed(opened, ending, engine, at, marks)
   settle.outcome(ending, id, "running", "completed", given[at + 2], marks, "r", body)
 end
 
--- Seldom: one that is not the usual. Returns how the task is to run again, or nil when it
--- has ended.
+-- Seldom: apply an outcome that is not the usual. Returns how the task is to run again,
+-- or nil when it has ended.
 local function other(opened, ending, uuid, label, outcome, verdict)
   if outcome.folded and outcome.kind == "unbegun" then
     return { folded = true }
@@ -323,8 +323,8 @@ local function id_of(outcome)
   return type(outcome) == "number" and ARGV[math.abs(outcome) + 1] or outcome.id
 end
 
--- Seldom: of outcomes that were told twice in one call the first ones. Those of blocks
--- come before all others.
+-- Seldom: the first of outcomes reported twice in one call. Those in blocks precede all
+-- others.
 local function distinct(good, seen)
   local first = { marks = {} }
   for number = 1, #good do
@@ -338,14 +338,14 @@ local function distinct(good, seen)
   return first
 end
 
--- Seldom: likewise in blocks. Returns the ids.
+-- Seldom: likewise in blocks. Returns the ids seen.
 local function distinct_blocks(blocks)
   local seen = {}
   require("lib.folded").filter_new(blocks, seen)
   return seen
 end
 
--- Seldom: blocks leave the engine's hands.
+-- Seldom: the engine no longer holds tasks in blocks.
 local function leave_blocks(uuid, blocks)
   local all = true
   for _, block in ipairs(blocks) do
@@ -356,7 +356,7 @@ local function leave_blocks(uuid, blocks)
   end
 end
 
--- What is good leaves the engine's hands; returns that, each task once.
+-- Remove tasks from what the engine holds; returns their outcomes, each task once.
 local function leave(uuid, good)
   if good.blocks then
     leave_blocks(uuid, good.blocks)
@@ -374,10 +374,9 @@ local function leave(uuid, good)
   return distinct(good, distinct_blocks(good.blocks or {}))
 end
 
--- Apply outcomes that count: end the task, or collect it among those to run
--- again. They leave the engine's held set either way. `engine` is its uuid and
--- label. Returns the collection: id and score, and how to run each again, in the
--- order reported.
+-- Apply outcomes that count: end the task, or collect it among those to run again. Either
+-- way the engine no longer holds it. `engine` has uuid and label. Returns the collection,
+-- in the order reported: id and score, and how to run each again.
 local function apply(opened, ending, engine, good, verdict)
   local again, blocks, ended = {}, good.blocks, 0
   if #good == 0 and not blocks then
@@ -404,7 +403,7 @@ local function apply(opened, ending, engine, good, verdict)
   end
   ended = ended + #good - #again
   if ended > 0 then
-    -- Texts cost less than numbers, which have to be printed.
+    -- A text costs less than a number, which has to be formatted.
     redis.call("HINCRBY", keys.engine(engine.uuid), "done", ended == 1 and "1" or ended)
   end
   return again

@@ -1,4 +1,4 @@
--- work: tasks that an engine takes begin to run.
+-- work: tasks that an engine takes start running.
 --
 -- MOVES    assigned>running ready>running
 
@@ -7,20 +7,21 @@ local held = require("lib.held")
 local keys = require("lib.keys")
 local states = require("lib.states")
 
--- Arguments in one reply beyond the first task's; the engine fetches larger ones. What
--- is longer than MOST_RIDING it always does: a plain read costs a twentieth of a script's.
+-- Most bytes of arguments in one reply beyond the first task's; the engine fetches the
+-- rest. Arguments over MOST_RIDING it always fetches: a plain read costs a twentieth of a
+-- script's.
 local MOST_BYTES = 1048576
 local MOST_RIDING = 16384
--- Arguments in a bell.
+-- Most bytes of arguments in a bell.
 local MOST_RUNG = 4096
 
--- In the reply, the root of a task that stands on the sheet.
+-- The root that a reply gives for a task on the sheet.
 local FOLDED = "="
 
--- The row of a task that stands on the sheet; else the fields of its record that an
--- engine needs: the function, its arguments (empty when they stand beside the record),
--- and marks, which tell of more. `written` has those of records that this very call has
--- made. Where the last task stood, the next one does.
+-- The row of a task on the sheet; else nil and what an engine needs of its record: the
+-- function, its arguments (empty if stored beside the record), and marks, which tell of
+-- more. `written` has those of records made by this very call. If the last task was on
+-- the sheet, the next is looked for there first.
 local function read(opened, id)
   local f = opened.written and opened.written[id]
   local row = f and f.row or not f and opened.folds and redis.call("HGET", keys.rows, id)
@@ -34,7 +35,7 @@ local function read(opened, id)
   return redis.call("HGET", keys.rows, id), f
 end
 
--- Seldom: of a task with marks which attempt its next one is, and what its signature
+-- Seldom: for a task with marks, the number of its next attempt, and what its signature
 -- binds if that is not its id.
 local function history(id, marks)
   if not string.find(marks, "[af]") then
@@ -44,7 +45,7 @@ local function history(id, marks)
   return (f[1] or 0) + 1, f[2] or ""
 end
 
--- Seldom: it waits no longer: its budget of waiting stands still.
+-- Seldom: it no longer waits, so its waiting budget stands still.
 local function stop_budget(opened, id, marks)
   if not string.find(marks, "o", 1, true) then
     return
@@ -56,9 +57,9 @@ local function stop_budget(opened, id, marks)
   end
 end
 
--- Seldom: arguments for the reply that stand beside the record, and what is left of the
--- budget. Unless they are `free`, longer ones are left to the engine. Only what has the
--- mark b is over 1 KiB.
+-- Seldom: arguments stored beside the record, for the reply, and what is left of the
+-- budget. Unless they are `free`, long ones are left to the engine. Only those with the
+-- mark b are over 1 KiB.
 local function arguments(id, budget, free, marks)
   local key = keys.task(id, "args")
   local large = marks and string.find(marks, "b", 1, true)
@@ -79,7 +80,7 @@ local function describe(taken, id, attempt, fn, args, root)
   taken[at + 4], taken[at + 5] = args, root
 end
 
--- Seldom: one that stands on the sheet begins. Returns what the engine holds of it.
+-- Seldom: start a task on the sheet. Returns what the engine holds of it.
 local function begin_folded(taken, id, row, token, name, started)
   local sheet = require("lib.sheet")
   local fn, args = sheet.read(row)
@@ -89,8 +90,8 @@ local function begin_folded(taken, id, row, token, name, started)
   return run
 end
 
--- Replies flat: id, attempt, fn, args, root for each task. The first one's
--- arguments always ride along, unless the budget is `strict`.
+-- Start tasks and add them to the reply: id, attempt, fn, args, root for each. The first
+-- one's arguments are always included, unless the budget is `strict`.
 local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
   if #popped == 0 then
     return budget
@@ -139,7 +140,7 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
   return budget
 end
 
--- What was placed on the engine, then what it took from the line: flat id, score.
+-- Start what was placed on the engine, then what it took from the line: flat id, score.
 -- Returns the reply.
 local function start(opened, engine, nonce, placed, popped)
   local taken = { length = 0 }
@@ -148,8 +149,8 @@ local function start(opened, engine, nonce, placed, popped)
   return taken
 end
 
--- Seldom: the first `want` of a line begin, if there are several and all of them stand on the
--- sheet: returns their ids and rows; else nil, and nothing was done.
+-- Seldom: start the first `want` of a line, if they are several and all on the sheet.
+-- Returns their ids and rows; else nil, and nothing was done.
 local function start_folded(opened, engine, nonce, line, want)
   local ids = redis.call("ZRANGE", line, 0, want - 1)
   local rows = ids[2] and redis.call("HMGET", keys.rows, unpack(ids))
@@ -173,9 +174,9 @@ local function start_folded(opened, engine, nonce, line, want)
   return { ids, rows }
 end
 
--- An idle engine gets a task without asking, under the nonce that it named for its
--- next turn: this is that turn. The task rides in the bell, so that the engine need
--- not ask what it got; if the ring is lost it does, with that nonce, and gets it.
+-- Push a task to an idle engine, in what is its next turn, under the nonce named for
+-- that. The task travels in the bell, so that the engine need not ask; if the ring is
+-- lost it asks with that nonce, and is told again.
 local function hand_over(opened, engine, id, score)
   local taken = { length = 0 }
   begin(opened, engine, engine.next, { id, score }, "ready", taken, MOST_RUNG, true)
@@ -183,13 +184,13 @@ local function hand_over(opened, engine, id, score)
   redis.call("HSET", keys.engine(engine.uuid), "number", engine.number + 1,
     "nonce", engine.next, "next", "", "used", engine.used)
   engines.show(opened, engine, true)
-  -- The arguments come last: they may hold anything.
+  -- The arguments come last: they may contain anything.
   redis.call("RPUSH", keys.engine(engine.uuid, "bell"), table.concat({
     engine.next, taken[1], taken[2], taken[3], taken[5], taken[4] }, "\n"))
 end
 
--- What this engine took in the turn with this nonce, once more: the reply to
--- that turn was lost.
+-- What this engine took in the turn with this nonce, again: the reply to that turn was
+-- lost.
 local function repeated(opened, engine, nonce)
   local taken, budget = { length = 0 }, MOST_BYTES
   for _, one in ipairs(held.first(engine.uuid)) do
