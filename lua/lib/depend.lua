@@ -1,14 +1,14 @@
--- depend: what a task waits for, and when it can never come.
+-- depend: what a task waits for, and when that can never come.
 --
--- A set of tasks is met or can never be met as IPython.parallel's Dependency says:
--- `all` or any of them, where success or failure or both count. Its letters are "a"
--- (all) or "n" (any), then "s" and "f". While a set is undecided the record holds
--- letters and how many members have not ended, "as:3", in `na` (after) or `nf`
--- (follow). A follow-any set stays open after it is met, because every member that
--- ends may allow one more engine; `place` has the engines that it allows.
+-- A set of tasks is met, or can never be met, as IPython.parallel's Dependency says:
+-- `all` or any of them, where success or failure or both count. Its letters are "a" (all)
+-- or "n" (any), then "s" and "f". While a set is undecided the record has its letters and
+-- how many members have not ended, "as:3", in `na` (after) or `nf` (follow). A follow-any
+-- set stays open after it is met, because every member that ends may allow one more
+-- engine; `place` has the engines that it allows.
 --
--- In here a task is a table: fields of its record by their names, `id`, `score`, and
--- `write` and `drop`, what is to be changed in the record.
+-- Here a task is a table: fields of its record by name, `id`, `score`, and `write` and
+-- `drop`, the pending changes to the record.
 
 local hold = require("lib.hold")
 local keys = require("lib.keys")
@@ -16,12 +16,12 @@ local record = require("lib.record")
 local states = require("lib.states")
 
 local COUNTER = { after = "na", follow = "nf" }
--- The numbers of engines in a reason for people.
+-- How much of a list of engines is shown in a reason.
 local MOST_SHOWN = 24
 
--- The record of a task that may have to be moved; nil when there is none.
+-- The record of a task that may have to be moved; nil if there is none.
 local function read(id)
-  -- All of it: a compact hash is searched from its beginning for each field.
+  -- All of it: a listpack is searched from its beginning for each field.
   local fields = record.all(id)
   if #fields == 0 then
     return nil
@@ -41,7 +41,7 @@ local function put(task, name, value)
   task.write[#task.write + 1], task.write[#task.write + 2] = name, value
 end
 
--- A field is to go, and what was noted for it.
+-- Have a field deleted, and cancel pending writes to it.
 local function drop(task, name)
   task[name] = nil
   task.drop[#task.drop + 1] = name
@@ -53,7 +53,7 @@ local function drop(task, name)
   end
 end
 
--- What was noted is written.
+-- Write pending changes.
 local function save(task)
   if #task.write > 0 then
     redis.call("HSET", record.key(task.id), unpack(task.write))
@@ -64,7 +64,7 @@ local function save(task)
   task.write, task.drop = {}, {}
 end
 
--- Letters and distinct ids of a set in text; nil when it is none.
+-- Letters and distinct ids of a set in text; nil when malformed.
 local function parse(text)
   local argument = require("lib.argument")
   local letters, tail = string.match(text, "^([an]s?f?) (.+)$")
@@ -100,7 +100,7 @@ local function is_all(letters)
   return string.sub(letters, 1, 1) == "a"
 end
 
--- A member that follow counts ran on this engine. Returns why that can never be.
+-- A member that counts for follow ran on this engine. Returns why that can never be met.
 local function allow(task, letters, label)
   if not is_all(letters) then
     put(task, "place", require("lib.ranges").with(task.place or "", tonumber(label)))
@@ -111,8 +111,8 @@ local function allow(task, letters, label)
   end
 end
 
--- A member of a set has ended on the engine `label` (nil: on none). Changes the task
--- but for how many are left; returns the reason when it can never run.
+-- A member of a set has ended on the engine `label` (nil: on none). Updates the task,
+-- except for the counter; returns the reason when it can never run.
 local function member_ended(task, name, letters, member)
   local counts = string.find(letters, member.state == "completed" and "s" or "f", 2, true)
   if not counts then
@@ -153,8 +153,8 @@ local function nowhere(task)
   return "targets " .. string.sub(task.targets, 1, MOST_SHOWN) .. " are gone or refused"
 end
 
--- Where the task may run: its class, "wait" when that may still grow, or nil and why
--- it never can.
+-- Where the task may run: its class, "wait" if that may still grow, or nil and why it
+-- never can.
 local function find_class(opened, task)
   local name, queue = hold.class_of(opened, task), task.queue or "default"
   local class = name ~= "" and require("lib.class")
@@ -197,8 +197,8 @@ local function judge(opened, task)
   return "ready", name
 end
 
--- What is known of a member, read once per script; nil when it is unknown: it may enter
--- yet.
+-- What is known of a member, read once per script; nil if it is unknown: it may still be
+-- submitted.
 local function member_of(opened, id)
   opened.members = opened.members or {}
   local known = opened.members[id]
@@ -218,7 +218,7 @@ local function member_of(opened, id)
   return known
 end
 
--- A task that has just entered, and waits, may be a member of the next.
+-- A task that has just entered, and waits, may be a member for the next.
 local function remember(opened, task)
   opened.members = opened.members or {}
   opened.members[task.id] = {
@@ -226,7 +226,7 @@ local function remember(opened, task)
   }
 end
 
--- A record is to be marked with a letter, once; returns whether that is new.
+-- Mark a record with a letter, once; returns whether that is new.
 local function mark(known, letter)
   if string.find(known.marks, letter, 1, true) then
     return false
@@ -241,7 +241,7 @@ local function keep(known)
   mark(known, "k")
 end
 
--- What was noted of members is written, once for each.
+-- Write pending changes of members, once for each.
 local function save_members(opened)
   for id, known in pairs(opened.members or {}) do
     if known and known.changed then
@@ -258,8 +258,8 @@ local function save_members(opened)
   end
 end
 
--- A task joins those that a member tells of its end. The letter says to which set
--- it belongs: a after, f follow, g gate. Returns false when it had joined before.
+-- Add a task to the dependents of a member. The letter says for which set: a after, f
+-- follow, g gate. Returns false if it was there already.
 local function join(task, letter, known)
   local new = redis.call("ZADD", keys.task(known.id, "dependents"), "NX",
     task.score, letter .. task.id)
@@ -267,8 +267,8 @@ local function join(task, letter, known)
   return new == 1
 end
 
--- Look at the members of a set, from `from` on at most `most`. Returns the reason
--- when one makes the task impossible, and whether it is "invalid".
+-- Look at the members of a set. Returns why the task can never run, if so, and the
+-- verdict: "invalid" or "impossible".
 local function look(opened, task, name, set)
   local letter, open = string.sub(name, 1, 1), 0
   for _, id in ipairs(set.ids) do
@@ -294,8 +294,8 @@ local function look(opened, task, name, set)
   end
 end
 
--- A member has told of its end: letter, task and member. Returns "wait", "ready" and
--- the class, "never" and the reason, "aborted", or nil when it is no news.
+-- A member has ended: letter, task and member. Returns "wait", "ready" and the class,
+-- "never" and the reason, "aborted", or nil if it does not matter.
 local function told(opened, task, letter, member)
   if letter == "g" then
     if not task.gate then
