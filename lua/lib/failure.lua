@@ -1,4 +1,4 @@
--- failure: a try of a task did not succeed.
+-- failure: an attempt at a task did not succeed.
 
 local attempts = require("lib.attempts")
 local fields = require("lib.fields")
@@ -7,12 +7,12 @@ local record = require("lib.record")
 local settle = require("lib.settle")
 local story = require("lib.story")
 
--- The longest pause before a retry, in ms: a day.
+-- The longest backoff before a retry, in ms: a day.
 local LONGEST = 86400000
--- Of what a lost try printed so many bytes stand with it among the attempts.
+-- How many bytes of a lost attempt's output are kept with it among the attempts.
 local SHOWN = 500
 
--- What went wrong, for people: the engine's words, or the hub's own.
+-- What went wrong, for people: in the engine's words, or the hub's.
 local function describe(outcome, verdict)
   if verdict then
     return outcome.reason
@@ -44,15 +44,15 @@ local function fail(opened, ending, outcome, to, verdict, counts)
   settle.outcome(ending, id, "running", to, outcome.token, outcome.marks, kind, payload)
 end
 
--- How long to wait before the next try, in ms. `pause` is "delay factor jitter": the
--- delay grows by the factor with each try, and is spread by that share of it.
+-- The backoff before the next attempt, in ms. `pause` is "delay factor jitter": the delay
+-- grows by the factor with each attempt, and is spread by that fraction of it.
 local function pause_of(pause, tries)
   if not pause then
     return 0
   end
   local delay, factor, jitter = string.match(pause, "^(%S+) (%S+) (%S+)$")
   if tonumber(delay) == 0 then
-    -- However large the factor gets.
+    -- However large the factor becomes.
     return 0
   end
   delay = math.min(LONGEST, tonumber(delay) * tonumber(factor) ^ (tries - 1))
@@ -62,30 +62,29 @@ local function pause_of(pause, tries)
   return math.floor(math.min(LONGEST, delay))
 end
 
--- Not to be tried again: work that nobody with a key has signed as it is, at times.
+-- Log what must not be retried because its signature is wrong.
 local function tell_refused(opened, uuid, outcome, what)
   if fields.get(outcome, "ename") == "SignatureError" then
     story.tell(opened, "refused", "task", outcome.id, "engine", uuid, "why", what)
   end
 end
 
--- What went wrong, for the list of attempts: of one whose engine died also the end of
--- what it printed.
+-- What went wrong, for the list of attempts; if its engine died, with the end of its
+-- output.
 local function last_words(outcome, what, verdict)
   local said = verdict and outcome.count
     and (fields.get(outcome, "stderr") or fields.get(outcome, "stdout"))
   return said and what .. "; it printed last: " .. string.sub(said, -SHOWN) or what
 end
 
--- Of so many engines that die in its hands a task gets no further one.
+-- When so many engines have died running a task, it gets no other.
 local function most_deaths()
   return tonumber(redis.call("HGET", keys.hub, "max_deaths"))
 end
 
--- One more try is used up. Ends the task, or returns how it is to run again: what to
--- write to its record, how long to wait and whom to shun. With a verdict it is the
--- hub that says so: the engine died, and `outcome.reason` is why. `label` is the
--- engine's.
+-- One more attempt is used up. Ends the task, or returns how it is to run again: what to
+-- write to its record, the backoff, and which engine to shun. With a verdict it is the
+-- hub's: the engine died, and `outcome.reason` says why. `label` is the engine's.
 local function failed(opened, ending, uuid, label, outcome, verdict)
   local id, what = outcome.id, describe(outcome, verdict)
   local f = redis.call("HMGET", keys.task(id),
@@ -111,7 +110,7 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
   fail(opened, ending, outcome, "failed", verdict, counts)
 end
 
--- The engine said what the task needs and it has not got: no try is used. Returns how
+-- The engine says that it lacks what the task needs: no attempt is counted. Returns how
 -- it is to run again.
 local function unmet(opened, uuid, label, outcome)
   local words = fields.get(outcome, "words") or ""
@@ -119,14 +118,14 @@ local function unmet(opened, uuid, label, outcome)
   story.tell(opened, "refusal", "task", outcome.id, "engine", uuid, "why", words)
   local by = fields.get(outcome, "by")
   if by == "require" then
-    -- At once: the very turn that says so must get no other task of this function.
+    -- At once: this very turn must get no other task of this function.
     local fn = redis.call("HGET", keys.task(outcome.id), "fn")
     require("lib.functions").refuse(opened, fn, tonumber(label))
   end
   return { fields = {}, shun = label, by = by, last = words }
 end
 
--- It was to be aborted while it ran, and now it does not run any more.
+-- It was to be aborted while running, and now no longer runs.
 local function interrupted(opened, ending, outcome)
   outcome.reason = "interrupted"
   fail(opened, ending, outcome, "aborted", "aborted", {})

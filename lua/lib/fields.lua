@@ -1,17 +1,17 @@
 -- fields: what an outcome adds to its task's record.
 --
--- An outcome knows where in ARGV its pairs of field and value are (`at`, `count`), or has
+-- An outcome says where in ARGV its pairs of field and value are (`at`, `count`), or has
 -- the only one itself (`text`).
 
 local record = require("lib.record")
 
--- What is longer stands beside its record.
+-- Longer values are stored beside the record.
 local COMPACT = 64
 
--- Record fields that an outcome brings along, behind those given. What tasks
--- print may be long; the others are for a line on a screen. Empty ones are left
--- out: an empty field says that the value stands beside the record. What they take
--- there is added to what the outcome weighs, `bytes`.
+-- Append the record fields that an outcome brings to those given. Output may be long; the
+-- others are for a line on a screen. Empty ones are left out, since an empty field says
+-- that the value is stored beside the record. What is stored there adds to the outcome's
+-- weight, `bytes`.
 local function add(outcome, fields)
   for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
     local name, value = ARGV[at], ARGV[at + 1]
@@ -34,7 +34,7 @@ local function add(outcome, fields)
   return fields
 end
 
--- One of them; nil when there is none such.
+-- The value of one of them; nil if there is none.
 local function get(outcome, name)
   for at = outcome.at, outcome.at + 2 * outcome.count - 1, 2 do
     if ARGV[at] == name then
@@ -43,9 +43,9 @@ local function get(outcome, name)
   end
 end
 
--- When the outcomes of this script were heard, by the server's clock, in ms and parts of
--- them: whole ones would have short tasks begin before those have ended that they depend
--- on. How long before that the task began, and how long it ran, its engine says.
+-- When the outcomes of this script were heard, by the server's clock, in ms with a
+-- fraction: in whole ms, short tasks would begin before those they depend on have ended.
+-- Its engine says how long before that a task began, and how long it ran.
 local function heard(opened)
   local text = opened.heard
   if not text then

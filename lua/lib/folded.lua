@@ -1,11 +1,11 @@
--- folded: many tasks that stand on the sheet end at once.
+-- folded: end many tasks on the sheet at once.
 --
--- This is the way of large maps (lib/sheet.lua). All that these tasks have in common is
--- made once, and of what an engine says of each only two arguments are looked at:
--- "folded:n" token bytes (id value)*n, for n tasks of one client that it took in one
--- turn and that returned. A value is "<ago> <took>", a short text of the result and the
--- result, parted by NUL; `bytes` is what results of over 64 bytes take together. Any
--- other outcome, lib/report.lua reads, and a few of these, which are told one by one.
+-- The path of large maps (lib/sheet.lua). What these tasks have in common is made once,
+-- and of each only two arguments are looked at: "folded:n" token bytes (id value)*n, for
+-- n tasks of one client that the engine took in one turn and that returned. A value is
+-- "<ago> <took>", a short text of the result and the result, separated by NUL; `bytes` is
+-- the total of results over 64 bytes. All other outcomes are read by lib/report.lua,
+-- which also gets those of a block that have to be applied one by one.
 
 local argument = require("lib.argument")
 local batches = require("lib.batches")
@@ -16,9 +16,9 @@ local keys = require("lib.keys")
 local settle = require("lib.settle")
 local sheet = require("lib.sheet")
 
--- What is longer is counted.
+-- Longer values are counted.
 local COMPACT = 64
--- Where the pairs of a block begin.
+-- Length of a block before its pairs.
 local HEAD = 3
 
 -- Seldom: does a block begin at `at` in ARGV?
@@ -51,7 +51,7 @@ local function weight_of(value)
   return size > COMPACT and size or 0
 end
 
--- Seldom: an outcome of a block as any other, with its text.
+-- Seldom: an outcome of a block in the form of any other, with its text.
 local function outcome_of(block, at, found)
   local took, text, from = string.match(ARGV[at + 1], "^([^%z]*)%z([^%z]*)%z()")
   return {
@@ -61,12 +61,12 @@ local function outcome_of(block, at, found)
   }
 end
 
--- Where the outcome with this number stands.
+-- Where in ARGV the outcome with this number is.
 local function place_of(block, number)
   return block.places and block.places[number] or block.from + 2 * (number - 1)
 end
 
--- Seldom: only those stay in the block for which `keeps(number, at)` says so.
+-- Seldom: keep in the block only those for which `keeps(number, at)` is true.
 local function filter(block, keeps)
   local ids, places = {}, {}
   for number, id in ipairs(block.ids) do
@@ -80,8 +80,8 @@ local function filter(block, keeps)
   block.ids, block.places = ids, places
 end
 
--- Seldom: some were given to others, or do not stand on the sheet any more: `odd` is told
--- of these.
+-- Seldom: move to `odd` those that were given to others, or that are no longer on the
+-- sheet.
 local function part(block, entries, fence, odd)
   filter(block, function(number, at)
     local found = entries[number]
@@ -96,7 +96,7 @@ local function part(block, entries, fence, odd)
   end)
 end
 
--- Seldom: of blocks what has not been `seen` stays.
+-- Seldom: keep in blocks only what has not been `seen`.
 local function filter_new(blocks, seen)
   for _, block in ipairs(blocks) do
     filter(block, function(number)
@@ -108,8 +108,8 @@ local function filter_new(blocks, seen)
   end
 end
 
--- Seldom: compare a block with what the engine holds. `odd` is told of what is not to end with
--- the others: `good` outcomes, and `stale` ones, id and token.
+-- Seldom: compare a block with what the engine holds. `odd` gets what cannot end with the
+-- others: `good` outcomes, and `stale` ones, id and token.
 local function check(block, uuid, odd)
   local entries, fence = held.read(uuid, block.ids), block.token .. " "
   local first = entries[1]
@@ -124,12 +124,12 @@ local function check(block, uuid, odd)
   end
 end
 
--- Seldom: may the usual outcome at `at` (lib/report.lua) stand in a run?
+-- Seldom: can the usual outcome at `at` (lib/report.lua) be stored as a run?
 local function fits(at)
   return #ARGV[at + 4] <= sheet.MOST and not string.find(ARGV[at + 6], "\0", 1, true)
 end
 
--- Seldom: that outcome ends its task.
+-- Seldom: end its task with that outcome.
 local function one(opened, ending, engine, at)
   local id, token, body = ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
   redis.call("HSET", keys.runs, id, table.concat({
@@ -139,7 +139,7 @@ local function one(opened, ending, engine, at)
   opened.folds = true
 end
 
--- Seldom: all tasks of a block end.
+-- Seldom: end all tasks of a block.
 local function apply(opened, ending, engine, block)
   local head = table.concat({
     "c", engines.name_of(engine), block.token, fields.heard(opened), "",
@@ -166,7 +166,7 @@ local function apply(opened, ending, engine, block)
   ending.bytes = ending.bytes + block.bytes
 end
 
--- Seldom: tasks that nobody has begun are aborted; `rows` are theirs, in order.
+-- Seldom: abort tasks that nobody has begun; `rows` are theirs, in order.
 local function abort(opened, ending, ids, rows, verdict, reason)
   local words = verdict .. " " .. reason
   local run, runs, lines = sheet.verdict(opened.stamp, words), {}, {}

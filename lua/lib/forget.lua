@@ -1,4 +1,4 @@
--- forget: ended tasks leave, when their retention is over or before.
+-- forget: remove ended tasks, when their retention is over or before.
 --
 -- MOVES    completed>gone failed>gone aborted>gone
 
@@ -11,18 +11,18 @@ local sheet = require("lib.sheet")
 local states = require("lib.states")
 local weight = require("lib.weight")
 
--- In how many ms a record that is needed is looked at again.
+-- After how many ms a record that is needed is looked at again.
 local LATER = 3600000
 local FOREVER = settle.FOREVER
 
--- Does another task still need the record? One that has its result among its
--- arguments, or those that are still to be told of its end.
+-- Is the record still needed: by a task that has its result among its arguments, or by
+-- dependents that are still to be told?
 local function is_needed(id)
   local marks = redis.call("HGET", keys.task(id), "marks") or ""
   return string.find(marks, "k", 1, true) or redis.call("ZSCORE", keys.unsettled, id)
 end
 
--- The results of these tasks are needed by one task fewer.
+-- One task fewer needs the results of these.
 local function release_parents(refs)
   for id in string.gmatch(refs, "%S+") do
     local key = keys.task(id)
@@ -34,8 +34,8 @@ local function release_parents(refs)
   end
 end
 
--- Of ended tasks in this state those that stand on the sheet, all at once: nothing stands
--- beside them, and nobody needs them. Returns the others, and how many bytes these took.
+-- Remove those of these ended tasks that are on the sheet, all at once: nothing is stored
+-- beside them, and nobody needs them. Returns the others, and the bytes freed.
 local function folded(opened, ids, state)
   if #ids == 0 then
     return ids, 0
@@ -68,8 +68,8 @@ local function folded(opened, ids, state)
   return others, bytes + #gone * weight.RECORD
 end
 
--- The record, everything beside it, and its entry in the index of its state. Returns
--- how many bytes it took.
+-- Remove the record, everything beside it, and its entry in the index of its state.
+-- Returns the bytes freed.
 local function task(opened, id, state)
   states.check(state, "gone")
   local key = keys.task(id)
@@ -112,8 +112,8 @@ local function task(opened, id, state)
   return bytes + weight.RECORD
 end
 
--- Forget at most `count` ended tasks whose time is over; returns how many. One that
--- is needed is looked at again later.
+-- Forget at most `count` ended tasks whose retention is over; returns how many. Those
+-- still needed are looked at again later.
 local function expired(opened, count)
   local forgotten = 0
   for _, state in ipairs(states.ended()) do
@@ -134,7 +134,7 @@ local function expired(opened, count)
   return forgotten
 end
 
--- At most `count` of each state, those first that are to leave first.
+-- At most `count` of each state, in the order in which they are to leave.
 local function oldest(count)
   local found = {}
   for _, state in ipairs(states.ended()) do
@@ -149,14 +149,14 @@ local function oldest(count)
   return found
 end
 
--- It counts as ended now, so that others are looked at first.
+-- Treat it as ended just now, so that others are looked at first.
 local function postpone(opened, one)
   local ttl = one.at < FOREVER and math.max(LATER, opened.result_ttl) or FOREVER
   redis.call("ZADD", keys.ended(one.state), string.format("%d", opened.stamp + ttl), one.id)
 end
 
--- Forget at most `count` ended tasks because there is no room for all; returns how many.
--- Those that others need stay.
+-- Forget at most `count` ended tasks for lack of room; returns how many. Those that
+-- others need stay.
 local function over(opened, count)
   local excess, forgotten = weight.excess(), 0
   if excess <= 0 then
@@ -176,8 +176,8 @@ local function over(opened, count)
   return forgotten
 end
 
--- Forget these ended tasks, but for those that others need; of each a tombstone is
--- left. Returns how many went.
+-- Forget these ended tasks, except those that others need, leaving a tombstone for each.
+-- Returns how many were forgotten.
 local function purged(opened, ended)
   local gone, alone = {}, {}
   for _, state in ipairs(states.ended()) do

@@ -1,4 +1,4 @@
--- settle: make outcomes final and tell those who wait.
+-- settle: make outcomes final and tell those who wait for them.
 --
 -- A script collects its outcomes and closes once: one ZADD per state and one
 -- stream entry per client, however many tasks ended.
@@ -11,18 +11,18 @@ local batches = require("lib.batches")
 local keys = require("lib.keys")
 local states = require("lib.states")
 
--- Who is kept as long as there is room stands behind all others in the index of its
--- state, and by age: 2^52 and its time. No other time comes near.
+-- Tasks kept as long as there is room come after all others in the index of their state,
+-- by age: 2^52 and the time. No other time comes near.
 local FOREVER = 4503599627370496
 
--- Outcomes up to this size ride in the stream, as long as an entry stays below
--- MOST_ENTRY; a waiter reads larger ones from the record.
+-- Outcomes up to this size are sent in the stream, as long as an entry stays below
+-- MOST_ENTRY; waiters read larger ones from the record.
 local MOST_INLINE = 1024
--- What is longer stands beside its record.
+-- Longer values are stored beside the record.
 local COMPACT = 64
 local MOST_ENTRY = 16384
 local KEPT_ENTRIES = 10000
--- Of one entry: Lua cannot pass many more.
+-- In one entry: Lua cannot pass many more.
 local MOST_VALUES = 4000
 
 local function expiry(opened, ttl)
@@ -35,12 +35,12 @@ local function begin(opened)
     expiry = expiry(opened, opened.result_ttl),
     ended = {},
     told = {},
-    -- What they take beside their records.
+    -- Bytes stored beside their records.
     bytes = 0,
-    -- Ended tasks that others depend on, id and state: lib/cascade.lua tells those.
+    -- Ended tasks with dependents, id and state: lib/cascade.lua tells these.
     parents = {},
-    -- The last client told, and what its ids begin with: most come in a row. Of the
-    -- last outcome told, what the stream says before its payload.
+    -- The last client told, and the prefix of its ids: most come in a row. Of the last
+    -- outcome told, what precedes its payload in the stream.
     prefix = "", entry = nil, token = nil, kind = nil, head = nil,
   }
 end
@@ -54,7 +54,7 @@ local function entry_of(ending, client)
   return entry
 end
 
--- Who submitted the task is the first part of its id.
+-- The entry for the task's client, the first part of its id.
 local function owner_entry(ending, id)
   local prefix = ending.prefix
   if prefix == "" or string.find(id, prefix, 1, true) ~= 1 then
@@ -77,7 +77,7 @@ local function tell(entry, id, head, payload)
   end
 end
 
--- Seldom: clients that asked for a task of somebody else's.
+-- Seldom: tell clients that wait for another client's task.
 local function tell_watchers(ending, id, head, payload)
   local watchers = keys.task(id, "watchers")
   for _, client in ipairs(redis.call("SMEMBERS", watchers)) do
@@ -86,8 +86,8 @@ local function tell_watchers(ending, id, head, payload)
   redis.call("UNLINK", watchers)
 end
 
--- Seldom: what few tasks have, and says so in one field: w watchers, t a time to live,
--- d dependents, b big arguments, l who listens.
+-- Seldom: rare properties, flagged in one field: w watchers, t a retention of its own, d
+-- dependents, b big arguments, l listeners.
 local function extras(ending, id, marks, head, payload)
   local after = ending.expiry
   if string.find(marks, "t", 1, true) then
@@ -110,7 +110,7 @@ local function extras(ending, id, marks, head, payload)
   return after
 end
 
--- Outcomes come in rows of the same move: what they have in common is found once.
+-- Outcomes of the same move come in a row: what they share is looked up once.
 local function turn_to(ending, from, to)
   states.check(from, to)
   local ended = ending.ended[to]
@@ -122,27 +122,27 @@ local function turn_to(ending, from, to)
   ending.mark, ending.token = string.sub(to, 1, 1), nil
 end
 
--- Of tasks that end like that, score and id of each: where they are to be listed.
+-- The list, flat score and id, for tasks that end by this move.
 local function list(ending, from, to)
   turn_to(ending, from, to)
   return ending.list
 end
 
--- Who submitted a task.
+-- The client that submitted a task.
 local function owner(id)
   return string.match(id, "^[^-]*")
 end
 
--- A client is told of outcomes, flat id and value. NOMKSTREAM: one that does not listen
--- has no stream, and costs nothing but this.
+-- Tell a client of outcomes, flat id and value. NOMKSTREAM: one that does not listen has
+-- no stream, and costs nothing but this.
 local function say(client, flat, from, to)
   redis.call("XADD", keys.done(client), "NOMKSTREAM", "MAXLEN", "~", KEPT_ENTRIES, "*",
     unpack(flat, from, to))
 end
 
--- One task ends. The caller has written the record; `marks` is its field of that
--- name. The kind says what `payload` is: r a result, e an error (both signed by
--- the engine), v the hub's own verdict.
+-- End one task, whose record the caller has written; `marks` is its field of that name.
+-- The kind says what `payload` is: r a result, e an error (both signed by the engine), v
+-- the hub's own verdict.
 local function outcome(ending, id, from, to, token, marks, kind, payload)
   if ending.to ~= to or ending.from ~= from then
     turn_to(ending, from, to)
@@ -166,7 +166,7 @@ local function outcome(ending, id, from, to, token, marks, kind, payload)
   tell(owner_entry(ending, id), id, head, payload)
 end
 
--- Seldom: what ended last is no task: it is neither listed nor counted.
+-- Seldom: what ended last is no task, so it is neither listed nor counted.
 local function unlist(ending)
   local ended = ending.list
   local last = ended.length
@@ -174,7 +174,7 @@ local function unlist(ending)
   ended.length = last - 2
 end
 
--- Write what the outcomes have in common.
+-- Write what was collected.
 local function close(ending)
   for state, ended in pairs(ending.ended) do
     if ended.length > 0 then

@@ -1,24 +1,24 @@
--- weight: how many bytes ended tasks take, so that the oldest leave when it is much.
+-- weight: how many bytes ended tasks take, so that the oldest leave when it is too much.
 --
--- R:hub has the sum of what stands beside their records in `kept_bytes`; small
+-- R:hub has the sum of what is stored beside their records in `kept_bytes`; small
 -- arguments are not worth asking for, and count with the record.
 
 local keys = require("lib.keys")
 local sheet = require("lib.sheet")
 local states = require("lib.states")
 
--- Arguments up to this size are not told from others. Larger ones have the mark b.
+-- Arguments up to this size count with the record. Larger ones have the mark b.
 local SMALL = 1024
--- What is longer is counted.
+-- Longer values are counted.
 local COMPACT = 64
--- Of a record with its entries in indexes, about.
+-- A record with its entries in indexes, roughly.
 local RECORD = 600
--- Room for ended tasks where Redis has no limit of its own.
+-- Room for ended tasks if Redis has no memory limit.
 local AUTOMATIC = 1073741824
--- With less than this kept, the server is not asked for its limit.
+-- Below this total, the server is not asked for its limit.
 local LITTLE = 1048576
 
--- A part of an ended record: how much of it counts. It stands beside it.
+-- How much of a part stored beside an ended record counts.
 local function of_part(id, name)
   if name ~= "args" and name ~= "result" and name ~= "error"
     and name ~= "stdout" and name ~= "stderr" then
@@ -28,13 +28,13 @@ local function of_part(id, name)
   return (name ~= "args" or size > SMALL) and size or 0
 end
 
--- Of a result that stands on a sheet likewise: small ones count with the record.
+-- Likewise of a result on the sheet: small ones count with the record.
 local function of_run(run)
   local size = sheet.size_of(run)
   return size > COMPACT and size or 0
 end
 
--- A quarter of what the server may use.
+-- A quarter of the server's memory limit.
 local function automatic(total)
   if total < LITTLE then
     return AUTOMATIC
@@ -45,7 +45,7 @@ local function automatic(total)
   return most > 0 and most / 4 or AUTOMATIC
 end
 
--- How many bytes more than there may be.
+-- How many bytes more are kept than there may be.
 local function excess()
   local f = redis.call("HMGET", keys.hub, "kept_bytes", "keep_bytes")
   local total, most = tonumber(f[1] or 0), tonumber(f[2] or 0)
