@@ -1,8 +1,8 @@
--- after: new tasks that wait for nothing but that others succeed, and may run anywhere.
+-- after: new tasks that only wait for others to succeed, and may run anywhere.
 --
--- Most that wait are such, and of a chain or a graph all. Their records say so with "!"
--- behind the counter, "as:3!", so that who counts down need not look for more:
--- what they lack they never get while they wait. lib/enter.lua knows the others.
+-- Most that wait are such, and all of a typical chain or graph. Their records say so with
+-- "!" after the counter, "as:3!", so that whoever counts down need not look for more: a
+-- task gains no conditions while it waits. lib/enter.lua does the others.
 
 local depend = require("lib.depend")
 local hold = require("lib.hold")
@@ -10,7 +10,7 @@ local keys = require("lib.keys")
 local record = require("lib.record")
 local states = require("lib.states")
 
--- Are the tasks of this group such? lib/slice.lua has read it.
+-- Are the tasks of this group such? lib/slice.lua has parsed it.
 local function is_plain(group)
   local set = group.sets.after
   return set and set.letters == "as"
@@ -18,7 +18,7 @@ local function is_plain(group)
       or group.start_in or group.start_at or group.later)
 end
 
--- What records of the group have in common. Arguments, the set and marks come last.
+-- What the group's records have in common. Arguments, the set and marks come last.
 local function common(opened, group)
   local fields = {
     "state", "waiting", "na", "as:" .. #group.sets.after.ids .. "!", "fn", group.fn,
@@ -29,7 +29,7 @@ local function common(opened, group)
   return fields, last
 end
 
--- The members, if all are there and none has ended; else nil.
+-- The members, if all exist and none has ended; else nil.
 local function members_of(opened, id, ids)
   local found = {}
   for at = 1, #ids do
@@ -53,8 +53,8 @@ local function write(id, args, group, fields, last)
   return marks
 end
 
--- One task enters, with what `common` returned. False, and nothing was done, if it is to
--- go the other way.
+-- Enter one task, with what `common` returned. Returns false, having done nothing, if it
+-- has to take the general path.
 local function enter(opened, group, id, args, score, fields, last)
   local found = members_of(opened, id, group.sets.after.ids)
   if not found then

@@ -1,19 +1,19 @@
--- cascade: those who depend on tasks that have ended are told, and what follows.
+-- cascade: tell the dependents of tasks that have ended, and their dependents in turn.
 --
--- A worklist in bounded pieces: what a script does not manage stands in
--- R:unsettled, for the next turn or sweep. An entry of `dependents` is consumed by
--- the script that acts on it, so every one is told once.
+-- A worklist in bounded pieces: what a script does not manage is left in R:unsettled, for
+-- the next turn or sweep. An entry of `dependents` is consumed by the script that acts on
+-- it, so each is told once.
 
 local hold = require("lib.hold")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
 local states = require("lib.states")
 
--- So many are told in one script.
+-- Most dependents told in one script.
 local MOST = 100
 local PIECE = 100
 
--- It is ready already, and one more engine is allowed.
+-- It is ready already, and one more engine may run it.
 local function move(opened, task, score, name)
   local before = task.class or ""
   if redis.call("ZREM", keys.ready(task.queue or "default", before), task.id) == 1 then
@@ -26,7 +26,7 @@ local function move(opened, task, score, name)
   hold.note(opened, task, task.id, score, name)
 end
 
--- The engine it ran on, for those who are to follow it.
+-- Find the engine it ran on, for those that are to follow it.
 local function locate(member)
   if member.label == nil then
     local f = redis.call("HMGET", keys.task(member.id), "engine", "token")
@@ -34,9 +34,9 @@ local function locate(member)
   end
 end
 
--- Most of what is told: one member fewer of those that must succeed, to a task that may
--- run anywhere and waits for nothing else, as "!" says. Returns whether it was that;
--- lib/depend.lua knows the rest.
+-- The common case: a task that may run anywhere and waits for nothing but successes, as
+-- "!" says, has one member fewer to wait for. Returns whether it was that; lib/depend.lua
+-- does the rest.
 local function count_down(opened, id, score, member)
   if member.state ~= "completed" or rare.is(opened, "r") then
     return false
@@ -57,7 +57,7 @@ local function count_down(opened, id, score, member)
   return true
 end
 
--- It waits or is ready, and this is to become of it.
+-- Act on a task that waits or is ready.
 local function act(opened, ending, task, score, what, more)
   if what == "never" then
     require("lib.finish").task(opened, ending, task, "failed", "impossible", more)
@@ -88,7 +88,7 @@ local function tell(opened, ending, member, entry, score)
     depend.save(task)
   elseif what then
     depend.save(task)
-    -- While an engine has it, where else it may go counts only when it comes back.
+    -- While an engine has it, where else it may run matters only when it comes back.
     if task.state == "waiting" or task.state == "ready" then
       act(opened, ending, task, score, what, more)
     end
@@ -96,7 +96,7 @@ local function tell(opened, ending, member, entry, score)
 end
 
 -- Tell at most `most` dependents of one ended task; returns how many were told and
--- whether that was all of them.
+-- whether these were all.
 local function tell_of(opened, ending, member, most)
   local dependents, done = keys.task(member.id, "dependents"), 0
   while done < most do
@@ -113,7 +113,7 @@ local function tell_of(opened, ending, member, most)
   return done, redis.call("EXISTS", dependents) == 0
 end
 
--- Those that depend on what has ended in this script, and on what ends by that.
+-- Tell the dependents of what has ended in this script, and of what ends as a result.
 local function run(opened, ending, budget)
   hold.settle_in(opened)
   if opened.members then
@@ -138,7 +138,7 @@ local function run(opened, ending, budget)
   return left
 end
 
--- Go on with what earlier scripts left; returns what is left of the budget.
+-- Continue what earlier scripts left; returns what is left of the budget.
 local function resume(opened, ending, budget)
   local left = budget or MOST
   for _, id in ipairs(redis.call("ZRANGE", keys.unsettled, 0, PIECE - 1)) do

@@ -1,6 +1,6 @@
--- enter: a new task that is to wait, or that not every engine may run.
+-- enter: a new task that has to wait, or that not every engine may run.
 --
--- Plain tasks take the short way, lib/line.lua.
+-- Plain tasks take the short path, lib/line.lua.
 
 local depend = require("lib.depend")
 local finish = require("lib.finish")
@@ -10,8 +10,8 @@ local record = require("lib.record")
 local states = require("lib.states")
 local timers = require("lib.timers")
 
--- The parents whose results it needs are kept as long as it is. Returns who they are,
--- of those named: one that is no more, or not yet, is kept by nobody.
+-- Keep the parents whose results the task needs as long as the task. Returns their ids,
+-- without those that do not exist any more, or yet.
 local function keep_parents(opened, refs)
   local kept = {}
   for id in string.gmatch(refs, "%S+") do
@@ -30,13 +30,14 @@ local function stand_behind(opened, task)
     depend.join(task, "g", known)
     return nil
   end
-  -- It was opened, or given up, before the call came.
+  -- It was opened or given up before this call.
   task.gate = nil
   return (not known or known.state ~= "completed") and "aborted" or nil
 end
 
--- Look at all that the task depends on. `sets` has parsed `after` and `follow`; with
--- `later` their members are told with `link`. Returns how it cannot be, and why.
+-- Look at everything that the task depends on. `sets` has `after` and `follow`, parsed;
+-- with `later`, `link` adds their members. Returns the verdict if it can never run, and
+-- why.
 local function look(opened, task, sets, later)
   for _, name in ipairs({ "after", "follow" }) do
     local set = sets[name]
@@ -53,7 +54,7 @@ local function look(opened, task, sets, later)
   end
 end
 
--- Fields of the record, as far as they are the task's own.
+-- Record fields that are the task's own.
 local function set_marks(task)
   local marks = task.marks or ""
   if task.timeout then
@@ -84,7 +85,7 @@ local function write(task, fields)
     task.write[#task.write + 1] = value
   end
   redis.call("HSET", keys.task(task.id), "state", "waiting", unpack(task.write))
-  -- What was found to be met meanwhile was never written.
+  -- Fields that were dropped meanwhile were never written.
   task.write, task.drop = {}, {}
 end
 
@@ -103,8 +104,8 @@ local function start(opened, task)
   end
 end
 
--- A task enters. `task` has id, score, queue, fn and, where it has them, the flags of
--- lib/flags.lua; `fields` are further fields of its record, flat.
+-- Enter a task. `task` has id, score, queue, fn and the flags of lib/flags.lua that it
+-- has; `fields` are further fields of its record, flat.
 local function enter(opened, ending, task, sets, fields)
   task.state, task.write, task.drop = "waiting", {}, {}
   if task.refs then

@@ -7,8 +7,8 @@ local rare = require("lib.rare")
 local record = require("lib.record")
 local states = require("lib.states")
 
--- A new record, already written in state waiting, gets its place in the index, with
--- others of the script. The score is the one it will have in its line.
+-- Collect a new record, already written in state waiting, for the index, which gets all
+-- those of a script at once. The score is the one it will have in its line.
 local function enter(opened, id, score)
   states.check("new", "waiting")
   local entries = opened.entering or {}
@@ -16,7 +16,7 @@ local function enter(opened, id, score)
   entries[#entries + 1], entries[#entries + 2] = score, id
 end
 
--- What has entered stands in the index.
+-- Write to the index what has entered.
 local function settle_in(opened)
   if opened.entering then
     require("lib.batches").zadd(keys.waiting, opened.entering)
@@ -24,8 +24,8 @@ local function settle_in(opened)
   end
 end
 
--- The class of a record that is to be ready: fields `targets`, `place`, `not`, `fn`
--- and `id`. "=" followed by no living engine is impossible.
+-- The class of a record that is to be ready: fields `targets`, `place`, `not`, `fn` and
+-- `id`. "=" followed by no living engine is impossible.
 local function class_of(opened, f)
   if f["not"] or f.targets or f.place or rare.is(opened, "r") then
     return require("lib.class").of_task(opened, f)
@@ -33,8 +33,8 @@ local function class_of(opened, f)
   return ""
 end
 
--- Note in the script's own list that a task is to stand in a line. All of them get
--- there at once, with `flush`; the record is in state ready already.
+-- Note in the script's own list that a task is to enter a line. `flush` moves all of them
+-- at once; the record is in state ready already.
 local function note(opened, f, id, score, name)
   local queue = f.queue or "default"
   local stands = name == "" and "" or require("lib.class").line_of(queue, name)
@@ -52,7 +52,7 @@ local function note(opened, f, id, score, name)
   entries[#entries + 1], entries[#entries + 2] = score, id
 end
 
--- A task that was noted in this script is to stand elsewhere. Was it?
+-- Undo the note for a task that is to go elsewhere. Returns whether there was one.
 local function take_back(opened, f)
   local at = (f.queue or "default") .. ":" .. (f.class or "")
   local entries = opened.fresh and opened.fresh[at] or {}
@@ -66,7 +66,7 @@ local function take_back(opened, f)
   return false
 end
 
--- Nothing keeps a waiting task any more, one as lib/depend.lua reads it. What it is now
+-- Nothing holds this waiting task, as read by lib/depend.lua, any longer. Its new state
 -- is noted in it, for the caller to save with the rest; `flush` does the other half.
 local function release(opened, task, score, name)
   states.check("waiting", "ready")
@@ -89,8 +89,8 @@ local function stand(opened, entries)
   end
 end
 
--- What was noted stands in its lines. Engines that are idle hear of it only with
--- `advance`, because the caller may be served first; or (`offered`) have been asked.
+-- Move what was noted to its lines. Idle engines are told only by `advance`, because the
+-- caller may be served first; or not at all, if they have been asked (`offered`).
 local function flush(opened, offered)
   if opened.leaving then
     require("lib.batches").zrem(keys.waiting, opened.leaving)
@@ -112,8 +112,8 @@ local function flush(opened, offered)
   end
 end
 
--- Idle engines get what stands in lines since `flush`. (What has constraints of its
--- own was offered before it got there, or is found by who comes next.)
+-- Give idle engines what has entered lines since `flush`. (Tasks with constraints of
+-- their own were offered before, or are found by whoever comes next.)
 local function advance(opened)
   flush(opened)
   local queues, several = {}, rare.is(opened, "r") or opened.spared ~= nil
