@@ -1,12 +1,12 @@
--- candidates: engines with room that a task may go to, where not every one will do.
+-- candidates: engines with room for a task, when not every one will do.
 --
--- They are looked at in the order of their scores, and not more than MOST of them:
--- no script may take long, however many engines there are.
+-- They are looked at in the order of their scores, and at most MOST of them: no script
+-- may take long, however many engines there are.
 
 local PIECE = 32
 local MOST = 1000
 
--- Calls `found(uuid, score)` for each that `admits` lets in, until one returns true.
+-- Calls `found(uuid, score)` for each that `admits` accepts, until one returns true.
 local function visit(free, admits, found)
   for from = 0, MOST - 1, PIECE do
     local last = math.min(from + PIECE, MOST) - 1

@@ -1,17 +1,17 @@
 -- dice: random numbers for schemes.
 --
--- The minimal standard generator: S. K. Park, K. W. Miller, "Random number
--- generators: good ones are hard to find", CACM 31 (1988), 1192-1201. Servers have
--- none that they share and that replicas repeat. Its state is the field `dice` of
--- the hub: read when a script first draws, and written for some draws at once.
+-- The minimal standard generator: S. K. Park, K. W. Miller, "Random number generators:
+-- good ones are hard to find", CACM 31 (1988), 1192-1201. The servers share no built-in
+-- one that repeats itself on replicas. Its state is the field `dice` of the hub: read
+-- when a script first draws, and written for several draws at once.
 
 local keys = require("lib.keys")
 
 local FACTOR, MODULUS = 16807, 2147483647
 
--- So many draws are paid with one write; what a script leaves of them is lost. 5
--- has no factor in common with the period, MODULUS - 1: then the first draws of all
--- scripts are a sequence of full period as well.
+-- How many draws one write reserves; those that a script does not use are lost. 5 is
+-- coprime to the period, MODULUS - 1: so the first draws of all scripts are a sequence of
+-- full period as well.
 local AHEAD = 5
 
 -- Products stay below 2^46: doubles are exact.
@@ -21,7 +21,7 @@ end
 
 local state, left
 
--- Let the state in the hub be the one behind the next AHEAD draws.
+-- Advance the state in the hub by AHEAD draws.
 local function reserve()
   state = state or tonumber(redis.call("HGET", keys.hub, "dice") or 1)
   local last = state

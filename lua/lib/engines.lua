@@ -3,8 +3,8 @@
 local keys = require("lib.keys")
 local scheme = require("scheme")
 
--- An engine that is not to get anything new says so in `leaving`, as one does that is
--- being taken apart: so those who place tasks have one thing to look at.
+-- A drained engine has `leaving` set, like one that is being taken apart: so whoever
+-- places tasks has one thing to look at.
 local DRAINED = "drained"
 
 local function split(text)
@@ -15,7 +15,7 @@ local function split(text)
   return words
 end
 
--- The registered engine, or nil when it was given up or never was.
+-- The registered engine, or nil if it was given up or never existed.
 local function find(uuid)
   local f = redis.call(
     "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "next", "tied",
@@ -34,12 +34,12 @@ local function find(uuid)
     next = f[6],
     tied = f[7],
     -- It gets nothing more: it is drained, or ("1") being taken apart, unless it turns
-    -- out to live.
+    -- out to be alive.
     leaving = f[8],
   }
 end
 
--- An engine in a record: its label for people, and what it is known by.
+-- An engine's name in records: its label, for people, and its uuid.
 local function name_of(engine)
   return engine.id .. "/" .. engine.uuid
 end
@@ -54,8 +54,8 @@ local function load_of(uuid)
     + redis.call("HLEN", keys.engine(uuid, "held"))
 end
 
--- May an engine with this load be given another task? With hwm 0 (automatic)
--- an idle engine gets one; a busy one asks for more by itself.
+-- May an engine with this load be given another task? With hwm 0 (automatic) an idle
+-- engine gets one; a busy one asks for more by itself.
 local function has_room(opened, load)
   if opened.hwm == 0 then
     return load == 0
@@ -63,8 +63,8 @@ local function has_room(opened, load)
   return load < opened.hwm
 end
 
--- Put the engine into, or out of, the free sets of its queues. `busy`: it is known
--- to have a task, so that with hwm 0 nothing need be counted.
+-- Add the engine to the free sets of its queues, or remove it. `busy`: it is known to
+-- have a task, so that with hwm 0 nothing need be counted.
 local function show(opened, engine, busy)
   local load = 1
   if not busy or opened.hwm > 0 then
@@ -81,13 +81,12 @@ local function show(opened, engine, busy)
   return room
 end
 
--- Number the engine's latest assignment: who has the lowest was used least
--- recently.
+-- Number the engine's latest assignment: the lowest number is the least recently used.
 local function use(engine)
   engine.used = redis.call("HINCRBY", keys.hub, "used", "1")
 end
 
--- Seldom: a drained engine that has nothing left says so: somebody may wait for it.
+-- Seldom: log that a drained engine has nothing left: somebody may wait for that.
 local function tell_drained(opened, engine)
   if engine.leaving == DRAINED and load_of(engine.uuid) == 0 then
     require("lib.story").tell(opened, "engine drained", "engine", engine.uuid, "id", engine.id)
@@ -99,7 +98,7 @@ local function ring(uuid)
   redis.call("RPUSH", keys.engine(uuid, "bell"), 1)
 end
 
--- Have an idle engine come, if there is anything that it may take: `any` says so.
+-- Ring an idle engine if there is anything that it may take, as `any` says.
 local function call(opened, engine, any)
   if engine and load_of(engine.uuid) == 0
     and redis.call("LLEN", keys.engine(engine.uuid, "bell")) == 0
@@ -108,7 +107,7 @@ local function call(opened, engine, any)
   end
 end
 
--- One engine fewer serves the queue; a queue without engines and tasks is none.
+-- One engine fewer serves the queue; without engines and tasks the queue is dropped.
 local function leave_queue(queue)
   local left = redis.call("HINCRBY", keys.queues, queue, -1)
   if left <= 0 and redis.call("EXISTS", keys.ready(queue)) == 0
@@ -117,7 +116,7 @@ local function leave_queue(queue)
   end
 end
 
--- The name of the worker whose engine it is; nil when there is no such engine.
+-- The name of the engine's worker; nil if there is no such engine.
 local function worker_of(uuid)
   return redis.call("HGET", keys.engine(uuid), "worker") or nil
 end
@@ -134,7 +133,7 @@ local function remove(engine)
   redis.call("ZREM", keys.hidden, engine.uuid)
   redis.call("UNLINK", keys.engine(engine.uuid), keys.engine(engine.uuid, "bell"),
     keys.engine(engine.uuid, "classes"))
-  -- A card that has expired must not come back, to stay for ever.
+  -- A card that has expired must not be recreated, to stay for ever.
   if redis.call("EXISTS", worker) == 1 then
     redis.call("HINCRBY", worker, "engines", -1)
   end

@@ -1,16 +1,16 @@
--- held: what an engine has taken, and what fences each task.
+-- held: what an engine has taken, and the fencing token of each task.
 --
--- A hash of the engine: of each id its token, its score in a line and, when its record
--- has marks, "+"; or of one that stands on the sheet its run (lib/sheet.lua), which has "="
--- for the score and in the end. So what an engine reports is compared with one read for all of it,
--- and the record is not asked for what it mostly has not got.
+-- A hash of the engine: for each id its token, its score in a line and, if its record has
+-- marks, "+"; or for a task on the sheet its run (lib/sheet.lua), which has "=" in place
+-- of the score and at the end. So all that an engine reports is checked with one read,
+-- and records are not asked for what they mostly do not have.
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
 
--- With more than this the order is given up, so that no script reads very many.
+-- Beyond this size the order is given up, so that no script reads very many.
 local MOST_SORTED = 1000
--- Of a hash with more a scan is asked for so many at once.
+-- Smallest page when a larger hash is scanned.
 local SMALLEST_PAGE = 100
 local PLUS, EQUAL = 43, 61
 
@@ -18,7 +18,7 @@ local function key_of(uuid)
   return keys.engine(uuid, "held")
 end
 
--- What stands there of a task; `fence` is its token and a space.
+-- The entry of a task; `fence` is its token and a space.
 local function entry(fence, score, marks)
   if marks then
     return fence .. score .. " +"
@@ -36,12 +36,12 @@ local function is_marked(found)
   return string.byte(found, -1) == PLUS
 end
 
--- Does its record stand on the sheet?
+-- Is its record on the sheet?
 local function is_folded(found)
   return string.byte(found, -1) == EQUAL
 end
 
--- Seldom: the score of a task; where it stands on the sheet, its row has it.
+-- Seldom: the score of a task; for one on the sheet, its row has it.
 local function score_of(id, found)
   local _, score = parts(found)
   if score == "=" then
@@ -68,7 +68,7 @@ local function remove(uuid, ids)
   return batches.each("HDEL", key_of(uuid), ids)
 end
 
--- Seldom: the record of a task that runs has got marks.
+-- Seldom: the record of a running task has got marks.
 local function mark(name, id)
   local key = key_of(string.match(name, "/(.*)$"))
   local found = redis.call("HGET", key, id)
@@ -86,7 +86,7 @@ local function unfold(name, id, score)
   end
 end
 
--- Of flat id, entry, id, entry ... the pairs by their scores.
+-- Parse flat id, entry, id, entry ... into a list sorted by score.
 local function sorted(flat)
   local all, folded = {}, {}
   for at = 1, #flat, 2 do
@@ -111,8 +111,8 @@ local function sorted(flat)
   return all
 end
 
--- Seldom: some of very many, about `count`: flat id, entry ... or all whose ids are not
--- among `but`. One page of a scan may have none: what was taken out leaves gaps.
+-- Seldom: some of very many, about `count`: flat id, entry ...; or all whose ids are not
+-- among `but`. A page of the scan may be empty: removed entries leave gaps.
 local function some(key, count, but)
   local flat, cursor = {}, "0"
   repeat
@@ -132,7 +132,7 @@ local function others(uuid, ids, count)
   return sorted(some(key_of(uuid), count, ids))
 end
 
--- Seldom: at least the first `count` ids, as far as there are so many.
+-- Seldom: at least the first `count` ids, if there are so many.
 local function names(uuid, count)
   local key, found = key_of(uuid), {}
   if redis.call("HLEN", key) <= MOST_SORTED then

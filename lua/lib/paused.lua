@@ -1,10 +1,10 @@
--- paused: queues of which nothing is to begin.
+-- paused: queues whose tasks must not start.
 --
--- Few hubs have one: the letter p of `rare` says so.
+-- Few hubs have any: the letter p of `rare` says so.
 
 local keys = require("lib.keys")
 
--- Seldom: is it one of them?
+-- Seldom: is this queue paused?
 local function is(opened, queue)
   local known = opened.paused
   if not known then
@@ -17,7 +17,7 @@ local function is(opened, queue)
   return known[queue]
 end
 
--- Seldom: the engine as if it served only those of its queues that are not paused.
+-- Seldom: the engine as if it served only its queues that are not paused.
 local function without(opened, engine)
   local left = {}
   for _, queue in ipairs(engine.queues) do

@@ -1,4 +1,4 @@
--- place: give a ready task to an engine with room, or take it from there.
+-- place: place a ready task on an engine with room, or take it back.
 --
 -- MOVES    ready>assigned assigned>ready
 
@@ -10,7 +10,7 @@ local scheme = require("scheme")
 local states = require("lib.states")
 local work = require("lib.work")
 
--- The engine with room that gets a task of this class, never `except`; nil: none.
+-- The engine with room for a task of this class, never `except`; nil if there is none.
 local function choose(queue, class, except)
   local free = keys.free(queue)
   if class == "" and not except then
@@ -29,11 +29,11 @@ local function choose(queue, class, except)
   end)
 end
 
--- The scheme's choice among the engines with room gets the task and hears its
--- bell; an idle one that has named a nonce for it gets the task into its hand. The
--- task stands in no index when this is called. Returns the engine's uuid, or nil
--- when the queue is paused, or none has room that may take tasks of its class, or none
--- but `except`, or but the one that just put it back (`opened.spared`).
+-- The scheme's choice among the engines with room gets the task and its bell is rung; to
+-- an idle one that has named a nonce for it, the task is pushed. The task must be in no
+-- index. Returns the engine's uuid, or nil if the queue is paused, or if no engine with
+-- room may take tasks of its class, not counting `except` and the one that just put it
+-- back (`opened.spared`).
 local function assign(opened, queue, id, score, class, except)
   if opened.rare and string.find(opened.rare, "p", 1, true)
     and require("lib.paused").is(opened, queue) then
@@ -57,8 +57,8 @@ local function assign(opened, queue, id, score, class, except)
     engines.ring(uuid)
   end
   if opened.hwm > 0 then
-    -- It may stay among those with room: as the one used latest. With hwm 0 the
-    -- turn that takes the task notes its use.
+    -- It may keep room, as the engine used latest. With hwm 0 the turn that takes the
+    -- task notes its use.
     engines.use(engine)
     redis.call("HSET", keys.engine(uuid), "used", engine.used)
   end
@@ -66,9 +66,9 @@ local function assign(opened, queue, id, score, class, except)
   return uuid
 end
 
--- Up to `count` tasks leave an engine that will not take them, or not those that do not
--- `go`: flat id, score. They are ready again; the caller puts them in their line. The
--- others are the second list, and the engine takes them.
+-- Up to `count` tasks leave an engine that will not take them; with `goes`, only those
+-- for which it is true. Returns them, flat: id, score, ready again, for the caller to put
+-- in line; and a second list of the others, which the engine takes.
 local function give_back(uuid, count, goes)
   local popped = redis.call("ZPOPMIN", keys.engine(uuid, "assigned"), count)
   local back, kept = {}, {}

@@ -1,4 +1,4 @@
--- take: which tasks an engine takes.
+-- take: choose the tasks that an engine takes.
 
 local engines = require("lib.engines")
 local keys = require("lib.keys")
@@ -6,14 +6,14 @@ local line = require("lib.line")
 local rare = require("lib.rare")
 local work = require("lib.work")
 
--- No turn gives more than this, so that no script holds Redis for long.
+-- Most tasks in one turn, so that no script blocks Redis for long.
 local MOST = 200
--- As long as dependents are still to be told, which takes the same turns their time too.
+-- Likewise while dependents are still to be told, which costs the same turns time.
 local FEWER = 100
 
--- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36,
--- 1987): no engine takes more than its half share of what is left, so that the
--- last tasks spread over all engines.
+-- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36, 1987): no
+-- engine takes more than half its share of what is left, so that the last tasks spread
+-- over all engines.
 local function share(queues, want, several)
   if want <= 1 then
     return want
@@ -35,7 +35,7 @@ local function pop(key, count)
   return redis.call("ZPOPMIN", key, count)
 end
 
--- Has the engine but one line to take from, all of whose tasks it may take?
+-- Has the engine only one line to take from, and may it take all tasks there?
 local function is_simple(opened, engine)
   if opened.ties and opened.ties[engine.uuid] then
     engine.tied = "1"
@@ -45,7 +45,7 @@ local function is_simple(opened, engine)
 end
 
 -- The best that waits for the engine: flat id, score; or ids and rows of tasks that it
--- has taken (`can_fold` says whether it may take such in one go).
+-- has taken already (`can_fold`: it may take tasks on the sheet in one go).
 local function ready(opened, engine, nonce, want, can_fold)
   local simple = is_simple(opened, engine)
   if not simple and rare.is(opened, "p") then
@@ -64,7 +64,7 @@ local function ready(opened, engine, nonce, want, can_fold)
   return pop(key, want)
 end
 
--- Is there anything that waits for the engine?
+-- Does anything wait for the engine?
 local function any(opened, engine)
   if is_simple(opened, engine) then
     return redis.call("EXISTS", keys.ready(engine.queues[1])) == 1
@@ -84,8 +84,9 @@ local function allowance(opened, engine, want)
   return math.max(0, want)
 end
 
--- Seldom: what was placed on an engine, at most `count`, flat: id, score. What is of a
--- paused queue goes back to its line: all of that, lest nobody tells the engine of it.
+-- Seldom: take what was placed on an engine, at most `count`, flat: id, score. Tasks of
+-- paused queues go back to their lines: all of them, as nobody would tell the engine
+-- later.
 local function unpaused(opened, uuid, count)
   local paused, placed = require("lib.paused"), {}
   while #placed < 2 * count do
@@ -105,15 +106,15 @@ local function unpaused(opened, uuid, count)
   return placed
 end
 
--- The engine takes what was placed on it, then the best it may have. Returns the
--- reply: flat, as lib/work.lua describes tasks, or a list of ids and one of rows.
+-- The engine takes what was placed on it, then the best it may have. Returns the reply:
+-- flat, as lib/work.lua describes tasks, or a list of ids and one of rows.
 local function tasks(opened, engine, nonce, want)
   want = allowance(opened, engine, want)
   if want == 0 then
     return {}
   end
   local placed = {}
-  -- Mostly whoever was idle has got its task into its hand.
+  -- Usually an idle engine had its task pushed to it.
   if rare.is(opened, "a") then
     placed = rare.is(opened, "p") and unpaused(opened, engine.uuid, want)
       or pop(keys.engine(engine.uuid, "assigned"), want)
