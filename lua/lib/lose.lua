@@ -1,4 +1,4 @@
--- lose: an engine is gone; what it had goes back or counts as lost.
+-- lose: an engine is gone; return what it had, or count it as lost.
 
 local again = require("lib.again")
 local cascade = require("lib.cascade")
@@ -14,7 +14,7 @@ local report = require("lib.report")
 local settle = require("lib.settle")
 local story = require("lib.story")
 
--- Part what the engine holds into what counts as lost and what had not begun.
+-- Separate what the engine holds into what counts as lost and what had not begun.
 local function part(opened, uuid, begun, reason, count, last)
   local lost, unbegun = {}, {}
   local all, ids = held.first(uuid, count), {}
@@ -47,20 +47,20 @@ local function part(opened, uuid, begun, reason, count, last)
   return lost, unbegun, #all
 end
 
--- Nobody may place anything on an engine while it is taken apart, nor wait for it.
+-- Nothing may be placed on an engine while it is taken apart, nor wait for it.
 local function hide(engine)
   redis.call("HSET", keys.engine(engine.uuid), "leaving", 1)
   for _, queue in ipairs(engine.queues) do
     redis.call("ZREM", keys.free(queue), engine.uuid)
   end
   redis.call("ZREM", keys.labels, engine.uuid)
-  -- It may live after all, and is to know by then what waits for it.
+  -- It may be alive after all, and has to know by then what waits for it.
   redis.call("ZADD", keys.hidden, engine.id, engine.uuid)
   engine.leaving = "1"
 end
 
--- A class of which no engine lives any more: each of its tasks is looked at again, at
--- most `budget`. Returns how many were, and whether nothing is left.
+-- If no engine of the class is left alive, look at its tasks again, at most `budget`.
+-- Returns how many were looked at, and whether none is left.
 local function release_class(opened, ending, queue, name, budget)
   if class.is_possible(queue, name) then
     return 0, true
@@ -92,7 +92,7 @@ local function release_shared(opened, ending, engine, budget)
   local done = 0
   for _, queue in ipairs(engine.queues) do
     for _, name in ipairs(redis.call("ZRANGE", keys.classes(queue), 0, class.MOST_CLASSES)) do
-      -- Others did not lose an engine.
+      -- Other classes did not lose an engine.
       if done < budget and class.admits(name, tonumber(engine.id)) then
         local count, all = release_class(opened, ending, queue, name, budget - done)
         done = done + count
@@ -105,12 +105,12 @@ local function release_shared(opened, ending, engine, budget)
   return done
 end
 
--- Lose at most `budget` of an engine's tasks, and the engine with the last of
--- them. `begun` is a set of ids if it is known which it had begun (a supervisor
--- saw it die), nil when everything taken counts as begun (a machine is lost). The
--- verdict is "engine_lost", or "time_limit" when it was killed for one.
--- `last` is what one of them printed last, and where in ARGV, if its supervisor saw.
--- Returns how many tasks were moved and whether the engine is gone.
+-- Lose at most `budget` of an engine's tasks, and the engine along with the last. `begun`
+-- is the set of ids it had begun, if known (a supervisor saw it die), or nil if
+-- everything taken counts as begun (a machine is lost). The verdict is "engine_lost", or
+-- "time_limit" if it was killed for that. `last` is what one of them printed last, and
+-- where in ARGV, if its supervisor saw. Returns how many tasks were moved and whether the
+-- engine is gone.
 local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   local uuid = engine.uuid
   hide(engine)

@@ -1,15 +1,15 @@
--- rerank: after a change of the scheme or of hwm, find each engine's place among
--- those with room anew.
+-- rerank: after a change of the scheme or of hwm, find the new rank of each engine among
+-- those with room.
 --
--- Engines may be many, so it is done in pieces: `unranked` holds those to come.
--- Whoever has changed something goes on with it, and else the sweep does.
+-- There may be many engines, so this is done in pieces: `unranked` has those still to do.
+-- Whoever made the change continues it, or else the sweep.
 
 local engines = require("lib.engines")
 local keys = require("lib.keys")
 local take = require("lib.take")
 
--- All engines are to be ranked anew. When some may have no room any more, until then
--- nobody has: a bound is hard.
+-- All engines are to be ranked again. If some may lose their room, none has any until it
+-- is ranked: the bound is a hard one.
 local function begin(shrinks)
   redis.call("COPY", keys.engines, keys.unranked, "REPLACE")
   if shrinks then
@@ -19,8 +19,8 @@ local function begin(shrinks)
   end
 end
 
--- An engine that has not come yet has no room. One that was hidden while tasks
--- arrived is to come for them.
+-- An engine that has never taken a turn has no room. One that was hidden while tasks
+-- arrived is rung to come for them.
 local function one(opened, uuid)
   local engine = engines.find(uuid)
   if not engine or engine.number == 0 then
@@ -30,7 +30,7 @@ local function one(opened, uuid)
   engines.call(opened, engine, take.any)
 end
 
--- Rank at most `count` engines. Returns how many.
+-- Rank at most `count` engines; returns how many.
 local function some(opened, count)
   local popped = redis.call("ZPOPMIN", keys.unranked, count)
   for at = 1, #popped, 2 do
@@ -40,7 +40,7 @@ local function some(opened, count)
   return #popped / 2
 end
 
--- How many are to come.
+-- How many are still to be ranked.
 local function left()
   return redis.call("ZCARD", keys.unranked)
 end
