@@ -1,4 +1,4 @@
--- copies: new records with function, arguments and flags of old ones.
+-- copies: new records with the function, arguments and flags of old ones.
 
 local functions = require("lib.functions")
 local keys = require("lib.keys")
@@ -7,9 +7,9 @@ local record = require("lib.record")
 local settle = require("lib.settle")
 local weight = require("lib.weight")
 
--- What was said of the task when it was submitted, and is said of its copy.
+-- Fields given at the submission that the copy gets as they are.
 local FIELDS = { "queue", "label", "retries", "ttl", "pause", "elsewhere", "priority" }
--- Likewise, but what they mean is found out anew.
+-- Likewise, but they are evaluated anew.
 local JUDGED = { "args", "after", "follow", "refs", "targets", "timeout" }
 
 local function is_said_anew(name)
@@ -17,7 +17,7 @@ local function is_said_anew(name)
     or name == "refs" or name == "gate" or name == "later"
 end
 
--- The sentence for a field that cannot be said anew, or not so; nil when it can.
+-- The sentence for a field that cannot be given anew, or not like this; else nil.
 local function wrong(name, value)
   if not is_said_anew(name) then
     return "this cannot be changed: " .. name
@@ -30,7 +30,7 @@ local function wrong(name, value)
   return require("lib.flags").wrong(name, value)
 end
 
--- Read what is to be copied. Returns the old one's state, nil when there is none.
+-- Read what is to be copied. Returns the old task's state, or nil if there is none.
 local function read(copy)
   local f = record.get(copy.old, "state", "fn", "root", unpack(FIELDS))
   local judged = record.get(copy.old, unpack(JUDGED))
@@ -46,7 +46,7 @@ local function read(copy)
   return f[2] and f[1] or nil
 end
 
--- A set or the refs of the copy, wherever the old ones stand; nil when it has none.
+-- A set or the refs of the copy, wherever the old ones are stored; nil if it has none.
 local function said(copy, name)
   local text = copy.anew[name]
   if not text then
@@ -55,8 +55,8 @@ local function said(copy, name)
   return text ~= "" and text or nil
 end
 
--- How many bytes of arguments are to be copied, and how many members of dependencies
--- are to be looked at.
+-- How many bytes of arguments are to be copied, and how many members of dependencies to
+-- be looked at.
 local function size(copy)
   local args, members = copy.anew.args or copy.values.args, 0
   for _, name in ipairs({ "after", "follow" }) do
@@ -72,7 +72,7 @@ local function size(copy)
   return bytes, members
 end
 
--- The arguments; what stands beside the old record stands beside the new one.
+-- The arguments; those stored beside the old record are stored beside the new one.
 local function copy_args(copy)
   copy.marks = copy.values.ttl and "at" or "a"
   if copy.bytes > weight.SMALL then
@@ -96,7 +96,7 @@ local function fn_of(copy)
   return copy.fn, digest
 end
 
--- Fields of the record, flat; those that lib/enter.lua writes are left out.
+-- Fields of the record, flat, without those that lib/enter.lua writes.
 local function fields_of(opened, copy)
   local fields = {
     "fn", copy.fn, "submitted", string.format("%d", opened.stamp),
@@ -111,14 +111,14 @@ local function fields_of(opened, copy)
   return fields
 end
 
--- A copy that waits for others, or that not every engine may run.
+-- Does the copy wait for something, or can only some engines run it?
 local function is_special(opened, copy)
   return said(copy, "after") or said(copy, "follow") or said(copy, "refs")
     or copy.anew.gate or copy.values.targets or copy.values.timeout
     or functions.refused(opened, copy.fn)
 end
 
--- The short way, of tasks that just enter the line of their queue.
+-- The short path, for tasks that simply enter the line of their queue.
 local function enter_line(lines, copy, score, fields)
   if copy.marks ~= "" then
     fields[#fields + 1], fields[#fields + 2] = "marks", copy.marks
@@ -140,7 +140,7 @@ local function enter_special(opened, ending, copy, score, fields)
   }, copy.sets, fields)
 end
 
--- Gates that copies are to stand behind and that are not there yet.
+-- Returns the gates of copies that do not exist yet.
 local function new_gates(missing)
   local found, seen = {}, {}
   for _, copy in ipairs(missing) do
@@ -155,13 +155,13 @@ local function new_gates(missing)
   return found
 end
 
--- Write the copies and let them enter, in their order, behind all that was submitted.
+-- Write the copies and let them enter, in order, after everything submitted before.
 local function write(opened, missing, gates, sequence)
   local counts, lines, ending = {}, {}, settle.begin(opened)
   for at, id in ipairs(gates) do
     require("lib.gate").make(opened, id, sequence - at + 1)
   end
-  -- One that goes the long way takes all with it: they keep their order.
+  -- If one takes the general path, all do: they keep their order.
   local special = false
   for _, copy in ipairs(missing) do
     special = special or is_special(opened, copy)

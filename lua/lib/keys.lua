@@ -1,15 +1,15 @@
 -- keys: the name of every key of a hub.
 --
--- KEYS[1] is the root, `{redtask:NAME}`: prefix and hash tag of them all, and
--- the only key a script is given. No other file puts a key name together.
+-- KEYS[1] is the root, `{redtask:NAME}`: prefix and hash tag of all keys, and the only
+-- key given to a script. No other file builds a key name.
 
 local root = KEYS[1]
 
 local task = root .. ":task:"
 local engine = root .. ":engine:"
 
--- The record; with a part (args, result, error, stdout, stderr, after, follow,
--- targets, refs, attempts, refusals, watchers, dependents, live) what stands beside it.
+-- A record; with a part (args, result, error, stdout, stderr, after, follow, targets,
+-- refs, attempts, refusals, watchers, dependents, live) what is stored beside it.
 local function task_key(id, part)
   if part then
     return task .. id .. ":" .. part
@@ -17,7 +17,7 @@ local function task_key(id, part)
   return task .. id
 end
 
--- What came ahead of the call that it is for: a task's arguments; of a try its result.
+-- A parcel: a task's arguments; with a token, the result of that attempt.
 local function parcel_key(id, token)
   if token then
     return root .. ":parcel:" .. id .. ":" .. token
@@ -25,7 +25,7 @@ local function parcel_key(id, token)
   return root .. ":parcel:" .. id
 end
 
--- The engine; with a part (bell, assigned, held, classes) what stands beside it.
+-- An engine; with a part (bell, assigned, held, classes) what is stored beside it.
 local function engine_key(uuid, part)
   if part then
     return engine .. uuid .. ":" .. part
@@ -37,7 +37,7 @@ local function fn_key(digest)
   return root .. ":fn:" .. digest
 end
 
--- The line of a queue; of a class of tasks that not every engine of it may take.
+-- The line of a queue; with a class, of tasks that not every engine of it may take.
 local function ready_key(queue, class)
   if class and class ~= "" then
     return root .. ":ready:" .. queue .. ":" .. class
@@ -66,12 +66,12 @@ local function done_key(client)
   return root .. ":done:" .. client
 end
 
--- A key by what stands behind the root: for who was told of it by its name.
+-- A key by its name without the root, for callers that were given that.
 local function named_key(name)
   return root .. ":" .. name
 end
 
--- The card of a worker; with a part (control) what stands beside it.
+-- A worker's card; with a part (control) what is stored beside it.
 local function worker_key(name, part)
   if part then
     return root .. ":worker:" .. name .. ":" .. part

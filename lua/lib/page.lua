@@ -1,21 +1,21 @@
--- page: what is common to reads that show a part of many things.
+-- page: shared by reads that show a part of many things.
 --
 -- Such reads are repeated every second or two, so each looks at a bounded number of
--- things, whatever there is, and says where the next would go on.
+-- things, however many there are, and says where the next would continue.
 
 local argument = require("lib.argument")
 local keys = require("lib.keys")
 
--- So many of anything are shown at most, and so many looked at for a text.
+-- Most rows of anything shown, and most things searched for a text.
 local MOST = 200
 
--- The number of rows that is wanted, or nil.
+-- The number of rows requested; nil if it is invalid.
 local function count(text)
   local number = argument.count(text or "")
   return number and number >= 1 and number <= MOST and number or nil
 end
 
--- Has one of the values, an array with holes, the text in it? Case does not count.
+-- Does one of the values, an array with holes, contain the text? Case does not matter.
 local function has(text, values, length)
   if text == "" then
     return true
@@ -28,7 +28,7 @@ local function has(text, values, length)
   return false
 end
 
--- The name of a record's function; `names` has those that were read before.
+-- The name of a record's function; `names` caches those already read.
 local function function_of(names, fn)
   local digest = fn and string.match(fn, "^%S+")
   if not digest then

@@ -1,9 +1,9 @@
--- rare: what most hubs have not got, said in one field that every script reads.
+-- rare: what most hubs do not have, flagged in one field that every script reads.
 --
--- Letters of the hub's field `rare`: c there are tasks that not every engine may
--- take, u ended tasks whose dependents are still to be told, r functions that an
--- engine has refused for good, p paused queues, a tasks that are assigned: placed on an
--- engine and not yet taken. A letter may stay longer than it is true.
+-- Letters of the hub's field `rare`: c there are tasks that not every engine may take, u
+-- ended tasks whose dependents are still to be told, r functions that an engine has
+-- refused for good, p paused queues, a tasks that are assigned: placed on an engine and
+-- not yet taken. A letter may outlast what it stands for.
 
 local keys = require("lib.keys")
 

@@ -5,7 +5,7 @@
 local keys = require("lib.keys")
 local reply = require("lib.reply")
 
--- Its format, schema and scheme, is not ours.
+-- The hub's format (schema and scheme) is not ours.
 local function refuse_format(format, ours, earlier)
   if not format then
     return reply.fail("NOHUB", "there is no hub under " .. KEYS[1])
@@ -18,7 +18,7 @@ local function refuse_format(format, ours, earlier)
   return reply.fail("SCHEME", scheme)
 end
 
--- The time is told to it, and may not be: the error reply; else nil.
+-- The caller gave the time; the error reply if it may not, else nil.
 local function refuse_time()
   if redis.call("HGET", keys.hub, "testing") ~= "1" or not tonumber(ARGV[1]) then
     return reply.fail("NOW", "only a hub made for testing is told the time")

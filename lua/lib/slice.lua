@@ -1,7 +1,7 @@
--- slice: read what is submitted in one call: groups of tasks, from ARGV.
+-- slice: parse what one call submits: groups of tasks, from ARGV.
 --
--- A group is a table: function, flags by their names, `fields` of the record, `sets`
--- that it depends on, and where its tasks stand in ARGV (`from`, `count`).
+-- A group is a table: function, flags by name, `fields` of the record, `sets` that it
+-- depends on, and where its tasks are in ARGV (`from`, `count`).
 
 local argument = require("lib.argument")
 local flags = require("lib.flags")
@@ -9,7 +9,7 @@ local flags = require("lib.flags")
 local MOST = 500
 local MOST_MEMBERS = 2000
 
--- With these a task does not just enter its queue's line.
+-- A task with one of these does not simply enter its queue's line.
 local function is_special(name)
   return name == "after" or name == "follow" or name == "targets" or name == "timeout"
     or name == "start_in" or name == "start_at" or name == "gate" or name == "refs"
@@ -33,7 +33,7 @@ local function parse_flags(group, at, count)
     if is_special(name) then
       group.special = true
     end
-    -- Some are no fields: `until` and `opts` are in `fn`, others enter.lua writes.
+    -- Some are not fields: `until` and `opts` are part of `fn`, enter.lua writes others.
     if is_field(name) and not (name == "priority" and tonumber(value) == 0) then
       group.fields[#group.fields + 1] = name
       group.fields[#group.fields + 1] = value
@@ -42,7 +42,7 @@ local function parse_flags(group, at, count)
   end
 end
 
--- Seldom: count the members of its sets; returns what is wrong.
+-- Seldom: count the members of its sets; returns what is wrong, if anything.
 local function count_members(group)
   group.members = 0
   for _, set in pairs(group.later and {} or group.sets) do
@@ -53,8 +53,8 @@ local function count_members(group)
   end
 end
 
--- Digest, until when it may run, and what the engine has to obey: what the signature
--- binds besides the id.
+-- The digest, until when it may run, and options for the engine: what the signature binds
+-- besides the id.
 local function fn_of(group)
   if group.opts then
     return table.concat({ group.digest, group["until"] or "", group.opts }, " ")
@@ -62,7 +62,7 @@ local function fn_of(group)
   return group["until"] and group.digest .. " " .. group["until"] or group.digest
 end
 
--- What few tasks have is said in one field, so that nobody need ask for it.
+-- Rare properties are flagged in one field, so that nobody need ask for them.
 local function marks_of(group)
   if group.ttl or group.root then
     return (group.ttl and "t" or "") .. (group.root and "a" or "")
