@@ -1,4 +1,4 @@
--- engine: what must hold of an engine, and whether it is known to those who look.
+-- engine: is an engine's state consistent, and is it where others look for it?
 
 local engines = require("lib.engines")
 local keys = require("lib.keys")
@@ -32,7 +32,7 @@ local function look_at_room(opened, engine, note)
   end
 end
 
--- Idle, and what it should do lies there: passing, if it is on its way.
+-- Is it idle although it has something to do? Temporary, if a ring is on its way.
 local function look_at_bell(opened, engine, note)
   local key = keys.engine(engine.uuid)
   if engine.number == 0 or redis.call("LLEN", key .. ":bell") > 0
@@ -71,14 +71,14 @@ local function look(opened, uuid, note, tally)
   look_at_bell(opened, engine, note)
 end
 
--- What stands beside an engine: "uuid part".
+-- Something beside an engine: "uuid part".
 local function owned(name, note)
   local uuid, part = string.match(name, "^(%S+) (%S+)$")
   if uuid and redis.call("EXISTS", keys.engine(uuid)) == 0
     and redis.call("EXISTS", keys.engine(uuid, part)) == 1 then
     note("orphan", "there is no engine " .. uuid .. ", and its " .. part .. " takes room",
       function()
-        -- Its tasks are mended one by one, and need not it.
+        -- Its tasks are mended one by one, and do not need it.
         redis.call("UNLINK", keys.engine(uuid, part))
       end)
   end

@@ -1,4 +1,4 @@
--- entry: what stands in an index is there, and belongs there.
+-- entry: does what is in an index exist, and belong there?
 
 local class = require("lib.class")
 local keys = require("lib.keys")
@@ -12,7 +12,7 @@ local function drop(index, member)
   end
 end
 
--- Out of a line; a class counts those in its line.
+-- Remove from a line; lines of classes are counted.
 local function drop_from_line(index, member)
   local queue, name = string.match(index, "^ready:([^:]+):?(.*)$")
   if not queue or name == "" then
@@ -25,7 +25,7 @@ local function drop_from_line(index, member)
   end
 end
 
--- Of the indexes that hold tasks by their state.
+-- An entry of an index of tasks by state.
 local function task_entry(index, id, note)
   local f = record.get(id, "state", "queue", "class", "engine", "fn", "ttl")
   if not f[1] then
@@ -48,7 +48,7 @@ local function needs(kind, id)
     return f[2] and (f[1] == "waiting" or f[1] == "ready" or f[1] == "assigned")
   end
   if kind == "g" then
-    -- A gate; of an earlier release while it is closed.
+    -- A gate; one of an earlier release only while it is closed.
     return f[1] and not f[4] and (f[1] == "waiting" or not f[5])
   end
   return kind == "w" and f[1] == "waiting" and f[3]

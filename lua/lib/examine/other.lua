@@ -1,12 +1,12 @@
--- other: functions, lines, the hub itself, and numbers that sum things up.
+-- other: functions, lines, the hub itself, and counters.
 
 local class = require("lib.class")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
 
--- So late a timer is, in ms, when nobody sweeps.
+-- A timer this late, in ms, means that nobody sweeps.
 local LATE = 5000
--- So many late timers are looked at.
+-- Most late timers looked at.
 local MOST_LATE = 100
 
 local function beside(_, name, note)
@@ -42,7 +42,7 @@ local function knows(key, member, head)
   return bound and tonumber(bound) <= head
 end
 
--- Does each living engine that may take from the line know of it?
+-- Does each living engine that may take from the line know it?
 local function is_known(opened, queue, name, head)
   if name == class.PICKY then
     return rare.is(opened, "c")
@@ -85,7 +85,7 @@ local function line(opened, name, note, tally)
   end
 end
 
--- A key that must not stay for ever.
+-- A key that must expire some day.
 local function expiring(_, name, note)
   local key = keys.named(name)
   if redis.call("TTL", key) == -1 then
@@ -95,7 +95,7 @@ local function expiring(_, name, note)
   end
 end
 
--- Is a timer late? That a gate which has ended is forgotten too late does no harm.
+-- Is a timer late? A gate that has ended may be forgotten late without harm.
 local function is_late(opened)
   local late = redis.call("ZRANGEBYSCORE", keys.timers, "-inf",
     string.format("(%.0f", opened.now - LATE), "LIMIT", 0, MOST_LATE)
@@ -143,7 +143,7 @@ local function set_or_drop(key, field, right)
   end
 end
 
--- Numbers: the key and field, and what else follows from a change.
+-- The key and field of a counter.
 local function place_of(what, name)
   if what == "engines" then
     return keys.queues, name
@@ -183,8 +183,8 @@ local function put(opened, what, name, key, field, right)
   end
 end
 
--- "what name right seen": what the caller counted, and what it saw there before ("-":
--- it has not looked). What changed since is not touched.
+-- "what name right seen": the number the caller counted, and the one it saw stored before
+-- ("-": none). If that has changed since, it is not touched.
 local function tally_of(opened, name, note)
   local what, whose, right, seen = string.match(name, "^(%S+) (%S+) (%d+) (%S+)$")
   local key, field = place_of(what, whose)
@@ -192,7 +192,7 @@ local function tally_of(opened, name, note)
     return
   elseif (what == "worker" or what == "function" or what == "kept")
     and redis.call("EXISTS", key) == 0 then
-    -- Their absence is told elsewhere.
+    -- Their absence is reported elsewhere.
     return
   end
   local is = redis.call("HGET", key, field) or "0"

@@ -1,4 +1,4 @@
--- task: what must hold of a record, what stands beside it, and its place.
+-- task: are a record, what is beside it, and its place consistent?
 
 local engines = require("lib.engines")
 local held = require("lib.held")
@@ -10,7 +10,7 @@ local waits = require("lib.examine.waits")
 local weight = require("lib.weight")
 local where = require("lib.examine.where")
 
--- What is longer stands beside a record that is a hash of its own.
+-- Longer values are stored beside a record that is a hash of its own.
 local COMPACT = 64
 -- Every state but the ended ones.
 local OPEN = { waiting = true, ready = true, assigned = true, running = true }
@@ -39,8 +39,8 @@ local function set_mark(f, letter, is_set)
   end
 end
 
--- What its engine reports is compared with a copy of its token, which says as well
--- whether its record has marks.
+-- The engine's entry, which its reports are checked against, must have the record's token
+-- and say whether it has marks.
 local function look_at_fence(f, uuid, note)
   local found = held.read(uuid, { f.id })[1]
   local token = held.parts(found)
@@ -52,7 +52,7 @@ local function look_at_fence(f, uuid, note)
   end
 end
 
--- Its place, and that nobody but its state has one for it.
+-- Is it in the index of its state, and there on an engine that exists?
 local function look_at_place(opened, f, note)
   local index = where.index_of(f)
   if not index then
@@ -71,8 +71,8 @@ local function look_at_place(opened, f, note)
   end
 end
 
--- What a record says of itself. Nobody knows what is right where it is not: it is
--- told, and left.
+-- Contradictions within a record. Nobody knows which side is right, so most are reported
+-- and left.
 local function look_at_outcome(f, note)
   local is = "it is " .. f.state
   if (f.result ~= nil) ~= (f.state == "completed") then
@@ -101,7 +101,7 @@ local function look_at_tries(f, note)
   end
 end
 
--- What the record says stands beside it; what stands there unsaid is told by its key.
+-- Are the parts there that the record says are beside it? Others are found by their keys.
 local function look_at_parts(f, note)
   for _, part in ipairs(record.parts()) do
     if f[part] == "" and redis.call("EXISTS", keys.task(f.id, part)) == 0 then
@@ -129,7 +129,7 @@ local function look_at_dependents(opened, f, note)
   end
 end
 
--- A record is a hash of its own, or stands on the sheet.
+-- A record is either a hash of its own or on the sheet.
 local function look_at_sheet(f, note)
   if not record.is_folded(f.id) and sheet.find(f.id) then
     note("twice", "it stands on the sheet as well", function()
@@ -146,7 +146,7 @@ local function look_at_function(f, note, tally)
   end
 end
 
--- What it means for things elsewhere.
+-- What the record implies about counters elsewhere.
 local function add_up(f, tally)
   if f.refs then
     for id in string.gmatch(record.part(f.id, "refs", f.refs) or "", "%S+") do
@@ -198,7 +198,7 @@ local function look(opened, id, note, tally)
   add_up(f, tally)
 end
 
--- What became of a task that stands on the sheet.
+-- The run of a task on the sheet.
 local function look_at_run(id, note)
   local row, run = sheet.find(id)
   if run and not row then
@@ -209,7 +209,7 @@ local function look_at_run(id, note)
   end
 end
 
--- What stands beside a record: "id part". What a task said goes by itself.
+-- Something beside a record: "id part". The stream `live` expires by itself.
 local function beside(name, note)
   local id, part = string.match(name, "^(%S+) (%S+)$")
   if part == "run" then

@@ -1,4 +1,4 @@
--- waits: what a task waits for will come, and somebody is to tell it.
+-- waits: will what a task waits for come, and will somebody tell it?
 
 local depend = require("lib.depend")
 local gate = require("lib.gate")
@@ -10,7 +10,7 @@ local states = require("lib.states")
 local timers = require("lib.timers")
 local where = require("lib.examine.where")
 
--- Of larger sets nobody asks each member.
+-- Members of larger sets are not checked.
 local MOST_MEMBERS = 1000
 local COUNTERS = { after = "na", follow = "nf" }
 
@@ -19,7 +19,7 @@ local function set_of(f, name)
   return text and depend.parse(text)
 end
 
--- How many members are to tell the task; nil when there are too many to ask.
+-- How many members will tell the task; nil if there are too many to check.
 local function count(opened, f, name)
   local set = set_of(f, name)
   if not set then
@@ -37,7 +37,8 @@ local function count(opened, f, name)
   return told
 end
 
--- The gate it stands behind may have opened or fallen. Returns whether it fell.
+-- The gate in front of it may have opened or been given up. Returns whether it was given
+-- up.
 local function stand_behind(opened, task)
   local known = task.gate and depend.member_of(opened, task.gate)
   if known and not states.is_ended(known.state) then
@@ -49,7 +50,7 @@ local function stand_behind(opened, task)
   return false
 end
 
--- Ask all members anew.
+-- Join all members again.
 local function ask_again(opened, task)
   for name in pairs(COUNTERS) do
     local set = set_of(task, name)
@@ -67,12 +68,12 @@ local function ask_again(opened, task)
   end
 end
 
--- A waiting task is judged again, as if it had just come.
+-- Judge a waiting task again, as if it had just entered.
 local function judge(opened, id)
   local task = depend.read(id)
   task.score = redis.call("ZSCORE", keys.waiting, id)
   if not task.score then
-    -- It is mended already, and not waiting any more.
+    -- It is mended already, and no longer waiting.
     return
   end
   local ending = settle.begin(opened)
@@ -149,8 +150,8 @@ local function look(opened, f, note)
   look_at_timers(opened, f, note)
 end
 
--- A gate must fall if nobody opens it, and be forgotten. One of an earlier release is
--- forgotten as a task is.
+-- A gate must be given up if nobody opens it, and be forgotten. One of an earlier release
+-- is forgotten like a task.
 local function look_at_gate(opened, f, note)
   if f.ttl and f.state ~= "waiting" then
     return

@@ -1,4 +1,4 @@
--- where: the place of a task, by its record; and how a lost one is given back.
+-- where: where a task belongs by its record; and how it is put back there.
 
 local cascade = require("lib.cascade")
 local engines = require("lib.engines")
@@ -10,7 +10,7 @@ local record = require("lib.record")
 local settle = require("lib.settle")
 local states = require("lib.states")
 
--- The key of the index where a record says that the task stands; nil when it names no
+-- The key of the index that the task belongs in by its record; nil if that names no
 -- engine.
 local function index_of(f)
   if f.state == "waiting" then
@@ -24,7 +24,7 @@ local function index_of(f)
   return keys.ended(f.state)
 end
 
--- What an engine holds is a hash, all other indexes are sorted sets.
+-- What an engine holds is a hash; all other indexes are sorted sets.
 local function is_hash(index)
   return string.find(index, "^.+:engine:[^:]+:held$") ~= nil
 end
@@ -40,13 +40,13 @@ local function leave(index, id)
   return redis.call(is_hash(index) and "HDEL" or "ZREM", index, id)
 end
 
--- What fences a task that runs is what its record says, with the score that stood there.
+-- Set a running task's entry to what its record says, with this score.
 local function set_fence(f, uuid, score)
   record.own(f.id)
   held.add(uuid, { f.id, held.entry((f.token or "") .. " ", score, f.marks) })
 end
 
--- A place behind all that was submitted: where it stood is not known any more.
+-- A place behind all that was submitted, as its old one is lost.
 local function new_score(f)
   local sequence = redis.call("HGET", keys.hub, "submitted") or 0
   return require("lib.line").score(tonumber(f.priority or 0), tonumber(sequence))
@@ -58,7 +58,7 @@ local function finish(opened, ending)
   hold.advance(opened)
 end
 
--- A ready task that stands in no line gets an engine or a place.
+-- Give a ready task in no line an engine or a place.
 local function seat(opened, f, score)
   local ending = settle.begin(opened)
   redis.call("HSETNX", keys.queues, f.queue or "default", 0)
@@ -67,7 +67,7 @@ local function seat(opened, f, score)
   finish(opened, ending)
 end
 
--- Its engine is no more: it is ready again.
+-- Its engine is gone: make it ready again.
 local function give_back(opened, f, uuid, score)
   redis.call("ZADD", keys.engine(uuid, "assigned"), score, f.id)
   local placed = require("lib.place").give_back(uuid, 1000)
@@ -76,7 +76,7 @@ local function give_back(opened, f, uuid, score)
   end
 end
 
--- Its engine is no more, and took it: a try is lost.
+-- Its engine is gone after taking it: the attempt is lost.
 local function lose(opened, f, uuid, label, score)
   local ending = settle.begin(opened)
   held.remove(uuid, { f.id })
@@ -92,7 +92,7 @@ local function lose(opened, f, uuid, label, score)
   finish(opened, ending)
 end
 
--- Its engine is there.
+-- Its engine exists.
 local function hand_back(opened, f, uuid, score)
   if f.state == "running" then
     set_fence(f, uuid, score)
@@ -118,7 +118,7 @@ local function restore_on_engine(opened, f)
   end
 end
 
--- What puts the task where its state says.
+-- Returns a function that puts the task where its state says.
 local function restorer(opened, f)
   return function()
     if states.is_ended(f.state) then
