@@ -6,7 +6,6 @@ into values and exceptions, and what a client does into flows.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 import numbers
@@ -78,7 +77,7 @@ class Session:
         #: Digests that the hub is believed to know.
         self.sent: set[str] = set()
         self._contact = contact
-        self._packer = payload.Packer()
+        self._pack = payload.Packer()
         #: Flags, second and what makes their tasks: the latest.
         self._minted: tuple[Flags, int, Mint] | None = None
         #: How submits are made durable, by kind, and since which loss of the server.
@@ -325,16 +324,6 @@ class Session:
         )
 
     # -- tasks
-
-    def _pack(self, function: Callable[..., Any] | str) -> Function:
-        """Return a function as it is sent; refuse one that engines cannot call."""
-        if inspect.iscoroutinefunction(function):
-            name = payload.name_of(function)
-            raise TypeError(
-                f"f must not be a coroutine function, as {name} is: engines await "
-                f"nothing. Submit one that calls asyncio.run({name}(...))"
-            )
-        return self._packer(function)
 
     def call(
         self,

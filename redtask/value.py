@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     # Type checkers know it without its being installed; Python has it from 3.13 on.
     from typing_extensions import ParamSpec, TypeVar
 
@@ -15,5 +17,9 @@ else:
 
     P = ParamSpec("P")
     V_co = TypeVar("V_co", covariant=True)
+
+if TYPE_CHECKING:
+    #: What an engine runs to its end.
+    CoroutineFunction = Callable[..., Coroutine[Any, Any, V_co]]
 
 __all__ = ["P", "V_co"]

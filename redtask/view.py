@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redtask.client import Client
     from redtask.hub.records import Purged
     from redtask.session import Slices
-    from redtask.value import V_co
+    from redtask.value import CoroutineFunction, V_co
 
 R = TypeVar("R", bound=AsyncResult)
 Function = Callable[..., Any] | str
@@ -81,6 +81,10 @@ class LoadBalancedView(Flagged):
 
     @overload
     def apply_async(
+        self, f: CoroutineFunction[V_co], /, *args: Any, **kwargs: Any
+    ) -> AsyncResult[V_co]: ...
+    @overload
+    def apply_async(
         self, f: Callable[..., V_co], /, *args: Any, **kwargs: Any
     ) -> AsyncResult[V_co]: ...
     @overload
@@ -101,6 +105,10 @@ class LoadBalancedView(Flagged):
         self.client._confirm(flags.durability, tasks.ids)
         return result
 
+    @overload
+    def apply_sync(
+        self, f: CoroutineFunction[V_co], /, *args: Any, **kwargs: Any
+    ) -> V_co: ...
     @overload
     def apply_sync(
         self, f: Callable[..., V_co], /, *args: Any, **kwargs: Any
@@ -173,6 +181,18 @@ class LoadBalancedView(Flagged):
     @overload
     def map_async(
         self,
+        f: CoroutineFunction[V_co],
+        *sequences: Any,
+        return_exceptions: Literal[True],
+        **options: Any,
+    ) -> AsyncMapResult[V_co | Exception]: ...
+    @overload
+    def map_async(
+        self, f: CoroutineFunction[V_co], *sequences: Any, **options: Any
+    ) -> AsyncMapResult[V_co]: ...
+    @overload
+    def map_async(
+        self,
         f: Callable[..., V_co],
         *sequences: Any,
         return_exceptions: Literal[True],
@@ -189,6 +209,18 @@ class LoadBalancedView(Flagged):
         _no_block(options)
         return self.map(f, *sequences, block=False, **options)  # type: ignore[no-any-return]
 
+    @overload
+    def map_sync(
+        self,
+        f: CoroutineFunction[V_co],
+        *sequences: Any,
+        return_exceptions: Literal[True],
+        **options: Any,
+    ) -> list[V_co | Exception]: ...
+    @overload
+    def map_sync(
+        self, f: CoroutineFunction[V_co], *sequences: Any, **options: Any
+    ) -> list[V_co]: ...
     @overload
     def map_sync(
         self,

@@ -140,3 +140,8 @@ def raise_this(problem):
 def unpicklable():
     """Return what cannot be pickled."""
     return sys._getframe()
+
+
+async def later(x):
+    """Return a value from a coroutine."""
+    return x

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redtask.aio.client import Client
     from redtask.hub.records import Purged
     from redtask.session import Slices
-    from redtask.value import V_co
+    from redtask.value import CoroutineFunction, V_co
 
 R = TypeVar("R", bound=AsyncResult)
 
@@ -69,6 +69,10 @@ class LoadBalancedView(Flagged):
 
     @overload
     async def apply(
+        self, f: CoroutineFunction[V_co], /, *args: Any, **kwargs: Any
+    ) -> V_co: ...
+    @overload
+    async def apply(
         self, f: Callable[..., V_co], /, *args: Any, **kwargs: Any
     ) -> V_co: ...
     @overload
@@ -79,6 +83,10 @@ class LoadBalancedView(Flagged):
         """Call ``f(*args, **kwargs)`` on an engine and return its value."""
         return await (await self.apply_async(f, *args, **kwargs))
 
+    @overload
+    async def apply_async(
+        self, f: CoroutineFunction[V_co], /, *args: Any, **kwargs: Any
+    ) -> AsyncResult[V_co]: ...
     @overload
     async def apply_async(
         self, f: Callable[..., V_co], /, *args: Any, **kwargs: Any
@@ -149,6 +157,18 @@ class LoadBalancedView(Flagged):
         await self._submitted(result, slices)
         return result if block is False else await result
 
+    @overload
+    async def map_async(
+        self,
+        f: CoroutineFunction[V_co],
+        *sequences: Any,
+        return_exceptions: Literal[True],
+        **options: Any,
+    ) -> AsyncMapResult[V_co | Exception]: ...
+    @overload
+    async def map_async(
+        self, f: CoroutineFunction[V_co], *sequences: Any, **options: Any
+    ) -> AsyncMapResult[V_co]: ...
     @overload
     async def map_async(
         self,

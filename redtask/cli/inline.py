@@ -11,6 +11,7 @@ import click
 from redtask import ended, payload
 from redtask.cli import FAILED
 from redtask.cli.output import safe_lines
+from redtask.engine.coroutines import finished
 from redtask.engine.parents import Parents
 from redtask.engine.task import traceback_of
 from redtask.error import SerializationError, SignatureError
@@ -38,7 +39,7 @@ def run_inline(
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a string is what it holds
     function, body, resolver = _load(client, name, edit)
     try:
-        value = payload.call(function, body, resolver)
+        value = finished(payload.call(function, body, resolver))
     except Exception as problem:  # noqa: BLE001 - whatever the user's code raises
         # Without this frame.
         here = problem.__traceback__

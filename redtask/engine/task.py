@@ -14,6 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import payload
+from redtask.engine.coroutines import finished
 from redtask.engine.guard import Guard
 from redtask.engine.parents import Parents
 from redtask.error import (
@@ -46,7 +47,16 @@ _WORDS: Final = 200
 _LATE: Final = 60_000
 #: Modules of which a user's traceback needs to know nothing.
 _OURS: Final = frozenset(
-    {__name__, "redtask.engine.guard", "redtask.functional", "redtask.payload"}
+    {
+        __name__,
+        "redtask.engine.guard",
+        "redtask.functional",
+        "redtask.payload",
+        # What runs a coroutine for them.
+        "redtask.engine.coroutines",
+        "asyncio.runners",
+        "asyncio.base_events",
+    }
 )
 
 _log = logging.getLogger("redtask.engine")
@@ -107,7 +117,7 @@ class Runner:
                 self._asking = True
                 function = function.ready()
                 self._asking = False
-            value = payload.call(function, body, resolver)
+            value = finished(payload.call(function, body, resolver))
             packed = payload.pack_result(value)
             shown = payload.short_repr(value)
             output.inside = False

@@ -1,5 +1,6 @@
 """Time limits and aborts of what runs, with real engines."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -39,6 +40,11 @@ def sleeper(seconds):
     return sleep
 
 
+async def sleep_in_a_loop(_=None):
+    """Sleep as coroutines do."""
+    await asyncio.sleep(60)
+
+
 def stubborn(seconds):
     """Return a function that goes on whatever is raised in it."""
 
@@ -61,6 +67,21 @@ def test_a_task_over_its_limit_is_interrupted_and_its_engine_lives(site):
 
     assert 0.3 < time.monotonic() - begun < GRACE
     assert raised.value.evalue == "time limit of 0.3 s exceeded"
+    assert site.view.apply_async(where).get(DEADLINE) == engine
+
+
+def test_a_coroutine_is_interrupted_as_well(site):
+    worker = site.worker("-n", "1")
+    (engine,) = worker.engines()
+
+    with pytest.raises(redtask.TimeLimitExceeded):
+        site.view.with_flags(time_limit=0.3).apply_async(sleep_in_a_loop).get(DEADLINE)
+    result = site.view.apply_async(sleep_in_a_loop)
+    until(lambda: result.metadata["started"])
+    site.client.abort(result, running=True)
+
+    with pytest.raises(redtask.TaskAborted):
+        result.get(DEADLINE)
     assert site.view.apply_async(where).get(DEADLINE) == engine
 
 

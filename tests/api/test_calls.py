@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
 import threading
@@ -139,15 +140,41 @@ def test_a_function_that_takes_a_client_along_is_refused_in_words(place, face, w
         view.apply_async(lambda: taken)
 
 
-def test_a_coroutine_function_is_refused(place, face):
+async def later(x):
+    """Return a value, but not at once."""
+    await asyncio.sleep(0)
+    if x is None:
+        raise ValueError("nothing")
+    return x
+
+
+def test_a_coroutine_function_runs_to_its_end(place, face):
+    place.engine()
     view = place.client(face).load_balanced_view()
 
-    async def work(x):
-        return x
+    assert view.apply_async(later, 3).get(10) == 3
+    assert view.apply_async(tasks.later, x=3).get(10) == 3
+    assert view.map_async(later, [1, 2, 3]).get(10) == [1, 2, 3]
+    with pytest.raises(error.RemoteError) as raised:
+        view.apply_async(later, None).get(10)
+    assert raised.value.ename == "ValueError"
+    # Nothing stands before the user's own code.
+    assert raised.value.traceback.splitlines()[1].endswith("in later")
 
-    for submit in view.apply_async, view.map_async:
-        with pytest.raises(TypeError, match=r"asyncio\.run\(work\(\.\.\.\)\)"):
-            submit(work, [1])
+
+def test_the_coroutines_of_a_chunk_run_together(place, face):
+    place.engine()
+    view = place.client(face).load_balanced_view()
+
+    async def met(number, there=[]):  # noqa: B006 - it is what they share
+        there.append(asyncio.Event())
+        if len(there) == 3:
+            for one in there:
+                one.set()
+        await there[number - 1].wait()
+        return number
+
+    assert view.map_async(met, [1, 2, 3], chunksize=3).get(10) == [1, 2, 3]
 
 
 @pytest.fixture

@@ -40,6 +40,19 @@ def test_results_have_the_type_that_the_function_returns(client: Client):
     assert assert_type(view.map_sync(half, [3]), list[float]) == [1.5]
 
 
+async def slowly(x: float) -> str:
+    return str(x)
+
+
+def test_what_a_coroutine_function_returns_in_the_end_is_the_type(client: Client):
+    view = client.load_balanced_view()
+    many = view.map_async(slowly, [1, 2])
+
+    assert assert_type(view.apply_async(slowly, 3).get(10), str) == "3"
+    assert assert_type(view.apply_sync(slowly, 3), str) == "3"
+    assert assert_type(many, AsyncMapResult[str]).get(10) == ["1", "2"]
+
+
 @require("json")
 def length(value: list[int]) -> int:
     """Say how long it is as JSON."""
