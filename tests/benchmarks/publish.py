@@ -1,4 +1,4 @@
-"""A table and a plot of redtask beside other queues, for the README and the docs."""
+"""A table and a plot of redtask and other queues, for the README and the docs."""
 
 from __future__ import annotations
 
@@ -127,15 +127,15 @@ def _notes(standing: Standing, times: int, load: float) -> Iterator[str]:
         yield f"*{column.head}*: {column.about}."
     names = standing.names()
     yield (
-        "The best of each column is bold, floors apart; an empty place is one that a "
-        "queue has no means for."
+        "The best in each column, floors aside, is bold; an empty cell means that a "
+        "queue has no way to do it."
     )
     yield (
-        "Each of the others is installed by itself, so that it has the versions that "
-        "it asks for, and is set up for throughput as its own manual has it."
+        "Each of the others is installed by itself, with the versions it asks for, and "
+        "set up for throughput as its own manual says."
     )
     yield (
-        f"Medians of {times}, in one run, 2 processes each, on {_where(load)}. "
+        f"Medians of {times} from one run, 2 processes each, on {_where(load)}. "
         f"{'; '.join(dict.fromkeys(_versions(names)))}."
     )
     for name, why in standing.without.items():
@@ -215,7 +215,7 @@ def write(
     docs = house / "docs"
     docs.mkdir(parents=True, exist_ok=True)
     page, picture, readme = docs / "peers.rst", docs / "peers.svg", house / "README.rst"
-    title = "redtask beside others"
+    title = "redtask compared with other queues"
     lines = [title, "=" * len(title), "", ".. image:: peers.svg", ""]
     lines += [*_table(standing), *_notes(standing, times, load), ""]
     lines += [*_contestants(standing), ""]

@@ -17,8 +17,8 @@ class Arq(AsyncPeer):
 
     name = "arq"
     about = (
-        "arq x 2, 10 tasks at once each, which looks for tasks each 5 ms "
-        "(default: 500); results asked for each 2 ms, 20 at once"
+        "arq x 2, 10 tasks at once each, which polls for tasks every 5 ms "
+        "(default: 500); results polled every 2 ms, 20 at once"
     )
     needs = ("arq",)
 

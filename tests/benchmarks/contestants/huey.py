@@ -14,7 +14,7 @@ class Huey(Peer):
     """Huey and its consumer."""
 
     name = "huey"
-    about = "huey_consumer -w 2 -k process, notify_result; keeps no record of what runs"
+    about = "huey_consumer -w 2 -k process, notify_result; no record of running tasks"
     needs = ("huey[redis]",)
     share = 0.2
 

@@ -42,7 +42,7 @@ class SimpleRQ(RQ):
 
     name = "rq-simple"
     about = (
-        "rq worker x 2 with SimpleWorker, which RQ has for very short jobs only: "
+        "rq worker x 2 with SimpleWorker, which RQ offers for very short jobs only: "
         "no fork; enqueue_many"
     )
     options = ("--worker-class", "rq.worker.SimpleWorker")

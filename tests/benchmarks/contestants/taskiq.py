@@ -17,7 +17,7 @@ class Taskiq(AsyncPeer):
     name = "taskiq"
     about = (
         "taskiq worker --workers 2, up to 100 tasks at once each, ListQueueBroker; "
-        "results asked for each 2 ms, 20 at once"
+        "results polled every 2 ms, 20 at once"
     )
     needs = ("taskiq", "taskiq-redis")
     share = 0.1
