@@ -568,7 +568,7 @@ def caught(mutant: Mutant) -> str:
 
 
 def main() -> int:
-    """Try all mutants, or those whose names have one of the words."""
+    """Try all mutants, or those whose names contain one of the words."""
     parser = argparse.ArgumentParser(prog="scripts/mutants", description=main.__doc__)
     parser.add_argument("words", nargs="*")
     words = parser.parse_args().words

@@ -95,7 +95,7 @@ def _stage(console: Console) -> Iterator[Callable[[str, float], None]]:
     "--only",
     default="",
     metavar="NAMES",
-    help=f"Only these rows ({', '.join(ROWS)}) or, beside redtask, these contestants "
+    help=f"Only these rows ({', '.join(ROWS)}), or only these besides redtask "
     f"(floors, {', '.join(_PEERS)}).",
 )
 @click.option(
@@ -105,8 +105,8 @@ def _stage(console: Console) -> Iterator[Callable[[str, float], None]]:
     default=_USUAL,
     show_default=True,
     metavar="NAMES",
-    help="Other queues to be measured, each installed in an environment of its own, or "
-    "none; without names all of them, by what they have in common.",
+    help="Other queues to measure, each installed in an environment of its own, or "
+    "none; without names, all of them, on the rows they have in common.",
 )
 @click.option(
     "--write",
@@ -114,9 +114,9 @@ def _stage(console: Console) -> Iterator[Callable[[str, float], None]]:
     flag_value=stage.HOUSE,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Write the table and the plot into README.rst and docs/, here or there.",
+    help="Write the table and the plot into README.rst and docs/, here or in FOLDER.",
 )
-@click.option("--repeat", type=click.IntRange(1), help="How often; 5 unless --quick.")
+@click.option("--repeat", type=click.IntRange(1), help="Repetitions; 5 unless --quick.")
 @click.option("--tasks", type=click.IntRange(100), help="Tasks of a bulk run.")
 @click.option("--quick", is_flag=True, help="Few tasks, once: does it work?")
 @click.option("--profile", is_flag=True, help="Show where redtask's time goes instead.")

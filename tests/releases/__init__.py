@@ -1,11 +1,11 @@
-"""Hubs as earlier releases left them, to be read and worked on by this one.
+"""Hubs as earlier releases left them, for this one to read and work on.
 
-A dump is written once, by the release whose name it has, and never changed::
+A dump is written once, by the release it is named after, and never changed::
 
     python -m tests.releases tests/releases/hub-0.1.0.json
 
-It holds plain values of keys, no format of a Redis version's own, so every server can
-have it. Functions are named, not pickled: their bytes would be of one Python only.
+It holds plain values of keys, not the format of one Redis version, so every server can
+load it. Functions are named, not pickled: their bytes would fit one Python only.
 """
 
 from __future__ import annotations

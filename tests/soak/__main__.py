@@ -33,12 +33,12 @@ _SHOWN = 50
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--minutes", type=click.FloatRange(0.05), default=2.0, show_default=True)
-@click.option("--seed", type=int, help="Draws what goes wrong; random unless told.")
+@click.option("--seed", type=int, help="Decides what goes wrong; random by default.")
 @click.option(
     "--plan",
     "plan_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Replay what goes wrong from here, if it is there; else write it there.",
+    help="Replay the faults in this file, if it exists; else write them to it.",
 )
 @click.option(
     "--only", multiple=True, type=click.Choice(list(plan.KINDS)), metavar="KIND"
@@ -53,10 +53,10 @@ _SHOWN = 50
 )
 @click.option("--lease", type=float, default=2.0, show_default=True, help="In seconds.")
 @click.option("--faults", is_flag=True, help="One round for each kind of fault.")
-@click.option("--figures", is_flag=True, help="Measure recovery, one fault at a time.")
+@click.option("--figures", is_flag=True, help="Measure recovery times, fault by fault.")
 @click.option("--steady", is_flag=True, help="No faults: does memory grow?")
-@click.option("--json", "as_json", is_flag=True, help="Report on standard output.")
-@click.option("--keep", is_flag=True, help="Leave the folder with all logs there.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--keep", is_flag=True, help="Keep the folder with all logs.")
 def main(  # noqa: PLR0913 - one per option
     *,
     minutes: float,
@@ -74,7 +74,7 @@ def main(  # noqa: PLR0913 - one per option
     as_json: bool,
     keep: bool,
 ) -> None:
-    """Let clients work while everything fails, and see that nothing is lost.
+    """Let clients work while everything fails, and check that nothing is lost.
 
     \b
     scripts/soak --minutes 2
