@@ -1,7 +1,7 @@
 """What each path may cost, counted in calls and in commands that scripts perform.
 
 Counts do not depend on how fast a machine is. A change that makes a path cost more
-fails here, and says in docs/costs.rst why; one that makes it cost less lowers the figure.
+fails here, and says why in docs/costs.rst; one that makes it cost less lowers it.
 """
 
 import uuid
