@@ -1,20 +1,20 @@
-"""Make one Lua text of a command and what it requires, and make it cheap to call.
+"""Link a command and the modules it requires into one Lua script that is cheap to call.
 
-Redis keeps nothing between two calls of a script: each builds every function that it
-comes past, and throws them all away again. That can cost several times the work of a
-call. So the text is not the modules as they are. It has one table, ``M``, of all
-functions and values that the command can reach. What most calls need is made at once,
-the rest one by one when it is first asked for. No module is a function or a table of
-its own, and numbers and texts that never change are put where they are used.
+Redis keeps nothing between two calls of a script: each call creates every closure that
+it comes past and discards them all, which can cost several times the actual work. So
+modules are not just concatenated. The script has one table, ``M``, of all functions and
+values that the command can reach. What most calls need is created at once, the rest
+lazily on first use. Modules are neither functions nor tables, and constant numbers and
+strings are inlined.
 
-Seldom needed is what a function asks for where it needs it, ``require("lib.x").f``,
-and a function whose comment begins with ``-- Seldom``; and what only those need.
+Lazy are modules required on the spot, ``require("lib.x").f``, functions whose comment
+begins with ``-- Seldom``, and whatever only these need.
 
-This is done to files written as ours are: at the left margin stand ``local``
-statements, and in the end ``return {`` with one ``name = value,`` per line, or what the
-command does. No name of the margin means anything else in its file, and values at the
-margin only read what the call was given. Another file, such as a scheme of a user's
-own, is carried whole and gets what it requires as tables. No I/O here.
+This relies on our conventions: a file has ``local`` statements at the top level, then
+``return {`` with one ``name = value,`` per line, or the body of the command. No
+top-level name is shadowed in its file, and top-level values only read the call's
+arguments. Any other file, such as a user's own scheme, is included whole and gets the
+modules it requires as tables. No I/O here.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _DECLARED: Final = re.compile(
 )
 _OPENERS: Final = frozenset(["{", "(", "[", "function", "do", "if", "repeat"])
 _ENDERS: Final = frozenset(["}", ")", "]", "end", "until"])
-#: Their name for everything; no file may use it.
+#: Name of the table; no file may use it.
 TABLE: Final = "M"
 _SELDOM: Final = "-- Seldom"
 #: ``local x = require("lib.y")``.
@@ -62,7 +62,7 @@ _CLOSERS: Final = ("end", "}", ")", "]]")
 
 
 class ScriptError(ImportError):
-    """A script requires what is not there, or itself."""
+    """A script requires something that does not exist, or itself."""
 
 
 class _Token(NamedTuple):
@@ -71,7 +71,7 @@ class _Token(NamedTuple):
 
 
 def _tokens(code: str) -> list[_Token]:
-    """Cut Lua into tokens; comments are left out."""
+    """Tokenize Lua, dropping comments."""
     return [
         _Token(found.lastgroup or "", found[0])
         for found in _TOKEN.finditer(code)
@@ -81,26 +81,26 @@ def _tokens(code: str) -> list[_Token]:
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """One statement at the left margin, or one entry of what a module returns."""
+    """A top-level statement, or an entry of the table that a module returns."""
 
-    #: Names that it defines; none of what a command does in the end.
+    #: Names that it defines; none for the body of a command.
     names: tuple[str, ...]
-    #: The line it begins at, from 0.
+    #: Its first line, from 0.
     first: int
     #: Its code, without comments.
     tokens: list[_Token]
     #: Is it a function?
     function: bool = False
-    #: Is it for what happens seldom?
+    #: Is it seldom needed?
     seldom: bool = False
-    #: What stands wherever it is named; "" unless it is a number or a text.
+    #: Constant to inline, a number or a string; otherwise "".
     literal: str = ""
-    #: Modules that it names for itself.
+    #: Local names of modules that it requires itself.
     aliases: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, names: tuple[str, ...], first: int, code: str) -> Piece:
-        """Make one of its code."""
+        """Parse a piece from its code."""
         piece = cls(names, first, _tokens(code))
         literal = _LITERAL.match("".join(token.text for token in piece.tokens).strip())
         piece.literal = literal[1] if literal else ""
@@ -109,25 +109,25 @@ class Piece:
 
 
 class Module:
-    """A file in pieces."""
+    """A Lua file, split into pieces."""
 
     def __init__(
         self, text: str, *, command: bool = False, whole: bool = False
     ) -> None:
-        #: Its text.
+        #: Its source.
         self.text = text
-        #: Its statements in order; a command ends in what it does.
+        #: Its statements in order; the last of a command is its body.
         self.pieces: list[Piece] = []
         #: What it returns, by name.
         self.entries: dict[str, Piece] = {}
-        #: Modules that it requires at the margin, by its own name for them.
+        #: Modules that it requires at the top level, by local name.
         self.aliases: dict[str, str] = {}
         #: Pieces by the names they define.
         self.names: dict[str, Piece] = {}
         same = None if command or whole else _SAME.search(_COMMENT.sub("", text))
-        #: Another module that it gives as its own; "" when it has something itself.
+        #: The module that it just re-exports, if any; otherwise "".
         self.same = same[1] if same else ""
-        #: Can it be taken apart? Else it is carried whole.
+        #: Can it be split into pieces? Otherwise it is included whole.
         self.parts = (
             not whole and self._take_apart(command=command) and self._is_clear()
         )
@@ -184,7 +184,7 @@ class Module:
         return True
 
     def _is_clear(self) -> bool:
-        """Does each name of the margin mean one thing only in this file?"""
+        """Is every top-level name unambiguous in this file?"""
         taken = {TABLE, *self.names, *self.aliases}
         for piece in self.pieces:
             code = "".join(token.text for token in piece.tokens)
@@ -201,7 +201,7 @@ class Module:
 
 
 def _starts(lines: Sequence[str]) -> list[int]:
-    """Return the lines on which statements at the margin begin."""
+    """Return the line numbers at which top-level statements begin."""
     starts, open_text = [], False
     for at, line in enumerate(lines):
         at_margin = line and line[0] not in " -" and not line.startswith(_CLOSERS)
@@ -213,7 +213,7 @@ def _starts(lines: Sequence[str]) -> list[int]:
 
 
 def _is_seldom(lines: Sequence[str], at: int) -> bool:
-    """Says the comment above a line that it is seldom needed?"""
+    """Does the comment above this line mark it as seldom needed?"""
     first = at
     while first > 0 and lines[first - 1].startswith("--"):
         first -= 1
@@ -221,34 +221,34 @@ def _is_seldom(lines: Sequence[str], at: int) -> bool:
 
 
 class Place(NamedTuple):
-    """Where a part of the text comes from."""
+    """Where a part of the script comes from."""
 
-    #: Its first line in the text, from 1.
+    #: Its first line in the script, from 1.
     line: int
     #: The file.
     file: str
-    #: The line that it is in the file, from 1.
+    #: Its first line in that file, from 1.
     of: int
 
 
 class _Use(NamedTuple):
-    """A mention of what another statement, or another module, has."""
+    """A reference to another statement, or to another module."""
 
-    #: Where it is among the tokens, and how many of them it is.
+    #: Its first token, and how many tokens it spans.
     at: int
     width: int
-    #: The module; "" and no piece when nothing of it is left in the text.
+    #: The module; "" and no piece if the reference is removed.
     module: str
-    #: None: the module as it is.
+    #: None: the module as a whole.
     piece: Piece | None
-    #: By which of its names.
+    #: Which of the piece's names.
     name: str = ""
-    #: Is it asked for on the spot?
+    #: Is it required on the spot?
     lazily: bool = False
 
 
 class _Reader:
-    """Finds what one statement mentions."""
+    """Finds the references in one statement."""
 
     def __init__(
         self, modules: Mapping[str, Module], module: str, piece: Piece
@@ -279,7 +279,7 @@ class _Reader:
             at += width
 
     def _next(self, at: int) -> str:
-        """Return the next token behind a place that is no space."""
+        """Return the next non-space token after a position."""
         return next(
             (text for kind, text in self._tokens[at + 1 :] if kind != "space"), ""
         )
@@ -299,7 +299,7 @@ class _Reader:
         return _Use(at, 1, self._module, found, text) if found is not None else None
 
     def _is_alias(self, at: int) -> bool:
-        """Stands ``local x = require(...)`` here, of a module in pieces?"""
+        """Is this ``local x = require(...)`` of a module that is split?"""
         tokens = self._tokens[at : at + _ALIAS_WIDTH + 1]
         if [token.kind for token in tokens[:_ALIAS_WIDTH]] != _ALIAS_KINDS:
             return False
@@ -309,7 +309,7 @@ class _Reader:
         return not dotted and found is not None and found.parts
 
     def _member(self, module: str, at: int, *, lazily: bool) -> _Use:
-        """Return what is taken of a module that is named at a place."""
+        """Return the reference to a module, or to a member of it, at a position."""
         module = _meant(self._modules, module)
         found, tokens = self._modules.get(module), self._tokens
         dotted = [token.text for token in tokens[at + 1 : at + 2]] == ["."]
@@ -323,22 +323,22 @@ class _Reader:
 
 
 def _module_of(text: str) -> str:
-    """Return the module of a ``require``."""
+    """Return the module name in a ``require``."""
     return re.split("[\"']", text)[1]
 
 
 def _meant(modules: Mapping[str, Module], name: str) -> str:
-    """Return the module that has what is asked of this one."""
+    """Resolve a module that only re-exports another."""
     while name in modules and modules[name].same:
         name = modules[name].same
     return name
 
 
 class Linker:
-    """Makes the text of a command.
+    """Makes the script of a command.
 
-    ``modules`` has what it may need, each behind what it needs itself, and the
-    command as ``""``; ``files`` their files; ``texts`` modules that are but a text.
+    ``modules`` has the modules it may need in topological order, and the command as
+    ``""``; ``files`` their file names; ``texts`` modules that are just a string.
     """
 
     def __init__(
@@ -350,20 +350,19 @@ class Linker:
         self._modules = modules
         self._files = files
         self._texts = texts
-        #: What is reached; of these, what most calls need.
+        #: Reachable pieces, and those of them that most calls need.
         self._reached: set[Piece] = set()
         self._often: set[Piece] = set()
-        #: Modules that somebody takes as a table.
+        #: Modules that are used as tables.
         self._tables: dict[str, None] = {}
-        #: Where in the table everything stands: a module's name, or a module as a
-        #: whole under no name.
+        #: Index in the table, by module and name; the name "" is the whole module.
         self._numbers: dict[tuple[str, str], int] = {}
         self._lines: list[str] = []
         self._places: list[Place] = []
         self._read: dict[Piece, Sequence[_Use]] = {}
 
     def link(self) -> tuple[str, tuple[Place, ...]]:
-        """Return the text, and where its parts come from."""
+        """Return the script, and where its parts come from."""
         command = self._modules[""]
         if command.parts:
             self._reach("", command.pieces[-1])
@@ -372,10 +371,10 @@ class Linker:
         self._write()
         return "\n".join(self._lines) + "\n", tuple(self._places)
 
-    # -- what is needed
+    # -- reachability
 
     def _reach(self, module: str, piece: Piece, *, often: bool = True) -> None:
-        """Mark a statement, and all that it needs."""
+        """Mark a statement, and everything it needs, as reachable."""
         todo = [(module, piece, often)]
         while todo:
             name, one, frequent = todo.pop()
@@ -392,7 +391,7 @@ class Linker:
                     self._take(use.module)
 
     def _take(self, name: str) -> None:
-        """Mark a module that is taken as it is: all that it gives may be needed."""
+        """Mark a module that is used whole: any of its entries may be needed."""
         if name in self._tables or name in self._texts:
             return
         module = self._modules[name]
@@ -406,7 +405,7 @@ class Linker:
             if token.kind == "require":
                 self._take(_module_of(token.text))
 
-    # -- the text
+    # -- output
 
     def _write(self) -> None:
         functions: list[tuple[str, Piece]] = []
@@ -449,14 +448,14 @@ class Linker:
             self._put("", 0, command.text.rstrip("\n"))
 
     def _put_value(self, module: str, piece: Piece) -> bool:
-        """Write a statement that gives names their values, if it does."""
+        """Write the assignment of a statement, if it has one."""
         if not any(token.text == "=" for token in piece.tokens):
             return False
         self._put(module, piece.first, self._code(module, piece)[len("local ") :])
         return True
 
     def _write_makers(self, makers: Sequence[tuple[int, str, Piece | None]]) -> None:
-        """Write what makes one thing of many, found by halving."""
+        """Write a binary search for the code that creates one entry."""
         if len(makers) == 1:
             self._write_maker(*makers[0])
         elif makers:
@@ -473,7 +472,7 @@ class Linker:
             self._write_table(module)
             self._lines += [f"{TABLE}[{at}] = made", "return made"]
         elif piece.function:
-            # A function may call itself, but not before it is made.
+            # A function may refer to itself, which works once it is stored.
             self._put(
                 module, piece.first, f"local made = {self._function(module, piece)}"
             )
@@ -482,7 +481,7 @@ class Linker:
             self._lines.append(f"return rawget({TABLE}, at)")
 
     def _write_table(self, name: str) -> None:
-        """Write what makes a module as others know them."""
+        """Write code that creates the table of a module."""
         module = self._modules[name]
         if module.parts:
             entries = (
@@ -496,7 +495,7 @@ class Linker:
         self._lines.append("end)()")
 
     def _write_require(self) -> None:
-        """Write what gives files that are carried whole what they require."""
+        """Write the ``require`` of files that are included whole."""
         known = [f'["{name}"] = {self._numbers[name, ""]}' for name in self._tables]
         self._lines.append("local function require(name)")
         self._lines += [
@@ -514,19 +513,19 @@ class Linker:
         self._lines += code.split("\n")
 
     def _function(self, module: str, piece: Piece) -> str:
-        """Return a function without its name."""
+        """Return a function as an anonymous one."""
         begin = f"local function {self._of(module, piece.names[0])}"
         return f"function{self._code(module, piece).removeprefix(begin)}"
 
     def _uses(self, module: str, piece: Piece) -> Sequence[_Use]:
-        """Return what a piece mentions; it is read once."""
+        """Return the references in a piece, found once."""
         known = self._read.get(piece)
         if known is None:
             known = self._read[piece] = list(_Reader(self._modules, module, piece))
         return known
 
     def _code(self, module: str, piece: Piece) -> str:
-        """Return the code of a piece with everything it mentions put in."""
+        """Return the code of a piece with its references replaced."""
         words, at = [], 0
         for use in self._uses(module, piece):
             words += [token.text for token in piece.tokens[at : use.at]]

@@ -1,11 +1,11 @@
 """The Lua scripts: one self-contained bundle per command.
 
-A command is a Lua file under ``lua/`` and a module like any other: it names what
-it needs with ``local x = require("lib.y")``. Redis has no ``require``, so the linker
-makes one text of all, and says where each part comes from, so that an error is told in
-file and line.
+A command is a Lua file under ``lua/`` and an ordinary module: it imports others with
+``local x = require("lib.y")``. Redis has no ``require``, so the linker combines all of
+them into one script. It records where each part comes from, so that errors can be
+reported by file and line.
 
-No I/O but on the package's own files: what was linked is kept beside them.
+No I/O except on the package's own files, beside which linked scripts are cached.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _REQUIRE = re.compile(r"""\brequire\(["']([\w.]+)["']\)""")
 # `user_script:212: ...` on Redis, `[string "..."]:212: ...` on fakeredis.
 _PLACE = re.compile(r'(?:user_script|\[string "[^\n]*?"\]):(\d+)')
 
-#: The scheme's own name, for the hub to compare: made by the loader.
+#: Generated module: the scheme's name, for the hub to compare.
 _SCHEME_NAME = "scheme_name"
 _SCHEME = "scheme"
 
 
 class Scheme(NamedTuple):
-    """A scheme of a user's own."""
+    """A user's own scheme."""
 
-    #: As the hub has it: the name of its file, ``@`` and a digest of its text.
+    #: Its name on the hub: the file name, ``@`` and a digest of the text.
     name: str
-    #: The Lua text.
+    #: The Lua source.
     text: str
-    #: Where it comes from, for messages.
+    #: Its origin, for messages.
     file: str
 
 
-#: A scheme of ours is known by its name.
+#: A built-in scheme is just its name.
 AnyScheme: TypeAlias = str | Scheme
 
 
@@ -52,15 +52,15 @@ class Script:
 
     #: The command: the name of its file.
     name: str
-    #: The Lua text.
+    #: The Lua source.
     text: str
-    #: What Redis knows it by: the SHA-1 of the text, in hex.
+    #: SHA-1 of the source in hex, for EVALSHA.
     sha: str
-    #: Where its parts come from, files as shown to people.
+    #: Where its parts come from.
     places: tuple[Place, ...]
 
     def explain(self, message: str) -> str:
-        """Return an error message with bundle lines told as file and line."""
+        """Return an error message with lines of the bundle mapped to file and line."""
         return _PLACE.sub(lambda found: self._place(int(found[1])), message)
 
     def _place(self, line: int) -> str:
@@ -71,7 +71,7 @@ class Script:
 
 @cache
 def folder() -> Path:
-    """Return the folder of the Lua files: in the package, or beside it."""
+    """Return the folder of the Lua files: inside the package, or beside it."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "lua"
     return installed if installed.is_dir() else package.parent / "lua"
@@ -94,7 +94,7 @@ def _read(file: str) -> str:
 
 
 def _text(module: str, scheme: AnyScheme) -> str:
-    """Return what stands behind the name of a module."""
+    """Return the source of a module."""
     if isinstance(scheme, str):
         return _read(_file(module, scheme))
     if module == _SCHEME:
@@ -103,7 +103,7 @@ def _text(module: str, scheme: AnyScheme) -> str:
 
 
 def _shown(module: str, scheme: AnyScheme) -> str:
-    """Return where it stands, for people."""
+    """Return the file of a module, for messages."""
     if module == _SCHEME and isinstance(scheme, Scheme):
         return scheme.file
     return "lua/" + _file(module, scheme if isinstance(scheme, str) else scheme.name)
@@ -112,7 +112,7 @@ def _shown(module: str, scheme: AnyScheme) -> str:
 def _in_order(
     text: str, scheme: AnyScheme, path: tuple[str, ...], done: list[str]
 ) -> None:
-    """Append to ``done`` what ``text`` requires, each after its own needs."""
+    """Append to ``done`` the modules that ``text`` requires, in topological order."""
     for module in _REQUIRE.findall(text):
         if module in path:
             circle = " -> ".join((*path[path.index(module) :], module))
@@ -126,10 +126,10 @@ def _in_order(
 
 @cache
 def bundle(command: str, scheme: AnyScheme = "leastload") -> Script:
-    """Return the script of a command with the modules it needs.
+    """Return the script of a command, linked with the modules it needs.
 
-    Raises ``ScriptError`` (an ``ImportError``) when a file is missing or modules
-    require each other in a circle, naming it.
+    Raises ``ScriptError`` (an ``ImportError``) if a file is missing or modules require
+    each other in a cycle, and names it.
     """
     if not isinstance(scheme, str):
         return link(command, _read(f"{command}.lua"), scheme)
@@ -143,7 +143,7 @@ def bundle(command: str, scheme: AnyScheme = "leastload") -> Script:
 
 @cache
 def _shelf() -> Shelf:
-    """Return what earlier processes have linked, of the same files by the same code."""
+    """Return the cache of scripts linked from these files by this code."""
     files = [*sorted(folder().rglob("*.lua")), Path(__file__), Path(linker.__file__)]
     return Shelf(folder_beside(__file__), fingerprint(files))
 
@@ -155,15 +155,15 @@ def _script(name: str, text: str, places: tuple[Place, ...]) -> Script:
 
 @cache
 def _module(text: str, *, whole: bool) -> Module:
-    """Take a file apart, once for all commands: a linker changes nothing in it."""
+    """Parse a file, once for all commands: a linker does not modify it."""
     return Module(text, whole=whole)
 
 
 def link(name: str, main: str, scheme: AnyScheme) -> Script:
-    """Return a script of this text with the modules it needs; raises as ``bundle``."""
+    """Link this source with the modules it needs; raises like ``bundle``."""
     names: list[str] = []
     _in_order(main, scheme, (), names)
-    # Of another's file nobody knows whether it can be taken apart.
+    # A user's file may not follow the conventions that the linker relies on.
     foreign = {_SCHEME} if isinstance(scheme, Scheme) else set()
     modules = {
         module: _module(_text(module, scheme), whole=module in foreign)
@@ -178,7 +178,7 @@ def link(name: str, main: str, scheme: AnyScheme) -> Script:
 
 @cache
 def schemes() -> tuple[str, ...]:
-    """Return the names of redtask's own schemes, sorted."""
+    """Return the names of the built-in schemes, sorted."""
     return tuple(sorted(path.stem for path in (folder() / "schemes").glob("*.lua")))
 
 

@@ -1,9 +1,9 @@
-"""Keeps what was linked for the next process: linking takes a tenth of a second.
+"""A cache of linked scripts for the next process: linking takes a tenth of a second.
 
-As Python keeps what it compiles, and in the same folder. What is kept says of which
-files it was made, their sizes and times; made of others it is not used. Where the
-folder cannot be written, as that of an administrator's, nothing is kept and nothing
-is wrong. What is kept is text, and never run by Python.
+It works like Python's bytecode cache and shares its folder. An entry has a
+fingerprint of the source files, their sizes and modification times, and is ignored if
+that differs. If the folder is not writable, for example because root installed the
+package, nothing is cached. Entries are text, never executed by Python.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from redtask.hub.linker import Place
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: What a file is read for; whatever else is in it is no use.
+#: What reading a damaged or missing entry may raise.
 _TROUBLE: Final = (OSError, ValueError, TypeError, KeyError)
 
 
 def folder_beside(source: str) -> Path | None:
-    """Return where Python keeps what it compiles of a file; None: nowhere."""
+    """Return the folder of a file's bytecode cache; None if there is none."""
     try:
         return Path(cache_from_source(source)).parent
     except NotImplementedError:
@@ -36,7 +36,7 @@ def folder_beside(source: str) -> Path | None:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """Return what changes with any of these files."""
+    """Return a digest that changes whenever any of these files does."""
     digest = hashlib.sha256()
     for file in files:
         about = file.stat()
@@ -45,7 +45,7 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 class Shelf:
-    """Linked texts in a folder, made of files with this fingerprint."""
+    """Scripts cached in a folder, linked from files with this fingerprint."""
 
     def __init__(self, folder: Path | None, made_of: str) -> None:
         self._folder = folder
@@ -55,7 +55,7 @@ class Shelf:
         return self._folder / f"{name}.lua.json" if self._folder else None
 
     def get(self, name: str) -> tuple[str, tuple[Place, ...]] | None:
-        """Return a text and where its parts come from; None if it is not kept."""
+        """Return a script and where its parts come from; None if it is not cached."""
         file = self._file(name)
         if file is None:
             return None
@@ -73,7 +73,7 @@ class Shelf:
         return text, places
 
     def put(self, name: str, text: str, places: tuple[Place, ...]) -> None:
-        """Keep it, if that is wanted and can be done."""
+        """Cache a script, if that is wanted and possible."""
         file = self._file(name)
         if file is None or sys.dont_write_bytecode:
             return
@@ -84,5 +84,5 @@ class Shelf:
             with os.fdopen(number, "w", encoding="utf-8") as output:
                 json.dump(what, output)
             Path(made).chmod(0o644)
-            # Who reads it meanwhile gets the one or the other.
+            # Atomic: concurrent readers get the old entry or the new one.
             Path(made).replace(file)

@@ -1,8 +1,8 @@
-"""What a scheme of a user's own may say, and how it is kept from running forever.
+"""Check the source of a user's own scheme, and keep it from running forever.
 
-A scheme runs inside Redis, in the middle of scripts: it may read and choose, and
-nothing else. This looks at its text only; whether it does what a scheme must is
-tried by ``lua/tools/tryout.lua``. No I/O.
+A scheme runs inside Redis, within our scripts: it may only read and choose. This is a
+static check; ``lua/tools/tryout.lua`` tests whether it behaves as a scheme must.
+No I/O here.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from redtask.hub import scripts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The longest text, in bytes; ``lua/lib/settings.lua`` has it too.
+#: Maximum source size in bytes; also in ``lua/lib/settings.lua``.
 LONGEST: Final = 65536
-#: What a scheme may ask of Redis.
+#: Redis commands that a scheme may call.
 _READS: Final = (
     "EXISTS GET HGET HMGET ZCARD ZCOUNT ZMSCORE ZRANGE ZRANGEBYSCORE ZRANK ZREVRANGE "
     "ZREVRANGEBYSCORE ZREVRANK ZSCORE"
 )
-#: Not alike on all servers, or no business of a scheme.
+#: Features that differ between servers, or that a scheme has no use for.
 _FORBIDDEN: Final = {
     r"\bmath\s*\.\s*random\w*": 'random numbers are require("lib.dice")',
     r"\b(?:KEYS|ARGV)\b": "a scheme gets what it needs as arguments",
@@ -40,7 +40,7 @@ _NOT_CODE: Final = re.compile(
 _CALL: Final = re.compile(r"redis\s*\.\s*call\s*\(\s*([\"'])(\w+)\1")
 _REQUIRE: Final = re.compile(r"require\(([\"'])([\w.]+)\1\)")
 _LIBRARIES: Final = ("lib.dice", "lib.candidates")
-#: Behind each of these something begins that may come again.
+#: The start of every block that may be executed repeatedly.
 _AGAIN: Final = re.compile(r"\b(?:do|repeat)\b|\bfunction\b[\s\w.:]*\([^()]*\)")
 _STEPS: Final = (
     "local _steps_ = 0 local function _step_() _steps_ = _steps_ + 1 "
@@ -49,7 +49,7 @@ _STEPS: Final = (
 
 
 def complaints(text: str) -> Iterator[tuple[int, str]]:
-    """Yield what a scheme must not say: line, and why, in words."""
+    """Yield line number and reason of everything that a scheme must not contain."""
     if text.startswith("#"):
         yield 1, "a scheme begins with Lua, not with #"
     if len(text.encode()) > LONGEST:
@@ -75,9 +75,9 @@ def complaints(text: str) -> Iterator[tuple[int, str]]:
 
 
 def counted(text: str) -> str:
-    """Return the text with an end put to loops and calls that have none.
+    """Return the source with a step limit in loops and functions, so that it ends.
 
-    Lines stay where they are.
+    Line numbers are preserved.
     """
     parts, at = [_STEPS], 0
     for found in _AGAIN.finditer(_bare(text)):
@@ -87,7 +87,7 @@ def counted(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return the text with spaces for comments and for what strings hold."""
+    """Return the source with comments and strings blanked out."""
     return _NOT_CODE.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
 
 
