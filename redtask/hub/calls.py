@@ -1,8 +1,8 @@
 """One function per script: what to send and how to read the reply, side by side.
 
-A ``Call`` is a value. It says nothing of how it is sent, so the blocking and the
-asyncio API share it, and a test can look at it without a server. Every call is
-safe to repeat after a lost reply. ``now`` is for tests: ms on a hub made for it.
+A ``Call`` is a value, independent of how it is sent, so the blocking and the asyncio
+API share it, and tests can inspect it without a server. Every call may safely be
+repeated after its reply was lost. ``now`` is for tests: ms, on a hub made for it.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
     from redtask.rope import Written
 
 T = TypeVar("T")
-#: Large bytes may be a ``rope.Rope``.
+#: Large byte strings may be a ``rope.Rope``.
 Argument: TypeAlias = str | bytes | int
 Now: TypeAlias = int | str
 
 
-#: Arguments of more bytes are sent ahead of their call, by a plain SET.
+#: Arguments over this size, in bytes, are sent ahead of their call by a plain SET.
 LARGE: Final = 16384
-#: What a call ends in that is sent again.
+#: Last argument of a call that is repeated.
 _AGAIN: Final = "@again"
 
 
 class Parcel(NamedTuple):
-    """An argument that is large: it may come ahead of its call.
+    """A large argument, which may be sent ahead of its call.
 
-    What is given to a script is copied there and back, and since Redis 7 each byte of
-    it is hashed: that takes ten times as long as a SET, and Redis does nothing else.
+    Script arguments are copied there and back, and since Redis 7 each byte of them is
+    hashed: that takes ten times as long as a SET, and blocks Redis meanwhile.
     """
 
-    #: Its place in ARGV.
+    #: Its index in ARGV.
     at: int
-    #: The task that it is of.
+    #: The task it belongs to.
     task_id: str
-    #: Of a result the token of its try; "" of a task's arguments.
+    #: For a result, the token of its attempt; "" for a task's arguments.
     token: str = ""
 
 
@@ -70,34 +70,34 @@ class Call(Generic[T]):
     args: Sequence[Argument]
     #: Turns the reply into a value.
     read: Callable[[Reply], T] = field(repr=False)
-    #: Those of them that may be sent ahead.
+    #: Arguments that may be sent ahead.
     parcels: Sequence[Parcel] = ()
-    #: Does it say so when it is sent again? What it made may be gone meanwhile.
+    #: Must a repetition be marked? What the first call made may be gone meanwhile.
     tells: bool = False
 
     def again(self) -> Call[T]:
-        """Return the call as it is sent when its reply was lost."""
+        """Return the call to send after its reply was lost."""
         return replace(self, args=[*self.args, _AGAIN]) if self.tells else self
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Tasks of one slice that have function and flags in common."""
+    """Tasks of one slice that share function and flags."""
 
     #: Digest of the function.
     digest: str
-    #: The function; empty when the hub is believed to know it.
+    #: The pickled function; empty if the hub is believed to have it.
     blob: bytes
-    #: Its name, for people.
+    #: Its name, for display.
     name: str
-    #: Flags that become fields of the record, as the script knows them.
+    #: Flags that become fields of the record, in the script's terms.
     flags: Mapping[str, Argument]
     #: Id and signed arguments of each task, flat.
     tasks: Sequence[str | Written]
 
 
 def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
-    """Enter a slice of at most 500 tasks, all or none."""
+    """Submit a slice of at most 500 tasks, all or none."""
     args: list[Argument] = [now]
     parcels: list[Parcel] = []
     for group in groups:
@@ -117,55 +117,54 @@ def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
 
 
 class Report(NamedTuple):
-    """What became of one task on its engine."""
+    """How a task ended on its engine."""
 
-    #: ``ok``; ``error``, ``late`` (over its time limit), ``final`` (not to be tried
-    #: again); ``unbegun`` (given back, no try used), ``unmet`` (this engine lacks what
-    #: it needs), ``aborted`` (interrupted).
+    #: ``ok``; ``error``, ``late`` (exceeded its time limit), ``final`` (not to be
+    #: retried); ``unbegun`` (returned, no attempt used), ``unmet`` (this engine lacks
+    #: what it needs), ``aborted`` (interrupted).
     kind: str
     #: The task.
     task_id: str
     #: The token under which the engine took it.
     token: str
-    #: How long ago it began, in us.
+    #: How long ago it started, in us.
     ago: int
     #: How long it ran, in us.
     took: int
-    #: Fields for its record: first ``result`` or ``error`` with the envelope, then
-    #: any of repr, ename, evalue, stdout, stderr. Of an unmet one: ``words``, and
-    #: ``by``, ``require`` to remember it for the function. Else empty.
+    #: Fields for its record: first ``result`` or ``error`` with the envelope, then any
+    #: of repr, ename, evalue, stdout, stderr. For ``unmet``: ``words``, and ``by``,
+    #: ``require`` if that holds for the function. Otherwise empty.
     fields: Sequence[Argument]
-    #: Does its record stand on the sheet, as the engine was told?
+    #: Is its record on the sheet, as the engine was told?
     folded: bool = False
 
 
-#: Of an outcome of a usual task: result, repr.
+#: Number of field names and values in the usual outcome: result, repr.
 _USUAL: Final = 4
-#: So many outcomes are worth a block.
+#: Fewest outcomes that are worth a block.
 SEVERAL: Final = 4
-#: Results over this are counted, in bytes.
+#: Results over this size, in bytes, count towards the weight of a block.
 _COMPACT: Final = 64
 
 
 class _Blocks:
-    """Outcomes that are told together, as ``lua/lib/folded.lua`` reads them."""
+    """Outcomes reported together, as ``lua/lib/folded.lua`` reads them."""
 
     def __init__(self) -> None:
-        #: By client and token: the reports, id and value of each, flat, and what
-        #: results of over 64 bytes take.
+        #: By client and token: the reports, and id and value of each, flat.
         self._blocks: dict[tuple[str, str], tuple[list[Report], list[Argument]]] = {}
         self._prefix = self._token = ""
         self._reports: list[Report] = []
         self._pairs: list[Argument] = []
 
     def _turn_to(self, task_id: str, token: str) -> None:
-        """Most come in a row: what they have in common is looked up once."""
+        """Select the block; consecutive outcomes mostly share one."""
         client = task_id.partition("-")[0]
         self._prefix, self._token = f"{client}-", token
         self._reports, self._pairs = self._blocks.setdefault((client, token), ([], []))
 
     def add(self, report: Report) -> bool:
-        """Add an outcome, if it may stand there."""
+        """Add an outcome, if it is eligible; return whether it was."""
         kind, task_id, token, ago, took, fields, _ = report
         if kind != "ok" or len(fields) != _USUAL or fields[2] != "repr":
             return False
@@ -182,7 +181,7 @@ class _Blocks:
         return True
 
     def say(self, args: list[Argument]) -> list[Report]:
-        """Add the arguments; return what is not worth a block."""
+        """Append the blocks to the arguments; return reports not worth a block."""
         others: list[Report] = []
         for (_, token), (reports, pairs) in self._blocks.items():
             if len(reports) < SEVERAL:
@@ -206,8 +205,8 @@ def turn(  # noqa: PLR0913 - an engine says that much
 ) -> Call[Turn]:
     """Report outcomes and take at most ``want`` tasks.
 
-    Without a ``number`` it only reports. ``upcoming`` is the nonce of the next turn:
-    an engine that names it may be handed a task in that turn by its bell.
+    Without a ``number`` it only reports. ``upcoming`` is the nonce of the next turn: it
+    permits the hub to hand over a task in that turn with a ring of the engine's bell.
     """
     nonces = f"{nonce} {upcoming}" if upcoming else nonce
     args: list[Argument] = [now, engine, "" if number is None else number, nonces, want]
@@ -216,7 +215,7 @@ def turn(  # noqa: PLR0913 - an engine says that much
     others = [one for one in reports if not (one.folded and blocks.add(one))]
     others += blocks.say(args)
     for kind, task_id, token, ago, took, fields, _ in others:
-        # The body is the first field: its name follows from the kind.
+        # The first field is sent as body: its name follows from the kind.
         bare = not fields or kind == "unmet"
         body, more = ("", fields) if bare else (fields[1], fields[2:])
         if kind == "ok" and not isinstance(body, int) and len(body) > LARGE:
@@ -234,7 +233,7 @@ def register(
     *,
     now: Now = "",
 ) -> Call[Registered]:
-    """Let an engine join. ``about`` describes its worker process."""
+    """Register an engine. ``about`` describes its worker process."""
     args: list[Argument] = [now, engine, worker, ",".join(queues)]
     for pair in (about or {}).items():
         args += pair
@@ -243,25 +242,25 @@ def register(
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What a supervisor says of one of its engines."""
+    """What a supervisor reports of one of its engines."""
 
     #: The engine's uuid.
     engine: str
-    #: Number of the latest turn whose reply it has.
+    #: Number of the latest turn whose reply it received.
     number: int
-    #: Ids it believes to hold; of a dead one: ids it had begun.
+    #: Ids it believes to hold; for a dead one, ids it had started.
     ids: Sequence[str]
-    #: Why it is gone, in words; None: it lives.
+    #: Why it is gone; None if it is alive.
     gone: str | None = None
-    #: Was it killed because what it had begun was over its time limit?
+    #: Was it killed because its task exceeded the time limit?
     late: bool = False
-    #: Of a dead one, what the task that it was inside of said last: id and token, then
-    #: names and values of ``stdout``, ``stderr`` and ``progress``.
+    #: For a dead one, the last output of its running task: id and token, then names
+    #: and values of ``stdout``, ``stderr`` and ``progress``.
     last: Sequence[Argument] = ()
 
 
 def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beaten]]:
-    """Renew leases, and say which engines are gone."""
+    """Renew leases, and report engines that are gone."""
     args: list[Argument] = [now, worker]
     for life in lives:
         if life.gone is None:
@@ -277,16 +276,16 @@ def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beat
 
 
 def sweep(budget: int = 100, *, now: Now = "") -> Call[Swept]:
-    """Do what time alone brings about, at most ``budget`` things."""
+    """Fire timers and expire what is due, at most ``budget`` items."""
     return Call("sweep", (now, budget), Swept.read)
 
 
 def watch(
     client: str, ids: Sequence[str], budget: int = 4 << 20, *, now: Now = ""
 ) -> Call[Watched]:
-    """Ask for outcomes, of at most 500 ids and ``budget`` bytes.
+    """Ask for the outcomes of at most 500 ids, up to ``budget`` bytes.
 
-    The client's stream is told of the others. Without a client it only reads.
+    Others will be reported in the client's stream. Without a client it only reads.
     """
     return Call("watch", (now, client, budget, *ids), Watched.read)
 
@@ -301,10 +300,10 @@ def resubmit(
     *,
     now: Now = "",
 ) -> Call[list[str]]:
-    """Let ended tasks run once more: old and new id of each, at most 500; all or none.
+    """Run at most 500 ended tasks again, given old and new id of each; all or none.
 
-    ``anew`` has, by old id, fields that differ: args, until, after, follow, refs;
-    gate, and later when the members are told with ``link``.
+    ``anew`` has, by old id, fields that differ: args, until, after, follow, refs; gate,
+    and later if the members are sent with ``link``.
     """
     args: list[Argument] = [now]
     for old, new in pairs:
@@ -316,12 +315,12 @@ def resubmit(
 
 
 def purge(ids: Sequence[str], *, now: Now = "") -> Call[Purged]:
-    """Forget ended tasks before their time, at most 500, all or none."""
+    """Delete at most 500 ended tasks before their time, all or none."""
     return Call("purge", (now, *ids), Purged.read)
 
 
 def why(task_id: str, *, now: Now = "") -> Call[Why]:
-    """Ask why a task is where it is."""
+    """Ask why a task is in its state."""
     return Call("why", (now, task_id), lambda reply: Why.read(task_id, reply))
 
 
@@ -332,17 +331,17 @@ def _words(reply: Reply) -> list[str]:
 def abort(
     ids: Sequence[str], *, running: bool = False, now: Now = ""
 ) -> Call[list[str]]:
-    """End tasks that no engine has begun.
+    """Abort tasks that no engine has started.
 
-    One word each: aborted, running, ended, unknown. With ``running`` a running task
-    is marked, so that it ends aborted unless it completes first, and its word is
+    Returns one word each: aborted, running, ended, unknown. With ``running`` a running
+    task is marked, so that it ends aborted unless it completes first, and its word is
     ``running WORKER ENGINE TOKEN``.
     """
     return Call("abort", (now, int(running), *ids), _words)
 
 
 def tell(worker: str, message: bytes, *, now: Now = "") -> Call[bool]:
-    """Leave a signed message for a supervisor; is there one of this name?"""
+    """Leave a signed message for a supervisor; return whether it exists."""
     return Call("tell", (now, worker, message), _ok)
 
 
@@ -354,10 +353,10 @@ def answer(nonce: str, message: bytes, *, now: Now = "") -> Call[bool]:
 def drain(
     engines: Sequence[str], *, worker: str = "", resume: bool = False, now: Now = ""
 ) -> Call[list[str]]:
-    """Have at most 500 engines get nothing new, or (``resume``) tasks again.
+    """Drain at most 500 engines, or (``resume``) let them take tasks again.
 
-    One word each: drained, resumed, unknown, or more: say it again. With a ``worker``
-    those that it is yet to start, too.
+    Returns one word each: drained, resumed, unknown, or more (repeat the call). With a
+    ``worker`` this applies to engines that it starts later, too.
     """
     verb = "resume" if resume else "drain"
     return Call("drain", (now, verb, worker, *engines), _words)
@@ -366,23 +365,23 @@ def drain(
 def pause(
     queues: Sequence[str], *, resume: bool = False, now: Now = ""
 ) -> Call[list[str]]:
-    """Have nothing begin of these queues, or (``resume``) go on: what each is now."""
+    """Pause queues, or (``resume``) resume them; return the new state of each."""
     verb = "resume" if resume else "pause"
     return Call("pause", (now, verb, *queues), _words)
 
 
 def attend(ids: Sequence[str], *, now: Now = "") -> Call[list[Attended]]:
-    """Have the streams of at most 500 tasks tell of their begin and end."""
+    """Have the streams of at most 500 tasks report their start and end."""
     return Call("attend", (now, *ids), Attended.read_all)
 
 
-#: What a task says: id and token, then names and values of ``progress`` (a share of 1
-#: and what it is about), ``stdout`` and ``stderr`` (a position and what is there).
+#: Live output of a task: id and token, then names and values of ``progress`` (a
+#: fraction and a text), ``stdout`` and ``stderr`` (a position and the text there).
 Said: TypeAlias = "tuple[str, str, Sequence[Argument]]"
 
 
 def say(said: Iterable[Said], *, now: Now = "") -> Call[list[bool]]:
-    """Tell what at most 500 tasks say while they run; which of these tries do run?"""
+    """Pass on live output of at most 500 tasks; return which attempts are running."""
     args: list[Argument] = [now]
     for task, token, fields in said:
         args += (task, token, len(fields) // 2, *fields)
@@ -394,16 +393,16 @@ def _count(reply: Reply) -> int:
 
 
 def link(task: str, name: str, ids: Sequence[str], *, now: Now = "") -> Call[int]:
-    """Tell a task behind a gate at most 2,000 more members of a set.
+    """Add at most 2,000 members to a dependency set of a task behind a gate.
 
-    ``name`` is ``after`` or ``follow``. Returns how many were looked at; 0 when the
-    gate is open or the task has ended.
+    ``name`` is ``after`` or ``follow``. Returns how many were processed; 0 if the gate
+    is open or the task has ended.
     """
     return Call("link", (now, task, name, *ids), _count)
 
 
 def open_gate(gate: str, *, now: Now = "") -> Call[bool]:
-    """Open a gate; was it this call that did?"""
+    """Open a gate; return whether this call did so."""
     return Call("open", (now, gate), _ok)
 
 
@@ -411,11 +410,11 @@ def open_gate(gate: str, *, now: Now = "") -> Call[bool]:
 class Configured:
     """Reply of ``configure``."""
 
-    #: Was the hub made by this call?
+    #: Did this call create the hub?
     created: bool
-    #: Fingerprint of the key that signs the hub's work; "" when it is unsigned.
+    #: Fingerprint of the key that signs the hub's tasks; "" if they are unsigned.
     fingerprint: str
-    #: How many engines are to be ranked anew by further calls.
+    #: How many engines further calls still have to rank again.
     left: int = 0
 
     @classmethod
@@ -432,11 +431,11 @@ def configure(
     upgrade: bool = False,
     now: Now = "",
 ) -> Call[Configured]:
-    """Change settings; make the hub first if it is not there and ``create`` is set.
+    """Change settings; with ``create``, create the hub first if there is none.
 
-    Numbers by their names; ``scheme``, and of one's own ``scheme_text`` and
-    ``scheme_signature``. Is to be repeated without settings while engines are left.
-    ``upgrade`` a hub of an earlier release: it refuses workers of that from then on.
+    Settings are numbers by name, ``scheme``, and for a user's own ``scheme_text`` and
+    ``scheme_signature``. Repeat without settings while engines are left. ``upgrade``
+    converts a hub of an earlier release, which then refuses that release's workers.
     """
     args: list[Argument] = [now, "upgrade" if upgrade else int(create), fingerprint]
     for pair in (settings or {}).items():
@@ -445,17 +444,17 @@ def configure(
 
 
 def status(most: int = 1000, *, now: Now = "") -> Call[Status]:
-    """Take a consistent picture of the hub, with at most ``most`` engines."""
+    """Read a consistent snapshot of the hub, with at most ``most`` engines."""
     return Call("status", (now, most), Status.read)
 
 
 def overview(
     buckets: int = 0, width: int = 10000, *, brief: bool = False, now: Now = ""
 ) -> Call[Overview]:
-    """Ask how the hub does, and what ended in so many spans of ``width`` ms before.
+    """Read an overview, with counts of ended tasks in ``buckets`` of ``width`` ms.
 
-    It costs Redis about half a millisecond whatever the hub has. A ``brief`` one has
-    no states, queues, oldest and failures, and costs much less.
+    It takes Redis about half a millisecond whatever the size of the hub. A ``brief``
+    one has no states, queues, oldest and failures, and is much cheaper.
     """
     return Call("overview", (now, buckets, width, int(brief)), Overview.read)
 
@@ -463,16 +462,16 @@ def overview(
 def engines(
     first: int = 0, count: int = 50, text: str = "", *, now: Now = ""
 ) -> Call[EnginePage]:
-    """Read up to 200 engines with ``text`` in them, by label from ``first`` on."""
+    """Read up to 200 engines that match ``text``, by label from ``first`` on."""
     return Call("engines", (now, first, count, text), EnginePage.read)
 
 
 def tasks(
     state: str, start: str = "", count: int = 50, text: str = "", *, now: Now = ""
 ) -> Call[TaskPage]:
-    """Read up to 200 tasks of one state that have ``text`` in what is shown of them.
+    """Read up to 200 tasks of one state that show ``text``.
 
-    ``start`` is "", or what a page before said of ``more``.
+    ``start`` is "", or ``more`` of the previous page.
     """
     return Call("tasks", (now, state, start, count, text), TaskPage.read)
 
@@ -480,17 +479,17 @@ def tasks(
 def events(
     before: str = "", count: int = 50, *, now: Now = ""
 ) -> Call[tuple[Event, ...]]:
-    """Read up to 200 entries of the story, the latest first, or those before one."""
+    """Read up to 200 entries of the event log, latest first, or those before one."""
     return Call("events", (now, before, count), read_events)
 
 
 def examine(
     things: Iterable[tuple[str, str]], *, mend: bool = False, now: Now = ""
 ) -> Call[Examined]:
-    """Ask whether what the hub keeps of at most 500 things is consistent.
+    """Check the consistency of at most 500 things.
 
-    Each is a kind and a name, as ``lua/examine.lua`` has them. Is to be repeated with
-    those that were not looked at.
+    Each is a kind and a name, as defined in ``lua/examine.lua``. Repeat with those that
+    were not examined.
     """
     args: list[Argument] = [now, int(mend)]
     for thing in things:

@@ -1,4 +1,4 @@
-"""The few key names that Python needs; all others are made by ``lua/lib/keys.lua``."""
+"""The few key names that Python needs; ``lua/lib/keys.lua`` makes all others."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class Keys:
         return f"{{redtask:{self.name}}}"
 
     def done(self, client: str) -> str:
-        """Return the stream that tells a client what has ended."""
+        """Return the stream that tells a client which tasks have ended."""
         return f"{self.root}:done:{client}"
 
     def bell(self, engine: str) -> str:
-        """Return the list that an engine block-pops."""
+        """Return the list that an idle engine blocks on."""
         return f"{self.root}:engine:{engine}:bell"
 
     def held(self, engine: str) -> str:
-        """Return the hash of the tasks that an engine took."""
+        """Return the hash of the tasks that an engine has taken."""
         return f"{self.root}:engine:{engine}:held"
 
     def engine(self, engine: str, part: str = "") -> str:
-        """Return an engine's hash, or what stands beside it (``assigned``, ...)."""
+        """Return an engine's hash, or a key beside it (``assigned``, ...)."""
         key = f"{self.root}:engine:{engine}"
         return f"{key}:{part}" if part else key
 
     def engines(self) -> str:
-        """Return the sorted set of the living engines."""
+        """Return the sorted set of live engines."""
         return f"{self.root}:engines"
 
     def queues(self) -> str:
@@ -54,28 +54,28 @@ class Keys:
         return f"{self.root}:queues"
 
     def waiting(self) -> str:
-        """Return the sorted set of the tasks that wait for others or for a time."""
+        """Return the sorted set of tasks that wait for others or for a time."""
         return f"{self.root}:waiting"
 
     def ready(self, queue: str, line: str = "") -> str:
-        """Return the line of a queue, or of those whom only some engines may take."""
+        """Return the line of a queue, or that of a class of its tasks."""
         key = f"{self.root}:ready:{queue}"
         return f"{key}:{line}" if line else key
 
     def classes(self, queue: str) -> str:
-        """Return the sorted set of the lines that many engines of a queue may take."""
+        """Return the sorted set of a queue's lines that many engines may use."""
         return f"{self.root}:classes:{queue}"
 
     def ended(self, state: str) -> str:
-        """Return the sorted set of the tasks that ended like that."""
+        """Return the sorted set of the tasks in a final state."""
         return f"{self.root}:ended:{state}"
 
     def tied(self, engine: str) -> str:
-        """Return the sorted set of the lines that only an engine and few others see."""
+        """Return the sorted set of lines for this engine and only few others."""
         return f"{self.root}:engine:{engine}:classes"
 
     def worker(self, worker: str) -> str:
-        """Return the card of a worker process."""
+        """Return the hash that describes a worker process."""
         return f"{self.root}:worker:{worker}"
 
     def control(self, worker: str) -> str:
@@ -83,33 +83,33 @@ class Keys:
         return f"{self.root}:worker:{worker}:control"
 
     def answer(self, nonce: str) -> str:
-        """Return the list of what supervisors answer to an order."""
+        """Return the list of supervisors' answers to an order."""
         return f"{self.root}:answer:{nonce}"
 
     def alarm(self) -> str:
-        """Return the list that says that something is due earlier than it was."""
+        """Return the list that signals that the next sweep is due earlier."""
         return f"{self.root}:alarm"
 
     def task(self, task_id: str, part: str = "") -> str:
-        """Return a task's record, or what stands beside it (``args``, ...)."""
+        """Return a task's record, or a key beside it (``args``, ...)."""
         key = f"{self.root}:task:{task_id}"
         return f"{key}:{part}" if part else key
 
     def rows(self) -> str:
-        """Return the hash with what was submitted of tasks on the sheet."""
+        """Return the hash of what was submitted for tasks on the sheet."""
         return f"{self.root}:rows"
 
     def runs(self) -> str:
-        """Return the hash with what became of those."""
+        """Return the hash of how those tasks ran."""
         return f"{self.root}:runs"
 
     def parcel(self, task_id: str, token: str = "") -> str:
-        """Return where large arguments, or of a try the result, wait for their call."""
+        """Return the key of large arguments, or of a result, sent ahead of a call."""
         key = f"{self.root}:parcel:{task_id}"
         return f"{key}:{token}" if token else key
 
     def live(self, task_id: str) -> str:
-        """Return the stream of what a task says while it runs."""
+        """Return the stream of a task's live output and progress."""
         return self.task(task_id, "live")
 
     def function(self, digest: str) -> str:
@@ -121,5 +121,5 @@ class Keys:
         return f"{self.root}:scheme"
 
     def story(self) -> str:
-        """Return the stream of what went otherwise than straight."""
+        """Return the stream that logs what did not go smoothly."""
         return f"{self.root}:story"

@@ -1,7 +1,7 @@
-"""Records that stand on the sheet, as ``lua/lib/sheet.lua`` writes them. No I/O here.
+"""Records on the sheet, as ``lua/lib/sheet.lua`` writes them. No I/O here.
 
-A record moves from the sheet to a hash of its own, never back. So who reads both, the
-sheet first, misses no record.
+A record moves from the sheet to a hash of its own, never back. So a reader that looks
+at the sheet first, then at the hash, misses no record.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from redtask.hub.keys import Keys
 
-#: Results up to this size, in bytes, may stand there.
+#: Largest result that is kept there, in bytes.
 MOST: Final = 1024
 _ENDED: Final = ("engine", "token", "started", "took", "repr", "result")
 
 
 class Row(NamedTuple):
-    """What was submitted of a task."""
+    """A task as it was submitted."""
 
     score: bytes
     submitted: bytes
-    #: Names and values of further fields, the function first, each behind its length.
+    #: Names and values of further fields, the function first, each length-prefixed.
     fields: bytes
     args: bytes
 
@@ -36,12 +36,12 @@ def read(row: bytes) -> Row:
 
 
 def words(keys: Keys, task_id: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the commands that read what stands on the sheet of a task."""
+    """Return the commands that read a task's row and run."""
     return ("HGET", keys.rows(), task_id), ("HGET", keys.runs(), task_id)
 
 
 def unfold(row: bytes | None, run: bytes | None) -> dict[str, bytes]:
-    """Return the fields of the record that ``words`` read; {} when there is none."""
+    """Return the fields of the record that ``words`` read; {} if there is none."""
     if row is None:
         return {}
     _, submitted, fields, args = read(row)
@@ -74,13 +74,13 @@ def pick(
     run: bytes | None,
     own: Sequence[bytes | None],
 ) -> list[bytes | None]:
-    """Return these fields of a record: what ``words`` read, and then HMGET."""
+    """Return these fields from the replies to ``words``, else to HMGET (``own``)."""
     fields = unfold(row, run)
     return [fields.get(name) for name in names] if fields else list(own)
 
 
 def texts(fields: bytes) -> Iterable[bytes]:
-    """Yield the texts that stand in ``fields``, each behind its length."""
+    """Yield the length-prefixed strings in ``fields``."""
     at = 0
     while at < len(fields):
         begin = fields.index(b":", at) + 1
