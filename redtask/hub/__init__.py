@@ -1,1 +1,1 @@
-"""What is in Redis and the words to say to it. No I/O here."""
+"""The data in Redis, and the calls that read and change it. No I/O here."""

@@ -1,4 +1,4 @@
-"""What scripts reply and records hold, as frozen values. No I/O here."""
+"""Script replies and records as immutable values. No I/O here."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from redtask.hub import sheet
 
 Reply: TypeAlias = Sequence[Any]
-#: Of hubs that this release makes, as ``lua/lib/hub.lua`` has it.
+#: Schema version of hubs created by this release, as in ``lua/lib/hub.lua``.
 SCHEMA: Final = "4"
 
 
 def text(value: bytes | str) -> str:
-    """Return a reply's string as text, whatever was in it."""
+    """Return a string of a reply as text; invalid UTF-8 is replaced."""
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def groups(values: Reply, size: int) -> Iterator[tuple[Any, ...]]:
-    """Cut a flat reply into groups of ``size``."""
+    """Split a flat reply into groups of ``size``."""
     turns = iter(values)
     return zip(*[turns] * size, strict=True)
 
 
 def mapping(flat: Reply) -> dict[str, str]:
-    """Return a flat list of names and values as a dict of text."""
+    """Return a flat list of names and values as a dict of strings."""
     return {text(name): text(value) for name, value in groups(flat, 2)}
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What became of a slice."""
+    """The result of submitting a slice."""
 
-    #: Tasks that the hub did not know before.
+    #: Tasks that were new to the hub.
     new: int
-    #: Tasks that it knew: this submit, or part of it, was repeated.
+    #: Tasks that it already knew: the submit, or part of it, was repeated.
     known: int
 
     @classmethod
@@ -47,11 +47,11 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What became of tasks that were to be forgotten."""
+    """The result of purging tasks."""
 
-    #: How many are gone.
+    #: How many were deleted.
     purged: int
-    #: How many stay, because other tasks need them.
+    #: How many were kept, because other tasks need them.
     kept: int = 0
 
     @classmethod
@@ -60,26 +60,26 @@ class Purged:
         return cls(reply[1], reply[2])
 
     def __add__(self, other: Purged) -> Purged:
-        """Return what became of both."""
+        """Return the sum of both."""
         return Purged(self.purged + other.purged, self.kept + other.kept)
 
 
 class Outcome(NamedTuple):
-    """What is known of a task's end."""
+    """How a task ended, as far as is known."""
 
     #: ``ready assigned running completed failed aborted``, or ``unknown``, ``purged``.
     state: str
-    #: ``attempt:nonce`` of the final attempt, "" when there was none.
+    #: ``attempt:nonce`` of the final attempt; "" if there was none.
     token: str
-    #: r: a result, e: an error, v: the hub's verdict, -: too large to be sent
-    #: along, "": not ended.
+    #: r: a result, e: an error, v: a verdict of the hub, -: too large to be
+    #: included, "": not ended.
     kind: str
     #: The envelope (r, e), or verdict and reason (v).
     payload: bytes
 
     @property
     def ended(self) -> bool:
-        """Is the task final?"""
+        """Is the task's state final?"""
         return self.kind != ""
 
     @classmethod
@@ -91,15 +91,15 @@ class Outcome(NamedTuple):
         ]
 
 
-#: Letters of the done stream.
+#: State letters in the done stream.
 _MARKS = {b"c": "completed", b"f": "failed", b"a": "aborted"}
 
 
 def read_done(value: bytes) -> Outcome:
     r"""Read one value of the done stream: mark, token, \0, kind, payload.
 
-    A payload that was too large to ride along is missing: kind ``-``. Or it is what
-    stands on the sheet: c, engine, token, started, took, repr, payload, parted by \0.
+    A payload that was too large to be included is missing: kind ``-``. For a task on
+    the sheet: c, engine, token, started, took, repr, payload, separated by \0.
     """
     if value.startswith(b"c\0"):
         parts = value.split(b"\0", 6)
@@ -115,7 +115,7 @@ def read_done(value: bytes) -> Outcome:
 class Watched:
     """Reply of ``watch``."""
 
-    #: Where to read the done stream on from; "" when it only read.
+    #: Where to continue reading the done stream; "" for a call without a client.
     position: str
     #: One outcome per id, in order.
     outcomes: list[Outcome]
@@ -127,15 +127,15 @@ class Watched:
 
 
 class Attended(NamedTuple):
-    """A task that somebody listens to."""
+    """A task whose live stream somebody follows."""
 
     #: ``waiting ready assigned running completed failed aborted``, or ``unknown``.
     state: str
-    #: Of a running one: the name of the worker, "" if that is gone, ...
+    #: If running, the name of the worker ("" if that is gone), ...
     worker: str
     #: ... the engine, as ``label/uuid``, ...
     engine: str
-    #: ... and the token of the try. Else "".
+    #: ... and the token of the attempt; otherwise "".
     token: str
 
     @classmethod
@@ -145,25 +145,25 @@ class Attended(NamedTuple):
 
 
 class Work(NamedTuple):
-    """One task that an engine took."""
+    """A task taken by an engine."""
 
     #: Its id.
     task_id: str
-    #: ``attempt:nonce``: fences everything the engine says of it.
+    #: ``attempt:nonce``: the fencing token of everything the engine reports of it.
     token: str
     #: Digest of the function.
     function: str
-    #: The signed arguments; empty: the engine fetches them.
+    #: The signed arguments; empty if the engine must fetch them.
     args: bytes
-    #: Id that the signature binds: of the first ancestor.
+    #: The id that the signature binds: the first ancestor's.
     root: str
-    #: Not to be run after this time (ms since the epoch); "" is never too late.
+    #: Latest start in minutes since the epoch, then options, as signed; may be "".
     until: str
-    #: Does its record stand on the sheet?
+    #: Is its record on the sheet?
     folded: bool = False
 
 
-#: In a reply, the root of a task that stands on the sheet.
+#: The root of a task on the sheet, in replies.
 _FOLDED: Final = b"="
 
 
@@ -171,18 +171,18 @@ _FOLDED: Final = b"="
 class Turn:
     """Reply of ``turn``."""
 
-    #: False: the hub has given this engine up.
+    #: False if the hub has given this engine up.
     registered: bool
-    #: How many of the reported outcomes came too late.
+    #: How many of the reported outcomes were stale.
     stale: int
-    #: What the engine took.
+    #: The tasks that the engine took.
     work: list[Work]
 
     @classmethod
     def read(cls, reply: Reply, nonce: str) -> Turn:
         """Read ``{"gone"}`` or ``{word, stale, (id attempt fn args root)*}``.
 
-        Of tasks that stand on the sheet there may be two lists: ids and rows.
+        Tasks on the sheet may come as two lists, ids and rows.
         """
         if reply[0] == b"gone":
             return cls(registered=False, stale=0, work=[])
@@ -190,7 +190,7 @@ class Turn:
             work = _read_rows(reply[2], reply[3], f"1:{nonce}")
             return cls(registered=True, stale=reply[1], work=work)
         work = []
-        # Most tasks of a turn are of one function, and first attempts.
+        # Most tasks of a turn share one function and are first attempts.
         known: bytes = b""
         digest = until = ""
         first = f"1:{nonce}"
@@ -207,7 +207,7 @@ class Turn:
 
 
 def _read_rows(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
-    """Read tasks that stand on the sheet: what most have in common is read once."""
+    """Read tasks on the sheet, parsing what consecutive rows share only once."""
     work = []
     known, size = b"", -1
     digest = until = ""
@@ -225,9 +225,9 @@ def _read_rows(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
 
 
 def read_bell(ring: bytes) -> tuple[str, Work] | None:
-    """Return the nonce of a turn and the task that came in it; None: a mere ring.
+    """Return the nonce of a turn and the task it hands over; None if there is no task.
 
-    A ring is ``nonce id attempt fn root args``, one to a line; args hold anything.
+    A ring is ``nonce id attempt fn root args``, one per line; args are arbitrary bytes.
     """
     parts = ring.split(b"\n", 5)
     if len(parts) == 1:
@@ -243,9 +243,9 @@ def read_bell(ring: bytes) -> tuple[str, Work] | None:
 class Registered:
     """Reply of ``register``."""
 
-    #: The engine's label for people: 0, 1, ...
+    #: The engine's label: 0, 1, ...
     engine_id: int
-    #: How long the hub waits for a sign of life, in ms.
+    #: How long the hub waits for a heartbeat, in ms.
     lease: int
 
     @classmethod
@@ -256,14 +256,14 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Beaten:
-    """What the hub answers about one engine of a beat."""
+    """The hub's answer about one engine of a beat."""
 
     #: The engine's uuid.
     engine: str
-    #: ``live``, ``drained`` (it lives, and is to get nothing new), ``unknown`` (given
-    #: up), ``gone``, or ``more``: say it again.
+    #: ``live``, ``drained`` (alive, but gets no new tasks), ``unknown`` (given up),
+    #: ``gone``, or ``more`` (repeat the call).
     word: str
-    #: Tasks that are no longer this engine's.
+    #: Tasks that no longer belong to this engine.
     foreign: tuple[str, ...]
 
     @classmethod
@@ -282,9 +282,9 @@ class Beaten:
 class Swept:
     """Reply of ``sweep``."""
 
-    #: In how many ms a sweep is next needed; -1: nothing will be due.
+    #: In how many ms the next sweep is needed; -1 if nothing is scheduled.
     due: int
-    #: Was the budget used up?
+    #: Was the budget exhausted?
     more: bool
 
     @classmethod
@@ -297,28 +297,28 @@ class Swept:
 class EngineStatus:
     """One engine, as ``status`` shows it."""
 
-    #: Known by this in every key.
+    #: Its name in keys.
     uuid: str
-    #: Label for people.
+    #: Its label.
     engine_id: int
     #: Name of its worker.
     worker: str
     #: Queues it serves.
     queues: tuple[str, ...]
-    #: Tasks placed on it, not yet taken.
+    #: Tasks placed on it but not yet taken.
     assigned: int
-    #: Tasks it took.
+    #: Tasks it has taken.
     held: int
-    #: Rest of its lease in ms; negative: over.
+    #: Remaining lease in ms; negative if expired.
     lease: int
     #: When it joined, ms since the epoch.
     joined: int
-    #: Does it get nothing new?
+    #: Does it get no new tasks?
     drained: bool = False
 
     @property
     def load(self) -> int:
-        """Tasks it has."""
+        """Assigned and held tasks."""
         return self.assigned + self.held
 
     @classmethod
@@ -358,33 +358,33 @@ class QueueStatus:
     name: str
     #: Engines that serve it.
     engines: int
-    #: Tasks that wait in it for an engine.
+    #: Ready tasks in it.
     ready: int
-    #: Does nothing of it begin?
+    #: Is it paused?
     paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A consistent picture of the hub."""
+    """A consistent snapshot of the hub."""
 
-    #: Settings and counters of the hub, as text.
+    #: Settings and counters of the hub, as strings.
     hub: Mapping[str, str]
     #: How many tasks are in each state.
     states: Mapping[str, int]
     #: Every queue with engines or tasks.
     queues: tuple[QueueStatus, ...]
-    #: The engines, at most as many as were asked for, by id.
+    #: The engines by label, at most as many as were asked for.
     engines: tuple[EngineStatus, ...]
 
     @property
     def scheme(self) -> str:
-        """The scheme, by the name that the hub has for it."""
+        """The hub's name for the scheme."""
         return self.hub["format"].partition(" ")[2]
 
     @property
     def is_earlier(self) -> bool:
-        """Is it a hub that an earlier release made, and none of ours yet?"""
+        """Was the hub created by an earlier release, and not yet upgraded?"""
         return self.hub["format"].partition(" ")[0] != SCHEMA
 
     @classmethod
@@ -403,29 +403,29 @@ class Status:
 
 
 class Flaw(NamedTuple):
-    """Something that a hub keeps and that is not consistent."""
+    """An inconsistency in a hub's data."""
 
     #: What kind of thing: task, entry, engine, ...
     kind: str
     #: Which one.
     name: str
-    #: What is wrong, in one word; kinds and words together name an invariant.
+    #: The kind of flaw, in one word; ``kind`` and ``code`` identify an invariant.
     code: str
-    #: What is wrong, for people.
+    #: A description.
     words: str
-    #: ``found`` (it can be mended), ``mended``, or ``left`` (it cannot).
+    #: ``found`` (can be repaired), ``mended``, or ``left`` (cannot be repaired).
     fate: str
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What is wrong with some things, and what they mean for others."""
+    """Flaws found in some things, and what these imply about others."""
 
-    #: How many of the things were looked at.
+    #: How many of the things were examined.
     done: int
-    #: What is wrong.
+    #: The flaws found.
     flaws: tuple[Flaw, ...]
-    #: Numbers that should be found elsewhere, by their names.
+    #: Expected values of counters elsewhere, by name.
     tallies: Mapping[str, int]
 
     @classmethod

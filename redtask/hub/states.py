@@ -1,6 +1,6 @@
 """The states of a task and the moves between them, read from the Lua table.
 
-``lua/lib/states.lua`` is the one place where they are written down.
+``lua/lib/states.lua`` is the only place that defines them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from redtask.hub import scripts
 
 _MOVE = re.compile(r"^(\w+)>(\w+) +([\w.]+) +(.+)$", re.MULTILINE)
 
-#: States of a task that is final.
+#: Final states.
 ENDED = frozenset({"completed", "failed", "aborted"})
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One arrow of the table."""
+    """One transition of the table."""
 
-    #: State before; ``new`` is no record yet.
+    #: State before; ``new`` means that there is no record yet.
     source: str
-    #: State after; ``gone`` is no record any more.
+    #: State after; ``gone`` means that the record is deleted.
     target: str
-    #: The library function that performs it.
+    #: The Lua library function that performs it.
     by: str
-    #: Why.
+    #: When it happens.
     why: str
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What reads for screens reply: an overview, and pages of things. No I/O here."""
+"""Replies of the calls for screens: an overview, and pages. No I/O here."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Queue:
     name: str
     #: Engines that serve it.
     engines: int
-    #: Tasks that wait in it for an engine.
+    #: Ready tasks in it.
     ready: int
-    #: When the oldest of them was submitted, ms since the epoch; 0: there is none.
+    #: When the oldest of them was submitted, ms since the epoch; 0 if there is none.
     oldest: int
-    #: Does nothing of it begin?
+    #: Is it paused?
     paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How many tasks ended in some time."""
+    """How many tasks ended in some period."""
 
     #: Those that succeeded.
     completed: int
@@ -48,7 +48,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Oldest:
-    """The task that has been in its state for longest."""
+    """The task that has been in its state the longest."""
 
     #: Its id.
     task_id: str
@@ -60,49 +60,49 @@ class Oldest:
 class Times:
     """How long one task took, in seconds."""
 
-    #: From when it began to its end.
+    #: From start to end.
     ran: float
-    #: From when it was submitted until it began.
+    #: From submission to start.
     waited: float
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Failed tasks of one function, with one error."""
+    """Failed tasks with the same function and error."""
 
     #: Name of the function.
     function: str
     #: Name of the exception, or the hub's verdict.
     error: str
-    #: How many, of the latest 50 that failed.
+    #: How many among the latest 50 failures.
     count: int
-    #: The latest.
+    #: The latest of them.
     task_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How a hub does."""
+    """The overall condition of a hub."""
 
-    #: Settings and counters of the hub, as text.
+    #: Settings and counters of the hub, as strings.
     hub: Mapping[str, str]
     #: How many tasks are in each state; empty in a brief one.
     states: Mapping[str, int]
     #: Queues, at most 50, those with the most ready tasks first.
     queues: tuple[Queue, ...]
-    #: What ended in the last ``span`` seconds.
+    #: Counts of tasks that ended in the last ``span`` seconds.
     lately: Ended
-    #: What ended in each bucket that was asked for, the latest first.
+    #: Counts for each requested bucket, latest first.
     buckets: tuple[Ended, ...]
-    #: The oldest waiting and the oldest ready task, by state; those that there are.
+    #: The oldest waiting and the oldest ready task, by state, if there are any.
     oldest: Mapping[str, Oldest]
     #: Samples of tasks that completed in the last ``span`` seconds.
     times: tuple[Times, ...]
-    #: What failed, of the latest 50.
+    #: The latest 50 failures, grouped.
     failures: tuple[Failures, ...]
 
     def filled(self, before: Overview) -> Overview:
-        """Return a brief one with what only the one before has."""
+        """Return a brief overview completed from an earlier one."""
         if self.states:
             return self
         memory = {
@@ -121,7 +121,7 @@ class Overview:
 
     @property
     def scheme(self) -> str:
-        """The scheme, by the name that the hub has for it."""
+        """The hub's name for the scheme."""
         return self.hub["format"].partition(" ")[2]
 
     @property
@@ -131,7 +131,7 @@ class Overview:
 
     @property
     def engines(self) -> int:
-        """How many engines live."""
+        """Number of live engines."""
         return int(self.hub["registered"])
 
     @property
@@ -174,19 +174,19 @@ class Overview:
 class EngineRow:
     """One living engine."""
 
-    #: Known by this in every key.
+    #: Its name in keys.
     uuid: str
-    #: Label for people.
+    #: Its label.
     engine_id: int
     #: Name of its worker.
     worker: str
     #: Queues it serves.
     queues: tuple[str, ...]
-    #: Tasks placed on it, not yet taken.
+    #: Tasks placed on it but not yet taken.
     assigned: int
-    #: Tasks it took.
+    #: Tasks it has taken.
     held: int
-    #: Rest of its lease in ms; negative: over.
+    #: Remaining lease in ms; negative if expired.
     lease: int
     #: When it joined, ms since the epoch.
     joined: int
@@ -194,26 +194,26 @@ class EngineRow:
     done: int
     #: "", ``drained``, ``leaving``.
     state: str
-    #: The first of the tasks that it took; "": it has none, or more than 20.
+    #: The first task it holds; "" if it has none, or more than 20.
     task_id: str
-    #: Name of that one's function.
+    #: Name of that task's function.
     function: str
-    #: When that one was begun, or taken: ms since the epoch; 0: it has none.
+    #: When that task was started, or taken: ms since the epoch; 0 if there is none.
     started: float
 
     @property
     def load(self) -> int:
-        """Tasks it has."""
+        """Assigned and held tasks."""
         return self.assigned + self.held
 
 
 @dataclass(frozen=True, slots=True)
 class EnginePage:
-    """Some engines, by label."""
+    """A page of engines, by label."""
 
-    #: They.
+    #: The rows.
     rows: tuple[EngineRow, ...]
-    #: The label to go on with; None: there are no more.
+    #: The label to continue at; None if there are no more.
     more: int | None
 
     @classmethod
@@ -232,7 +232,7 @@ class EnginePage:
 
 
 def _rows(flat: Reply) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read rows of a name, a number, and so many pairs."""
+    """Read rows: a name, a count, and that many pairs."""
     at = 0
     while at < len(flat):
         ends = at + 2 + 2 * flat[at + 1]
@@ -246,20 +246,20 @@ class TaskRow:
 
     #: Its id.
     task_id: str
-    #: Fields of its record, as text; ``function`` is the name of its function.
+    #: Fields of its record, as strings; ``function`` is the name of its function.
     fields: Mapping[str, str]
 
     @property
     def course(self) -> Course:
-        """When it began and ended, and how long it took."""
+        """When it started and ended, and how long it took."""
         return Course.read(self.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """When a task was where; what is not known is 0."""
+    """The times of a task; 0 if unknown."""
 
-    #: When it was submitted, began and ended, ms since the epoch.
+    #: When it was submitted, started and ended, ms since the epoch.
     submitted: float
     began: float
     ended: float
@@ -268,7 +268,7 @@ class Course:
 
     @classmethod
     def read(cls, fields: Mapping[str, str]) -> Course:
-        """Read it off a record: ``took`` is what the engine said at the end."""
+        """Read the times from a record; ``took`` is as the engine reported it."""
         submitted, began, ended = (
             _number(fields.get(name)) for name in ("submitted", "started", "ended")
         )
@@ -288,11 +288,11 @@ def _number(told: str | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class TaskPage:
-    """Some tasks in one state."""
+    """A page of tasks in one state."""
 
-    #: They.
+    #: The rows.
     rows: tuple[TaskRow, ...]
-    #: Where to go on; None: there are no more.
+    #: Where to continue; None if there are no more.
     more: str | None
 
     @classmethod
@@ -304,15 +304,15 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry of the story."""
+    """One entry of the event log."""
 
     #: Its id.
     entry: str
-    #: When it was, ms since the epoch.
+    #: When it happened, ms since the epoch.
     at: int
     #: What happened.
     event: str
-    #: What more is known of it.
+    #: Details.
     about: Mapping[str, str]
 
 

@@ -1,4 +1,4 @@
-"""``Why``: what a task waits for, and what would change it. No I/O here."""
+"""``Why``: what a task is waiting for, and how to change that. No I/O here."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from redtask.hub.records import Reply
 
-#: From so many seconds on a span is written with minutes.
+#: Spans of this many seconds or more are written with minutes.
 _LONG: Final = 120
-#: So many engines are named by one: far fewer than the hub tells of, which may cut
-#: them off in the midst of a number.
+#: Most engines that are listed one by one: far fewer than the hub lists, because its
+#: list may be cut off in the middle of a number.
 _FEW: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A task that another one depends on, and that has not ended."""
+    """A dependency that has not ended."""
 
     #: ``after`` or ``follow``.
     set: str
@@ -34,11 +34,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An engine that would not run the task."""
+    """An engine that refused to run the task."""
 
     #: Its label.
     engine_id: int
-    #: What it said.
+    #: The reason it gave.
     words: str
 
 
@@ -46,56 +46,56 @@ class Refusal:
 class Engines:
     """The engines that serve the task's queue."""
 
-    #: How many live.
+    #: How many are alive.
     living: int
-    #: How many of them may take it.
+    #: How many of them may take the task.
     admitted: int
     #: How many of those have room.
     free: int
-    #: How many of those that may take it are drained, and get nothing new.
+    #: How many of the admitted ones are drained.
     drained: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a task is where it is, and what would change it.
+    """Why a task is in its state, and what would change that.
 
-    ``str`` of it is for people, ``as_dict`` for programs.
+    Use ``str`` for people, ``as_dict`` for programs.
     """
 
-    #: The task.
+    #: Its id.
     task_id: str
     #: ``waiting ready assigned running completed failed aborted``.
     state: str
-    #: What keeps it there, or how it ended, one sentence each.
+    #: What keeps it there, or how it ended; one sentence each.
     reasons: tuple[str, ...]
-    #: What would change it; empty when nothing has to, or can.
+    #: What would change that; empty if nothing need or can be done.
     remedies: tuple[str, ...] = ()
     #: How many members of ``after`` and of ``follow`` have not ended.
     open_after: int = 0
     open_follow: int = 0
-    #: Some of them, at most 10 of each.
+    #: At most 10 of each.
     members: tuple[Member, ...] = ()
-    #: The gate that it stands behind.
+    #: The gate that it waits for.
     gate: str | None = None
-    #: It is not to start before this time.
+    #: Earliest start.
     start: datetime | None = None
-    #: Rest of its ``timeout`` in seconds, while that counts.
+    #: Remaining ``timeout`` in seconds, while that applies.
     left: float | None = None
     #: The queue that it is, or will be, in.
     queue: str = "default"
-    #: Which engines the line that it stands in is for: "" any of the queue, ``=0-2``
-    #: only these, ``!3`` not these, ``?`` as its flags say.
+    #: Engines that its line is for: "" any of the queue, ``=0-2`` only these, ``!3``
+    #: all but these, ``?`` as its flags say.
     line: str | None = None
-    #: How many tasks stand before it in that line.
+    #: How many tasks are ahead of it in that line.
     before: int | None = None
-    #: Engines that could run it; None when it has ended.
+    #: Engines that could run it; None if it has ended.
     engines: Engines | None = None
-    #: Engines that refused it: the first and the last nine.
+    #: Engines that refused it: the first, and the last nine.
     refusals: tuple[Refusal, ...] = ()
-    #: Label of the engine that has it, or had it last.
+    #: Label of the engine that has it, or had it most recently.
     engine_id: int | None = None
-    #: The newest task that was made of it.
+    #: The latest task that resubmitted it.
     resubmitted: str | None = None
 
     def __str__(self) -> str:
@@ -117,7 +117,7 @@ class Why:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as a dict of what JSON knows; times as ISO 8601."""
+        """Return a JSON-compatible dict, with times in ISO 8601."""
         found = asdict(self)
         found["start"] = self.start.isoformat() if self.start else None
         return found
@@ -161,7 +161,7 @@ class Why:
 def _explain(
     facts: Mapping[str, str], engines: Engines | None
 ) -> tuple[list[str], list[str]]:
-    """Return the reasons and the remedies."""
+    """Return reasons and remedies."""
     state = facts["state"]
     if state == "waiting":
         return _of_waiting(facts), []
@@ -205,7 +205,7 @@ def _of_waiting(facts: Mapping[str, str]) -> list[str]:
 
 
 def _span(seconds: float) -> str:
-    """Write how long: beyond two minutes with hours, minutes and seconds."""
+    """Format a duration; from two minutes on as hours, minutes and seconds."""
     if seconds < _LONG:
         return f"{max(0.0, seconds):.1f} s"
     return str(timedelta(seconds=round(seconds)))
@@ -254,7 +254,7 @@ _WHEN_ONE: Final = "it runs when one of them has time"
 
 
 def _named(facts: Mapping[str, str], admitted: int) -> list[str]:
-    """Return the engines that may take it, where its flags name just these."""
+    """Return the engines that may take it, if its flags name exactly these."""
     told = facts.get("targets") or facts.get("place") or ""
     found: list[str] = []
     for part in told.split(","):
@@ -266,7 +266,7 @@ def _named(facts: Mapping[str, str], admitted: int) -> list[str]:
 
 
 def _limits(facts: Mapping[str, str]) -> list[str]:
-    """Say why not every engine of its queue may take it."""
+    """Explain why not every engine of its queue may take it."""
     sentences = {
         "targets": ("its target is engine {}", "its targets are the engines {}"),
         "place": (
