@@ -1,4 +1,4 @@
-"""Waiting for what the story tells: of engines that join, or have finished."""
+"""Waiting for events in the log: engines that join, or become idle."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def latest(keys: Keys) -> Flow[str]:
-    """Return the place of the latest event."""
+    """Return the stream id of the latest event."""
     (page,) = yield Commands([("XREVRANGE", keys.story(), "+", "-", "COUNT", 1)])
     return text(page[0][0]) if page else "0-0"
 
 
 def hear(keys: Keys, position: str, seconds: float) -> Flow[str]:
-    """Wait at most so long for an event after that; return the place of the last."""
+    """Wait for events after ``position``; return the stream id of the last."""
     patience = max(1, int(seconds * 1000))
     words = ("XREAD", "COUNT", 100, "BLOCK", patience, "STREAMS")
     try:
         reply = yield Hear((*words, keys.story(), position))
     except ConnectionLost:
-        # Whoever looks next has patience.
+        # The caller's next call waits for Redis to return.
         return position
     return text(reply[0][1][-1][0]) if reply else position
 
@@ -39,7 +39,7 @@ def hear(keys: Keys, position: str, seconds: float) -> Flow[str]:
 def joined(
     number: int, keys: Keys, timeout: float | None, *, block: bool
 ) -> Flow[None]:
-    """Wait until at least so many engines have joined.
+    """Wait until at least ``number`` engines have joined.
 
     Raises ``TimeoutError``; without ``block`` it looks once and raises
     ``NoEnginesRegistered``.
@@ -63,9 +63,9 @@ def joined(
 def idle(
     keys: Keys, engines: Container[str], look: Callable[[], Flow[Status]]
 ) -> Flow[None]:
-    """Wait until these engines, drained ones, have no task any more, or are gone.
+    """Wait until these engines, which are drained, have no tasks left, or are gone.
 
-    ``look`` takes a picture of the hub with all its engines.
+    ``look`` takes a snapshot of the hub with all its engines.
     """
     position = yield from latest(keys)
     while True:

@@ -1,4 +1,4 @@
-"""Waiting for tasks: the stream tells, and the records when it is quiet."""
+"""Waiting for tasks: notified by the stream, with polling as a fallback."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.inbox import Inbox, TaskSet
 
-#: When nothing is found in the records either, they are asked less and less often, up
-#: to this, in seconds.
+#: The interval of polling backs off up to this while nothing changes, in seconds.
 MOST_QUIET: Final = 30.0
 #: No client sweeps more often than this, in seconds.
 _BRIEF: Final = 0.02
-#: While a sweep is under way, others look again after this, in seconds.
+#: While one sweep is running, others look again after this, in seconds.
 _SOON: Final = 0.1
 
 _LOST: Final = Outcome("unknown", "", "v", b"record_gone there is no such record")
-#: Enough for the payloads of one call of ``watch``.
+#: Limit on the payloads in one reply of ``watch``, in bytes.
 _BUDGET: Final = 4 << 20
-#: Payloads that a script tells with others; and so many larger ones are fetched in
-#: one round trip.
+#: Limit on payloads read by one script call, in bytes; and number of larger ones
+#: fetched per round trip.
 _SMALL: Final = 1 << 20
 _LARGE_ONES: Final = 16
 
@@ -39,7 +38,7 @@ _LARGE_ONES: Final = 16
 def _told(inbox: Inbox, tasks: TaskSet | None, name: str, outcome: Outcome) -> None:
     inbox.deliver(name, outcome)
     if tasks is not None:
-        # It may be a set that nobody but the caller knows.
+        # The inbox may not know this set.
         tasks.deliver(name, outcome)
 
 
@@ -51,10 +50,10 @@ def look(
     *,
     others: Container[str] = (),
 ) -> Flow[None]:
-    """Ask the records what has become of tasks; the stream tells of the rest.
+    """Read the outcomes of tasks; the stream will report those still open.
 
-    With a ``budget`` of 0 it is only found out whether they have ended. ``others``
-    among the ids are not of the set.
+    With a ``budget`` of 0 only whether they have ended is read. ``others`` among the
+    ids do not belong to the set.
     """
     if underway := inbox.underway:
         ids = [name for name in ids if name not in underway]
@@ -71,18 +70,18 @@ def look(
             if outcome.ended:
                 _told(inbox, own, name, outcome)
             elif outcome.state == "unknown":
-                # Others of its slice, or who else waits, may have seen to it by now.
+                # Another waiter may have resubmitted its slice meanwhile.
                 if not inbox.recent.was_said_since(turn, name):
                     yield from _miss(inbox, own, name)
             elif outcome.state == "waiting" and own is not None:
-                # Perhaps for a time.
+                # It may wait for a time.
                 own.timed = True
             elif outcome.state == "purged":
                 _told(inbox, own, name, _LOST)
 
 
 def _miss(inbox: Inbox, tasks: TaskSet | None, name: str) -> Flow[None]:
-    """There is no record: submit the task again if Redis may have forgotten it."""
+    """There is no record: submit the task again if Redis may have lost it."""
     forgotten = inbox.recent.find(name)
     if not forgotten:
         _told(inbox, tasks, name, _LOST)
@@ -92,22 +91,22 @@ def _miss(inbox: Inbox, tasks: TaskSet | None, name: str) -> Flow[None]:
             for one in forgotten:
                 yield from enter_again(inbox.recent, one, set())
     except HubFull:
-        # There may be room when the records are asked next.
+        # There may be room at the next poll.
         return
 
 
 def recheck(inbox: Inbox, tasks: TaskSet, budget: int = _BUDGET) -> Flow[None]:
-    """Ask the records what has become of the open tasks of a set."""
+    """Read the outcomes of the open tasks of a set."""
     tasks.checked = time.monotonic()
     yield from look(inbox, tasks, tasks.open_ids(), budget)
 
 
 def check_quiet(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
-    """Ask the records, as nothing has arrived for some time.
+    """Poll the records, because nothing has arrived for some time.
 
-    A waiter is right with the stream switched off: this is where. Not, however, when
-    they were asked later than ``since`` and the stream has been well: single tasks
-    that others wait for are asked along, so ten thousand waiters cost twenty calls.
+    This makes waiting correct even without the stream. It is skipped if they were read
+    after ``since`` and the stream has been undisturbed. Each call is filled up with
+    tasks of other waiters, so ten thousand waiters on one task each cost twenty calls.
     """
     since = max(since, inbox.disturbed_at)
     if tasks.checked >= since:
@@ -130,8 +129,8 @@ def until(
 ) -> Flow[bool]:
     """Wait until ``ready()``, at most ``timeout`` seconds (None: forever).
 
-    Returns whether it is. With 0 it looks once; else, to be ``sure``, at the latest
-    when time is over.
+    Returns whether it is. The records are read once with a timeout of 0; otherwise, if
+    ``sure``, when time runs out at the latest.
     """
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
@@ -159,18 +158,18 @@ def until(
             since = begun if sure and over else now - quiet / 2
             yield from check_quiet(inbox, tasks, since)
             if tasks.timed and not over and now < rest + quiet:
-                # It was only time to sweep.
+                # Only a sweep was due.
                 continue
-            # Nothing new in the records either: ask less and less often.
+            # Nothing new in the records either: back off.
             quiet = QUIET if tasks.arrived != seen else min(2 * quiet, MOST_QUIET)
         rest = now
 
 
 def sweep(inbox: Inbox) -> Flow[float]:
-    """Do what is due by time alone; return in how many seconds to come again.
+    """Sweep if due; return in how many seconds to call again.
 
-    A supervisor does that as well, but there may be none. All who wait in this
-    client share one sweep.
+    Supervisors sweep as well, but there may be none. All waiters of this client share
+    one sweep.
     """
     if time.monotonic() >= inbox.sweep_at:
         inbox.sweep_at = time.monotonic() + _SOON
@@ -182,7 +181,7 @@ def sweep(inbox: Inbox) -> Flow[float]:
 
 
 def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
-    """Wait until one of the sets is done, or something else has come in between."""
+    """Wait until one of the sets is done, or anything else has arrived."""
     if inbox.position is None:
         yield from listen(inbox)
     seen = inbox.arrived
@@ -192,7 +191,7 @@ def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
     if any(tasks.timed for tasks in sets):
         seconds = yield from sweep(inbox)
     yield Wait(inbox, inbox, seen, seconds)
-    # Also when something has come: it may go on coming, and this still be missing.
+    # Even if something arrived: other arrivals must not hide a missed one.
     since = time.monotonic() - QUIET
     for tasks in sets:
         if not tasks.done:
@@ -201,19 +200,19 @@ def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
 
 @dataclass(slots=True)
 class Vigil:
-    """Several sets, of which the first to be done is waited for, again and again.
+    """Repeated waiting for the first of several sets to be done.
 
-    However many they are, an arrival costs no more than among few: who holds the
-    vigil is only asked which are left when it was quiet.
+    The cost of an arrival does not depend on the number of sets: ``left`` is only
+    called when the records are polled.
     """
 
-    #: Is one done?
+    #: Is any set done?
     ready: Callable[[], bool]
-    #: The sets that are not.
+    #: Returns the sets that are not done.
     left: Callable[[], Sequence[TaskSet]]
-    #: May something happen to them by time alone?
+    #: May they depend on time, so that sweeps are needed?
     timed: bool = False
-    #: When the records were last asked, ``time.monotonic()``.
+    #: When the records were last read, ``time.monotonic()``.
     asked: float = -math.inf
 
 
@@ -242,7 +241,7 @@ def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
         yield Wait(inbox, inbox, seen, seconds)
         now = time.monotonic()
         over = deadline is not None and now >= deadline
-        # Also when something has come: it may go on coming, and this be missing.
+        # Even if something arrived: other arrivals must not hide a missed one.
         due = now >= vigil.asked + quiet
         if over or due or vigil.asked < inbox.disturbed_at:
             yield from _ask_for(inbox, vigil, begun if over else now - quiet / 2)
@@ -251,7 +250,7 @@ def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
 
 
 def _ask_for(inbox: Inbox, vigil: Vigil, since: float) -> Flow[None]:
-    """Ask the records of sets that were not asked since then."""
+    """Read the records of sets that were not read after ``since``."""
     since = max(since, inbox.disturbed_at)
     vigil.asked = time.monotonic()
     sets = vigil.left()
@@ -272,9 +271,9 @@ def complete(
     *,
     large: bool = True,
 ) -> Flow[None]:
-    """Fetch the payloads that were too large to be told; those ``large``, or not.
+    """Fetch payloads that were too large for the stream; ``large``: of any size.
 
-    A task whose end Redis has forgotten meanwhile is open again afterwards.
+    A task whose end Redis has lost meanwhile is open again afterwards.
     """
     names = [
         name
@@ -291,7 +290,7 @@ def complete(
                     late.append(name)
                 else:
                     yield from _completed(inbox, tasks, name, found)
-        # What is large costs a script much more than a plain read.
+        # Large values cost much more in a script than in a plain read.
         for first in range(0, len(late) if large else 0, _LARGE_ONES):
             yield from _fetch(inbox, tasks, late[first : first + _LARGE_ONES])
 
@@ -306,7 +305,7 @@ def _completed(inbox: Inbox, tasks: TaskSet, name: str, found: Outcome) -> Flow[
 
 
 def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
-    """Fetch payloads without a script."""
+    """Fetch payloads by plain reads."""
     keys, commands = inbox.keys, list[Sequence[str]]()
     parts = [
         "result" if tasks.outcomes[name].state == "completed" else "error"
@@ -321,7 +320,7 @@ def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
         state, token, inside, verdict = record
         body = inside or beside
         if not body or verdict or state != tasks.outcomes[name].state.encode():
-            # It is not what it was.
+            # The record has changed.
             watched = yield from ask(calls.watch("", (name,)))
             yield from _completed(inbox, tasks, name, watched.outcomes[0])
             continue
@@ -341,7 +340,7 @@ def collect(
     timeout: float | None,
     known: Container[str] = (),
 ) -> Flow[bool]:
-    """Wait as ``until``, and have the payloads of what has ended, but for ``known``."""
+    """Wait like ``until``, then fetch payloads of ended tasks except ``known``."""
     while True:
         if not (yield from until(inbox, tasks, ready, timeout)):
             return False
