@@ -1,10 +1,9 @@
-"""Conversations of several steps, as generators. No I/O here.
+"""Multi-step interactions with the hub, as generators. No I/O here.
 
-A flow yields what is to be done - a ``Call``, perhaps with something to be done
-``Meanwhile``, plain ``Commands``, what is large to
-``Fetch``, a blocking read to ``Hear``, or a ``Wait`` - and gets back what came of it.
-A driver performs the steps, one blocking, one awaiting; so both faces share every flow,
-and a test can hold the conversation by itself.
+A flow yields the next step - a ``Call``, possibly with work to do ``Meanwhile``, plain
+``Commands``, large values to ``Fetch``, a blocking read to ``Hear``, or a ``Wait`` -
+and is sent its result. There are two drivers, a blocking one and one for asyncio, so
+both APIs share every flow, and a test can drive one by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: When nothing has arrived for so many seconds, the records are asked.
+#: After this many seconds without an arrival the records are read.
 QUIET: Final = 5.0
 #: Ids in one call.
 SLICE: Final = 500
@@ -28,49 +27,49 @@ SLICE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Meanwhile:
-    """A call, and what is to be done while its reply is on its way."""
+    """A call, and work to do while waiting for its reply."""
 
-    #: What is performed.
+    #: The call.
     call: Call[Any]
-    #: Waits for nothing and raises nothing; perhaps not called if the call fails.
+    #: Must neither block nor raise; may not be called if the call fails.
     act: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Plain reads, in one round trip."""
+    """Plain reads in one round trip."""
 
-    #: The words of each.
+    #: The commands, each a list of words.
     commands: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Plain reads of what may be large, in one round trip."""
+    """Plain reads of possibly large values, in one round trip."""
 
-    #: The words of each.
+    #: The commands, each a list of words.
     commands: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Hear:
-    """One blocking read, of ``link.LONGEST_BLOCK`` seconds at most, not repeated."""
+    """One blocking read of at most ``link.LONGEST_BLOCK`` seconds, never retried."""
 
-    #: Its words.
+    #: The command.
     words: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait until something arrives; True if it did."""
+    """Wait for an arrival; the result says whether there was one."""
 
-    #: Whose stream tells.
+    #: The inbox to listen on.
     inbox: Inbox
-    #: Where it is to arrive: one set, or anywhere in the inbox.
+    #: Where to expect it: in one set, or anywhere in the inbox.
     tasks: TaskSet | Inbox
-    #: How many had arrived when the flow last looked.
+    #: Number of arrivals when the flow last looked.
     seen: int
-    #: At most so many seconds.
+    #: Timeout.
     seconds: float
 
 

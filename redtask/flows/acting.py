@@ -11,7 +11,7 @@ from redtask.hub import calls
 if TYPE_CHECKING:
     from redtask.flows import Flow
 
-#: For so many seconds a message to a worker is to be obeyed.
+#: A message to a worker expires after this many seconds.
 _OBEYED: Final = 60
 
 #: Signs a message to a worker: worker, expiry, text.
@@ -21,10 +21,10 @@ Sign: TypeAlias = Callable[[str, int, str], bytes]
 def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
     """Abort tasks; return one word for each: aborted, running, ended, unknown.
 
-    A call takes 500, and what depends on an aborted task fails: who depends on others
-    of them must stand before these.
-    With ``sign`` those that run are interrupted: it signs the message to a worker, of
-    worker, expiry (ms since the epoch, the server's clock) and text.
+    A call takes 500, and dependents of an aborted task fail, so ``ids`` must have
+    dependents before what they depend on. With ``sign`` running tasks are interrupted;
+    it signs the message to a worker, given worker, expiry (ms since the epoch, by the
+    server's clock) and text.
     """
     words: dict[str, str] = {}
     messages: list[tuple[str, str]] = []
@@ -42,7 +42,7 @@ def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
 
 
 def tell(messages: Iterable[tuple[str, str]], sign: Sign) -> Flow[list[bool]]:
-    """Leave messages for workers, signed; is there one of each name?"""
+    """Leave signed messages for workers; return for each whether it exists."""
     ((seconds, _),) = yield Commands([("TIME",)])
     expiry = (int(seconds) + _OBEYED) * 1000
     there = []

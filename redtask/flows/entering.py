@@ -1,4 +1,4 @@
-"""Tasks enter a hub, and enter again if it has forgotten them."""
+"""Submitting tasks to a hub, and again if it has lost them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from redtask.inbox import Inbox
     from redtask.recent import Recent, Slice
 
-#: A stream lives an hour without a reader; it is made sure of well before.
+#: A stream expires an hour after its last reader; refresh it well before, in seconds.
 _FRESH: Final = 1800.0
 
 
 def listen(inbox: Inbox) -> Flow[None]:
-    """Make sure that the client's stream is there, before what it is to tell of."""
+    """Ensure that the client's stream exists before anything is reported in it."""
     if inbox.position is None or time.monotonic() - inbox.listening_since > _FRESH:
         try:
             watched = yield from ask(calls.watch(inbox.client, ()))
@@ -44,13 +44,13 @@ def _enter(
     sent: set[str],
     meanwhile: Callable[[], None] | None = None,
 ) -> Flow[None]:
-    """Submit one slice. Functions that the hub is believed to know stay here."""
+    """Submit one slice, without functions that the hub is believed to have."""
     told: set[str] = set()
     lean = []
     for group in groups:
         digest = group.digest
         if digest in told or digest in sent:
-            # Once is enough for all groups of the slice.
+            # The first group of the slice brings it.
             group = Group(digest, b"", group.name, group.flags, group.tasks)  # noqa: PLW2901
         lean.append(group)
         told.add(digest)
@@ -68,13 +68,12 @@ def submit(
     recent: Recent,
     meanwhile: Callable[[], None] | None = None,
 ) -> Flow[None]:
-    """Enter slices of tasks, each all or none, and make the calls among them.
+    """Submit slices of tasks, each all or none, and perform the calls among them.
 
-    ``sent`` has the digests that the hub is believed to know; a function goes along
-    with its first slice, and again when the hub has forgotten it. ``meanwhile`` is
-    called while slices are on their way. Should a later
-    slice be refused, or be impossible to make, the earlier ones are aborted; those
-    behind a gate, with the gate.
+    ``sent`` has the digests that the hub is believed to have; a function is sent with
+    its first slice, and again if the hub has lost it. ``meanwhile`` is called while
+    slices are in flight. If a later slice is refused, or cannot be made, the earlier
+    ones are aborted, those behind a gate by aborting the gate.
     """
     entered: dict[str, None] = {}
     gate = ""
@@ -89,24 +88,24 @@ def submit(
                 entered.update(dict.fromkeys(_handles(piece)))
             recent.add(piece, opened, gate)
     except ConnectionLost:
-        # It cannot be told to abort them either.
+        # The hub cannot be asked to abort them either.
         raise
     except Exception:
         if entered:
-            # The last first: none stands before what it depends on.
+            # Latest first: a task is submitted after what it depends on.
             yield from abort([*reversed(entered)])
         raise
 
 
 def _gate_of(groups: Sequence[Group]) -> str:
-    """Return the gate that some of them stand behind; "": none."""
+    """Return the gate that some of them wait for; "" if there is none."""
     return next(
         (str(group.flags["gate"]) for group in groups if "gate" in group.flags), ""
     )
 
 
 def _handles(groups: Sequence[Group]) -> Iterator[str]:
-    """Yield what is to be aborted if the tasks are to go: ids, but for a gate's own."""
+    """Yield what to abort to get rid of the tasks: their ids, or their gate's."""
     for group in groups:
         if "gate" in group.flags:
             yield str(group.flags["gate"])
@@ -115,7 +114,7 @@ def _handles(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def server_info() -> Flow[dict[str, str]]:
-    """Return what the server says of itself; {} where we may not ask."""
+    """Return the server's INFO; {} if we are not permitted to read it."""
     try:
         replies = yield Commands([("INFO", "server"), ("INFO", "memory")])
     except (ConfigurationError, HubError) as problem:
@@ -128,25 +127,24 @@ def server_info() -> Flow[dict[str, str]]:
 
 
 def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
-    """Say again what Redis may have forgotten when it was away.
+    """Submit again what Redis may have lost while it was unreachable.
 
-    A connection that was lost is no reason while the server is the process it was.
-    Else it costs one round trip per 500 tasks of the last moments, and one per slice of
-    them that Redis has forgotten.
+    If only the connection was lost and the server is still the same process, nothing is
+    done. Otherwise it costs one round trip per 500 tasks of the last moments, and one
+    per slice that Redis has lost.
     """
     recent = inbox.recent
     due = recent.take_due()
     if due is None:
-        # Another thread or coroutine was faster. A thousand that do it together
-        # would keep Redis busy with nothing else.
+        # Another thread or coroutine is at it. If a thousand did it at once,
+        # Redis would be busy with nothing else.
         return
     inbox.disturbed()
     try:
         with recent.saying(due):
             yield from _say_again(recent, due, sent)
     except HubError:
-        # What cannot be said now is said next time; it is not who asks now that
-        # has to hear of it.
+        # Retried next time; it is no business of the current caller.
         recent.put_back()
     except BaseException:
         recent.put_back()
@@ -154,7 +152,7 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
 
 
 def _say_again(recent: Recent, due: Sequence[Slice], sent: set[str]) -> Flow[None]:
-    """Say all slices again, unless the server is the process that it was."""
+    """Submit slices again, unless the server is still the same process."""
     server = ""
     if recent.server:
         server = (yield from server_info()).get("run_id", "")
@@ -178,14 +176,14 @@ def enter_again(
     sent: set[str],
     states: Mapping[str, str] | None = None,
 ) -> Flow[None]:
-    """Say a slice again, unless the hub knows all of it; ``states``: what it knows."""
+    """Submit a slice again unless the hub has all of it, as ``states`` tells."""
     if isinstance(one.piece, Call):
         try:
             yield from ask(one.piece)
         except HubFull:
             raise
         except HubError:
-            # The hub has not forgotten: the gate was opened, and is gone.
+            # The hub has lost nothing: the gate was opened, and is gone.
             pass
     else:
         if states is None:
@@ -200,7 +198,7 @@ def _ids_of(groups: Sequence[Group]) -> list[str]:
 
 
 def _states_of(ids: Sequence[str]) -> Flow[dict[str, str]]:
-    """Return the states of tasks; "unknown" for those that the hub does not know."""
+    """Return the states of tasks; "unknown" for those that the hub does not have."""
     states = {}
     for at in range(0, len(ids), SLICE):
         part = ids[at : at + SLICE]
@@ -211,7 +209,7 @@ def _states_of(ids: Sequence[str]) -> Flow[dict[str, str]]:
 
 
 def _not_purged(groups: Sequence[Group], states: Mapping[str, str]) -> list[Group]:
-    """Leave out the tasks that somebody had forgotten: they must not run again."""
+    """Leave out tasks that somebody purged: they must not run again."""
     left = []
     for group in groups:
         pairs = zip(group.tasks[::2], group.tasks[1::2], strict=True)

@@ -1,4 +1,4 @@
-"""Reading records, and what stands beside them."""
+"""Reading records, and the keys beside them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
 
-#: The places of tasks that wait begin so far apart, by their priorities.
+#: Distance of priorities in the scores of waiting tasks.
 _PRIORITY: Final = 1 << 42
 
 
 def records(keys: Keys, ids: Sequence[str]) -> Flow[list[dict[str, str]]]:
-    """Read whole records, without what stands beside them; {} where there is none."""
+    """Read whole records, without the keys beside them; {} where there is none."""
     found: list[dict[str, str]] = []
     for at in range(0, len(ids), SLICE):
         words: list[tuple[str, ...]] = []
@@ -45,7 +45,7 @@ def _record(reply: Any) -> dict[str, str]:
 def fields(
     keys: Keys, ids: Sequence[str], names: Sequence[str]
 ) -> Flow[list[list[bytes | None]]]:
-    """Read some fields of at most 500 records, without what stands beside them."""
+    """Read some fields of at most 500 records, without the keys beside them."""
     words: list[tuple[str, ...]] = []
     for name in ids:
         words += (*sheet.words(keys, name), ("HMGET", keys.task(name), *names))
@@ -54,7 +54,7 @@ def fields(
 
 
 def parts(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[bytes | None]]:
-    """Read a field of tasks that may stand beside the record, wherever it stands."""
+    """Read a field that may be stored in the record or beside it."""
     values: list[bytes | None] = []
     for at in range(0, len(ids), SLICE):
         words: list[tuple[str, ...]] = []
@@ -70,16 +70,16 @@ def parts(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[bytes | None]]
 
 
 def outputs(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[str]]:
-    """Read ``stdout`` or ``stderr`` of tasks, wherever it stands."""
+    """Read ``stdout`` or ``stderr`` of tasks."""
     found = yield from parts(keys, ids, name)
     return [(value or b"").decode("utf-8", "replace") for value in found]
 
 
 def latest_first(keys: Keys, ids: Sequence[str]) -> Flow[list[str]]:
-    """Return tasks so that each stands before those that it waits for.
+    """Sort tasks so that each comes before those that it waits for.
 
-    Those that wait are in the reversed order of their submission, whoever submitted
-    them: what a task waits for was there before it. The others wait for nobody.
+    Waiting tasks are in reverse order of submission, by whichever client: what a task
+    waits for existed before it. The others wait for nothing.
     """
     places: list[float] = []
     for at in range(0, len(ids), SLICE):
@@ -93,9 +93,9 @@ def latest_first(keys: Keys, ids: Sequence[str]) -> Flow[list[str]]:
 
 
 def dependents(keys: Keys, ids: Iterable[str]) -> Flow[list[str]]:
-    """Return tasks and what still depends on them, directly or not.
+    """Return tasks and their remaining dependents, direct or indirect.
 
-    Each stands behind all that depend on it.
+    Each comes after all that depend on it.
     """
     order: list[str] = []
     seen: set[str] = set()
@@ -119,7 +119,7 @@ def _told_by(keys: Keys, name: str) -> Flow[list[str]]:
     while True:
         key, at = keys.task(name, "dependents"), len(others)
         (page,) = yield Commands([("ZRANGE", key, at, at + SLICE - 1)])
-        # The first letter says of which set it is.
+        # The first letter tells which set.
         others += (entry[1:].decode() for entry in page)
         if len(page) < SLICE:
             return list(dict.fromkeys(others))
