@@ -1,16 +1,16 @@
-"""The memory that a supervisor and one of its engines share.
+"""Memory shared by a supervisor and one of its engines.
 
-The engine notes in it which task it has begun and which it has ended, and how; so a
-crash blames exactly the task that ran, what was finished is reported by the supervisor,
-and the rest goes back unharmed. The supervisor can take what is not begun away again,
-and outcomes that wait too long for the engine's next turn. Who begins a task and who
-takes it back is decided under one lock.
+The engine records in it which tasks it has started and which have ended, and how. So a
+crash is blamed on exactly the task that was running, the supervisor reports what was
+finished, and the rest is returned unharmed. The supervisor can also take back tasks
+that have not started, and outcomes that wait too long for the engine's next turn. A
+lock decides between starting a task and taking it back.
 
-Both sides write, each into fields of its own, and every group of fields that must be
-seen together changes under the lock. The order of the writes is such that at any
-instant the engine may die: the supervisor then reads without the lock.
+Each side writes fields of its own, and fields that must be consistent with each other
+change under the lock. Writes are ordered so that the engine may die at any instant:
+the supervisor then reads without the lock.
 
-A block is made before its engine is forked and never used for another one.
+A block is created before its engine is forked and is never reused for another one.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from redtask.engine.slate import Slate
 
-#: What an engine is at.
+#: States of an engine.
 STARTING: Final = 0
 TALKING: Final = 1  # with Redis, in a turn
 IDLE: Final = 2  # blocked on its bell
 RUNNING: Final = 3  # in a batch
 
-#: Why a task is to stop.
+#: Reasons to stop a task.
 BY_LIMIT: Final = 1  # it runs for longer than it may
 BY_ABORT: Final = 2  # somebody does not want it any more
 BY_STOP: Final = 3  # its worker stops
-#: A time that does not come, ns.
+#: A time that never comes, ns.
 NEVER: Final = 1 << 62
 
-# The fields, in 64 bits each. Of the engine:
+# The fields, 64 bits each. Written by the engine:
 _STATE: Final = 0
 _LOOPS: Final = 1
 _ENGINE_ID: Final = 2  # plus one; 0: not registered
@@ -52,41 +52,41 @@ _BATCH_SIZE: Final = 10
 _UUID_SIZE: Final = 11
 _LOG_END: Final = 12
 _ENDED_BEFORE: Final = 19  # tasks of earlier batches
-# Of both, under the lock:
+# Written by both, under the lock:
 _LIMIT: Final = 13
 _TAKEN: Final = 14  # bytes of the log
 _TAKEN_COUNT: Final = 15  # outcomes of the log
 _WATCHED: Final = 16
-# Of the supervisor:
+# Written by the supervisor:
 _DEADLINE: Final = 17
 _DRAIN: Final = 18
 _QUIET: Final = 27  # the hub gives it nothing new, nor is to when it registers again
-# Of stopping the task that runs. It is known by when it began: no two begin at the
-# same time, so what is meant for one never hits another. Of the engine:
+# For stopping the running task. It is identified by its start time, which no two
+# share, so what is meant for one never hits another. Written by the engine:
 _LIMITED: Final = 20  # when the task began that has a time limit
 _LIMIT_MS: Final = 21
 _LIMIT_AT: Final = 22
 _SPARED: Final = 23  # when the task began that is not to be stopped any more
-# Of the supervisor:
+# Written by the supervisor:
 _STOP: Final = 24  # when the task began that is to stop
 _STOP_WHY: Final = 25
-# Of both, under the lock:
+# Written by both, under the lock:
 _LOOK_AT: Final = 26  # when the supervisor looks at the time limit next
 _FIELDS: Final = 32
 
 _UUID: Final = slice(8 * _FIELDS, 8 * _FIELDS + 64)
 _BATCH_FROM: Final = 1024
-#: Ids and tokens of 500 tasks have less than half of it.
+#: Ids and tokens of 500 tasks take less than half of it.
 _BATCH_BYTES: Final = 128 * 1024
 _LOG_FROM: Final = _BATCH_FROM + _BATCH_BYTES
-#: Outcomes that do not fit are reported at once.
+#: Outcomes that do not fit are reported immediately.
 LOG_BYTES: Final = 1 << 20
 _SIZE: Final = _LOG_FROM + LOG_BYTES
 _HEAD: Final = 4
 
-#: So much of a lease an engine relies on, ns for each ms.
+#: The part of a lease that an engine relies on, in ns per ms.
 SURE: Final = 900_000
-#: A supervisor does not wait longer for an engine that was stopped in the middle.
+#: How long a supervisor waits for the lock, s: an engine may be stopped holding it.
 _PATIENCE: Final = 0.05
 
 
@@ -99,33 +99,33 @@ class Outcome(NamedTuple):
     task_id: str
     #: The token under which the engine took it.
     token: str
-    #: When it began and ended, ns of the monotonic clock, which processes share.
+    #: Start and end, ns of the monotonic clock, which processes share.
     begun: int
     ended: int
     #: Fields for its record, names and values.
     fields: Sequence[Any]
 
 
-#: As the engine keeps it and the log has it: kind, index, begun, ended, fields.
+#: An outcome in the engine and in the log: kind, index, begun, ended, fields.
 Entry: TypeAlias = tuple[str, int, int, int, Sequence[Any]]
 
 
 class Picture(NamedTuple):
-    """What a supervisor sees of an engine at one instant."""
+    """A supervisor's snapshot of an engine."""
 
     #: STARTING, TALKING, IDLE or RUNNING.
     state: int
-    #: Moves with every round of the engine's loop.
+    #: Advances with every round of the engine's loop.
     loops: int
-    #: Its uuid; "" before it tried to register.
+    #: Its uuid; "" before it tries to register.
     uuid: str
-    #: Its label; None before it is registered.
+    #: Its label; None until it is registered.
     engine_id: int | None
-    #: Number of its latest turn whose reply it has.
+    #: Number of the latest turn whose reply it received.
     number: int
     #: Ids and tokens of the batch, in order.
     batch: tuple[tuple[str, str], ...]
-    #: How many of them were begun, and ended.
+    #: How many of them were started, and ended.
     begun: int
     ended: int
 
@@ -136,7 +136,7 @@ class Picture(NamedTuple):
 
     @property
     def running(self) -> str | None:
-        """Id of the task that it is inside of."""
+        """Id of the running task."""
         return self.batch[self.begun - 1][0] if self.begun > self.ended else None
 
 
@@ -145,43 +145,43 @@ class Taken(NamedTuple):
 
     #: The engine.
     uuid: str
-    #: Outcomes that are the supervisor's to report.
+    #: Outcomes that the supervisor must report.
     outcomes: list[Outcome]
     #: Is the engine inside a task?
     inside: bool
-    #: May there soon be more to take?
+    #: May there be more to take soon?
     more: bool
 
     @classmethod
     def nothing(cls, *, more: bool = False) -> Taken:
-        """It had nothing, or could not be asked."""
+        """Return an empty one: there was nothing, or the lock was held."""
         return cls("", [], inside=False, more=more)
 
 
 class Limit(NamedTuple):
-    """What a supervisor finds of the time limit of the task that runs."""
+    """The state of the running task's time limit."""
 
-    #: Is it exceeded, since this look?
+    #: Has this look found it exceeded?
     exceeded: bool
     #: When to look next, ns of the monotonic clock.
     look_at: int
     #: The limit, ms.
     limit: int
-    #: When the task began: it is known by that.
+    #: When the task started, which identifies it.
     begun_at: int
 
 
 class Stopped(NamedTuple):
-    """What came of stopping a task."""
+    """The result of stopping a task."""
 
-    #: When it began, if it has to be interrupted; else 0.
+    #: When it started, if it must be interrupted; otherwise 0.
     begun_at: int
-    #: What was taken back, it among them, if it had not begun.
+    #: What was taken back, including the task, if it had not started.
     taken: Taken
 
     @property
     def found(self) -> bool:
-        """Was it here?"""
+        """Was the task here?"""
         return self.begun_at > 0 or len(self.taken.outcomes) > 0
 
 
@@ -202,18 +202,18 @@ class Block:
         self._memory = mmap.mmap(-1, _SIZE)
         self._text = memoryview(self._memory)
         self._fields = self._text[: 8 * _FIELDS].cast("Q")
-        # Unlinked as soon as it is made; dies with the last process that has it.
+        # Unlinked on creation; vanishes with the last process that has it.
         self._lock = get_context("fork").Lock()
         self._acquire = self._lock.acquire
         self._release = self._lock.release
         self._fields[_LOOK_AT] = NEVER
-        #: What its tasks say while they run.
+        #: Live output of its tasks.
         self.slate = Slate()
 
     # -- the engine
 
     def join(self, uuid: str) -> None:
-        """The engine is about to register under this uuid."""
+        """Note that the engine is about to register under this uuid."""
         self._acquire()
         fields = self._fields
         fields[_ENGINE_ID] = fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
@@ -226,7 +226,7 @@ class Block:
         self._release()
 
     def joined(self, engine_id: int, lease: int, deadline: int) -> None:
-        """The engine is registered."""
+        """Note that the engine is registered."""
         self._acquire()
         fields = self._fields
         fields[_DEADLINE] = deadline
@@ -235,10 +235,10 @@ class Block:
         self._release()
 
     def talk(self) -> int:
-        """The engine is about to speak to the hub.
+        """Note that the engine is about to call the hub.
 
-        Returns how many of its outcomes the supervisor has taken from the log; it
-        takes no more of them.
+        Returns how many of its outcomes the supervisor has taken from the log; it takes
+        no more of them.
         """
         self._acquire()
         fields = self._fields
@@ -249,21 +249,21 @@ class Block:
         return taken
 
     def idle(self) -> None:
-        """The engine is about to wait for its bell."""
+        """Note that the engine is about to wait for its bell."""
         self._fields[_STATE] = IDLE
 
     def open(self, number: int, pairs: Iterable[str]) -> bool:
-        """Note the batch that the engine took: id, token, id, token ...
+        """Record the batch that the engine took: id, token, id, token ...
 
-        What the last one left is forgotten. Returns True when the supervisor must be
-        told, because it does not watch.
+        Discards what is left of the previous one. Returns True if the supervisor must
+        be notified, because it is not watching.
         """
         data = "\n".join(pairs).encode()
         count = (data.count(b"\n") + 1) // 2
         self._acquire()
         fields = self._fields
         fields[_ENDED_BEFORE] += fields[_ENDED]
-        # Nobody may take the old counts for the new batch's.
+        # The supervisor must not apply old counts to the new batch.
         fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
         fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = 0
         self._text[_BATCH_FROM : _BATCH_FROM + len(data)] = data
@@ -280,7 +280,7 @@ class Block:
         return tell
 
     def open_none(self, number: int) -> None:
-        """Note that a turn gave nothing."""
+        """Record a turn that brought no tasks."""
         self._acquire()
         fields = self._fields
         fields[_ENDED_BEFORE] += fields[_ENDED]
@@ -290,7 +290,7 @@ class Block:
         self._release()
 
     def begin(self, index: int, now: int) -> bool:
-        """Begin a task, unless it was taken back or the lease is over."""
+        """Start a task, unless it was taken back or the lease has expired."""
         self._acquire()
         fields = self._fields
         if index >= fields[_LIMIT] or now >= fields[_DEADLINE]:
@@ -302,9 +302,9 @@ class Block:
         return True
 
     def limit(self, milliseconds: int, now: int) -> bool:
-        """The task that was begun last may run for so long from now on.
+        """Limit the time of the current task, from now on.
 
-        Returns True when the supervisor must be told, because it would look too late.
+        Returns True if the supervisor must be notified, because it would look too late.
         """
         self._acquire()
         fields = self._fields
@@ -319,25 +319,25 @@ class Block:
 
     @property
     def stopped_by(self) -> int:
-        """Why the task that was begun last is to stop; 0: it is not.
+        """Why the current task must stop; 0 if it need not.
 
-        Asks without the lock, as it is asked in the midst of the task.
+        Reads without the lock, because it may be called in the middle of the task.
         """
         fields = self._fields
         return fields[_STOP_WHY] if fields[_STOP] == fields[_BEGUN_AT] else 0
 
     def spare(self) -> None:
-        """The task that was begun last is done: nobody may stop it any more."""
+        """Protect the current task, which is done, from being stopped."""
         self._acquire()
         self._fields[_SPARED] = self._fields[_BEGUN_AT]
         self._release()
 
     def end(self, entry: Entry) -> bool:
-        """Log how the task that was begun last ended; False: the log is full."""
+        """Log the outcome of the current task; False if the log is full."""
         try:
             data = marshal.dumps(entry)  # type: ignore[arg-type]
         except ValueError:
-            # A rope: what is that large is told at once.
+            # A rope: such large results are reported immediately.
             return False
         fields = self._fields
         at = fields[_LOG_END]
@@ -355,9 +355,9 @@ class Block:
         return True
 
     def flushed(self, ended: int) -> bool:
-        """All outcomes so far were reported in the middle of the batch.
+        """Note that all outcomes so far were reported in the middle of the batch.
 
-        Returns True when the supervisor must be told, as ``open`` does.
+        Returns True if the supervisor must be notified, like ``open``.
         """
         self._acquire()
         fields = self._fields
@@ -371,7 +371,7 @@ class Block:
         return tell
 
     def forsake(self) -> bool:
-        """Begin nothing more of the batch; True: the supervisor had not said so."""
+        """Start no more of the batch; False if the supervisor took the rest back."""
         self._acquire()
         fields = self._fields
         first = fields[_LIMIT] > fields[_BEGUN]
@@ -381,23 +381,23 @@ class Block:
 
     @property
     def heard(self) -> float:
-        """When the supervisor last said what was answered, s of the monotonic clock."""
+        """When the last acknowledged beat was sent, s of the monotonic clock."""
         fields = self._fields
         return (fields[_DEADLINE] - fields[_LEASE] * SURE) / 1e9
 
     @property
     def lease_over(self) -> bool:
-        """Was no beat acknowledged for too long?"""
+        """Has no beat been acknowledged for too long?"""
         return time.monotonic_ns() >= self._fields[_DEADLINE]
 
     @property
     def draining(self) -> bool:
-        """Shall the engine take nothing new?"""
+        """Must the engine take no more tasks, and end?"""
         return self._fields[_DRAIN] != 0
 
     @property
     def quiet(self) -> bool:
-        """Does the hub give the engine nothing new?"""
+        """Has the hub drained the engine, so that it gets no new tasks?"""
         return self._fields[_QUIET] != 0
 
     @quiet.setter
@@ -411,15 +411,15 @@ class Block:
 
     @property
     def lease(self) -> int:
-        """The lease in ms, as the engine was told; 0: it is not registered yet."""
+        """The engine's lease in ms; 0 before it is registered."""
         return self._fields[_LEASE]
 
     def renew(self, deadline: int) -> None:
-        """Let the engine begin tasks until then, ns of the monotonic clock."""
+        """Let the engine start tasks until ``deadline``, ns of the monotonic clock."""
         self._fields[_DEADLINE] = deadline
 
     def look(self) -> Picture | None:
-        """Return what the engine is at; None: it holds the lock, try later."""
+        """Return a snapshot; None if the engine holds the lock: try later."""
         if not self._lock_for_a_while():
             return None
         try:
@@ -448,23 +448,23 @@ class Block:
 
     @property
     def uuid(self) -> str:
-        """The engine's uuid; "" before it tried to register."""
+        """The engine's uuid; "" before it tries to register."""
         size = self._fields[_UUID_SIZE]
         return bytes(self._text[_UUID.start : _UUID.start + size]).decode()
 
     @property
     def registered(self) -> bool:
-        """Does the hub know the engine?"""
+        """Is the engine registered?"""
         return self._fields[_ENGINE_ID] != 0
 
     @property
     def ended(self) -> int:
-        """How many tasks the engine has ended."""
+        """How many tasks have ended on the engine."""
         return self._fields[_ENDED_BEFORE] + self._fields[_ENDED]
 
     @property
     def has_worked(self) -> bool:
-        """Has the engine ever ended a task?"""
+        """Has any task ended on the engine?"""
         return self.ended > 0
 
     def _words(self) -> list[str]:
@@ -492,7 +492,7 @@ class Block:
         return outcomes
 
     def _unbegun(self, first: int = 0) -> list[Outcome]:
-        """Take back what is not begun, from the ``first`` of the batch on."""
+        """Take back what has not started, from index ``first`` of the batch on."""
         fields = self._fields
         begun, limit = max(first, fields[_BEGUN]), fields[_LIMIT]
         if limit <= begun:
@@ -506,16 +506,16 @@ class Block:
 
     @property
     def inside_since(self) -> int:
-        """When the task began that the engine is inside of; 0: it is in none."""
+        """When the running task started; 0 if none is running."""
         fields = self._fields
         since = fields[_BEGUN_AT]
         inside = fields[_BEGUN] > fields[_ENDED] and fields[_SPARED] != since
         return since if inside else 0
 
     def check_limit(self, now: int) -> Limit | None:
-        """See whether the task that runs is over its time limit, and mark it then.
+        """Check whether the running task exceeds its time limit, and mark it if so.
 
-        None: the engine holds the lock, try again.
+        Returns None if the engine holds the lock: try again.
         """
         fields = self._fields
         if not self._lock_for_a_while():
@@ -526,7 +526,7 @@ class Block:
             at = fields[_LIMIT_AT] if counts else NEVER
             exceeded = now >= at
             if exceeded:
-                # In this order: the engine reads without the lock.
+                # In this order, because the engine reads without the lock.
                 fields[_STOP_WHY] = BY_LIMIT
                 fields[_STOP] = since
                 at = NEVER
@@ -536,10 +536,10 @@ class Block:
             self._release()
 
     def stop(self, task_id: str, token: str, *, why: int = BY_ABORT) -> Stopped | None:
-        """Have a task stop, if it is here: mark it, or take it back unbegun.
+        """Stop a task, if it is here: mark it, or take it back if it has not started.
 
-        Those behind it are taken back with it. None: the engine holds the lock, try
-        again.
+        Those after it are taken back as well. Returns None if the engine holds the
+        lock: try again.
         """
         fields = self._fields
         if not self._lock_for_a_while():
@@ -560,9 +560,9 @@ class Block:
             self._release()
 
     def while_inside(self, since: int, act: Callable[[], None]) -> bool | None:
-        """Act if the engine is inside of the task that began then, and stays there.
+        """Call ``act`` if the task started at ``since`` runs, before that can end.
 
-        Returns whether it is. None: the engine holds the lock, try again.
+        Returns whether it is; None if the engine holds the lock: try again.
         """
         if not self._lock_for_a_while():
             return None
@@ -577,9 +577,9 @@ class Block:
     def take(self, *, waited: int, patience: int, now: int) -> Taken:
         """Take what has waited too long from an engine in the middle of a batch.
 
-        Outcomes are taken when the current task runs for more than ``waited`` ns,
-        or the batch for more than ``patience``; what is not begun in the latter case.
-        When there is nothing more to take later, the engine tells of its next batch.
+        Outcomes are taken if the current task runs for more than ``waited`` ns, or the
+        batch for more than ``patience``; tasks not yet started only in the latter case.
+        Once nothing more can be taken, the engine must announce its next batch.
         """
         fields = self._fields
         if not self._lock_for_a_while():
@@ -603,9 +603,10 @@ class Block:
             self._release()
 
     def take_back(self, *, for_good: bool = False) -> Taken | None:
-        """Take what is not begun; the engine begins nothing more of this batch.
+        """Take back what has not started, so that no more of this batch starts.
 
-        ``for_good``: nor of any other. None: the engine holds the lock, try again.
+        ``for_good`` includes later batches. Returns None if the engine holds the lock:
+        try again.
         """
         if not self._lock_for_a_while():
             return None
@@ -619,9 +620,9 @@ class Block:
             self._release()
 
     def bequeath(self) -> tuple[list[Outcome], list[str]]:
-        """Return what a dead engine left: outcomes, and ids of what it was inside of.
+        """Return what a dead engine left: outcomes, and ids of tasks that were running.
 
-        If it destroyed its log, everything begun and not reported counts as such.
+        If its log is corrupt, everything started and not reported counts as running.
         """
         picture = self._picture()
         blamed = [picture.running] if picture.running else []

@@ -1,8 +1,8 @@
-"""One engine: take tasks, run them, report; again and again.
+"""One engine: take tasks, run them, report, in a loop.
 
-An engine is a forked child of its supervisor and runs in that one thread. It reports a
-batch and takes the next in one turn, and notes in the block it shares with the
-supervisor what it begins and ends. Its lease is the supervisor's to renew.
+An engine is a single-threaded process forked by its supervisor. It reports a batch and
+takes the next in one call, a turn, and records in the block that it shares with the
+supervisor what has started and ended. The supervisor renews its lease.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Exit codes. A worker of our name lives elsewhere; nothing more is to be done.
+#: Exit codes: a worker of our name is alive elsewhere; all done.
 REFUSED: Final = 5
 DONE: Final = 0
 
-#: A turn takes as many tasks as are likely to be done in this time, ns ...
+#: A turn takes as many tasks as will probably be done within this time, ns ...
 _STINT: Final = 5_000_000
-#: ... and at most so many.
+#: ... and at most this many.
 _MOST: Final = 200
-#: No task counts for more than this in what is likely, ns: one slow task among many
-#: short ones is soon forgotten.
+#: The average is capped at this, ns, so that one slow task among many short ones is
+#: soon forgotten.
 _SLOWEST: Final = 100_000_000
-#: How often an engine looks for a sign that its lease goes on, in seconds; after so
-#: many looks it asks the hub.
+#: How often an engine checks whether its lease was renewed, in seconds, and after how
+#: many checks it asks the hub.
 _LEASE_PAUSE: Final = 0.02
 _LEASE_PAUSES: Final = 50
 
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
 
-#: What became of a task that had bad luck, as its runner calls it; and of others.
+#: Kinds of outcomes that are failures; and words for others, for the log.
 _FAILURES: Final = frozenset({"error", "final", "late"})
 _ENDS: Final = {"ok": "completed", "unmet": "was refused", "unbegun": "goes back"}
 
@@ -72,38 +72,38 @@ _log = logging.getLogger("redtask.engine")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the engines of one worker have in common."""
+    """Configuration shared by the engines of one worker."""
 
-    #: Where Redis is; may hold a password.
+    #: URL of Redis; may contain a password.
     url: str
     #: The hub's name.
     hub: str
     #: The hub's scheme.
     scheme: AnyScheme
-    #: Verifies work and signs results.
+    #: Verifies tasks and signs results.
     keyring: Keyring
     #: The worker's name.
     worker: str
-    #: The queues that they serve.
+    #: Queues to serve.
     queues: Sequence[str]
-    #: Describes the worker's process, for its card.
+    #: Describes the worker's process, for its hash on the hub.
     about: Mapping[str, Argument]
-    #: Largest result that the hub admits, in bytes.
+    #: Maximum size of a result, in bytes.
     largest: int
-    #: After so many tasks an engine is replaced; 0: never.
+    #: An engine is replaced after this many tasks; 0: never.
     max_tasks: int = 0
 
 
 def deadline(sent: int, lease: int) -> int:
-    """Until when a lease surely lasts, ns of the monotonic clock.
+    """Return until when a lease certainly lasts, ns of the monotonic clock.
 
-    ``sent`` is when the call was sent whose reply granted it; lease is in ms.
+    ``sent`` is when the call that granted it was sent; ``lease`` is in ms.
     """
     return sent + lease * SURE
 
 
 class Engine:
-    """One engine, from its first breath to its exit code."""
+    """One engine, from its start to its exit code."""
 
     def __init__(self, plan: Plan, block: Block, tell: Callable[[], None]) -> None:
         self._plan = plan
@@ -123,21 +123,21 @@ class Engine:
         )
         self._uuid = ""
         self._number = 0
-        #: Nonce of the next turn, as the hub was told; "": it was not.
+        #: Nonce of the next turn, as announced to the hub; "" if it was not.
         self._upcoming = ""
-        #: The batch, and how its tasks ended.
+        #: The batch, and its outcomes.
         self._work: list[Work] = []
         self._done: list[Entry] = []
         self._pauses = link.pauses()
-        #: Moving average of the time of one task, ns; None before the first.
+        #: Moving average of a task's duration, ns; None before the first.
         self._pace: float | None = None
         self._left = plan.max_tasks
         self._mask: set[signal.Signals | int] = set()
-        #: Is this process a fork of the engine, made by a task?
+        #: Is this a process forked off the engine by a task?
         self._foreign = False
 
     def run(self) -> int:
-        """Work until there is a reason to end; return the exit code."""
+        """Run until there is a reason to end; return the exit code."""
         self._prepare()
         try:
             self._join()
@@ -169,8 +169,8 @@ class Engine:
         )
         self._desk.fields = self._fields_of
         signal.signal(signal.SIGINT, self._interrupt)
-        # Whoever ends all processes of a worker, as an init system does, means the
-        # supervisor: that lets what runs finish.
+        # An init system signals all processes of a worker, but means the supervisor,
+        # which lets running tasks finish.
         signal.signal(signal.SIGTERM, _ignore)
         self._guard.install()
         os.register_at_fork(
@@ -188,7 +188,7 @@ class Engine:
         return [None if value is None else text(value) for value in values]
 
     def _hold_signals(self) -> None:
-        """Keep signals for a child of a task until it no longer reacts as we do."""
+        """Block signals until a task's child process has replaced our handlers."""
         if not self._foreign:
             self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
 
@@ -201,7 +201,7 @@ class Engine:
             raise KeyboardInterrupt
 
     def _be_foreign(self) -> None:
-        """Be a child of a task: an ordinary process that is no engine."""
+        """Become an ordinary process, because a task has forked it off the engine."""
         if self._foreign:
             return
         self._foreign = True
@@ -218,20 +218,20 @@ class Engine:
 
     @property
     def _is_bound(self) -> bool:
-        """Is there work that only this engine may run, or few others?"""
+        """Are there tasks that only this engine, or few others, may run?"""
         key = self._store.keys.tied(self._uuid)
         return bool(self._store.command("EXISTS", key))
 
     # -- the hub
 
     def _ask(self, call: Call[T]) -> T:
-        """Perform a call, however long Redis does not want to hear of it."""
+        """Perform a call, however long that takes."""
         told, pauses = "", link.pauses()
         while True:
             try:
                 return self._store.do(call)
             except (ConfigurationError, SchemaMismatch) as problem:
-                # An administrator can mend these while we live.
+                # An administrator can fix these while we keep trying.
                 if str(problem) != told:
                     _log.error("%s", problem)
                     told = str(problem)
@@ -241,14 +241,14 @@ class Engine:
         """Register, always under a new uuid."""
         pauses = link.pauses()
         while True:
-            # Without a hub: the supervisor makes it again.
+            # If there is no hub, the supervisor creates it again.
             with contextlib.suppress(NoHub):
                 return self._register()
             time.sleep(next(pauses))
 
     def _register(self) -> None:
         plan, uuid = self._plan, secrets.token_urlsafe(12)
-        # Known to the supervisor before the hub knows it.
+        # The supervisor must know it before the hub does.
         self._block.join(uuid)
         self._uuid, self._number, self._upcoming = uuid, 0, ""
         self._work, self._done = [], []
@@ -279,7 +279,7 @@ class Engine:
         _log.debug("engine %s is registered as %s", joined.engine_id, uuid)
 
     def _want(self) -> int:
-        """How many tasks to take."""
+        """Return how many tasks to take."""
         if self._block.draining or self._block.lease_over:
             return 0
         if self._spent:
@@ -290,10 +290,10 @@ class Engine:
         return min(want, self._left) if self._plan.max_tasks else want
 
     def _turn(self) -> Turn:
-        """Report what has ended and take what comes next, in one round trip."""
+        """Report outcomes and take the next tasks, in one round trip."""
         taken = self._block.talk()
         self._number += 1
-        # If a task was handed over in this turn, and the ring was lost, this asks.
+        # If the bell handed over a task in this turn and was lost, this fetches it.
         nonce = self._upcoming or _nonce()
         want = self._want()
         self._upcoming = _nonce() if want else ""
@@ -334,17 +334,17 @@ class Engine:
         ]
 
     def _wait(self) -> list[Work]:
-        """Block until the bell rings, or for a while; return the task that it brings.
+        """Wait some time for the bell; return the task it brings, if any.
 
-        That task came in the turn after the last one: the hub has counted it.
+        That task was handed over in the announced turn, which the hub has counted.
         """
         self._block.idle()
         rung = None
         try:
             reply = self._store.block("BLPOP", self._bell, int(link.LONGEST_BLOCK))
         except RedtaskError as problem:
-            # The next turn waits until Redis is there again. If that succeeds and
-            # this does not, as when connections are scarce, it must not spin.
+            # The next turn waits until Redis is back. Pause, so as not to spin if turns
+            # succeed and this does not, for example when connections are scarce.
             _log.debug("no bell: %s", problem)
             time.sleep(next(self._pauses))
         else:
@@ -362,7 +362,7 @@ class Engine:
         return self._work
 
     def _wait_for_lease(self) -> None:
-        """Begin nothing while the supervisor is stopped or cut off."""
+        """Pause while the supervisor is stopped or cut off."""
         self._block.idle()
         for _ in range(_LEASE_PAUSES):
             if not self._block.lease_over or self._block.draining:
@@ -372,7 +372,7 @@ class Engine:
     # -- tasks
 
     def _run(self, batch: list[Work]) -> None:
-        """Run the tasks of a batch, as far as they are not taken back."""
+        """Run the tasks of a batch that are not taken back."""
         begin, end, run = self._block.begin, self._block.end, self._runner
         clock, done, silence = time.monotonic_ns, self._done, signal.setitimer
         first = ended = clock()
@@ -384,11 +384,11 @@ class Engine:
                     self._hand_back(count)
                 break
             kind, fields = run(work)
-            # An alarm that the task has left would ring in the midst of another.
+            # A timer left by the task would fire in the middle of another one.
             silence(signal.ITIMER_REAL, 0.0)
             ended = clock()
             if self._foreign:
-                # The task forked, and this is the child that came back.
+                # The task forked, and its child returned here.
                 os._exit(1)
             entry = kind, count, begun, ended, fields
             count += 1
@@ -407,7 +407,7 @@ class Engine:
     def _tell_of(
         self, work: Work, kind: str, seconds: float, fields: Sequence[Any]
     ) -> None:
-        """Say in the worker's log how a task ended: each that failed; more on wish."""
+        """Log how a task ended: failures always, others at level DEBUG."""
         failed = kind in _FAILURES
         level = logging.WARNING if failed else logging.DEBUG
         if not _log.isEnabledFor(level):
@@ -426,7 +426,7 @@ class Engine:
         _log.log(level, "%s", told, extra=whose)
 
     def _hand_back(self, first: int) -> None:
-        """Give back what is not begun: our lease may be over."""
+        """Return tasks that have not started: our lease may be over."""
         self._done += [
             ("unbegun", index, 0, 0, ()) for index in range(first, len(self._work))
         ]
@@ -434,7 +434,7 @@ class Engine:
     def _flush(self, entry: Entry) -> bool:
         """Report in the middle of a batch, because the log is full.
 
-        False: the hub has given us up.
+        Returns False if the hub has given us up.
         """
         self._block.spare()
         taken = self._block.talk()
@@ -450,9 +450,9 @@ class Engine:
 
 
 def _nonce() -> str:
-    """Return 72 random bits: whoever hears them twice hears the same turn."""
+    """Return 72 random bits, by which the hub recognizes a repeated turn."""
     return secrets.token_urlsafe(9)
 
 
 def _ignore(*_: object) -> None:
-    """Do nothing. Unlike SIG_IGN this is not inherited by programs a task starts."""
+    """Ignore a signal. Unlike SIG_IGN, child programs do not inherit this."""
