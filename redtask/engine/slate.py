@@ -1,10 +1,10 @@
-"""The slate: where a task writes what it says while it runs, for its supervisor.
+"""The slate: a task's live output and progress, for its supervisor.
 
-Memory that an engine shares with its supervisor, beside the block. Of each stream it
-holds the end of what the task printed so far, in a ring, and besides how far the task
-says it is. The engine writes without a lock between the processes and without waiting;
-the supervisor reads when it likes, sees what was overwritten meanwhile, and can still
-read when the engine is dead. A task that prints nothing never touches it.
+Memory that an engine shares with its supervisor, beside the block. It has a ring buffer
+with the latest output of each stream, and the progress that the task reports. The
+engine writes without an interprocess lock and never blocks; the supervisor reads at any
+time, detects what was overwritten meanwhile, and can still read when the engine is
+dead. A task that prints nothing never touches it.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
     from redtask.hub.records import Work
 
-#: The streams, by their numbers.
+#: The streams, by number.
 STREAMS: Final = ("stdout", "stderr")
-#: So much of the end of each stream is there, in bytes.
+#: Size of each ring buffer, in bytes.
 RING: Final = 32 * 1024
-#: The longest that a record can say of its progress, in bytes.
+#: Maximum length of a progress report, in bytes.
 PROGRESS: Final = 64
 
-# The fields, in 64 bits each. Of the engine:
+# The fields, 64 bits each. Written by the engine:
 _TURN: Final = 0  # odd while it turns to another task
 _NAME_SIZE: Final = 1
 _PROGRESS_TURN: Final = 2  # odd while it is being written
 _PROGRESS_SIZE: Final = 3
-# ... and of each stream, in bytes since the slate was made:
+# ... and for each stream, in bytes since the slate was created:
 _FROM: Final = (4, 7)  # where the task's begins
 _CLAIMED: Final = (5, 8)  # up to where may be written
 _END: Final = (6, 9)  # up to where it was
-# Of both:
+# Written by both:
 _TOLD: Final = 10  # the engine has told that there is something new
-# Of the supervisor:
+# Written by the supervisor:
 _HEARD: Final = 11  # somebody wants to hear what tasks print
 _FIELDS: Final = 16
 
@@ -48,10 +48,10 @@ _SIZE: Final = _RINGS + RING * len(STREAMS)
 
 
 class Piece(NamedTuple):
-    """What there is of a stream from some position on."""
+    """The part of a stream that is available from some position on."""
 
-    #: Where it begins, in bytes of what the task printed; later than was asked for if
-    #: some was overwritten.
+    #: Its offset, in bytes of the task's output; after the requested one if some was
+    #: overwritten.
     at: int
     #: What was printed.
     data: bytes
@@ -64,18 +64,18 @@ class Slate:
         self._memory = mmap.mmap(-1, _SIZE)
         self._text = memoryview(self._memory)
         self._fields = self._text[: 8 * _FIELDS].cast("Q")
-        #: Tells the supervisor that there is something new.
+        #: Notifies the supervisor of new output.
         self.tell = tell
-        # Threads of a task may print, and what a signal calls in the midst of that.
+        # A task's threads may print, and so may signal handlers in the middle of that.
         self._lock = threading.RLock()
         self._task: Work | None = None
 
     # -- the engine
 
     def _turn_to(self, work: Work) -> None:
-        """Begin with what another task says."""
+        """Switch to another task."""
         fields = self._fields
-        # In two steps, as it may have been interrupted in here.
+        # Not += 1, because an earlier call may have been interrupted in here.
         fields[_TURN] |= 1
         name = f"{work.task_id}\n{work.token}".encode()[:_NAME_BYTES]
         self._text[_NAME : _NAME + len(name)] = name
@@ -87,7 +87,7 @@ class Slate:
         self._task = work
 
     def write(self, stream: int, text: str, work: Work) -> None:
-        """A task prints. Of more than a ring holds only the end is looked at."""
+        """Write a task's output; only the last ``RING`` bytes are kept."""
         skipped = 0
         if len(text) > RING:
             head, text = text[:-RING], text[-RING:]
@@ -114,7 +114,7 @@ class Slate:
             self._wake()
 
     def progress(self, text: str, work: Work) -> None:
-        """A task says how far it is."""
+        """Write a task's progress."""
         data = text.encode("utf-8", "replace")[:PROGRESS]
         data = data.decode("utf-8", "ignore").encode()
         fields = self._fields
@@ -136,19 +136,19 @@ class Slate:
     # -- the supervisor
 
     def listen(self, heard: bool) -> None:
-        """Does anybody want to hear what tasks print?"""
+        """Say whether anybody listens to the output of tasks."""
         self._fields[_HEARD] = heard
 
     def take_told(self) -> bool:
-        """Was there something new since the last look?"""
+        """Return whether there is anything new since the last call."""
         told = self._fields[_TOLD] != 0
         self._fields[_TOLD] = 0
         return told
 
     def task(self, *, dead: bool = False) -> tuple[str, str] | None:
-        """Return id and token of the task that said something last; None: not now.
+        """Return id and token of the latest task that wrote; None if unavailable now.
 
-        ``dead``: the engine will not go on with what it is about.
+        ``dead``: the engine is dead, so that no write will be completed.
         """
         fields = self._fields
         turn = fields[_TURN]
@@ -160,7 +160,7 @@ class Slate:
         return task_id, token
 
     def read_progress(self) -> str:
-        """Return how far the task says it is; "": it did not say, or not now."""
+        """Return the task's progress; "" if there is none, or it is unavailable now."""
         fields = self._fields
         turn = fields[_PROGRESS_TURN]
         size = min(PROGRESS, fields[_PROGRESS_SIZE])
@@ -170,7 +170,7 @@ class Slate:
         return data.decode("utf-8", "replace")
 
     def read(self, stream: int, at: int = 0, most: int = RING) -> Piece:
-        """Return what it printed from a position on, at most the last of it."""
+        """Return output from offset ``at`` on, at most the last ``most`` bytes."""
         fields = self._fields
         begins, end = fields[_FROM[stream]], fields[_END[stream]]
         start = max(begins + at, end - min(most, RING))
@@ -181,7 +181,7 @@ class Slate:
         data = bytes(self._text[ring + first : ring + RING])[: end - start]
         if len(data) < end - start:
             data += bytes(self._text[ring : ring + end - start - len(data)])
-        # While it was read some of it may have been overwritten.
+        # Some of it may have been overwritten while it was read.
         lost = max(0, fields[_CLAIMED[stream]] - RING - start)
         return Piece(start + lost - begins, data[lost:])
 

@@ -1,9 +1,9 @@
 """The watchdog: notices that an engine cannot reach Redis while its supervisor can.
 
-While Redis is away everybody waits for it. But a task may leave its engine without a
-descriptor, with a socket module that is none, or behind a wall; then the supervisor
-goes on renewing the lease of an engine that will never speak again. Such an engine ends
-itself: what it has finished stands in the block, and the next one can be spoken to.
+While Redis is unreachable, everybody waits for it. But a task may exhaust its engine's
+file descriptors, break the socket module, or cut it off from the network; then the
+supervisor keeps renewing the lease of an engine that can never report again. Such an
+engine exits: its outcomes are in the block, and its replacement works.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 #: Exit code of an engine that was cut off.
 CUT_OFF: Final = 75
-#: No engine counts as cut off sooner, in seconds: after an outage some are quicker
-#: back than others.
+#: No engine counts as cut off before this, in seconds: after an outage some reconnect
+#: sooner than others.
 _LEAST: Final = 3.0
 
 _log = logging.getLogger("redtask.engine")
 
 
 class Watchdog:
-    """Watches the tries of one engine. ``end`` ends it, with an exit code."""
+    """Watches one engine's attempts to reach Redis. ``end`` exits, with a code."""
 
     def __init__(self, block: Block, end: Callable[[int], None] = os._exit) -> None:
         self._block = block
         self._end = end
-        #: Since when the supervisor is heard and the engine is not, s of the monotonic
-        #: clock; and since when the engine is not.
+        #: Since when only the supervisor reaches Redis, and since when the engine does
+        #: not; s of the monotonic clock.
         self._alone = 0.0
         self._begun = 0.0
 
     def trouble(self, begun: float, problem: Exception) -> None:
-        """One more try has failed of what was first tried at ``begun``."""
+        """Note another failed attempt at what was first tried at ``begun``."""
         if self._block.heard < begun:
-            # Redis is away for the supervisor as well, as far as we know.
+            # As far as we know, the supervisor cannot reach Redis either.
             return
         now = time.monotonic()
         if self._begun != begun:

@@ -1,14 +1,14 @@
 """The worker: supervisor of the engines of one machine.
 
-One process with one thread, so that it may fork: engines start in milliseconds and
-share its memory. One loop waits for everything: the end of an engine (pidfd), signals
-(wakeup fd) and time. It renews the leases of its engines, sees at once when one dies,
-reports what that had finished, tells the hub which task it died in, and starts another.
-It also takes back from an engine what a slow task holds up, and stops tasks that run
-for too long or are not wanted any more.
+A single-threaded process, so that it can safely fork: engines start in milliseconds and
+share its memory. One event loop waits for everything: the death of an engine (pidfd),
+signals (wakeup fd) and time. It renews the leases of its engines. When one dies it
+notices at once, reports what had finished and which task was running, and starts
+another. It also takes back tasks that wait behind a slow one, and stops tasks that
+exceed their time limit or were aborted.
 
-Calls to Redis are short and not insisted upon: while Redis is away, everything else
-goes on.
+Calls to Redis have short timeouts and are not retried for long: while Redis is
+unreachable, everything else goes on.
 """
 
 from __future__ import annotations
@@ -57,40 +57,40 @@ if TYPE_CHECKING:
 
     from redtask.signing import Keyring
 
-#: How long one reply may take, and for how long a call is repeated, in seconds: while
-#: it waits, the supervisor sees nothing else.
+#: Timeout of one reply, and of the retries of a call, in seconds: meanwhile the
+#: supervisor reacts to nothing else.
 _REPLY: Final = 2.0
 _INSIST: Final = 0.05
-#: How often batches are looked at, in seconds.
+#: How often batches are checked, in seconds.
 _LOOK: Final = 0.005
-#: An outcome waits for the rest of its batch while tasks are shorter than this, ns;
-#: a batch may take so long before the rest of it is taken back, ns.
+#: How long the current task may run before earlier outcomes of its batch are taken, and
+#: a batch before the rest of it is taken back, ns.
 _SLOW_TASK: Final = 5_000_000
 _SLOW_BATCH: Final = 20_000_000
 
-#: What engines wake us with. Whoever does not expect it ignores it.
+#: The signal by which engines wake us; it is ignored by default.
 _WAKES: Final = signal.SIGURG
-#: What asks us to stop; to have our engines drain, and go on; to tell where they are.
+#: Signals to stop; to drain our engines, and to resume them; to log their stacks.
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _QUIET: Final = signal.SIGUSR1
 _RESUME: Final = signal.SIGCONT
 _STACKS: Final = signal.SIGUSR2
 _HANDLED: Final = (*_STOPS, _QUIET, _RESUME, _STACKS, _WAKES)
-#: What was interrupted and goes on is ended after so many seconds.
+#: Interrupted tasks that go on are killed after this many seconds.
 _LAST: Final = 3.0
 
-#: The longest word that Redis takes unless configured otherwise, and room for a MAC.
+#: The default maximum size of a Redis string, and the overhead of an envelope.
 _REDIS_LIMIT: Final = (512 << 20) - 64
 _ENVELOPE: Final = 64
 
-#: Words of a message about a try of a task: verb, id, token.
+#: Words in a message about an attempt: verb, id, token.
 _OF_TASK: Final = 3
 
-#: Exit code when something that ran was stopped.
+#: Exit code if running tasks were stopped.
 STOPPED: Final = 1
-#: ... and when Redis stayed away.
+#: ... if Redis stayed unreachable.
 UNREACHABLE: Final = 69
-#: ... and when the cluster that keeps this worker is to end with it.
+#: ... if the cluster that manages this worker must end with it.
 CLUSTER_ENDS: Final = 10
 _CRASHED: Final = 70
 
@@ -99,27 +99,27 @@ _log = logging.getLogger("redtask.worker")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a worker is told by who starts it."""
+    """Options of a worker."""
 
-    #: Its name among all workers of the hub.
+    #: Its name, unique among the workers of the hub.
     name: str
-    #: How many engines it has.
+    #: Number of engines.
     engines: int
-    #: The queues they serve.
+    #: Queues to serve.
     queues: Sequence[str] = ("default",)
-    #: Modules to import before engines are forked.
+    #: Modules to import before forking engines.
     preload: Sequence[str] = ()
-    #: After so many tasks an engine is replaced; 0: never.
+    #: An engine is replaced after this many tasks; 0: never.
     max_tasks: int = 0
-    #: Does a cluster keep it?
+    #: Is it managed by a cluster?
     kept: bool = False
-    #: It gives up when Redis was away for so many seconds; 0: never.
+    #: It gives up after Redis was unreachable for this many seconds; 0: never.
     patience: float = 600.0
     #: When engines and the worker end.
     limits: Limits = field(default_factory=Limits)
-    #: Where it can be asked by HTTP how it is; None: nowhere.
+    #: Port of the HTTP health check; None: there is none.
     health_port: int | None = None
-    #: Words that describe it, for people: ``gpu``, ``zone=b``.
+    #: Labels for display: ``gpu``, ``zone=b``.
     labels: Sequence[str] = ()
 
 
@@ -138,12 +138,12 @@ class Worker:
         self._warden = Warden(self._seats, self._herald.report)
         self._live = Live(self._store, self._seats)
         self._orders = Orders(self._store, options.name, self._seats, self._stop)
-        #: What cannot wait for a beat.
+        #: Messages that cannot wait for a beat.
         self._control = Control(
             self._store, options.name, keyring, self._herald, self._told
         )
         stacks = self._orders.stacks
-        #: What is done when it is due, s of the monotonic clock.
+        #: Periodic jobs: when each is due, s of the monotonic clock, and what to call.
         self._chores: Sequence[tuple[Callable[[], float], Callable[[], None]]] = (
             (lambda: self._warden.due, self._warden.look),
             (lambda: self._herald.due, self._speak),
@@ -157,18 +157,18 @@ class Worker:
         self._terms = Terms(
             options.limits, self._store, options.queues, self._seats, self._stop
         )
-        #: Answers who asks how we are; None: nobody can.
+        #: The health check; None if there is none.
         self._health: Health | None = None
-        #: When what runs has run for long enough, though we stop, and when systemd
-        #: wants to hear from us; s of the monotonic clock.
+        #: When the drain period is over, and when to notify systemd's watchdog, s of
+        #: the monotonic clock.
         self._press_at = float("inf")
         self._watchdog_at = float("inf")
-        #: When to look at batches next, s of the monotonic clock; None: none is long.
+        #: When to check batches next, s of the monotonic clock; None: no need.
         self._look_at: float | None = None
         self._ready = False
-        #: Were our engines drained by a signal?
+        #: Did a signal drain our engines?
         self._quiet = False
-        #: How often we were asked to stop.
+        #: How many times we were asked to stop.
         self._asked = 0
         self._code = DONE
 
@@ -177,8 +177,8 @@ class Worker:
     def run(self) -> int:
         """Supervise until asked to stop; return the exit code.
 
-        Raises ``NameTaken`` when a worker of this name lives on this machine, and
-        ``ConnectionLost`` when Redis cannot be reached at the start.
+        Raises ``NameTaken`` if a worker of this name is alive on this machine, and
+        ``ConnectionLost`` if Redis cannot be reached at the start.
         """
         self._plan = self._make_plan()
         self._orders.instance = instance(self._plan.about)
@@ -208,7 +208,7 @@ class Worker:
         return self._code
 
     def _pause(self) -> float:
-        """How long to wait for something to happen, in seconds."""
+        """Return how long to wait for events, in seconds."""
         times = [due() for due, _ in self._chores]
         times += [seat.start_at for seat in self._seats if seat.start_at is not None]
         if self._look_at is not None:
@@ -218,7 +218,7 @@ class Worker:
         return max(0.0, min(times) - time.monotonic())
 
     def _act(self) -> None:
-        """Do what time or an event has made due."""
+        """Do whatever is due."""
         if self._look_at is not None and time.monotonic() >= self._look_at:
             self._look()
         for seat in self._seats:
@@ -237,7 +237,7 @@ class Worker:
             self._give_up()
 
     def _give_up(self) -> None:
-        """End, as Redis stays away, unless there is something to be told it one day."""
+        """End because Redis stays unreachable, unless there is more to report."""
         inside = any(seat.pid and seat.block.inside_since for seat in self._seats)
         if inside or self._herald.has_news:
             return
@@ -252,7 +252,7 @@ class Worker:
         if not self._asked or any(seat.pid for seat in self._seats):
             return False
         if self._code == UNREACHABLE:
-            # That engines are gone the hub finds out by itself.
+            # The hub will notice by itself that the engines are gone.
             return not self._herald.has_outcomes
         return not self._herald.has_news or self._asked > 1
 
@@ -264,14 +264,14 @@ class Worker:
         elif number in _STOPS:
             self._stop(signal.Signals(number).name)
         elif number == _QUIET or (number == _RESUME and self._quiet):
-            # Who was stopped and goes on gets SIGCONT, too.
+            # A stopped process that is continued gets SIGCONT as well.
             self._quiet = number == _QUIET
             self._herald.wish(resume=not self._quiet)
         elif number == _STACKS:
             self._orders.stacks.ask(self._seats, log_stacks)
 
     def _nudged(self) -> None:
-        """Watch the engines: one has begun a batch or a limited task, or registered."""
+        """Watch the engines: one started a batch or a limited task, or registered."""
         self._warden.wake()
         self._live.wake()
         if self._look_at is None:
@@ -282,10 +282,10 @@ class Worker:
             _log.info("%s %s ready", _engines(len(self._seats)), are)
             notify(f"READY=1\nSTATUS={_engines(len(self._seats))}")
 
-    # -- how we are
+    # -- health
 
     def health(self) -> dict[str, Any]:
-        """Say how the worker is: does it take tasks, and if not, why?"""
+        """Return the worker's health: does it take tasks, and if not, why?"""
         engines = [seat.block for seat in self._seats if seat.pid]
         joined = [one for one in engines if one.registered]
         working = [one for one in joined if not (one.quiet or one.lease_over)]
@@ -310,7 +310,7 @@ class Worker:
         }
 
     def _pat(self) -> None:
-        """Tell systemd that we live."""
+        """Notify systemd's watchdog."""
         self._watchdog_at = time.monotonic() + watchdog()
         notify("WATCHDOG=1")
 
@@ -318,10 +318,10 @@ class Worker:
         if not self._asked:
             self._terms.look()
 
-    # -- what we are told
+    # -- messages
 
     def _told(self, text: str) -> None:
-        """Do what somebody with a key wants."""
+        """Obey a message, which a key holder has signed."""
         words = text.split(" ")
         if words[0] == "abort" and len(words) == _OF_TASK:
             self._warden.abort(*words[1:])
@@ -360,19 +360,19 @@ class Worker:
         )
 
     def _longest_word(self) -> int:
-        """Ask for the size at which Redis hangs up; envelopes need a little of it."""
+        """Return the maximum payload, beyond which Redis closes the connection."""
         try:
             _, size = self._store.command("CONFIG", "GET", "proto-max-bulk-len")
         except (ConfigurationError, HubError, ValueError):
-            # We may not ask, or this server has no such limit.
+            # CONFIG is not permitted, or this server has no such setting.
             return _REDIS_LIMIT
         return int(size) - _ENVELOPE
 
     def _fork(self, seat: Seat) -> None:
         block = Block()
-        # A drained engine is followed by one that is.
+        # The successor of a drained engine is drained, too.
         block.quiet = seat.block.quiet
-        # Scripts are bundled once, for all engines.
+        # Bundle scripts once, before forking.
         for name in ("register", "turn"):
             scripts.bundle(name, self._store.scheme)
         gc.freeze()
@@ -396,10 +396,10 @@ class Worker:
         self._selector.register(seat.pidfd, selectors.EVENT_READ, bury)
 
     def _be_engine(self, number: int, block: Block, sheet: int) -> None:
-        """Be the engine; never return."""
+        """Run the engine in the child process; never return."""
         code = _CRASHED
         try:
-            # Ctrl-C in a terminal is for the supervisor, which lets tasks finish.
+            # Only the supervisor must get a terminal's Ctrl-C: it lets tasks finish.
             os.setsid()
             process.die_with(self._pid)
             process.set_name(f"redtask-{number}")
@@ -407,7 +407,7 @@ class Worker:
             for handled in _HANDLED:
                 signal.signal(handled, signal.SIG_DFL)
             self._let_go()
-            # Their blocks are no business of this engine.
+            # Release the blocks of other engines.
             self._seats.clear()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             _reseed()
@@ -425,7 +425,7 @@ class Worker:
             os._exit(code)
 
     def _let_go(self) -> None:
-        """Close everything that is the supervisor's."""
+        """Close all resources of the supervisor."""
         self._selector.close()
         self._signals.close()
         for seat in self._seats:
@@ -437,12 +437,12 @@ class Worker:
         self._store.close()
 
     def _bury(self, seat: Seat) -> None:
-        """An engine is dead: keep what it left, and start another."""
+        """Handle the death of an engine: save what it left, and schedule another."""
         self._selector.unregister(seat.pidfd)
         code, memory = seat.reap()
         uuid = seat.block.uuid
         outcomes, begun = seat.block.bequeath()
-        # A task may end its engine with any exit code.
+        # A task may exit with any code.
         in_order = code == DONE and not begun
         stop = seat.stopped
         if in_order:
@@ -466,7 +466,7 @@ class Worker:
             seat.start_at = time.monotonic() + (0.0 if meant else seat.delay())
 
     def _look(self) -> None:
-        """Take what waits too long from engines in the middle of a batch."""
+        """Take back what waits too long in the middle of batches."""
         now, more = time.monotonic_ns(), False
         for seat in self._seats:
             if seat.pid:
@@ -480,7 +480,7 @@ class Worker:
     # -- stopping
 
     def _stop(self, why: str) -> None:
-        """Let what runs finish; the second time it goes back, the third it ends."""
+        """Let tasks finish; the second time, return them; the third time, kill them."""
         self._asked += 1
         self._press_at = float("inf")
         if self._asked == 1:
@@ -508,18 +508,18 @@ class Worker:
             seat.to_drain = seat.pid != 0
 
     def _drain(self, seat: Seat) -> None:
-        """Let an engine end what it is inside of, and then itself."""
+        """Let an engine finish its running task, then end."""
         taken = seat.block.take_back(for_good=True)
         if taken is None:
             return
         seat.to_drain = False
         self._herald.report(taken)
         if not taken.inside:
-            # It can begin nothing, and what it has ended stands in its log.
+            # It cannot start anything, and its outcomes are in its log.
             seat.kill("drained")
 
     def _refused(self) -> None:
-        """A worker of our name lives on another machine."""
+        """Stop, because a worker of our name is alive on another machine."""
         if self._code != REFUSED:
             _log.error(
                 "a worker named %s is alive: stop that one, or choose another --name",
@@ -539,7 +539,7 @@ def _reason(code: int) -> str:
         try:
             name = signal.Signals(-code).name
         except ValueError:
-            # Those for programs' own purposes have none.
+            # Some real-time signals have no name.
             return f"killed by signal {-code}"
         return f"killed by signal {-code} ({name})"
     return f"exit code {code}"
@@ -548,14 +548,14 @@ def _reason(code: int) -> str:
 def _tell(supervisor: int) -> None:
     """Wake the supervisor.
 
-    With a signal, not through a descriptor: a task may close those, and the number
-    may come to mean something else.
+    By a signal, because a task might close a file descriptor, whose number might then
+    be reused.
     """
     os.kill(supervisor, _WAKES)
 
 
 def _reseed() -> None:
-    """Let no two engines draw the same numbers; Python reseeds its own."""
+    """Reseed NumPy, so that engines draw different numbers; Python reseeds itself."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
@@ -567,13 +567,13 @@ def default_name() -> str:
         letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "-"
         for letter in socket.gethostname()
     )
-    # In a container every worker is process 1, also the next one of the same host.
+    # In a container every worker has pid 1, including the next one on that host.
     number = os.getpid() if os.getpid() > 1 else secrets.token_hex(3)
     return f"{host[:40] or 'worker'}-{number}"
 
 
 def banner(store: Store, options: Options) -> str:
-    """Say in one line what is starting."""
+    """Return a line that describes the worker, for its start."""
     return (
         f"redtask {redtask.__version__}: worker {options.name}, hub "
         f"{store.keys.name} at {redact_url(store.url)}, queues "
