@@ -1,9 +1,9 @@
-"""What interrupts the task that runs, and no other.
+"""Interrupt the running task, and never another.
 
-The supervisor decides that a task is to stop, marks it in the shared block and sends a
-signal. Whether the task still runs then is looked up by the engine, and only while the
-user's code runs is anything raised. A task that catches what is raised and goes on is
-ended by the supervisor, together with its engine.
+The supervisor decides that a task must stop, marks it in the shared block and sends a
+signal. The engine then checks whether that task is still running, and raises an
+exception only within the user's code. If a task catches that and goes on, the
+supervisor kills it together with its engine.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ if TYPE_CHECKING:
     from redtask.engine.block import Block
     from redtask.engine.output import Output
 
-#: The signal. One that tasks have no use for: alarms and SIGUSR1 are theirs.
+#: The signal, one that tasks do not use, unlike SIGALRM and SIGUSR1.
 SIGNAL: Final = signal.SIGRTMIN + 5
-#: No limit is longer than this, ms: 30 years.
+#: Maximum time limit, ms: 30 years.
 _LONGEST: Final = 10**12
 
 
 class Aborted(KeyboardInterrupt):
-    """The task is not wanted any more.
+    """The task was aborted.
 
-    No ``Exception``, so that only those catch it who clean up.
+    Not an ``Exception``, so that usually only cleanup code catches it.
     """
 
 
 class WorkerStops(KeyboardInterrupt):
-    """The worker stops now: the task goes back, and runs again elsewhere.
+    """The worker is stopping: the task is returned, and runs again elsewhere.
 
-    No ``Exception``, so that only those catch it who clean up.
+    Not an ``Exception``, so that usually only cleanup code catches it.
     """
 
 
 def exceeded(milliseconds: int) -> str:
-    """Say that a time limit is exceeded."""
+    """Return the message of an exceeded time limit."""
     return f"time limit of {milliseconds / 1000:g} s exceeded"
 
 
 class Guard:
-    """Interrupts nothing."""
+    """The interface, which interrupts nothing."""
 
     def __init__(self) -> None:
-        #: Was there a signal outside of the user's code? Then ``check``.
+        #: Did a signal arrive outside the user's code? Then call ``check``.
         self.pending = False
-        # Not to keep alive what it has of the task's frames.
+        # Weak, because its traceback keeps the task's frames alive.
         self._raised: weakref.ref[BaseException] | None = None
 
     def limit(self, milliseconds: int) -> None:
-        """The task that runs may run for so long from now on."""
+        """Limit the time of the running task, from now on."""
 
     def check(self) -> None:
-        """Raise if the task that runs is to stop."""
+        """Raise if the running task must stop."""
         self.pending = False
 
     def _interrupt(self, problem: BaseException) -> NoReturn:
@@ -68,9 +68,9 @@ class Guard:
         raise problem
 
     def kind(self, problem: BaseException) -> str:
-        """Return what a task ended as that raised this.
+        """Return the kind of outcome of a task that raised this.
 
-        ``late``, ``aborted``, ``unbegun`` (it goes back), or ``error``.
+        ``late``, ``aborted``, ``unbegun`` (it is returned), or ``error``.
         """
         raised, self._raised = self._raised, None
         if raised is None or raised() is not problem:
@@ -91,7 +91,7 @@ class BlockGuard(Guard):
         self._limit = 0
 
     def install(self) -> None:
-        """Listen to the supervisor, in the main thread."""
+        """Install the signal handler, in the main thread."""
         signal.signal(SIGNAL, self._hear)
 
     def _hear(self, *_: object) -> None:
@@ -101,13 +101,13 @@ class BlockGuard(Guard):
             self.pending = True
 
     def limit(self, milliseconds: int) -> None:
-        """The task that runs may run for so long from now on."""
+        """Limit the time of the running task, from now on."""
         self._limit = min(milliseconds, _LONGEST)
         if self._block.limit(self._limit, time.monotonic_ns()):
             self._tell()
 
     def check(self) -> None:
-        """Raise if the task that runs is to stop."""
+        """Raise if the running task must stop."""
         self.pending = False
         why = self._block.stopped_by
         if why == BY_LIMIT:

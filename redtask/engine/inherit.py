@@ -1,4 +1,4 @@
-"""Take over at once what dead workers of this machine left."""
+"""Recover tasks of this machine's dead workers, without waiting for their leases."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _log = logging.getLogger("redtask.worker")
 
 
 def inherit(store: Store, name: str, about: Mapping[str, Argument]) -> None:
-    """Say that the engines of dead workers are gone.
+    """Report the engines of dead workers as gone.
 
-    ``name`` and ``about`` are of the worker that starts. Which worker is dead can be
-    told on its own machine only: there is no process of its number, or that was born
-    at another time. Raises ``NameTaken`` when a worker of our name lives here.
+    ``name`` and ``about`` describe the starting worker. That a worker is dead can only
+    be determined on its own machine: no process has its pid, or one with another start
+    time. Raises ``NameTaken`` if a worker of our name is alive here.
     """
     left: dict[str, list[EngineStatus]] = defaultdict(list)
     for engine in store.do(calls.status()).engines:
@@ -46,7 +46,7 @@ def inherit(store: Store, name: str, about: Mapping[str, Argument]) -> None:
 
 def _bury(store: Store, worker: str, engines: Sequence[EngineStatus]) -> None:
     for engine in engines:
-        # Which of them had begun was known to its worker alone, so all count.
+        # Only its worker knew which of them had started, so all count.
         held = store.command("HKEYS", store.keys.held(engine.uuid))
         ids = [task_id.decode() for task_id in held]
         life = Life(engine.uuid, 0, ids, gone="its worker died")

@@ -1,4 +1,4 @@
-"""What tasks print: kept per task, bounded, instead of on the worker's terminal."""
+"""Capture of tasks' output: per task and bounded, not on the worker's terminal."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from redtask.engine.slate import Slate
     from redtask.hub.records import Work
 
-#: Of each stream, characters and bytes of its beginning and of its end: with two
-#: streams 1 MiB in all.
+#: How much of the beginning and of the end of each stream is kept, in characters and in
+#: bytes: 1 MiB in all for two streams.
 _HALF: Final = 256 * 1024
 
 
 class Output:
-    """Stands in for ``sys.stdout`` and ``sys.stderr`` of an engine.
+    """Replaces ``sys.stdout`` and ``sys.stderr`` of an engine.
 
-    While ``inside`` is set, what is printed is kept; else it goes to the real streams.
+    While ``inside`` is set, output is captured; otherwise it goes to the real streams.
     """
 
     def __init__(
@@ -30,34 +30,34 @@ class Output:
     ) -> None:
         #: Is a task running?
         self.inside = False
-        #: The task that runs, or ran last.
+        #: The current or latest task.
         self.work: Work | None = None
-        #: Did it print anything, or say how far it is?
+        #: Has it printed anything, or reported progress?
         self.printed = False
-        #: Where that can be seen at once.
+        #: Live copy of its output, for the supervisor.
         self.slate = slate
         self.stdout = Stream(self, stdout, STREAMS.index("stdout"))
         self.stderr = Stream(self, stderr, STREAMS.index("stderr"))
         self._progress = ""
 
     def install(self) -> None:
-        """Become ``sys.stdout`` and ``sys.stderr``, also after a task changed them."""
+        """Set ``sys.stdout`` and ``sys.stderr``, again if a task changed them."""
         sys.stdout = self.stdout
         sys.stderr = self.stderr
 
     def current(self) -> Work | None:
-        """Return the task that runs; None: none does."""
+        """Return the running task, if any."""
         return self.work if self.inside else None
 
     def progress(self, text: str, work: Work) -> None:
-        """Keep how far the task says it is."""
+        """Record a task's progress."""
         self.printed = True
         self._progress = text
         if self.slate is not None:
             self.slate.progress(text, work)
 
     def collect(self) -> list[Any]:
-        """Return what was printed, as fields of a record; forget it."""
+        """Return and clear the captured output, as fields of a record."""
         self.printed = False
         fields: list[Any] = []
         if self._progress:
@@ -70,7 +70,7 @@ class Output:
 
 
 class Stream(io.TextIOBase):
-    """One stream: the first and the last of what is written are kept."""
+    """One stream, of which the beginning and the end are kept."""
 
     def __init__(self, output: Output, real: IO[str], number: int) -> None:
         self._output = output
@@ -95,7 +95,7 @@ class Stream(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """Nothing that is printed is an error."""
+        """Printing never fails."""
         return "backslashreplace"
 
     @property
@@ -105,7 +105,7 @@ class Stream(io.TextIOBase):
 
     @property
     def buffer(self) -> io.RawIOBase:
-        """Takes bytes."""
+        """The binary layer."""
         return self._bytes
 
     def writable(self) -> bool:
@@ -113,7 +113,7 @@ class Stream(io.TextIOBase):
         return True
 
     def fileno(self) -> int:
-        """Return the real stream's descriptor: what writes to that is not kept."""
+        """Return the real stream's descriptor; output to that is not captured."""
         return self._real.fileno()
 
     def flush(self) -> None:
@@ -121,10 +121,10 @@ class Stream(io.TextIOBase):
         self._real.flush()
 
     def close(self) -> None:
-        """Stay open: the next task prints, too."""
+        """Do nothing: the next task needs the stream."""
 
     def write(self, text: str) -> int:
-        """Keep a text, or write it on when no task runs."""
+        """Capture text, or pass it on if no task is running."""
         if not isinstance(text, str):
             kind = type(text).__name__
             raise TypeError(f"write() argument must be str, not {kind}")
@@ -158,7 +158,7 @@ class Stream(io.TextIOBase):
             self._left_out += gone
 
     def collect(self) -> bytes:
-        """Return what was kept, with a mark where something is missing."""
+        """Return and clear what was kept, with a mark where something was dropped."""
         first = "".join(self._first).encode("utf-8", "backslashreplace")
         if not self._last:
             if first:
@@ -181,7 +181,7 @@ def _cut(text: bytes, excess: int) -> bytes:
 
 
 class _Bytes(io.RawIOBase):
-    """``sys.stdout.buffer``: bytes become text."""
+    """``sys.stdout.buffer``: decodes bytes."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

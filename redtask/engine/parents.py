@@ -1,7 +1,7 @@
-"""Results of other tasks that arguments refer to: fetched, verified, kept for a while.
+"""Results of other tasks that arguments refer to: fetched, verified and cached.
 
-A result never changes, so an engine that runs many children of one task fetches that
-result once.
+A result never changes, so an engine that runs many children of one task fetches it
+once.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from redtask.signing import Keyring
     from redtask.store import Store
 
-#: Bytes of results that are kept, and of the largest that is.
+#: Size of the cache, and of the largest result in it, in bytes.
 _MOST_KEPT: Final = 32 << 20
 _LARGEST_KEPT: Final = 8 << 20
 
 
 class Parents:
-    """Gives results by the ids of their tasks."""
+    """Looks up results by task id."""
 
     def __init__(self, store: Store, keyring: Keyring) -> None:
         self._store = store
         self._open = keyring.open_result
-        #: Verified results, still pickled; the oldest first.
+        #: Verified results, still pickled, oldest first.
         self._kept: dict[str, bytes] = {}
         self._kept_size = 0
 
     def forget(self) -> None:
-        """Keep nothing: Redis may have lost its tail, and results with it."""
+        """Clear the cache: Redis may have lost its latest writes, and so results."""
         self._kept.clear()
         self._kept_size = 0
 
     def resolver(self, ids: Sequence[str]) -> Callable[[str], Any]:
-        """Fetch results in one round trip; return what gives the result for an id.
+        """Fetch results in one round trip; return a function from id to result.
 
-        Each time it is asked it makes the value anew. Raises ``TaskLost`` when there is
-        no result, and ``SignatureError`` when no engine with a key has made it.
+        That unpickles a new value on each call. Raises ``TaskLost`` if there is no
+        result, and ``SignatureError`` if no engine with a key signed it.
         """
         found = {one: self._kept[one] for one in ids if one in self._kept}
         missing = [one for one in ids if one not in found]

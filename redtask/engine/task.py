@@ -1,8 +1,8 @@
 """Run one task: verify, unpickle, call, pickle, sign.
 
-Nothing is parsed or unpickled that no key holder has signed for this very task. Every
-way in which a task can end without killing its engine is an outcome, whatever the
-user's code raises.
+Nothing is parsed or unpickled unless a key holder signed it for this very task. However
+a task ends, there is an outcome, whatever the user's code raises, unless it kills its
+engine.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from redtask.signing import Keyring
     from redtask.store import Store
 
-#: Functions that are kept, and functions that are unpickled for each task.
+#: Limits of the caches of functions, and of pickles to be unpickled each time (bytes).
 _MOST_KEPT: Final = 1000
 _MOST_BLOBS: Final = 64 << 20
-#: Short fields stay in the record, which is compact as long as none is longer.
+#: Fields of a record stay compact up to this length, in bytes.
 _SHORT: Final = 64
-#: Why a dependency is not met, in bytes.
+#: Maximum length of the reason of an unmet dependency, in bytes.
 _WORDS: Final = 200
-#: Clocks differ; work is refused only when it is late beyond doubt. In ms.
+#: Tolerance for clock skew when checking whether a task is too late, ms.
 _LATE: Final = 60_000
-#: Modules of which a user's traceback needs to know nothing.
+#: Modules whose frames are hidden from users' tracebacks.
 _OURS: Final = frozenset(
     {
         __name__,
@@ -61,7 +61,7 @@ _OURS: Final = frozenset(
 
 _log = logging.getLogger("redtask.engine")
 
-#: Kind of the outcome, and fields of the record: names and values in turn.
+#: Kind of the outcome, and fields of the record: alternating names and values.
 Result: TypeAlias = tuple[str, list[Any]]
 
 
@@ -83,28 +83,28 @@ class Runner:
         self._output = output
         self._largest = largest
         self._guard = guard or Guard()
-        #: Told along with errors.
+        #: Attached to errors.
         self.engine_info: dict[str, Any] = {}
-        #: How far the hub's clock is ahead of ours, in ms.
+        #: How far the server's clock is ahead of ours, in ms.
         self.ahead = 0.0
-        #: The latest not-after time, and options, that were found to be right;
-        #: forgotten after each batch. All tasks of a slice have the same.
+        #: The latest expiry and options found valid, which all tasks of a slice share;
+        #: reset after each batch.
         self.fresh: str | None = None
-        #: The options: time limit in ms (0: none), errors to be retried (None: all).
+        #: The options: time limit in ms (0: none), errors to retry (None: all).
         self._limit = 0
         self._retry_on: Collection[str] | None = None
-        #: Is the task's function just being asked whether it may run here?
+        #: Is a functional dependency being checked?
         self._asking = False
         self._kept: dict[str, Callable[..., Any]] = {}
         self._blobs: dict[str, bytes] = {}
         self._blobs_size = 0
 
     def forget(self) -> None:
-        """Forget what the hub may have lost."""
+        """Drop cached results, which the hub may have lost."""
         self._parents.forget()
 
     def __call__(self, work: Work) -> Result:
-        """Run a task to its end, whatever that is."""
+        """Run a task and return its outcome."""
         task_id, token = work[:2]
         output, guard = self._output, self._guard
         output.work = work
@@ -124,7 +124,7 @@ class Runner:
             if len(packed) > self._largest:
                 self._too_large(len(packed))
         except BaseException as problem:  # noqa: BLE001 - whatever the user's code does
-            # Nothing is called in between, so no signal is heard there.
+            # No function call in between, so no signal handler runs there.
             inside, output.inside = output.inside, False
             return self._problem(work, problem, inside=inside)
         if not shown.isascii():
@@ -138,10 +138,10 @@ class Runner:
     def _prepare(
         self, work: Work
     ) -> tuple[Callable[..., Any], Read, Callable[[str], Any] | None]:
-        """Return function, packed arguments, and who knows what they refer to.
+        """Return function, packed arguments, and a resolver of references in these.
 
-        If somebody with a key wants it: raises ``SignatureError`` before anything is
-        parsed.
+        Raises ``SignatureError``, before anything is parsed, unless a key holder signed
+        the task.
         """
         task_id, _, digest, args, root, until, _ = work
         if not args:
@@ -170,7 +170,7 @@ class Runner:
         return function, body, resolver
 
     def _read_until(self, until: str) -> None:
-        """Read the not-after time, and the options behind it."""
+        """Parse expiry and options of a task, and check the expiry."""
         self.fresh, self._limit, self._retry_on = None, 0, None
         end, *options = until.split(" ")
         if end and time.time() * 1000 + self.ahead > int(end) * 60_000 + _LATE:
@@ -193,7 +193,7 @@ class Runner:
             f"the result has {size} bytes; the limit is {self._largest}"
         )
 
-    # -- what the hub has
+    # -- functions and arguments
 
     def _fetch_args(self, task_id: str) -> Read:
         key = self._store.keys.task(task_id, "args")
@@ -201,14 +201,14 @@ class Runner:
         return args or b""
 
     def _blob(self, digest: str) -> bytes:
-        """Return what a function is made of, from the hub when it is new here."""
+        """Return a pickled function, fetched from the hub if it is new here."""
         blob = self._blobs.get(digest)
         if blob is None:
             key = self._store.keys.function(digest)
             blob = self._store.command("HGET", key, "blob")
             if not blob:
                 raise SerializationError("the hub has not got the function any more")
-            # The signature covers the digest, and the digest the function.
+            # The signature covers the digest, which covers the function.
             if payload.digest_of(blob) != digest:
                 raise SignatureError("the function is not the one that was signed")
         return blob
@@ -216,7 +216,7 @@ class Runner:
     def _keep(
         self, digest: str, blob: bytes, function: Callable[..., Any] | None
     ) -> None:
-        """Keep a function, or what it is made of."""
+        """Cache a function, or its pickle if it must be unpickled for each task."""
         if function is not None:
             if len(self._kept) >= _MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
@@ -228,10 +228,10 @@ class Runner:
                 oldest = next(iter(self._blobs))
                 self._blobs_size -= len(self._blobs.pop(oldest))
 
-    # -- ends that are not good
+    # -- failures
 
     def _problem(self, work: Work, problem: BaseException, *, inside: bool) -> Result:
-        """Return what became of a task that raised; ``inside``: the user's code did."""
+        """Return the outcome of a task that raised; ``inside``: in the user's code."""
         asking, self._asking = self._asking, False
         output = self._output
         kind = self._guard.kind(problem)
@@ -242,7 +242,7 @@ class Runner:
         elif kind == "error" and not self._is_to_retry(problem):
             kind = "final"
         if kind in {"aborted", "unmet", "unbegun"}:
-            # What it printed until then is nobody's.
+            # Its output is discarded.
             output.collect()
             return kind, _unmet(problem, asking=asking) if kind == "unmet" else []
         verdict = "time_limit" if kind == "late" else ""
@@ -252,7 +252,7 @@ class Runner:
         return kind, fields
 
     def _is_to_retry(self, problem: BaseException) -> bool:
-        """May another try of this one succeed, as far as the submitter says?"""
+        """Should this error be retried, according to the task's ``retry_on``?"""
         if self._retry_on is None:
             return True
         return any(
@@ -275,23 +275,23 @@ class Runner:
         fields = ["error", envelope, "ename", _short(ename)]
         if verdict and isinstance(problem, RemoteError):
             evalue = problem.evalue
-        # An empty field of a record means that its value is too long to be there.
+        # No empty fields: they mean that the value is stored beside the record.
         return [*fields, "evalue", _short(evalue)] if evalue else fields
 
 
 def _refused(work: Work, problem: SignatureError) -> SignatureError:
-    """Tell of work that nobody with a key has signed as it is."""
+    """Log and return an error for a task that no key holder signed."""
     _log.warning("task %s is refused: %s", work.task_id, problem)
     return SignatureError(f"refused: {problem}")
 
 
 def _is_unmet(problem: BaseException) -> bool:
-    """Does a functional dependency say no? A verdict that passes through does not."""
+    """Is it an unmet functional dependency, rather than one re-raised from a result?"""
     return isinstance(problem, UnmetDependency) and not isinstance(problem, RemoteError)
 
 
 def _unmet(problem: BaseException, *, asking: bool) -> list[Any]:
-    """Tell why a task is not to run here, and if all of its function are not."""
+    """Return why a task cannot run here, and whether that holds for its function."""
     try:
         words = _short(" ".join(str(problem).split()), _WORDS)
     except BaseException:  # noqa: BLE001 - it is the user's code
@@ -303,13 +303,13 @@ def _unmet(problem: BaseException, *, asking: bool) -> list[Any]:
 
 
 def _short(text: str, most: int = _SHORT) -> str:
-    """Cut a text to the bytes that a compact record admits, or to ``most``."""
+    """Truncate text to ``most`` bytes, by default to what a compact record admits."""
     data = text.encode("utf-8", "replace")
     return data[:most].decode("utf-8", "ignore")
 
 
 def traceback_of(problem: BaseException) -> str:
-    """Return the traceback without the frames that called the user's function."""
+    """Return the traceback without our frames around the user's function."""
     try:
         about = traceback.TracebackException(
             type(problem), problem, _theirs(problem.__traceback__), compact=True
@@ -326,7 +326,7 @@ def _theirs(frames: TracebackType | None) -> TracebackType | None:
     last = frames
     while last:
         if last.tb_next and _is_ours(last.tb_next) and not last.tb_next.tb_next:
-            # Where the guard interrupts it.
+            # The frame in which the guard interrupts it.
             last.tb_next = None
         last = last.tb_next
     return frames
