@@ -1,7 +1,7 @@
-"""What a worker is told at once: signed messages, and the hub's alarm.
+"""Push notifications to a worker: signed messages, and the hub's alarm.
 
-Its wire is opened again when it breaks. While Redis is away, or does not let us
-listen, the worker hears nothing, and does its work all the same.
+Its wire is reopened when it breaks. While Redis is unreachable, or does not permit
+this, the worker does its work all the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redtask.signing import Keyring
     from redtask.store import Store
 
-#: How long to wait when Redis does not let us listen, in seconds.
+#: Pause after Redis refuses the wire, in seconds.
 _REFUSED_PAUSE: Final = 30.0
 
 _log = logging.getLogger("redtask.worker")
@@ -39,7 +39,7 @@ class Control:
         herald: Herald,
         told: Callable[[str], None],
     ) -> None:
-        """Have ``told`` called with each message that is signed by a key of ours."""
+        """``told`` is called with each message signed with one of our keys."""
         self._store = store
         self._worker = worker
         self._keyring = keyring
@@ -47,26 +47,26 @@ class Control:
         self._told = told
         self._selector: selectors.BaseSelector | None = None
         self._wire: Wire | None = None
-        #: When to open it, s of the monotonic clock.
+        #: When to open the wire, s of the monotonic clock.
         self._open_at = 0.0
         self._pauses = link.pauses()
-        #: Why we cannot be told anything, as we said last.
+        #: The last problem logged, so as not to repeat it.
         self._complaint = ""
 
     def serve(self, selector: selectors.BaseSelector) -> None:
-        """Listen from now on, in a loop that waits for all that is in the selector."""
+        """Use this selector, of the worker's event loop."""
         self._selector = selector
 
     @property
     def due(self) -> float:
-        """When to see to the wire, s of the monotonic clock."""
+        """When to open the wire, again if it is dead; s of the monotonic clock."""
         if self._wire is not None:
             return self._wire.dead_at
-        # While Redis is away the herald finds out when it is back.
+        # While Redis is unreachable, the herald finds out when it is back.
         return self._open_at if self._herald.is_heard else float("inf")
 
     def open(self) -> None:
-        """Listen, again if need be."""
+        """Open the wire, or reopen it."""
         assert self._selector is not None  # noqa: S101 - the loop has begun
         self._hang_up()
         keys = self._store.keys
@@ -77,14 +77,14 @@ class Control:
             return
         self._wire = wire
         self._selector.register(wire.socket, selectors.EVENT_READ, self._listen)
-        # What was said while nobody listened.
+        # An alarm may have been missed.
         self._herald.sweep_now()
 
     def _cut(self, problem: RedtaskError) -> None:
-        """The wire is dead: see to it later."""
+        """Schedule another attempt, because the wire is dead."""
         pause = next(self._pauses)
         if isinstance(problem, ConnectionLost):
-            # If Redis is away, the herald says so.
+            # If Redis is unreachable, the herald logs it.
             _log.debug("%s", problem)
         else:
             pause = _REFUSED_PAUSE
@@ -126,6 +126,6 @@ class Control:
             self._told(text)
 
     def close(self) -> None:
-        """Close this process's end."""
+        """Close the wire in this process only."""
         if self._wire is not None:
             self._wire.close()

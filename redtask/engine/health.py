@@ -1,7 +1,7 @@
-"""Whether a worker does its work, for who asks by HTTP or is told by a socket.
+"""A worker's health, by HTTP and for systemd.
 
-``GET`` anything answers 200 when it takes tasks, else 503, and in both cases one JSON
-object. Reading a supervisor's state costs nothing, and nobody who asks can block it.
+``GET`` of any path returns 200 if the worker takes tasks, otherwise 503, with a JSON
+object in both cases. It only reads the supervisor's state, and no client can block it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from redtask.error import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Who asks at the same time, and for how long each may take, in seconds.
+#: Most simultaneous clients, and the timeout of each, in seconds.
 _MOST: Final = 16
 _PATIENCE: Final = 5.0
 _HEAD: Final = 4096
 
 
 class Health:
-    """Answers whoever asks how a worker is."""
+    """Serves a worker's health by HTTP."""
 
     def __init__(self, port: int, tell: Callable[[], dict[str, Any]]) -> None:
         """Listen on a port of all interfaces. Raises ``ConfigurationError``."""
@@ -44,11 +44,11 @@ class Health:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         return int(self._socket.getsockname()[1])
 
     def serve(self, selector: selectors.BaseSelector) -> None:
-        """Answer from now on, in a loop that waits for all that is in the selector."""
+        """Start serving, in the event loop of this selector."""
         self._selector = selector
         selector.register(self._socket, selectors.EVENT_READ, self._accept)
 
@@ -76,7 +76,7 @@ class Health:
                     f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
                     f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
                 )
-                # It is short: what does not fit now is not waited for.
+                # Short enough for the socket's buffer, so do not wait.
                 one.send(head.encode() + body)
         self._leave(one)
 
@@ -87,7 +87,7 @@ class Health:
         one.close()
 
     def close(self) -> None:
-        """Close this process's end."""
+        """Close all sockets in this process."""
         for one in self._asking:
             one.close()
         self._asking.clear()
@@ -95,7 +95,7 @@ class Health:
 
 
 def notify(text: str) -> None:
-    """Tell systemd how the service is, if it wants to know (``sd_notify``)."""
+    """Notify systemd, if it asked for that (``sd_notify``)."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -109,7 +109,7 @@ def notify(text: str) -> None:
 
 
 def watchdog() -> float:
-    """How often systemd wants to hear that we live, in seconds; never: infinity."""
+    """Return the interval for systemd's watchdog, in seconds; infinity if unused."""
     pid = os.environ.get("WATCHDOG_PID", "")
     micros = os.environ.get("WATCHDOG_USEC", "")
     if not micros.isdecimal() or (pid and pid != str(os.getpid())):

@@ -1,8 +1,8 @@
-"""The herald: what a supervisor and the hub tell each other.
+"""The herald: a supervisor's communication with the hub.
 
-Outcomes that it took from engines, engines that are gone, and regularly who lives. What
-is to be said is kept until the hub has heard it: while Redis is away nothing is lost
-and nobody waits. All of it may be said twice.
+It reports outcomes taken from engines and engines that are gone, and sends heartbeats.
+Reports are queued until the hub has received them, so while Redis is unreachable
+nothing is lost and nothing blocks. All of them may safely be repeated.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from redtask.hub.records import Beaten, Swept
     from redtask.store import Store
 
-#: Pauses between tries while Redis is away, in seconds.
+#: Pauses between attempts while Redis is unreachable, in seconds.
 _FIRST_RETRY: Final = 0.05
 _LONGEST_RETRY: Final = 0.5
-#: No sweep follows another sooner than this, in seconds.
+#: Minimum interval of sweeps, in seconds.
 _SWEEP_PAUSE: Final = 0.02
-#: An engine that does nothing at all for so long, while Redis answers us, hangs: when
-#: it should wait for its bell, or else, as a large result takes its time; in seconds.
+#: An engine that does nothing for this long, while Redis answers us, hangs, in seconds:
+#: when it should be waiting for its bell, or otherwise, as large results take time.
 _HANGS_IDLE: Final = 60.0
 _HANGS: Final = 300.0
-#: Outcomes in one report, farewells in one beat.
+#: Most outcomes in one report, and farewells in one beat.
 _MOST: Final = 500
 
 _log = logging.getLogger("redtask.worker")
@@ -49,78 +49,78 @@ _log = logging.getLogger("redtask.worker")
 
 @dataclass(frozen=True, slots=True)
 class Farewell:
-    """An engine is gone."""
+    """The report that an engine is gone."""
 
     uuid: str
-    #: Why, in words.
+    #: The reason.
     reason: str
-    #: Ids of what it had begun and not ended.
+    #: Ids of tasks it had started but not ended.
     begun: Sequence[str]
-    #: Was it ended because that ran for longer than it may?
+    #: Was it killed because that task exceeded its time limit?
     late: bool = False
-    #: What that said last, as ``Life.last``.
+    #: The last output of that task, like ``Life.last``.
     last: Sequence[Any] = ()
 
 
 class Herald:
-    """Speaks with the hub for one worker."""
+    """Communicates with the hub for one worker."""
 
     def __init__(self, store: Store, worker: str, fingerprint: str) -> None:
         self._store = store
         self._worker = worker
         self._fingerprint = fingerprint
-        #: Lease of engines in seconds, as the hub has it.
+        #: The hub's lease of engines, in seconds.
         self.lease = 15.0
-        #: Are our engines to be drained, or to go on (True)? None: nobody said so.
+        #: Pending request to resume (True) or drain (False) our engines, if any.
         self._wish: bool | None = None
         self._outcomes: dict[str, list[Outcome]] = {}
         self._farewells: list[Farewell] = []
-        # When to speak next, s of the monotonic clock.
+        # When to beat, sweep and retry, s of the monotonic clock.
         self._beat_at = 0.0
         self._sweep_at = 0.0
         self._retry_at = 0.0
-        #: Since when Redis is away, and how often we tried since.
+        #: Since when Redis has been unreachable, and the number of attempts since.
         self._away: float | None = None
         self._tries = 0
 
-    # -- what is to be said
+    # -- the queue
 
     def report(self, taken: Taken) -> None:
-        """Have outcomes reported."""
+        """Queue outcomes to be reported."""
         if taken.outcomes:
             self._outcomes.setdefault(taken.uuid, []).extend(taken.outcomes)
 
     def bid_farewell(self, farewell: Farewell) -> None:
-        """Have the hub told that an engine is gone, after what it left is reported."""
+        """Queue the report that an engine is gone, after that of what it left."""
         self._farewells.append(farewell)
 
     @property
     def has_news(self) -> bool:
-        """Is there anything that the hub is still to be told?"""
+        """Is there anything left to report?"""
         return bool(self._outcomes or self._farewells)
 
     def wish(self, *, resume: bool) -> None:
-        """Have all engines of this worker drained, or let them go on."""
+        """Queue a request to drain, or to resume, all engines of this worker."""
         self._wish = resume
         self.beat_now()
 
     @property
     def is_heard(self) -> bool:
-        """Is Redis there, as far as we know?"""
+        """Is Redis reachable, as far as we know?"""
         return self._away is None
 
     @property
     def has_outcomes(self) -> bool:
-        """Are there outcomes that only we know?"""
+        """Are there outcomes left to report?"""
         return bool(self._outcomes)
 
     @property
     def away(self) -> float:
-        """For how long Redis has been away, in seconds; 0: it is there."""
+        """For how long Redis has been unreachable, in seconds; 0 if it is reachable."""
         return 0.0 if self._away is None else time.monotonic() - self._away
 
     def sweep_now(self) -> None:
-        """Something is due earlier than the last sweep said."""
+        """Sweep now: something is due earlier than the last sweep said."""
         self._sweep_at = 0.0
 
     @property
@@ -129,10 +129,10 @@ class Herald:
         news = 0.0 if self.has_news else min(self._beat_at, self._sweep_at)
         return max(self._retry_at, news)
 
-    # -- saying it
+    # -- sending
 
     def speak(self, seats: Iterable[Seat]) -> None:
-        """Say what is to be said, as far as Redis hears it."""
+        """Send what is queued or due, if Redis is reachable."""
         try:
             self._report()
             self._say_farewell()
@@ -162,7 +162,7 @@ class Herald:
         self._away, self._tries, self._retry_at = None, 0, 0.0
 
     def _make_hub(self) -> None:
-        """Redis came back empty, or somebody deleted the hub: go on with a new one."""
+        """Create a new hub: Redis came back empty, or somebody deleted the hub."""
         call = calls.configure(create=True, fingerprint=self._fingerprint)
         try:
             made = self._store.do(call)
@@ -182,7 +182,7 @@ class Herald:
                 except (NoHub, SchemaMismatch):
                     raise
                 except HubError as problem:
-                    # To say it again would not help.
+                    # Repeating it would not help.
                     _log.error("outcomes are refused: %s", problem)
                 else:
                     if not turn.registered:
@@ -228,13 +228,13 @@ class Herald:
         answers, swept = self._store.do_all(pair)
         for answer in answers:
             self._answered(*living[answer.engine], answer, sent)
-        # Not all workers at once.
+        # Jitter, so that workers do not beat in step.
         pause = self.lease / 5 * random.uniform(0.8, 1.2)  # noqa: S311
         self._beat_at = sent / 1e9 + pause
         self._swept(swept)
 
     def _life(self, picture: Picture) -> Life:
-        """Say what an engine has: its batch, and what we are to report of it."""
+        """Return what an engine holds: its batch, and outcomes that we must report."""
         ours = [outcome.task_id for outcome in self._outcomes.get(picture.uuid, ())]
         return Life(picture.uuid, picture.number, [*picture.ids, *ours])
 
@@ -248,23 +248,23 @@ class Herald:
             seat.still += self.lease / 5
             foreign = set(answer.foreign)
             if foreign.intersection(picture.ids[picture.begun :]):
-                # Redis has lost its tail: it knows nothing of these.
+                # Redis has lost its latest writes, and these tasks with them.
                 self.report(block.take_back() or Taken.nothing())
         elif picture.state == IDLE:
-            # It would hear of it only when its bell rings.
+            # It would learn of that only when its bell rings.
             seat.kill("the hub had given it up")
         else:
-            # Its next turn tells it. What was not begun is no longer its own.
+            # Its next turn tells it. Tasks not yet started are no longer its own.
             block.take_back()
 
     def _drained(self, seat: Seat, *, drained: bool) -> None:
-        """The hub says whether an engine is drained: that is for its next one, too."""
+        """Note whether an engine is drained, also for its successor."""
         if drained and not seat.block.quiet:
             self.report(seat.block.take_back() or Taken.nothing())
         seat.block.quiet = drained
 
     def beat_now(self) -> None:
-        """Something concerns our engines that the hub says when it is asked."""
+        """Beat now: the hub has something to say about our engines."""
         self._beat_at = 0.0
 
     def _swept(self, swept: Swept) -> None:
@@ -273,7 +273,7 @@ class Herald:
 
 
 def _living(seats: Iterable[Seat]) -> Iterator[tuple[Seat, Picture]]:
-    """Show the engines that live and do what they should."""
+    """Yield the live engines; kill those that hang."""
     for seat in seats:
         if not (seat.pid and seat.block.registered):
             continue

@@ -1,10 +1,10 @@
-"""What tasks say while they run, told to the hub: how far they are, what they print.
+"""Live progress and output of running tasks, passed on to the hub.
 
-The supervisor tells it, as the engine has a task to run. It looks only when an engine
-said that there is something new, and not more often than a few times a second.
-Progress is told always; what is printed only while somebody listens, who has to say so
-again every now and then. What the hub does not hear is told later: it is in the
-engine's slate as long as nothing newer has taken its place.
+The supervisor does this, because the engine is busy with the task. It looks only after
+an engine announced something new, and at most a few times a second. Progress is always
+passed on; output only while somebody listens, who must renew that now and then. If the
+hub cannot be reached it is sent later: it stays in the engine's slate until it is
+overwritten.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from redtask.engine.seat import Seat
     from redtask.store import Store
 
-#: After the first sign that there is something new, and between two looks, in seconds.
+#: Delay after the first announcement, and between two looks, in seconds.
 _SOON: Final = 0.02
 _PAUSE: Final = 0.2
-#: While the hub does not hear us, in seconds.
+#: Delay while the hub cannot be reached, in seconds.
 _AWAY: Final = 1.0
-#: For so long somebody listens who does not say so again, in seconds.
+#: A listener expires after this, unless renewed, in seconds.
 _LISTENS: Final = 40.0
-#: Tasks that are listened to, and bytes of a stream in one look.
+#: Most tasks that are listened to, and most bytes of a stream in one look.
 _MOST: Final = 1000
 _PIECE: Final = 16 * 1024
 _NEVER: Final = float("inf")
@@ -41,26 +41,26 @@ _log = logging.getLogger("redtask.worker")
 
 @dataclass(slots=True)
 class _Told:
-    """What was told of one engine's task."""
+    """What was passed on of one engine's task."""
 
     key: tuple[str, str]
     progress: str = ""
-    #: Of each stream up to where.
+    #: The end of each stream, so far.
     at: list[int] = field(default_factory=lambda: [0] * len(STREAMS))
 
 
 class Live:
-    """Tells what the tasks of one worker say."""
+    """Passes on what the tasks of one worker report and print."""
 
     def __init__(self, store: Store, seats: Sequence[Seat]) -> None:
         self._store = store
         self._seats = seats
-        #: Tries that somebody listens to, by id and token; until when.
+        #: Attempts that somebody listens to, by id and token; until when.
         self._heard: dict[tuple[str, str], float] = {}
         self._told: dict[int, _Told] = {}
         self._at = _NEVER
         self._looked = 0.0
-        #: Look at all engines, also at those that said nothing.
+        #: Look at all engines, even if they announced nothing.
         self._anew = False
 
     @property
@@ -69,16 +69,16 @@ class Live:
         return self._at
 
     def wake(self) -> None:
-        """An engine may have said something."""
+        """Schedule a look: an engine may have something new."""
         if self._at == _NEVER:
             self._at = max(time.monotonic() + _SOON, self._looked + _PAUSE)
 
     def listen(self, task_id: str, token: str) -> None:
-        """Somebody listens to this try from now on, for a while."""
+        """Add or renew a listener to an attempt."""
         if len(self._heard) < _MOST or (task_id, token) in self._heard:
             if (task_id, token) not in self._heard:
                 self._anew = True
-                # Who listens anew has heard nothing.
+                # A new listener starts from the beginning.
                 self._forget((task_id, token))
             self._heard[task_id, token] = time.monotonic() + _LISTENS
         self._at = time.monotonic()
@@ -89,7 +89,7 @@ class Live:
                 told.progress, told.at = "", [0] * len(STREAMS)
 
     def look(self) -> None:
-        """Tell what is new."""
+        """Pass on what is new."""
         now = time.monotonic()
         self._at, self._looked = _NEVER, now
         anew, self._anew = self._anew, False
@@ -104,11 +104,11 @@ class Live:
             self._tell(said)
 
     def _new_of(self, seat: Seat) -> list[tuple[_Told, calls.Said, list[int]]]:
-        """Return what an engine's task has said since it was told last."""
+        """Return what is new of an engine's task."""
         slate = seat.block.slate
         key = slate.task()
         if key is None:
-            # It just turns to another task.
+            # It is just switching to another task.
             self._at = time.monotonic() + _PAUSE
             return []
         told = self._told.get(seat.number)
@@ -125,7 +125,7 @@ class Live:
                 ends[number] = piece.at + len(piece.data)
                 if piece.data:
                     fields += (name, b"%d " % piece.at + piece.data)
-        # Had it gone on to another task meanwhile, this would be a mixture.
+        # If it has switched to another task meanwhile, this may be a mixture.
         if not fields or slate.task() != key:
             return []
         return [(told, (*key, fields), ends)]
@@ -134,7 +134,7 @@ class Live:
         try:
             heard = self._store.do(calls.say([one for _, one, _ in said]))
         except RedtaskError as problem:
-            # The herald says so if Redis is away.
+            # The herald logs it if Redis is unreachable.
             _log.debug("what tasks say is not told: %s", problem)
             self._at, self._anew = time.monotonic() + _AWAY, True
             return
@@ -148,9 +148,9 @@ class Live:
 
 
 def last_words(seat: Seat, task_id: str) -> list[Any]:
-    """Return what a dead engine's task said last, for the beat that tells of its death.
+    """Return the last output of a dead engine's task, for the beat that reports it.
 
-    Id and token, then names and values; empty when it said nothing.
+    Id and token, then names and values; empty if there is none.
     """
     slate = seat.block.slate
     key = slate.task(dead=True)

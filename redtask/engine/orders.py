@@ -1,6 +1,6 @@
-"""What operators have a worker do: stop engines, start them anew, show where they are.
+"""Operators' orders to a worker: stop or restart engines, or show their stacks.
 
-An order names the very process that it is for, and has a nonce: it is obeyed once, by
+An order names the exact process that it is for, and has a nonce: it is obeyed once, by
 one worker, within a minute of being signed.
 """
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from redtask.engine.seat import Seat
     from redtask.store import Store
 
-#: For so long a nonce is remembered, in seconds: longer than a message is obeyed.
+#: How long to remember a nonce, in seconds: longer than messages are valid.
 _REMEMBERED: Final = 180.0
-#: Words of an order behind its name: nonce, process, verb, engines.
+#: Words of an order after its name: nonce, process, verb, engines.
 _WORDS: Final = 4
 
 _log = logging.getLogger("redtask.worker")
 
 
 def instance(card: Mapping[str, Any]) -> str:
-    """Name the process of a worker, by what its card says."""
+    """Return an identifier of a worker's process, from its hash on the hub."""
     return f"{card.get('pid', '')}.{card.get('begun', '')}"
 
 
 class Orders:
-    """Obeys orders, for one worker."""
+    """Executes orders for one worker."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class Orders:
         self._worker = worker
         self._seats = seats
         self._stop = stop
-        #: What names this process; "": it has no card yet.
+        #: Identifier of this process; "" until it is known.
         self.instance = ""
-        #: Is the cluster that keeps this worker to end, too?
+        #: Must the cluster that manages this worker end, too?
         self.ends_cluster = False
         self.stacks = Stacks()
         self._heard: dict[str, float] = {}
 
     def obey(self, words: Sequence[str]) -> None:
-        """Obey an order: its nonce, for which process, verb, engines, and more."""
+        """Execute an order: nonce, process, verb, engines, and arguments."""
         if len(words) < _WORDS:
             _log.warning("an order is not understood: %.80r", " ".join(words))
             return
@@ -86,7 +86,7 @@ class Orders:
             _log.warning("an order is not understood: %.80r", verb)
 
     def _do(self, verb: str, seats: Sequence[Seat], more: Sequence[str]) -> bool:
-        """Do it; False: there is no such verb."""
+        """Execute a verb; False if there is no such verb."""
         if verb == "stop":
             self._stop_engines(seats)
         elif verb == "kill":
@@ -96,7 +96,7 @@ class Orders:
         elif verb == "signal":
             self._signal(seats, more)
         elif verb == "shutdown":
-            # As a signal would.
+            # Like a signal.
             self.ends_cluster = "hub" in more
             self._stop("an order")
         else:
@@ -111,21 +111,21 @@ class Orders:
             _log.debug("an answer is not told: %s", problem)
 
     def _stop_engines(self, seats: Sequence[Seat]) -> None:
-        """Let what they run finish; nobody takes their places."""
+        """Stop engines after their running tasks, without replacement."""
         for seat in seats:
             _log.info("%s is to stop", seat.called)
             seat.closed, seat.start_at = True, None
             seat.to_drain = seat.pid != 0
 
     def _kill(self, seats: Sequence[Seat]) -> None:
-        """End them now, in the midst of what they run."""
+        """Kill engines now, without replacement."""
         for seat in seats:
             seat.closed, seat.start_at = True, None
             if seat.pid:
                 seat.kill("an operator ended it")
 
     def _restart(self, seats: Sequence[Seat]) -> None:
-        """Let what they run finish; new ones take their places."""
+        """Replace engines after their running tasks."""
         for seat in seats:
             _log.info("%s is to be replaced", seat.called)
             seat.closed = False
@@ -134,7 +134,7 @@ class Orders:
                 seat.start_at = time.monotonic()
 
     def _signal(self, seats: Sequence[Seat], words: Sequence[str]) -> None:
-        """Send their processes a signal, as ``kill`` would."""
+        """Send a signal to engines, like ``kill``."""
         for seat in seats:
             with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
                 signal.pidfd_send_signal(seat.pidfd, int(words[0]))

@@ -1,7 +1,7 @@
-"""The wire on which a supervisor is told things, without ever waiting for them.
+"""The wire: push messages to a supervisor, which never blocks on it.
 
-A connection of its own on which a blocking pop is outstanding. The supervisor has its
-socket among those that it waits for.
+A dedicated connection with a pending blocking pop, whose socket the supervisor's event
+loop watches.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PIECE: Final = 65536
 
 
 class Wire:
-    """Pops lists of Redis, one element after the other.
+    """Pops elements off Redis lists, one after another.
 
-    Raises ``ConnectionLost`` when it cannot be made.
+    Raises ``ConnectionLost`` if the connection fails.
     """
 
     def __init__(self, store: Store, keys: Sequence[str]) -> None:
@@ -55,14 +55,14 @@ class Wire:
     def _ask(self) -> None:
         for piece in self._pop:
             self.socket.sendall(piece)
-        #: When the other side is taken for dead, s of the monotonic clock.
+        #: When to consider the other side dead, s of the monotonic clock.
         self.dead_at = time.monotonic() + link.limit(blocking=True)
 
     def read(self) -> list[tuple[bytes, bytes]]:
-        """Return what has come: the key of a list, and what was in it.
+        """Return what has arrived: pairs of a list's key and an element.
 
-        Raises ``ConnectionLost`` when the wire is dead, and ``ConfigurationError`` when
-        Redis refuses.
+        Raises ``ConnectionLost`` if the connection is dead, and ``ConfigurationError``
+        if Redis refuses.
         """
         came = []
         try:
@@ -84,5 +84,5 @@ class Wire:
             raise ConnectionLost("Redis has closed the wire")
 
     def close(self) -> None:
-        """Close this process's end; that of a parent stays open."""
+        """Close the connection in this process only."""
         self._connection.disconnect()
