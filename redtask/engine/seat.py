@@ -1,4 +1,4 @@
-"""The place of one engine at its worker: its process, and the memory they share."""
+"""The slot of one engine in its worker: its process, and the shared memory."""
 
 from __future__ import annotations
 
@@ -12,63 +12,63 @@ from typing import Final
 from redtask.engine.block import Block
 from redtask.engine.guard import SIGNAL
 
-#: An engine that dies sooner than this is started again with a delay, in seconds.
+#: An engine that dies before this age is restarted with a delay, in seconds.
 _YOUNG: Final = 5.0
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 30.0
-#: What the kernel counts memory in, KiB.
+#: KiB, the kernel's unit of ``ru_maxrss``, per MiB.
 _IN_MIB: Final = 1024
-#: Enough to double the first delay up to the longest.
+#: Enough doublings to get from the first delay to the longest.
 _MOST_DEATHS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A task that was interrupted, and is ended with its engine if it goes on."""
+    """A task that was interrupted, and is killed with its engine if it goes on."""
 
-    #: When it began, ns of the monotonic clock: it is known by that.
+    #: When it started, which identifies it, ns of the monotonic clock.
     begun_at: int
-    #: When its engine is ended, ns of the monotonic clock.
+    #: When to kill its engine, ns of the monotonic clock.
     kill_at: int
-    #: Why, in words.
+    #: The reason.
     reason: str
-    #: Did it run for longer than it may?
+    #: Did it exceed its time limit?
     late: bool
 
 
 @dataclass(slots=True)
 class Seat:
-    """The place of one engine."""
+    """The slot of one engine."""
 
     #: 0, 1, ...
     number: int
-    #: Of the engine that sits here, or of the last one.
+    #: The block of the current engine, or of the last one.
     block: Block = field(default_factory=Block)
-    #: Its process; 0: there is none.
+    #: Its process; 0 if there is none.
     pid: int = 0
     pidfd: int = -1
     #: When it was forked, s of the monotonic clock.
     born: float = 0.0
-    #: When the next one is to be; None: there is one, or shall be none.
+    #: When to start the next one; None if there is one, or none is wanted.
     start_at: float | None = 0.0
-    #: How many in a row died young, and without having ended a task.
+    #: How many in a row died young, without any task ended.
     young_deaths: int = 0
-    #: Why we ended it, if we did.
+    #: Why we killed it, if we did.
     ended_for: str = ""
-    #: The task that it is to stop.
+    #: The task that it must stop.
     stop: Stop | None = None
-    #: Is it still to be told that nothing new is to begin?
+    #: Must it still be told to start nothing new?
     to_drain: bool = False
-    #: Shall nobody sit here any more?
+    #: Is the seat to remain empty?
     closed: bool = False
-    #: Where the engine writes its stack when it is asked; a descriptor.
+    #: Descriptor to which the engine writes its stacks on request.
     sheet: int = -1
-    #: Its loop counter, and for how long that has not moved, s.
+    #: Its loop counter, and for how long that has not advanced, s.
     loops: int = 0
     still: float = 0.0
 
     def sit(self, pid: int, block: Block, sheet: int = -1) -> None:
-        """A new engine sits here."""
+        """Assign a new engine to this seat."""
         self.pid, self.block, self.sheet = pid, block, sheet
         self.pidfd = os.pidfd_open(pid)
         self.born, self.start_at = time.monotonic(), None
@@ -76,20 +76,20 @@ class Seat:
         self.loops, self.still = 0, 0.0
 
     def kill(self, reason: str) -> None:
-        """End the engine now."""
+        """Kill the engine now."""
         self.ended_for = reason
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def interrupt(self, stop: Stop) -> None:
-        """Interrupt the task that the engine is inside of."""
+        """Interrupt the engine's running task."""
         self.stop = stop
-        # It may be dead already, and not buried.
+        # It may be dead but not yet reaped.
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, SIGNAL)
 
     @property
     def called(self) -> str:
-        """The engine's name, as the hub calls it if that is known."""
+        """The engine's name in messages, with its label if that is known."""
         picture = self.block.look()
         if picture is None or picture.engine_id is None:
             return f"the engine of seat {self.number}"
@@ -97,17 +97,17 @@ class Seat:
 
     @property
     def stopped(self) -> Stop | None:
-        """What a dead engine was to stop, if it died in the midst of it."""
+        """What a dead engine had to stop, if it died while still running that."""
         stop = self.stop
         return stop if stop and self.block.inside_since == stop.begun_at else None
 
     def reap(self) -> tuple[int, int]:
-        """Take leave of a dead engine.
+        """Reap a dead engine.
 
-        What its tasks started dies with it, unless that began a session of its own.
-        Returns its exit code, or minus its signal, and the most memory it had, in MiB.
+        Processes that its tasks started are killed, unless in a session of their own.
+        Returns its exit code, or the negative signal, and its peak memory in MiB.
         """
-        # As long as it is not waited for, its number means nobody else.
+        # Until it is waited for, its pid cannot be reused.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
@@ -116,18 +116,18 @@ class Seat:
         return os.waitstatus_to_exitcode(status), usage.ru_maxrss // _IN_MIB
 
     def let_go(self) -> None:
-        """Close what leads to the engine."""
+        """Close our descriptors of the engine."""
         os.close(self.pidfd)
         if self.sheet >= 0:
             os.close(self.sheet)
 
     def delay(self) -> float:
-        """How long to wait after a bad end before the next engine starts, s."""
+        """Return how long to wait after a crash before starting another engine, s."""
         if time.monotonic() - self.born > _YOUNG:
             self.young_deaths = 0
             return 0.0
         if self.block.has_worked:
-            # It can live; one task in between killed it.
+            # It works; a single task killed it.
             self.young_deaths = 0
         delay: float = min(_LONGEST_DELAY, _FIRST_DELAY * 2**self.young_deaths)
         self.young_deaths = min(self.young_deaths + 1, _MOST_DEATHS)

@@ -1,6 +1,6 @@
-"""Where the code of engines is: their stacks, as Python's faulthandler writes them.
+"""Stack traces of engines, written by Python's faulthandler.
 
-It does so in C, whatever holds the interpreter, upon a signal, into memory that the
+It does so in C upon a signal, whatever holds the interpreter, into memory that the
 engine shares with its supervisor.
 """
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("redtask.worker")
 
-#: The signal; tasks have no use for it.
+#: The signal, which tasks do not use.
 SIGNAL: Final = signal.SIGRTMIN + 6
-#: So much of a stack is told, in bytes.
+#: Maximum size of a stack trace, in bytes.
 _LONGEST: Final = 32 * 1024
-#: How often it is looked whether the engines have written, and until when, in seconds.
+#: How often to check whether the engines have answered, and for how long, in seconds.
 _LOOK: Final = 0.03
 _PATIENCE: Final = 1.0
-#: Descriptors that a task opens are counted from below.
+#: High enough not to clash with descriptors that tasks open.
 _HIGH: Final = 65_000
 
 
 def listen(sheet: int) -> None:
-    """Write this engine's stack onto a sheet whenever the signal comes.
+    """Write this engine's stacks to ``sheet`` on every signal.
 
-    A task may close the descriptor; and as it has a high number, that does not come to
-    mean another file.
+    A task may close the descriptor; its high number keeps it from being reused for
+    another file.
     """
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     high = fcntl.fcntl(sheet, fcntl.F_DUPFD_CLOEXEC, min(most, _HIGH) - 16)
@@ -49,18 +49,18 @@ def listen(sheet: int) -> None:
 
 @dataclass(slots=True)
 class _Asked:
-    """Engines that were asked for their stacks."""
+    """A pending request for the stacks of engines."""
 
-    #: The seats, and what they were at.
+    #: The seats, and what they were doing.
     seats: list[tuple[Seat, dict[str, Any]]]
     until: float
     tell: Callable[[dict[str, dict[str, Any]]], None]
-    #: How much they had written at the last look.
+    #: Total size at the last look.
     size: int = -1
 
 
 class Stacks:
-    """Asks engines for their stacks, and waits for these without blocking."""
+    """Requests stacks from engines, and waits for them without blocking."""
 
     def __init__(self) -> None:
         self._asked: list[_Asked] = []
@@ -76,7 +76,7 @@ class Stacks:
         seats: Sequence[Seat],
         tell: Callable[[dict[str, dict[str, Any]]], None],
     ) -> None:
-        """Have the stacks of engines told, by their uuids."""
+        """Request the stacks of engines; ``tell`` gets them by uuid."""
         now = time.monotonic()
         asked = _Asked([], now + _PATIENCE, tell)
         for seat in seats:
@@ -90,13 +90,13 @@ class Stacks:
         self._at = now + _LOOK
 
     def look(self) -> None:
-        """Tell what is complete."""
+        """Deliver what is complete."""
         now = time.monotonic()
         for asked in list(self._asked):
             sizes = [
                 os.fstat(seat.sheet).st_size for seat, _ in asked.seats if seat.pid
             ]
-            # Complete is what does not grow any more.
+            # Complete means that nothing was added since the last look.
             if (0 in sizes or sum(sizes) != asked.size) and now < asked.until:
                 asked.size = sum(sizes)
                 continue
@@ -108,7 +108,7 @@ class Stacks:
 
 
 def about(seat: Seat) -> dict[str, Any]:
-    """Say what an engine is at: its label, the task that runs, and for how long."""
+    """Return what an engine is doing: its label, the running task, and for how long."""
     picture = seat.block.look()
     if picture is None:
         return {"engine": None, "pid": seat.pid, "task": None, "for": None}
@@ -129,7 +129,7 @@ def _read(seat: Seat) -> dict[str, Any]:
 
 
 def log_stacks(found: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the stacks of engines into the log."""
+    """Log the stacks of engines."""
     for told in found.values():
         task = told["task"]
         what = "runs no task" if task is None else f"task {task}, {told['for']:.1f} s"

@@ -1,6 +1,6 @@
-"""How long engines and their worker go on, if there is an end to it.
+"""Limits on memory, lifetime and idle time of engines and their worker.
 
-Looked at once a second, and only where something of it was asked for.
+Checked once a second, and only if any is set.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from redtask.engine.seat import Seat
     from redtask.store import Store
 
-#: How often it is looked whether something is over, in seconds.
+#: How often to check, in seconds.
 _LOOK: Final = 1.0
-#: ... and while a worker is to end when there is nothing to do.
+#: ... for a worker in burst mode.
 _LOOK_BURST: Final = 0.2
-#: So often in a row nothing must be there to do.
+#: How many checks in a row must find nothing to do.
 _NOTHING: Final = 2
 _NEVER: Final = float("inf")
 
@@ -35,29 +35,29 @@ _log = logging.getLogger("redtask.worker")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When engines and their worker end. 0 is never."""
+    """When engines and their worker end; 0 means never."""
 
-    #: An engine that takes more memory than so many bytes is replaced.
+    #: An engine that uses more memory is replaced, in bytes.
     memory: int = 0
-    #: An engine is replaced after so many seconds, ...
+    #: An engine is replaced after this many seconds, ...
     lifetime: float = 0.0
-    #: ... or up to so many more or fewer: not all at once.
+    #: ... give or take up to this many, so that not all are at once.
     jitter: float = 0.0
-    #: The worker stops when no engine has run anything for so many seconds.
+    #: The worker stops after no engine has run anything for this many seconds.
     idle: float = 0.0
     #: The worker stops as soon as its queues are empty.
     burst: bool = False
-    #: What runs may take so many seconds when the worker stops; then it is stopped.
+    #: Seconds that running tasks have to finish when the worker stops.
     drain: float = 0.0
 
     @property
     def any(self) -> bool:
-        """Is there anything to be looked at?"""
+        """Is there anything to check?"""
         return bool(self.memory or self.lifetime or self.idle or self.burst)
 
 
 class Terms:
-    """Sees to it that what is over ends, for one worker."""
+    """Enforces the limits of one worker."""
 
     def __init__(
         self,
@@ -73,12 +73,12 @@ class Terms:
         self._seats = seats
         self._stop = stop
         self._at = time.monotonic() if limits.any else _NEVER
-        #: When each engine is to end, by its seat and when it was born.
+        #: When each engine must end, by seat and start time.
         self._ends: dict[tuple[int, float], float] = {}
-        #: What the engines had done at the last look, and since when it is that.
+        #: What the engines had done at the last check, and since when.
         self._done: list[tuple[int, str | None]] = []
         self._idle_since = time.monotonic()
-        #: How often in a row there was nothing to do.
+        #: How many checks in a row found nothing to do.
         self._nothing = 0
         self._stopping = False
 
@@ -88,7 +88,7 @@ class Terms:
         return _NEVER if self._stopping else self._at
 
     def look(self) -> None:
-        """End what is over."""
+        """Check all limits, and end what exceeds them."""
         limits = self._limits
         self._at = time.monotonic() + (_LOOK_BURST if limits.burst else _LOOK)
         for seat in self._seats:
@@ -107,7 +107,7 @@ class Terms:
         self._stop(why)
 
     def _is_over(self, seat: Seat) -> str:
-        """Say why an engine is to be replaced; "": it is not."""
+        """Return why an engine must be replaced; "" if it need not."""
         limits = self._limits
         if limits.memory and (used := memory_of(seat.pid)) > limits.memory:
             return f"it takes {used >> 20} MiB"
@@ -124,7 +124,7 @@ class Terms:
         return ""
 
     def _idle_for(self) -> float:
-        """For how long no engine has run anything, in seconds."""
+        """Return for how long no engine has run anything, in seconds."""
         done = []
         for seat in self._seats:
             picture = seat.block.look() if seat.pid else None
@@ -135,7 +135,7 @@ class Terms:
         return time.monotonic() - self._idle_since
 
     def _is_nothing_left(self) -> bool:
-        """Do all engines wait, and is nothing in their queues?"""
+        """Are all engines idle, and their queues empty?"""
         waiting = all(
             seat.block.registered
             and (picture := seat.block.look()) is not None
@@ -159,9 +159,9 @@ class Terms:
 
 
 def memory_of(pid: int) -> int:
-    """Return how many bytes of memory a process takes that are its own; 0: it is gone.
+    """Return the private memory of a process in bytes; 0 if it is gone.
 
-    What it shares with its supervisor since it was forked does not count.
+    Memory still shared with its supervisor since the fork does not count.
     """
     try:
         fields = Path(f"/proc/{pid}/statm").read_bytes().split()

@@ -1,7 +1,7 @@
-"""The warden stops tasks: those past their time limit, and those that were aborted.
+"""The warden stops tasks that exceed their time limit or were aborted.
 
-A task is first interrupted, by an exception in its midst. If it goes on all the same,
-because it catches that or is not in Python at all, its engine is ended with it.
+A task is first interrupted by an exception. If it goes on all the same, because it
+catches that or is not executing Python code, it is killed with its engine.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 #: How long a task may go on after it was interrupted, ns.
 _GRACE: Final = 2_000_000_000
-#: An engine that holds the lock is tried again after, ns.
+#: Pause before retrying while an engine holds the lock, ns.
 _RETRY: Final = 100_000_000
-#: For so long a task that is to stop is looked for, ns: it may be on its way to the
-#: engine that has it, as far as the hub knows.
+#: How long to look for a task that must stop, ns: it may still be on its way to the
+#: engine that the hub gave it to.
 _PATIENCE: Final = 2_000_000_000
 
 _log = logging.getLogger("redtask.worker")
 
 
 class Warden:
-    """Stops tasks of one worker. ``report`` is given what is taken back unbegun."""
+    """Stops tasks of one worker. ``report`` gets tasks taken back unstarted."""
 
     def __init__(self, seats: Sequence[Seat], report: Callable[[Taken], None]) -> None:
         self._seats = seats
         self._report = report
         #: When to look next, ns of the monotonic clock.
         self._at = NEVER
-        #: Tasks that are to stop, by id and token; and until when we try.
+        #: Tasks to stop, by id and token, and until when to try.
         self._wanted: dict[tuple[str, str], int] = {}
 
     @property
@@ -48,16 +48,16 @@ class Warden:
         return self._at / 1e9
 
     def wake(self) -> None:
-        """An engine has begun what is due earlier than the next look."""
+        """Look now: a task has started that is due before the next look."""
         self._at = 0
 
     def abort(self, task_id: str, token: str) -> None:
-        """Have a task stopped, if one of our engines has this try of it."""
+        """Stop a task, if one of our engines has this attempt."""
         self._wanted[task_id, token] = time.monotonic_ns() + _PATIENCE
         self.wake()
 
     def stop_all(self, reason: str) -> None:
-        """Have what runs go back: it is interrupted, and no try of it is used."""
+        """Interrupt and return all running tasks, without using up an attempt."""
         now = time.monotonic_ns()
         for seat in self._seats:
             picture = seat.block.look() if seat.pid else None
@@ -81,7 +81,7 @@ class Warden:
         self._at = min(times)
 
     def _stop(self, seats: Sequence[Seat], task_id: str, token: str, now: int) -> bool:
-        """Stop one task, wherever it is; False: it is nowhere."""
+        """Stop one task, on whichever engine; False if it is not found."""
         for seat in seats:
             stopped = seat.block.stop(task_id, token)
             if stopped is None or not stopped.found:
@@ -95,7 +95,7 @@ class Warden:
         return False
 
     def _guard(self, seat: Seat, now: int) -> int:
-        """Do what is due of one engine; return when to look next."""
+        """Do what is due for one engine; return when to look next."""
         limit = seat.block.check_limit(now)
         if limit is None:
             return now + _RETRY
@@ -105,7 +105,7 @@ class Warden:
         return min(limit.look_at, self._end(seat, now))
 
     def _end(self, seat: Seat, now: int) -> int:
-        """End an engine whose task goes on; return when to look next."""
+        """Kill an engine whose task goes on; return when to look next."""
         stop = seat.stop
         if stop is None:
             return NEVER
