@@ -1,1 +1,1 @@
-"""The keeper of a cluster: a process, and how others speak to it."""
+"""The keeper of a cluster: a process, and how others communicate with it."""

@@ -14,7 +14,7 @@ from redtask.keeper.plan import DAEMON, Plan
 
 
 def main() -> int:
-    """Be the keeper of a script or a daemon; the plan is the first line we read."""
+    """Run the keeper of a script or a daemon; the first line of input is the plan."""
     configure_log(sys.stderr, "%(asctime)s %(levelname)-7s %(message)s")
     line = Line(0, 1)
     while not line.lines:
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _detach() -> None:
-    """Hold nothing that who started us may wait for."""
+    """Close the pipes, on which our starter may be waiting."""
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)

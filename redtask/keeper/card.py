@@ -1,4 +1,4 @@
-"""Who keeps a profile's cluster: a card that all may read, and locks."""
+"""The card that describes a profile's running cluster, and locks."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from redtask.address import redact_url
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Held by the keeper of a profile's cluster; the kernel lets go of it when that dies.
+#: Held by the keeper of a profile's cluster; the kernel releases it when that dies.
 LOCK: Final = "cluster.lock"
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What everybody may know of a cluster: ``cluster.json`` of its profile."""
+    """Public facts about a cluster: ``cluster.json`` of its profile."""
 
-    #: The keeper.
+    #: The keeper's process.
     pid: int
     birth: str
     boot: str
     #: ``TERMINAL`` or ``DAEMON``.
     mode: str
-    #: Where Redis is; may hold a password.
+    #: URL of Redis; may contain a password.
     url: str
     hub: str
     #: Does Redis belong to the cluster?
@@ -37,14 +37,14 @@ class Card:
     engines: int
     #: Names of its workers.
     workers: list[str]
-    #: Since when, seconds since the epoch.
+    #: When it was started, seconds since the epoch.
     since: float
-    #: Where it tells what happens; "": on the terminal.
+    #: Its log file; "" for the terminal.
     log: str
 
     @classmethod
     def read(cls, folder: Path) -> Card | None:
-        """Read the card of a cluster that runs; None if none does."""
+        """Read the card of the running cluster; None if there is none."""
         if not _is_held(folder / LOCK):
             return None
         try:
@@ -54,18 +54,18 @@ class Card:
 
     @property
     def shown_url(self) -> str:
-        """Where Redis is, without password and hub."""
+        """URL of Redis, without password and hub."""
         return redact_url(re.sub(r"[?&]hub=[^&]*$", "", self.url))
 
     @property
     def is_elsewhere(self) -> bool:
-        """Is it in a container where process ids mean something else?"""
+        """Is it in another pid namespace, such as a container?"""
         return self.boot != process.boot()
 
     def open(self) -> int:
-        """Return a pidfd of the keeper, which no later process is taken for.
+        """Return a pidfd of the keeper, never of a process that reuses its pid.
 
-        Raises ``ProcessLookupError`` when it is dead.
+        Raises ``ProcessLookupError`` if it is dead.
         """
         found = os.pidfd_open(self.pid)
         if process.birth(self.pid) != self.birth:
@@ -74,17 +74,17 @@ class Card:
         return found
 
     def write(self, folder: Path) -> None:
-        """Replace the card as a whole."""
+        """Replace the card atomically."""
         files.replace(card_file(folder), json.dumps(asdict(self)) + "\n")
 
 
 def card_file(folder: Path) -> Path:
-    """Return where a profile's card lies."""
+    """Return the path of a profile's card."""
     return folder / "cluster.json"
 
 
 def _is_held(path: Path) -> bool:
-    """Does anybody hold this lock? Does not make the file."""
+    """Return whether anybody holds this lock, without creating the file."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -110,7 +110,7 @@ def lock(path: Path, kind: int) -> int:
 
 
 def claim(server: Path) -> int | None:
-    """Lock an embedded server's folder against those who use it; None: some do."""
+    """Lock an embedded server's folder exclusively; None if it is in use."""
     try:
         return lock(server / "used", fcntl.LOCK_EX)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""One worker of a cluster: its process, and what its keeper has told it."""
+"""One worker of a cluster: its process, and how far it has been told to stop."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from redtask import process
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: A worker told to stop at once gets this long, in seconds.
+#: A worker told to stop at once is killed after this, in seconds.
 _HURRY: Final = 5.0
-#: A worker that dies sooner than this is started with a delay, in seconds.
+#: A worker that dies before this age is restarted with a delay, in seconds.
 _YOUNG: Final = 5.0
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
-#: Enough to double the first delay up to the longest.
+#: Enough doublings to get from the first delay to the longest.
 _MOST_DEATHS: Final = 16
 
 
@@ -35,28 +35,28 @@ class Crew:
     process: subprocess.Popen[bytes] | None = None
     pidfd: int = -1
     born: float = 0.0
-    #: When to start it, and when to press it harder; s of the monotonic clock.
+    #: When to start it, and when to stop it harder; s of the monotonic clock.
     start_at: float | None = None
     press_at: float | None = None
-    #: How often it was told to stop.
+    #: How many times it was told to stop.
     told: int = 0
     young_deaths: int = 0
-    #: How its process ended last.
+    #: Exit code of its last process.
     code: int | None = None
-    #: Have its engines joined once?
+    #: Have its engines ever joined?
     joined: bool = False
-    #: What the log held when it started.
+    #: Size of the log when it started.
     log_begin: int = 0
 
     @property
     def how(self) -> str:
-        """How its process ended, in words."""
+        """How its process ended, for messages."""
         if self.code is not None and self.code < 0:
             return f"was killed by signal {-self.code}"
         return f"ended with exit code {self.code}"
 
     def spawn(self, options: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start its process. It dies with us."""
+        """Start its process, which dies with us."""
         self.start_at = None
         command = [sys.executable, "-P", "-m", "redtask", "worker"]
         command += ["-n", str(self.engines), "--name", self.name, *options]
@@ -65,16 +65,16 @@ class Crew:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=2,
-            # Ctrl-C in a terminal is for us, who pass it on.
+            # Only we must get a terminal's Ctrl-C, and pass it on.
             start_new_session=True,
-            # This process has one thread, so it may.
+            # Safe, because this process has a single thread.
             preexec_fn=partial(process.die_with, os.getpid()),  # noqa: PLW1509
         )
         self.born = time.monotonic()
         self.pidfd = os.pidfd_open(self.process.pid)
 
     def tell(self, drain: float | None) -> None:
-        """Let it drain; it is pressed after so many seconds."""
+        """Tell it to drain, and to stop harder after ``drain`` seconds."""
         if self.process is None:
             return
         if not self.told:
@@ -84,26 +84,26 @@ class Crew:
             self.press_at = time.monotonic() + drain
 
     def press(self) -> None:
-        """It has had its time: let it stop at once, and if it does not, kill it."""
+        """Its time is up: tell it to stop at once, or the second time kill it."""
         self.press_at = None
         if self.process is None:
             return
         if self.told < 2:  # noqa: PLR2004 - not twice yet
-            # Another signal than the first: two alike may be taken for one.
+            # Not the first signal again: two of a kind may be merged.
             self.process.send_signal(signal.SIGINT)
             self.told, self.press_at = 2, time.monotonic() + _HURRY
         else:
             self.process.kill()
 
     def reap(self) -> None:
-        """Take leave of its dead process."""
+        """Reap its dead process."""
         assert self.process is not None  # noqa: S101 - it had a pidfd
         os.close(self.pidfd)
         self.code = self.process.wait()
         self.process, self.press_at = None, None
 
     def start_again(self) -> None:
-        """Have it started again; later if it dies young and often."""
+        """Schedule a restart, with exponential backoff if it keeps dying young."""
         now = time.monotonic()
         if now - self.born > _YOUNG:
             self.young_deaths = 0
@@ -114,7 +114,7 @@ class Crew:
         self.start_at = now + delay
 
     def kill(self) -> None:
-        """End its process, if there is one, and wait for that."""
+        """Kill its process, if there is one, and wait for its end."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()

@@ -1,15 +1,15 @@
-"""The keeper: the one process that a cluster's Redis and workers belong to.
+"""The keeper: the process that owns a cluster's Redis and workers.
 
-Whoever starts a cluster, a script, a terminal or ``--daemonize``, there is one keeper.
-It starts the embedded Redis (or adopts the living one), then workers; starts again
-what dies; and in the end drains the workers and stops what it started, the data
-staying. Its one loop waits for everything: ends of processes (pidfds), signals (wakeup
-fd), words of the script, time.
+There is one, whether a script, a terminal or ``--daemonize`` starts the cluster. It
+starts the embedded Redis (or adopts a running one), then workers; restarts what dies;
+and in the end drains the workers and stops what it started, keeping the data. Its one
+event loop waits for everything: process exits (pidfds), signals (wakeup fd), messages
+of the script, time.
 
-Nothing is left behind, whoever dies: the keeper of a script or terminal ends with it
-(it holds a pidfd of the script, which other than a pipe cannot be inherited by a
-child of the script's), and workers and Redis end with their keeper (the kernel sees
-to that). Only a daemon's Redis outlives its keeper's violent end.
+Nothing is left behind, whatever dies: the keeper of a script or terminal ends with it
+(it has a pidfd of the script, which, unlike a pipe, the script's children cannot
+inherit), and the kernel ends workers and Redis with their keeper. Only a daemon's Redis
+survives if its keeper is killed.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ if TYPE_CHECKING:
     from redtask.hub.scripts import AnyScheme
     from redtask.keeper.line import Line
 
-#: Tasks of a script that died get this long to end, in seconds.
+#: How long running tasks may take after their script died, in seconds.
 _ORPHAN_DRAIN: Final = 3.0
-#: How often the hub is asked who has joined, in seconds.
+#: How often to ask the hub which engines have joined, in seconds.
 _LOOK: Final = 0.02
 
 _ASKING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: The worker's exit code for a name that is taken: another try ends as this one.
+#: The worker's exit code if its name is taken: a restart would not help.
 _REFUSED: Final = 5
 _INTERRUPTED: Final = 130
 
@@ -72,33 +72,33 @@ _log = logging.getLogger("redtask.cluster")
 
 @dataclass(slots=True)
 class _Ending:
-    """Whether it is time to go."""
+    """The request to end, if any."""
 
-    #: How often we were asked.
+    #: How many times we were asked.
     asked: int = 0
-    #: Seconds that what runs may take; None: as long as it does.
+    #: Seconds that running tasks may take; None: no limit.
     drain: float | None = None
     why: str = ""
 
 
 class _Over(BaseException):
-    """We were asked to end while we waited for something. Not to be handled."""
+    """We were asked to end while waiting for something. Not to be handled."""
 
 
 class Keeper:
-    """Keeps the Redis and the workers of one cluster."""
+    """Runs the Redis and the workers of one cluster."""
 
     def __init__(self, plan: Plan, line: Line | None = None) -> None:
         self.plan = plan
         self._line = line
         self._crews: list[Crew] = []
         self._ending = _Ending()
-        #: Whether a signal may interrupt what we do.
+        #: May a signal interrupt what we are doing?
         self._interruptible = False
         self._server: KeptServer | None = None
         self._parent_fd = -1
         self._folder: Path | None = None
-        #: The lock of the profile; -1: we do not have it.
+        #: The profile's lock; -1 if we do not hold it.
         self._lock = -1
         self._log_file = ClusterLog()
         self._crew_number = 0
@@ -107,12 +107,12 @@ class Keeper:
         self._ready = False
         self._code = 0
 
-    # -- from beginning to end
+    # -- start and end
 
     def run(self, ready: Callable[[Keeper], None]) -> int:
-        """Start everything, call ``ready``, keep it until told to end; return a code.
+        """Start everything, call ``ready``, run until told to end; return a code.
 
-        What goes wrong before is raised, and leaves nothing behind.
+        Errors before that are raised, and leave nothing behind.
         """
         self._selector = selectors.DefaultSelector()
         signals = Signals(
@@ -162,7 +162,7 @@ class Keeper:
         with self._interruptions():
             store, _ = connect(self.profile, patience=5.0)
         store.close()
-        # Connecting may have made the key.
+        # Connecting may have created the key.
         self.profile = self._load()
         self._store = Store(store.url, store.keys.name, patience=0.5, reply=2.0)
         self._store.scheme, self._store.keyring = store.scheme, store.keyring
@@ -176,7 +176,7 @@ class Keeper:
         return Profile.load(plan.profile, url=plan.url, key=plan.key, told=plan.told)
 
     def _find_scheme(self) -> AnyScheme | None:
-        """Return the scheme that the hub is to have; None: that which it has."""
+        """Return the scheme to set on the hub; None to leave it as it is."""
         if self.plan.scheme is not None:
             return find(self.plan.scheme)
         if self.profile.scheme is not None:
@@ -184,16 +184,16 @@ class Keeper:
         return None
 
     def _has_url(self) -> bool:
-        """Does the user name a Redis? What a server of ours left is none."""
+        """Has the user named a Redis, rather than an embedded server of ours?"""
         profile = self.profile
         return profile.url is not None and profile.url_source != str(
             profile.server_folder / "url"
         )
 
     def _end(self) -> None:
-        """Drain and stop everything that is ours; safe to call at any point."""
+        """Drain and stop everything we started; safe to call at any point."""
         if not self._ending.asked:
-            # Something failed: nobody waits for what runs.
+            # Something failed: do not wait for running tasks.
             self._ask_to_end("a failure", drain=0.0)
         try:
             for crew in list(self._crews):
@@ -227,7 +227,7 @@ class Keeper:
     # -- the loop
 
     def _turn(self, most: float | None = None) -> None:
-        """Wait for something to happen, at most so many seconds, and do it."""
+        """Wait for events, at most ``most`` seconds, and handle them."""
         times = [
             at
             for crew in self._crews
@@ -254,7 +254,7 @@ class Keeper:
         self._serve_script()
 
     def _until(self, done: Callable[[], bool], *, look: float | None = None) -> None:
-        """Go on until something is so. Raises ``_Over`` when asked to end before."""
+        """Run the loop until ``done()``. Raises ``_Over`` if asked to end before."""
         while not done():
             self._check_asked()
             self._turn(look)
@@ -263,11 +263,11 @@ class Keeper:
         if self._ending.asked:
             raise _Over
 
-    # -- who tells us to end
+    # -- requests to end
 
     @contextlib.contextmanager
     def _interruptions(self) -> Iterator[None]:
-        """Let a signal end what is done in here."""
+        """Let signals interrupt the block."""
         self._interruptible = True
         try:
             self._check_asked()
@@ -276,7 +276,7 @@ class Keeper:
             self._interruptible = False
 
     def _interrupt(self, number: int, _frame: object) -> None:
-        """Let a signal end what may take minutes; else the loop reacts to it."""
+        """Raise within ``_interruptions``; otherwise the loop handles the signal."""
         if self._interruptible:
             self._interruptible = False
             self._ask_to_end(signal.Signals(number).name, drain=0.0)
@@ -290,7 +290,7 @@ class Keeper:
         with contextlib.suppress(ProcessLookupError):
             self._parent_fd = os.pidfd_open(parent)
         if os.getppid() != parent or self._parent_fd < 0:
-            # It died before we could look; 1 has adopted us.
+            # It died before we could look, and we were reparented.
             self._ask_to_end("the script is dead", drain=0.0)
             raise _Over
         self._selector.register(
@@ -323,7 +323,7 @@ class Keeper:
             crew.press_at = at if crew.press_at is None else min(at, crew.press_at)
         ending.drain = hurry if ending.drain is None else min(hurry, ending.drain)
 
-    # -- what a script asks for
+    # -- requests of a script
 
     def _serve_script(self) -> None:
         line = self._line
@@ -398,7 +398,7 @@ class Keeper:
         )
 
     def _settings(self) -> dict[str, str]:
-        """Return what a worker is told by its environment, where no secret shows."""
+        """Return settings to pass to a worker in its environment, safe for secrets."""
         profile = self.profile
         assert profile.url is not None  # noqa: S101 - there is a Redis by now
         mark = "&" if "?" in profile.url else "?"
@@ -412,7 +412,7 @@ class Keeper:
         return told
 
     def _bury(self, crew: Crew) -> None:
-        """A worker is dead: start it again, unless it was told to stop."""
+        """Handle the death of a worker: restart it, unless it was told to stop."""
         self._selector.unregister(crew.pidfd)
         crew.reap()
         if crew.told or self._ending.asked:
@@ -433,14 +433,14 @@ class Keeper:
             crew.start_again()
 
     def _tell(self, crew: Crew, drain: float | None) -> None:
-        """Let a worker drain; press it after so many seconds."""
+        """Tell a worker to drain, and to stop harder after ``drain`` seconds."""
         crew.start_at = None
         crew.tell(drain)
         if crew.process is None and crew in self._crews:
             self._crews.remove(crew)
 
     def _dismiss(self, name: str | None, drain: float | None) -> list[str]:
-        """Drain one worker, or all; return their names when they are gone."""
+        """Drain one worker, or all; return their names once they are gone."""
         leaving = [crew for crew in self._crews if name is None or crew.name == name]
         if not leaving and name is not None:
             raise ClusterError(f"no such set of engines: {name!r}")
@@ -497,11 +497,11 @@ class Keeper:
 
     @property
     def server_folder(self) -> Path | None:
-        """Where the embedded Redis has its data; None: there is none."""
+        """Data folder of the embedded Redis; None if there is none."""
         return None if self._server is None else self._server.folder
 
     def about(self) -> dict[str, Any]:
-        """Tell a script, a terminal or a daemon's starter what stands."""
+        """Return facts about the cluster for whoever started it."""
         embedded = None if self._server is None else self._server.embedded
         living = None if embedded is None else embedded.running()
         profile = self.profile
@@ -523,7 +523,7 @@ class Keeper:
 
 
 def _forget_settings() -> None:
-    """A private cluster has nothing to do with what else there is."""
+    """Clear settings in the environment, for a private cluster."""
     for name in list(os.environ):
         if name.startswith("REDTASK_") and name != "REDTASK_REDIS_SERVER":
             del os.environ[name]

@@ -1,4 +1,4 @@
-"""The line between a keeper and who started it: JSON, one line each way."""
+"""The protocol between a keeper and whoever started it: JSON lines both ways."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Line:
-    """The words between a script and its keeper: JSON, one line each."""
+    """One end of the connection: JSON messages, one per line."""
 
     source: int
     target: int
@@ -33,40 +33,40 @@ class Line:
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def read(self) -> bool:
-        """Read what has come; False at the end."""
+        """Read what has arrived; False at end of file."""
         data = os.read(self.source, 65536)
         *lines, self.rest = (self.rest + data).split(b"\n")
         self.lines += [json.loads(line) for line in lines]
         return bool(data)
 
     def say(self, answer: Mapping[str, Any]) -> None:
-        """Answer, if anybody still listens."""
+        """Send a message, if anybody still reads."""
         with contextlib.suppress(OSError):
             os.write(self.target, json.dumps(answer).encode() + b"\n")
 
 
 def as_words(problem: RedtaskError) -> dict[str, Any]:
-    """Return an error as words for the line."""
+    """Return an error as a message."""
     return {"error": type(problem).__name__, "message": str(problem)}
 
 
 def from_words(words: Mapping[str, Any]) -> RedtaskError:
-    """Return the error that the words tell of."""
+    """Return the error in a message."""
     kind = getattr(error, words["error"], ClusterError)
     return kind(words["message"])
 
 
 def launch(plan: Plan) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-    """Start a keeper as a process of its own; return it and what it says it keeps.
+    """Start a keeper process for a script or daemon; return it and its ``about()``.
 
-    Raises what it raises. For scripts and daemons.
+    Raises the errors that it reports.
     """
     keeper = subprocess.Popen(
         [sys.executable, "-P", "-m", "redtask.keeper"],
         env={**os.environ, **places(script=plan.mode == SCRIPT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # Ctrl-C in a terminal is for the script.
+        # Only the script must get a terminal's Ctrl-C.
         start_new_session=True,
     )
     try:
@@ -82,7 +82,7 @@ def launch(plan: Plan) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
 
 
 def ask(keeper: subprocess.Popen[bytes], words: Mapping[str, Any]) -> dict[str, Any]:
-    """Say something to a keeper and return its answer. Raises what it raises."""
+    """Send a message to a keeper; return its answer, or raise the error in it."""
     assert keeper.stdin is not None  # noqa: S101 - it was made with pipes
     assert keeper.stdout is not None  # noqa: S101
     try:
@@ -100,27 +100,27 @@ def ask(keeper: subprocess.Popen[bytes], words: Mapping[str, Any]) -> dict[str, 
 
 
 def end(keeper: subprocess.Popen[bytes], drain: float | None) -> None:
-    """Tell a keeper to end, and wait until it has."""
+    """Tell a keeper to end, and wait for that."""
     assert keeper.stdin is not None  # noqa: S101 - it was made with pipes
     with contextlib.suppress(BrokenPipeError):
         keeper.stdin.write(json.dumps({"do": "end", "drain": drain}).encode() + b"\n")
         keeper.stdin.flush()
-    # The line stays open meanwhile: its end would mean that nobody waits.
+    # Keep the pipes open meanwhile: closing them would mean that nobody waits.
     keeper.wait()
     dismiss(keeper)
 
 
 def let_go(keeper: subprocess.Popen[bytes]) -> None:
-    """Leave a daemon to itself."""
+    """Detach from a daemon."""
     for pipe in (keeper.stdin, keeper.stdout):
         if pipe is not None:
             pipe.close()
-    # Else it is complained about that nobody has waited for its end.
+    # Avoid the ResourceWarning about a process that is still running.
     keeper.returncode = 0
 
 
 def dismiss(keeper: subprocess.Popen[bytes]) -> None:
-    """Close the line to a keeper, and wait until it has ended."""
+    """Close the pipes to a keeper, and wait for its end."""
     for pipe in (keeper.stdin, keeper.stdout):
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -129,7 +129,7 @@ def dismiss(keeper: subprocess.Popen[bytes]) -> None:
 
 
 def places(*, script: bool = False) -> dict[str, str]:
-    """Return how a child finds redtask, and the modules that lie beside a script."""
+    """Return PYTHONPATH for a child, to find redtask and modules beside a script."""
     found = [os.environ.get("PYTHONPATH", "")]
     if script and sys.path and not sys.flags.safe_path:
         found.insert(0, sys.path[0])

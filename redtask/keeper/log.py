@@ -1,4 +1,4 @@
-"""Where a cluster tells what happens: its terminal, or a file of its profile."""
+"""The log of a cluster: on its terminal, or in a file of its profile."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class ClusterLog:
     """The log of a cluster and its workers, if it is a file."""
 
     def __init__(self) -> None:
-        #: The file; None: all goes to the standard error that we were given.
+        #: The file; None for our original standard error.
         self.path: Path | None = None
 
     def open(self, folder: Path) -> None:
-        """Let all that is told from now on go to a file in this folder."""
+        """Redirect standard error to a log file in this folder."""
         path = folder / "cluster.log"
         logfile.rotate(path)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -30,21 +30,21 @@ class ClusterLog:
 
     @property
     def name(self) -> str:
-        """Where the file is; "": there is none."""
+        """Path of the file; "" if there is none."""
         return "" if self.path is None else str(self.path)
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """Its size in bytes."""
         return 0 if self.path is None else self.path.stat().st_size
 
     def tail(self, begin: int) -> str:
-        """Quote its last words behind so many bytes, as the end of a sentence."""
+        """Quote the end of the log after offset ``begin``, to append to a message."""
         return "" if self.path is None else logfile.tail(self.path, begin)
 
 
 def configure_log(stream: TextIO, form: str) -> None:
-    """Let the keeper's words go to a stream."""
+    """Send the keeper's log to a stream."""
     log = logging.getLogger("redtask.cluster")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(form, "%H:%M:%S"))

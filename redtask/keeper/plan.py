@@ -1,11 +1,11 @@
-"""What a keeper is told by who starts it. No I/O here."""
+"""The plan: options of a keeper. No I/O here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-#: How the keeper came to be, and whom it outlives.
+#: How the keeper is started, which determines when it ends.
 SCRIPT: Final = "script"
 TERMINAL: Final = "terminal"
 DAEMON: Final = "daemon"
@@ -13,27 +13,26 @@ DAEMON: Final = "daemon"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a keeper is told by who starts it."""
+    """Options of a keeper."""
 
-    #: How many engines; 0: only the hub.
+    #: Number of engines; 0: only the hub.
     engines: int
     #: ``SCRIPT``, ``TERMINAL`` or ``DAEMON``.
     mode: str = TERMINAL
     profile: str | None = None
     url: str | None = None
-    #: A URL that a file of the command line says, and where.
+    #: URL from the command line's file, and where it was found.
     told: tuple[str, str] | None = None
     key: str | None = None
-    #: The most tasks an engine may have, 0: any number; None: as it is.
+    #: Most tasks per engine, 0: no limit; None: leave unchanged.
     hwm: int | None = None
-    #: Name of a scheme or path of a file with one; None: what the profile says, or
-    #: as it is.
+    #: Name of a scheme, or path of its file; None: the profile's, or leave unchanged.
     scheme: str | None = None
-    #: A hub of its own in a temporary folder, which goes with it?
+    #: Use a hub of its own in a temporary folder?
     private: bool = False
-    #: How long engines may take to join, in seconds.
+    #: Timeout for engines to join, in seconds.
     patience: float = 60.0
-    #: The process to end with; 0: none.
+    #: Process whose end ends the keeper; 0: none.
     parent: int = 0
-    #: Let workers tell more.
+    #: Let workers log even without a log file.
     verbose: bool = False

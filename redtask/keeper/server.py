@@ -1,4 +1,4 @@
-"""The embedded Redis of a cluster: watched, started again, stopped by its last user."""
+"""The embedded Redis of a cluster: watched, restarted, stopped by its last user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger("redtask.cluster")
 
 
 class KeptServer:
-    """A Redis that runs for as long as it is wanted."""
+    """A Redis that is kept running as long as it is wanted."""
 
     def __init__(
         self,
@@ -32,21 +32,21 @@ class KeptServer:
         mortal: bool,
     ) -> None:
         self.embedded = EmbeddedServer(folder, mortal=mortal)
-        #: When to start it again, s of the monotonic clock; None: it runs.
+        #: When to restart it, s of the monotonic clock; None while it runs.
         self.start_at: float | None = None
         self._selector = selector
         self._wanted = wanted
         self._pidfd = -1
-        #: Who holds this has a use for the server; the last to leave stops it.
+        #: Shared lock of the server's users; the last to release it stops the server.
         self._used = -1
 
     @property
     def folder(self) -> Path:
-        """Where its data are."""
+        """Its data folder."""
         return self.embedded.folder
 
     def use(self) -> None:
-        """Watch the server that runs, and have a use for it."""
+        """Watch the running server, and register as its user."""
         self._used = lock(self.folder / "used", fcntl.LOCK_SH)
         self._watch()
 
@@ -68,9 +68,9 @@ class KeptServer:
             self.start_at = time.monotonic()
 
     def start_if_due(self, now: float) -> None:
-        """Start it again when it is time, if it is still wanted.
+        """Restart it if that is due and it is still wanted.
 
-        If that fails it is time again later.
+        If that fails, it is scheduled again.
         """
         if self.start_at is None or now < self.start_at:
             return
@@ -86,7 +86,7 @@ class KeptServer:
             self._watch()
 
     def stop(self) -> None:
-        """Stop it if nobody else has a use for it, whoever started it."""
+        """Stop it unless somebody else uses it, whoever started it."""
         self._forget()
         self.let_go()
         last = claim(self.folder)
@@ -97,7 +97,7 @@ class KeptServer:
                 os.close(last)
 
     def let_go(self) -> None:
-        """Have no use for it any more."""
+        """Stop being a user of it."""
         if self._used >= 0:
             os.close(self._used)
             self._used = -1
