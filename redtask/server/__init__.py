@@ -1,1 +1,1 @@
-"""The embedded Redis: a real server of our own, for who has none."""
+"""The embedded Redis: a real server of our own, for users who have none."""

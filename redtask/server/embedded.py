@@ -1,16 +1,15 @@
-"""A server on one folder, whoever started it.
+"""A Redis server that belongs to a folder, whoever started it.
 
-It is started on a data folder, or adopted if it lives already, and outlives who
-started it. Who owns the folder is decided by a lock that the *server process itself*
-holds: the starter takes it and the server inherits the descriptor, so the kernel lets
-go of it exactly when the server is dead, whoever died before. Two servers on one
-data folder would destroy each other's log. `process.json` beside it says which
-process that is; a pid alone says nothing, as the number may have been given to
-another program since, so it is kept with the boot and the time of its birth.
+It is started on a data folder, or adopted if it is running already, and outlives its
+starter. Ownership of the folder is a lock held by the *server process itself*: the
+starter acquires it and the server inherits the descriptor, so the kernel releases it
+exactly when the server is dead, whoever died before. Two servers on one data folder
+would destroy each other's log. `process.json` beside it identifies that process: by
+pid, and because pids are reused, by boot and start time.
 
-The folder holds `data/` (the append-only file), `redis.log`, `redis.conf` (written
-anew at each start), `redis.sock`, `url` (for clients), `server.json` (which server
-wrote the data), `process.json` and `lock`. Data stay when the server stops.
+The folder has `data/` (the append-only file), `redis.log`, `redis.conf` (rewritten at
+each start), `redis.sock`, `url` (for clients), `server.json` (which server wrote the
+data), `process.json` and `lock`. The data remain when the server stops.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ from redtask.server.binary import CHOICE, Binary, find_binary, minor, reads
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What fits into the kernel's `sun_path`, without the zero at its end.
+#: Size of the kernel's `sun_path`, without the terminating zero.
 _LONGEST_SOCKET: Final = 103 if sys.platform == "darwin" else 107
 
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.1
 
-#: What a mortal server does first: it asks the kernel for a SIGTERM when its parent
-#: dies (prctl 1, which exec keeps), and makes sure that this has not happened yet.
+#: Runs before a mortal server: it requests a SIGTERM for when its parent dies (prctl 1,
+#: PR_SET_PDEATHSIG, which exec keeps), then checks that this has not happened yet.
 _MORTAL: Final = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, int(signal.SIGTERM), 0, 0, 0)
@@ -60,18 +59,18 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """A living embedded server."""
+    """A running embedded server."""
 
     #: Its process.
     pid: int
     #: As in `7.0.15`.
     version: str
-    #: How to reach it, `unix://...`.
+    #: Its URL, `unix://...`.
     url: str
 
 
 class EmbeddedServer:
-    """The Redis that lives on one folder, whoever started it."""
+    """The Redis of one folder, whoever started it."""
 
     def __init__(
         self,
@@ -83,11 +82,11 @@ class EmbeddedServer:
         extra: Mapping[str, str] | None = None,
         mortal: bool = False,
     ) -> None:
-        """Name the folder and how to start; nothing happens yet.
+        """Set the folder and options; nothing happens yet.
 
-        `extra` are further lines of redis.conf. A `mortal` server does not outlive
-        the thread that starts it. Options are those of a start: a server that is
-        adopted keeps its own.
+        `extra` are further lines of redis.conf. A `mortal` server does not outlive the
+        thread that starts it. Options only apply to a start: an adopted server keeps
+        its own.
         """
         self.folder = folder.absolute()
         #: True if the last `start()` of this object started the server.
@@ -102,9 +101,9 @@ class EmbeddedServer:
         self._child: Process | None = None
 
     def start(self, *, timeout: float = 10.0) -> str:
-        """Start the server or adopt the living one; return its URL when it answers.
+        """Start the server or adopt a running one; return its URL once it answers.
 
-        A server that loads its data is waited for as long as that takes.
+        While a server is loading its data, this waits as long as that takes.
         """
         self.owned = False
         try:
@@ -115,22 +114,22 @@ class EmbeddedServer:
             raise ServerError(f"{_text(where)}: {error.strerror or error}") from error
 
     def running(self) -> ServerInfo | None:
-        """Say which server lives on the folder, if one does; it may be loading yet."""
+        """Return the running server, if any; it may still be loading."""
         record = self._living()
         if record is None or record.process is None:
             return None
         return ServerInfo(record.process.pid, record.version, _url(record.socket))
 
     def stop(self, timeout: float = 10.0) -> bool:
-        """Let the server write its log out and end; False if none was running."""
+        """Shut the server down, after it wrote its log; False if none was running."""
         record = self._living()
         if record is None or record.process is None:
             self._tidy()
             return False
         process = record.process
         try:
-            # SIGTERM is SHUTDOWN without a connection: it works while the server
-            # loads, when it is out of connections, when its socket was deleted.
+            # SIGTERM is SHUTDOWN without a connection: it works while the server is
+            # loading, out of connections, or has lost its socket.
             process.send(signal.SIGTERM)
         except PermissionError as error:
             raise ServerError(
@@ -152,8 +151,8 @@ class EmbeddedServer:
             lock = self._try_lock()
             if lock is not None:
                 try:
-                    # Where locks do not pass to a child (NFS), the record is all
-                    # there is between us and a second server.
+                    # Where child processes do not inherit locks (NFS), only the
+                    # record keeps us from starting a second server.
                     if self._living() is None:
                         return self._launch(lock, patience)
                 finally:
@@ -170,7 +169,7 @@ class EmbeddedServer:
             patience.pause(None if record is None else record.process)
 
     def _adopt(self, record: _Record, pid: int) -> str:
-        """Take a living server as ours, and complete what a dying starter left."""
+        """Adopt a running server, and complete what its starter left undone."""
         if record.process is None:
             record = _Record(record.socket, record.version, Process.of(pid))
             self._write_record(record)
@@ -199,7 +198,7 @@ class EmbeddedServer:
         config = self.folder / "redis.conf"
         files.replace(config, self._config(socket))
         log_begin = logfile.rotate(self._log)
-        # Should we die at the next instruction, this tells the next one where to ask.
+        # If we die right after this, the next starter knows where to ask.
         self._write_record(_Record(socket, version, None))
         command = [str(binary.path), str(config)]
         if self._mortal:
@@ -239,7 +238,7 @@ class EmbeddedServer:
             patience.pause(process)
 
     def _claim_data(self, binary: Binary) -> str:
-        """Write down which server the data belong to from now on, before it starts."""
+        """Record which server writes the data from now on, before it starts."""
         data, path = self.folder / "data", self.folder / "server.json"
         files.make_private(data)
         wrote = files.read_json(path)
@@ -247,7 +246,7 @@ class EmbeddedServer:
         if version is None and (data / "appendonlydir").is_dir():
             version = "7.0.0"
         if version is not None and not reads(binary, product, version):
-            # Not only impolite: 6.2 does not see the log of 7 and starts empty.
+            # Dangerous: 6.2 does not see the log of 7 and starts empty.
             raise ServerError(
                 f"the data in {self.folder} was written by {product.title()} "
                 f"{version}, which {binary.path} ({binary.product.title()} "
@@ -281,7 +280,7 @@ class EmbeddedServer:
         return "".join(f"{name} {value}\n" for name, value in lines.items())
 
     def _socket(self) -> Path:
-        """Choose the socket, the same again after each crash if at all possible."""
+        """Choose the socket's path, the same after each crash if at all possible."""
         own = self.folder / "redis.sock"
         if len(os.fsencode(own)) <= _LONGEST_SOCKET:
             return own
@@ -289,7 +288,7 @@ class EmbeddedServer:
         if record is not None and files.is_private(record.socket.parent):
             return record.socket
         name = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
-        # Not first in XDG_RUNTIME_DIR: a logout deletes it under a server that stays.
+        # XDG_RUNTIME_DIR comes last: a logout deletes it while the server stays.
         bases = ["/tmp", os.environ.get("XDG_RUNTIME_DIR", "")]  # noqa: S108 - private
         for base in filter(os.path.isdir, bases):
             folder = Path(base, f"redtask-{os.geteuid()}-{name}")
@@ -305,7 +304,7 @@ class EmbeddedServer:
         )
 
     def _living(self) -> _Record | None:
-        """Read the record, if its process lives and is the very one it names."""
+        """Read the record, if the exact process that it names is alive."""
         self._reap()
         record = self._read_record()
         if record is None:
@@ -338,7 +337,7 @@ class EmbeddedServer:
         return lock
 
     def _tidy(self) -> None:
-        """Remove what only a living server has a use for, if none lives."""
+        """Remove files of use only with a running server, if there is none."""
         if not self.folder.is_dir():
             return
         lock = self._try_lock()
@@ -357,7 +356,7 @@ class EmbeddedServer:
             os.close(lock)
 
     def _reap(self) -> None:
-        """Take leave of a dead child, which would else stay as a zombie."""
+        """Reap a dead child, which would otherwise remain a zombie."""
         if self._child is not None and not self._child.alive():
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._child.pid, os.WNOHANG)
@@ -370,13 +369,13 @@ class EmbeddedServer:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What `process.json` says of the server that lives or last lived here."""
+    """The contents of `process.json`: the current or last server."""
 
-    #: Where it answers.
+    #: Its socket.
     socket: Path
     #: Its version.
     version: str
-    #: Itself; None between the decision to start it and its birth.
+    #: Its process; None between the decision to start it and the start.
     process: Process | None
 
     @classmethod
@@ -398,7 +397,7 @@ class _Record:
 
 
 class _Patience:
-    """How long we go on asking, and how often: ever less often."""
+    """A deadline, and increasing pauses between attempts."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -414,11 +413,11 @@ class _Patience:
         return max(0.05, self._deadline - time.monotonic())
 
     def renew(self) -> None:
-        """Begin to wait anew: there was a sign of life."""
+        """Restart the timeout, after a sign of life."""
         self._deadline = time.monotonic() + self._timeout
 
     def pause(self, process: Process | None) -> None:
-        """Wait a little; the death of the process ends it."""
+        """Wait a little, or until the process dies."""
         if process is None:
             time.sleep(self._pause)
         else:
@@ -428,7 +427,7 @@ class _Patience:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came back from a socket."""
+    """What a server on a socket answered."""
 
     ready: bool = False
     loading: bool = False
@@ -436,7 +435,7 @@ class _Answer:
 
 
 def _ask(socket: Path, patience: _Patience) -> _Answer:
-    """Ask on a socket if a server is there and can work."""
+    """Ask whether a server answers on a socket and is ready."""
     client = redis.Redis(
         unix_socket_path=str(socket),
         protocol=2,
@@ -457,15 +456,15 @@ def _ask(socket: Path, patience: _Patience) -> _Answer:
 
 
 def _spawn(command: list[str], log: Path, lock: int) -> Process:
-    """Start the server in a session of its own, with the lock in its hands."""
-    # Not subprocess: its objects complain about a child that outlives them, and this
-    # one shall. The copy at 10 or above cannot collide with the descriptor it becomes.
+    """Start the server in a session of its own, with the lock inherited."""
+    # Not subprocess, which warns about a child that outlives its object, as this one
+    # must. The copy at 10 or above cannot collide with its target descriptor.
     held = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, 10)
     try:
         pid = os.posix_spawn(
             command[0],
             command,
-            # Our keys are none of its business.
+            # It must not see our keys.
             {k: v for k, v in os.environ.items() if not k.startswith("REDTASK_")},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -493,7 +492,7 @@ def _url(socket: Path) -> str:
 
 
 def _half_of_memory() -> int:
-    """Half of what this machine, or this container, has."""
+    """Return half the memory of this machine, or of this container, in bytes."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError, ValueError):
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")
@@ -502,7 +501,7 @@ def _half_of_memory() -> int:
 
 
 def _quoted(path: Path) -> str:
-    """Write a path as redis.conf wants it."""
+    """Quote a path for redis.conf."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
