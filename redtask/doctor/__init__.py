@@ -1,1 +1,1 @@
-"""``redtask doctor``: is all well with a hub, its server and those who use it?"""
+"""``redtask doctor``: checks a hub, its server, and its clients and workers."""

@@ -1,9 +1,9 @@
-"""Do all that a hub keeps fit together? A live hub is looked at in small pieces.
+"""Check the consistency of a hub's data, in small pieces while it is in use.
 
-A thing is judged by one atomic script, so what passes by itself (an engine that has
-heard its bell and is on its way) is only found wrong when it still is a moment later.
-Numbers that sum up a whole hub cannot be judged at once: they are wrong when two walks
-count the same and the hub the same other thing.
+One atomic script judges a thing. Some states are wrong only if they persist, such as an
+engine whose bell has rung, so a flaw only counts if it is still there a moment later.
+Counters of the whole hub cannot be judged atomically: they are wrong if two walks count
+the same number, and the hub has the same different one both times.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
     from redtask.hub.records import Flaw
     from redtask.store import Store
 
-#: Things in one call: some ms.
+#: Things in one call, which takes some ms.
 _PIECE: Final = 60
-#: How much of Redis's time we take at most.
+#: Maximum share of Redis's time that we use.
 _SHARE: Final = 0.4
-#: After so long what was on its way has arrived, in s.
+#: Whatever is in transit has arrived after this, in s.
 _MOMENT: Final = 1.0
-#: More flaws are counted, not kept.
+#: Most flaws that are kept.
 _MOST: Final = 10000
 
 
 @dataclass
 class Examination:
-    """One look at the data of a hub."""
+    """An examination of a hub's data."""
 
     store: Store
-    #: Mend what can be mended.
+    #: Repair what can be repaired?
     mend: bool = False
-    #: Look at so many things at most; None: at all.
+    #: Most things to examine; None: all.
     most: int | None = None
-    #: Is told how many things were looked at, and how many flaws were found.
+    #: Called with the numbers of things examined and of flaws found.
     progress: Callable[[int, int], None] = field(default=lambda _, __: None)
-    #: How many things were looked at, and how many flaws there are.
+    #: Numbers of things examined, and of flaws.
     looked: int = 0
     flaws: int = 0
-    #: How long Redis was asked at a time, at most, in s.
+    #: Duration of the longest call, in s.
     longest: float = 0.0
 
     def run(self) -> list[Finding]:
-        """Look at everything, mend what can be; return what is wrong."""
-        # The script is loaded before anybody is timed.
+        """Examine everything, repair what is to be; return findings."""
+        # Load the script before calls are timed.
         self.store.do(calls.examine(()))
         walk, tallies = Walk(self.store), Counter[str]()
         suspects = self._look(islice(walk.things(), self.most), tallies)
@@ -68,14 +68,14 @@ class Examination:
         ]
 
     def _look(self, things: Iterable[Thing], tallies: Counter[str]) -> list[Thing]:
-        """Return the things with flaws, and add up what all of them mean."""
+        """Return the things with flaws, and sum up what all of them imply."""
         suspects: list[Thing] = []
         things = iter(things)
         piece = list(islice(things, _PIECE))
         while piece:
             done, flaws, sums = self._examine(piece, mend=False)
             tallies.update(sums)
-            # A thing of one name may be of several kinds.
+            # A thing may have several flaws.
             suspects += {(flaw.kind, flaw.name): None for flaw in flaws}
             del suspects[_MOST:]
             self.looked += done
@@ -90,12 +90,12 @@ class Examination:
         reply = self.store.do(calls.examine(piece, mend=mend))
         took = time.monotonic() - begun
         self.longest = max(self.longest, took)
-        # Others come first.
+        # Leave Redis time for others.
         time.sleep(took * (1 / _SHARE - 1))
         return reply.done, reply.flaws, dict(reply.tallies)
 
     def _again(self, suspects: list[Thing]) -> list[Flaw]:
-        """Return what is still wrong with them, or was and is mended."""
+        """Return flaws that persist, or were repaired."""
         if not suspects:
             return []
         time.sleep(_MOMENT)
@@ -107,7 +107,7 @@ class Examination:
         return found
 
     def _sums(self, tallies: Counter[str]) -> list[Thing]:
-        """Return what does not sum up, as things to look at once more."""
+        """Return counters that are wrong, as things to examine once more."""
         before = self._judge(tallies)
         if not before:
             return []
@@ -121,8 +121,8 @@ class Examination:
         ]
 
     def _judge(self, tallies: Counter[str]) -> dict[str, tuple[int, str]]:
-        """Return the numbers of the hub that are not what was counted, and what
-        they are."""
+        """Return the counters of the hub that differ from what was counted, with
+        both numbers."""
         expected = {name: tallies.get(name, 0) for name in self._counted(tallies)}
         things = [("tally", f"{name} {right} -") for name, right in expected.items()]
         wrong: dict[str, tuple[int, str]] = {}
@@ -135,7 +135,7 @@ class Examination:
         return wrong
 
     def _counted(self, tallies: Counter[str]) -> Iterator[str]:
-        """Yield the names of all numbers: counted, or kept by the hub."""
+        """Yield the names of all counters: those counted, and those on the hub."""
         names = {("bytes -" if name == "bytes" else name) for name in tallies}
         tallies["bytes -"] = tallies.get("bytes", 0)
         names.add("bytes -")

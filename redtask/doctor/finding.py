@@ -1,36 +1,36 @@
-"""What a doctor finds."""
+"""What the doctor finds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-#: Work is or may get lost, or stands still: not all is well.
+#: A problem: tasks are lost or stuck, or may be.
 WRONG: Final = "wrong"
-#: It is well, but who operates it wants to know.
+#: No problem, but operators should know.
 NOTE: Final = "note"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be."""
+    """One finding."""
 
     #: ``wrong`` or ``note``.
     grade: str
-    #: Where: server, connection, fleet or data.
+    #: Area: server, connection, fleet or data.
     area: str
-    #: What is wrong, in one word.
+    #: The kind of finding, in one word.
     code: str
     #: What it concerns: a setting, a worker, a task.
     subject: str
-    #: What was found, for people.
+    #: A description.
     words: str
-    #: What to do; "" where nothing can be done.
+    #: What to do; "" if nothing can be done.
     advice: str = ""
-    #: Of data: ``found`` (it can be mended), ``mended`` or ``left`` (it cannot).
+    #: For data: ``found`` (can be repaired), ``mended`` or ``left`` (cannot be).
     fate: str = ""
 
     @property
     def is_wrong(self) -> bool:
-        """Is not all well because of it?"""
+        """Is it a problem that remains?"""
         return self.grade == WRONG and self.fate != "mended"

@@ -1,4 +1,4 @@
-"""Are there engines for what waits, and are all of one mind?"""
+"""Check that ready tasks have engines, and that workers and clients are compatible."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from redtask.hub.records import Status
     from redtask.store import Store
 
-#: Clients and workers call themselves so, with their version behind it.
+#: Connection names of clients and workers, with their version.
 _NAME: Final = re.compile(r"\bname=redtask-(\S+)")
-#: Clocks of machines that differ by more, in ms.
+#: Clock skew that is worth a note, in ms.
 _APART: Final = 2000
 
 
 def cards(store: Store, status: Status) -> dict[str, dict[str, str]]:
-    """Return what workers with living engines say of themselves, by their names."""
+    """Return the cards of workers with live engines, by name."""
     names = sorted({engine.worker for engine in status.engines})
     replies = (
         store.commands([("HGETALL", store.keys.worker(name)) for name in names])
@@ -39,7 +39,7 @@ def cards(store: Store, status: Status) -> dict[str, dict[str, str]]:
 
 
 def versions(store: Store) -> dict[str, int]:
-    """Return how many connections clients and workers of each version have."""
+    """Return the number of connections by redtask version."""
     try:
         text = store.command("CLIENT", "LIST").decode("utf-8", "replace")
     except (ConfigurationError, HubError):
@@ -53,7 +53,7 @@ def versions(store: Store) -> dict[str, int]:
 def look(
     status: Status, workers: Mapping[str, Mapping[str, str]], spoken: Mapping[str, int]
 ) -> Iterator[Finding]:
-    """Judge queues, workers and versions."""
+    """Check queues, workers and versions."""
     for queue in status.queues:
         if queue.ready and not queue.engines:
             yield Finding(

@@ -1,7 +1,7 @@
-"""Is the server one to trust with work? Settings that lose it, room, rights, latency.
+"""Check the server: settings that may lose tasks, memory, permissions, latency.
 
-What Redis does with each setting is told in its documentation (``redis.conf``) and was
-measured: ``docs/reliability.rst`` says how.
+The effect of each setting is documented by Redis (``redis.conf``) and was measured, as
+``docs/reliability.rst`` describes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 About = Mapping[str, str]
 
-#: Settings that are asked for; a server that may not be asked has none.
+#: Settings to read; none where CONFIG is not permitted.
 SETTINGS: Final = (
     "appendfsync",
     "save",
@@ -34,7 +34,7 @@ SETTINGS: Final = (
     "hash-max-ziplist-value",
     "client-output-buffer-limit",
 )
-#: What clients and workers say to Redis, and scripts for them; K is a key of the hub.
+#: Commands that clients, workers and scripts use; K stands for a key of the hub.
 _RIGHTS: Final = (
     "EVALSHA x 1 K",
     "SCRIPT LOAD x",
@@ -58,23 +58,23 @@ _RIGHTS: Final = (
     "INFO",
     "CLIENT SETNAME x",
 )
-#: The oldest server that scripts run on, and the one since which rights can be asked.
+#: The oldest supported server, and the oldest one that has ACL DRYRUN.
 _OLDEST: Final = (6, 2)
 _DRY_RUN: Final = (7, 0)
 _PINGS: Final = 20
-#: A slow way, in s; clocks that differ, in s.
+#: A slow round trip, and clock skew worth a note, in s.
 _SLOW: Final = 0.005
 _APART: Final = 1.0
-#: Shares of the memory that Redis may use.
+#: Shares of maxmemory.
 _MUCH: Final = 0.8
 _FULL: Final = 0.95
-#: Scripts take milliseconds; a server that gives up on them earlier than this hurts.
+#: Scripts take milliseconds; a server must not report BUSY before this, in ms.
 _LEAST_BUSY: Final = 1000
 _COMPACT: Final = 64
 
 
 def ask(store: Store) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what the server says of itself: INFO, and those settings it tells."""
+    """Return the server's INFO, and the settings that it lets us read."""
     text = store.command("INFO").decode("utf-8", "replace")
     about = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     settings: dict[str, str] = {}
@@ -103,7 +103,7 @@ def version_of(about: About) -> tuple[int, ...]:
 
 
 def look(about: About, settings: About) -> list[Finding]:
-    """Judge what a server says of itself."""
+    """Check a server's INFO and settings."""
     return [
         *_kind(about),
         *_persistence(about, settings),
@@ -253,8 +253,8 @@ def _limits(settings: About) -> Iterator[Finding]:
 
 
 def measure(store: Store) -> tuple[list[Finding], dict[str, float]]:
-    """Return what is wrong with the way to the server, and figures: ``rtt_ms`` (the
-    median of 20 round trips) and ``clock_ms`` (how much its clock is ahead of ours)."""
+    """Return findings on the connection, and figures: ``rtt_ms`` (median of 20 round
+    trips) and ``clock_ms`` (how far the server's clock is ahead of ours)."""
     trips, offsets = [], []
     for _ in range(_PINGS):
         before = time.time()
@@ -293,7 +293,7 @@ def measure(store: Store) -> tuple[list[Finding], dict[str, float]]:
 
 
 def rights(store: Store, about: Mapping[str, Any]) -> list[Finding]:
-    """Return commands that the user we are may not send, where Redis tells it (7.0)."""
+    """Return a finding on commands that our user may not call (needs Redis 7.0)."""
     if version_of(about) < _DRY_RUN:
         return []
     key, lacking = f"{store.keys.root}:hub", []
@@ -305,7 +305,7 @@ def rights(store: Store, about: Mapping[str, Any]) -> list[Finding]:
             if b"no permissions" in bytes(reply):
                 lacking.append(words[0])
     except (ConfigurationError, HubError, TypeError):
-        # We may not ask.
+        # ACL is not permitted.
         return []
     if not lacking:
         return []

@@ -1,4 +1,4 @@
-"""A visit of the doctor: server, connection, fleet and data, one after the other."""
+"""A visit of the doctor: checks of server, connection, fleet and data, in turn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Visit:
-    """What was found, and figures: ``rtt_ms``, ``looked``, ``longest_ms`` ..."""
+    """Findings, and figures: ``rtt_ms``, ``looked``, ``longest_ms`` ..."""
 
     #: The name of the hub.
     hub: str
@@ -30,7 +30,7 @@ class Visit:
 
     @property
     def all_well(self) -> bool:
-        """Is nothing wrong? What is only worth a note does not count."""
+        """Are there no problems? Notes do not count."""
         return not any(finding.is_wrong for finding in self.findings)
 
 
@@ -41,11 +41,11 @@ def visit(
     most: int | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Visit:
-    """Look at a hub, and mend its data if ``repair`` is set.
+    """Check a hub, and repair its data if ``repair`` is set.
 
-    ``most`` is how many keys and entries are looked at (None: all; sums are only
-    checked then, 0: none). ``progress`` is told how many were and how many seem wrong.
-    Raises ``ConnectionLost``; a hub that is not there is a finding.
+    ``most`` is how many keys and entries are examined (None: all, and counters as well;
+    0: none). ``progress`` is called with the numbers examined and suspected so far.
+    Raises ``ConnectionLost``; a missing hub is a finding.
     """
     store = Store(address(profile), profile.hub, patience=0.0)
     store.keyring = known_keys(profile)

@@ -1,7 +1,7 @@
-"""Everything that a hub keeps, in pieces: keys, and the members of its indexes.
+"""Enumerate everything that a hub stores: keys, and the members of its indexes.
 
-With SCAN, so no call takes long; what comes or goes meanwhile may be missed, and is
-looked at the next time.
+With SCAN, so that no call takes long; what is added or removed meanwhile may be missed
+until the next time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from redtask.store import Store
 
-#: A kind and a name, as ``lua/examine.lua`` has them.
+#: A kind and a name, as defined in ``lua/examine.lua``.
 Thing = tuple[str, str]
 
 _SCANNED: Final = 1000
@@ -38,12 +38,12 @@ _KEY: Final = re.compile(
 
 
 class Walk:
-    """Yields things to look at, and keeps what they are found by."""
+    """Yields things to examine, and collects unknown keys."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._root = store.keys.root
-        #: Names of keys that are of no known kind.
+        #: Names of keys of unknown kinds.
         self.unknown: list[str] = []
 
     def things(self) -> Iterator[Thing]:
@@ -73,7 +73,7 @@ class Walk:
                 yield "entry", f"{name} {member}"
 
     def _on_sheet(self) -> Iterator[Thing]:
-        """Yield what stands on the sheet."""
+        """Yield the tasks on the sheet."""
         for member in self._members("rows"):
             yield "task", member
         for member in self._members("runs"):
