@@ -121,8 +121,7 @@ class Examination:
         ]
 
     def _judge(self, tallies: Counter[str]) -> dict[str, tuple[int, str]]:
-        """Return the counters of the hub that differ from what was counted, with
-        both numbers."""
+        """Return wrong counters of the hub, by name: right number and stored one."""
         expected = {name: tallies.get(name, 0) for name in self._counted(tallies)}
         things = [("tally", f"{name} {right} -") for name, right in expected.items()]
         wrong: dict[str, tuple[int, str]] = {}

@@ -26,14 +26,14 @@ from redtask.engine.slate import Slate
 
 #: States of an engine.
 STARTING: Final = 0
-TALKING: Final = 1  # with Redis, in a turn
+TALKING: Final = 1  # to Redis, in a turn
 IDLE: Final = 2  # blocked on its bell
-RUNNING: Final = 3  # in a batch
+RUNNING: Final = 3  # a batch
 
 #: Reasons to stop a task.
-BY_LIMIT: Final = 1  # it runs for longer than it may
-BY_ABORT: Final = 2  # somebody does not want it any more
-BY_STOP: Final = 3  # its worker stops
+BY_LIMIT: Final = 1  # it exceeds its time limit
+BY_ABORT: Final = 2  # somebody aborted it
+BY_STOP: Final = 3  # its worker is stopping
 #: A time that never comes, ns.
 NEVER: Final = 1 << 62
 
@@ -60,18 +60,18 @@ _WATCHED: Final = 16
 # Written by the supervisor:
 _DEADLINE: Final = 17
 _DRAIN: Final = 18
-_QUIET: Final = 27  # the hub gives it nothing new, nor is to when it registers again
+_QUIET: Final = 27  # drained by the hub, also when it registers again
 # For stopping the running task. It is identified by its start time, which no two
 # share, so what is meant for one never hits another. Written by the engine:
-_LIMITED: Final = 20  # when the task began that has a time limit
+_LIMITED: Final = 20  # start time of the task that has a time limit
 _LIMIT_MS: Final = 21
 _LIMIT_AT: Final = 22
-_SPARED: Final = 23  # when the task began that is not to be stopped any more
+_SPARED: Final = 23  # start time of the task that must no longer be stopped
 # Written by the supervisor:
-_STOP: Final = 24  # when the task began that is to stop
+_STOP: Final = 24  # start time of the task that must stop
 _STOP_WHY: Final = 25
 # Written by both, under the lock:
-_LOOK_AT: Final = 26  # when the supervisor looks at the time limit next
+_LOOK_AT: Final = 26  # when the supervisor next checks the time limit
 _FIELDS: Final = 32
 
 _UUID: Final = slice(8 * _FIELDS, 8 * _FIELDS + 64)
@@ -147,7 +147,7 @@ class Taken(NamedTuple):
     uuid: str
     #: Outcomes that the supervisor must report.
     outcomes: list[Outcome]
-    #: Is the engine inside a task?
+    #: Is the engine running a task?
     inside: bool
     #: May there be more to take soon?
     more: bool
@@ -560,7 +560,7 @@ class Block:
             self._release()
 
     def while_inside(self, since: int, act: Callable[[], None]) -> bool | None:
-        """Call ``act`` if the task started at ``since`` runs, before that can end.
+        """Call ``act`` if the task that started at ``since`` is running and cannot end.
 
         Returns whether it is; None if the engine holds the lock: try again.
         """
@@ -605,8 +605,7 @@ class Block:
     def take_back(self, *, for_good: bool = False) -> Taken | None:
         """Take back what has not started, so that no more of this batch starts.
 
-        ``for_good`` includes later batches. Returns None if the engine holds the lock:
-        try again.
+        ``for_good``: nor of later ones. Returns None if the engine holds the lock.
         """
         if not self._lock_for_a_while():
             return None

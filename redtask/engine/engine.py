@@ -293,7 +293,7 @@ class Engine:
         """Report outcomes and take the next tasks, in one round trip."""
         taken = self._block.talk()
         self._number += 1
-        # If the bell handed over a task in this turn and was lost, this fetches it.
+        # If a ring that handed over a task in this turn was lost, this fetches it.
         nonce = self._upcoming or _nonce()
         want = self._want()
         self._upcoming = _nonce() if want else ""

@@ -45,7 +45,7 @@ class _Told:
 
     key: tuple[str, str]
     progress: str = ""
-    #: The end of each stream, so far.
+    #: Offset up to which each stream was passed on.
     at: list[int] = field(default_factory=lambda: [0] * len(STREAMS))
 
 

@@ -86,7 +86,7 @@ class Stream(io.TextIOBase):
         self._last_size = 0
         self._left_out = 0
 
-    # The methods of a text file.
+    # -- the interface of a text file
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -109,7 +109,7 @@ class Stream(io.TextIOBase):
         return self._bytes
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
@@ -188,7 +188,7 @@ class _Bytes(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:

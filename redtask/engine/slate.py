@@ -26,18 +26,18 @@ RING: Final = 32 * 1024
 PROGRESS: Final = 64
 
 # The fields, 64 bits each. Written by the engine:
-_TURN: Final = 0  # odd while it turns to another task
+_TURN: Final = 0  # odd while it switches to another task
 _NAME_SIZE: Final = 1
 _PROGRESS_TURN: Final = 2  # odd while it is being written
 _PROGRESS_SIZE: Final = 3
 # ... and for each stream, in bytes since the slate was created:
-_FROM: Final = (4, 7)  # where the task's begins
-_CLAIMED: Final = (5, 8)  # up to where may be written
-_END: Final = (6, 9)  # up to where it was
+_FROM: Final = (4, 7)  # start of the task's output
+_CLAIMED: Final = (5, 8)  # end of what may be being written
+_END: Final = (6, 9)  # end of what is written
 # Written by both:
-_TOLD: Final = 10  # the engine has told that there is something new
+_TOLD: Final = 10  # the engine has announced something new
 # Written by the supervisor:
-_HEARD: Final = 11  # somebody wants to hear what tasks print
+_HEARD: Final = 11  # somebody listens to output
 _FIELDS: Final = 16
 
 _NAME: Final = 8 * _FIELDS

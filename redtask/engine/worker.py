@@ -562,7 +562,7 @@ def _reseed() -> None:
 
 
 def default_name() -> str:
-    """Name a worker after host and process."""
+    """Return a worker name made of host and process."""
     host = "".join(
         letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "-"
         for letter in socket.gethostname()

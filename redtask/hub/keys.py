@@ -100,7 +100,7 @@ class Keys:
         return f"{self.root}:rows"
 
     def runs(self) -> str:
-        """Return the hash of how those tasks ran."""
+        """Return the hash of those tasks' runs."""
         return f"{self.root}:runs"
 
     def parcel(self, task_id: str, token: str = "") -> str:

@@ -98,8 +98,8 @@ _MARKS = {b"c": "completed", b"f": "failed", b"a": "aborted"}
 def read_done(value: bytes) -> Outcome:
     r"""Read one value of the done stream: mark, token, \0, kind, payload.
 
-    A payload that was too large to be included is missing: kind ``-``. For a task on
-    the sheet: c, engine, token, started, took, repr, payload, separated by \0.
+    A payload too large to be included is missing: kind ``-``. For a task on the sheet
+    the value is c, engine, token, started, took, repr and payload, separated by \0.
     """
     if value.startswith(b"c\0"):
         parts = value.split(b"\0", 6)

@@ -27,7 +27,7 @@ class Move:
     target: str
     #: The Lua library function that performs it.
     by: str
-    #: When it happens.
+    #: The reason.
     why: str
 
     def __str__(self) -> str:

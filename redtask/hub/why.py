@@ -74,7 +74,7 @@ class Why:
     #: How many members of ``after`` and of ``follow`` have not ended.
     open_after: int = 0
     open_follow: int = 0
-    #: At most 10 of each.
+    #: Some of those, at most 10 of each.
     members: tuple[Member, ...] = ()
     #: The gate that it waits for.
     gate: str | None = None

@@ -50,7 +50,7 @@ class Card:
         try:
             return cls(**json.loads(card_file(folder).read_bytes()))
         except (FileNotFoundError, ValueError, TypeError):
-            return None  # it has just begun, or just ended
+            return None  # it is just starting or ending
 
     @property
     def shown_url(self) -> str:

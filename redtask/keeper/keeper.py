@@ -420,7 +420,7 @@ class Keeper:
             self._code = self._code or int(crew.told > 1)
             return
         if not crew.joined:
-            return  # who waits for it decides
+            return  # `_add` raises that
         if crew.code in {DONE, CLUSTER_ENDS}:
             # An operator has stopped it, with an order or a signal.
             _log.info("worker %s was stopped", crew.name)

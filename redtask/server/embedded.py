@@ -63,7 +63,7 @@ class ServerInfo:
 
     #: Its process.
     pid: int
-    #: As in `7.0.15`.
+    #: Such as `7.0.15`.
     version: str
     #: Its URL, `unix://...`.
     url: str
@@ -295,7 +295,7 @@ class EmbeddedServer:
             with contextlib.suppress(OSError):
                 with contextlib.suppress(FileExistsError):
                     folder.mkdir(mode=0o700)
-                if not files.is_private(folder):  # somebody was faster, and not for us
+                if not files.is_private(folder):  # somebody else made it
                     folder = Path(tempfile.mkdtemp(prefix="redtask-", dir=base))
                 return folder / "redis.sock"
         raise ServerError(
