@@ -37,8 +37,8 @@ _FIRST_RETRY: Final = 0.05
 _LONGEST_RETRY: Final = 0.5
 #: Minimum interval of sweeps, in seconds.
 _SWEEP_PAUSE: Final = 0.02
-#: An engine that does nothing for this long, while Redis answers us, hangs, in seconds:
-#: when it should be waiting for its bell, or otherwise, as large results take time.
+#: An engine counts as hung after doing nothing for this long while Redis answers us, in
+#: seconds: while waiting for its bell, or otherwise, as large results take time.
 _HANGS_IDLE: Final = 60.0
 _HANGS: Final = 300.0
 #: Most outcomes in one report, and farewells in one beat.

@@ -1,8 +1,7 @@
 """Run one task: verify, unpickle, call, pickle, sign.
 
-Nothing is parsed or unpickled unless a key holder signed it for this very task. However
-a task ends, there is an outcome, whatever the user's code raises, unless it kills its
-engine.
+Nothing is parsed or unpickled unless a key holder signed it for this very task.
+Whatever the user's code raises, a task ends with an outcome unless it kills its engine.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def _enter(
     for group in groups:
         digest = group.digest
         if digest in told or digest in sent:
-            # The first group of the slice brings it.
+            # Sent before, or with an earlier group of the slice.
             group = Group(digest, b"", group.name, group.flags, group.tasks)  # noqa: PLW2901
         lean.append(group)
         told.add(digest)

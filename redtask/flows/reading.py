@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
 
-#: Distance of priorities in the scores of waiting tasks.
+#: Score distance between adjacent priorities of waiting tasks.
 _PRIORITY: Final = 1 << 42
 
 

@@ -1,14 +1,14 @@
 """Link a command and the modules it requires into one Lua script that is cheap to call.
 
-Redis keeps nothing between two calls of a script: each call creates every closure that
-it comes past and discards them all, which can cost several times the actual work. So
-modules are not just concatenated. The script has one table, ``M``, of all functions and
-values that the command can reach. What most calls need is created at once, the rest
-lazily on first use. Modules are neither functions nor tables, and constant numbers and
-strings are inlined.
+Redis keeps nothing between two calls of a script: each call re-creates every function
+whose definition it executes and discards them all, which can cost several times the
+actual work. So modules are not just concatenated. The script has one table, ``M``, of
+all functions and values that the command can reach. What most calls need is created at
+once, the rest lazily on first use. Modules are neither functions nor tables, and
+constant numbers and strings are inlined.
 
-Lazy are modules required on the spot, ``require("lib.x").f``, functions whose comment
-begins with ``-- Seldom``, and whatever only these need.
+Created lazily are members of modules required on the spot, ``require("lib.x").f``,
+functions whose comment begins with ``-- Seldom``, and whatever only these need.
 
 This relies on our conventions: a file has ``local`` statements at the top level, then
 ``return {`` with one ``name = value,`` per line, or the body of the command. No
