@@ -1,4 +1,4 @@
-"""``Client``: how a program speaks to a hub."""
+"""``Client``: a program's connection to a hub."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class Client(StoredTasks, Fleet):
     def of(
         cls, profile: Profile, *, timeout: float | None = 30.0, make: bool = True
     ) -> Self:
-        """Return a client of a profile that is loaded already.
+        """Return a client of a profile that is already loaded.
 
-        Without ``make`` it is ``NoHub`` when there is no hub.
+        Without ``make``, raises ``NoHub`` if there is no hub.
         """
         client = cls.__new__(cls)
         client._begin(profile, timeout, make=make)
@@ -87,18 +87,17 @@ class Client(StoredTasks, Fleet):
         self._driver = Driver(self._store)
         self._pier = Pier(self._cross, patience)
         self._callbacks = CallbackThread(self)
-        #: Those whose futures are to hear when this is closed.
+        #: Executors whose futures must fail when this client is closed.
         self._executors: weakref.WeakSet[ViewExecutor] = weakref.WeakSet()
-        #: Is it of no more use?
         self.closed = False
-        #: Default of the views made from now on.
+        #: Default for views made from now on.
         self.block = False
 
     def __repr__(self) -> str:
         return f"<Client {self._session.client} of {self._profile.shown_url}>"
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to travel: functions take along the clients and views they use."""
+        """Refuse to be pickled: functions would carry along the clients they use."""
         raise TypeError(
             "a client does not travel: make one where it is used, redtask.Client()"
         )
@@ -118,7 +117,7 @@ class Client(StoredTasks, Fleet):
 
     @property
     def _key(self) -> object:
-        """What tells this client from others."""
+        """Distinguishes this client from others."""
         return self
 
     @property
@@ -127,13 +126,13 @@ class Client(StoredTasks, Fleet):
 
     @property
     def _revive(self) -> Callable[..., AsyncResult]:
-        """What makes results of this client again in other processes."""
+        """Rebuilds this client's results in other processes."""
         return revive
 
     def _run(self, flow: flows.Flow[T], until: float | None = None) -> T:
         batch = Batch.of(self)
         if batch is not None and len(batch):
-            # It may be asked for.
+            # This may ask about tasks still in the batch.
             batch.flush()
         return self._drive(flow, until=until)
 
@@ -146,7 +145,7 @@ class Client(StoredTasks, Fleet):
         if self.closed:
             raise link.closed()
         if self._session.must_recover:
-            # Who has no time for it leaves it to the next.
+            # A caller that is out of time leaves recovery to the next one.
             with contextlib.suppress(StillAway):
                 self._driver.run(self._session.recover(), since, until)
         return self._driver.run(flow, since, until)
@@ -155,7 +154,7 @@ class Client(StoredTasks, Fleet):
         self._run(self._session.submit(slices))
 
     def _enter(self, task: Task) -> None:
-        """Submit one task, perhaps together with those of other threads."""
+        """Submit one task, possibly in one call with those of other threads."""
         batch = Batch.of(self)
         if batch is not None and not is_long(task):
             batch.add(task)
@@ -174,7 +173,7 @@ class Client(StoredTasks, Fleet):
             self._run(self._session.assure(durability))
 
     def _confirm(self, durability: str, ids: Sequence[str]) -> None:
-        """Wait until what was submitted is durable."""
+        """Wait until submitted tasks are durable."""
         if durability != MEMORY and ids:
             self._run(self._session.confirm(durability, ids))
 
@@ -203,7 +202,7 @@ class Client(StoredTasks, Fleet):
         return int(self._run(flows.ask(calls.status(0))).hub["registered"])
 
     def __bool__(self) -> bool:
-        """Be true also without engines."""
+        """Return True even without engines."""
         return True
 
     if not TYPE_CHECKING:
@@ -218,9 +217,9 @@ class Client(StoredTasks, Fleet):
         """Return a view whose tasks run on whichever engine the hub chooses.
 
         ``targets`` restricts the choice: an id, a list of ids, or a slice of ``ids``;
-        None and ``"all"`` do not. ``flags`` are the view's: ``block``, ``retries``,
-        ``after`` ... Raises ``IndexError`` for an engine that is not there, and
-        ``KeyError``, ``TypeError`` or ``ValueError`` for a flag.
+        None and ``"all"`` do not. ``flags`` are those of the view: ``block``,
+        ``retries``, ``after`` ... Raises ``IndexError`` for an engine that does not
+        exist, and ``KeyError``, ``TypeError`` or ``ValueError`` for a flag.
         """
         view = LoadBalancedView(self)
         flags.setdefault("block", self.block)
@@ -274,7 +273,7 @@ class Client(StoredTasks, Fleet):
     ) -> AsyncHubResult:
         """Return the result of tasks by their ids, whoever submitted them.
 
-        An id or result gives its value, a list of them a list. Positions count in
+        An id or result gives its value, a list of them a list. Integers index
         ``history``; None is the latest. Raises ``KeyError`` for an id that the hub
         does not know (any more).
         """
@@ -303,9 +302,9 @@ class Client(StoredTasks, Fleet):
     ) -> dict[str, str]:
         """Abort tasks that no engine has begun; None: this client's own.
 
-        Final and immediate, even with no engine alive. With ``running`` those that run
-        are interrupted too: they end aborted within moments, unless they complete
-        first. What depends on an aborted task fails, or with ``dependents`` is aborted
+        Final and immediate, even with no engine alive. With ``running``, running tasks
+        are interrupted too: they end as aborted within moments, unless they complete
+        first. Dependents of an aborted task fail, or with ``dependents`` are aborted
         as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
         is being interrupted), ``ended`` or ``unknown``.
         """
@@ -314,7 +313,7 @@ class Client(StoredTasks, Fleet):
 
 
 class _Elsewhere:
-    """The client of a result that another process made: connects when it is used."""
+    """The client of a result made by another process: connects when first used."""
 
     def __init__(self, place: Place, tasks: TaskSet) -> None:
         self._place = place
@@ -360,7 +359,7 @@ def revive(
     submitted: float,
     about: dict[str, Any],
 ) -> AsyncResult:
-    """Make a result from a pickle; it connects when it is first asked."""
+    """Rebuild a pickled result; it connects when first used."""
     tasks = tasks_elsewhere(ids, submitted)
     return kind._revived(_Elsewhere(place, tasks), tasks, about)
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("redtask")
-#: After trouble with the hub, before callbacks are waited for again, in seconds.
+#: Pause of the callback thread after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
 
 
@@ -74,7 +74,7 @@ class AsyncResult(Results, Generic[V_co]):
         """Wait at most ``timeout`` seconds; None or negative is forever.
 
         Returns whether all is done; with ``return_when`` (a constant of
-        ``concurrent.futures``) the sets of done and pending parts.
+        ``concurrent.futures``), the sets of done and pending parts.
         """
         reached = self._run(self._wait(timeout, return_when), until_of(timeout))
         if return_when is None:
@@ -106,9 +106,9 @@ class AsyncResult(Results, Generic[V_co]):
         """Return the value, waiting for it at most ``timeout`` seconds.
 
         Raises the task's ``RemoteError`` or ``TaskAborted``, ``CompositeError`` for
-        several, or the builtin ``TimeoutError``. With ``return_exceptions`` the
-        exceptions stand in the value. ``return_when=FIRST_EXCEPTION`` raises as soon
-        as one part has failed.
+        several, or the builtin ``TimeoutError``. With ``return_exceptions``, the
+        exceptions are part of the value. ``return_when=FIRST_EXCEPTION`` raises as
+        soon as one part has failed.
         """
         flow = self._get(timeout, return_exceptions, return_when)
         return self._run(flow, until_of(timeout))
@@ -119,7 +119,7 @@ class AsyncResult(Results, Generic[V_co]):
         return self.get()
 
     def result(self, timeout: float | None = None) -> V_co:
-        """Return the value, as a ``concurrent.futures.Future`` does."""
+        """Return the value, like that of a ``concurrent.futures.Future``."""
         return self.get(timeout)
 
     def exception(self, timeout: float | None = None) -> Exception | None:
@@ -140,7 +140,7 @@ class AsyncResult(Results, Generic[V_co]):
         return self._run(self._successful())  # type: ignore[no-any-return]
 
     def add_done_callback(self, callback: Callable[[AsyncResult[V_co]], Any]) -> None:
-        """Call ``callback(self)`` when all has ended, in a thread of the client's."""
+        """Call ``callback(self)`` in a thread of the client when all has ended."""
         self._client._call_back(self, callback)
 
     def why(self) -> Any:
@@ -150,7 +150,7 @@ class AsyncResult(Results, Generic[V_co]):
     # -- stopping
 
     def abort(self, *, running: bool = False, dependents: bool = False) -> None:
-        """Abort what no engine has begun; if asked, what runs or depends on it.
+        """Abort what no engine has begun; if asked, also running tasks or dependents.
 
         As ``Client.abort``. Raises ``RuntimeError`` when all is done.
         """
@@ -160,7 +160,7 @@ class AsyncResult(Results, Generic[V_co]):
         """Abort if nothing has begun; return whether everything is aborted."""
         return self._run(self._cancel())  # type: ignore[no-any-return]
 
-    # -- what is known of the runs
+    # -- metadata
 
     @property
     def metadata(self) -> Any:
@@ -178,7 +178,7 @@ class AsyncResult(Results, Generic[V_co]):
         return sorted({*super().__dir__(), *METADATA})
 
     def __getitem__(self, key: int | slice | str) -> Any:
-        """Return an element of the value, or one key of the metadata."""
+        """Return an element of the value, or one field of the metadata."""
         if isinstance(key, str):
             if key not in METADATA:
                 raise KeyError(key)
@@ -190,12 +190,12 @@ class AsyncResult(Results, Generic[V_co]):
 
     @property
     def progress(self) -> int:
-        """How many items have ended."""
+        """Number of items that have ended."""
         return self._run(self._progress())  # type: ignore[no-any-return]
 
     @property
     def serial_time(self) -> float:
-        """Total seconds that the tasks ran. ``TimeoutError`` before they ended."""
+        """Total run time in seconds. ``TimeoutError`` before all have ended."""
         return self._run(self._serial_time())  # type: ignore[no-any-return]
 
     @property
@@ -206,7 +206,7 @@ class AsyncResult(Results, Generic[V_co]):
     def get_dict(self, timeout: float | None = -1) -> dict[int, Any]:
         """Return {engine_id: value}.
 
-        Raises ``ValueError`` when two tasks ran on one engine.
+        Raises ``ValueError`` if two tasks ran on the same engine.
         """
         until = until_of(timeout)
         return self._run(self._get_dict(timeout), until)  # type: ignore[no-any-return]
@@ -232,7 +232,7 @@ class AsyncResult(Results, Generic[V_co]):
         return True
 
     def wait_for_output(self, timeout: float | None = -1) -> bool:
-        """Wait as ``wait``: what tasks printed is there when they have ended."""
+        """Wait, as ``wait``: when tasks have ended, their output has arrived."""
         return bool(self.wait(timeout))
 
     # -- progress
@@ -243,7 +243,7 @@ class AsyncResult(Results, Generic[V_co]):
         timeout: float | None = -1,
         return_when: str = ALL_COMPLETED,
     ) -> None:
-        """Wait with a progress bar on standard error, at most until the timeout."""
+        """Wait with a progress bar on standard error, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
@@ -260,10 +260,10 @@ class AsyncResult(Results, Generic[V_co]):
                     return
 
     def stream_output(self) -> OutputStream:
-        """Return the output and progress of the tasks, while they run.
+        """Return the output and progress of the tasks while they run.
 
-        An iterator of ``Output``, which ends when they have. As a context manager it
-        prints them meanwhile, as in IPython.parallel::
+        An iterator of ``Output`` that ends when the tasks have. As a context manager
+        it prints them meanwhile, as in IPython.parallel::
 
             with result.stream_output():
                 result.wait()
@@ -273,7 +273,7 @@ class AsyncResult(Results, Generic[V_co]):
     # -- parts
 
     def split(self) -> tuple[AsyncResult, ...]:
-        """Return one result per task; of a map each is a list of its items."""
+        """Return one result per task; each part of a map is a list of its items."""
         return self._split()
 
     @classmethod
@@ -316,7 +316,7 @@ class AsyncMapResult(AsyncResult[list[V_co]]):
 class AsyncHubResult(AsyncResult[V_co]):
     """The result of tasks that any client submitted, by their ids.
 
-    The chunks of a map stand in it as lists.
+    Each chunk of a map is a list in its value.
     """
 
 
@@ -325,9 +325,8 @@ def as_completed(
 ) -> Iterator[AsyncResult[V_co]]:
     """Yield results as they are done, each once.
 
-    ``results`` may also be one result of several tasks: then these are its parts.
-    Raises ``TimeoutError`` when not all are done ``timeout`` seconds after the first
-    ``next()``.
+    Given one result of several tasks, it yields its parts. Raises ``TimeoutError``
+    if not all are done ``timeout`` seconds after the first ``next()``.
     """
     limit = limit_of(timeout)
     deadline = None if limit is None else time.monotonic() + limit
@@ -337,7 +336,7 @@ def as_completed(
             while found.ready:
                 yield found.ready.popleft()
             for client, left in found.turns(deadline):
-                # Whether time is over is said by whose turn it is next.
+                # The next turn raises TimeoutError when the time is up.
                 with contextlib.suppress(StillAway):
                     client._run(found.wait(client, left), deadline)
     finally:
@@ -345,7 +344,7 @@ def as_completed(
 
 
 class OutputStream:
-    """What tasks say while they run; made by ``AsyncResult.stream_output``."""
+    """Output of running tasks; made by ``AsyncResult.stream_output``."""
 
     def __init__(self, result: AsyncResult) -> None:
         self._result = result
@@ -355,11 +354,11 @@ class OutputStream:
         self._thread: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[Output]:
-        """Yield what is said until all tasks have ended."""
+        """Yield output until all tasks have ended."""
         return self
 
     def __next__(self) -> Output:
-        """Wait for what is said next."""
+        """Wait for the next output."""
         while not self._ready:
             if self._listener.done or self._stop.is_set():
                 raise StopIteration
@@ -367,7 +366,7 @@ class OutputStream:
         return self._ready.popleft()
 
     def __enter__(self) -> Self:
-        """Print from now on what is said."""
+        """Start to print output."""
         self._thread = threading.Thread(
             target=self._print, name="redtask output", daemon=True
         )
@@ -385,15 +384,15 @@ class OutputStream:
                 _log.warning("what tasks print cannot be heard: %s", problem)
 
     def __exit__(self, *_: object) -> None:
-        """Stop; if all tasks have ended, when everything is printed."""
+        """Stop; if all tasks have ended, only after everything is printed."""
         if self._thread is not None and self._result._tasks.done:
             self._thread.join()
-        # Else it is in the midst of a read, and ends after that.
+        # Otherwise it is blocked in a read, and ends after that.
         self._stop.set()
 
 
 class CallbackThread:
-    """Waits for results that have callbacks; one thread per client, when needed."""
+    """Waits for results that have callbacks; one thread per client, on demand."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -402,7 +401,7 @@ class CallbackThread:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        #: What is waited for, by number, and the numbers of those that are done.
+        #: Results waited for, by number, and the numbers of those that are done.
         self._pending: dict[int, _Awaited] = {}
         self._ready: deque[int] = deque()
         self._vigil = waiting.Vigil(functools.partial(bool, self._ready), self._left)
@@ -410,9 +409,9 @@ class CallbackThread:
         self._pid = os.getpid()
 
     def add(self, result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
-        """Have the callback called when the result is done; at once if it is."""
+        """Call the callback when the result is done; at once if it already is."""
         if os.getpid() != self._pid:
-            # The thread stayed behind in the parent, and so do its callbacks.
+            # After a fork: thread and callbacks stayed behind in the parent.
             self._begin()
         if result.done():
             call_back(result, callback)
@@ -433,11 +432,11 @@ class CallbackThread:
                 )
                 self._thread.start()
         if result.done():
-            # It came before it was known to be waited for.
+            # It was delivered before it was registered.
             self._settle(number)
 
     def _settle(self, number: int) -> None:
-        """Call back, unless another thread does."""
+        """Run the callback, unless another thread does."""
         with self._lock:
             one = self._pending.pop(number, None)
             if one is None:
@@ -462,11 +461,11 @@ class CallbackThread:
     def _await(self) -> None:
         client = self._client
         try:
-            # Not forever: there may be new ones, which have timers.
+            # Bounded, since results added meanwhile may have timers.
             inbox = client._session.inbox
             client._run(waiting.first_done(inbox, self._vigil, flows.QUIET))
         except RedtaskError as problem:
-            # Those who call get() hear of it. Here we only wait until it is over.
+            # Callers of get() see the problem. Here we only wait until it is over.
             _log.debug("callbacks wait: %s", problem)
             if not client.closed:
                 time.sleep(_PAUSE)
@@ -477,7 +476,7 @@ class _Awaited(NamedTuple):
 
     result: AsyncResult
     callback: Callable[[AsyncResult], Any]
-    #: Called at each of its outcomes.
+    #: Called at each outcome of the result.
     note: Callable[[], None]
 
 

@@ -1,4 +1,4 @@
-"""``LoadBalancedView``: flags and verbs. ``remote`` and ``parallel`` functions."""
+"""``LoadBalancedView``, and functions that are ``remote`` or ``parallel``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LoadBalancedView(Flagged):
         self.history: collections.deque[str] = collections.deque(maxlen=100_000)
 
     def _checked(self, flags: Mapping[str, Any]) -> Flags:
-        """Return the flags of this view with some replaced; look up targets."""
+        """Return this view's flags with some replaced; resolve targets."""
         found = super()._checked(flags)
         if found.targets is not None and found.targets.ids is None:
             targets = found.targets.resolved(self.client.ids)
@@ -58,7 +58,7 @@ class LoadBalancedView(Flagged):
         return len(self.client if targets is None else targets.ids or ())
 
     def __bool__(self) -> bool:
-        """Be true also without engines."""
+        """Return True even without engines."""
         return True
 
     def with_flags(self, **flags: Any) -> LoadBalancedView:
@@ -94,7 +94,7 @@ class LoadBalancedView(Flagged):
 
         When this returns, the task is in Redis. ``f`` may also be the name of a
         function that only engines can import, ``"package.module:function"``. Raises
-        ``TypeError`` for what is not callable or cannot be pickled.
+        ``TypeError`` if it is not callable or cannot be pickled.
         """
         core, flags = self.client._session, self.flags
         self.client._assure(flags.durability)
@@ -133,11 +133,11 @@ class LoadBalancedView(Flagged):
         try:
             return result.get()
         except KeyboardInterrupt:
-            # It stops the waiting only: the task goes on, and here is its result.
+            # An interrupt only ends the wait: the task goes on, and this is its result.
             return result
 
     def batch(self) -> Batch:
-        """Return a context manager: what is applied inside is sent together."""
+        """Return a context manager: calls made inside it are sent together."""
         return Batch(self.client)
 
     # -- many
@@ -154,15 +154,15 @@ class LoadBalancedView(Flagged):
         progress: Callable[[int], Any] | None = None,
         balanced: bool = True,  # noqa: ARG002 - as in IPython.parallel: it always is
     ) -> Any:
-        """Call ``f`` for each item, as the builtin ``map``, on many engines.
+        """Call ``f`` for each item, like the builtin ``map``, on many engines.
 
-        ``chunksize`` items share a task. Returns the list when the view (or
-        ``block``) says so, else an ``AsyncMapResult``, which can be iterated as
-        results arrive. Ends with the shortest sequence.
+        ``chunksize`` items share a task. Returns the list if the view (or ``block``)
+        says so, else an ``AsyncMapResult``, which can be iterated as results arrive.
+        Stops at the end of the shortest sequence.
 
         An input without a length, such as a generator, is sent as it is read, so it may
-        be longer than memory. ``progress(items)`` is called whenever some have
-        been sent, with how many; if it or an input raises, what was sent is aborted.
+        exceed memory. ``progress(items)`` is called with the number of items sent so
+        far; if it or an input raises, what was sent is aborted.
         """
         flags = self.flags if label is None else self.flags.replaced(label=label)
         wait = self.block if block is None else block
@@ -250,8 +250,8 @@ class LoadBalancedView(Flagged):
     ) -> LazyMap:
         """Map lazily: the inputs may be endless, and are read as results are.
 
-        At most ``max_outstanding`` tasks are submitted ahead (0: no bound; "auto":
-        twice the number of engines). The flags are those of this moment.
+        At most ``max_outstanding`` tasks are submitted ahead (0: no limit; "auto":
+        twice the number of engines). Later changes of the flags have no effect.
         """
         ahead = ahead_of(sequences, max_outstanding)
         if ahead is None:
@@ -279,8 +279,8 @@ class LoadBalancedView(Flagged):
 
         ``Ref(node)`` among the arguments stands for the result of a predecessor.
         Returns {node: AsyncResult} in the order of submission. All tasks enter or
-        none. Nodes without predecessors wait for what the view's ``after`` says;
-        the other flags apply to all.
+        none. Nodes without predecessors wait for the view's ``after``; the other flags
+        apply to all.
 
         Raises ``ValueError`` naming a cycle, an unknown predecessor, a node without
         a job, or a ``Ref`` to something other than a predecessor; ``TypeError`` for an
@@ -356,12 +356,12 @@ class LoadBalancedView(Flagged):
     def queue_status(
         self, targets: Any = None, verbose: bool = False
     ) -> dict[Any, Any]:
-        """Return what this view's engines, or others, have; as the client's."""
+        """Return the load of this view's engines, or others; as ``Client``'s."""
         chosen = self._or_own(targets)
         return self.client.queue_status(chosen, verbose)
 
     def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
-        """Forget ended tasks, as the client's; ``targets="all"`` are the view's."""
+        """Forget ended tasks, as ``Client``'s; ``targets="all"`` means the view's."""
         if targets is None or (isinstance(targets, str) and targets == "all"):
             targets = self._or_own(None)
         return self.client.purge_results(jobs, targets)
@@ -373,7 +373,7 @@ class LoadBalancedView(Flagged):
         hub: bool = False,
         block: bool | None = None,
     ) -> None:
-        """Stop this view's engines, or others, as the client's."""
+        """Stop this view's engines, or others, as ``Client``'s."""
         self.client.shutdown(self._or_own(targets), restart, hub, block)
 
     def _or_own(self, targets: Any) -> Any:
@@ -411,7 +411,7 @@ class LazyMap:
         self._fill()
 
     def cancel(self) -> None:
-        """Read no more input; what was submitted goes on and can be read."""
+        """Read no more input; submitted tasks go on, and can still be read."""
         self._ended = True
 
     def _fill(self) -> None:
@@ -436,7 +436,7 @@ class LazyMap:
                 problem, self._ended = self._ended, True
                 raise problem
             raise StopIteration
-        # An interrupt while waiting loses nothing.
+        # Wait first: an interrupt must not lose the result.
         at = 0 if self._ordered else self._first()
         self._pending[at].wait()
         result = self._pending[at]
@@ -445,7 +445,7 @@ class LazyMap:
         return result.get(return_exceptions=self._keep)
 
     def _first(self) -> int:
-        """Return the place of whichever has ended; wait until one has."""
+        """Return the index of a result that is done; wait until there is one."""
         client = self._view.client
         while True:
             for at, result in enumerate(self._pending):
@@ -470,8 +470,8 @@ class RemoteFunction(Wrapped):
 class ParallelFunction(WrappedParallel):
     """A function whose ``map`` runs on engines.
 
-    Called directly it gets sub-sequences, as in IPython.parallel: one per engine's
-    share (``chunksize``; else one item each), and list results are put together.
+    Called directly, it is given sub-sequences of ``chunksize`` items (default: 1), as
+    in IPython.parallel, and list results are joined.
     """
 
     def map(self, *sequences: Any) -> Any:
@@ -494,7 +494,7 @@ class ParallelFunction(WrappedParallel):
 
 
 class _Joined(Pieces, AsyncResult):
-    """What a parallel function returns."""
+    """The result of a parallel function."""
 
 
 def remote(

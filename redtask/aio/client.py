@@ -1,4 +1,4 @@
-"""``Client``: how an asyncio program speaks to a hub."""
+"""``Client``: an asyncio program's connection to a hub."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _OTHER_LOOP: Final = (
     "this client belongs to another event loop, in which it was connected: each has to "
     "have its own"
 )
-#: In each event loop, the clients for results from elsewhere, one per hub.
+#: In each event loop, the clients of results from other processes, one per hub.
 _clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
 
 
@@ -62,9 +62,10 @@ class Client(StoredTasks, Fleet):
     :param key: key text, instead of the profile's key file.
     :param timeout: how long a call is retried while Redis is away, in seconds.
 
-    A forked child and another event loop have to make their own. Raises ``TypeError``
-    or ``ValueError`` for a timeout that is none; connecting ``ConfigurationError`` and
-    ``ConnectionLost``; whatever is asked in another loop ``ConfigurationError``.
+    A forked child or another event loop needs a client of its own. Raises
+    ``TypeError`` or ``ValueError`` for an invalid timeout; connecting raises
+    ``ConfigurationError`` and ``ConnectionLost``, use in another loop
+    ``ConfigurationError``.
     """
 
     def __init__(
@@ -84,7 +85,6 @@ class Client(StoredTasks, Fleet):
         self._callbacks = Callbacks()
         self._pier = Pier(self._cross, timeout)
         self._shown = "nothing yet"
-        #: Is it of no more use?
         self.closed = False
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class Client(StoredTasks, Fleet):
         return f"<Client {name} of {self._shown}>"
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to travel: functions take along the clients and views they use."""
+        """Refuse to be pickled: functions would carry along the clients they use."""
         raise TypeError(
             "a client does not travel: make one where it is used, redtask.Client()"
         )
@@ -106,7 +106,7 @@ class Client(StoredTasks, Fleet):
         key: str | None = None,
         timeout: float | None = 30.0,
     ) -> Self:
-        """Return a client that is connected; the arguments are those of the class."""
+        """Return a connected client; the arguments are those of the class."""
         client = cls(url, profile=profile, key=key, timeout=timeout)
         await client._connect()
         return client
@@ -120,10 +120,10 @@ class Client(StoredTasks, Fleet):
 
     async def _connect(self) -> None:
         name, url, key = self._arguments
-        # Files are read: not in the loop.
+        # Reading files must not block the loop.
         profile = await asyncio.to_thread(Profile.load, name, url=url, key=key)
         self._shown = str(profile.shown_url)
-        # Who starts wants to know: the first contact is not tried again.
+        # The first contact is not retried: the user wants to know at once.
         store = Store(address(profile), profile.hub, patience=0.0)
         driver = Driver(store)
         try:
@@ -143,7 +143,7 @@ class Client(StoredTasks, Fleet):
         """Close the connections. Tasks go on; their results can be fetched later."""
         self.closed = True
         if self._loop is not None and self._loop.is_closed():
-            # All that is left went with it.
+            # The connections went with the loop.
             return
         self._check_loop()
         self._callbacks.close()
@@ -158,7 +158,7 @@ class Client(StoredTasks, Fleet):
 
     @property
     def _key(self) -> object:
-        """What tells this client from others."""
+        """Distinguishes this client from others."""
         return self
 
     @property
@@ -169,13 +169,13 @@ class Client(StoredTasks, Fleet):
 
     @property
     def _revive(self) -> Callable[..., AsyncResult]:
-        """What makes results of this client again in other processes."""
+        """Rebuilds this client's results in other processes."""
         return revive
 
     async def _run(self, flow: flows.Flow[T], until: float | None = None) -> T:
         batch = Batch.of(self)
         if batch is not None and len(batch):
-            # It may be asked for.
+            # This may ask about tasks still in the batch.
             await batch.flush()
         return await self._drive(flow, until=until)
 
@@ -191,13 +191,13 @@ class Client(StoredTasks, Fleet):
         self._check_loop()
         assert driver is not None  # noqa: S101 - there is a session
         if session.must_recover:
-            # Who has no time for it leaves it to the next.
+            # A caller that is out of time leaves recovery to the next one.
             with contextlib.suppress(StillAway):
                 await driver.run(session.recover(), since, until)
         return await driver.run(flow, since, until)
 
     def _check_loop(self) -> None:
-        """Raise for who runs in another loop: what it awaits would never come."""
+        """Raise in another event loop: what is awaited there would never come."""
         if self._loop not in {None, asyncio.get_running_loop()}:
             raise ConfigurationError(_OTHER_LOOP)
 
@@ -210,7 +210,7 @@ class Client(StoredTasks, Fleet):
         await self._run(self._session.submit(slices))
 
     async def _enter(self, task: Task) -> None:
-        """Submit one task, perhaps together with those of other coroutines."""
+        """Submit one task, possibly in one call with those of other coroutines."""
         self._check_loop()
         batch = Batch.of(self)
         if batch is not None and not is_long(task):
@@ -230,7 +230,7 @@ class Client(StoredTasks, Fleet):
             await self._run(self._session.assure(durability))
 
     async def _confirm(self, durability: str, ids: Sequence[str]) -> None:
-        """Wait until what was submitted is durable."""
+        """Wait until submitted tasks are durable."""
         if durability != MEMORY and ids:
             await self._run(self._session.confirm(durability, ids))
 
@@ -249,8 +249,9 @@ class Client(StoredTasks, Fleet):
 
         ``targets`` restricts the choice: an id, a list of ids, or a slice of the ids;
         None and ``"all"`` do not. They are looked up by the first submit, which raises
-        ``IndexError`` for an engine that is not there. ``flags`` are the view's:
-        ``retries``, ``after`` ... Raises ``KeyError``, ``TypeError`` or ``ValueError``.
+        ``IndexError`` for an engine that does not exist. ``flags`` are those of the
+        view: ``retries``, ``after`` ... Raises ``KeyError``, ``TypeError`` or
+        ``ValueError``.
         """
         return LoadBalancedView(self, Flags().replaced(targets=targets, **flags))
 
@@ -293,7 +294,7 @@ class Client(StoredTasks, Fleet):
     ) -> AsyncHubResult:
         """Return the result of tasks by their ids, whoever submitted them.
 
-        An id or result gives its value, a list of them a list. Positions count in
+        An id or result gives its value, a list of them a list. Integers index
         ``history``; None is the latest. Raises ``KeyError`` for an id that the hub
         does not know (any more).
         """
@@ -322,9 +323,9 @@ class Client(StoredTasks, Fleet):
     ) -> dict[str, str]:
         """Abort tasks that no engine has begun; None: this client's own.
 
-        Final and immediate, even with no engine alive. With ``running`` those that run
-        are interrupted too: they end aborted within moments, unless they complete
-        first. What depends on an aborted task fails, or with ``dependents`` is aborted
+        Final and immediate, even with no engine alive. With ``running``, running tasks
+        are interrupted too: they end as aborted within moments, unless they complete
+        first. Dependents of an aborted task fail, or with ``dependents`` are aborted
         as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
         is being interrupted), ``ended`` or ``unknown``.
         """
@@ -333,7 +334,7 @@ class Client(StoredTasks, Fleet):
 
 
 class _Elsewhere:
-    """The client of a result that another process made: connects when it is used."""
+    """The client of a result made by another process: connects when first used."""
 
     def __init__(self, place: Place, tasks: TaskSet) -> None:
         self._place = place
@@ -386,7 +387,7 @@ def revive(
     submitted: float,
     about: dict[str, Any],
 ) -> AsyncResult:
-    """Make a result from a pickle; it connects when it is first asked."""
+    """Rebuild a pickled result; it connects when first used."""
     tasks = tasks_elsewhere(ids, submitted)
     return kind._revived(_Elsewhere(place, tasks), tasks, about)
 
@@ -399,7 +400,7 @@ async def _client_of(place: Place) -> Client:
     connecting = known.get(place)
     if connecting is None or (connecting.done() and not _is_of_use(connecting)):
         connecting = known[place] = asyncio.ensure_future(_connect(place))
-    # Who is cancelled does not take it away from the others.
+    # Shielded: cancelling one waiter must not cancel it for the others.
     return await asyncio.shield(connecting)
 
 

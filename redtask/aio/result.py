@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("redtask")
-#: After trouble with the hub, before a callback is waited for again, in seconds.
+#: Pause of a callback's task after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
 
 
@@ -58,7 +58,7 @@ class AsyncResult(Results, Generic[V_co]):
         """Wait at most ``timeout`` seconds; None or negative is forever.
 
         Returns whether all is done; with ``return_when`` (a constant of
-        ``concurrent.futures``) the sets of done and pending parts.
+        ``concurrent.futures``), the sets of done and pending parts.
         """
         reached = await self._run(self._wait(timeout, return_when), until_of(timeout))
         if return_when is None:
@@ -90,9 +90,9 @@ class AsyncResult(Results, Generic[V_co]):
         """Return the value, waiting for it at most ``timeout`` seconds.
 
         Raises the task's ``RemoteError`` or ``TaskAborted``, ``CompositeError`` for
-        several, or the builtin ``TimeoutError``. With ``return_exceptions`` the
-        exceptions stand in the value. ``return_when=FIRST_EXCEPTION`` raises as soon
-        as one part has failed.
+        several, or the builtin ``TimeoutError``. With ``return_exceptions``, the
+        exceptions are part of the value. ``return_when=FIRST_EXCEPTION`` raises as
+        soon as one part has failed.
         """
         flow = self._get(timeout, return_exceptions, return_when)
         return await self._run(flow, until_of(timeout))
@@ -125,7 +125,7 @@ class AsyncResult(Results, Generic[V_co]):
     # -- stopping
 
     async def abort(self, *, running: bool = False, dependents: bool = False) -> None:
-        """Abort what no engine has begun; if asked, what runs or depends on it.
+        """Abort what no engine has begun; if asked, also running tasks or dependents.
 
         As ``Client.abort``. Raises ``RuntimeError`` when all is done.
         """
@@ -135,28 +135,28 @@ class AsyncResult(Results, Generic[V_co]):
         """Abort if nothing has begun; return whether everything is aborted."""
         return await self._run(self._cancel())  # type: ignore[no-any-return]
 
-    # -- what is known of the runs
+    # -- metadata
 
     async def metadata(self) -> Any:
         """Return one ``Metadata``, or a list of them; also while tasks are pending."""
         return await self._run(self._about(None))
 
     async def progress(self) -> int:
-        """Return how many items have ended."""
+        """Return the number of items that have ended."""
         return await self._run(self._progress())  # type: ignore[no-any-return]
 
     async def serial_time(self) -> float:
-        """Return the seconds that the tasks ran; ``TimeoutError`` before."""
+        """Return the total run time in seconds. ``TimeoutError`` before the end."""
         return await self._run(self._serial_time())  # type: ignore[no-any-return]
 
     async def wall_time(self) -> float:
-        """Return the seconds from submission until the last result was here."""
+        """Return the seconds from submission until the last result arrived."""
         return await self._run(self._wall_time())  # type: ignore[no-any-return]
 
     async def get_dict(self, timeout: float | None = -1) -> dict[int, Any]:
         """Return {engine_id: value}.
 
-        Raises ``ValueError`` when two tasks ran on one engine.
+        Raises ``ValueError`` if two tasks ran on the same engine.
         """
         until = until_of(timeout)
         return await self._run(self._get_dict(timeout), until)  # type: ignore[no-any-return]
@@ -167,7 +167,7 @@ class AsyncResult(Results, Generic[V_co]):
         timeout: float | None = -1,
         return_when: str = ALL_COMPLETED,
     ) -> None:
-        """Wait with a progress bar on standard error, at most until the timeout."""
+        """Wait with a progress bar on standard error, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
@@ -184,17 +184,17 @@ class AsyncResult(Results, Generic[V_co]):
                     return
 
     def stream_output(self) -> OutputStream:
-        """Return the output and progress of the tasks, while they run.
+        """Return the output and progress of the tasks while they run.
 
-        An asynchronous iterator of ``Output``, which ends when they have. As a context
-        manager (``async with``) it prints all that meanwhile.
+        An asynchronous iterator of ``Output`` that ends when the tasks have. As a
+        context manager (``async with``) it prints them meanwhile.
         """
         return OutputStream(self)
 
     # -- parts
 
     def split(self) -> tuple[AsyncResult, ...]:
-        """Return one result per task; of a map each is a list of its items."""
+        """Return one result per task; each part of a map is a list of its items."""
         return self._split()
 
     @classmethod
@@ -227,8 +227,8 @@ async def as_completed(
 ) -> AsyncIterator[AsyncResult[V_co]]:
     """Yield results as they are done, each once: ``async for``.
 
-    ``results`` may also be one result of several tasks: then these are its parts.
-    Raises ``TimeoutError`` when not all are done ``timeout`` seconds after it began.
+    Given one result of several tasks, it yields its parts. Raises ``TimeoutError``
+    if not all are done ``timeout`` seconds after it began.
     """
     limit = limit_of(timeout)
     deadline = None if limit is None else time.monotonic() + limit
@@ -238,7 +238,7 @@ async def as_completed(
             while found.ready:
                 yield found.ready.popleft()
             for client, left in found.turns(deadline):
-                # Whether time is over is said by whose turn it is next.
+                # The next turn raises TimeoutError when the time is up.
                 with contextlib.suppress(StillAway):
                     await client._run(found.wait(client, left), deadline)
     finally:
@@ -264,12 +264,12 @@ class AsyncMapResult(AsyncResult[list[V_co]]):
 class AsyncHubResult(AsyncResult[V_co]):
     """The result of tasks that any client submitted, by their ids.
 
-    The chunks of a map stand in it as lists.
+    Each chunk of a map is a list in its value.
     """
 
 
 class OutputStream:
-    """What tasks say while they run; made by ``AsyncResult.stream_output``."""
+    """Output of running tasks; made by ``AsyncResult.stream_output``."""
 
     def __init__(self, result: AsyncResult) -> None:
         self._result = result
@@ -278,11 +278,11 @@ class OutputStream:
         self._printer: asyncio.Task[None] | None = None
 
     def __aiter__(self) -> AsyncIterator[Output]:
-        """Yield what is said until all tasks have ended."""
+        """Yield output until all tasks have ended."""
         return self
 
     async def __anext__(self) -> Output:
-        """Wait for what is said next."""
+        """Wait for the next output."""
         while not self._ready:
             if self._listener.done:
                 raise StopAsyncIteration
@@ -290,7 +290,7 @@ class OutputStream:
         return self._ready.popleft()
 
     async def __aenter__(self) -> Self:
-        """Print from now on what is said."""
+        """Start to print output."""
         loop = asyncio.get_running_loop()
         self._printer = loop.create_task(self._print(), name="redtask output")
         return self
@@ -303,7 +303,7 @@ class OutputStream:
             _log.warning("what tasks print cannot be heard: %s", problem)
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop; if all tasks have ended, when everything is printed."""
+        """Stop; if all tasks have ended, only after everything is printed."""
         if self._printer is None:
             return
         if not self._result._tasks.done:
@@ -312,13 +312,13 @@ class OutputStream:
 
 
 class Callbacks:
-    """Tasks of the event loop that wait for results which have callbacks."""
+    """Tasks of the event loop that wait for results that have callbacks."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
-        """Have the callback called when the result is done; at once if it is."""
+        """Call the callback when the result is done; at once if it already is."""
         if result.done():
             call_back(result, callback)
             return
@@ -334,7 +334,8 @@ class Callbacks:
             try:
                 await result.wait()
             except ConnectionLost as problem:
-                # Who awaits it hears of it. Here we only wait until it is over.
+                # Whoever awaits it sees the problem. Here we only wait until it is
+                # over.
                 _log.debug("a callback waits: %s", problem)
                 await asyncio.sleep(_PAUSE)
             except RedtaskError as problem:
@@ -343,6 +344,6 @@ class Callbacks:
         call_back(result, callback)
 
     def close(self) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         for task in list(self._tasks):
             task.cancel()

@@ -1,4 +1,4 @@
-"""``LoadBalancedView``: flags and verbs, awaitable."""
+"""``LoadBalancedView``, and ``remote`` or ``parallel`` functions, awaitable."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ R = TypeVar("R", bound=AsyncResult)
 class LoadBalancedView(Flagged):
     """Submits tasks that run on whichever engine the hub chooses.
 
-    Made by ``Client.load_balanced_view``. What the flag ``block`` says means nothing
-    here: ``apply`` and ``map`` await the value, ``apply_async`` and ``map_async`` the
-    submit. Whoever is cancelled while waiting only stops waiting: the task goes on.
+    Made by ``Client.load_balanced_view``. The flag ``block`` has no effect here:
+    ``apply`` and ``map`` await the value, ``apply_async`` and ``map_async`` the
+    submit. Cancelling a waiter only ends its wait: the task goes on.
     """
 
     def __init__(self, client: Client, flags: Flags | None = None) -> None:
@@ -47,7 +47,7 @@ class LoadBalancedView(Flagged):
         return LoadBalancedView(self.client, self.flags.replaced(**flags))
 
     async def _resolved(self) -> Flags:
-        """Return the flags, with targets that were looked up: that takes a call."""
+        """Return the flags with targets resolved, which takes a call."""
         flags = self.flags
         if flags.targets is None or flags.targets.ids is not None:
             return flags
@@ -102,7 +102,7 @@ class LoadBalancedView(Flagged):
 
         When this returns, the task is in Redis. ``f`` may also be the name of a
         function that only engines can import, ``"package.module:function"``. Raises
-        ``TypeError`` for what is not callable or cannot be pickled.
+        ``TypeError`` if it is not callable or cannot be pickled.
         """
         flags = await self._resolved()
         await self.client._assure(flags.durability)
@@ -114,7 +114,7 @@ class LoadBalancedView(Flagged):
         return result
 
     def batch(self) -> Batch:
-        """Return a context manager: what is applied inside is sent together."""
+        """Return a context manager: calls made inside it are sent together."""
         return Batch(self.client)
 
     # -- many
@@ -131,15 +131,15 @@ class LoadBalancedView(Flagged):
         progress: Callable[[int], Any] | None = None,
         balanced: bool = True,  # noqa: ARG002 - as in IPython.parallel: it always is
     ) -> Any:
-        """Call ``f`` for each item, as the builtin ``map``, on many engines.
+        """Call ``f`` for each item, like the builtin ``map``, on many engines.
 
-        ``chunksize`` items share a task. Returns the list, with ``block=False`` an
-        ``AsyncMapResult``, which can be iterated as results arrive. Ends with the
-        shortest sequence.
+        ``chunksize`` items share a task. Returns the list, or with ``block=False`` an
+        ``AsyncMapResult``, which can be iterated as results arrive. Stops at the end of
+        the shortest sequence.
 
         An input without a length, such as a generator, is sent as it is read, so it may
-        be longer than memory. ``progress(items)`` is called whenever some have
-        been sent, with how many; if it or an input raises, what was sent is aborted.
+        exceed memory. ``progress(items)`` is called with the number of items sent so
+        far; if it or an input raises, what was sent is aborted.
         """
         flags = await self._resolved()
         if label is not None:
@@ -203,9 +203,9 @@ class LoadBalancedView(Flagged):
     ) -> LazyMap:
         """Map lazily: the inputs may be endless, and are read as results are.
 
-        At most ``max_outstanding`` tasks are submitted ahead (0: no bound; "auto":
-        twice the number of engines). The flags are those of this moment. ``async
-        for`` gives the values.
+        At most ``max_outstanding`` tasks are submitted ahead (0: no limit; "auto":
+        twice the number of engines). Later changes of the flags have no effect.
+        ``async for`` gives the values.
         """
         ahead = ahead_of(sequences, max_outstanding)
         return LazyMap(
@@ -230,8 +230,8 @@ class LoadBalancedView(Flagged):
 
         ``Ref(node)`` among the arguments stands for the result of a predecessor.
         Returns {node: AsyncResult} in the order of submission. All tasks enter or
-        none. Nodes without predecessors wait for what the view's ``after`` says;
-        the other flags apply to all.
+        none. Nodes without predecessors wait for the view's ``after``; the other flags
+        apply to all.
 
         Raises ``ValueError`` naming a cycle, an unknown predecessor, a node without
         a job, or a ``Ref`` to something other than a predecessor; ``TypeError`` for an
@@ -301,12 +301,12 @@ class LoadBalancedView(Flagged):
     async def queue_status(
         self, targets: Any = None, verbose: bool = False
     ) -> dict[Any, Any]:
-        """Return what this view's engines, or others, have; as the client's."""
+        """Return the load of this view's engines, or others; as ``Client``'s."""
         chosen = self._or_own(targets)
         return await self.client.queue_status(chosen, verbose)
 
     async def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
-        """Forget ended tasks, as the client's; ``targets="all"`` are the view's."""
+        """Forget ended tasks, as ``Client``'s; ``targets="all"`` means the view's."""
         if targets is None or (isinstance(targets, str) and targets == "all"):
             targets = self._or_own(None)
         return await self.client.purge_results(jobs, targets)
@@ -333,7 +333,7 @@ class LazyMap:
         self._view = view
         self._f = f
         self._inputs = inputs
-        #: None: twice the number of engines, when it begins.
+        #: None: twice the number of engines at the first step.
         self._ahead = ahead
         self._ordered = ordered
         self._keep = return_exceptions
@@ -341,7 +341,7 @@ class LazyMap:
         self._ended: Exception | bool = False
 
     def cancel(self) -> None:
-        """Read no more input; what was submitted goes on and can be read."""
+        """Read no more input; submitted tasks go on, and can still be read."""
         self._ended = True
 
     async def _fill(self) -> None:
@@ -373,7 +373,7 @@ class LazyMap:
                 problem, self._ended = self._ended, True
                 raise problem
             raise StopAsyncIteration
-        # Who is cancelled while waiting loses nothing.
+        # Wait first: a cancellation must not lose the result.
         result = self._pending[0] if self._ordered else await self._first()
         await result.wait()
         self._pending.remove(result)
@@ -381,7 +381,7 @@ class LazyMap:
         return await result.get(return_exceptions=self._keep)
 
     async def _first(self) -> AsyncResult:
-        """Return whichever has ended; wait until one has."""
+        """Return a result that is done; wait until there is one."""
         client = self._view.client
         while True:
             for result in self._pending:
@@ -395,7 +395,7 @@ class RemoteFunction(Wrapped):
     """A function that runs on an engine when it is called."""
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Apply the function on the view; with ``block=False``: its result to be."""
+        """Apply the function on the view; with ``block=False``, return its result."""
         view = self._bound()
         call = view.apply_async if self.block is False else view.apply
         try:
@@ -407,9 +407,9 @@ class RemoteFunction(Wrapped):
 class ParallelFunction(WrappedParallel):
     """A function whose ``map`` runs on engines.
 
-    Called directly it gets sub-sequences, as in IPython.parallel: one per engine's
-    share (``chunksize``; else one item each), and list results are put together.
-    With ``block=False`` both return a result to be awaited.
+    Called directly, it is given sub-sequences of ``chunksize`` items (default: 1), as
+    in IPython.parallel, and list results are joined. With ``block=False`` both return
+    a result to be awaited.
     """
 
     async def map(self, *sequences: Any) -> Any:
@@ -435,7 +435,7 @@ class ParallelFunction(WrappedParallel):
 
 
 class _Joined(Pieces, AsyncResult):
-    """What a parallel function returns."""
+    """The result of a parallel function."""
 
 
 def remote(
