@@ -1,7 +1,7 @@
 """What a client waits for, and what has arrived. No I/O here.
 
 A ``TaskSet`` is the tasks of one AsyncResult; the ``Inbox`` of a client knows which
-sets wait for which task and deals out what its stream tells. Several threads may
+sets wait for which task, and dispatches the entries of its stream. Several threads may
 submit and wait; one at a time feeds the inbox.
 """
 
@@ -47,21 +47,21 @@ class TaskSet:
     def __init__(self, ids: Sequence[str]) -> None:
         #: The tasks, in order of submission.
         self.ids = tuple(ids)
-        #: How many they are: one may stand there twice.
+        #: The number of distinct ids.
         self.distinct = len(ids) if len(ids) < 2 else len(set(ids))  # noqa: PLR2004 - a pair
-        #: Outcome of each ended one.
+        #: Outcomes by id, of those that have ended.
         self.outcomes: dict[str, Outcome] = {}
-        #: Ids in the order in which they arrived.
+        #: Ids in the order of arrival.
         self.order: list[str] = []
-        #: How many outcomes have arrived; grows only.
+        #: How many outcomes have arrived; never decreases.
         self.arrived = 0
         #: When they were submitted, ``time.time()``.
         self.submitted = time.time()
         #: When the latest outcome arrived.
         self.received = self.submitted
-        #: When the records were last asked, ``time.monotonic()``.
+        #: When their records were last asked, ``time.monotonic()``.
         self.checked = time.monotonic()
-        #: May something happen to them by time alone?
+        #: May timers of the hub change their state?
         self.timed = False
         #: Called when something arrives. Threads append and remove: both are atomic.
         self.wakers: list[Callable[[], None]] = []
@@ -76,11 +76,11 @@ class TaskSet:
         return [name for name in self.ids if name not in self.outcomes]
 
     def deliver(self, task_id: str, outcome: Outcome) -> None:
-        """Take an outcome. A second one only adds a payload that was too large."""
+        """Store an outcome. A second one only adds a payload that was too large."""
         known = task_id in self.outcomes
         first = self.outcomes.setdefault(task_id, outcome)
         if known or first is not outcome:
-            # Told twice, by the stream and by the record, perhaps to two threads.
+            # It may come twice, by stream and by record, perhaps in two threads.
             if first.kind == "-":
                 self.outcomes[task_id] = outcome
             return
@@ -91,26 +91,26 @@ class TaskSet:
             wake()
 
     def release(self, task_id: str) -> None:
-        """Keep the outcome without its payload, which can be fetched again."""
+        """Drop the payload of an outcome; it can be fetched again."""
         outcome = self.outcomes.get(task_id)
         if outcome is not None and outcome.kind in {"r", "e"}:
             self.outcomes[task_id] = outcome._replace(kind="-", payload=b"")
 
     def become(self, ids: Sequence[str]) -> None:
-        """Be the set of these: all that were expected for it one by one."""
+        """Take the final ids, all of which were expected one by one."""
         self.ids = tuple(ids)
         self.distinct = len(self.ids)
 
     def reopen(self, task_id: str) -> None:
-        """Take an outcome back: Redis has forgotten it, and the task runs again."""
+        """Take an outcome back: Redis has lost it, and the task runs again."""
         if self.outcomes.pop(task_id, None) is not None:
             self.order.remove(task_id)
 
 
 class Inbox:
-    """What one client's stream is read for.
+    """What one client expects from its stream.
 
-    ``lock`` keeps threads that submit apart.
+    ``lock`` serialises threads that submit.
     """
 
     def __init__(
@@ -120,26 +120,26 @@ class Inbox:
         lock: AbstractContextManager[Any],
         keys: Keys,
     ) -> None:
-        #: Names of keys of its hub.
+        #: The hub's key names.
         self.keys = keys
-        #: Whose stream it is.
+        #: The client's name.
         self.client = client
-        #: What the client submitted lately.
+        #: The client's recent submits.
         self.recent = recent
-        #: Ids that the client submitted and that are not known to have ended. Of a
-        #: plain dict the first one takes long to find when many before it are gone.
+        #: Ids that the client submitted and that are not known to have ended. Ordered:
+        #: a plain dict is slow to find its first key after many deletions.
         self.open: OrderedDict[str, None] = OrderedDict()
-        #: Ids that are still to be submitted: no record says anything of them.
+        #: Ids that are still being submitted, and may have no record yet.
         self.underway: set[str] = set()
-        #: How many outcomes have arrived; grows only.
+        #: How many outcomes have arrived; never decreases.
         self.arrived = 0
-        #: Where the stream is to be read on from; None: not listening yet.
+        #: Where to read on in the stream; None: not listening yet.
         self.position: str | None = None
-        #: When the stream was last known to live, ``time.monotonic()``.
+        #: When the stream was last known to exist, ``time.monotonic()``.
         self.listening_since = 0.0
         #: When something may last have been missed, ``time.monotonic()``.
         self.disturbed_at = 0.0
-        #: When to do next what is due by time alone, ``time.monotonic()``.
+        #: When the next timer may be due, ``time.monotonic()``.
         self.sweep_at = 0.0
         #: Called when something arrives. Threads append and remove: both are atomic.
         self.wakers: list[Callable[[], None]] = []
@@ -148,7 +148,7 @@ class Inbox:
         self._lock = lock
 
     def expect(self, tasks: TaskSet) -> None:
-        """Deliver to this set, as long as somebody has it, what is still open."""
+        """Deliver the outcomes still missing to this set, for as long as it lives."""
         reference = weakref.ref(tasks)
         waiting = self._waiting
         for name in tasks.ids:
@@ -164,7 +164,7 @@ class Inbox:
             self._tidy()
 
     def expect_also(self, tasks: TaskSet, name: str) -> None:
-        """Deliver to a set that is growing; nobody else knows of the task."""
+        """Add a task, so far unknown to others, to a set that is growing."""
         self._waiting[name] = weakref.ref(tasks)
         if len(self._waiting) > self._limit:
             self._tidy()
@@ -174,15 +174,15 @@ class Inbox:
         return task_id in self._waiting
 
     def adopt(self, other: Inbox) -> None:
-        """Wait for what another inbox waits for: a forked child its parent's.
+        """Wait for what another inbox waits for: after a fork, the parent's.
 
-        The hub does not know yet that we want to be told as well.
+        The hub does not yet know that we want to be told as well.
         """
         self.disturbed()
         self._waiting = dict(other._waiting)
 
     def _tidy(self) -> None:
-        """Forget sets that nobody has any more; seldom enough to cost nothing."""
+        """Forget sets that were collected; rare enough to cost nothing."""
         with self._lock:
             for name, reference in self._waiting.copy().items():
                 if not any(one() is not None for one in _several(reference)):
@@ -192,7 +192,7 @@ class Inbox:
     def unchecked(self, since: float) -> Iterator[tuple[str, TaskSet]]:
         """Yield single open tasks whose records were last asked before ``since``.
 
-        Not those that another thread is just submitting: they have no records yet.
+        Except those that another thread is just submitting: they have no records yet.
         """
         own = f"{self.client}-"
         for name, reference in self._waiting.copy().items():
@@ -206,7 +206,7 @@ class Inbox:
                     yield name, tasks
 
     def deliver(self, task_id: str, outcome: Outcome) -> None:
-        """Give an outcome to every set that waits for it."""
+        """Deliver an outcome to every set that waits for it."""
         self.open.pop(task_id, None)
         reference = self._waiting.pop(task_id, None)
         if reference is None:
@@ -220,7 +220,7 @@ class Inbox:
             wake()
 
     def feed(self, entries: Iterable[Sequence[Any]]) -> None:
-        """Deal out entries of the stream: (position, [id, value, id, value ...])."""
+        """Dispatch stream entries: (position, [id, value, id, value ...])."""
         position = None
         for position, fields in entries:  # noqa: B007 - the last one counts
             for at in range(0, len(fields), 2):
@@ -231,15 +231,15 @@ class Inbox:
             self.position = position.decode()
 
     def listens(self, at: str) -> None:
-        """The stream lives, and its last entry is ``at``."""
+        """Note that the stream exists, and that its last entry is ``at``."""
         if self.position is None or _place(at) < _place(self.position):
-            # A stream that ends before where we are is another one, made when the
-            # server's clock was set back: nothing would ever stand behind it.
+            # A stream that ends before our position is another one, made after the
+            # server's clock was set back: it would never get entries beyond it.
             self.position = at
         self.listening_since = time.monotonic()
 
     def disturbed(self) -> None:
-        """Something may have been missed: who waits is to ask the records."""
+        """Note that something may have been missed: waiters must ask the records."""
         self.disturbed_at = time.monotonic()
         self.listening_since = 0.0
 

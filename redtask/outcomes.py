@@ -1,4 +1,4 @@
-"""What every AsyncResult knows by itself, whichever face it has. No I/O here."""
+"""The part of every AsyncResult that both faces share. No I/O here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NOT_READY: Final = "Result not ready."
 
 R = TypeVar("R", bound="Results")
 
-#: What makes the shape of a result.
+#: Attributes that are pickled: the shape of a result.
 _TRAVELLING: Final = (
     "_fname",
     "_single",
@@ -44,23 +44,23 @@ _TRAVELLING: Final = (
     "stripes",
 )
 
-#: Results of so many bytes are not kept when they are read one by one.
+#: Results of this many bytes are not kept when they are read one by one.
 _LARGE: Final = 65536
-#: Of smaller ones so many are read at once.
+#: How many smaller ones are read ahead at once.
 _AHEAD: Final = 200
 _STREAMS: Final = ("stdout", "stderr")
 
 
 class _ReleasedError(Exception):
-    """Another reader of the same result has let go of this payload: fetch it again."""
+    """Another reader of this result has released the payload: fetch it again."""
 
 
 class Results:
-    """The tasks of one AsyncResult: what can be said of them without asking, and flows.
+    """The tasks of one AsyncResult: what is known without asking the hub, and flows.
 
     ``sizes`` has the number of items per task of a map; None for other shapes.
-    ``single`` is a result of one call, whose value is no list. What asks the hub is a
-    flow here, and a method of the same name without underscore in both faces.
+    ``single`` is a result of one call, whose value is not a list. Whatever asks the hub
+    is a flow here, and a method of the same name without underscore in both faces.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Results:
         self._sizes = sizes
         self._return_exceptions = return_exceptions
         self._decoded: dict[str, tuple[bool, Any]] = {}
-        #: Of a part of a map: how many items it has.
+        #: The number of items, if this is a part of a map.
         self._chunk: int | None = None
         self._parts: tuple[Any, ...] = ()
 
@@ -89,10 +89,10 @@ class Results:
         return self._client._session  # type: ignore[no-any-return]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as ids: where it arrives it asks the hub for what they stand for.
+        """Pickle the ids only: where it is unpickled it asks the hub for the rest.
 
-        It connects when it is first asked, with the profile, ``REDTASK_URL`` and key
-        of that process: no secret travels along.
+        It connects when first used, with the profile, ``REDTASK_URL`` and key of that
+        process: no secret is pickled.
         """
         known = vars(self)
         about = {name: known[name] for name in _TRAVELLING if name in known}
@@ -106,7 +106,7 @@ class Results:
 
     @classmethod
     def _revived(cls, client: Any, tasks: TaskSet, about: Mapping[str, Any]) -> Self:
-        """Make a result again of what travelled."""
+        """Rebuild a result from what was pickled."""
         result = cls.__new__(cls)
         vars(result).update(about, _client=client, _tasks=tasks, _decoded={}, _parts=())
         return result
@@ -117,7 +117,7 @@ class Results:
         return list(self._tasks.ids)
 
     def __len__(self) -> int:
-        """Return the number of items: of a map its inputs, else its tasks."""
+        """Return the number of items: the inputs of a map, else the tasks."""
         return len(self._tasks.ids) if self._sizes is None else sum(self._sizes)
 
     def __repr__(self) -> str:
@@ -146,14 +146,15 @@ class Results:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since submission; when all is done, until the last result came."""
+        """Seconds since submission; once all is done, until the last result came."""
         end = self._tasks.received if self._tasks.done else time.time()
         return max(0.0, end - self._tasks.submitted)
 
     def _outcome(self, task_id: str) -> tuple[bool, Any]:
-        """Return whether a task has a value, and value or exception; decoded once.
+        """Return True and the value of a task, or False and its exception.
 
-        Raises ``_ReleasedError``: threads may iterate and ``get`` at the same time.
+        Decoded once. Raises ``_ReleasedError``: threads may iterate and ``get`` at the
+        same time.
         """
         try:
             return self._decoded[task_id]
@@ -164,7 +165,7 @@ class Results:
             decoded = self._session.decode(task_id, outcome)
             self._decoded[task_id] = decoded
             if len(outcome.payload) >= _LARGE:
-                # Once, as the value, is enough.
+                # The decoded value is enough.
                 self._tasks.release(task_id)
             return decoded
 
@@ -181,7 +182,7 @@ class Results:
         return CompositeError(message, errors)
 
     def _collect(self, *, return_exceptions: bool | None) -> Any:
-        """Return the value of what is all done, or raise."""
+        """Return the value once all is done, or raise."""
         keep = (
             self._return_exceptions if return_exceptions is None else return_exceptions
         )
@@ -204,7 +205,7 @@ class Results:
         return values
 
     def _part(self, at: int) -> list[Any]:
-        """Return the items of the task at this place, or raise for it."""
+        """Return the items of the task at this index, or raise its exception."""
         good, value = self._outcome(self._tasks.ids[at])
         if not good and not self._return_exceptions:
             raise self._composite([value])
@@ -267,7 +268,7 @@ class Results:
                 return self._gathered(return_exceptions=return_exceptions)
 
     def _gathered(self, *, return_exceptions: bool | None) -> Any:
-        """Return the value of what is done, or raise for what has failed so far."""
+        """Return the value of what is done, or raise what has failed so far."""
         tasks = self._tasks
         if tasks.done:
             return self._collect(return_exceptions=return_exceptions)
@@ -276,7 +277,7 @@ class Results:
         raise self._composite([value for good, value in outcomes if not good])
 
     def _fetched(self, name: str) -> Flow[tuple[bool, Any]]:
-        """Return the outcome of a task that has ended, wherever its payload is."""
+        """Return the outcome of a task that has ended, fetching it if necessary."""
         while True:
             with contextlib.suppress(_ReleasedError):
                 return self._outcome(name)
@@ -329,7 +330,7 @@ class Results:
         return self._arrived_items()
 
     def _metadata(self) -> Flow[list[Metadata]]:
-        """Return what the records say of each task."""
+        """Return the metadata of each task, from its record."""
         tasks, keys = self._tasks, self._session.keys
         records = yield from reading.records(keys, tasks.ids)
         found = [
@@ -337,7 +338,7 @@ class Results:
             for name, record in zip(tasks.ids, records, strict=True)
         ]
         for name in ("stdout", "stderr", "after", "follow"):
-            # What is long stands beside the record.
+            # Long values are stored beside the record.
             having = [
                 about
                 for about, record in zip(found, records, strict=True)
@@ -361,11 +362,11 @@ class Results:
         return found
 
     def _shaped(self, values: list[Any]) -> Any:
-        """Return one thing per task, in the shape of the result."""
+        """Return one value per task, in the shape of the result."""
         return values[0] if self._single else values
 
     def _about(self, key: str | None) -> Flow[Any]:
-        """Return the metadata, or one key of them."""
+        """Return the metadata, or one field of them."""
         found = yield from self._metadata()
         return self._shaped([about if key is None else about[key] for about in found])
 
@@ -399,7 +400,7 @@ class Results:
         return dict(zip(ids, [values] if self._single else values, strict=True))
 
     def _outputs(self, groupby: str) -> Flow[list[str]]:
-        """Return what the tasks printed, each with where it comes from."""
+        """Return what the tasks printed, each with its origin."""
         if groupby not in {"type", "engine", "order"}:
             raise ValueError(
                 f"groupby must be one of 'type', 'engine', 'order', not {groupby!r}"
@@ -430,7 +431,7 @@ class Results:
         return name in self._tasks.outcomes
 
     def _at_hand(self) -> bool:
-        """Is all done, and nothing large that was better read one by one?"""
+        """Is all done, with nothing large that is better read one by one?"""
         tasks = self._tasks
         return tasks.done and not any(map(self._is_large, tasks.ids))
 
@@ -440,7 +441,7 @@ class Results:
     def _arriving(
         self, number: int, places: Mapping[str, int], *, ordered: bool
     ) -> Flow[list[Any]]:
-        """Return the items of the task that comes at this place, or raise for it."""
+        """Return the items of the task at this position, or raise its exception."""
         tasks = self._tasks
         while True:
             if ordered:
@@ -458,12 +459,12 @@ class Results:
                 except _ReleasedError:
                     continue
                 if large:
-                    # There may be more of them than memory.
+                    # Together they may exceed memory.
                     self._decoded.pop(name, None)
                 return items
 
     def _have(self, name: str, number: int, *, ordered: bool) -> Flow[None]:
-        """Have the payload of a task; if it is small, those of the next as well."""
+        """Fetch the payload of a task; if it is small, also those of the next ones."""
         inbox, tasks = self._session.inbox, self._tasks
         if tasks.outcomes[name].kind != "-":
             return
@@ -494,7 +495,7 @@ class Results:
         whole, tasks = self._tasks, TaskSet((task_id,))
         tasks.submitted, tasks.checked = whole.submitted, whole.checked
         self._session.inbox.expect(tasks)
-        # Asked for after the wish to be told, so that nothing comes in between.
+        # Look only after registering, so that nothing is missed in between.
         if (outcome := whole.outcomes.get(task_id)) is not None:
             tasks.deliver(task_id, outcome)
             tasks.received = whole.received
@@ -506,17 +507,17 @@ class Results:
 
 
 def tasks_elsewhere(ids: Sequence[str], submitted: float) -> TaskSet:
-    """Return tasks of another process, of which nothing is known here."""
+    """Return tasks of another process, of which nothing is known here yet."""
     tasks = TaskSet(ids)
     tasks.submitted = tasks.received = submitted
-    # So the records are asked before anything else.
+    # So that their records are asked first.
     tasks.checked = -1.0
     tasks.timed = True
     return tasks
 
 
 def call_back(result: R, callback: Callable[[R], Any]) -> None:
-    """Tell of a result that is done. What the callback raises goes to the log."""
+    """Run the callback of a result that is done; log what it raises."""
     try:
         callback(result)
     except Exception:  # noqa: BLE001 - it is the user's code
@@ -524,9 +525,9 @@ def call_back(result: R, callback: Callable[[R], Any]) -> None:
 
 
 class Pieces(Results):
-    """Sub-sequences' results: lists are put together, other values are listed."""
+    """A result of sub-sequences: lists are joined, other values are listed."""
 
-    #: Did each task get every n-th item, not a run of them?
+    #: Did each task get every n-th item, instead of consecutive ones?
     stripes = False
 
     def _collect(self, *, return_exceptions: bool | None) -> Any:

@@ -1,7 +1,7 @@
-"""One client's own state and its conversations: ids, inbox, keys. No I/O here.
+"""One client's state and its exchanges with the hub: ids, inbox, keys. No I/O here.
 
-Both faces have one. It turns calls of functions into slices of signed tasks, outcomes
-into values and exceptions, and what a client does into flows.
+Both faces have one. It turns function calls into slices of signed tasks, outcomes into
+values and exceptions, and a client's actions into flows.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ if TYPE_CHECKING:
 
 #: Letters of a client's name.
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-#: A client's name has 12 letters: 62 bits, so that no two clients ever share a name.
+#: Letters in a client's name: 62 bits, so that no two clients ever share a name.
 NAME: Final = 12
-#: Work is not to be run later than its retention and a week after it was submitted:
-#: what a thief of old payloads could replay is bounded.
+#: Work must not run later than its retention plus a week after it was submitted: this
+#: bounds the replay of stolen payloads.
 _WEEK: Final = 7 * 86400.0
 _DAY: Final = 86400.0
 _HISTORY: Final = 100_000
 _MOST_ENGINES: Final = 10_000
-#: What is read from an input waits no longer than this for more of it, in seconds.
+#: How long items read from an input wait for more, in seconds.
 _PAUSE: Final = 0.05
 
 
-#: What a submit sends; made as it is sent.
+#: What a submit sends; made lazily.
 Slices: TypeAlias = Iterable[Piece]
 
 
 @runtime_checkable
 class HasIds(Protocol):
-    """A result: it knows the ids of its tasks."""
+    """A result: anything that knows the ids of its tasks."""
 
     @property
     def msg_ids(self) -> list[str]:
@@ -68,24 +68,25 @@ class HasIds(Protocol):
 class Session:
     """Makes tasks and reads outcomes for one client.
 
-    ``contact`` is what its store learns of the server.
+    ``contact`` is what its store knows of the server.
     """
 
     def __init__(self, keys: Keys, keyring: Keyring, contact: Contact) -> None:
         self.keys = keys
         self.keyring = keyring
-        #: Digests that the hub is believed to know.
+        #: Digests of functions that the hub should know.
         self.sent: set[str] = set()
         self._contact = contact
         self._pack = payload.Packer()
-        #: Flags, second and what makes their tasks: the latest.
+        #: The latest mint, with the flags and the second it was made for.
         self._minted: tuple[Flags, int, Mint] | None = None
-        #: How submits are made durable, by kind, and since which loss of the server.
+        #: How submits are made durable, by kind, and the server's epoch when it was
+        #: found out.
         self._ways: dict[str, tuple[int, durability.Words]] = {}
         self._begin()
 
     def _begin(self) -> None:
-        """Become a client."""
+        """Become a new client."""
         client = "".join(secrets.choice(LETTERS) for _ in range(NAME))
         self._inbox = Inbox(
             client,
@@ -99,13 +100,13 @@ class Session:
         self._pid = os.getpid()
 
     def _become(self) -> None:
-        """Become another client, in a forked child."""
+        """Become another client, after a fork."""
         before, parent = self._inbox, self._pid
         self._begin()
-        # It may still wait for what its parent submitted.
+        # The child may still wait for its parent's tasks.
         self._inbox.adopt(before)
         if underway := frozenset(before.underway):
-            # Or is just submitting, or has in a batch: it will, as long as it lives.
+            # The parent may still be submitting some: they may come while it lives.
             self._inbox.recent.elsewhere = lambda task_id: (
                 task_id in underway and os.getppid() == parent
             )
@@ -145,7 +146,7 @@ class Session:
                 still_open.popitem(last=False)
 
     def remember(self, ids: Sequence[str]) -> None:
-        """Remember what was submitted; some may have ended by now."""
+        """Remember submitted ids; some of the tasks may have ended by now."""
         self._remember(ids)
         inbox = self._inbox
         for name in ids:
@@ -153,14 +154,14 @@ class Session:
                 inbox.open.pop(name, None)
 
     def forget(self) -> None:
-        """Begin with an empty history."""
+        """Clear the history."""
         with self._lock:
             self._history.clear()
 
-    # -- conversations
+    # -- exchanges with the hub
 
     def submit(self, pieces: Slices) -> Flow[None]:
-        """Enter slices of tasks that this session made."""
+        """Submit slices of tasks that this session made."""
         inbox = self.inbox
         yield from entering.listen(inbox)
         queue = pieces if isinstance(pieces, Queue) else Queue(pieces)
@@ -168,9 +169,9 @@ class Session:
         yield from entering.submit(queue, self.sent, inbox.recent, queue.make)
 
     def assure(self, kind: str) -> Flow[durability.Words]:
-        """Find out, once per connection to a server, how submits are made durable.
+        """Find out, once per connection to a server, how to make submits durable.
 
-        Raises ``ConfigurationError`` where they cannot be.
+        Raises ``ConfigurationError`` where that is impossible.
         """
         epoch = self._contact.epoch
         known = self._ways.get(kind)
@@ -180,18 +181,18 @@ class Session:
         return known[1]
 
     def confirm(self, kind: str, ids: Sequence[str]) -> Flow[None]:
-        """Wait until tasks that were submitted are durable; raises ``NotDurable``."""
+        """Wait until submitted tasks are durable; raises ``NotDurable``."""
         words = yield from self.assure(kind)
         yield from durability.confirm(self.inbox, words, kind, ids)
 
     def cut(self, tasks: Iterable[Task]) -> Iterator[Piece]:
-        """Return slices of tasks, each of which enters by itself."""
+        """Return slices of tasks, each slice submitted independently."""
         return slices.cut(tasks, Gate(self.gate))
 
     def cross(self, aboard: Sequence[Passenger]) -> Flow[None]:
-        """Enter tasks of several callers in one slice; note what became of each.
+        """Submit tasks of several callers in one slice; record the outcome of each.
 
-        What concerns none in particular is raised.
+        Errors that are not of a particular task are raised.
         """
         try:
             yield from self._enter([one.task for one in aboard])
@@ -200,7 +201,7 @@ class Session:
         except Exception:
             if len(aboard) == 1:
                 raise
-            # Whose task it was is not said: nothing entered, so each is tried alone.
+            # The error names no task, and nothing was stored, so try each alone.
             yield from self._enter_each(aboard)
         else:
             ferry.end_all(aboard)
@@ -220,19 +221,19 @@ class Session:
         yield from self.submit([slices.together(tasks)])
 
     def _remember_piece(self, piece: Piece) -> None:
-        """Remember the ids of a slice whose submit has returned."""
+        """Remember the ids of a slice that has been submitted."""
         if not isinstance(piece, Call):
             self.remember([str(name) for group in piece for name in group.tasks[::2]])
 
     @property
     def must_recover(self) -> bool:
-        """Has Redis been away, so that it may have forgotten something?"""
+        """Has Redis been away, so that it may have lost writes?"""
         recent = self._inbox.recent
         recent.prune()
         return recent.is_due
 
     def recover(self) -> Flow[None]:
-        """Say again what Redis may have forgotten."""
+        """Repeat what Redis may have lost."""
         yield from entering.recover(self.inbox, self.sent)
 
     def open_of(self, ids: Iterable[str]) -> list[str]:
@@ -241,7 +242,7 @@ class Session:
         return [name for name in ids if name in still]
 
     def status(self) -> Flow[Status]:
-        """Take a picture of the hub with its engines."""
+        """Return a snapshot of the hub and its engines."""
         return (yield from flows.ask(calls.status(_MOST_ENGINES)))
 
     def outstanding(self, ids: Sequence[str] | None = None) -> Flow[set[str]]:
@@ -252,12 +253,12 @@ class Session:
         return set(tasks.open_ids())
 
     def find(self, jobs: Any) -> Flow[TaskSet]:
-        """Return the tasks that jobs name, with the outcomes there are.
+        """Return the tasks that jobs name, with the outcomes known so far.
 
         Raises ``KeyError`` for one that the hub does not know.
         """
         tasks = TaskSet(self.ids_of(jobs))
-        # Perhaps: others have submitted them.
+        # Possibly: others submitted them.
         tasks.timed = True
         self.inbox.expect(tasks)
         yield from waiting.recheck(self.inbox, tasks)
@@ -267,7 +268,7 @@ class Session:
         return tasks
 
     def wait(self, jobs: Any, timeout: float | None) -> Flow[bool]:
-        """Wait for jobs, or (None) all that was submitted here; are they done?"""
+        """Wait for jobs, or (None) all that was submitted here; did all end?"""
         inbox, limit = self.inbox, limit_of(timeout)
         tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
         tasks.timed = True
@@ -277,16 +278,16 @@ class Session:
             if limit != 0:
                 yield from waiting.wait(inbox, tasks, limit)
         except error.StillAway:
-            # As far as it is known.
+            # Without the hub, from what is known.
             pass
         return tasks.done
 
     def abort(
         self, jobs: Any, *, running: bool = False, dependents: bool = False
     ) -> Flow[dict[str, str]]:
-        """Abort jobs, or (None) what was submitted here and is open.
+        """Abort jobs, or (None) what was submitted here and has not ended.
 
-        Also those that run, and all that depend on these, if so wished.
+        Optionally also running ones, and all that depend on them.
         """
         if jobs is None:
             ids = sorted((yield from self.outstanding()))
@@ -332,7 +333,7 @@ class Session:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> tuple[TaskSet, Task]:
-        """Return what waits for one call, and the task to submit."""
+        """Return the task of one call, and the set that waits for it."""
         body, packed = payload.pack_call(args, kwargs), self._pack(function)
         ids, mint = self._ids(1), self._mint_for(flags)
         task = mint.task(ids[0], packed, body, mint.waits)
@@ -341,7 +342,7 @@ class Session:
         return found, task
 
     def arrived(self, ids: Iterable[str]) -> None:
-        """Tasks of single calls are in the hub, or not to be submitted any more."""
+        """Note that tasks of single calls are in the hub, or were given up."""
         self._inbox.underway.difference_update(ids)
 
     def calls(
@@ -350,7 +351,7 @@ class Session:
         function: Callable[..., Any] | str,
         chunks: Sequence[tuple[Any, ...]],
     ) -> tuple[TaskSet, Iterator[Piece]]:
-        """Return tasks that get a chunk each as arguments, and their slices."""
+        """Return the tasks of one call per chunk, and their slices."""
         packed = self._pack(function)
         bodies = (payload.pack_call(chunk, {}) for chunk in chunks)
         return self._prepare(flags, packed, bodies, len(chunks))
@@ -363,12 +364,12 @@ class Session:
         chunksize: int | None,
         progress: Callable[[int], Any] | None = None,
     ) -> tuple[TaskSet, Queue, list[int]]:
-        """Return the tasks of a map, their slices, and how many items each has.
+        """Return the tasks of a map, their slices, and the number of items of each.
 
-        Slices are made as they are sent. Of inputs that do not know their length, the
-        tasks are known, and how many items they have, when all are sent. ``progress``
-        is told after each slice how many items have been. Raises ``TypeError`` and
-        ``ValueError`` for what cannot be mapped.
+        Slices are made lazily. If the inputs have no length, the tasks and their sizes
+        are complete only when all are sent. ``progress`` is called after each slice
+        with the number of items sent so far. Raises ``TypeError`` and ``ValueError``
+        for inputs that cannot be mapped.
         """
         size = inputs.chunk_of(chunksize)
         packed = self._pack(function)
@@ -395,11 +396,11 @@ class Session:
         tasks: TaskSet,
         sizes: list[int],
     ) -> Iterator[Task]:
-        """Yield tasks of chunks as they are read; note what they are."""
+        """Yield tasks of chunks as they are read; record ids and sizes."""
         mint, ids, expect = Mint(self.keyring, flags), [], self.inbox.expect_also
         for number, chunk in enumerate(chunks, 1):
             if number % slices.MOST_TASKS == 0:
-                # The input may take days, and then these are to be run later, too.
+                # The input may take days: renew the time until which tasks may run.
                 mint = Mint(self.keyring, flags)
             (name,) = self._ids(1)
             task = mint.task(name, function, payload.pack_chunk(chunk), mint.waits)
@@ -412,10 +413,10 @@ class Session:
     def graph(
         self, flags: Flags, graph: Any, jobs: Any
     ) -> tuple[dict[Node, tuple[TaskSet, str]], Iterator[Piece]]:
-        """Return the task of each node, with its function's name, and their slices.
+        """Return the task and function name of each node, and the slices to submit.
 
-        All or none of them enter. Raises ``TypeError`` and ``ValueError``, and
-        ``SerializationError`` for a job that cannot be sent, before anything is.
+        They enter all or none. Raises ``TypeError`` and ``ValueError``, and
+        ``SerializationError`` for a job that cannot be sent, before anything is sent.
         """
         found = Graph.of(graph)
         calling = jobs_of(jobs, found.parents)
@@ -444,7 +445,7 @@ class Session:
         return self._ids(1)[0]
 
     def _mint_for(self, flags: Flags) -> Mint:
-        """Return what makes tasks now; for a second it is the same as before."""
+        """Return a mint for these flags; calls within a second share one."""
         known, second = self._minted, int(time.time())
         if known is not None and known[0] is flags and known[1] == second:
             return known[2]
@@ -457,7 +458,7 @@ class Session:
         tasks = TaskSet(ids)
         tasks.timed = flags.has_timers
         if tasks.timed:
-            # It may be due before anything that we know of.
+            # Its timer may be due before any that is known.
             self.inbox.sweep_at = 0.0
         self.inbox.expect(tasks)
         return tasks
@@ -471,18 +472,18 @@ class Session:
         return self._expect(ids, flags), pieces
 
     def expected(self, count: int) -> TaskSet:
-        """Return new tasks, still to be submitted, whose outcomes are waited for."""
+        """Return new tasks, still to be submitted, and expect their outcomes."""
         tasks = TaskSet(self._ids(count))
-        # Perhaps: what their flags are is known to the hub.
+        # Possibly: only the hub knows their flags.
         tasks.timed = True
         self.inbox.expect(tasks)
         return tasks
 
     @staticmethod
     def until() -> str:
-        """Return until when work submitted now may be run, in minutes since the epoch.
+        """Return until when work submitted now may run, in minutes since the epoch.
 
-        In ms it would take as much as makes a record of an empty task a third longer.
+        Not in ms: that would make the record of an empty task a third longer.
         """
         return str(int(time.time() + _DAY + _WEEK) // 60)
 
@@ -491,8 +492,8 @@ class Session:
     def decode(self, task_id: str, outcome: Outcome) -> tuple[bool, Any]:
         """Return True and the value of an outcome, or False and its exception.
 
-        Nothing is unpickled that no engine with our key has signed for this very
-        attempt: else the exception is a ``SignatureError``.
+        Nothing is unpickled unless an engine with one of our keys signed it for this
+        very attempt: otherwise the exception is a ``SignatureError``.
         """
         if outcome.kind == "v":
             return False, _verdict(task_id, outcome.payload)
@@ -509,7 +510,7 @@ class Session:
         except BaseException as problem:
             if _is_not_its_own(problem):
                 raise
-            # E.g. a module missing here; also one that would end the program.
+            # E.g. a module is missing here, or unpickling raised SystemExit.
             failure = error.SerializationError(
                 f"the result of {task_id} cannot be unpickled here: {problem}"
             )
@@ -518,7 +519,7 @@ class Session:
 
 
 def _is_not_its_own(problem: BaseException) -> bool:
-    """Did it only come while a result was unpickled?"""
+    """Did it come from outside, while a result was being unpickled?"""
     from asyncio import CancelledError  # noqa: PLC0415 - help of a command needs it not
 
     return isinstance(problem, (KeyboardInterrupt, GeneratorExit, CancelledError))
@@ -527,7 +528,7 @@ def _is_not_its_own(problem: BaseException) -> bool:
 def _reporter(
     sizes: Sequence[int], progress: Callable[[int], Any]
 ) -> Callable[[Piece], None]:
-    """Return what tells, when a slice was sent, how many items have been."""
+    """Return a callback that reports, after each slice, how many items were sent."""
     tasks = items = 0
 
     def report(piece: Piece) -> None:
@@ -551,7 +552,7 @@ class Mint:
         begins = max(now + flags.delay, flags.eta or 0.0)
         until = str(int(begins + kept + _WEEK) // 60)
         self._flags = {**flags.fields(), "until": until}
-        #: What every task waits for.
+        #: Dependencies of every task, from the flags.
         self.waits = FREE
         after, follow = flags.after, flags.follow
         if after is not None or follow is not None:
@@ -586,7 +587,7 @@ class Mint:
     def tasks(
         self, ids: Sequence[str], function: Function, bodies: Iterable[Written]
     ) -> Iterator[Task]:
-        """Yield tasks of one function as they are asked for."""
+        """Yield tasks of one function lazily."""
         sign, flags, waits = self._signer(function), self._flags, self.waits
         for task_id, body in zip(ids, bodies, strict=True):
             if payload.refers(body):
@@ -596,7 +597,7 @@ class Mint:
 
 
 def _waits_of(node: Node, graph: Graph, ids: Mapping[Node, str], given: Waits) -> Waits:
-    """Return what a node waits for; who waits for nobody, for what is ``given``."""
+    """Return what a node waits for: its predecessors, or ``given`` if it has none."""
     before = graph.parents[node]
     if not before:
         return given
@@ -609,7 +610,7 @@ def _waits_of(node: Node, graph: Graph, ids: Mapping[Node, str], given: Waits) -
 
 
 def _check_refs(refs: Sequence[str], waits: Waits, names: Mapping[str, Node]) -> None:
-    """Refuse a Ref to a node that is not among the predecessors."""
+    """Reject a Ref to a node that is not among the predecessors."""
     for name in refs:
         if name in names and name not in waits.after:
             raise ValueError(
@@ -629,29 +630,29 @@ def _verdict(task_id: str, text: bytes) -> Exception:
 
 
 def is_single(jobs: Any) -> bool:
-    """Do jobs name one task whose value is no list? Then neither is the result's."""
+    """Do jobs name one task, so that the value is not a list?"""
     if isinstance(jobs, HasIds):
         return bool(getattr(jobs, "_single", False))
     return isinstance(jobs, (str, int))
 
 
 def limit_of(timeout: float | None) -> float | None:
-    """Return a timeout as flows know it: IPython.parallel's -1 is for ever.
+    """Convert a timeout for flows: IPython.parallel's -1 is forever.
 
-    Raises ``TypeError`` and ``ValueError`` for what is no number of seconds.
+    Raises ``TypeError`` and ``ValueError`` if it is not a number of seconds.
     """
     _check_timeout(timeout)
     return None if timeout is None or timeout < 0 else timeout
 
 
 def until_of(timeout: float | None) -> float | None:
-    """Return until when who waits has time, ``time.monotonic()``; None is for ever."""
+    """Return the deadline of a timeout, as ``time.monotonic()``; None is forever."""
     limit = limit_of(timeout)
     return None if limit is None else time.monotonic() + limit
 
 
 def patience_of(timeout: float | None) -> float | None:
-    """Return a client's timeout, if it is one; None is for ever.
+    """Check a client's timeout and return it; None is forever.
 
     Raises ``TypeError`` and ``ValueError``.
     """
@@ -672,7 +673,7 @@ def _check_timeout(timeout: object) -> None:
 
 
 def ids_at(history: Sequence[str], wanted: Any) -> Any:
-    """Put ids where there are positions in a view's history; None is the latest."""
+    """Replace positions in a view's history by ids; None is the latest."""
     if wanted is None:
         wanted = -1
     if isinstance(wanted, int):
@@ -685,8 +686,8 @@ def ids_at(history: Sequence[str], wanted: Any) -> Any:
 def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
     """Return how many tasks of a lazy map may be submitted ahead; None: "auto".
 
-    Raises ``TypeError`` when there is nothing to map, ``ValueError`` for a number
-    that cannot be.
+    Raises ``TypeError`` if there is nothing to map, ``ValueError`` for an invalid
+    number.
     """
     if not sequences:
         raise TypeError("imap needs at least one sequence")
