@@ -1,6 +1,6 @@
-"""What a task waits for, and references to results. No I/O here.
+"""Dependencies of tasks, and references to results. No I/O here.
 
-The truth of a dependency over the outcomes of its members is arithmetic; the hub does
+Whether a dependency is met by the outcomes of its members is arithmetic; the hub does
 the same in Lua, by counting.
 """
 
@@ -19,7 +19,7 @@ _LONGEST: Final = 64
 
 
 def is_id(name: object) -> bool:
-    """Can this be the id of a task?"""
+    """Is this a valid id of a task?"""
     return (
         isinstance(name, str)
         and len(name) <= _LONGEST
@@ -28,7 +28,7 @@ def is_id(name: object) -> bool:
 
 
 def _ids_of(one: object) -> list[str] | None:
-    """Return the ids that an id or a result stands for; None: it is neither."""
+    """Return the ids of an id or a result; None: it is neither."""
     if isinstance(one, str):
         return [one]
     ids = getattr(one, "msg_ids", None)
@@ -36,7 +36,7 @@ def _ids_of(one: object) -> list[str] | None:
 
 
 def ids_in(dependencies: Any) -> list[str]:
-    """Return the ids that an id, a result, or an iterable of them stands for.
+    """Return the ids of an id, a result, or an iterable of them.
 
     In the order given, each once. Raises ``TypeError`` for anything else.
     """
@@ -60,17 +60,17 @@ def _not_a(what: str, value: object) -> str:
 
 
 class Dependency(set[str]):
-    """Ids of tasks, and which of their outcomes it takes.
+    """Ids of tasks, and the outcomes that satisfy the dependency.
 
     :param dependencies: an id, a result, or an iterable of them; also what
         ``as_dict`` returned.
-    :param all: is it met when all members have such an outcome, or when one has?
-    :param success: does a member that succeeded count?
-    :param failure: does one that failed, was aborted, or could never run?
+    :param all: must all members have such an outcome, or is one enough?
+    :param success: does the success of a member count?
+    :param failure: does a member count that failed, was aborted, or could never run?
 
-    Without members it is met. Raises ``ValueError`` when neither outcome counts, and
-    ``TypeError`` for a member that is neither id nor result. As a set it knows nothing
-    of the conditions: two of the same members are equal.
+    Without members it is met. Raises ``ValueError`` if neither outcome counts, and
+    ``TypeError`` for a member that is neither id nor result. Comparison ignores the
+    conditions: two sets with the same members are equal.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Dependency(set[str]):
         return f"{type(self).__name__}({self.ordered()!r}, {flags})"
 
     def copy(self) -> Dependency:
-        """Return another one with the same members and conditions."""
+        """Return a copy with the same members and conditions."""
         return Dependency(self.ordered(), self.all, self.success, self.failure)
 
     def ordered(self) -> list[str]:
@@ -116,13 +116,13 @@ class Dependency(set[str]):
 
     @property
     def is_plain(self) -> bool:
-        """Does it ask that all members succeed, and nothing else?"""
+        """Does it require the success of all members, and nothing else?"""
         return self.all and self.success and not self.failure
 
     def check(
         self, completed: Collection[str], failed: Collection[str] | None = None
     ) -> bool:
-        """Is it met, when these tasks succeeded and those failed?"""
+        """Is it met, given the tasks that succeeded and those that failed?"""
         if not self:
             return True
         counted: set[str] = set()
@@ -135,7 +135,7 @@ class Dependency(set[str]):
     def unreachable(
         self, completed: Collection[str], failed: Collection[str] | None = None
     ) -> bool:
-        """Can it no longer be met, when these tasks succeeded and those failed?"""
+        """Can it no longer be met, given the tasks that succeeded and failed?"""
         if not self:
             return False
         fatal: set[str] = set()
@@ -146,7 +146,7 @@ class Dependency(set[str]):
         return bool(fatal) if self.all else len(fatal) == len(self)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as a dict of plain values, of which it can be made again."""
+        """Return it as a dict of plain values, from which it can be rebuilt."""
         return {
             "all": self.all,
             "success": self.success,
@@ -156,7 +156,7 @@ class Dependency(set[str]):
 
     @property
     def letters(self) -> str:
-        """The conditions as the hub writes them: a(ll) or n(any), s, f."""
+        """The conditions in the hub's notation: a(ll) or n(any), s, f."""
         return (
             ("a" if self.all else "n")
             + ("s" if self.success else "")
@@ -164,18 +164,18 @@ class Dependency(set[str]):
         )
 
     def text(self) -> str:
-        """Return it as the hub writes it: ``as c-1 c-2``."""
+        """Return it in the hub's notation: ``as c-1 c-2``."""
         return " ".join([self.letters, *self.ordered()])
 
 
 class Ref:
-    """Stands among the arguments of a call for the result of another task.
+    """A placeholder among the arguments of a call for the result of another task.
 
     :param task: the id of a task, the result of one call, or, in the jobs of
         ``submit_graph``, a node of the graph.
 
-    The engine puts the result in its place before it calls the function. So the call
-    waits until the task has succeeded, and is impossible when it fails.
+    The engine replaces it by the result before it calls the function. So the call waits
+    until the task has succeeded, and is impossible if it fails.
 
     Raises ``TypeError`` for the result of several tasks: ``split`` it.
     """
@@ -196,7 +196,6 @@ class Ref:
             raise TypeError(
                 f"a Ref is to an id, a result or a node, not {type(task).__name__}"
             ) from None
-        #: The id of the task, or the node.
         self.task: Hashable = task
 
     def __repr__(self) -> str:
@@ -214,16 +213,16 @@ class Ref:
         return resolve, (task,)
 
 
-#: Told of each Ref that is pickled; returns what it is to be on the engine.
+#: Called with each Ref that is pickled; returns its replacement on the engine.
 _met: ContextVar[Callable[[Ref], Hashable] | None] = ContextVar("met", default=None)
-#: Gives the result for an id.
+#: Returns the result for an id.
 _resolver: ContextVar[Callable[[str], Any] | None] = ContextVar(
     "resolver", default=None
 )
 
 
 def resolve(task: Any) -> Any:
-    """Return the result that a Ref stands for; where nobody knows it, the Ref.
+    """Return the result that a Ref stands for; without a resolver, the Ref.
 
     A pickled Ref is a call of this function.
     """
@@ -233,7 +232,7 @@ def resolve(task: Any) -> Any:
 
 @contextlib.contextmanager
 def resolving(resolver: Callable[[str], Any]) -> Iterator[None]:
-    """Have each Ref that is unpickled in the block replaced: id -> result."""
+    """Replace each Ref that is unpickled in the block: id -> result."""
     token = _resolver.set(resolver)
     try:
         yield
@@ -248,8 +247,8 @@ def collecting(
 ) -> tuple[bytes, tuple[str, ...]]:
     """Return the pickled value, and the ids of the tasks that it refers to.
 
-    ``nodes`` has the ids of the nodes of a graph. A Ref to what is neither a node nor
-    an id raises ``ValueError``. Threads may pickle at the same time.
+    ``nodes`` maps the nodes of a graph to ids. A Ref to what is neither a node nor an
+    id raises ``ValueError``. Threads may pickle at the same time.
     """
     refs: dict[str, None] = {}
 

@@ -1,7 +1,7 @@
-"""Every exception of redtask; the public ones also stand at the top of the package.
+"""All exceptions of redtask; the public ones are also exported by the package.
 
-The docstring of a class is its message when none is given. The names are
-IPython.parallel's where it has one.
+The docstring of a class is its default message. The names are IPython.parallel's where
+it has one.
 
 ::
 
@@ -48,7 +48,7 @@ class RedtaskError(Exception):
         super().__init__(*(args or (self.__doc__,)))
 
 
-#: IPython.parallel's name for the root of what engines and hub say.
+#: IPython.parallel's name for the base of errors from engines and hub.
 KernelError = RedtaskError
 
 
@@ -118,7 +118,7 @@ class UnmetDependency(RedtaskError):
 class HubError(RedtaskError):
     """The hub refused the call."""
 
-    #: The word behind ``REDTASK_`` in the script's error reply.
+    #: The word after ``REDTASK_`` in the script's error reply.
     code = ""
 
 
@@ -328,7 +328,7 @@ class TimeLimitExceeded(Verdict):
     """The task ran longer than its time limit."""
 
 
-#: What is raised for each verdict of the hub.
+#: The exception for each verdict of the hub.
 VERDICTS: Final[Mapping[str, type[Verdict]]] = {
     "impossible": ImpossibleDependency,
     "invalid": InvalidDependency,
@@ -405,7 +405,7 @@ class CompositeError(RemoteError):
     def raise_exception(self, excid: int = 0) -> None:
         """Raise one of the failures by its number.
 
-        Raises ``IndexError`` when there is no such number.
+        Raises ``IndexError`` if there is no such number.
         """
         raise self.errors[excid]
 
@@ -417,10 +417,10 @@ def _by_code() -> dict[str, type[HubError]]:
 def from_reply(text: str) -> RedtaskError | None:
     """Return the exception for an error reply of a script; None if it is not ours.
 
-    ``text`` is what Redis sent, for example ``REDTASK_NOFN x7Gk``. At maxmemory
-    Redis refuses a script before its first write, with an error of its own.
+    ``text`` is what Redis sent, for example ``REDTASK_NOFN x7Gk``. At maxmemory Redis
+    rejects a script before its first write, with an error of its own.
     """
-    # Redis 6.2 wraps the words, and of Redis 7 redis-py takes the code OOM away.
+    # Redis 6.2 wraps the message; with Redis 7, redis-py drops the code OOM.
     if "command not allowed when used memory" in text:
         return HubFull()
     word, _, sentence = text.partition(" ")

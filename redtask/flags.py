@@ -1,4 +1,4 @@
-"""The flags of a view: how its tasks are to run. A value; no I/O here."""
+"""The flags of a view, which say how its tasks run: a value. No I/O here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOST_BACKOFF: Final = 1000.0
 _EXCEPTION: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _MOST_EXCEPTIONS: Final = 16
 _MOST_NAMES: Final = 200
-#: What a view may promise of its submits; the first costs nothing.
+#: Possible guarantees of a submit; the first costs nothing.
 DURABILITIES: Final = ("memory", "fsync", "replica")
 
 
@@ -56,7 +56,7 @@ def _label(value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise TypeError(f"must be a string, not {type(value).__name__}")
-    # What is printable can be encoded, too.
+    # Printable text can also be encoded.
     if not value.isprintable() or not 0 < len(value.encode()) <= _MOST_LABEL:
         raise ValueError(f"must be 1 to {_MOST_LABEL} printable bytes, not {value!r}")
     return value
@@ -118,7 +118,7 @@ def _dependency(value: Any) -> Dependency | None:
     if value is None:
         return None
     if isinstance(value, Dependency):
-        # Of our own: nobody else changes it afterwards.
+        # A private copy, which nobody changes afterwards.
         found = value.copy()
     elif isinstance(value, (str, list, tuple, set, frozenset)) or hasattr(
         value, "msg_ids"
@@ -196,50 +196,49 @@ class Flags:
 
     #: Do ``apply`` and ``map`` wait and return the value?
     block: bool = False
-    #: Accepted as in IPython.parallel; a submit that returned has been sent.
+    #: Accepted as in IPython.parallel; a submit has been sent when it returns.
     track: bool = False
     #: Further attempts after a failure or the loss of the engine, 0 to 1000.
     retries: int = 0
-    #: -1000 to 1000; the higher is served first.
+    #: -1000 to 1000; higher ones are served first.
     priority: int = 0
     #: Only engines that serve this queue run the task.
     queue: str = "default"
-    #: Words for people, and to find the task by; at most 64 bytes.
+    #: Free text to describe and find the task; at most 64 bytes.
     label: str | None = None
-    #: For how many seconds the ended task is kept; None: as the hub says; 0: until
-    #: the room is needed.
+    #: How long the ended task is kept, in seconds; None: the hub's default; 0: until
+    #: the space is needed.
     result_ttl: float | None = None
     #: Only these engines may run the task; None: any.
     targets: Targets | None = None
-    #: Tasks that must have ended before: ids, results, or a ``Dependency``.
+    #: Tasks that must end first: ids, results, or a ``Dependency``.
     after: Dependency | None = None
-    #: Run where these ran.
+    #: Run on an engine where these ran.
     follow: Dependency | None = None
-    #: For how many seconds at most the task waits for others and for an engine; 0:
-    #: forever.
+    #: How long the task may wait for others and for an engine, in seconds; 0: forever.
     timeout: float = 0.0
-    #: Not to be run before so many seconds after it was submitted.
+    #: Earliest start, in seconds after the submit.
     delay: float = 0.0
-    #: Not to be run before this time, in seconds since the epoch.
+    #: Earliest start, in seconds since the epoch.
     eta: float | None = None
-    #: For how many seconds at most one run may last.
+    #: The longest a run may take, in seconds.
     time_limit: float | None = None
     #: Seconds until the first retry; 0: at once.
     retry_delay: float = 0.0
-    #: How many times longer each further one is waited for, 1 to 1000.
+    #: Factor by which the delay grows with each further retry, 1 to 1000.
     retry_backoff: float = 1.0
-    #: By which part of itself the delay varies at random, 0 to 1.
+    #: Fraction of the delay by which it varies at random, 0 to 1.
     retry_jitter: float = 0.0
-    #: Names of the exceptions that are worth a retry, or of their bases; None: all.
+    #: Names of exceptions, or of their bases, that are retried; None: all.
     retry_on: tuple[str, ...] | None = None
-    #: Never to be run twice by the same engine, as in IPython.parallel?
+    #: Never run twice on the same engine, as in IPython.parallel?
     retry_elsewhere: bool = False
-    #: What is known when a submit returns: that Redis has the tasks (``memory``), has
-    #: them on disk (``fsync``), or that a replica has them (``replica``).
+    #: What a submit guarantees when it returns: that Redis has the tasks in memory
+    #: (``memory``), on disk (``fsync``), or that a replica has them (``replica``).
     durability: str = "memory"
 
     def replaced(self, **flags: Any) -> Flags:
-        """Return flags with some replaced; nothing changes when one is wrong.
+        """Return flags with some replaced: all, or none if one is invalid.
 
         Raises ``KeyError`` for an unknown name, ``TypeError`` or ``ValueError``
         for a value, each naming the flag.
@@ -247,7 +246,7 @@ class Flags:
         checked = {}
         for name, value in flags.items():
             if name == "balanced":
-                # As in IPython.parallel: it always is.
+                # As in IPython.parallel: always the case.
                 continue
             if name not in _CHECKS:
                 raise KeyError(unknown(name))
@@ -262,7 +261,7 @@ class Flags:
 
     @property
     def opts(self) -> str:
-        """What the engine obeys, and the signature binds, as words."""
+        """Options for the engine, which are signed, as words."""
         words = []
         if self.time_limit is not None:
             words.append(f"l{_milliseconds(self.time_limit)}")
@@ -272,13 +271,13 @@ class Flags:
 
     @property
     def has_timers(self) -> bool:
-        """Is anything to happen to the tasks by time alone?"""
+        """Do any flags set timers for the tasks?"""
         return bool(
             self.timeout or self.delay or self.eta is not None or self.retry_delay
         )
 
     def fields(self) -> dict[str, str | int]:
-        """Return what differs from the default, as the submit script knows it."""
+        """Return what differs from the defaults, as the submit script takes it."""
         fields: dict[str, str | int] = {}
         if self.retries:
             fields["retries"] = self.retries
@@ -331,7 +330,7 @@ def _decimal(number: float) -> str:
 
 
 def _milliseconds(seconds: float) -> int:
-    """Return a time that is not 0 as one that is not 0 either."""
+    """Return milliseconds; at least 1, since 0 means none."""
     return max(1, round(seconds * 1000))
 
 
@@ -340,13 +339,13 @@ NAMES: Final = tuple(_CHECKS)
 
 
 def unknown(name: str) -> str:
-    """Return the sentence for a flag that is none."""
+    """Return the message for an unknown flag."""
     hint = suggestion(name, NAMES, most=3) or f" (there are {', '.join(NAMES)})"
     return f"no such flag: {name}{hint}"
 
 
 class _Flag(Generic[T]):
-    """One flag of a view, as an attribute that is checked when it is set."""
+    """One flag of a view: an attribute that is checked when set."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -365,7 +364,7 @@ class _Flag(Generic[T]):
 
 
 class _TargetsFlag(_Flag["int | slice | list[int] | None"]):
-    """The engines of a view: what was looked up, as a list."""
+    """The engines of a view: after the lookup, a list."""
 
     def __get__(self, view: Any, owner: type) -> Any:
         if view is None:
@@ -375,7 +374,7 @@ class _TargetsFlag(_Flag["int | slice | list[int] | None"]):
 
 
 class Flagged:
-    """A view as far as its flags go: attributes of it, and one value."""
+    """The flags of a view: an attribute for each, and one value of all."""
 
     block = _Flag[bool]()
     track = _Flag[bool]()
@@ -399,7 +398,7 @@ class Flagged:
     durability = _Flag[str]()
 
     def __init__(self, flags: Flags) -> None:
-        #: The flags of tasks submitted from now on; never changed in place.
+        #: The flags of tasks submitted from now on; replaced, never modified.
         self.flags = flags
 
     def _checked(self, flags: Mapping[str, Any]) -> Flags:

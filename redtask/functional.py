@@ -1,12 +1,12 @@
-"""Functional dependencies: what an engine is asked before it runs a function.
+"""Functional dependencies: conditions that an engine checks before it runs a function.
 
-``@depend`` asks a predicate of yours, ``@require`` whether modules are there. An engine
-that says no is never asked again for that task, which goes to another one. Whatever
-else goes wrong while it is asked fails the task.
+``@depend`` calls a predicate of yours, ``@require`` checks that modules are there. An
+engine that says no is never asked again for that task, which goes to another one. Any
+other error during the check fails the task.
 
-A function with a dependency travels sealed: as bytes in which the engine looks only
-when it may run it. So what cannot even be unpickled without a module is no failure
-where that module was required and is missing. No I/O here.
+A function with a dependency is sent sealed: as bytes that the engine unpickles only
+once it may run it. So a function that cannot even be unpickled without a module is no
+failure where that module is required and missing. No I/O here.
 """
 
 from __future__ import annotations
@@ -28,19 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _PROTOCOL: Final = 5
-#: Names of the module of the script that a process runs; the second one is that of
-#: children of multiprocessing. No other process can import it.
+#: Names of the module of a process's script; the second is that in children of
+#: multiprocessing. No other process can import it.
 SCRIPTS: Final = ("__main__", "__mp_main__")
-#: What is being sealed just now, by its identity: inside of itself a function is met
-#: again when it is recursive.
+#: Ids of objects being sealed just now: a recursive function contains itself.
 _SEALING: ContextVar[frozenset[int]] = ContextVar("sealing", default=frozenset())
 
 
 def by_value(value: object) -> bytes:
-    """Pickle with cloudpickle: by value what only this process could import."""
+    """Pickle with cloudpickle; what only this process could import, by value."""
     script = sys.modules.get(SCRIPTS[1])
     if script is not None:
-        # By itself cloudpickle knows the first name only.
+        # cloudpickle itself knows only the first name.
         cloudpickle.register_pickle_by_value(script)
     return bytes(cloudpickle.dumps(value, _PROTOCOL))
 
@@ -53,8 +52,8 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
     """A function that runs only where ``df(*dargs, **dkwargs)`` is not ``False``.
 
     Attributes: ``f``, the function; ``df``, ``dargs``, ``dkwargs``; ``__name__``, that
-    of the function. Calling it asks here and now, and raises ``UnmetDependency`` or
-    calls the function. Raises ``TypeError`` when ``f`` or ``df`` is not callable.
+    of the function. Calling it checks here and now, and raises ``UnmetDependency`` or
+    calls the function. Raises ``TypeError`` if ``f`` or ``df`` is not callable.
     """
 
     def __init__(
@@ -72,12 +71,12 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
         self.df = df
         self.dargs = dargs
         self.dkwargs = dkwargs
-        #: Function, and what else becomes global to it; None: still sealed.
+        #: The function, and extra globals for it; None: still sealed.
         self._inside: tuple[Callable[..., Any], Mapping[str, Any]] | None = f, {}
         self._sealed = b""
         self.__name__ = getattr(f, "__name__", "f")
         self.__doc__ = getattr(f, "__doc__", None)
-        # Others may find this object where they would look for the function.
+        # Importing the function's name may give this object.
         self.__module__ = getattr(f, "__module__", None) or "__main__"
         self.__qualname__ = getattr(f, "__qualname__", "<unnamed>")
 
@@ -100,17 +99,17 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
         return f"<dependent {self.__name__}>"
 
     def check_dependency(self) -> None:
-        """Ask here and now; raise ``UnmetDependency`` when the answer is ``False``."""
+        """Check here and now; raise ``UnmetDependency`` if the answer is ``False``."""
         if self.df(*self.dargs, **self.dkwargs) is False:
             name = getattr(self.df, "__name__", type(self.df).__name__)
             raise UnmetDependency(f"{name} returned False")
 
     def ready(self, given: Mapping[str, Any] | None = None) -> Callable[..., Any]:
-        """Return what is to be called, if every dependency of it is met here.
+        """Return the function to call, if all its dependencies are met here.
 
-        One function may have several dependencies, one inside the other. ``given`` is
-        what the outer ones make global to it. Raises ``UnmetDependency``, and whatever
-        a predicate raises.
+        A function may have several dependencies, nested. ``given`` is what the outer
+        ones add to its globals. Raises ``UnmetDependency``, and whatever a predicate
+        raises.
         """
         given = given or {}
         _give(self.df, given)
@@ -123,11 +122,11 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
         return f
 
     def _modules(self) -> Mapping[str, Any]:
-        """Return the modules that become global to the function."""
+        """Return the modules that are added to the function's globals."""
         return {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> V_co:
-        """Ask here and now, and call the function."""
+        """Check here and now, and call the function."""
         return self.ready()(*args, **kwargs)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -135,7 +134,7 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
             return self.__qualname__
         sealing = _SEALING.get()
         if id(self) in sealing:
-            # What runs has asked already.
+            # The outer function has been checked by the time this one runs.
             return _itself, (self.f,)
         sealed = self._sealed
         if not sealed:
@@ -158,13 +157,13 @@ class _Requiring(dependent[P, V_co]):
         self._inside = f, objects
 
     def _modules(self) -> Mapping[str, Any]:
-        # As `import os.path` does: it is `os` that becomes known.
+        # As `import os.path` does, which binds `os`.
         firsts = {name.partition(".")[0] for name in self.dargs}
         return {name: sys.modules[name] for name in firsts}
 
 
 def _import(*names: str) -> bool:
-    """Import modules; raise ``MissingModule`` for the first that is not there."""
+    """Import modules; raise ``MissingModule`` for the first that is missing."""
     for name in names:
         try:
             importlib.import_module(name)
@@ -174,7 +173,7 @@ def _import(*names: str) -> bool:
 
 
 def _is_found(one: dependent) -> bool:
-    """Do others get this very object by its name?"""
+    """Does importing its name give this very object?"""
     module, name = one.__module__, one.__qualname__
     if module in SCRIPTS or "<" in name:
         return False
@@ -204,7 +203,7 @@ def _unpickle(
 
 
 def _give(function: Any, given: Mapping[str, Any]) -> None:
-    """Make values global to a function, whatever it is wrapped in."""
+    """Add values to a function's globals, however it is wrapped."""
     if not given:
         return
     while True:
@@ -217,7 +216,7 @@ def _give(function: Any, given: Mapping[str, Any]) -> None:
         else:
             break
     if not isinstance(function, types.FunctionType):
-        # An object that is called: its class has the function.
+        # A callable object: the function is in its class.
         function = getattr(type(function), "__call__", None)  # noqa: B004
     if isinstance(function, types.FunctionType):
         function.__globals__.update(given)
@@ -234,7 +233,7 @@ def depend(
         def work(x): ...
 
     Only ``False`` itself means no; ``None``, ``0`` and the like do not. ``f`` may also
-    raise ``UnmetDependency``, whose words ``why`` shows then. Raises ``TypeError`` when
+    raise ``UnmetDependency``, whose message ``why`` then shows. Raises ``TypeError`` if
     ``f`` is not callable.
     """
     if not callable(f):
@@ -257,10 +256,10 @@ def require(
         def work(x):
             return factor * helper(numpy.asarray(x))
 
-    Modules, or their names, are imported on the engine; where one cannot be, the task
-    goes to another engine. Functions and classes, and any values by keyword, travel
-    with the function. All become globals of the function: what a module is imported
-    as, what a function or class is called, and the keywords. Raises ``TypeError`` for
+    Modules, or their names, are imported on the engine; where that fails, the task goes
+    to another engine. Functions and classes, and any values by keyword, are sent along
+    with the function. All become globals of the function, under the name that a module
+    is imported as, of a function or class, or of the keyword. Raises ``TypeError`` for
     any other object.
     """
     names: list[str] = []

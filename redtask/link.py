@@ -1,9 +1,8 @@
 """The link to Redis: how connections are made, and what their errors mean.
 
 Shared by the blocking and the asyncio store. redtask uses redis-py's connections but
-not its retries: those repeat commands after a lost reply whatever they are, while
-here only calls are repeated that are safe to repeat (every script is). Nothing in
-this module waits.
+not its retries: after a lost reply those repeat any command, while redtask repeats only
+what is idempotent (every script is). Nothing in this module blocks.
 """
 
 from __future__ import annotations
@@ -36,28 +35,28 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("redtask")
 
-#: Who has no more time tries a second time if the first failed sooner than this, in
-#: seconds.
+#: A caller past its deadline still gets a second try if the first failed sooner than
+#: this, in seconds.
 _QUICKLY: Final = 1.0
-#: The longest that a blocking command waits on the server, in seconds; who has to
-#: wait longer asks again. A connection that died silently is noticed after that.
+#: The longest a blocking command waits on the server, in seconds; longer waits repeat
+#: it. A connection that died silently is noticed after that.
 LONGEST_BLOCK: Final = 20.0
-#: How long a reply may take, in seconds; blocking commands have their own.
+#: How long a reply may take, in seconds; not for blocking commands.
 REPLY: Final = 15.0
 _CONNECT: Final = 5.0
 _MARGIN: Final = 5.0
 _ENTRIES: Final = 256
-#: Pieces of a rope with fewer bytes are put together.
+#: Smaller pieces of a rope, in bytes, are joined before they are sent.
 _PIECE: Final = 16384
-#: What a call says for a parcel, and for how long that is kept for it, in seconds.
+#: Stands for a parcel in a call's arguments; parcels expire after this, in seconds.
 _PARCEL: Final = b"@parcel"
 _PARCEL_KEPT: Final = 3600
-#: So often one batch may meet another scheme.
+#: How many changes of scheme one batch tolerates.
 _MOST_CHANGES: Final = 100
 
-#: Replies that mean: this server cannot just now, another try may find one that can.
-#: redis-py makes exceptions of their own of some, without the word; which, depends on
-#: its version. Its disk may be full, or its replicas away.
+#: Replies that are transient: another try may find a server that can. For some of them
+#: redis-py, depending on its version, raises exceptions of their own, without the word.
+#: The cause may also be a full disk, or missing replicas.
 _PASSING_WORDS: Final = (
     "BUSY",
     "CLUSTERDOWN",
@@ -69,7 +68,7 @@ _PASSING_WORDS: Final = (
     "TRYAGAIN",
     "UNBLOCKED",
 )
-#: Likewise when a script met it: older servers put words of their own before.
+#: The same inside a script's error: older servers prefix it with words of their own.
 _INSIDE: Final = ("-BUSY", "-MISCONF", "-NOREPLICAS", "-READONLY")
 _PASSING: Final = (
     exceptions.BusyLoadingError,
@@ -77,9 +76,9 @@ _PASSING: Final = (
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
 )
-#: What a connection raises when the trouble is on the way, not in the call.
+#: What a connection raises when the connection failed, not the call.
 LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, EOFError)
-#: Whatever can come of an exchange with Redis.
+#: Anything that can come of an exchange with Redis.
 TROUBLE: Final = (*LOST, exceptions.ResponseError)
 
 
@@ -91,9 +90,9 @@ def limit(*, blocking: bool, reply: float = REPLY) -> float:
 def options(
     url: str, *, blocking: bool, reply: float = REPLY
 ) -> tuple[str, dict[str, Any]]:
-    """Return the kind of connection (tcp, tls, unix) to a URL, and its arguments.
+    """Return the kind of connection (tcp, tls, unix) for a URL, and its arguments.
 
-    The caller adds redis-py's ``retry``, with none, of its own package.
+    The caller adds redis-py's ``retry`` object of its own package, with no retries.
     """
     parsed = parse_url(url)
     connection = parsed.pop("connection_class", None)
@@ -102,7 +101,7 @@ def options(
         "socket_connect_timeout": min(reply, _CONNECT),
         "retry_on_timeout": False,
         "health_check_interval": 0,
-        # Who operates Redis sees who is there; the doctor looks at the version.
+        # CLIENT LIST shows who is connected; the doctor looks at the version.
         "client_name": f"redtask-{redtask.__version__}",
         "protocol": 2,
         **parsed,
@@ -115,15 +114,15 @@ def options(
 
 
 def _keepalive() -> dict[int, int]:
-    """Notice within a quarter of a minute that the other machine is cut off.
+    """Return options that detect within 15 s that the peer is cut off.
 
-    A connection on which nothing is said would else be waited on to its time-out.
+    Otherwise an idle connection would be waited on until its timeout.
     """
     wanted = {
         "TCP_KEEPIDLE": 5,
         "TCP_KEEPINTVL": 3,
         "TCP_KEEPCNT": 3,
-        # What was sent and is not acknowledged: in ms.
+        # For data that was sent and not acknowledged; in ms.
         "TCP_USER_TIMEOUT": 14000,
     }
     # Not every system has all of them.
@@ -137,8 +136,8 @@ def _keepalive() -> dict[int, int]:
 def pauses() -> Iterator[float]:
     """Yield the pauses between tries, in seconds: decorrelated jitter, at most 1 s.
 
-    After Brooker, "Exponential backoff and jitter" (AWS Architecture Blog, 2015).
-    The first is short, because most losses are one connection's.
+    After Brooker, "Exponential backoff and jitter" (AWS Architecture Blog, 2015). The
+    first is short, because most losses concern a single connection.
     """
     pause = 0.0
     yield 0.0
@@ -148,14 +147,14 @@ def pauses() -> Iterator[float]:
 
 
 def _bare(problem: Exception) -> Exception:
-    """Return what is inside: redis-py wraps what a server says to a new connection."""
+    """Return the original error: redis-py wraps what a new connection is told."""
     inside = problem.__cause__
     refused = (exceptions.AuthenticationError, exceptions.ResponseError)
     return inside if isinstance(inside, refused) else problem
 
 
 def is_passing(problem: Exception) -> bool:
-    """Is it worth to try the same again?"""
+    """Is the error transient, so that a retry may succeed?"""
     problem = _bare(problem)
     if isinstance(problem, exceptions.AuthenticationError):
         return False
@@ -168,19 +167,19 @@ def is_passing(problem: Exception) -> bool:
 
 
 def refusal(text: str) -> Exception:
-    """Return redtask's exception for an error reply that redis-py has not read."""
+    """Return redtask's exception for an error reply that redis-py did not parse."""
     if text.startswith(_PASSING_WORDS):
         return error.ConnectionLost(f"Redis cannot be reached: {text}")
     return error.ConfigurationError(f"Redis does not let us listen: {text}")
 
 
 def closed() -> error.ConfigurationError:
-    """Return the error for whoever uses a client that is closed."""
+    """Return the error for users of a closed client."""
     return error.ConfigurationError("this client is closed")
 
 
 def tell_of_silence(problem: BaseException) -> None:
-    """Say in the log that Redis did not answer, so that the connection is made anew."""
+    """Log that Redis did not answer in time, and that a new connection is made."""
     if isinstance(problem, (exceptions.TimeoutError, TimeoutError)):
         _log.warning("Redis does not answer: connecting anew (%s)", problem)
 
@@ -192,12 +191,12 @@ def is_unknown_script(problem: Exception) -> bool:
     )
 
 
-#: What Redis says when a script does what its user may not.
+#: Redis's reply to a script that does what its ACL user may not.
 _NO_RIGHT: Final = "The user executing the script can't"
 
 
 def translate(problem: Exception, script: scripts.Script | None = None) -> Exception:
-    """Return redtask's exception for what Redis said."""
+    """Return redtask's exception for an error from Redis."""
     if isinstance(problem, error.RedtaskError):
         return problem
     problem = _bare(problem)
@@ -213,7 +212,7 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
 
 
 def _to_configure(problem: Exception, text: str) -> str:
-    """Return what is to be mended by who set it up; "" if nothing is."""
+    """Return what the administrator has to fix; "" if nothing."""
     if isinstance(problem, exceptions.AuthenticationError):
         return f"Redis refuses the password: {text}"
     if isinstance(problem, exceptions.NoPermissionError) or _NO_RIGHT in text:
@@ -225,16 +224,16 @@ def _to_configure(problem: Exception, text: str) -> str:
 
 
 def _inner(text: str) -> str:
-    """Return what Redis said to a script, without the words that tell where."""
+    """Return the error inside a script's error, without the words about where."""
     found = [text.find(word) for word in _INSIDE if word in text]
     return text[min(found) + 1 :] if found else text
 
 
 def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
-    """Return commands as they are sent, in pieces.
+    """Return encoded commands, in pieces.
 
-    By hiredis itself: redis-py looks at each word first, which takes twice as long.
-    A rope is sent piece by piece, as it is.
+    hiredis packs them directly: redis-py looks at each word first, which takes twice as
+    long. Ropes are sent piece by piece, without a copy.
     """
     sent: list[bytes] = []
     small: list[bytes] = []
@@ -248,7 +247,7 @@ def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
 
 
 def _pack_ropes(words: Sequence[Any], small: list[bytes], sent: list[bytes]) -> None:
-    """Pack a command with ropes: each is a piece of its own."""
+    """Pack a command with ropes, each of which becomes a piece of its own."""
     small.append(b"*%d\r\n" % len(words))
     for word in words:
         if type(word) is not Rope:
@@ -266,17 +265,17 @@ def _pack_ropes(words: Sequence[Any], small: list[bytes], sent: list[bytes]) -> 
 
 
 def _flush(small: list[bytes], sent: list[bytes]) -> None:
-    """Put small pieces together: each that is sent costs a call of the system."""
+    """Join small pieces: each one that is sent costs a system call."""
     if small:
         sent.append(small[0] if len(small) == 1 else b"".join(small))
         small.clear()
 
 
 class Tries:
-    """How long one thing is tried again while Redis is away.
+    """Decides how long something is retried while Redis is away.
 
-    ``begun`` is when it was first tried, ``time.monotonic()``; ``until`` is until when
-    the caller has time, and ``away_since`` when Redis was lost.
+    ``begun`` is when it was first tried, ``time.monotonic()``; ``until`` is the
+    caller's deadline, and ``away_since`` is when Redis was lost.
     """
 
     def __init__(
@@ -295,15 +294,15 @@ class Tries:
     def after(self, problem: Exception) -> float:
         """Return the pause before the next try.
 
-        Raises redtask's exception when there is to be none: patience is over, or the
-        problem does not pass; ``StillAway`` when it is the caller's time that is over.
+        Raises redtask's exception if there is none: patience is over, or the error is
+        permanent; ``StillAway`` if only the caller's deadline has passed.
         """
         pause, now = next(self._pauses), time.monotonic()
         over = now - self._begun + pause >= self._patience
         if over or not is_passing(problem):
             raise translate(problem) from problem
         if self._until is None or (not pause and now - self._begun < _QUICKLY):
-            # The second try is at once: most likely it is only a connection.
+            # The second try is immediate: most likely only the connection was lost.
             return pause
         if now < self._until:
             return min(pause, self._until - now)
@@ -320,7 +319,7 @@ def evalsha(script: scripts.Script, root: str, call: Call[Any]) -> Sequence[Any]
 def ahead(
     script: scripts.Script, keys: Keys, call: Call[Any]
 ) -> Iterator[Sequence[Any]]:
-    """Yield the commands that perform a call whose parcels, if any, come ahead."""
+    """Yield the commands that perform a call, after those that set its parcels."""
     args = list(call.args)
     for parcel in call.parcels:
         key = keys.parcel(parcel.task_id, parcel.token)
@@ -330,12 +329,11 @@ def ahead(
 
 
 class Batch:
-    """Calls on their way in one round trip: what to send, and what replies mean.
+    """Calls sent in one round trip: what to send, and what the replies mean.
 
-    A script that the server forgot is to be loaded, and only the calls that were
-    refused for it are sent again; so are those bundled with another scheme. A scheme
-    that is not redtask's is read from the hub, and the keyring must know who signed
-    it.
+    If the server does not know a script, it is loaded and only the calls that failed
+    are sent again; likewise those bundled with another scheme. A scheme that is not
+    redtask's own is read from the hub, and must be signed with a key of the keyring.
     """
 
     def __init__(
@@ -349,16 +347,18 @@ class Batch:
         self._keys = keys
         self._keyring = keyring
         self._changes = 0
-        #: The scheme whose scripts are used; the hub says so when it is another.
+        #: The scheme whose scripts are used; the hub replies if it has another.
         self.scheme = scheme
         self._replies: list[Any] = [None] * len(self._calls)
         self._todo = list(range(len(self._calls)))
-        #: Calls whose parcels a full Redis refused: a script may be let through.
+        #: Calls whose parcels a full Redis refused; it may still let the script
+        #: through.
         self._whole: set[int] = set()
-        #: How many commands each of those under way is.
+        #: The number of commands of each call in flight.
         self._widths: list[int] = []
         self._scripts: list[scripts.Script] = []
-        #: Are replies to come? Were some lost, of calls that may have been performed?
+        #: Are replies outstanding? Were some lost, of calls that may have been
+        #: performed?
         self._sent = self._lost = False
 
     @property
@@ -367,7 +367,7 @@ class Batch:
         return not self._todo
 
     def commands(self) -> list[Sequence[Any]]:
-        """Return what is to be sent."""
+        """Return the commands to send."""
         commands: list[Sequence[Any]] = []
         self._scripts, self._widths = [], []
         self._sent, self._lost = True, self._lost or self._sent
@@ -384,9 +384,9 @@ class Batch:
         return commands
 
     def _of_calls(self, replies: Sequence[Any]) -> Iterator[Any]:
-        """Yield what is to be taken for the reply of each call under way.
+        """Yield the reply to use for each call in flight.
 
-        Why a parcel was refused says more than what its call says of that.
+        The error of a refused parcel is more precise than its call's error.
         """
         first = 0
         for at, width in zip(self._todo, self._widths, strict=True):
@@ -404,8 +404,8 @@ class Batch:
     def take(self, replies: Sequence[Any]) -> list[Sequence[Any]]:
         """Take the replies; return the commands that load what is missing.
 
-        Their replies are for ``load``. Raises what a call's error reply means, and
-        passing errors as they are.
+        Their replies go to ``load``. Raises the exception of a call's error reply, and
+        transient errors as they are.
         """
         self._sent = False
         again: list[int] = []
@@ -437,7 +437,7 @@ class Batch:
         return [("SCRIPT", "LOAD", script.text) for script in missing.values()]
 
     def _turn_to(self, scheme: str) -> list[Sequence[Any]]:
-        """Use another scheme; return what reads it from the hub."""
+        """Use another scheme; return the command, if any, to read it from the hub."""
         self._changes += 1
         if "@" in scheme:
             return [("HMGET", self._keys.scheme(), "name", "text", "signature")]
@@ -454,9 +454,9 @@ class Batch:
             self.scheme = read_scheme(reply, self._keyring)
 
     def litter(self) -> list[Sequence[Any]]:
-        """Return the command, if any, that deletes parcels which no call takes.
+        """Return the command, if any, that deletes parcels no call takes.
 
-        To be sent once ``take`` has raised what does not pass.
+        To be sent once ``take`` has raised a permanent error.
         """
         left = [
             self._keys.parcel(parcel.task_id, parcel.token)
@@ -472,9 +472,9 @@ class Batch:
 
 
 def read_scheme(fields: Sequence[Any], keyring: Keyring | None) -> scripts.Scheme:
-    """Return the scheme that a hub keeps: name, text, signature.
+    """Return the scheme that a hub stores: name, text, signature.
 
-    Raises ``SignatureError`` unless it is signed by one of our keys.
+    Raises ``SignatureError`` unless one of our keys signed it.
     """
     if None in fields:
         raise error.HubError("the hub has lost the text of its scheme")
@@ -492,7 +492,7 @@ def read_scheme(fields: Sequence[Any], keyring: Keyring | None) -> scripts.Schem
 
 
 def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
-    """Return the command that waits for more in a client's stream."""
+    """Return the command that waits for more entries in a client's stream."""
     return (
         "XREAD",
         "COUNT",
@@ -506,7 +506,7 @@ def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
 
 
 def find_stream(keys: Keys, inbox: Inbox) -> Sequence[Any]:
-    """Return the command that asks whether a client's stream is there."""
+    """Return the command that checks whether a client's stream exists."""
     return "EXISTS", keys.done(inbox.client)
 
 

@@ -1,16 +1,16 @@
 """Functions, arguments, results and errors as bytes, and back.
 
-A function that others can import travels by its name; everything else by value, with
+A function that engines can import is sent by name; everything else by value, with
 cloudpickle. Whatever is unpickled here was verified before (``redtask.signing``). No
 I/O here.
 
 Formats, by their first byte. Functions: ``n`` "module:qualified.name"; ``v`` Python
-minor and a cloudpickle; ``p`` a plain pickle (a callable object). Arguments: ``0``
-none; ``a`` the positional ones; ``k`` positional and keyword; ``m`` the sequences of
-a map chunk; ``R`` ids of tasks whose results they refer to, their length before them
-in four bytes, then arguments; ``O`` what differs from the arguments behind it
-(``redtask.overlay``). Results: ``p`` a pickle; ``N`` None. Errors: a
-JSON object, its length before it in four bytes, then the pickled exception or nothing.
+minor version and a cloudpickle; ``p`` a plain pickle (a callable object). Arguments:
+``0`` none; ``a`` positional ones; ``k`` positional and keyword; ``m`` the sequences of
+a map chunk; ``R`` ids of the tasks whose results they refer to, preceded by their
+length in four bytes, then arguments; ``O`` edits of the arguments that follow
+(``redtask.overlay``). Results: ``p`` a pickle; ``N`` None. Errors: a JSON object,
+preceded by its length in four bytes, then the pickled exception or nothing.
 """
 
 from __future__ import annotations
@@ -43,48 +43,48 @@ if TYPE_CHECKING:
 _PROTOCOL: Final = 5
 _MINOR: Final = bytes(sys.version_info[:2])
 _BY_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-#: Values that can never change: a default of such a kind is no state.
+#: Immutable types: defaults of such types are no state.
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
-#: Stands in every pickle that holds a Ref.
+#: Part of every pickle that contains a Ref.
 _REFERS: Final = dependency.resolve.__module__.encode("ascii")
-#: Stands in every pickle that names something of the script; of both its names.
+#: Part of every pickle that refers to the script by name; common to both its names.
 _SCRIPT: Final = b"_main__"
 #: A pickled exception larger than this is not worth sending.
 _MOST_CAUSE: Final = 65536
 _MOST_TRACEBACK: Final = 65536
-#: A pickler writes what has so many bytes by itself.
+#: From this many bytes on, a pickler writes a value separately.
 _LARGE: Final = 65536
-#: In so few items of a container something large is looked for.
+#: Large values are looked for only in containers of at most this many items.
 _NEAR: Final = 16
-#: From so many bytes on it costs more to copy than to have pieces.
+#: From this many bytes on, copying costs more than keeping pieces.
 _ROPE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function on its way to engines."""
+    """A function, packed for engines."""
 
-    #: Of the blob: 128 bits of its SHA-256 as 22 letters.
+    #: Of the blob: 128 bits of its SHA-256, as 22 letters.
     digest: str
-    #: What engines make the function of.
+    #: What engines load the function from.
     blob: bytes
-    #: For people.
+    #: For display.
     name: str
 
     @classmethod
     def of_blob(cls, blob: bytes, name: str) -> Function:
-        """Name a blob by its digest."""
+        """Return a function of this blob, with its digest."""
         return cls(digest_of(blob), blob, name[:128])
 
 
 def digest_of(blob: bytes) -> str:
-    """Return what a function is known by."""
+    """Return the digest that identifies a function."""
     short = hashlib.sha256(blob).digest()[:16]
     return base64.urlsafe_b64encode(short).decode("ascii").rstrip("=")
 
 
 class _Sink:
-    """Takes what a pickler writes: small frames, and large values as they are."""
+    """Collects what a pickler writes: small frames, and large values uncopied."""
 
     __slots__ = ("pieces",)
 
@@ -92,14 +92,14 @@ class _Sink:
         self.pieces: list[bytes] = []
 
     def write(self, piece: bytes | bytearray | memoryview) -> int:
-        # Whoever gave a buffer may change it, and sees to it that we may read it now.
+        # A buffer's owner may change it later, so it is copied now.
         self.pieces.append(piece if type(piece) is bytes else bytes(piece))
         return len(piece)
 
 
 def _is_large(value: object, depth: int = 3) -> bool:
-    """Is there something large near the top? Wrong guesses cost time only."""
-    # Every task asks, so what is likeliest comes first.
+    """Is there a large value near the top? A wrong guess only costs time."""
+    # This runs for every task: the likeliest case comes first.
     if type(value) in _SHORT:
         return False
     if isinstance(value, (tuple, list, dict)):
@@ -116,17 +116,17 @@ def _is_large(value: object, depth: int = 3) -> bool:
 
 
 def _pieces(value: object) -> list[bytes]:
-    """Pickle a value with something large in it, which is not copied.
+    """Pickle a value that contains something large, which is not copied.
 
-    The protocol has it that what is large stands by itself, between frames; a bytes
-    object of that size is written as it is.
+    By the pickle protocol large values are written outside of frames; a bytes object of
+    that size is passed as it is.
     """
     sink = _Sink()
     try:
         pickle.Pickler(sink, _PROTOCOL).dump(value)
     except Exception:  # noqa: BLE001 - pickling runs the user's code
         return [_by_cloudpickle(value)]
-    # Names never stand in what is large.
+    # Names never occur in large pieces.
     small = (piece for piece in sink.pieces if len(piece) < _LARGE)
     if any(_SCRIPT in piece for piece in small):
         return [_by_cloudpickle(value)]
@@ -134,13 +134,13 @@ def _pieces(value: object) -> list[bytes]:
 
 
 def _together(pieces: Sequence[bytes]) -> Written:
-    """Return pieces as one, copied when that is cheap."""
+    """Join pieces: into bytes if that is cheap, else into a rope."""
     rope = Rope(pieces)
     return rope if len(rope) >= _ROPE else bytes(rope)
 
 
 def dumps(value: object) -> bytes:
-    """Pickle a value; by value what only this process could import.
+    """Pickle a value; what only this process could import, by value.
 
     Raises ``SerializationError`` naming the type.
     """
@@ -161,7 +161,7 @@ def _by_cloudpickle(value: object) -> bytes:
 
 
 def _is_importable(function: Any) -> str | None:
-    """Return ``module:name`` if others get this very object by that name."""
+    """Return ``module:name`` if importing that gives this very object."""
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
     if not module or not name or module in SCRIPTS or "<" in name:
@@ -173,7 +173,7 @@ def _is_importable(function: Any) -> str | None:
 
 
 def name_of(function: object) -> str:
-    """Return what people call the function."""
+    """Return the function's name for display."""
     if isinstance(function, str):
         return function.partition(":")[2]
     inner = getattr(function, "func", function)
@@ -193,8 +193,8 @@ def pack_function(function: Callable[..., Any] | str) -> Function:
     """Return a function as engines get it.
 
     A string is the name of a function that only engines need to import,
-    ``"package.module:function"``. Raises ``TypeError`` when it is not callable, and
-    ``SerializationError`` (a ``TypeError`` too) when it cannot be pickled.
+    ``"package.module:function"``. Raises ``TypeError`` if it is not callable, and
+    ``SerializationError`` (a ``TypeError`` too) if it cannot be pickled.
     """
     if isinstance(function, str):
         if not _BY_NAME.fullmatch(function):
@@ -204,7 +204,7 @@ def pack_function(function: Callable[..., Any] | str) -> Function:
         raise TypeError(f"f must be callable, not {type(function).__name__}")
     if name := _is_importable(function):
         return Function.of_blob(b"n" + name.encode(), name_of(function))
-    # Inside of a dependent there may be code, whatever it looks like from outside.
+    # The function inside may need to go by value, even if the dependent does not.
     if isinstance(function, (types.FunctionType, dependent)):
         return Function.of_blob(_by_value(function), name_of(function))
     data = dumps(function)
@@ -231,8 +231,8 @@ def _names(code: types.CodeType) -> set[str]:
 def is_stateless(function: object) -> bool:
     """Is one unpickled copy of the function as good as another?
 
-    True for a plain function without cells, mutable defaults and attributes: it
-    finds nothing that an earlier call could have left behind but its globals.
+    True for a plain function without cells, mutable defaults and attributes: its
+    globals are all that an earlier call could have changed.
     """
     return (
         isinstance(function, types.FunctionType)
@@ -247,22 +247,22 @@ def is_stateless(function: object) -> bool:
 
 
 class _Nowhere:
-    """Stands for a global that is not there."""
+    """Stands for a missing global."""
 
 
 _NOWHERE: Final = _Nowhere()
 
 
 class Packer:
-    """Packs functions, and remembers those that cannot have changed.
+    """Packs functions, and caches those that cannot have changed.
 
-    A function by value carries the globals it uses as they are now, so it is pickled
-    anew at each call - unless it has no state and uses nothing but modules and
-    builtins, as most lambdas do. Not thread-safe in what it remembers, and need not
-    be: the worst is to pickle twice.
+    A function by value carries the current values of the globals it uses, so it is
+    pickled anew for each call - unless it has no state and uses only modules and
+    builtins, as most lambdas do. The cache needs no lock: at worst a function is
+    pickled twice.
     """
 
-    #: Remember no more than these; then start again.
+    #: The size at which the cache is cleared.
     MOST = 1000
 
     def __init__(self) -> None:
@@ -270,7 +270,7 @@ class Packer:
         self._known = {}
 
     def __call__(self, function: Callable[..., Any] | str) -> Function:
-        """Return the function as ``pack_function`` does."""
+        """Return the packed function, as ``pack_function`` does."""
         known = self._known.get(id(function))
         if known is not None and known[0] is function:
             scope = getattr(function, "__globals__", {})
@@ -286,7 +286,7 @@ class Packer:
 
     @staticmethod
     def _constants(function: object) -> tuple[tuple[str, object], ...] | None:
-        """Return the globals the function uses if none of them can change inside."""
+        """Return the globals that the function uses, if all of them are constant."""
         if not isinstance(function, types.FunctionType):
             return () if isinstance(function, str) else None
         if not is_stateless(function):
@@ -294,7 +294,7 @@ class Packer:
         scope = function.__globals__
         if _is_importable(function):
             return ()
-        # Also what is nowhere yet: it may be defined before the next call.
+        # Including missing ones: they may be defined before the next call.
         used = tuple(
             (name, scope.get(name, _NOWHERE))
             for name in sorted(_names(function.__code__))
@@ -304,9 +304,9 @@ class Packer:
 
 
 def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
-    """Return the function and whether one copy of it serves for ever.
+    """Return the function, and whether one copy can be reused for ever.
 
-    Raises whatever importing or unpickling raises; ``SerializationError`` when it was
+    Raises whatever importing or unpickling raises; ``SerializationError`` if it was
     pickled by value under another minor version of Python.
     """
     kind, data = blob[:1], blob[1:]
@@ -341,7 +341,7 @@ def pack_call(
 ) -> Written:
     """Pickle the arguments of one call.
 
-    A ``Ref`` among them may name one of the ``nodes`` of a graph, whose ids these are.
+    ``nodes`` has the task ids of a graph's nodes, which Refs may name.
     """
     if kwargs:
         return _pack(b"k", (tuple(args), dict(kwargs)), nodes)
@@ -388,7 +388,7 @@ def call(
 ) -> Any:
     """Call the function with packed arguments; for a map chunk, return a list.
 
-    ``resolver`` gives what stands in the place of a reference to a task's result.
+    ``resolver`` returns the result that a Ref stands for, given its id.
     """
     kind = body[:1]
     if kind == b"0":
@@ -415,9 +415,9 @@ def call(
 def unpack_call(
     body: bytes, resolver: Callable[[str], Any] | None = None
 ) -> tuple[Sequence[Any], dict[str, Any] | None]:
-    """Return positional and keyword arguments; of a map chunk its sequences and None.
+    """Return positional and keyword arguments; of a map chunk, its sequences and None.
 
-    Without what may lie over them; references are ids where there is no resolver.
+    Without any edits; Refs remain ids if there is no resolver.
     """
     kind = body[:1]
     if kind == b"0":
@@ -430,13 +430,13 @@ def unpack_call(
 
 
 def lay_over(body: bytes, refs: Mapping[str, str], values: Mapping[str, Any]) -> bytes:
-    """Return packed arguments with a difference laid over them, still pickled.
+    """Add edits to packed arguments, without unpickling them.
 
-    :param refs: ids of tasks, and whose results are meant instead.
-    :param values: other values, by the name of the parameter, or by position.
+    :param refs: replacements of tasks referred to, by id.
+    :param values: new values, by the name or the position of the parameter.
 
-    Raises ``ValueError`` for values in a chunk of a map, and ``TypeError`` for those
-    that JSON has not.
+    Raises ``ValueError`` for values in a map chunk, and ``TypeError`` for values that
+    JSON does not have.
     """
     ids, rest = unpack_refs(body)
     overlay, rest = Overlay.unpack(rest)
@@ -459,12 +459,12 @@ def pack_result(value: object) -> Written:
 
 
 def unpack_result(body: Read) -> Any:
-    """Return a result."""
+    """Unpickle a result."""
     return None if body == b"N" else pickle.loads(body[1:])
 
 
 def _pickled_cause(error: BaseException) -> bytes:
-    """Pickle an exception if it comes back as one; a wrong one must not hurt."""
+    """Pickle an exception if it survives a round trip; else return nothing."""
     try:
         data = dumps(error)
         if len(data) > _MOST_CAUSE or not isinstance(pickle.loads(data), type(error)):
@@ -475,7 +475,7 @@ def _pickled_cause(error: BaseException) -> bytes:
 
 
 def safe_text(value: object) -> str:
-    """Return ``str(value)`` whatever the user's ``__str__`` does."""
+    """Return ``str(value)``, even if the user's ``__str__`` raises."""
     try:
         return str(value)
     except Exception as error:  # noqa: BLE001 - it is the user's code
@@ -488,10 +488,10 @@ def pack_error(
     engine_info: Mapping[str, Any],
     verdict: str = "",
 ) -> bytes:
-    """Pack what is known of an exception: its text always, itself if it can be.
+    """Pack an exception: its text always, itself if it can be pickled.
 
-    With a ``verdict`` it is that which is raised in the end, for the reason that
-    ``error``, which is one, tells.
+    With a ``verdict``, the verdict is raised in the end; ``error``, which is one, gives
+    the reason.
     """
     if verdict and isinstance(error, RemoteError):
         text, cause = error.evalue, b""
@@ -510,9 +510,9 @@ def pack_error(
 
 
 def about_error(body: bytes) -> dict[str, Any]:
-    """Return what is told of an exception, without unpickling anything.
+    """Return the description of an exception, without unpickling anything.
 
-    ``ename evalue traceback engine_info``, and ``verdict`` of the hub's own.
+    ``ename evalue traceback engine_info``, and ``verdict`` if the hub ended the task.
     """
     found: dict[str, Any] = json.loads(body[4 : 4 + int.from_bytes(body[:4], "big")])
     return found

@@ -1,12 +1,12 @@
 """Signatures of work and results: verified before anything is parsed or unpickled.
 
-An envelope is ``kid(4) || HMAC-SHA256 truncated to 16 || body`` (RFC 2104). The MAC
-covers, besides the body, everything that an engine or a client goes by: the role, the
-hub, and for a task its root id, the function's digest and the time after which it
-must not run; for a result the task, its token, and whether it is a result or an
-error; for a message to a worker its name. So an envelope moved to another task,
-function, attempt, worker or hub is refused, and a result is never taken for a task.
-Nothing of that is stored twice: who verifies reads it from the record. No I/O here.
+An envelope is ``kid(4) || HMAC-SHA256 truncated to 16 || body`` (RFC 2104). Besides the
+body, the MAC covers everything that an engine or a client relies on: the role and the
+hub; for a task its root id, the function's digest and the time after which it must not
+run; for a result the task, its token, and whether it is a result or an error; for a
+message to a worker its name. So an envelope moved to another task, function, attempt,
+worker or hub is rejected, and a result is never taken for a task. None of that is
+stored twice: the verifier reads it from the record. No I/O here.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _BLOCK: Final = 64
 _MAC: Final = 16
 _HEAD: Final = 4 + _MAC
 _UNSIGNED: Final = bytes(_HEAD)
-#: From so many bytes on a copy costs more than a view.
+#: From this many bytes on, a copy costs more than a view.
 _LARGE: Final = 65536
 _INNER: Final = bytes(value ^ 0x36 for value in range(256))
 _OUTER: Final = bytes(value ^ 0x5C for value in range(256))
 
 
 class _Key(Protocol):
-    """Four bytes that name the key, and the secret."""
+    """A secret, and the four bytes that name it."""
 
     @property
     def kid(self) -> bytes: ...
@@ -47,8 +47,8 @@ class _Key(Protocol):
 class _Mac:
     """HMAC-SHA256 with one key, prepared once.
 
-    The two hash states of RFC 2104 are kept and copied per message: less than half
-    the time of ``hmac.digest``, which hashes the key anew each time.
+    The two hash states of RFC 2104 are kept and copied per message: less than half the
+    time of ``hmac.digest``, which hashes the key each time.
     """
 
     __slots__ = ("_inner", "_outer", "kid")
@@ -63,9 +63,9 @@ class _Mac:
         self._inner.update(role)
 
     def digest(self, *parts: Read) -> bytes:
-        """Return the truncated MAC of the parts after the role.
+        """Return the truncated MAC of the role and these parts.
 
-        What is small costs less as one part: each is a call.
+        Small parts are best joined: each costs a call.
         """
         inner = self._inner.copy()
         for part in parts:
@@ -80,7 +80,7 @@ def _pieces(body: Written | Read) -> Sequence[Read]:
 
 
 def _behind(head: bytes, body: Written | Read) -> Written:
-    """Return an envelope."""
+    """Return an envelope: a head, and the body behind it."""
     return body.behind(head) if isinstance(body, Rope) else head + body
 
 
@@ -97,21 +97,21 @@ def _control_header(worker: str) -> bytes:
 
 
 def unverified(envelope: bytes) -> bytes:
-    """Return what an envelope holds, whoever made it: to be shown, not believed."""
+    """Return the body of an envelope unverified: for display only."""
     return envelope[_HEAD:]
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Signs with the first key, verifies with all of them; of one hub.
+    """Signs with the first key, verifies with all of them; for one hub.
 
-    With ``signed=False`` nothing is signed and everything unsigned is believed: an
+    With ``signed=False`` nothing is signed and everything unsigned is trusted: an
     explicit choice of whoever made the hub.
     """
 
     #: The hub that every signature is bound to.
     hub: str
-    #: The keys; secrets never show.
+    #: The keys; secrets never appear in a repr.
     keys: Sequence[_Key] = field(repr=False)
     #: Is work signed at all?
     signed: bool = True
@@ -129,12 +129,12 @@ class Keyring:
 
     @property
     def fingerprint(self) -> str:
-        """What the hub stores to tell this key from others; "" when unsigned."""
+        """Identifies the first key at the hub; "" when unsigned."""
         return self.fingerprint_of(self.keys[0]) if self.signed else ""
 
     @staticmethod
     def fingerprint_of(key: _Key) -> str:
-        """Name a key without giving it away: 16 hex digits of its SHA-256."""
+        """Identify a key without revealing it: 16 hex digits of its SHA-256."""
         return hashlib.sha256(b"redtask fingerprint\0" + key.secret).hexdigest()[:16]
 
     def knows(self, fingerprint: str) -> bool:
@@ -173,7 +173,7 @@ class Keyring:
     def open_task(self, function: str, until: str, root: str, envelope: Read) -> Read:
         """Return the arguments that a key holder signed for this very task.
 
-        Raises ``SignatureError`` otherwise.
+        Raises ``SignatureError`` if none did.
         """
         return self._open(self._tasks, _task_header(function, until, root), envelope)
 
@@ -190,17 +190,17 @@ class Keyring:
         return _behind(mac.kid + mac.digest(header, *_pieces(body)), body)
 
     def open_result(self, task_id: str, token: str, kind: str, envelope: Read) -> Read:
-        """Return the result or error that an engine with a key made of this attempt.
+        """Return the result or error that an engine with a key signed for this attempt.
 
-        Raises ``SignatureError`` otherwise.
+        Raises ``SignatureError`` if none did.
         """
         return self._open(self._results, _result_header(task_id, token, kind), envelope)
 
     def sign_control(self, worker: str, expiry: int, text: str) -> bytes:
         """Return the envelope of a message to a worker.
 
-        ``expiry`` is when it is no longer to be obeyed, ms since the epoch by the
-        hub's clock.
+        ``expiry`` is until when it may be obeyed, ms since the epoch by the hub's
+        clock.
         """
         body = f"{expiry} {text}".encode()
         if not self.signed:
@@ -212,7 +212,7 @@ class Keyring:
         """Return the message that a key holder signed for this worker.
 
         ``now`` is ms since the epoch by the hub's clock. Raises ``SignatureError``
-        when nobody with a key has signed it, for another worker, or for earlier.
+        unless it is signed with a known key, for this worker, and has not expired.
         """
         body = self._open(self._controls, _control_header(worker), envelope)
         expiry, _, text = bytes(body).decode("utf-8", "replace").partition(" ")
