@@ -1,7 +1,7 @@
-"""Many calls, submitted batch by batch under ids that count, so that one can go on.
+"""Many calls, submitted batch by batch under numbered ids, so that it can be resumed.
 
-The call with the number ``n`` is the task ``<name>-<n>``; what the hub knows already
-is not submitted again. No I/O here.
+Call number ``n`` is the task ``<name>-<n>``; calls that the hub already knows are not
+submitted again. No I/O here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Job(NamedTuple):
-    """One call: of a function that engines import by its name."""
+    """One call of a function that engines import by name."""
 
     #: ``module:name``.
     function: str
@@ -35,10 +35,10 @@ class Job(NamedTuple):
 class Bulk:
     """Submits calls under the ids of one name.
 
-    ``name`` is that of a bulk which was interrupted; None: a new one.
+    ``name`` is that of an interrupted bulk; None: a new one.
     """
 
-    #: Calls in a batch: what one script call takes.
+    #: Calls per batch: as many as one script call takes.
     BATCH: Final = 500
 
     def __init__(self, session: Session, flags: Flags, name: str | None = None) -> None:
@@ -46,13 +46,13 @@ class Bulk:
         self._flags = flags
         self._goes_on = name is not None
         self._functions: dict[str, Function] = {}
-        #: What stands before the number in each id.
+        #: The part of each id before the number.
         self.name = name or "".join(secrets.choice(LETTERS) for _ in range(NAME))
 
     def pack(self, job: Job) -> tuple[Function, bytes]:
         """Return function and arguments as they are sent.
 
-        Raises ``TypeError`` for what is not the name of a function, and
+        Raises ``TypeError`` if it is not the name of a function, and
         ``SerializationError``.
         """
         function = self._functions.get(job.function)
@@ -62,9 +62,9 @@ class Bulk:
         return function, payload.pack_call(job.args, job.kwargs)
 
     def enter(self, packed: Mapping[int, tuple[Function, bytes]]) -> Flow[list[str]]:
-        """Submit calls by their numbers; return their ids.
+        """Submit calls by number, at most ``BATCH``; return their ids.
 
-        All or none of at most ``BATCH``.
+        All or none of them enter.
         """
         ids = [f"{self.name}-{number}" for number in packed]
         known: set[str] = set()

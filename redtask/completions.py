@@ -1,4 +1,4 @@
-"""Several results, told as they are done."""
+"""Several results, returned as they are done."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.session import Session
 
-#: For how long one of several hubs is listened to, in seconds.
+#: How long each of several hubs is listened to in turn, in seconds.
 _SHORT: Final = 0.05
 
 
 def _any_of(results: Mapping[int, R]) -> R | None:
-    """Return one of the results, while other threads may take some away."""
+    """Return any one of the results, while other threads may remove some."""
     while results:
         with contextlib.suppress(RuntimeError, StopIteration):
             return next(iter(results.values()))
@@ -30,9 +30,9 @@ def _any_of(results: Mapping[int, R]) -> R | None:
 
 
 class Completions(Generic[R]):
-    """Several results, and which of them are done: each is told once.
+    """Several results, each returned once it is done.
 
-    Whoever delivers an outcome may do so in any thread.
+    Outcomes may be delivered in any thread.
     """
 
     def __init__(self, results: Iterable[R]) -> None:
@@ -42,9 +42,9 @@ class Completions(Generic[R]):
                 raise TypeError(
                     f"expected results, not {type(result).__name__}: {result!r}"
                 )
-        #: Those that are done and were not taken.
+        #: Results that are done and were not returned yet.
         self.ready: deque[R] = deque()
-        # The others, by their hub and their identity.
+        # The others, by hub and identity.
         self._open: dict[object, dict[int, R]] = {}
         for result in listed:
             self._open.setdefault(result._client._key, {})[id(result)] = result
@@ -57,7 +57,7 @@ class Completions(Generic[R]):
             self._note(result)
 
     def __len__(self) -> int:
-        """Return how many are not done, or not taken."""
+        """Return the number of results that were not returned yet."""
         return len(self.ready) + sum(map(len, self._open.values()))
 
     def _note(self, result: R) -> None:
@@ -72,15 +72,15 @@ class Completions(Generic[R]):
             result._tasks.wakers.remove(self._notes[id(result)])
 
     def turns(self, deadline: float | None) -> Iterator[tuple[Any, float | None]]:
-        """Yield whom to ask next, a client of each hub, and for how many seconds.
+        """Yield a client of each hub to ask next, and for how many seconds.
 
-        Raises ``TimeoutError`` when the deadline is over and none is ready.
+        Raises ``TimeoutError`` if the deadline has passed and none is ready.
         """
         clients = [one._client for one in map(_any_of, self._open.values()) if one]
         for client in clients:
             left = None if deadline is None else deadline - time.monotonic()
             if len(clients) > 1:
-                # Nobody can listen in two places: now here, now there.
+                # A thread can listen to one hub at a time, so take turns.
                 left = _SHORT if left is None else min(left, _SHORT)
             yield client, left if left is None else max(0.0, left)
         over = deadline is not None and time.monotonic() >= deadline
@@ -90,7 +90,7 @@ class Completions(Generic[R]):
             )
 
     def wait(self, client: Any, timeout: float | None) -> Flow[bool]:
-        """Wait until one more is ready; ask the hub of this client."""
+        """Wait until one more is ready, listening to this client's hub."""
         found = self._watch(client._key)
         if found is None:
             return True
@@ -101,7 +101,7 @@ class Completions(Generic[R]):
         still = self._open[key]
         if key not in self._watches and still:
             results = list(still.values())
-            # Those from elsewhere are expected as soon as their session is asked for.
+            # Asking for the session makes results of other processes expected.
             sessions = [one._session for one in results]
             vigil = waiting.Vigil(
                 functools.partial(bool, self.ready),
@@ -112,7 +112,7 @@ class Completions(Generic[R]):
         return self._watches.get(key)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         for still in self._open.values():
             for result in list(still.values()):
                 self._forget(result)

@@ -1,4 +1,4 @@
-"""``view.executor``: tasks for whoever knows ``concurrent.futures``."""
+"""``view.executor``: tasks with the interface of ``concurrent.futures``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 class TaskFuture(concurrent.futures.Future[Any]):
     """The future of one task.
 
-    What an ``AsyncResult`` has besides (``msg_ids``, ``metadata``, ``get`` ...) it has
-    as well. ``cancel`` aborts the task if it has not begun.
+    It also has what an ``AsyncResult`` has (``msg_ids``, ``metadata``, ``get`` ...).
+    ``cancel`` aborts the task if it has not begun.
     """
 
     def __init__(self, task: AsyncResult) -> None:
         super().__init__()
-        #: The result of the task.
         self.task = task
         self._settling = threading.Lock()
         task.add_done_callback(self._settle)
@@ -33,7 +32,7 @@ class TaskFuture(concurrent.futures.Future[Any]):
         return getattr(self.task, name)
 
     def cancel(self) -> bool:
-        """Abort the task if nobody has begun it; return whether it is aborted."""
+        """Abort the task unless it has begun; return whether it is aborted."""
         if self.done():
             return self.cancelled()
         aborted = self.task.cancel()
@@ -42,11 +41,11 @@ class TaskFuture(concurrent.futures.Future[Any]):
         return aborted
 
     def settle(self) -> None:
-        """Be done, with what can be found out now."""
+        """Finish with what can be found out now."""
         self._settle(self.task)
 
     def _settle(self, task: AsyncResult) -> None:
-        """Take over what became of the task. The second time is once too often."""
+        """Take over the task's outcome, once."""
         if not self._settling.acquire(blocking=False):
             return
         if task.cancelled():
@@ -69,7 +68,7 @@ class ViewExecutor(concurrent.futures.Executor):
     """Runs calls as tasks of a view."""
 
     def __init__(self, view: Any) -> None:
-        #: The view; its flags hold at the moment of each call.
+        #: The view; its flags at the time of each call apply.
         self.view = view
         self._pending: set[TaskFuture] = set()
         self._lock = threading.Lock()
@@ -92,7 +91,7 @@ class ViewExecutor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def give_up(self) -> None:
-        """Let the futures hear that the client is closed."""
+        """Finish the futures, because the client is closed."""
         with self._lock:
             pending = list(self._pending)
         for future in pending:
@@ -111,8 +110,8 @@ class ViewExecutor(concurrent.futures.Executor):
     ) -> Iterator[Any]:
         """Call ``fn`` for each item and return an iterator over the values, in order.
 
-        ``chunksize`` items share a task. Raises ``TimeoutError`` from the iterator
-        when the next value is not there ``timeout`` seconds after this call.
+        ``chunksize`` items share a task. Raises ``TimeoutError`` from the iterator if
+        the next value has not arrived ``timeout`` seconds after this call.
         """
         self._check()
         result = self.view.map_async(fn, *iterables, chunksize=chunksize)
@@ -120,9 +119,9 @@ class ViewExecutor(concurrent.futures.Executor):
         return _values(result, deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; wait for those under way. Engines go on.
+        """Accept no more calls; wait for those in flight. Engines go on.
 
-        With ``cancel_futures`` what has not begun is aborted.
+        With ``cancel_futures``, calls that have not begun are aborted.
         """
         self._closed = True
         with self._lock:

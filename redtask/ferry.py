@@ -1,8 +1,8 @@
 """Tasks of several callers that enter the hub in one call. No I/O here.
 
-Who submits a task while none is on its way sends it at once. Who comes meanwhile
-waits, and all that wait go together, led by the first of them: a trip is shared, and
-nobody waits for company. Each hears what became of its own task.
+A task submitted while no trip is under way is sent at once. Those that come meanwhile
+wait, and go together on the next trip, led by the first of them: trips are shared, but
+nobody waits for company. Each caller learns the outcome of its own task.
 """
 
 from __future__ import annotations
@@ -19,49 +19,48 @@ if TYPE_CHECKING:
 
     from redtask.slices import Task
 
-#: Arguments of more bytes go alone: others need not wait until they are sent.
+#: Tasks with more bytes of arguments go alone, so that others need not wait for them.
 MOST_BYTES: Final = 64 << 10
-#: Whose patience ends within so many seconds has none left: the longest pause
-#: between two tries.
+#: Patience that ends within this many seconds is over: the longest pause between two
+#: tries.
 _ABOUT: Final = 1.0
 
 
 class Passenger:
-    """One task on its way, and what became of it."""
+    """One task on its way, and its outcome."""
 
     __slots__ = ("over", "problem", "since", "task", "wake")
 
     def __init__(self, task: Task, wake: Callable[[], object]) -> None:
-        #: The task.
         self.task = task
-        #: Called when it is over, or when this one is to lead; perhaps twice.
+        #: Called when it is over, or when its owner must lead; possibly twice.
         self.wake = wake
-        #: When it was to be submitted, ``time.monotonic()``.
+        #: When the submit began, ``time.monotonic()``.
         self.since = time.monotonic()
-        #: Is it known what became of it?
+        #: Is the outcome known?
         self.over = False
-        #: Why it did not enter; None: it did.
+        #: Why it was not submitted; None: it was.
         self.problem: BaseException | None = None
 
     def ends(self, problem: BaseException | None = None) -> None:
-        """Take note of what became of the task."""
+        """Record the outcome."""
         self.over, self.problem = True, problem
 
 
 class Ferry:
-    """Who waits, and who leads the trip that is under way.
+    """The waiting passengers, and the leader of the current trip.
 
-    Whoever uses it keeps threads apart.
+    The caller provides the locking.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[Passenger] = deque()
         self._aboard: list[Passenger] = []
-        #: Who sends; None: nothing is under way.
+        #: Who sends; None: no trip is under way.
         self.leader: Passenger | None = None
 
     def board(self, passenger: Passenger) -> bool:
-        """Take a task; is its owner to lead, at once?"""
+        """Take a passenger on; return whether it must lead, at once."""
         self._waiting.append(passenger)
         if self.leader is None:
             self.leader = passenger
@@ -69,7 +68,7 @@ class Ferry:
         return False
 
     def load(self) -> list[Passenger]:
-        """Return those who go together: as many as one slice holds."""
+        """Return those who travel together: as many as one slice holds."""
         waiting = self._waiting
         aboard = self._aboard = [waiting.popleft()]
         if waiting:
@@ -79,15 +78,15 @@ class Ferry:
         return aboard
 
     def land(self) -> None:
-        """End the trip, and wake whom that concerns.
+        """End the trip, and wake those concerned.
 
-        Of whom nothing is known yet goes again, before all others. The first of those
-        who wait leads the next trip. An interrupt in the midst of this does no harm:
-        all of it may be done twice.
+        Passengers without an outcome go again, before all others. The first of those
+        who wait leads the next trip. If an interrupt hits in the middle, it can be
+        repeated safely.
         """
         aboard, waiting, leader = self._aboard, self._waiting, self.leader
         if not waiting and len(aboard) == 1 and aboard[0] is leader and leader.over:
-            # As a rule.
+            # The common case.
             self.leader = None
             return
         again = [one for one in aboard if not one.over and one not in waiting]
@@ -101,9 +100,9 @@ class Ferry:
             self.leader.wake()
 
     def leave(self, passenger: Passenger) -> None:
-        """Let somebody go who does not want to wait.
+        """Remove a passenger that stops waiting.
 
-        A task that is under way cannot be called back.
+        A task that is under way cannot be recalled.
         """
         passenger.over = True
         if passenger in self._waiting:
@@ -111,16 +110,16 @@ class Ferry:
         if self.leader is passenger or self.leader is None:
             self.land()
         elif self.leader in self._waiting:
-            # Whoever leaves may have been about to wake it.
+            # The one that leaves may have been about to wake it.
             self.leader.wake()
 
 
 def fail(
     aboard: Iterable[Passenger], problem: Exception, patience: float | None
 ) -> None:
-    """The trip came to nothing: that is what became of all who tried for long enough.
+    """Fail the leader of a trip that failed, and all whose patience is over.
 
-    ``patience`` is for how long one tries, in seconds; None is forever.
+    ``patience`` is how long one tries, in seconds; None is forever.
     """
     now = time.monotonic()
     for number, one in enumerate(aboard):
@@ -130,14 +129,14 @@ def fail(
 
 
 def end_all(aboard: Sequence[Passenger], problem: Exception | None = None) -> None:
-    """Let it be what became of all of them."""
+    """Record the same outcome for all of them."""
     for number, one in enumerate(aboard):
         if not one.over:
             one.ends(_copy(problem) if problem and number else problem)
 
 
 def _copy(problem: Exception) -> Exception:
-    """Return an exception that another thread may raise."""
+    """Return a copy of an exception for another thread to raise."""
     other = copy.copy(problem)
     other.__cause__ = problem.__cause__
     return other

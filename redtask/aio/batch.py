@@ -1,4 +1,4 @@
-"""``view.batch()``: what a block applies is sent together."""
+"""``view.batch()``: calls made in a block are sent together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Batch(Gathering):
-    """An asynchronous context manager: what is applied inside is sent when it ends.
+    """An asynchronous context manager: calls made inside it are sent when it ends.
 
     ::
 
@@ -23,15 +23,14 @@ class Batch(Gathering):
             with view.temp_flags(after=first):
                 second = await view.apply_async(work, path)
 
-    Also whenever there are as many as one call carries (500 plain ones), and before
-    anything else is asked of the hub, as by ``await first`` or a ``map``. It holds for
-    all views of the client, in this task and those that it starts inside.
+    They are also sent whenever one call is full (500 plain tasks), and before anything
+    else is asked of the hub, as by ``await first`` or a ``map``. It applies to all
+    views of the client, in this task and those that it starts inside.
 
-    It is the same as without the block, but faster: if the block raises, what was
-    applied before is sent all the same. A task that the hub refuses is left out, and
-    its result raises ``TaskLost``; the first such refusal is raised when the block has
-    ended well. What concerns all, as ``HubFull`` and ``ConnectionLost``, is raised at
-    once.
+    It only makes the block faster: if the block raises, earlier calls are sent all the
+    same. A task that the hub rejects is left out, and its result raises ``TaskLost``;
+    the first such error is raised at the end of a block that did not raise. Errors that
+    concern all, such as ``HubFull`` and ``ConnectionLost``, are raised at once.
     """
 
     _client: Client
@@ -43,7 +42,7 @@ class Batch(Gathering):
 
     async def __aenter__(self) -> Self:
         if outer := self.of(self._client):
-            # What was applied out there may be what we are to wait for.
+            # Tasks of the outer batch may be awaited by those of this one.
             await outer.flush()
         self._open()
         return self
@@ -66,7 +65,7 @@ class Batch(Gathering):
             raise refusal
 
     async def flush(self) -> None:
-        """Send what has gathered."""
+        """Send the tasks gathered so far."""
         if not len(self):
             return
         client = self._client
@@ -75,7 +74,7 @@ class Batch(Gathering):
                 await client._drive(self._sending(client._session, taken))
 
     async def add(self, task: Any) -> None:
-        """Take a task, and send what is there when it does not fit in."""
+        """Take a task; if it does not fit, first send the others."""
         while not self._fits(task):
             await self.flush()
 

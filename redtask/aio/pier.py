@@ -1,4 +1,4 @@
-"""Where coroutines wait for a ferry: each goes on when its own task is in Redis."""
+"""Where coroutines wait for a ferry: each returns once its own task is in Redis."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Pier:
     """Lets coroutines submit single tasks, several in one call.
 
-    ``cross`` sends tasks and notes with each what became of it; its ``ConnectionLost``
-    and other exceptions concern all. ``patience`` is for how long it tries, in seconds.
+    ``cross`` sends tasks and records the outcome with each; its ``ConnectionLost`` and
+    other exceptions concern all. ``patience`` is how long it tries, in seconds.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Pier:
         self._ferry = Ferry()
 
     async def submit(self, task: Task) -> None:
-        """Enter one task; raise what became of it, if that is no good."""
+        """Submit one task; raise if that failed."""
         alone = len(task.envelope) > ferry.MOST_BYTES
         future = asyncio.get_running_loop().create_future()
 
@@ -50,7 +50,7 @@ class Pier:
                 if not me.over:
                     await self._lead()
             except BaseException:
-                # Who is cancelled stops waiting, and another leads.
+                # A cancelled caller stops waiting, and another one leads.
                 self._ferry.leave(me)
                 raise
         if me.problem is not None:
