@@ -1,4 +1,4 @@
-"""What IPython.parallel has and redtask has not: what to use instead."""
+"""What IPython.parallel has and redtask does not, and what to use instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _EACH: Final = "view.with_flags(targets=e) for each e in rc.ids"
 _VALUES: Final = "values come as arguments, by @require(name=value), or by Ref"
 
-#: By name, whoever is asked for it.
+#: By name, for any owner.
 INSTEAD: Final[Mapping[str, str]] = {
     "direct_view": _EACH,
     "DirectView": _EACH,
@@ -38,7 +38,7 @@ INSTEAD: Final[Mapping[str, str]] = {
 
 
 def words(owner: str, name: str) -> str:
-    """Return what to say when something has no such attribute."""
+    """Return the message for a missing attribute."""
     said = f"{owner} has no attribute {name!r}"
     if name not in INSTEAD:
         return said

@@ -1,4 +1,4 @@
-"""URLs of a Redis: what of them is understood, and what is wrong with the others.
+"""URLs of a Redis: parsed, or an error that says what is wrong with them.
 
 No I/O here, and no password is ever shown.
 """
@@ -51,7 +51,7 @@ _UNSEEN: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
 def redact_url(url: str) -> str:
-    """Mask the passwords in what was given as a URL, however broken it is."""
+    """Mask passwords in a URL, however broken it is."""
     head, at, tail = _SECRET_OPTION.sub(r"\1***", url).rpartition("@")
     if not at:
         return tail
@@ -61,14 +61,14 @@ def redact_url(url: str) -> str:
 
 
 def check_hub(name: str) -> None:
-    """Raise ``ValueError`` unless a hub may be called so."""
+    """Raise ``ValueError`` unless this is a valid name of a hub."""
     if not _HUB_NAME.fullmatch(name):
         raise ValueError(f"the hub cannot be called {name!r}{_HUB_RULE}")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL understood: normalised, and the hub it chose."""
+    """A parsed URL: normalised, and the hub it names."""
 
     #: Where Redis is; may hold a password.
     url: str
@@ -76,7 +76,7 @@ class Address:
 
     @classmethod
     def read(cls, text: str, *, source: str) -> Address:
-        """Understand a URL. Raises ``ConfigurationError`` that names its ``source``."""
+        """Parse a URL. Raises ``ConfigurationError``, naming its ``source``."""
         try:
             return cls._parse(text)
         except ValueError as error:
@@ -104,7 +104,7 @@ class Address:
 def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-    except ValueError:  # whose words may quote the password
+    except ValueError:  # its message may quote the password
         raise ValueError("its host cannot be read") from None
     if parts.scheme not in _SCHEMES:
         raise ValueError(

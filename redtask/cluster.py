@@ -25,11 +25,11 @@ class Cluster:
         with redtask.Cluster(n=4) as rc:
             view = rc.load_balanced_view()
 
-    Where a Redis is named (``url``, ``REDTASK_URL``, the profile's settings), that one
-    is used. Else the embedded one of the profile ``default`` is started, or joined if
-    it runs: scripts of one profile share a hub, engines serve them all, and what was
-    submitted is there again the next time. ``private=True`` gives a hub of its own in
-    a temporary folder, which goes with the cluster.
+    If a Redis is named (``url``, ``REDTASK_URL``, the profile's settings), it is used.
+    Otherwise the embedded one of the profile is started, or joined if it already runs:
+    scripts of one profile share a hub, engines serve them all, and what was submitted
+    is still there the next time. ``private=True`` gives a hub of its own in a temporary
+    folder, which is deleted with the cluster.
 
     :param n: how many engines; by default one per processor.
     :param profile: name of the profile to use.
@@ -38,7 +38,7 @@ class Cluster:
     :param hwm: the most tasks an engine of the hub may have at a time.
     :param scheme: how engines are chosen: a name, or the path of a Lua file.
     :param engine_timeout: how many seconds engines may take to join.
-    :param drain: for how many seconds tasks that run may go on when the cluster is
+    :param drain: how many seconds running tasks may go on when the cluster is
         stopped; None: as long as they take.
 
     Nothing outlives the script, however it ends. Thread-safe.
@@ -61,7 +61,7 @@ class Cluster:
             raise ValueError(f"n is a number of engines, not {n!r}")
         if private and (profile or url or key):
             raise ValueError("a private cluster has no profile, url or key")
-        #: How many engines it starts with.
+        #: The number of engines it starts with.
         self.n = len(os.sched_getaffinity(0)) if n is None else n
         self.profile = profile
         self.engine_timeout = engine_timeout
@@ -85,20 +85,21 @@ class Cluster:
 
     @property
     def is_running(self) -> bool:
-        """Has it been started, and not been stopped?"""
+        """Is it started, and not stopped?"""
         return self._keeper is not None and self._keeper.poll() is None
 
     @property
     def url(self) -> str | None:
-        """Where its hub is, with its name; None: it is not running."""
+        """URL of its hub, with the name; None: it is not running."""
         return self._about["url"] if self.is_running else None
 
     # -- all at once
 
     def start_cluster(self, n: int | None = None) -> Cluster:
-        """Start the hub if it is ours, and ``n`` engines; return when they have joined.
+        """Start the hub unless it is external, and ``n`` engines; wait until they join.
 
-        Raises ``ClusterError`` and what ``Client`` raises; then nothing is left.
+        Raises ``ClusterError`` and what ``Client`` raises; then nothing is left
+        running.
         """
         with self._lock:
             if self.is_running:
@@ -119,7 +120,7 @@ class Cluster:
             )
             self._pid = os.getpid()
             self._keeper, self._about = line.launch(plan)
-            # Also holds the cluster for who keeps nothing but its client.
+            # Also keeps the cluster alive if only its client is referenced.
             atexit.register(self.stop_cluster)
             return self
 
@@ -133,9 +134,9 @@ class Cluster:
             raise
 
     def stop_cluster(self) -> None:
-        """Drain the engines, and stop what was started. The hub's data stays.
+        """Drain the engines, and stop what was started. The hub's data stay.
 
-        Does nothing when it does not run.
+        Does nothing if it is not running.
         """
         if self._pid != os.getpid():
             return  # a forked child has no cluster
@@ -199,7 +200,7 @@ class Cluster:
             raise ClusterError("this cluster is not running: start_cluster() first")
         return self._keeper
 
-    # As IPython.parallel's, which has them beside awaitable ones.
+    # IPython.parallel has these beside awaitable ones.
     start_cluster_sync = start_cluster
     start_and_connect_sync = start_and_connect
     stop_cluster_sync = stop_cluster

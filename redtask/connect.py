@@ -1,6 +1,6 @@
 """Connect a client or worker to its hub: check the server, make or find the hub.
 
-Whatever is wrong is told in one sentence that says what to do, before anything is
+Whatever is wrong is reported in one sentence that says what to do, before anything is
 written.
 """
 
@@ -27,15 +27,15 @@ def connect(
 ) -> tuple[Store, Keyring]:
     """Return the store and the keys of a profile's hub.
 
-    If there is no hub it is made, or without ``make`` it is ``NoHub``.
-    ``patience``: for how many seconds calls are tried again while Redis is away. The
-    first contact is not: who starts wants to know. Raises ``ConfigurationError`` and
+    If there is no hub, it is made, or without ``make``, ``NoHub`` is raised.
+    ``patience``: how many seconds calls are retried while Redis is away. The first
+    contact is not: the user wants to know at once. Raises ``ConfigurationError`` and
     ``ConnectionLost``.
     """
     store = Store(address(profile), profile.hub, patience=0.0)
     driver = Driver(store)
     store.contact.server = driver.run(check_server(profile))
-    # A server that loads its data says so to the next call, and is waited for.
+    # A server that is loading its data says so at the next call, which is retried.
     store.patience = patience
     store.keyring = known_keys(profile)
     store.keyring = driver.run(meet(profile, make=make))
@@ -43,21 +43,21 @@ def connect(
 
 
 def known_keys(profile: Profile) -> Keyring | None:
-    """Return the keys that are there before the hub is asked; None: there is none."""
+    """Return the keys known before the hub is asked; None: there are none."""
     if profile.signed and not profile.keys:
         return None
     return Keyring(profile.hub, profile.keys, profile.signed)
 
 
 def address(profile: Profile) -> str:
-    """Return where Redis is."""
+    """Return the URL of Redis."""
     if profile.url is None:
         raise ConfigurationError(nowhere(profile))
     return profile.url
 
 
 def nowhere(profile: Profile) -> str:
-    """Return what to say where no address of a Redis is known."""
+    """Return the message for when no URL of a Redis is known."""
     return (
         f"no Redis is known for profile {profile.name!r}: start one with "
         "'redtask cluster start', or set REDTASK_URL"
@@ -65,18 +65,18 @@ def nowhere(profile: Profile) -> str:
 
 
 def no_hub(profile: Profile) -> NoHub:
-    """Return the error that says where a hub was looked for."""
+    """Return an error that says where a hub was looked for."""
     return NoHub(f"there is no hub {profile.hub!r} in {profile.where}")
 
 
 def unreachable(profile: Profile, problem: ConnectionLost) -> ConnectionLost:
-    """Return the error that says where Redis was looked for, and why in vain."""
+    """Return an error that says where Redis was looked for, and why it failed."""
     reason = str(problem.__cause__ or problem)
     return ConnectionLost(f"{profile.where} cannot be reached: {reason}")
 
 
 def check_server(profile: Profile) -> Flow[str]:
-    """Check that there is a Redis that serves; return the id of its process."""
+    """Check that a Redis responds; return the id of its process."""
     where = profile.where
     try:
         about = yield from server_info()
@@ -96,7 +96,7 @@ def check_server(profile: Profile) -> Flow[str]:
 
 
 def meet(profile: Profile, *, make: bool = True) -> Flow[Keyring]:
-    """Find the hub and check that we have its key; else make both."""
+    """Find the hub and check that we have its key; if there is none, make both."""
     try:
         configured = yield from ask(calls.configure())
     except NoHub:
@@ -109,7 +109,7 @@ def meet(profile: Profile, *, make: bool = True) -> Flow[Keyring]:
         )
     else:
         if configured.fingerprint:
-            # Whoever made the hub meanwhile wrote the key before.
+            # Whoever made the hub meanwhile wrote the key first.
             profile = profile.with_new_key()
         keyring = _keyring(profile, configured.fingerprint)
     if not keyring.knows(configured.fingerprint):

@@ -1,9 +1,9 @@
-"""When a submit returns: when Redis has the tasks, has them on disk, or elsewhere.
+"""When a submit returns: when the tasks are in memory, on disk, or on a replica.
 
-Scripts cannot wait for either, so it is asked for behind them: WAITAOF (Redis 7.2) and
-WAIT answer when what this connection wrote before has got there. What others wrote
-earlier stands before it in the log. So one write of ours will do, whoever sent the
-tasks: we renew the expiry of the client's stream.
+Scripts cannot wait for the latter two, so a submit asks afterwards: WAITAOF (Redis 7.2)
+and WAIT return once all that this connection wrote before has got there. Earlier writes
+of other connections precede it in the log. So one write of ours is enough, whoever sent
+the tasks: we renew the expiry of the client's stream.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.inbox import Inbox
 
-#: Redis acknowledges what it has in memory; it is on the server's disk; at least one
-#: replica has it.
+#: Guarantees: in memory; on the server's disk; on at least one replica.
 MEMORY, FSYNC, REPLICA = DURABILITIES
 
-#: For how long it is waited for, in ms.
+#: The longest wait, in ms.
 LONGEST: Final = 10000
-#: For how long a stream is kept that nobody reads, in s: as its reader says.
+#: Expiry of a stream that nobody reads, in s: as its reader sets it.
 _KEPT: Final = 3600
 _WAITAOF: Final = (7, 2)
 
-#: What is said to wait, without the time; () where Redis's reply says it all.
+#: The command that waits, without the time; () if Redis's reply alone guarantees it.
 Words = tuple[Any, ...]
 
 
 def way(kind: str) -> Flow[Words]:
-    """Find out how the server says that tasks are durable.
+    """Find out how this server can confirm that tasks are durable.
 
-    Raises ``ConfigurationError`` where it cannot.
+    Raises ``ConfigurationError`` if it cannot.
     """
     try:
         replies = yield Commands(
@@ -83,9 +82,9 @@ def _way_to_disk(about: dict[str, str]) -> Flow[Words]:
 
 
 def confirm(inbox: Inbox, words: Words, kind: str, ids: Sequence[str]) -> Flow[None]:
-    """Wait until what was submitted before is durable.
+    """Wait until earlier submits are durable.
 
-    Raises ``NotDurable`` when that is not known within 10 s: the tasks are in Redis.
+    Raises ``NotDurable`` if that is not confirmed within 10 s: the tasks are in Redis.
     """
     if not words:
         return
@@ -99,7 +98,7 @@ def confirm(inbox: Inbox, words: Words, kind: str, ids: Sequence[str]) -> Flow[N
             raise NotDurable(ids, kind, str(problem)) from problem
         if written:
             break
-        # The stream has expired: without a write of ours nothing is waited for.
+        # The stream has expired: make it anew, as without a write WAIT proves nothing.
         inbox.position = None
         yield from listen(inbox)
     else:

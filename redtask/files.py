@@ -1,4 +1,4 @@
-"""Folders and small files that are ours alone, and that nobody reads half of."""
+"""Private folders and small files, which are never seen half-written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder for us alone, or make sure that it is."""
+    """Make a private folder, or check that it is one."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     owner = folder.stat().st_uid
     if owner != os.geteuid():
@@ -25,13 +25,13 @@ def make_private(folder: Path) -> None:
 
 
 def make_private_parent(path: Path) -> None:
-    """Make the two folders above a file for us alone (mkdir does so for one only)."""
+    """Make the two folders above a file private (mkdir does so for one only)."""
     path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.parent.mkdir(exist_ok=True, mode=0o700)
 
 
 def is_private(folder: Path) -> bool:
-    """Tell if a folder is real, ours, and closed to others."""
+    """Is it a real folder, ours, and closed to others?"""
     try:
         status = folder.lstat()
     except OSError:
@@ -41,7 +41,7 @@ def is_private(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a small file of ours; what is missing or was cut says nothing."""
+    """Read a small file of ours; if it is missing or truncated, return nothing."""
     try:
         stored = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -50,7 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a private file complete, in the place of what was there."""
+    """Write a private file atomically, replacing any old one."""
     draft = _draft(path, text)
     try:
         draft.replace(path)
@@ -60,7 +60,7 @@ def replace(path: Path, text: str) -> None:
 
 
 def publish(path: Path, text: str) -> None:
-    """Write a private file complete under its name; fail if the name is taken."""
+    """Write a private file atomically; fail if the name is taken."""
     draft = _draft(path, text)
     try:
         os.link(draft, path)
@@ -69,12 +69,12 @@ def publish(path: Path, text: str) -> None:
 
 
 def _draft(path: Path, text: str) -> Path:
-    """Write a file that will have that name."""
+    """Write a temporary file, to be renamed."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            # What names files may be no text.
+            # File names in it may not be valid UTF-8.
             file.write(text.encode("utf-8", "surrogateescape"))
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Engines and workers, as an asyncio client has them do things."""
+"""Control of engines and workers by an asyncio client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Fleet:
-    """What a ``Client`` can have engines do. A part of ``Client``.
+    """Control of engines. A part of ``Client``.
 
     ``targets`` are engines: None or ``"all"``, an id or a uuid, or a list of these.
     An unknown id raises ``IndexError``, an unknown uuid ``KeyError``.
@@ -32,19 +32,19 @@ class Fleet:
     async def drain(self, targets: Any = None) -> None:
         """Have engines take nothing new, until ``resume``.
 
-        What they have begun they finish, and the rest goes to others. It is the hub
-        that remembers it, also over their death.
+        They finish what they have begun, and the rest goes to others. The hub remembers
+        it, even if they die.
         """
         await self._run(orders.drain_chosen(self._session, targets))
 
     async def resume(self, targets: Any = None) -> None:
-        """Let drained engines have tasks again."""
+        """Let drained engines take tasks again."""
         await self._run(orders.drain_chosen(self._session, targets, resume=True))
 
     async def stacks(self, targets: Any = None) -> list[Answer]:
-        """Return where the Python code of engines is just now.
+        """Return the current Python stacks of engines.
 
-        Raises ``TimeoutError`` when a worker does not answer.
+        Raises ``TimeoutError`` if a worker does not answer.
         """
         return await self._run(orders.order_chosen(self._session, "stack", targets))
 
@@ -55,11 +55,11 @@ class Fleet:
         hub: bool = False,
         block: bool | None = None,  # noqa: ARG002 - it waits for the answer at most
     ) -> None:
-        """Stop engines, or (``restart``) have new ones take their places.
+        """Stop engines, or (``restart``) replace them by new ones.
 
-        What they run they finish, and what they have not begun goes to others. All of
-        them: their workers stop; with ``hub`` also the cluster that keeps these, if one
-        does. The data of the hub stay. Raises ``TimeoutError`` when a worker does not
+        They finish what they run; what they have not begun goes to others. If all are
+        stopped, so are their workers; with ``hub``, also the cluster that runs them, if
+        there is one. The hub's data stay. Raises ``TimeoutError`` if a worker does not
         answer.
         """
         flow = orders.shutdown(self._session, targets, restart=restart, hub=hub)
@@ -71,10 +71,11 @@ class Fleet:
         targets: Any = None,
         block: bool | None = None,  # noqa: ARG002 - as in IPython.parallel
     ) -> None:
-        """Send the processes of engines a signal: a number, or a name as ``SIGINT``.
+        """Send the processes of engines a signal: a number, or a name such as
+        ``SIGINT``.
 
-        To interrupt a task, ``abort(running=True)`` is the better way: it hits that
-        task or none. Raises ``ValueError`` for no signal.
+        To interrupt a task, use ``abort(running=True)`` instead: it hits that task or
+        none. Raises ``ValueError`` for an unknown signal.
         """
         number = signal_number(sig)
         flow = orders.order_chosen(self._session, "signal", targets, (number,))
