@@ -1,7 +1,7 @@
-"""Ids of tasks that people have shortened. No I/O here.
+"""Abbreviated task ids. No I/O here.
 
-``k3f9ab-17`` is the task 17 of the only client whose name begins with ``k3f9ab``, and
-``k3f9ab`` its only task.
+``k3f9ab-17`` is task 17 of the only client whose name begins with ``k3f9ab``, and
+``k3f9ab`` the only task of that client.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from redtask.hub.keys import Keys
 
 _FORM: Final = re.compile(r"([a-z0-9]+)(-[0-9]+)?", re.ASCII)
-#: Members that Redis looks at in one go, and those that are told of.
+#: Members that Redis scans at a time, and matches named in an error.
 _PAGE: Final = 500
 _TOLD: Final = 3
-#: Ids in one round trip.
+#: Ids per round trip.
 _MOST: Final = 500
 
 
 def expand(keys: Keys, names: Sequence[str]) -> Flow[list[str]]:
     """Return the ids that names mean, each once.
 
-    What is no id of a task pages through all of them. Raises ``UnknownTask`` for what
-    means no task, or several.
+    For a name that is not an id, all ids are scanned. Raises ``UnknownTask`` for a name
+    that matches no task, or several.
     """
     found: dict[str, None] = {}
     for at in range(0, len(names), _MOST):
@@ -45,7 +45,7 @@ def expand(keys: Keys, names: Sequence[str]) -> Flow[list[str]]:
 
 
 def _only(keys: Keys, name: str) -> Flow[str]:
-    """Return the only id that a name is short for."""
+    """Return the only id that a name abbreviates."""
     form = _FORM.fullmatch(name)
     found: list[str] = []
     if form is not None:
@@ -60,7 +60,7 @@ def _only(keys: Keys, name: str) -> Flow[str]:
 
 
 def _matching(keys: Keys, pattern: str) -> Flow[list[str]]:
-    """Return the ids of tasks that match; when there are several, some of them."""
+    """Return the ids of tasks that match; if there are several, only some of them."""
     found: dict[str, None] = {}
     for index in (yield from indexes(keys, Query().states())):
         verb, cursor = "HSCAN" if is_hash(index) else "ZSCAN", "0"
@@ -73,7 +73,7 @@ def _matching(keys: Keys, pattern: str) -> Flow[list[str]]:
             for at in range(0, len(ids), _MOST):
                 part = ids[at : at + _MOST]
                 records = yield from read(keys, part, ("fn",))
-                # A gate is no task: it has no function.
+                # A gate is not a task: it has no function.
                 found.update(
                     (one, None) for one, it in zip(part, records, strict=True) if it
                 )

@@ -1,4 +1,4 @@
-"""The task that runs here, as its own code sees it.
+"""The current task, as its own code sees it.
 
 ::
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CurrentTask", "Desk", "TaskFilter", "current_task", "desk"]
 
-#: The longest message, in bytes: records are compact, and it is for a line on a screen.
+#: The longest message, in bytes: it is one line on a screen, and records are compact.
 _MESSAGE: Final = 52
 
 
 class _Work(Protocol):
-    """What an engine knows of the task that it runs."""
+    """What an engine knows of the task it runs."""
 
     @property
     def task_id(self) -> str: ...
@@ -38,13 +38,13 @@ class _Work(Protocol):
 
 @dataclass(slots=True)
 class Desk:
-    """Where the engine of this process says which task it is inside of."""
+    """Where the engine of this process publishes its current task."""
 
-    #: Returns the task; None: the engine is in none.
+    #: Returns the current task; None: there is none.
     work: Callable[[], _Work | None] = lambda: None
-    #: Says how far it is.
+    #: Reports its progress.
     progress: Callable[[str, Any], None] = lambda _text, _work: None
-    #: Reads fields of its record, by the task's id.
+    #: Reads fields of its record, by its id.
     fields: Callable[[str, tuple[str, ...]], list[str | None]] = lambda _id, names: (
         [None] * len(names)
     )
@@ -60,16 +60,16 @@ def desk(pid: int) -> Desk:  # noqa: ARG001 - a child that a task forks is no en
 
 @dataclass(frozen=True, slots=True)
 class CurrentTask:
-    """The running task; outside of one ``id`` is None, and nobody is told anything.
+    """The running task; outside of one, ``id`` is None and reports are ignored.
 
-    So a function that reports progress can also be called by hand.
+    So a function that reports progress can also be called directly.
     """
 
     #: Its id, as in ``AsyncResult.msg_ids``.
     id: str | None = None
-    #: Which try this is: 1, 2, ...
+    #: The number of this attempt: 1, 2, ...
     attempt: int = 0
-    #: Label of the engine that runs it.
+    #: Id of the engine that runs it.
     engine_id: int | None = None
     #: The engine's uuid.
     engine_uuid: str | None = None
@@ -81,12 +81,12 @@ class CurrentTask:
     _work: Any = field(default=None, repr=False, compare=False)
 
     def progress(self, done: float, message: str = "", *, total: float = 1.0) -> None:
-        """Report progress: ``done`` of ``total``, and a few words.
+        """Report progress: ``done`` of ``total``, with a short message.
 
-        Seen in ``metadata``, ``stream_output``, ``redtask logs -f`` and ``redtask
-        status``. Call it as often as you like: what comes faster than it can be shown
-        is left out, except the last. Raises ``TypeError`` for what is no
-        number, and ``ValueError`` for one that is none or a total that is not positive.
+        Shown in ``metadata``, ``stream_output``, ``redtask logs -f`` and ``redtask
+        status``. Call it as often as you like: reports that come too fast are dropped,
+        except the last. Raises ``TypeError`` if a value is not a number, and
+        ``ValueError`` for NaN or a total that is not positive.
         """
         for value in (done, total):
             if not isinstance(value, (int, float)):
@@ -107,24 +107,24 @@ class CurrentTask:
 
     @property
     def label(self) -> str | None:
-        """The label that it was submitted with. Asks Redis."""
+        """The label given at the submit. Asks Redis."""
         return self._field("label")
 
     @property
     def queue(self) -> str | None:
-        """The queue that it was in. Asks Redis."""
+        """The queue it was submitted to. Asks Redis."""
         return None if self.id is None else self._field("queue") or "default"
 
     @property
     def retries(self) -> int:
-        """How many tries it may have after the first. Asks Redis."""
+        """The number of retries it is allowed. Asks Redis."""
         return int(self._field("retries") or 0)
 
 
 def current_task() -> CurrentTask:
     """Return the task that this code runs in; its threads see it too.
 
-    Outside a task: one whose ``id`` is None.
+    Outside a task, ``id`` of the returned one is None.
     """
     found = desk(os.getpid())
     work = found.work()
@@ -145,9 +145,9 @@ def current_task() -> CurrentTask:
 
 
 class TaskFilter(logging.Filter):
-    """Adds to log records the task in which they are made.
+    """Adds the current task to log records.
 
-    For an application's own handlers, whose formats then know ``task_id``,
+    For an application's own handlers, whose formats may then use ``task_id``,
     ``attempt`` and ``engine_id``; outside a task these are ``-``, 0 and ``-``. ::
 
         handler.addFilter(redtask.TaskFilter())
@@ -155,7 +155,7 @@ class TaskFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add what is known, if nobody has; let every record pass."""
+        """Add the attributes unless they are set; let every record pass."""
         if hasattr(record, "task_id"):
             return True
         task = current_task()

@@ -1,8 +1,8 @@
 """``python -m redtask.demo``: real work on a hub and engines of its own.
 
-Indexes the standard library of the interpreter it runs on, one task per source file,
-kills an engine half-way, finishes all the same, and compares with a serial pass. It
-leaves no process and no file.
+Indexes the standard library of its interpreter, one task per source file, kills an
+engine half-way, finishes all the same, and compares with a serial pass. It leaves no
+process and no file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from redtask.result import AsyncMapResult
 
-#: What is known of one file.
+#: The facts about one file.
 Facts: TypeAlias = dict[str, Any]
 
 #: Folders that are not the library itself.
@@ -46,7 +46,7 @@ _SKIPPED: Final = {
     "test",
     "tests",
 }
-#: What is added up.
+#: The facts that are summed.
 _COUNTS: Final = (
     "lines",
     "code",
@@ -57,7 +57,7 @@ _COUNTS: Final = (
     "documented",
     "complexity",
 )
-#: Commands that clients and engines send in a run; others happen inside of scripts.
+#: Commands that clients and engines send in a run; others are called by scripts.
 _SENT: Final = ("evalsha", "blpop", "xread", "script|load")
 _NO_CODE: Final = {
     tokenize.COMMENT,
@@ -89,11 +89,11 @@ _INTERRUPTED: Final = 130
 
 
 def index_file(path: str) -> Facts:
-    """Count what is in a source file."""
+    """Count what a source file contains."""
     source = Path(path).read_bytes()
     facts: Facts = dict.fromkeys(_COUNTS, 0)
     facts["path"] = path
-    # Who ran it; the demo wants to know whom it may kill.
+    # The process that ran it: the demo kills one of these.
     facts["pid"] = os.getpid()
     facts["lines"] = source.count(b"\n")
     try:
@@ -131,11 +131,11 @@ def _count_node(node: ast.AST, facts: Facts) -> None:
         facts["documented"] += ast.get_docstring(node, clean=False) is not None
 
 
-# -- what is done with it
+# -- what is made of it
 
 
 def sources(root: Path, limit: int | None = None) -> list[str]:
-    """Return the source files of the library, or so many of them, evenly drawn."""
+    """Return the library's source files, or ``limit`` of them, evenly spaced."""
     found = sorted(
         str(path)
         for path in root.rglob("*.py")
@@ -148,7 +148,7 @@ def sources(root: Path, limit: int | None = None) -> list[str]:
 
 
 def totals(facts: Iterable[Facts]) -> dict[str, int]:
-    """Add up the counts of files."""
+    """Sum up the counts of files."""
     added: collections.Counter[str] = collections.Counter()
     for one in facts:
         added.update({name: one[name] for name in _COUNTS})
@@ -157,7 +157,7 @@ def totals(facts: Iterable[Facts]) -> dict[str, int]:
 
 
 def by_package(root: Path, facts: Iterable[Facts]) -> dict[str, dict[str, int]]:
-    """Add up the counts of each package; modules that are in none stand together."""
+    """Sum up the counts per package; top-level modules form one group."""
 
     def package(one: Facts) -> str:
         first, *rest = Path(one["path"]).relative_to(root).parts
@@ -176,14 +176,14 @@ class _Victim:
     pid: int = 0
 
     def consider(self, done: int, facts: Facts) -> bool:
-        """Kill the engine that sent this, if it is time; True when it was."""
+        """Kill the engine that sent this if it is time; return whether it was."""
         if self.pid or done < self.at:
             return False
         pid = int(facts["pid"])
-        # Its next task begins while we read of the last one: kill it inside of that.
+        # Its next task begins while we read the last one's result: kill it during that.
         time.sleep(0.005)
         with contextlib.suppress(OSError):
-            # It may have ended by itself, and its number be another's.
+            # It may have ended by itself, and its pid be reused.
             if Path(f"/proc/{pid}/comm").read_text().startswith("redtask-"):
                 os.kill(pid, signal.SIGKILL)
                 self.pid = pid
@@ -193,17 +193,17 @@ class _Victim:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What Redis has done since it started."""
+    """Work that Redis has done since it started."""
 
-    #: Commands that came.
+    #: Commands received.
     calls: int
-    #: Time within them, by the clock, and processor time for everything; us.
+    #: Wall time within them, and processor time of everything; in us.
     inside: int
     used: int
 
     @classmethod
     def read(cls, store: Store) -> _Work:
-        """Ask the server what it has done."""
+        """Ask the server for its counters."""
         text = store.commands([("INFO", "commandstats"), ("INFO", "cpu")])
         lines = b"\n".join(text).decode().splitlines()
         found = dict(line.split(":", 1) for line in lines if ":" in line)
@@ -235,7 +235,7 @@ def _lost(store: Store) -> int:
 
 
 class _Screen:
-    """Says what happens: with a moving bar on a terminal, else in plain lines."""
+    """Shows progress: with a moving bar on a terminal, else in plain lines."""
 
     def __init__(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - only the demo's
@@ -248,7 +248,7 @@ class _Screen:
 
     @contextlib.contextmanager
     def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Yield a function that shows how many are done."""
+        """Yield a function that takes the number done."""
         if not self.fancy:
             yield self._lines(what, total)
             return
@@ -282,7 +282,7 @@ class _Screen:
         return show
 
     def table(self, packages: dict[str, dict[str, int]], most: int) -> None:
-        """Show the packages with most functions, and all together."""
+        """Show the packages with the most functions, and the total."""
         from rich import box  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
 
@@ -363,7 +363,7 @@ def run(screen: _Screen, *, engines: int, limit: int | None) -> int:
 
 
 def _gather(screen: _Screen, result: AsyncMapResult) -> list[Facts]:
-    """Take results as they arrive, and kill an engine half-way."""
+    """Collect results as they arrive, and kill an engine half-way."""
     facts: list[Facts] = []
     victim = _Victim(at=len(result) // 2)
     with screen.bar("engines", len(result)) as show:
@@ -386,7 +386,7 @@ def _serially(screen: _Screen, paths: Sequence[str]) -> tuple[list[Facts], float
 
 
 def _compare(screen: _Screen, facts: list[Facts], serial: list[Facts]) -> bool:
-    """Say whether both passes found the same, file by file and in all."""
+    """Report whether both passes found the same, per file and in total."""
 
     def plain(found: list[Facts]) -> dict[str, Facts]:
         return {one["path"]: {name: one[name] for name in _COUNTS} for one in found}

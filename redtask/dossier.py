@@ -1,4 +1,4 @@
-"""All that is known of one task: its record, its tries, and who it is related to.
+"""Everything known of one task: its record, its attempts, and its relations.
 
 Nothing is unpickled, so no key is needed. No I/O here.
 """
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from redtask.hub.keys import Keys
     from redtask.session import Session
 
-#: Runs of one task that are followed, each way.
+#: The most runs of a task that are followed, in each direction.
 _MOST_RUNS: Final = 100
-#: Tasks in one round trip.
+#: Tasks per round trip.
 _PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One try that did not succeed."""
+    """An attempt that did not succeed."""
 
     #: Its number, from 1.
     attempt: int
     #: The uuid of the engine.
     engine: str
-    #: When it began and ended, ms since the epoch; None: nobody knows.
+    #: When it began and ended, ms since the epoch; None: unknown.
     started: float | None
     ended: float | None
     #: What went wrong.
@@ -44,7 +44,7 @@ class Try:
 
     @classmethod
     def read(cls, line: str) -> Try:
-        """Read ``token engine began ended what``, parted by tabs."""
+        """Parse ``token engine began ended what``, separated by tabs."""
         token, engine, began, ended, what = (line.split("\t", 4) + [""] * 4)[:5]
         attempt, _, _ = token.partition(":")
         return cls(
@@ -58,46 +58,46 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """A task that this one is related to."""
+    """A task related to this one."""
 
     #: Its id.
     task_id: str
-    #: Its state; ``gone`` when the hub has forgotten it.
+    #: Its state; ``gone`` if the hub has forgotten it.
     state: str
-    #: Name of its function; "" when nobody knows.
+    #: Name of its function; "" if unknown.
     function: str
 
 
 @dataclass(frozen=True, slots=True)
 class Dossier:
-    """All that is known of one task."""
+    """Everything known of one task."""
 
     #: Its record, as ``db_query`` returns it.
     record: dict[str, Any]
-    #: Tries that failed: the first and the last nine.
+    #: Failed attempts: the first and the last nine.
     tries: tuple[Try, ...]
-    #: Engines that refused it, by label, and what they said.
+    #: Engines that rejected it, by label, and their reasons.
     refusals: tuple[tuple[int, str], ...]
-    #: What it depends on.
+    #: Its dependencies.
     after: tuple[Relative, ...]
     follow: tuple[Relative, ...]
-    #: ``all`` or ``any``, and of what: ``success``, ``failure`` or ``end``.
+    #: ``all`` or ``any``, and of which outcome: ``success``, ``failure`` or ``end``.
     after_what: str
     follow_what: str
     #: Tasks whose results are among its arguments.
     refs: tuple[Relative, ...]
     #: Tasks that wait for it, at most 500.
     dependents: tuple[Relative, ...]
-    #: Earlier and later runs of the same, the first to the last, itself among them.
+    #: Earlier and later runs of the same task, oldest first, itself included.
     runs: tuple[Relative, ...]
     #: Text of the traceback; None: there is none.
     traceback: str | None
-    #: Labels of engines by their uuids, as far as they are known.
+    #: Labels of engines by uuid, as far as known.
     labels: Mapping[str, int]
 
 
 def dossier(session: Session, task_id: str) -> Flow[Dossier]:
-    """Return all that is known of a task. Raises ``UnknownTask``."""
+    """Return everything known of a task. Raises ``UnknownTask``."""
     keys = session.keys
     query = Query.parse({"msg_id": task_id})
     found = yield from Finder(keys, query, None).find()
@@ -139,7 +139,7 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
 def labels_of(
     keys: Keys, records: Iterable[Mapping[str, Any]], uuids: Iterable[str]
 ) -> Flow[dict[str, int]]:
-    """Return the labels of engines: of those that live, or that records name."""
+    """Return the labels of engines that are alive, or that records name."""
     known = {
         one["engine_uuid"]: one["engine_id"]
         for one in records
@@ -166,7 +166,7 @@ def _refusal(line: str) -> tuple[int, str]:
 
 
 def what_of(dependency: str) -> str:
-    """Say what a dependency as records have it waits for: ``all success``."""
+    """Describe what a record's dependency waits for: ``all success``."""
     letters = dependency.partition(" ")[0]
     if not letters:
         return ""
@@ -175,7 +175,7 @@ def what_of(dependency: str) -> str:
 
 
 def relatives(keys: Keys, ids: Sequence[str]) -> Flow[dict[str, Relative]]:
-    """Return what people want to know of tasks in passing, by their ids."""
+    """Return what is shown of related tasks, by their ids."""
     found: dict[str, Relative] = {}
     names = list(dict.fromkeys(ids))
     functions: dict[str, str] = {}
@@ -193,7 +193,7 @@ def relatives(keys: Keys, ids: Sequence[str]) -> Flow[dict[str, Relative]]:
 
 
 def learn_names(keys: Keys, known: dict[str, str], digests: set[str]) -> Flow[None]:
-    """Learn what functions are called that are not known yet."""
+    """Look up the names of functions that are not known yet."""
     new = sorted(digests - known.keys())
     if new:
         names = yield Commands([("HGET", keys.function(one), "name") for one in new])
@@ -202,7 +202,7 @@ def learn_names(keys: Keys, known: dict[str, str], digests: set[str]) -> Flow[No
 
 
 def _runs(keys: Keys, task_id: str) -> Flow[list[str]]:
-    """Return the runs of one task, the first to the last, as far as they are known."""
+    """Return the known runs of one task, oldest first."""
     before = yield from _chain(keys, task_id, "resubmit_of")
     after = yield from _chain(keys, task_id, "resubmitted")
     return [*reversed(before), task_id, *after] if before or after else []
@@ -221,7 +221,7 @@ def _chain(keys: Keys, task_id: str, field: str) -> Flow[list[str]]:
 
 
 def traceback_of(keys: Keys, task_id: str) -> Flow[str | None]:
-    """Return the traceback of a task that failed, whoever signed it; None: none."""
+    """Return the traceback of a failed task, without checking signatures, or None."""
     (envelope,) = yield from reading.parts(keys, [task_id], "error")
     if not envelope:
         return None

@@ -1,4 +1,4 @@
-"""What can be done to ended tasks: run them once more, forget them. No I/O here.
+"""Actions on ended tasks: run them again, forget them. No I/O here.
 
 Flows for both faces.
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from redtask.inbox import TaskSet
     from redtask.session import Session
 
-#: Ids in one call.
+#: Ids per call.
 MOST: Final = 500
-#: Arguments that are copied or sent in one call of ``resubmit``, in bytes.
+#: The most bytes of arguments copied or sent by one call of ``resubmit``.
 _MOST_BYTES: Final = 8 << 20
-#: Work that may not be run after less than this is signed anew, in s.
+#: Work that expires sooner than this is signed again, in s.
 _SOON: Final = 86400
 
 _SETS: Final = ("after", "follow", "refs")
@@ -38,17 +38,16 @@ _SETS: Final = ("after", "follow", "refs")
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """An ended task that is to run once more."""
+    """An ended task that is to run again."""
 
-    #: Its id.
     old: str
-    #: Its function and until when it may run, as in its record.
+    #: Its function, and until when it may run, as in its record.
     fn: str
-    #: The id that its signature binds.
+    #: The id that its signature covers.
     root: str
-    #: Bytes of its arguments.
+    #: Size of its arguments, in bytes.
     size: int
-    #: What it depended on, as in its record: ``after``, ``follow``, ``refs``.
+    #: Its dependencies, as in its record: ``after``, ``follow``, ``refs``.
     sets: Mapping[str, str]
 
     @property
@@ -58,12 +57,12 @@ class Copy:
 
     @property
     def until(self) -> str:
-        """What the signature binds besides: not-after and what the engine obeys."""
+        """The rest of what the signature covers: expiry, and options for the engine."""
         return self.fn.partition(" ")[2]
 
     @property
     def is_stale(self) -> bool:
-        """Is the time over, or soon, until when it may be run?"""
+        """Has its expiry passed, or will it soon?"""
         latest = self.until.partition(" ")[0]
         return bool(latest) and int(latest) * 60 < time.time() + _SOON
 
@@ -78,7 +77,7 @@ class Copy:
 
 
 def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
-    """Return what is to be known of ended tasks before they run once more.
+    """Return what must be known of ended tasks before they run again.
 
     Raises ``UnknownTask`` and ``TaskPending``.
     """
@@ -113,9 +112,9 @@ def _check_ended(name: str, record: Mapping[str, str]) -> None:
 
 
 def body_of(session: Session, copy: Copy) -> Flow[bytes]:
-    """Return the arguments of an ended task, packed.
+    """Return the packed arguments of an ended task.
 
-    Raises ``SignatureError`` when nobody with our key has signed them.
+    Raises ``SignatureError`` unless they are signed with one of our keys.
     """
     (envelope,) = yield from reading.parts(session.keys, [copy.old], "args")
     return bytes(
@@ -124,7 +123,7 @@ def body_of(session: Session, copy: Copy) -> Flow[bytes]:
 
 
 def signed(session: Session, copy: Copy, body: bytes) -> dict[str, Argument]:
-    """Return arguments for a copy, and until when they may be run, as fields."""
+    """Return newly signed arguments for a copy, and their expiry, as fields."""
     until, options = session.until(), copy.until.partition(" ")[2]
     bound = f"{until} {options}" if options else until
     args = session.keyring.sign_task(copy.function, bound, copy.root, body)
@@ -132,19 +131,19 @@ def signed(session: Session, copy: Copy, body: bytes) -> dict[str, Argument]:
 
 
 def renewed(session: Session, copy: Copy) -> Flow[dict[str, Argument]]:
-    """Return what is to be said anew of a copy of which nothing is changed."""
+    """Return the fields to renew of a copy that is otherwise unchanged."""
     if not copy.is_stale:
         return {}
     body = yield from body_of(session, copy)
     return signed(session, copy, body)
 
 
-#: Says what of a copy is new: it and the new ids by the old ones -> fields.
+#: Returns the new fields of a copy, given it and the new ids by the old ones.
 Anew: TypeAlias = "Callable[[Copy, Mapping[str, str]], Flow[dict[str, Argument]]]"
 
 
 def resubmit(session: Session, jobs: Any) -> Flow[TaskSet]:
-    """Let ended tasks run once more; return the new ones."""
+    """Run ended tasks again; return the new ones."""
     ids = list(dict.fromkeys(session.ids_of(jobs)))
     wanted = yield from copies(session, ids)
     return (yield from enter(session, wanted, lambda copy, _: renewed(session, copy)))
@@ -157,10 +156,10 @@ def enter(
     progress: Callable[[int, int], object] | None = None,
     at_once: int = MOST,
 ) -> Flow[TaskSet]:
-    """Submit copies in their order, at most so many at once; return the new tasks.
+    """Submit copies in order, at most ``at_once`` per call; return the new tasks.
 
-    Should a later slice be refused, the earlier ones are aborted. ``progress`` is
-    told how many are in, and of how many.
+    If a later slice is rejected, the earlier ones are aborted. ``progress`` is called
+    with the numbers of those submitted and of all.
     """
     tasks, inbox = session.expected(len(wanted)), session.inbox
     names = dict(zip((copy.old for copy in wanted), tasks.ids, strict=True))
@@ -178,11 +177,11 @@ def enter(
             if progress is not None:
                 progress(len(entered), len(wanted))
     except ConnectionLost:
-        # They cannot be aborted either.
+        # Aborting them would fail, too.
         raise
     except Exception:
         if entered:
-            # The last first: none stands before what it depends on.
+            # In reverse order: dependents before what they depend on.
             yield from acting.abort(entered[::-1])
         raise
     return tasks
@@ -196,8 +195,8 @@ def _enter_slice(
 ) -> Flow[None]:
     """Submit one slice.
 
-    A single task that waits for more than one call may look at is told its members
-    behind a gate.
+    A single task with more members than one call may have waits behind a gate while the
+    hub is told of them.
     """
     copy, (_, new) = part[0], pairs[0]
     if len(copy.members) <= _MOST_MEMBERS:
@@ -233,7 +232,7 @@ def _slices(wanted: Sequence[Copy], most: int) -> Iterator[list[Copy]]:
 
 
 def check_purge(jobs: Any, targets: Any) -> None:
-    """Raise ``ValueError`` when nothing was said to be forgotten."""
+    """Raise ``ValueError`` if neither jobs nor targets are given."""
     if _is_nothing(jobs) and _is_nothing(targets):
         raise ValueError(
             "Must specify at least one of `targets` and `jobs`: 'all', ids, results "
@@ -246,7 +245,7 @@ def _is_nothing(said: Any) -> bool:
 
 
 def purge_local(session: Session, jobs: Any, targets: Any) -> Flow[None]:
-    """Check that nothing of it is outstanding here; all else is kept by results."""
+    """Check that none of the jobs is outstanding here; only results keep anything."""
     check_purge(jobs, targets)
     if _is_nothing(jobs):
         return
@@ -258,7 +257,7 @@ def purge_local(session: Session, jobs: Any, targets: Any) -> Flow[None]:
 
 
 def purge_hub(session: Session, jobs: Any, targets: Any) -> Flow[Purged]:
-    """Forget ended tasks: jobs, or what ended on engines, or all; count them."""
+    """Forget ended tasks: jobs, or those that ended on engines, or all; count them."""
     check_purge(jobs, targets)
     purged = Purged(0)
     if _is_all(jobs) or _is_all(targets):
@@ -277,7 +276,7 @@ def _is_all(said: Any) -> bool:
 
 
 def _check_engines(numbers: Iterable[Any]) -> Flow[None]:
-    """Raise ``IndexError`` for a number that no engine ever had."""
+    """Raise ``IndexError`` for an id that no engine ever had."""
     known = int((yield from flows.ask(calls.status(0))).hub.get("next_engine", 0))
     for one in numbers:
         if not isinstance(one, int) or not 0 <= one < known:
@@ -285,7 +284,7 @@ def _check_engines(numbers: Iterable[Any]) -> Flow[None]:
 
 
 def _purge_ids(session: Session, ids: Sequence[str]) -> Flow[Purged]:
-    """Forget these; when there are too many for one call, all are looked at first."""
+    """Forget these; if one call cannot take them, all are checked first."""
     parts = [ids[at : at + MOST] for at in range(0, len(ids), MOST)]
     if len(parts) > 1:
         for part in parts:

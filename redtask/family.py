@@ -1,7 +1,7 @@
 """A task's ancestors and dependents: a graph. No I/O here.
 
-What a task depends on stands in its record. What depends on it is only known to the
-hub while it waits; of what has ended, all records are looked through, page by page.
+A task's dependencies are in its record. Its dependents are known to the hub only while
+they wait; to find ended ones, all records are read, page by page.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.session import Session
 
-#: Dependencies that are held at once, when all records are looked through.
+#: The most dependencies held in memory while all records are read.
 _MOST_EDGES: Final = 1_000_000
 
 
@@ -27,18 +27,18 @@ _MOST_EDGES: Final = 1_000_000
 class Family:
     """Tasks and what each depends on."""
 
-    #: The tasks that were asked for.
+    #: The tasks asked for.
     chosen: tuple[str, ...]
-    #: Records by their ids, each behind those that it depends on; those that are gone
-    #: have none.
+    #: Records by id, each after those of its dependencies; None for those that are
+    #: gone.
     records: Mapping[str, dict[str, Any] | None]
-    #: The ids that each depends on, each once.
+    #: The ids that each depends on, without duplicates.
     parents: Mapping[str, tuple[str, ...]]
-    #: Were there more than were wanted?
+    #: Were some left out because of the limit?
     is_cut: bool = False
 
     def children(self) -> dict[str, list[str]]:
-        """Return what depends on each, in order."""
+        """Return the dependents of each, in order."""
         found: dict[str, list[str]] = {name: [] for name in self.records}
         for name, parents in self.parents.items():
             for one in parents:
@@ -46,7 +46,7 @@ class Family:
         return found
 
     def depths(self) -> dict[str, int]:
-        """Return how many tasks at least go before each, one after the other."""
+        """Return the length of the longest chain of tasks before each."""
         found: dict[str, int] = {}
         for name in self.records:
             before = [found[one] for one in self.parents.get(name, ()) if one in found]
@@ -63,10 +63,10 @@ def family(
     most: int = 1000,
     progress: Callable[[int], object] | None = None,
 ) -> Flow[Family]:
-    """Return tasks with their ancestors and dependents, at most so many.
+    """Return tasks with their ancestors and dependents, at most ``most``.
 
-    ``progress`` is told how many records were looked through. Raises ``ValueError``
-    when these have more than a million dependencies.
+    ``progress`` is called with the number of records read. Raises ``ValueError`` if
+    these have more than a million dependencies.
     """
     found: dict[str, dict[str, Any] | None] = dict.fromkeys(ids)
     if up:
@@ -101,7 +101,7 @@ def family(
 def _climb(
     session: Session, found: dict[str, dict[str, Any] | None], most: int
 ) -> Flow[None]:
-    """Add what tasks depend on, and what that does, until there are enough."""
+    """Add dependencies, level by level, until there are enough."""
     level = list(found)
     while level and len(found) <= most:
         above: dict[str, None] = {}
@@ -123,7 +123,7 @@ def _sets(session: Session, ids: Sequence[str]) -> Flow[dict[str, dict[str, str]
 def _children(
     session: Session, progress: Callable[[int], object] | None
 ) -> Flow[dict[str, list[str]]]:
-    """Return what depends on each task, of all that the hub knows."""
+    """Return the dependents of each task, from all records of the hub."""
     children: dict[str, list[str]] = {}
     edges = seen = 0
 
@@ -149,7 +149,7 @@ def _children(
 
 
 def _ordered(names: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Return names so that each stands behind its parents, else as they came."""
+    """Return names with each after its parents, otherwise in the given order."""
     before = {name: set(parents.get(name, ())) for name in names}
     children: dict[str, list[str]] = {}
     for name, some in before.items():
@@ -168,6 +168,6 @@ def _ordered(names: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> li
 
 
 def place(name: str) -> tuple[str, int]:
-    """Sort ids of a client by their numbers."""
+    """Sort key that orders a client's ids by number."""
     client, _, number = name.partition("-")
     return client, int(number)
