@@ -1,10 +1,10 @@
-"""Tasks on their way to the hub, cut into slices that one call may carry. No I/O here.
+"""Tasks on their way to the hub, cut into slices that fit one call. No I/O here.
 
-A call has as many tasks as Redis enters in a few milliseconds: 500 plain ones, fewer
-that wait, 400 members of dependencies; and 4 MiB. A task that waits for more than that
-is told of its members while it stands behind a gate, which opens when all is there.
-Tasks that are to enter together or not at all stand behind one too when they are more
-than one slice, but for those that wait for others of them.
+A call has as many tasks as Redis stores in a few milliseconds: 500 plain ones, fewer
+that wait, 400 members of dependencies; and 4 MiB. A task with more members than that
+waits behind a gate while the hub is told of them; the gate opens when all are there.
+Tasks that are to enter all or none wait behind a gate, too, if they need more than one
+slice, except for those that depend on others of them.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from redtask.payload import Function
     from redtask.rope import Written
 
-#: A slice ends at so many plain tasks, bytes or members, whichever comes first.
+#: A slice ends at this many plain tasks, bytes or members, whichever comes first.
 MOST_TASKS: Final = 500
 MOST_BYTES: Final = 4 << 20
 MOST_MEMBERS: Final = 400
-#: So many plain tasks more does one cost that does not just enter its queue's line.
+#: Extra cost, in plain tasks, of a task that does not just join its queue's line.
 _SPECIAL: Final = 3
-#: Flags of such tasks, beside what they wait for.
+#: Flags of such tasks, apart from dependencies.
 _CONSTRAINTS: Final = frozenset({"targets", "timeout", "start_in", "start_at", "gate"})
-#: A member of a dependency in bytes, more or less.
+#: Approximate size of a member of a dependency, in bytes.
 _MEMBER: Final = 20
 
-#: One thing that a submit sends: a slice, or what is to be said of its tasks.
+#: One thing that a submit sends: a slice, or a call that adds to its tasks.
 Piece: TypeAlias = "Sequence[Group] | Call[Any]"
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What a task waits for."""
+    """The dependencies of a task."""
 
     #: Conditions of ``after``, and its members, each once.
     letters: str = "as"
@@ -54,14 +54,14 @@ class Waits:
 
     @property
     def count(self) -> int:
-        """How many members there are."""
+        """The number of members."""
         return len(self.after) + len(self.follow)
 
     def needing(self, refs: tuple[str, ...]) -> Waits:
-        """Return it for a call with these results among its arguments.
+        """Return these plus the tasks whose results are among its arguments.
 
-        Raises ``ValueError`` when ``after`` asks for something else than success of
-        all: one set has one condition.
+        Raises ``ValueError`` if ``after`` asks for anything but the success of all: a
+        set has only one condition.
         """
         if not refs:
             return self
@@ -74,13 +74,13 @@ class Waits:
         return replace(self, letters="as", after=after, refs=refs)
 
     def links(self, task_id: str) -> Iterator[Call[int]]:
-        """Yield the calls that tell the hub of the members."""
+        """Yield the calls that tell the hub the members."""
         for name, members in (("after", self.after), ("follow", self.follow)):
             for at in range(0, len(members), MOST_MEMBERS):
                 yield calls.link(task_id, name, members[at : at + MOST_MEMBERS])
 
     def fields(self) -> dict[str, str]:
-        """Return it as flags of the submit script."""
+        """Return them as flags of the submit script."""
         fields = {}
         if self.after:
             fields["after"] = " ".join((self.letters, *self.after))
@@ -91,22 +91,20 @@ class Waits:
         return fields
 
 
-#: It waits for nothing.
+#: No dependencies.
 FREE: Final = Waits()
 
 
 class Task(NamedTuple):
-    """One task that is ready to be sent."""
+    """A task that is ready to be sent."""
 
-    #: Its id.
     task_id: str
     #: Its signed arguments.
     envelope: Written
-    #: Its function.
     function: Function
-    #: Its flags, as the submit script knows them.
+    #: Its flags, as the submit script takes them.
     flags: Mapping[str, Any]
-    #: What it waits for.
+    #: Its dependencies.
     waits: Waits
 
 
@@ -118,12 +116,12 @@ def _group(task: Task, tasks: list[str | Written]) -> Group:
 
 
 def _is_special(waits: Waits, flags: Mapping[str, Any]) -> bool:
-    """Does a task with these not just enter its queue's line?"""
+    """Does such a task do more than join its queue's line?"""
     return waits.count > 0 or not _CONSTRAINTS.isdisjoint(flags)
 
 
 class Room:
-    """What is left of a slice that begins with a task."""
+    """The room left in a slice that begins with a given task."""
 
     def __init__(self, task: Task) -> None:
         self._cost = self._bytes = self._members = 0
@@ -137,7 +135,7 @@ class Room:
         self._members += members
 
     def has(self, task: Task) -> bool:
-        """May this task be added? Then it is."""
+        """Add the task if it fits; return whether it does."""
         if self._cost >= MOST_TASKS or self._bytes >= MOST_BYTES:
             return False
         if self._members + task.waits.count > MOST_MEMBERS:
@@ -147,7 +145,7 @@ class Room:
 
 
 class _Pile:
-    """The slice that is being made."""
+    """The slice being filled."""
 
     def __init__(self) -> None:
         self._clear()
@@ -159,11 +157,11 @@ class _Pile:
         self._cost = self._each = self._bytes = self._members = 0
 
     def has_room(self, members: int) -> bool:
-        """May a task be added that waits for so many?"""
+        """Is there room for a task with this many members?"""
         return self._members + members <= MOST_MEMBERS
 
     def add(self, task: Task, members: int) -> bool:
-        """Add a task, to the latest group if it is of its kind; is the slice full?"""
+        """Add a task, to the latest group if of the same kind; return if it is full."""
         kind = task[2:]
         if kind != self._kind:
             self._kind = kind
@@ -181,18 +179,18 @@ class _Pile:
         return self._cost >= MOST_TASKS or self._bytes >= MOST_BYTES
 
     def take(self) -> list[Group]:
-        """Return the slice, and begin another."""
+        """Return the slice, and begin a new one."""
         groups = self.groups
         self._clear()
         return groups
 
 
 class Gate:
-    """Makes the id of a gate when one is needed, once."""
+    """Makes the id of a gate on demand, once."""
 
     def __init__(self, make: Callable[[], str]) -> None:
         self._make = make
-        #: The id; "" when none was needed.
+        #: The id; "" while none was needed.
         self.name = ""
 
     def needed(self) -> str:
@@ -226,10 +224,10 @@ def _pieces(
 
 
 class Queue:
-    """Slices on their way: whoever sends them asks for one after the other.
+    """Slices to send, made one after the other on demand.
 
-    With ``ahead`` the next may be made while the last is on its way. Not so when the
-    input may keep one waiting: then what was sent would not be heard of for as long.
+    With ``ahead``, the next one may be made while the last is in flight. Not so if the
+    input may block: the outcome of what was sent would be delayed for as long.
     """
 
     def __init__(self, pieces: Iterable[Piece], *, ahead: bool = False) -> None:
@@ -240,11 +238,11 @@ class Queue:
         self._made: list[Piece | Exception] = []
 
     def then(self, act: Callable[[Piece], None]) -> None:
-        """Have something done with each slice when it was sent."""
+        """Call a function with each slice after it was sent."""
         self._after.append(act)
 
     def make(self) -> None:
-        """Make the next one now, if that is allowed. Raises nothing."""
+        """Make the next slice now, if allowed. Raises nothing."""
         if self._ahead and not self._made:
             try:
                 self._made.append(next(self._pieces))
@@ -267,12 +265,12 @@ class Queue:
 
 
 def is_long(task: Task) -> bool:
-    """Is it more than a slice, for what it waits for?"""
+    """Does it exceed a slice by its dependencies alone?"""
     return task.waits is not FREE and task.waits.count > MOST_MEMBERS
 
 
 def together(tasks: Sequence[Task]) -> list[Group]:
-    """Return one slice of tasks; the caller knows that there is room for them."""
+    """Return one slice of tasks; the caller has checked that they fit."""
     if len(tasks) == 1:
         task = tasks[0]
         return [_group(task, [task.task_id, task.envelope])]
@@ -283,10 +281,10 @@ def together(tasks: Sequence[Task]) -> list[Group]:
 
 
 def cut(tasks: Iterable[Task], gate: Gate, pause: float = math.inf) -> Iterator[Piece]:
-    """Yield slices of tasks, each of which enters by itself, and what belongs to them.
+    """Yield slices of tasks, each entering independently, and the calls they need.
 
-    They are made as they are sent; one that is not full goes when ``pause`` seconds
-    have passed since the last and another task is there.
+    They are made lazily; one that is not full is sent when ``pause`` seconds have
+    passed since the last, and another task comes.
     """
     yield from _pieces(tasks, gate, pause)
     if gate.name:
@@ -314,7 +312,7 @@ def _noting(tasks: Iterable[Task], inside: set[str]) -> Iterator[Task]:
 
 
 def _behind(gate: str, groups: Sequence[Group], inside: set[str]) -> list[Group]:
-    # There may be as many groups as tasks: `replace` would take its time.
+    # There may be as many groups as tasks, and `replace` is slow.
     return [
         group
         if _is_held(group, inside)
@@ -330,10 +328,10 @@ def _behind(gate: str, groups: Sequence[Group], inside: set[str]) -> list[Group]
 
 
 def _is_held(group: Group, inside: set[str]) -> bool:
-    """Does the group wait for the success of others that stand behind the gate?
+    """Does the group wait for the success of others behind the gate?
 
-    Then it need not stand there: they cannot succeed while it is closed, nor when it
-    is given up.
+    Then it need not wait there: they cannot succeed while the gate is closed, nor when
+    it is given up.
     """
     letters, *ids = str(group.flags.get("after", "")).split() or [""]
     if letters == "as":

@@ -1,7 +1,6 @@
 """The blocking driver: performs calls, runs flows, waits.
 
-A ``Store`` may be used by many threads; each call borrows a connection. A forked
-child gets connections of its own.
+A ``Store`` may be shared by threads; each call borrows a connection. A forked child
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _KINDS = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConne
 def _connector(
     url: str, *, blocking: bool, reply: float = link.REPLY
 ) -> Callable[[], Connection]:
-    """Return what makes connections to a URL."""
+    """Return a factory of connections to a URL."""
     kind, options = link.options(url, blocking=blocking, reply=reply)
     options["retry"] = Retry(NoBackoff(), 0)
     return lambda: _KINDS[kind](**options)
@@ -56,26 +55,26 @@ def _read(connection: Connection) -> Any:
 
 
 def _wake(connection: Any) -> None:
-    """Let who reads from a connection see its end; he closes it.
+    """Let the reader of a connection see its end, and close it itself.
 
-    Only the socket is thread-safe, and of that not what TLS lays over it.
+    Only the socket is thread-safe, and not the TLS layer on top of it.
     """
-    # redis-py gives no other way.
+    # redtask needs the socket itself, and redis-py has no public access to it.
     if (found := connection._sock) is not None:  # noqa: SLF001
         with contextlib.suppress(OSError):
             socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
 def _haul(connection: Any) -> Haul:
-    # redis-py gives no other way.
+    # Likewise.
     return Haul(connection._sock, connection._parser.parse_error)  # noqa: SLF001
 
 
 class Store:
     """Redis, as one hub sees it; calls block.
 
-    ``patience`` is for how long a call is tried again while Redis is away, in
-    seconds; None is forever. ``reply`` is how long one reply may take.
+    ``patience`` is how long a call is retried while Redis is away, in seconds; None is
+    forever. ``reply`` is how long one reply may take, in seconds.
     """
 
     def __init__(
@@ -89,19 +88,19 @@ class Store:
         self.url = url
         self.keys = Keys(hub)
         self.patience = patience
-        #: The scheme whose scripts are used; the hub says so when it is another.
+        #: The scheme whose scripts are used; the hub replies if it has another.
         self.scheme: AnyScheme = "leastload"
-        #: Verifies a scheme that is not redtask's; None: no key is known yet.
+        #: Verifies schemes that are not redtask's own; None: no key is known yet.
         self.keyring: Keyring | None = None
-        #: What is learnt of the server by talking to it.
+        #: What is known of the server from talking to it.
         self.contact = Contact()
-        #: Told of each try that failed: when the first one began, and why.
+        #: Called after each failed try: with the time of the first one, and the error.
         self.trouble: Callable[[float, Exception], None] | None = None
         self._connect = _connector(url, blocking=False, reply=reply)
         self._connect_blocking = _connector(url, blocking=True)
         self._free: list[Connection] = []
         self._free_blocking: list[Connection] = []
-        #: Those on which somebody waits. Threads add and discard: both are atomic.
+        #: Connections with a waiting reader. Threads add and discard: both are atomic.
         self._listening: set[Connection] = set()
         self._pid = os.getpid()
         self._closed = False
@@ -127,7 +126,7 @@ class Store:
             return self._connect_blocking() if blocking else self._connect()
 
     def connection(self) -> Connection:
-        """Return a connection, not yet made, that is the caller's own."""
+        """Return a new connection, not yet open, that belongs to the caller."""
         return self._connect()
 
     def _give_back(self, connection: Connection, *, blocking: bool = False) -> None:
@@ -137,7 +136,7 @@ class Store:
             self._close_free()
 
     def _drop(self, connection: Connection, problem: BaseException) -> None:
-        """Close a connection that failed; what is to come on it belongs to nobody."""
+        """Close a connection that failed: replies still to come have no reader."""
         self._listening.discard(connection)
         connection.disconnect()
         if isinstance(problem, link.LOST):
@@ -146,17 +145,17 @@ class Store:
             self.contact.loses()
 
     def _listen(self, connection: Connection) -> None:
-        """Have a connection on which somebody waits woken when all is closed."""
+        """Register a connection with a waiting reader, to be woken by ``close``."""
         self._listening.add(connection)
         connection.connect()
         if self._closed:
-            # It may have been made just too late to be woken.
+            # It may have been registered too late to be woken.
             raise link.closed()
 
     def close(self) -> None:
-        """Close the connections, those in use when they no longer are.
+        """Close the connections; those in use, when they are given back.
 
-        Whoever waits for something is woken; nobody is served any more.
+        Waiting readers are woken; further calls fail.
         """
         self._closed = True
         if os.getpid() == self._pid:
@@ -179,10 +178,10 @@ class Store:
         blocking: bool = False,
         meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
-        """Send commands in one go and read their replies; errors are replies too.
+        """Send commands in one go and read their replies; error replies are returned.
 
-        A connection that failed in any way is dropped. ``meanwhile`` is called when
-        all was sent.
+        A connection that failed in any way is dropped. ``meanwhile`` is called once all
+        is sent.
         """
         connection = self._borrow(blocking=blocking)
         try:
@@ -206,7 +205,7 @@ class Store:
         since: float | None = None,
         until: float | None = None,
     ) -> T:
-        """Try until it works, patience is over, or the error is no passing one."""
+        """Retry until it works, patience is over, or the error is permanent."""
         begun = time.monotonic() if since is None else since
         tries: link.Tries | None = None
         while True:
@@ -223,7 +222,7 @@ class Store:
             time.sleep(pause)
 
     def _drop_free(self) -> None:
-        """Forget idle connections: they most likely died with the one that did."""
+        """Drop idle connections: most likely they died with the one that failed."""
         while self._free:
             try:
                 self._free.pop().disconnect()
@@ -231,13 +230,13 @@ class Store:
                 break
 
     def command(self, *words: Any) -> Any:
-        """Perform one plain Redis command that is safe to repeat."""
+        """Perform one plain Redis command, which must be idempotent."""
         return self.commands([words])[0]
 
     def commands(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
     ) -> list[Any]:
-        """Perform plain commands that are safe to repeat, in one round trip."""
+        """Perform plain, idempotent commands in one round trip."""
 
         def attempt() -> list[Any]:
             replies = self._exchange(commands)
@@ -251,9 +250,9 @@ class Store:
     def fetch(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
     ) -> list[Any]:
-        """Perform plain reads of what may be large, in one round trip.
+        """Read values that may be large with plain commands, in one round trip.
 
-        Large strings are bytearrays, which were copied once.
+        Large strings are bytearrays, copied only once.
         """
         return self._persist(lambda: self._fetch(commands), until=until)
 
@@ -274,9 +273,9 @@ class Store:
         return replies
 
     def block(self, *words: Any) -> Any:
-        """Perform a blocking command, once, on a connection for such.
+        """Perform a blocking command, once, on a connection for blocking commands.
 
-        It may wait ``link.LONGEST_BLOCK`` at most. Raises ``ConnectionLost``.
+        It must wait ``link.LONGEST_BLOCK`` at most. Raises ``ConnectionLost``.
         """
         try:
             (reply,) = self._exchange([words], blocking=True)
@@ -297,10 +296,10 @@ class Store:
     ) -> T:
         """Perform a call and return its value.
 
-        ``since`` is when patience began, ``time.monotonic()``; None: now.
-        ``meanwhile`` is called while the reply is on its way, if nothing fails before.
-        Raises the exception of its error reply, or ``ConnectionLost``; ``StillAway``
-        if Redis is away and the caller has time ``until`` then only.
+        ``since`` is when patience began, ``time.monotonic()``; None: now. ``meanwhile``
+        is called before the reply is read, unless sending fails. Raises the exception
+        of the error reply, or ``ConnectionLost``; ``StillAway`` if Redis is away and
+        the caller's deadline ``until`` passes first.
         """
         script = scripts.bundle(call.script, self.scheme)
         begun = time.monotonic() if since is None else since
@@ -314,7 +313,7 @@ class Store:
             reply = problem
         if not isinstance(reply, Exception):
             return call.read(reply)
-        # Not as a rule: the script is unknown, or Redis is away.
+        # The slow path: the script is unknown, or Redis is away.
         return self._do_all((call,), begun, [reply], until)[0]
 
     def do_all(self, calls: Iterable[Call[T]], since: float | None = None) -> list[T]:
@@ -328,7 +327,7 @@ class Store:
         first: list[Any],
         until: float | None = None,
     ) -> list[T]:
-        """Perform calls whose ``first`` replies, if any, were no good."""
+        """Perform calls whose ``first`` replies, if any, were errors."""
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
         def exchange() -> list[Any]:
@@ -360,14 +359,14 @@ class Store:
         return batch.values()
 
     def _tidy(self, litter: Sequence[Sequence[Any]]) -> None:
-        """Delete what is of no use; if that fails, it goes by itself in time."""
+        """Delete unused parcels; if that fails, they expire."""
         if litter:
             with contextlib.suppress(RedtaskError, *link.LOST):
                 self._exchange(litter)
 
 
-#: After a read that brought nothing that is waited for the next one waits a little,
-#: each time more, up to this, in seconds.
+#: After a read that brought nothing for anybody, the reader pauses a little, a bit
+#: longer each time, up to the maximum, in seconds.
 _BREATH: Final = 0.0002
 _MOST_BREATH: Final = 0.002
 
@@ -375,8 +374,8 @@ _MOST_BREATH: Final = 0.002
 class Driver:
     """Runs flows for one client: performs each step and waits for its stream.
 
-    One thread at a time reads the stream, for all that wait: the first that has to
-    wait becomes the reader, and when its own tasks have arrived another takes over.
+    One thread at a time reads the stream for all that wait: the first that has to wait
+    becomes the reader, and once its own tasks have arrived, another takes over.
     """
 
     def __init__(self, store: Store) -> None:
@@ -384,26 +383,26 @@ class Driver:
         self._begin()
 
     def _begin(self) -> None:
-        #: A connection that is still to be opened may lead to a server that was
-        #: restarted, and forgot the stream.
+        #: Opening a connection may lead to a server that was restarted and lost the
+        #: stream.
         self._unsure = True
         self._pauses = link.pauses()
         self._changed = threading.Condition()
         self._reading = False
-        #: Threads that wait for who reads.
+        #: The number of threads that wait for the reader.
         self._others = 0
         self._pid = os.getpid()
 
     def run(
         self, flow: Flow[T], since: float | None = None, until: float | None = None
     ) -> T:
-        """Drive a flow to its end: perform each step, give back what came of it.
+        """Drive a flow to its end: perform each step and send back its result.
 
-        ``since`` is when patience with its calls began; None: with each. ``until`` is
-        until when the caller has time, if Redis is away.
+        ``since`` is when patience with its calls began; None: with each call. ``until``
+        is the caller's deadline if Redis is away.
         """
         if os.getpid() != self._pid:
-            # The thread that read the stream stayed behind in the parent.
+            # After a fork: the thread that reads stayed behind in the parent.
             self._begin()
         try:
             step = next(flow)
@@ -417,7 +416,7 @@ class Driver:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         finally:
-            # After a Ctrl-C in the middle of it, a traceback may keep it for long.
+            # A traceback may keep the flow alive long after a Ctrl-C.
             flow.close()
 
     def _perform(self, step: Step, since: float | None, until: float | None) -> Any:
@@ -434,7 +433,7 @@ class Driver:
         return self._wait(step)
 
     def _wait(self, step: Wait) -> bool:
-        """Read the stream, or wait for who does, until something has arrived."""
+        """Read the stream, or wait for its reader, until something has arrived."""
         deadline = time.monotonic() + step.seconds
         vain = 0
         while True:
@@ -453,7 +452,8 @@ class Driver:
                     self._others -= 1
             try:
                 if vain and not self._others:
-                    # What nobody waits for may come in many small pieces.
+                    # What nobody waits for may come in many small entries: let them
+                    # gather.
                     time.sleep(min(left, vain * _BREATH, _MOST_BREATH))
                 reached = self._read(step.inbox, left)
                 vain += 1
@@ -462,14 +462,14 @@ class Driver:
                     self._reading = False
                     self._changed.notify_all()
             if not reached:
-                # The records may be within reach all the while: ask them in peace.
+                # The records may still be reachable: pause before they are asked.
                 left = deadline - time.monotonic()
                 time.sleep(max(0.0, min(left, next(self._pauses))))
                 return False
             self._pauses = link.pauses()
 
     def _read(self, inbox: Inbox, seconds: float) -> bool:
-        """Read what the stream has, waiting for it; False if it cannot be read."""
+        """Read the stream, blocking if it is empty; False if it cannot be read."""
         keys = self.store.keys
         patience = max(1, int(min(seconds, link.LONGEST_BLOCK) * 1000))
         try:
@@ -479,7 +479,7 @@ class Driver:
                 return False
             reply = self.store.block(*link.read_stream(keys, inbox, patience))
         except ConnectionLost:
-            # Whoever waits asks the records next, and that has patience.
+            # Waiters ask the records next, with retries.
             self._unsure = True
             inbox.disturbed()
             return False
@@ -488,7 +488,7 @@ class Driver:
         return True
 
     def _assure(self, inbox: Inbox, until: float) -> bool:
-        """Is the server the one that was heard before, and has it the stream?"""
+        """Is this the same server as before, and does it have the stream?"""
         self._unsure = False
         contact = self.store.contact
         epoch = contact.epoch

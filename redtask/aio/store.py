@@ -1,8 +1,8 @@
 """The asyncio driver: performs calls, runs flows, waits.
 
-A ``Store`` belongs to the event loop in which it is first used. Whatever is the same
-for the blocking one - what to send, what replies and errors mean, when to try again -
-is in ``redtask.link``.
+A ``Store`` belongs to the event loop in which it is first used. What it shares with the
+blocking one - what to send, what replies and errors mean, when to retry - is in
+``redtask.link``.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "tls": SSLConnection,
     "unix": UnixDomainSocketConnection,
 }
-#: So many calls are on their way at once; the others wait in line. Blocking ones
-#: have connections of their own.
+#: How many calls are in flight at once; others queue. Blocking commands have
+#: connections of their own.
 MOST: Final = 4
 
 
 class Store:
     """Redis, as one hub sees it; calls are awaited.
 
-    ``patience`` is for how long a call is tried again while Redis is away, in
-    seconds; None is forever. ``reply`` is how long one reply may take.
+    ``patience`` is how long a call is retried while Redis is away, in seconds; None is
+    forever. ``reply`` is how long one reply may take, in seconds.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class Store:
         self.url = url
         self.keys = Keys(hub)
         self.patience = patience
-        #: The scheme whose scripts are used; the hub says so when it is another.
+        #: The scheme whose scripts are used; the hub replies if it has another.
         self.scheme: AnyScheme = "leastload"
-        #: Verifies a scheme that is not redtask's; None: no key is known yet.
+        #: Verifies schemes that are not redtask's own; None: no key is known yet.
         self.keyring: Keyring | None = None
-        #: What is learnt of the server by talking to it.
+        #: What is known of the server from talking to it.
         self.contact = Contact()
         self._reply = reply
         self._free: list[Connection] = []
         self._free_blocking: list[Connection] = []
-        #: Those on which somebody waits.
+        #: Connections with a waiting reader.
         self._listening: set[Connection] = set()
         self._closed = False
         self._room = asyncio.Semaphore(MOST)
@@ -92,8 +92,8 @@ class Store:
             return free.pop()
         self.contact.opens()
         kind, options = link.options(self.url, blocking=blocking, reply=self._reply)
-        # redis-py would keep the time with asyncio.wait_for, which loses a cancellation
-        # that comes together with the end of what it waits for (before Python 3.12).
+        # redis-py would use asyncio.wait_for, which loses a cancellation that arrives
+        # just as the awaited thing ends (before Python 3.12).
         options["socket_timeout"] = None
         made: Connection = _KINDS[kind](retry=Retry(NoBackoff(), 0), **options)
         return made
@@ -105,9 +105,9 @@ class Store:
             await self._close_free()
 
     async def _drop(self, connection: Connection, problem: BaseException) -> None:
-        """Close a connection that failed, or on which nobody waits any more.
+        """Close a connection that failed, or whose reader was cancelled.
 
-        What is still to come on it belongs to nobody.
+        Replies still to come have no reader.
         """
         self._listening.discard(connection)
         await connection.disconnect(nowait=True)
@@ -117,17 +117,17 @@ class Store:
             self.contact.loses()
 
     async def _listen(self, connection: Connection) -> None:
-        """Have a connection on which somebody waits woken when all is closed."""
+        """Register a connection with a waiting reader, to be woken by ``close``."""
         self._listening.add(connection)
         await connection.connect()
         if self._closed:
-            # It was made too late to be woken.
+            # It was registered too late to be woken.
             raise link.closed()
 
     async def close(self) -> None:
-        """Close the connections, those in use when they no longer are.
+        """Close the connections; those in use, when they are given back.
 
-        Whoever waits for something is woken; nobody is served any more.
+        Waiting readers are woken; further calls fail.
         """
         self._closed = True
         for connection in self._listening:
@@ -148,10 +148,10 @@ class Store:
         blocking: bool = False,
         meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
-        """Send commands in one go and read their replies; errors are replies too.
+        """Send commands in one go and read their replies; error replies are returned.
 
-        A connection that failed in any way, or on which nobody waits any more, is
-        dropped. ``meanwhile`` is called when all was sent.
+        A connection that failed in any way, or whose reader was cancelled, is dropped.
+        ``meanwhile`` is called once all is sent.
         """
         connection = self._borrow(blocking=blocking)
         limit = link.limit(blocking=blocking, reply=self._reply)
@@ -178,7 +178,7 @@ class Store:
         since: float | None = None,
         until: float | None = None,
     ) -> T:
-        """Try until it works, patience is over, or the error is no passing one."""
+        """Retry until it works, patience is over, or the error is permanent."""
         begun = time.monotonic() if since is None else since
         tries: link.Tries | None = None
         while True:
@@ -194,18 +194,18 @@ class Store:
             await asyncio.sleep(pause)
 
     async def _drop_free(self) -> None:
-        """Forget idle connections: they most likely died with the one that did."""
+        """Drop idle connections: most likely they died with the one that failed."""
         while self._free:
             await self._free.pop().disconnect(nowait=True)
 
     async def command(self, *words: Any) -> Any:
-        """Perform one plain Redis command that is safe to repeat."""
+        """Perform one plain Redis command, which must be idempotent."""
         return (await self.commands([words]))[0]
 
     async def commands(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
     ) -> list[Any]:
-        """Perform plain commands that are safe to repeat, in one round trip."""
+        """Perform plain, idempotent commands in one round trip."""
 
         async def attempt() -> list[Any]:
             replies = await self._exchange(commands)
@@ -217,9 +217,9 @@ class Store:
         return await self._persist(attempt, until=until)
 
     async def block(self, *words: Any) -> Any:
-        """Perform a blocking command, once, on a connection for such.
+        """Perform a blocking command, once, on a connection for blocking commands.
 
-        It may wait ``link.LONGEST_BLOCK`` at most. Raises ``ConnectionLost``.
+        It must wait ``link.LONGEST_BLOCK`` at most. Raises ``ConnectionLost``.
         """
         try:
             (reply,) = await self._exchange([words], blocking=True)
@@ -240,10 +240,10 @@ class Store:
     ) -> T:
         """Perform a call and return its value.
 
-        ``since`` is when patience began, ``time.monotonic()``; None: now.
-        ``meanwhile`` is called while the reply is on its way, if nothing fails before.
-        Raises the exception of its error reply, or ``ConnectionLost``; ``StillAway``
-        if Redis is away and the caller has time ``until`` then only.
+        ``since`` is when patience began, ``time.monotonic()``; None: now. ``meanwhile``
+        is called before the reply is read, unless sending fails. Raises the exception
+        of the error reply, or ``ConnectionLost``; ``StillAway`` if Redis is away and
+        the caller's deadline ``until`` passes first.
         """
         return (await self._do_all((call,), since, meanwhile, until))[0]
 
@@ -281,15 +281,15 @@ class Store:
         return batch.values()
 
     async def _tidy(self, litter: Sequence[Sequence[Any]]) -> None:
-        """Delete what is of no use; if that fails, it goes by itself in time."""
+        """Delete unused parcels; if that fails, they expire."""
         if litter:
             with contextlib.suppress(RedtaskError, *link.LOST):
                 await self._exchange(litter)
 
 
 def _wake(connection: Any) -> None:
-    """Let who reads from a connection see its end."""
-    # redis-py gives no other way.
+    """Let the reader of a connection see its end."""
+    # redis-py has no public access to the transport.
     if (writer := connection._writer) is not None:
         writer.transport.abort()
 
@@ -304,8 +304,8 @@ async def _read(connection: Connection) -> Any:
 class Driver:
     """Runs flows for one client: performs each step and waits for its stream.
 
-    One task in the background reads the stream while anybody waits, and wakes exactly
-    those for whom something has come: however many wait, they cost one connection.
+    One background task reads the stream while anybody waits, and wakes exactly those
+    for whom something has arrived: any number of waiters costs one connection.
     """
 
     def __init__(self, store: Store) -> None:
@@ -313,17 +313,17 @@ class Driver:
         self._waiting: set[asyncio.Future[bool]] = set()
         self._reader: asyncio.Task[None] | None = None
         self._pauses = link.pauses()
-        #: A connection that is still to be opened may lead to a server that was
-        #: restarted, and forgot the stream.
+        #: Opening a connection may lead to a server that was restarted and lost the
+        #: stream.
         self._unsure = True
 
     async def run(
         self, flow: Flow[T], since: float | None = None, until: float | None = None
     ) -> T:
-        """Drive a flow to its end: perform each step, give back what came of it.
+        """Drive a flow to its end: perform each step and send back its result.
 
-        ``since`` is when patience with its calls began; None: with each. ``until`` is
-        until when the caller has time, if Redis is away.
+        ``since`` is when patience with its calls began; None: with each call. ``until``
+        is the caller's deadline if Redis is away.
         """
         try:
             step = next(flow)
@@ -337,7 +337,7 @@ class Driver:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         finally:
-            # Whoever waits may be cancelled in the middle of it.
+            # It may have been cancelled half-way.
             flow.close()
 
     async def _perform(
@@ -390,11 +390,11 @@ class Driver:
                     continue
                 reply = await store.block(*link.read_stream(keys, inbox, longest))
             except ConnectionLost:
-                # Whoever waits asks the records next, and that has patience.
+                # Waiters ask the records next, with retries.
                 self._unsure = True
                 inbox.disturbed()
                 self._wake_all()
-                # The records may be within reach all the while: ask them in peace.
+                # The records may still be reachable: pause before they are asked.
                 await asyncio.sleep(next(self._pauses))
             except Exception as problem:  # noqa: BLE001 - it is those who wait to know
                 self._wake_all(problem)
@@ -404,7 +404,7 @@ class Driver:
                 self._pauses = link.pauses()
 
     async def _assure(self, inbox: Inbox) -> bool:
-        """Is the server the one that was heard before, and has it the stream?"""
+        """Is this the same server as before, and does it have the stream?"""
         self._unsure = False
         contact = self.store.contact
         epoch = contact.epoch
@@ -422,7 +422,7 @@ class Driver:
         self._waiting.clear()
 
     async def close(self) -> None:
-        """Stop reading; whoever still waits hears that the client is closed."""
+        """Stop reading; waiters are told that the client is closed."""
         self._wake_all(link.closed())
         await self.store.close()
         reader, self._reader = self._reader, None
