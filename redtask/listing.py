@@ -1,7 +1,7 @@
-"""Stored tasks, listed: records that a query means, as dicts. No I/O here.
+"""Listings of stored tasks: records that match a query, as dicts. No I/O here.
 
-A listing pages through the indexes of the hub from here, so that no script has to look
-at more than a page.
+The client pages through the hub's indexes, so that no script has to look at more than a
+page.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from redtask.hub.keys import Keys
     from redtask.session import Session
 
-#: Ids in one page.
+#: Ids per page.
 _PAGE: Final = 500
-#: The line of a queue where the records say who may take the task.
+#: The line of tasks of a queue whose records say who may take them.
 _PICKY: Final = "?"
 
 
@@ -35,7 +35,7 @@ _PICKY: Final = "?"
 def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
     """Visit the members of a sorted set, or of a hash, page by page.
 
-    Each that is there all the time is seen; one may be seen twice.
+    Members that are there throughout are visited, some possibly twice.
     """
     cursor = "0"
     while True:
@@ -50,7 +50,7 @@ def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
 
 
 def is_hash(index: str) -> bool:
-    """Is an index a hash, with ids as its fields? Else it is a sorted set."""
+    """Is an index a hash, with ids as its fields, instead of a sorted set?"""
     return index.endswith(":held")
 
 
@@ -61,8 +61,8 @@ def _members(index: str) -> tuple[str, ...]:
 def indexes(keys: Keys, wanted: Sequence[str]) -> Flow[list[str]]:
     """Return the indexes that hold the ids of tasks in these states.
 
-    In the order in which a task passes them, so that one which moves on meanwhile is
-    met later.
+    In the order in which tasks pass them, so that a task that moves on meanwhile is met
+    later.
     """
     queues, engines = yield Commands(
         [("HKEYS", keys.queues()), _members(keys.engines())]
@@ -82,7 +82,7 @@ def indexes(keys: Keys, wanted: Sequence[str]) -> Flow[list[str]]:
 def _lines(
     keys: Keys, queues: Sequence[str], engines: Sequence[str]
 ) -> Flow[list[str]]:
-    """Return the keys of every line of ready tasks."""
+    """Return the keys of all lines of ready tasks."""
     commands = [_members(keys.classes(queue)) for queue in queues]
     commands += [_members(keys.engine(uuid, "classes")) for uuid in engines]
     replies: list[Any] = (yield Commands(commands)) if commands else []
@@ -107,9 +107,9 @@ def walk(
 def read(
     keys: Keys, ids: Sequence[str], names: Sequence[str]
 ) -> Flow[list[dict[str, str]]]:
-    """Read some fields of at most 500 records, without what stands beside them.
+    """Read some fields of at most 500 records, without what is stored beside them.
 
-    Of what is no id, as of what is unknown, there is nothing.
+    Invalid and unknown ids have no fields.
     """
     asked = [name for name in ids if is_id(name)]
     if not asked:
@@ -129,7 +129,7 @@ def read(
 def complete(
     keys: Keys, records: Mapping[str, dict[str, str]], parts: Iterable[str]
 ) -> Flow[None]:
-    """Add what stands beside records, of these fields."""
+    """Add those of these fields that are stored beside the records."""
     missing = [
         (name, part)
         for part in parts
@@ -144,7 +144,7 @@ def complete(
 
 # -- records as dicts
 
-#: Fields that may stand beside the record, for each key that needs them.
+#: The fields that may be stored beside the record, by the keys that need them.
 _BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
     "stdout": ("stdout",),
     "stderr": ("stderr",),
@@ -154,9 +154,9 @@ _BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
     "metadata": ("after", "follow", "targets"),
 }
 _ALL: Final = frozenset(_BESIDE)
-#: The fields that name what a task comes after or follows.
+#: The fields with the dependencies of a task.
 EDGES: Final = ("after", "follow")
-#: Keys that are fields of records, as they stand there or not at all.
+#: Keys that are fields of records, unchanged.
 _AS_THEY_ARE: Final = frozenset(
     {"state", "label", "verdict", "reason", "ename", "evalue", "repr"}
     | {"resubmitted", "resubmit_of"}
@@ -164,18 +164,18 @@ _AS_THEY_ARE: Final = frozenset(
 
 
 def members_of(dependency: str) -> list[str]:
-    """Return the ids of a dependency as records have it, ``as c-1 c-2``."""
+    """Return the ids of a dependency in the record's notation, ``as c-1 c-2``."""
     return dependency.split()[1:]
 
 
 def parents_of(record: Mapping[str, str]) -> list[str]:
-    """Return the ids of what a task comes after or follows, each once."""
+    """Return the ids that a task depends on, without duplicates."""
     members = (members_of(record.get(part, "")) for part in EDGES)
     return list(dict.fromkeys(one for part in members for one in part))
 
 
 def numbers_of(ranges: str) -> list[int]:
-    """Return the numbers of ``0-2,5``."""
+    """Parse numbers such as ``0-2,5``."""
     found: list[int] = []
     for part in ranges.split(",") if ranges else ():
         low, _, high = part.partition("-")
@@ -200,9 +200,9 @@ def _error(fields: Mapping[str, str]) -> str | None:
 
 
 def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str, Any]:
-    """Return a record as a dict: the keys that IPython.parallel has, and ours.
+    """Return a record as a dict: with IPython.parallel's keys, and ours.
 
-    Times are timezone-aware, by the server's clock. What it has not got is None.
+    Times are timezone-aware, by the server's clock. Missing values are None.
     """
     times = metadata(task_id, fields, 0.0)
     state = fields["state"]
@@ -274,9 +274,9 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
 
 
 class Finder:
-    """Finds the records that a query means, and what is wanted of each.
+    """Finds the records that match a query, with the keys wanted of each.
 
-    Of these only those to which something happened ``since``.
+    Only records of tasks to which something happened ``since`` are considered.
     """
 
     def __init__(
@@ -294,7 +294,7 @@ class Finder:
         self._found: dict[str, dict[str, Any]] = {}
 
     def find(self) -> Flow[list[dict[str, Any]]]:
-        """Return the records, in the order in which they were submitted."""
+        """Return the records in order of submission."""
         ids = self._query.only("msg_id")
         if ids is None:
             yield from walk(self._keys, self._query.states(), self._visit)
@@ -311,10 +311,10 @@ class Finder:
         return [_some(one, self._wanted) for one in found]
 
     def newest(self, most: int) -> Flow[list[dict[str, Any]]]:
-        """Return the latest of the records, the latest first.
+        """Return the most recently changed records, the latest first.
 
-        Of each index the end is read, until there is enough: so it costs little where
-        many match. Ended tasks that are kept for long come before others.
+        Each index is read from its end until there are enough: cheap even if many
+        match. Ended tasks that are kept longer come before others.
         """
         if self._query.only("msg_id") is not None:
             yield from self.find()
@@ -333,7 +333,7 @@ class Finder:
     def _downwards(self, index: str, most: int) -> Flow[None]:
         """Visit the members of an index from its end, until enough of them match."""
         if is_hash(index):
-            # An engine has few.
+            # An engine holds only a few.
             (fields,) = yield Commands([("HKEYS", index)])
             ids = [text(one) for one in fields]
             for at in range(0, len(ids), _PAGE):
@@ -350,7 +350,7 @@ class Finder:
 
     def _visit(self, ids: Sequence[str]) -> Flow[None]:
         records = yield from reading.records(self._keys, ids)
-        # A gate is no task: it has no function.
+        # A gate is not a task: it has no function.
         there = {
             name: fields
             for name, fields in zip(ids, records, strict=True)
@@ -368,7 +368,7 @@ class Finder:
             self._found[name] = self._dict(name, fields)
 
     def _getter(self, name: str, fields: Mapping[str, str]) -> Callable[[str], Any]:
-        """Return what gives the values of a record, which is only made if need be."""
+        """Return a getter for the values of a record, which are computed lazily."""
 
         def get(key: str) -> Any:
             if key in _AS_THEY_ARE:
@@ -388,12 +388,12 @@ class Finder:
     def _add(
         self, records: Mapping[str, dict[str, str]], wanted: Iterable[str]
     ) -> Flow[None]:
-        """Read what stands beside the records, as far as keys need it."""
+        """Read what is stored beside the records, as far as these keys need it."""
         parts = dict.fromkeys(one for key in wanted for one in _BESIDE.get(key, ()))
         yield from complete(self._keys, records, parts)
 
     def _name(self, records: Mapping[str, Mapping[str, str]]) -> Flow[None]:
-        """Learn the names of the records' functions."""
+        """Look up the names of the records' functions."""
         digests = {fields["fn"].split()[0] for fields in records.values()}
         new = sorted(digests - self._names.keys())
         if new:
@@ -406,7 +406,7 @@ class Finder:
             )
 
     def _add_buffers(self, found: Sequence[dict[str, Any]]) -> Flow[None]:
-        """Add the signed arguments and results, if somebody asks for them."""
+        """Add the signed arguments and results, if wanted."""
         ids = [one["msg_id"] for one in found]
         for key, names in zip(BUFFERS, (("args",), ("result", "error")), strict=True):
             if key not in (self._wanted or ()):
@@ -424,7 +424,7 @@ def _some(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def moved_at(fields: Mapping[str, str]) -> float:
-    """Return when something last happened to a task, of its fields, in ms."""
+    """Return when something last happened to a task, from its fields, in ms."""
     if "took" in fields:
         before, took = map(int, fields["took"].split())
         return float(fields["started"]) + (took - before) / 1000
@@ -441,13 +441,13 @@ def latest(record: Mapping[str, Any]) -> datetime:
 def find(
     session: Session, query: Mapping[str, Any], keys: str | Iterable[str] | None
 ) -> Flow[list[dict[str, Any]]]:
-    """Return the records that a query means, or some keys of them."""
+    """Return the records that match a query, or some keys of them."""
     finder = Finder(session.keys, Query.parse(query), check_keys(keys))
     return (yield from finder.find())
 
 
 def history(session: Session) -> Flow[list[str]]:
-    """Return the ids of all tasks that the hub knows, as they were submitted."""
+    """Return the ids of all tasks that the hub knows, in order of submission."""
     found: dict[str, tuple[int, str]] = {}
 
     def visit(ids: list[str]) -> Flow[None]:

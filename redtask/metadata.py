@@ -1,4 +1,4 @@
-"""What is known of one task's run."""
+"""The metadata of a task's run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
 
 
 class Metadata(dict[str, Any]):
-    """What is known of one task's run: keys also as attributes.
+    """The metadata of a task's run: keys are also attributes.
 
     ``msg_id submitted started completed received engine_id engine_uuid status error
-    stdout stderr progress doing label after follow`` and those that IPython.parallel
-    has besides. ``progress`` (0 to 1) and ``doing`` are what the task says of itself.
-    Times are timezone-aware, by the server's clock; ``received`` by ours.
+    stdout stderr progress doing label after follow`` and IPython.parallel's other keys.
+    ``progress`` (0 to 1) and ``doing`` are reported by the task itself. Times are
+    timezone-aware, by the server's clock; ``received`` by the client's.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -31,14 +31,14 @@ class Metadata(dict[str, Any]):
 
 
 def _moment(milliseconds: str | None, more: int = 0) -> datetime | None:
-    """Return the time so many ms, and ``more`` us, after the epoch."""
+    """Return the time this many ms, and ``more`` us, after the epoch."""
     if not milliseconds:
         return None
     return _EPOCH + timedelta(microseconds=round(float(milliseconds) * 1000) + more)
 
 
 def members(text: str | None) -> list[str]:
-    """Return the ids of a dependency as the record has it, behind its letters."""
+    """Return the ids of a record's dependency, without its letters."""
     return text.split()[1:] if text else []
 
 
@@ -47,7 +47,7 @@ def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metada
     state = record.get("state", "")
     began = record.get("started")
     if "took" in record:
-        # What the engine said when it reported: us since the begin, and for how long.
+        # As the engine reported: us since the start, and the run time in us.
         ago, took = map(int, record["took"].split())
         started, completed = _moment(began, -ago), _moment(began, took - ago)
     else:
@@ -80,5 +80,5 @@ def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metada
     )
 
 
-#: The keys of every metadata, also attributes of an AsyncResult.
+#: All keys of metadata, which are also attributes of an AsyncResult.
 METADATA: Final = frozenset(metadata("", {}, 0.0))

@@ -1,12 +1,12 @@
-"""Which stored tasks a query means. No I/O here.
+"""Queries for stored tasks. No I/O here.
 
 A query is a dict as in IPython.parallel: a value, or a dict of operators, for each key
-of a task's record. All of them have to hold::
+of a task's record. All conditions must hold::
 
     {"state": "failed", "submitted": {"$gte": yesterday}, "label": {"$glob": "day *"}}
 
-What a record has not got is None there. ``$ne`` and ``$nin`` hold for None, ``$gt``
-and its like and ``$glob`` do not.
+Missing values count as None. ``$ne`` and ``$nin`` hold for None; ``$gt`` and the like,
+and ``$glob``, do not.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _OTHER: Final = (
     "header", "metadata", "content", "result_header", "result_metadata",
     "result_content", "execute_input", "execute_result",
 )  # fmt: skip
-#: Kept out of records unless somebody asks for them by name.
+#: Left out of records unless requested by name.
 BUFFERS: Final = ("buffers", "result_buffers")
 
-#: What may stand under the keys of a record, besides None.
+#: The types of a record's values, besides None.
 KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(_TEXT, (str,)),
     **dict.fromkeys(_TIME, (datetime,)),
@@ -48,7 +48,7 @@ KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(BUFFERS, (list,)),
 }
 
-#: The states of a task that is there, in the order in which it passes them.
+#: The states of a stored task, in the order in which it passes them.
 STATES: Final = tuple(
     state
     for state in ("waiting", "ready", "assigned", "running", *sorted(states.ENDED))
@@ -86,27 +86,27 @@ class Condition:
     key: str
     #: ``$eq``, ``$in`` ...
     name: str
-    #: What the value is compared with.
+    #: The value to compare with.
     operand: Any
 
     def holds(self, value: Any) -> bool:
-        """Does it hold for this value of the key?"""
+        """Does it hold for this value?"""
         return _OPERATORS[self.name](value, self.operand)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Conditions that all have to hold."""
+    """Conditions that must all hold."""
 
-    #: In the order in which they were said.
+    #: In the order given.
     conditions: tuple[Condition, ...] = ()
 
     @classmethod
     def parse(cls, query: Mapping[str, Any]) -> Query:
-        """Read a query.
+        """Parse a query.
 
-        Raises ``KeyError`` for a key or an operator that is none, and ``TypeError``
-        or ``ValueError`` for what cannot be compared with the key's values.
+        Raises ``KeyError`` for an unknown key or operator, and ``TypeError`` or
+        ``ValueError`` for an operand that cannot be compared with the key's values.
         """
         if not isinstance(query, Mapping):
             raise TypeError(f"a query is a dict, not {type(query).__name__}")
@@ -119,20 +119,20 @@ class Query:
         )
 
     def holds(self, get: Callable[[str], Any]) -> bool:
-        """Do all conditions hold for what ``get`` returns for each key?"""
+        """Do all conditions hold, given ``get``, which returns the value of a key?"""
         return all(one.holds(get(one.key)) for one in self.conditions)
 
     @property
     def keys(self) -> set[str]:
-        """The keys that it looks at."""
+        """The keys that it uses."""
         return {one.key for one in self.conditions}
 
     def admits(self, key: str, value: Any) -> bool:
-        """May a record with this value of the key match?"""
+        """Can a record with this value of the key match?"""
         return all(one.holds(value) for one in self.conditions if one.key == key)
 
     def only(self, key: str) -> list[Any] | None:
-        """Return the values that the key may have at all; None: any."""
+        """Return the only values that the key may have; None: any."""
         for one in self.conditions:
             if one.key == key and one.name in {"$eq", "$in"}:
                 values = [one.operand] if one.name == "$eq" else one.operand
@@ -140,7 +140,7 @@ class Query:
         return None
 
     def states(self) -> list[str]:
-        """Return the states that a matching task may be in."""
+        """Return the states of tasks that can match."""
         ends = self.only("completed")
         return [
             state
@@ -153,9 +153,9 @@ class Query:
 
 
 def check_keys(keys: str | Iterable[str] | None) -> list[str] | None:
-    """Return which keys of the records are wanted; None: all but the buffers.
+    """Return the keys wanted of the records; None: all but the buffers.
 
-    ``msg_id`` is always among them. Raises ``KeyError`` for one that is none.
+    ``msg_id`` is always among them. Raises ``KeyError`` for an unknown key.
     """
     if keys is None:
         return None
@@ -185,7 +185,7 @@ def _conditions(key: Any, said: Any) -> list[Condition]:
 
 
 def _operand_of(key: str, name: str, operand: Any) -> Any:
-    """Return what an operator compares with."""
+    """Return a checked operand of an operator."""
     if name in {"$in", "$nin"}:
         if isinstance(operand, (str, bytes)) or not isinstance(operand, Collection):
             raise TypeError(f"{name} of {key} needs a list, not {operand!r}")
@@ -212,6 +212,6 @@ def _operand(key: str, value: Any) -> Any:
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{key} is compared with {wanted}, not {value!r}")
     if isinstance(value, datetime) and value.tzinfo is None:
-        # As everywhere in Python: the time of this machine.
+        # Naive times are local, as everywhere in Python.
         return value.astimezone()
     return value

@@ -1,4 +1,4 @@
-"""Run stored work once more: what a query means, and what failed because of it.
+"""Run stored tasks again: those that match a query, and those that failed due to them.
 
 Flows for both faces. No I/O here.
 """
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
     from redtask.rope import Read
     from redtask.session import Session
 
-#: Dependencies of failed tasks that are held at once, when looking for those that
-#: failed because of others: some 200 bytes each.
+#: The most dependencies of failed tasks held in memory, when looking for those that
+#: failed due to others: some 200 bytes each.
 _MOST_EDGES: Final = 1_000_000
-#: Ids in one page.
+#: Ids per page.
 _PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to run once more."""
+    """What is to run again."""
 
-    #: Tasks that a query means: of these the ended ones.
+    #: Tasks that match a query: of these, the ended ones.
     query: Mapping[str, Any] | None = None
-    #: Or tasks by ids, positions or results; all must have ended.
+    #: Or tasks by id, position or result; all must have ended.
     ids: Any = None
     #: Also those that failed because of them?
     downstream: bool = False
-    #: Other arguments, for a single task; None: as they were.
+    #: New arguments, for a single task; None: unchanged.
     args: Sequence[Any] | None = None
     kwargs: Mapping[str, Any] | None = None
-    #: Other values for some arguments of each, by name or position, as JSON has them.
+    #: New values for some arguments of each task, by name or position: JSON values.
     edit: Mapping[Any, Any] | None = None
 
     def check(self) -> None:
-        """Raise ``ValueError`` or ``TypeError`` for a wish that is none."""
+        """Raise ``ValueError`` or ``TypeError`` for an invalid wish."""
         if (self.query is None) == (self.ids is None):
             raise ValueError("choose what to replay, by a query or by ids")
         if self.edit and self.is_changed:
@@ -66,9 +66,9 @@ class Wish:
 
     @property
     def edits(self) -> dict[str, Any]:
-        """Other values as an overlay has them: positions are texts, too.
+        """The new values as an overlay has them, with positions as text.
 
-        Raises ``TypeError`` for what is neither a name nor a position.
+        Raises ``TypeError`` for a key that is neither a name nor a position.
         """
         found = {}
         for name, value in (self.edit or {}).items():
@@ -81,7 +81,7 @@ class Wish:
 
     @property
     def is_changed(self) -> bool:
-        """Are there other arguments?"""
+        """Are there new arguments?"""
         return self.args is not None or self.kwargs is not None
 
 
@@ -93,16 +93,16 @@ class Replay:
         self._session = session
         self._wish = wish
         self._changed: str | None = None
-        #: Tasks some of whose arguments are edited.
+        #: Tasks whose arguments are edited.
         self._edited: frozenset[str] = frozenset()
-        #: Failed or aborted tasks outside of it, and what they were resubmitted as.
+        #: Failed or aborted tasks outside the replay, and their latest resubmits.
         self._newest: dict[str, str] = {}
 
     def plan(self) -> Flow[list[Copy]]:
-        """Return what is to run, each behind what it depends on.
+        """Return what is to run, each task after those that it depends on.
 
-        Raises ``UnknownTask`` and ``TaskPending``, and ``ValueError`` for other
-        arguments of more than one task.
+        Raises ``UnknownTask`` and ``TaskPending``, and ``ValueError`` for new arguments
+        of more than one task.
         """
         ids = yield from self._chosen()
         if self._wish.is_changed:
@@ -134,9 +134,9 @@ class Replay:
         wanted: Sequence[Copy] | None = None,
         at_once: int = ended.MOST,
     ) -> Flow[TaskSet]:
-        """Submit what is to run, which may have been planned; return the new tasks.
+        """Submit what is to run, possibly planned before; return the new tasks.
 
-        At most so many ``at_once``; ``progress`` is told after each of these.
+        At most ``at_once`` per call; ``progress`` is called after each.
         """
         if wanted is None:
             wanted = yield from self.plan()
@@ -146,7 +146,7 @@ class Replay:
         )
 
     def _find_newest(self, wanted: Iterable[Copy]) -> Flow[None]:
-        """Learn what took the place of others that did not succeed."""
+        """Look up the resubmits of other dependencies that did not succeed."""
         own = {copy.old for copy in wanted}
         others = {one for copy in wanted for one in copy.members} - own
         places = {one: one for one in others}
@@ -169,7 +169,7 @@ class Replay:
         self._newest = {old: new for old, new in places.items() if old != new}
 
     def _anew(self, copy: Copy, names: Mapping[str, str]) -> Flow[dict[str, Argument]]:
-        """Return what differs in a copy: whom it depends on, and its arguments."""
+        """Return the changed fields of a copy: dependencies and arguments."""
         names = {
             one: place
             for one in copy.members
@@ -197,7 +197,7 @@ class Replay:
 
 
 def _needing(body: Read, copy: Copy) -> dict[str, Argument]:
-    """Return what is new in a copy whose arguments are others: refs and after."""
+    """Return the fields of a copy with new arguments: refs and after."""
     refs, _ = payload.unpack_refs(body)
     after = copy.sets.get("after", "as")
     missing = [one for one in refs if one not in after.split()]
@@ -214,10 +214,10 @@ def _needing(body: Read, copy: Copy) -> dict[str, Argument]:
 
 
 def downstream(session: Session, ids: Sequence[str]) -> Flow[list[str]]:
-    """Return the tasks that failed because of these, and because of those in turn.
+    """Return the tasks that failed because of these, and those because of them, ...
 
-    It pages through all failed tasks. Raises ``ValueError`` when they have more than
-    a million dependencies.
+    It pages through all failed tasks. Raises ``ValueError`` if they have more than a
+    million dependencies.
     """
     children: dict[str, list[str]] = {}
     count = 0
@@ -254,7 +254,7 @@ def downstream(session: Session, ids: Sequence[str]) -> Flow[list[str]]:
 
 
 def in_order(copies: Sequence[Copy]) -> list[Copy]:
-    """Return copies so that each stands behind those that it depends on."""
+    """Return copies, each after those that it depends on."""
     places = {copy.old: copy for copy in copies}
     before = {
         copy.old: {one for one in copy.members if one in places} for copy in copies

@@ -1,4 +1,4 @@
-"""How things stand: engines and what they have, tasks and what became of them.
+"""The current state of engines and of tasks.
 
 Flows for both faces. No I/O here.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def queue_status(
     session: Session, targets: Any, *, verbose: bool
 ) -> Flow[dict[Any, Any]]:
-    """Return what each engine has, and what has no engine yet.
+    """Return what each engine has, and the number of tasks without an engine.
 
-    Raises ``IndexError`` for a number, ``KeyError`` for one of a list, that is no
+    Raises ``IndexError`` for a number, ``KeyError`` for one in a list, that is not a
     living engine.
     """
     status = yield from session.status()
@@ -62,7 +62,7 @@ def _chosen(living: Mapping[int, EngineStatus], targets: Any) -> list[int]:
 def _engine(
     session: Session, engine: EngineStatus, *, verbose: bool
 ) -> Flow[dict[str, Any]]:
-    """Return tasks of one engine: placed on it or taken, and waiting for it alone."""
+    """Return an engine's tasks: placed on it or taken, and waiting for it alone."""
     keys, number = session.keys, engine.engine_id
     done, lines = yield Commands([
         ("HGET", keys.engine(engine.uuid), "done"),
@@ -89,7 +89,7 @@ def _engine(
 
 
 def _add_completed(session: Session, found: Mapping[Any, Any]) -> Flow[None]:
-    """Add the ids of tasks that ended on the engines and are still known."""
+    """Add the ids of stored tasks that ended on the engines."""
     query = {"engine_id": {"$in": list(found)}, "status": {"$in": ["ok", "error"]}}
     for one in (yield from find(session, query, "engine_id")):
         found[one["engine_id"]]["completed"].append(one["msg_id"])
@@ -103,7 +103,7 @@ def _unassigned(session: Session) -> Flow[list[str]]:
 def result_status(
     session: Session, jobs: Any, *, status_only: bool
 ) -> Flow[dict[str, Any]]:
-    """Return which jobs are pending and which have ended, perhaps with results."""
+    """Return which jobs are pending and which have ended, optionally with results."""
     tasks = TaskSet(session.ids_of(jobs))
     inbox = session.inbox
     yield from waiting.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)

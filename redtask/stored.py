@@ -1,4 +1,4 @@
-"""Stored tasks, as a client asks about them and acts on ended ones."""
+"""Stored tasks: queries, and actions on ended ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class StoredTasks:
-    """What a ``Client`` can do with tasks that the hub knows, whoever submitted them.
+    """Actions on tasks that the hub knows, whoever submitted them.
 
     A part of ``Client``.
     """
@@ -34,14 +34,14 @@ class StoredTasks:
         @property
         def outstanding(self) -> set[str]: ...
 
-    # -- how things stand
+    # -- queries
 
     def wait_interactive(
         self, jobs: Any = None, interval: float = 1.0, timeout: float | None = -1.0
     ) -> None:
         """Wait with a progress bar for results, ids or positions.
 
-        None: all that this client submitted. Returns at the timeout too.
+        None: all that this client submitted. Also returns at the timeout.
         """
         wanted = sorted(self.outstanding) if jobs is None else jobs
         if not isinstance(wanted, str) and wanted == []:
@@ -52,8 +52,8 @@ class StoredTasks:
     def result_status(self, msg_ids: Any, status_only: bool = True) -> dict[str, Any]:
         """Return which of these tasks are ``pending`` and which ``completed``.
 
-        With ``status_only=False`` the dict has their values as well, by id; those
-        that failed are raised. Raises ``KeyError`` for an id that is unknown.
+        With ``status_only=False``, the dict also has their values, by id; failures are
+        raised. Raises ``KeyError`` for an unknown id.
         """
         flow = standing.result_status(self._session, msg_ids, status_only=status_only)
         return self._run(flow)
@@ -61,44 +61,44 @@ class StoredTasks:
     def queue_status(
         self, targets: Any = "all", verbose: bool = False
     ) -> dict[Any, Any]:
-        """Return what engines have: {engine id: counts, "unassigned": count}.
+        """Return the load of engines: {engine id: counts, "unassigned": count}.
 
         ``tasks`` were placed on the engine or are running there, ``queue`` wait for
-        this engine alone, ``completed`` ended there. With ``verbose`` they are ids, of
+        this engine alone, ``completed`` ended there. With ``verbose``, they are ids of
         tasks that are still known. A single id gives the inner dict. Raises
-        ``IndexError`` (of a list ``KeyError``) for what is no living engine.
+        ``IndexError`` (in a list ``KeyError``) if it is not a living engine.
         """
         flow = standing.queue_status(self._session, targets, verbose=verbose)
         return self._run(flow)
 
     def hub_history(self) -> list[str]:
-        """Return the ids of all tasks that the hub knows, as they were submitted.
+        """Return the ids of all tasks that the hub knows, in order of submission.
 
-        It pages through all of them.
+        It pages through all records.
         """
         return self._run(listing.history(self._session))
 
     def db_query(self, query: dict[str, Any], keys: Any = None) -> list[dict[str, Any]]:
-        """Return the records that match, in the order in which they were submitted.
+        """Return the records that match, in order of submission.
 
         ``query`` has a value or operators for each key: ``$in $nin $eq $ne $gt $gte
-        $lt $lte $glob $exists``. ``keys`` names those wanted; ``msg_id`` always comes
-        along; ``buffers`` and ``result_buffers`` only come when named. By ``msg_id``
-        or ``state`` it finds them at once, else it pages through all records. Raises
-        ``KeyError`` for an unknown key or operator, ``TypeError`` for what cannot
-        be compared.
+        $lt $lte $glob $exists``. ``keys`` names those wanted; ``msg_id`` is always
+        included, ``buffers`` and ``result_buffers`` only if named. Queries by
+        ``msg_id`` or ``state`` use an index, others page through all records. Raises
+        ``KeyError`` for an unknown key or operator, ``TypeError`` for an operand that
+        cannot be compared.
         """
         return self._run(listing.find(self._session, query, keys))
 
     def why(self, msg_id: Any) -> Why:
         """Return why a task is where it is, and what would change it.
 
-        ``print`` it. ``msg_id`` is an id, a result of one task, or a position in
-        ``history``. Raises ``KeyError`` for an id that is unknown.
+        Print it. ``msg_id`` is an id, a result of one task, or a position in
+        ``history``. Raises ``KeyError`` for an unknown id.
         """
         return self._run(self._session.why(msg_id))
 
-    # -- once more, or no more
+    # -- rerunning and forgetting
 
     def replay(  # noqa: PLR0913 - all but one by name
         self,
@@ -117,19 +117,19 @@ class StoredTasks:
         :param ids: instead, ids, results or positions in ``history``.
         :param downstream: also tasks that failed because one of these did, or because
             one of those did; they are looked for among all that failed.
-        :param args: other positional arguments, and ``kwargs`` other keyword
-            arguments, for a single task.
-        :param edit: other values for some arguments of each task that is meant, by name
-            or, as ``"0"``, by position; such as JSON has. Nothing is unpickled here.
-        :param progress: called with how many have been submitted, and of how many.
+        :param args: new positional arguments, and ``kwargs`` new keyword arguments,
+            for a single task.
+        :param edit: new JSON values for some arguments of each chosen task, by name
+            or, as ``"0"``, by position. Nothing is unpickled here.
+        :param progress: called with the numbers of tasks submitted and of all.
 
-        Whatever depends on a task that runs once more depends on its new run, also
-        where its arguments have a ``Ref`` to it; on failed tasks that were resubmitted
-        before, on what became of those; results that are there are used again. The
-        value of the result is a list; ``replay_plan`` says beforehand in which order.
+        Dependents of a task that runs again depend on its new run, also by a ``Ref``
+        among their arguments. A dependency on a failed task that was resubmitted before
+        moves to its latest run; existing results are reused. The value of the result is
+        a list, in the order of ``replay_plan``.
 
         Raises ``KeyError`` for an unknown task, ``ValueError`` for one that has not
-        ended, and for an edit of a chunk of a map.
+        ended, and for an edit of a map chunk.
         """
         wish = Wish(query, ids, downstream, args, kwargs, edit)
         tasks = self._run(Replay(self._session, wish).run(progress))
@@ -142,7 +142,7 @@ class StoredTasks:
         ids: Any = None,
         downstream: bool = False,
     ) -> list[str]:
-        """Return the ids of what ``replay`` would run once more, in its order."""
+        """Return the ids of the tasks that ``replay`` would run again, in order."""
         wish = Wish(query, ids, downstream)
         plan = self._run(Replay(self._session, wish).plan())
         return [copy.old for copy in plan]
@@ -153,12 +153,12 @@ class StoredTasks:
         metadata: Any = None,  # noqa: ARG002 - as in IPython.parallel
         block: bool | None = None,
     ) -> AsyncHubResult:
-        """Let ended tasks run once more, as new tasks with all flags of the old ones.
+        """Run ended tasks again, as new tasks with all flags of the old ones.
 
         Ids, results, positions in ``history``, or a list of them; None is the latest.
-        The value of the result is a list. Dependencies are judged as things stand now.
-        All or none: raises ``KeyError`` for a task that is unknown, ``ValueError`` for
-        one that has not ended.
+        The value of the result is a list. Dependencies are evaluated anew. All or none:
+        raises ``KeyError`` for an unknown task, ``ValueError`` for one that has not
+        ended.
         """
         wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
         tasks = self._run(ended.resubmit(self._session, wanted))
@@ -170,26 +170,26 @@ class StoredTasks:
     def purge_local_results(self, jobs: Any = (), targets: Any = ()) -> None:
         """Check that none of the jobs is outstanding.
 
-        A client of redtask keeps nothing but in its results, which go when nobody
-        holds them: so there is nothing to drop. Raises ``RuntimeError`` for outstanding
-        jobs, ``ValueError`` when nothing is said.
+        redtask keeps values only in result objects, which are garbage-collected, so
+        there is nothing to purge. Raises ``RuntimeError`` for outstanding jobs,
+        ``ValueError`` if neither argument is given.
         """
         self._run(ended.purge_local(self._session, jobs, targets))
 
     def purge_hub_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
-        """Have the hub forget ended tasks; return how many are gone, and how many kept.
+        """Let the hub forget ended tasks; return how many it forgot and kept.
 
         :param jobs: ids, results or positions in ``history``; ``"all"``.
         :param targets: ids of engines: all that ended there; ``"all"``.
 
         Those that other tasks still need are kept. A later dependency on a forgotten
         task still resolves; its result and record are gone. Raises ``ValueError`` for a
-        pending task or when nothing is said, ``IndexError`` for no engine.
+        pending task or if neither argument is given, ``IndexError`` for no engine.
         """
         return self._run(ended.purge_hub(self._session, jobs, targets))
 
     def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
-        """Forget ended tasks here and at the hub, as the two calls for it do."""
+        """Forget ended tasks locally and at the hub, as the two methods do."""
         self.purge_local_results(jobs, targets)
         return self.purge_hub_results(jobs, targets)
 

@@ -1,4 +1,4 @@
-"""Which engines may run a task, as people name them. No I/O here."""
+"""The engines that may run a task, as given by the user. No I/O here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-#: So many engines are named to those who ask for one that is not there.
+#: The most engines named in the error for an unknown one.
 _SHOWN: Final = 10
 
 
@@ -24,18 +24,18 @@ def _number(value: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Engines, by their ids or by their places among those that live."""
+    """Engines, by their ids or by their positions among the living ones."""
 
-    #: One id, several, or a slice; a negative number counts from the last engine.
+    #: An id, several, or a slice; a negative number counts from the last engine.
     given: int | slice | tuple[int, ...]
-    #: Which engines they are, ascending; None while nobody has looked.
+    #: The engines' ids, ascending; None until they were looked up.
     ids: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, value: Any) -> Targets | None:
-        """Check what somebody named; None and ``"all"`` are no restriction.
+        """Check what was given; None and ``"all"`` are no restriction.
 
-        Raises ``TypeError``, or ``ValueError`` when it names nobody.
+        Raises ``TypeError``, or ``ValueError`` if it is empty.
         """
         if value is None or (isinstance(value, str) and value == "all"):
             return None
@@ -54,16 +54,16 @@ class Targets:
 
     @property
     def shown(self) -> int | slice | list[int]:
-        """The ids as a list; what was given while nobody has looked."""
+        """The ids as a list; what was given if they were not looked up."""
         if self.ids is not None:
             return list(self.ids)
         return list(self.given) if isinstance(self.given, tuple) else self.given
 
     def resolved(self, living: Sequence[int]) -> Targets:
-        """Look up which of the living engines are meant.
+        """Look up the engines among the living ones.
 
-        Raises ``NoEnginesRegistered``, and ``IndexError`` naming an engine that is
-        not there.
+        Raises ``NoEnginesRegistered``, and ``IndexError`` naming an engine that does
+        not exist.
         """
         if not living:
             raise NoEnginesRegistered(
@@ -81,7 +81,7 @@ class Targets:
         return replace(self, ids=tuple(sorted(set(found))))
 
     def text(self) -> str:
-        """Return the ids as the hub writes them, ``0-2,5``; they were looked up."""
+        """Return the ids, once looked up, in the hub's notation: ``0-2,5``."""
         parts: list[list[int]] = []
         for number in self.ids or ():
             if parts and parts[-1][1] == number - 1:
