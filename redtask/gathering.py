@@ -1,7 +1,7 @@
-"""What a block of code submits, gathered. No I/O here.
+"""Tasks submitted by a block of code, gathered. No I/O here.
 
-The batch that is open in a thread, or in a coroutine and those that it starts, is known
-by a context variable; so it holds for all views of its client.
+A context variable holds the batch that is open in a thread, or in a coroutine and those
+that it starts; so a batch applies to all views of its client.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OPEN: ContextVar[Gathering | None] = ContextVar("batch", default=None)
 
 
 class Gathering:
-    """Tasks that were applied in a block and are still to be sent."""
+    """Tasks of a block that are still to be sent."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -41,16 +41,16 @@ class Gathering:
         return f"<Batch of {len(self)}>"
 
     def __len__(self) -> int:
-        """Return how many tasks are still to be sent."""
+        """Return the number of tasks still to be sent."""
         return len(self._waiting)
 
     def __bool__(self) -> bool:
-        """Be true also when nothing is to be sent."""
+        """Return True even if nothing is to be sent."""
         return True
 
     @classmethod
     def of(cls, client: Any) -> Self | None:
-        """Return the innermost open batch of a client, here."""
+        """Return the innermost batch that is open here for a client."""
         found = _OPEN.get()
         while found is not None:
             here = found._token is not None and found._pid == os.getpid()
@@ -71,7 +71,7 @@ class Gathering:
             _OPEN.reset(token)
 
     def _fits(self, task: Task) -> bool:
-        """Is there room for a task in the slice? Then it is taken."""
+        """Add a task if the slice has room; return whether it has."""
         room = self._room
         if room is None:
             self._room = slices.Room(task)
@@ -81,20 +81,20 @@ class Gathering:
         return True
 
     def _take(self) -> list[Passenger]:
-        """Return what is to be sent now."""
+        """Return the tasks to send now."""
         taken, self._waiting, self._room = self._waiting, [], None
-        # A forked child's parent sends it.
+        # After a fork, the parent sends them.
         return taken if self._pid == os.getpid() else []
 
     def _sending(self, session: Session, taken: Sequence[Passenger]) -> Flow[None]:
-        """Enter what was taken. Who is refused is told later: its result says so.
+        """Submit these tasks. Rejections are raised later, and by the results.
 
-        Raises what concerns all.
+        Errors that concern all are raised.
         """
         try:
             yield from session.cross(taken)
         except ConnectionLost:
-            # They may have entered: whoever asks for a result asks the records.
+            # They may have been stored: whoever wants a result asks the records.
             raise
         except Exception as problem:
             for one in taken:
@@ -108,7 +108,7 @@ class Gathering:
                 self._refused.append(one.problem)
 
     def _first_refusal(self) -> Exception | None:
-        """Return what is to be raised when the block has ended well."""
+        """Return the error to raise if the block did not raise."""
         refused, self._refused = self._refused, []
         if not refused:
             return None

@@ -1,4 +1,4 @@
-"""Graphs of tasks: who waits for whom, and what each node is to call. No I/O here."""
+"""Graphs of tasks: dependencies, and what each node calls. No I/O here."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 Node: TypeAlias = "Hashable"
-#: A cycle is shown by so many of its nodes.
+#: The most nodes shown of a cycle.
 _SHOWN: Final = 10
-#: Function, args, kwargs.
+#: Length of (function, args, kwargs).
 _PARTS: Final = 3
 
 
@@ -31,20 +31,20 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes in an order in which each comes after those it waits for."""
+    """Nodes in topological order: each after its predecessors."""
 
     #: The predecessors of each node.
     parents: Mapping[Node, tuple[Node, ...]]
-    #: Conditions other than the success of all, as the hub writes them.
+    #: Conditions other than the success of all, in the hub's notation.
     letters: Mapping[Node, str]
 
     @classmethod
     def of(cls, graph: Any) -> Graph:
         """Read a graph: networkx's DiGraph, or a mapping node -> predecessors.
 
-        The predecessors are an iterable of nodes; a ``Dependency``, if nodes are
-        strings, gives them other conditions than the success of all. Raises
-        ``TypeError`` for what is no graph, and ``ValueError`` naming a cycle or a
+        The predecessors are an iterable of nodes; or, if nodes are strings, a
+        ``Dependency`` with conditions other than the success of all. Raises
+        ``TypeError`` if it is not a graph, and ``ValueError`` naming a cycle or a
         predecessor that is not a node.
         """
         letters: dict[Node, str] = {}
@@ -86,7 +86,7 @@ def _nodes(node: Node, before: Any) -> tuple[Node, ...]:
 
 
 def _ordered(parents: Mapping[Node, tuple[Node, ...]]) -> list[Node]:
-    """Return the nodes so that each comes after its predecessors, else as given."""
+    """Return the nodes, each after its predecessors, otherwise in the given order."""
     left = {node: len(before) for node, before in parents.items()}
     children: dict[Node, list[Node]] = {}
     for node, before in parents.items():
@@ -108,7 +108,7 @@ def _ordered(parents: Mapping[Node, tuple[Node, ...]]) -> list[Node]:
 
 
 def _cycle(parents: Mapping[Node, tuple[Node, ...]], stuck: set[Node]) -> list[Node]:
-    """Return a cycle among nodes each of which has a predecessor among them."""
+    """Return a cycle among nodes that each have a predecessor among them."""
     node = next(one for one in parents if one in stuck)
     place: dict[Node, int] = {}
     path: list[Node] = []
@@ -132,7 +132,7 @@ def jobs_of(jobs: Any, nodes: Mapping[Node, Any]) -> dict[Node, Job]:
 
     ``jobs`` is one function for all nodes, or a mapping node -> function, or
     (function, args), or (function, args, kwargs). Raises ``ValueError`` for a node
-    without a job or a job without a node, and ``TypeError`` for what is no job.
+    without a job or a job without a node, and ``TypeError`` for an invalid job.
     """
     if not isinstance(jobs, Mapping):
         job = _job("the graph", jobs)

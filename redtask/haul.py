@@ -1,8 +1,8 @@
-"""Replies read from a socket by hand, so that large strings are copied once.
+"""A reader of replies from a socket that copies large strings only once.
 
-A parser gathers what arrives, and then makes strings of it: twice the memory, and
-twice the time. Here a large string is read to where it stays. Only what plain reads
-reply is understood: strings, numbers and lists of them.
+A parser first buffers what arrives, and then makes strings of it: twice the memory, and
+twice the time. Here a large string is read to its final place. Only replies to plain
+reads are supported: strings, numbers and lists of them.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ _CHUNK: Final = 65536
 
 
 class Socket(Protocol):
-    """What is read from."""
+    """A socket to read from."""
 
     def recv_into(self, buffer: memoryview, nbytes: int = 0, /) -> int:
-        """Read some bytes; 0: there will be no more."""
+        """Read some bytes; 0 at the end of the stream."""
 
 
 class Haul:
-    """Reads the replies that are to come on a socket, and not a byte more.
+    """Reads the expected replies from a socket, and not a byte more.
 
-    ``error`` makes an exception of what an error reply says.
+    ``error`` makes an exception from the text of an error reply.
     """
 
     def __init__(self, socket: Socket, error: Callable[[str], Exception]) -> None:
         self._socket = socket
         self._error = error
         self._chunk = memoryview(bytearray(_CHUNK))
-        #: What of the chunk was not looked at.
+        #: Bounds of the unread part of the chunk.
         self._at = self._end = 0
 
     def _receive(self, into: memoryview) -> int:
@@ -44,7 +44,7 @@ class Haul:
         return count
 
     def _more(self) -> None:
-        """Read more of a line, behind what is there of it."""
+        """Read more of a line, appending to what is buffered."""
         rest = bytes(self._chunk[self._at : self._end])
         self._at, self._end = 0, len(rest)
         self._chunk[: len(rest)] = rest
@@ -59,7 +59,7 @@ class Haul:
         return line
 
     def reply(self) -> Any:
-        """Return the next reply; an error as an exception, not raised.
+        """Return the next reply; an error reply as an exception, not raised.
 
         A large string is a bytearray.
         """

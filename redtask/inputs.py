@@ -1,4 +1,4 @@
-"""What is mapped, cut into chunks: one chunk is one task. No I/O here."""
+"""Inputs of a map, cut into chunks: each chunk is one task. No I/O here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def chunk_of(chunksize: int | None) -> int:
-    """Return how many items share a task; nothing said, or 0, is one.
+    """Return how many items share a task; None or 0 means one.
 
-    Raises ``TypeError`` and ``ValueError`` for what is no number of items.
+    Raises ``TypeError`` and ``ValueError`` for an invalid number.
     """
     if chunksize is None:
         return 1
@@ -26,7 +26,7 @@ def chunk_of(chunksize: int | None) -> int:
 def chunk_sizes(length: int, chunksize: int) -> list[int]:
     """Cut ``length`` items into balanced chunks of at most ``chunksize``.
 
-    Ten items by four are 4, 3, 3, as in IPython.parallel.
+    Ten items in chunks of four are 4, 3, 3, as in IPython.parallel.
     """
     if chunksize <= 1:
         return [1] * length
@@ -49,16 +49,16 @@ def cut(sequences: Sequence[Any], sizes: Sequence[int]) -> Iterator[tuple[Any, .
 
 
 def is_stream(inputs: Sequence[Any]) -> bool:
-    """Does one of them not know its length? They are read as they are sent."""
+    """Has one of them no length? Then they are read as they are sent."""
     return any(
         isinstance(one, Iterable) and not isinstance(one, Sized) for one in inputs
     )
 
 
 def chunks_of(inputs: Sequence[Any], chunksize: int) -> Iterator[tuple[Any, ...]]:
-    """Yield chunks of inputs of unknown length, read as they are asked for.
+    """Yield chunks of inputs of unknown length, read lazily.
 
-    The last one may be shorter. They end with the shortest input.
+    The last one may be shorter. They stop at the end of the shortest input.
     """
     rows = zip(*inputs, strict=False)
     while chunk := tuple(itertools.islice(rows, max(1, chunksize))):
@@ -68,7 +68,7 @@ def chunks_of(inputs: Sequence[Any], chunksize: int) -> Iterator[tuple[Any, ...]
 def as_sequences(inputs: Sequence[Any]) -> tuple[list[Any], int]:
     """Return inputs as sequences, and the length of the shortest.
 
-    Raises ``TypeError`` when there is none or one cannot be iterated.
+    Raises ``TypeError`` if there is none, or one cannot be iterated.
     """
     if not inputs:
         raise TypeError("map needs at least one sequence")
@@ -77,7 +77,7 @@ def as_sequences(inputs: Sequence[Any]) -> tuple[list[Any], int]:
 
 
 def _can_be_cut(one: Any) -> bool:
-    """Does it know its length, and are its slices sequences as well?"""
+    """Has it a length, and are its slices sequences as well?"""
     if isinstance(one, Mapping):
         return False
     try:

@@ -1,10 +1,10 @@
-"""What tasks say while they run, for who listens. No I/O here.
+"""Live output of running tasks. No I/O here.
 
-A ``Listener`` hears some tasks until they have ended. It asks the hub to have each of
-them announced (``attend``), tells the worker of each that runs that somebody listens,
-and reads the streams beside their records. What came before it listened, and what was
-lost on the way, it reads from the record when the task has ended; so nothing is missing
-in the end but what is left out there, too.
+A ``Listener`` follows some tasks until they have ended. It asks the hub to announce
+each of them (``attend``), tells the workers of running ones that somebody listens, and
+reads the streams beside their records. Output from before it listened, or lost on the
+way, it reads from the record once the task has ended; so in the end nothing is missing
+but what the record leaves out, too.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener", "Output", "read_progress", "show_output"]
 
-#: So many tasks are listened to at a time, the first that have not ended.
+#: How many tasks are followed at a time: the first that have not ended.
 _AT_ONCE: Final = 100
-#: How often a worker is told that somebody still listens, in seconds.
+#: How often a worker is reminded that somebody listens, in seconds.
 _AGAIN: Final = 15.0
-#: A record has all that was printed up to this, in bytes.
+#: Up to this size the record has all the output, in bytes.
 _WHOLE: Final = 512 * 1024
 _STREAMS: Final = ("stdout", "stderr")
 
 
 class Output(NamedTuple):
-    """Something that a task said."""
+    """Output or progress of a task."""
 
-    #: The task.
+    #: The task's id.
     msg_id: str
-    #: Which try of it: 1, 2, ...; 0: it never began.
+    #: The number of the attempt: 1, 2, ...; 0: it never began.
     attempt: int
     #: ``stdout``, ``stderr`` or ``progress``.
     stream: str
-    #: What was printed; of progress the message.
+    #: What was printed; for progress, the message.
     text: str
-    #: Of progress: how far it is, 0 to 1.
+    #: For progress: the fraction done, 0 to 1.
     progress: float | None = None
 
 
 def read_progress(text: str | None) -> tuple[float | None, str]:
-    """Return the share and the message of a record's field."""
+    """Return the fraction and the message of a record's field."""
     share, _, message = (text or "").partition(" ")
     try:
         return float(share), message
@@ -64,7 +64,7 @@ def read_progress(text: str | None) -> tuple[float | None, str]:
 
 
 def show_output(said: Output) -> None:
-    """Print what a task printed, to the stream of the same name."""
+    """Print what a task printed, on the stream of the same name."""
     if said.stream != "progress":
         stream = sys.stdout if said.stream == "stdout" else sys.stderr
         stream.write(said.text)
@@ -73,21 +73,21 @@ def show_output(said: Output) -> None:
 
 @dataclass(slots=True)
 class _Heard:
-    """What was heard of one task."""
+    """What was heard of one task so far."""
 
     msg_id: str
     token: str = ""
-    #: Where the task's stream is read on.
+    #: Where to read on in the task's stream.
     position: str = "0-0"
-    #: Up to where each of what it prints is known, in bytes.
+    #: How much of each output stream is known, in bytes.
     at: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_STREAMS, 0))
     progress: str = ""
     decoders: dict[str, codecs.IncrementalDecoder] = field(default_factory=dict)
-    #: When its worker was told that somebody listens, s of the monotonic clock.
+    #: When its worker was last told that somebody listens, ``time.monotonic()``.
     asked: float = 0.0
 
     def turn_to(self, token: str) -> None:
-        """Hear another try."""
+        """Follow another attempt."""
         if token != self.token:
             self.token, self.progress, self.asked = token, "", 0.0
             self.at = dict.fromkeys(_STREAMS, 0)
@@ -95,11 +95,11 @@ class _Heard:
 
     @property
     def attempt(self) -> int:
-        """Which try is heard."""
+        """The number of the attempt."""
         return int(self.token.partition(":")[0] or 0)
 
     def take(self, stream: str, at: int, data: bytes, *, final: bool = False) -> str:
-        """Return what is new in a piece."""
+        """Return the new part of a piece of output."""
         known = self.at[stream]
         missed = at - known
         data = data[max(0, -missed) :]
@@ -113,30 +113,30 @@ class _Heard:
             self.decoders[stream] = decoder
         if missed > 0:
             mark = f"\n[... {missed} bytes left out ...]\n" if known else ""
-            # It may begin in the midst of a letter.
+            # It may begin in the middle of a character.
             while data and data[0] & 0xC0 == 0x80:  # noqa: PLR2004 - as UTF-8 has it
                 data = data[1:]
         return mark + decoder.decode(data, final)
 
 
 class Listener:
-    """Hears tasks until they have ended."""
+    """Follows tasks until they have ended."""
 
     def __init__(self, session: Session, ids: Sequence[str]) -> None:
         self._session = session
         self._open = {name: _Heard(name) for name in ids}
-        #: When to ask for the records, s of the monotonic clock.
+        #: When to ask for the records, ``time.monotonic()``.
         self._look_at = 0.0
-        #: Tasks that were announced to have ended.
+        #: Tasks that were announced as ended.
         self._ended: set[str] = set()
 
     @property
     def done(self) -> bool:
-        """Have all ended, and is everything told?"""
+        """Have all ended, and is all output returned?"""
         return not self._open
 
     def hear(self, seconds: float = QUIET) -> Flow[list[Output]]:
-        """Wait for more at most so long; return what came, perhaps nothing.
+        """Wait at most this long for output; return it, or an empty list.
 
         Raises ``TaskLost``, a ``KeyError``, for a task that the hub does not know.
         """
@@ -153,7 +153,7 @@ class Listener:
         try:
             reply = yield Hear(words)
         except ConnectionLost:
-            # The next look has patience.
+            # The next look at the records is retried.
             self._look_at = 0.0
             return []
         by_key = dict(zip(keys, chosen, strict=True))
@@ -168,7 +168,7 @@ class Listener:
     def _read(
         self, one: _Heard, entries: Sequence[tuple[bytes, object]]
     ) -> list[Output]:
-        """Read what a task's stream tells."""
+        """Read entries of a task's stream."""
         said = []
         for position, fields in entries:
             one.position = position.decode()
@@ -186,7 +186,7 @@ class Listener:
         return said
 
     def _look(self) -> Flow[list[Output]]:
-        """Ask where the tasks are; those that have ended say the rest."""
+        """Ask for the tasks' states; return the remaining output of ended ones."""
         self._look_at = time.monotonic() + QUIET
         self._ended.clear()
         chosen = self._chosen()
@@ -209,7 +209,7 @@ class Listener:
         return said
 
     def _rest(self, ended: Sequence[_Heard]) -> Flow[list[Output]]:
-        """Return what ended tasks said and was not heard."""
+        """Return the output of ended tasks that was not heard."""
         keys, ids = self._session.keys, [one.msg_id for one in ended]
         records = yield from reading.records(keys, ids)
         said = []
@@ -222,8 +222,8 @@ class Listener:
                 data = found[stream][at] or b""
                 begins = 0
                 if len(data) > _WHOLE and one.at[stream]:
-                    # What stands there begins and ends as it did, the middle is left
-                    # out; of what was heard nobody knows where it is in that.
+                    # The record has only its beginning and end: where in the omitted
+                    # part we are is unknown.
                     data = data[-(_WHOLE // 2) :]
                     begins = one.at[stream] + 1
                 if text := one.take(stream, begins, data, final=True):
@@ -236,7 +236,7 @@ class Listener:
 
 
 def _message(one: _Heard, found: Attended) -> list[tuple[str, str]]:
-    """Return what to tell the worker of a task that runs, if it is time."""
+    """Return the message for the worker of a running task, if one is due."""
     now = time.monotonic()
     if not found.worker or (one.asked and now < one.asked + _AGAIN):
         return []
@@ -254,7 +254,7 @@ def _pairs(fields: object) -> Iterator[tuple[str, bytes]]:
 
 
 def _said(one: _Heard, name: str, rest: bytes) -> list[Output]:
-    """Return what an entry says that is new."""
+    """Return what is new in an entry."""
     if name == "progress":
         text = rest.decode("utf-8", "replace")
         if text == one.progress:

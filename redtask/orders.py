@@ -1,7 +1,7 @@
-"""What an operator has engines, workers and queues do. No I/O here.
+"""Control of engines, workers and queues by an operator. No I/O here.
 
-Draining engines and pausing queues is the hub's: it works with no worker in reach, and
-lasts. The rest are *orders* to workers, signed, for one process each and obeyed once.
+The hub itself drains engines and pauses queues: that works with no worker in reach, and
+lasts. The rest are *orders* to workers: signed, each for one process, and obeyed once.
 """
 
 from __future__ import annotations
@@ -43,36 +43,36 @@ __all__ = [
     "shutdown",
 ]
 
-#: Engines in one message, which must be short.
+#: Engines per message, which must be short.
 _MOST: Final = 100
 #: How long a worker may take to answer, in seconds.
 ANSWER: Final = 10.0
-#: Ids in one call.
+#: Ids per call.
 _SLICE: Final = 500
-#: Where a task's own code was called from.
+#: redtask's own frames, which call a task's code.
 _OURS: Final = re.compile(r'File ".*/redtask/(payload|engine/\w+)\.py"')
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker says of one of its engines."""
+    """A worker's answer about one of its engines."""
 
     #: The engine's uuid.
     uuid: str
-    #: Its label; None: it has none yet, or cannot be asked.
+    #: Its id; None: it has none yet, or cannot be asked.
     engine: int | None
-    #: Its process.
+    #: Its process id.
     pid: int
-    #: The task that it is inside of.
+    #: The id of its current task.
     task: str | None
     #: For how long, in seconds.
     seconds: float | None
-    #: Where its code is, as faulthandler tells it; None: nobody asked, or no answer.
+    #: Its stack, in faulthandler's format; None: not requested, or no answer.
     stack: str | None = None
 
 
 def chosen(session: Session, targets: Any) -> Flow[list[EngineStatus]]:
-    """Return the engines that are meant: None or ``all``, an id or uuid, or several.
+    """Return the engines chosen by ``targets``, as in ``Fleet``.
 
     Raises ``IndexError`` for an id that no living engine has, and ``KeyError`` for a
     uuid.
@@ -95,14 +95,14 @@ def chosen(session: Session, targets: Any) -> Flow[list[EngineStatus]]:
 def drain(
     session: Session, engines: Sequence[EngineStatus], *, resume: bool = False
 ) -> Flow[dict[str, str]]:
-    """Have engines get nothing new, or tasks again; return a word for each, by uuid."""
+    """Drain or resume engines; return a word for each, by uuid."""
     return (yield from _drain(session, engines, "", resume=resume))
 
 
 def drain_worker(
     session: Session, worker: str, *, resume: bool = False
 ) -> Flow[dict[str, str]]:
-    """Have all engines of a worker, also those to come, get nothing new or go on.
+    """Drain or resume all engines of a worker, including future ones.
 
     Raises ``NoWorker``.
     """
@@ -121,7 +121,7 @@ def _drain(
             call = calls.drain(left, worker=worker, resume=resume)
             words |= zip(left, (yield from flows.ask(call)), strict=True)
             left, worker = [one for one in left if words[one] == "more"], ""
-    # They hear of it with the next beat; a word makes that now.
+    # They learn of it with their next heartbeat; a message makes that immediate.
     workers = dict.fromkeys(one.worker for one in engines)
     messages = [(name, "look") for name in workers]
     yield from acting.tell(messages, session.keyring.sign_control)
@@ -134,13 +134,13 @@ def pause(
     *,
     resume: bool = False,
 ) -> Flow[dict[str, str]]:
-    """Have nothing begin of queues, or have them go on; what each is now."""
+    """Pause or resume queues; return the state of each."""
     words = yield from flows.ask(calls.pause(queues, resume=resume))
     return dict(zip(queues, words, strict=True))
 
 
 def cards(session: Session, workers: Sequence[str]) -> Flow[dict[str, dict[str, str]]]:
-    """Return what is known of workers, by their names; {} of one that is unknown."""
+    """Return the cards of workers, by name; {} for an unknown one."""
     keys = session.keys
     replies = yield Commands([("HGETALL", keys.worker(name)) for name in workers])
     found = {}
@@ -160,10 +160,10 @@ def order(
     *,
     whole: bool = False,
 ) -> Flow[list[Answer]]:
-    """Order the workers of engines to do something; return what they answer.
+    """Send an order to the workers of engines; return their answers.
 
     Verbs: ``stop``, ``kill``, ``restart``, ``signal``, ``stack``, ``shutdown``. With
-    ``whole`` it is for all engines of their workers. Raises ``TimeoutError`` when one
+    ``whole``, it is for all engines of their workers. Raises ``TimeoutError`` if one
     does not answer.
     """
     if not engines:
@@ -180,7 +180,7 @@ def order(
         process = _process(known[name])
         for at in range(0, 1 if whole else len(uuids), _MOST):
             names = "*" if whole else ",".join(uuids[at : at + _MOST])
-            # Each message is obeyed once, so each has a nonce of its own.
+            # Each message has a nonce of its own, since each is obeyed once.
             own = nonce if not awaited else secrets.token_urlsafe(12)
             awaited.add(own)
             text = f"order {own} {process} {verb} {names} {more}".rstrip()
@@ -212,7 +212,7 @@ def _answers(
 
 
 def _process(card: Mapping[str, str]) -> str:
-    """Name the process of a worker: an order is for no other."""
+    """Identify the process of a worker: an order is for no other."""
     return f"{card.get('pid', '')}.{card.get('begun', '')}"
 
 
@@ -232,7 +232,7 @@ def _read(text: bytes) -> list[Answer]:
 
 
 def drain_chosen(session: Session, targets: Any, *, resume: bool = False) -> Flow[None]:
-    """Drain the engines that are meant, or let them go on."""
+    """Drain or resume the chosen engines."""
     engines = yield from chosen(session, targets)
     yield from drain(session, engines, resume=resume)
 
@@ -240,13 +240,13 @@ def drain_chosen(session: Session, targets: Any, *, resume: bool = False) -> Flo
 def order_chosen(
     session: Session, verb: str, targets: Any, words: Iterable[Any] = ()
 ) -> Flow[list[Answer]]:
-    """Order the workers of the engines that are meant."""
+    """Send an order to the workers of the chosen engines."""
     engines = yield from chosen(session, targets)
     return (yield from order(session, verb, engines, words))
 
 
 def shutdown(session: Session, targets: Any, *, restart: bool, hub: bool) -> Flow[None]:
-    """Stop engines, or start them anew; all of them with their workers."""
+    """Stop or restart engines; if all are chosen, stop their workers as well."""
     everybody = targets is None or targets == "all"
     if hub and (restart or not everybody):
         raise ValueError("hub=True stops everything: no targets, and no restart")
@@ -267,7 +267,7 @@ def engines_of(session: Session, worker: str) -> Flow[list[EngineStatus]]:
 def order_workers(
     session: Session, verb: str, workers: Sequence[str]
 ) -> Flow[list[Answer]]:
-    """Order workers to do something with all their seats. Raises ``NoWorker``."""
+    """Send an order to workers for all their seats. Raises ``NoWorker``."""
     known = yield from cards(session, workers)
     for name in workers:
         if not known[name].get("pid"):

@@ -1,8 +1,8 @@
-"""What differs from packed arguments that nobody wants to unpickle: an overlay.
+"""Overlays: edits of packed arguments that are applied without unpickling them.
 
-A replay lays it over the arguments of the old task; the engine, which unpickles them
-anyway, puts it in their place. Other tasks' new runs stand for those that references
-are to, and other values for some of the arguments: such as JSON has. No I/O here.
+A replay puts one in front of the old task's arguments; the engine, which unpickles them
+anyway, applies it. It redirects references to the new runs of tasks, and replaces some
+arguments by JSON values. No I/O here.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ _MARK: Final = b"O"
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What differs."""
+    """The edits."""
 
-    #: Ids that references in the arguments have, and whose results are meant.
+    #: Ids of tasks whose results replace those referred to, by the id referred to.
     refs: Mapping[str, str] = field(default_factory=dict)
-    #: Other values, by the name of the parameter, or by position: ``"0"``.
+    #: New values, by the name or the position of the parameter: ``"0"``.
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Does anything differ?"""
+        """Are there any edits?"""
         return bool(self.refs or self.values)
 
     def then(self, refs: Mapping[str, str], values: Mapping[str, Any]) -> Overlay:
-        """Return it with another one laid over it."""
+        """Return it with further edits on top."""
         moved = {old: refs.get(new, new) for old, new in self.refs.items()}
         reached = set(self.refs.values())
         moved.update({old: new for old, new in refs.items() if old not in reached})
         return Overlay(moved, {**self.values, **values})
 
     def pack(self, body: bytes) -> bytes:
-        """Return it in front of packed arguments.
+        """Return packed arguments with this overlay in front.
 
-        Raises ``TypeError`` for a value that JSON has not.
+        Raises ``TypeError`` for a value that JSON does not have.
         """
         if not self:
             return body
@@ -53,7 +53,7 @@ class Overlay:
 
     @classmethod
     def unpack(cls, body: bytes) -> tuple[Overlay, bytes]:
-        """Return the overlay, perhaps an empty one, and the arguments below it."""
+        """Return the overlay, possibly empty, and the arguments below it."""
         if body[:1] != _MARK:
             return cls(), body
         end = 5 + int.from_bytes(body[1:5], "big")
@@ -63,7 +63,7 @@ class Overlay:
     def resolver(
         self, resolver: Callable[[str], Any] | None
     ) -> Callable[[str], Any] | None:
-        """Return what gives the result that a reference means now."""
+        """Return a resolver that gives the results now referred to."""
         refs = self.refs
         if resolver is None or not refs:
             return resolver
@@ -75,10 +75,10 @@ class Overlay:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Return arguments with the other values in their places.
+        """Return the arguments with the new values.
 
-        A name stands for the positional argument of that name, where there is one.
-        Raises ``TypeError`` for a position that is not there.
+        The name of a parameter that is passed by position replaces that argument.
+        Raises ``TypeError`` for a position that does not exist.
         """
         changed, named = list(args), dict(kwargs)
         places = _places(function)
@@ -96,7 +96,7 @@ class Overlay:
 
 
 def _places(function: Callable[..., Any]) -> dict[str, int]:
-    """Return where the parameters stand that may be given by position."""
+    """Return the positions of parameters that may be passed by position."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # e.g. of some builtins

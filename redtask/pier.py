@@ -1,4 +1,4 @@
-"""Where threads wait for a ferry: each call returns when its own task is in Redis."""
+"""Where threads wait for a ferry: each returns once its own task is in Redis."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Pier:
     """Lets threads submit single tasks, several in one call.
 
-    ``cross`` sends tasks and notes with each what became of it; its ``ConnectionLost``
-    and other exceptions concern all. ``patience`` is for how long it tries, in seconds.
+    ``cross`` sends tasks and records the outcome with each; its ``ConnectionLost`` and
+    other exceptions concern all. ``patience`` is how long it tries, in seconds.
     """
 
     def __init__(
@@ -35,18 +35,18 @@ class Pier:
     def _begin(self) -> None:
         self._ferry = Ferry()
         self._lock = threading.Lock()
-        #: Threads that are here.
+        #: Threads inside ``submit``.
         self._here: set[int] = set()
         self._pid = os.getpid()
 
     def submit(self, task: Task) -> None:
-        """Enter one task; raise what became of it, if that is no good."""
+        """Submit one task; raise if that failed."""
         if os.getpid() != self._pid:
-            # The threads that were waiting stayed behind in the parent.
+            # After a fork: the waiting threads stayed behind in the parent.
             self._begin()
         here, thread = self._here, threading.get_ident()
         if thread in here or len(task.envelope) > ferry.MOST_BYTES:
-            # A signal's handler interrupts what it would have to wait for.
+            # A signal handler must not wait for the submit it interrupted.
             self._alone(task)
             return
         here.add(thread)
@@ -75,7 +75,7 @@ class Pier:
             if not me.over:
                 self._lead()
         except BaseException:
-            # Ctrl-C, most likely.
+            # Most likely a Ctrl-C.
             with self._lock:
                 self._ferry.leave(me)
             raise

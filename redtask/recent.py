@@ -1,9 +1,8 @@
-"""What Redis may forget although it acknowledged it. No I/O here.
+"""Submits that Redis may lose although it acknowledged them. No I/O here.
 
-A Redis that syncs its log every second loses, when it is killed, what it acknowledged
-in the last moments. A client that survives still has the slices it submitted then,
-and submits them again: that is safe at any time, because tasks are known by the ids
-the client gave them.
+A Redis that syncs its log every second loses the last moments of what it acknowledged
+when it is killed. A client that survives still has the slices it submitted then, and
+submits them again: that is always safe, because the client chooses the tasks' ids.
 """
 
 from __future__ import annotations
@@ -23,31 +22,31 @@ if TYPE_CHECKING:
 
     from redtask.hub.calls import Group
 
-#: A server that has lived on for so many seconds has its log on disk: it syncs each
-#: second, and at the latest after two.
+#: A server that is still alive after this many seconds has its log on disk: it syncs
+#: every second, and after two at the latest.
 WINDOW: Final = 3.0
-#: No more is kept, in bytes of arguments; the oldest is dropped first.
+#: The most that is kept, in bytes of arguments; the oldest is dropped first.
 MOST_BYTES: Final = 64 << 20
-#: What was submitted longer than this before the loss was noticed is not submitted
-#: again, in seconds: its tasks may have ended and their records expired since.
+#: Slices submitted longer than this before the loss was noticed are not submitted
+#: again, in seconds: their tasks may have ended and their records expired since.
 OLDEST: Final = 60.0
 
 
 class Contact:
-    """What a store learns of its server by talking to it."""
+    """What a store knows of its server from talking to it."""
 
     __slots__ = ("epoch", "heard", "lost", "opened", "server")
 
     def __init__(self) -> None:
-        #: Id of the server's process; "" when it is not known.
+        #: Id of the server's process; "" if unknown.
         self.server = ""
-        #: How many connections have been opened.
+        #: The number of connections opened so far.
         self.opened = 0
-        #: How often the server was heard and then lost.
+        #: How often the server was lost after it had been heard.
         self.epoch = 0
-        #: When the latest reply came, ``time.monotonic()``.
+        #: When the latest reply arrived, ``time.monotonic()``.
         self.heard = 0.0
-        #: When it was last lost.
+        #: When it was last lost, ``time.monotonic()``.
         self.lost = 0.0
 
     def opens(self) -> None:
@@ -60,11 +59,11 @@ class Contact:
 
     @property
     def away_since(self) -> float:
-        """When the server was lost; infinite when it was heard since."""
+        """When the server was lost; infinite if it has been heard since."""
         return self.lost if self.lost > self.heard else math.inf
 
     def loses(self) -> None:
-        """Note a lost connection. Many lost at once are one loss."""
+        """Note a lost connection. Several lost at once count as one loss."""
         if self.heard > self.lost:
             self.epoch += 1
             self.lost = time.monotonic()
@@ -72,19 +71,19 @@ class Contact:
 
 @dataclass(slots=True, eq=False)
 class Slice:
-    """One slice that was submitted, or what was said of its tasks."""
+    """A submitted slice, or a call that adds to its tasks."""
 
     #: Its groups, with their functions; or the call.
     piece: Sequence[Group] | Call[Any]
     #: Bytes of arguments.
     size: int
-    #: When, ``time.monotonic()``.
+    #: When it was submitted, ``time.monotonic()``.
     at: float
-    #: How many connections there had been before.
+    #: How many connections had been opened before.
     opened: int
-    #: The gate that its tasks stand behind; "": none.
+    #: The gate in front of its tasks; "": none.
     gate: str
-    #: When in the order in which slices were submitted, and submitted again.
+    #: Its position in the order of submits and resubmits.
     turn: int
 
     def holds(self, task_id: str) -> bool:
@@ -95,7 +94,7 @@ class Slice:
 
 
 def _is_short_lived(piece: Sequence[Group] | Call[Any]) -> bool:
-    """May the records be gone so soon that "unknown" does not mean "forgotten"?"""
+    """May records expire so soon that an unknown task need not have been lost?"""
     if isinstance(piece, Call):
         return False
     return any(
@@ -115,9 +114,9 @@ def _nowhere(task_id: str) -> bool:  # noqa: ARG001 - as a rule
 
 
 class Recent:
-    """The slices of one client that a restarted Redis may not know any more.
+    """The slices of one client that a restarted Redis may have lost.
 
-    ``lock`` keeps threads that submit apart.
+    ``lock`` serialises threads that submit.
     """
 
     def __init__(
@@ -127,25 +126,25 @@ class Recent:
         self._lock = lock or nullcontext()
         self._epoch = contact.epoch
         self._slices: deque[Slice] = deque()
-        #: Those that somebody is submitting again.
+        #: Slices that are being submitted again.
         self._saying: set[Slice] = set()
-        #: How often something was submitted, or submitted again.
+        #: The number of submits and resubmits.
         self.turn = 0
         self._bytes = 0
-        #: Is another process to submit this task, so that nobody knows it yet?
+        #: Will another process submit this task, so that it is not yet known?
         self.elsewhere: Callable[[str], bool] = _nowhere
 
     def __len__(self) -> int:
         return len(self._slices)
 
     def opened(self) -> int:
-        """Return what ``add`` wants to know from before the submit."""
+        """Return what to pass to ``add``; call it before the submit."""
         return self._contact.opened
 
     def add(
         self, piece: Sequence[Group] | Call[Any], opened: int, gate: str = ""
     ) -> None:
-        """Keep a slice whose submit returned, or a call that was made for one."""
+        """Record a slice whose submit returned, or a call made for one."""
         self.prune()
         if _is_short_lived(piece):
             return
@@ -162,7 +161,7 @@ class Recent:
         self._bytes -= self._slices.popleft().size
 
     def prune(self) -> None:
-        """Drop what is surely on disk; nothing while a loss is to be made good."""
+        """Drop what is surely on disk; nothing while a loss is to be repaired."""
         safe = self._contact.heard - WINDOW
         slices = self._slices
         if not slices or slices[0].at >= safe or self.is_due or self._saying:
@@ -173,12 +172,12 @@ class Recent:
 
     @property
     def is_due(self) -> bool:
-        """Was the server lost since the slices were submitted?"""
+        """Has the server been lost since the slices were submitted?"""
         return self._contact.epoch != self._epoch
 
     @property
     def server(self) -> str:
-        """Id of the process that the slices were told to; "" when not known."""
+        """Id of the server process that got the slices; "" if unknown."""
         return self._contact.server
 
     @server.setter
@@ -186,9 +185,10 @@ class Recent:
         self._contact.server = server
 
     def take_due(self) -> list[Slice] | None:
-        """Return what is to be submitted again; None: another sees to it, or nobody.
+        """Return the slices to submit again; None: another caller does it, or none are
+        due.
 
-        However many ask at the same time, one of them is told, once per loss.
+        Of concurrent callers, one gets them, once per loss.
         """
         with self._lock:
             if not self.is_due:
@@ -199,7 +199,7 @@ class Recent:
 
     @contextmanager
     def saying(self, slices: Iterable[Slice]) -> Iterator[None]:
-        """Let others know meanwhile that slices are being submitted again."""
+        """Mark slices as being submitted again, for the duration of the block."""
         mine = set(slices)
         with self._lock:
             self._saying |= mine
@@ -210,18 +210,18 @@ class Recent:
                 self._saying -= mine
 
     def put_back(self) -> None:
-        """What is due could not be submitted: it still is."""
+        """Note that the due slices could not be submitted, and are still due."""
         self._epoch = -1
 
     def renew(self, one: Slice) -> None:
-        """A slice was submitted again just now."""
+        """Note that a slice has just been submitted again."""
         with self._lock:
             self.turn += 1
             one.turn = self.turn
         one.at, one.opened = time.monotonic(), self._contact.opened
 
     def was_said_since(self, turn: int, task_id: str) -> bool:
-        """Was a task submitted, or submitted again, since then, or will it be?"""
+        """Was a task submitted again after this turn, or will it be?"""
         if self.elsewhere(task_id):
             return True
         with self._lock:
@@ -229,11 +229,11 @@ class Recent:
         return any(one.holds(task_id) for one in known)
 
     def find(self, task_id: str) -> list[Slice]:
-        """Return the slice of a task that the server may have forgotten.
+        """Return the slice of a task that the server may have lost.
 
-        Behind a gate all that was said of it belongs together. [] when the server
-        cannot have been another process since: it has been heard for long enough, or
-        no connection is younger than the slice.
+        Behind a gate, with all slices and calls of that gate. [] if the server cannot
+        have been restarted since: it has been heard for long enough, or no connection
+        is younger than the slice.
         """
         self.prune()
         since = self._contact.lost - OLDEST

@@ -1,4 +1,4 @@
-"""Bytes in several pieces, so that what is large need not be copied. No I/O here."""
+"""Byte strings in several pieces, so that large ones need no copy. No I/O here."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ if TYPE_CHECKING:
 
 
 class Rope:
-    """Bytes that stand in several places one after the other; never changed."""
+    """An immutable byte string that consists of several pieces."""
 
     __slots__ = ("_size", "pieces")
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
-        #: The pieces, in order.
         self.pieces = tuple(pieces)
         self._size = sum(map(len, self.pieces))
 
@@ -37,12 +36,12 @@ class Rope:
         return hash(bytes(self))
 
     def behind(self, head: bytes) -> Rope:
-        """Return it with something before it."""
+        """Return it with a head in front."""
         return Rope((head, *self.pieces))
 
 
-#: ``bytes | Rope``: what is packed. Small ones, which are all that most callers can
-#: ever have, are bytes; who looks inside knows which it is.
+#: ``bytes | Rope``: packed data. Small data, the only kind that most callers meet, is
+#: bytes; those that look inside check the type.
 Written: TypeAlias = Any
-#: ``bytes | memoryview``: what was read; a view when it is large.
+#: ``bytes | memoryview``: data that was read; a view if it is large.
 Read: TypeAlias = Any

@@ -1,4 +1,4 @@
-"""What remote and parallel functions of both faces have in common. No I/O here."""
+"""What remote and parallel functions of both faces share. No I/O here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ P = TypeVar("P", bound="Pieces")
 
 
 class Wrapped:
-    """A function that is to run on the engines of a view."""
+    """A function that runs on the engines of a view."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Wrapped:
 
 
 class WrappedParallel(Wrapped):
-    """A function that is to run on parts of sequences."""
+    """A function that runs on parts of sequences."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - IPython.parallel's
         self,
@@ -81,7 +81,7 @@ class WrappedParallel(Wrapped):
         self.return_exceptions = return_exceptions
 
     def _options(self) -> dict[str, Any]:
-        """Return how the view is to map."""
+        """Return the options of the view's map."""
         return {
             "chunksize": self.chunksize,
             "ordered": self.ordered,
@@ -89,7 +89,7 @@ class WrappedParallel(Wrapped):
         }
 
     def _chunks(self, sequences: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Cut sequences into those for one call each."""
+        """Cut sequences into the arguments of one call per chunk."""
         items, length = inputs.as_sequences(sequences)
         if any(len(one) != length for one in items):
             raise ValueError("all sequences must have equal length!")
@@ -104,7 +104,7 @@ class WrappedParallel(Wrapped):
         return chunks
 
     def _joined(self, kind: type[P], view: Any, tasks: TaskSet) -> P:
-        """Return the result of calls for chunks."""
+        """Return the joint result of the chunks' calls."""
         name = payload.name_of(self.func)
         result = kind(
             view.client, tasks, name, return_exceptions=self.return_exceptions
