@@ -1,6 +1,6 @@
 """A persistent, load-balanced task queue for Python on Redis.
 
-With the task interface that IPython.parallel made famous::
+With the task interface of IPython.parallel::
 
     import redtask
 
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     )
     from redtask.view import LoadBalancedView, parallel, remote
 
-#: Where each public name comes from: imported when it is first used, so that
-#: ``import redtask`` costs next to nothing.
+#: The module of each public name: imported on first use, so that ``import redtask``
+#: costs next to nothing.
 _HOMES = {
     "Client": "client",
     "Cluster": "cluster",
@@ -107,10 +107,10 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "LoadBalancedView",
     "parallel",
     "remote",
-    # What tasks wait for
+    # Dependencies
     "Dependency",
     "Ref",
-    # Where tasks may run
+    # Functional dependencies
     "depend",
     "dependent",
     "require",

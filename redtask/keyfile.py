@@ -1,4 +1,4 @@
-"""Signing keys, and the files that hold them; no secret is ever shown."""
+"""Signing keys, and the files that store them; no secret is ever shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "write_keys",
 ]
 
-#: What is written where keys stand to switch signing off.
+#: Written instead of keys to switch signing off.
 OFF: Final = "off"
 
 _KEY_ID: Final = re.compile(r"[0-9a-fA-F]{8}")
@@ -39,9 +39,9 @@ _SECRET_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One signing key; its secret never shows."""
+    """One signing key; its secret never appears in a repr."""
 
-    #: Four bytes that say which key signed; not secret.
+    #: Four bytes that identify the key; not secret.
     kid: bytes
     #: The 32 random bytes.
     secret: bytes = field(repr=False)
@@ -53,17 +53,17 @@ class Key:
 
     @classmethod
     def of_secret(cls, secret: bytes) -> Key:
-        """Name a bare secret after its hash, so that every machine names it alike."""
+        """Return the key of a bare secret, named after its hash: alike everywhere."""
         return cls(hashlib.sha256(b"redtask key id\0" + secret).digest()[:4], secret)
 
     @property
     def text(self) -> str:
-        """The key as it stands in a key file; secret."""
+        """The key as written in a key file; secret."""
         return f"{self.kid.hex()}:{base64.b64encode(self.secret).decode('ascii')}"
 
 
 def parse_keys(text: str, *, source: str) -> tuple[Key, ...]:
-    """Read keys divided by commas or newlines; the first signs, all verify.
+    """Parse keys separated by commas or newlines; the first signs, all verify.
 
     An entry is `kid:base64` or the bare base64 of the 32 bytes; `#` begins a comment.
     """
@@ -106,7 +106,7 @@ def _parse_key(entry: str, *, where: str) -> Key:
 
 
 def some_keys(text: str, *, source: str) -> tuple[Key, ...]:
-    """Read keys as ``parse_keys`` does, of which there must be one at least."""
+    """Parse keys as ``parse_keys``, but require at least one."""
     keys = parse_keys(text, source=source)
     if not keys:
         raise ConfigurationError(f"{source}: holds no key")
@@ -116,7 +116,7 @@ def some_keys(text: str, *, source: str) -> tuple[Key, ...]:
 def read_keys(path: Path) -> tuple[Key, ...]:
     """Read the keys of a file that nobody else can read or could have written.
 
-    That there is no such file is a FileNotFoundError, and the caller's to judge.
+    Raises FileNotFoundError if there is no such file.
     """
     return some_keys(_read(path), source=str(path))
 
@@ -124,8 +124,8 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 def create_keys(path: Path, hub: str) -> tuple[Key, ...]:
     """Make a key file with a new key; return the keys that the file then has.
 
-    The file appears under its name complete or not at all, so of two processes
-    that create it at once both get the key of the first.
+    The file is created atomically: if two processes create it at once, both get the key
+    of the first.
     """
     try:
         files.make_private_parent(path)
@@ -140,7 +140,7 @@ def create_keys(path: Path, hub: str) -> tuple[Key, ...]:
 def write_keys(path: Path, hub: str, keys: Iterable[Key]) -> None:
     """Replace a key file; the first key signs.
 
-    Raises ``ConfigurationError`` when it cannot be written.
+    Raises ``ConfigurationError`` if it cannot be written.
     """
     lines = [f"# redtask: keys of hub {hub}; the first signs, all verify"]
     lines += [key.text for key in keys]

@@ -1,4 +1,4 @@
-"""Logs of processes that we start: kept from growing, and quoted when one fails."""
+"""Logs of processes that we start: bounded, and quoted when a process fails."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: A log of more bytes is put aside before the next one begins.
+#: A log larger than this is rotated before it is written to, in bytes.
 _KEPT: Final = 1 << 20
 _LINES_SHOWN: Final = 8
 _BYTES_SHOWN: Final = 8192
 
 
 def rotate(path: Path) -> int:
-    """Put a long log aside, in the place of an older one.
+    """Rotate a long log, replacing the previous one.
 
-    Returns where the next words will begin.
+    Returns the offset at which new lines will begin.
     """
     with contextlib.suppress(FileNotFoundError):
         size = path.stat().st_size
@@ -29,7 +29,7 @@ def rotate(path: Path) -> int:
 
 
 def tail(path: Path, begin: int) -> str:
-    """Quote the last lines behind so many bytes, as the end of a sentence."""
+    """Quote the last lines after an offset, as the end of a sentence."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Where a hub is, as far as a pickle may tell it to another process: no secrets."""
+"""The address of a hub, as pickled for another process: without secrets."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ class Place:
     profile: str
     #: Name of the hub.
     hub: str
-    #: URL of Redis, without login; None when nothing said where it is.
+    #: URL of Redis, without login; None if unknown.
     url: str | None
-    #: Was it chosen by an argument? Else whoever asks follows his own profile.
+    #: Was it given as an argument? Otherwise the other process uses its own profile.
     chosen: bool
 
     @classmethod
     def of(cls, profile: Profile) -> Place:
-        """Return where the hub of a profile is."""
+        """Return the place of a profile's hub."""
         url = None if profile.url is None else _bare(profile.url)
         return cls(profile.name, profile.hub, url, profile.url_source == "url")
 
     def url_here(self) -> str | None:
-        """Return the URL to connect to in this process; None: as its profile says.
+        """Return the URL to connect to in this process; None: the profile's.
 
-        What the environment or the profile says here goes first, as it may know a
-        login, or where the hub is by now - unless that is another one. Raises
-        ``ConfigurationError``.
+        The environment or the profile here takes precedence, as it may know a login, or
+        a new address - unless it names another hub. Raises ``ConfigurationError``.
         """
         here = Profile.load(self.profile)
         is_it = here.url is not None and here.hub == self.hub

@@ -1,4 +1,4 @@
-"""Processes of this machine: how one is told from every other, and dies in time."""
+"""Processes of this machine: identified beyond reuse of their ids, and ended."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _SET_NAME: Final = 15
 
 
 def _booted() -> str:
-    """Name this boot of this machine."""
+    """Identify this boot of this machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def boot() -> str:
-    """Name this boot of this machine, and the space in which process ids count.
+    """Identify this boot of this machine, and the pid namespace.
 
-    A container has process ids of its own: a pid says nothing outside of it.
+    A container has its own process ids: a pid means nothing outside of it.
     """
     space = str(Path("/proc/self/ns/pid").readlink()).partition("[")[2].rstrip("]")
     return f"{_booted()}-{space}"
 
 
 def birth(pid: int) -> str | None:
-    """Say when a process was born, in ticks since boot; None: there is no such.
+    """Return when a process was started, in ticks since boot; None: there is none.
 
-    One that is dead and waits for its parent to notice is none.
+    A zombie does not count.
     """
     try:
         line = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
@@ -48,9 +48,9 @@ def birth(pid: int) -> str | None:
 
 
 def die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent dies.
+    """Have the kernel kill this process when its parent dies.
 
-    Ends it at once when the parent is dead already.
+    Kills it at once if the parent is already dead.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_SET_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0) != 0:
@@ -61,17 +61,16 @@ def die_with(parent: int) -> None:
 
 
 def set_name(name: str) -> None:
-    """Be called so in lists of processes; 15 bytes of it."""
+    """Set the name shown in process lists; at most 15 bytes."""
     ctypes.CDLL(None).prctl(_SET_NAME, name.encode(), 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process and no other that has its number later."""
+    """One process, never confused with a later one of the same pid."""
 
-    #: Its number.
     pid: int
-    #: Boot of the machine and time of birth within it.
+    #: Boot of the machine, and start time within it.
     birth: str
 
     @classmethod
@@ -93,7 +92,7 @@ class Process:
                 signal.pidfd_send_signal(handle, number)
 
     def wait(self, timeout: float) -> bool:
-        """Block until it is dead or the time is over; tell if it is dead."""
+        """Wait until it is dead or the time is up; return whether it is dead."""
         try:
             with self._hold() as handle:
                 if handle is not None:
@@ -110,7 +109,7 @@ class Process:
         return True
 
     def end(self) -> None:
-        """End it, kindly if it listens."""
+        """Terminate it; kill it if that does not help."""
         self.send(signal.SIGTERM)
         if not self.wait(2.0):
             self.send(signal.SIGKILL)
@@ -118,7 +117,7 @@ class Process:
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[int | None]:
-        """Hold the process by a descriptor, which no later one can be taken for."""
+        """Hold the process by a pidfd, which no later process can have."""
         try:
             opened: Callable[[int], int] = os.pidfd_open
             handle = opened(self.pid)
@@ -134,7 +133,7 @@ class Process:
 
 
 def _unique_birth(pid: int) -> str | None:
-    """Say when a living process was born, in words that no other boot repeats."""
+    """Return the start time of a living process, unique across boots."""
     if sys.platform != "linux":
         return _birth_by_ps(pid)
     born = birth(pid)

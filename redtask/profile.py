@@ -1,9 +1,9 @@
-"""Profiles: where a hub is found, and with which keys.
+"""Profiles: where a hub is, and its keys.
 
 A profile is a folder of the user with what clients and workers of one installation
 share: ``redtask.toml`` with its settings, one key file per hub, and ``server/`` with
-the embedded Redis. Everything in it can be said for one process by an argument or by
-the environment; the argument wins over the environment, the environment over the
+the embedded Redis. An argument or the environment can override any of it for one
+process; an argument takes precedence over the environment, the environment over the
 profile. Nothing here talks to Redis, and no secret is ever shown.
 """
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_HUB", "DEFAULT_PROFILE", "Key", "Profile"]
 
-#: What the hub is called when nobody says.
+#: The default name of a hub.
 DEFAULT_HUB: Final = "default"
 
-#: What the profile is called when nobody says.
+#: The default name of a profile.
 DEFAULT_PROFILE: Final = "default"
 
 _SETTINGS: Final[Mapping[str, type]] = {
@@ -55,28 +55,28 @@ _PROFILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one process knows about its hub before it speaks to it."""
+    """What a process knows of its hub before it connects."""
 
-    #: The name under which the user asked for it.
+    #: Its name, as given by the user.
     name: str
     #: The profile's own folder; need not exist.
     folder: Path
-    #: The hub's name, the part of every Redis key after `redtask:`.
+    #: The hub's name, which follows `redtask:` in every Redis key.
     hub: str
-    #: Where Redis is, normalised; None when nothing says so. May hold a password.
+    #: Where Redis is, normalised; None if unknown. May hold a password.
     url: str | None = field(repr=False)
-    #: What said so, for messages: an argument, a variable or a file.
+    #: The source of the URL, for messages: an argument, a variable or a file.
     url_source: str
     #: The keys, the signing one first; empty if there is none or signing is off.
     keys: tuple[Key, ...]
     #: Whether work and results are signed. True with no keys: a key is missing.
     signed: bool
-    #: What said so, for messages; where there is no key: where it would be.
+    #: The source of the keys, for messages; if there is none, where it would be.
     key_source: str
-    #: What named the hub, for messages.
+    #: The source of the hub's name, for messages.
     hub_source: str = "default"
-    #: The scheme of clusters started from here: a name, or the path of a file, from
-    #: the profile's folder on; None: nothing says so.
+    #: The default scheme of clusters started here: a name, or the path of a file,
+    #: relative to the profile's folder; None: not set.
     scheme: str | None = None
 
     @classmethod
@@ -88,9 +88,9 @@ class Profile:
         key: str | None = None,
         told: tuple[str, str] | None = None,
     ) -> Profile:
-        """Collect what arguments, environment and the profile's folder say.
+        """Collect settings from arguments, environment and the profile's folder.
 
-        ``told`` is a URL that wins over the folder only, and what said so.
+        ``told`` is a URL that takes precedence over the folder only, and its source.
         """
         name = _profile_name(name)
         folder = _home() / "profiles" / name
@@ -113,12 +113,12 @@ class Profile:
 
     @property
     def where(self) -> str:
-        """Where Redis is looked for, and who said so; for messages."""
+        """Where Redis is, and the source of that; for messages."""
         return f"Redis at {self.shown_url} (from {self.url_source})"
 
     @property
     def shown_url(self) -> str | None:
-        """The URL with its password masked, for people and logs."""
+        """The URL with its password masked, for display and logs."""
         return None if self.url is None else redact_url(self.url)
 
     @property
@@ -147,16 +147,16 @@ class Profile:
         return dataclasses.replace(self, keys=read_keys(path), key_source=str(path))
 
     def write_keys(self, keys: Iterable[Key]) -> None:
-        """Replace the key file that the keys are from; the first key signs.
+        """Replace the key file that the keys came from; the first key signs.
 
-        Raises ``ConfigurationError`` when it cannot be written.
+        Raises ``ConfigurationError`` if it cannot be written.
         """
         write_keys(Path(self.key_source), self.hub, keys)
 
     def write(self, url: str, *, signed: bool) -> None:
-        """Write the profile's own settings and, where it has keys, its key file.
+        """Write the profile's own settings and, if it has keys, its key file.
 
-        Raises ``ConfigurationError`` when it cannot.
+        Raises ``ConfigurationError`` if that fails.
         """
         toml = self.folder / "redtask.toml"
         lines = [f"url = {json.dumps(url)}", f"hub = {json.dumps(self.hub)}"]
@@ -173,7 +173,7 @@ class Profile:
 
 
 def _environment(name: str) -> str | None:
-    """Read a variable; an empty one is as good as none."""
+    """Read a variable; an empty one counts as unset."""
     return os.environ.get(name, "").strip() or None
 
 
@@ -231,7 +231,7 @@ def _find_address(
     argument: str | None,
     told: tuple[str, str] | None,
 ) -> tuple[Address | None, str]:
-    """Take the URL from the first place that has one."""
+    """Take the URL from the first source that has one."""
     left = folder / "server" / "url"
     for text, source in (
         (argument, "url"),
@@ -246,7 +246,7 @@ def _find_address(
 
 
 def _read_left_url(path: Path) -> str | None:
-    """Read what a running embedded server of the profile left for its clients."""
+    """Read the URL that a running embedded server of the profile published."""
     try:
         return path.read_text(encoding="utf-8").strip() or None
     except (FileNotFoundError, NotADirectoryError):
@@ -284,7 +284,7 @@ def _key_file(folder: Path, hub: str) -> Path:
 def _find_keys(
     folder: Path, settings: Mapping[str, Any], hub: str, argument: str | None
 ) -> tuple[tuple[Key, ...], bool, str]:
-    """Take the keys from the first place that has any; say if work is signed."""
+    """Take the keys from the first source that has any; say if work is signed."""
     for text, source in (
         (argument, "key"),
         (_environment("REDTASK_KEY"), "REDTASK_KEY"),

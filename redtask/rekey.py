@@ -1,4 +1,4 @@
-"""A hub is told that another key is its own."""
+"""Switch a hub to another signing key."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def rekey(store: Store, keyring: Keyring) -> None:
-    """Have the hub know the signing key by its fingerprint, and sign its scheme anew.
+    """Store the signing key's fingerprint in the hub, and sign its scheme anew.
 
-    The key that did so before must still be in the keyring. Raises ``SignatureError``
-    for a scheme that none of the keys has signed.
+    The previous signing key must still be in the keyring. Raises ``SignatureError`` if
+    none of the keys signed the scheme.
     """
     settings: dict[str, str | bytes] = {"fingerprint": keyring.fingerprint}
     name, body, signature = store.command(

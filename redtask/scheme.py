@@ -1,4 +1,4 @@
-"""Schemes: find one by name or file, try a user's own, and let a hub have it."""
+"""Schemes: find one by name or file, validate a user's own, and store it in a hub."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _DIGEST: Final = 16
-#: As Redis and fakeredis tell the line of an error in a script.
+#: How Redis and fakeredis report the line of an error in a script.
 _PLACE: Final = re.compile(r'(?:user_script|\[string "[^\n]*?"\]):(\d+): ([^\n]*)')
 
 
 def find(word: str, base: Path | None = None) -> AnyScheme:
     """Return the scheme of this name, or that of this Lua file.
 
-    A file's path may begin at ``base``. Raises ``SchemeError`` for a name that there
-    is not, and for a file that says what a scheme must not, with its line.
+    A relative path begins at ``base``. Raises ``SchemeError`` for an unknown name, and
+    for a file with something that schemes must not contain, giving its line.
     """
     if word in scripts.schemes():
         return word
@@ -56,14 +56,14 @@ def find(word: str, base: Path | None = None) -> AnyScheme:
 
 
 def try_out(store: Store, scheme: AnyScheme) -> None:
-    """Raise ``SchemeError`` unless a scheme does what a scheme must.
+    """Raise ``SchemeError`` unless a scheme satisfies the contract.
 
-    It is tried on the hub's server, on three engines that there are not, and nothing
-    is left of that.
+    It runs on the hub's server, with three imaginary engines, and leaves nothing
+    behind.
     """
     if isinstance(scheme, str):
         return
-    # By itself first: what is wrong with it must not be closed by what is around it.
+    # By itself first: the code around it could hide an unbalanced block.
     _load(store, Script(scheme.name, scheme.text, "", (Place(1, scheme.file, 1),)))
     checked = scheme._replace(text=trial.counted(scheme.text))
     script = scripts.bundle("tools/tryout", checked)
@@ -88,7 +88,7 @@ def _load(store: Store, script: Script) -> None:
 
 
 def _explain(script: Script, message: str) -> str:
-    """Return place and reason of an error that Redis tells of."""
+    """Return the place and the reason of an error reported by Redis."""
     found = _PLACE.search(message)
     return script.explain(found[0] if found else message)
 
@@ -100,12 +100,12 @@ def configure(
     *,
     upgrade: bool = False,
 ) -> None:
-    """Change the numbers and the scheme of a hub; return when all engines have it.
+    """Change the numbers and the scheme of a hub; return once all engines have it.
 
-    A user's own scheme is tried first, and signed with the key of the store. A hub that
-    an earlier release made is upgraded on wish: workers of that are refused from then
-    on. Raises ``SchemeError``, ``BadArgument``, ``ConnectionLost``; then nothing has
-    changed.
+    A user's own scheme is validated first, and signed with the key of the store. With
+    ``upgrade``, a hub of an earlier release is upgraded: it then rejects workers of
+    that release. Raises ``SchemeError``, ``BadArgument``, ``ConnectionLost``; then
+    nothing has changed.
     """
     changes: dict[str, Argument] = dict(settings)
     if scheme is not None:

@@ -1,4 +1,4 @@
-"""Signals for a loop that waits in a selector: they wake it, and it alone reacts."""
+"""Signals for a loop that waits in a selector: they wake it, and only it reacts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _note(*_: object) -> None:
 class Signals:
     """A context in which signals wake a loop.
 
-    What is ignored from above, as under nohup, stays so, but for what is ``needed``.
+    Signals ignored by the parent, as under nohup, stay ignored unless ``needed``.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Signals:
         needed: Collection[int],
         at_once: Callable[[int, object], None] = _note,
     ) -> None:
-        """Have the loop call ``hear``; ``at_once`` is called before, in any code."""
+        """Let the loop call ``hear``; ``at_once`` is called before, in the handler."""
         self._hear = hear
         self._caught = [
             number
@@ -60,7 +60,7 @@ class Signals:
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
             for number in self._woken.recv(4096):
-                # Other code of this process may handle others.
+                # Other code of this process may handle the rest.
                 if number in self._caught:
                     self._hear(number)
 

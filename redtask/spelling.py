@@ -1,4 +1,4 @@
-"""What was probably meant by a word that is not known."""
+"""Suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 
 def suggestion(word: str, known: Iterable[str], form: str = "{}", most: int = 1) -> str:
-    """Suggest the nearest known words, as the end of a sentence; "": none is near."""
+    """Suggest the nearest known words, as the end of a sentence; "" if none is near."""
     near = difflib.get_close_matches(word, list(known), n=most)
     return f", did you mean {' or '.join(map(form.format, near))}?" if near else ""

@@ -1,4 +1,4 @@
-"""The types of what functions take and return, for programs whose types are checked."""
+"""Type variables for signatures of functions, for type-checked programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    # Type checkers know it without its being installed; Python has it from 3.13 on.
+    # Type checkers know it even if it is not installed; Python 3.13 has its own.
     from typing_extensions import ParamSpec, TypeVar
 
     P = ParamSpec("P", default=...)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from redtask.aio.view import LoadBalancedView, parallel, remote
 
-#: Where each public name comes from: imported when it is first used.
+#: The module of each public name: imported on first use.
 _HOMES = {
     "Client": "client",
     "LoadBalancedView": "view",
