@@ -1,4 +1,4 @@
-"""The ``redtask`` command. Each subcommand is a module, imported when it is called.
+"""The ``redtask`` command. Each subcommand is a module, imported when it is run.
 
 To add one: a line in ``COMMANDS``, and a module of that name with a ``command``.
 """
@@ -33,7 +33,7 @@ from redtask.error import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Subcommands and what they do, in the order of ``redtask --help``.
+#: Subcommands and their short help, in the order of ``redtask --help``.
 COMMANDS: Final = {
     "worker": "Run engines on this machine.",
     "cluster": "Start and stop a hub with engines on this machine.",
@@ -60,7 +60,7 @@ COMMANDS: Final = {
     "completion": "Print the completion script for a shell.",
 }
 
-#: What belongs together, for ``redtask --help``.
+#: Groups of subcommands in ``redtask --help``.
 _SECTIONS: Final = {
     "Tasks": (
         "submit", "ls", "show", "why", "logs", "result", "replay", "abort", "purge",
@@ -71,9 +71,8 @@ _SECTIONS: Final = {
     "The command line": ("config", "completion"),
 }  # fmt: skip
 
-#: Exit codes: something failed, or the answer is no; there is no such thing; it took
-#: too long; it is not possible in the current state; Redis is unavailable;
-#: interrupted. Wrong usage is click's 2.
+#: Exit codes: failure, or the answer is no; no such thing; timed out; not possible in
+#: the current state; Redis is unavailable; interrupted. Usage errors are click's 2.
 FAILED: Final = 1
 NOT_FOUND: Final = 3
 TIMEOUT: Final = 4
@@ -81,7 +80,7 @@ REFUSED: Final = 5
 UNAVAILABLE: Final = 69
 INTERRUPTED: Final = 130
 
-#: The exit code of each kind of problem, the particular first.
+#: The exit code of each kind of error, subclasses first.
 _CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (ConnectionLost, UNAVAILABLE),
     (NoHub, NOT_FOUND),
@@ -96,7 +95,7 @@ _CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (TaskPending, REFUSED),
 )
 
-#: What says that a command without a word shows its help; older releases of click
+#: Raised when a group without a subcommand shows its help; older releases of click
 #: print it themselves.
 _HELPS: Final[tuple[type[Exception], ...]] = tuple(
     filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)])
@@ -104,7 +103,7 @@ _HELPS: Final[tuple[type[Exception], ...]] = tuple(
 
 
 class _Root(Group):
-    """A group whose commands are modules of this package."""
+    """A group whose commands are the modules of this package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -121,7 +120,7 @@ class _Root(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, and what files say of its options."""
+        """Find the command, and load its defaults from files."""
         found = super().resolve_command(ctx, args)
         name, command, _ = found
         if name is not None and command is not None and not ctx.resilient_parsing:
@@ -150,9 +149,9 @@ class _Root(Group):
         prog_name: str | None = None,
         **extra: Any,
     ) -> None:
-        """Run a command and exit; what goes wrong is told here, in one line.
+        """Run a command and exit; report errors in one line.
 
-        Or in one JSON object on standard output, where JSON was asked for.
+        Or as a JSON object on standard output if JSON was requested.
         """
         words = list(sys.argv[1:] if args is None else args)
         said = words[: words.index("--")] if "--" in words else words
@@ -183,7 +182,7 @@ class _Root(Group):
 
 
 def _show(told: Invocation, problem: click.ClickException) -> None:
-    # What of usage errors is the help is shown as it is, lines and all.
+    # Help raised as a usage error is shown unchanged, with its lines.
     if not isinstance(problem, click.UsageError) or isinstance(problem, _HELPS):
         problem.show()
         return
@@ -230,7 +229,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def exit_code(problem: Exception) -> int:
-    """Return the exit code that says what kind of problem it is."""
+    """Return the exit code for this kind of error."""
     for kind, code in _CODES:
         if isinstance(problem, kind):
             return code

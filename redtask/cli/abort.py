@@ -1,4 +1,4 @@
-"""``redtask abort``: tasks that are not wanted any more."""
+"""``redtask abort``: abort tasks that are no longer wanted."""
 
 from __future__ import annotations
 

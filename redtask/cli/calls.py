@@ -1,7 +1,7 @@
-"""Calls, as people write them on a line: ``20 "two words" mode=fast limit=[1,2]``.
+"""Calls as written on a command line: ``20 "two words" mode=fast limit=[1,2]``.
 
-A value is JSON where it can be read as such, else it is the text itself; ``name=value``
-is a keyword argument. ``'"20"'`` is the text 20.
+A word is parsed as JSON if possible, and otherwise is a string; ``name=value`` is a
+keyword argument. ``'"20"'`` is the string 20.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _KEYS: Final = frozenset({"function", "args", "kwargs"})
 
 
 def value_of(word: str) -> Any:
-    """Return the value that a word means."""
-    # Most words are none: this is quicker than to try.
+    """Return the value of a word."""
+    # Most words are not JSON: this is quicker than trying.
     if word[:1] not in _BEGINNINGS and word not in _NAMES:
         return word
     try:
@@ -39,7 +39,7 @@ _NAMES: Final = frozenset({"true", "false", "null"})
 
 
 def check_function(name: str) -> str:
-    """Return the name of a function. Raises ``ValueError``."""
+    """Check the name of a function and return it. Raises ``ValueError``."""
     if _FUNCTION.fullmatch(name):
         return name
     module, dot, last = name.rpartition(".")
@@ -49,20 +49,20 @@ def check_function(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How words and lines are read."""
+    """How words and lines are parsed."""
 
-    #: What is called; None: the first word of each line.
+    #: The function; None: the first word of each line.
     function: str | None = None
-    #: Arguments that go before those of each line.
+    #: Arguments in front of those of each line.
     args: Sequence[Any] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
-    #: Are words the texts that they are?
+    #: Are words taken as strings, without parsing?
     strings: bool = False
-    #: Is each line one argument as it stands?
+    #: Is each whole line one argument?
     lines: bool = False
 
     def words(self, words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments that words mean."""
+        """Return the arguments for these words."""
         if self.strings:
             return list(words), {}
         args: list[Any] = []
@@ -75,7 +75,7 @@ class Reading:
         return args, kwargs
 
     def line(self, line: str) -> Job | None:
-        """Return the call that a line means; None: it is empty.
+        """Return the call for a line; None: it is empty.
 
         A line may also be a JSON array of arguments, or an object with ``args``,
         ``kwargs`` and ``function``. Raises ``ValueError``.

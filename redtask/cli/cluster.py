@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
     from redtask.profile import Profile
 
-#: Seconds after which a wait is explained, and that a stop at once may take.
+#: How long to wait before explaining what for, and for an immediate stop; in seconds.
 _EXPLAIN: Final = 1.0
 _LONGEST_STOP: Final = 30.0
 
-#: What lies in a profile's folder of a cluster that ran.
+#: Files of a cluster that ran, in a profile's folder.
 _LEFT: Final = ("cluster.json", ".cluster.json.*", "cluster.log", "cluster.log.*")
 
 
@@ -116,7 +116,7 @@ def start(  # noqa: PLR0913 - one for each option
     redtask cluster start -n 4
     redtask cluster start -n 4 --daemonize
     """
-    # What is wrong with them is to be told before anything is started.
+    # Errors in the settings must be reported before anything is started.
     where.profile()
     plan = Plan(
         engines=len(os.sched_getaffinity(0)) if engines is None else engines,
@@ -142,7 +142,7 @@ def start(  # noqa: PLR0913 - one for each option
 
 
 def _banner(about: dict[str, Any], plan: Plan) -> str:
-    """Say what runs where, how to connect and how to stop."""
+    """Return what runs where, and how to connect and to stop it."""
     name, key = about["profile"], about["key_source"]
     redis = short_url(about["shown_url"])
     if about["embedded"] is not None:
@@ -228,7 +228,7 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
 
 
 def _wait(keeper: int, timeout: float | None) -> bool:
-    """Wait until the keeper has ended; after a moment say for what."""
+    """Wait until the keeper has ended; after a moment, say what for."""
     begun = time.monotonic()
     first = _EXPLAIN if timeout is None else min(_EXPLAIN, timeout)
     if _is_dead(keeper, first):
@@ -259,7 +259,7 @@ def _what_was_done(profile: Profile, card: Card, *, gone: bool) -> str:
 
 
 def _stop_orphan(profile: Profile) -> int:
-    """Stop the Redis that a killed daemon has left; else say that nothing runs."""
+    """Stop the Redis left by a killed daemon; if there is none, say so."""
     server = EmbeddedServer(profile.server_folder)
     if server.running() is None:
         click.echo(f"no cluster of profile {profile.name!r} runs", err=True)
@@ -324,7 +324,7 @@ def _as_json(name: str, card: Card) -> dict[str, Any]:
 
 
 def _joined(card: Card, profile: Profile) -> int | None:
-    """Count the engines of the cluster that the hub knows; None: it cannot be asked."""
+    """Return how many of the cluster's engines have joined; None: unknown."""
     try:
         known = look(load_profile(profile.name, url=card.url))
     except RedtaskError:

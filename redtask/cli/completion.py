@@ -1,4 +1,4 @@
-"""``redtask completion``: what makes a shell complete our words."""
+"""``redtask completion``: shell completion of our commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``redtask config``: what flags would be, and who says so."""
+"""``redtask config``: effective settings, and where they come from."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ class Setting:
 
     #: Its name, as in a file: ``cluster.start.engines``.
     name: str
-    #: What it is.
     value: Any
-    #: Who says so.
+    #: Where it comes from.
     origin: str
 
 
@@ -101,7 +100,7 @@ def _profile_origin(where: Where, settings: Settings) -> str:
 def _options(
     path: tuple[str, ...], command: click.Command, settings: Settings, *, every: bool
 ) -> Iterator[Setting]:
-    """Yield the options of a command and of those below it."""
+    """Yield the options of a command and of its subcommands."""
     for one in command.params:
         if not isinstance(one, click.Option) or not one.name or one.name in TOP:
             continue

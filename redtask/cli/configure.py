@@ -16,7 +16,7 @@ from redtask.scheme import configure, find
 if TYPE_CHECKING:
     from redtask.hub.records import Status
 
-#: The numbers: how many of the hub's unit are one of people's, and what they mean.
+#: Settings that are numbers: factor from the shown unit to the hub's, and meaning.
 _NUMBERS: Final = {
     "hwm": (1, "most tasks of an engine; 0: a busy one takes more by itself"),
     "result_ttl": (1000, "seconds that ended tasks are kept"),
@@ -28,7 +28,7 @@ _NUMBERS: Final = {
 
 
 def _number(_ctx: object, _parameter: object, value: float | None) -> float | None:
-    """Return a number of seconds; nan is in every range."""
+    """Reject nan, which passes every range check."""
     if value is not None and math.isnan(value):
         raise click.BadParameter("'nan' is not a number of seconds")
     return value
@@ -132,7 +132,7 @@ def command(
 
 
 def _settings(status: Status) -> dict[str, Any]:
-    """Return the settings in the units of people."""
+    """Return the settings in the units shown to users."""
     shown: dict[str, Any] = {"scheme": status.scheme}
     for name, (unit, _) in _NUMBERS.items():
         value = int(status.hub[name])

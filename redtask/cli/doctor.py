@@ -1,4 +1,4 @@
-"""``redtask doctor``: is all well with a hub, its server and those who use it?"""
+"""``redtask doctor``: check the health of a hub, its server and its users."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from redtask.doctor.visit import Visit
     from redtask.profile import Profile
 
-#: Of flaws of one kind so many are shown to people.
+#: How many flaws of one kind are shown on a terminal.
 _SHOWN: Final = 10
 _COLOURS: Final = {
     "": {"wrong": "bold red", "note": "yellow", "mended": "green"},
@@ -104,7 +104,7 @@ def _line(finding: Finding) -> tuple[str, ...]:
 
 
 def _rows(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
-    """Return what people are shown: of many flaws of one kind the first."""
+    """Return the rows for a terminal: only the first of many flaws of one kind."""
     rows: list[tuple[str, str, str]] = []
     of_kind: Counter[tuple[str, str]] = Counter()
     for finding in sorted(findings, key=lambda one: not one.is_wrong):

@@ -1,4 +1,4 @@
-"""Pictures as SVG: a few shapes with words, that need no program to be made."""
+"""Simple SVG pictures: a few shapes with text, without further dependencies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from redtask.cli.output import one_line
 
-#: Fill and outline of each state; the outline differs also without colour.
+#: Fill and outline of each state; the outlines also differ without colour.
 STATE_FILLS: Final = {
     "waiting": ("#fff3c4", "#b58900"),
     "ready": ("#d7f0f5", "#2a8a9a"),
@@ -18,7 +18,7 @@ STATE_FILLS: Final = {
     "aborted": ("#ead6f0", "#8e44ad"),
     "gone": ("#eeeeee", "#888888"),
 }
-#: Colours that are told apart also by most who see few (Okabe and Ito 2008).
+#: Colours distinguishable with most forms of colour blindness (Okabe and Ito 2008).
 PALETTE: Final = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#f0e442", "#7f7f7f",
     "#8c564b",
@@ -27,7 +27,7 @@ FONT: Final = "font-family='system-ui,sans-serif'"
 
 
 class Picture:
-    """An SVG that grows shape by shape."""
+    """An SVG to which shapes are added."""
 
     def __init__(self, width: float, height: float, title: str) -> None:
         self._parts = [
@@ -46,7 +46,7 @@ class Picture:
         title: str = "",
         **style: Any,
     ) -> None:
-        """Draw a rectangle; ``title`` is shown where somebody points."""
+        """Draw a rectangle; ``title`` is its tooltip."""
         attributes = " ".join(
             f"{name.replace('_', '-')}='{value}'" for name, value in style.items()
         )
@@ -66,7 +66,7 @@ class Picture:
         anchor: str = "start",
         fill: str = "#222",
     ) -> None:
-        """Write a line."""
+        """Write a line of text."""
         x, y = place
         self._parts.append(
             f"<text x='{x:.1f}' y='{y:.1f}' {FONT} font-size='{size:g}' "
@@ -94,10 +94,10 @@ class Picture:
         )
 
     def text(self) -> str:
-        """Return the whole."""
+        """Return the SVG document."""
         return "\n".join([*self._parts, "</svg>", ""])
 
 
 def _clean(text: str) -> str:
-    """Return text as XML has it, which knows no control characters."""
+    """Escape text for XML, which allows no control characters."""
     return escape("\n".join(map(one_line, text.split("\n"))))

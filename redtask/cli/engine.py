@@ -1,4 +1,4 @@
-"""``redtask engine``: engines and their workers, and what they do."""
+"""``redtask engine``: list and control engines and their workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from redtask.hub.records import EngineStatus, Status
     from redtask.orders import Answer
 
-#: Tasks that are shown of an engine: taken, and placed.
+#: The most tasks shown of an engine: taken, and placed.
 _MOST = 100
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -38,7 +38,7 @@ def command() -> None:
     """
 
 
-# -- which
+# -- selection
 
 
 def _chosen(function: F) -> F:
@@ -64,7 +64,7 @@ def _chosen(function: F) -> F:
 
 
 class _Pick:
-    """Which engines are meant."""
+    """The selected engines."""
 
     def __init__(self, names: Sequence[str], worker: str | None) -> None:
         self.names = list(names)
@@ -99,7 +99,7 @@ def _is_called(engine: EngineStatus, name: str) -> bool:
     return engine.uuid.startswith(name)
 
 
-# -- looking
+# -- listing
 
 
 @command.command("ls")
@@ -236,7 +236,7 @@ def _show(about: dict[str, Any], out: Output) -> None:
         )
 
 
-# -- acting
+# -- control
 
 
 @command.command("drain")
@@ -291,7 +291,7 @@ def _turn(pick: _Pick, where: Where, out: Output, *, resume: bool, wait: bool) -
 
 
 def _tell(engines: Sequence[EngineStatus], words: dict[str, str], out: Output) -> None:
-    """Say what became of each engine."""
+    """Print what became of each engine."""
     for one in engines:
         word = words.get(one.uuid, "unknown")
         if out.as_json:
@@ -352,13 +352,13 @@ def _give(  # noqa: PLR0913 - what two commands have in common
     question: str = "",
     yes: bool = True,
 ) -> None:
-    """Give an order, and say who obeys."""
+    """Send an order, and print who obeys."""
     from redtask import orders  # noqa: PLC0415
 
     with where.client() as client:
         session = client._session
         if verb == "restart" and pick.worker is not None:
-            # It may have no engine left.
+            # The worker may have no engine left.
             flow = orders.order_workers(session, verb, [pick.worker])
             client._run(flow)
             engines = client._run(orders.engines_of(session, pick.worker))

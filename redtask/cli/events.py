@@ -19,7 +19,7 @@ from redtask.hub.records import mapping, text
 if TYPE_CHECKING:
     from redtask.cli.reader import Reader
 
-#: How many are shown unless told, and read in one go.
+#: How many are shown by default, and read at a time.
 _MOST: Final = 20
 _PAGE: Final = 500
 
@@ -84,7 +84,7 @@ def _whole(hub: Reader, task: str) -> str:
     try:
         (name,) = hub.run(expand(hub.keys, [task]))
     except UnknownTask:
-        # The story may know of a task that the hub has forgotten.
+        # The event may be of a task that the hub has forgotten.
         return task
     return name
 
@@ -114,7 +114,7 @@ def _before(
 
 
 def _coming(hub: Reader, position: str) -> Iterator[_Event]:
-    """Yield events as they come; waits, and polls nothing."""
+    """Yield events as they come, with blocking reads."""
     from redtask.link import LONGEST_BLOCK  # noqa: PLC0415 - it imports redis
 
     patience = int(LONGEST_BLOCK * 1000)

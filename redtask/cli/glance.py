@@ -1,4 +1,4 @@
-"""What ``redtask status`` prints: one look at a hub that fits a screen."""
+"""The output of ``redtask status --once``: an overview that fits a screen."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from redtask.profile import Profile
     from redtask.store import Store
 
-#: What is told of the server, as numbers where they are.
+#: Fields of the server's INFO that are shown, as numbers where possible.
 _SERVER: Final = (
     "redis_version",
     "uptime_in_seconds",
@@ -48,31 +48,31 @@ _SERVER: Final = (
     "maxmemory_policy",
     "aof_enabled",
 )
-#: Rows of each table on a screen.
+#: Rows per table on a terminal.
 _ROWS: Final = 5
-#: The last ten minutes, in pieces of ten seconds.
+#: The last ten minutes, in intervals of ten seconds.
 _PIECES: Final = 60
 _PIECE: Final = 10000
-#: Engines that are read at once.
+#: Engines per read.
 _PAGE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What was seen of a hub."""
+    """A snapshot of a hub."""
 
-    #: Where it is.
+    #: Where the hub is.
     profile: Profile
-    #: How it does.
+    #: Its state and counters.
     seen: Overview
-    #: Its engines, by label: all of them, or (for people) the first.
+    #: Its engines, by id: all of them, or (on a terminal) the first.
     engines: tuple[EngineRow, ...]
-    #: What the server says of itself, as far as it does.
+    #: Information from the server, as far as available.
     server: dict[str, Any]
 
     @classmethod
     def take(cls, profile: Profile, store: Store, *, every: bool) -> Glance:
-        """Look once. Every engine takes a read for each 200 of them."""
+        """Take a snapshot. With ``every``, one read per 200 engines."""
         found: list[EngineRow] = []
         first: int | None = 0
         seen = store.do(calls.overview(_PIECES, _PIECE))
@@ -84,7 +84,7 @@ class Glance:
 
 
 def server_of(store: Store) -> dict[str, Any]:
-    """Return what the server says of itself; nothing where we may not ask."""
+    """Return the server's INFO; nothing if we lack the right."""
     with contextlib.suppress(ConfigurationError, HubError):
         told = store.command("INFO").decode("utf-8", "replace")
         found = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
@@ -107,7 +107,7 @@ def show(glance: Glance, out: Output) -> None:
 
 
 def as_json(glance: Glance) -> dict[str, Any]:
-    """Return all of it as what JSON knows; times in seconds unless they say ``_ms``."""
+    """Return all of it as JSON values; times in seconds unless named ``_ms``."""
     seen, profile = glance.seen, glance.profile
     lately = seen.lately
     return {
@@ -185,7 +185,7 @@ def _age(submitted: int, seen: Overview) -> float | None:
 
 
 def _lines(glance: Glance) -> None:
-    """Print lines with tabs, the kind of each first."""
+    """Print tab-separated lines, each with its kind first."""
     seen, server = glance.seen, glance.server
     told = as_json(glance)
 

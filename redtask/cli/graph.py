@@ -1,4 +1,4 @@
-"""``redtask graph``: what a task depends on, and what depends on it."""
+"""``redtask graph``: dependencies and dependents of tasks."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from redtask.family import Family, family, place
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Tasks that are shown unless told.
+#: The most tasks shown by default.
 _MOST: Final = 500
-#: More children of one kind than these are one line of a text.
+#: More children of one kind than this share a line.
 _FEW: Final = 3
-#: Letters of a line that no terminal bounds.
+#: Width of a line if there is no terminal.
 _WIDEST: Final = 120
 
 
@@ -160,9 +160,9 @@ def _as_json(found: Family) -> dict[str, Any]:
 
 
 class _Tree:
-    """The graph as a tree: what has several parents stands below the last of them.
+    """The graph as a tree: a task with several parents is below the last of them.
 
-    So when it is read from above, all that a task waited for has been read.
+    So, read from above, all its dependencies come first.
     """
 
     def __init__(self, found: Family, *, full: bool, colours: bool) -> None:
@@ -172,7 +172,7 @@ class _Tree:
         self._colours = colours
         self._children = found.children()
         order = {name: at for at, name in enumerate(found.records)}
-        #: Where each is shown in full: below the parent that is read last.
+        #: Where each task is shown in full: below the parent that is read last.
         self._home = {
             name: max(parents, key=order.__getitem__)
             for name, parents in found.parents.items()
@@ -201,7 +201,7 @@ class _Tree:
             yield from self._below(one, indent + ("   " if last else "│  "))
 
     def _grouped(self, names: Sequence[str]) -> list[list[str]]:
-        """Put together what is of one kind, if there is much of it."""
+        """Group tasks of one kind, if there are many."""
         if self._full:
             return [[name] for name in names]
         kinds: dict[tuple[Any, ...], list[str]] = {}
@@ -237,7 +237,7 @@ class _Tree:
             words.append(short_ids(one_line(what_came(record))))
         mark = "  ◀" if name in self._family.chosen else ""
         room = self._width - len(mark) - sum(len(one) + 2 for one in words[:-1])
-        # What colours it takes no room.
+        # Escape codes of colours have no width.
         room += len(shown) - len(state)
         words[-1] = shorten(words[-1], max(len(shown), room))
         return "  ".join(one for one in words if one) + mark
@@ -283,7 +283,7 @@ def _svg(found: Family) -> str:
     picture = Picture(width, height, title)
     places = {}
     for depth, some in columns.items():
-        # Short columns stand in the middle.
+        # Short columns are centred.
         above = (tallest - len(some)) * (_HIGH + _GAP_Y) / 2
         for name in some:
             x = _EDGE + depth * (_WIDE + _GAP_X)
@@ -300,7 +300,7 @@ def _svg(found: Family) -> str:
 
 
 def _rows(found: Family, columns: dict[int, list[str]]) -> dict[str, float]:
-    """Order each column by where the parents stand; return the row of each."""
+    """Order each column by the position of the parents; return the row of each."""
     rows: dict[str, float] = {}
     for depth in sorted(columns):
 

@@ -1,4 +1,4 @@
-"""Groups of commands that say what was probably meant, and what they all share."""
+"""Groups of commands with suggestions for typos, and their shared state."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Invocation:
-    """What is known of one call of the command line: the ``obj`` of its contexts."""
+    """State of one invocation of the command line: the ``obj`` of its contexts."""
 
-    #: Is JSON wanted, also of what goes wrong?
+    #: Is JSON wanted, also for errors?
     as_json: bool = False
-    #: What files say; None before the command is known.
+    #: Settings from files; None before the command is known.
     settings: Settings | None = None
 
     def explain(self, problem: click.ClickException) -> str:
-        """Return what is wrong, in one line, and which file said so."""
+        """Return the error in one line, with the file that is to blame."""
         text = " ".join(problem.format_message().split())
         if not isinstance(problem, click.BadParameter) or self.settings is None:
             return text
@@ -42,12 +42,12 @@ class Unconfirmed(click.UsageError):
 
 
 class Group(click.Group):
-    """A group that suggests a command for a word that is none."""
+    """A group that suggests a command for an unknown word."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; say what was probably meant."""
+        """Find the command, or suggest one."""
         word = args[0]
         known = self.list_commands(ctx)
         if word not in known and not word.startswith("-") and not ctx.resilient_parsing:

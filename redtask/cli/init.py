@@ -1,4 +1,4 @@
-"""``redtask init``: a profile for a hub that is elsewhere."""
+"""``redtask init``: create a profile for a hub elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stored task, run here: as an engine would, but nobody is told of it."""
+"""Run one stored task here as an engine would, without telling the hub."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def run_inline(
 ) -> int:
     """Unpickle a task and call its function here; return the exit code.
 
-    With ``debug`` the debugger looks at what it raises.
+    With ``debug``, exceptions open the debugger.
     """
     click.echo(f"redtask: unpickling {name} and running it here", err=True)
-    # Where the code is being mended goes first.
+    # So that code being fixed here is preferred.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a string is what it holds
     function, body, resolver = _load(client, name, edit)
     try:
@@ -55,9 +55,9 @@ def run_inline(
 
 
 def _load(client: Client, name: str, edit: Mapping[str, Any]) -> Called:
-    """Return function, packed arguments and who knows the results among these.
+    """Return the function, its packed arguments, and a resolver of Refs in them.
 
-    Verified, as an engine does it: raises ``SignatureError``.
+    Verified as on an engine: raises ``SignatureError``.
     """
     session = client._session
     (copy,) = client._run(ended.copies(session, [name]))

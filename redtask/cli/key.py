@@ -1,7 +1,8 @@
-"""``redtask key``: the keys that sign a hub's work, and how one follows another.
+"""``redtask key``: the keys that sign a hub's work, and their rotation.
 
-The first key of a file signs, all verify. So a key is changed without a gap: it is
-added everywhere, then it signs, and when nothing of the old one is left, that goes.
+The first key of a file signs, all verify. So a key is replaced without a gap: the new
+one is added everywhere, then it signs, and once nothing of the old one is left, that is
+dropped.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ def _of_id(keys: list[Key], name: str) -> Key:
 
 
 def _check_file(profile: Profile) -> None:
-    """Refuse to change keys that do not stand in a file."""
+    """Refuse to change keys that are not in a file."""
     if profile.key_source in {"key", "REDTASK_KEY"}:
         raise KeyRefused(
             f"the keys come from {profile.key_source}: change them there; the first "

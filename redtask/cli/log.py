@@ -1,7 +1,7 @@
-"""How a worker logs: for people at a terminal, as lines, or as JSON for machines.
+"""A worker's log: coloured on a terminal, plain lines, or JSON for machines.
 
-Only redtask's own loggers are given a handler. What tasks log is theirs: it comes to
-the worker's log where that was asked for, and says which task it is of.
+Only redtask's own loggers get a handler. Log records of tasks are the tasks' own: they
+go to the worker's log only if requested, and are marked with their task.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COLOURS: Final = {
 
 
 class Lines(logging.Formatter):
-    """Lines for people; those of tasks say of which."""
+    """Readable lines; those of tasks name the task."""
 
     def __init__(self, *, coloured: bool) -> None:
         # A terminal shows the latest; a file is read weeks later.
@@ -33,7 +33,7 @@ class Lines(logging.Formatter):
         self._coloured = coloured
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
-        """Return a line."""
+        """Return a formatted line."""
         level = f"{record.levelname:<7}"
         if self._coloured and record.levelname in _COLOURS:
             level = f"{_COLOURS[record.levelname]}{level}\x1b[0m"
@@ -46,14 +46,14 @@ class Lines(logging.Formatter):
 
 
 class Objects(logging.Formatter):
-    """One JSON object on each line."""
+    """JSON, one object per line."""
 
     def __init__(self, worker: str) -> None:
         super().__init__()
         self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line."""
+        """Return a JSON line."""
         found: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
@@ -71,7 +71,7 @@ class Objects(logging.Formatter):
 
 
 def formatter(name: str | None, worker: str, stream: TextIO) -> logging.Formatter:
-    """Return the formatter of a format; None: as suits what it is written to."""
+    """Return the formatter of this name; None: chosen by the stream."""
     if name == "json":
         return Objects(worker)
     terminal = stream.isatty() and not os.environ.get("NO_COLOR")
@@ -81,11 +81,11 @@ def formatter(name: str | None, worker: str, stream: TextIO) -> logging.Formatte
 def configure(
     name: str | None, worker: str, level: int, tasks: int | None = None
 ) -> None:
-    """Log to standard error; with ``tasks`` also what tasks log, from that level on.
+    """Log to standard error; with ``tasks``, also what tasks log, from that level on.
 
-    That is Python's root logger then, whose handlers an application may add to.
+    Then the handler is on Python's root logger, to which applications may add others.
     """
-    # The real one: in an engine ``sys.stderr`` is what tasks print to.
+    # The original stream: in an engine, ``sys.stderr`` captures tasks' output.
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(TaskFilter())
     handler.setFormatter(formatter(name, worker, sys.stderr))

@@ -1,4 +1,4 @@
-"""``redtask logs``: what tasks printed, and what they print."""
+"""``redtask logs``: output of tasks, past and live."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _print_traceback(traceback: str | None) -> None:
 
 
 def _print(text: str, *, err: bool) -> None:
-    """Print what a task printed, on a terminal only what does nothing to that."""
+    """Print a task's output; on a terminal, without control sequences."""
     if text:
         file = sys.stderr if err else sys.stdout
         shown = safe_lines(text) if file.isatty() else text
@@ -86,7 +86,7 @@ def _end(text: str) -> str:
 
 
 def _follow(client: Client, out: Output, names: Sequence[str]) -> None:
-    """Print what tasks say until they have ended."""
+    """Print output of tasks until they have ended."""
     listener = Listener(client._session, names)
     last = names[0] if len(names) == 1 else ""
     while not listener.done:

@@ -1,4 +1,4 @@
-"""``redtask ls``: tasks, the latest first."""
+"""``redtask ls``: list tasks, the latest first."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from redtask.query import KINDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: How many are listed unless told.
+#: How many are listed by default.
 _MOST: Final = 50
-#: Lines of a screen that are no tasks, and tasks that are listed on any screen.
+#: Lines of a screen that are not tasks, and the least tasks listed on any screen.
 _AROUND: Final = 6
 _LEAST: Final = 10
-#: What lines with tabs have.
+#: Columns of tab-separated lines.
 _COLUMNS: Final = (
     "id", "state", "function", "queue", "label", "engine_id", "submitted", "started",
     "completed", "took", "tries", "what",
@@ -66,7 +66,7 @@ def command(
     """
     most = chosen.limit or _MOST
     if chosen.limit is None and out.for_people and not chosen.names:
-        # What does not fit would push the latest off the screen.
+        # More would scroll the latest off the screen.
         most = max(_LEAST, shutil.get_terminal_size().lines - _AROUND)
     with where.reader() as hub:
         found = hub.run(chosen.newest(hub.session, most + 1))

@@ -1,4 +1,4 @@
-"""Options that commands share: which hub, what kind of output, whether to ask.
+"""Options that commands share: the hub, the output format, confirmation.
 
 ::
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-#: Parameters whose value somebody gave for this call alone.
+#: Sources of parameter values that are specific to this invocation.
 _SAID = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-#: What begins the sentence about a wrong profile when words of the command line are
-#: to blame, and neither the environment nor a file.
+#: Beginnings of errors about a profile that are due to the command line, and not to
+#: the environment or a file.
 _BLAMED: Final = ("profile: ", "url: ", "key: ", "key, ")
 
 
@@ -53,8 +53,8 @@ def load_profile(
 ) -> Profile:
     """Collect what is known of a hub, as ``Profile.load`` does.
 
-    Raises ``UsageError`` for words of the command line that are wrong, and
-    ``ConfigurationError`` for what else is.
+    Raises ``UsageError`` for errors on the command line, and ``ConfigurationError``
+    for others.
     """
     from redtask.error import ConfigurationError  # noqa: PLC0415
     from redtask.profile import Profile  # noqa: PLC0415 - help needs it not
@@ -68,7 +68,7 @@ def load_profile(
 
 
 def check_scheme(_ctx: object, _parameter: object, value: str | None) -> str | None:
-    """Refuse the name of a scheme that there is not; files are read later."""
+    """Reject the name of an unknown scheme; files are read later."""
     if value is None or "/" in value or value.endswith(".lua"):
         return value
     from redtask.error import SchemeError  # noqa: PLC0415
@@ -83,13 +83,13 @@ def check_scheme(_ctx: object, _parameter: object, value: str | None) -> str | N
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which hub a command is about."""
+    """The hub that a command is about."""
 
-    #: The URL that was said, or None.
+    #: The URL given, or None.
     url: str | None = None
-    #: The name of the profile that was said, or None.
+    #: The name of the profile given, or None.
     name: str | None = None
-    #: A URL that a file says, and which file; the environment goes first.
+    #: A URL from a file, and which file; the environment takes precedence.
     told: tuple[str, str] | None = None
 
     def profile(self) -> Profile:
@@ -101,7 +101,7 @@ class Where:
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Connect, to read what is not signed; no key is needed.
+        """Connect for reading unsigned data, which needs no key.
 
         Raises ``NoHub`` and ``ConnectionLost``.
         """
@@ -115,7 +115,7 @@ class Where:
 
     @contextlib.contextmanager
     def client(self, *, make: bool = False, timeout: float = 30.0) -> Iterator[Client]:
-        """Connect, to act and to read results; with ``make``, make the hub if need be.
+        """Connect for actions and results; with ``make``, make the hub if necessary.
 
         Raises ``NoHub``, ``ConnectionLost`` and ``ConfigurationError``.
         """
@@ -127,10 +127,10 @@ class Where:
 
 
 def _where(ctx: click.Context, url: str | None, name: str | None) -> Where:
-    """Combine what was said with what files say.
+    """Combine parameters with settings from files.
 
-    A URL in a file counts unless the profile was chosen by something that wins over
-    that file.
+    A URL from a file counts unless the profile was chosen by a source that takes
+    precedence over that file.
     """
     told = ctx.ensure_object(Invocation)
     if told.settings is None or url is not None:
@@ -143,9 +143,9 @@ def _where(ctx: click.Context, url: str | None, name: str | None) -> Where:
 
 
 def _told_profile(settings: Settings, name: str | None) -> tuple[int, str | None]:
-    """Return the name of the profile that counts, and which file says so.
+    """Return the position of the file that names the profile, and its name.
 
-    -1 is before all files, and ``sys.maxsize`` after them.
+    -1 comes before all files, ``sys.maxsize`` after them.
     """
     if name is not None or os.environ.get("REDTASK_PROFILE", "").strip():
         return -1, name
@@ -162,7 +162,7 @@ def _profile(
 
 
 def profile_option(function: F) -> F:
-    """Add ``--profile`` alone, for what needs no hub; files may name it, too."""
+    """Add ``--profile`` only, for commands without a hub; files may set it, too."""
     add = click.option("--profile", callback=_profile, help="The profile to use.")
     return add(function)
 
@@ -183,7 +183,7 @@ def hub_options(function: F) -> F:
 
 
 def json_option(function: F) -> F:
-    """Add ``--json``; the function gets ``as_json``. Errors are JSON then, too."""
+    """Add ``--json``; the function gets ``as_json``. Errors are then JSON, too."""
 
     @click.option(
         "--json", is_flag=True, callback=_note_json, help="JSON, one object per line."
@@ -224,10 +224,10 @@ def yes_option(function: F) -> F:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is done; go on if the answer is yes.
+    """Ask for confirmation; go on if the answer is yes.
 
-    Where nobody can be asked ``--yes`` must have been said. Raises ``UsageError`` for
-    that, and ends the command with exit code 1 when the answer is no.
+    Where nobody can be asked, ``--yes`` is required. Raises ``UsageError`` without
+    it, and exits with code 1 if the answer is no.
     """
     if yes:
         return

@@ -1,6 +1,6 @@
-"""What commands print: tables for people, lines for programs, JSON.
+"""Output of commands: tables on a terminal, lines for programs, JSON.
 
-No colour says anything that a word does not say as well.
+Colour never carries information that the text does not.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-#: Units of time and size, the large first.
+#: Units of time and size, the largest first.
 _TIMES: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 _FEW: Final = 10
 _SIZES: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
-#: How states look.
+#: Styles of states.
 STATES: Final[Mapping[str, str]] = {
     "waiting": "yellow",
     "ready": "cyan",
@@ -35,10 +35,10 @@ STATES: Final[Mapping[str, str]] = {
     "failed": "bold red",
     "aborted": "magenta",
 }
-#: Between two columns, and the least that the last one has.
+#: Space between columns, and the least width of the last one.
 _PADDING: Final = 2
 _LEAST: Final = 12
-#: Letters of a client's name that people see.
+#: How many letters of a client's name are shown.
 _SHOWN: Final = 6
 _CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 _COLOURING: Final = re.compile(r"\x1b\[[0-9;:]*m")
@@ -47,11 +47,11 @@ _LONG_ID: Final = re.compile(r"\b[a-z0-9]{12}-[0-9]+\b")
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How a command prints what it found."""
+    """The output format of a command."""
 
-    #: JSON, an object a line?
+    #: JSON, one object per line?
     as_json: bool = False
-    #: Lines with tabs, also on a terminal?
+    #: Tab-separated lines, even on a terminal?
     plain: bool = False
 
     @property
@@ -60,7 +60,7 @@ class Output:
         return not self.as_json and not self.plain and is_terminal()
 
     def task(self, task_id: str) -> str:
-        """Write the id of a task: short for people."""
+        """Return a task's id as shown: short on a terminal."""
         return short_id(task_id) if self.for_people else task_id
 
     def table(
@@ -69,9 +69,9 @@ class Output:
         rows: Iterable[Sequence[Any]],
         colours: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        """Print rows: a table for people, else lines with tabs.
+        """Print rows: a table on a terminal, else tab-separated lines.
 
-        ``colours`` has styles of words, by columns.
+        ``colours`` has styles of words, by column.
         """
         if self.for_people:
             _print_for_people(columns, list(rows), colours or {})
@@ -81,26 +81,26 @@ class Output:
 
 
 def short_id(task_id: str) -> str:
-    """Write an id for people: with the beginning of the client's name.
+    """Return a short id for display: with the beginning of the client's name.
 
-    Commands understand it.
+    Commands accept it.
     """
     client, dash, number = task_id.partition("-")
     return f"{client[:_SHOWN]}{dash}{number}"
 
 
 def short_ids(text: str) -> str:
-    """Write a sentence for people: ids in it are short."""
+    """Shorten the ids in a sentence for display."""
     return _LONG_ID.sub(lambda found: short_id(found[0]), text)
 
 
 def one_line(text: str) -> str:
-    """Return text that cannot leave its line, nor command a terminal."""
+    """Return text without line breaks and control sequences."""
     return "".join(one if one.isprintable() else " " for one in text)
 
 
 def safe_lines(text: str) -> str:
-    """Return text of several lines that cannot command a terminal; without colours."""
+    """Return multi-line text without colours and control sequences."""
     lines = _COLOURING.sub("", text).replace("\r\n", "\n").split("\n")
     return "\n".join(
         "\t".join(one_line(part) for part in line.split("\t")) for line in lines
@@ -108,9 +108,9 @@ def safe_lines(text: str) -> str:
 
 
 def json_line(value: Any, plain: Callable[[Any], Any] = str) -> str:
-    """Return JSON on one line; ``plain`` makes what JSON has of what it has not.
+    """Return JSON on one line; ``plain`` converts values that JSON does not have.
 
-    What JSON admits but a terminal obeys, or takes for the end of a line, is escaped.
+    Characters that are valid in JSON but control a terminal or end a line are escaped.
     """
     text = json.dumps(value, ensure_ascii=False, sort_keys=False, default=plain)
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -130,16 +130,16 @@ def _plain(value: Any) -> Any:
 
 
 def is_terminal() -> bool:
-    """Is it people who read standard output?"""
+    """Is standard output a terminal?"""
     return sys.stdout.isatty()
 
 
 def print_table(
     kind: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
-    """Print rows: on a terminal as a table, else tab-separated after their kind.
+    """Print rows: a table on a terminal, else tab-separated lines after their kind.
 
-    Numbers stand to the right.
+    Numbers are right-aligned.
     """
     listed = list(rows)
     if not is_terminal():
@@ -182,7 +182,7 @@ def _print_for_people(
 def _fitting(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int
 ) -> list[list[str]]:
-    """Return cells of which only the last is cut, where the terminal ends."""
+    """Return the cells, the last one cut at the end of the terminal."""
     cells = [[short_ids(one_line(str(value))) for value in row] for row in rows]
     before = sum(
         max([len(column), *(len(row[at]) for row in cells)]) + _PADDING
@@ -193,30 +193,30 @@ def _fitting(
 
 
 def shorten(text: str, most: int) -> str:
-    """Cut a text to so many letters."""
+    """Cut a text to this many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def short_path(path: str | Path) -> str:
-    """Write a path with ~ for the user's home."""
+    """Return a path with ~ for the user's home."""
     text, home = str(path), os.path.expanduser("~")  # noqa: PTH111 - as text
     below = home != "/" and text.startswith(home + "/")
     return "~" + text[len(home) :] if below else text
 
 
 def short_url(url: str) -> str:
-    """Write a URL for people: the path of a socket with ~."""
+    """Return a URL for display: the path of a socket with ~."""
     path = url.removeprefix("unix://")
     return url if path == url else "unix:" + short_path(path)
 
 
 def ago(since: float) -> str:
-    """Say how long ago a time of the clock was."""
+    """Format how long ago a time was, in seconds since the epoch."""
     return duration(max(0.0, time.time() - since))
 
 
 def duration(seconds: float) -> str:
-    """Write a time in the largest unit that leaves at least one."""
+    """Format a duration in the largest unit of which it has at least one."""
     for size, unit in _TIMES:
         if seconds >= size:
             return f"{in_units(seconds / size)} {unit}"
@@ -224,12 +224,12 @@ def duration(seconds: float) -> str:
 
 
 def in_units(value: float) -> str:
-    """Write a number of minutes, hours or days: a half counts where there are few."""
+    """Format a number of minutes, hours or days, with one decimal if small."""
     return f"{value:.1f}".removesuffix(".0") if value < _FEW else f"{value:.0f}"
 
 
 def size(amount: int) -> str:
-    """Write a number of bytes."""
+    """Format a number of bytes."""
     for unit, name in _SIZES:
         if amount >= unit:
             return f"{amount / unit:.1f} {name}"
@@ -237,7 +237,7 @@ def size(amount: int) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Write how many there are of something."""
+    """Format a number with its noun."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

@@ -1,4 +1,4 @@
-"""``redtask purge``: ended tasks that nobody needs any more."""
+"""``redtask purge``: forget ended tasks that are no longer needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``redtask queue``: queues, and whether they go on."""
+"""``redtask queue``: list queues, pause and resume them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection that reads what is not signed, and needs no key."""
+"""A connection for reading unsigned data, which needs no key."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A hub that is there, to be read."""
+    """An existing hub, for reading."""
 
-    #: What was known of it before.
+    #: The profile it was found by.
     profile: Profile
-    #: The connection.
     store: Store
     #: A session without keys: it can neither sign nor verify.
     session: Session
@@ -34,7 +33,7 @@ class Reader:
 
     @classmethod
     def connect(cls, profile: Profile) -> Reader:
-        """Find the hub of a profile; make none.
+        """Find the hub of a profile, without making one.
 
         Raises ``NoHub``, ``ConnectionLost`` and ``ConfigurationError``.
         """
@@ -56,11 +55,11 @@ class Reader:
 
     @property
     def keys(self) -> Keys:
-        """Names of the hub's keys."""
+        """The hub's key names."""
         return self.session.keys
 
     def run(self, flow: Flow[T]) -> T:
-        """Hold a conversation."""
+        """Run a flow."""
         return self._driver.run(flow)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""``redtask replay``: ended tasks run once more."""
+"""``redtask replay``: run ended tasks again."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 _ENDED: Final = ("completed", "failed", "aborted")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/(\w+))?")
-#: New tasks that a person sees; who reads lines gets all.
+#: The most new tasks shown on a terminal; other output has all.
 _SHOWN: Final = 20
-#: Records in one round trip.
+#: Records per round trip.
 _PAGE: Final = 500
-#: How often something is submitted at least, in seconds, at a rate.
+#: The longest interval between submits at a limited rate, in seconds.
 _BEAT: Final = 0.25
 
 
 def _rate(_ctx: object, _parameter: object, value: str | None) -> float | None:
-    """Read ``50/s`` or ``600/min`` as tasks in a second."""
+    """Parse ``50/s`` or ``600/min`` as tasks per second."""
     if value is None:
         return None
     found = _RATE.fullmatch(value)
@@ -52,7 +52,7 @@ def _rate(_ctx: object, _parameter: object, value: str | None) -> float | None:
 
 
 def _edits(_ctx: object, _parameter: object, value: tuple[str, ...]) -> dict[str, Any]:
-    """Read ``name=JSON`` or ``0=JSON``, several times."""
+    """Parse ``name=JSON`` or ``0=JSON``, given any number of times."""
     found: dict[str, Any] = {}
     for word in value:
         name, equals, text = word.partition("=")
@@ -147,7 +147,7 @@ def _inline(
 
 
 class _Action:
-    """One replay, as it was asked for."""
+    """One replay, as requested."""
 
     def __init__(  # noqa: PLR0913 - one per option
         self,
@@ -173,7 +173,7 @@ class _Action:
         self._yes = yes
 
     def run(self, chosen: Selection) -> int:
-        """Count, ask, replay, tell."""
+        """Count, ask, replay and report."""
         client = self._client
         ids = client._run(chosen.ids(client._session, _ENDED))
         before = 0
@@ -206,7 +206,7 @@ class _Action:
         return left, len(ids) - len(left)
 
     def _fields(self, ids: Sequence[str], name: str) -> list[str]:
-        """Return one field of many records; "" where it is not there."""
+        """Return one field of many records; "" where it is missing."""
         found: list[str] = []
         for at in range(0, len(ids), _PAGE):
             flow = read(self._client._session.keys, ids[at : at + _PAGE], (name,))
@@ -214,7 +214,7 @@ class _Action:
         return found
 
     def _count(self, plan: Sequence[Copy]) -> str:
-        """Say how many there are, and of which states."""
+        """Format how many there are, by state."""
         found = Counter(self._fields([one.old for one in plan], "state"))
         states = ", ".join(f"{number} {state}" for state, number in found.most_common())
         return f"{count(len(plan), 'task')} ({states})"
@@ -245,7 +245,7 @@ class _Action:
         return 0
 
     def _replay(self, replay: Replay, plan: Sequence[Copy]) -> int:
-        """Submit what was planned, at most at the rate that was said."""
+        """Submit the plan, at most at the rate requested."""
         at_once = 500
         if self._rate is not None:
             at_once = max(1, min(at_once, int(self._rate * _BEAT)))
@@ -281,7 +281,7 @@ class _Action:
         return tell(self._client, self._out, tasks.ids, single=len(pairs) == 1)
 
     def _tell(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Print old and new ids."""
+        """Print the old and the new ids."""
         out = self._out
         if out.as_json:
             for old, new in pairs:

@@ -1,4 +1,4 @@
-"""``redtask result``: what came of a task."""
+"""``redtask result``: the outcome of a task."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _say_pending(out: Output, record: dict[str, Any], *, waited: bool) -> int:
 
 
 def _unpickle(where: Where, out: Output, name: str) -> int:
-    """Print the value itself, unpickled."""
+    """Print the unpickled value."""
     if not out.as_json:
         click.echo(f"redtask: unpickling the result of {name} here", err=True)
     with where.client() as client:

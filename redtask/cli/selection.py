@@ -1,4 +1,4 @@
-"""Which tasks a command means: the same words for every command.
+"""The selection of tasks, with the same options for every command.
 
 ::
 
@@ -34,7 +34,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _STATES: Final = (
     "waiting", "ready", "assigned", "running", "completed", "failed", "aborted",
 )  # fmt: skip
-#: What a task is said to have failed with, when the hub itself ended it.
+#: Outcomes that are the hub's verdicts, by the names of their exceptions.
 _VERDICTS: Final = {
     "EngineError": "engine_lost",
     "ImpossibleDependency": "impossible",
@@ -48,34 +48,34 @@ _TIMES: Final = ("submitted", "started", "completed", "received")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Tasks by their ids, or by what is known of them."""
+    """Tasks selected by their ids or by a query."""
 
-    #: Ids, or their beginnings; ``-`` is what stands on standard input.
+    #: Ids, or their beginnings; ``-`` reads ids from standard input.
     names: tuple[str, ...] = ()
-    #: Conditions that all have to hold.
+    #: Conditions that must all hold.
     query: Query | None = None
-    #: Something happened to the task since then.
+    #: Only tasks to which something happened since then.
     since: datetime | None = None
     #: At most this many.
     limit: int | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Is nothing said?"""
+        """Is nothing selected?"""
         return not self.names and not self.by_query
 
     @property
     def by_query(self) -> bool:
-        """Are tasks meant by what is known of them?"""
+        """Are tasks selected by a query?"""
         return self.query is not None or self.since is not None
 
     @property
     def is_one(self) -> bool:
-        """Is it a single task, named here and now?"""
+        """Is it a single task, named on the command line?"""
         return len(self.names) == 1 and "-" not in self.names
 
     def required(self) -> Selection:
-        """Return it. Raises ``UsageError`` when nothing is said."""
+        """Return it. Raises ``UsageError`` if nothing is selected."""
         if self.is_empty:
             raise click.UsageError(
                 "say which tasks: ids, - for ids on standard input, or options as "
@@ -84,7 +84,7 @@ class Selection:
         return self
 
     def newest(self, session: Session, most: int) -> Flow[list[dict[str, Any]]]:
-        """Return the records that are meant, the latest first; ids as they came.
+        """Return the selected records, the latest first; named ones as given.
 
         Raises ``UnknownTask``.
         """
@@ -105,10 +105,10 @@ class Selection:
     def ids(
         self, session: Session, states: Iterable[str] | None = None
     ) -> Flow[list[str]]:
-        """Return the ids of the tasks that are meant, as they were submitted.
+        """Return the ids of the selected tasks, in order of submission.
 
-        Or as they were named. ``states``: of those that a query means only these.
-        Raises ``UnknownTask``.
+        Or as named. ``states``: of those that match a query, only those in these
+        states. Raises ``UnknownTask``.
         """
         from redtask.abbreviation import expand  # noqa: PLC0415
         from redtask.listing import Finder  # noqa: PLC0415
@@ -127,7 +127,7 @@ class Selection:
 
 
 def named(names: Iterable[str]) -> list[str]:
-    """Return ids as they were said; ``-`` stands for those on standard input."""
+    """Return the ids given; ``-`` stands for those on standard input."""
     found: list[str] = []
     for name in names:
         found += read_ids(sys.stdin) if name == "-" else [name]
@@ -135,9 +135,9 @@ def named(names: Iterable[str]) -> list[str]:
 
 
 def only(name: str) -> str:
-    """Return the one id that is meant; ``-`` is that on standard input.
+    """Return the only id given; ``-`` stands for that on standard input.
 
-    Raises ``UsageError`` if there are several there, or none.
+    Raises ``UsageError`` if there is none, or several.
     """
     found = named([name])
     if len(found) != 1:
@@ -161,7 +161,7 @@ def read_ids(lines: Iterable[str]) -> Iterator[str]:
 
 
 def selection_options(function: F) -> F:
-    """Add ids and what is known of tasks; the function gets ``chosen``."""
+    """Add ids and query options; the function gets ``chosen``."""
 
     @click.argument("ids", nargs=-1)
     @click.option("--failed", is_flag=True, help="Those that failed.")
@@ -213,7 +213,7 @@ def _selection(
 def _wanted(
     *, failed: bool, state: tuple[str, ...], engine: str | None, **said: Any
 ) -> dict[str, Any]:
-    """Return what options say, as a query."""
+    """Return the options as a query."""
     wanted: dict[str, Any] = {}
     named = [one for words in state for one in words.split(",")]
     for one in named:
@@ -272,7 +272,7 @@ def _parsed(wanted: dict[str, Any], query: str | None) -> Query:
 
 
 def _with_times(query: Any) -> Any:
-    """Return a query of JSON with moments where records have times."""
+    """Return a JSON query with datetimes for keys that are times."""
     if not isinstance(query, dict):
         return query
     return {

@@ -1,18 +1,16 @@
-"""What files say of the command line: ``redtask.toml``, ``pyproject.toml``, the user's.
+"""Command-line defaults from ``redtask.toml``, ``pyproject.toml`` and the user's file.
 
-Their tables are named after commands, and keys after options::
+Tables are named after commands, and keys after options::
 
     url = "redis://redis.example"     # or profile = "night"
-
     [worker]
     engines = 16
-
     [cluster.start]
     scheme = "lru"
 
-In ``pyproject.toml`` they stand below ``[tool.redtask]``. A flag wins over the
-environment, that over ``redtask.toml``, that over ``pyproject.toml``, and the file of
-the user, ``~/.config/redtask/config.toml``, comes last.
+In ``pyproject.toml`` they are below ``[tool.redtask]``. In order of precedence: a flag,
+the environment, ``redtask.toml``, ``pyproject.toml``, and the user's file,
+``~/.config/redtask/config.toml``.
 """
 
 from __future__ import annotations
@@ -28,27 +26,26 @@ import click
 from redtask.error import ConfigurationError
 from redtask.spelling import suggestion
 
-#: Keys that hold for every command.
+#: Keys that apply to every command.
 TOP: Final = ("url", "profile")
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one file says."""
+    """The settings of one file."""
 
-    #: The file.
     path: Path
     #: Its tables, with ``_`` in names.
     table: Mapping[str, Any]
-    #: What stands before the names of its tables: ``tool.redtask.``.
+    #: Prefix of its tables' names: ``tool.redtask.``.
     prefix: str = ""
 
     def named(self, *names: str) -> str:
-        """Name a key of it."""
+        """Return the full name of a key, for messages."""
         return f"{self.path}, {self.prefix}{'.'.join(names)}"
 
     def get(self, names: tuple[str, ...]) -> Any:
-        """Return what it says, or None."""
+        """Return the value of a key, or None."""
         found: Any = self.table
         for name in names:
             if not isinstance(found, Mapping) or name not in found:
@@ -59,17 +56,17 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all files say."""
+    """The settings of all files."""
 
-    #: The file that wins first.
+    #: The files, in order of precedence.
     layers: tuple[Layer, ...] = ()
 
     @classmethod
     def load(cls, commands: Iterable[str], folder: Path | None = None) -> Settings:
-        """Read the files that matter in a folder.
+        """Read the files that apply in a folder.
 
-        Raises ``ConfigurationError`` for what cannot be read, and for tables that are
-        named after no command.
+        Raises ``ConfigurationError`` for unreadable files, and for tables that are not
+        named after a command.
         """
         found = tuple(_layers(folder or Path.cwd()))
         known = [*TOP, *commands]
@@ -85,14 +82,14 @@ class Settings:
         return cls(found)
 
     def check(self, name: str, command: click.Command) -> None:
-        """Raise ``ConfigurationError`` for keys that are no options of a command."""
+        """Raise ``ConfigurationError`` for keys that are not options of a command."""
         for layer in self.layers:
             table = layer.get((name,))
             if table is not None:
                 _check_table(layer, (name,), table, command)
 
     def defaults(self) -> dict[str, Any]:
-        """Return what click takes for the defaults of options."""
+        """Return click's ``default_map``."""
         merged: dict[str, Any] = {}
         for layer in reversed(self.layers):
             tables = {k: v for k, v in layer.table.items() if k not in TOP}
@@ -100,7 +97,7 @@ class Settings:
         return merged
 
     def find(self, *names: str) -> tuple[int, Any, str] | None:
-        """Return the layer's number that says something, what, and where; or None."""
+        """Return the layer's number, the value, and its origin; None if not set."""
         for number, layer in enumerate(self.layers):
             value = layer.get(names)
             if value is not None:
@@ -108,7 +105,7 @@ class Settings:
         return None
 
     def origin(self, path: tuple[str, ...], option: str) -> str:
-        """Say which file has an option of a command."""
+        """Return the origin of the value of a command's option."""
         found = self.find(*(_plain(part) for part in path), option)
         return "a file" if found is None else found[2]
 
@@ -155,7 +152,7 @@ def _check_table(
 
 
 def _layers(folder: Path) -> Iterator[Layer]:
-    """Yield what the files say: of the project, which may be a folder above, first."""
+    """Yield the files' settings: first the project's, from the nearest folder."""
     for name, prefix in (("redtask.toml", ()), ("pyproject.toml", ("tool", "redtask"))):
         for place in _upwards(folder):
             path = place / name
@@ -168,7 +165,7 @@ def _layers(folder: Path) -> Iterator[Layer]:
 
 
 def _upwards(folder: Path) -> Iterator[Path]:
-    """Yield a folder and those above it, up to the root of its repository."""
+    """Yield a folder and its parents, up to the root of its repository."""
     for place in (folder, *folder.parents):
         yield place
         if (place / ".git").exists():
@@ -176,7 +173,7 @@ def _upwards(folder: Path) -> Iterator[Path]:
 
 
 def user_file() -> Path:
-    """Return the file of the user; need not exist."""
+    """Return the path of the user's file, which need not exist."""
     chosen = os.environ.get("XDG_CONFIG_HOME", "").strip()
     home = os.path.expanduser("~")  # noqa: PTH111 - which never fails
     base = Path(chosen) if chosen else Path(home) / ".config"
@@ -184,7 +181,7 @@ def user_file() -> Path:
 
 
 def _table(path: Path, prefix: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the tables of a file; None: it has nothing for us."""
+    """Return the tables of a file; None: it has none for us."""
     import tomllib  # noqa: PLC0415 - most calls meet no file
 
     try:

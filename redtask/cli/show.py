@@ -1,4 +1,4 @@
-"""``redtask show``: all that is known of a task, in words."""
+"""``redtask show``: all that is known of a task, as text."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from redtask.dossier import Relative, Try
 
-#: Relatives of one kind, lines of output and of a traceback that are shown.
+#: The most relatives of one kind, and lines of output and traceback shown.
 _MOST_RELATIVES: Final = 10
 _MOST_LINES: Final = 20
-#: Letters of a line that no terminal bounds.
+#: Width of a line if there is no terminal.
 _WIDEST: Final = 100
 
 
@@ -155,7 +155,7 @@ def _try(one: Try, labels: Mapping[str, int]) -> str:
 
 
 def _related(out: Output, what: str, some: Iterable[Relative]) -> str:
-    # What is not well comes first.
+    # Unsuccessful ones come first.
     listed = sorted(some, key=lambda one: one.state == "completed")
     shown = [
         f"{out.task(one.task_id)} {one.function} ({one.state})".replace("  ", " ")

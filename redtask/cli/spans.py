@@ -1,4 +1,4 @@
-"""Spans of time and moments, as people write them: ``90s``, ``1h30m``, ``2d``."""
+"""Durations and times as typed by users: ``90s``, ``1h30m``, ``2d``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     _Seconds = click.ParamType[float]
     _Datetime = click.ParamType[datetime]
 else:
-    # Older releases of click have no generic one.
+    # Older releases of click's ParamType are not generic.
     _Seconds = _Datetime = click.ParamType
 
 _UNITS: Final = {
@@ -29,7 +29,7 @@ _FORM: Final = "a span of time is as in 30s, 10m, 1h30m, 2d, or a number of seco
 
 
 def seconds(text: str) -> float:
-    """Return the seconds of a span. Raises ``ValueError``."""
+    """Return a duration in seconds. Raises ``ValueError``."""
     words = text.strip().lower().replace(" ", "")
     try:
         number = float(words)
@@ -45,9 +45,9 @@ def seconds(text: str) -> float:
 
 
 def moment(text: str, now: datetime | None = None) -> datetime:
-    """Return a moment: so long ago, or a date with or without a time, ISO 8601.
+    """Return a time: a duration ago, or an ISO 8601 date with or without a time.
 
-    A date without a zone is of this machine. Raises ``ValueError``.
+    Without a time zone it is local. Raises ``ValueError``.
     """
     try:
         ago = seconds(text)
@@ -66,7 +66,7 @@ def moment(text: str, now: datetime | None = None) -> datetime:
 
 
 class _Span(_Seconds):
-    """A span of time, as seconds."""
+    """A duration, as seconds."""
 
     name = "span"
 
@@ -82,7 +82,7 @@ class _Span(_Seconds):
 
 
 class _Moment(_Datetime):
-    """A moment, as a datetime."""
+    """A time, as a datetime."""
 
     name = "moment"
 
@@ -97,6 +97,6 @@ class _Moment(_Datetime):
             self.fail(str(problem), param, ctx)
 
 
-#: Types of options.
+#: Option types.
 SPAN: Final = _Span()
 MOMENT: Final = _Moment()

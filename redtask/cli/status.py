@@ -1,4 +1,4 @@
-"""``redtask status``: what a hub has and does, on screens or once."""
+"""``redtask status``: the state of a hub, on screens or once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def command(*, where: Where, out: Output, once: bool, interval: float) -> None:
 
 @contextlib.contextmanager
 def _store(profile: Profile) -> Iterator[Store]:
-    """Connect to a hub that is there.
+    """Connect to an existing hub.
 
     Raises ``NoHub`` and ``ConnectionLost``, which say where it was looked for.
     """
@@ -89,7 +89,7 @@ def _store(profile: Profile) -> Iterator[Store]:
 
 
 def look(profile: Profile) -> Status:
-    """Return the status of a profile's hub, with all its engines; write nothing."""
+    """Return the status of a profile's hub, with all its engines; read-only."""
     from redtask.hub import calls  # noqa: PLC0415 - help needs it not
 
     with _store(profile) as store:

@@ -1,4 +1,4 @@
-"""``redtask submit``: calls of functions that engines import by name."""
+"""``redtask submit``: submit calls of functions that engines import by name."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     from redtask.client import Client
 
-#: Which ends of a task count for each word of ``--on``.
+#: The outcomes that satisfy each value of ``--on``: success, failure.
 _ON: Final = {
     "success": (True, False),
     "failure": (False, True),
     "end": (True, True),
 }
-#: What stands before the number in an id.
+#: The part of an id before the number.
 _NAME: Final = re.compile(r"[a-z0-9]{1,40}")
 _NEGATIVE: Final = re.compile(r"-[0-9.]")
-#: Stands before what looks like an option and is none.
+#: Prefix of words that look like options and are arguments.
 _MARK: Final = "\0"
 
 
@@ -64,10 +64,10 @@ def _resumed(_ctx: object, _parameter: object, value: str | None) -> str | None:
 
 
 class _Submit(click.Command):
-    """A command among whose arguments may be negative numbers."""
+    """A command whose arguments may include negative numbers."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take ``-5`` for an argument, unless it is the value of an option."""
+        """Parse ``-5`` as an argument, unless it is the value of an option."""
         takers = {
             name
             for one in self.params
@@ -215,7 +215,7 @@ def command(  # noqa: PLR0913 - one per option
 
 
 def _check_alone() -> None:
-    """Refuse what says how to depend on tasks; in a file it may stand for others."""
+    """Reject dependency options without dependencies; in a file they are for others."""
     ctx = click.get_current_context()
     for name in ("any", "on"):
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -265,7 +265,7 @@ def _show_calls(
 
 
 def _flags(said: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags that were said. Raises ``UsageError``."""
+    """Return the flags given. Raises ``UsageError``."""
     names = (
         "retries", "retry_delay", "timeout", "time_limit", "delay", "priority",
         "queue", "label", "result_ttl",
@@ -283,7 +283,7 @@ def _flags(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_targets(client: Client, flags: dict[str, Any]) -> dict[str, Any]:
-    """Look up the engines that are named. Raises ``UnknownEngine``."""
+    """Look up the engines given. Raises ``UnknownEngine``."""
     if "targets" not in flags:
         return flags
     living = client.ids
@@ -296,7 +296,7 @@ def _with_targets(client: Client, flags: dict[str, Any]) -> dict[str, Any]:
 def _with_dependencies(
     client: Client, flags: dict[str, Any], said: dict[str, Any]
 ) -> dict[str, Any]:
-    """Add what is waited for; ids may be short. Raises ``UnknownTask``."""
+    """Add the dependencies; ids may be abbreviated. Raises ``UnknownTask``."""
     from redtask.abbreviation import expand  # noqa: PLC0415 - few need it
 
     success, failure = _ON[said["on"]]
@@ -309,7 +309,7 @@ def _with_dependencies(
 
 
 def _submitted(client: Client, out: Output, name: str, *, waits: bool) -> int:
-    """Print the id; or wait, and print what came of it."""
+    """Print the id; or wait, and print the outcome."""
     if not waits:
         _say_id(out, name)
         return 0
@@ -329,7 +329,7 @@ def _say_id(out: Output, name: str) -> None:
 
 
 def _jobs(reading: Reading, lines: IO[str], skip: int) -> Iterator[tuple[int, Any]]:
-    """Yield the number of each line that is a call, from 0, and the call."""
+    """Yield the number, from 0, and the call of each line that has one."""
     for at, line in enumerate(lines):
         if at < skip:
             continue
@@ -342,7 +342,7 @@ def _jobs(reading: Reading, lines: IO[str], skip: int) -> Iterator[tuple[int, An
 
 
 class _Lot:
-    """The tasks of many lines, and what became of them so far."""
+    """The tasks of many lines, and how far they are."""
 
     def __init__(
         self, client: Client, out: Output, bulk: Bulk, skip: int, *, waits: bool
@@ -352,16 +352,16 @@ class _Lot:
         self._bulk = bulk
         self._skip = skip
         self._waits = waits
-        #: Lines that are done, from the first; and ids, if somebody waits.
+        #: The number of lines done, from the first; and ids, if needed for waiting.
         self._done = skip
         self._count = 0
         self._ids: list[str] = []
-        #: Was the user's wish to stop heard while a batch was on its way?
+        #: Did Ctrl-C arrive while a batch was being sent?
         self._stopped = False
         self._is_reading = False
 
     def run(self, reading: Reading, lines: IO[str]) -> int:
-        """Submit all lines; say what was submitted however it ends."""
+        """Submit all lines; report what was submitted, however it ends."""
         try:
             with self._hearing(), bar("submitting", None) as show:
                 self._submit(reading, lines, show)
@@ -412,7 +412,7 @@ class _Lot:
 
     @contextlib.contextmanager
     def _hearing(self) -> Iterator[None]:
-        """Let Ctrl-C stop between batches, or at once while a line is waited for."""
+        """Let Ctrl-C stop between batches, or at once while reading a line."""
 
         def hear(_number: int, _frame: object) -> None:
             if self._is_reading or self._stopped:
@@ -437,7 +437,7 @@ class _Lot:
         raise click.exceptions.Exit(exit_code(problem))
 
     def _tell_rest(self, how: str) -> None:
-        """Say what was submitted, and how to go on."""
+        """Print what was submitted, and how to go on."""
         are = "is" if self._count == 1 else "are"
         name = self._bulk.name
         self._say(

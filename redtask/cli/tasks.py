@@ -1,4 +1,4 @@
-"""Records of tasks, as commands show them."""
+"""Records of tasks, formatted for commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from redtask.dossier import Dossier, Relative
 
-#: What is shown of a record, by the names that it has in ``db_query``.
+#: The keys of a record that are shown, as named in ``db_query``.
 FIELDS: Final = (
     "state", "function", "queue", "label", "priority", "submitted", "started",
     "completed", "took", "engine_id", "engine_uuid", "tries", "deaths", "retries",
@@ -23,12 +23,12 @@ FIELDS: Final = (
 
 
 def as_json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what programs get of a record; ``id`` first."""
+    """Return a record as JSON values; ``id`` first."""
     return {"id": record["msg_id"], **{name: record[name] for name in FIELDS}}
 
 
 def what_came(record: Mapping[str, Any]) -> str:
-    """Say what came of a task: its result in short, what went wrong, how far it is."""
+    """Format a task's outcome: short result, error, or progress."""
     if record["state"] == "completed":
         return record["repr"] or "None"
     if record["state"] == "failed":
@@ -39,18 +39,18 @@ def what_came(record: Mapping[str, Any]) -> str:
 
 
 def progress(record: Mapping[str, Any]) -> str:
-    """Say how far a task says it is."""
+    """Format a task's progress."""
     share = "" if record["progress"] is None else f"{record['progress']:.0%}"
     return " ".join(one for one in (share, record["doing"]) if one)
 
 
 def engine(record: Mapping[str, Any]) -> str:
-    """Name the engine that has or had a task."""
+    """Return the id of the engine that has or had a task."""
     return "" if record["engine_id"] is None else str(record["engine_id"])
 
 
 def when(moment: datetime | None) -> str:
-    """Write a time for people: today without its day, and how long ago."""
+    """Format a time for display: without the date if today, and how long ago."""
     if moment is None:
         return ""
     here = moment.astimezone()
@@ -60,12 +60,12 @@ def when(moment: datetime | None) -> str:
 
 
 def short_ago(moment: datetime) -> str:
-    """Say how long ago, in few letters."""
+    """Format briefly how long ago a time was."""
     return ago(moment.timestamp())
 
 
 def took(seconds: float | None) -> str:
-    """Write how long something took, in few letters."""
+    """Format a duration briefly."""
     if seconds is None:
         return ""
     if seconds < 0.001:  # noqa: PLR2004 - a millisecond
@@ -76,7 +76,7 @@ def took(seconds: float | None) -> str:
 
 
 def dossier_json(found: Dossier) -> dict[str, Any]:
-    """Return all that is known of a task for programs."""
+    """Return all that is known of a task as JSON values."""
 
     def related(some: tuple[Relative, ...]) -> list[dict[str, Any]]:
         return [
@@ -120,7 +120,7 @@ def _moment(milliseconds: float | None) -> datetime | None:
 
 
 def plain(value: Any) -> str:
-    """Write a value of a record for a line with tabs."""
+    """Format a record's value for a tab-separated line."""
     if value is None:
         return ""
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""``redtask timeline``: which engine ran what when, and when it ran nothing."""
+"""``redtask timeline``: what each engine ran when, and its gaps."""
 
 from __future__ import annotations
 
@@ -32,40 +32,40 @@ _PAGE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One try of a task on an engine."""
+    """One attempt of a task on an engine."""
 
     task_id: str
     function: str
-    #: Label of the engine, or its uuid if that is all that is known.
+    #: Id of the engine, or its uuid if nothing else is known.
     engine: str
     begin: datetime
     end: datetime
-    #: State of the task; of a try before the last ``tried``.
+    #: State of the task; of an attempt before the last, ``tried``.
     state: str
-    #: What came of it.
+    #: Its outcome.
     what: str
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its duration in seconds."""
         return (self.end - self.begin).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What one engine did."""
+    """The work of one engine."""
 
     engine: str
-    #: In order.
+    #: In chronological order.
     spans: tuple[Span, ...]
-    #: Seconds in which it ran something.
+    #: Total time it ran something, in seconds.
     busy: float
-    #: Where it ran nothing between two tasks, or before the first and after the last.
+    #: Gaps: between two tasks, before the first and after the last.
     gaps: tuple[tuple[datetime, datetime], ...]
 
     @property
     def longest(self) -> float:
-        """The longest of these, in seconds."""
+        """The longest gap, in seconds."""
         return max(((b - a).total_seconds() for a, b in self.gaps), default=0.0)
 
 
@@ -184,7 +184,7 @@ def _show(out: Output, spans: Sequence[Span]) -> None:
 def _spans(
     session: Session, since: datetime, until: datetime, said: dict[str, Any]
 ) -> Flow[list[Span]]:
-    """Return what ran in a time, in order."""
+    """Return what ran in an interval, in chronological order."""
     wanted: dict[str, Any] = {"started": {"$exists": True, "$lte": until}}
     for option, key in (("name", "function"), ("label", "label")):
         if said[option] is not None:
@@ -213,12 +213,12 @@ def _spans(
 
 
 def _is_real(record: dict[str, Any]) -> bool:
-    """Has the record the times of a run, and not of a try that is over?"""
+    """Are the record's times those of a run, and not of an earlier attempt?"""
     return record["state"] == "running" or record["completed"] is not None
 
 
 def _tries(session: Session, records: Sequence[dict[str, Any]]) -> Flow[list[Span]]:
-    """Return the tries before the last."""
+    """Return the attempts before the last."""
     found: list[tuple[dict[str, Any], Try]] = []
     for at in range(0, len(records), _PAGE):
         part = records[at : at + _PAGE]
@@ -227,7 +227,7 @@ def _tries(session: Session, records: Sequence[dict[str, Any]]) -> Flow[list[Spa
         for record, lines in zip(part, replies, strict=True):
             tries = [Try.read(text(line)) for line in lines]
             if record["state"] == "failed":
-                # The record has the last one.
+                # The record itself has the last one.
                 tries = tries[:-1]
             found += [(record, one) for one in tries]
     uuids = [one.engine for _, one in found]
@@ -258,7 +258,7 @@ def _of_tries(
 
 
 def lanes(spans: Iterable[Span], begin: datetime, end: datetime) -> list[Lane]:
-    """Return what each engine did, by its label."""
+    """Return the work of each engine, ordered by id."""
     by_engine: dict[str, list[Span]] = {}
     for one in spans:
         by_engine.setdefault(one.engine, []).append(one)
@@ -291,7 +291,7 @@ _LEFT: Final = 150
 _WIDTH: Final = 1000
 _TOP: Final = 56
 _MOST_FUNCTIONS: Final = 8
-#: Steps of the axis, in seconds.
+#: Possible steps of the axis, in seconds.
 _STEPS: Final = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120,
     300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400,
@@ -368,7 +368,7 @@ def _draw_span(
         style["fill_opacity"] = 0.35
     if one.state == "running":
         style.update(fill_opacity=0.6, stroke="#222", stroke_dasharray="3 2")
-    # Also the shortest is to be seen.
+    # Even the shortest must be visible.
     wide = max(right - left, 0.6)
     words = (
         f"{one.function} {one.task_id}\n{one.state}, {took(one.seconds)}\n{one.what}"
@@ -382,7 +382,7 @@ def _draw_span(
 
 
 def _legend(picture: Picture, found: Sequence[Lane]) -> dict[str, str]:
-    """Write which colour is which function; return them."""
+    """Draw the legend of functions' colours; return the colours."""
     busy: dict[str, float] = {}
     for lane in found:
         for one in lane.spans:

@@ -1,4 +1,4 @@
-"""Waiting for tasks under a progress bar, and telling what came of them."""
+"""Waiting for tasks with a progress bar, and reporting their outcomes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     from redtask.client import Client
 
-#: Records that are read at a time.
+#: Records per read.
 _PAGE: Final = 500
-#: A bar is drawn again after so many seconds.
+#: Interval between updates of a bar, in seconds.
 _REFRESH: Final = 0.2
-#: So long nobody wants to see one, in seconds.
+#: No bar is shown before this, in seconds.
 _MOMENT: Final = 0.5
 
 
 @contextlib.contextmanager
 def bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error where that is a terminal; ``total`` may be open.
+    """Show a bar on standard error if it is a terminal; ``total`` may be unknown.
 
     Not for what is done in a moment.
     """
@@ -52,7 +52,7 @@ def bar(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def wait(client: Client, ids: Sequence[str]) -> None:
-    """Wait until tasks have ended, under a bar; Ctrl-C stops the waiting only."""
+    """Wait with a bar until tasks have ended; Ctrl-C only stops the wait."""
     if sys.stderr.isatty() and len(ids) > 1:
         client.wait_interactive(list(ids), _REFRESH)
     else:
@@ -60,7 +60,7 @@ def wait(client: Client, ids: Sequence[str]) -> None:
 
 
 def tell(client: Client, out: Output, ids: Sequence[str], *, single: bool) -> int:
-    """Print what came of ended tasks, in order; return the exit code."""
+    """Print the outcomes of ended tasks, in order; return the exit code."""
     failed = 0
     rows: list[tuple[str, str, str]] = []
     for at in range(0, len(ids), _PAGE):
@@ -85,7 +85,7 @@ def _tell_one(
     out: Output, name: str, record: dict[str, Any] | None, *, single: bool
 ) -> None:
     if record is None:
-        # Kept no longer than it took to look.
+        # It expired before it could be read.
         record = {"msg_id": name, "state": "gone"}
         if out.as_json:
             say_json({"id": name, "state": "gone"})

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from redtask.cli.reader import Reader
     from redtask.hub.why import Why
 
-#: What the hub says of a task that can never be, because of another one.
+#: The hub's reason for a task that is impossible because of another one.
 _BECAUSE: Final = re.compile(r"impossible: (?:after|follow) ([a-z0-9]+-[0-9]+): ")
-#: Causes that are followed.
+#: The most causes that are followed.
 _MOST: Final = 20
 
 
@@ -54,7 +54,7 @@ def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
 
 
 def _fit_for_lines(found: Why) -> Why:
-    """Return it without what leaves a line: exceptions may say anything."""
+    """Return it without line breaks, which exceptions may contain."""
     refusals = [replace(one, words=one_line(one.words)) for one in found.refusals]
     return replace(
         found,
@@ -64,7 +64,7 @@ def _fit_for_lines(found: Why) -> Why:
 
 
 def _causes(hub: Reader, found: Why) -> list[Why]:
-    """Return why another task failed, and one before that, down to the first."""
+    """Return why the task's dependency failed, and that one's, back to the first."""
     causes: list[Why] = []
     while len(causes) < _MOST and (before := _BECAUSE.match(found.reasons[0])):
         try:

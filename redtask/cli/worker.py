@@ -1,4 +1,4 @@
-"""``redtask worker``: engines on this machine."""
+"""``redtask worker``: run engines on this machine."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _span(_ctx: object, _parameter: object, value: str | None) -> float:
 def _lifetime(
     _ctx: object, _parameter: object, value: str | None
 ) -> tuple[float, float]:
-    """Read ``1h`` or ``1h~10m``: a span, and how much more or less it may be."""
+    """Parse ``1h`` or ``1h~10m``: a duration, and its random variation."""
     if value is None:
         return 0.0, 0.0
     span, _, jitter = value.partition("~")
@@ -237,9 +237,9 @@ def command(  # noqa: PLR0913 - one per option
 
 
 def _import(modules: Iterable[str]) -> None:
-    """Import what engines are to share. Raises ``BadParameter``.
+    """Import modules that engines are to share. Raises ``BadParameter``.
 
-    And ``ConfigurationError`` for a module that is there, and fails.
+    And ``ConfigurationError`` if a module exists, but fails.
     """
     for name in modules:
         try:
@@ -255,7 +255,7 @@ def _import(modules: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def _pid_file(name: str | None) -> Iterator[None]:
-    """Have the process id stand in a file; exit code 5: a living process has it."""
+    """Keep the process id in a file; exit code 5 if it names a living process."""
     if name is None:
         yield
         return
@@ -277,7 +277,7 @@ def _pid_file(name: str | None) -> Iterator[None]:
 
 
 def _pid_in(path: Path) -> int | None:
-    """Return the living process that a file names, or None."""
+    """Return the living process whose id is in a file, or None."""
     try:
         pid = int(path.read_text())
         os.kill(pid, 0)
