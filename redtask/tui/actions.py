@@ -1,4 +1,4 @@
-"""What a screen can do to tasks, as a client of the hub."""
+"""Actions on tasks and engines from the screens, by a client of the hub."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from redtask.profile import Profile
     from redtask.tui.state import Action
 
-#: For so many seconds something is tried while Redis is away.
+#: How long an action is retried while Redis is away, in seconds.
 _PATIENCE = 5.0
 
 
 class Actor:
-    """Does what was confirmed; becomes a client when there is first something to do."""
+    """Performs confirmed actions; becomes a client at the first one."""
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
@@ -26,9 +26,9 @@ class Actor:
         self._lock = threading.Lock()
 
     def client(self) -> Client:
-        """Return the client, which may be used by several threads.
+        """Return the client, which threads may share.
 
-        Raises ``ConfigurationError`` where there is no key.
+        Raises ``ConfigurationError`` if there is no key.
         """
         from redtask.client import Client  # noqa: PLC0415 - most only look
 
@@ -38,9 +38,9 @@ class Actor:
             return self._client
 
     def act(self, action: Action) -> Notice:
-        """Do it, and say what came of it.
+        """Perform an action, and return its outcome.
 
-        Raises ``ConfigurationError`` where there is no key, and what clients raise.
+        Raises ``ConfigurationError`` if there is no key, and what clients raise.
         """
         client = self.client()
         if action.verb in ("drain", "resume"):
@@ -66,7 +66,6 @@ class Actor:
         return Notice(f"{action.about} {told.get(word, 'is no more')}")
 
     def close(self) -> None:
-        """Close what was opened."""
         if self._client is not None:
             self._client.close()
             self._client = None

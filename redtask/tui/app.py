@@ -1,4 +1,4 @@
-"""The screens on a terminal: keys and news become a state, a state becomes lines."""
+"""The event loop: keys and news make a new state, which is rendered as lines."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from redtask.tui.text import Glyphs
     from redtask.tui.worker import News
 
-#: Who quits waits so long for what is under way, in seconds.
+#: How long quitting waits for work in progress, in seconds.
 _FAREWELL: Final = 0.5
 
 
 def can_show() -> bool:
-    """Is there a terminal for keys and one for screens, that can do what is needed?"""
+    """Are stdin and stdout terminals with the capabilities needed?"""
     if os.environ.get("TERM", "dumb") in ("", "dumb"):
         return False
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def run(profile: Profile, store: Store, interval: float) -> int:
-    """Show the screens until somebody quits; return the exit code.
+    """Show the screens until the user quits; return the exit code.
 
-    ``interval``: seconds from one look at the hub to the next.
+    ``interval``: seconds between two reads of the hub.
     """
     terminal = Terminal(sys.stdin.fileno(), sys.stdout.fileno(), Console())
     actor = Actor(profile)
@@ -63,7 +63,7 @@ def run(profile: Profile, store: Store, interval: float) -> int:
 
 
 def _glyphs() -> Glyphs:
-    """Return what the terminal can show."""
+    """Return the glyphs that the terminal can show."""
     try:
         "▁█░─…·▶".encode(sys.stdout.encoding or "ascii")
     except UnicodeError:
@@ -72,7 +72,7 @@ def _glyphs() -> Glyphs:
 
 
 class _App:
-    """The loop."""
+    """The event loop."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class _App:
     ) -> None:
         self._terminal, self._worker, self._ear = terminal, worker, ear
         self._state, self._interval = state, interval
-        #: When to look again; None: somebody is looking.
+        #: When to read again; None: a read is in progress.
         self._due: float | None = None
 
     def run(self) -> int:
@@ -110,20 +110,20 @@ class _App:
             self._terminal.show(view.draw(self._state), anew=anew)
 
     def _pause(self) -> float:
-        """Return for how long nothing is to be done."""
+        """Return how long the loop may sleep."""
         if self._due is None:
-            # While Redis is silent the screen says for how long.
+            # While Redis is silent, the screen counts the seconds.
             return self._interval
         return max(0.0, self._due - time.monotonic())
 
     def _heed(self, signals: set[int]) -> bool:
-        """Do what signals wish. Is all to be drawn anew?"""
+        """React to signals. Must everything be redrawn?"""
         anew = False
         if signal.SIGTSTP in signals:
             self._terminal.stop()
             anew = True
         elif signal.SIGCONT in signals:
-            # The shell used the terminal meanwhile.
+            # The shell has used the terminal meanwhile.
             self._terminal.take()
         if signals & {signal.SIGWINCH, signal.SIGCONT} or anew:
             before = self._state.wish
@@ -152,7 +152,7 @@ class _App:
         now = time.monotonic()
         if isinstance(news, Notice):
             self._state = model.tell(self._state, news)
-            # What was done is to be seen.
+            # So that the effect is seen.
             self._look()
             return
         if isinstance(news, Said):
@@ -167,6 +167,6 @@ class _App:
         elif isinstance(news, Snapshot):
             self._state = model.receive(self._state, news, now)
             if news.wish != self._state.wish:
-                # Another was wished for meanwhile, and is being read.
+                # Another one was requested meanwhile, and is being read.
                 return
         self._due = None if self._state.frozen else now + self._interval

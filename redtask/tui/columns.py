@@ -1,4 +1,4 @@
-"""Rows in columns that fit: what is least needed is left out, some take the rest."""
+"""Rows in columns that fit: the least important are omitted, some take the rest."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column."""
-
-    #: What stands above it.
+    #: Its header.
     title: str
-    #: Cells; of one that grows the fewest.
+    #: Width in cells; for a growing one, the minimum.
     width: int
-    #: Those with the greatest are left out first.
+    #: Columns with the highest rank are omitted first.
     rank: int = 0
-    #: Numbers stand to the right.
+    #: Is it right-aligned, for numbers?
     right: bool = False
-    #: Does it take a share of what is left?
+    #: Does it take a share of the remaining width?
     grows: bool = False
 
 
@@ -35,14 +33,14 @@ class Column:
 class Cell:
     """Text with a style of its own."""
 
-    #: What anybody said.
+    #: Untrusted text.
     text: str
     #: A style of rich.
     style: str = ""
 
 
 def layout(columns: Sequence[Column], width: int) -> list[tuple[int, int]]:
-    """Return which columns are shown, and in how many cells each."""
+    """Return the indices of the columns shown, with their widths in cells."""
     shown = sorted(range(len(columns)), key=lambda at: (columns[at].rank, at))
     while len(shown) > 1 and _needed(columns, shown) > width:
         shown.pop()
@@ -68,9 +66,9 @@ def table(
     *,
     chosen: int | None = None,
 ) -> list[Text]:
-    """Return a line of titles and one for each row, each of ``width`` cells.
+    """Return a line of headers and one for each row, each ``width`` cells wide.
 
-    The chosen row has a mark before it, whatever the terminal makes of styles.
+    The chosen row is marked, in case the terminal shows no styles.
     """
     marked = chosen is not None
     inner = width - 2 if marked else width

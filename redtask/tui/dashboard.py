@@ -39,19 +39,19 @@ _FAILURES: Final = (
     Column("error", 12, grows=True),
     Column("latest", 14, rank=1),
 )
-#: Cells of what stands before a line of history, and behind it.
+#: Cells in front of a sparkline, and behind it.
 _BEFORE: Final = 12
 _BEHIND: Final = 26
-#: Cells of a line of history, if there is room; more with more points.
+#: Width of a sparkline, if there is room; it grows with more points.
 _POINTS: Final = 60
-#: From this width on queues and failures stand side by side.
+#: From this width on, queues and failures are side by side.
 _WIDE: Final = 120
-#: Rows of queues on a small screen, at most: failures need some, too.
+#: The most rows of queues on a small screen, to leave room for failures.
 _SOME: Final = 4
 
 
 def lines(state: State) -> list[Text]:
-    """Return the lines of the overview, as many as there is room for."""
+    """Return the lines of the overview, as many as fit."""
     if state.seen is None:
         return [line("reading ...")]
     seen = state.seen.overview

@@ -1,4 +1,4 @@
-"""The lines of a detail: a record, why, logs, a traceback. No I/O here."""
+"""The lines of a detail: record, why, logs or traceback. No I/O here."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
     from redtask.tui.state import Card, State
 
-#: Fields that are ms since the epoch, and those that are us.
+#: Fields that are times, in ms since the epoch.
 _MOMENTS: Final = frozenset({
     "submitted", "started", "ended", "start", "joined", "at",
 })  # fmt: skip
-#: Cells before the values of fields.
+#: Width of the labels of fields.
 _LABEL: Final = 14
-#: No line is wrapped to less.
+#: The least width to wrap lines at.
 _NARROW: Final = 10
 
 
 def room(state: State) -> int:
-    """Return how many lines of a detail are seen at once."""
+    """Return how many lines of a detail are visible at once."""
     return max(1, state.size.height - FRAME)
 
 
 def lines(state: State) -> list[Text]:
-    """Return all lines of what the detail shows, each in the width of the screen."""
+    """Return all lines of a detail, wrapped to the screen."""
     card, subject = state.card, state.subject
     if subject is None or card is None:
         return [line("reading ...")]
@@ -93,7 +93,7 @@ def _value(name: str, value: str, stamp: int) -> str:
 
 
 def moment(value: str, stamp: int) -> str:
-    """Write a time in ms since the epoch as UTC, and how long ago that was."""
+    """Format a time in ms since the epoch as UTC, and how long ago it was."""
     try:
         seconds = float(value) / 1000
         shown = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -109,7 +109,7 @@ def _wrapped(told: Iterable[str], width: int) -> list[Text]:
 
 
 def _cut(text: str, width: int) -> list[str]:
-    """Cut text into lines; what stands at its beginning, as in code, stays."""
+    """Wrap text into lines; indentation, as in code, is kept."""
     return textwrap.wrap(
         clean(text.expandtabs(4)),
         max(_NARROW, width),

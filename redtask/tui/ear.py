@@ -1,4 +1,4 @@
-"""Hears what a task prints while it runs, for the screen that shows its logs."""
+"""Listens to the output of a running task, for the screen with its logs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Something that a task printed."""
+    """A piece of a task's output."""
 
-    #: The task.
+    #: The task's id.
     task_id: str
-    #: What; or, when nothing can be heard, why not.
+    #: The output; or, if listening is impossible, the reason.
     text: str
-    #: Can nothing be heard?
+    #: Is listening impossible?
     deaf: bool = False
 
 
 class Ear:
     """Listens to one task at a time, in a thread of its own.
 
-    That takes the key: its worker is told that somebody listens.
+    That needs the key: the task's worker is told that somebody listens.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Ear:
         self._stop = threading.Event()
 
     def listen(self, task_id: str) -> None:
-        """Listen to this task, "": to none; and not to the one before any more."""
+        """Listen to this task, or with "" to none, instead of the previous one."""
         if task_id == self._task:
             return
         self._stop.set()
         self._task, self._stop = task_id, threading.Event()
         if task_id:
-            # Who quits does not wait for what a task may still say.
+            # A daemon: quitting does not wait for further output.
             threading.Thread(
                 target=self._hear,
                 args=(task_id, self._stop),

@@ -1,4 +1,4 @@
-"""What happened while the screens were looked at, for lines of it. No I/O here."""
+"""The history shown as sparklines, since the screens were opened. No I/O here."""
 
 from __future__ import annotations
 
@@ -10,46 +10,45 @@ from redtask.tui.text import percentile
 if TYPE_CHECKING:
     from redtask.hub.views import Overview
 
-#: Points that are kept.
+#: The most points kept.
 _MOST: Final = 240
 _ENDED: Final = ("completed", "failed", "aborted")
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """How it went in one interval."""
+    """Rates and times of one interval."""
 
-    #: Tasks that ended, and those that failed, a second.
+    #: Tasks that ended, and those that failed, per second.
     ended: float
     failed: float
-    #: How long tasks ran, and how long they waited, in seconds: half of them, and 19
-    #: of 20, not longer. None: none ended.
+    #: Run times and waiting times in seconds: median and 95th percentile. None: no task
+    #: ended.
     ran: tuple[float, float] | None = None
     waited: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Points, the latest last, and what the next is measured from."""
+    """Points, the latest last, and the base of the next one."""
 
-    #: Seconds from one point to the next.
+    #: Seconds between points.
     interval: float
-    #: The points.
     points: tuple[Point, ...] = ()
-    #: When the last point was, ms by the server's clock; None: there is none yet.
+    #: Time of the last point, in ms by the server's clock; None: there is none yet.
     stamp: int | None = None
-    #: The hub's counters then.
+    #: The hub's counters at that time.
     counters: tuple[int, ...] = ()
 
     @property
     def latest(self) -> Point:
-        """How it goes now."""
+        """The latest point."""
         return self.points[-1] if self.points else Point(0.0, 0.0)
 
     def add(self, seen: Overview) -> History:
-        """Return the history with what was seen now.
+        """Return the history extended by a new overview.
 
-        The first that is seen brings buckets with it: what was before.
+        The first overview includes the buckets of earlier intervals.
         """
         counters = tuple(seen.counter(name) for name in _ENDED)
         if self.stamp is None:
@@ -63,14 +62,14 @@ class History:
         if 0 <= passed < 0.8 * self.interval:
             return self
         if passed < 0:
-            # The clock was put back, or it is another server.
+            # The server's clock was set back, or it is another server.
             return replace(self, stamp=seen.stamp, counters=counters)
         more = [
             max(0, new - old) / passed
             for new, old in zip(counters, self.counters, strict=True)
         ]
         point = Point(sum(more), more[1], *_times(seen))
-        # Nothing was seen for a while: that is a gap, and it was not nothing.
+        # Nothing was read for a while: that is a gap, not a rate of zero.
         missed = min(_MOST, round(passed / self.interval) - 1)
         points = (
             *self.points,

@@ -1,4 +1,4 @@
-"""What was typed, by name: from the bytes that a terminal sends. No I/O here."""
+"""Keys by name, decoded from the bytes that a terminal sends. No I/O here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import re
 from typing import Final
 
-#: Sequences of terminals, behind the escape.
+#: Escape sequences, without the escape.
 _SEQUENCES: Final = {
     "[A": "up", "[B": "down", "[C": "right", "[D": "left",
     "OA": "up", "OB": "down", "OC": "right", "OD": "left",
@@ -21,12 +21,12 @@ _PLAIN: Final = {
 }  # fmt: skip
 _ESCAPE: Final = "\x1b"
 _WHOLE: Final = re.compile(r"\x1b(?:O.|\[[0-9;?<>=]*[ -/]*[@-~])")
-#: What may still become a sequence.
+#: An incomplete escape sequence.
 _BEGUN: Final = re.compile(r"\x1b(?:O|\[[0-9;?<>=]*[ -/]*)?\Z")
 
 
 class Decoder:
-    """Puts bytes together to keys: names as ``up``, or what was typed."""
+    """Decodes bytes into keys: names such as ``up``, or the characters typed."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -34,11 +34,11 @@ class Decoder:
 
     @property
     def is_waiting(self) -> bool:
-        """Has a sequence begun that may go on, or was it the escape key?"""
+        """Is there an incomplete sequence, which may also be the escape key?"""
         return bool(self._text)
 
     def feed(self, data: bytes) -> list[str]:
-        """Return the keys that are complete; others stay, see ``is_waiting``."""
+        """Return the complete keys; the rest is kept, see ``is_waiting``."""
         self._text += self._utf8.decode(data)
         keys: list[str] = []
         while self._text:
@@ -48,7 +48,7 @@ class Decoder:
         return keys
 
     def flush(self) -> list[str]:
-        """Nothing more came for a while: what is left was the escape key."""
+        """Return what is left after a pause: it was the escape key."""
         rest, self._text = self._text, ""
         if not rest:
             return []
@@ -62,7 +62,7 @@ class Decoder:
             return [name] if len(name) > 1 or name.isprintable() else []
         whole = _WHOLE.match(text)
         if whole is None:
-            # Something typed with the alt key, or escape and then that.
+            # A key with Alt, or the escape key followed by it.
             self._text = text[1:]
             return ["escape"]
         self._text = text[whole.end() :]

@@ -1,4 +1,4 @@
-"""The lists: engines, tasks, what failed, events. No I/O here."""
+"""The lists: engines, tasks, failures, events. No I/O here."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ _EVENTS: Final = (
 
 
 def lines(state: State) -> list[Text]:
-    """Return titles of columns and a line for each row, or why there is none."""
+    """Return the headers and a line per row, or why there are none."""
     rows, seen = state.rows, state.seen
     if rows is None or seen is None:
         return [line("reading ...")]
@@ -132,7 +132,7 @@ def _nothing(state: State) -> str:
 
 
 def _top(seen: Overview, rows: Rows) -> int:
-    """Return the load that fills a bar: the high-water mark, or the greatest seen."""
+    """Return the load of a full bar: the high-water mark, or the highest load seen."""
     loads = [row.load for row in rows.items if isinstance(row, EngineRow)]
     return int(seen.hub.get("hwm", 0)) or max([1, *loads])
 
@@ -161,7 +161,7 @@ def engine(row: EngineRow, stamp: int, top: int, glyphs: Glyphs) -> list[str | C
 
 
 def since(moment: float, stamp: int) -> str:
-    """Write how long ago a time in ms was."""
+    """Format how long ago a time in ms was."""
     return span(max(0.0, (stamp - moment) / 1000)) if moment else ""
 
 
@@ -198,7 +198,7 @@ def _ago(moment: float, stamp: int) -> str:
 
 
 def progress(told: str) -> str:
-    """Write how far a task says it is."""
+    """Format a task's progress."""
     share, message = read_progress(told)
     return "" if share is None else f"{share:.0%} {message}".rstrip()
 
@@ -213,7 +213,7 @@ def _waits_for(row: TaskRow, stamp: int) -> str:
 
 
 def error_of(fields: Mapping[str, str]) -> str:
-    """Write what a task failed with."""
+    """Format a task's error."""
     name = fields.get("verdict") or fields.get("ename") or "?"
     words = fields.get("reason") or fields.get("evalue") or ""
     return f"{name}: {words}" if words else name

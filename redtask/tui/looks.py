@@ -1,4 +1,4 @@
-"""How things look. No colour says anything that a word does not say as well."""
+"""Styles. Colour never carries information that the text does not."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ TITLE: Final = "bold"
 
 
 def style_of(word: str) -> str:
-    """Return the style of a state; "" for what is none."""
+    """Return the style of a state; "" for other words."""
     return STATES.get(word, "")

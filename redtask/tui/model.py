@@ -1,6 +1,6 @@
-"""What a key, or news, makes of the screen: a state and an event make a state.
+"""The model's updates: a state and an event make a new state.
 
-No I/O here. What is to be read is the new state's ``wish``, what is to be done its
+No I/O here. What must be read is the new state's ``wish``, what must be done its
 ``doing``.
 """
 
@@ -42,11 +42,11 @@ _PAGES: Final = {
 }  # fmt: skip
 #: States in which a task can be aborted.
 _OPEN: Final = ("waiting", "ready", "assigned", "running")
-#: What is done to tasks, by keys.
+#: Actions on tasks, by key.
 _VERBS: Final = {"A": "abort", "R": "replay"}
-#: Further than any page or detail goes.
+#: Beyond the end of any page or detail.
 _FAR: Final = 10**6
-#: Which row a key chooses.
+#: Keys that move the selection: old row -> new row.
 _MOVES: Final[Mapping[str, Callable[[int], int]]] = {
     "j": lambda row: row + 1,
     "down": lambda row: row + 1,
@@ -55,25 +55,25 @@ _MOVES: Final[Mapping[str, Callable[[int], int]]] = {
     "home": lambda _: 0,
     "end": lambda _: _FAR,
 }
-#: Letters of what a task prints that are kept.
+#: The most characters of a task's output that are kept.
 _MOST_SAID: Final = 65536
-#: Letters of a filter.
+#: The most characters of a filter.
 _LONGEST: Final = 60
 
 
 def press(state: State, key: str) -> State:
-    """Return what the screen is after a key."""
+    """Return the state after a key."""
     state = replace(state, notice=None)
     return _MODES[state.mode](state, key)
 
 
 def resize(state: State, size: Size) -> State:
-    """Return the screen on a terminal of another size."""
+    """Return the state on a terminal of another size."""
     return replace(state, size=size)
 
 
 def receive(state: State, seen: Snapshot, now: float) -> State:
-    """Return the screen with what was read."""
+    """Return the state after a read."""
     state = replace(
         state,
         history=state.history.add(seen.overview),
@@ -85,7 +85,7 @@ def receive(state: State, seen: Snapshot, now: float) -> State:
     if before is not None:
         seen = replace(seen, overview=seen.overview.filled(before.overview))
     if seen.rows is None and before is not None and _is_same(before, seen):
-        # Behind a detail its list stays as it was.
+        # Behind a detail, the list stays as it was.
         seen = replace(seen, rows=before.rows)
     state = replace(state, seen=seen)
     return _found_again(state)
@@ -96,14 +96,14 @@ def _is_same(one: Snapshot, other: Snapshot) -> bool:
 
 
 def lose(state: State, problem: str, now: float) -> State:
-    """Return the screen when nothing could be read."""
+    """Return the state after a failed read."""
     return replace(state, problem=problem, now=now)
 
 
 def hear(state: State, task_id: str, text: str) -> State:
-    """Return the screen when a task has printed something.
+    """Return the state after a task has printed something.
 
-    Who looks at the end of it goes on looking there.
+    If its end was visible, it stays visible.
     """
     if state.subject is None or state.subject.name != task_id:
         return state
@@ -113,17 +113,17 @@ def hear(state: State, task_id: str, text: str) -> State:
 
 
 def _last(state: State) -> int:
-    """Return the first line that is seen of a detail at its end."""
+    """Return the first visible line of a detail that is scrolled to its end."""
     return max(0, len(detail.lines(state)) - detail.room(state))
 
 
 def tell(state: State, notice: Notice) -> State:
-    """Return the screen with a sentence at its foot."""
+    """Return the state with a notice in the footer."""
     return replace(state, notice=notice)
 
 
 def _found_again(state: State) -> State:
-    """Let what was chosen stay chosen, wherever it is now on the page."""
+    """Keep the selection on the same item, wherever it is now on the page."""
     rows = state.rows
     if rows is None or not rows.items:
         return state
@@ -171,7 +171,7 @@ def _in_list(state: State, key: str) -> State:
 
 
 def _act(state: State, key: str, row: Item) -> State:
-    """Ask whether what the key is for is to be done, if it is for such rows."""
+    """Ask for confirmation of the key's action, if it applies to such a row."""
     if key == "D" and isinstance(row, EngineRow):
         return _ask_engine(state, row)
     if key in _VERBS and isinstance(row, TaskRow):
@@ -219,7 +219,7 @@ def _open(state: State, view: View) -> State:
 
 
 def _ask(state: State, verb: str, name: str, fields: Mapping[str, str]) -> State:
-    """Ask whether something is to be done to a task, or say why it cannot be."""
+    """Ask for confirmation of an action on a task, or say why it is impossible."""
     now = fields.get("state", "")
     if verb == "abort" and now not in _OPEN:
         return tell(state, Notice(f"{name} has ended: nothing is to be aborted"))
@@ -309,7 +309,7 @@ def _detail(state: State, key: str) -> State:
 
 
 def _view(state: State, view: View) -> State:
-    """Show another side of a task, or the record again."""
+    """Show another view of a task, or the record again."""
     subject = state.subject
     if subject is None or subject.kind != "task":
         return tell(state, Notice(f"there is no task here whose {view} could be shown"))

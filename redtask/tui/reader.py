@@ -1,6 +1,6 @@
-"""Reads what a screen wishes to see: a bounded number of things, in one round trip.
+"""Reads what a screen needs: a bounded number of things, in one round trip.
 
-A detail of a task takes a second one. Nothing is unpickled, and no key is needed.
+A task's detail takes a second one. Nothing is unpickled, and no key is needed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from redtask.store import Store
     from redtask.tui.state import Subject, Wish
 
-#: Points of history that the first overview brings.
+#: Points of history that the first overview includes.
 _BUCKETS: Final = 60
-#: Bytes of output, and of an error, that are read.
+#: The most bytes read of output, and of an error.
 _OUTPUT: Final = 16384
 _ERROR: Final = 262144
-#: Tasks of an engine that a detail lists.
+#: The most tasks listed in an engine's detail.
 _TASKS: Final = 20
-#: What of a record is shown, in this order; the rest follows, but for what is no text.
+#: Fields of a record in display order; other text fields follow.
 _ORDER: Final = (
     "state", "function", "label", "queue", "priority", "engine", "tries", "deaths",
     "submitted", "start", "started", "took", "ended", "repr", "ename", "evalue",
@@ -48,21 +48,21 @@ _HIDDEN: Final = frozenset({
 
 
 class Reader:
-    """Reads a hub for a screen."""
+    """Reads a hub for the screens."""
 
     def __init__(self, store: Store, interval: float) -> None:
         self._store = store
         self._width = max(1, round(interval * 1000))
-        #: Has history been read?
+        #: Has the history been read?
         self._begun = False
         self._server: Mapping[str, str] = {}
         #: Names of functions, by digest.
         self._names: dict[str, str] = {}
 
     def read(self, wish: Wish) -> Snapshot:
-        """Return what is wished for.
+        """Return what is needed.
 
-        Raises ``ConnectionLost``, and ``HubError`` when the hub is none any more.
+        Raises ``ConnectionLost``, and ``HubError`` if the hub no longer exists.
         """
         if not self._server:
             self._server = self._about_server()
@@ -76,7 +76,7 @@ class Reader:
         try:
             overview, *found = self._store.do_all(wanted)
         except ConnectionLost:
-            # It may be another server that comes back.
+            # It may come back as another server.
             self._server = {}
             raise
         took = time.perf_counter() - begun
@@ -86,7 +86,7 @@ class Reader:
         return Snapshot(wish, overview, rows, card, took, self._server)
 
     def _about_server(self) -> Mapping[str, str]:
-        """Return what the server says of itself; {"": ""} where we may not ask."""
+        """Return the server's INFO; {"": ""} if we lack the right."""
         try:
             told = text(self._store.command("INFO", "server"))
         except (ConfigurationError, HubError):
@@ -191,14 +191,14 @@ class Reader:
 
 
 def _course(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return when a task began and ended as times, and how long it ran in us."""
+    """Return when a task began and ended as text, and its run time in us."""
     course = Course.read(fields)
     told = {"started": course.began, "ended": course.ended, "took": course.took * 1e6}
     return {name: f"{value:.0f}" if value else "" for name, value in told.items()}
 
 
 def _page(wish: Wish) -> Call[Any] | None:
-    """Return the call that reads the page of a wish."""
+    """Return the call that reads the page, if any."""
     if wish.subject is not None:
         return None
     if wish.tab == "engines":
@@ -206,7 +206,7 @@ def _page(wish: Wish) -> Call[Any] | None:
     if wish.tab in ("tasks", "failed"):
         return calls.tasks(wish.state, wish.start, wish.count, wish.text)
     if wish.tab == "events":
-        # What has the text is looked for here, among the most that are read at once.
+        # Filtered here, from the largest page that one call reads.
         return calls.events(wish.start, 200 if wish.text else wish.count)
     return None
 
@@ -230,13 +230,13 @@ def _rows(wish: Wish, found: Any) -> Rows:
 
 
 def _attempt(told: bytes) -> str:
-    """Write a failed try for people."""
+    """Format a failed attempt."""
     one = Try.read(text(told))
     return f"engine {one.engine[:8]}: {one.what}"
 
 
 def traceback_of(envelope: bytes) -> str:
-    """Return the traceback in a signed error, whoever signed it; "": there is none."""
+    """Return the traceback in a signed error, unverified; "" if there is none."""
     try:
         about = payload.about_error(signing.unverified(envelope))
         return str(about["traceback"] or f"{about['ename']}: {about['evalue']}")

@@ -1,4 +1,4 @@
-"""What the screens know, and what they wish to see: frozen values. No I/O here."""
+"""What the screens know, and what they need to read: frozen values. No I/O here."""
 
 from __future__ import annotations
 
@@ -24,65 +24,64 @@ View: TypeAlias = Literal["record", "why", "logs", "traceback"]
 Mode: TypeAlias = Literal["browse", "filter", "help", "confirm", "detail"]
 
 TABS: Final[tuple[Tab, ...]] = ("overview", "engines", "tasks", "failed", "events")
-#: States that the tab Tasks shows, one at a time; failed ones have a tab.
+#: States in the tab Tasks, one shown at a time; failed tasks have their own tab.
 STATES: Final = ("running", "assigned", "ready", "waiting", "completed", "aborted")
-#: Lines that are no rows of a list: title, tabs, rule, titles of columns, foot.
+#: Lines around the rows of a list: title, tabs, rule, headers, footer.
 FRAME: Final = 5
-#: The smallest terminal on which something can be read.
+#: The smallest usable terminal: columns, lines.
 SMALLEST: Final = (40, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of the terminal, in cells."""
+    """Size of the terminal, in cells."""
 
     width: int = 80
     height: int = 24
 
     @property
     def rows(self) -> int:
-        """How many rows a list has."""
+        """The number of rows of a list."""
         return max(1, self.height - FRAME)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a list stands."""
+    """The position in a list."""
 
-    #: What is looked for.
+    #: The filter.
     text: str = ""
-    #: Where its pages begin, the one that is shown last.
+    #: The starts of its pages; the last one is shown.
     pages: tuple[str, ...] = ("",)
-    #: The row that is chosen, and its name: it is found again when rows move.
+    #: The selected row, and its name, by which it is found again when rows move.
     row: int = 0
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a detail is of."""
+    """The subject of a detail."""
 
-    #: What kind of thing.
+    #: Its kind.
     kind: Kind
     #: Its id, or uuid.
     name: str
-    #: What of it is shown.
+    #: The view of it that is shown.
     view: View = "record"
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be read: an overview, a page of the tab, a detail."""
+    """What to read: an overview, and a page of the tab or a detail."""
 
-    #: The tab.
     tab: Tab = "overview"
-    #: Of tasks: in which state.
+    #: For tasks: their state.
     state: str = ""
-    #: Where the page begins, how many rows it has, and what is looked for.
+    #: The start of the page, its number of rows, and the filter.
     start: str = ""
     count: int = 1
     text: str = ""
-    #: A detail instead of the page.
+    #: The subject of a detail, which is read instead of the page.
     subject: Subject | None = None
 
 
@@ -91,25 +90,24 @@ class Rows:
     """A page of a list."""
 
     items: tuple[Item, ...] = ()
-    #: Where the next one begins; None: there is none.
+    #: Where the next page starts; None: there is none.
     more: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """All that is known of one thing."""
+    """All that is known of one subject."""
 
-    #: Of what.
     subject: Subject
-    #: Is it no more?
+    #: Does it no longer exist?
     gone: bool = False
-    #: Its fields, in the order in which they are shown.
+    #: Its fields, in display order.
     fields: Mapping[str, str] = field(default_factory=dict)
-    #: Further lines, under a title each.
+    #: Further lines, by their headings.
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    #: Of a task: why it is where it is.
+    #: For a task: why it is where it is.
     why: Why | None = None
-    #: Of a task: what it printed, and the traceback of what it raised.
+    #: For a task: its output, and the traceback of its exception.
     stdout: str = ""
     stderr: str = ""
     traceback: str = ""
@@ -117,40 +115,40 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was read at once."""
+    """The result of one read."""
 
-    #: What was wished for.
+    #: What was requested.
     wish: Wish
-    #: How the hub does.
+    #: The hub's overview.
     overview: Overview
-    #: The page; of the overview and of details None.
+    #: The page; None for the overview and for details.
     rows: Rows | None = None
     #: The detail.
     card: Card | None = None
-    #: How long it took until all was here, in seconds.
+    #: How long the read took, in seconds.
     took: float = 0.0
-    #: What the server says of itself, as far as it does.
+    #: The server's INFO, as far as available.
     server: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to be done."""
+    """An action to perform."""
 
     #: ``abort`` or ``replay`` a task, ``drain`` or ``resume`` an engine.
     verb: str
     #: The task's id, or the engine's uuid.
     name: str
-    #: What it is, for people.
+    #: Description of its target, for display.
     about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A sentence for the foot of the screen."""
+    """A message in the footer."""
 
     text: str
-    #: Did something go wrong?
+    #: Is it about a failure?
     bad: bool = False
 
 
@@ -160,50 +158,50 @@ def _places() -> Mapping[str, Place]:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The screen, and what it is about."""
+    """The state of the screens."""
 
-    #: Name of the hub, and where it is.
+    #: Name of the hub, and its address.
     hub: str
     where: str
     size: Size = field(default_factory=Size)
     glyphs: Glyphs = UNICODE
     history: History = field(default_factory=lambda: History(2.0))
     tab: Tab = "overview"
-    #: By tab.
+    #: Positions in lists, by tab.
     places: Mapping[str, Place] = field(default_factory=_places)
-    #: The state that the tab Tasks shows.
+    #: The state selected in the tab Tasks.
     tasks: str = "running"
     mode: Mode = "browse"
-    #: What is being typed as a filter.
+    #: The filter being typed.
     typed: str = ""
-    #: What a detail is of, and its first line that is seen.
+    #: The subject of the detail shown, and its first visible line.
     subject: Subject | None = None
     top: int = 0
-    #: What the task of the detail has printed since it is listened to.
+    #: Output of that task since listening began.
     said: str = ""
-    #: What is to be confirmed; and what has been, and is to be done now.
+    #: The action to be confirmed; and the confirmed one, to be performed now.
     asked: Action | None = None
     doing: Action | None = None
     notice: Notice | None = None
-    #: Nothing is read but what is asked for.
+    #: Are automatic reads paused?
     frozen: bool = False
     seen: Snapshot | None = None
-    #: When the hub was last seen, by the clock of this machine; None: never.
+    #: When the hub was last read, by this machine's clock; None: never.
     seen_at: float | None = None
-    #: Why it is not seen now.
+    #: Why it cannot be read now.
     problem: str = ""
-    #: What time it is.
+    #: The current time.
     now: float = 0.0
     over: bool = False
 
     @property
     def place(self) -> Place:
-        """Where the list of the tab stands."""
+        """The position in the tab's list."""
         return self.places[self.tab]
 
     @property
     def rows(self) -> Rows | None:
-        """The page of the tab, if it is there already; perhaps that of before."""
+        """The tab's page, if already read; possibly an older one."""
         seen = self.seen
         if seen is None or seen.rows is None or seen.wish.tab != self.tab:
             return None
@@ -211,18 +209,18 @@ class State:
 
     @property
     def state(self) -> str:
-        """The state of the tasks of this tab; "": it has none."""
+        """The state of the tab's tasks; "" if it has none."""
         return {"tasks": self.tasks, "failed": "failed"}.get(self.tab, "")
 
     @property
     def item(self) -> Item | None:
-        """What is chosen."""
+        """The selected item."""
         items = self.rows.items if self.rows else ()
         return items[min(self.place.row, len(items) - 1)] if items else None
 
     @property
     def card(self) -> Card | None:
-        """The detail, if it is there already."""
+        """The detail, if already read."""
         card = self.seen.card if self.seen else None
         if card is None or self.subject is None:
             return None
@@ -231,7 +229,7 @@ class State:
 
     @property
     def listens(self) -> str:
-        """The task to be listened to: one that runs, and whose logs are seen."""
+        """Id of the task to listen to: a running one whose logs are shown; else ""."""
         subject, card = self.subject, self.card
         if subject is None or card is None or subject.view != "logs":
             return ""
@@ -239,7 +237,7 @@ class State:
 
     @property
     def wish(self) -> Wish:
-        """What is to be read for this screen."""
+        """What must be read for this screen."""
         if self.subject is not None:
             return Wish(self.tab, self.state, subject=self.subject)
         if self.tab == "overview":
@@ -251,16 +249,16 @@ class State:
 
 
 def name_of(item: Item) -> str:
-    """Return what an item is known by."""
+    """Return what identifies an item."""
     if isinstance(item, EngineRow):
         return item.uuid
     return item.task_id if isinstance(item, TaskRow) else item.entry
 
 
 def subject_of(item: Item, view: View = "record") -> Subject | None:
-    """Return the detail of an item, or None: it has no such.
+    """Return the subject of an item's detail; None: it has none.
 
-    Why, logs and traceback are of tasks: of an engine, or event, the task with it.
+    Why, logs and traceback are views of tasks: of an engine's or event's task.
     """
     if isinstance(item, TaskRow):
         return Subject("task", item.task_id, view)
@@ -272,5 +270,5 @@ def subject_of(item: Item, view: View = "record") -> Subject | None:
 
 
 def changed(places: Mapping[str, Place], tab: str, place: Place) -> Mapping[str, Place]:
-    """Return the places with one other."""
+    """Return the places with one replaced."""
     return MappingProxyType({**places, tab: place})

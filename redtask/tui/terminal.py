@@ -1,6 +1,7 @@
-"""A terminal, taken and given back: modes, signals, lines that changed.
+"""A terminal, acquired and released: modes, signals, changed lines.
 
-However it ends - by itself, by an exception, by a signal - the terminal is as it was.
+However the program ends - normally, by an exception, by a signal - the terminal is
+restored.
 """
 
 from __future__ import annotations
@@ -25,30 +26,30 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-#: The other screen, no cursor, no wrapping at the margin; and back.
+#: Alternate screen, no cursor, no wrapping; and back.
 _TAKE: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J"
 _GIVE: Final = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
-#: The rest of a sequence comes within so many seconds, or it was the escape key.
+#: How long the rest of an escape sequence may take, in seconds.
 _ESCAPE: Final = 0.05
-#: What is heard of besides keys.
+#: Signals that are handled.
 _SIGNALS: Final = (
     signal.SIGWINCH, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP,
     signal.SIGCONT,
 )  # fmt: skip
-#: Those that end it.
+#: Signals that end the program.
 ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 def _heard(number: int, frame: FrameType | None) -> None:
-    """Nothing: the number is in the pipe already."""
+    """Do nothing: the wakeup fd delivers the number."""
 
 
 class Terminal:
-    """The terminal of this process, while the ``with`` block lasts."""
+    """The terminal of this process, for the duration of the ``with`` block."""
 
     def __init__(self, keys: int, screen: int, console: Console) -> None:
         self._keys, self._screen = keys, screen
-        # Drawn here first: only lines that changed are sent.
+        # Renders lines into a buffer, so that only changed ones are sent.
         self._console = Console(
             file=StringIO(),
             force_terminal=True,
@@ -70,7 +71,7 @@ class Terminal:
         os.set_blocking(self._wakes, False)
         self._wakeup = -1
 
-    # -- taken and given back
+    # -- acquiring and releasing
 
     def __enter__(self) -> Self:
         self._modes = termios.tcgetattr(self._keys)
@@ -93,25 +94,25 @@ class Terminal:
                 signal.signal(number, handler)
 
     def close(self) -> None:
-        """Close the pipe; nobody may wake it any more."""
+        """Close the pipe; ``wake`` must not be called any more."""
         os.close(self._wakes)
         os.close(self._waking)
 
     def take(self) -> None:
-        """Take it, also once more: somebody else may have changed it."""
+        """Acquire the terminal, possibly again: another program may have changed it."""
         tty.setcbreak(self._keys, termios.TCSADRAIN)
         self._write(_TAKE)
         self._shown = []
 
     def _give(self) -> None:
-        # Who hung up has no terminal any more.
+        # After a hangup there is no terminal any more.
         with contextlib.suppress(OSError):
             self._write(_GIVE)
         with contextlib.suppress(OSError, termios.error):
             termios.tcsetattr(self._keys, termios.TCSADRAIN, self._modes)
 
     def stop(self) -> None:
-        """Be stopped, as Ctrl-Z wishes, and take the terminal again when it goes on."""
+        """Suspend the process, as for Ctrl-Z; acquire the terminal when it resumes."""
         self._give()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         try:
@@ -120,15 +121,15 @@ class Terminal:
             signal.signal(signal.SIGTSTP, _heard)
         self.take()
 
-    # -- hearing
+    # -- input
 
     def wake(self) -> None:
-        """Let ``hear`` return; may be called by any thread."""
+        """Make ``hear`` return; callable from any thread."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._waking, b"\0")
 
     def hear(self, seconds: float) -> tuple[list[str], set[int]]:
-        """Wait for keys, signals or somebody who wakes; return keys and signals."""
+        """Wait for keys, signals or ``wake``; return the keys and signals."""
         if self._decoder.is_waiting:
             seconds = min(seconds, _ESCAPE)
         ready, _, _ = select.select(
@@ -154,11 +155,11 @@ class Terminal:
         except OSError:
             return b""
 
-    # -- showing
+    # -- output
 
     @property
     def size(self) -> Size:
-        """How large it is now."""
+        """Its current size."""
         try:
             width, height = os.get_terminal_size(self._screen)
         except OSError:
@@ -166,7 +167,7 @@ class Terminal:
         return Size(width, height) if width and height else Size()
 
     def show(self, lines: Sequence[Text], *, anew: bool = False) -> None:
-        """Show lines from the top; only those that changed are sent."""
+        """Show lines from the top; only changed ones are sent."""
         if anew or self._size != self.size:
             self._shown, self._size = [], self.size
         drawn = [self._draw(one) for one in lines]
@@ -179,8 +180,8 @@ class Terminal:
             self._write("".join(told))
 
     def _draw(self, one: Text) -> str:
-        # At the end of a full line the cursor stands on its last cell, which is not
-        # to be cleared.
+        # After a full line the cursor is still on its last cell, which must not be
+        # cleared.
         rest = "" if one.cell_len >= self._size.width else "\x1b[K"
         if self._plain:
             return one.plain + rest

@@ -1,7 +1,7 @@
-"""Text for screens: cleaned, cut to cells, numbers and times in few letters.
+"""Text for screens: cleaned, cut to cells; short numbers and times.
 
-Names, results and output of tasks come from anybody: nothing but ``clean`` text may
-get to a terminal.
+Names, results and output of tasks are untrusted: only ``clean`` text may reach a
+terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from redtask.cli.output import in_units
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: Categories of what moves the cursor, hides, or turns text round; and of what is none.
+#: Categories of characters that move the cursor, are invisible, or are unassigned.
 _UNFIT: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 _TIMES: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 _THOUSAND: Final = 1000
@@ -28,30 +28,30 @@ _FEW: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """What bars and lines are drawn of."""
+    """The characters that bars and lines are drawn with."""
 
-    #: From the lowest to the highest.
+    #: Sparkline steps, from the lowest to the highest.
     steps: str = "▁▂▃▄▅▆▇█"
-    #: What a bar is made of, and what is left of it.
+    #: The filled part of a bar, and the rest.
     full: str = "█"
     empty: str = "░"
-    #: A line across.
+    #: A horizontal line.
     rule: str = "─"
-    #: The end of what was cut off.
+    #: Marks where text was cut.
     more: str = "…"
-    #: In place of what must not be shown.
+    #: Replaces characters that must not be shown.
     unfit: str = "·"
-    #: Before the row that is chosen.
+    #: Marks the selected row.
     here: str = "▶"
 
 
-#: For most terminals, and for those that show nothing else.
+#: For most terminals, and for those limited to ASCII.
 UNICODE: Final = Glyphs()
 ASCII: Final = Glyphs("_.:-=+*#", "#", ".", "-", "~", "?", ">")
 
 
 def clean(text: str, unfit: str = "·") -> str:
-    """Return text of which every character only stands where it stands."""
+    """Return text in which no character affects others or the terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -65,7 +65,7 @@ def clean(text: str, unfit: str = "·") -> str:
 
 
 def fit(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
-    """Return cleaned text in exactly so many cells; what is cut off is told."""
+    """Return cleaned text, exactly ``width`` cells wide; cuts are marked."""
     found = clean(text, glyphs.unfit)
     if glyphs is ASCII:
         found = found.encode("ascii", "replace").decode()
@@ -77,7 +77,7 @@ def fit(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
 
 
 def spark(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
-    """Draw values as a line, the latest to the right; zero is blank."""
+    """Draw values as a sparkline, the latest on the right; zero is blank."""
     shown = list(values[-width:])
     top = max(shown, default=0.0)
     steps = glyphs.steps
@@ -93,7 +93,7 @@ def spark(values: Sequence[float], width: int, glyphs: Glyphs) -> str:
 
 
 def bar(share: float, width: int, glyphs: Glyphs) -> str:
-    """Draw a share of 1 as a bar; what is there at all is seen."""
+    """Draw a fraction of 1 as a bar; above zero, at least one step is filled."""
     filled = min(width, max(0, round(share * width)))
     if share > 0:
         filled = max(1, filled)
@@ -101,12 +101,12 @@ def bar(share: float, width: int, glyphs: Glyphs) -> str:
 
 
 def of_failures(counted: int, every: int) -> str:
-    """Name numbers of failures by kind: only the latest ones may have been counted."""
+    """Return a label for failures by kind: only the latest may have been counted."""
     return "failed" if counted >= every else f"last {counted}"
 
 
 def number(value: float) -> str:
-    """Write how many, in few letters: 99,999 and 1.2M."""
+    """Format a number briefly: 99,999 and 1.2M."""
     if value < _MANY:
         return f"{value:,.0f}"
     for size, unit in ((1e3, "k"), (1e6, "M")):
@@ -116,19 +116,19 @@ def number(value: float) -> str:
 
 
 def counted(value: float, noun: str) -> str:
-    """Write how many there are of something."""
+    """Format a number with its noun."""
     return f"{number(value)} {noun}" if value == 1 else f"{number(value)} {noun}s"
 
 
 def rate(value: float) -> str:
-    """Write how many a second."""
+    """Format a rate per second."""
     if 0 < value < _FEW:
         return f"{value:.1f}/s"
     return f"{number(value)}/s"
 
 
 def span(seconds: float) -> str:
-    """Write how long, in the largest unit that leaves one: 250 us, 12 ms, 1.7 min."""
+    """Format a duration in the largest unit that leaves one: 250 us, 12 ms, 1.7 min."""
     if seconds <= 0:
         return "0 s"
     if seconds < 0.001:  # noqa: PLR2004
@@ -142,7 +142,7 @@ def span(seconds: float) -> str:
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:
-    """Return the value that this share of them does not exceed; None of none."""
+    """Return the value that this share of them does not exceed; None if empty."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -150,7 +150,7 @@ def percentile(values: Iterable[float], share: float) -> float | None:
 
 
 def line(*parts: str | tuple[str, str]) -> Text:
-    """Put text and styled text together, cleaned; nothing in it is markup."""
+    """Join text and styled text, cleaned; markup is not interpreted."""
     found = Text("", no_wrap=True, overflow="crop", end="")
     for part in parts:
         words, style = (part, "") if isinstance(part, str) else part

@@ -1,4 +1,4 @@
-"""A state as lines for a terminal, so many and so wide as it is. No I/O here."""
+"""Renders a state as lines that fit the terminal. No I/O here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TITLES: Final = {
     "events": "Events",
 }  # fmt: skip
 
-#: Who has not answered for so many seconds, and two looks, is silent.
+#: Redis is silent if it has not answered for this many seconds, and two reads.
 _SILENT: Final = 3.0
 
 HELP: Final = (
@@ -41,7 +41,7 @@ HELP: Final = (
 
 
 def draw(state: State) -> list[Text]:
-    """Return the lines of the screen, each of its width or shorter."""
+    """Return the lines of the screen, none wider than it."""
     width, height = state.size.width, state.size.height
     if width < SMALLEST[0] or height < SMALLEST[1]:
         told = f"too small: {width}x{height}, needs {SMALLEST[0]}x{SMALLEST[1]}"
@@ -84,7 +84,7 @@ def _title(state: State) -> Text:
 
 
 def _is_silent(state: State) -> bool:
-    """Has Redis not answered for a while, though it is asked again and again?"""
+    """Has Redis not answered for a while, despite repeated reads?"""
     if state.seen_at is None or state.frozen:
         return False
     return state.now - state.seen_at > _SILENT + 2 * state.history.interval
@@ -196,7 +196,7 @@ def _keys(state: State) -> str:
 
 
 def _fit(words: list[str], width: int) -> str:
-    """Join those that there is room for: first what the help is for goes."""
+    """Join the words that fit; those also shown by the help are dropped first."""
     kept = list(words)
     for word in ("Enter detail", "PgDn more", "q quit", "/ filter"):
         if len("  ".join(kept)) > width and word in kept:

@@ -1,4 +1,4 @@
-"""The thread that talks to Redis, so that keys are heard while Redis is silent."""
+"""The thread that talks to Redis, so that keys work while Redis is silent."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Nothing could be read."""
+    """A failed read."""
 
-    #: Why, in a sentence.
+    #: The reason, in a sentence.
     problem: str
 
 
@@ -29,7 +29,7 @@ News: TypeAlias = Snapshot | Lost | Notice | Said
 
 
 class Worker:
-    """Reads what is wished for last, and does what is to be done, one by one."""
+    """Performs the latest read requested, and all actions, one by one."""
 
     def __init__(
         self,
@@ -43,38 +43,38 @@ class Worker:
         self._actions: deque[Action] = deque()
         self._news: deque[News] = deque()
         self._over = False
-        # Who quits does not wait for a Redis that is silent.
+        # A daemon: quitting does not wait for a silent Redis.
         self._thread = threading.Thread(
             target=self._work, name="redtask-status", daemon=True
         )
         self._thread.start()
 
     def wish(self, wish: Wish) -> None:
-        """Ask for something to be read, instead of what was asked for before."""
+        """Request a read, which replaces any earlier request."""
         with self._changed:
             self._wish = wish
             self._changed.notify()
 
     def act(self, action: Action) -> None:
-        """Ask for something to be done."""
+        """Request an action."""
         with self._changed:
             self._actions.append(action)
             self._changed.notify()
 
     def tell(self, news: News) -> None:
-        """Add news of another thread."""
+        """Add news from another thread."""
         with self._changed:
             self._news.append(news)
         self._wake()
 
     def news(self) -> list[News]:
-        """Return what has come since it was last asked."""
+        """Return the news since the last call."""
         with self._changed:
             found, self._news = list(self._news), deque()
             return found
 
     def close(self, seconds: float) -> bool:
-        """End it; wait at most so long. Has it ended?"""
+        """Stop it; wait at most this long. Return whether it has stopped."""
         with self._changed:
             self._over = True
             self._changed.notify()
