@@ -53,7 +53,7 @@ class Desk:
 
 
 @functools.cache
-def desk(pid: int) -> Desk:  # noqa: ARG001 - a child that a task forks is no engine
+def desk(pid: int) -> Desk:  # noqa: ARG001 - a fork of an engine is none
     """Return the desk of this process."""
     return Desk()
 

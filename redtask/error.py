@@ -10,7 +10,7 @@ it has one.
     ├── ServerError             the embedded Redis cannot be used
     ├── ClusterError            a cluster cannot be started, reached or stopped
     │   └── ClusterRunning          one of this profile runs already
-    ├── SchemeError             a scheme is none, or not one that can be used
+    ├── SchemeError             a scheme is invalid or unknown
     ├── ConnectionLost          Redis cannot be reached
     ├── NotDurable              tasks are submitted, and not known to be durable
     ├── HubError                the hub refused: one class per REDTASK_CODE

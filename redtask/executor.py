@@ -56,7 +56,7 @@ class TaskFuture(concurrent.futures.Future[Any]):
         try:
             problem: BaseException | None = task.exception(0)
             value = task.get(0) if problem is None else None
-        except Exception as trouble:  # noqa: BLE001 - whoever waits is to hear of it
+        except Exception as trouble:  # noqa: BLE001 - passed to whoever waits
             problem, value = trouble, None
         if problem is None:
             self.set_result(value)

@@ -51,7 +51,7 @@ class Fleet:
         targets: Any = "all",
         restart: bool = False,
         hub: bool = False,
-        block: bool | None = None,  # noqa: ARG002 - it waits for the answer at most
+        block: bool | None = None,  # noqa: ARG002 - it always waits for the answer
     ) -> None:
         """Stop engines, or (``restart``) replace them by new ones.
 

@@ -134,7 +134,7 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
             return self.__qualname__
         sealing = _SEALING.get()
         if id(self) in sealing:
-            # The outer function has been checked by the time this one runs.
+            # A recursive call: the running function has already passed the check.
             return _itself, (self.f,)
         sealed = self._sealed
         if not sealed:

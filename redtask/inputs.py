@@ -82,5 +82,5 @@ def _can_be_cut(one: Any) -> bool:
         return False
     try:
         return len(one[:0]) == 0 and len(one) >= 0
-    except Exception:  # noqa: BLE001 - whatever a strange container raises
+    except Exception:  # noqa: BLE001 - a container may raise anything
         return False

@@ -53,7 +53,7 @@ class Key:
 
     @classmethod
     def of_secret(cls, secret: bytes) -> Key:
-        """Return the key of a bare secret, named after its hash: alike everywhere."""
+        """Return the key of a bare secret; its id is derived from it by a hash."""
         return cls(hashlib.sha256(b"redtask key id\0" + secret).digest()[:4], secret)
 
     @property

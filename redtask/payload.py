@@ -534,7 +534,7 @@ def unpack_error(envelope: Read) -> RemoteError:
             cause = pickle.loads(body[size:])
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException:  # noqa: BLE001 - e.g. a class that is not known here
+        except BaseException:  # noqa: BLE001 - e.g. an unknown class
             cause = None
         if isinstance(cause, BaseException):
             error.__cause__ = cause

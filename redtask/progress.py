@@ -18,7 +18,7 @@ def progress_bar(
 
     ``total`` may be open; a ``transient`` bar goes when it is done.
     """
-    from rich.console import Console  # noqa: PLC0415 - only who wants a bar
+    from rich.console import Console  # noqa: PLC0415 - only for a bar
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         MofNCompleteColumn,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 #: Letters of a client's name.
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-#: Letters in a client's name: 62 bits, so that no two clients ever share a name.
+#: How many letters a client's name has: 62 bits, so that no two clients share one.
 NAME: Final = 12
 #: Work must not run later than its retention plus a week after it was submitted: this
 #: bounds the replay of stolen payloads.
@@ -212,7 +212,7 @@ class Session:
                 yield from self._enter([one.task])
             except (ConnectionLost, HubFull):
                 raise
-            except Exception as problem:  # noqa: BLE001 - whose task it is hears it
+            except Exception as problem:  # noqa: BLE001 - passed to the task's owner
                 one.ends(problem)
             else:
                 one.ends()
@@ -520,7 +520,7 @@ class Session:
 
 def _is_not_its_own(problem: BaseException) -> bool:
     """Did it come from outside, while a result was being unpickled?"""
-    from asyncio import CancelledError  # noqa: PLC0415 - help of a command needs it not
+    from asyncio import CancelledError  # noqa: PLC0415 - not needed for help
 
     return isinstance(problem, (KeyboardInterrupt, GeneratorExit, CancelledError))
 

@@ -148,8 +148,8 @@ class Keyring:
     ) -> Written:
         """Return the envelope of a task's arguments.
 
-        ``function`` is a digest, ``until`` ms since the epoch as text or "" , ``root``
-        the id of the first ancestor.
+        ``function`` is a digest; ``until`` the latest start in minutes since the epoch,
+        with options behind it, or ""; ``root`` the id of the first ancestor.
         """
         return self.task_signer(function, until)(root, body)
 

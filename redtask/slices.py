@@ -246,7 +246,7 @@ class Queue:
         if self._ahead and not self._made:
             try:
                 self._made.append(next(self._pieces))
-            except Exception as problem:  # noqa: BLE001 - whoever asks for it hears it
+            except Exception as problem:  # noqa: BLE001 - raised when it is asked for
                 self._made.append(problem)
 
     def __iter__(self) -> Queue:

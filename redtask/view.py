@@ -423,7 +423,7 @@ class LazyMap:
                 self._pending.append(self._view.apply_async(self._f, *args))
             except StopIteration:
                 self._ended = True
-            except Exception as problem:  # noqa: BLE001 - told after what came before
+            except Exception as problem:  # noqa: BLE001 - reported after earlier results
                 self._ended = problem
 
     def __iter__(self) -> LazyMap:

@@ -396,7 +396,7 @@ class Driver:
                 self._wake_all()
                 # The records may still be reachable: pause before they are asked.
                 await asyncio.sleep(next(self._pauses))
-            except Exception as problem:  # noqa: BLE001 - it is those who wait to know
+            except Exception as problem:  # noqa: BLE001 - passed to those who wait
                 self._wake_all(problem)
             else:
                 if reply:

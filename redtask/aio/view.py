@@ -355,7 +355,7 @@ class LazyMap:
             except StopIteration:
                 self._ended = True
                 return
-            except Exception as problem:  # noqa: BLE001 - told after what came before
+            except Exception as problem:  # noqa: BLE001 - reported after earlier results
                 self._ended = problem
                 return
             try:

@@ -68,11 +68,11 @@ def command(
 
 
 def _visit(profile: Profile, *, repair: bool, most: int | None) -> Visit:
-    from redtask.doctor.visit import visit  # noqa: PLC0415 - help needs no Redis
+    from redtask.doctor.visit import visit  # noqa: PLC0415 - not needed for help
 
     if not sys.stderr.isatty():
         return visit(profile, repair=repair, most=most)
-    from rich.console import Console  # noqa: PLC0415 - only for people
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
 
     with Console(stderr=True).status("looking at the server") as line:
 

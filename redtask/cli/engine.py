@@ -112,7 +112,7 @@ def ls(*, where: Where, out: Output) -> None:
     redtask engine ls
     redtask engine ls --json
     """
-    from redtask import orders  # noqa: PLC0415 - help needs it not
+    from redtask import orders  # noqa: PLC0415 - not needed for help
 
     with where.reader() as hub:
         status = hub.run(hub.session.status())

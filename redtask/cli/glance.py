@@ -226,7 +226,7 @@ def _lines(glance: Glance) -> None:
 
 
 def _for_people(glance: Glance) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only for people
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
 
     seen = glance.seen
     console = Console(highlight=False, markup=False, emoji=False)

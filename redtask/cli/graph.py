@@ -105,7 +105,7 @@ def command(
         if output is None:
             say_json(_as_json(found))
             return
-        import json  # noqa: PLC0415 - seldom
+        import json  # noqa: PLC0415 - rarely needed
 
         text = json.dumps(_as_json(found), default=str)
     elif form == "mermaid":

@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - one per option
     redtask init 'redis://redis.example:6379?hub=night' --key-file hub.keys
     pass show redtask | redtask init rediss://:PASSWORD@redis.example --key -
     """
-    from redtask.connect import connect  # noqa: PLC0415 - help needs it not
+    from redtask.connect import connect  # noqa: PLC0415 - not needed for help
 
     if sum((key is not None, key_file is not None, unsigned)) > 1:
         raise click.UsageError("--key, --key-file or --unsigned, not several")

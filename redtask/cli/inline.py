@@ -36,11 +36,11 @@ def run_inline(
     """
     click.echo(f"redtask: unpickling {name} and running it here", err=True)
     # So that code being fixed here is preferred.
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a string is what it holds
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - it holds strings
     function, body, resolver = _load(client, name, edit)
     try:
         value = finished(payload.call(function, body, resolver))
-    except Exception as problem:  # noqa: BLE001 - whatever the user's code raises
+    except Exception as problem:  # noqa: BLE001 - user code may raise anything
         # Without this frame.
         here = problem.__traceback__
         problem.__traceback__ = here.tb_next if here else None

@@ -48,7 +48,7 @@ def new(*, add: bool, where: Where, out: Output) -> None:
     redtask key new
     redtask key new --add
     """
-    from redtask.keyfile import Key  # noqa: PLC0415 - help needs it not
+    from redtask.keyfile import Key  # noqa: PLC0415 - not needed for help
 
     key = Key.new()
     if not add:

@@ -57,7 +57,7 @@ def load_profile(
     for others.
     """
     from redtask.error import ConfigurationError  # noqa: PLC0415
-    from redtask.profile import Profile  # noqa: PLC0415 - help needs it not
+    from redtask.profile import Profile  # noqa: PLC0415 - not needed for help
 
     try:
         return Profile.load(name, url=url, key=key, told=told)

@@ -154,7 +154,7 @@ def _print_for_people(
     listed: Sequence[Sequence[Any]],
     colours: Mapping[str, Mapping[str, str]],
 ) -> None:
-    from rich import box  # noqa: PLC0415 - only for people
+    from rich import box  # noqa: PLC0415 - only on a terminal
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

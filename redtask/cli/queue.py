@@ -100,7 +100,7 @@ def resume(*, queues: tuple[str, ...], where: Where, out: Output) -> None:
 
 
 def _turn(queues: tuple[str, ...], where: Where, out: Output, *, resume: bool) -> None:
-    from redtask import orders  # noqa: PLC0415 - help needs it not
+    from redtask import orders  # noqa: PLC0415 - not needed for help
 
     with where.client() as client:
         words = client._run(orders.pause(client._session, queues, resume=resume))

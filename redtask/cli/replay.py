@@ -138,7 +138,7 @@ def command(
 def _inline(
     client: Client, chosen: Selection, edit: Mapping[str, Any], *, debug: bool
 ) -> int:
-    from redtask.cli.inline import run_inline  # noqa: PLC0415 - few need it
+    from redtask.cli.inline import run_inline  # noqa: PLC0415 - rarely needed
 
     ids = client._run(chosen.ids(client._session, _ENDED))
     if len(ids) != 1:

@@ -47,11 +47,11 @@ def command(*, where: Where, out: Output, once: bool, interval: float) -> None:
     profile = where.profile()
     with _store(profile) as store:
         if not once and out.for_people:
-            from redtask.tui import app  # noqa: PLC0415 - only for people
+            from redtask.tui import app  # noqa: PLC0415 - only on a terminal
 
             if app.can_show():
                 raise click.exceptions.Exit(app.run(profile, store, interval))
-        from redtask.cli import glance  # noqa: PLC0415 - help needs it not
+        from redtask.cli import glance  # noqa: PLC0415 - not needed for help
 
         seen = glance.Glance.take(profile, store, every=not out.for_people)
     glance.show(seen, out)
@@ -63,7 +63,7 @@ def _store(profile: Profile) -> Iterator[Store]:
 
     Raises ``NoHub`` and ``ConnectionLost``, which say where it was looked for.
     """
-    from redtask.connect import (  # noqa: PLC0415 - help needs it not
+    from redtask.connect import (  # noqa: PLC0415 - not needed for help
         known_keys,
         no_hub,
         nowhere,
@@ -90,7 +90,7 @@ def _store(profile: Profile) -> Iterator[Store]:
 
 def look(profile: Profile) -> Status:
     """Return the status of a profile's hub, with all its engines; read-only."""
-    from redtask.hub import calls  # noqa: PLC0415 - help needs it not
+    from redtask.hub import calls  # noqa: PLC0415 - not needed for help
 
     with _store(profile) as store:
         return store.do(calls.status(10000))

@@ -297,7 +297,7 @@ def _with_dependencies(
     client: Client, flags: dict[str, Any], said: dict[str, Any]
 ) -> dict[str, Any]:
     """Add the dependencies; ids may be abbreviated. Raises ``UnknownTask``."""
-    from redtask.abbreviation import expand  # noqa: PLC0415 - few need it
+    from redtask.abbreviation import expand  # noqa: PLC0415 - rarely needed
 
     success, failure = _ON[said["on"]]
     found = dict(flags)

@@ -375,7 +375,7 @@ def _draw_span(
     )
     picture.box((left, top), (wide, high), words, **style)
     room = int(wide / 6.5)
-    if room >= 4 and high > 12:  # noqa: PLR2004 - letters that say something
+    if room >= 4 and high > 12:  # noqa: PLR2004 - enough letters to be useful
         picture.words(
             (left + 4, top + high * 0.7), shorten(one.function, room), 10, fill="#fff"
         )

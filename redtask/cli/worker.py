@@ -214,7 +214,7 @@ def command(  # noqa: PLR0913 - one per option
     )
     configure(log_format, name, level, tasks)
     # Functions sent by name are looked for where the worker was started, too.
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a string is what it holds
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - it holds strings
     limits = Limits(max_memory, *lifetime, max_idle, burst, drain_timeout)
     options = Options(
         name,

@@ -30,7 +30,7 @@ class Actor:
 
         Raises ``ConfigurationError`` if there is no key.
         """
-        from redtask.client import Client  # noqa: PLC0415 - most only look
+        from redtask.client import Client  # noqa: PLC0415 - rarely needed
 
         with self._lock:
             if self._client is None:

@@ -55,7 +55,7 @@ class Ear:
             ).start()
 
     def _hear(self, task_id: str, stop: threading.Event) -> None:
-        from redtask.live import Listener  # noqa: PLC0415 - most only look
+        from redtask.live import Listener  # noqa: PLC0415 - rarely needed
 
         try:
             client = self._client()
