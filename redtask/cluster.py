@@ -98,8 +98,7 @@ class Cluster:
     def start_cluster(self, n: int | None = None) -> Cluster:
         """Start the hub unless it is external, and ``n`` engines; wait until they join.
 
-        Raises ``ClusterError`` and what ``Client`` raises; then nothing is left
-        running.
+        Raises ``ClusterError`` and what ``Client`` raises; then nothing is left.
         """
         with self._lock:
             if self.is_running:

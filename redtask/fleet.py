@@ -69,8 +69,7 @@ class Fleet:
         targets: Any = None,
         block: bool | None = None,  # noqa: ARG002 - as in IPython.parallel
     ) -> None:
-        """Send the processes of engines a signal: a number, or a name such as
-        ``SIGINT``.
+        """Send the processes of engines a signal: a number, or a name as ``SIGINT``.
 
         To interrupt a task, use ``abort(running=True)`` instead: it hits that task or
         none. Raises ``ValueError`` for an unknown signal.

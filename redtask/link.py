@@ -351,14 +351,12 @@ class Batch:
         self.scheme = scheme
         self._replies: list[Any] = [None] * len(self._calls)
         self._todo = list(range(len(self._calls)))
-        #: Calls whose parcels a full Redis refused; it may still let the script
-        #: through.
+        #: Calls whose parcels a full Redis refused: their scripts may still pass.
         self._whole: set[int] = set()
         #: The number of commands of each call in flight.
         self._widths: list[int] = []
         self._scripts: list[scripts.Script] = []
-        #: Are replies outstanding? Were some lost, of calls that may have been
-        #: performed?
+        #: Are replies outstanding? Were any lost, of calls possibly performed?
         self._sent = self._lost = False
 
     @property

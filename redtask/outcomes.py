@@ -153,8 +153,7 @@ class Results:
     def _outcome(self, task_id: str) -> tuple[bool, Any]:
         """Return True and the value of a task, or False and its exception.
 
-        Decoded once. Raises ``_ReleasedError``: threads may iterate and ``get`` at the
-        same time.
+        Raises ``_ReleasedError``: threads may iterate and ``get`` at the same time.
         """
         try:
             return self._decoded[task_id]

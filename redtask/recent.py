@@ -185,8 +185,7 @@ class Recent:
         self._contact.server = server
 
     def take_due(self) -> list[Slice] | None:
-        """Return the slices to submit again; None: another caller does it, or none are
-        due.
+        """Return the slices to submit again; None: others do, or none are due.
 
         Of concurrent callers, one gets them, once per loss.
         """
@@ -221,7 +220,7 @@ class Recent:
         one.at, one.opened = time.monotonic(), self._contact.opened
 
     def was_said_since(self, turn: int, task_id: str) -> bool:
-        """Was a task submitted again after this turn, or will it be?"""
+        """Was a task submitted, or resubmitted, after this turn, or will it be?"""
         if self.elsewhere(task_id):
             return True
         with self._lock:

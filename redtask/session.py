@@ -80,8 +80,7 @@ class Session:
         self._pack = payload.Packer()
         #: The latest mint, with the flags and the second it was made for.
         self._minted: tuple[Flags, int, Mint] | None = None
-        #: How submits are made durable, by kind, and the server's epoch when it was
-        #: found out.
+        #: For each kind of durability, the server's epoch and the words to send.
         self._ways: dict[str, tuple[int, durability.Words]] = {}
         self._begin()
 

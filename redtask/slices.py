@@ -161,7 +161,7 @@ class _Pile:
         return self._members + members <= MOST_MEMBERS
 
     def add(self, task: Task, members: int) -> bool:
-        """Add a task, to the latest group if of the same kind; return if it is full."""
+        """Add a task, to the latest group if of the same kind; is the slice full?"""
         kind = task[2:]
         if kind != self._kind:
             self._kind = kind

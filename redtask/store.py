@@ -452,8 +452,7 @@ class Driver:
                     self._others -= 1
             try:
                 if vain and not self._others:
-                    # What nobody waits for may come in many small entries: let them
-                    # gather.
+                    # Entries that nobody waits for may be many: let them gather.
                     time.sleep(min(left, vain * _BREATH, _MOST_BREATH))
                 reached = self._read(step.inbox, left)
                 vain += 1

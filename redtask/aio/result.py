@@ -334,8 +334,7 @@ class Callbacks:
             try:
                 await result.wait()
             except ConnectionLost as problem:
-                # Whoever awaits it sees the problem. Here we only wait until it is
-                # over.
+                # Those who await it see the problem. Here we wait until it is over.
                 _log.debug("a callback waits: %s", problem)
                 await asyncio.sleep(_PAUSE)
             except RedtaskError as problem:

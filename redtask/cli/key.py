@@ -1,8 +1,7 @@
 """``redtask key``: the keys that sign a hub's work, and their rotation.
 
-The first key of a file signs, all verify. So a key is replaced without a gap: the new
-one is added everywhere, then it signs, and once nothing of the old one is left, that is
-dropped.
+The first key of a file signs, all verify. So keys rotate without a gap: the new one is
+added everywhere, then it signs, and the old one is dropped once nothing of it is left.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A terminal, acquired and released: modes, signals, changed lines.
 
-However the program ends - normally, by an exception, by a signal - the terminal is
-restored.
+However the program ends - also by an exception or a signal - it is restored.
 """
 
 from __future__ import annotations
