@@ -88,6 +88,8 @@ def test_the_benchmarks_write_a_table_and_a_plot(tmp_path):
     picture = ET.parse(tmp_path / "docs" / "peers.svg").getroot()
     names = {one.text for one in picture.iter() if one.tag.endswith("text")}
     assert {"redtask", "pool", "map", "round trip"} <= names
+    # Two panels of two bars each, and the foot below them.
+    assert 100 < int(picture.attrib["height"]) < 150
 
 
 def test_an_unknown_row_is_refused():

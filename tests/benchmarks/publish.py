@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -80,6 +81,11 @@ class Standing:
         taking_part = dict.fromkeys(name for name, _ in self._found)
         return sorted(taking_part, key=rank)
 
+    def measured(self, column: Column) -> dict[str, float]:
+        """Return the figures of a column by contestant, as ``names`` orders them."""
+        figures = {name: self.figure(name, column) for name in self.names(column)}
+        return {name: figure for name, figure in figures.items() if figure}
+
     def best(self, column: Column) -> str | None:
         """Return who is best, of those that are no floors."""
         first = self.names(column)[0]
@@ -152,6 +158,8 @@ _LINE: Final = 18
 _LEFT: Final = 110
 _WIDTH: Final = 330
 _PANEL: Final = _LEFT + _WIDTH + 90
+#: Letters in a line at the foot.
+_FOOT: Final = 150
 _COLOURS: Final = {"redtask": "#b3261e", "floor": "#c9ccd1", "": "#5b7db1"}
 
 
@@ -167,8 +175,7 @@ def _bar(name: str, figure: float, share: float, y: int) -> str:
 
 def _panel(standing: Standing, column: Column, x: int, y: int) -> str:
     """Draw the bars of a column; lengths are logarithms, from a tenth of the least."""
-    figures = {name: standing.figure(name, column) for name in standing.names(column)}
-    there = {name: figure for name, figure in figures.items() if figure}
+    there = standing.measured(column)
     least = min(there.values()) / 10
     most = math.log(max(there.values()) / least)
     parts = [f'<g transform="translate({x},{y})">']
@@ -184,24 +191,23 @@ def _panel(standing: Standing, column: Column, x: int, y: int) -> str:
 
 
 def plot(standing: Standing, load: float) -> str:
-    """Return the plot, as SVG."""
-    lines = len(standing.names()) + 2
-    height = lines * _LINE
-    rows = -(-len(standing.columns) // 2)
-    size = f'width="{2 * _PANEL + 20}" height="{rows * height + 30}"'
-    font = 'font-family="sans-serif" font-size="12"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>',
-        '<rect width="100%" height="100%" fill="white"/>',
-    ]
-    for at, column in enumerate(standing.columns):
-        x, y = 10 + at % 2 * _PANEL, 10 + at // 2 * height
-        parts.append(_panel(standing, column, x, y))
-    parts.append(
-        f'<text x="10" y="{rows * height + 22}" fill="#555">Scales are logarithmic. '
-        f"{escape(_where(load))}</text>"
+    """Return the plot, as SVG: two panels side by side, as high as the larger one."""
+    parts, y = list[str](), 10
+    columns = standing.columns
+    for row in (columns[at : at + 2] for at in range(0, len(columns), 2)):
+        for at, column in enumerate(row):
+            parts.append(_panel(standing, column, 10 + at * _PANEL, y))
+        y += (max(len(standing.measured(column)) for column in row) + 2) * _LINE
+    for line in textwrap.wrap(f"Scales are logarithmic. {_where(load)}.", _FOOT):
+        parts.append(f'<text x="10" y="{y + 12}" fill="#555">{escape(line)}</text>')
+        y += _LINE
+    size = f'width="{2 * _PANEL + 20}" height="{y + 10}"'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} '
+        'font-family="sans-serif" font-size="12">'
     )
-    return "\n".join([*parts, "</svg>", ""])
+    ground = '<rect width="100%" height="100%" fill="white"/>'
+    return "\n".join([head, ground, *parts, "</svg>", ""])
 
 
 def write(
