@@ -12,7 +12,7 @@ import pytest
 
 from redtask import aio, error
 from redtask.aio.store import MOST
-from tests import tasks
+from tests import processes, tasks
 
 DEADLINE = 20
 
@@ -249,9 +249,7 @@ def test_closing_wakes_those_who_wait(place, run):
     assert isinstance(found[0], error.ConfigurationError)
     assert "closed" in str(found[0])
     # The server sees the end of a connection when it looks.
-    deadline = time.monotonic() + DEADLINE
-    while ours(place):
-        assert time.monotonic() < deadline
+    processes.until(lambda: not ours(place))
 
 
 def test_what_cannot_be_read_is_told_to_those_who_wait(place, run, monkeypatch):
