@@ -284,8 +284,8 @@ MUTANTS: Final = (
     _mutant(
         "a gate that ends is counted",
         "lib/gate.lua",
-        "    settle.unlist(ending)\n",
-        "",
+        "    settle.announce(ending, id,",
+        "    settle.outcome(ending, id,",
         "lua/test_gates.py::test_a_gate_counts_nowhere",
     ),
     _mutant(

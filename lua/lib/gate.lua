@@ -37,12 +37,12 @@ local function finish(opened, ending, gate, to, reason)
   if reason then
     redis.call("HSET", key, "verdict", "aborted", "reason", reason)
   end
-  settle.outcome(ending, id, "waiting", to, "", gate.marks, "v",
-    reason and "aborted " .. reason or "opened ")
+  local words = reason and "aborted " .. reason or "opened "
   if gate.ttl then
+    settle.outcome(ending, id, "waiting", to, "", gate.marks, "v", words)
     redis.call("ZREM", keys.waiting, id)
   else
-    settle.unlist(ending)
+    settle.announce(ending, id, "waiting", to, "", gate.marks, "v", words)
     timers.set(opened, "g", id, KEPT)
   end
 end

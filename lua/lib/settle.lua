@@ -140,10 +140,11 @@ local function say(client, flat, from, to)
     unpack(flat, from, to))
 end
 
--- End one task, whose record the caller has written; `marks` is its field of that name.
--- The kind says what `payload` is: r a result, e an error (both signed by the engine), v
--- the hub's own verdict.
-local function outcome(ending, id, from, to, token, marks, kind, payload)
+-- Tell those who wait for it that `id` has ended; its record is written already, and
+-- `marks` is its field of that name. The kind says what `payload` is: r a result, e an
+-- error (both signed by the engine), v the hub's own verdict. Returns the score with
+-- which it is listed, if it is a task.
+local function announce(ending, id, from, to, token, marks, kind, payload)
   if ending.to ~= to or ending.from ~= from then
     turn_to(ending, from, to)
   end
@@ -156,6 +157,13 @@ local function outcome(ending, id, from, to, token, marks, kind, payload)
   if marks and marks ~= "" then
     after = extras(ending, id, marks, head, payload)
   end
+  tell(owner_entry(ending, id), id, head, payload)
+  return after
+end
+
+-- End one task: tell of it as `announce` does, list it and count it.
+local function outcome(ending, id, from, to, token, marks, kind, payload)
+  local after = announce(ending, id, from, to, token, marks, kind, payload)
   local ended = ending.list
   local at = ended.length
   ended.length = at + 2
@@ -163,15 +171,6 @@ local function outcome(ending, id, from, to, token, marks, kind, payload)
   if #payload > COMPACT and kind ~= "v" then
     ending.bytes = ending.bytes + #payload
   end
-  tell(owner_entry(ending, id), id, head, payload)
-end
-
--- Seldom: what ended last is no task, so it is neither listed nor counted.
-local function unlist(ending)
-  local ended = ending.list
-  local last = ended.length
-  ended[last - 1], ended[last] = nil, nil
-  ended.length = last - 2
 end
 
 -- Write what was collected.
@@ -200,7 +199,7 @@ return {
   list = list,
   owner = owner,
   say = say,
+  announce = announce,
   outcome = outcome,
-  unlist = unlist,
   close = close,
 }
