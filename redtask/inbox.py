@@ -53,7 +53,7 @@ class TaskSet:
         self.outcomes: dict[str, Outcome] = {}
         #: Ids in the order of arrival.
         self.order: list[str] = []
-        #: How many outcomes have arrived; never decreases.
+        #: Increases whenever outcomes arrive.
         self.arrived = 0
         #: When they were submitted, ``time.time()``.
         self.submitted = time.time()
@@ -76,16 +76,28 @@ class TaskSet:
         return [name for name in self.ids if name not in self.outcomes]
 
     def deliver(self, task_id: str, outcome: Outcome) -> None:
-        """Store an outcome. A second one only adds a payload that was too large."""
+        """Store an outcome, and wake those who wait for it."""
+        if self.store(task_id, outcome, time.time()):
+            self.notify()
+
+    def store(self, task_id: str, outcome: Outcome, at: float) -> bool:
+        """Store an outcome received ``at``; ``notify`` must follow if that is new.
+
+        A second one only adds a payload that was too large.
+        """
         known = task_id in self.outcomes
         first = self.outcomes.setdefault(task_id, outcome)
         if known or first is not outcome:
             # It may come twice, by stream and by record, perhaps in two threads.
             if first.kind == "-":
                 self.outcomes[task_id] = outcome
-            return
+            return False
         self.order.append(task_id)
-        self.received = time.time()
+        self.received = at
+        return True
+
+    def notify(self) -> None:
+        """Wake those who wait: something was stored."""
         self.arrived += 1
         for wake in tuple(self.wakers):
             wake()
@@ -131,7 +143,7 @@ class Inbox:
         self.open: OrderedDict[str, None] = OrderedDict()
         #: Ids that are still being submitted, and may have no record yet.
         self.underway: set[str] = set()
-        #: How many outcomes have arrived; never decreases.
+        #: Increases whenever outcomes arrive.
         self.arrived = 0
         #: Where to read on in the stream; None: not listening yet.
         self.position: str | None = None
@@ -215,20 +227,50 @@ class Inbox:
             tasks = one()
             if tasks is not None:
                 tasks.deliver(task_id, outcome)
+        self._notify()
+
+    def _notify(self) -> None:
         self.arrived += 1
         for wake in tuple(self.wakers):
             wake()
 
     def feed(self, entries: Iterable[Sequence[Any]]) -> None:
-        """Dispatch stream entries: (position, [id, value, id, value ...])."""
+        """Dispatch stream entries: (position, [id, value, id, value ...]).
+
+        Waiters are woken once per entry, which may have hundreds of outcomes.
+        """
         position = None
         for position, fields in entries:  # noqa: B007 - the last one counts
-            for at in range(0, len(fields), 2):
-                name = fields[at].decode()
-                if name in self._waiting:
-                    self.deliver(name, read_done(fields[at + 1]))
+            self._feed_entry(fields)
         if position is not None:
             self.position = position.decode()
+
+    def _feed_entry(self, fields: Sequence[bytes]) -> None:
+        waiting, still_open, now = self._waiting, self.open, time.time()
+        # Mostly one: a map has one reference for all its tasks.
+        changed: dict[TaskSet, None] = {}
+        known: Any = None
+        sets: list[TaskSet] = []
+        for at in range(0, len(fields), 2):
+            name = fields[at].decode()
+            if name not in waiting:
+                continue
+            outcome = read_done(fields[at + 1])
+            still_open.pop(name, None)
+            reference = waiting.pop(name, None)
+            if reference is None:
+                continue
+            if reference is not known:
+                known = reference
+                alive = (one() for one in _several(reference))
+                sets = [tasks for tasks in alive if tasks is not None]
+                changed.update(dict.fromkeys(sets))
+            for tasks in sets:
+                tasks.store(name, outcome, now)
+        for tasks in changed:
+            tasks.notify()
+        if known is not None:
+            self._notify()
 
     def listens(self, at: str) -> None:
         """Note that the stream exists, and that its last entry is ``at``."""

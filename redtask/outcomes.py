@@ -155,18 +155,17 @@ class Results:
 
         Raises ``_ReleasedError``: threads may iterate and ``get`` at the same time.
         """
-        try:
-            return self._decoded[task_id]
-        except KeyError:
+        decoded = self._decoded.get(task_id)
+        if decoded is None:
             outcome = self._tasks.outcomes[task_id]
             if outcome.kind == "-":
-                raise _ReleasedError(task_id) from None
+                raise _ReleasedError(task_id)
             decoded = self._session.decode(task_id, outcome)
             self._decoded[task_id] = decoded
             if len(outcome.payload) >= _LARGE:
                 # The decoded value is enough.
                 self._tasks.release(task_id)
-            return decoded
+        return decoded
 
     def _is_large(self, task_id: str) -> bool:
         outcome = self._tasks.outcomes.get(task_id)

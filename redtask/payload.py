@@ -547,9 +547,10 @@ def short_repr(value: object, most: int = 60) -> str:
     if kind in _SHORT:
         text = _repr(value)
     elif isinstance(value, _CONTAINERS):
-        text = f"<{kind.__name__} of {len(value)}>"
         if len(value) <= _FEW and kind in _CONTAINERS and _all_short(value):
             text = _repr(value)
+        else:
+            text = f"<{kind.__name__} of {len(value)}>"
     elif isinstance(value, (str, bytes)):
         text = _repr(value[: most + 1])
     else:
@@ -557,14 +558,15 @@ def short_repr(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-_SHORT: Final = (int, float, bool, type(None), complex)
+#: Types of which every value is small.
+_SHORT: Final = frozenset({int, float, bool, type(None), complex})
 _CONTAINERS: Final = (list, tuple, set, dict, frozenset)
 _FEW: Final = 4
 
 
 def _all_short(values: Any) -> bool:
     inside = [*values, *values.values()] if isinstance(values, dict) else values
-    return all(type(item) in _SHORT for item in inside)
+    return _SHORT.issuperset(map(type, inside))
 
 
 def _repr(value: object) -> str:

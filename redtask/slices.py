@@ -152,7 +152,7 @@ class _Pile:
 
     def _clear(self) -> None:
         self.groups: list[Group] = []
-        self._kind: Any = None
+        self._kind: tuple[Any, ...] = (None, None, None)
         self._tasks: list[str | Written] = []
         self._cost = self._each = self._bytes = self._members = 0
 
@@ -162,17 +162,18 @@ class _Pile:
 
     def add(self, task: Task, members: int) -> bool:
         """Add a task, to the latest group if of the same kind; is the slice full?"""
-        kind = task[2:]
-        if kind != self._kind:
-            self._kind = kind
+        task_id, envelope, function, flags, waits = task
+        known = self._kind
+        same = function is known[0] and flags is known[1] and waits is known[2]
+        if not same and task[2:] != known:
+            self._kind = task[2:]
             self._tasks = []
             group = _group(task, self._tasks)
             self.groups.append(group)
             self._bytes += members * _MEMBER
-            special = _is_special(task.waits, group.flags)
+            special = _is_special(waits, group.flags)
             self._each = 1 + members + (_SPECIAL if special else 0)
-        envelope = task.envelope
-        self._tasks += (task.task_id, envelope)
+        self._tasks += (task_id, envelope)
         self._cost += self._each
         self._bytes += len(envelope)
         self._members += members
@@ -202,7 +203,7 @@ class Gate:
 def _pieces(
     tasks: Iterable[Task], gate: Gate, pause: float = math.inf
 ) -> Iterator[Piece]:
-    pile, sent = _Pile(), time.monotonic()
+    pile, late = _Pile(), time.monotonic() + pause
     for task in tasks:
         waits = task.waits
         members = 0 if waits is FREE else waits.count
@@ -216,9 +217,9 @@ def _pieces(
             continue
         if members and pile.groups and not pile.has_room(members):
             yield pile.take()
-        if pile.add(task, members) or time.monotonic() > sent + pause:
+        if pile.add(task, members) or time.monotonic() > late:
             yield pile.take()
-            sent = time.monotonic()
+            late = time.monotonic() + pause
     if pile.groups:
         yield pile.take()
 

@@ -61,6 +61,7 @@ _WATCHED: Final = 16
 _DEADLINE: Final = 17
 _DRAIN: Final = 18
 _QUIET: Final = 27  # drained by the hub, also when it registers again
+_LOOPS_SEEN: Final = 28  # when it last looked for something to take
 # For stopping the running task. It is identified by its start time, which no two
 # share, so what is meant for one never hits another. Written by the engine:
 _LIMITED: Final = 20  # start time of the task that has a time limit
@@ -344,10 +345,8 @@ class Block:
         after = at + _HEAD + len(data)
         if after > LOG_BYTES:
             return False
-        text = self._text
-        begins = _LOG_FROM + at
-        text[begins : begins + _HEAD] = len(data).to_bytes(_HEAD, "little")
-        text[begins + _HEAD : _LOG_FROM + after] = data
+        data = len(data).to_bytes(_HEAD, "little") + data
+        self._text[_LOG_FROM + at : _LOG_FROM + after] = data
         self._acquire()
         fields[_LOG_END] = after
         fields[_ENDED] = entry[1] + 1
@@ -579,7 +578,9 @@ class Block:
 
         Outcomes are taken if the current task runs for more than ``waited`` ns, or the
         batch for more than ``patience``; tasks not yet started only in the latter case.
-        Once nothing more can be taken, the engine must announce its next batch.
+        Once nothing more can be taken, the engine must announce its next batch. While
+        it is going through one batch after another, there is more: to be woken for each
+        of them would cost the supervisor more than to go on looking.
         """
         fields = self._fields
         if not self._lock_for_a_while():
@@ -596,6 +597,9 @@ class Block:
                     taken += self._unbegun()
                 left = fields[_LIMIT] > fields[_BEGUN]
                 more = left or fields[_LOG_END] > fields[_TAKEN]
+            if fields[_LOOPS] != fields[_LOOPS_SEEN]:
+                fields[_LOOPS_SEEN] = fields[_LOOPS]
+                more = more or fields[_COUNT] > 1
             if not more:
                 fields[_WATCHED] = 0
             return Taken(self.uuid, taken, inside, more)

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 _REPLY: Final = 2.0
 _INSIST: Final = 0.05
 #: How often batches are checked, in seconds.
-_LOOK: Final = 0.005
+_LOOK: Final = 0.01
 #: How long the current task may run before earlier outcomes of its batch are taken, and
 #: a batch before the rest of it is taken back, ns.
 _SLOW_TASK: Final = 5_000_000

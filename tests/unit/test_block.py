@@ -142,10 +142,29 @@ def test_when_nothing_is_left_to_take_the_engine_tells_of_its_next_batch(block):
     run(block, 0, 1)
     block.talk()
 
+    # It may go through one batch after another.
+    assert block.take(waited=0, patience=0, now=NEVER).more
     assert not block.take(waited=0, patience=0, now=NEVER).more
 
     block.open_none(2)
     assert open_batch(block, 2, number=3)
+
+
+def test_an_engine_that_goes_through_batches_does_not_tell_of_each(block):
+    assert open_batch(block, 2)
+    for number in range(2, 5):
+        run(block, 0, 1)
+        block.talk()
+        assert block.take(waited=0, patience=0, now=NEVER).more
+        assert not open_batch(block, 2, number=number)
+
+
+def test_an_engine_that_takes_single_tasks_is_not_watched(block):
+    open_batch(block, 1)
+    run(block, 0)
+    block.talk()
+
+    assert not block.take(waited=0, patience=0, now=NEVER).more
 
 
 def test_what_the_log_holds_comes_out_as_it_went_in(block):
@@ -194,6 +213,7 @@ def test_after_a_flush_the_supervisor_watches_again(block):
     open_batch(block, 3)
     block.begin(0, 0)
     block.talk()
+    assert block.take(waited=0, patience=0, now=NEVER).more
     assert not block.take(waited=0, patience=0, now=NEVER).more
 
     assert block.flushed(1)
