@@ -71,7 +71,7 @@ class _Mac:
         return outer.digest()[:_MAC]
 
     def of_parts(self, *parts: Read) -> bytes:
-        """Return the same for a message in parts, of which large ones are not copied."""
+        """Return the same for a message in parts, which saves copies of large ones."""
         inner = self._inner.copy()
         for part in parts:
             inner.update(part)
@@ -256,7 +256,7 @@ class Keyring:
         return body
 
     def _unsigned(self, envelope: Read, body: Read) -> Read:
-        """Return the body of an envelope that none of our keys signed, if that is ok."""
+        """Return the body of an envelope without a known key, if signing is off."""
         if self.signed:
             raise SignatureError("signed with a key that is not ours, or not at all")
         if envelope[:_HEAD] != _UNSIGNED:
