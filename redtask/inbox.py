@@ -44,11 +44,12 @@ class TaskSet:
         "wakers",
     )
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: Sequence[str], *, distinct: bool = False) -> None:
+        """``distinct``: is no id there twice, as the caller knows?"""
         #: The tasks, in order of submission.
         self.ids = tuple(ids)
         #: The number of distinct ids.
-        self.distinct = len(ids) if len(ids) < 2 else len(set(ids))  # noqa: PLR2004 - a pair
+        self.distinct = len(ids) if distinct or len(ids) < 2 else len(set(ids))  # noqa: PLR2004 - a pair
         #: Outcomes by id, of those that have ended.
         self.outcomes: dict[str, Outcome] = {}
         #: Ids in the order of arrival.
@@ -173,6 +174,12 @@ class Inbox:
                     alive = [one for one in several if one() is not None]
                     waiting[name] = [*alive, reference]
         if len(waiting) > self._limit:
+            self._tidy()
+
+    def expect_new(self, tasks: TaskSet) -> None:
+        """Likewise for tasks of which nobody else knows yet."""
+        self._waiting.update(dict.fromkeys(tasks.ids, weakref.ref(tasks)))
+        if len(self._waiting) > self._limit:
             self._tidy()
 
     def expect_also(self, tasks: TaskSet, name: str) -> None:

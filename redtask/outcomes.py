@@ -48,6 +48,8 @@ _TRAVELLING: Final = (
 _LARGE: Final = 65536
 #: How many smaller ones are read ahead at once.
 _AHEAD: Final = 200
+#: How many are decoded at most before the stream is read again: some milliseconds.
+_AT_ONCE: Final = 1000
 _STREAMS: Final = ("stdout", "stderr")
 
 
@@ -80,6 +82,8 @@ class Results:
         self._sizes = sizes
         self._return_exceptions = return_exceptions
         self._decoded: dict[str, tuple[bool, Any]] = {}
+        #: How many arrivals ``_decode_some`` has looked at.
+        self._looked = 0
         #: The number of items, if this is a part of a map.
         self._chunk: int | None = None
         self._parts: tuple[Any, ...] = ()
@@ -108,7 +112,9 @@ class Results:
     def _revived(cls, client: Any, tasks: TaskSet, about: Mapping[str, Any]) -> Self:
         """Rebuild a result from what was pickled."""
         result = cls.__new__(cls)
-        vars(result).update(about, _client=client, _tasks=tasks, _decoded={}, _parts=())
+        vars(result).update(
+            about, _client=client, _tasks=tasks, _decoded={}, _parts=(), _looked=0
+        )
         return result
 
     @property
@@ -166,6 +172,15 @@ class Results:
                 # The decoded value is enough.
                 self._tasks.release(task_id)
         return decoded
+
+    def _decode_some(self) -> None:
+        """Decode what has arrived, while engines are busy with the rest."""
+        names = self._tasks.order[self._looked : self._looked + _AT_ONCE]
+        self._looked += len(names)
+        for name in names:
+            # Lost, or to be fetched, or read by another thread.
+            with contextlib.suppress(KeyError, _ReleasedError):
+                self._outcome(name)
 
     def _is_large(self, task_id: str) -> bool:
         outcome = self._tasks.outcomes.get(task_id)
@@ -256,7 +271,9 @@ class Results:
         known = self._decoded
         while True:
             try:
-                arrived = yield from waiting.collect(inbox, tasks, ready, limit, known)
+                arrived = yield from waiting.collect(
+                    inbox, tasks, ready, limit, known, self._decode_some
+                )
             except StillAway as problem:
                 tasks.checked = 0.0
                 raise TimeoutError(f"{_NOT_READY} {problem}") from problem

@@ -132,7 +132,8 @@ class Session:
 
     def _ids(self, count: int) -> list[str]:
         client = self.inbox.client
-        return [f"{client}-{next(self._numbers)}" for _ in range(count)]
+        numbers = itertools.islice(self._numbers, count)
+        return [f"{client}-{number}" for number in numbers]
 
     def _remember(self, ids: Sequence[str]) -> None:
         history, still_open = self._history, self._inbox.open
@@ -454,12 +455,13 @@ class Session:
         return mint
 
     def _expect(self, ids: Sequence[str], flags: Flags) -> TaskSet:
-        tasks = TaskSet(ids)
+        """Return new tasks, and expect their outcomes."""
+        tasks = TaskSet(ids, distinct=True)
         tasks.timed = flags.has_timers
         if tasks.timed:
             # Its timer may be due before any that is known.
             self.inbox.sweep_at = 0.0
-        self.inbox.expect(tasks)
+        self.inbox.expect_new(tasks)
         return tasks
 
     def _prepare(
@@ -472,10 +474,10 @@ class Session:
 
     def expected(self, count: int) -> TaskSet:
         """Return new tasks, still to be submitted, and expect their outcomes."""
-        tasks = TaskSet(self._ids(count))
+        tasks = TaskSet(self._ids(count), distinct=True)
         # Possibly: only the hub knows their flags.
         tasks.timed = True
-        self.inbox.expect(tasks)
+        self.inbox.expect_new(tasks)
         return tasks
 
     @staticmethod

@@ -119,6 +119,10 @@ def check_quiet(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
     yield from look(inbox, tasks, [*own, *others], others=others)
 
 
+def _idle() -> None:
+    """Do nothing."""
+
+
 def until(
     inbox: Inbox,
     tasks: TaskSet,
@@ -126,11 +130,13 @@ def until(
     timeout: float | None,
     *,
     sure: bool = True,
+    meanwhile: Callable[[], None] = _idle,
 ) -> Flow[bool]:
     """Wait until ``ready()``, at most ``timeout`` seconds (None: forever).
 
     Returns whether it is. The records are read once with a timeout of 0; otherwise, if
-    ``sure``, when time runs out at the latest.
+    ``sure``, when time runs out at the latest. ``meanwhile`` is called whenever
+    something has arrived, and more is waited for.
     """
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
@@ -144,6 +150,7 @@ def until(
         seen = tasks.arrived
         if ready():
             return True
+        meanwhile()
         seconds = rest + quiet - time.monotonic()
         if tasks.timed:
             seconds = min(seconds, (yield from sweep(inbox)))
@@ -339,10 +346,11 @@ def collect(
     ready: Callable[[], bool],
     timeout: float | None,
     known: Container[str] = (),
+    meanwhile: Callable[[], None] = _idle,
 ) -> Flow[bool]:
     """Wait like ``until``, then fetch payloads of ended tasks except ``known``."""
     while True:
-        if not (yield from until(inbox, tasks, ready, timeout)):
+        if not (yield from until(inbox, tasks, ready, timeout, meanwhile=meanwhile)):
             return False
         yield from complete(
             inbox, tasks, [one for one in tasks.ids if one not in known]

@@ -45,6 +45,33 @@ def test_a_set_is_done_when_all_has_arrived(inbox):
     assert inbox.arrived == 2
 
 
+def test_an_entry_wakes_waiters_once_however_many_outcomes_it_has(inbox):
+    both, one, none = TaskSet(["c-0", "c-1"]), TaskSet(["c-1"]), TaskSet(["c-2"])
+    for tasks in (both, one, none):
+        inbox.expect(tasks)
+    woken = []
+    for name, who in (("both", both), ("one", one), ("none", none), ("all", inbox)):
+        who.wakers.append(lambda name=name, who=who: woken.append((name, who.arrived)))
+
+    inbox.feed([entry("5-0", (b"c-0", b"c1:n\0ra"), (b"c-1", b"c1:n\0rb"))])
+
+    assert sorted(woken) == [("all", 1), ("both", 1), ("one", 1)]
+    assert both.order == ["c-0", "c-1"]
+    assert one.done
+    assert not none.outcomes
+
+
+def test_what_nobody_expects_wakes_nobody(inbox):
+    gone = TaskSet(["c-1"])
+    inbox.expect(gone)
+    del gone
+    inbox.wakers.append(lambda: pytest.fail("woken"))
+
+    inbox.feed([entry("5-0", (b"c-9", b"c1:n\0ra"))])
+
+    assert inbox.position == "5-0"
+
+
 def test_a_task_may_stand_twice_in_a_set():
     tasks = TaskSet(["c-0", "c-0"])
 
