@@ -241,6 +241,13 @@ class Inbox:
         for wake in tuple(self.wakers):
             wake()
 
+    def was_overtaken(self, position: str, oldest: Sequence[Sequence[Any]]) -> bool:
+        """May entries behind ``position`` have left the stream before they were read?
+
+        ``oldest`` is the reply to a request for its oldest entry.
+        """
+        return bool(oldest) and _place(oldest[0][0].decode()) > _place(position)
+
     def feed(self, entries: Iterable[Sequence[Any]]) -> None:
         """Dispatch stream entries: (position, [id, value, id, value ...]).
 

@@ -45,7 +45,8 @@ LONGEST_BLOCK: Final = 20.0
 REPLY: Final = 15.0
 _CONNECT: Final = 5.0
 _MARGIN: Final = 5.0
-_ENTRIES: Final = 256
+#: How many entries of a stream are read at once.
+ENTRIES: Final = 256
 #: Smaller pieces of a rope, in bytes, are joined before they are sent.
 _PIECE: Final = 16384
 #: Stands for a parcel in a call's arguments; parcels expire after this, in seconds.
@@ -494,7 +495,7 @@ def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
     return (
         "XREAD",
         "COUNT",
-        _ENTRIES,
+        ENTRIES,
         "BLOCK",
         milliseconds,
         "STREAMS",
@@ -508,12 +509,18 @@ def find_stream(keys: Keys, inbox: Inbox) -> Sequence[Any]:
     return "EXISTS", keys.done(inbox.client)
 
 
+def oldest_entry(keys: Keys, inbox: Inbox) -> Sequence[Any]:
+    """Return the command that reads the oldest entry of a client's stream."""
+    return "XRANGE", keys.done(inbox.client), "-", "+", "COUNT", 1
+
+
 def entries(reply: Any) -> Sequence[Any]:
     """Return the entries of a reply to ``read_stream``."""
     return reply[0][1]  # type: ignore[no-any-return]
 
 
 __all__ = [
+    "ENTRIES",
     "LONGEST_BLOCK",
     "LOST",
     "REPLY",
@@ -527,6 +534,7 @@ __all__ = [
     "is_passing",
     "is_unknown_script",
     "limit",
+    "oldest_entry",
     "options",
     "packed",
     "pauses",

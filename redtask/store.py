@@ -476,15 +476,31 @@ class Driver:
             if self._unsure and not self._assure(inbox, until):
                 inbox.disturbed()
                 return False
+            position = inbox.position
             reply = self.store.block(*link.read_stream(keys, inbox, patience))
+            if reply:
+                inbox.feed(entries := link.entries(reply))
+                return self._has_all(inbox, position, len(entries), until)
         except ConnectionLost:
             # Waiters ask the records next, with retries.
             self._unsure = True
             inbox.disturbed()
             return False
-        if reply:
-            inbox.feed(link.entries(reply))
         return True
+
+    def _has_all(
+        self, inbox: Inbox, position: str | None, count: int, until: float
+    ) -> bool:
+        """Were these all the entries since ``position``? So many were read."""
+        if position is None or count < link.ENTRIES:
+            return True
+        (oldest,) = self.store.commands(
+            [link.oldest_entry(self.store.keys, inbox)], until
+        )
+        overtaken = inbox.was_overtaken(position, oldest)
+        if overtaken:
+            inbox.disturbed()
+        return not overtaken
 
     def _assure(self, inbox: Inbox, until: float) -> bool:
         """Is this the same server as before, and does it have the stream?"""

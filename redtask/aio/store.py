@@ -388,7 +388,13 @@ class Driver:
                     inbox.disturbed()
                     self._wake_all()
                     continue
+                position = inbox.position
                 reply = await store.block(*link.read_stream(keys, inbox, longest))
+                if reply:
+                    inbox.feed(entries := link.entries(reply))
+                    if not await self._has_all(inbox, position, len(entries)):
+                        inbox.disturbed()
+                        self._wake_all()
             except ConnectionLost:
                 # Waiters ask the records next, with retries.
                 self._unsure = True
@@ -399,8 +405,6 @@ class Driver:
             except Exception as problem:  # noqa: BLE001 - passed to those who wait
                 self._wake_all(problem)
             else:
-                if reply:
-                    inbox.feed(link.entries(reply))
                 self._pauses = link.pauses()
 
     async def _assure(self, inbox: Inbox) -> bool:
@@ -410,6 +414,13 @@ class Driver:
         epoch = contact.epoch
         there = await self.store.command(*link.find_stream(self.store.keys, inbox))
         return bool(there) and contact.epoch == epoch
+
+    async def _has_all(self, inbox: Inbox, position: str | None, count: int) -> bool:
+        """Were these all the entries since ``position``? So many were read."""
+        if position is None or count < link.ENTRIES:
+            return True
+        oldest = await self.store.command(*link.oldest_entry(self.store.keys, inbox))
+        return not inbox.was_overtaken(position, oldest)
 
     def _wake_all(self, problem: Exception | None = None) -> None:
         for future in self._waiting:

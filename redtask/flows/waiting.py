@@ -105,12 +105,19 @@ def check_quiet(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
     """Poll the records, because nothing has arrived for some time.
 
     This makes waiting correct even without the stream. It is skipped if they were read
-    after ``since`` and the stream has been undisturbed. Each call is filled up with
-    tasks of other waiters, so ten thousand waiters on one task each cost twenty calls.
+    after ``since`` and the stream has been undisturbed.
     """
     since = max(since, inbox.disturbed_at)
-    if tasks.checked >= since:
-        return
+    if tasks.checked < since:
+        yield from _recheck_several(inbox, tasks, since)
+
+
+def _recheck_several(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
+    """Read the outcomes of a set, and of others not read after ``since``.
+
+    Each call is filled up with tasks of other waiters, so ten thousand waiters on one
+    task each cost twenty calls.
+    """
     tasks.checked = now = time.monotonic()
     own, others = tasks.open_ids(), dict[str, None]()
     for name, other in islice(inbox.unchecked(since), -len(own) % SLICE):
@@ -142,9 +149,7 @@ def until(
     deadline = None if timeout is None else begun + timeout
     if ready():
         return True
-    missed = inbox.position is None or tasks.checked < inbox.disturbed_at
-    if missed or (timeout is not None and timeout <= 0):
-        yield from recheck(inbox, tasks)
+    yield from _look_first(inbox, tasks, timeout)
     quiet, rest = QUIET, begun
     while True:
         seen = tasks.arrived
@@ -170,6 +175,14 @@ def until(
             # Nothing new in the records either: back off.
             quiet = QUIET if tasks.arrived != seen else min(2 * quiet, MOST_QUIET)
         rest = now
+
+
+def _look_first(inbox: Inbox, tasks: TaskSet, timeout: float | None) -> Flow[None]:
+    """Read the records before waiting, if that is wanted or something was missed."""
+    if timeout is not None and timeout <= 0:
+        yield from recheck(inbox, tasks)
+    elif inbox.position is None or tasks.checked < inbox.disturbed_at:
+        yield from _recheck_several(inbox, tasks, inbox.disturbed_at)
 
 
 def sweep(inbox: Inbox) -> Flow[float]:

@@ -168,6 +168,35 @@ def test_a_trimmed_stream_costs_time_and_no_result(place, view, gate, monkeypatc
     assert results.get(DEADLINE) == list(range(10))
 
 
+@pytest.mark.parametrize("face", ["blocking", "aio"])
+def test_what_left_the_stream_before_it_was_read_is_asked_for(place, face, monkeypatch):
+    """Ten thousand tasks are submitted one by one before their results are read."""
+    monkeypatch.setattr("redtask.flows.waiting.QUIET", 1000.0)
+    client = place.client(face)
+    place.engine()
+    view = client.load_balanced_view()
+    results = [view.apply_async(tasks.double, n) for n in range(50)]
+    done = place.keys.done(client._session.client)
+    while place.redis.hget(place.keys.root + ":hub", "completed") != b"50":
+        pass
+    with place.redis.pipeline() as pipe:
+        for _ in range(300):
+            pipe.xadd(done, {"": ""})
+        pipe.xtrim(done, maxlen=300, approximate=False)
+        pipe.execute()
+    before = calls_of(place.redis)
+
+    assert [one.get(DEADLINE) for one in results] == list(range(0, 100, 2))
+
+    # All were asked for in one call.
+    assert calls_of(place.redis) - before < 10
+
+
+def calls_of(connection):
+    """Return how many scripts were called."""
+    return connection.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+
 def test_scripts_may_be_forgotten_at_any_time(place, view):
     for turn in range(5):
         place.redis.script_flush()
