@@ -9,14 +9,16 @@ supervisor kills it together with its engine.
 from __future__ import annotations
 
 import signal
+import sys
 import time
 import weakref
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from redtask import error
 from redtask.engine.block import BY_ABORT, BY_LIMIT, BY_STOP
-from redtask.error import TimeLimitExceeded
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
     from redtask.engine.block import Block
@@ -39,6 +41,13 @@ class WorkerStops(KeyboardInterrupt):
     """The worker is stopping: the task is returned, and runs again elsewhere.
 
     Not an ``Exception``, so that usually only cleanup code catches it.
+    """
+
+
+class TimeLimitExceeded(error.TimeLimitExceeded, KeyboardInterrupt):
+    """The task ran longer than its time limit.
+
+    For event loops, which log what is only an ``Exception`` and go on.
     """
 
 
@@ -66,6 +75,13 @@ class Guard:
     def _interrupt(self, problem: BaseException) -> NoReturn:
         self._raised = weakref.ref(problem)
         raise problem
+
+    def found(self, problem: BaseException) -> BaseException:
+        """Return the exception raised here, if a task group has wrapped it."""
+        raised = self._raised and self._raised()
+        if raised and isinstance(problem, BaseExceptionGroup):
+            return raised if problem.subgroup(lambda one: one is raised) else problem
+        return problem
 
     def kind(self, problem: BaseException) -> str:
         """Return the kind of outcome of a task that raised this.
@@ -95,10 +111,15 @@ class BlockGuard(Guard):
         signal.signal(SIGNAL, self._hear)
 
     def _hear(self, *_: object) -> None:
-        if self._output.inside:
+        loop = _running_loop()
+        if not self._output.inside:
+            self.pending = True
+        elif loop is None or _runs_coroutine(loop):
             self.check()
         else:
-            self.pending = True
+            # Not in the midst of the loop's own code: that would lose a coroutine's
+            # wakeup, and the loop would then wait for that coroutine forever.
+            loop.call_soon_threadsafe(self._check, TimeLimitExceeded)
 
     def limit(self, milliseconds: int) -> None:
         """Limit the time of the running task, from now on."""
@@ -108,14 +129,32 @@ class BlockGuard(Guard):
 
     def check(self) -> None:
         """Raise if the running task must stop."""
+        self._check(error.TimeLimitExceeded)
+
+    def _check(self, late: type[error.TimeLimitExceeded]) -> None:
         self.pending = False
         why = self._block.stopped_by
         if why == BY_LIMIT:
-            self._interrupt(TimeLimitExceeded(exceeded(self._limit)))
+            self._interrupt(late(exceeded(self._limit)))
         elif why == BY_ABORT:
             self._interrupt(Aborted())
         elif why == BY_STOP:
             self._interrupt(WorkerStops())
+
+
+def _running_loop() -> AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, if any."""
+    try:
+        return sys.modules["asyncio"].get_running_loop()  # type: ignore[no-any-return]
+    except (KeyError, AttributeError, RuntimeError):
+        # It is not imported, is just being imported, or runs no loop.
+        return None
+
+
+def _runs_coroutine(loop: AbstractEventLoop) -> bool:
+    """Is a coroutine's code executing, rather than the loop's?"""
+    task = sys.modules["asyncio"].current_task(loop)
+    return task is not None and getattr(task.get_coro(), "cr_running", True)
 
 
 __all__ = ["SIGNAL", "Aborted", "BlockGuard", "Guard", "WorkerStops", "exceeded"]

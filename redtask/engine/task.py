@@ -233,6 +233,7 @@ class Runner:
         """Return the outcome of a task that raised; ``inside``: in the user's code."""
         asking, self._asking = self._asking, False
         output = self._output
+        problem = self._guard.found(problem)
         kind = self._guard.kind(problem)
         if isinstance(problem, SignatureError) and not inside:
             kind, problem = "final", _refused(work, problem)

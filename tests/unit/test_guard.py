@@ -1,5 +1,6 @@
 """The guard: what is meant for a task hits that task, in its midst, and no other."""
 
+import asyncio
 import contextlib
 import io
 import os
@@ -13,6 +14,7 @@ from redtask.engine.guard import SIGNAL, Aborted, BlockGuard, Guard, WorkerStops
 from redtask.engine.output import Output
 from redtask.error import TimeLimitExceeded
 
+DEADLINE = 5
 MS = 1_000_000
 
 
@@ -88,6 +90,84 @@ def test_a_task_whose_worker_stops_goes_back(engine):
         send()
 
     assert engine.guard.kind(raised.value) == "unbegun"
+
+
+def exceed(engine):
+    engine.guard.limit(1)
+    engine.block.check_limit(time.monotonic_ns() + MS)
+
+
+async def interrupted_between_coroutines():
+    asyncio.get_running_loop().call_soon(send)
+    await asyncio.sleep(DEADLINE)
+
+
+async def interrupted_in_a_task_group():
+    async def go_on():
+        send()
+        await asyncio.sleep(DEADLINE)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(go_on())
+
+
+@pytest.mark.parametrize(
+    "task", [interrupted_between_coroutines, interrupted_in_a_task_group]
+)
+def test_no_event_loop_keeps_a_late_task_from_being_interrupted(engine, task):
+    exceed(engine)
+
+    with pytest.raises((TimeLimitExceeded, ExceptionGroup)) as raised:
+        asyncio.run(task())
+
+    found = engine.guard.found(raised.value)
+    assert engine.guard.kind(found) == "late"
+    assert type(found).__name__ == "TimeLimitExceeded"
+
+
+def test_a_group_of_the_tasks_own_errors_is_an_error(engine):
+    exceed(engine)
+    with pytest.raises(TimeLimitExceeded):
+        send()
+    problem = ExceptionGroup("several", [ValueError()])
+
+    found = engine.guard.found(problem)
+
+    assert found is problem
+    assert engine.guard.kind(found) == "error"
+
+
+def test_an_interrupted_event_loop_still_runs_all_its_coroutines(engine, monkeypatch):
+    engine.block.stop("c-1", "1:n")
+    step, cleaned = asyncio.Handle._run, []
+
+    async def sleep():
+        try:
+            await asyncio.sleep(DEADLINE)
+        finally:
+            cleaned.append(True)
+
+    def interrupt(handle):
+        # Just before a coroutine goes on: to raise here would lose its wakeup.
+        monkeypatch.undo()
+        send()
+        step(handle)
+
+    async def go_on():
+        await asyncio.sleep(0)
+        monkeypatch.setattr(asyncio.Handle, "_run", interrupt)
+        await asyncio.gather(sleep(), sleep())
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(go_on())
+    with pytest.raises(Aborted):
+        loop.run_until_complete(task)
+    task.cancel()
+    loop.run_until_complete(asyncio.wait([task], timeout=DEADLINE))
+    loop.close()
+
+    assert task.cancelled()
+    assert cleaned == [True, True]
 
 
 def test_a_signal_without_a_reason_does_nothing(engine):
