@@ -27,7 +27,10 @@ def _run(coroutines: list[Any]) -> list[Any]:
     async def together() -> list[Any]:
         return await asyncio.gather(*coroutines)
 
-    return asyncio.run(together())
+    # With a factory, the loop does not become, and in the end take away, the one that
+    # asyncio.get_event_loop() gives to the engine's next tasks.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(together())
 
 
 __all__ = ["finished"]
