@@ -369,6 +369,10 @@ class Worker:
         return int(size) - _ENVELOPE
 
     def _fork(self, seat: Seat) -> None:
+        if self._asked:
+            # An order to restart engines came too late.
+            seat.start_at = None
+            return
         block = Block()
         # The successor of a drained engine is drained, too.
         block.quiet = seat.block.quiet

@@ -199,6 +199,21 @@ def test_an_order_is_obeyed_once_and_by_its_own_process(site):
     assert client.ids == [1]
 
 
+def test_a_worker_that_stops_starts_no_engines_when_it_is_told_to(site, gate):
+    worker = site.worker("-n", "2", "--name", "w")
+    running = site.view.apply_async(tasks.pass_gate, str(gate), 1)
+    until(lambda: any(one.task for one in site.client.stacks()))
+    worker.signal(signal.SIGTERM)
+    until(lambda: len(worker.engines()) == 1)
+
+    lines("engine", "restart", "--worker", "w")
+    gate.touch()
+
+    assert worker.wait() == 0
+    assert running.get(DEADLINE) == 1
+    assert site.client.ids == []
+
+
 def test_a_worker_that_does_not_answer_is_told_of(site, monkeypatch):
     worker = site.worker("-n", "1")
     site.client.drain()
