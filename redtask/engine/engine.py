@@ -30,6 +30,7 @@ from redtask.error import (
     NoHub,
     RedtaskError,
     SchemaMismatch,
+    SignatureError,
 )
 from redtask.hub import calls, sheet
 from redtask.hub.calls import Argument, Call, Report
@@ -60,6 +61,10 @@ _SLOWEST: Final = 100_000_000
 #: many checks it asks the hub.
 _LEASE_PAUSE: Final = 0.02
 _LEASE_PAUSES: Final = 50
+
+#: An administrator can fix these while we keep trying; the last is about the hub's
+#: scheme.
+FIXABLE: Final = (ConfigurationError, SchemaMismatch, SignatureError)
 
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -230,8 +235,7 @@ class Engine:
         while True:
             try:
                 return self._store.do(call)
-            except (ConfigurationError, SchemaMismatch) as problem:
-                # An administrator can fix these while we keep trying.
+            except FIXABLE as problem:
                 if str(problem) != told:
                     _log.error("%s", problem)
                     told = str(problem)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.engine.block import IDLE, Outcome, Picture, Taken
-from redtask.engine.engine import deadline
+from redtask.engine.engine import FIXABLE, deadline
 from redtask.error import (
     ConfigurationError,
     ConnectionLost,
@@ -143,7 +143,7 @@ class Herald:
                 self._swept(self._store.do(calls.sweep()))
         except NoHub:
             self._make_hub()
-        except (ConnectionLost, ConfigurationError, SchemaMismatch) as problem:
+        except (ConnectionLost, *FIXABLE) as problem:
             self._lost(problem)
         else:
             self._found()

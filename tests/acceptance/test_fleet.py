@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +19,8 @@ from tests import tasks
 from tests.processes import DEADLINE, until
 
 pytestmark = pytest.mark.acceptance
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "warm.lua"
 
 
 def redtask(*words, stdin=None):
@@ -212,6 +217,27 @@ def test_a_worker_that_stops_starts_no_engines_when_it_is_told_to(site, gate):
     assert worker.wait() == 0
     assert running.get(DEADLINE) == 1
     assert site.client.ids == []
+
+
+def test_a_scheme_that_a_worker_cannot_verify_costs_nothing(
+    site, gate, tmp_path, monkeypatch
+):
+    worker = site.worker("-n", "1")
+    engines = worker.engines()
+    running = site.view.apply_async(tasks.pass_gate, str(gate), 1)
+    until(lambda: any(one.task for one in site.client.stacks()))
+    shutil.copytree(os.environ["REDTASK_HOME"], tmp_path / "other")
+    monkeypatch.setenv("REDTASK_HOME", str(tmp_path / "other"))
+    lines("key", "new", "--add")
+    lines("key", "rotate")
+
+    lines("configure", "--scheme", str(EXAMPLE))
+    worker.wait_for("signed with a key that is not ours, or not at all; trying on")
+    gate.touch()
+    lines("configure", "--scheme", "leastload")
+
+    assert running.get(DEADLINE) == 1
+    assert worker.engines() == engines
 
 
 def test_a_worker_that_does_not_answer_is_told_of(site, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from redtask.engine.block import Block, Outcome, Taken
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.seat import Seat
-from redtask.error import BadArgument, ConnectionLost, NoHub
+from redtask.error import BadArgument, ConnectionLost, NoHub, SignatureError
 
 NEVER = 1 << 62
 
@@ -183,11 +183,14 @@ def test_a_farewell_is_said_until_all_is_taken_apart(herald, store):
     assert not herald.has_news
 
 
+@pytest.mark.parametrize(
+    "problem", [ConnectionLost("away"), SignatureError("a scheme of others")]
+)
 def test_while_redis_is_away_it_says_so_once_and_tries_less_and_less(
-    herald, store, caplog
+    herald, store, caplog, problem
 ):
     caplog.set_level(logging.INFO, "redtask")
-    store.answers["beat"] = ConnectionLost("away")
+    store.answers["beat"] = problem
 
     for _ in range(6):
         herald.speak([])
