@@ -65,6 +65,19 @@ def set_name(name: str) -> None:
     ctypes.CDLL(None).prctl(_SET_NAME, name.encode(), 0, 0, 0)
 
 
+def open_streams() -> None:
+    """Connect standard streams that were closed by our starter to /dev/null.
+
+    Otherwise they are None in Python, and other files get their numbers.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """One process, never confused with a later one of the same pid."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import redtask
+from redtask import process
 from redtask.cli import FAILED, NOT_FOUND, REFUSED
 from redtask.cli.group import Group
 from redtask.cli.options import (
@@ -116,6 +117,7 @@ def start(  # noqa: PLR0913 - one for each option
     redtask cluster start -n 4
     redtask cluster start -n 4 --daemonize
     """
+    process.open_streams()
     # Errors in the settings must be reported before anything is started.
     where.profile()
     plan = Plan(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from redtask import process
 from redtask.cli import REFUSED
 from redtask.cli.log import FORMATS, configure
 from redtask.cli.options import Where, hub_options
@@ -208,6 +209,7 @@ def command(  # noqa: PLR0913 - one per option
     redtask worker -u redis://redis.example:6379 --queues night,default
     redtask worker --lifetime 2h~10m --max-memory 2G --health-port 8080
     """
+    process.open_streams()
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     tasks = (
         None if log_tasks is None else logging.getLevelNamesMapping()[log_tasks.upper()]

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+from redtask import process
 from redtask.error import ClusterError, RedtaskError
 from redtask.keeper.keeper import Keeper
 from redtask.keeper.line import Line, as_words
@@ -15,6 +16,7 @@ from redtask.keeper.plan import DAEMON, Plan
 
 def main() -> int:
     """Run the keeper of a script or a daemon; the first line of input is the plan."""
+    process.open_streams()
     configure_log(sys.stderr, "%(asctime)s %(levelname)-7s %(message)s")
     line = Line(0, 1)
     while not line.lines:

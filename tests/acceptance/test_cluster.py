@@ -201,6 +201,22 @@ def test_a_script_need_not_stop_its_cluster_itself(land):
     assert land.is_empty()
 
 
+def close_streams():
+    os.closerange(0, 3)
+
+
+def test_neither_a_script_nor_a_daemon_needs_standard_streams(land):
+    text = SCRIPT.format(options="", more="", end="rc.close()")
+    start = ("-m", "redtask", "cluster", "start", "-n1", "--daemonize")
+
+    of_script = land.start("-c", text, preexec_fn=close_streams).wait(DEADLINE)
+    of_daemon = land.start(*start, preexec_fn=close_streams).wait(DEADLINE)
+    stopped = land.run("cluster", "stop")
+
+    assert (of_script, of_daemon) == (0, 0)
+    assert stopped.out.startswith("stopped 1 engine after what ran")
+
+
 def test_ctrl_c_in_a_script_stops_its_cluster(land):
     process = script(land)
 

@@ -594,6 +594,26 @@ def test_what_cannot_be_imported_first_is_told_in_one_line(site, module, code, t
     assert "Traceback" not in done.stderr
 
 
+def test_a_worker_needs_no_standard_streams(site):
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    words = [sys.executable, "-m", "redtask", "worker", "-n", "1"]
+    worker = subprocess.Popen([*closed, *words], cwd=site.folder)
+
+    def task():
+        print("there", flush=True)  # noqa: T201
+        files = [Path(f"/proc/self/fd/{number}") for number in range(3)]
+        return [str(file.readlink()) for file in files]
+
+    result = site.view.apply_async(task)
+
+    try:
+        assert result.get(DEADLINE) == ["/dev/null"] * 3
+        assert result.stdout == "there\n"
+    finally:
+        worker.terminate()
+    assert worker.wait(DEADLINE) == 0
+
+
 def test_a_redis_that_cannot_be_reached_is_named_without_its_password(home):
     told = run("worker", REDTASK_URL="redis://:secret@127.0.0.1:1/0")
 
