@@ -51,7 +51,7 @@ class Seat:
     born: float = 0.0
     #: When to start the next one; None if there is one, or none is wanted.
     start_at: float | None = 0.0
-    #: How many in a row died young, without any task ended.
+    #: How many in a row died young, without any task ended, or could not be started.
     young_deaths: int = 0
     #: Why we killed it, if we did.
     ended_for: str = ""
@@ -129,6 +129,13 @@ class Seat:
         if self.block.has_worked:
             # It works; a single task killed it.
             self.young_deaths = 0
+        return self._next_delay()
+
+    def put_off(self) -> None:
+        """Start an engine later, because it cannot be done now."""
+        self.start_at = time.monotonic() + self._next_delay()
+
+    def _next_delay(self) -> float:
         delay: float = min(_LONGEST_DELAY, _FIRST_DELAY * 2**self.young_deaths)
         self.young_deaths = min(self.young_deaths + 1, _MOST_DEATHS)
         return delay

@@ -373,9 +373,6 @@ class Worker:
             # An order to restart engines came too late.
             seat.start_at = None
             return
-        block = Block()
-        # The successor of a drained engine is drained, too.
-        block.quiet = seat.block.quiet
         # Bundle scripts once, before forking.
         for name in ("register", "turn"):
             scripts.bundle(name, self._store.scheme)
@@ -383,6 +380,10 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         sheet = -1
         try:
+            # It needs /dev/shm, which may be full.
+            block = Block()
+            # The successor of a drained engine is drained, too.
+            block.quiet = seat.block.quiet
             sheet = os.memfd_create("stack")
             pid = os.fork()
             if pid == 0:
@@ -391,7 +392,7 @@ class Worker:
             if sheet >= 0:
                 os.close(sheet)
             _log.error("no engine can be started: %s", problem)
-            seat.start_at = time.monotonic() + seat.delay()
+            seat.put_off()
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)

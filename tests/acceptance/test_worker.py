@@ -278,6 +278,33 @@ def test_a_task_that_ends_its_engine_fails_with_the_reason(site, end, reason):
     assert site.view.apply_async(lambda: "next").get(DEADLINE) == "next"
 
 
+#: Fails to make blocks while there is a file of that name, as a full /dev/shm does.
+FULL = """
+from pathlib import Path
+from redtask.engine import worker
+make = worker.Block
+def block():
+    if Path("full").exists():
+        raise OSError(28, "No space left on device")
+    return make()
+worker.Block = block
+"""
+
+
+def test_an_engine_that_cannot_be_replaced_yet_costs_no_other(site):
+    (site.folder / "shm.py").write_text(FULL)
+    worker = site.worker("-n", "2", "--preload", "shm")
+    one, other = worker.engines()
+    (site.folder / "full").touch()
+
+    os.kill(one, signal.SIGKILL)
+    worker.wait_for("no engine can be started: [Errno 28] No space left on device")
+    (site.folder / "full").unlink()
+
+    until(lambda: len(worker.engines()) == 2, "the next engine")
+    assert other in worker.engines()
+
+
 def test_what_a_dead_engines_task_started_dies_too(site):
     site.worker("-n", "1")
 
