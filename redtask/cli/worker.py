@@ -262,7 +262,8 @@ def _pid_file(name: str | None) -> Iterator[None]:
         yield
         return
     path = Path(name)
-    if (other := _pid_in(path)) is not None:
+    # In a container that is started again, the one before had the same id.
+    if (other := _pid_in(path)) is not None and other != os.getpid():
         click.echo(f"redtask: {path}: process {other} lives", err=True)
         raise click.exceptions.Exit(REFUSED)
     try:

@@ -6,6 +6,8 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -78,6 +80,17 @@ def test_a_worker_says_how_it_is(site, gate, tmp_path, monkeypatch):
     assert worker.wait() == 0
     assert not pid_file.exists()
     notified.close()
+
+
+def test_a_pid_file_may_have_been_left_by_a_process_of_the_same_id(site):
+    leave = ["sh", "-c", 'echo $$ >w.pid; exec "$@"', "sh"]
+    words = [sys.executable, "-m", "redtask", "worker", "-n1", "--burst"]
+    words += ["--pid-file", "w.pid"]
+
+    done = subprocess.run([*leave, *words], check=False, cwd=site.folder)
+
+    assert done.returncode == 0
+    assert not (site.folder / "w.pid").exists()
 
 
 def test_what_outlasts_the_drain_goes_back_and_no_try_is_used(site, gate):
