@@ -76,6 +76,8 @@ _QUIET: Final = signal.SIGUSR1
 _RESUME: Final = signal.SIGCONT
 _STACKS: Final = signal.SIGUSR2
 _HANDLED: Final = (*_STOPS, _QUIET, _RESUME, _STACKS, _WAKES)
+#: How long to try to tell an unreachable Redis that the engines are gone, in seconds.
+_PARTING: Final = 5.0
 #: Interrupted tasks that go on are killed after this many seconds.
 _LAST: Final = 3.0
 
@@ -251,10 +253,12 @@ class Worker:
     def _is_finished(self) -> bool:
         if not self._asked or any(seat.pid for seat in self._seats):
             return False
-        if self._code == UNREACHABLE:
+        if self._asked > 1:
+            return True
+        if self._code == UNREACHABLE or self._herald.away > _PARTING:
             # The hub will notice by itself that the engines are gone.
             return not self._herald.has_outcomes
-        return not self._herald.has_news or self._asked > 1
+        return not self._herald.has_news
 
     # -- signals
 

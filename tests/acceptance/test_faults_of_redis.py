@@ -156,6 +156,27 @@ def test_a_worker_whose_redis_stays_away_gives_up_when_it_has_nothing_to_tell(sc
     assert here.runs() == {1: 1}
 
 
+def test_a_worker_with_nothing_to_tell_may_stop_while_redis_is_away(scene):
+    here = scene(**DURABLE)
+    idle, busy = here.worker(n=1), here.worker(n=1, words=("-q", "busy"))
+    with here.client() as rc:
+        view = rc.load_balanced_view(queue="busy")
+        result = view.apply_async(here.task(), 1, 1.0)
+        until(lambda: here.runs()[1] == 1, "a task that runs")
+        here.server.kill()
+
+        for worker in (idle, busy):
+            worker.send_signal(signal.SIGTERM)
+
+        assert idle.wait(DEADLINE) == 0
+        # It has a result.
+        assert busy.poll() is None
+        here.server.start()
+        assert result.get(DEADLINE) == 1
+        assert busy.wait(DEADLINE) == 0
+    assert here.runs() == {1: 1}
+
+
 def test_too_few_connections_and_idle_ones_that_are_closed_are_waited_for(scene):
     here = scene(timeout="1")
     worker = here.worker()
