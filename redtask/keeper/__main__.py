@@ -35,6 +35,10 @@ def main() -> int:
     except RedtaskError as problem:
         line.say(as_words(problem))
         return 1
+    except OSError as problem:
+        # As the command line tells it: a folder or a disk is not as it should be.
+        line.say(as_words(ClusterError(str(problem))))
+        return 1
     except Exception as problem:
         logging.getLogger("redtask.cluster").exception("the keeper fails")
         line.say(as_words(ClusterError(f"{type(problem).__name__}: {problem}")))

