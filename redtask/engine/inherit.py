@@ -45,14 +45,19 @@ def inherit(store: Store, name: str, about: Mapping[str, Argument]) -> None:
 
 
 def _bury(store: Store, worker: str, engines: Sequence[EngineStatus]) -> None:
+    lives = []
+    # Look at all of them first: what goes back from one may be placed on the next, and
+    # would count as begun there.
     for engine in engines:
         # Only its worker knew which of them had started, so all count.
         held = store.command("HKEYS", store.keys.held(engine.uuid))
         ids = [task_id.decode() for task_id in held]
-        life = Life(engine.uuid, 0, ids, gone="its worker died")
+        lives.append(Life(engine.uuid, 0, ids, gone="its worker died"))
+    for life in lives:
         while any(
             answer.word == "more" for answer in store.do(calls.beat(worker, [life]))
         ):
             pass
     if engines:
-        _log.info("took over %d engines of the dead worker %s", len(engines), worker)
+        are = "1 engine" if len(engines) == 1 else f"{len(engines)} engines"
+        _log.info("took over %s of the dead worker %s", are, worker)

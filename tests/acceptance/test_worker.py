@@ -129,6 +129,27 @@ def test_engines_die_with_their_supervisor_and_the_next_one_takes_over_at_once(s
     assert {lost["why"] for lost in site.story("lost")} == {"its worker died"}
 
 
+def test_a_task_that_is_taken_over_is_lost_with_one_dead_engine_only(site):
+    first = site.worker("-n", "8", "--name", "w")
+    note, ledger = writer(site.ledger), str(site.ledger)
+
+    def task(x):
+        note(x)
+        if len(Path(ledger).read_text().split()) <= 4:
+            time.sleep(60)
+        return x
+
+    view = site.view.with_flags(retries=1)
+    results = [view.apply_async(task, x) for x in range(4)]
+    until(lambda: len(site.executions()) == 4, "the tasks")
+    first.kill()
+    site.worker("-n", "8", "--name", "w")
+
+    assert [result.get(DEADLINE) for result in results] == list(range(4))
+    assert set(site.executions().values()) == {2}
+    assert len(site.story("lost")) == 4
+
+
 def test_a_second_worker_of_the_name_is_refused(site):
     site.worker("-n", "1", "--name", "w")
 
