@@ -55,6 +55,7 @@ _OURS: Final = frozenset(
         "redtask.engine.coroutines",
         "asyncio.runners",
         "asyncio.base_events",
+        "asyncio.events",
     }
 )
 
@@ -325,8 +326,7 @@ def _theirs(frames: TracebackType | None) -> TracebackType | None:
         frames = frames.tb_next
     last = frames
     while last:
-        if last.tb_next and _is_ours(last.tb_next) and not last.tb_next.tb_next:
-            # The frame in which the guard interrupts it.
+        if last.tb_next and _is_interruption(last.tb_next):
             last.tb_next = None
         last = last.tb_next
     return frames
@@ -334,3 +334,10 @@ def _theirs(frames: TracebackType | None) -> TracebackType | None:
 
 def _is_ours(frames: TracebackType) -> bool:
     return frames.tb_frame.f_globals.get("__name__") in _OURS
+
+
+def _is_interruption(frames: TracebackType) -> bool:
+    """Is all from here on ours, as when the guard has interrupted the task?"""
+    while frames.tb_next and _is_ours(frames):
+        frames = frames.tb_next
+    return _is_ours(frames)
