@@ -237,6 +237,8 @@ class Keeper:
         server = self._server
         if server is not None and server.start_at is not None:
             times.append(server.start_at)
+        if self._log_file.look_at is not None:
+            times.append(self._log_file.look_at)
         now = time.monotonic()
         pauses = [max(0.0, at - now) for at in times]
         if most is not None:
@@ -251,6 +253,7 @@ class Keeper:
                 crew.press()
         if server is not None:
             server.start_if_due(now)
+        self._log_file.look_if_due(now)
         self._serve_script()
 
     def _until(self, done: Callable[[], bool], *, look: float | None = None) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, TextIO
+import time
+from typing import TYPE_CHECKING, Final, TextIO
 
 from redtask import logfile
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+#: How often to check the size of the file, in seconds.
+_LOOK: Final = 60.0
 
 
 class ClusterLog:
@@ -18,6 +23,8 @@ class ClusterLog:
     def __init__(self) -> None:
         #: The file; None for our original standard error.
         self.path: Path | None = None
+        #: When to check its size, s of the monotonic clock; None: there is no file.
+        self.look_at: float | None = None
 
     def open(self, folder: Path) -> None:
         """Redirect standard error to a log file in this folder."""
@@ -27,6 +34,13 @@ class ClusterLog:
         os.dup2(log, 2)
         os.close(log)
         self.path = path
+        self.look_at = time.monotonic() + _LOOK
+
+    def look_if_due(self, now: float) -> None:
+        """Rotate the file if it has become very long, and it is time to check."""
+        if self.path is not None and self.look_at is not None and now >= self.look_at:
+            self.look_at = now + _LOOK
+            logfile.bound(self.path)
 
     @property
     def name(self) -> str:
