@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -49,8 +50,10 @@ class ClusterLog:
 
     @property
     def size(self) -> int:
-        """Its size in bytes."""
-        return 0 if self.path is None else self.path.stat().st_size
+        """Its size in bytes; 0 if somebody has removed it."""
+        with contextlib.suppress(FileNotFoundError):
+            return 0 if self.path is None else self.path.stat().st_size
+        return 0
 
     def tail(self, begin: int) -> str:
         """Quote the end of the log after offset ``begin``, to append to a message."""

@@ -40,6 +40,14 @@ def test_a_log_that_is_short_or_gone_is_left_alone(path):
     assert [file.name for file in path.parent.iterdir()] == ["cluster.log"]
 
 
+def test_a_log_that_somebody_removed_is_as_good_as_empty(path):
+    log = ClusterLog()
+    log.path = path
+
+    assert log.size == 0
+    assert log.tail(0) == ""
+
+
 def test_the_end_of_a_log_that_was_rotated_meanwhile_is_quoted(path):
     path.write_text("new\n")
 
