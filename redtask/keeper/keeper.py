@@ -248,7 +248,7 @@ class Keeper:
         now = time.monotonic()
         for crew in list(self._crews):
             if crew.start_at is not None and now >= crew.start_at:
-                self._spawn(crew)
+                self._restart(crew)
             if crew.press_at is not None and now >= crew.press_at:
                 crew.press()
         if server is not None:
@@ -399,6 +399,15 @@ class Keeper:
         self._selector.register(
             crew.pidfd, selectors.EVENT_READ, partial(self._bury, crew)
         )
+
+    def _restart(self, crew: Crew) -> None:
+        """Start a worker again; later, if that cannot be done now."""
+        try:
+            self._spawn(crew)
+        except OSError as problem:
+            _log.error("worker %s cannot be started: %s", crew.name, problem)
+            crew.born = time.monotonic()
+            crew.start_again()
 
     def _settings(self) -> dict[str, str]:
         """Return settings to pass to a worker in its environment, safe for secrets."""

@@ -1,0 +1,26 @@
+"""The keeper: what it cannot do at once it does later."""
+
+import selectors
+import time
+
+from redtask.keeper.crew import Crew
+from redtask.keeper.keeper import Keeper
+from redtask.keeper.plan import Plan
+
+
+def test_a_worker_that_cannot_be_started_again_is_tried_later(monkeypatch, caplog):
+    def spawn(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(Crew, "spawn", spawn)
+    keeper = Keeper(Plan(engines=1))
+    monkeypatch.setattr(keeper, "_settings", dict)
+    crew = Crew("w", 1, joined=True, start_at=0.0)
+    keeper._crews.append(crew)
+    with selectors.DefaultSelector() as keeper._selector:
+        for _ in range(2):
+            keeper._turn(0.0)
+
+    assert "worker w cannot be started: [Errno 11]" in caplog.text
+    assert crew.start_at is not None
+    assert crew.start_at > time.monotonic()
