@@ -7,6 +7,7 @@ nothing is lost and nothing blocks. All of them may safely be repeated.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
@@ -20,6 +21,7 @@ from redtask.error import (
     ConnectionLost,
     HubError,
     NoHub,
+    NoWorker,
     SchemaMismatch,
 )
 from redtask.hub import calls
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 #: Pauses between attempts while Redis is unreachable, in seconds.
 _FIRST_RETRY: Final = 0.05
 _LONGEST_RETRY: Final = 0.5
+#: Pause before an attempt to drain engines that have not all registered, in seconds.
+_WISH_PAUSE: Final = 0.2
 #: Minimum interval of sweeps, in seconds.
 _SWEEP_PAUSE: Final = 0.02
 #: An engine counts as hung after doing nothing for this long while Redis answers us, in
@@ -141,6 +145,8 @@ class Herald:
                 self._beat(seats)
             elif time.monotonic() >= self._sweep_at:
                 self._swept(self._store.do(calls.sweep()))
+            if self._wish is not None:
+                self._beat_at = min(self._beat_at, time.monotonic() + _WISH_PAUSE)
         except NoHub:
             self._make_hub()
         except (ConnectionLost, *FIXABLE) as problem:
@@ -203,8 +209,15 @@ class Herald:
     def _say_wish(self, seats: Iterable[Seat]) -> None:
         if self._wish is None:
             return
-        resume = self._wish
-        uuids = [seat.block.uuid for seat in seats if seat.pid and seat.block.uuid]
+        blocks = [seat.block for seat in seats if seat.pid]
+        # One that is just registering would miss it, and before the first has done so
+        # the hub does not know us.
+        if all(block.registered for block in blocks):
+            with contextlib.suppress(NoWorker):
+                self._drain([block.uuid for block in blocks], resume=self._wish)
+                self._wish = None
+
+    def _drain(self, uuids: Sequence[str], *, resume: bool) -> None:
         for at in range(0, len(uuids), _MOST):
             left = uuids[at : at + _MOST]
             while left:
@@ -212,7 +225,6 @@ class Herald:
                 words = self._store.do(call)
                 answers = zip(left, words, strict=True)
                 left = [uuid for uuid, word in answers if word == "more"]
-        self._wish = None
         _log.info("engines %s", "go on" if resume else "take nothing new until SIGCONT")
 
     # -- the beat

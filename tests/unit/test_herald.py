@@ -9,7 +9,7 @@ import pytest
 from redtask.engine.block import Block, Outcome, Taken
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.seat import Seat
-from redtask.error import BadArgument, ConnectionLost, NoHub, SignatureError
+from redtask.error import BadArgument, ConnectionLost, NoHub, NoWorker, SignatureError
 
 NEVER = 1 << 62
 
@@ -200,6 +200,37 @@ def test_while_redis_is_away_it_says_so_once_and_tries_less_and_less(
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert "is back" in caplog.records[-1].message
+
+
+def test_engines_are_drained_once_all_are_registered(herald, store, seat):
+    other = FakeSeat(1, Block())
+    other.pid = 2
+    other.block.join("f")
+    store.answers["drain"] = [b"ok", b"drained", b"drained"]
+    herald.wish(resume=False)
+
+    herald.speak([seat, other])
+    before = store.heard("drain")
+    assert herald.due < time.monotonic() + 1
+    other.block.joined(1, 15_000, NEVER)
+    herald.speak([seat, other])
+
+    assert before == []
+    assert store.heard("drain") == [["drain", "w", "e", "f"]]
+
+
+def test_a_hub_that_does_not_know_the_worker_any_more_is_asked_again(
+    herald, store, seat
+):
+    store.answers["drain"] = NoWorker("w")
+    herald.wish(resume=False)
+
+    herald.speak([seat])
+    store.answers["drain"] = [b"ok", b"drained"]
+    herald.speak([seat])
+    herald.speak([seat])
+
+    assert store.heard("drain") == [["drain", "w", "e"]] * 2
 
 
 def test_a_hub_that_is_gone_is_made_with_our_fingerprint(herald, store):
