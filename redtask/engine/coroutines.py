@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from types import CoroutineType
-from typing import Any
+from typing import Any, Final
+
+#: Signals that engines handle, and programs with an event loop likewise.
+_HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def finished(returned: Any) -> Any:
@@ -27,10 +31,18 @@ def _run(coroutines: list[Any]) -> list[Any]:
     async def together() -> list[Any]:
         return await asyncio.gather(*coroutines)
 
-    # With a factory, the loop does not become, and in the end take away, the one that
-    # asyncio.get_event_loop() gives to the engine's next tasks.
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        return runner.run(together())
+    handlers = [(number, signal.getsignal(number)) for number in _HANDLED]
+    try:
+        # With a factory, the loop does not become, and in the end take away, the one
+        # that asyncio.get_event_loop() gives to the engine's next tasks.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(together())
+    finally:
+        # A loop that was told to handle signals leaves the default, which would end the
+        # engine in the midst of another task.
+        for number, handler in handlers:
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 __all__ = ["finished"]

@@ -1,6 +1,7 @@
 """Coroutines: engines run them, and what they need does not outlive them."""
 
 import asyncio
+import signal
 
 from redtask.engine.coroutines import finished
 from tests import tasks
@@ -16,3 +17,18 @@ def test_the_event_loop_of_an_engines_other_tasks_stays():
     assert asyncio.get_event_loop() is loop
     asyncio.set_event_loop(None)
     loop.close()
+
+
+async def handle_signals():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, print)
+
+
+def test_the_signal_handlers_of_an_engine_stay():
+    def ignore(*_):
+        pass
+
+    before = signal.signal(signal.SIGTERM, ignore)
+
+    finished(handle_signals())
+
+    assert signal.signal(signal.SIGTERM, before) is ignore
