@@ -25,7 +25,7 @@ from redtask.hub import scripts
 from redtask.rope import Rope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from redtask.hub.calls import Call
     from redtask.hub.keys import Keys
@@ -179,9 +179,13 @@ def closed() -> error.ConfigurationError:
     return error.ConfigurationError("this client is closed")
 
 
-def tell_of_silence(problem: BaseException) -> None:
-    """Log that Redis did not answer in time, and that a new connection is made."""
-    if isinstance(problem, (exceptions.TimeoutError, TimeoutError)):
+def tell_of_silence(problem: BaseException, falls_silent: Callable[[], bool]) -> None:
+    """Log that Redis did not answer in time, and that a new connection is made.
+
+    Once only, until it answers.
+    """
+    silent = isinstance(problem, (exceptions.TimeoutError, TimeoutError))
+    if silent and falls_silent():
         _log.warning("Redis does not answer: connecting anew (%s)", problem)
 
 

@@ -35,7 +35,7 @@ OLDEST: Final = 60.0
 class Contact:
     """What a store knows of its server from talking to it."""
 
-    __slots__ = ("epoch", "heard", "lost", "opened", "server")
+    __slots__ = ("epoch", "heard", "lost", "opened", "server", "silent")
 
     def __init__(self) -> None:
         #: Id of the server's process; "" if unknown.
@@ -48,6 +48,8 @@ class Contact:
         self.heard = 0.0
         #: When it was last lost, ``time.monotonic()``.
         self.lost = 0.0
+        #: When it last fell silent, ``time.monotonic()``.
+        self.silent = 0.0
 
     def opens(self) -> None:
         """Note a new connection."""
@@ -61,6 +63,13 @@ class Contact:
     def away_since(self) -> float:
         """When the server was lost; infinite if it has been heard since."""
         return self.lost if self.lost > self.heard else math.inf
+
+    def falls_silent(self) -> bool:
+        """Note that a reply did not come in time; return whether that is new."""
+        if self.heard < self.silent:
+            return False
+        self.silent = time.monotonic()
+        return True
 
     def loses(self) -> None:
         """Note a lost connection. Several lost at once count as one loss."""

@@ -193,7 +193,7 @@ class Store:
             replies = [_read(connection) for _ in commands]
         except BaseException as problem:
             self._drop(connection, problem)
-            link.tell_of_silence(problem)
+            link.tell_of_silence(problem, self.contact.falls_silent)
             raise
         self.contact.hears()
         self._give_back(connection, blocking=blocking)

@@ -166,7 +166,7 @@ class Store:
                 replies = [await _read(connection) for _ in commands]
         except BaseException as problem:
             await self._drop(connection, problem)
-            link.tell_of_silence(problem)
+            link.tell_of_silence(problem, self.contact.falls_silent)
             raise
         self.contact.hears()
         await self._give_back(connection, blocking=blocking)

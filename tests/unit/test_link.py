@@ -14,6 +14,7 @@ from redtask.hub import calls
 from redtask.hub.keys import Keys
 from redtask.hub.scripts import Scheme
 from redtask.keyfile import Key, parse_keys
+from redtask.recent import Contact
 from redtask.rope import Rope
 from redtask.signing import Keyring
 
@@ -357,3 +358,17 @@ def test_ropes_are_sent_piece_by_piece():
 def test_small_commands_are_sent_as_one():
     assert len(link.packed([("GET", "a"), ("GET", "b"), ("GET", "c")])) == 1
     assert link.packed([]) == []
+
+
+def test_a_server_that_does_not_answer_is_told_of_once(caplog):
+    contact = Contact()
+    silence = exceptions.TimeoutError("Timeout reading from socket")
+
+    for problem in (silence, silence, exceptions.ConnectionError("closed")):
+        link.tell_of_silence(problem, contact.falls_silent)
+    before = caplog.text.count("does not answer")
+    contact.hears()
+    link.tell_of_silence(silence, contact.falls_silent)
+
+    assert before == 1
+    assert caplog.text.count("does not answer") == 2
