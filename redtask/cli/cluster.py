@@ -255,8 +255,12 @@ def _what_was_done(profile: Profile, card: Card, *, gone: bool) -> str:
     done = f"stopped {count(card.engines, 'engine')} {how}"
     if not card.embedded:
         return f"{done}; Redis at {card.shown_url} goes on"
-    if EmbeddedServer(profile.server_folder).running() is not None:
-        return f"{done}; Redis goes on, as others use it"
+    living = EmbeddedServer(profile.server_folder).running()
+    if living is not None:
+        if (unused := claim(profile.server_folder)) is None:
+            return f"{done}; Redis goes on, as others use it"
+        os.close(unused)
+        return f"{done}; Redis (process {living.pid}) was told to stop, but has not yet"
     return f"{done}, and Redis{_data_stay(profile.server_folder)}"
 
 

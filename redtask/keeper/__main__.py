@@ -13,6 +13,8 @@ from redtask.keeper.line import Line, as_words
 from redtask.keeper.log import configure_log
 from redtask.keeper.plan import DAEMON, Plan
 
+_log = logging.getLogger("redtask.cluster")
+
 
 def main() -> int:
     """Run the keeper of a script or a daemon; the first line of input is the plan."""
@@ -24,9 +26,12 @@ def main() -> int:
             return 1
     plan = Plan(**line.lines.pop(0))
     daemon = plan.mode == DAEMON
+    started = False
 
     def ready(keeper: Keeper) -> None:
+        nonlocal started
         line.say(keeper.about())
+        started = True
         if daemon:
             _detach()
 
@@ -34,13 +39,17 @@ def main() -> int:
         return Keeper(plan, None if daemon else line).run(ready)
     except RedtaskError as problem:
         line.say(as_words(problem))
+        if started:
+            _log.error("%s", problem)
         return 1
     except OSError as problem:
         # As the command line tells it: a folder or a disk is not as it should be.
         line.say(as_words(ClusterError(str(problem))))
+        if started:
+            _log.exception("the keeper fails")
         return 1
-    except Exception as problem:
-        logging.getLogger("redtask.cluster").exception("the keeper fails")
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the starter waits
+        _log.exception("the keeper fails")
         line.say(as_words(ClusterError(f"{type(problem).__name__}: {problem}")))
         return 1
 

@@ -487,6 +487,19 @@ def test_stop_waits_for_what_runs_and_now_does_not(land, daemon):
     assert land.is_empty()
 
 
+def test_stop_says_if_redis_has_not_ended(land, daemon):
+    (server,) = land.pids(REDIS)
+    os.kill(server, signal.SIGSTOP)
+
+    stopped = land.run("cluster", "stop", "--now")
+
+    log = (land.home / "profiles" / "default" / "cluster.log").read_text()
+    told = f"Redis (process {server}) was told to stop, but has not yet"
+    assert told in stopped.out
+    assert f"(pid {server}) was told to stop, but has not within 10 seconds" in log
+    os.kill(server, signal.SIGCONT)
+
+
 def test_stop_with_a_timeout_waits_that_long(land, daemon):
     begin_task(redtask.Client(), land.folder, 600)
 
