@@ -50,8 +50,12 @@ def test_an_entry_wakes_waiters_once_however_many_outcomes_it_has(inbox):
     for tasks in (both, one, none):
         inbox.expect(tasks)
     woken = []
+
+    def waker(name, who):
+        return lambda: woken.append((name, who.arrived))
+
     for name, who in (("both", both), ("one", one), ("none", none), ("all", inbox)):
-        who.wakers.append(lambda name=name, who=who: woken.append((name, who.arrived)))
+        who.wakers.append(waker(name, who))
 
     inbox.feed([entry("5-0", (b"c-0", b"c1:n\0ra"), (b"c-1", b"c1:n\0rb"))])
 
