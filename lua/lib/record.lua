@@ -124,6 +124,11 @@ local function take_unbegun(ids)
   return found, rows
 end
 
+-- Seldom: what was read of a task there is no longer true.
+local function forget(id)
+  seen[id] = nil
+end
+
 -- Seldom: is one that `read_ahead` found there running?
 local function is_begun(id)
   local one = seen[id]
@@ -208,6 +213,7 @@ return {
   get = get,
   read_ahead = read_ahead,
   take_unbegun = take_unbegun,
+  forget = forget,
   is_begun = is_begun,
   unbegin = unbegin,
   all = all,

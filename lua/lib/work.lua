@@ -86,6 +86,8 @@ local function begin_folded(taken, id, row, token, name, started)
   local fn, args = sheet.read(row)
   local run = sheet.begun(token, name, started)
   redis.call("HSET", keys.runs, id, run)
+  -- This script may have read it while it was ready, and be about to mark it.
+  require("lib.record").forget(id)
   describe(taken, id, 1, fn, args, FOLDED)
   return run
 end

@@ -6,7 +6,7 @@ import pytest
 
 from redtask import error
 from redtask.hub import calls
-from redtask.hub.calls import Call
+from redtask.hub.calls import Call, Group
 from redtask.hub.records import Turn, read_bell, read_done
 from tests.hubs import error_in, ok, unbegun, unmet
 
@@ -437,6 +437,31 @@ def test_one_rides_in_the_bell_and_stays_on_the_sheet(hub):
     nonce, work = heard
     assert (nonce, work.task_id, work.args, work.folded) == ("n2", "c-1", b"args", True)
     assert (work.root, hub.held("e"), on_sheet(hub)) == ("c-1", ["c-1"], ["c-1", "c-2"])
+
+
+def test_what_began_meanwhile_says_that_it_has_a_dependent(hub):
+    hub.register(1, "e")
+    hub.do(calls.turn("e", 1, "n1", 1, upcoming="n2", now=1))
+    hub.do(calls.pause(["default"], now=1))
+    hub.submit(2, "c-1", "c-2")
+    hub.do(calls.pause(["default"], resume=True, now=3))
+    groups = [
+        Group("fn", b"", "fn", flags, [part for one in ids for part in (one, b"args")])
+        for *ids, flags in (
+            ("c-1", "c-2", {}),
+            ("c-3", "c-4", {}),
+            ("c-5", {"after": "as c-1"}),
+        )
+    ]
+
+    # Its first tasks are known, and the best of the line is handed over.
+    hub.do(calls.submit(groups, now=4))
+
+    ring = hub.redis.rpop(hub.keys.bell("e"))
+    nonce, work = read_bell(ring) or ("", None)
+    assert (nonce, work and work.task_id) == ("n2", "c-1")
+    hub.report(5, "e", done(work))
+    assert hub.state("c-5") == "ready"
 
 
 # When they go
