@@ -156,6 +156,19 @@ def test_a_task_that_runs_on_no_engine_has_lost_a_try(hub):
     assert (hub.state("c-1"), hub.record("c-1")["tries"]) == ("ready", "1")
 
 
+@pytest.mark.parametrize(("retries", "state"), [(0, "failed"), (1, "ready")])
+def test_so_has_one_on_the_sheet(hub, retries, state):
+    hub.submit(1, "c-1", "c-2", "c-3", "c-4", retries=retries)
+    hub.register(1, "e")
+    hub.take(1, "e", 2)
+    hub.gone(2, "e")
+    hub.redis.hset(hub.keys.runs(), "c-1", "1:n = 0/e 1 =")
+    hub.redis.zrem(hub.key("ready", "default"), "c-1")
+
+    assert flaws(hub, ("task", "c-1"), mend=True) == [("place", "mended")]
+    assert (hub.state("c-1"), hub.record("c-1")["tries"]) == (state, "1")
+
+
 def test_a_task_assigned_to_no_engine_is_ready_again(hub):
     hub.submit(1, "c-1")
     hub.redis.delete(hub.key("ready", "default"))

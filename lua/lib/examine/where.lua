@@ -79,6 +79,7 @@ end
 -- Its engine is gone after taking it: the attempt is lost.
 local function lose(opened, f, uuid, label, score)
   local ending = settle.begin(opened)
+  record.own(f.id)
   held.remove(uuid, { f.id })
   local outcome = {
     id = f.id, token = f.token or "", marks = f.marks, reason = "its engine is unknown",
