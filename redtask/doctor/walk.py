@@ -31,7 +31,7 @@ _KEY: Final = re.compile(
     | fn:(?P<fn>[A-Za-z0-9_-]+)
     | ready:(?P<queue>[a-z0-9_-]+)(?::(?P<line>[=!][0-9,-]+|\?))?
     | (?P<expiring>done:[a-z0-9]+|worker:[A-Za-z0-9_.-]+(?::control)?
-        |answer:[A-Za-z0-9_-]+|parcel:{_ID}(?::[^:]+)?)
+        |answer:[A-Za-z0-9_-]+|parcel:{_ID}(?::[0-9]+:[A-Za-z0-9_-]+)?)
     """,
     re.VERBOSE,
 )

@@ -96,7 +96,7 @@ def test_keys_of_others_are_told_and_left(hub):
 def test_what_comes_ahead_or_is_on_its_way_is_no_key_of_others(hub):
     keys = hub.keys
     came = [
-        keys.parcel("c-1"), keys.parcel("c-1", "1-a"), keys.answer("n1"),
+        keys.parcel("c-1"), keys.parcel("c-1", "1:a"), keys.answer("n1"),
         keys.control("w"),
     ]  # fmt: skip
     for key in came:
