@@ -309,7 +309,7 @@ class Hub:
         return {name.decode(): value.decode() for name, value in fields.items()}
 
     def on_sheet(self, task: str) -> list[Any]:
-        """Return row and run of a task, None where there is none."""
+        """Return run and row of a task, None where there is none."""
         words = sheet.words(self.keys, task)
         return [self.redis.execute_command(*one) for one in words]
 

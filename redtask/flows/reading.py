@@ -26,8 +26,8 @@ def records(keys: Keys, ids: Sequence[str]) -> Flow[list[dict[str, str]]]:
         for name in ids[at : at + SLICE]:
             words += (*sheet.words(keys, name), ("HGETALL", keys.task(name)))
         replies = yield Commands(words)
-        for row, run, own in groups(replies, 3):
-            fields = sheet.unfold(row, run)
+        for run, row, own in groups(replies, 3):
+            fields = sheet.unfold(run, row)
             found.append(
                 {name: text(value) for name, value in fields.items()}
                 if fields
@@ -63,8 +63,8 @@ def parts(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[bytes | None]]
             words.append(("HGET", keys.task(task_id), name))
             words.append(("GET", keys.task(task_id, name)))
         replies = yield Commands(words)
-        for row, run, inline, beside in groups(replies, 4):
-            folded = sheet.unfold(row, run)
+        for run, row, inline, beside in groups(replies, 4):
+            folded = sheet.unfold(run, row)
             values.append(folded.get(name) if folded else inline or beside)
     return values
 

@@ -1,7 +1,8 @@
 """Records on the sheet, as ``lua/lib/sheet.lua`` writes them. No I/O here.
 
 A record moves from the sheet to a hash of its own, never back. So a reader that looks
-at the sheet first, then at the hash, misses no record.
+at the sheet first, then at the hash, misses no record. It reads the run before the row:
+if both leave the sheet in between, a row alone would say that the task has not begun.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ def read(row: bytes) -> Row:
 
 
 def words(keys: Keys, task_id: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the commands that read a task's row and run."""
-    return ("HGET", keys.rows(), task_id), ("HGET", keys.runs(), task_id)
+    """Return the commands that read a task's run and row."""
+    return ("HGET", keys.runs(), task_id), ("HGET", keys.rows(), task_id)
 
 
-def unfold(row: bytes | None, run: bytes | None) -> dict[str, bytes]:
+def unfold(run: bytes | None, row: bytes | None) -> dict[str, bytes]:
     """Return the fields of the record that ``words`` read; {} if there is none."""
     if row is None:
         return {}
@@ -70,12 +71,12 @@ def unfold(row: bytes | None, run: bytes | None) -> dict[str, bytes]:
 
 def pick(
     names: Sequence[str],
-    row: bytes | None,
     run: bytes | None,
+    row: bytes | None,
     own: Sequence[bytes | None],
 ) -> list[bytes | None]:
     """Return these fields from the replies to ``words``, else to HMGET (``own``)."""
-    fields = unfold(row, run)
+    fields = unfold(run, row)
     return [fields.get(name) for name in names] if fields else list(own)
 
 

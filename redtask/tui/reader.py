@@ -143,7 +143,7 @@ class Reader:
             why = self._store.do(calls.why(name))
         except UnknownTask:
             return Card(subject, gone=True)
-        row, run, record, attempts, out, err, error, after, follow, targets = (
+        run, row, record, attempts, out, err, error, after, follow, targets = (
             self._store.commands(
                 [
                     *sheet.words(keys, name),
@@ -159,7 +159,7 @@ class Reader:
                 ]
             )
         )
-        raw = sheet.unfold(row, run)
+        raw = sheet.unfold(run, row)
         raw |= {text(key): value for key, value in groups(record, 2)}
         fields = {key: text(value) for key, value in raw.items()}
         beside = {"after": after, "follow": follow, "targets": targets}

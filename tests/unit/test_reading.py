@@ -18,11 +18,11 @@ def test_records_are_read_in_one_trip():
 
     assert talk.step == Commands(
         [
-            ("HGET", KEYS.rows(), "c-0"),
             ("HGET", KEYS.runs(), "c-0"),
+            ("HGET", KEYS.rows(), "c-0"),
             ("HGETALL", KEYS.task("c-0")),
-            ("HGET", KEYS.rows(), "c-1"),
             ("HGET", KEYS.runs(), "c-1"),
+            ("HGET", KEYS.rows(), "c-1"),
             ("HGETALL", KEYS.task("c-1")),
         ]
     )
@@ -67,13 +67,23 @@ def test_a_record_may_stand_on_the_sheet(run, more):
     talk = Talk(reading.records(KEYS, ["c-0"]))
     fields = {"fn": "digest 9", "queue": "q", "submitted": "1234", "args": "args:\0"}
 
-    assert talk.answer([ROW, run, []]).value == [fields | more]
+    assert talk.answer([run, ROW, []]).value == [fields | more]
+
+
+@pytest.mark.parametrize("own", [{}, {"state": "completed"}])
+def test_a_record_may_leave_the_sheet_while_it_is_read(own):
+    talk = Talk(reading.records(KEYS, ["c-0"]))
+    assert [words[1] for words in talk.step.commands[:2]] == [KEYS.runs(), KEYS.rows()]
+
+    talk.answer([b"1:n = 0/e 99 =", None, own])
+
+    assert talk.value == [own]
 
 
 def test_some_fields_are_read_wherever_the_record_stands():
     talk = Talk(reading.fields(KEYS, ["c-0", "c-1"], ("state", "queue", "label")))
 
-    talk.answer([None, None, [b"failed", b"r", b"l"], ROW, None, [None, None, None]])
+    talk.answer([None, None, [b"failed", b"r", b"l"], None, ROW, [None, None, None]])
 
     assert talk.value == [[b"failed", b"r", b"l"], [b"ready", b"q", None]]
 
