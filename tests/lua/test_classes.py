@@ -292,19 +292,24 @@ def test_follow_any_does_not_wait_for_a_target_that_lacks_its_function(hub):
 # More classes than engines look at
 
 
+def refuse_each(hub, numbers, queue="default"):
+    """Submit tasks of a queue, each to be refused by another of its engines."""
+    works = []
+    for number in numbers:
+        engine = f"e{number}"
+        hub.register(1, engine, queues=queue)
+        # It has another task besides, so nobody is ever idle.
+        hub.submit(2, f"d-{number}", f"c-{number}", fn="other", queue=queue)
+        hub.take(3, engine)
+        works += hub.take(3, engine)
+    for number, work in zip(numbers, works, strict=True):
+        hub.turn(4, f"e{number}", 0, unmet(work))
+
+
 @pytest.fixture
 def crowd(hub):
     """A hub in which 66 tasks were each refused by another of 66 engines."""
-    hub.works = []
-    for number in range(66):
-        engine = f"e{number}"
-        hub.register(1, engine)
-        # It has another task besides, so nobody is ever idle.
-        hub.submit(2, f"d-{number}", f"c-{number}", fn="other")
-        hub.take(3, engine)
-        hub.works += hub.take(3, engine)
-    for number, work in enumerate(hub.works):
-        hub.turn(4, f"e{number}", 0, unmet(work))
+    refuse_each(hub, range(66))
     return hub
 
 
@@ -327,6 +332,22 @@ def test_an_engine_that_joins_takes_from_that_line(crowd):
     taken = {work.task_id for _ in range(66) for work in crowd.take(11, "new")}
 
     assert taken == {f"c-{n}" for n in range(66)}
+
+
+def test_an_engine_looks_through_such_lines_of_two_queues(real_hub):
+    hub = real_hub
+    hub.register(1, "both", queues="a,b")
+    hub.submit(1, "x-1", queue="a")
+    hub.take(1, "both")
+    refuse_each(hub, range(140), "a")
+    while (works := hub.take(5, "both", 9)) or hub.rings("both"):
+        hub.turn(5, "both", 0, *map(unmet, works))
+    refuse_each(hub, range(200, 270), "b")
+    assert len(hub.ready("a", "?")) > 64
+
+    taken = [work.task_id for _ in range(80) for work in hub.take(6, "both")]
+
+    assert sorted(taken) == [f"c-{number}" for number in range(200, 270)]
 
 
 def test_a_task_in_that_line_can_be_aborted(crowd):
