@@ -315,6 +315,8 @@ def _check_dependencies(seen):
             f"{name} has ended and has dependents: {list(edges)[:5]}",
         )
         hold("d" in (task or {}).get("marks", ""), f"{name} has dependents unmarked")
+    untold = not seen.unsettled or "u" in seen.hub.get("rare", "")
+    hold(untold, "nobody looks who is still to be told")
     for name in seen.unsettled:
         hold(name in seen.tasks, f"{name} is unsettled and no task")
     for name, task in seen.tasks.items():

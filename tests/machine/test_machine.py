@@ -30,9 +30,9 @@ from redtask.hub import calls, scripts
 from redtask.hub.calls import Group, Life, Report
 from tests import invariants, servers
 from tests.hubs import Hub
-from tests.machine import wrong
+from tests.machine import examined, wrong
 from tests.model.calls import Model
-from tests.model.things import ENDED, Outcome
+from tests.model.things import ENDED, TTL, Outcome
 from tests.picture import Picture
 from tests.recorder import Recorder
 
@@ -133,6 +133,7 @@ class Walk(RuleBasedStateMachine):
     def teardown(self):
         if self.agreed:
             self.drain()
+            self.vanish()
         self.hub.close()
 
     def ask(self, call):
@@ -244,6 +245,10 @@ class Walk(RuleBasedStateMachine):
 
     @rule(dice=DICE)
     def submit(self, dice):
+        self.send_submit(self.new_groups(dice))
+
+    def new_groups(self, dice):
+        """Return groups of tasks that were never submitted."""
         groups = []
         for _ in range(dice.choice((1, 1, 1, 2, 3))):
             client = dice.choice(CLIENTS)
@@ -257,25 +262,32 @@ class Walk(RuleBasedStateMachine):
             self.names += group["names"]
             groups.append(group)
         self.submits.append(groups)
-        self.send_submit(groups)
+        return groups
 
     @precondition(lambda self: self.submits)
     @rule(dice=DICE)
     def submit_again(self, dice):
         groups = [dict(one) for one in dice.choice(self.submits[-4:])]
-        if any(
-            one not in self.model.tasks for group in groups for one in group["names"]
+        again = dice.random() < 0.5
+        if not self.are_known(
+            [one for group in groups for one in group["names"]], again=again
         ):
-            # Nobody sends again what was forgotten long ago.
             return
-        how = dice.choice(("same", "more", "other"))
+        how = dice.choice(("same", "more", "other", "others"))
         if how == "more":
             groups[-1]["names"] = [*groups[-1]["names"], f"c-{self.next_task}"]
             self.names.append(f"c-{self.next_task}")
             self.next_task += 1
         elif how == "other":
             groups[0]["args"] = b"other"
-        self.send_submit(groups)
+        elif how == "others":
+            groups += self.new_groups(dice)
+        self.send_submit(groups, again=again)
+
+    def are_known(self, names, *, again):
+        """May these be sent again? Nobody does so when they were forgotten long ago."""
+        known = {*self.model.tasks, *(self.model.tombs if again else ())}
+        return all(name in known for name in names)
 
     @staticmethod
     def group(group):
@@ -303,9 +315,10 @@ class Walk(RuleBasedStateMachine):
         tasks = [part for name in group["names"] for part in (name, group["args"])]
         return Group(group["fn"], b"blob", group["fn"], flags, tasks)
 
-    def send_submit(self, groups):
-        follows = self.model.submit(self.stamp, groups)
+    def send_submit(self, groups, *, again=False):
+        follows = self.model.submit(self.stamp, groups, again=again)
         call = calls.submit(map(self.group, groups), now=self.stamp)
+        call = call.again() if again else call
         if follows is None:
             self.expect(call, error.SubmitConflict)
             return
@@ -347,7 +360,7 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: self.names)
     @rule(dice=DICE)
     def abort(self, dice):
-        names = [self.pick(dice) for _ in range(dice.randint(1, 3))]
+        names = [self.pick(dice) for _ in range(dice.choice((1, 2, 3, 9)))]
         names.append("c-999999")
         running = dice.random() < 0.5
         words = self.ask(calls.abort(names, running=running, now=self.stamp))
@@ -359,7 +372,7 @@ class Walk(RuleBasedStateMachine):
     @rule(dice=DICE)
     def purge(self, dice):
         ended = [one.name for one in self.model.tasks.values() if one.state in ENDED]
-        names = dice.sample(ended, min(len(ended), dice.randint(0, 2)))
+        names = dice.sample(ended, min(len(ended), dice.choice((0, 1, 2, 9))))
         names += ["c-999999"] if ended and dice.random() < 0.8 else [self.pick(dice)]
         call = calls.purge(names, now=self.stamp)
         if any(self.is_pending(name) for name in names):
@@ -409,10 +422,11 @@ class Walk(RuleBasedStateMachine):
     @rule(dice=DICE)
     def resubmit_again(self, dice):
         pairs, anew = dice.choice(self.copies[-3:])
-        if all(new in self.model.tasks for _, new in pairs):
-            self.send_resubmit(pairs, anew)
+        again = dice.random() < 0.5
+        if self.are_known([new for _, new in pairs], again=again):
+            self.send_resubmit(pairs, anew, again=again)
 
-    def send_resubmit(self, pairs, anew):
+    def send_resubmit(self, pairs, anew, *, again=False):
         flat = {
             old: {
                 kind: " ".join((said[0], *said[1])) if said else ""
@@ -421,12 +435,13 @@ class Walk(RuleBasedStateMachine):
             for old, fields in anew.items()
         }
         call = calls.resubmit(pairs, flat, now=self.stamp)
-        if not self.model.may_resubmit(pairs):
+        call = call.again() if again else call
+        if not self.model.may_resubmit(pairs, again=again):
             self.expect(call, (error.TaskPending, error.UnknownTask))
             return
         self.ask(call)
         self.names += [new for _, new in pairs if new not in self.names]
-        self.model.resubmit(self.stamp, self.seen, pairs, anew)
+        self.model.resubmit(self.stamp, self.seen, pairs, anew, again=again)
         self.agrees()
 
     @precondition(lambda self: self.names)
@@ -479,6 +494,34 @@ class Walk(RuleBasedStateMachine):
                 assert one.payload.startswith(f"{task.verdict} ".encode())
         self.agrees()
 
+    @precondition(lambda self: self.names)
+    @rule(dice=DICE)
+    def attend(self, dice):
+        names = [self.pick(dice) for _ in range(dice.randint(1, 3))]
+        told = self.ask(calls.attend(names, now=self.stamp))
+        there = [self.model.tasks.get(name) for name in names]
+        assert [one.state for one in told] == [
+            task.state if task else "unknown" for task in there
+        ]
+        self.model._start(self.stamp, self.seen)
+        self.agrees()
+
+    @precondition(lambda self: self.works)
+    @rule(dice=DICE)
+    def say(self, dice):
+        """Engines tell how far they are; some are not any more."""
+        works = [dice.choice(self.works[-9:]) for _ in range(dice.randint(1, 2))]
+        said = [(name, token, ("progress", "0.5 half")) for name, token in works]
+        heard = self.ask(calls.say(said, now=self.stamp))
+        running = {
+            (task.name, task.token)
+            for task in self.model.tasks.values()
+            if task.state == "running"
+        }
+        assert heard == [work in running for work in works]
+        self.model._start(self.stamp, self.seen)
+        self.agrees()
+
     @rule(dice=DICE)
     def configure(self, dice):
         if dice.random() < 0.3:
@@ -489,7 +532,9 @@ class Walk(RuleBasedStateMachine):
 
     @rule(dice=DICE)
     def look(self, dice):
-        """Ask for a picture, or leave a message."""
+        """Ask for a picture, or how all is, or leave a message."""
+        if dice.random() < 0.2:
+            self.examine()
         if dice.random() < 0.5:
             told = self.ask(calls.status(now=self.stamp))
             living = {one.uuid for one in told.engines}
@@ -502,6 +547,21 @@ class Walk(RuleBasedStateMachine):
             assert heard == (name == "w" and self.model.labels > 0)
         self.model._start(self.stamp, self.seen)
         self.agrees()
+
+    def examine(self):
+        """The doctor finds nothing to mend."""
+        away = {one.name for one in self.model.engines.values() if one.away}
+        # What these were told of with ``link``, their records do not say.
+        linked = {one.name for one in self.model.tasks.values() if "later" in one.group}
+        found = [
+            flaw
+            for flaw in examined.flaws(self.hub, self.stamp)
+            # Nobody sweeps when it is time.
+            if flaw.code != "overdue"
+            and not (flaw.code == "silent" and flaw.name in away)
+            and not (flaw.code == "counter" and flaw.name in linked)
+        ]
+        assert not found, found
 
     def set_hwm(self, hwm):
         self.model.configure(hwm)
@@ -776,6 +836,28 @@ class Walk(RuleBasedStateMachine):
             assert task.state in ENDED or self.model.why(task), task
             assert task.state in ENDED or refuses
             self.counts[f"left {task.state}"] += 1
+
+    def vanish(self):
+        """Of what has ended nothing is left some day."""
+        if any(task.state not in ENDED for task in self.model.tasks.values()):
+            return
+        for _ in range(9):
+            self.stamp += 2 * TTL
+            self.beat_of("last", self.model.engines["last"].number, [])
+            self.send_sweep(500)
+            # What is kept as long as there is room, unless others need it.
+            names = [one.name for one in self.model.tasks.values() if one.ttl == 0]
+            if names:
+                self.ask(calls.purge(names, now=self.stamp))
+                self.model.purge(self.stamp, self.seen, names)
+                self.agrees()
+            elif not (self.seen.tasks or self.seen.functions):
+                break
+        seen = self.seen
+        left = (seen.tasks, seen.functions, seen.timers, seen.unsettled, seen.edges)
+        assert not any(left), left
+        assert int(seen.hub.get("kept_bytes", 0)) == 0
+        assert not [name for name in seen.data if name.startswith(("ready", "ended"))]
 
 
 @pytest.mark.timeout(36000)

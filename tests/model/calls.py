@@ -29,9 +29,9 @@ class Model(Compared):
     # Calls of clients
 
     def submit(
-        self, stamp: int, groups: list[dict[str, Any]]
+        self, stamp: int, groups: list[dict[str, Any]], *, again: bool = False
     ) -> Callable[[Any], tuple[int, int]] | None:
-        """Enter groups of tasks; None: a conflict.
+        """Enter groups of tasks; None: a conflict. ``again``: the reply was lost.
 
         Returns what is to be called with the hub afterwards, and returns how many are
         new and known.
@@ -41,13 +41,13 @@ class Model(Compared):
                 known = self.tasks.get(name)
                 if known and (known.args, known.fn) != (group["args"], group["fn"]):
                     return None
-        return lambda seen: self._submit(stamp, seen, groups)
+        return lambda seen: self._submit(stamp, seen, groups, again=again)
 
     def _submit(
-        self, stamp: int, seen: Any, groups: list[dict[str, Any]]
+        self, stamp: int, seen: Any, groups: list[dict[str, Any]], *, again: bool
     ) -> tuple[int, int]:
         self._start(stamp, seen)
-        known = set(self.tasks)
+        known = self._known(again=again)
         total = 0
         gates = []
         # What is only sent again needs no gate any more.
@@ -71,6 +71,10 @@ class Model(Compared):
                     self._enter(name, group)
         self._finish()
         return new, total - new
+
+    def _known(self, *, again: bool) -> set[str]:
+        """Return what does not enter; ``again``: nor what was purged meanwhile."""
+        return {*self.tasks, *(self.tombs if again else ())}
 
     def _enter(self, name: str, group: dict[str, Any]) -> None:
         rank = self.submitted - group.get("priority", 0) * 2**42
@@ -233,12 +237,16 @@ class Model(Compared):
                 purged += 1
         return purged, len(ended) - purged
 
-    def may_resubmit(self, pairs: list[tuple[str, str]]) -> bool:
+    def may_resubmit(
+        self, pairs: list[tuple[str, str]], *, again: bool = False
+    ) -> bool:
         """May these tasks run once more, under new names?"""
+        known = self._known(again=again)
         olds = [
             self.tasks.get(old)
             for old, new in pairs
-            if new not in self.tasks or self.tasks[new].copy_of != old
+            if new not in known
+            or (new in self.tasks and self.tasks[new].copy_of != old)
         ]
         return all(old and old.fn and old.state in ENDED for old in olds)
 
@@ -248,11 +256,14 @@ class Model(Compared):
         seen: Any,
         pairs: list[tuple[str, str]],
         anew: dict[str, dict[str, Any]],
+        *,
+        again: bool = False,
     ) -> None:
         """Let ended tasks run once more."""
         self._start(stamp, seen)
+        known = self._known(again=again)
         for old, new in pairs:
-            if new in self.tasks:
+            if new in known:
                 continue
             task = self.tasks[old]
             kept = {
@@ -489,6 +500,8 @@ class Model(Compared):
             pause = self._apply(outcome, engine, verdict if lost else "")
             if pause is not None:
                 back.append((task, pause))
+        # These are placed before what became ready as others of them ended.
+        self.several |= any(task.state in ENDED for task in held)
         for task, pause in back:
             self._put_back(task, engine, pause)
         for task in placed:
