@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import pickle
 import sys
 import types
@@ -31,8 +32,28 @@ _PROTOCOL: Final = 5
 #: Names of the module of a process's script; the second is that in children of
 #: multiprocessing. No other process can import it.
 SCRIPTS: Final = ("__main__", "__mp_main__")
+#: What cloudpickle puts in place of the name of a file.
+_HIDDEN: Final = "<dynamic-code>"
 #: Ids of objects being sealed just now: a recursive function contains itself.
 _SEALING: ContextVar[frozenset[int]] = ContextVar("sealing", default=frozenset())
+
+
+def _filed(code: types.CodeType) -> tuple[Any, ...]:
+    """Reduce code as cloudpickle does, but with the name of its file.
+
+    From version 3.1 on cloudpickle hides it; tracebacks had neither file nor source.
+    """
+    make, parts = cloudpickle.CloudPickler.dispatch_table[types.CodeType](code)
+    return make, tuple(
+        code.co_filename if isinstance(part, str) and part == _HIDDEN else part
+        for part in parts
+    )
+
+
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc] # it is untyped
+    dispatch_table = cloudpickle.CloudPickler.dispatch_table.new_child(
+        {types.CodeType: _filed}
+    )
 
 
 def by_value(value: object) -> bytes:
@@ -41,7 +62,9 @@ def by_value(value: object) -> bytes:
     if script is not None:
         # cloudpickle itself knows only the first name.
         cloudpickle.register_pickle_by_value(script)
-    return bytes(cloudpickle.dumps(value, _PROTOCOL))
+    file = io.BytesIO()
+    _Pickler(file, _PROTOCOL).dump(value)
+    return file.getvalue()
 
 
 class MissingModule(UnmetDependency):

@@ -70,6 +70,13 @@ def test_a_lambda_travels_by_value():
     assert round_trip(lambda x: x + 1, 2) == 3
 
 
+def test_a_function_by_value_knows_its_file():
+    function = round_trip(lambda: lambda: 0)
+
+    assert function.__code__.co_filename == __file__
+    assert function.__code__.co_name == "<lambda>"
+
+
 def test_a_closure_brings_its_cells():
     number = 5
 
