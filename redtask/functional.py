@@ -38,6 +38,17 @@ _HIDDEN: Final = "<dynamic-code>"
 _SEALING: ContextVar[frozenset[int]] = ContextVar("sealing", default=frozenset())
 
 
+def is_sent(module: str) -> bool:
+    """Is what this module defines sent by value, because engines may not have it?
+
+    True for the script, and for modules registered with cloudpickle.
+    """
+    return module in SCRIPTS or any(
+        f"{module}.".startswith(f"{registered}.")
+        for registered in cloudpickle.list_registry_pickle_by_value()
+    )
+
+
 def _filed(code: types.CodeType) -> tuple[Any, ...]:
     """Reduce code as cloudpickle does, but with the name of its file.
 
@@ -198,7 +209,7 @@ def _import(*names: str) -> bool:
 def _is_found(one: dependent) -> bool:
     """Does importing its name give this very object?"""
     module, name = one.__module__, one.__qualname__
-    if module in SCRIPTS or "<" in name:
+    if is_sent(module) or "<" in name:
         return False
     found: Any = sys.modules.get(module)
     for part in name.split("."):

@@ -31,7 +31,7 @@ import cloudpickle
 
 from redtask import dependency
 from redtask.error import VERDICTS, RemoteError, SerializationError
-from redtask.functional import SCRIPTS, by_value, dependent
+from redtask.functional import by_value, dependent, is_sent
 from redtask.overlay import Overlay
 from redtask.rope import Rope
 
@@ -128,7 +128,7 @@ def _pieces(value: object) -> list[bytes]:
         return [_by_cloudpickle(value)]
     # Names never occur in large pieces.
     small = (piece for piece in sink.pieces if len(piece) < _LARGE)
-    if any(_SCRIPT in piece for piece in small):
+    if any(_may_refer(piece) for piece in small):
         return [_by_cloudpickle(value)]
     return sink.pieces
 
@@ -148,7 +148,16 @@ def dumps(value: object) -> bytes:
         data = pickle.dumps(value, _PROTOCOL)
     except Exception:  # noqa: BLE001 - pickling runs the user's code
         data = _SCRIPT
-    return data if _SCRIPT not in data else _by_cloudpickle(value)
+    return data if not _may_refer(data) else _by_cloudpickle(value)
+
+
+def _may_refer(data: bytes) -> bool:
+    """May a pickle refer by name to what only this process can import?"""
+    if _SCRIPT in data:
+        return True
+    # This runs for every task: mostly there is none.
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return bool(registered) and any(name.encode() in data for name in registered)
 
 
 def _by_cloudpickle(value: object) -> bytes:
@@ -164,7 +173,7 @@ def _is_importable(function: Any) -> str | None:
     """Return ``module:name`` if importing that gives this very object."""
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
-    if not module or not name or module in SCRIPTS or "<" in name:
+    if not module or not name or is_sent(module) or "<" in name:
         return None
     found: Any = sys.modules.get(module)
     for part in name.split("."):
@@ -327,8 +336,16 @@ def load_by_name(name: str) -> Callable[..., Any]:
     """Import ``package.module:function``."""
     module, _, path = name.partition(":")
     found: Any = importlib.import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
+    try:
+        for part in path.split("."):
+            found = getattr(found, part)
+    except AttributeError as problem:
+        if file := getattr(sys.modules[module], "__file__", None):
+            raise AttributeError(
+                f"{problem}; {file} was imported once: if it has changed since, "
+                "restart the worker"
+            ) from None
+        raise
     if not callable(found):
         raise TypeError(f"{name} is not callable")
     return found  # type: ignore[no-any-return]

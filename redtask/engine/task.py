@@ -56,6 +56,10 @@ _OURS: Final = frozenset(
         "asyncio.runners",
         "asyncio.base_events",
         "asyncio.events",
+        # What imports functions for them.
+        "importlib",
+        "importlib._bootstrap",
+        "cloudpickle.cloudpickle",
     }
 )
 
@@ -264,7 +268,7 @@ class Runner:
 
     def _failed(self, work: Work, problem: BaseException, verdict: str) -> list[Any]:
         try:
-            text = traceback_of(problem)
+            text = traceback_of(problem) + _advice(problem)
             body = payload.pack_error(problem, text, self.engine_info, verdict)
             ename, evalue = type(problem).__name__, payload.safe_text(problem)
         except BaseException as another:  # noqa: BLE001 - e.g. a __str__ that exits
@@ -319,6 +323,16 @@ def traceback_of(problem: BaseException) -> str:
     except Exception:  # noqa: BLE001 - it runs the user's code
         name = type(problem).__name__
         return f"{name}: {payload.safe_text(problem)}\n"
+
+
+def _advice(problem: BaseException) -> str:
+    """Return a line on where engines look for modules, if one was missing."""
+    if not isinstance(problem, ModuleNotFoundError):
+        return ""
+    return (
+        "Engines import from the folder where their worker was started "
+        f"({sys.path[0]}), PYTHONPATH, and the packages of {sys.executable}.\n"
+    )
 
 
 def _theirs(frames: TracebackType | None) -> TracebackType | None:

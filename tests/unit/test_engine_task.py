@@ -192,6 +192,20 @@ def test_a_raised_exception_is_told_with_the_users_frames_alone(bench):
     assert isinstance(error.__cause__, KeyError)
 
 
+@pytest.mark.parametrize(
+    "function", ["no_such_module:f", lambda: __import__("no_such_module")]
+)
+def test_a_missing_module_is_told_with_where_engines_look(bench, function):
+    error, fields = bench.error(function)
+
+    assert error.evalue == fields["evalue"] == "No module named 'no_such_module'"
+    assert "importlib" not in error.traceback
+    assert error.traceback.endswith(
+        "\nEngines import from the folder where their worker was started "
+        f"({sys.path[0]}), PYTHONPATH, and the packages of {sys.executable}.\n"
+    )
+
+
 def test_a_wrong_call_is_the_tasks_error(bench):
     error, _ = bench.error(lambda: None, 1)
 

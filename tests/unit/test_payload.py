@@ -9,11 +9,13 @@ import sys
 import threading
 import types
 
+import cloudpickle
 import pytest
 
 from redtask import error, payload
 from redtask.dependency import Ref, resolving
 from redtask.error import RemoteError, SerializationError
+from redtask.functional import require
 from redtask.rope import Rope
 from tests import tasks
 
@@ -109,6 +111,32 @@ def test_what_the_script_of_a_child_defines_travels_by_value(script, more, monke
     assert payload.call(lambda point, *_: function(point), body) == 6
 
 
+@pytest.fixture
+def helpers(monkeypatch):
+    """A module that only this program has, registered to go by value."""
+    module = types.ModuleType("helpers")
+    source = "class Point: x = 2\n\ndef f(x): return n * x.x\nn = 3"
+    exec(source, module.__dict__)  # noqa: S102 - as importing it does
+    monkeypatch.setitem(sys.modules, "helpers", module)
+    cloudpickle.register_pickle_by_value(module)
+    yield module
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.parametrize("more", [(), (bytes(100_000),)])
+def test_a_module_can_be_registered_to_travel_by_value(helpers, more, monkeypatch):
+    packed = payload.pack_function(helpers.f)
+    sealed = payload.pack_function(require("math")(helpers.f))
+    body = bytes(payload.pack_call((helpers.Point(), *more), {}))
+    monkeypatch.delitem(sys.modules, "helpers")
+
+    function, _ = payload.unpack_function(packed.blob)
+    dependent, _ = payload.unpack_function(sealed.blob)
+
+    assert payload.call(lambda point, *_: function(point), body) == 6
+    assert payload.call(lambda point, *_: dependent(point), body) == 6
+
+
 @pytest.mark.parametrize(
     ("function", "args", "expected"),
     [
@@ -151,8 +179,10 @@ def test_a_function_from_another_python_is_refused():
 def test_a_name_that_cannot_be_imported_says_so():
     with pytest.raises(ModuleNotFoundError):
         payload.unpack_function(b"nno_such_module:f")
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match=r"'nothing'; .*tests/tasks.py was imp"):
         payload.unpack_function(b"ntests.tasks:nothing")
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
+        payload.unpack_function(b"nsys:nothing")
     with pytest.raises(TypeError, match="not callable"):
         payload.unpack_function(b"ntests.tasks:DEADLINE")
 
