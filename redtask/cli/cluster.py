@@ -81,7 +81,8 @@ def command() -> None:
 @click.option(
     "--hwm",
     type=click.IntRange(0, 100000),
-    help="The most tasks an engine may have at a time; 0: any number.",
+    help="The most tasks an engine may have at a time; 0: a busy one takes more by "
+    "itself.",
 )
 @click.option(
     "--scheme",

@@ -45,7 +45,8 @@ def _number(_ctx: object, _parameter: object, value: float | None) -> float | No
 @click.option(
     "--hwm",
     type=click.IntRange(0, 100000),
-    help="The most tasks an engine may have at a time; 0: any number.",
+    help="The most tasks an engine may have at a time; 0: a busy one takes more by "
+    "itself.",
 )
 @click.option(
     "--result-ttl",

@@ -35,9 +35,11 @@ STATES: Final[Mapping[str, str]] = {
     "failed": "bold red",
     "aborted": "magenta",
 }
-#: Space between columns, and the least width of the last one.
+#: Space between columns; the width down to which the last one gives way before others
+#: do; and that down to which any does.
 _PADDING: Final = 2
-_LEAST: Final = 12
+_LEAST: Final = 20
+_NARROW: Final = 14
 #: How many letters of a client's name are shown.
 _SHOWN: Final = 6
 _CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
@@ -130,8 +132,8 @@ def _plain(value: Any) -> Any:
 
 
 def is_terminal() -> bool:
-    """Is standard output a terminal?"""
-    return sys.stdout.isatty()
+    """Is standard output a terminal? It may be closed."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_table(
@@ -166,30 +168,41 @@ def _print_for_people(
         bool(listed) and all(isinstance(row[at], int) for row in listed)
         for at in range(len(columns))
     ]
-    for column, number in zip(columns, numbers, strict=True):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
     console = Console(highlight=False, markup=False)
-    for row in _fitting(columns, listed, console.width):
-        cells = [
+    cells = [[short_ids(one_line(str(value))) for value in row] for row in listed]
+    widths = _widths(columns, cells, console.width)
+    for column, number, width in zip(columns, numbers, widths, strict=True):
+        table.add_column(
+            column,
+            justify="right" if number else "left",
+            no_wrap=True,
+            max_width=width,
+        )
+    for row in cells:
+        texts = [
             Text(value, style=colours.get(column, {}).get(value, ""))
             for column, value in zip(columns, row, strict=True)
         ]
-        table.add_row(*cells)
+        table.add_row(*texts)
     console.print(table)
     console.print()
 
 
-def _fitting(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int
-) -> list[list[str]]:
-    """Return the cells, the last one cut at the end of the terminal."""
-    cells = [[short_ids(one_line(str(value))) for value in row] for row in rows]
-    before = sum(
-        max([len(column), *(len(row[at]) for row in cells)]) + _PADDING
-        for at, column in enumerate(columns[:-1])
-    )
-    room = max(_LEAST, width - before)
-    return [[*row[:-1], shorten(row[-1], room)] for row in cells]
+def _widths(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], room: int
+) -> list[int]:
+    """Return the widths of columns: the last gives way first, then the widest.
+
+    So ids and states are whole beside long names.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415 - only on a terminal
+
+    widths = [max(map(cell_len, texts)) for texts in zip(columns, *rows, strict=True)]
+    room -= _PADDING * (len(columns) - 1)
+    widths[-1] = min(widths[-1], max(_LEAST, room - sum(widths[:-1])))
+    while sum(widths) > room and max(widths) > _NARROW:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def shorten(text: str, most: int) -> str:

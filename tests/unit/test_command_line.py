@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 import click
 import pytest
 from click.testing import CliRunner
+from rich.cells import cell_len
 
 from redtask import error
 from redtask.cli import COMMANDS, exit_code, group, logs
 from redtask.cli.options import Where, confirm, hub_options
-from redtask.cli.output import safe_lines, say_json, short_id
+from redtask.cli.output import Output, safe_lines, say_json, short_id
 from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
 from redtask.cli.spans import moment, seconds
@@ -487,3 +488,33 @@ def test_on_a_terminal_what_tasks_printed_is_made_safe(monkeypatch, capsys):
     logs._print("\x1b[31mred\x1b]0;x\x07\n", err=False)
 
     assert capsys.readouterr().out == "red ]0;x \n"
+
+
+@pytest.mark.parametrize("name", ["f" * 70, "日本語" * 20])
+def test_what_is_long_leaves_room_for_ids_and_states(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # 80 columns, no styles
+    row = ("k3f9abw0z1x5-17", "completed", name, "1.7 min", "ValueError: " + name)
+
+    Output().table(("task", "state", "function", "took", "what"), [row])
+
+    heading, _, line, _ = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["task", "state", "function", "took", "what"]
+    assert line.startswith("k3f9ab-17  completed  " + name[:3])
+    assert "…  1.7 min  ValueError:" in line
+    assert cell_len(line) <= 80
+
+
+def test_what_fits_beside_something_long_is_whole(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+
+    Output().table(("function", "what"), [("f" * 30, "x" * 200)])
+
+    assert "f" * 30 + "  " + "x" * 47 + "…" in capsys.readouterr().out
+
+
+def test_a_command_without_an_output_works(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+
+    Output().table(("task",), [("k3f9abw0z1x5-17",)])
