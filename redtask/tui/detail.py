@@ -6,6 +6,8 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len, chop_cells
+
 from redtask.tui.looks import style_of
 from redtask.tui.state import FRAME
 from redtask.tui.text import clean, line, span
@@ -110,9 +112,13 @@ def _wrapped(told: Iterable[str], width: int) -> list[Text]:
 
 def _cut(text: str, width: int) -> list[str]:
     """Wrap text into lines; indentation, as in code, is kept."""
+    found, width = clean(text.expandtabs(4)), max(_NARROW, width)
+    if cell_len(found) != len(found):
+        # textwrap counts wide characters as one cell.
+        return chop_cells(found, width)
     return textwrap.wrap(
-        clean(text.expandtabs(4)),
-        max(_NARROW, width),
+        found,
+        width,
         drop_whitespace=False,
         replace_whitespace=False,
     )

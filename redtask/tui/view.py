@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from redtask.tui import dashboard, detail, lists
 from redtask.tui.looks import BAD, QUIET, TITLE, style_of
 from redtask.tui.state import SMALLEST, STATES, TABS
-from redtask.tui.text import clean, counted, line, span
+from redtask.tui.text import clean, counted, fit, line, span
 
 if TYPE_CHECKING:
     from redtask.tui.state import State, Subject
@@ -62,6 +63,12 @@ def _cut(one: Text, width: int) -> Text:
         one = one.copy()
         one.truncate(width)
     return one
+
+
+def _within(text: str, state: State, taken: int) -> str:
+    """Return text that leaves so many cells of a line to others."""
+    width = min(cell_len(clean(text)), max(1, state.size.width - taken))
+    return fit(text, width, state.glyphs)
 
 
 def _title(state: State) -> Text:
@@ -138,14 +145,11 @@ def _help() -> list[Text]:
 def _detail(state: State, subject: Subject) -> list[Text]:
     card = state.card
     fields = card.fields if card else {}
-    head = line(
-        (f"{subject.kind} {clean(subject.name)}", TITLE),
-        "  ",
-        clean(fields.get("function", "")),
-        "  ",
-        (fields.get("state", ""), style_of(fields.get("state", ""))),
-        f"  {subject.view}" if subject.view != "record" else "",
-    )
+    title, now = f"{subject.kind} {clean(subject.name)}", fields.get("state", "")
+    view = f"  {subject.view}" if subject.view != "record" else ""
+    taken = len(title) + len(now) + len(view) + 4
+    function = _within(fields.get("function", ""), state, taken)
+    head = line((title, TITLE), "  ", function, "  ", (now, style_of(now)), view)
     all_lines, room = detail.lines(state), detail.room(state)
     top = max(0, min(state.top, len(all_lines) - room))
     shown = all_lines[top : top + room]
@@ -160,8 +164,9 @@ def _detail(state: State, subject: Subject) -> list[Text]:
 def _foot(state: State) -> Text:
     if state.mode == "confirm" and state.asked is not None:
         asked = state.asked
-        told = f"{asked.verb} {clean(asked.name)} ({clean(asked.about)})? y/n"
-        return line((told, "bold reverse"))
+        before, after = f"{asked.verb} {clean(asked.name)} (", ")? y/n"
+        about = _within(asked.about, state, len(before) + len(after))
+        return line((before + about + after, "bold reverse"))
     if state.mode == "filter":
         return line(("/", TITLE), clean(state.typed), ("_", "blink"), "  Enter, Esc")
     if state.notice is not None:

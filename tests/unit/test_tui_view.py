@@ -335,6 +335,14 @@ def test_long_lines_are_wrapped_in_details():
     assert sum("word" in one for one in lines) > 2
 
 
+def test_wide_characters_are_wrapped_and_not_lost():
+    card = replace(failed_card(), stdout="日本語" * 40)
+
+    lines = shown(read(press(on("failed"), "l"), card=card)).splitlines()
+
+    assert "".join(lines).replace(" ", "").count("日本語") == 40
+
+
 def test_a_long_detail_says_where_it_stands():
     card = failed_card(**{f"f{n}": "x" for n in range(60)})
     state = read(press(on("failed"), "enter"), card=card)
@@ -381,6 +389,15 @@ def test_what_is_to_be_confirmed_names_the_task():
     state = press(on("failed"), "R")
 
     assert "replay abcdefgh-1 (mod:train, failed)? y/n" in shown(state)
+
+
+@pytest.mark.parametrize("name", ["f" * 90, "日本語" * 30])
+def test_a_long_name_hides_neither_the_question_nor_the_state(name):
+    card = failed_card(function=name)
+    state = read(press(on("failed"), "w"), card=card)
+
+    assert "…  failed  why\n" in shown(state)
+    assert "…)? y/n" in shown(press(state, "R"))
 
 
 def test_what_is_typed_is_seen():
