@@ -19,6 +19,8 @@ _TITLES: Final = {
     "overview": "Overview", "engines": "Engines", "tasks": "Tasks", "failed": "Failed",
     "events": "Events",
 }  # fmt: skip
+#: Where the names of all tabs fit.
+_TABS_WIDTH: Final = sum(len(f"[1 {title}] ") for title in _TITLES.values())
 
 #: Redis is silent if it has not answered for this many seconds, and two reads.
 _SILENT: Final = 3.0
@@ -106,9 +108,11 @@ def _away(state: State) -> str:
 
 def _tabs(state: State) -> Text:
     found = Text("", end="", no_wrap=True)
+    narrow = state.size.width < _TABS_WIDTH
     for at, tab in enumerate(TABS, 1):
         here = tab == state.tab
-        name = f"[{at} {_TITLES[tab]}]" if here else f" {at} {_TITLES[tab]} "
+        name = f"{at}" if narrow and not here else f"{at} {_TITLES[tab]}"
+        name = f"[{name}]" if here else f" {name} "
         found.append(name, "bold reverse" if here else None)
         found.append(" ")
     if state.tab == "tasks" and state.subject is None:

@@ -408,6 +408,12 @@ def test_a_frozen_screen_says_so():
     assert "[frozen]" in shown(press(on("tasks"), "space"))
 
 
+def test_a_narrow_screen_says_which_tab_it_is():
+    tabs = shown(press(screen(40, 10), "5")).splitlines()[1]
+
+    assert tabs.split() == ["1", "2", "3", "4", "[5", "Events]"]
+
+
 def test_pages_are_counted():
     assert "page 2" in shown(press(on("failed"), "pagedown"))
     assert "page" not in shown(on("failed")).replace("PgDn", "")
