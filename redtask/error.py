@@ -228,6 +228,12 @@ class TaskAborted(TaskError):
     """The task was aborted."""
 
 
+#: Why a task may be unknown.
+GONE: Final = (
+    "the hub has no such task: it has expired, was purged, or was never submitted"
+)
+
+
 class TaskLost(TaskError, KeyError):
     """The task's record is gone: expired, purged, or lost by Redis."""
 

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redtask import flows
-from redtask.error import ConnectionLost, TaskLost
+from redtask.error import GONE, ConnectionLost, TaskLost
 from redtask.flows import QUIET, Hear, acting, reading
 from redtask.hub import calls, states
 
@@ -196,7 +196,7 @@ class Listener:
         messages = []
         for one, found in zip(chosen, (yield from flows.ask(call)), strict=True):
             if found.state == "unknown":
-                raise TaskLost(f"No such message: {one.msg_id}")
+                raise TaskLost(f"{one.msg_id}: {GONE}")
             if found.state in states.ENDED:
                 ended.append(one)
             elif found.token:

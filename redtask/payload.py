@@ -360,14 +360,33 @@ def pack_call(
 
     ``nodes`` has the task ids of a graph's nodes, which Refs may name.
     """
-    if kwargs:
-        return _pack(b"k", (tuple(args), dict(kwargs)), nodes)
-    return _pack(b"a", tuple(args), nodes) if args else b"0"
+    try:
+        if kwargs:
+            return _pack(b"k", (tuple(args), dict(kwargs)), nodes)
+        return _pack(b"a", tuple(args), nodes) if args else b"0"
+    except SerializationError:
+        _blame({**dict(enumerate(args)), **kwargs})
+        raise
 
 
 def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> Written:
     """Pickle one chunk of each sequence of a map."""
-    return _pack(b"m", sequences, None)
+    try:
+        return _pack(b"m", sequences, None)
+    except SerializationError:
+        _blame(dict(enumerate(sequences)))
+        raise
+
+
+def _blame(args: Mapping[Any, Any]) -> None:
+    """Raise ``SerializationError`` for the first argument that cannot be pickled."""
+    for name, value in args.items():
+        try:
+            dumps(value)
+        except SerializationError as problem:
+            raise SerializationError(
+                f"argument {name}: {problem}"
+            ) from problem.__cause__
 
 
 def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> Written:

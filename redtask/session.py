@@ -264,7 +264,7 @@ class Session:
         yield from waiting.recheck(self.inbox, tasks)
         for name, outcome in tasks.outcomes.items():
             if outcome.state == "unknown":
-                raise error.TaskLost(f"No such message: {name}")
+                raise error.TaskLost(f"{name}: {error.GONE}")
         return tasks
 
     def wait(self, jobs: Any, timeout: float | None) -> Flow[bool]:
@@ -316,13 +316,22 @@ class Session:
         if isinstance(jobs, HasIds):
             return list(jobs.msg_ids)
         if isinstance(jobs, int) and not isinstance(jobs, bool):
-            return [self.history[jobs]]
-        if isinstance(jobs, Iterable):
+            return [self._at(jobs)]
+        if isinstance(jobs, Iterable) and not isinstance(jobs, (bytes, bytearray)):
             listed = [name for one in jobs for name in self.ids_of(one)]
             return list(dict.fromkeys(listed))
         raise TypeError(
             f"jobs are ids, positions or results, not {type(jobs).__name__}"
         )
+
+    def _at(self, position: int) -> str:
+        history = self.history
+        try:
+            return history[position]
+        except IndexError:
+            raise IndexError(
+                f"history has {len(history)} ids, and no position {position}"
+            ) from None
 
     # -- tasks
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redtask.error import CompositeError, TaskLost
+from redtask.error import GONE, CompositeError, TaskLost
 from redtask.flows import Commands, waiting
 from redtask.hub.records import text
 from redtask.inbox import TaskSet
@@ -109,7 +109,7 @@ def result_status(
     yield from waiting.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)
     unknown = [name for name in tasks.ids if _is_unknown(tasks, name)]
     if unknown:
-        raise TaskLost(f"No such message: {unknown[0]}")
+        raise TaskLost(f"{unknown[0]}: {GONE}")
     found: dict[str, Any] = {
         "status": "ok",
         "pending": tasks.open_ids(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from redtask.error import HubFull
+from redtask.error import GONE, HubFull
 from redtask.flows import QUIET, SLICE, Fetch, Wait, ask
 from redtask.flows.entering import enter_again, listen
 from redtask.hub import calls
@@ -26,7 +26,7 @@ _BRIEF: Final = 0.02
 #: While one sweep is running, others look again after this, in seconds.
 _SOON: Final = 0.1
 
-_LOST: Final = Outcome("unknown", "", "v", b"record_gone there is no such record")
+_LOST: Final = Outcome("unknown", "", "v", f"record_gone {GONE}".encode())
 #: Limit on the payloads in one reply of ``watch``, in bytes.
 _BUDGET: Final = 4 << 20
 #: Limit on payloads read by one script call, in bytes; and number of larger ones

@@ -130,7 +130,7 @@ def test_purged_results_are_gone(rc, view):
     assert rc.purge_results(gone) == Purged(1)
 
     assert rc.hub_history() == kept.msg_ids
-    with pytest.raises(KeyError, match="No such message"):
+    with pytest.raises(KeyError, match="the hub has no such task"):
         rc.get_result(gone.msg_ids[0])
     with pytest.raises(KeyError, match="No such task"):
         rc.resubmit(gone)

@@ -318,7 +318,7 @@ def test_a_result_is_found_in_many_ways(rc, view):
 
 
 def test_an_unknown_result_is_refused_at_once(rc):
-    with pytest.raises(KeyError, match="No such message: abc-0"):
+    with pytest.raises(KeyError, match="abc-0: the hub has no such task"):
         rc.get_result("abc-0")
     with pytest.raises(error.TaskLost):
         rc.get_result(["abc-0"])

@@ -76,7 +76,7 @@ def test_the_result_status_parts_what_has_ended(rc, view, gate):
     }
     assert rc.result_status(pending.msg_ids[0], False)["completed"] == []
     assert rc.result_status(0, status_only=False)[done.msg_ids[0]] == 6
-    with pytest.raises(KeyError, match="No such message: nobody-1"):
+    with pytest.raises(KeyError, match="nobody-1: the hub has no such task"):
         rc.result_status([done, "nobody-1"])
 
 

@@ -288,7 +288,7 @@ def test_a_task_whose_record_is_deleted_is_lost(place, face):
     (name,) = result.msg_ids
     place.redis.delete(place.keys.task(name))
 
-    with pytest.raises(error.TaskLost, match="no such record"):
+    with pytest.raises(error.TaskLost, match="the hub has no such task"):
         result.get(0)
     with pytest.raises(KeyError):
         client.get_result(name)

@@ -190,7 +190,7 @@ def test_of_very_much_the_end_is_said(listener):
 
 
 def test_an_unknown_task_is_an_error(listener):
-    with pytest.raises(error.TaskLost, match="No such message: c-1"):
+    with pytest.raises(error.TaskLost, match="c-1: the hub has no such task"):
         hear(listener, [Attended("unknown", "", "", "")])
 
 

@@ -164,8 +164,12 @@ def test_what_cannot_be_pickled_is_refused_by_name():
 
     with pytest.raises(SerializationError, match="cannot pickle the function"):
         payload.pack_function(lambda: lock)
-    with pytest.raises(TypeError, match="cannot pickle"):
-        payload.pack_call((lock,), {})
+    with pytest.raises(TypeError, match="argument 1: cannot pickle lock: "):
+        payload.pack_call((0, lock), {})
+    with pytest.raises(TypeError, match="argument name: cannot pickle dict: "):
+        payload.pack_call((0,), {"name": {"a": lock}})
+    with pytest.raises(TypeError, match="argument 0: cannot pickle list: "):
+        payload.pack_chunk(([lock],))
 
 
 def test_a_function_from_another_python_is_refused():

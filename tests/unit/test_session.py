@@ -324,7 +324,9 @@ def test_jobs_have_many_names(core):
     ]  # fmt: skip
     with pytest.raises(TypeError, match="ids, positions or results, not float"):
         core.ids_of(1.5)
-    with pytest.raises(IndexError):
+    with pytest.raises(TypeError, match="ids, positions or results, not bytes"):
+        core.ids_of([b"c-9"])
+    with pytest.raises(IndexError, match="history has 2 ids, and no position 2"):
         core.ids_of(2)
 
 
