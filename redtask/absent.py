@@ -16,8 +16,13 @@ INSTEAD: Final[Mapping[str, str]] = {
     "DirectView": _EACH,
     "broadcast_view": _EACH,
     "BroadcastView": _EACH,
-    "apply": "rc.load_balanced_view().apply",
-    "map": "rc.load_balanced_view().map",
+    **{
+        name: f"rc.load_balanced_view().{name}"
+        for name in (
+            *("apply", "apply_async", "apply_sync"),
+            *("map", "map_async", "map_sync", "imap"),
+        )
+    },
     "execute": "functions",
     "run": "functions",
     "push": _VALUES,

@@ -373,6 +373,10 @@ class _TargetsFlag(_Flag["int | slice | list[int] | None"]):
         return None if targets is None else targets.shown
 
 
+#: Attributes of views that are no flags; these are set for every view.
+_PLAIN: Final = frozenset({"flags", "client", "history"})
+
+
 class Flagged:
     """The flags of a view: an attribute for each, and one value of all."""
 
@@ -400,6 +404,18 @@ class Flagged:
     def __init__(self, flags: Flags) -> None:
         #: The flags of tasks submitted from now on; replaced, never modified.
         self.flags = flags
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            # As an attribute, a misspelt flag would have no effect.
+            if (
+                name not in _PLAIN
+                and not hasattr(type(self), name)
+                and suggestion(name, NAMES)
+            ):
+                raise AttributeError(unknown(name))
+            super().__setattr__(name, value)
 
     def _checked(self, flags: Mapping[str, Any]) -> Flags:
         """Return the flags of this view with some replaced."""

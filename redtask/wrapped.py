@@ -41,6 +41,9 @@ class Wrapped:
         with contextlib.suppress(TypeError, ValueError):
             self.__signature__ = inspect.signature(f)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {payload.name_of(self.func)}>"
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it on an engine."""
         raise NotImplementedError

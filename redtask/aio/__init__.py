@@ -59,4 +59,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # Not the modules that happen to be loaded.
+    return sorted({*__all__, *(name for name in globals() if name[:2] == "__")})

@@ -135,6 +135,7 @@ def test_a_remote_function_runs_when_it_is_called(view):
     assert list(view.history) == view.client.history
     assert view.get_result().metadata["label"] == "far"
     assert add.func(1) == 2
+    assert repr(add) == "<RemoteFunction add>"
 
 
 def test_a_remote_function_does_as_the_view(view):
@@ -449,6 +450,7 @@ def test_what_was_submitted_has_been_sent(view):
         ("direct_view", r"view\.with_flags\(targets=e\)"),
         ("push", "by Ref"),
         ("apply", r"rc\.load_balanced_view\(\)\.apply"),
+        ("map_async", r"rc\.load_balanced_view\(\)\.map_async"),
     ],
 )
 def test_what_is_not_there_says_what_is(client, view, name, instead):

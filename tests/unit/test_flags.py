@@ -138,6 +138,15 @@ def test_an_unknown_flag_is_refused_with_a_hint():
         Flags().replaced(zzz=3)
 
 
+def test_a_misspelt_attribute_of_a_view_is_refused_with_a_hint():
+    view = Flagged(Flags())
+
+    with pytest.raises(AttributeError, match="flag: retires, did you mean retries"):
+        view.retires = 3  # type: ignore[attr-defined]
+    view.note = "mine"  # type: ignore[attr-defined]
+    view.set_flags = view.set_flags  # type: ignore[method-assign]
+
+
 def test_nothing_changes_when_one_is_wrong():
     view = Flagged(Flags())
 
