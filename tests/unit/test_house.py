@@ -230,3 +230,30 @@ def test_the_source_archive_holds_all_that_git_knows(built, tracked):
         names = {name.partition("/")[2] for name in tar.getnames()}
 
     assert relative(tracked) - names == set()
+
+
+#: Behaves as ``python -m venv --clear``; says yes to all else.
+CLEARING = """#!/bin/sh
+case "$*" in *"--clear .venv") ;; *) exit ;; esac
+rm -rf .venv/*
+mkdir -p .venv/bin
+cp "$0" .venv/bin/python
+"""
+
+
+def test_bootstrap_clears_no_environment_behind_a_link(tmp_path):
+    here, other, python = (tmp_path / name for name in ("here", "other", "python"))
+    shutil.copytree(HOUSE / "scripts", here / "scripts")
+    (here / "redtask").mkdir()
+    for name in ("pyproject.toml", "redtask/__init__.py"):
+        shutil.copy(HOUSE / name, here / name)
+    (other / "bin").mkdir(parents=True)
+    (here / ".venv").symlink_to(other)
+    python.write_text(CLEARING)
+    python.chmod(0o755)
+    shutil.copy(python, other / "bin/python")
+
+    subprocess.run([here / "scripts/bootstrap", python], check=True)
+
+    assert [path.name for path in other.iterdir()] == ["bin"]
+    assert (here / ".venv/redtask-test").exists()
