@@ -287,6 +287,11 @@ class RemoteError(TaskError):
         """Return the remote traceback as lines of text."""
         return (self.traceback or str(self)).splitlines()
 
+    def _render_traceback_(self) -> list[str]:
+        # What IPython shows; else the frames of redtask would bury the rest.
+        notes = getattr(self, "__notes__", ())
+        return "\n".join([f"{type(self).__name__}: {self}", *notes]).splitlines()
+
     def print_traceback(self) -> None:
         """Print the remote traceback."""
         print("\n".join(self.render_traceback()))  # noqa: T201 - it says so

@@ -86,6 +86,19 @@ def test_python_shows_where_it_went_wrong(clone):
         assert shown.count("over there") == 1
 
 
+def test_ipython_shows_what_happened_over_there_without_our_frames():
+    one = RemoteError("E", "v", "Traceback\n  over there\nE: v\n", {"engine_id": 3})
+    several = CompositeError("several", [one, TaskAborted("c-0 was aborted")])
+
+    over_there = ["on engine 3:", "Traceback", "  over there", "E: v"]
+    assert one._render_traceback_() == ["RemoteError: [3:apply] E: v", *over_there]
+    assert several._render_traceback_() == [
+        *("CompositeError: several", "[3:apply] E: v", "c-0 was aborted"),
+        *over_there,
+    ]
+    assert RemoteError("E", "v")._render_traceback_() == ["RemoteError: E: v"]
+
+
 def test_a_remote_traceback_can_be_printed(capsys):
     remote().print_traceback()
 
