@@ -29,7 +29,6 @@ ALL_COMPLETED: Final = concurrent.futures.ALL_COMPLETED
 FIRST_COMPLETED: Final = concurrent.futures.FIRST_COMPLETED
 FIRST_EXCEPTION: Final = concurrent.futures.FIRST_EXCEPTION
 _WHENS: Final = (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION)
-_NOT_READY: Final = "Result not ready."
 
 R = TypeVar("R", bound="Results")
 
@@ -276,11 +275,16 @@ class Results:
                 )
             except StillAway as problem:
                 tasks.checked = 0.0
-                raise TimeoutError(f"{_NOT_READY} {problem}") from problem
+                raise TimeoutError(f"{self._not_ready()} {problem}") from problem
             if not arrived:
-                raise TimeoutError(_NOT_READY)
+                raise TimeoutError(self._not_ready())
             with contextlib.suppress(_ReleasedError):
                 return self._gathered(return_exceptions=return_exceptions)
+
+    def _not_ready(self) -> str:
+        first, *more = self._tasks.open_ids() or self._tasks.ids
+        pending = f"{first} and {len(more)} more are" if more else f"{first} is"
+        return f"Result not ready: {pending} pending."
 
     def _gathered(self, *, return_exceptions: bool | None) -> Any:
         """Return the value of what is done, or raise what has failed so far."""
@@ -312,7 +316,7 @@ class Results:
 
     def _check_ready(self) -> Flow[None]:
         if not (yield from self._ready()):
-            raise TimeoutError(_NOT_READY)
+            raise TimeoutError(self._not_ready())
 
     def _successful(self) -> Flow[bool]:
         if not (yield from self._ready()):

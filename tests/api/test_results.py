@@ -35,8 +35,11 @@ def test_waiting_has_an_end(view, gate):
     assert not result.wait(0.01)
     assert not result.ready()
     assert repr(result) == "<AsyncResult(pass_gate): pending>"
-    with pytest.raises(TimeoutError, match=r"Result not ready\."):
+    name = result.msg_ids[0]
+    with pytest.raises(TimeoutError, match=rf"^Result not ready: {name} is pending\.$"):
         result.get(0)
+    with pytest.raises(TimeoutError, match=r" \S+ and 2 more are pending\.$"):
+        view.map_async(tasks.pass_gate, [str(gate)] * 3, [5] * 3).get(0)
     with pytest.raises(TimeoutError):
         result.get(timeout=0.01)
     with pytest.raises(TimeoutError):
