@@ -25,6 +25,8 @@ _PAGE: Final = 500
 _REFRESH: Final = 0.2
 #: No bar is shown before this, in seconds.
 _MOMENT: Final = 0.5
+#: A person is told why a task has not begun after this, in seconds.
+_LONG: Final = 3.0
 
 
 @contextlib.contextmanager
@@ -55,8 +57,17 @@ def wait(client: Client, ids: Sequence[str]) -> None:
     """Wait with a bar until tasks have ended; Ctrl-C only stops the wait."""
     if sys.stderr.isatty() and len(ids) > 1:
         client.wait_interactive(list(ids), _REFRESH)
-    else:
-        client.get_result(list(ids)).wait()
+        return
+    result = client.get_result(list(ids))
+    if sys.stderr.isatty() and not result.wait(_LONG):
+        _say_why(client, ids[0])
+    result.wait()
+
+
+def _say_why(client: Client, name: str) -> None:
+    why = client.why(name)
+    if why.state in {"waiting", "ready"}:
+        click.echo(safe_lines(str(why)), err=True)
 
 
 def tell(client: Client, out: Output, ids: Sequence[str], *, single: bool) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
+from redtask.cli import waiting
 from tests import tasks
 from tests.processes import until
 
@@ -27,6 +29,28 @@ def test_a_call_is_submitted_and_its_result_waited_for(command, client):
     assert command.well("submit", "math:factorial", 20, "--wait") == [
         ["2432902008176640000"]
     ]
+
+
+def test_who_waits_at_a_terminal_is_told_why_it_takes_long(place, monkeypatch, capsys):
+    client = place.client()
+    result = client.load_balanced_view().apply_async(tasks.double, 1)
+    monkeypatch.setattr(waiting, "_LONG", 0.01)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    asked = client.why
+
+    def why(name):
+        found = asked(name)
+        place.engine()
+        return found
+
+    monkeypatch.setattr(client, "why", why)
+
+    waiting.wait(client, result.msg_ids)
+
+    assert capsys.readouterr().err.endswith(
+        " is ready: no engine lives that serves the queue default.\n"
+        "Start a worker for the queue default.\n"
+    )
 
 
 def test_words_are_json_where_they_can_be(command, client):
