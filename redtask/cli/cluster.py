@@ -21,6 +21,7 @@ from redtask.cli.group import Group
 from redtask.cli.options import (
     Where,
     check_scheme,
+    complete_scheme,
     confirm,
     hub_options,
     json_option,
@@ -88,6 +89,7 @@ def command() -> None:
     "--scheme",
     metavar="NAME|FILE",
     callback=check_scheme,
+    shell_complete=complete_scheme,
     help="How engines are chosen; see docs/schemes.rst.",
 )
 @click.option(

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from redtask.cli.options import Where, check_scheme, hub_options, json_option
+from redtask.cli.options import (
+    Where,
+    check_scheme,
+    complete_scheme,
+    hub_options,
+    json_option,
+)
 from redtask.cli.output import is_terminal, print_table, say_json
 from redtask.cli.status import look
 from redtask.connect import connect
@@ -40,6 +46,7 @@ def _number(_ctx: object, _parameter: object, value: float | None) -> float | No
     "--scheme",
     metavar="NAME|FILE",
     callback=check_scheme,
+    shell_complete=complete_scheme,
     help="How engines are chosen: one of redtask's, or a Lua file of your own.",
 )
 @click.option(

@@ -67,6 +67,13 @@ def load_profile(
         raise
 
 
+def complete_scheme(_ctx: object, _parameter: object, begun: str) -> list[str]:
+    """Return redtask's schemes whose names begin so, for the shell."""
+    from redtask.hub.scripts import schemes  # noqa: PLC0415
+
+    return [name for name in schemes() if name.startswith(begun)]
+
+
 def check_scheme(_ctx: object, _parameter: object, value: str | None) -> str | None:
     """Reject the name of an unknown scheme; files are read later."""
     if value is None or "/" in value or value.endswith(".lua"):

@@ -160,13 +160,22 @@ def read_ids(lines: Iterable[str]) -> Iterator[str]:
             yield words[0]
 
 
+def _complete_states(_ctx: object, _parameter: object, text: str) -> list[str]:
+    """Complete the last of several states, for the shell."""
+    before, comma, begun = text.rpartition(",")
+    return [before + comma + one for one in _STATES if one.startswith(begun)]
+
+
 def selection_options(function: F) -> F:
     """Add ids and query options; the function gets ``chosen``."""
 
     @click.argument("ids", nargs=-1)
     @click.option("--failed", is_flag=True, help="Those that failed.")
     @click.option(
-        "--state", multiple=True, help="Those in this state; may be repeated."
+        "--state",
+        multiple=True,
+        shell_complete=_complete_states,
+        help="Those in this state, such as ready; several by commas.",
     )
     @click.option("--name", metavar="GLOB", help="Of functions with this name.")
     @click.option(

@@ -207,6 +207,24 @@ def test_shells_are_told_how_to_complete(shell):
     assert "_REDTASK_COMPLETE" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("redtask ls --state r", ["ready", "running"]),
+        ("redtask abort --state waiting,a", ["waiting,assigned", "waiting,aborted"]),
+        ("redtask configure --scheme l", ["leastload", "lru"]),
+        ("redtask cluster start --scheme w", ["weighted"]),
+    ],
+)
+def test_words_with_few_values_are_completed(words, expected):
+    count = len(words.split()) - 1
+    world = {"COMP_WORDS": words, "COMP_CWORD": str(count)}
+
+    done = run(env={**world, "_REDTASK_COMPLETE": "bash_complete"}, prog_name="redtask")
+
+    assert done.stdout.split() == [f"plain,{one}" for one in expected]
+
+
 # -- spans and moments
 
 
