@@ -310,7 +310,9 @@ def _unmet(problem: BaseException, *, asking: bool) -> list[Any]:
 def _short(text: str, most: int = _SHORT) -> str:
     """Truncate text to ``most`` bytes, by default to what a compact record admits."""
     data = text.encode("utf-8", "replace")
-    return data[:most].decode("utf-8", "ignore")
+    if len(data) <= most:
+        return data.decode()
+    return data[: most - 3].decode("utf-8", "ignore") + "..."
 
 
 def traceback_of(problem: BaseException) -> str:
