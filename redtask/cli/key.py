@@ -71,12 +71,16 @@ def ls(*, where: Where, out: Output) -> None:
     redtask key ls
     """
     profile = where.profile()
-    for number, key in enumerate(profile.keys):
-        use = "verifies" if number else "signs"
-        if out.as_json:
-            say_json({"id": key.kid.hex(), "use": use, "fingerprint": _print_of(key)})
-        else:
-            out.table((), [(key.kid.hex(), use, _print_of(key))])
+    columns = ("id", "use", "fingerprint")
+    rows = [
+        (key.kid.hex(), "verifies" if number else "signs", _print_of(key))
+        for number, key in enumerate(profile.keys)
+    ]
+    if out.as_json:
+        for row in rows:
+            say_json(dict(zip(columns, row, strict=True)))
+    elif rows:
+        out.table(columns, rows)
     if not profile.keys and out.for_people:
         what = "no key here" if profile.signed else "signing is off"
         click.echo(f"{what} ({profile.key_source})", err=True)

@@ -35,6 +35,23 @@ ACTS = [
 ]
 
 
+#: For a person at a terminal; GOOD, BAD and LATE stand for ids.
+SHOWN = (
+    """
+ls|ls GOOD BAD|ls --fields id,took|show GOOD BAD|why GOOD BAD LATE|logs GOOD BAD
+result GOOD|result BAD|result LATE|result --python GOOD|graph BAD|timeline|events
+status --once|queue ls|engine ls|engine show 0|key ls|key new
+config show|config show --origin|configure|configure --hwm 2|doctor|doctor --no-data
+submit math:factorial 3|submit math:factorial 3 --wait|submit --dry-run math:factorial 3
+replay --failed --dry-run|replay BAD --wait|replay --failed --again --yes
+queue pause other|queue resume other
+abort LATE|purge GOOD|purge --failed --yes|cluster list
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+
+
 def only(result):
     (name,) = result.msg_ids
     return name
@@ -56,6 +73,19 @@ def few(client, view):
     late = view.with_flags(delay=3600.0).apply_async(tasks.double, 1)
     yield tuple(map(only, (good, bad, late)))
     client.abort(late)
+
+
+@pytest.mark.parametrize("words", SHOWN)
+def test_every_command_has_something_for_people(command, few, words, monkeypatch):
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    for name, task_id in zip(("GOOD", "BAD", "LATE"), few, strict=True):
+        words = words.replace(name, task_id)
+
+    done = command(*words.split())
+
+    assert done.exception is None or isinstance(done.exception, SystemExit), words
+    assert done.exit_code in {0, 1, 5}
+    assert done.output
 
 
 def test_ls_lists_the_latest_first(command, few):
