@@ -83,6 +83,7 @@ class Client(StoredTasks, Fleet):
     ) -> None:
         self._profile, patience = profile, patience_of(timeout)
         self._store, keyring = connect(profile, patience=patience, make=make)
+        self._store.contact.told = 0.0
         self._session = Session(self._store.keys, keyring, self._store.contact)
         self._driver = Driver(self._store)
         self._pier = Pier(self._cross, patience)

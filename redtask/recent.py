@@ -7,6 +7,7 @@ submits them again: that is always safe, because the client chooses the tasks' i
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from redtask.hub.calls import Group
 
+_log = logging.getLogger("redtask")
+
 #: A server that is still alive after this many seconds has its log on disk: it syncs
 #: every second, and after two at the latest.
 WINDOW: Final = 3.0
@@ -35,7 +38,16 @@ OLDEST: Final = 60.0
 class Contact:
     """What a store knows of its server from talking to it."""
 
-    __slots__ = ("epoch", "heard", "lost", "opened", "server", "silent")
+    __slots__ = (
+        "epoch",
+        "heard",
+        "lost",
+        "opened",
+        "server",
+        "silent",
+        "told",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         #: Id of the server's process; "" if unknown.
@@ -50,6 +62,11 @@ class Contact:
         self.lost = 0.0
         #: When it last fell silent, ``time.monotonic()``.
         self.silent = 0.0
+        #: When it was logged that the server is away, ``time.monotonic()``; 0: it is
+        #: not; None: others log that.
+        self.told: float | None = None
+        #: Calls that wait for the server. Threads add and discard: both are atomic.
+        self.waiting: set[object] = set()
 
     def opens(self) -> None:
         """Note a new connection."""
@@ -58,6 +75,10 @@ class Contact:
     def hears(self) -> None:
         """Note a reply."""
         self.heard = time.monotonic()
+        # An error may be a reply as well: of one that has become a replica, say.
+        if self.told and not self.waiting:
+            _log.info("Redis is back after %.1f s", self.heard - self.told)
+            self.told = 0.0
 
     @property
     def away_since(self) -> float:
@@ -76,6 +97,18 @@ class Contact:
         if self.heard > self.lost:
             self.epoch += 1
             self.lost = time.monotonic()
+
+    def finds(self, call: object) -> None:
+        """Note that a call that waited for the server has its reply."""
+        self.waiting.discard(call)
+        self.hears()
+
+    def waits(self, call: object, problem: Exception) -> None:
+        """Note that a call waits for the server; log the first one."""
+        self.waiting.add(call)
+        if self.told == 0:
+            self.told = time.monotonic()
+            _log.warning("%s; trying on", str(problem).rstrip("."))
 
 
 @dataclass(slots=True, eq=False)

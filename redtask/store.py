@@ -208,18 +208,27 @@ class Store:
         """Retry until it works, patience is over, or the error is permanent."""
         begun = time.monotonic() if since is None else since
         tries: link.Tries | None = None
-        while True:
-            try:
-                return attempt()
-            except link.TROUBLE as problem:
-                if tries is None:
-                    away = self.contact.away_since
-                    tries = link.Tries(self.patience, begun, until, away)
-                pause = tries.after(problem)
-                if self.trouble is not None:
-                    self.trouble(begun, problem)
-                self._drop_free()
-            time.sleep(pause)
+        try:
+            while True:
+                try:
+                    found = attempt()
+                except link.TROUBLE as problem:
+                    if tries is None:
+                        away = self.contact.away_since
+                        tries = link.Tries(self.patience, begun, until, away)
+                    pause = tries.after(problem)
+                    if pause:
+                        self.contact.waits(tries, link.translate(problem))
+                    if self.trouble is not None:
+                        self.trouble(begun, problem)
+                    self._drop_free()
+                else:
+                    if tries is not None:
+                        self.contact.finds(tries)
+                    return found
+                time.sleep(pause)
+        finally:
+            self.contact.waiting.discard(tries)
 
     def _drop_free(self) -> None:
         """Drop idle connections: most likely they died with the one that failed."""

@@ -181,17 +181,26 @@ class Store:
         """Retry until it works, patience is over, or the error is permanent."""
         begun = time.monotonic() if since is None else since
         tries: link.Tries | None = None
-        while True:
-            try:
-                async with self._room:
-                    return await attempt()
-            except link.TROUBLE as problem:
-                if tries is None:
-                    away = self.contact.away_since
-                    tries = link.Tries(self.patience, begun, until, away)
-                pause = tries.after(problem)
-                await self._drop_free()
-            await asyncio.sleep(pause)
+        try:
+            while True:
+                try:
+                    async with self._room:
+                        found = await attempt()
+                except link.TROUBLE as problem:
+                    if tries is None:
+                        away = self.contact.away_since
+                        tries = link.Tries(self.patience, begun, until, away)
+                    pause = tries.after(problem)
+                    if pause:
+                        self.contact.waits(tries, link.translate(problem))
+                    await self._drop_free()
+                else:
+                    if tries is not None:
+                        self.contact.finds(tries)
+                    return found
+                await asyncio.sleep(pause)
+        finally:
+            self.contact.waiting.discard(tries)
 
     async def _drop_free(self) -> None:
         """Drop idle connections: most likely they died with the one that failed."""

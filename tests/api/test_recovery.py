@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from redtask.error import ConnectionLost
 from redtask.flows import entering
 from tests import invariants, servers, tasks
 from tests.api.conftest import Place
+from tests.processes import until
 
 
 class Forgetful:
@@ -124,6 +126,28 @@ def test_a_timeout_holds_also_while_redis_is_away(place, server, face, timeout):
     server.start()
     place.engine()
     assert result.get(20) == 8
+
+
+def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
+    place, server, face, caplog
+):
+    caplog.set_level(logging.INFO, "redtask")
+    client = place.client(face, timeout=30)
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+    server.kill()
+
+    assert not result.wait(0.2)
+    assert not result.wait(0.2)
+    server.start()
+    assert not result.wait(0)
+
+    # The reader of aio may still be pausing.
+    until(lambda: len(caplog.records) > 1)
+    lost, back = caplog.records
+    assert (lost.levelname, back.levelname) == ("WARNING", "INFO")
+    assert lost.message.startswith("Redis cannot be reached: ")
+    assert lost.message.endswith("; trying on")
+    assert back.message.startswith("Redis is back after ")
 
 
 def test_in_the_end_who_waits_again_and_again_hears_that_redis_is_away(

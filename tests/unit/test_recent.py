@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from redtask import recent as module
@@ -150,3 +152,23 @@ def test_what_was_said_behind_a_gate_belongs_together(recent, contact):
     assert [one.piece for one in recent.find("c-1")] == pieces
     assert len(recent.find("c-5")) == 1
     assert recent.find("c-9") == []
+
+
+def test_an_outage_is_logged_once_while_any_call_waits(caplog):
+    caplog.set_level(logging.INFO, "redtask")
+    contact, one, other = Contact(), object(), object()
+    contact.waits(one, ValueError("others log that"))
+    contact.told = 0.0
+
+    contact.waits(one, ValueError("READONLY"))
+    contact.waits(other, ValueError("READONLY"))
+    contact.hears()
+    contact.waiting.discard(one)
+    contact.hears()
+    contact.waits(other, ValueError("READONLY"))
+    contact.waiting.discard(other)
+    contact.hears()
+    contact.hears()
+
+    said = [record.message.split(" after ")[0] for record in caplog.records]
+    assert said == ["READONLY; trying on", "Redis is back"]
