@@ -132,8 +132,10 @@ def create_keys(path: Path, hub: str) -> tuple[Key, ...]:
         with contextlib.suppress(FileExistsError):
             files.publish(path, f"# redtask: key of hub {hub}\n{Key.new().text}\n")
     except OSError as error:
-        message = f"{path}: cannot create the key file: {error.strerror}"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(
+            f"{path}: cannot create the key file: {error.strerror}; REDTASK_HOME may "
+            "name another folder, or REDTASK_KEY a key ('redtask key new' prints one)"
+        ) from error
     return parse_keys(_read(path), source=str(path))
 
 

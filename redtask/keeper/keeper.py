@@ -36,6 +36,7 @@ from redtask.engine.worker import CLUSTER_ENDS, default_name
 from redtask.error import (
     ClusterError,
     ClusterRunning,
+    ConfigurationError,
     ConnectionLost,
     RedtaskError,
 )
@@ -150,7 +151,13 @@ class Keeper:
         self.profile = self._load()
         scheme = self._find_scheme()
         self._folder = self.profile.folder
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as problem:
+            raise ConfigurationError(
+                f"{self._folder}: {problem.strerror}; REDTASK_HOME may name another "
+                "folder for profiles"
+            ) from problem
         if plan.mode != SCRIPT:
             self._lock_profile(self._folder)
         if plan.mode != TERMINAL:

@@ -581,6 +581,14 @@ def test_a_url_in_a_file_is_heeded(land, refused):
     assert "Connection refused" in refused(code=69)
 
 
+def test_a_home_that_cannot_be_written_is_explained(refused, land):
+    (land.folder / "file").touch()
+
+    told = refused(REDTASK_HOME=str(land.folder / "file/home"))
+
+    assert "file/home/profiles/default: Not a directory; REDTASK_HOME may name" in told
+
+
 def test_an_unknown_profile_key_is_explained(refused, land):
     folder = land.home / "profiles/default"
     folder.mkdir(parents=True)

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from redtask.error import ConfigurationError
-from redtask.keyfile import Key, parse_keys
+from redtask.keyfile import Key, create_keys, parse_keys
 
 SECRET = bytes(range(32))
 ENCODED = base64.b64encode(SECRET).decode()
@@ -54,3 +54,10 @@ def test_a_bad_key_is_named_by_its_place_and_never_shown(text, complaint):
     assert complaint in str(caught.value)
     assert "hush" not in str(caught.value)
     assert ENCODED[:-8] not in str(caught.value)
+
+
+def test_a_key_file_that_cannot_be_made_says_what_else_there_is(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match=r"; REDTASK_HOME .* REDTASK_KEY"):
+        create_keys(tmp_path / "file/hub.keys", "hub")
