@@ -239,7 +239,8 @@ class _Tree:
         room = self._width - len(mark) - sum(len(one) + 2 for one in words[:-1])
         # Escape codes of colours have no width.
         room += len(shown) - len(state)
-        words[-1] = shorten(words[-1], max(len(shown), room))
+        if words[-1] is not shown:
+            words[-1] = shorten(words[-1], max(1, room))
         return "  ".join(one for one in words if one) + mark
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+import click
 import pytest
 
 from redtask.dependency import Ref
@@ -53,6 +54,23 @@ def test_a_graph_is_a_tree_of_words(command, diamond):
     assert lines[2].startswith(f"   └─ noop  {short['sum']}  failed  impossible: after")
     assert len(lines) == 3
     assert full.count("\n") == 6
+
+
+def test_a_graph_fits_the_terminal(command, client, view, monkeypatch):
+    def fail_with_a_name_that_leaves_hardly_any_room():
+        raise ValueError("x" * 50)
+
+    label = "night" * 4
+    failed = view.with_flags(label=label).apply_async(
+        fail_with_a_name_that_leaves_hardly_any_room
+    )
+    client.wait([failed])
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+
+    line = command("graph", failed.msg_ids[0], COLUMNS="90").stdout
+
+    assert len(click.unstyle(line).rstrip("\n")) == 90
+    assert "failed" in line
 
 
 def test_much_of_one_kind_is_one_line(command, client, view):
