@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from redtask.hub import sheet
 from tests import invariants
 from tests.soak.load import Told
 from tests.soak.world import KEYS, ROOT
@@ -88,19 +89,15 @@ def _records(redis: Any, ids: Sequence[str]) -> dict[str, dict[str, str]]:
         with redis.pipeline(transaction=False) as pipe:
             for task_id in part:
                 # The sheet first: a record leaves it, and never comes back.
-                pipe.hget(KEYS.rows(), task_id)
-                pipe.hget(KEYS.runs(), task_id)
+                for words in sheet.words(KEYS, task_id):
+                    pipe.execute_command(*words)
                 pipe.hmget(KEYS.task(task_id), _FIELDS)
             replies = pipe.execute()
-        for task_id, row, run, own in zip(
+        for task_id, *values in zip(
             part, replies[::3], replies[1::3], replies[2::3], strict=True
         ):
-            texts = [(one or b"").decode() for one in own]
+            texts = [(one or b"").decode() for one in sheet.pick(_FIELDS, *values)]
             found[task_id] = dict(zip(_FIELDS, texts, strict=True))
-            if row is not None:
-                # Nothing but a result ends a task there.
-                ended = run is not None and run.startswith(b"c")
-                found[task_id]["state"] = "completed" if ended else "open"
     return found
 
 
