@@ -48,7 +48,7 @@ _LARGE: Final = 65536
 #: How many smaller ones are read ahead at once.
 _AHEAD: Final = 200
 #: How many are decoded at most before the stream is read again: some milliseconds.
-_AT_ONCE: Final = 1000
+_AT_ONCE: Final = 2000
 _STREAMS: Final = ("stdout", "stderr")
 
 
