@@ -256,19 +256,42 @@ def purge_local(session: Session, jobs: Any, targets: Any) -> Flow[None]:
         raise RuntimeError(f"Can't purge outstanding tasks: {sorted(still)[:10]}")
 
 
-def purge_hub(session: Session, jobs: Any, targets: Any) -> Flow[Purged]:
-    """Forget ended tasks: jobs, or those that ended on engines, or all; count them."""
+def purge_hub(
+    session: Session,
+    jobs: Any,
+    targets: Any,
+    progress: Callable[[int], Any] | None = None,
+) -> Flow[Purged]:
+    """Forget ended tasks: jobs, or those that ended on engines, or all; count them.
+
+    ``progress`` is called with the number of tasks done so far.
+    """
     check_purge(jobs, targets)
-    purged = Purged(0)
+    done = _Purging(progress)
     if _is_all(jobs) or _is_all(targets):
-        return purged + (yield from _purge_where(session, None))
+        yield from _purge_where(session, None, done)
+        return done.purged
     if not _is_nothing(targets):
         numbers = [targets] if isinstance(targets, int) else list(targets)
         yield from _check_engines(numbers)
-        purged += yield from _purge_where(session, {str(one) for one in numbers})
+        yield from _purge_where(session, {str(one) for one in numbers}, done)
     if not _is_nothing(jobs):
-        purged += yield from _purge_ids(session, session.ids_of(jobs))
-    return purged
+        yield from _purge_ids(session, session.ids_of(jobs), done)
+    return done.purged
+
+
+class _Purging:
+    """What has been purged so far."""
+
+    def __init__(self, progress: Callable[[int], Any] | None) -> None:
+        self.purged = Purged(0)
+        self._progress = progress
+
+    def purge(self, ids: Sequence[str]) -> Flow[None]:
+        """Forget these, at most 500."""
+        self.purged += yield from flows.ask(calls.purge(ids))
+        if self._progress is not None:
+            self._progress(self.purged.purged + self.purged.kept)
 
 
 def _is_all(said: Any) -> bool:
@@ -283,7 +306,7 @@ def _check_engines(numbers: Iterable[Any]) -> Flow[None]:
             raise IndexError(f"there never was an engine {one}")
 
 
-def _purge_ids(session: Session, ids: Sequence[str]) -> Flow[Purged]:
+def _purge_ids(session: Session, ids: Sequence[str], done: _Purging) -> Flow[None]:
     """Forget these; if one call cannot take them, all are checked first."""
     parts = [ids[at : at + MOST] for at in range(0, len(ids), MOST)]
     if len(parts) > 1:
@@ -292,15 +315,14 @@ def _purge_ids(session: Session, ids: Sequence[str]) -> Flow[Purged]:
             for name, record in zip(part, records, strict=True):
                 if record:
                     _check_ended(name, record)
-    purged = Purged(0)
     for part in parts:
-        purged += yield from flows.ask(calls.purge(part))
-    return purged
+        yield from done.purge(part)
 
 
-def _purge_where(session: Session, engines: set[str] | None) -> Flow[Purged]:
+def _purge_where(
+    session: Session, engines: set[str] | None, done: _Purging
+) -> Flow[None]:
     """Forget all ended tasks, or those that ended on these engines."""
-    total = [Purged(0)]
 
     def visit(ids: list[str]) -> Flow[None]:
         if engines is not None:
@@ -311,7 +333,6 @@ def _purge_where(session: Session, engines: set[str] | None) -> Flow[Purged]:
                 if record.get("engine", "").partition("/")[0] in engines
             ]
         if ids:
-            total.append((yield from flows.ask(calls.purge(ids))))
+            yield from done.purge(ids)
 
     yield from walk(session.keys, sorted(states.ENDED), visit)
-    return sum(total, Purged(0))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from redtask.cli import REFUSED
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
 from redtask.cli.output import Output, count, say_json
 from redtask.cli.selection import Selection, selection_options
+from redtask.cli.waiting import bar
+from redtask.ended import purge_hub
 from redtask.hub.records import Purged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from redtask.client import Client
 
 _ENDED = ("completed", "failed", "aborted")
 
@@ -46,12 +55,12 @@ def command(
             status = client._run(client._session.status())
             total = sum(status.states.get(state, 0) for state in _ENDED)
             confirm(f"Purge all {count(total, 'ended task')}?", yes=yes)
-            purged = client.purge_hub_results("all")
+            purged = _purge(client, "all", total)
         else:
             ids = client._run(chosen.ids(client._session, _ENDED))
             if not chosen.is_one and ids:
                 confirm(f"Purge {count(len(ids), 'task')}?", yes=yes)
-            purged = client.purge_hub_results(ids) if ids else Purged(0)
+            purged = _purge(client, ids, len(ids)) if ids else Purged(0)
     gone, kept = purged.purged, purged.kept
     if out.as_json:
         say_json({"purged": gone, "kept": kept})
@@ -61,3 +70,9 @@ def command(
     else:
         out.table((), [("purged", gone), ("kept", kept)])
     return REFUSED if chosen.is_one and kept else 0
+
+
+def _purge(client: Client, jobs: str | Sequence[str], total: int) -> Purged:
+    """Purge, showing a bar if that takes long."""
+    with bar("purge", total) as show:
+        return client._run(purge_hub(client._session, jobs, (), show))
