@@ -354,7 +354,8 @@ def test_a_folder_that_cannot_be_made_is_told_of_in_one_line(land, monkeypatch, 
     done = land.run("cluster", "start", "-n1", *more)
 
     assert (done.code, done.err.count("\n")) == (1, 1)
-    assert "Not a directory; REDTASK_HOME may name another folder" in done.err
+    where = "file/home/profiles/default: Not a directory; REDTASK_HOME may name"
+    assert where in done.err
 
 
 def test_a_machine_without_redis_uses_the_one_that_came_along(land, monkeypatch):
@@ -579,14 +580,6 @@ def test_a_url_in_a_file_is_heeded(land, refused):
     (land.folder / "redtask.toml").write_text('url = "redis://localhost:1"\n')
 
     assert "Connection refused" in refused(code=69)
-
-
-def test_a_home_that_cannot_be_written_is_explained(refused, land):
-    (land.folder / "file").touch()
-
-    told = refused(REDTASK_HOME=str(land.folder / "file/home"))
-
-    assert "file/home/profiles/default: Not a directory; REDTASK_HOME may name" in told
 
 
 def test_an_unknown_profile_key_is_explained(refused, land):
