@@ -154,6 +154,9 @@ class _Root(Group):
         Or as a JSON object on standard output if JSON was requested.
         """
         words = list(sys.argv[1:] if args is None else args)
+        if words[:1] == ["help"]:
+            # As in other programs of many commands.
+            words = [*words[1:], "--help"]
         said = words[: words.index("--")] if "--" in words else words
         told = Invocation(as_json="--json" in said)
         show = "--traceback" in said or os.environ.get("REDTASK_TRACEBACK", "0") != "0"

@@ -103,6 +103,14 @@ def test_who_says_nothing_is_shown_the_help_as_it_is(folder, words):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("words", [[], ["cluster"], ["cluster", "start"]])
+def test_help_may_be_asked_for_as_a_command(folder, words):
+    asked = run(*words, "--help")
+
+    assert asked.exit_code == 0
+    assert run("help", *words).stdout == asked.stdout
+
+
 @pytest.mark.parametrize("words", [["stauts", "--json"], ["status", "--json", "--x"]])
 def test_wrong_usage_is_json_where_json_was_asked_for(folder, words):
     done = run(*words)
