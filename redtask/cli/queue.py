@@ -10,6 +10,7 @@ import click
 from redtask.cli.group import Group
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, say_json
+from redtask.spelling import suggestion
 
 if TYPE_CHECKING:
     from redtask.hub.records import QueueStatus
@@ -104,6 +105,13 @@ def _turn(queues: tuple[str, ...], where: Where, out: Output, *, resume: bool) -
 
     with where.client() as client:
         words = client._run(orders.pause(client._session, queues, resume=resume))
+        known = client._run(client._session.status()).queues
+    in_use = [queue.name for queue in known if queue.engines or queue.ready]
+    for name in queues:
+        if not resume and name not in in_use:
+            # It may be meant for later, or be misspelt.
+            hint = suggestion(name, in_use).replace(", did", "; did")
+            click.echo(f"nothing waits in {name}, and nobody serves it{hint}", err=True)
     for name, word in words.items():
         if out.as_json:
             say_json({"name": name, "outcome": word})

@@ -292,3 +292,18 @@ def test_ended_tasks_are_purged(command, client, view):
 @pytest.mark.parametrize("words", [["purge"], ["abort"], ["purge", "--all", "a-1"]])
 def test_nothing_is_done_to_nothing(command, words):
     assert command(*words).exit_code == 2
+
+
+# -- queues
+
+
+def test_a_queue_that_nobody_uses_is_paused_with_a_word(command, place, client):
+    place.engine(queues=["reports"])
+
+    misspelt = command("queue", "pause", "report", "default")
+
+    assert misspelt.stdout.split() == ["report", "paused", "default", "paused"]
+    assert misspelt.stderr == (
+        "nothing waits in report, and nobody serves it; did you mean reports?\n"
+    )
+    assert command("queue", "resume", "report", "default").stderr == ""
