@@ -45,6 +45,8 @@ _MINOR: Final = bytes(sys.version_info[:2])
 _BY_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 #: Immutable types: defaults of such types are no state.
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
+#: The opcode of every reference by name; other data may have that byte by chance.
+_GLOBAL: Final = pickle.STACK_GLOBAL
 #: Part of every pickle that contains a Ref.
 _REFERS: Final = dependency.resolve.__module__.encode("ascii")
 #: Part of every pickle that refers to the script by name; common to both its names.
@@ -147,17 +149,19 @@ def dumps(value: object) -> bytes:
     try:
         data = pickle.dumps(value, _PROTOCOL)
     except Exception:  # noqa: BLE001 - pickling runs the user's code
-        data = _SCRIPT
-    return data if not _may_refer(data) else _by_cloudpickle(value)
+        return _by_cloudpickle(value)
+    # This runs for every task, and most values refer to nothing.
+    return (
+        data if _GLOBAL not in data or not _may_refer(data) else _by_cloudpickle(value)
+    )
 
 
 def _may_refer(data: bytes) -> bool:
     """May a pickle refer by name to what only this process can import?"""
     if _SCRIPT in data:
         return True
-    # This runs for every task: mostly there is none.
     registered = cloudpickle.list_registry_pickle_by_value()
-    return bool(registered) and any(name.encode() in data for name in registered)
+    return any(name.encode() in data for name in registered)
 
 
 def _by_cloudpickle(value: object) -> bytes:
@@ -395,7 +399,7 @@ def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> Writte
         if not any(_REFERS in one for one in pieces if len(one) < _LARGE):
             return _together([kind, *pieces])
     data = dumps(value)
-    if _REFERS not in data:
+    if _GLOBAL not in data or _REFERS not in data:
         return kind + data
     data, refs = dependency.collecting(dumps, value, nodes)
     if not refs:
