@@ -226,20 +226,33 @@ class Inbox:
 
     def deliver(self, task_id: str, outcome: Outcome) -> None:
         """Deliver an outcome to every set that waits for it."""
-        self.open.pop(task_id, None)
-        reference = self._waiting.pop(task_id, None)
-        if reference is None:
-            return
-        for one in _several(reference):
-            tasks = one()
-            if tasks is not None:
-                tasks.deliver(task_id, outcome)
-        self._notify()
+        self._deliver_all(((task_id, outcome),))
 
-    def _notify(self) -> None:
-        self.arrived += 1
-        for wake in tuple(self.wakers):
-            wake()
+    def _deliver_all(self, outcomes: Iterable[tuple[str, Outcome]]) -> None:
+        """Deliver outcomes, and wake each waiter once."""
+        waiting, still_open, now = self._waiting, self.open, time.time()
+        changed: dict[TaskSet, None] = {}
+        known: Any = None
+        sets: list[TaskSet] = []
+        for name, outcome in outcomes:
+            still_open.pop(name, None)
+            reference = waiting.pop(name, None)
+            if reference is None:
+                continue
+            if reference is not known:
+                # Mostly the same: a map has one reference for all its tasks.
+                known = reference
+                alive = (one() for one in _several(reference))
+                sets = [tasks for tasks in alive if tasks is not None]
+            for tasks in sets:
+                if tasks.store(name, outcome, now):
+                    changed[tasks] = None
+        for tasks in changed:
+            tasks.notify()
+        if known is not None:
+            self.arrived += 1
+            for wake in tuple(self.wakers):
+                wake()
 
     def was_overtaken(self, position: str, oldest: Sequence[Sequence[Any]]) -> bool:
         """May entries behind ``position`` have left the stream before they were read?
@@ -255,36 +268,16 @@ class Inbox:
         """
         position = None
         for position, fields in entries:  # noqa: B007 - the last one counts
-            self._feed_entry(fields)
+            self._deliver_all(self._awaited(fields))
         if position is not None:
             self.position = position.decode()
 
-    def _feed_entry(self, fields: Sequence[bytes]) -> None:
-        waiting, still_open, now = self._waiting, self.open, time.time()
-        # Mostly one: a map has one reference for all its tasks.
-        changed: dict[TaskSet, None] = {}
-        known: Any = None
-        sets: list[TaskSet] = []
+    def _awaited(self, fields: Sequence[bytes]) -> Iterator[tuple[str, Outcome]]:
+        """Yield the outcomes in an entry that somebody waits for."""
         for at in range(0, len(fields), 2):
             name = fields[at].decode()
-            if name not in waiting:
-                continue
-            outcome = read_done(fields[at + 1])
-            still_open.pop(name, None)
-            reference = waiting.pop(name, None)
-            if reference is None:
-                continue
-            if reference is not known:
-                known = reference
-                alive = (one() for one in _several(reference))
-                sets = [tasks for tasks in alive if tasks is not None]
-                changed.update(dict.fromkeys(sets))
-            for tasks in sets:
-                tasks.store(name, outcome, now)
-        for tasks in changed:
-            tasks.notify()
-        if known is not None:
-            self._notify()
+            if name in self._waiting:
+                yield name, read_done(fields[at + 1])
 
     def listens(self, at: str) -> None:
         """Note that the stream exists, and that its last entry is ``at``."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from redtask.hub.keys import Keys
     from redtask.hub.scripts import AnyScheme
     from redtask.inbox import Inbox
+    from redtask.recent import Contact
     from redtask.signing import Keyring
 
 _log = logging.getLogger("redtask")
@@ -316,6 +317,17 @@ class Tries:
         raise error.StillAway(str(translate(problem))) from problem
 
 
+def pause_after(problem: Exception, tries: Tries, contact: Contact) -> float:
+    """Return the pause before the next try, as ``Tries`` does.
+
+    ``contact`` is told that a call waits, unless it is tried again at once.
+    """
+    pause = tries.after(problem)
+    if pause:
+        contact.waits(tries, translate(problem))
+    return pause
+
+
 def evalsha(script: scripts.Script, root: str, call: Call[Any]) -> Sequence[Any]:
     """Return the command that performs a call."""
     return ("EVALSHA", script.sha, 1, root, *call.args)
@@ -541,6 +553,7 @@ __all__ = [
     "oldest_entry",
     "options",
     "packed",
+    "pause_after",
     "pauses",
     "read_scheme",
     "read_stream",

@@ -216,9 +216,7 @@ class Store:
                     if tries is None:
                         away = self.contact.away_since
                         tries = link.Tries(self.patience, begun, until, away)
-                    pause = tries.after(problem)
-                    if pause:
-                        self.contact.waits(tries, link.translate(problem))
+                    pause = link.pause_after(problem, tries, self.contact)
                     if self.trouble is not None:
                         self.trouble(begun, problem)
                     self._drop_free()
@@ -489,7 +487,9 @@ class Driver:
             reply = self.store.block(*link.read_stream(keys, inbox, patience))
             if reply:
                 inbox.feed(entries := link.entries(reply))
-                return self._has_all(inbox, position, len(entries), until)
+                if not self._has_all(inbox, position, len(entries), until):
+                    inbox.disturbed()
+                    return False
         except ConnectionLost:
             # Waiters ask the records next, with retries.
             self._unsure = True
@@ -506,10 +506,7 @@ class Driver:
         (oldest,) = self.store.commands(
             [link.oldest_entry(self.store.keys, inbox)], until
         )
-        overtaken = inbox.was_overtaken(position, oldest)
-        if overtaken:
-            inbox.disturbed()
-        return not overtaken
+        return not inbox.was_overtaken(position, oldest)
 
     def _assure(self, inbox: Inbox, until: float) -> bool:
         """Is this the same server as before, and does it have the stream?"""

@@ -190,9 +190,7 @@ class Store:
                     if tries is None:
                         away = self.contact.away_since
                         tries = link.Tries(self.patience, begun, until, away)
-                    pause = tries.after(problem)
-                    if pause:
-                        self.contact.waits(tries, link.translate(problem))
+                    pause = link.pause_after(problem, tries, self.contact)
                     await self._drop_free()
                 else:
                     if tries is not None:
