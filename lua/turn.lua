@@ -19,6 +19,8 @@
 -- `words` and, to remember it for the function, `by require`); aborted (interrupted). The
 -- body is the signed result or error; a large result may have been sent ahead as a
 -- parcel.
+-- A negative attempt says that the task was taken along with one that it waits for: the
+-- engine begins it only if all that precede it here have succeeded, else it gives it back.
 -- A root "=" says that the record is on the sheet, as are all in a reply of lists (for
 -- rows see lib/sheet.lua); their outcomes may be reported in blocks, one for each client
 -- and token (lib/folded.lua).
@@ -182,6 +184,7 @@ local function main(opened)
     return stale
   end
   engine.was_busy = good.any
+  opened.reporter = uuid
   -- This queue is known to exist: the caller serves it.
   opened.served = engine.queues[1]
 

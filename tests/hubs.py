@@ -404,8 +404,8 @@ class Hub:
         ]
 
     def tasks(self) -> dict[str, tuple[Any, ...]]:
-        """Return state, engine and token of every task."""
-        prefix, asked = f"{self.root}:task:", ("state", "engine", "token")
+        """Return state, engine and token of every task, and what it still waits for."""
+        prefix, asked = f"{self.root}:task:", ("state", "engine", "token", "na")
         names = [
             name
             for key in self.redis.scan_iter(f"{prefix}*", count=1000)
@@ -419,9 +419,9 @@ class Hub:
                 pipe.hmget(prefix + name, *asked)
             found = pipe.execute()
         return {
-            name: (state.decode() if state else "", engine, token)
+            name: (state.decode() if state else "", engine, token, waits)
             for name, about in zip(names, groups(found, 3), strict=True)
-            for state, engine, token in [sheet.pick(asked, *about)]
+            for state, engine, token, waits in [sheet.pick(asked, *about)]
         }
 
     def dump(self) -> dict[bytes, Any]:

@@ -346,7 +346,18 @@ def _check_waiting(seen, name, task, entries):
         odd = {"na", "gate", "start"} & task.keys()
         hold(not odd, f"{name} has ended and has {odd}")
     else:
-        hold(not gated and "na" not in task, f"{name} is {task['state']}: {task}")
+        # A running one may have been taken along with the last that it waits for.
+        along = task["state"] == "running" and task.get("na") == "as:1!"
+        hold(along or "na" not in task, f"{name} is {task['state']}: {task}")
+        hold(not gated, f"{name} is {task['state']} behind a gate: {task}")
+        if along:
+            _check_along(seen, name, task)
+
+
+def _check_along(seen, name, task):
+    engine = task["engine"].partition("/")[2]
+    held = seen.hash(f"engine:{engine}:held").get(name, "").split()
+    seen.hold("a" in held[2:], f"{name} was not taken along: {held}")
 
 
 def _check_refs(seen):

@@ -15,7 +15,6 @@ TWO = {
     ("new", "failed"): ("new>waiting", "waiting>failed"),
     ("new", "aborted"): ("new>waiting", "waiting>aborted"),
     ("waiting", "assigned"): ("waiting>ready", "ready>assigned"),
-    ("waiting", "running"): ("waiting>ready", "ready>running"),
     ("assigned", "waiting"): ("assigned>ready", "ready>waiting"),
 }
 
@@ -61,13 +60,15 @@ class Recorder:
         self.codes[script, code] += 1
 
     def moved(self, before, after):
-        """Compare two pictures of all tasks, id -> (state, engine, token)."""
+        """Compare two pictures of all tasks, id -> (state, engine, token, waits)."""
         for name in before.keys() | after.keys():
             old = before.get(name, ("new",))
             new = after.get(name, ("gone",))
-            if old == new or (old[0] == new[0] != "assigned"):
+            if old[:3] == new[:3] or (old[0] == new[0] != "assigned"):
                 continue
             arrow = f"{old[0]}>{new[0]}"
             steps = TWO.get((old[0], new[0]), (arrow,))
+            if arrow == "waiting>running" and not new[3]:
+                steps = ("waiting>ready", "ready>running")
             assert set(steps) <= self._allowed, f"{name} made the move {arrow}"
             self.arrows.update(steps)

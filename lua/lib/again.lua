@@ -32,6 +32,19 @@ local function wait(task, score)
   redis.call("ZADD", keys.waiting, score, task.id)
 end
 
+-- Seldom: an engine gives back, unbegun, a task with this score. Returns whether it still
+-- waits for another, as it was taken along (lib/along.lua), and so waits again.
+local function wait_again(id, score)
+  local key = keys.task(id)
+  if redis.call("HEXISTS", key, "na") == 0 then
+    return false
+  end
+  states.check("running", "waiting")
+  redis.call("HDEL", key, "engine", "token", "started")
+  wait({ id = id }, score)
+  return true
+end
+
 -- The engine that a ready task was to follow is gone, but others may still qualify.
 local function hold_back(task, score)
   states.check("ready", "waiting")
@@ -78,6 +91,19 @@ local function forget_engine(task)
   depend.drop(task, "started")
 end
 
+-- Seldom: it is to wait for the backoff; and if it was taken along and lost with what it
+-- waits for, for that.
+local function wait_for(opened, task, pause)
+  if task.na then
+    -- It may be bound to more now: no longer "!".
+    depend.put(task, "na", (string.gsub(task.na, "!", "")))
+  end
+  if pause and pause > 0 then
+    depend.put(task, "start", string.format("%.0f", opened.stamp + pause))
+    timers.set(opened, "w", task.id, pause)
+  end
+end
+
 -- An attempt failed, or the engine refused the task or gave it back: it becomes ready at
 -- its old place in the line, or after a backoff. Another engine with room gets it at
 -- once, never `except`. The caller has removed it from its engine's set; one that was
@@ -104,12 +130,11 @@ local function one_back(opened, ending, one, except)
   if one.shun then
     shun(task, one)
   end
-  if one.pause and one.pause > 0 then
+  if task.na or one.pause and one.pause > 0 then
     states.check("running", "waiting")
-    depend.put(task, "start", string.format("%.0f", opened.stamp + one.pause))
+    wait_for(opened, task, one.pause)
     depend.save(task)
     wait(task, one.score)
-    timers.set(opened, "w", task.id, one.pause)
     return true
   end
   states.check("running", "ready")
@@ -165,6 +190,7 @@ local function reseat(opened, ending, queue, name, count)
 end
 
 return {
+  wait_again = wait_again,
   resume_budget = resume_budget,
   hold_back = hold_back,
   put_back = put_back,

@@ -43,7 +43,14 @@ local function count_down(opened, id, score, member)
   end
   local key = keys.task(id)
   local f = redis.call("HMGET", key, "state", "na", "queue")
-  local left = f[1] == "waiting" and tonumber(string.match(f[2] or "", "^as:(%d+)!$"))
+  if f[1] ~= "waiting" then
+    -- An engine took it along, and may have ended it.
+    if f[2] then
+      redis.call("HDEL", key, "na")
+    end
+    return true
+  end
+  local left = tonumber(string.match(f[2] or "", "^as:(%d+)!$"))
   if not left then
     return false
   elseif left > 1 then
@@ -88,8 +95,11 @@ local function tell(opened, ending, member, entry, score)
     depend.save(task)
   elseif what then
     depend.save(task)
+    if task.state == "running" and letter == "a" and what == "never" then
+      require("lib.along").part(opened, task)
+      act(opened, ending, task, score, what, more)
     -- While an engine has it, where else it may run matters only when it comes back.
-    if task.state == "waiting" or task.state == "ready" then
+    elseif task.state == "waiting" or task.state == "ready" then
       act(opened, ending, task, score, what, more)
     end
   end

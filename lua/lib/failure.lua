@@ -29,6 +29,8 @@ local function fail(opened, ending, outcome, to, verdict, counts)
     if outcome.count then
       more = fields.add(outcome, more)
     end
+    -- It may have been taken along, and what it waited for lost with it.
+    redis.call("HDEL", keys.task(id), "na")
   else
     kind, payload = "e", outcome.body
     more = fields.add(outcome, {

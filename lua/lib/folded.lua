@@ -57,7 +57,7 @@ local function outcome_of(block, at, found)
   return {
     kind = "ok", id = ARGV[at], token = block.token, score = held.score(ARGV[at], found),
     ago = tonumber(string.match(took, "^%d+")), took = took, text = text,
-    body = string.sub(ARGV[at + 1], from), at = at, count = 0,
+    body = string.sub(ARGV[at + 1], from), at = at, count = 0, along = held.is_along(found),
   }
 end
 

@@ -1,9 +1,10 @@
 -- held: what an engine has taken, and the fencing token of each task.
 --
--- A hash of the engine: for each id its token, its score in a line and, if its record has
--- marks, "+"; or for a task on the sheet its run (lib/sheet.lua), which has "=" in place
--- of the score and at the end. So all that an engine reports is checked with one read,
--- and records are not asked for what they mostly do not have.
+-- A hash of the engine: for each id its token, its score in a line, "a" if the task was
+-- taken along with what it waits for (lib/along.lua) and, if its record has marks, "+"; or
+-- for a task on the sheet its run (lib/sheet.lua), which has "=" in place of the score and
+-- at the end. So all that an engine reports is checked with one read, and records are not
+-- asked for what they mostly do not have.
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
@@ -13,13 +14,17 @@ local MOST_SORTED = 1000
 -- Smallest page when a larger hash is scanned.
 local SMALLEST_PAGE = 100
 local PLUS, EQUAL = 43, 61
+local ALONG = " a"
 
 local function key_of(uuid)
   return keys.engine(uuid, "held")
 end
 
 -- The entry of a task; `fence` is its token and a space.
-local function entry(fence, score, marks)
+local function entry(fence, score, marks, along)
+  if along then
+    score = score .. ALONG
+  end
   if marks then
     return fence .. score .. " +"
   end
@@ -34,6 +39,11 @@ end
 -- May the record have marks?
 local function is_marked(found)
   return string.byte(found, -1) == PLUS
+end
+
+-- Was it taken along with what it waits for?
+local function is_along(found)
+  return string.find(found, ALONG, 1, true) ~= nil
 end
 
 -- Is its record on the sheet?
@@ -91,7 +101,9 @@ local function sorted(flat)
   local all, folded = {}, {}
   for at = 1, #flat, 2 do
     local token, score = parts(flat[at + 1])
-    all[#all + 1] = { id = flat[at], token = token, score = score }
+    all[#all + 1] = {
+      id = flat[at], token = token, score = score, along = is_along(flat[at + 1]),
+    }
     if score == "=" then
       folded[#folded + 1] = flat[at]
     end
@@ -152,7 +164,8 @@ local function count_of(uuid)
   return redis.call("HLEN", key_of(uuid))
 end
 
--- Seldom: the first `count` of them, or all: id, token and score of each.
+-- Seldom: the first `count` of them, or all: id, token and score of each, and whether it
+-- was taken along.
 local function first(uuid, count)
   local key = key_of(uuid)
   if count and redis.call("HLEN", key) > MOST_SORTED then
@@ -169,6 +182,7 @@ return {
   entry = entry,
   parts = parts,
   is_marked = is_marked,
+  is_along = is_along,
   is_folded = is_folded,
   score = score_of,
   read = read,

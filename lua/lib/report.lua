@@ -86,6 +86,7 @@ local function outcome_at(at, found)
   return {
     kind = kind, id = ARGV[at + 1], token = ARGV[at + 2],
     score = held.score(ARGV[at + 1], found), folded = held.is_folded(found),
+    along = held.is_along(found),
     ago = tonumber(string.match(took, "^%d+")), took = took, body = ARGV[at + 4],
     at = at + HEAD, count = tonumber(count),
   }
@@ -216,6 +217,8 @@ local function read_others(uuid, places, ids, good, stale)
       good[number] = place > 0 and place or outcome_at(from, found)
       if held.is_folded(found) then
         note_folded(good, number, from, found)
+      elseif place > 0 and held.is_along(found) then
+        good.along[#good.along + 1] = ids[order]
       end
       if held.is_marked(found) then
         set_marks(good, number, redis.call("HGET", keys.task(ids[order]), "marks"))
@@ -228,10 +231,10 @@ end
 -- stale: the task was given to another engine, or is gone. Others were heard before.
 -- `uuid` is the reporting engine's. Returns both lists, or nil and the error reply.
 -- Writes nothing. In the first list a usual outcome is its place in ARGV, negative if its
--- task is on the sheet; `marks` has the marks of those that have any, and `blocks` the
--- blocks.
+-- task is on the sheet; `marks` has the marks of those that have any, `along` the ids of
+-- those that were taken along, and `blocks` the blocks.
 local function read(at, uuid)
-  local good, stale, given, wrong = { marks = {} }, {}, ARGV, nil
+  local good, stale, given, wrong = { marks = {}, along = {} }, {}, ARGV, nil
   if string.find(given[at], "folded:", 1, true) == 1 then
     at, wrong = read_blocks(at, uuid, good, stale)
   end
@@ -296,13 +299,21 @@ local function completed(opened, ending, engine, at, marks)
   settle.outcome(ending, id, "running", "completed", given[at + 2], marks, "r", body)
 end
 
+-- An engine has begun a task, so what this waited for has succeeded, whoever has been told.
+local function forget_wait(id)
+  redis.call("HDEL", keys.task(id), "na")
+end
+
 -- Seldom: apply an outcome that is not the usual. Returns how the task is to run again,
--- or nil when it has ended.
+-- or nil when it has ended; it `waits` if that is for another.
 local function other(opened, ending, uuid, label, outcome, verdict)
   if outcome.folded and outcome.kind == "unbegun" then
     return { folded = true }
   end
   record.own(outcome.id)
+  if outcome.along and outcome.kind ~= "unbegun" and outcome.kind ~= "lost" then
+    forget_wait(outcome.id)
+  end
   if outcome.kind == "ok" then
     return unusual(opened, ending, outcome)
   end
@@ -310,6 +321,9 @@ local function other(opened, ending, uuid, label, outcome, verdict)
   if unwanted or outcome.kind == "aborted" then
     return require("lib.failure").interrupted(opened, ending, outcome)
   elseif outcome.kind == "unbegun" then
+    if require("lib.again").wait_again(outcome.id, outcome.score) then
+      return { waits = true }
+    end
     return { fields = {}, unbegun = true }
   end
   local failure = require("lib.failure")
@@ -382,10 +396,14 @@ local function apply(opened, ending, engine, good, verdict)
   if #good == 0 and not blocks then
     return again
   end
+  for _, id in ipairs(good.along or {}) do
+    forget_wait(id)
+  end
   good = leave(engine.uuid, good)
   if blocks then
     ended = apply_blocks(opened, ending, engine, blocks)
   end
+  ended = ended + #good
   for number = 1, #good do
     local outcome = good[number]
     if type(outcome) == "number" then
@@ -393,6 +411,9 @@ local function apply(opened, ending, engine, good, verdict)
     else
       local back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
       if back then
+        ended = ended - 1
+      end
+      if back and not back.waits then
         back.id, back.score = outcome.id, outcome.score
         again[#again + 1] = back
       end
@@ -401,7 +422,6 @@ local function apply(opened, ending, engine, good, verdict)
   if engine.leaving then
     engines.tell_drained(opened, engine)
   end
-  ended = ended + #good - #again
   if ended > 0 then
     -- A text costs less than a number, which has to be formatted.
     redis.call("HINCRBY", keys.engine(engine.uuid), "done", ended == 1 and "1" or ended)

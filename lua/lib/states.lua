@@ -15,6 +15,7 @@ local moves = [[
 new>ready          line.enter       submitted
 new>waiting        hold.enter       submitted, for later
 waiting>ready      hold.release     all that it waited for has come
+waiting>running    work.start       an engine took it along with what it waits for
 waiting>completed  settle.outcome   a gate was opened
 waiting>failed     settle.outcome   what it waits for can never come
 waiting>aborted    settle.outcome   aborted before it was ready
@@ -28,7 +29,7 @@ assigned>running   work.start       its engine took it
 assigned>failed    settle.outcome   it waited too long
 assigned>aborted   settle.outcome   aborted before it was taken
 running>ready      again.put_back   a retry, refused, or given back unbegun
-running>waiting    again.put_back   a retry, after a pause
+running>waiting    again.put_back   a retry, after a pause or what it waits for
 running>completed  settle.outcome   the engine reported its result
 running>failed     settle.outcome   it raised or lost its engines
 running>aborted    settle.outcome   interrupted

@@ -106,7 +106,14 @@ local function unpaused(opened, uuid, count)
   return placed
 end
 
--- The engine takes what was placed on it, then the best it may have. Returns the reply:
+-- How many the engine may take along with others. It must be asking for the tasks of one
+-- line, or others that it may take could be overtaken.
+local function free_for_more(opened, engine, want)
+  return not opened.is_earlier and is_simple(opened, engine) and want or 0
+end
+
+-- The engine takes what was placed on it, then the best it may have, and what waits only
+-- for these (lib/along.lua). Returns the reply:
 -- flat, as lib/work.lua describes tasks, or a list of ids and one of rows.
 local function tasks(opened, engine, nonce, want)
   want = allowance(opened, engine, want)
@@ -134,7 +141,8 @@ local function tasks(opened, engine, nonce, want)
   end
   opened.took = popped[1]
   engines.use(engine)
-  return work.start(opened, engine, nonce, placed, popped)
+  local more = free_for_more(opened, engine, want - #popped / 2)
+  return work.start(opened, engine, nonce, placed, popped, more)
 end
 
 return {

@@ -1,6 +1,6 @@
 -- work: tasks that an engine takes start running.
 --
--- MOVES    assigned>running ready>running
+-- MOVES    assigned>running ready>running waiting>running
 
 local engines = require("lib.engines")
 local held = require("lib.held")
@@ -92,9 +92,21 @@ local function begin_folded(taken, id, row, token, name, started)
   return run
 end
 
+-- Seldom: a task with marks has begun; note it if it has dependents.
+local function note_marked(taken, id, score, marks, engine, token)
+  if string.find(marks, "l", 1, true) then
+    require("lib.live").begun(id, engine.uuid, token)
+  end
+  if string.find(marks, "d", 1, true) then
+    taken.parents = taken.parents or {}
+    taken.parents[#taken.parents + 1], taken.parents[#taken.parents + 2] = id, score
+  end
+end
+
 -- Start tasks and add them to the reply: id, attempt, fn, args, root for each. The first
 -- one's arguments are always included, unless the budget is `strict`.
 local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
+  local is_along = from == "waiting"
   if #popped == 0 then
     return budget
   end
@@ -124,10 +136,10 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
       end
       redis.call("HSET", keys.task(id), "state", "running", "engine", name,
         "token", token, "started", started)
-      entry = held.entry(before, popped[at + 1], marks)
+      entry = held.entry(before, popped[at + 1], marks, is_along)
       describe(taken, id, attempt, f[1], args, root)
-      if marks and string.find(marks, "l", 1, true) then
-        require("lib.live").begun(id, engine.uuid, token)
+      if marks then
+        note_marked(taken, id, popped[at + 1], marks, engine, token)
       end
     else
       -- Somebody deleted the record by hand: the others must go on.
@@ -142,12 +154,31 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
   return budget
 end
 
--- Start what was placed on the engine, then what it took from the line: flat id, score.
--- Returns the reply.
-local function start(opened, engine, nonce, placed, popped)
+-- Seldom: start what the engine takes along with what it has just started (lib/along.lua),
+-- at most `more`.
+local function start_along(opened, engine, nonce, taken, budget, more)
+  local along = require("lib.along")
+  local chosen, first = along.choose(opened, engine.queues[1], taken.parents, more), nil
+  if #chosen == 0 then
+    return
+  end
+  first = taken.length + 2
+  along.leave(chosen)
+  begin(opened, engine, nonce, chosen, "waiting", taken, budget)
+  for at = first, taken.length, 5 do
+    taken[at] = -taken[at]
+  end
+end
+
+-- Start what was placed on the engine, then what it took from the line: flat id, score;
+-- and take along at most `more` of what waits for these. Returns the reply.
+local function start(opened, engine, nonce, placed, popped, more)
   local taken = { length = 0 }
   local budget = begin(opened, engine, nonce, placed, "assigned", taken, MOST_BYTES)
-  begin(opened, engine, nonce, popped, "ready", taken, budget)
+  budget = begin(opened, engine, nonce, popped, "ready", taken, budget)
+  if taken.parents and more > 0 then
+    start_along(opened, engine, nonce, taken, budget, more)
+  end
   return taken
 end
 
@@ -207,7 +238,8 @@ local function repeated(opened, engine, nonce)
         if args == "" then
           args, budget = arguments(id, budget, taken.length == 0, f[3])
         end
-        describe(taken, id, tonumber(attempt), f[1], args, root)
+        attempt = tonumber(attempt)
+        describe(taken, id, one.along and -attempt or attempt, f[1], args, root)
       end
     end
   end

@@ -402,6 +402,11 @@ class Engine:
                 break
             if kind != "ok" or telling:
                 self._tell_of(work, kind, (ended - begun) / 1e9, fields)
+            if kind != "ok" and any(one.along for one in batch[count:]):
+                # They wait for its success.
+                if self._block.forsake():
+                    self._hand_back(count)
+                break
         self._runner.fresh = None
         if count:
             self._left -= count

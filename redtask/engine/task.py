@@ -147,7 +147,7 @@ class Runner:
         Raises ``SignatureError``, before anything is parsed, unless a key holder signed
         the task.
         """
-        task_id, _, digest, args, root, until, _ = work
+        task_id, _, digest, args, root, until = work[:6]
         if not args:
             args = self._fetch_args(task_id)
         body = self._open(digest, until, root, args)

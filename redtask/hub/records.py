@@ -161,10 +161,15 @@ class Work(NamedTuple):
     until: str
     #: Is its record on the sheet?
     folded: bool = False
+    #: Was it taken along with a task that it waits for? Then the engine begins it only if
+    #: all that precede it in the batch have succeeded.
+    along: bool = False
 
 
 #: The root of a task on the sheet, in replies.
 _FOLDED: Final = b"="
+#: First attempts in replies; negative ones are of tasks that were taken along.
+_FIRST: Final = (1, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +204,11 @@ class Turn:
                 known = function
                 digest, _, until = function.decode().partition(" ")
             name = task_id.decode()
-            token = first if attempt == 1 else f"{attempt}:{nonce}"
+            token = first if attempt in _FIRST else f"{abs(attempt)}:{nonce}"
             folded = root == _FOLDED
             bound = root.decode() if root and not folded else name
-            work.append(Work(name, token, digest, args, bound, until, folded))
+            along = attempt < 0
+            work.append(Work(name, token, digest, args, bound, until, folded, along))
         return cls(registered=True, stale=reply[1], work=work)
 
 

@@ -673,18 +673,33 @@ class Walk(RuleBasedStateMachine):
         found = []
         for task in engine.held if engine else ():
             kind = dice.choice(kinds)
+            if not self.may_begin(task, found):
+                kind = dice.choice(("unbegun", "keep"))
             by = kind == "require"
             if kind != "keep":
                 kind = "unmet" if by else kind
                 found.append(Outcome(kind, task.name, task.token, by))
         return found
 
+    def may_begin(self, task, found):
+        """Has all that a task waits for succeeded, as far as its engine knows?"""
+        told = {one.name for one in found if one.kind == "ok"}
+        waits = task.after.pending if task.is_open("a") else ()
+        return all(
+            name in told or self.model.tasks[name].state == "completed"
+            for name in waits
+        )
+
     def old(self, dice):
         """Report what was taken once."""
         if not self.works or dice.random() < 0.8:
             return []
+        name, token = dice.choice(self.works[-9:])
+        task = self.model.tasks.get(name)
         kind = dice.choice(("ok", "error", "unbegun"))
-        return [Outcome(kind, *dice.choice(self.works[-9:]))]
+        if task and task.token == token and not self.may_begin(task, ()):
+            kind = "unbegun"
+        return [Outcome(kind, name, token)]
 
     @precondition(lambda self: self.model.engines)
     @rule(dice=DICE)
@@ -793,7 +808,7 @@ class Walk(RuleBasedStateMachine):
         model.compare()
         invariants.look(seen, quiet=True, draining=draining, away=away)
         after = {
-            name: (task["state"], task.get("engine"), task.get("token"))
+            name: (task["state"], task.get("engine"), task.get("token"), task.get("na"))
             for name, task in seen.tasks.items()
         }
         self.recorder.moved(self.before, after)

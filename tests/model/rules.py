@@ -193,6 +193,9 @@ class Rules:
 
     def _put_back(self, task: Task, engine: Engine, pause: int = 0) -> None:
         """Let a task that an engine had look for another."""
+        if pause <= 0 and self._is_along(task):
+            task.state = "waiting"
+            return
         if pause > 0:
             task.state, task.start = "waiting", self.stamp + pause
             task.timers["w"] = self.now() + pause
@@ -202,6 +205,11 @@ class Rules:
         task.state = "ready"
         self.back[task.name] = engine.name
         self._look_again(task)
+
+    @staticmethod
+    def _is_along(task: Task) -> bool:
+        """Was it taken along with what it waits for, of which nothing was heard?"""
+        return task.state == "running" and task.is_open("a")
 
     def _look_again(self, task: Task) -> None:
         """Find out what a ready task may hope for."""
@@ -223,6 +231,9 @@ class Rules:
             self._end(task, "aborted", "aborted")
         elif outcome.kind == "unbegun":
             task.engine = task.token = ""
+            if self._is_along(task):
+                task.state = "waiting"
+                return None
             return 0
         elif outcome.kind == "unmet":
             self._refuse(task, engine, by=outcome.by)
@@ -299,7 +310,13 @@ class Rules:
     def _follow_up(self, task: Task) -> bool:
         """Let a waiting or ready task be what it is to be now; did it change?"""
         state = task.state
-        if state == "waiting":
+        lost = task.after and task.after.verdict(whole=True) == "never"
+        if state == "running" and lost:
+            # It was taken along with what has failed, and never began.
+            self.engines[task.engine].held.remove(task)
+            task.state = "waiting"
+            self._end(task, "failed", "impossible")
+        elif state == "waiting":
             what = self.judge(task)
             # Where it could go may have gone since: that is found at the next news.
             if what != "wait" and task.name in self.news:

@@ -1,0 +1,96 @@
+-- along: tasks that an engine takes along with the only one that they wait for.
+--
+-- In a chain, what becomes ready usually goes to the engine that ended the task before
+-- it. To take it only then costs a turn for each link. So who takes a task also takes its
+-- only dependent, if that waits for nothing else and would be the next of its line, and
+-- the dependent of that. The engine runs each only if all before it have succeeded, and
+-- gives the others back.
+--
+-- Such a task is running while what it waits for has not ended, as `na` in its record
+-- says; that it was taken so, the engine's entry says (lib/held.lua).
+
+local keys = require("lib.keys")
+
+-- Most in one turn: each costs it two or three times what a task of a large map does.
+local MOST = 48
+
+-- What a task that waits for one success, and for nothing else, has in `na`.
+local LAST = "as:1!"
+-- The letter of a dependent that has the task in its `after`: "a".
+local AFTER = 97
+
+-- The only dependent of a task and its score, if it waits for the task to end.
+local function dependent(id)
+  local found = redis.call("ZRANGE", keys.task(id, "dependents"), 0, 1, "WITHSCORES")
+  if found[2] and not found[3] and string.byte(found[1]) == AFTER then
+    return string.sub(found[1], 2), found[2]
+  end
+end
+
+-- What an engine needs of a task, as lib/work.lua reads it, if it waits for one more
+-- success and runs in this queue. Somebody who listens must not hear of its start early.
+local function read(id, queue)
+  local f = redis.call("HMGET", keys.task(id), "state", "na", "queue", "fn", "args", "marks")
+  if f[1] == "waiting" and f[2] == LAST and (f[3] or "default") == queue
+    and not (f[6] and string.find(f[6], "l", 1, true)) then
+    return { f[4], f[5], f[6] }
+  end
+end
+
+-- The score of the first in this line: none behind it may overtake it.
+local function head_of(queue)
+  local head = redis.call("ZRANGE", keys.ready(queue), 0, 0, "WITHSCORES")
+  return tonumber(head[2] or math.huge)
+end
+
+-- Choose at most `count` to take along with tasks of this queue that have dependents:
+-- flat id, score, in order. Returns a list alike, to which what was read of each is
+-- added in `opened.written`. Each comes behind what it waits for, also in order of scores.
+local function choose(opened, queue, parents, count)
+  local chosen, at, head, last = {}, 1, nil, 2 * math.min(MOST, count)
+  opened.written = opened.written or {}
+  while parents[at] and #chosen < last do
+    local id, score = dependent(parents[at])
+    head = id and (head or head_of(queue)) or head
+    local number = tonumber(score)
+    if id and number < head and number > tonumber(parents[at + 1]) then
+      local found = read(id, queue)
+      if found then
+        opened.written[id] = found
+        chosen[#chosen + 1], chosen[#chosen + 2] = id, score
+        if found[3] and string.find(found[3], "d", 1, true) then
+          parents[#parents + 1], parents[#parents + 2] = id, score
+        end
+      end
+    end
+    at = at + 2
+  end
+  return chosen
+end
+
+-- They no longer wait in the index.
+local function leave(chosen)
+  local ids = {}
+  for at = 1, #chosen, 2 do
+    ids[#ids + 1] = chosen[at]
+  end
+  redis.call("ZREM", keys.waiting, unpack(ids))
+end
+
+-- Seldom: what a running task waits for has failed, and it cannot have begun. Its engine
+-- no longer holds it.
+local function part(opened, task)
+  local engines = require("lib.engines")
+  local uuid = engines.uuid_of(task.engine)
+  require("lib.held").remove(uuid, { task.id })
+  local engine = uuid ~= opened.reporter and engines.find(uuid)
+  if engine then
+    engines.show(opened, engine)
+  end
+end
+
+return {
+  choose = choose,
+  leave = leave,
+  part = part,
+}
