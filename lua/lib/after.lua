@@ -62,7 +62,7 @@ local function enter(opened, group, id, args, score, fields, last)
   end
   local task = { id = id, score = score }
   for at = 1, #found do
-    depend.join(task, "a", found[at])
+    depend.join_new(task, found[at])
   end
   task.marks = write(id, args, group, fields, last)
   hold.enter(opened, id, score)

@@ -19,11 +19,13 @@ local LAST = "as:1!"
 -- The letter of a dependent that has the task in its `after`: "a".
 local AFTER = 97
 
--- The only dependent of a task and its score, if it waits for the task to end.
+-- The first dependent of a task, its score, and whether it is the only one and waits for
+-- the task to end.
 local function dependent(id)
   local found = redis.call("ZRANGE", keys.task(id, "dependents"), 0, 1, "WITHSCORES")
-  if found[2] and not found[3] and string.byte(found[1]) == AFTER then
-    return string.sub(found[1], 2), found[2]
+  if found[2] then
+    local only = not found[3] and string.byte(found[1]) == AFTER
+    return string.sub(found[1], 2), tonumber(found[2]), only
   end
 end
 
@@ -44,23 +46,25 @@ local function head_of(queue)
 end
 
 -- Choose at most `count` to take along with tasks of this queue that have dependents:
--- flat id, score, in order. Returns a list alike, to which what was read of each is
--- added in `opened.written`. Each comes behind what it waits for, also in order of scores.
+-- flat id, score, in order; the list of results is alike. Adds to the first, and what was
+-- read of each to `opened.written`. Each comes behind what it waits for, also in order of
+-- scores.
 local function choose(opened, queue, parents, count)
-  local chosen, at, head, last = {}, 1, nil, 2 * math.min(MOST, count)
+  local chosen, at, head, last = {}, 1, head_of(queue), 2 * math.min(MOST, count)
   opened.written = opened.written or {}
   while parents[at] and #chosen < last do
-    local id, score = dependent(parents[at])
-    head = id and (head or head_of(queue)) or head
-    local number = tonumber(score)
-    if id and number < head and number > tonumber(parents[at + 1]) then
-      local found = read(id, queue)
-      if found then
-        opened.written[id] = found
-        chosen[#chosen + 1], chosen[#chosen + 2] = id, score
-        if found[3] and string.find(found[3], "d", 1, true) then
-          parents[#parents + 1], parents[#parents + 2] = id, score
-        end
+    local id, score, only = dependent(parents[at])
+    if id and score >= head then
+      -- Those of the next are even further behind, as a rule.
+      break
+    end
+    local found = only and score > tonumber(parents[at + 1]) and read(id, queue)
+    if found then
+      local text = string.format("%.0f", score)
+      opened.written[id] = found
+      chosen[#chosen + 1], chosen[#chosen + 2] = id, text
+      if found[3] and string.find(found[3], "d", 1, true) then
+        parents[#parents + 1], parents[#parents + 2] = id, text
       end
     end
     at = at + 2

@@ -34,33 +34,66 @@ local function locate(member)
   end
 end
 
--- The common case: a task that may run anywhere and waits for nothing but successes, as
--- "!" says, has one member fewer to wait for. Returns whether it was that; lib/depend.lua
--- does the rest.
+-- Seldom: how many successes a task waits for, and its queue, if it may run anywhere and
+-- waits for nothing else, as "!" says. Returns 0 if it does not wait at all: an engine
+-- took it along, and may have ended it.
+local function left_of(key)
+  local f = redis.call("HMGET", key, "state", "na", "queue")
+  if f[1] ~= "waiting" then
+    if f[2] then
+      redis.call("HDEL", key, "na")
+    end
+    return 0
+  end
+  return tonumber(string.match(f[2] or "", "^as:(%d+)!$")), f[3]
+end
+
+-- Write how many members are left of a task that was counted down; of all of them without
+-- an id.
+local function write_count(opened, id)
+  local counted = opened.counted
+  if not id then
+    for one in pairs(counted or {}) do
+      write_count(opened, one)
+    end
+  elseif counted and counted[id] then
+    redis.call("HSET", keys.task(id), "na", "as:" .. counted[id].left .. "!")
+    counted[id] = nil
+  end
+end
+
+-- The common case: one success fewer to wait for. Several of them are often heard of in
+-- one script, so the record is read once and written by the end. Returns whether it was
+-- that; lib/depend.lua does the rest.
 local function count_down(opened, id, score, member)
   if member.state ~= "completed" or rare.is(opened, "r") then
     return false
   end
-  local key = keys.task(id)
-  local f = redis.call("HMGET", key, "state", "na", "queue")
-  if f[1] ~= "waiting" then
-    -- An engine took it along, and may have ended it.
-    if f[2] then
-      redis.call("HDEL", key, "na")
+  local key, counted = keys.task(id), opened.counted
+  local known, left, queue = counted and counted[id], nil, nil
+  if known then
+    left, queue = known.left, known.queue
+  else
+    left, queue = left_of(key)
+  end
+  if not left or left == 0 then
+    return left == 0
+  elseif left > 1 then
+    if known then
+      known.left = left - 1
+    else
+      opened.counted = counted or {}
+      opened.counted[id] = { left = left - 1, queue = queue }
     end
     return true
   end
-  local left = tonumber(string.match(f[2] or "", "^as:(%d+)!$"))
-  if not left then
-    return false
-  elseif left > 1 then
-    redis.call("HSET", key, "na", "as:" .. left - 1 .. "!")
-    return true
-  end
-  local task = { id = id, queue = f[3], write = {} }
+  local task = { id = id, queue = queue, write = {} }
   hold.release(opened, task, score, "")
   redis.call("HSET", key, unpack(task.write))
   redis.call("HDEL", key, "na")
+  if known then
+    counted[id] = nil
+  end
   return true
 end
 
@@ -81,6 +114,7 @@ local function tell(opened, ending, member, entry, score)
   if letter == "a" and count_down(opened, id, score, member) then
     return
   end
+  write_count(opened, id)
   local depend = require("lib.depend")
   local task = depend.read(id)
   if not task or states.is_ended(task.state) then
@@ -144,6 +178,7 @@ local function run(opened, ending, budget)
     at = at + 1
   end
   ending.parents = {}
+  write_count(opened)
   hold.flush(opened)
   return left
 end

@@ -244,6 +244,10 @@ end
 -- Write pending changes of members, once for each.
 local function save_members(opened)
   for id, known in pairs(opened.members or {}) do
+    if known and known.joining then
+      require("lib.batches").zadd(keys.task(id, "dependents"), known.joining)
+      known.joining = nil
+    end
     if known and known.changed then
       known.changed = nil
       local fields = { "marks", known.marks }
@@ -265,6 +269,14 @@ local function join(task, letter, known)
     task.score, letter .. task.id)
   mark(known, "d")
   return new == 1
+end
+
+-- Likewise for a task that is new, and so not there yet; `save_members` writes it.
+local function join_new(task, known)
+  local joining = known.joining or {}
+  known.joining = joining
+  joining[#joining + 1], joining[#joining + 2] = task.score, "a" .. task.id
+  mark(known, "d")
 end
 
 -- Look at the members of a set. Returns why the task can never run, if so, and the
@@ -334,6 +346,7 @@ return {
   keep = keep,
   save_members = save_members,
   join = join,
+  join_new = join_new,
   look = look,
   told = told,
 }

@@ -31,6 +31,13 @@ TIMES: Final = 100
 #: Tasks of a chain that are submitted in one call, and of a fan.
 LINKS: Final = 100
 FAN: Final = 100
+#: Most links that a turn takes along.
+ALONG: Final = 48
+#: Tasks of each layer of a graph, each after some of the layer before.
+LAYER: Final = 100
+LAYERS: Final = 5
+GRAPH: Final = LAYER * LAYERS
+PARENTS: Final = 3
 
 
 def signed(name: str, size: int) -> bytes:
@@ -155,6 +162,15 @@ class Paths:
         yield Step("submit of a fan", FAN, 1, self.fan)
         self.hear()
         yield Step("release of a fan", FAN, 1, lambda: self.turns(1, 1))
+        self.drain()
+        self.chain()
+        self.hear()
+        yield Step("links taken along", LINKS, LINKS // ALONG + 1, self.drain)
+        first = self._stand.ids(LAYER)
+        self._stand.submit(self._stand.group(first))
+        yield Step("submit of a graph", GRAPH, LAYERS, lambda: self.graph(first))
+        self.hear()
+        yield Step("turns of a graph", GRAPH + LAYER, LAYERS + 3, self.drain)
 
     def trips(self) -> None:
         """Let tasks come one by one to an engine that is idle."""
@@ -199,6 +215,18 @@ class Paths:
         after = itertools.pairwise(ids)
         groups = [stand.group([one], after=f"as {before}") for before, one in after]
         stand.submit(stand.group(ids[:1]), *groups)
+
+    def graph(self, first: list[str]) -> None:
+        """Submit layers of tasks behind these, a layer in a call."""
+        stand, before = self._stand, first
+        for step in range(1, LAYERS + 1):
+            ids, groups = stand.ids(LAYER), []
+            for number, one in enumerate(ids):
+                places = {(number + step * more) % LAYER for more in range(PARENTS)}
+                parents = " ".join(before[place] for place in sorted(places))
+                groups.append(stand.group([one], after=f"as {parents}"))
+            stand.submit(*groups)
+            before = ids
 
     def fan(self) -> None:
         """Submit tasks that wait for the same one."""

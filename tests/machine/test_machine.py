@@ -128,6 +128,8 @@ class Walk(RuleBasedStateMachine):
         self.seen: Any = None
         #: Does the hub agree with the model, as far as was looked?
         self.agreed = True
+        #: Are there chains, and nothing that keeps engines from taking them along?
+        self.plain = False
         self.counts["sequences"] += 1
 
     def teardown(self):
@@ -150,7 +152,8 @@ class Walk(RuleBasedStateMachine):
     @initialize(dice=DICE)
     def begin(self, dice):
         """Every walk begins with some engines and some work."""
-        self.set_hwm(dice.choice(HWM))
+        self.plain = dice.random() < 0.35
+        self.set_hwm(0 if self.plain else dice.choice(HWM))
         if dice.random() < 0.5:
             for client in CLIENTS:
                 self.model.watch(client, [])
@@ -163,6 +166,8 @@ class Walk(RuleBasedStateMachine):
             self.register(dice)
         if not first:
             self.submit(dice)
+        for _ in range(dice.randint(1, 4) if self.plain else 0):
+            self.links(dice)
 
     def pick(self, dice, *, recent=True):
         """Return the name of a task, more often a late one."""
@@ -197,6 +202,8 @@ class Walk(RuleBasedStateMachine):
 
     def flags(self, dice, own):
         """Return what a client says of its tasks, for the model."""
+        if self.plain:
+            return self.chained(dice)
         group: dict[str, Any] = {
             "fn": dice.choice(("f", "f", "g")),
             "queue": dice.choice(("a", "a", "b")),
@@ -219,6 +226,21 @@ class Walk(RuleBasedStateMachine):
             group["pause"] = (dice.choice((0, 100, 4000)), dice.choice((1, 2)))
         if dice.random() < 0.2:
             group["elsewhere"] = True
+        return group
+
+    def chained(self, dice):
+        """Return what is said of tasks that mostly come after the latest."""
+        group: dict[str, Any] = {
+            "fn": "f",
+            "queue": "a",
+            "args": b"x" * dice.choice((3, 100, BIG)),
+            "priority": dice.choice((0, 0, 0, 0, 5)),
+            "retries": dice.choice((0, 1, 4)),
+        }
+        if self.names and dice.random() < 0.8:
+            group["after"] = ("as", [self.names[-1]])
+        if dice.random() < 0.2:
+            group["pause"] = (100, 1)
         return group
 
     def depend(self, dice, group, own):
@@ -250,12 +272,13 @@ class Walk(RuleBasedStateMachine):
     def new_groups(self, dice):
         """Return groups of tasks that were never submitted."""
         groups = []
-        for _ in range(dice.choice((1, 1, 1, 2, 3))):
+        for _ in range(dice.choice((4, 6, 9) if self.plain else (1, 1, 1, 2, 3))):
             client = dice.choice(CLIENTS)
             group = self.flags(dice, f"{client}-{self.next_task}")
             # Only one that is alone can depend on itself, or on those before it.
             alone = "after" in group or "follow" in group
-            count = 1 if alone and dice.random() < 0.6 else dice.randint(1, 3)
+            several = dice.random() < (0.1 if self.plain else 0.4)
+            count = dice.randint(1, 3) if several or not alone else 1
             first = self.next_task
             self.next_task += count
             group["names"] = [f"{client}-{first + n}" for n in range(count)]
@@ -587,7 +610,7 @@ class Walk(RuleBasedStateMachine):
         resume = dice.random() < 0.5
         if dice.random() < 0.5:
             self.send_drain(f"e{dice.randrange(self.next_engine)}", resume=resume)
-        else:
+        elif not self.plain:
             self.send_pause(dice.choice(("a", "b")), resume=resume)
 
     def send_drain(self, name, *, resume):
@@ -670,6 +693,8 @@ class Walk(RuleBasedStateMachine):
         """Report some of what the engine has, in the order of its taking."""
         engine = self.model.engines.get(name)
         kinds = KINDS if dice.random() < 0.8 else RARE_KINDS
+        if self.plain:
+            kinds = [kind for kind in kinds if kind not in ("unmet", "require")]
         found = []
         for task in engine.held if engine else ():
             kind = dice.choice(kinds)
@@ -713,10 +738,22 @@ class Walk(RuleBasedStateMachine):
         for _ in range(dice.randint(1, 3)):
             self.take_turn(dice)
 
+    def links(self, dice):
+        """Submit a chain, let engines have it in turn, and something happen then."""
+        self.submit(dice)
+        for _ in range(dice.randint(1, 3)):
+            self.take_turn(dice)
+        fault = dice.choice((self.abort, self.gone, self.live, self.only_report))
+        fault(dice)
+        if self.model.engines:
+            self.take_turn(dice)
+        else:
+            self.register(dice)
+
     def take_turn(self, dice):
         engine = dice.choice(list(self.model.engines.values()))
         reports = self.outcomes(dice, engine.name) + self.old(dice)
-        want = dice.choice((1, 1, 1, 2, 5, 0))
+        want = dice.choice((1, 3, 5, 9, 9) if self.plain else (1, 1, 1, 2, 5, 0))
         number = engine.number + 1
         # One that was handed a task has heard of that turn.
         self.send_turn(engine.name, number, want, reports, upcoming=dice.random() < 0.6)

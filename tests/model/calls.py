@@ -435,12 +435,16 @@ class Model(Compared):
         best = rest[0].rank if rest else math.inf
         parents = list(taken)
         for parent in parents:
-            edges = list(self.seen.edges.get(parent.name, {}))
-            task = self.tasks.get(edges[0][1:]) if len(edges) == 1 else None
-            if len(parents) - len(taken) == most or not task:
+            edges = self.seen.edges.get(parent.name, {})
+            if len(parents) - len(taken) == most or not edges:
                 continue
-            fits = edges[0][0] == "a" and task.queue in queues
-            if fits and parent.rank < task.rank < best and self._waits_for_one(task):
+            if min(edges.values()) >= best:
+                break
+            ((letter, *name), *more) = edges
+            task = self.tasks.get("".join(name))
+            if more or letter != "a" or not task or task.queue not in queues:
+                continue
+            if parent.rank < task.rank and self._waits_for_one(task):
                 parents.append(task)
         return parents[len(taken) :]
 
