@@ -1,14 +1,15 @@
 -- submit: add a slice of tasks, all or none.
 --
 -- KEYS     root
--- ARGV     now (digest blob name n (flag value)*n m (id args)*m)*
+-- ARGV     now (digest blob name n (flag value)*n m (id args)*m | "^" after id args)*
 -- RETURNS  {"ok", new, known}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG TOOLARGE NOFN CONFLICT PURE
 -- COST     O((tasks + members) * log ready), at most 500 tasks and 2,000 members
 --
 -- A group has one function and one set of flags for all its tasks. The blob is empty when
--- the client believes that the hub knows the digest, or when an earlier group has it.
+-- the client believes that the hub knows the digest, or when an earlier group has it. A
+-- task after "^" differs from the group before it only in what it comes after.
 -- Submitting the same task again changes nothing; a different payload under its id is an
 -- error. Large arguments may have been sent ahead as a parcel.
 --
@@ -223,16 +224,20 @@ local function enter_one(opened, ending, group, id, args, score, fields, last)
   }, group.sets, fields)
 end
 
+-- Seldom: what the records of such a group have in common; the arguments come last.
+local function special_fields(opened, group)
+  local fields = {
+    "fn", group.fn, "submitted", string.format("%d", opened.stamp), unpack(group.fields),
+  }
+  fields[#fields + 1] = "args"
+  return fields, #fields - 1
+end
+
 -- Seldom: tasks that wait for something, or that not every engine may run.
 local function enter_special(opened, ending, group, sequence)
   local after = require("lib.after")
   local priority = tonumber(group.priority) or 0
-  local fields = {
-    "fn", group.fn, "submitted", string.format("%d", opened.stamp), unpack(group.fields),
-  }
-  local last = #fields
-  fields[last + 1] = "args"
-  local places, common, length = group.kept, nil, nil
+  local places, common, length, fields, last = group.kept, nil, nil, nil, nil
   if after.is_plain(group) then
     common, length = after.common(opened, group)
   end
@@ -242,6 +247,9 @@ local function enter_special(opened, ending, group, sequence)
     sequence = sequence + 1
     local score = line.score(priority, sequence)
     if not common or not after.enter(opened, group, id, ARGV[at + 1], score, common, length) then
+      if not fields then
+        fields, last = special_fields(opened, group)
+      end
       enter_one(opened, ending, group, id, ARGV[at + 1], score, fields, last)
     end
   end

@@ -421,7 +421,7 @@ class Session:
 
     def graph(
         self, flags: Flags, graph: Any, jobs: Any
-    ) -> tuple[dict[Node, tuple[TaskSet, str]], Iterator[Piece]]:
+    ) -> tuple[dict[Node, tuple[TaskSet, str]], Queue]:
         """Return the task and function name of each node, and the slices to submit.
 
         They enter all or none. Raises ``TypeError`` and ``ValueError``, and
@@ -447,7 +447,7 @@ class Session:
                 raise type(problem)(f"node {node!r}: {problem}") from problem
             tasks.append(task)
             sets[node] = self._expect((ids[node],), flags), function.name
-        return sets, slices.cut_whole(tasks, Gate(self.gate))
+        return sets, Queue(slices.cut_whole(tasks, Gate(self.gate)), ahead=True)
 
     def gate(self) -> str:
         """Return a new id for a gate."""

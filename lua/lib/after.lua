@@ -10,6 +10,9 @@ local keys = require("lib.keys")
 local record = require("lib.record")
 local states = require("lib.states")
 
+-- Where in the fields how many members are left is.
+local COUNT = 4
+
 -- Are the tasks of this group such? lib/slice.lua has parsed it.
 local function is_plain(group)
   local set = group.sets.after
@@ -18,15 +21,21 @@ local function is_plain(group)
       or group.start_in or group.start_at or group.later)
 end
 
--- What the group's records have in common. Arguments, the set and marks come last.
+-- What the group's records have in common, and with those of groups like it. Arguments,
+-- the set and marks come last.
 local function common(opened, group)
-  local fields = {
-    "state", "waiting", "na", "as:" .. #group.sets.after.ids .. "!", "fn", group.fn,
-    "submitted", string.format("%d", opened.stamp), unpack(group.fields),
-  }
-  local last = #fields
-  fields[last + 1], fields[last + 3] = "args", "after"
-  return fields, last
+  local base = group.base or group
+  if not base.common then
+    local fields = {
+      "state", "waiting", "na", "", "fn", group.fn,
+      "submitted", string.format("%d", opened.stamp), unpack(group.fields),
+    }
+    local last = #fields
+    fields[last + 1], fields[last + 3] = "args", "after"
+    base.common, base.last = fields, last
+  end
+  base.common[COUNT] = "as:" .. #group.sets.after.ids .. "!"
+  return base.common, base.last
 end
 
 -- The members, if all exist and none has ended; else nil.

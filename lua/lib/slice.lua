@@ -8,6 +8,8 @@ local flags = require("lib.flags")
 
 local MOST = 500
 local MOST_MEMBERS = 2000
+-- In place of a digest: a task like the group before it, but for what it comes after.
+local LIKE = "^"
 
 -- A task with one of these does not simply enter its queue's line.
 local function is_special(name)
@@ -96,14 +98,41 @@ local function parse_group(at)
   return group, at + 2 * count + 1
 end
 
+-- Seldom: one task that differs from the group `base` only in its `after`. What it does not
+-- have itself it has from there.
+local function parse_like(base, at)
+  local after = ARGV[at + 1]
+  local set = #ARGV >= at + 3 and require("lib.depend").parse(after)
+  if not set or not base.after then
+    return nil, "a task like others that is none at argument " .. at
+  end
+  base.like = base.like or { __index = base }
+  local group = setmetatable({
+    base = base, blob = "", after = after, sets = { after = set, follow = base.sets.follow },
+    from = at + 2, count = 1,
+  }, base.like)
+  local wrong = count_members(group)
+  if wrong then
+    return nil, wrong
+  end
+  return group, at + 4
+end
+
 -- All groups and the number of their tasks; or nil and what is wrong, in words.
 local function parse()
   local groups, total, members, at, last = {}, 0, 0, 2, #ARGV
   if ARGV[last] == "@again" then
     groups.again, last = true, last - 1
   end
+  local base
   while at <= last do
-    local group, next_at = parse_group(at)
+    local group, next_at
+    if base and ARGV[at] == LIKE then
+      group, next_at = parse_like(base, at)
+    else
+      group, next_at = parse_group(at)
+      base = group
+    end
     if not group then
       return nil, next_at
     end

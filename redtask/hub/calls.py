@@ -80,6 +80,12 @@ class Call(Generic[T]):
         return replace(self, args=[*self.args, _AGAIN]) if self.tells else self
 
 
+#: Id and arguments of one task.
+_ONE: Final = 2
+#: In place of a digest: a task like the group before it, but for its ``after``.
+_LIKE: Final = "^"
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Tasks of one slice that share function and flags."""
@@ -95,16 +101,32 @@ class Group:
     #: Id and signed arguments of each task, flat.
     tasks: Sequence[str | Written]
 
+    def is_like(self, other: Group) -> bool:
+        """Is it one task that differs from the other's only in its ``after``?"""
+        flags, others = self.flags, other.flags
+        if len(self.tasks) != _ONE or self.digest != other.digest:
+            return False
+        if "after" not in flags or flags.keys() != others.keys():
+            return False
+        return all(
+            name == "after" or value == others[name] for name, value in flags.items()
+        )
+
 
 def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
     """Submit a slice of at most 500 tasks, all or none."""
     args: list[Argument] = [now]
     parcels: list[Parcel] = []
+    before: Group | None = None
     for group in groups:
-        args += (group.digest, group.blob, group.name, len(group.flags))
-        for flag in group.flags.items():
-            args += flag
-        args.append(len(group.tasks) // 2)
+        if before is not None and group.is_like(before):
+            args += (_LIKE, group.flags["after"])
+        else:
+            before = group
+            args += (group.digest, group.blob, group.name, len(group.flags))
+            for flag in group.flags.items():
+                args += flag
+            args.append(len(group.tasks) // 2)
         if max(map(len, group.tasks), default=0) > LARGE:
             first = len(args)
             parcels += (
