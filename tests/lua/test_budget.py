@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from tests.benchmarks.paths import FAN, LINKS, SLICE, TURN, Paths, Stand
+from tests.benchmarks.paths import FAN, LAYER, LINKS, SLICE, TURN, Paths, Stand
 
 #: By path: script calls and commands in them for each task.
 BUDGET = {
@@ -19,8 +19,11 @@ BUDGET = {
     "turn with one": (1, 17),
     "submit of a chain": (1 / LINKS, 3.3),
     "turn in a chain": (1, 24),
-    "submit of a fan": (1 / FAN, 2.3),
+    "links taken along": (0.04, 8.9),
+    "submit of a fan": (1 / FAN, 1.4),
     "release of a fan": (1 / FAN, 3.3),
+    "submit of a graph": (1 / LAYER, 6.4),
+    "turns of a graph": (0.07, 9.3),
 }
 #: Calls that are no commands of scripts.
 OWN = {"evalsha", "info", "lpop", "config", "config|resetstat"}

@@ -1,5 +1,7 @@
 """submit: a slice of tasks enters, all or none."""
 
+from dataclasses import replace
+
 import pytest
 
 from redtask import error
@@ -388,3 +390,130 @@ def test_a_flag_is_said_once(hub):
 
     with hub.refuses(error.BadArgument, "flag label is there twice"):
         hub.do(call)
+
+
+# Tasks like the group before them
+
+
+def like_one_another(count=3, **flags):
+    """Return groups that differ in what their tasks come after."""
+    return [
+        Group(
+            "fn",
+            b"function" if number == 1 else b"",
+            "fn",
+            {"after": f"as c-{number - 1}", **flags},
+            [f"c-{number}", b"args %d" % number],
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+def test_a_task_like_the_one_before_is_sent_without_its_head(hub):
+    hub.submit(1, "c-0")
+    call = calls.submit(like_one_another(retries=2, queue="q"), now=2)
+    assert call.args.count("^") == 2
+    assert call.args.count("fn") == 2
+
+    assert hub.do(call).new == 3
+
+    for number in (1, 2, 3):
+        record = hub.record(f"c-{number}")
+        assert record["after"] == f"as c-{number - 1}"
+        assert (record["na"], record["args"]) == ("as:1!", f"args {number}")
+        assert (record["retries"], record["queue"]) == ("2", "q")
+    assert hub.redis.hget(hub.keys.function("fn"), "count") == b"4"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("digest", "other"), ("flags", {"after": "as c-0", "retries": 1})],
+)
+def test_what_differs_in_more_has_a_head(name, value):
+    first, second, third = like_one_another()
+    second = replace(second, **{name: value})
+
+    args = calls.submit([first, second, third]).args
+
+    assert args.count("^") == 0
+
+
+def test_nor_are_several_tasks_or_free_ones_like_others():
+    first, second, _ = like_one_another()
+    several = replace(second, tasks=[*second.tasks, "c-9", b"args"])
+    free = replace(first, flags={}), replace(second, flags={})
+
+    assert "^" not in calls.submit([first, several]).args
+    assert "^" not in calls.submit(free).args
+
+
+def test_they_may_be_bound_to_more(hub):
+    hub.submit(1, "c-0", "c-9")
+
+    hub.do(calls.submit(like_one_another(follow="as c-9", timeout=99), now=2))
+
+    assert hub.record("c-3")["follow"] == "as c-9"
+    assert hub.record("c-3")["nf"] == "as:1"
+    assert hub.record("c-3")["timeout"] == "99"
+
+
+def test_they_may_be_known_in_part(hub):
+    hub.submit(1, "c-0")
+    first, *others = like_one_another()
+    hub.do(calls.submit([first], now=2))
+
+    reply = hub.do(calls.submit([first, *others], now=3))
+    again = hub.do(calls.submit([first, *others], now=4).again())
+
+    assert (reply.new, reply.known) == (2, 1)
+    assert (again.new, again.known) == (0, 3)
+    assert hub.record("c-3")["after"] == "as c-2"
+
+
+def test_one_of_them_may_be_in_conflict(hub):
+    hub.submit(1, "c-0")
+    first, second, third = like_one_another()
+    hub.do(calls.submit([replace(second, blob=b"function")], now=2))
+    other = replace(second, tasks=["c-2", b"other"])
+
+    with hub.refuses(error.SubmitConflict):
+        hub.do(calls.submit([first, other, third], now=3))
+
+
+def test_one_may_be_impossible(hub):
+    hub.submit(1, "c-0")
+    hub.end(2, "error")
+
+    hub.do(calls.submit(like_one_another(), now=3))
+
+    assert [hub.state(f"c-{number}") for number in (1, 2, 3)] == ["failed"] * 3
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["^"],
+        ["^", "as c-1", "c-2"],
+        ["^", "", "c-2", b"args"],
+        ["^", "as", "c-2", b"args"],
+        ["^", "xx c-1", "c-2", b"args"],
+        ["^", "as c-1", "no id", b"args"],
+        ["^", "as c-1", "c-1", b"args"],
+        ["^", "as c-1", "c-2", b""],
+    ],
+)
+def test_one_that_is_none_is_refused(hub, more):
+    hub.submit(1, "c-0")
+    args = [2, "fn", b"function", "fn", 1, "after", "as c-0", 1, "c-1", b"args"]
+
+    with hub.refuses(error.BadArgument):
+        hub.do(Call("submit", [*args, *more], Submitted.read))
+
+
+def test_the_first_is_like_nothing_and_nothing_is_like_a_free_one(hub):
+    free = [2, "fn", b"function", "fn", 0, 1, "c-1", b"args"]
+    like = ["^", "as c-1", "c-2", b"args"]
+
+    for args in ([2, *like], [*free, *like]):
+        with hub.refuses(error.BadArgument):
+            hub.do(Call("submit", args, Submitted.read))
