@@ -17,7 +17,7 @@ BUDGET = {
     "trip": (2, 4.5),
     "single": (2, 4),
     "bulk": (0.2, 0.4),
-    "chain": (1.1, 3.2),
+    "chain": (0.3, 0.8),
     "fan": (0.5, 1.2),
 }
 #: What a worker and its clients say all the while, in a second, and at once.
