@@ -104,6 +104,22 @@ local function wait_for(opened, task, pause)
   end
 end
 
+-- Note in the record what its engine, or the loss of that, says of it.
+local function note_outcome(task, one)
+  for at = 1, #one.fields, 2 do
+    depend.put(task, one.fields[at], one.fields[at + 1])
+  end
+  if one.unbegun then
+    forget_engine(task)
+  end
+  if one.tried and not string.find(task.marks or "", "f", 1, true) then
+    depend.put(task, "marks", (task.marks or "") .. "f")
+  end
+  if one.shun then
+    shun(task, one)
+  end
+end
+
 -- An attempt failed, or the engine refused the task or gave it back: it becomes ready at
 -- its old place in the line, or after a backoff. Another engine with room gets it at
 -- once, never `except`. The caller has removed it from its engine's set; one that was
@@ -118,18 +134,7 @@ local function one_back(opened, ending, one, except)
   if one.placed then
     return seat(opened, ending, task, one.score, except)
   end
-  for at = 1, #one.fields, 2 do
-    depend.put(task, one.fields[at], one.fields[at + 1])
-  end
-  if one.unbegun then
-    forget_engine(task)
-  end
-  if one.tried and not string.find(task.marks or "", "f", 1, true) then
-    depend.put(task, "marks", (task.marks or "") .. "f")
-  end
-  if one.shun then
-    shun(task, one)
-  end
+  note_outcome(task, one)
   if task.na or one.pause and one.pause > 0 then
     states.check("running", "waiting")
     wait_for(opened, task, one.pause)

@@ -70,7 +70,7 @@ local function count_down(opened, id, score, member)
     return false
   end
   local key, counted = keys.task(id), opened.counted
-  local known, left, queue = counted and counted[id], nil, nil
+  local known, left, queue = counted and counted[id]
   if known then
     left, queue = known.left, known.queue
   else
@@ -97,8 +97,21 @@ local function count_down(opened, id, score, member)
   return true
 end
 
--- Act on a task that waits or is ready.
+-- While an engine has a task, where else it may run matters only when it comes back. But
+-- one that was taken along ends with what it waits for.
+local function is_open(task, what)
+  if task.state == "running" then
+    return what == "never" and task.na ~= nil
+  end
+  return task.state ~= "assigned"
+end
+
 local function act(opened, ending, task, score, what, more)
+  if not is_open(task, what) then
+    return
+  elseif task.state == "running" then
+    require("lib.along").part(opened, task)
+  end
   if what == "never" then
     require("lib.finish").task(opened, ending, task, "failed", "impossible", more)
   elseif what == "aborted" then
@@ -129,13 +142,7 @@ local function tell(opened, ending, member, entry, score)
     depend.save(task)
   elseif what then
     depend.save(task)
-    if task.state == "running" and letter == "a" and what == "never" then
-      require("lib.along").part(opened, task)
-      act(opened, ending, task, score, what, more)
-    -- While an engine has it, where else it may run matters only when it comes back.
-    elseif task.state == "waiting" or task.state == "ready" then
-      act(opened, ending, task, score, what, more)
-    end
+    act(opened, ending, task, score, what, more)
   end
 end
 

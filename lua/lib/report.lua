@@ -199,6 +199,19 @@ local function note_folded(good, number, at, found)
   end
 end
 
+-- Note an outcome that counts, `found` in what the engine holds.
+local function note_good(good, number, place, from, id, found)
+  good[number] = place > 0 and place or outcome_at(from, found)
+  if held.is_folded(found) then
+    note_folded(good, number, from, found)
+  elseif place > 0 and held.is_along(found) then
+    good.along[#good.along + 1] = id
+  end
+  if held.is_marked(found) then
+    set_marks(good, number, redis.call("HGET", keys.task(id), "marks"))
+  end
+end
+
 -- Separate outcomes that are not in blocks.
 local function read_others(uuid, places, ids, good, stale)
   local number, fence, token, given = #good, nil, nil, ARGV
@@ -214,15 +227,7 @@ local function read_others(uuid, places, ids, good, stale)
       note_stale(stale, string.match(given[from], "^%a+"), ids[order], token)
     else
       number = number + 1
-      good[number] = place > 0 and place or outcome_at(from, found)
-      if held.is_folded(found) then
-        note_folded(good, number, from, found)
-      elseif place > 0 and held.is_along(found) then
-        good.along[#good.along + 1] = ids[order]
-      end
-      if held.is_marked(found) then
-        set_marks(good, number, redis.call("HGET", keys.task(ids[order]), "marks"))
-      end
+      note_good(good, number, place, from, ids[order], found)
     end
   end
 end
@@ -321,10 +326,8 @@ local function other(opened, ending, uuid, label, outcome, verdict)
   if unwanted or outcome.kind == "aborted" then
     return require("lib.failure").interrupted(opened, ending, outcome)
   elseif outcome.kind == "unbegun" then
-    if require("lib.again").wait_again(outcome.id, outcome.score) then
-      return { waits = true }
-    end
-    return { fields = {}, unbegun = true }
+    local waits = require("lib.again").wait_again(outcome.id, outcome.score)
+    return { fields = {}, unbegun = true, waits = waits }
   end
   local failure = require("lib.failure")
   if outcome.kind == "unmet" then
@@ -388,6 +391,27 @@ local function leave(uuid, good)
   return distinct(good, distinct_blocks(good.blocks or {}))
 end
 
+-- Apply outcomes that are not in blocks; adds to `again` what is to run again. Returns how
+-- many have ended.
+local function apply_others(opened, ending, engine, good, verdict, again)
+  local ended = 0
+  for number = 1, #good do
+    local outcome, back = good[number], nil
+    if type(outcome) == "number" then
+      completed(opened, ending, engine, outcome, good.marks[number])
+    else
+      back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
+    end
+    if not back then
+      ended = ended + 1
+    elseif not back.waits then
+      back.id, back.score = outcome.id, outcome.score
+      again[#again + 1] = back
+    end
+  end
+  return ended
+end
+
 -- Apply outcomes that count: end the task, or collect it among those to run again. Either
 -- way the engine no longer holds it. `engine` has uuid and label. Returns the collection,
 -- in the order reported: id and score, and how to run each again.
@@ -403,22 +427,7 @@ local function apply(opened, ending, engine, good, verdict)
   if blocks then
     ended = apply_blocks(opened, ending, engine, blocks)
   end
-  ended = ended + #good
-  for number = 1, #good do
-    local outcome = good[number]
-    if type(outcome) == "number" then
-      completed(opened, ending, engine, outcome, good.marks[number])
-    else
-      local back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
-      if back then
-        ended = ended - 1
-      end
-      if back and not back.waits then
-        back.id, back.score = outcome.id, outcome.score
-        again[#again + 1] = back
-      end
-    end
-  end
+  ended = ended + apply_others(opened, ending, engine, good, verdict, again)
   if engine.leaving then
     engines.tell_drained(opened, engine)
   end

@@ -158,14 +158,14 @@ end
 -- at most `more`.
 local function start_along(opened, engine, nonce, taken, budget, more)
   local along = require("lib.along")
-  local chosen, first = along.choose(opened, engine.queues[1], taken.parents, more), nil
+  local chosen = along.choose(opened, engine.queues[1], taken.parents, more)
   if #chosen == 0 then
     return
   end
-  first = taken.length + 2
   along.leave(chosen)
+  local before = taken.length
   begin(opened, engine, nonce, chosen, "waiting", taken, budget)
-  for at = first, taken.length, 5 do
+  for at = before + 2, taken.length, 5 do
     taken[at] = -taken[at]
   end
 end

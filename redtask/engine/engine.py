@@ -384,8 +384,7 @@ class Engine:
         for work in batch:
             begun = clock()
             if not begin(count, begun):
-                if self._block.forsake():
-                    self._hand_back(count)
+                self._hand_back(count)
                 break
             kind, fields = run(work)
             # A timer left by the task would fire in the middle of another one.
@@ -402,11 +401,10 @@ class Engine:
                 break
             if kind != "ok" or telling:
                 self._tell_of(work, kind, (ended - begun) / 1e9, fields)
-            if kind != "ok" and any(one.along for one in batch[count:]):
-                # They wait for its success.
-                if self._block.forsake():
+                if kind != "ok" and any(one.along for one in batch[count:]):
+                    # They wait for its success.
                     self._hand_back(count)
-                break
+                    break
         self._runner.fresh = None
         if count:
             self._left -= count
@@ -435,10 +433,14 @@ class Engine:
         _log.log(level, "%s", told, extra=whose)
 
     def _hand_back(self, first: int) -> None:
-        """Return tasks that have not started: our lease may be over."""
-        self._done += [
-            ("unbegun", index, 0, 0, ()) for index in range(first, len(self._work))
-        ]
+        """Return tasks that have not started, unless the supervisor does.
+
+        Our lease may be over, or what they wait for has failed.
+        """
+        if self._block.forsake():
+            self._done += [
+                ("unbegun", index, 0, 0, ()) for index in range(first, len(self._work))
+            ]
 
     def _flush(self, entry: Entry) -> bool:
         """Report in the middle of a batch, because the log is full.

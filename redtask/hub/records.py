@@ -161,8 +161,8 @@ class Work(NamedTuple):
     until: str
     #: Is its record on the sheet?
     folded: bool = False
-    #: Was it taken along with a task that it waits for? Then the engine begins it only if
-    #: all that precede it in the batch have succeeded.
+    #: Was it taken along with a task that it waits for? Then the engine begins it only
+    #: if all that precede it in the batch have succeeded.
     along: bool = False
 
 

@@ -1,9 +1,15 @@
 """An engine takes along what waits only for what it has."""
 
+import itertools
+from typing import TYPE_CHECKING
+
 import pytest
 
 from redtask.hub import calls
 from tests.hubs import error_in, ok, unbegun, unmet
+
+if TYPE_CHECKING:
+    from redtask.hub.records import Work
 
 NAMES = ("c-1", "c-2", "c-3", "c-4")
 
@@ -11,7 +17,7 @@ NAMES = ("c-1", "c-2", "c-3", "c-4")
 def chain(hub, names=NAMES, **flags):
     """Submit tasks, each after the one before it."""
     hub.submit(1, names[0], **flags)
-    for before, name in zip(names, names[1:], strict=False):
+    for before, name in itertools.pairwise(names):
         hub.submit(1, name, after=f"as {before}", **flags)
 
 
@@ -47,7 +53,7 @@ def test_a_chain_is_taken_at_once(taken):
     assert states(taken, *NAMES) == ["running"] * 4
     assert taken.held("e") == list(NAMES)
     assert taken.waiting() == []
-    assert taken.works[1][2:6] == taken.works[0][2:4] + ("c-2", "")
+    assert taken.works[1][2:6] == (*taken.works[0][2:4], "c-2", "")
 
 
 def test_it_is_ended_at_once(taken):
@@ -400,7 +406,7 @@ def test_more_than_one_script_may_tell(hub):
     for number in range(150):
         hub.submit(1, f"c-{1000 + number}", after=f"as c-{number}", priority=1)
     hub.register(2, "e")
-    held = []
+    held: list[Work] = []
     while len(held) < 150:
         held += [one for one in hub.take(3, "e", 200) if not one.along]
     works = hub.do(calls.turn("e", 999, "n999", 0, now=4)).work

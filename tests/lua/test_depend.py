@@ -458,3 +458,24 @@ def test_submitted_again_it_is_known(two):
 
     assert (again.new, again.known) == (0, 1)
     assert two.record("c-3")["na"] == "as:1!"
+
+
+def test_some_succeed_and_one_fails_in_one_turn(hub):
+    """What was counted down in this script is read as it is now."""
+    hub.submit(1, "c-1", "c-2", "c-3", "c-4")
+    hub.submit(1, "c-5", after="as c-1 c-2 c-3 c-4")
+    hub.submit(1, "c-6", after="as c-1 c-2 c-3")
+    hub.submit(1, "c-7", after="as c-1 c-2 c-4", follow="as c-1")
+    hub.submit(1, "c-8", after="as c-2 c-3")
+    hub.register(2, "e")
+    works = [work for _ in range(4) for work in hub.take(3, "e", 1)]
+    one, two, three, four = works
+
+    hub.report(4, "e", ok(one), ok(two))
+    found = [hub.record(f"c-{number}")["na"] for number in (5, 6, 7, 8)]
+    assert found == ["as:2!", "as:1!", "as:1", "as:1!"]
+    hub.report(5, "e", ok(three), error_in(four))
+
+    assert {hub.state("c-5"), hub.state("c-7")} == {"failed"}
+    assert not {hub.state("c-6"), hub.state("c-8")} - {"ready", "assigned"}
+    assert "na" not in hub.record("c-5")

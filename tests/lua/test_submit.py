@@ -6,7 +6,7 @@ import pytest
 
 from redtask import error
 from redtask.hub import calls
-from redtask.hub.calls import Call, Group
+from redtask.hub.calls import Argument, Call, Group
 from redtask.hub.records import Submitted
 
 
@@ -504,15 +504,16 @@ def test_one_may_be_impossible(hub):
 )
 def test_one_that_is_none_is_refused(hub, more):
     hub.submit(1, "c-0")
-    args = [2, "fn", b"function", "fn", 1, "after", "as c-0", 1, "c-1", b"args"]
+    args: list[Argument] = [2, "fn", b"function", "fn", 1, "after", "as c-0", 1]
+    args += ("c-1", b"args", *more)
 
     with hub.refuses(error.BadArgument):
-        hub.do(Call("submit", [*args, *more], Submitted.read))
+        hub.do(Call("submit", args, Submitted.read))
 
 
 def test_the_first_is_like_nothing_and_nothing_is_like_a_free_one(hub):
-    free = [2, "fn", b"function", "fn", 0, 1, "c-1", b"args"]
-    like = ["^", "as c-1", "c-2", b"args"]
+    free: list[Argument] = [2, "fn", b"function", "fn", 0, 1, "c-1", b"args"]
+    like: list[Argument] = ["^", "as c-1", "c-2", b"args"]
 
     for args in ([2, *like], [*free, *like]):
         with hub.refuses(error.BadArgument):

@@ -692,10 +692,10 @@ class Walk(RuleBasedStateMachine):
     def outcomes(self, dice, name):
         """Report some of what the engine has, in the order of its taking."""
         engine = self.model.engines.get(name)
-        kinds = KINDS if dice.random() < 0.8 else RARE_KINDS
+        kinds: tuple[str, ...] = KINDS if dice.random() < 0.8 else RARE_KINDS
         if self.plain:
-            kinds = [kind for kind in kinds if kind not in ("unmet", "require")]
-        found = []
+            kinds = tuple(kind for kind in kinds if kind not in ("unmet", "require"))
+        found: list[Outcome] = []
         for task in engine.held if engine else ():
             kind = dice.choice(kinds)
             if not self.may_begin(task, found):

@@ -449,8 +449,10 @@ class Model(Compared):
         return parents[len(taken) :]
 
     def _waits_for_one(self, task: Task) -> bool:
-        """Does a task wait for one more success, and was it simple from the beginning?"""
-        return task.state == "waiting" and self.seen.tasks[task.name].get("na") == "as:1!"
+        """Does a task wait for one more success, and was it always simple?"""
+        return (
+            task.state == "waiting" and self.seen.tasks[task.name].get("na") == "as:1!"
+        )
 
     def _shares(self, queues: list[str], want: int) -> set[int]:
         """Return how many an engine may take of what is ready.
