@@ -9,7 +9,8 @@
 --
 -- A group has one function and one set of flags for all its tasks. The blob is empty when
 -- the client believes that the hub knows the digest, or when an earlier group has it. A
--- task after "^" differs from the group before it only in what it comes after.
+-- task after "^" differs from the group before it only in what it comes after; and if that
+-- needs the results of all it comes after, so does this.
 -- Submitting the same task again changes nothing; a different payload under its id is an
 -- error. Large arguments may have been sent ahead as a parcel.
 --

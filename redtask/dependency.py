@@ -253,11 +253,14 @@ def collecting(
     refs: dict[str, None] = {}
 
     def meet(ref: Ref) -> str:
-        task = ref.task if nodes is None else nodes.get(ref.task, ref.task)
-        if not isinstance(task, str) or not is_id(task):
-            raise ValueError(f"{ref!r} refers to no task")
-        refs[task] = None
-        return task
+        found = None if nodes is None else nodes.get(ref.task)
+        if found is None:
+            task = ref.task
+            if not isinstance(task, str) or not is_id(task):
+                raise ValueError(f"{ref!r} refers to no task")
+            found = task
+        refs[found] = None
+        return found
 
     token = _met.set(meet)
     try:

@@ -398,9 +398,11 @@ def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> Writte
         pieces = _pieces(value)
         if not any(_REFERS in one for one in pieces if len(one) < _LARGE):
             return _together([kind, *pieces])
-    data = dumps(value)
-    if _GLOBAL not in data or _REFERS not in data:
-        return kind + data
+    if nodes is None:
+        data = dumps(value)
+        if _GLOBAL not in data or _REFERS not in data:
+            return kind + data
+    # Most nodes of a graph refer to others.
     data, refs = dependency.collecting(dumps, value, nodes)
     if not refs:
         return kind + data

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from redtask.hub import calls
@@ -70,8 +70,9 @@ class Waits:
                 f"flag after must be a Dependency on the success of all members, since "
                 f"the call needs the results of {', '.join(refs[:3])}"
             )
+        # A graph has many of these, and `replace` is slow.
         after = tuple(dict.fromkeys((*self.after, *refs)))
-        return replace(self, letters="as", after=after, refs=refs)
+        return Waits("as", after, self.place, self.follow, refs)
 
     def links(self, task_id: str) -> Iterator[Call[int]]:
         """Yield the calls that tell the hub the members."""

@@ -1,8 +1,9 @@
 -- after: new tasks that only wait for others to succeed, and may run anywhere.
 --
--- Most that wait are such, and all of a typical chain or graph. Their records say so with
--- "!" after the counter, "as:3!", so that whoever counts down need not look for more: a
--- task gains no conditions while it waits. lib/enter.lua does the others.
+-- Most that wait are such, and all of a typical chain or graph, also if the results of
+-- those others are among their arguments. Their records say so with "!" after the
+-- counter, "as:3!", so that whoever counts down need not look for more: a task gains no
+-- conditions while it waits. lib/enter.lua does the others.
 
 local depend = require("lib.depend")
 local hold = require("lib.hold")
@@ -17,7 +18,7 @@ local COUNT = 4
 local function is_plain(group)
   local set = group.sets.after
   return set and set.letters == "as"
-    and not (group.follow or group.gate or group.targets or group.timeout or group.refs
+    and not (group.follow or group.gate or group.targets or group.timeout
       or group.start_in or group.start_at or group.later)
 end
 
@@ -55,19 +56,46 @@ local function write(id, args, group, fields, last)
   local value, marks = record.arguments(id, args, group.marks)
   fields[last + 2] = value
   fields[last + 4] = record.fit(id, "after", group.after)
-  if marks then
-    fields[last + 5], fields[last + 6] = "marks", marks
+  local length = last + 4
+  if group.refs then
+    marks = (marks or "") .. "r"
+    fields[length + 1], fields[length + 2] = "refs", record.fit(id, "refs", group.refs)
+    length = length + 2
   end
-  redis.call("HSET", keys.task(id), unpack(fields, 1, last + (marks and 6 or 4)))
+  if marks then
+    fields[length + 1], fields[length + 2] = "marks", marks
+    length = length + 2
+  end
+  redis.call("HSET", keys.task(id), unpack(fields, 1, length))
   return marks
+end
+
+-- Seldom: of members as found, those whose results the task needs; nil if there are others.
+local function needed(ids, found, refs)
+  local members, parents = {}, {}
+  for at = 1, #ids do
+    members[ids[at]] = found[at]
+  end
+  for id in string.gmatch(refs, "%S+") do
+    if not members[id] then
+      return nil
+    end
+    parents[#parents + 1] = members[id]
+  end
+  return parents
 end
 
 -- Enter one task, with what `common` returned. Returns false, having done nothing, if it
 -- has to take the general path.
 local function enter(opened, group, id, args, score, fields, last)
-  local found = members_of(opened, id, group.sets.after.ids)
-  if not found then
+  local ids = group.sets.after.ids
+  local found = members_of(opened, id, ids)
+  local parents = found and group.refs and needed(ids, found, group.refs)
+  if not found or group.refs and not parents then
     return false
+  end
+  for at = 1, parents and #parents or 0 do
+    depend.keep(parents[at])
   end
   local task = { id = id, score = score }
   for at = 1, #found do

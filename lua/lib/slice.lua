@@ -98,18 +98,23 @@ local function parse_group(at)
   return group, at + 2 * count + 1
 end
 
--- Seldom: one task that differs from the group `base` only in its `after`. What it does not
--- have itself it has from there.
+-- Seldom: the members of `after`, without its letters.
+local function members_in(after)
+  return string.match(after, " (.*)$")
+end
+
+-- Seldom: one task that differs from the group `base` only in its `after`, and needs the
+-- results of all these if the other does. What it does not have itself it has from there.
 local function parse_like(base, at)
   local after = ARGV[at + 1]
   local set = #ARGV >= at + 3 and require("lib.depend").parse(after)
-  if not set or not base.after then
+  if not set or not base.after or base.refs and base.refs ~= members_in(base.after) then
     return nil, "a task like others that is none at argument " .. at
   end
   base.like = base.like or { __index = base }
   local group = setmetatable({
     base = base, blob = "", after = after, sets = { after = set, follow = base.sets.follow },
-    from = at + 2, count = 1,
+    refs = base.refs and members_in(after), from = at + 2, count = 1,
   }, base.like)
   local wrong = count_members(group)
   if wrong then

@@ -312,6 +312,7 @@ class Engine:
         self._work, self._done = turn.work, []
         if not turn.registered:
             return turn
+        self._runner.reported(all_count=turn.stale == 0 and taken == 0)
         if turn.stale:
             _log.info("%d outcomes came too late", turn.stale)
         if turn.work:
@@ -379,6 +380,7 @@ class Engine:
         """Run the tasks of a batch that are not taken back."""
         begin, end, run = self._block.begin, self._block.end, self._runner
         clock, done, silence = time.monotonic_ns, self._done, signal.setitimer
+        run.begin(batch)
         first = ended = clock()
         count, telling = 0, _log.isEnabledFor(logging.DEBUG)
         for work in batch:
@@ -405,7 +407,6 @@ class Engine:
                     # They wait for its success.
                     self._hand_back(count)
                     break
-        self._runner.fresh = None
         if count:
             self._left -= count
             pace = min(_SLOWEST, (ended - first) / count)
@@ -455,6 +456,7 @@ class Engine:
         except NoHub:
             return False
         self._done.clear()
+        self._runner.reported(all_count=turn.stale == 0 and taken == 0)
         if self._block.flushed(entry[1] + 1):
             self._tell()
         return turn.registered

@@ -6,6 +6,7 @@ Whatever the user's code raises, a task ends with an outcome unless it kills its
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -21,12 +22,13 @@ from redtask.error import (
     RemoteError,
     SerializationError,
     SignatureError,
+    TaskLost,
     UnmetDependency,
 )
 from redtask.functional import MissingModule, dependent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from types import TracebackType
 
     from redtask.engine.output import Output
@@ -97,6 +99,13 @@ class Runner:
         #: The options: time limit in ms (0: none), errors to retry (None: all).
         self._limit = 0
         self._retry_on: Collection[str] | None = None
+        #: The batch, and how many of it have begun.
+        self._batch: Sequence[Work] = ()
+        self._begun = 0
+        #: Do later tasks of the batch wait for earlier ones?
+        self._chained = False
+        #: Verified arguments of tasks that have not begun, by id.
+        self._opened: dict[str, Read] = {}
         #: Is a functional dependency being checked?
         self._asking = False
         self._kept: dict[str, Callable[..., Any]] = {}
@@ -107,11 +116,23 @@ class Runner:
         """Drop cached results, which the hub may have lost."""
         self._parents.forget()
 
+    def begin(self, batch: Sequence[Work]) -> None:
+        """Note that these tasks are about to run, in this order."""
+        self._batch, self._begun, self.fresh = batch, 0, None
+        self._chained = any(one.along for one in batch)
+        self._opened.clear()
+
+    def reported(self, *, all_count: bool) -> None:
+        """Note that the hub has heard of the batch, and whether all of it counts."""
+        if self._chained:
+            self._parents.reported(all_count=all_count)
+
     def __call__(self, work: Work) -> Result:
         """Run a task and return its outcome."""
         task_id, token = work[:2]
         output, guard = self._output, self._guard
         output.work = work
+        self._begun += 1
         try:
             function, body, resolver = self._prepare(work)
             output.inside = True
@@ -131,6 +152,8 @@ class Runner:
             # No function call in between, so no signal handler runs there.
             inside, output.inside = output.inside, False
             return self._problem(work, problem, inside=inside)
+        if self._chained:
+            self._parents.made(task_id, packed)
         if not shown.isascii():
             shown = _short(shown)
         envelope = self._sign(task_id, token, "r", packed)
@@ -150,7 +173,9 @@ class Runner:
         task_id, _, digest, args, root, until = work[:6]
         if not args:
             args = self._fetch_args(task_id)
-        body = self._open(digest, until, root, args)
+        body = self._opened.pop(task_id, None) if self._opened else None
+        if body is None:
+            body = self._open(digest, until, root, args)
         if until != self.fresh:
             self._read_until(until)
         output = self._output
@@ -161,7 +186,7 @@ class Runner:
         resolver = None
         if body[:1] == b"R":
             ids, body = payload.unpack_refs(body)
-            resolver = self._parents.resolver(ids)
+            resolver = self._parents.resolver(ids, self._needed_soon)
         if self._limit:
             self._guard.limit(self._limit)
         if function is None:
@@ -172,6 +197,19 @@ class Runner:
             output.inside = False
             self._keep(digest, blob, function if keep else None)
         return function, body, resolver
+
+    def _needed_soon(self) -> Iterator[str]:
+        """Yield the tasks whose results the rest of the batch needs."""
+        for work in self._batch[self._begun :]:
+            if work.args and work.task_id not in self._opened:
+                # If it is forged, it will be refused when it begins.
+                with contextlib.suppress(SignatureError):
+                    self._opened[work.task_id] = self._open(
+                        work.function, work.until, work.root, work.args
+                    )
+            body = self._opened.get(work.task_id)
+            if body is not None:
+                yield from payload.unpack_refs(body)[0]
 
     def _read_until(self, until: str) -> None:
         """Parse expiry and options of a task, and check the expiry."""
@@ -240,7 +278,10 @@ class Runner:
         output = self._output
         problem = self._guard.found(problem)
         kind = self._guard.kind(problem)
-        if isinstance(problem, SignatureError) and not inside:
+        if isinstance(problem, TaskLost) and work.along and not inside:
+            # It is not in our memory, and comes again when the hub has it.
+            kind = "unbegun"
+        elif isinstance(problem, SignatureError) and not inside:
             kind, problem = "final", _refused(work, problem)
         elif kind == "error" and _is_unmet(problem):
             kind = "unmet"

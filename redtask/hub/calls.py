@@ -84,6 +84,8 @@ class Call(Generic[T]):
 _ONE: Final = 2
 #: In place of a digest: a task like the group before it, but for its ``after``.
 _LIKE: Final = "^"
+#: In these it may differ.
+_DIFFERING: Final = frozenset({"after", "refs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +104,25 @@ class Group:
     tasks: Sequence[str | Written]
 
     def is_like(self, other: Group) -> bool:
-        """Is it one task that differs from the other's only in its ``after``?"""
+        """Is it one task that differs from the other's only in its ``after``?
+
+        Or also in its ``refs``, if both need the results of all that they come after.
+        """
         flags, others = self.flags, other.flags
         if len(self.tasks) != _ONE or self.digest != other.digest:
             return False
         if "after" not in flags or flags.keys() != others.keys():
             return False
+        if "refs" in flags and not (_needs_all(flags) and _needs_all(others)):
+            return False
         return all(
-            name == "after" or value == others[name] for name, value in flags.items()
+            name in _DIFFERING or value == others[name] for name, value in flags.items()
         )
+
+
+def _needs_all(flags: Mapping[str, Argument]) -> bool:
+    """Does a task need the results of all that it comes after, in this order?"""
+    return flags["refs"] == str(flags["after"]).partition(" ")[2]
 
 
 def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:

@@ -155,3 +155,31 @@ def test_a_killed_worker_loses_nothing(site):
     assert runs.keys() == {str(one) for one in range(LENGTH)}
     # What was not reported when all died runs again: one batch at most.
     assert sum(runs.values()) < LENGTH + 60
+
+
+def test_each_may_need_the_result_of_the_one_before(site):
+    site.worker("-n", "2")
+    start = site.folder / "start"
+
+    def first():
+        while not start.exists():
+            time.sleep(0.01)
+        return 0
+
+    def add(number, before):
+        return number + before, "x" * (number % 100)
+
+    def pick(pair):
+        return pair[0]
+
+    jobs = {0: first, 1: (add, (1, redtask.Ref(0)))}
+    parents = {0: [], 1: [0]}
+    for node in range(2, LENGTH, 2):
+        jobs[node] = pick, (redtask.Ref(node - 1),)
+        jobs[node + 1] = add, (node, redtask.Ref(node))
+        parents |= {node: [node - 1], node + 1: [node]}
+    results = site.view.submit_graph(parents, jobs)
+    start.touch()
+
+    assert results[LENGTH - 1].get(DEADLINE)[0] == 1 + sum(range(2, LENGTH, 2))
+    assert turns(site) < LENGTH // 3

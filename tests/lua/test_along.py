@@ -110,7 +110,6 @@ def test_no_more_than_a_script_can_bear(hub):
         {"queue": "q"},
         {"timeout": 1000},
         {"targets": "0"},
-        {"refs": "c-1"},
         {"start_in": 5},
         {"priority": 1},
     ],
@@ -122,6 +121,19 @@ def test_what_is_bound_to_more_is_not(hub, flags):
     hub.submit(2, "c-2", **{"after": "as c-1"} | flags)
 
     assert [work.task_id for work in hub.take(3, "e", 9)] == ["c-1"]
+
+
+def test_it_may_need_the_result(hub):
+    hub.submit(1, "c-1")
+    hub.submit(1, "c-2", after="as c-1", refs="c-1")
+    hub.register(2, "e")
+
+    works = hub.take(3, "e", 9)
+
+    assert [work.along for work in works] == [False, True]
+    assert hub.record("c-1")["kept"] == "1"
+    hub.report(4, "e", *map(ok, works))
+    assert states(hub, "c-1", "c-2") == ["completed", "completed"]
 
 
 def test_nor_when_there_are_several(hub):

@@ -457,6 +457,55 @@ def test_they_may_be_bound_to_more(hub):
     assert hub.record("c-3")["timeout"] == "99"
 
 
+def test_they_may_need_the_results_of_all(hub):
+    hub.submit(1, "c-0", "c-9")
+    groups = [
+        replace(
+            one, flags={**one.flags, "after": f"as c-9 {name}", "refs": f"c-9 {name}"}
+        )
+        for one, name in zip(like_one_another(), ("c-0", "c-1", "c-2"), strict=True)
+    ]
+    call = calls.submit(groups, now=2)
+    assert call.args.count("^") == 2
+
+    hub.do(call)
+
+    for number in (1, 2, 3):
+        record = hub.record(f"c-{number}")
+        assert record["refs"] == f"c-9 c-{number - 1}"
+        assert record["na"] == "as:2!"
+        assert set(record["marks"]) == set("r" if number == 3 else "rkd")
+    assert hub.record("c-9")["kept"] == "3"
+    assert hub.record("c-1")["kept"] == "1"
+
+
+def test_not_so_if_they_need_but_some(hub):
+    hub.submit(1, "c-0", "c-9")
+    first, second, _ = (
+        replace(one, flags={"after": f"as c-9 {name}", "refs": name})
+        for one, name in zip(like_one_another(), ("c-0", "c-1", "c-2"), strict=True)
+    )
+    call = calls.submit([first, second], now=2)
+    assert "^" not in call.args
+
+    hub.do(call)
+
+    assert hub.record("c-2")["refs"] == "c-1"
+    assert "kept" not in hub.record("c-9")
+    args = [*calls.submit([first], now=2).args, "^", "as c-1", "c-5", b"args"]
+    with hub.refuses(error.BadArgument):
+        hub.do(Call("submit", args, Submitted.read))
+
+
+def test_one_may_need_the_result_of_another_than_it_comes_after(hub):
+    hub.submit(1, "c-1", "c-2")
+
+    hub.submit(2, "c-3", after="as c-1", refs="c-2")
+
+    assert hub.record("c-3")["na"] == "as:1"
+    assert hub.record("c-2")["kept"] == "1"
+
+
 def test_they_may_be_known_in_part(hub):
     hub.submit(1, "c-0")
     first, *others = like_one_another()

@@ -46,10 +46,12 @@ class FakeStore:
 
     def commands(self, commands):
         self.reads += 1
-        return [
-            self.values.get(words[1], [None] * 3 if words[0] == "HMGET" else None)
-            for words in commands
-        ]
+        return [self.read(*words) for words in commands]
+
+    def read(self, verb, key, *words):
+        if verb == "GETRANGE":
+            return self.values.get(key, b"")[: int(words[1]) + 1]
+        return self.values.get(key, [None] * 3 if verb == "HMGET" else None)
 
 
 class Guarded(Guard):
@@ -80,7 +82,9 @@ class Bench:
         self.runner = Runner(store, RING, self.output, largest, self.guard)
         self.runner.engine_info = {"engine_id": 0}
 
-    def work(self, function, *args, until="", refs=None, **kwargs):
+    def work(
+        self, function, *args, until="", refs=None, name="c-1", along=False, **kwargs
+    ):
         packed = payload.pack_function(function)
         key = self.store.keys.function(packed.digest)
         self.store.values[key] = packed.blob
@@ -89,8 +93,21 @@ class Bench:
             _, body = payload.unpack_refs(body)
             ids = " ".join(refs).encode()
             body = b"R" + len(ids).to_bytes(4, "big") + ids + body
-        envelope = RING.sign_task(packed.digest, until, "c-1", body)
-        return Work("c-1", TOKEN, packed.digest, envelope, "c-1", until)
+        envelope = RING.sign_task(packed.digest, until, name, body)
+        return Work(name, TOKEN, packed.digest, envelope, name, until, along=along)
+
+    def run_all(self, works):
+        """Run a batch as an engine does; return the outcomes."""
+        self.runner.begin(works)
+        return [self.runner(work) for work in works]
+
+    def values(self, works, outcomes):
+        """Return the results of tasks that succeeded."""
+        assert [kind for kind, _ in outcomes] == ["ok"] * len(works)
+        return [
+            payload.unpack_result(RING.open_result(work.task_id, TOKEN, "r", fields[1]))
+            for work, (_, fields) in zip(works, outcomes, strict=True)
+        ]
 
     def run(self, function, *args, **kwargs):
         kind, flat = self.runner(self.work(function, *args, **kwargs))
@@ -656,6 +673,116 @@ def test_a_result_that_no_engine_has_signed_is_refused(bench):
     fields = bench.ends("final", pytest.fail, Ref("p-1"), refs=["p-1"])
 
     assert fields["evalue"].startswith("refused: the signature does not fit")
+
+
+# Several tasks at once
+
+
+def square(x):
+    return x * x
+
+
+def link(bench, number, **flags):
+    """Return a task that needs the result of the one before it."""
+    before, flags = f"c-{number - 1}", {"along": True, **flags}
+    return bench.work(square, Ref(before), refs=[before], name=f"c-{number}", **flags)
+
+
+def test_what_was_taken_along_gets_results_that_the_hub_does_not_have(bench):
+    works = [bench.work(square, 2, name="c-1"), link(bench, 2), link(bench, 3)]
+
+    assert bench.values(works, bench.run_all(works)) == [4, 16, 256]
+    # The function.
+    assert bench.store.reads == 1
+
+
+def test_results_are_kept_once_the_hub_has_accepted_them(bench):
+    works = [bench.work(square, 2, name="c-1"), link(bench, 2)]
+    bench.run_all(works)
+    bench.runner.reported(all_count=True)
+
+    more = [link(bench, 3, along=False)]
+
+    assert bench.values(more, bench.run_all(more)) == [256]
+    assert bench.store.reads == 1
+
+
+def test_but_not_if_it_has_not(bench):
+    """What counts may be another engine's result."""
+    works = [bench.work(square, 2, name="c-1"), link(bench, 2)]
+    bench.run_all(works)
+    bench.runner.reported(all_count=False)
+    bench.keep_result("c-2", 3)
+
+    more = [link(bench, 3, along=False)]
+
+    assert bench.values(more, bench.run_all(more)) == [9]
+
+
+def test_nor_what_nobody_took_along(bench):
+    works = [bench.work(square, number, name=f"c-{number}") for number in range(3)]
+    bench.run_all(works)
+    bench.runner.reported(all_count=True)
+
+    assert bench.runner._parents._kept == bench.runner._parents._made == {}
+
+
+def test_what_needs_a_result_that_is_not_here_goes_back(bench):
+    """As it is too large to be kept: the hub will have it."""
+    works = [bench.work(bytes, 9 << 20, name="c-1"), link(bench, 2)]
+    bench.runner = Runner(bench.store, RING, bench.output, 10 << 20, bench.guard)
+    bench.keep_result("c-1", 0, state=b"running")
+
+    outcomes = bench.run_all(works)
+
+    assert [kind for kind, _ in outcomes] == ["ok", "unbegun"]
+    assert outcomes[1][1] == []
+
+
+def test_what_a_batch_needs_is_fetched_at_once(bench):
+    works = []
+    for number in range(1, 9):
+        parents = [f"p-{number}", f"p-{number + 1}"]
+        refs = [Ref(one) for one in parents]
+        works.append(bench.work(sum, refs, refs=parents, name=f"c-{number}"))
+    for number in range(1, 10):
+        bench.keep_result(f"p-{number}", number, beside=number % 2 == 0)
+
+    found = bench.values(works, bench.run_all(works))
+
+    assert found == [2 * number + 1 for number in range(1, 9)]
+    # The function, and all results.
+    assert bench.store.reads == 2
+
+
+def test_a_long_result_is_read_by_who_needs_it(bench):
+    works = [
+        bench.work(len, Ref(f"p-{n}"), refs=[f"p-{n}"], name=f"c-{n}") for n in (1, 2)
+    ]
+    bench.keep_result("p-1", b"")
+    bench.keep_result("p-2", bytes(100_000), beside=True)
+
+    assert bench.values(works, bench.run_all(works)) == [0, 100_000]
+    assert bench.store.reads == 3
+
+
+def test_only_who_needs_what_is_wrong_fails(bench):
+    works = [
+        bench.work(square, Ref(f"p-{n}"), refs=[f"p-{n}"], name=f"c-{n}")
+        for n in (1, 2, 3, 4, 5)
+    ]
+    bench.keep_result("p-1", 1)
+    bench.keep_result("p-2", 2, token=b"2:forged")
+    bench.keep_result("p-3", 3, state=b"running")
+    bench.keep_result("p-5", 5)
+    forged = bytearray(works[3].args)
+    forged[30] ^= 1
+    works[3] = works[3]._replace(args=bytes(forged))
+
+    outcomes = bench.run_all(works)
+
+    kinds = [kind for kind, _ in outcomes]
+    assert kinds == ["ok", "final", "error", "final", "ok"]
 
 
 def test_what_a_task_prints_is_kept_with_it_and_nothing_else(bench):
