@@ -449,10 +449,14 @@ class Model(Compared):
         return parents[len(taken) :]
 
     def _waits_for_one(self, task: Task) -> bool:
-        """Does a task wait for one more success, and was it always simple?"""
-        return (
-            task.state == "waiting" and self.seen.tasks[task.name].get("na") == "as:1!"
-        )
+        """Does a task wait for one more success, and was it always simple?
+
+        Somebody who listens must not hear of its start early.
+        """
+        record = self.seen.tasks[task.name]
+        listened_to = "l" in record.get("marks", "")
+        waits = task.state == "waiting" and record.get("na") == "as:1!"
+        return waits and not listened_to
 
     def _shares(self, queues: list[str], want: int) -> set[int]:
         """Return how many an engine may take of what is ready.
