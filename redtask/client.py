@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from redtask import absent, flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
+from redtask.current import desk
 from redtask.durability import MEMORY
 from redtask.error import StillAway
 from redtask.fleet import Fleet
@@ -145,6 +146,8 @@ class Client(StoredTasks, Fleet):
     ) -> T:
         if self.closed:
             raise link.closed()
+        # A task may ask about others that its engine has ended, and not reported yet.
+        desk(os.getpid()).settle()
         if self._session.must_recover:
             # A caller that is out of time leaves recovery to the next one.
             with contextlib.suppress(StillAway):

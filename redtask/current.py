@@ -48,6 +48,8 @@ class Desk:
     fields: Callable[[str, tuple[str, ...]], list[str | None]] = lambda _id, names: (
         [None] * len(names)
     )
+    #: Reports what the engine has ended before the current task.
+    settle: Callable[[], None] = lambda: None
     #: ``engine_id engine_uuid host pid worker hub``.
     about: Mapping[str, Any] = field(default_factory=dict)
 

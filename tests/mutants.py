@@ -424,9 +424,23 @@ MUTANTS: Final = (
     _mutant(
         "what is taken along may come before what it waits for",
         "lib/along.lua",
-        "only and score > tonumber(parents[at + 1]) and read",
-        "only and read",
+        "if only and score > tonumber(parents[at + 1]) then",
+        "if only then",
         "lua/test_along.py::test_what_is_bound_to_more_is_not",
+    ),
+    _mutant(
+        "what has fewer retries is taken along",
+        "lib/along.lua",
+        "== queue and own >= retries",
+        "== queue",
+        "lua/test_along.py::test_what_has_fewer_retries_is_not",
+    ),
+    _mutant(
+        "of an engine that is lost in pieces, parents go first",
+        "lib/lose.lua",
+        "held.last(uuid, count)",
+        "held.first(uuid, count)",
+        "lua/test_along.py::test_an_engine_that_is_lost_in_part_and_lives",
     ),
     _mutant(
         "one of several dependents is taken along",

@@ -6,6 +6,10 @@
 -- the dependent of that. The engine runs each only if all before it have succeeded, and
 -- gives the others back.
 --
+-- If the machine is lost, nobody knows which of them had begun, and each has used a try. So
+-- only a task with at least as many retries is taken along: none fails that would have
+-- waited.
+--
 -- Such a task is running while what it waits for has not ended, as `na` in its record
 -- says; that it was taken so, the engine's entry says (lib/held.lua).
 
@@ -29,14 +33,21 @@ local function dependent(id)
   end
 end
 
--- What an engine needs of a task, as lib/work.lua reads it, if it waits for one more
--- success and runs in this queue. Somebody who listens must not hear of its start early.
-local function read(id, queue)
-  local f = redis.call("HMGET", keys.task(id), "state", "na", "queue", "fn", "args", "marks")
-  if f[1] == "waiting" and f[2] == LAST and (f[3] or "default") == queue
+-- What an engine needs of a task, as lib/work.lua reads it, and its retries, if it waits
+-- for one more success, runs in this queue and has so many retries at least. Somebody who
+-- listens must not hear of its start early.
+local function read(id, queue, retries)
+  local f = redis.call("HMGET", keys.task(id),
+    "state", "na", "queue", "fn", "args", "marks", "retries")
+  local own = tonumber(f[7] or 0)
+  if f[1] == "waiting" and f[2] == LAST and (f[3] or "default") == queue and own >= retries
     and not (f[6] and string.find(f[6], "l", 1, true)) then
-    return { f[4], f[5], f[6] }
+    return { f[4], f[5], f[6] }, own
   end
+end
+
+local function retries_of(id)
+  return tonumber(redis.call("HGET", keys.task(id), "retries") or 0)
 end
 
 -- The score of the first in this line: none behind it may overtake it.
@@ -51,6 +62,7 @@ end
 -- scores.
 local function choose(opened, queue, parents, count)
   local chosen, at, head, last = {}, 1, head_of(queue), 2 * math.min(MOST, count)
+  local known = {}
   opened.written = opened.written or {}
   while parents[at] and #chosen < last do
     local id, score, only = dependent(parents[at])
@@ -58,12 +70,16 @@ local function choose(opened, queue, parents, count)
       -- Those of the next are even further behind, as a rule.
       break
     end
-    local found = only and score > tonumber(parents[at + 1]) and read(id, queue)
+    local found, retries
+    if only and score > tonumber(parents[at + 1]) then
+      found, retries = read(id, queue, known[at] or retries_of(parents[at]))
+    end
     if found then
       local text = string.format("%.0f", score)
       opened.written[id] = found
       chosen[#chosen + 1], chosen[#chosen + 2] = id, text
       if found[3] and string.find(found[3], "d", 1, true) then
+        known[#parents + 1] = retries
         parents[#parents + 1], parents[#parents + 2] = id, text
       end
     end
@@ -87,9 +103,12 @@ local function part(opened, task)
   local engines = require("lib.engines")
   local uuid = engines.uuid_of(task.engine)
   require("lib.held").remove(uuid, { task.id })
-  local engine = uuid ~= opened.reporter and engines.find(uuid)
-  if engine then
+  local engine = engines.find(uuid)
+  if engine and uuid ~= opened.reporter then
     engines.show(opened, engine)
+  end
+  if engine then
+    engines.tell_drained(opened, engine)
   end
 end
 

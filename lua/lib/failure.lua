@@ -84,17 +84,23 @@ local function most_deaths()
   return tonumber(redis.call("HGET", keys.hub, "max_deaths"))
 end
 
+-- How many engines have died running a task. One that was taken along, and lost with what
+-- it waits for, has hardly killed any.
+local function deaths_with(f, verdict)
+  local deaths = tonumber(f[3] or 0)
+  return verdict and not f[7] and deaths + 1 or deaths
+end
+
 -- One more attempt is used up. Ends the task, or returns how it is to run again: what to
 -- write to its record, the backoff, and which engine to shun. With a verdict it is the
 -- hub's: the engine died, and `outcome.reason` says why. `label` is the engine's.
 local function failed(opened, ending, uuid, label, outcome, verdict)
   local id, what = outcome.id, describe(outcome, verdict)
   local f = redis.call("HMGET", keys.task(id),
-    "tries", "retries", "deaths", "started", "pause", "elsewhere")
-  local tries, deaths = (f[1] or 0) + 1, tonumber(f[3] or 0)
+    "tries", "retries", "deaths", "started", "pause", "elsewhere", "na")
+  local tries, deaths = (f[1] or 0) + 1, deaths_with(f, verdict)
   local counts = { "tries", tries, "ran", label .. "/" .. uuid }
-  if verdict then
-    deaths = deaths + 1
+  if deaths > 0 then
     counts[5], counts[6] = "deaths", deaths
   end
   local since = verdict and f[4] or fields.began(opened, outcome.ago)

@@ -164,16 +164,30 @@ local function count_of(uuid)
   return redis.call("HLEN", key_of(uuid))
 end
 
--- Seldom: the first `count` of them, or all: id, token and score of each, and whether it
--- was taken along.
-local function first(uuid, count)
+-- Seldom: id, token and score of each, and whether it was taken along, in order; of very
+-- many about `count`, in any.
+local function list(uuid, count)
   local key = key_of(uuid)
   if count and redis.call("HLEN", key) > MOST_SORTED then
     return sorted(some(key, count))
   end
-  local all = sorted(redis.call("HGETALL", key))
+  return sorted(redis.call("HGETALL", key))
+end
+
+-- Seldom: the first `count` of them, or all.
+local function first(uuid, count)
+  local all = list(uuid, count)
   for at = #all, (count or #all) + 1, -1 do
     all[at] = nil
+  end
+  return all
+end
+
+-- Seldom: the last `count` of them: what was taken along comes behind what it waits for.
+local function last(uuid, count)
+  local all = list(uuid, count)
+  for _ = count + 1, #all do
+    table.remove(all, 1)
   end
   return all
 end
@@ -193,5 +207,6 @@ return {
   others = others,
   count = count_of,
   first = first,
+  last = last,
   names = names,
 }

@@ -14,10 +14,12 @@ local report = require("lib.report")
 local settle = require("lib.settle")
 local story = require("lib.story")
 
--- Separate what the engine holds into what counts as lost and what had not begun.
+-- Separate what the engine holds into what counts as lost and what had not begun. If it
+-- turns out to be alive before all of it is moved, it must not have a task that was taken
+-- along without what that waits for.
 local function part(opened, uuid, begun, reason, count, last)
   local lost, unbegun = {}, {}
-  local all, ids = held.first(uuid, count), {}
+  local all, ids = held.last(uuid, count), {}
   for number, one in ipairs(all) do
     ids[number] = one.id
   end

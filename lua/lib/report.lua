@@ -205,7 +205,7 @@ local function note_good(good, number, place, from, id, found)
   if held.is_folded(found) then
     note_folded(good, number, from, found)
   elseif place > 0 and held.is_along(found) then
-    good.along[#good.along + 1] = id
+    good.along[id] = true
   end
   if held.is_marked(found) then
     set_marks(good, number, redis.call("HGET", keys.task(id), "marks"))
@@ -236,7 +236,7 @@ end
 -- stale: the task was given to another engine, or is gone. Others were heard before.
 -- `uuid` is the reporting engine's. Returns both lists, or nil and the error reply.
 -- Writes nothing. In the first list a usual outcome is its place in ARGV, negative if its
--- task is on the sheet; `marks` has the marks of those that have any, `along` the ids of
+-- task is on the sheet; `marks` has the marks of those that have any, `along` the set of
 -- those that were taken along, and `blocks` the blocks.
 local function read(at, uuid)
   local good, stale, given, wrong = { marks = {}, along = {} }, {}, ARGV, nil
@@ -290,23 +290,27 @@ local function unusual(opened, ending, outcome)
     "r", body)
 end
 
+-- Seldom: an engine has run a task that it took along, so what this waited for has
+-- succeeded, whoever has been told.
+local function forget_wait(id)
+  redis.call("HDEL", keys.task(id), "na")
+end
+
 -- Apply the usual outcome at `at`, or at -at if its task is on the sheet.
-local function completed(opened, ending, engine, at, marks)
+local function completed(opened, ending, engine, at, marks, along)
   if at < 0 then
     require("lib.folded").one(opened, ending, engine, -at)
     return
   end
   local given = ARGV
   local id, body = given[at + 1], given[at + 4]
+  if along and along[id] then
+    forget_wait(id)
+  end
   redis.call("HSET", keys.task(id), "state", "completed",
     "result", record.fit(id, "result", body), "started", fields.heard(opened),
     "took", given[at + 3], "repr", given[at + 6])
   settle.outcome(ending, id, "running", "completed", given[at + 2], marks, "r", body)
-end
-
--- An engine has begun a task, so what this waited for has succeeded, whoever has been told.
-local function forget_wait(id)
-  redis.call("HDEL", keys.task(id), "na")
 end
 
 -- Seldom: apply an outcome that is not the usual. Returns how the task is to run again,
@@ -343,7 +347,7 @@ end
 -- Seldom: the first of outcomes reported twice in one call. Those in blocks precede all
 -- others.
 local function distinct(good, seen)
-  local first = { marks = {} }
+  local first = { marks = {}, along = good.along }
   for number = 1, #good do
     local id = id_of(good[number])
     if not seen[id] then
@@ -398,7 +402,7 @@ local function apply_others(opened, ending, engine, good, verdict, again)
   for number = 1, #good do
     local outcome, back = good[number], nil
     if type(outcome) == "number" then
-      completed(opened, ending, engine, outcome, good.marks[number])
+      completed(opened, ending, engine, outcome, good.marks[number], good.along)
     else
       back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
     end
@@ -419,9 +423,6 @@ local function apply(opened, ending, engine, good, verdict)
   local again, blocks, ended = {}, good.blocks, 0
   if #good == 0 and not blocks then
     return again
-  end
-  for _, id in ipairs(good.along or {}) do
-    forget_wait(id)
   end
   good = leave(engine.uuid, good)
   if blocks then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from redtask import link
@@ -15,6 +16,7 @@ from redtask.aio.store import Driver, Store
 from redtask.aio.stored import StoredTasks
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, known_keys, meet
+from redtask.current import desk
 from redtask.durability import MEMORY
 from redtask.error import ConfigurationError, StillAway
 from redtask.flags import Flags
@@ -188,6 +190,8 @@ class Client(StoredTasks, Fleet):
     ) -> T:
         if self.closed:
             raise link.closed()
+        # A task may ask about others that its engine has ended, and not reported yet.
+        desk(os.getpid()).settle()
         session, driver = self._session, self._driver
         self._check_loop()
         assert driver is not None  # noqa: S101 - there is a session

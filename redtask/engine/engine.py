@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -172,7 +173,7 @@ class Engine:
             self._output.current,
             self._output.progress,
         )
-        self._desk.fields = self._fields_of
+        self._desk.fields, self._desk.settle = self._fields_of, self._settle
         signal.signal(signal.SIGINT, self._interrupt)
         # An init system signals all processes of a worker, but means the supervisor,
         # which lets running tasks finish.
@@ -383,9 +384,11 @@ class Engine:
         run.begin(batch)
         first = ended = clock()
         count, telling = 0, _log.isEnabledFor(logging.DEBUG)
+        # What was taken along waits for the success of those before it.
+        failed = batch[0].along
         for work in batch:
             begun = clock()
-            if not begin(count, begun):
+            if (failed and work.along) or not begin(count, begun):
                 self._hand_back(count)
                 break
             kind, fields = run(work)
@@ -403,10 +406,7 @@ class Engine:
                 break
             if kind != "ok" or telling:
                 self._tell_of(work, kind, (ended - begun) / 1e9, fields)
-                if kind != "ok" and any(one.along for one in batch[count:]):
-                    # They wait for its success.
-                    self._hand_back(count)
-                    break
+                failed = failed or kind != "ok"
         if count:
             self._left -= count
             pace = min(_SLOWEST, (ended - first) / count)
@@ -449,15 +449,37 @@ class Engine:
         Returns False if the hub has given us up.
         """
         self._block.spare()
+        return self._report_early(entry[1] + 1, entry)
+
+    def _settle(self) -> None:
+        """Report what has ended, because the running task asks about tasks.
+
+        It may have been taken along with those it asks about, which have ended as far
+        as it knows. Other threads of a task have no say in when its engine reports.
+        """
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or not self._runner.chained or not self._done:
+            return
+        output, guard = self._output, self._guard
+        inside, output.inside = output.inside, False
+        try:
+            self._report_early(self._runner.begun - 1)
+        finally:
+            output.inside = inside
+        if guard.pending:
+            guard.check()
+
+    def _report_early(self, ended: int, *more: Entry) -> bool:
+        """Report what has ended, and ``more``; returns False as ``_flush``."""
         taken = self._block.talk()
-        reports = self._reports([*self._done[taken:], entry])
+        reports = self._reports([*self._done[taken:], *more])
         try:
             turn = self._ask(calls.turn(self._uuid, None, "", 0, reports))
         except NoHub:
             return False
         self._done.clear()
         self._runner.reported(all_count=turn.stale == 0 and taken == 0)
-        if self._block.flushed(entry[1] + 1):
+        if self._block.flushed(ended):
             self._tell()
         return turn.registered
 

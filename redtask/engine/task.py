@@ -99,11 +99,10 @@ class Runner:
         #: The options: time limit in ms (0: none), errors to retry (None: all).
         self._limit = 0
         self._retry_on: Collection[str] | None = None
-        #: The batch, and how many of it have begun.
         self._batch: Sequence[Work] = ()
-        self._begun = 0
-        #: Do later tasks of the batch wait for earlier ones?
-        self._chained = False
+        #: How many of the batch have begun, and do some wait for others?
+        self.begun = 0
+        self.chained = False
         #: Verified arguments of tasks that have not begun, by id.
         self._opened: dict[str, Read] = {}
         #: Is a functional dependency being checked?
@@ -118,13 +117,13 @@ class Runner:
 
     def begin(self, batch: Sequence[Work]) -> None:
         """Note that these tasks are about to run, in this order."""
-        self._batch, self._begun, self.fresh = batch, 0, None
-        self._chained = any(one.along for one in batch)
+        self._batch, self.begun, self.fresh = batch, 0, None
+        self.chained = any(one.along for one in batch)
         self._opened.clear()
 
     def reported(self, *, all_count: bool) -> None:
         """Note that the hub has heard of the batch, and whether all of it counts."""
-        if self._chained:
+        if self.chained:
             self._parents.reported(all_count=all_count)
 
     def __call__(self, work: Work) -> Result:
@@ -132,7 +131,7 @@ class Runner:
         task_id, token = work[:2]
         output, guard = self._output, self._guard
         output.work = work
-        self._begun += 1
+        self.begun += 1
         try:
             function, body, resolver = self._prepare(work)
             output.inside = True
@@ -152,7 +151,7 @@ class Runner:
             # No function call in between, so no signal handler runs there.
             inside, output.inside = output.inside, False
             return self._problem(work, problem, inside=inside)
-        if self._chained:
+        if self.chained:
             self._parents.made(task_id, packed)
         if not shown.isascii():
             shown = _short(shown)
@@ -200,7 +199,7 @@ class Runner:
 
     def _needed_soon(self) -> Iterator[str]:
         """Yield the tasks whose results the rest of the batch needs."""
-        for work in self._batch[self._begun :]:
+        for work in self._batch[self.begun :]:
             if work.args and work.task_id not in self._opened:
                 # If it is forged, it will be refused when it begins.
                 with contextlib.suppress(SignatureError):

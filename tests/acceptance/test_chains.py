@@ -183,3 +183,25 @@ def test_each_may_need_the_result_of_the_one_before(site):
 
     assert results[LENGTH - 1].get(DEADLINE)[0] == 1 + sum(range(2, LENGTH, 2))
     assert turns(site) < LENGTH // 3
+
+
+def test_a_task_that_asks_finds_that_what_it_waited_for_has_ended(site):
+    site.worker("-n", "1")
+    site.view.map_sync(abs, range(3000))
+    start = site.folder / "start"
+
+    def first():
+        while not start.exists():
+            time.sleep(0.01)
+
+    def look(before):
+        return before.ready() and before.successful()
+
+    links = [site.view.apply_async(first)]
+    with site.view.batch():
+        for _ in range(200):
+            view = site.view.with_flags(after=links[-1])
+            links.append(view.apply_async(look, links[-1]))
+    start.touch()
+
+    assert all(link.get(DEADLINE) for link in links[1:])

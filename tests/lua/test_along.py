@@ -21,6 +21,11 @@ def chain(hub, names=NAMES, **flags):
         hub.submit(1, name, after=f"as {before}", **flags)
 
 
+def ended(work):
+    """Report a result as engines mostly do."""
+    return ok(work, repr="r")
+
+
 def states(hub, *names):
     """Return the state of each."""
     return [hub.state(name) for name in names]
@@ -59,7 +64,7 @@ def test_a_chain_is_taken_at_once(taken):
 def test_it_is_ended_at_once(taken):
     taken.watch(3, "c")
 
-    turn = taken.turn(4, "e", 1, *map(ok, taken.works))
+    turn = taken.turn(4, "e", 1, *map(ended, taken.works))
 
     assert (turn.stale, turn.work) == (0, [])
     assert states(taken, *NAMES) == ["completed"] * 4
@@ -134,6 +139,16 @@ def test_it_may_need_the_result(hub):
     assert hub.record("c-1")["kept"] == "1"
     hub.report(4, "e", *map(ok, works))
     assert states(hub, "c-1", "c-2") == ["completed", "completed"]
+
+
+def test_what_has_fewer_retries_is_not(hub):
+    """It would fail with a machine, where it could have waited."""
+    hub.submit(1, "c-1", retries=1)
+    hub.submit(1, "c-2", after="as c-1", retries=2)
+    hub.submit(1, "c-3", after="as c-2", retries=1)
+    hub.register(2, "e")
+
+    assert [work.task_id for work in hub.take(3, "e", 9)] == ["c-1", "c-2"]
 
 
 def test_nor_when_there_are_several(hub):
@@ -225,7 +240,7 @@ def test_they_end_before_their_engine_gives_them_back(taken):
 def test_a_failure_in_the_middle(taken):
     one, two, *others = taken.works
 
-    taken.turn(4, "e", 1, ok(one), error_in(two), *map(unbegun, others))
+    taken.turn(4, "e", 1, ended(one), error_in(two), *map(unbegun, others))
 
     assert states(taken, *NAMES) == ["completed", "failed", "failed", "failed"]
 
@@ -321,9 +336,9 @@ def test_an_engine_that_dies_in_the_first(taken):
 def test_an_engine_that_dies_and_the_first_is_tried_again(hub):
     chain(hub)
     hub.submit(1, "c-5", after="as c-4")
-    hub.redis.hset(hub.keys.task("c-1"), "retries", 1)
     hub.register(2, "e")
     hub.take(3, "e", 9)
+    hub.redis.hset(hub.keys.task("c-1"), "retries", 1)
 
     hub.gone(4, "e", "c-1")
 
@@ -386,7 +401,7 @@ def test_one_that_is_to_be_aborted(taken):
 
 def test_results_that_come_one_by_one(taken):
     for number, work in enumerate(taken.works):
-        taken.report(4 + number, "e", ok(work))
+        taken.report(4 + number, "e", ended(work))
 
     assert states(taken, *NAMES) == ["completed"] * 4
 
@@ -423,7 +438,7 @@ def test_more_than_one_script_may_tell(hub):
         held += [one for one in hub.take(3, "e", 200) if not one.along]
     works = hub.do(calls.turn("e", 999, "n999", 0, now=4)).work
 
-    turn = hub.report(4, "e", *map(ok, [*held, *works]))
+    turn = hub.report(4, "e", *map(ended, [*held, *works]))
 
     assert turn.stale == 0
     hub.check()
@@ -448,3 +463,70 @@ def test_the_doctor_finds_nothing(taken):
     found = taken.do(calls.examine([("task", name) for name in NAMES], now=4))
 
     assert found.flaws == ()
+
+
+def test_an_engine_that_is_lost_in_part_and_lives(hub):
+    """It has nothing whose parent it has no more."""
+    chain(hub, retries=1)
+    hub.register(2, "e")
+    works = hub.take(3, "e", 9)
+    hub.sweep(20_000, budget=1)
+    assert hub.held("e") == ["c-1", "c-2", "c-3"]
+
+    assert [work.task_id for work in hub.turn_again(20_001, "e", 9).work] == [
+        "c-1",
+        "c-2",
+        "c-3",
+    ]
+    hub.live(20_002, "e", *NAMES, number=1)
+    hub.turn(20_003, "e", 0, *map(ended, works))
+    assert states(hub, *NAMES) == ["completed", "completed", "completed", "assigned"]
+
+
+def test_what_is_lost_with_what_it_waits_for_has_killed_nothing(hub):
+    chain(hub, retries=1)
+    hub.register(2, "e")
+    hub.take(3, "e", 9)
+
+    hub.sweep(20_000)
+
+    assert hub.record("c-1")["deaths"] == "1"
+    assert hub.record("c-2").get("deaths", "0") == "0"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_drained_engine_that_has_nothing_left_says_so(hub, elsewhere):
+    chain(hub, retries=1 if elsewhere else 0)
+    hub.register(2, "e")
+    first, *others = hub.take(3, "e", 9)
+    if elsewhere:
+        hub.report(4, "e", error_in(first))
+    hub.do(calls.drain(["e"], now=4))
+    if elsewhere:
+        hub.register(5, "f")
+        (first,) = hub.take(6, "f")
+
+    hub.report(7, "f" if elsewhere else "e", error_in(first))
+
+    assert hub.held("e") == []
+    assert hub.events().count("engine drained") == 1
+    hub.report(8, "e", *map(unbegun, others))
+    assert hub.events().count("engine drained") == 1
+
+
+def test_the_first_of_two_outcomes_counts(taken):
+    _, two, *_ = taken.works
+
+    taken.report(4, "e", unbegun(two), ended(two))
+
+    assert taken.state("c-2") == "waiting"
+    assert taken.record("c-2")["na"] == "as:1!"
+
+
+def test_a_mended_entry_says_that_it_was_taken_along(taken):
+    taken.redis.hdel(taken.key("engine", "e", "held"), "c-2")
+
+    taken.do(calls.examine([("task", name) for name in NAMES], mend=True, now=4))
+
+    works = taken.turn_again(5, "e", 9).work
+    assert {work.task_id: work.along for work in works}["c-2"]

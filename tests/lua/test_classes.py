@@ -371,7 +371,7 @@ def test_what_was_placed_on_a_dead_engine_goes_first_if_it_is_better(make_hub):
 
 
 def test_an_engine_half_taken_apart_does_not_count_as_living(half):
-    half.submit(20001, "c-4", after="as c-3")
+    half.submit(20001, "c-4", after=f"as {half.held('e')[0]}")
 
     assert half.do(calls.why("c-4", now=20002)).engines.living == 0
 

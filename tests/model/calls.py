@@ -444,7 +444,8 @@ class Model(Compared):
             task = self.tasks.get("".join(name))
             if more or letter != "a" or not task or task.queue not in queues:
                 continue
-            if parent.rank < task.rank and self._waits_for_one(task):
+            fits = parent.rank < task.rank and parent.retries <= task.retries
+            if fits and self._waits_for_one(task):
                 parents.append(task)
         return parents[len(taken) :]
 
@@ -529,7 +530,7 @@ class Model(Compared):
         placed = [task for task in engine.assigned if task.name not in left]
         held = [task for task in engine.held if task.name not in left]
         assert placed == engine.assigned[: len(placed)], "not the first ones"
-        assert held == engine.held[: len(held)], "not the first ones"
+        assert held == engine.held[len(engine.held) - len(held) :], "not the last ones"
         assert stays or not left
         assert not held or len(placed) == len(engine.assigned)
         back = []

@@ -255,7 +255,8 @@ class Rules:
         self, task: Task, engine: Engine, verdict: str, *, final: bool
     ) -> int | None:
         task.tries += 1
-        task.deaths += bool(verdict)
+        # One that was lost with what it waits for has hardly killed anything.
+        task.deaths += bool(verdict) and not self._is_along(task)
         again = task.tries <= task.retries and task.deaths < MAX_DEATHS
         if final or not again:
             self._end(task, "failed", verdict)

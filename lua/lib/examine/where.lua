@@ -43,7 +43,7 @@ end
 -- Set a running task's entry to what its record says, with this score.
 local function set_fence(f, uuid, score)
   record.own(f.id)
-  held.add(uuid, { f.id, held.entry((f.token or "") .. " ", score, f.marks) })
+  held.add(uuid, { f.id, held.entry((f.token or "") .. " ", score, f.marks, f.na) })
 end
 
 -- A place behind all that was submitted, as its old one is lost.
