@@ -8,7 +8,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
-from redtask import absent, flows, link
+from redtask import absent, ferry, flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.durability import MEMORY
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from redtask.executor import ViewExecutor
     from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
+    from redtask.pier import Letter
     from redtask.session import Slices
     from redtask.slices import Task
 
@@ -167,6 +168,14 @@ class Client(StoredTasks, Fleet):
                 self._pier.submit(task)
         finally:
             self._session.arrived((task.task_id,))
+
+    def _post(self, task: Task) -> Letter | None:
+        """Submit one task soon, from another thread; None: it was submitted here."""
+        alone = is_long(task) or len(task.envelope) > ferry.MOST_BYTES
+        if alone or Batch.of(self) is not None:
+            self._enter(task)
+            return None
+        return self._pier.post(task)
 
     def _assure(self, durability: str) -> None:
         """Make sure that submits can be made durable."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from redtask import link
+from redtask import ferry, link
 from redtask.aio.batch import Batch
 from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from redtask import flows
+    from redtask.aio.pier import Letter
     from redtask.aio.result import AsyncResult
     from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
@@ -224,6 +225,15 @@ class Client(StoredTasks, Fleet):
                 await self._pier.submit(task)
         finally:
             self._session.arrived((task.task_id,))
+
+    async def _post(self, task: Task) -> Letter | None:
+        """Submit one task soon, while others run; None: it has been submitted."""
+        self._check_loop()
+        alone = is_long(task) or len(task.envelope) > ferry.MOST_BYTES
+        if alone or Batch.of(self) is not None:
+            await self._enter(task)
+            return None
+        return self._pier.post(task)
 
     async def _assure(self, durability: str) -> None:
         """Make sure that submits can be made durable."""
