@@ -128,7 +128,9 @@ class Client(StoredTasks, Fleet):
         store = Store(address(profile), profile.hub, patience=0.0)
         driver = Driver(store)
         try:
-            store.contact.server = await driver.run(check_server(profile))
+            store.contact.server = await driver.run(
+                check_server(profile, self._patience)
+            )
             store.patience = self._patience
             store.keyring = known_keys(profile)
             keyring = store.keyring = await driver.run(meet(profile))
