@@ -114,6 +114,7 @@ class Client(StoredTasks, Fleet):
         """Close the connections. Tasks go on; their results can be fetched later."""
         self.closed = True
         self._store.close()
+        self._callbacks.close()
         for executor in list(self._executors):
             executor.give_up()
 
