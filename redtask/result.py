@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("redtask")
 #: The callback thread ends when nothing was added for so long, in seconds: to start one
 #: takes longer than to submit a task.
-_IDLE: Final = 1.0
+_IDLE: Final = 0.1
 #: Pause of the callback thread after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
 

@@ -29,11 +29,26 @@ def view(client):
     return client.load_balanced_view()
 
 
+def _helpers():
+    """Return the threads that wait for futures or callbacks."""
+    return [one for one in threading.enumerate() if one.name == "redtask callbacks"]
+
+
 @pytest.fixture(autouse=True)
-def _no_clients_left():
+def _no_clients_left(monkeypatch):
     """Close the clients of results from elsewhere."""
+    made, begin = [], module.Client._begin
+
+    def begin_noted(client, *args, **options):
+        begin(client, *args, **options)
+        made.append(client)
+
+    monkeypatch.setattr(module.Client, "_begin", begin_noted)
     yield
     module._client_of.cache_clear()
+    for one in made:
+        one.close()
+    until(lambda: not _helpers(), "the end of their threads")
 
 
 # -- as they complete
@@ -166,21 +181,15 @@ def test_what_runs_cannot_be_cancelled(view, gate):
     assert future.result(30) == 3
 
 
-def _helpers():
-    """Return the threads that wait for futures."""
-    return [one for one in threading.enumerate() if one.name == "redtask callbacks"]
-
-
 def test_who_asks_a_future_for_its_result_waits_for_it_in_its_own_thread(view):
     executor = view.executor
-    before = _helpers()
 
     futures = [executor.submit(tasks.double, n) for n in range(5)]
     found = [future.result(30) for future in futures]
 
     assert found == [0, 2, 4, 6, 8]
     assert all(future.done() for future in futures)
-    assert _helpers() == before
+    assert _helpers() == []
 
 
 def test_a_future_is_waited_for_as_long_as_was_said(view, gate):
