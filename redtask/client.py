@@ -176,7 +176,8 @@ class Client(StoredTasks, Fleet):
         if alone or Batch.of(self) is not None:
             self._enter(task)
             return None
-        return self._pier.post(task)
+        landed = functools.partial(self._session.arrived, (task.task_id,))
+        return self._pier.post(task, landed)
 
     def _assure(self, durability: str) -> None:
         """Make sure that submits can be made durable."""
@@ -274,6 +275,7 @@ class Client(StoredTasks, Fleet):
         return self._open(None)
 
     def _open(self, ids: list[str] | None) -> set[str]:
+        self._pier.settle()
         return self._run(self._session.outstanding(ids))
 
     def get_result(
@@ -319,6 +321,8 @@ class Client(StoredTasks, Fleet):
         as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
         is being interrupted), ``ended`` or ``unknown``.
         """
+        if jobs is None:
+            self._pier.settle()
         flow = self._session.abort(jobs, running=running, dependents=dependents)
         return self._run(flow)
 

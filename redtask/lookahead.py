@@ -17,7 +17,6 @@ from redtask.outcomes import R
 
 if TYPE_CHECKING:
     from redtask.inbox import TaskSet
-    from redtask.session import Session
 
 L = TypeVar("L", bound=Passenger)
 
@@ -32,12 +31,11 @@ class Lookahead(Generic[R, L]):
     order of the calls, and not as they arrive?
     """
 
-    def __init__(self, session: Session, most: int, *, ordered: bool) -> None:
+    def __init__(self, most: int, *, ordered: bool) -> None:
         #: True when no more input is to be read; the reason, if it is still to be told.
         self.ended: Exception | bool = False
         #: Watches for the next result to read.
         self.vigil = Vigil(self._is_ready, self._awaited)
-        self._session = session
         self._most = most
         self._ordered = ordered
         # A plain dict is slow to find its first key after many deletions.
@@ -83,10 +81,8 @@ class Lookahead(Generic[R, L]):
         posted = self._posted
         while posted and posted[0].over:
             letter = posted.popleft()
-            name = letter.task.task_id
-            self._session.arrived((name,))
             if isinstance(letter.problem, Exception):
-                self._leave_out(name, letter.problem)
+                self._leave_out(letter.task.task_id, letter.problem)
         return posted[0] if len(posted) > most else None
 
     def _leave_out(self, name: str, problem: Exception) -> None:

@@ -26,15 +26,23 @@ _IDLE: Final = 1.0
 class Letter(Passenger):
     """A passenger whose owner does not wait at the pier."""
 
-    __slots__ = ("_ended", "_pid")
+    __slots__ = ("_ended", "_landed", "_pid")
 
-    def __init__(self, task: Task, send: Callable[[Letter], None]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        send: Callable[[Letter], None],
+        landed: Callable[[], object],
+    ) -> None:
+        """``send`` is to lead its trip; ``landed`` is called when that is over."""
         super().__init__(task, functools.partial(self._called, send))
+        self._landed = landed
         self._ended = threading.Event()
         self._pid = os.getpid()
 
     def _called(self, send: Callable[[Letter], None]) -> None:
         if self.over:
+            self._landed()
             self._ended.set()
         else:
             send(self)
@@ -65,6 +73,8 @@ class Pier:
         self._ferry = Ferry()
         self._lock = threading.Lock()
         self._courier = _Courier(self._lead)
+        #: The last one, before which all others arrive.
+        self._latest: Letter | None = None
         #: Threads inside ``submit``.
         self._here: set[int] = set()
         self._pid = os.getpid()
@@ -85,15 +95,20 @@ class Pier:
         finally:
             here.discard(thread)
 
-    def post(self, task: Task) -> Letter:
-        """Submit one task from another thread, soon."""
+    def post(self, task: Task, landed: Callable[[], object]) -> Letter:
+        """Submit one task from another thread, soon; ``landed`` is called then."""
         if os.getpid() != self._pid:
             self._begin()
-        letter = Letter(task, self._courier.send)
+        letter = self._latest = Letter(task, self._courier.send, landed)
         with self._lock:
             if self._ferry.board(letter):
                 self._courier.send(letter)
         return letter
+
+    def settle(self) -> None:
+        """Wait until the outcome of all that was posted is known."""
+        if os.getpid() == self._pid and self._latest is not None:
+            self._latest.wait()
 
     def _alone(self, task: Task) -> None:
         one = Passenger(task, _nothing)

@@ -421,9 +421,7 @@ class LazyMap:
         self._f = f
         self._inputs = inputs
         self._keep = return_exceptions
-        self._ahead: Lookahead[AsyncResult, Letter] = Lookahead(
-            view.client._session, ahead, ordered=ordered
-        )
+        self._ahead: Lookahead[AsyncResult, Letter] = Lookahead(ahead, ordered=ordered)
         self._fill()
         self._settle()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from redtask import ferry, link
@@ -235,7 +236,8 @@ class Client(StoredTasks, Fleet):
         if alone or Batch.of(self) is not None:
             await self._enter(task)
             return None
-        return self._pier.post(task)
+        landed = functools.partial(self._session.arrived, (task.task_id,))
+        return self._pier.post(task, landed)
 
     async def _assure(self, durability: str) -> None:
         """Make sure that submits can be made durable."""
@@ -297,6 +299,7 @@ class Client(StoredTasks, Fleet):
         return await self._open(None)
 
     async def _open(self, ids: list[str] | None) -> set[str]:
+        await self._pier.settle()
         return await self._run(self._session.outstanding(ids))
 
     async def get_result(
@@ -342,6 +345,8 @@ class Client(StoredTasks, Fleet):
         as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
         is being interrupted), ``ended`` or ``unknown``.
         """
+        if jobs is None:
+            await self._pier.settle()
         flow = self._session.abort(jobs, running=running, dependents=dependents)
         return await self._run(flow)
 

@@ -19,14 +19,22 @@ if TYPE_CHECKING:
 class Letter(Passenger):
     """A passenger whose owner does not wait at the pier."""
 
-    __slots__ = ("_ended",)
+    __slots__ = ("_ended", "_landed")
 
-    def __init__(self, task: Task, send: Callable[[Letter], None]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        send: Callable[[Letter], None],
+        landed: Callable[[], object],
+    ) -> None:
+        """``send`` is to lead its trip; ``landed`` is called when that is over."""
         super().__init__(task, functools.partial(self._called, send))
+        self._landed = landed
         self._ended = asyncio.Event()
 
     def _called(self, send: Callable[[Letter], None]) -> None:
         if self.over:
+            self._landed()
             self._ended.set()
         else:
             send(self)
@@ -53,6 +61,8 @@ class Pier:
         self._ferry = Ferry()
         #: Leads a trip for letters; kept, as asyncio only has a weak reference.
         self._courier: asyncio.Task[None] | None = None
+        #: The last letter, before which all others arrive.
+        self._latest: Letter | None = None
 
     async def submit(self, task: Task) -> None:
         """Submit one task; raise if that failed."""
@@ -79,12 +89,17 @@ class Pier:
         if me.problem is not None:
             raise me.problem
 
-    def post(self, task: Task) -> Letter:
-        """Submit one task soon; other coroutines need to run meanwhile."""
-        letter = Letter(task, self._send)
+    def post(self, task: Task, landed: Callable[[], object]) -> Letter:
+        """Submit one task soon, while others run; ``landed`` is called then."""
+        letter = self._latest = Letter(task, self._send, landed)
         if self._ferry.board(letter):
             self._send(letter)
         return letter
+
+    async def settle(self) -> None:
+        """Wait until the outcome of all that was posted is known."""
+        if self._latest is not None:
+            await self._latest.wait()
 
     def _send(self, letter: Letter) -> None:
         self._courier = asyncio.create_task(self._lead_for(letter))

@@ -370,11 +370,11 @@ class LazyMap:
 
     async def _looking(self) -> Lookahead[AsyncResult, Letter]:
         if self._known_ahead is None:
-            client, most = self._view.client, self._most
+            most = self._most
             if most is None:
-                most = max(2, 2 * len(await client.ids()))
+                most = max(2, 2 * len(await self._view.client.ids()))
             ahead: Lookahead[AsyncResult, Letter] = Lookahead(
-                client._session, most, ordered=self._ordered
+                most, ordered=self._ordered
             )
             ahead.ended = self._cancelled
             self._known_ahead = ahead

@@ -566,6 +566,19 @@ def test_an_imap_may_be_cancelled_before_it_began(place, run):
     assert found == []
 
 
+def test_what_an_imap_has_posted_can_be_aborted(place, run):
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        letters = [(await view._post(tasks.double, (n,)))[1] for n in range(5)]
+        await rc.abort()
+        return [letter.over for letter in letters], await rc.outstanding(), rc.history
+
+    over, outstanding, history = found
+    assert (over, outstanding) == ([True] * 5, set())
+    assert {place.record(name)["state"] for name in history} == {"aborted"}
+
+
 def test_letters_of_a_loop_that_ends_are_left(place):
     async def main():
         async with aio.Client(place.url, key=place.key) as rc:

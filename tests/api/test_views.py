@@ -395,7 +395,8 @@ def test_imap_reads_what_came_in_spite_of_a_lost_connection(view, monkeypatch):
     def take_and_lose(aboard):
         cross([Passenger(one.task, lambda: None) for one in aboard])
         view.client._session.arrived([one.task.task_id for one in aboard])
-        until(lambda: not view.client.outstanding, "the end of the task")
+        session = view.client._session
+        until(lambda: not view.client._run(session.outstanding()), "the end of it")
         raise error.ConnectionLost("gone")
 
     monkeypatch.setattr(view.client._pier, "_cross", take_and_lose)
@@ -428,6 +429,27 @@ def test_an_imap_interrupted_while_it_reads_loses_no_result(view):
     with pytest.raises(KeyboardInterrupt):
         next(found)
     assert list(found) == [2]
+
+
+def test_what_an_interrupted_imap_had_posted_can_be_aborted(place):
+    client = place.client()
+    view = client.load_balanced_view()
+    held = threading.Event()
+    cross = client._pier._cross
+    client._pier._cross = lambda aboard: held.wait(DEADLINE) and cross(aboard)
+
+    def numbers():
+        yield from range(5)
+        held.set()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        view.imap(tasks.double, numbers(), max_outstanding=0)
+    client.abort()
+
+    assert client.outstanding == set()
+    assert {place.record(name)["state"] for name in client.history} == {"aborted"}
+    assert len(client.history) == 5
 
 
 def test_a_forked_child_does_not_wait_for_what_its_parent_has_posted(view, monkeypatch):
