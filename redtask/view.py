@@ -271,6 +271,8 @@ class LoadBalancedView(Flagged):
         twice the number of engines). Later changes of the flags have no effect.
         """
         ahead = ahead_of(sequences, max_outstanding)
+        # What cannot be called is told at once, not when the first result is read.
+        payload.pack_function(f)
         if ahead is None:
             ahead = max(2, 2 * len(self))
         view = self.with_flags(block=False)

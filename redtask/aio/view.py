@@ -230,6 +230,8 @@ class LoadBalancedView(Flagged):
         ``async for`` gives the values.
         """
         ahead = ahead_of(sequences, max_outstanding)
+        # What cannot be called is told at once, not when the first result is read.
+        payload.pack_function(f)
         return LazyMap(
             self.with_flags(),
             f,

@@ -419,6 +419,8 @@ def test_imap_may_give_errors_and_be_cancelled(place, run):
             view.imap(tasks.double)
         with pytest.raises(ValueError, match="max_outstanding"):
             view.imap(tasks.double, [1], max_outstanding=-1)
+        with pytest.raises(TypeError, match="f must be callable, not NoneType"):
+            view.imap(None, [1])
         return first, len([value async for value in arriving])
 
     first, rest = found

@@ -312,6 +312,8 @@ def test_imap_refuses_what_it_does_not_understand(view):
         view.imap(tasks.double)
     with pytest.raises(TypeError):
         view.imap(tasks.double, 5)
+    with pytest.raises(TypeError, match="f must be callable, not NoneType"):
+        view.imap(None, [1])
     for wrong in (-1, "many", 1.5):
         with pytest.raises(ValueError, match="max_outstanding"):
             view.imap(tasks.double, [1], max_outstanding=wrong)
