@@ -8,7 +8,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
-from redtask import absent, flows, link
+from redtask import absent, ferry, flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.current import desk
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from redtask.executor import ViewExecutor
     from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
+    from redtask.pier import Letter
     from redtask.session import Slices
     from redtask.slices import Task
 
@@ -114,6 +115,7 @@ class Client(StoredTasks, Fleet):
         """Close the connections. Tasks go on; their results can be fetched later."""
         self.closed = True
         self._store.close()
+        self._callbacks.close()
         for executor in list(self._executors):
             executor.give_up()
 
@@ -170,6 +172,15 @@ class Client(StoredTasks, Fleet):
                 self._pier.submit(task)
         finally:
             self._session.arrived((task.task_id,))
+
+    def _post(self, task: Task) -> Letter | None:
+        """Submit one task soon, from another thread; None: it was submitted here."""
+        alone = is_long(task) or len(task.envelope) > ferry.MOST_BYTES
+        if alone or Batch.of(self) is not None:
+            self._enter(task)
+            return None
+        landed = functools.partial(self._session.arrived, (task.task_id,))
+        return self._pier.post(task, landed)
 
     def _assure(self, durability: str) -> None:
         """Make sure that submits can be made durable."""
@@ -267,6 +278,7 @@ class Client(StoredTasks, Fleet):
         return self._open(None)
 
     def _open(self, ids: list[str] | None) -> set[str]:
+        self._pier.settle()
         return self._run(self._session.outstanding(ids))
 
     def get_result(
@@ -312,6 +324,8 @@ class Client(StoredTasks, Fleet):
         as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
         is being interrupted), ``ended`` or ``unknown``.
         """
+        if jobs is None:
+            self._pier.settle()
         flow = self._session.abort(jobs, running=running, dependents=dependents)
         return self._run(flow)
 

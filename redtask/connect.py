@@ -6,11 +6,14 @@ written.
 
 from __future__ import annotations
 
+import logging
+import math
 import re
+import time
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import ConfigurationError, ConnectionLost, NoHub
-from redtask.flows import Flow, ask
+from redtask.flows import Flow, Pause, ask
 from redtask.flows.entering import server_info
 from redtask.hub import calls
 from redtask.signing import Keyring
@@ -19,7 +22,13 @@ from redtask.store import Driver, Store
 if TYPE_CHECKING:
     from redtask.profile import Profile
 
+_log = logging.getLogger("redtask")
+
 _OLDEST: Final = (6, 2)
+#: How long a command waits for a server that loads its data, and how often it looks, in
+#: seconds.
+_LOADING: Final = 30.0
+_LOOK: Final = 0.1
 
 
 def connect(
@@ -28,14 +37,13 @@ def connect(
     """Return the store and the keys of a profile's hub.
 
     If there is no hub, it is made, or without ``make``, ``NoHub`` is raised.
-    ``patience``: how many seconds calls are retried while Redis is away. The first
-    contact is not: the user wants to know at once. Raises ``ConfigurationError`` and
-    ``ConnectionLost``.
+    ``patience``: how many seconds calls are retried while Redis is away, and a server
+    that loads its data is waited for. The first contact is not retried: the user wants
+    to know at once. Raises ``ConfigurationError`` and ``ConnectionLost``.
     """
     store = Store(address(profile), profile.hub, patience=0.0)
     driver = Driver(store)
-    store.contact.server = driver.run(check_server(profile))
-    # A server that is loading its data says so at the next call, which is retried.
+    store.contact.server = driver.run(check_server(profile, patience))
     store.patience = patience
     store.keyring = known_keys(profile)
     store.keyring = driver.run(meet(profile, make=make))
@@ -75,11 +83,14 @@ def unreachable(profile: Profile, problem: ConnectionLost) -> ConnectionLost:
     return ConnectionLost(f"{profile.where} cannot be reached: {reason}")
 
 
-def check_server(profile: Profile) -> Flow[str]:
-    """Check that a Redis responds; return the id of its process."""
+def check_server(profile: Profile, patience: float | None = _LOADING) -> Flow[str]:
+    """Check that a Redis responds; return the id of its process.
+
+    One that is loading its data is waited for ``patience`` seconds (None: forever).
+    """
     where = profile.where
     try:
-        about = yield from server_info()
+        about = yield from loaded(profile, patience)
     except ConnectionLost as problem:
         raise unreachable(profile, problem) from None
     version = about.get("redis_version", "")
@@ -93,6 +104,20 @@ def check_server(profile: Profile) -> Flow[str]:
             "tasks would get lost: set it to noeviction"
         )
     return about.get("run_id", "")
+
+
+def loaded(profile: Profile, patience: float | None = _LOADING) -> Flow[dict[str, str]]:
+    """Return what the server tells of itself, once it has loaded its data."""
+    deadline = time.monotonic() + (math.inf if patience is None else patience)
+    told = False
+    while (about := (yield from server_info())).get("loading", "0") != "0":
+        if time.monotonic() >= deadline:
+            raise ConnectionLost("it is still loading its data")
+        if not told:
+            _log.warning("%s is loading its data; waiting for it", profile.where)
+            told = True
+        yield Pause(_LOOK)
+    return about
 
 
 def meet(profile: Profile, *, make: bool = True) -> Flow[Keyring]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.error import RedtaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -13,18 +16,70 @@ if TYPE_CHECKING:
     from redtask.result import AsyncResult
 
 
+#: When so many futures of an executor are open, a thread waits for them. So those that
+#: nobody asks for do not pile up.
+_MANY: Final = 500
+
+
 class TaskFuture(concurrent.futures.Future[Any]):
     """The future of one task.
 
     It also has what an ``AsyncResult`` has (``msg_ids``, ``metadata``, ``get`` ...).
     ``cancel`` aborts the task if it has not begun.
+
+    A thread waits for the task only once that is of use: to hear of each by itself
+    takes longer than to submit it.
     """
 
-    def __init__(self, task: AsyncResult) -> None:
-        super().__init__()
+    def __init__(
+        self, task: AsyncResult, ended: Callable[[TaskFuture], None] | None = None
+    ) -> None:
+        """``ended`` is called when it is done."""
         self.task = task
+        self._ended = ended
         self._settling = threading.Lock()
-        task.add_done_callback(self._settle)
+        #: Does a thread wait for the task, or is it settled?
+        self._watched = True
+        super().__init__()
+        self._watched = False
+
+    @property
+    def _condition(self) -> threading.Condition:
+        """What the base class, ``wait`` and ``as_completed`` ask and wait with."""
+        self.watch()
+        return self._known_condition
+
+    @_condition.setter
+    def _condition(self, condition: threading.Condition) -> None:
+        self._known_condition = condition
+
+    def watch(self) -> None:
+        """Let a thread wait for the task."""
+        if not self._watched:
+            self._watched = True
+            self.task.add_done_callback(self._settle)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the value, or raise what the task raised."""
+        return super().result(self._after_waiting(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the task raised, or None."""
+        return super().exception(self._after_waiting(timeout))
+
+    def _after_waiting(self, timeout: float | None) -> float | None:
+        """Wait in this thread, if no other does; return what is left of the timeout."""
+        if self._watched:
+            return timeout
+        begun = time.monotonic()
+        # If Redis stays away, the other thread waits on.
+        with contextlib.suppress(RedtaskError):
+            self.task.wait(timeout if timeout is None else max(0.0, timeout))
+        if self.task.done():
+            self.settle()
+        if timeout is None:
+            return None
+        return max(0.0, timeout - (time.monotonic() - begun))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "task":
@@ -48,6 +103,12 @@ class TaskFuture(concurrent.futures.Future[Any]):
         """Take over the task's outcome, once."""
         if not self._settling.acquire(blocking=False):
             return
+        self._watched = True
+        self._take_over(task)
+        if self._ended is not None:
+            self._ended(self)
+
+    def _take_over(self, task: AsyncResult) -> None:
         if task.cancelled():
             super().cancel()
             self.set_running_or_notify_cancel()
@@ -80,10 +141,13 @@ class ViewExecutor(concurrent.futures.Executor):
     ) -> TaskFuture:
         """Call ``fn(*args, **kwargs)`` on an engine."""
         self._check()
-        future = TaskFuture(self.view.apply_async(fn, *args, **kwargs))
+        future = TaskFuture(self.view.apply_async(fn, *args, **kwargs), self._forget)
         with self._lock:
             self._pending.add(future)
-        future.add_done_callback(self._forget)
+            many = len(self._pending) % _MANY == 0
+            late = list(self._pending) if many else []
+        for one in late:
+            one.watch()
         return future
 
     def _check(self) -> None:
@@ -97,7 +161,7 @@ class ViewExecutor(concurrent.futures.Executor):
         for future in pending:
             future.settle()
 
-    def _forget(self, future: Any) -> None:
+    def _forget(self, future: TaskFuture) -> None:
         with self._lock:
             self._pending.discard(future)
 

@@ -454,6 +454,12 @@ def call(
     return function(*values[0], **values[1])
 
 
+def is_chunk(body: Read) -> bool:
+    """Are these the packed arguments of a map chunk?"""
+    _, below = Overlay.unpack(body)
+    return below[:1] == b"m"
+
+
 def unpack_call(
     body: bytes, resolver: Callable[[str], Any] | None = None
 ) -> tuple[Sequence[Any], dict[str, Any] | None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import queue
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from redtask import ferry
 from redtask.error import ConnectionLost
@@ -16,6 +17,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redtask.slices import Task
+
+
+#: A thread that sends letters ends when there was none for so long, in seconds.
+_IDLE: Final = 1.0
+
+
+class Letter(Passenger):
+    """A passenger whose owner does not wait at the pier."""
+
+    __slots__ = ("_ended", "_landed", "_pid")
+
+    def __init__(
+        self,
+        task: Task,
+        send: Callable[[Letter], None],
+        landed: Callable[[], object],
+    ) -> None:
+        """``send`` is to lead its trip; ``landed`` is called when that is over."""
+        super().__init__(task, functools.partial(self._called, send))
+        self._landed = landed
+        self._ended = threading.Event()
+        self._pid = os.getpid()
+
+    def _called(self, send: Callable[[Letter], None]) -> None:
+        if self.over:
+            self._landed()
+            self._ended.set()
+        else:
+            send(self)
+
+    def wait(self) -> None:
+        """Return once the outcome is known."""
+        if os.getpid() == self._pid:
+            self._ended.wait()
+        # After a fork: it is the parent's.
+        self.over = True
 
 
 class Pier:
@@ -35,6 +72,9 @@ class Pier:
     def _begin(self) -> None:
         self._ferry = Ferry()
         self._lock = threading.Lock()
+        self._courier = _Courier(self._lead)
+        #: The last one, before which all others arrive.
+        self._latest: Letter | None = None
         #: Threads inside ``submit``.
         self._here: set[int] = set()
         self._pid = os.getpid()
@@ -54,6 +94,21 @@ class Pier:
             self._submit(task)
         finally:
             here.discard(thread)
+
+    def post(self, task: Task, landed: Callable[[], object]) -> Letter:
+        """Submit one task from another thread, soon; ``landed`` is called then."""
+        if os.getpid() != self._pid:
+            self._begin()
+        letter = self._latest = Letter(task, self._courier.send, landed)
+        with self._lock:
+            if self._ferry.board(letter):
+                self._courier.send(letter)
+        return letter
+
+    def settle(self) -> None:
+        """Wait until the outcome of all that was posted is known."""
+        if os.getpid() == self._pid and self._latest is not None:
+            self._latest.wait()
 
     def _alone(self, task: Task) -> None:
         one = Passenger(task, _nothing)
@@ -93,6 +148,40 @@ class Pier:
             ferry.end_all(aboard, problem)
         with self._lock:
             self._ferry.land()
+
+
+class _Courier:
+    """Leads the trips of letters; one thread, on demand."""
+
+    def __init__(self, lead: Callable[[], None]) -> None:
+        self._lead = lead
+        self._leaders: queue.SimpleQueue[Letter] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def send(self, letter: Letter) -> None:
+        """Lead a trip for a letter, which is the ferry's leader now."""
+        with self._lock:
+            self._leaders.put(letter)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._loop, name="redtask letters", daemon=True
+                )
+                self._thread.start()
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                letter = self._leaders.get(timeout=_IDLE)
+            except queue.Empty:
+                with self._lock:
+                    if self._leaders.empty():
+                        self._thread = None
+                        return
+                continue
+            if not letter.over:
+                self._lead()
+            letter.wake()
 
 
 def _closed() -> threading.Lock:

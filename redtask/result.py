@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("redtask")
+#: The callback thread ends when nothing was added for so long, in seconds: to start one
+#: takes longer than to submit a task.
+_IDLE: Final = 0.1
 #: Pause of the callback thread after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
 
@@ -400,6 +403,7 @@ class CallbackThread:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
+        self._added = threading.Condition(self._lock)
         self._numbers = itertools.count()
         #: Results waited for, by number, and the numbers of those that are done.
         self._pending: dict[int, _Awaited] = {}
@@ -431,9 +435,17 @@ class CallbackThread:
                     target=self._loop, name="redtask callbacks", daemon=True
                 )
                 self._thread.start()
+            self._added.notify()
         if result.done():
             # It was delivered before it was registered.
             self._settle(number)
+
+    def close(self) -> None:
+        """Let the thread see that the client is closed."""
+        if os.getpid() == self._pid:
+            # After a fork nobody might be left to release the lock.
+            with self._lock:
+                self._added.notify()
 
     def _settle(self, number: int) -> None:
         """Run the callback, unless another thread does."""
@@ -449,6 +461,8 @@ class CallbackThread:
             while self._ready:
                 self._settle(self._ready.popleft())
             with self._lock:
+                if not self._pending and not self._client.closed:
+                    self._added.wait(_IDLE)
                 if not self._pending or self._client.closed:
                     self._thread = None
                     return

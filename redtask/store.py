@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from redtask import link
 from redtask.error import ConnectionLost, RedtaskError
-from redtask.flows import Commands, Fetch, Hear, Meanwhile
+from redtask.flows import Commands, Fetch, Hear, Meanwhile, Pause
 from redtask.haul import Haul
 from redtask.hub import scripts
 from redtask.hub.calls import Call
@@ -439,8 +439,11 @@ class Driver:
             return self.store.block(*step.words)
         return self._wait(step)
 
-    def _wait(self, step: Wait) -> bool:
+    def _wait(self, step: Wait | Pause) -> bool:
         """Read the stream, or wait for its reader, until something has arrived."""
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return False
         deadline = time.monotonic() + step.seconds
         vain = 0
         while True:

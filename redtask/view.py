@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from redtask import absent, payload
 from redtask.batch import Batch
+from redtask.durability import MEMORY
 from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
 from redtask.flows import waiting
+from redtask.lookahead import MOST_POSTED, Lookahead
 from redtask.outcomes import Pieces
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.session import ahead_of, ids_at
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from redtask.client import Client
     from redtask.hub.records import Purged
+    from redtask.pier import Letter
     from redtask.session import Slices
     from redtask.value import CoroutineFunction, V_co
 
@@ -118,6 +121,20 @@ class LoadBalancedView(Flagged):
     def apply_sync(self, f: Function, /, *args: Any, **kwargs: Any) -> Any:
         """Call ``f`` on an engine and return its value."""
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
+
+    def _post(
+        self, f: Function, args: tuple[Any, ...]
+    ) -> tuple[AsyncResult, Letter | None]:
+        """Call ``f`` like ``apply_async``, but do not wait until it is submitted.
+
+        Returns what tells when it is; None: it is.
+        """
+        flags = self.flags
+        if flags.durability != MEMORY:
+            return self.apply_async(f, *args), None
+        tasks, task = self.client._session.call(flags, f, args, {})
+        result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
+        return result, self.client._post(task)
 
     def _submitted(self, result: R, slices: Slices) -> R:
         self.client._assure(self.flags.durability)
@@ -254,6 +271,8 @@ class LoadBalancedView(Flagged):
         twice the number of engines). Later changes of the flags have no effect.
         """
         ahead = ahead_of(sequences, max_outstanding)
+        # What cannot be called is told at once, not when the first result is read.
+        payload.pack_function(f)
         if ahead is None:
             ahead = max(2, 2 * len(self))
         view = self.with_flags(block=False)
@@ -403,56 +422,53 @@ class LazyMap:
         self._view = view
         self._f = f
         self._inputs = inputs
-        self._ahead = ahead
-        self._ordered = ordered
         self._keep = return_exceptions
-        self._pending: collections.deque[AsyncResult] = collections.deque()
-        self._ended: Exception | bool = False
+        self._ahead: Lookahead[AsyncResult, Letter] = Lookahead(ahead, ordered=ordered)
         self._fill()
+        self._settle()
 
     def cancel(self) -> None:
         """Read no more input; submitted tasks go on, and can still be read."""
-        self._ended = True
+        self._ahead.ended = True
 
     def _fill(self) -> None:
-        while not self._ended and (
-            self._ahead == 0 or len(self._pending) < self._ahead
-        ):
+        """Call for as many inputs as there is room for."""
+        ahead = self._ahead
+        while ahead.has_room:
             try:
                 args = next(self._inputs)
-                self._pending.append(self._view.apply_async(self._f, *args))
+                ahead.add(*self._view._post(self._f, args))
             except StopIteration:
-                self._ended = True
+                ahead.ended = True
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
-                self._ended = problem
+                ahead.ended = problem
+            self._settle(MOST_POSTED)
+
+    def _settle(self, most: int = 0) -> None:
+        """Wait until all calls but some are in the hub."""
+        while letter := self._ahead.on_the_way(most):
+            letter.wait()
 
     def __iter__(self) -> LazyMap:
         return self
 
     def __next__(self) -> Any:
+        ahead = self._ahead
         self._fill()
-        if not self._pending:
-            if isinstance(self._ended, Exception):
-                problem, self._ended = self._ended, True
-                raise problem
-            raise StopIteration
         # Wait first: an interrupt must not lose the result.
-        at = 0 if self._ordered else self._first()
-        self._pending[at].wait()
-        result = self._pending[at]
-        del self._pending[at]
-        self._fill()
+        while (result := ahead.first()) is None:
+            self._settle()
+            if not len(ahead):
+                raise ahead.reason() or StopIteration
+            client = self._view.client
+            client._run(waiting.first_done(client._session.inbox, ahead.vigil, None))
+        ahead.take(result)
+        try:
+            self._fill()
+        except BaseException:
+            ahead.give_back(result)
+            raise
         return result.get(return_exceptions=self._keep)
-
-    def _first(self) -> int:
-        """Return the index of a result that is done; wait until there is one."""
-        client = self._view.client
-        while True:
-            for at, result in enumerate(self._pending):
-                if result.done():
-                    return at
-            sets = [result._tasks for result in self._pending]
-            client._run(waiting.any_done(client._session.inbox, sets))
 
 
 class RemoteFunction(Wrapped):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import functools
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from redtask import link
+from redtask import ferry, link
 from redtask.aio.batch import Batch
 from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from redtask import flows
+    from redtask.aio.pier import Letter
     from redtask.aio.result import AsyncResult
     from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
@@ -129,7 +131,9 @@ class Client(StoredTasks, Fleet):
         store = Store(address(profile), profile.hub, patience=0.0)
         driver = Driver(store)
         try:
-            store.contact.server = await driver.run(check_server(profile))
+            store.contact.server = await driver.run(
+                check_server(profile, self._patience)
+            )
             store.patience = self._patience
             store.keyring = known_keys(profile)
             keyring = store.keyring = await driver.run(meet(profile))
@@ -229,6 +233,16 @@ class Client(StoredTasks, Fleet):
         finally:
             self._session.arrived((task.task_id,))
 
+    async def _post(self, task: Task) -> Letter | None:
+        """Submit one task soon, while others run; None: it has been submitted."""
+        self._check_loop()
+        alone = is_long(task) or len(task.envelope) > ferry.MOST_BYTES
+        if alone or Batch.of(self) is not None:
+            await self._enter(task)
+            return None
+        landed = functools.partial(self._session.arrived, (task.task_id,))
+        return self._pier.post(task, landed)
+
     async def _assure(self, durability: str) -> None:
         """Make sure that submits can be made durable."""
         if durability != MEMORY:
@@ -289,6 +303,7 @@ class Client(StoredTasks, Fleet):
         return await self._open(None)
 
     async def _open(self, ids: list[str] | None) -> set[str]:
+        await self._pier.settle()
         return await self._run(self._session.outstanding(ids))
 
     async def get_result(
@@ -334,6 +349,8 @@ class Client(StoredTasks, Fleet):
         as well. Returns a word for each id: ``aborted``, ``running`` (it goes on, or
         is being interrupted), ``ended`` or ``unknown``.
         """
+        if jobs is None:
+            await self._pier.settle()
         flow = self._session.abort(jobs, running=running, dependents=dependents)
         return await self._run(flow)
 

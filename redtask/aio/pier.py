@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING
 
 from redtask import ferry
@@ -13,6 +14,34 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redtask.slices import Task
+
+
+class Letter(Passenger):
+    """A passenger whose owner does not wait at the pier."""
+
+    __slots__ = ("_ended", "_landed")
+
+    def __init__(
+        self,
+        task: Task,
+        send: Callable[[Letter], None],
+        landed: Callable[[], object],
+    ) -> None:
+        """``send`` is to lead its trip; ``landed`` is called when that is over."""
+        super().__init__(task, functools.partial(self._called, send))
+        self._landed = landed
+        self._ended = asyncio.Event()
+
+    def _called(self, send: Callable[[Letter], None]) -> None:
+        if self.over:
+            self._landed()
+            self._ended.set()
+        else:
+            send(self)
+
+    async def wait(self) -> None:
+        """Return once the outcome is known."""
+        await self._ended.wait()
 
 
 class Pier:
@@ -30,6 +59,10 @@ class Pier:
         self._cross = cross
         self._patience = patience
         self._ferry = Ferry()
+        #: Leads a trip for letters; kept, as asyncio only has a weak reference.
+        self._courier: asyncio.Task[None] | None = None
+        #: The last letter, before which all others arrive.
+        self._latest: Letter | None = None
 
     async def submit(self, task: Task) -> None:
         """Submit one task; raise if that failed."""
@@ -55,6 +88,32 @@ class Pier:
                 raise
         if me.problem is not None:
             raise me.problem
+
+    def post(self, task: Task, landed: Callable[[], object]) -> Letter:
+        """Submit one task soon, while others run; ``landed`` is called then."""
+        letter = self._latest = Letter(task, self._send, landed)
+        if self._ferry.board(letter):
+            self._send(letter)
+        return letter
+
+    async def settle(self) -> None:
+        """Wait until the outcome of all that was posted is known."""
+        if self._latest is not None:
+            await self._latest.wait()
+
+    def _send(self, letter: Letter) -> None:
+        self._courier = asyncio.create_task(self._lead_for(letter))
+
+    async def _lead_for(self, letter: Letter) -> None:
+        try:
+            if not letter.over:
+                await self._lead()
+        except BaseException:
+            # The event loop is being closed.
+            self._ferry.leave(letter)
+            raise
+        finally:
+            letter.wake()
 
     async def _lead(self) -> None:
         aboard = self._ferry.load()

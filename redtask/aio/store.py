@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 
 from redtask import link
 from redtask.error import ConnectionLost, RedtaskError
-from redtask.flows import Commands, Fetch, Hear, Meanwhile
+from redtask.flows import Commands, Fetch, Hear, Meanwhile, Pause
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -358,6 +358,8 @@ class Driver:
             return await self.store.commands(step.commands, until)
         if isinstance(step, Hear):
             return await self.store.block(*step.words)
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
         return await self._wait(step)
 
     async def _wait(self, step: Wait) -> bool:

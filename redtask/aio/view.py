@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from redtask import payload
 from redtask.aio.batch import Batch
 from redtask.aio.result import AsyncMapResult, AsyncResult
+from redtask.durability import MEMORY
 from redtask.flags import Flagged, Flags
 from redtask.flows import waiting
+from redtask.lookahead import MOST_POSTED, Lookahead
 from redtask.outcomes import Pieces
 from redtask.session import ahead_of, ids_at
 from redtask.wrapped import Wrapped, WrappedParallel
@@ -18,11 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from redtask.aio.client import Client
+    from redtask.aio.pier import Letter
     from redtask.hub.records import Purged
     from redtask.session import Slices
     from redtask.value import CoroutineFunction, V_co
 
 R = TypeVar("R", bound=AsyncResult)
+
+#: An input that takes longer is slow, in seconds: about a trip to the hub.
+_SLOW: Final = 0.001
 
 
 class LoadBalancedView(Flagged):
@@ -56,6 +64,20 @@ class LoadBalancedView(Flagged):
         if self.flags is flags:
             self.flags = found
         return found
+
+    async def _post(
+        self, f: Callable[..., Any] | str, args: tuple[Any, ...]
+    ) -> tuple[AsyncResult, Letter | None]:
+        """Call ``f`` like ``apply_async``, but do not wait until it is submitted.
+
+        Returns what tells when it is; None: it is.
+        """
+        flags = await self._resolved()
+        if flags.durability != MEMORY:
+            return await self.apply_async(f, *args), None
+        tasks, task = self.client._session.call(flags, f, args, {})
+        result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
+        return result, await self.client._post(task)
 
     async def _submitted(self, result: R, slices: Slices) -> R:
         durability = self.flags.durability
@@ -208,6 +230,8 @@ class LoadBalancedView(Flagged):
         ``async for`` gives the values.
         """
         ahead = ahead_of(sequences, max_outstanding)
+        # What cannot be called is told at once, not when the first result is read.
+        payload.pack_function(f)
         return LazyMap(
             self.with_flags(),
             f,
@@ -325,7 +349,7 @@ class LazyMap:
         view: LoadBalancedView,
         f: Callable[..., Any] | str,
         inputs: Iterator[tuple[Any, ...]],
-        ahead: int | None,
+        most: int | None,
         *,
         ordered: bool,
         return_exceptions: bool,
@@ -334,61 +358,80 @@ class LazyMap:
         self._f = f
         self._inputs = inputs
         #: None: twice the number of engines at the first step.
-        self._ahead = ahead
+        self._most = most
         self._ordered = ordered
         self._keep = return_exceptions
-        self._pending: collections.deque[AsyncResult] = collections.deque()
-        self._ended: Exception | bool = False
+        self._known_ahead: Lookahead[AsyncResult, Letter] | None = None
+        self._cancelled = False
 
     def cancel(self) -> None:
         """Read no more input; submitted tasks go on, and can still be read."""
-        self._ended = True
+        self._cancelled = True
+        if self._known_ahead is not None:
+            self._known_ahead.ended = True
 
-    async def _fill(self) -> None:
-        if self._ahead is None:
-            self._ahead = max(2, 2 * len(await self._view.client.ids()))
-        while not self._ended and (
-            self._ahead == 0 or len(self._pending) < self._ahead
-        ):
+    async def _looking(self) -> Lookahead[AsyncResult, Letter]:
+        if self._known_ahead is None:
+            most = self._most
+            if most is None:
+                most = max(2, 2 * len(await self._view.client.ids()))
+            ahead: Lookahead[AsyncResult, Letter] = Lookahead(
+                most, ordered=self._ordered
+            )
+            ahead.ended = self._cancelled
+            self._known_ahead = ahead
+        return self._known_ahead
+
+    async def _fill(self, ahead: Lookahead[AsyncResult, Letter]) -> None:
+        """Call for as many inputs as there is room for."""
+        while ahead.has_room:
+            begun = time.monotonic()
             try:
                 args = next(self._inputs)
             except StopIteration:
-                self._ended = True
+                ahead.ended = True
                 return
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
-                self._ended = problem
+                ahead.ended = problem
                 return
+            # What an input was slow to give must not wait while it gives the next.
+            most = 0 if time.monotonic() - begun > _SLOW else MOST_POSTED
             try:
-                self._pending.append(await self._view.apply_async(self._f, *args))
+                ahead.add(*await self._view._post(self._f, args))
             except Exception as problem:  # noqa: BLE001 - likewise
-                self._ended = problem
+                ahead.ended = problem
+            await self._settle(ahead, most)
+
+    @staticmethod
+    async def _settle(ahead: Lookahead[AsyncResult, Letter], most: int = 0) -> None:
+        """Wait until all calls but some are in the hub."""
+        while letter := ahead.on_the_way(most):
+            await letter.wait()
 
     def __aiter__(self) -> LazyMap:
         return self
 
     async def __anext__(self) -> Any:
-        await self._fill()
-        if not self._pending:
-            if isinstance(self._ended, Exception):
-                problem, self._ended = self._ended, True
-                raise problem
-            raise StopAsyncIteration
-        # Wait first: a cancellation must not lose the result.
-        result = self._pending[0] if self._ordered else await self._first()
-        await result.wait()
-        self._pending.remove(result)
-        await self._fill()
-        return await result.get(return_exceptions=self._keep)
-
-    async def _first(self) -> AsyncResult:
-        """Return a result that is done; wait until there is one."""
-        client = self._view.client
-        while True:
-            for result in self._pending:
-                if result.done():
-                    return result
-            sets = [result._tasks for result in self._pending]
-            await client._run(waiting.any_done(client._session.inbox, sets))
+        ahead = await self._looking()
+        await self._fill(ahead)
+        while (result := ahead.first()) is None:
+            await self._settle(ahead)
+            if not len(ahead):
+                raise ahead.reason() or StopAsyncIteration
+            client = self._view.client
+            watch = waiting.first_done(client._session.inbox, ahead.vigil, None)
+            await client._run(watch)
+        # A cancellation must not lose the result.
+        ahead.take(result)
+        try:
+            await self._fill(ahead)
+            if ahead.on_the_way():
+                # It must leave even if the reader never waits for anything else.
+                await asyncio.sleep(0)
+            return await result.get(return_exceptions=self._keep)
+        except asyncio.CancelledError:
+            ahead.give_back(result)
+            raise
 
 
 class RemoteFunction(Wrapped):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, one_line, say_json
+from redtask.cli.output import Output, cut, one_line, say_json
 from redtask.cli.spans import MOMENT
 from redtask.error import ConnectionLost
 from redtask.flows import Commands, Flow, Hear
@@ -49,8 +50,9 @@ def command(  # noqa: PLR0913 - one per option
     """Show what did not go as planned: by default the last 20 events.
 
     Engines that joined and left, tasks that were lost, retried or refused. The hub
-    keeps some 10,000. With -f it waits for more, until Ctrl-C; while Redis is away it
-    says so, and it goes on when Redis is back.
+    keeps some 10,000. On a terminal, lines are cut at its edge. With -f it waits for
+    more, until Ctrl-C; while Redis is away it says so, and it goes on when Redis is
+    back.
 
     \b
     redtask events -f
@@ -151,9 +153,16 @@ def _show(out: Output, entry: str, about: Mapping[str, str]) -> None:
         words = [f"{name}={value}" for name, value in rest.items()]
         click.echo("\t".join(map(one_line, [at.isoformat(), about["event"], *words])))
         return
-    shown = [
-        f"{name} {out.task(value) if name == 'task' else value}"
-        for name, value in rest.items()
-    ]
+    if "why" in rest and "engine" in rest:
+        # The reason tells more, if not all of the line fits.
+        rest["engine"] = rest.pop("engine")
+    shown = ", ".join(_piece(out, *one) for one in rest.items())
     moment = at.astimezone().strftime("%m-%d %H:%M:%S")
-    click.echo(one_line(f"{moment}  {about['event']:<13} {', '.join(shown)}"))
+    line = one_line(f"{moment}  {about['event']:<13} {shown}")
+    click.echo(cut(line, shutil.get_terminal_size().columns))
+
+
+def _piece(out: Output, name: str, value: str) -> str:
+    if name == "why":
+        return value
+    return f"{name} {out.task(value) if name == 'task' else value}"

@@ -39,7 +39,7 @@ def run_inline(
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - it holds strings
     function, body, resolver = _load(client, name, edit)
     try:
-        value = finished(payload.call(function, body, resolver))
+        value = finished(payload.call(function, body, resolver), body)
     except Exception as problem:  # noqa: BLE001 - user code may raise anything
         # Without this frame.
         here = problem.__traceback__

@@ -148,7 +148,7 @@ def drop(*, key_id: str, yes: bool, where: Where, out: Output) -> None:
             "'redtask key rotate'"
         )
     _check_file(profile)
-    store, keyring = connect(profile, patience=5.0)
+    store, keyring = connect(profile)
     try:
         left = sum(store.do(calls.status(0)).states.values())
         confirm(

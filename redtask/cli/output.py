@@ -210,6 +210,13 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def cut(text: str, width: int) -> str:
+    """Cut a line to this many columns of a terminal."""
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - for a terminal
+
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
 def short_path(path: str | Path) -> str:
     """Return a path with ~ for the user's home."""
     text, home = str(path), os.path.expanduser("~")  # noqa: PTH111 - as text
@@ -259,6 +266,7 @@ __all__ = [
     "Output",
     "ago",
     "count",
+    "cut",
     "duration",
     "in_units",
     "is_terminal",

@@ -231,7 +231,7 @@ def command(  # noqa: PLR0913 - one per option
         patience=max_away,
     )
     with _pid_file(pid_file):
-        store, keyring = connect(where.profile(), patience=5.0)
+        store, keyring = connect(where.profile(), patience=max_away or None)
         logging.getLogger("redtask").info("%s", banner(store, options))
         store.close()
         _import(preload)

@@ -15,7 +15,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from redtask.doctor.finding import NOTE, WRONG, Finding
-from redtask.doctor.walk import Thing, Walk
+from redtask.doctor.pace import Pace
+from redtask.doctor.walk import WELL, Thing, Walk
 from redtask.hub import calls
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 #: Things in one call, which takes some ms.
 _PIECE: Final = 60
-#: Maximum share of Redis's time that we use.
-_SHARE: Final = 0.4
 #: Whatever is in transit has arrived after this, in s.
 _MOMENT: Final = 1.0
 #: Most flaws that are kept.
@@ -50,6 +49,11 @@ class Examination:
     flaws: int = 0
     #: Duration of the longest call, in s.
     longest: float = 0.0
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to look how busy Redis is."""
+        self.pace = Pace(self.store)
 
     def run(self) -> list[Finding]:
         """Examine everything, repair what is to be; return findings."""
@@ -70,8 +74,8 @@ class Examination:
     def _look(self, things: Iterable[Thing], tallies: Counter[str]) -> list[Thing]:
         """Return the things with flaws, and sum up what all of them imply."""
         suspects: list[Thing] = []
-        things = iter(things)
-        piece = list(islice(things, _PIECE))
+        todo = self._doubtful(things)
+        piece = list(islice(todo, _PIECE))
         while piece:
             done, flaws, sums = self._examine(piece, mend=False)
             tallies.update(sums)
@@ -80,8 +84,17 @@ class Examination:
             del suspects[_MOST:]
             self.looked += done
             self.progress(self.looked, len(suspects))
-            piece = piece[done:] + list(islice(things, done))
+            piece = piece[done:] + list(islice(todo, done))
+        self.progress(self.looked, len(suspects))
         return suspects
+
+    def _doubtful(self, things: Iterable[Thing]) -> Iterator[Thing]:
+        """Leave out what plain reads have shown to be right."""
+        for thing in things:
+            if thing[0] == WELL:
+                self.looked += 1
+            else:
+                yield thing
 
     def _examine(
         self, piece: list[Thing], *, mend: bool
@@ -90,8 +103,7 @@ class Examination:
         reply = self.store.do(calls.examine(piece, mend=mend))
         took = time.monotonic() - begun
         self.longest = max(self.longest, took)
-        # Leave Redis time for others.
-        time.sleep(took * (1 / _SHARE - 1))
+        self.pace.rest(took)
         return reply.done, reply.flaws, dict(reply.tallies)
 
     def _again(self, suspects: list[Thing]) -> list[Flaw]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from redtask.connect import address, known_keys, unreachable
+from redtask.connect import address, known_keys, loaded, unreachable
 from redtask.doctor import fleet, server
 from redtask.doctor.data import Examination
 from redtask.doctor.finding import WRONG, Finding
 from redtask.error import ConnectionLost, NoHub
 from redtask.hub import calls
-from redtask.store import Store
+from redtask.store import Driver, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,7 @@ def visit(
     store = Store(address(profile), profile.hub, patience=0.0)
     store.keyring = known_keys(profile)
     try:
+        Driver(store).run(loaded(profile))
         return _visit(store, profile, repair=repair, most=most, progress=progress)
     except ConnectionLost as problem:
         raise unreachable(profile, problem) from None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from redtask.doctor import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 #: A kind and a name, as defined in ``lua/examine.lua``.
 Thing = tuple[str, str]
+#: The kind of things that plain reads have shown to be right.
+WELL: Final = "well"
 
 _SCANNED: Final = 1000
 _MEMBERS: Final = 500
@@ -69,15 +73,25 @@ class Walk:
                 yield from _plain(name, found)
         yield from self._on_sheet()
         for name in indexes:
-            for member in self._members(name):
-                yield "entry", f"{name} {member}"
+            for page in self._pages(name):
+                yield from self._entries(name, page)
+
+    def _entries(self, index: str, page: list[str]) -> Iterator[Thing]:
+        """Yield the entries of an index."""
+        right = [False] * len(page)
+        if plain.is_of_ended(index):
+            right = plain.of_ended(self._store, index, page)
+        for member, is_right in zip(page, right, strict=True):
+            yield WELL if is_right else "entry", f"{index} {member}"
 
     def _on_sheet(self) -> Iterator[Thing]:
         """Yield the tasks on the sheet."""
-        for member in self._members("rows"):
-            yield "task", member
-        for member in self._members("runs"):
-            yield "beside", f"{member} run"
+        for page in self._pages("rows"):
+            yield from (("task", member) for member in page)
+        for page in self._pages("runs"):
+            right = plain.of_runs(self._store, page)
+            for member, is_right in zip(page, right, strict=True):
+                yield WELL if is_right else "beside", f"{member} run"
 
     def _names(self) -> Iterator[str]:
         pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._root) + ":*"
@@ -91,7 +105,8 @@ class Walk:
             if cursor == b"0":
                 return
 
-    def _members(self, name: str) -> Iterator[str]:
+    def _pages(self, name: str) -> Iterator[list[str]]:
+        """Yield the members of an index or hash, some at a time."""
         cursor = b"0"
         while True:
             is_hash = name.endswith(":held") or name in ("rows", "runs")
@@ -99,8 +114,8 @@ class Walk:
             cursor, flat = self._store.command(
                 verb, f"{self._root}:{name}", cursor, "COUNT", _MEMBERS
             )
-            for member in flat[::2]:
-                yield member.decode("utf-8", "replace")
+            if flat:
+                yield [member.decode("utf-8", "replace") for member in flat[::2]]
             if cursor == b"0":
                 return
 

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import signal
 from types import CoroutineType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.payload import is_chunk
+
+if TYPE_CHECKING:
+    from redtask.rope import Read
 
 #: Signals that engines handle, and programs with an event loop likewise.
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def finished(returned: Any) -> Any:
-    """Return what a function returned; if that is a coroutine, the value of it.
+def finished(returned: Any, body: Read) -> Any:
+    """Return what a call returned; if that is a coroutine, the value of it.
 
-    A coroutine runs in an event loop of its own. Those of a map chunk run concurrently:
-    the first exception is raised, and the others are cancelled.
+    A coroutine runs in an event loop of its own. Those of a map chunk, as ``body``, the
+    packed arguments, tells, run concurrently: the first exception is raised, and the
+    others are cancelled. Among them there may be values.
     """
     kind = type(returned)
     if kind is CoroutineType:
         return _run([returned])[0]
-    if kind is list and returned and type(returned[0]) is CoroutineType:
-        return _run(returned)
+    if kind is list and is_chunk(body) and CoroutineType in map(type, returned):
+        places = [at for at, one in enumerate(returned) if type(one) is CoroutineType]
+        values = _run([returned[at] for at in places])
+        for at, value in zip(places, values, strict=True):
+            returned[at] = value
     return returned
 
 

@@ -141,7 +141,7 @@ class Runner:
                 self._asking = True
                 function = function.ready()
                 self._asking = False
-            value = finished(payload.call(function, body, resolver))
+            value = finished(payload.call(function, body, resolver), body)
             packed = payload.pack_result(value)
             shown = payload.short_repr(value)
             output.inside = False

@@ -1,9 +1,9 @@
 """Multi-step interactions with the hub, as generators. No I/O here.
 
 A flow yields the next step - a ``Call``, possibly with work to do ``Meanwhile``, plain
-``Commands``, large values to ``Fetch``, a blocking read to ``Hear``, or a ``Wait`` -
-and is sent its result. There are two drivers, a blocking one and one for asyncio, so
-both APIs share every flow, and a test can drive one by itself.
+``Commands``, large values to ``Fetch``, a blocking read to ``Hear``, a ``Pause`` or a
+``Wait`` - and is sent its result. There are two drivers, a blocking one and one for
+asyncio, so both APIs share every flow, and a test can drive one by itself.
 """
 
 from __future__ import annotations
@@ -60,6 +60,14 @@ class Hear:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Do nothing for a while."""
+
+    #: How long.
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Wait for an arrival; the result says whether there was one."""
 
@@ -73,7 +81,7 @@ class Wait:
     seconds: float
 
 
-Step: TypeAlias = Call[Any] | Meanwhile | Commands | Fetch | Hear | Wait
+Step: TypeAlias = Call[Any] | Meanwhile | Commands | Fetch | Hear | Pause | Wait
 Flow: TypeAlias = Generator[Step, Any, T]
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from redtask.inbox import Inbox
     from redtask.recent import Recent, Slice
 
+#: Sections of the server's INFO.
+_ABOUT: Final = ("server", "memory", "persistence")
 #: A stream expires an hour after its last reader; refresh it well before, in seconds.
 _FRESH: Final = 1800.0
 
@@ -116,7 +118,7 @@ def _handles(groups: Sequence[Group]) -> Iterator[str]:
 def server_info() -> Flow[dict[str, str]]:
     """Return the server's INFO; {} if we are not permitted to read it."""
     try:
-        replies = yield Commands([("INFO", "server"), ("INFO", "memory")])
+        replies = yield Commands([("INFO", name) for name in _ABOUT])
     except (ConfigurationError, HubError) as problem:
         told = str(problem).lower()
         if "'info" not in told and "unknown command" not in told:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Largest result that is kept there, in bytes.
 MOST: Final = 1024
+#: How runs begin that have ended.
+_ENDINGS: Final = {b"c\0": "completed", b"a\0": "aborted"}
 _ENDED: Final = ("engine", "token", "started", "took", "repr", "result")
 
 
@@ -67,6 +69,11 @@ def unfold(run: bytes | None, row: bytes | None) -> dict[str, bytes]:
         "engine": engine,
         "started": started,
     }
+
+
+def ended(run: bytes | None) -> str:
+    """Return how a task ended by its run; "" if it has not."""
+    return _ENDINGS.get((run or b"")[:2], "")
 
 
 def pick(

@@ -80,6 +80,8 @@ class _Ending:
     #: Seconds that running tasks may take; None: no limit.
     drain: float | None = None
     why: str = ""
+    #: Have the workers been told?
+    told: bool = False
 
 
 class _Over(BaseException):
@@ -167,7 +169,7 @@ class Keeper:
         if own:
             self._start_server()
         with self._interruptions():
-            store, _ = connect(self.profile, patience=5.0)
+            store, _ = connect(self.profile, patience=plan.patience)
         store.close()
         # Connecting may have created the key.
         self.profile = self._load()
@@ -203,11 +205,10 @@ class Keeper:
             # Something failed: do not wait for running tasks.
             self._ask_to_end("a failure", drain=0.0)
         try:
-            for crew in list(self._crews):
-                crew.start_at = None
-                self._tell(crew, self._ending.drain)
-            while self._crews:
-                self._turn()
+            self._tell_all()
+            with contextlib.suppress(_Over):
+                while self._crews:
+                    self._turn()
             if self._server is not None:
                 self._server.stop()
         finally:
@@ -252,22 +253,41 @@ class Keeper:
             pauses.append(most)
         for key, _ in self._selector.select(min(pauses, default=None)):
             key.data()
+        self._tend_crews()
+        now = time.monotonic()
+        if server is not None:
+            server.start_if_due(now)
+        self._log_file.look_if_due(now)
+        self._serve_script()
+
+    def _tend_crews(self) -> None:
+        """Restart and press workers for which it is time."""
         now = time.monotonic()
         for crew in list(self._crews):
             if crew.start_at is not None and now >= crew.start_at:
                 self._restart(crew)
             if crew.press_at is not None and now >= crew.press_at:
                 crew.press()
-        if server is not None:
-            server.start_if_due(now)
-        self._log_file.look_if_due(now)
-        self._serve_script()
 
     def _until(self, done: Callable[[], bool], *, look: float | None = None) -> None:
         """Run the loop until ``done()``. Raises ``_Over`` if asked to end before."""
         while not done():
             self._check_asked()
             self._turn(look)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait a little for Redis to start, and handle all else meanwhile.
+
+        If we were asked to end, workers still need it: what they run may finish. Raises
+        ``_Over`` when they are gone.
+        """
+        for key, _ in self._selector.select(seconds):
+            key.data()
+        if self._ending.asked:
+            self._tell_all()
+            if not self._crews:
+                raise _Over
+        self._tend_crews()
 
     def _check_asked(self) -> None:
         if self._ending.asked:
@@ -458,6 +478,13 @@ class Keeper:
         if crew.process is None and crew in self._crews:
             self._crews.remove(crew)
 
+    def _tell_all(self) -> None:
+        """Tell the workers, once, that we are ending."""
+        if not self._ending.told:
+            self._ending.told = True
+            for crew in list(self._crews):
+                self._tell(crew, self._ending.drain)
+
     def _dismiss(self, name: str | None, drain: float | None) -> list[str]:
         """Drain one worker, or all; return their names once they are gone."""
         leaving = [crew for crew in self._crews if name is None or crew.name == name]
@@ -475,7 +502,8 @@ class Keeper:
         self._server = KeptServer(
             self.profile.server_folder,
             self._selector,
-            lambda: not self._ending.asked,
+            lambda: not self._ending.asked or bool(self._crews),
+            self._wait,
             mortal=self.plan.mode != DAEMON,
         )
         with self._interruptions():

@@ -28,14 +28,17 @@ class KeptServer:
         folder: Path,
         selector: selectors.BaseSelector,
         wanted: Callable[[], bool],
+        wait: Callable[[float], None],
         *,
         mortal: bool,
     ) -> None:
+        """``wait`` is called while it starts again, and may raise to give that up."""
         self.embedded = EmbeddedServer(folder, mortal=mortal)
         #: When to restart it, s of the monotonic clock; None while it runs.
         self.start_at: float | None = None
         self._selector = selector
         self._wanted = wanted
+        self._wait = wait
         self._pidfd = -1
         #: Shared lock of the server's users; the last to release it stops the server.
         self._used = -1
@@ -78,7 +81,7 @@ class KeptServer:
         if not self._wanted():
             return
         try:
-            self.embedded.start()
+            self.embedded.start(wait=self._wait)
         except RedtaskError as problem:
             _log.error("%s", problem)
             self.start_at = time.monotonic() + 1.0

@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -39,7 +40,9 @@ from redtask.process import Process
 from redtask.server.binary import CHOICE, Binary, find_binary, minor, reads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+_log = logging.getLogger("redtask.cluster")
 
 #: Size of the kernel's `sun_path`, without the terminating zero.
 _LONGEST_SOCKET: Final = 103 if sys.platform == "darwin" else 107
@@ -100,15 +103,18 @@ class EmbeddedServer:
         }
         self._child: Process | None = None
 
-    def start(self, *, timeout: float = 10.0) -> str:
+    def start(
+        self, *, timeout: float = 10.0, wait: Callable[[float], None] | None = None
+    ) -> str:
         """Start the server or adopt a running one; return its URL once it answers.
 
-        While a server is loading its data, this waits as long as that takes.
+        While a server is loading its data, this says so and waits as long as that
+        takes. ``wait`` is called for each pause, and may raise to give up.
         """
         self.owned = False
         try:
             files.make_private(self.folder)
-            return self._start(_Patience(timeout))
+            return self._start(_Patience(timeout, wait))
         except OSError as error:
             where = error.filename or self.folder
             raise ServerError(f"{_text(where)}: {error.strerror or error}") from error
@@ -163,7 +169,7 @@ class EmbeddedServer:
                 if answer.ready:
                     return self._adopt(record, answer.pid)
                 if answer.loading:
-                    patience.renew()
+                    patience.hears_of_loading()
             if patience.over:
                 raise ServerError(self._why_not_adopted(record))
             patience.pause(None if record is None else record.process)
@@ -224,7 +230,7 @@ class EmbeddedServer:
             if answer.ready:
                 return
             if answer.loading:
-                patience.renew()
+                patience.hears_of_loading()
             if not process.alive():
                 raise ServerError(
                     f"the embedded Redis of {self.folder} did not start"
@@ -399,8 +405,12 @@ class _Record:
 class _Patience:
     """A deadline, and increasing pauses between attempts."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(
+        self, timeout: float, wait: Callable[[float], None] | None = None
+    ) -> None:
         self._timeout = timeout
+        self._wait = wait
+        self._told = False
         self._pause = _FIRST_PAUSE
         self._deadline = time.monotonic() + timeout
 
@@ -412,13 +422,18 @@ class _Patience:
     def left(self) -> float:
         return max(0.05, self._deadline - time.monotonic())
 
-    def renew(self) -> None:
-        """Restart the timeout, after a sign of life."""
+    def hears_of_loading(self) -> None:
+        """Restart the timeout, as the server lives; say once that it takes time."""
         self._deadline = time.monotonic() + self._timeout
+        if not self._told:
+            self._told = True
+            _log.info("Redis is loading its data")
 
     def pause(self, process: Process | None) -> None:
         """Wait a little, or until the process dies."""
-        if process is None:
+        if self._wait is not None:
+            self._wait(self._pause)
+        elif process is None:
             time.sleep(self._pause)
         else:
             process.wait(self._pause)

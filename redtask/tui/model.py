@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from redtask.hub import states
 from redtask.hub.views import EngineRow, TaskRow
-from redtask.tui import detail
+from redtask.tui import detail, manual
 from redtask.tui.state import (
     STATES,
     TABS,
@@ -36,7 +36,6 @@ _VIEWS: Final[Mapping[str, View]] = {
     "l": "logs",
     "t": "traceback",
 }
-_STEPS: Final = {"j": 1, "down": 1, "k": -1, "up": -1}
 _PAGES: Final = {
     "pagedown": 1, "]": 1, "pageup": -1, "[": -1,
 }  # fmt: skip
@@ -46,7 +45,7 @@ _OPEN: Final = ("waiting", "ready", "assigned", "running")
 _VERBS: Final = {"A": "abort", "R": "replay"}
 #: Beyond the end of any page or detail.
 _FAR: Final = 10**6
-#: Keys that move the selection: old row -> new row.
+#: Keys that move the selection, or scroll: old row -> new row.
 _MOVES: Final[Mapping[str, Callable[[int], int]]] = {
     "j": lambda row: row + 1,
     "down": lambda row: row + 1,
@@ -241,7 +240,7 @@ def _freeze(state: State) -> State:
 
 _COMMON: Final[Mapping[str, Callable[[State], State]]] = {
     "q": lambda state: replace(state, over=True),
-    "?": lambda state: replace(state, mode="help"),
+    "?": lambda state: replace(state, mode="help", help_top=0),
     "space": _freeze,
     "right": _beside(1),
     "tab": _beside(1),
@@ -276,7 +275,11 @@ def _filtered(state: State, text: str) -> State:
     return replace(state, mode="browse", typed="", places=places)
 
 
-def _help(state: State, _key: str) -> State:
+def _help(state: State, key: str) -> State:
+    if key in _MOVES or key in _PAGES:
+        last = max(0, len(manual.lines(state)) - detail.room(state))
+        top = _scrolled(state, key, state.help_top, last)
+        return replace(state, help_top=top)
     return replace(state, mode="detail" if state.subject else "browse")
 
 
@@ -294,18 +297,22 @@ def _detail(state: State, key: str) -> State:
         return replace(state, mode="browse", subject=None, top=0, said="")
     if key in ("w", "l", "t"):
         return _view(state, _VIEWS[key])
-    step = _STEPS.get(key) or _PAGES.get(key, 0) * state.size.rows
-    if key == "home":
-        step = -state.top
-    if key == "end":
-        step = _FAR
-    if step:
-        return replace(state, top=max(0, min(state.top + step, _last(state))))
+    if key in _MOVES or key in _PAGES:
+        return replace(state, top=_scrolled(state, key, state.top, _last(state)))
     if key in _VERBS and subject.kind == "task" and state.card:
         return _ask(state, _VERBS[key], subject.name, state.card.fields)
     if key in _COMMON:
         return _COMMON[key](state)
     return state
+
+
+def _scrolled(state: State, key: str, top: int, last: int) -> int:
+    """Return the first visible line after a key that scrolls."""
+    if key in _MOVES:
+        top = _MOVES[key](top)
+    else:
+        top += _PAGES[key] * state.size.rows
+    return max(0, min(top, last))
 
 
 def _view(state: State, view: View) -> State:

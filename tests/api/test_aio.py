@@ -419,6 +419,8 @@ def test_imap_may_give_errors_and_be_cancelled(place, run):
             view.imap(tasks.double)
         with pytest.raises(ValueError, match="max_outstanding"):
             view.imap(tasks.double, [1], max_outstanding=-1)
+        with pytest.raises(TypeError, match="f must be callable, not NoneType"):
+            view.imap(None, [1])
         return first, len([value async for value in arriving])
 
     first, rest = found
@@ -439,6 +441,159 @@ def test_what_imap_cannot_submit_is_told_after_what_came_before(place, run):
         return [*told, *[value async for value in arriving]]
 
     assert found == [2]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_calls_of_an_imap_share_trips(place, run, monkeypatch, ordered):
+    place.engine()
+    trips = []
+
+    @run
+    async def found(rc):
+        cross = rc._pier._cross
+
+        async def counted(aboard):
+            trips.append(len(aboard))
+            await cross(aboard)
+
+        monkeypatch.setattr(rc._pier, "_cross", counted)
+        # A stall of the machine must not make an input seem slow.
+        monkeypatch.setattr("redtask.aio.view._SLOW", DEADLINE)
+        view = rc.load_balanced_view()
+        arriving = view.imap(
+            tasks.double, range(100), ordered=ordered, max_outstanding=0
+        )
+        return [value async for value in arriving]
+
+    assert sorted(found) == list(range(0, 200, 2))
+    assert trips == [100]
+
+
+def test_imap_does_not_hold_back_what_a_slow_input_has_given(place, run, monkeypatch):
+    place.engine()
+    monkeypatch.setattr("redtask.aio.view._SLOW", 0.0)
+
+    @run
+    async def found(rc):
+        told = []
+
+        def numbers():
+            for number in range(3):
+                told.append(len(rc.history))
+                yield number
+
+        arriving = rc.load_balanced_view().imap(tasks.double, numbers())
+        return told, [value async for value in arriving]
+
+    assert found == ([0, 1, 2], [0, 2, 4])
+
+
+def test_what_the_hub_refuses_of_an_imap_is_told_after_what_it_took(
+    place, run, monkeypatch
+):
+    place.engine()
+
+    @run
+    async def found(rc):
+        cross = rc._pier._cross
+
+        async def full_with_two(aboard):
+            if len(rc.history) >= 2:
+                raise error.HubFull
+            await cross(aboard)
+
+        monkeypatch.setattr(rc._pier, "_cross", full_with_two)
+        arriving = rc.load_balanced_view().imap(
+            tasks.double, itertools.count(), max_outstanding=2
+        )
+        told = [await anext(arriving), await anext(arriving)]
+        with pytest.raises(error.HubFull):
+            await anext(arriving)
+        return [*told, *[value async for value in arriving]]
+
+    assert found == [0, 2]
+
+
+def test_a_cancelled_reader_of_an_imap_loses_no_result(place, run, monkeypatch):
+    place.engine()
+
+    @run
+    async def found(rc):
+        arriving = rc.load_balanced_view().imap(tasks.double, range(3))
+        get = aio.AsyncResult.get
+
+        async def stuck(self, *args, **kwargs):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(aio.AsyncResult, "get", stuck)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await anext(arriving)
+        monkeypatch.setattr(aio.AsyncResult, "get", get)
+        return [value async for value in arriving]
+
+    assert found == [0, 2, 4]
+
+
+def test_calls_of_an_imap_may_be_in_a_batch(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        async with view.batch():
+            return [value async for value in view.imap(tasks.double, range(3))]
+
+    assert found == [0, 2, 4]
+
+
+def test_calls_of_an_imap_may_have_to_be_durable(place, run):
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view(durability="replica")
+        with pytest.raises(error.ConfigurationError, match="no replica"):
+            await anext(view.imap(tasks.double, range(3)))
+        return True
+
+    assert found
+
+
+def test_an_imap_may_be_cancelled_before_it_began(place, run):
+    @run
+    async def found(rc):
+        arriving = rc.load_balanced_view().imap(tasks.double, range(3))
+        arriving.cancel()
+        return [value async for value in arriving]
+
+    assert found == []
+
+
+def test_what_an_imap_has_posted_can_be_aborted(place, run):
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+        letters = [(await view._post(tasks.double, (n,)))[1] for n in range(5)]
+        await rc.abort()
+        return [letter.over for letter in letters], await rc.outstanding(), rc.history
+
+    over, outstanding, history = found
+    assert (over, outstanding) == ([True] * 5, set())
+    assert {place.record(name)["state"] for name in history} == {"aborted"}
+
+
+def test_letters_of_a_loop_that_ends_are_left(place):
+    async def main():
+        async with aio.Client(place.url, key=place.key) as rc:
+
+            async def cross(_):
+                await asyncio.Event().wait()
+
+            rc._pier._cross = cross
+            _, letter = await rc.load_balanced_view()._post(tasks.double, (1,))
+            await asyncio.sleep(0)
+            return letter
+
+    assert asyncio.run(main()).over
 
 
 def test_a_remote_function_is_awaited(place, run):

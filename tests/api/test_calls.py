@@ -177,6 +177,17 @@ def test_the_coroutines_of_a_chunk_run_together(place, face):
     assert view.map_async(met, [1, 2, 3], chunksize=3).get(10) == [1, 2, 3]
 
 
+def test_a_function_may_return_coroutines_for_some_items_of_a_chunk(place, face):
+    place.engine()
+    view = place.client(face).load_balanced_view()
+
+    def known_or_asked(number):
+        return number if number % 2 == 0 else later(number)
+
+    for items in ([0, 1, 2, 3], [1, 2, 3, 4]):
+        assert view.map_async(known_or_asked, items, chunksize=4).get(10) == items
+
+
 @pytest.fixture
 def way(place, tmp_path):
     """Return a proxy in front of the server."""

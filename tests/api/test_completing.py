@@ -6,8 +6,10 @@ import asyncio
 import concurrent.futures
 import copy
 import pickle
+import queue
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from redtask import client as module
 from redtask.aio import client as aio_client
 from redtask.result import AsyncHubResult, AsyncMapResult
 from tests import tasks
+from tests.processes import until
 
 
 @pytest.fixture
@@ -26,11 +29,26 @@ def view(client):
     return client.load_balanced_view()
 
 
+def _helpers():
+    """Return the threads that wait for futures or callbacks."""
+    return [one for one in threading.enumerate() if one.name == "redtask callbacks"]
+
+
 @pytest.fixture(autouse=True)
-def _no_clients_left():
+def _no_clients_left(monkeypatch):
     """Close the clients of results from elsewhere."""
+    made, begin = [], module.Client._begin
+
+    def begin_noted(client, *args, **options):
+        begin(client, *args, **options)
+        made.append(client)
+
+    monkeypatch.setattr(module.Client, "_begin", begin_noted)
     yield
     module._client_of.cache_clear()
+    for one in made:
+        one.close()
+    until(lambda: not _helpers(), "the end of their threads")
 
 
 # -- as they complete
@@ -161,6 +179,52 @@ def test_what_runs_cannot_be_cancelled(view, gate):
     assert not future.cancel()
     gate.touch()
     assert future.result(30) == 3
+
+
+def test_who_asks_a_future_for_its_result_waits_for_it_in_its_own_thread(view):
+    executor = view.executor
+
+    futures = [executor.submit(tasks.double, n) for n in range(5)]
+    found = [future.result(30) for future in futures]
+
+    assert found == [0, 2, 4, 6, 8]
+    assert all(future.done() for future in futures)
+    assert _helpers() == []
+
+
+def test_a_future_is_waited_for_as_long_as_was_said(view, gate):
+    future = view.executor.submit(tasks.pass_gate, str(gate), 3)
+
+    for limit in (0, 0.01, -1):
+        with pytest.raises(TimeoutError):
+            future.result(limit)
+        with pytest.raises(TimeoutError):
+            future.exception(limit)
+    assert not future.done()
+    gate.touch()
+    assert future.result() == 3
+    assert future.exception() is None
+
+
+def test_futures_that_nobody_asks_for_do_not_pile_up(view, monkeypatch):
+    monkeypatch.setattr("redtask.executor._MANY", 3)
+    executor = view.executor
+
+    for number in range(4):
+        executor.submit(tasks.double, number)
+
+    until(lambda: len(executor._pending) == 1, "the end of the first three")
+
+
+def test_the_thread_for_callbacks_ends_when_it_is_idle(view, monkeypatch):
+    monkeypatch.setattr("redtask.result._IDLE", 0.01)
+    called = queue.SimpleQueue[Any]()
+
+    for number in range(2):
+        view.apply_async(tasks.double, number).add_done_callback(called.put)
+
+        assert called.get(timeout=30).get() == 2 * number
+        until(lambda: not _helpers(), "the end of the thread")
 
 
 def test_an_event_loop_can_use_the_executor(view):

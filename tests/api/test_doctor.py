@@ -10,7 +10,7 @@ from redtask.cli import group
 from redtask.doctor import server
 from redtask.doctor.data import Examination
 from redtask.doctor.visit import visit
-from redtask.doctor.walk import Walk
+from redtask.doctor.walk import WELL, Walk
 from redtask.profile import Profile
 from redtask.store import Store
 
@@ -50,8 +50,40 @@ def test_every_key_and_every_entry_is_looked_at(hub):
 
     tasks = [name for kind, name in things if kind == "task"]
     assert len(tasks) == len(set(tasks)) == 23
-    assert kinds >= {"task", "beside", "engine", "entry", "function", "hub", "expiring"}
+    assert kinds >= {"task", "engine", "entry", "function", "hub", "expiring", WELL}
     assert sum(name.startswith("ended:completed ") for _, name in things) == 23
+
+
+def test_the_script_is_spared_entries_that_plain_reads_show_to_be_right(
+    hub, monkeypatch
+):
+    seen, asked = Examination(hub.store), []
+    examine = seen._examine
+
+    def noting(piece, **how):
+        asked.extend(piece)
+        return examine(piece, **how)
+
+    monkeypatch.setattr(seen, "_examine", noting)
+
+    assert seen.run() == []
+
+    assert sum(kind == "task" for kind, _ in asked) == 23
+    assert [name for _, name in asked if "ended:" in name or name[-4:] == " run"] == []
+
+
+def test_ended_tasks_in_a_wrong_place_are_found_and_mended(hub):
+    root, redis = hub.keys.root, hub.redis
+    single = hub.client().load_balanced_view().apply_async(abs, 1)
+    single.get(10)
+    redis.zadd(f"{root}:ended:failed", {hub.ids[0]: 1, single.msg_ids[0]: 1})
+    redis.zadd(f"{root}:ended:completed", {"zz-1": 1})
+    redis.hset(f"{root}:runs", "zz-2", "c\0 1:a \0 1 \0 1 \0 1 \0 N")
+    wrong = ["beside-orphan", "entry-stray", "entry-stray", "entry-stray"]
+
+    assert codes(hub) == [(code, "found") for code in wrong]
+    assert codes(hub, mend=True) == [(code, "mended") for code in wrong]
+    assert codes(hub) == []
 
 
 def test_flaws_of_every_kind_are_found_and_mended(hub):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.cells import cell_len
 
 from redtask import error
 from redtask.cli.output import short_id
@@ -280,6 +281,23 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     assert [(one["event"], one["task"]) for one in mine] == [("retry", name)]
     assert len(command.well("events", "--limit", 2)) == 2
     assert command.well("events", "--since", "2100-01-01") == []
+
+
+def test_events_are_cut_at_the_edge_of_a_terminal(command, view, client, monkeypatch):
+    retried = view.with_flags(retries=1).apply_async(int, "文字" * 50)
+    client.wait([retried])
+
+    whole = command("events", "--event", "retry").stdout
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    shown = command("events", COLUMNS="80").stdout.splitlines()
+    plain = command("events", "--plain", "--event", "retry").stdout
+
+    assert {cell_len(line) <= 80 for line in shown} == {True}
+    (line,) = [line for line in shown if "retry" in line]
+    assert "try 1, ValueError: invalid literal" in line
+    assert line.endswith("…")
+    assert plain == whole
+    assert "文字文字" in whole
 
 
 def test_that_nothing_ran_is_an_object_where_json_was_asked_for(command, few):

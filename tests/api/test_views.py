@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 
 import pytest
 
 import redtask
 from redtask import error
+from redtask.ferry import Passenger
 from tests import tasks
+from tests.processes import until
+
+DEADLINE = 20
 
 
 @pytest.fixture
@@ -307,6 +312,8 @@ def test_imap_refuses_what_it_does_not_understand(view):
         view.imap(tasks.double)
     with pytest.raises(TypeError):
         view.imap(tasks.double, 5)
+    with pytest.raises(TypeError, match="f must be callable, not NoneType"):
+        view.imap(None, [1])
     for wrong in (-1, "many", 1.5):
         with pytest.raises(ValueError, match="max_outstanding"):
             view.imap(tasks.double, [1], max_outstanding=wrong)
@@ -330,6 +337,140 @@ def test_an_interrupted_imap_loses_nothing(view, gate, monkeypatch):
     gate.touch()
 
     assert list(found) == [0, 1]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_calls_of_an_imap_share_trips(place, view, monkeypatch, ordered):
+    read = threading.Event()
+    trips = []
+    cross = view.client._pier._cross
+
+    def numbers():
+        yield from range(100)
+        read.set()
+
+    def when_all_is_read(aboard):
+        assert read.wait(DEADLINE)
+        trips.append(len(aboard))
+        cross(aboard)
+
+    monkeypatch.setattr(view.client._pier, "_cross", when_all_is_read)
+
+    found = list(view.imap(tasks.double, numbers(), ordered=ordered, max_outstanding=0))
+
+    assert sorted(found) == list(range(0, 200, 2))
+    assert sum(trips) == 100
+    assert len(trips) <= 2
+
+
+def test_imap_does_not_hold_back_what_a_slow_input_has_given(place, view):
+    client = view.client
+
+    def numbers():
+        yield 1
+        until(lambda: client.history, "the first task in Redis")
+        yield 2
+
+    assert list(view.imap(tasks.double, numbers())) == [2, 4]
+
+
+def test_imap_tells_what_the_hub_refused_after_what_it_took(view, monkeypatch):
+    cross = view.client._pier._cross
+
+    def full_with_two(aboard):
+        if len(view.client.history) >= 2:
+            raise error.HubFull
+        cross(aboard[:2])
+
+    monkeypatch.setattr(view.client._pier, "_cross", full_with_two)
+    found = view.imap(tasks.double, itertools.count(), max_outstanding=2)
+
+    assert [next(found), next(found)] == [0, 2]
+    with pytest.raises(error.HubFull):
+        next(found)
+    assert list(found) == []
+
+
+def test_imap_reads_what_came_in_spite_of_a_lost_connection(view, monkeypatch):
+    cross = view.client._pier._cross
+
+    def take_and_lose(aboard):
+        cross([Passenger(one.task, lambda: None) for one in aboard])
+        view.client._session.arrived([one.task.task_id for one in aboard])
+        session = view.client._session
+        until(lambda: not view.client._run(session.outstanding()), "the end of it")
+        raise error.ConnectionLost("gone")
+
+    monkeypatch.setattr(view.client._pier, "_cross", take_and_lose)
+    found = view.imap(tasks.double, [1], ordered=False)
+
+    assert next(found) == 2
+    with pytest.raises(error.ConnectionLost):
+        next(found)
+
+
+def test_calls_of_an_imap_may_be_in_a_batch(view):
+    with view.batch():
+        assert list(view.imap(tasks.double, range(3))) == [0, 2, 4]
+
+
+def test_calls_of_an_imap_may_have_to_be_durable(view):
+    found = view.with_flags(durability="replica").imap(tasks.double, range(3))
+
+    with pytest.raises(error.ConfigurationError, match="no replica"):
+        next(found)
+
+
+def test_an_imap_interrupted_while_it_reads_loses_no_result(view):
+    def numbers():
+        yield 1
+        raise KeyboardInterrupt
+
+    found = view.imap(tasks.double, numbers(), max_outstanding=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        next(found)
+    assert list(found) == [2]
+
+
+def test_what_an_interrupted_imap_had_posted_can_be_aborted(place):
+    client = place.client()
+    view = client.load_balanced_view()
+    held = threading.Event()
+    cross = client._pier._cross
+    client._pier._cross = lambda aboard: held.wait(DEADLINE) and cross(aboard)
+
+    def numbers():
+        yield from range(5)
+        held.set()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        view.imap(tasks.double, numbers(), max_outstanding=0)
+    client.abort()
+
+    assert client.outstanding == set()
+    assert {place.record(name)["state"] for name in client.history} == {"aborted"}
+    assert len(client.history) == 5
+
+
+def test_a_forked_child_does_not_wait_for_what_its_parent_has_posted(view, monkeypatch):
+    forked = threading.Event()
+    cross = view.client._pier._cross
+    monkeypatch.setattr(
+        view.client._pier, "_cross", lambda aboard: forked.wait() and cross(aboard)
+    )
+    letter = view._post(tasks.double, (1,))[1]
+
+    child = os.fork()
+    if child == 0:
+        letter.wait()
+        os._exit(0 if letter.over else 1)
+    _, status = os.waitpid(child, 0)
+    forked.set()
+    letter.wait()
+
+    assert status == 0
 
 
 def interrupted(flow, *_):

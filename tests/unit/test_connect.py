@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redtask import connect, error
-from redtask.flows import Commands
+from redtask.flows import Commands, Pause
 from redtask.hub.calls import Call, Configured
 from redtask.profile import Profile
 from redtask.signing import Keyring
@@ -29,7 +29,7 @@ def hold(flow, *replies):
     """Answer each step of a flow; return what it returns."""
     step = next(flow)
     for reply in replies:
-        assert isinstance(step, (Call, Commands))
+        assert isinstance(step, (Call, Commands, Pause))
         try:
             if isinstance(reply, Exception):
                 step = flow.throw(reply)
@@ -40,10 +40,11 @@ def hold(flow, *replies):
     pytest.fail(f"still asks {step}")
 
 
-def info(version="7.0.15", policy="noeviction"):
+def info(version="7.0.15", policy="noeviction", loading=0):
     return [
         f"redis_version:{version}\r\n".encode(),
         f"maxmemory_policy:{policy}".encode(),
+        f"loading:{loading}".encode(),
     ]
 
 
@@ -69,6 +70,21 @@ def test_a_server_that_does_not_say_what_it_is():
 
     hold(connect.check_server(profile()), refusal)
     hold(connect.check_server(profile()), error.HubError("unknown command 'INFO'"))
+
+
+def test_a_server_that_loads_its_data_is_waited_for_in_words(caplog):
+    loading = info(loading=1)
+
+    hold(connect.check_server(profile()), loading, None, loading, None, info())
+
+    (said,) = caplog.messages
+    assert said.startswith("Redis at redis://user:***@nowhere:1/0")
+    assert said.endswith("is loading its data; waiting for it")
+
+
+def test_a_server_that_loads_its_data_is_waited_for_in_patience():
+    with pytest.raises(error.ConnectionLost, match="reached: it is still loading its"):
+        hold(connect.check_server(profile(), 0.0), info(loading=1))
 
 
 def test_an_unreachable_server_is_named_without_its_password():

@@ -2,8 +2,10 @@
 
 import pytest
 
+from redtask import error
 from redtask.doctor import fleet, server
 from redtask.doctor.finding import NOTE, WRONG
+from redtask.doctor.pace import Pace
 from redtask.hub.records import EngineStatus, QueueStatus, Status
 
 GOOD = {
@@ -100,3 +102,58 @@ def test_each_trouble_of_a_fleet_is_told(seen, card, spoken, codes):
     workers = {"w": card, "v": {"python": "3.11.2"}}
 
     assert [one.code for one in fleet.look(seen, workers, spoken)] == codes
+
+
+class Busy:
+    """A Redis that is so busy, by a clock that only pauses move."""
+
+    def __init__(self, share, fields=("user", "sys")):
+        self.share, self.fields = share, fields
+        self.now = 100.0
+        self.asked = 0
+
+    def pause(self, seconds):
+        self.now += seconds
+
+    def command(self, *words):
+        assert words == ("INFO", "cpu")
+        self.asked += 1
+        each = self.now * self.share / 2
+        told = [f"used_cpu_{name}_main_thread:{each:.6f}" for name in self.fields]
+        return "\r\n".join(["# CPU", *told]).encode()
+
+
+@pytest.fixture
+def rested(monkeypatch):
+    """Return how long one rests after a call of 0.12 s."""
+
+    def rested(store):
+        monkeypatch.setattr("redtask.doctor.pace.time.monotonic", lambda: store.now)
+        monkeypatch.setattr("redtask.doctor.pace.time.sleep", store.pause)
+        pace = Pace(store)
+        pace.rest(0.12)
+        begun = store.now
+        pace.rest(0.12)
+        return store.now - begun
+
+    return rested
+
+
+@pytest.mark.parametrize(("busy", "rest"), [(0.0, 0.03), (0.2, 0.08), (0.9, 0.18)])
+def test_redis_has_the_time_that_others_need(rested, busy, rest):
+    store = Busy(busy)
+
+    assert rested(store) == pytest.approx(rest)
+    assert store.asked == 2
+
+
+def test_where_redis_does_not_tell_how_busy_it_is_it_has_most_of_its_time(
+    rested, monkeypatch
+):
+    def refuse(*_):
+        raise error.ConfigurationError("the Redis user lacks a right")
+
+    silent, refusing = Busy(0.0, ()), Busy(0.0)
+    monkeypatch.setattr(refusing, "command", refuse)
+
+    assert rested(silent) == rested(refusing) == pytest.approx(0.18)

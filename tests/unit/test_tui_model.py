@@ -304,6 +304,25 @@ def test_help_is_left_by_any_key():
     assert (left.mode, left.over) == ("browse", False)
 
 
+def test_help_is_scrolled_where_it_does_not_fit():
+    state = press(screen(40, 10), "?")
+    behind = press(state, "pagedown", "j")
+    last = press(state, "end")
+
+    assert (state.mode, behind.mode, last.mode) == ("help", "help", "help")
+    assert (state.help_top, behind.help_top) == (0, 6)
+    assert press(last, "j") == last
+    assert press(last, "home").help_top == press(behind, "pageup", "k").help_top == 0
+    assert press(last, "x", "?").help_top == 0
+    assert press(screen(120, 30), "?", "j").help_top == 0
+
+
+def test_help_leaves_a_detail_where_it_was_scrolled_to():
+    state = replace(press(on("failed", task(1)), "enter"), top=7)
+
+    assert press(state, "?", "j", "x").top == 7
+
+
 def test_freezing_is_taken_back_by_the_same_key():
     assert press(screen(), "space").frozen
     assert not press(screen(), "space", "space").frozen

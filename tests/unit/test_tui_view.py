@@ -419,6 +419,17 @@ def test_pages_are_counted():
     assert "page" not in shown(on("failed")).replace("PgDn", "")
 
 
+def test_all_of_the_help_can_be_read_on_a_small_terminal():
+    first = press(screen(40, 10), "?")
+    last = press(first, "end")
+
+    assert "Keys  (lines 1-5 of 29)" in shown(first)
+    assert "any other key: back" in shown(first)
+    assert "it get tasks again" in shown(last)
+    assert "this help; quit" in shown(last)
+    assert "lines" not in shown(press(screen(80, 24), "?"))
+
+
 def test_the_help_names_every_key():
     text = shown(press(on("failed"), "?"))
 

@@ -1,0 +1,130 @@
+"""What a lazy map has called ahead of the results that were read. No I/O here.
+
+Calls are posted, so that those made while others are on their way share the next trip.
+Before it waits for a result, a lazy map waits until all it has posted is in Redis.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from redtask import slices
+from redtask.ferry import Passenger
+from redtask.flows.waiting import Vigil
+from redtask.outcomes import R
+
+if TYPE_CHECKING:
+    from redtask.inbox import TaskSet
+
+L = TypeVar("L", bound=Passenger)
+
+#: So many calls may be on their way at once: one slice under way, and one to come.
+MOST_POSTED: Final = 2 * slices.MOST_TASKS
+
+
+class Lookahead(Generic[R, L]):
+    """Calls whose results were not read yet.
+
+    ``most`` bounds their number; 0 is no bound. ``ordered``: are results read in the
+    order of the calls, and not as they arrive?
+    """
+
+    def __init__(self, most: int, *, ordered: bool) -> None:
+        #: True when no more input is to be read; the reason, if it is still to be told.
+        self.ended: Exception | bool = False
+        #: Watches for the next result to read.
+        self.vigil = Vigil(self._is_ready, self._awaited)
+        self._most = most
+        self._ordered = ordered
+        # A plain dict is slow to find its first key after many deletions.
+        self._unread: OrderedDict[str, R] = OrderedDict()
+        #: If in any order, the ids of those that are done, and of the others.
+        self._done: deque[str] = deque()
+        self._open: dict[str, TaskSet] = {}
+        self._posted: deque[L] = deque()
+
+    def __len__(self) -> int:
+        """Return the number of calls."""
+        return len(self._unread)
+
+    @property
+    def has_room(self) -> bool:
+        """May one more call be made?"""
+        return not self.ended and (self._most == 0 or len(self._unread) < self._most)
+
+    def add(self, result: R, letter: L | None) -> None:
+        """Take a call; ``letter`` is its task if that is on its way."""
+        tasks = result._tasks
+        (name,) = tasks.ids
+        self._unread[name] = result
+        self.vigil.timed |= tasks.timed
+        if letter is not None:
+            self._posted.append(letter)
+        if not self._ordered:
+            self._open[name] = tasks
+            tasks.wakers.append(functools.partial(self._note, name))
+            # It may have been delivered before it was registered.
+            self._note(name)
+
+    def _note(self, name: str) -> None:
+        tasks = self._open.get(name)
+        if tasks is not None and tasks.done and self._open.pop(name, None) is not None:
+            self._done.append(name)
+
+    def on_the_way(self, most: int = 0) -> L | None:
+        """Return a call to wait for until only ``most`` are on their way.
+
+        Calls that were refused are left out, and the first reason is kept.
+        """
+        posted = self._posted
+        while posted and posted[0].over:
+            letter = posted.popleft()
+            if isinstance(letter.problem, Exception):
+                self._leave_out(letter.task.task_id, letter.problem)
+        return posted[0] if len(posted) > most else None
+
+    def _leave_out(self, name: str, problem: Exception) -> None:
+        if self._ordered or self._open.pop(name, None) is not None:
+            # Otherwise it came to the hub all the same, and its result is here.
+            self._unread.pop(name, None)
+        if not isinstance(self.ended, Exception):
+            self.ended = problem
+
+    def first(self) -> R | None:
+        """Return the next result to read, if it is done."""
+        if not self._ordered:
+            return self._unread[self._done[0]] if self._done else None
+        result = next(iter(self._unread.values()), None)
+        return result if result is not None and result.done() else None
+
+    def take(self, result: R) -> None:
+        """Note that the next result was read."""
+        (name,) = result.msg_ids
+        del self._unread[name]
+        if not self._ordered:
+            self._done.popleft()
+
+    def give_back(self, result: R) -> None:
+        """Let the result that was taken last be read again."""
+        (name,) = result.msg_ids
+        self._unread[name] = result
+        self._unread.move_to_end(name, last=False)
+        if not self._ordered:
+            self._done.appendleft(name)
+
+    def reason(self) -> Exception | None:
+        """Return why no more was called, once."""
+        if not isinstance(self.ended, Exception):
+            return None
+        problem, self.ended = self.ended, True
+        return problem
+
+    def _is_ready(self) -> bool:
+        return self.first() is not None
+
+    def _awaited(self) -> list[TaskSet]:
+        if not self._ordered:
+            return list(self._open.values())
+        return [result._tasks for result in list(self._unread.values())[:1]]
