@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import functools
+import os
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from redtask import ferry, link
