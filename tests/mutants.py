@@ -395,8 +395,8 @@ MUTANTS: Final = (
     _mutant(
         "deaths are not counted",
         "lib/failure.lua",
-        "    deaths = deaths + 1\n",
-        "",
+        "return verdict and not f[7] and deaths + 1 or deaths",
+        "return deaths",
         "lua/test_beat.py::test_the_third_death_is_the_last",
     ),
     _mutant(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from redtask.hub import calls
+from redtask.hub.calls import Group
 from tests.hubs import error_in, ok, unbegun, unmet
 
 if TYPE_CHECKING:
@@ -428,13 +429,22 @@ def test_one_of_them_fails_and_is_tried_again(hub):
 
 def test_more_than_one_script_may_tell(hub):
     """Those that are told later have ended already."""
-    several = [f"c-{number}" for number in range(150)]
+    several = [f"c-{number}" for number in range(110)]
     hub.submit(1, *several)
-    for number in range(150):
-        hub.submit(1, f"c-{1000 + number}", after=f"as c-{number}", priority=1)
+    groups = [
+        Group(
+            "fn",
+            b"",
+            "fn",
+            {"after": f"as c-{number}", "priority": 1},
+            [f"c-{1000 + number}", b"args"],
+        )
+        for number in range(110)
+    ]
+    hub.do(calls.submit(groups, now=1))
     hub.register(2, "e")
     held: list[Work] = []
-    while len(held) < 150:
+    while len(held) < 110:
         held += [one for one in hub.take(3, "e", 200) if not one.along]
     works = hub.do(calls.turn("e", 999, "n999", 0, now=4)).work
 

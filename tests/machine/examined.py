@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from redtask.doctor.walk import Walk
+from redtask.doctor.walk import WELL, Walk
 from redtask.hub import calls
 from redtask.hub.records import Examined
 
@@ -19,6 +19,10 @@ class Scanned:
     def __init__(self, hub):
         self.keys = hub.keys
         self._redis = hub.redis
+
+    def commands(self, several):
+        """Return the replies of plain reads."""
+        return [self._redis.execute_command(*words) for words in several]
 
     def command(self, verb, key, *_):
         """Return the reply of a scan."""
@@ -35,7 +39,7 @@ def flaws(hub, now):
     """Return all that the doctor finds, of things and of sums."""
     store: Any = Scanned(hub)
     walk = Walk(store)
-    things = list(walk.things())
+    things = [thing for thing in walk.things() if thing[0] != WELL]
     assert not walk.unknown, walk.unknown
     found: list[Any] = []
     sums: Counter[str] = Counter()

@@ -39,7 +39,7 @@ from tests.recorder import Recorder
 # Shrinking takes minutes; the steps of a walk that failed can be cut by hand.
 _ALL = settings(phases=[Phase.generate], report_multiple_bugs=False)
 PROFILES = {
-    "ci": settings(_ALL, max_examples=45, stateful_step_count=25, derandomize=True),
+    "ci": settings(_ALL, max_examples=30, stateful_step_count=25, derandomize=True),
     "long": settings(_ALL, max_examples=400, stateful_step_count=32),
 }
 # One number is drawn per step and all else made of it: drawing costs more than a step.
