@@ -434,13 +434,17 @@ class Session:
         names = {name: node for node, name in ids.items()}
         packed: dict[int, Function] = {}
         tasks, sets = [], {}
+        before, waits = None, mint.waits
         for node, job in calling.items():
             function = packed.get(id(job.function))
             if function is None:
                 function = packed[id(job.function)] = self._pack(job.function)
             try:
                 body = payload.pack_call(job.args, job.kwargs, ids)
-                waits = _waits_of(node, found, ids, mint.waits)
+                after = found.parents[node], found.letters.get(node)
+                if after != before:
+                    # Neighbours often come after the same.
+                    before, waits = after, _waits_of(node, found, ids, mint.waits)
                 task = mint.task(ids[node], function, body, waits)
                 _check_refs(task.waits.refs, waits, names)
             except (TypeError, ValueError) as problem:

@@ -97,13 +97,12 @@ local function enter(opened, group, id, args, score, fields, last)
   for at = 1, parents and #parents or 0 do
     depend.keep(parents[at])
   end
-  local task = { id = id, score = score }
   for at = 1, #found do
-    depend.join_new(task, found[at])
+    depend.join_new(id, score, found[at])
   end
-  task.marks = write(id, args, group, fields, last)
+  local marks = write(id, args, group, fields, last)
   hold.enter(opened, id, score)
-  depend.remember(opened, task)
+  depend.remember(opened, id, marks)
   return true
 end
 

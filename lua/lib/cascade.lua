@@ -57,7 +57,7 @@ local function write_count(opened, id)
       write_count(opened, one)
     end
   elseif counted and counted[id] then
-    redis.call("HSET", keys.task(id), "na", "as:" .. counted[id].left .. "!")
+    redis.call("HSET", keys.task(id), "na", "as:" .. counted[id] .. "!")
     counted[id] = nil
   end
 end
@@ -70,28 +70,24 @@ local function count_down(opened, id, score, member)
     return false
   end
   local key, counted = keys.task(id), opened.counted
-  local known, left, queue = counted and counted[id]
-  if known then
-    left, queue = known.left, known.queue
+  local left, queue = counted and counted[id]
+  if left then
+    queue = opened.queues_of[id]
   else
     left, queue = left_of(key)
   end
   if not left or left == 0 then
     return left == 0
   elseif left > 1 then
-    if known then
-      known.left = left - 1
-    else
-      opened.counted = counted or {}
-      opened.counted[id] = { left = left - 1, queue = queue }
+    if not counted then
+      opened.counted, opened.queues_of = {}, {}
     end
+    opened.counted[id], opened.queues_of[id] = left - 1, queue or nil
     return true
   end
-  local task = { id = id, queue = queue, write = {} }
-  hold.release(opened, task, score, "")
-  redis.call("HSET", key, unpack(task.write))
+  hold.release_plain(opened, id, score, queue)
   redis.call("HDEL", key, "na")
-  if known then
+  if counted then
     counted[id] = nil
   end
   return true
@@ -170,19 +166,20 @@ local function run(opened, ending, budget)
   if opened.members then
     require("lib.depend").save_members(opened)
   end
-  local left, at, parents = budget or MOST, 1, ending.parents
+  local left, at, parents, member = budget or MOST, 1, ending.parents, {}
   while at <= #parents do
     local done, all = 0, false
+    member.id, member.state, member.label = parents[at], parents[at + 1], nil
     if left > 0 then
-      done, all = tell_of(opened, ending, parents[at], left)
+      done, all = tell_of(opened, ending, member, left)
     end
     left = left - done
     if not all then
-      redis.call("ZADD", keys.unsettled, opened.stamp, parents[at].id)
+      redis.call("ZADD", keys.unsettled, opened.stamp, parents[at])
       rare.set(opened, "u")
       require("lib.timers").alarm(0)
     end
-    at = at + 1
+    at = at + 2
   end
   ending.parents = {}
   write_count(opened)

@@ -18,6 +18,8 @@ local states = require("lib.states")
 local COUNTER = { after = "na", follow = "nf" }
 -- How much of a list of engines is shown in a reason.
 local MOST_SHOWN = 24
+-- So many ids are compared with each other without a table.
+local FEW = 8
 
 -- The record of a task that may have to be moved; nil if there is none.
 local function read(id)
@@ -64,6 +66,28 @@ local function save(task)
   task.write, task.drop = {}, {}
 end
 
+-- Seldom: ids as keys.
+local function set_of(ids)
+  local seen = {}
+  for _, id in ipairs(ids) do
+    seen[id] = true
+  end
+  return seen
+end
+
+-- Is it among the first `count` ids? `seen` has them as keys if they are many.
+local function is_among(ids, count, seen, id)
+  if seen then
+    return seen[id]
+  end
+  for at = 1, count do
+    if ids[at] == id then
+      return true
+    end
+  end
+  return false
+end
+
 -- Letters and distinct ids of a set in text; nil when malformed.
 local function parse(text)
   local argument = require("lib.argument")
@@ -71,17 +95,23 @@ local function parse(text)
   if not letters or #letters < 2 then
     return nil
   end
-  local ids, seen = {}, {}
+  local ids, count, seen = {}, 0, nil
   for id in string.gmatch(tail, "%S+") do
     if not argument.is_id(id) then
       return nil
     end
-    if not seen[id] then
-      seen[id] = true
-      ids[#ids + 1] = id
+    if count == FEW then
+      seen = set_of(ids)
+    end
+    if not is_among(ids, count, seen, id) then
+      count = count + 1
+      ids[count] = id
+      if seen then
+        seen[id] = true
+      end
     end
   end
-  if #ids == 0 then
+  if count == 0 then
     return nil
   end
   return { letters = letters, ids = ids }
@@ -197,33 +227,41 @@ local function judge(opened, task)
   return "ready", name
 end
 
+-- A member as its record says, or the tombstone; nil if it is unknown.
+local function read_member(id)
+  local f = record.get(id, "state", "engine", "token", "marks", "kept")
+  local state = f[1] or require("lib.tombs").state_of(id)
+  if not state then
+    return nil
+  end
+  return {
+    id = id, state = state, label = f[3] and string.match(f[2] or "", "^%d+") or nil,
+    marks = f[4] or "", kept = tonumber(f[5] or 0), buried = not f[1],
+    runs_on = state == "running" and f[2] or nil,
+  }
+end
+
 -- What is known of a member, read once per script; nil if it is unknown: it may still be
 -- submitted.
 local function member_of(opened, id)
-  opened.members = opened.members or {}
-  local known = opened.members[id]
+  local members = opened.members or {}
+  opened.members = members
+  local known = members[id]
   if known == nil then
-    local f = record.get(id, "state", "engine", "token", "marks", "kept")
-    local state = f[1] or require("lib.tombs").state_of(id)
-    if state then
-      local label = f[3] and string.match(f[2] or "", "^%d+") or nil
-      known = {
-        id = id, state = state, label = label, marks = f[4] or "",
-        kept = tonumber(f[5] or 0), buried = not f[1],
-        runs_on = state == "running" and f[2] or nil,
-      }
-    end
-    opened.members[id] = known
+    local marks = opened.entered and opened.entered[id]
+    known = marks and { id = id, state = "waiting", marks = marks, kept = 0 }
+      or read_member(id)
+    members[id] = known
   end
   return known
 end
 
--- A task that has just entered, and waits, may be a member for the next.
-local function remember(opened, task)
-  opened.members = opened.members or {}
-  opened.members[task.id] = {
-    id = task.id, state = "waiting", marks = task.marks or "", kept = 0,
-  }
+-- A task that has just entered, with these marks if any, and waits, may be a member for
+-- the next.
+local function remember(opened, id, marks)
+  local entered = opened.entered or {}
+  opened.entered = entered
+  entered[id] = marks or ""
 end
 
 -- Mark a record with a letter, once; returns whether that is new.
@@ -272,10 +310,11 @@ local function join(task, letter, known)
 end
 
 -- Likewise for a task that is new, and so not there yet; `save_members` writes it.
-local function join_new(task, known)
+local function join_new(id, score, known)
   local joining = known.joining or {}
   known.joining = joining
-  joining[#joining + 1], joining[#joining + 2] = task.score, "a" .. task.id
+  local length = #joining
+  joining[length + 1], joining[length + 2] = score, "a" .. id
   mark(known, "d")
 end
 

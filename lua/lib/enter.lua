@@ -121,7 +121,7 @@ local function enter(opened, ending, task, sets, fields)
   write(task, fields)
   hold.enter(opened, task.id, task.score)
   if what == "wait" then
-    depend.remember(opened, task)
+    depend.remember(opened, task.id, task.marks)
     return
   end
   hold.settle_in(opened)

@@ -33,23 +33,30 @@ local function class_of(opened, f)
   return ""
 end
 
--- Note in the script's own list that a task is to enter a line. `flush` moves all of them
--- at once; the record is in state ready already.
+-- Add a task to the script's own list of those that are to enter a line.
+local function list(opened, queue, stands, id, score)
+  local fresh = opened.fresh or {}
+  opened.fresh = fresh
+  local at = queue .. ":" .. stands
+  local entries = fresh[at]
+  if not entries then
+    entries = { queue = queue, class = stands }
+    fresh[at] = entries
+    fresh[#fresh + 1] = entries
+  end
+  local length = #entries
+  entries[length + 1], entries[length + 2] = score, id
+end
+
+-- Note that a task is to enter a line. `flush` moves all of them at once; the record is in
+-- state ready already.
 local function note(opened, f, id, score, name)
   local queue = f.queue or "default"
   local stands = name == "" and "" or require("lib.class").line_of(queue, name)
   if stands ~= (f.class or "") then
     redis.call("HSET", record.key(id), "class", stands)
   end
-  opened.fresh = opened.fresh or {}
-  local at = queue .. ":" .. stands
-  local entries = opened.fresh[at]
-  if not entries then
-    entries = { queue = queue, class = stands }
-    opened.fresh[at] = entries
-    opened.fresh[#opened.fresh + 1] = entries
-  end
-  entries[#entries + 1], entries[#entries + 2] = score, id
+  list(opened, queue, stands, id, score)
 end
 
 -- Undo the note for a task that is to go elsewhere. Returns whether there was one.
@@ -75,6 +82,16 @@ local function release(opened, task, score, name)
   local last = #task.write
   task.write[last + 1], task.write[last + 2] = "state", "ready"
   note(opened, task, task.id, score, name)
+end
+
+-- Likewise for one that may run anywhere, of which only the queue was read.
+local function release_plain(opened, id, score, queue)
+  states.check("waiting", "ready")
+  local leaving = opened.leaving or {}
+  opened.leaving = leaving
+  leaving[#leaving + 1] = id
+  redis.call("HSET", keys.task(id), "state", "ready")
+  list(opened, queue or "default", "", id, score)
 end
 
 local function stand(opened, entries)
@@ -149,6 +166,7 @@ return {
   note = note,
   take_back = take_back,
   release = release,
+  release_plain = release_plain,
   flush = flush,
   advance = advance,
 }

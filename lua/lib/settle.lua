@@ -37,7 +37,7 @@ local function begin(opened)
     told = {},
     -- Bytes stored beside their records.
     bytes = 0,
-    -- Ended tasks with dependents, id and state: lib/cascade.lua tells these.
+    -- Ended tasks with dependents, flat id and state: lib/cascade.lua tells these.
     parents = {},
     -- The last client told, and the prefix of its ids: most come in a row. Of the last
     -- outcome told, what precedes its payload in the stream.
@@ -105,7 +105,8 @@ local function extras(ending, id, marks, head, payload)
     ending.bytes = ending.bytes + require("lib.weight").of_part(id, "args")
   end
   if string.find(marks, "d", 1, true) then
-    ending.parents[#ending.parents + 1] = { id = id, state = ending.to }
+    local length = #ending.parents
+    ending.parents[length + 1], ending.parents[length + 2] = id, ending.to
   end
   return after
 end
