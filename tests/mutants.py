@@ -452,8 +452,8 @@ MUTANTS: Final = (
     _mutant(
         "workers of an earlier release are given what waits",
         "lib/take.lua",
-        "return not opened.is_earlier and is_simple",
-        "return is_simple",
+        "simple and not opened.is_earlier and want",
+        "simple and want",
         "lua/test_along.py::test_nor_on_a_hub_of_an_earlier_release",
     ),
     _mutant(

@@ -46,8 +46,7 @@ end
 
 -- The best that waits for the engine: flat id, score; or ids and rows of tasks that it
 -- has taken already (`can_fold`: it may take tasks on the sheet in one go).
-local function ready(opened, engine, nonce, want, can_fold)
-  local simple = is_simple(opened, engine)
+local function ready(opened, engine, nonce, want, simple, can_fold)
   if not simple and rare.is(opened, "p") then
     engine = require("lib.paused").without(opened, engine)
   end
@@ -106,12 +105,6 @@ local function unpaused(opened, uuid, count)
   return placed
 end
 
--- How many the engine may take along with others. It must be asking for the tasks of one
--- line, or others that it may take could be overtaken.
-local function free_for_more(opened, engine, want)
-  return not opened.is_earlier and is_simple(opened, engine) and want or 0
-end
-
 -- The engine takes what was placed on it, then the best it may have, and what waits only
 -- for these (lib/along.lua). Returns the reply:
 -- flat, as lib/work.lua describes tasks, or a list of ids and one of rows.
@@ -128,8 +121,9 @@ local function tasks(opened, engine, nonce, want)
   end
   want = want - #placed / 2
   local popped, taken = {}, nil
+  local simple = is_simple(opened, engine)
   if want > 0 then
-    popped, taken = ready(opened, engine, nonce, want, #placed == 0)
+    popped, taken = ready(opened, engine, nonce, want, simple, #placed == 0)
   end
   if taken then
     opened.took = taken[1][1]
@@ -141,7 +135,8 @@ local function tasks(opened, engine, nonce, want)
   end
   opened.took = popped[1]
   engines.use(engine)
-  local more = free_for_more(opened, engine, want - #popped / 2)
+  -- From several lines, tasks that the engine may take could be overtaken.
+  local more = simple and not opened.is_earlier and want - #popped / 2 or 0
   return work.start(opened, engine, nonce, placed, popped, more)
 end
 
