@@ -8,9 +8,10 @@ nobody waits for company. Each caller learns the outcome of its own task.
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redtask import slices
 
@@ -45,6 +46,38 @@ class Passenger:
     def ends(self, problem: BaseException | None = None) -> None:
         """Record the outcome."""
         self.over, self.problem = True, problem
+
+
+class Event(Protocol):
+    """What a thread or a coroutine waits for."""
+
+    def set(self) -> object:
+        """Wake whoever waits."""
+
+
+class Letter(Passenger):
+    """A passenger whose owner does not wait at the pier."""
+
+    __slots__ = ("_ended", "_landed")
+
+    def __init__(
+        self,
+        task: Task,
+        send: Callable[[Any], None],
+        landed: Callable[[], object],
+        ended: Event,
+    ) -> None:
+        """``send`` is to lead its trip; ``landed`` is called when that is over."""
+        super().__init__(task, functools.partial(self._called, send))
+        self._landed = landed
+        self._ended = ended
+
+    def _called(self, send: Callable[[Any], None]) -> None:
+        if self.over:
+            self._landed()
+            self._ended.set()
+        else:
+            send(self)
 
 
 class Ferry:

@@ -23,34 +23,23 @@ if TYPE_CHECKING:
 _IDLE: Final = 1.0
 
 
-class Letter(Passenger):
-    """A passenger whose owner does not wait at the pier."""
+class Letter(ferry.Letter):
+    """A passenger whose owner, a thread, does not wait at the pier."""
 
-    __slots__ = ("_ended", "_landed", "_pid")
+    __slots__ = ("_pid", "_told")
 
     def __init__(
-        self,
-        task: Task,
-        send: Callable[[Letter], None],
-        landed: Callable[[], object],
+        self, task: Task, send: Callable[[Letter], None], landed: Callable[[], object]
     ) -> None:
         """``send`` is to lead its trip; ``landed`` is called when that is over."""
-        super().__init__(task, functools.partial(self._called, send))
-        self._landed = landed
-        self._ended = threading.Event()
+        self._told = threading.Event()
+        super().__init__(task, send, landed, self._told)
         self._pid = os.getpid()
-
-    def _called(self, send: Callable[[Letter], None]) -> None:
-        if self.over:
-            self._landed()
-            self._ended.set()
-        else:
-            send(self)
 
     def wait(self) -> None:
         """Return once the outcome is known."""
         if os.getpid() == self._pid:
-            self._ended.wait()
+            self._told.wait()
         # After a fork: it is the parent's.
         self.over = True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from typing import TYPE_CHECKING
 
 from redtask import ferry
@@ -16,32 +15,21 @@ if TYPE_CHECKING:
     from redtask.slices import Task
 
 
-class Letter(Passenger):
-    """A passenger whose owner does not wait at the pier."""
+class Letter(ferry.Letter):
+    """A passenger whose owner, a coroutine, does not wait at the pier."""
 
-    __slots__ = ("_ended", "_landed")
+    __slots__ = ("_told",)
 
     def __init__(
-        self,
-        task: Task,
-        send: Callable[[Letter], None],
-        landed: Callable[[], object],
+        self, task: Task, send: Callable[[Letter], None], landed: Callable[[], object]
     ) -> None:
         """``send`` is to lead its trip; ``landed`` is called when that is over."""
-        super().__init__(task, functools.partial(self._called, send))
-        self._landed = landed
-        self._ended = asyncio.Event()
-
-    def _called(self, send: Callable[[Letter], None]) -> None:
-        if self.over:
-            self._landed()
-            self._ended.set()
-        else:
-            send(self)
+        self._told = asyncio.Event()
+        super().__init__(task, send, landed, self._told)
 
     async def wait(self) -> None:
         """Return once the outcome is known."""
-        await self._ended.wait()
+        await self._told.wait()
 
 
 class Pier:
