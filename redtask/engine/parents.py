@@ -70,13 +70,11 @@ class Parents:
         Raises ``TaskLost`` if there is no result, and ``SignatureError`` if no engine
         with a key signed it.
         """
-        found = self._known(ids)
+        found = {one: body for one in ids if (body := self._known(one))}
         missing = [one for one in ids if one not in found]
         if missing:
             needed, soon = set(missing), dict.fromkeys(more() if more else ())
-            ahead = [
-                one for one in soon if one not in needed and not self._known([one])
-            ]
+            ahead = [one for one in soon if one not in needed and not self._known(one)]
             found.update(self._fetch(missing, ahead[:_MOST_AHEAD]))
 
         def resolve(task_id: str) -> Any:
@@ -84,13 +82,9 @@ class Parents:
 
         return resolve
 
-    def _known(self, ids: Iterable[str]) -> dict[str, bytes]:
-        kept, made = self._kept, self._made
-        return {
-            one: kept[one] if one in kept else made[one]
-            for one in ids
-            if one in kept or one in made
-        }
+    def _known(self, task_id: str) -> bytes | None:
+        # A packed result is never empty.
+        return self._kept.get(task_id) or self._made.get(task_id)
 
     def _fetch(self, ids: Sequence[str], ahead: Sequence[str]) -> dict[str, bytes]:
         """Return the results of ``ids``, and keep those that exist of ``ahead``."""
