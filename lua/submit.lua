@@ -32,6 +32,7 @@ local rare = require("lib.rare")
 local record = require("lib.record")
 local reply = require("lib.reply")
 local scheme_name = require("scheme_name")
+local single = require("lib.single")
 local slice = require("lib.slice")
 
 -- For groups up to this size, what was written is remembered: idle engines are few.
@@ -389,7 +390,8 @@ local function write_all(opened, groups, sequence)
   end
 end
 
-local function main(opened)
+-- Seldom together: the general way.
+local function submit(opened)
   local groups, total = slice.parse()
   if not groups then
     return reply.fail("BADARG", total)
@@ -420,6 +422,13 @@ local function main(opened)
   end
   write_all(opened, groups, sequence)
   return { "ok", new, known }
+end
+
+local function main(opened)
+  if single.submit(opened) then
+    return { "ok", 1, 0 }
+  end
+  return submit(opened)
 end
 
 return hub.run(main)

@@ -26,6 +26,7 @@
 -- and token (lib/folded.lua).
 
 local argument = require("lib.argument")
+local brief = require("lib.brief")
 local engines = require("lib.engines")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -170,15 +171,8 @@ local function act(opened, ending, engine, again, takes)
   return number and "again" or "ok", {}
 end
 
-local function main(opened)
-  local refused = refuse()
-  if refused then
-    return refused
-  end
-  local engine = engines.find(uuid)
-  if not engine then
-    return { "gone" }
-  end
+-- Seldom together: the general way.
+local function general(opened, engine, takes)
   local good, stale = read_outcomes()
   if not good then
     return stale
@@ -189,14 +183,27 @@ local function main(opened)
   opened.served = engine.queues[1]
 
   -- Writes below.
-  -- A copy that arrives after a later turn takes nothing: nobody waits for it.
-  local takes = number and engine.nonce ~= nonce and number >= engine.number
   begin_writing(takes)
   local ending = begin(opened, good, stale)
   local again = ending and apply(opened, ending, engine, good, stale) or {}
   local word, taken = act(opened, ending, engine, again, takes)
   close(opened, rescue(opened, ending))
   return { word, #stale, unpack(taken) }
+end
+
+local function main(opened)
+  local refused = refuse()
+  if refused then
+    return refused
+  end
+  local engine = engines.find(uuid)
+  if not engine then
+    return { "gone" }
+  end
+  -- A copy that arrives after a later turn takes nothing: nobody waits for it.
+  local takes = number and engine.nonce ~= nonce and number >= engine.number
+  return takes and brief.turn(opened, engine, number, nonce, upcoming, want)
+    or general(opened, engine, takes)
 end
 
 return hub.run(main)

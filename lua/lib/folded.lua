@@ -124,17 +124,24 @@ local function check(block, uuid, odd)
   end
 end
 
--- Seldom: can the usual outcome at `at` (lib/report.lua) be stored as a run?
+-- Can the usual outcome at `at` (lib/report.lua) be stored as a run?
 local function fits(at)
   return #ARGV[at + 4] <= sheet.MOST and not string.find(ARGV[at + 6], "\0", 1, true)
+end
+
+-- The run of its task then.
+local function run_of(opened, engine, at)
+  local given = ARGV
+  return table.concat({
+    "c", engines.name_of(engine), given[at + 2], fields.heard(opened), given[at + 3],
+    given[at + 6], given[at + 4],
+  }, "\0")
 end
 
 -- Seldom: end its task with that outcome.
 local function one(opened, ending, engine, at)
   local id, token, body = ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
-  redis.call("HSET", keys.runs, id, table.concat({
-    "c", engines.name_of(engine), token, fields.heard(opened), ARGV[at + 3], ARGV[at + 6], body,
-  }, "\0"))
+  redis.call("HSET", keys.runs, id, run_of(opened, engine, at))
   settle.outcome(ending, id, "running", "completed", token, nil, "r", body)
   opened.folds = true
 end
@@ -189,6 +196,7 @@ return {
   filter_new = filter_new,
   check = check,
   fits = fits,
+  run_of = run_of,
   one = one,
   apply = apply,
   abort = abort,

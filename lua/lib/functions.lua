@@ -20,7 +20,7 @@ local function need(digest, blob, name, count)
   if blob ~= "" then
     redis.call("HSET", key, "blob", blob, "name", name)
   end
-  if redis.call("HINCRBY", key, "count", count) == count then
+  if redis.call("HINCRBY", key, "count", count) == tonumber(count) then
     redis.call("ZREM", keys.idle_functions, digest)
   end
 end

@@ -440,6 +440,7 @@ local function apply(opened, ending, engine, good, verdict)
 end
 
 return {
+  is_usual = is_usual,
   read = read,
   tell_stale = tell_stale,
   apply = apply,

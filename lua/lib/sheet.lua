@@ -16,20 +16,35 @@
 local batches = require("lib.batches")
 local keys = require("lib.keys")
 
+-- The root that a reply gives for a task there.
+local FOLDED = "="
 -- The largest arguments and results stored there.
 local MOST = 1024
 
--- Seldom: what all rows of a group have between score and arguments; `fields` is flat.
-local function head_of(stamp, fields)
-  local parts = {}
-  for at, text in ipairs(fields) do
-    parts[at] = string.format("%d:%s", #text, text)
-  end
-  local common = table.concat(parts)
+-- A name or a value, and both of a field, in the text that rows share.
+local function sized(text)
+  return string.format("%d:%s", #text, text)
+end
+
+local function field(name, value)
+  return sized(name) .. sized(value)
+end
+
+-- What a row has between score and arguments, given its fields as one text.
+local function head(stamp, common)
   return string.format(" %d %d:%s", stamp, #common, common)
 end
 
--- Seldom: a row's score, time of submission, fields as one text, and arguments.
+-- Seldom: likewise for a group; `fields` is flat.
+local function head_of(stamp, fields)
+  local parts = {}
+  for at, text in ipairs(fields) do
+    parts[at] = sized(text)
+  end
+  return head(stamp, table.concat(parts))
+end
+
+-- A row's score, time of submission, fields as one text, and arguments.
 local function open(row)
   local score, submitted, length, from = string.match(row, "^(%-?%d+) (%d+) (%d+):()")
   return score, submitted, string.sub(row, from, from + length - 1),
@@ -48,7 +63,7 @@ local function texts(common, flat)
   return flat
 end
 
--- Seldom: the function and the arguments of a row.
+-- The function and the arguments of a row.
 local function read(row)
   local _, _, common, args = open(row)
   local length, from = string.match(common, "^2:fn(%d+):()")
@@ -73,7 +88,7 @@ local function line_of(row)
   return one.fn, one.queue
 end
 
--- Seldom: the run of tasks taken in one turn, which is also what their engine holds.
+-- The run of tasks taken in one turn, which is also what their engine holds.
 local function begun(token, engine, started)
   return token .. " = " .. engine .. " " .. started .. " ="
 end
@@ -133,7 +148,10 @@ local function unpacked(row, run)
 end
 
 return {
+  FOLDED = FOLDED,
   MOST = MOST,
+  field = field,
+  head = head,
   head_of = head_of,
   read = read,
   line_of = line_of,

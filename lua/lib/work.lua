@@ -5,6 +5,7 @@
 local engines = require("lib.engines")
 local held = require("lib.held")
 local keys = require("lib.keys")
+local sheet = require("lib.sheet")
 local states = require("lib.states")
 
 -- Most bytes of arguments in one reply beyond the first task's; the engine fetches the
@@ -14,9 +15,6 @@ local MOST_BYTES = 1048576
 local MOST_RIDING = 16384
 -- Most bytes of arguments in a bell.
 local MOST_RUNG = 4096
-
--- The root that a reply gives for a task on the sheet.
-local FOLDED = "="
 
 -- The row of a task on the sheet; else nil and what an engine needs of its record: the
 -- function, its arguments (empty if stored beside the record), and marks, which tell of
@@ -82,13 +80,12 @@ end
 
 -- Seldom: start a task on the sheet. Returns what the engine holds of it.
 local function begin_folded(taken, id, row, token, name, started)
-  local sheet = require("lib.sheet")
   local fn, args = sheet.read(row)
   local run = sheet.begun(token, name, started)
   redis.call("HSET", keys.runs, id, run)
   -- This script may have read it while it was ready, and be about to mark it.
   require("lib.record").forget(id)
-  describe(taken, id, 1, fn, args, FOLDED)
+  describe(taken, id, 1, fn, args, sheet.FOLDED)
   return run
 end
 
@@ -190,7 +187,7 @@ local function start_folded(opened, engine, nonce, line, want)
   if not rows then
     return nil
   end
-  local run = require("lib.sheet").begun("1:" .. nonce, engines.name_of(engine),
+  local run = sheet.begun("1:" .. nonce, engines.name_of(engine),
     string.format("%d", opened.stamp))
   local runs, at = {}, 1
   for number = 1, #ids do
@@ -231,8 +228,8 @@ local function repeated(opened, engine, nonce)
     if of == nonce then
       local row, f = read(opened, id)
       if row then
-        local fn, args = require("lib.sheet").read(row)
-        describe(taken, id, 1, fn, args, FOLDED)
+        local fn, args = sheet.read(row)
+        describe(taken, id, 1, fn, args, sheet.FOLDED)
       else
         local args, _, root = f[2], history(id, f[3] or "")
         if args == "" then

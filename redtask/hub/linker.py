@@ -8,7 +8,10 @@ once, the rest lazily on first use. Modules are neither functions nor tables, an
 constant numbers and strings are inlined.
 
 Created lazily are members of modules required on the spot, ``require("lib.x").f``,
-functions whose comment begins with ``-- Seldom``, and whatever only these need.
+functions whose comment begins with ``-- Seldom``, and whatever only these need. A
+comment that begins with ``-- Seldom together`` is about all that the function mostly
+needs: if any of that is needed, it is created at once, because finding each would cost
+more. So a command can have a short way for its simplest calls.
 
 This relies on our conventions: a file has ``local`` statements at the top level, then
 ``return {`` with one ``name = value,`` per line, or the body of the command. No
@@ -19,9 +22,10 @@ modules it requires as tables. No I/O here.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +59,7 @@ _ENDERS: Final = frozenset(["}", ")", "]", "end", "until"])
 #: Name of the table; no file may use it.
 TABLE: Final = "M"
 _SELDOM: Final = "-- Seldom"
+_TOGETHER: Final = "-- Seldom together"
 #: ``local x = require("lib.y")``.
 _ALIAS_KINDS: Final = ["name", "space", "name", "space", "sign", "space", "require"]
 _ALIAS_WIDTH: Final = len(_ALIAS_KINDS)
@@ -93,6 +98,8 @@ class Piece:
     function: bool = False
     #: Is it seldom needed?
     seldom: bool = False
+    #: Is all that it mostly needs created with it?
+    together: bool = False
     #: Constant to inline, a number or a string; otherwise "".
     literal: str = ""
     #: Local names of modules that it requires itself.
@@ -146,7 +153,9 @@ class Module:
             elif not lines[at].startswith("return"):
                 if not self._add(at, "\n".join(statement)):
                     return False
-                self.pieces[-1].seldom = _is_seldom(lines, at)
+                comment = _comment(lines, at)
+                self.pieces[-1].seldom = comment.startswith(_SELDOM)
+                self.pieces[-1].together = comment.startswith(_TOGETHER)
             elif command:
                 self.pieces.append(Piece.of((), at, "\n".join(statement)))
             elif not self._add_entries(at, statement):
@@ -212,12 +221,12 @@ def _starts(lines: Sequence[str]) -> list[int]:
     return starts
 
 
-def _is_seldom(lines: Sequence[str], at: int) -> bool:
-    """Does the comment above this line mark it as seldom needed?"""
+def _comment(lines: Sequence[str], at: int) -> str:
+    """Return the first line of the comment above this line, or else this line."""
     first = at
     while first > 0 and lines[first - 1].startswith("--"):
         first -= 1
-    return lines[first].startswith(_SELDOM)
+    return lines[first]
 
 
 class Place(NamedTuple):
@@ -229,6 +238,21 @@ class Place(NamedTuple):
     file: str
     #: Its first line in that file, from 1.
     of: int
+
+
+#: A statement, with its module.
+_Part: TypeAlias = tuple[str, Piece]
+
+
+class _Maker(NamedTuple):
+    """Code that creates entries of the table when one of them is first needed."""
+
+    #: The first of these, the others follow it.
+    at: int
+    #: Statements with their modules.
+    parts: Sequence[_Part]
+    #: Or the module whose table it is.
+    table: str = ""
 
 
 class _Use(NamedTuple):
@@ -353,6 +377,8 @@ class Linker:
         #: Reachable pieces, and those of them that most calls need.
         self._reached: set[Piece] = set()
         self._often: set[Piece] = set()
+        #: Pieces that are created together, with their modules.
+        self._groups: list[dict[Piece, str]] = []
         #: Modules that are used as tables.
         self._tables: dict[str, None] = {}
         #: Index in the table, by module and name; the name "" is the whole module.
@@ -366,6 +392,7 @@ class Linker:
         command = self._modules[""]
         if command.parts:
             self._reach("", command.pieces[-1])
+            self._group()
         else:
             self._take("")
         self._write()
@@ -390,6 +417,30 @@ class Linker:
                 elif use.module:
                     self._take(use.module)
 
+    def _group(self) -> None:
+        """Find what is created together."""
+        for module, about in self._modules.items():
+            for piece in about.pieces:
+                if piece.together and piece in self._reached - self._often:
+                    self._groups.append(self._mostly(module, piece))
+
+    def _mostly(self, module: str, piece: Piece) -> dict[Piece, str]:
+        """Return what a function mostly needs and nothing before it does."""
+        found: dict[Piece, str] = {}
+        before = self._often.union(*self._groups)
+        todo = [(module, piece)]
+        while todo:
+            name, one = todo.pop()
+            if one.literal or one in before or one in found:
+                continue
+            found[one] = name
+            todo += (
+                (use.module, use.piece)
+                for use in self._uses(name, one)
+                if use.piece is not None and not use.lazily and not use.piece.seldom
+            )
+        return found
+
     def _take(self, name: str) -> None:
         """Mark a module that is used whole: any of its entries may be needed."""
         if name in self._tables or name in self._texts:
@@ -407,35 +458,50 @@ class Linker:
 
     # -- output
 
-    def _write(self) -> None:
-        functions: list[tuple[str, Piece]] = []
-        values: list[tuple[str, Piece]] = []
-        others: list[tuple[str, Piece]] = []
+    def _sorted(
+        self,
+    ) -> tuple[list[_Part], list[_Part], list[list[_Part]], list[_Part]]:
+        """Return what is created at once, functions and values; together; by itself."""
+        functions: list[_Part] = []
+        values: list[_Part] = []
+        groups: list[list[_Part]] = [[] for _ in self._groups]
+        others: list[_Part] = []
+        where = {piece: at for at, one in enumerate(self._groups) for piece in one}
         for module, about in self._modules.items():
             for piece in about.pieces:
-                if piece.names and piece in self._reached:
+                if not piece.names or piece not in self._reached:
+                    continue
+                kind = others
+                if piece in self._often:
                     kind = functions if piece.function else values
-                    kind = kind if piece in self._often else others
-                    kind.append((module, piece))
+                elif piece in where:
+                    kind = groups[where[piece]]
+                kind.append((module, piece))
+        return functions, values, [group for group in groups if group], others
+
+    def _number(self, module: str, piece: Piece) -> int:
+        return self._numbers[module, piece.names[0]]
+
+    def _write(self) -> None:
+        functions, values, groups, others = self._sorted()
+        early = [*functions, *values, *itertools.chain(*groups)]
         keys = [
-            (module, name)
-            for module, piece in (*functions, *values, *others)
-            for name in piece.names
+            (module, name) for module, piece in (*early, *others) for name in piece.names
         ]
         keys += [(name, "") for name in self._tables]
         self._numbers = {key: at for at, key in enumerate(keys, 1)}
-        makers: list[tuple[int, str, Piece | None]] = [
-            (self._numbers[module, piece.names[0]], module, piece)
-            for module, piece in (*values, *others)
-        ]
-        makers += [(self._numbers[name, ""], name, None) for name in self._tables]
+        parts = [*([one] for one in values), *groups, *([one] for one in others)]
+        makers = [_Maker(self._number(*some[0]), some) for some in parts]
+        makers += [_Maker(self._numbers[name, ""], (), name) for name in self._tables]
         self._lines.append(f"local {TABLE}")
         if self._tables:
             self._write_require()
         self._lines.append(f"{TABLE} = setmetatable({{")
         for module, piece in functions:
             self._put(module, piece.first, self._function(module, piece) + ",")
-        self._lines += ["}, {", "__index = function(_, at)"]
+        # Room for what comes later, and would be looked for in a hash otherwise.
+        room = sum(len(piece.names) for _, piece in early) - len(functions)
+        self._lines += ["nil, " * room, "}, {", "__index = function(_, at)"]
         self._write_makers(makers)
         self._lines.append("end })")
         for module, piece in values:
@@ -454,30 +520,39 @@ class Linker:
         self._put(module, piece.first, self._code(module, piece)[len("local ") :])
         return True
 
-    def _write_makers(self, makers: Sequence[tuple[int, str, Piece | None]]) -> None:
+    def _write_makers(self, makers: Sequence[_Maker]) -> None:
         """Write a binary search for the code that creates one entry."""
         if len(makers) == 1:
-            self._write_maker(*makers[0])
+            self._write_maker(makers[0])
         elif makers:
             middle = len(makers) // 2
-            self._lines.append(f"if at < {makers[middle][0]} then")
+            self._lines.append(f"if at < {makers[middle].at} then")
             self._write_makers(makers[:middle])
             self._lines.append("else")
             self._write_makers(makers[middle:])
             self._lines.append("end")
 
-    def _write_maker(self, at: int, module: str, piece: Piece | None) -> None:
-        if piece is None:
+    def _write_maker(self, maker: _Maker) -> None:
+        if maker.table:
             self._lines.append("local made")
-            self._write_table(module)
-            self._lines += [f"{TABLE}[{at}] = made", "return made"]
-        elif piece.function:
-            # A function may refer to itself, which works once it is stored.
-            self._put(
-                module, piece.first, f"local made = {self._function(module, piece)}"
-            )
-            self._lines += [f"{TABLE}[{at}] = made", "return made"]
-        elif self._put_value(module, piece):
+            self._write_table(maker.table)
+            self._lines += [f"{TABLE}[{maker.at}] = made", "return made"]
+            return
+        # A function may refer to itself, which works once it is stored.
+        for module, piece in maker.parts:
+            if piece.function:
+                entry = self._of(module, piece.names[0])
+                code = self._function(module, piece)
+                self._put(module, piece.first, f"{entry} = {code}")
+        made = [
+            self._put_value(module, piece)
+            for module, piece in maker.parts
+            if not piece.function
+        ]
+        if not made:
+            self._lines.append(f"return {TABLE}[at]")
+        elif all(made):
+            # It may be nil.
             self._lines.append(f"return rawget({TABLE}, at)")
 
     def _write_table(self, name: str) -> None:

@@ -1,0 +1,109 @@
+-- single: submit one plain task, the short way.
+--
+-- A call for one task is what web backends make all day, and most of what submit.lua costs
+-- is not the task: parsing groups, tables, and the functions themselves. So the usual is
+-- done here, and anything else is left to the general way before anything is written.
+--
+-- MOVES    new>ready
+
+local argument = require("lib.argument")
+local functions = require("lib.functions")
+local keys = require("lib.keys")
+local line = require("lib.line")
+local parcel = require("lib.parcel")
+local place = require("lib.place")
+local scheme_name = require("scheme_name")
+local sheet = require("lib.sheet")
+local states = require("lib.states")
+
+-- Index of the first flag in ARGV.
+local FLAGS = 6
+
+-- Flags that change nothing of how a task enters its line, and that are fields.
+local function is_usual(name)
+  return name == "label" or name == "queue" or name == "retries" and scheme_name ~= "pure"
+end
+
+-- Seldom: a flag that is usual and right, as a field of the row.
+local function field_of(name, value)
+  return is_usual(name) and not require("lib.flags").wrong(name, value)
+    and sheet.field(name, value)
+end
+
+-- Returns the fields of the row as one text, and the queue; nil if a flag is unusual.
+-- Without a table, since most tasks have just `until`.
+local function read_flags(count)
+  local fn, fields, queue, given = ARGV[2], "", "default", ARGV
+  for at = FLAGS, FLAGS + 2 * count - 1, 2 do
+    local name, value = given[at], given[at + 1]
+    if name == "until" and at == FLAGS + 2 * count - 2 and argument.count(value) then
+      fn = fn .. " " .. value
+    else
+      local field = field_of(name, value)
+      if not field or string.find(fields, name, 1, true) then
+        return nil
+      end
+      fields = fields .. field
+      queue = name == "queue" and value or queue
+    end
+  end
+  return sheet.field("fn", fn) .. fields, queue
+end
+
+-- Is the task new, its function known, and does nothing wait in the line if an engine is
+-- free? Also returns whether one is. EXISTS counts a key as often as it is named.
+local function is_simple(id, digest, queue)
+  local fn, free = keys.fn(digest), keys.free(queue)
+  local found = redis.call("EXISTS", fn, fn, fn, fn, keys.task(id), keys.task(id), free)
+  if found == 4 then
+    return redis.call("HEXISTS", keys.rows, id) == 0, false
+  end
+  return found == 5 and redis.call("EXISTS", keys.ready(queue)) == 0
+    and redis.call("HEXISTS", keys.rows, id) == 0, true
+end
+
+-- Seldom together: give the task to an idle engine. Returns false if it may have none.
+local function hand_over(opened, queue, id, score, row)
+  opened.written = { [id] = { row = row } }
+  return place.assign(opened, queue, id, score, "")
+end
+
+-- Submit what is in ARGV. Returns false, and has done nothing, if that is not one plain
+-- task.
+local function submit(opened)
+  local count = argument.count(ARGV[5])
+  local at = count and FLAGS + 2 * count
+  if not at or #ARGV ~= at + 2 or ARGV[at] ~= "1" or ARGV[3] ~= "" or opened.is_earlier
+    or opened.rare and string.find(opened.rare, "[rp]") then
+    return false
+  end
+  local id, args = ARGV[at + 1], ARGV[at + 2]
+  if not argument.is_id(id) or args == "" or #args > sheet.MOST or args == parcel.PARCEL then
+    return false
+  end
+  local fields, queue = read_flags(count)
+  if not fields then
+    return false
+  end
+  local simple, free = is_simple(id, ARGV[2], queue)
+  if not simple then
+    return false
+  end
+
+  -- Writes below; the first is refused at maxmemory.
+  local score = line.score(0, redis.call("HINCRBY", keys.hub, "submitted", "1"))
+  local row = score .. sheet.head(opened.stamp, fields) .. args
+  redis.call("HSET", keys.rows, id, row)
+  functions.need(ARGV[2], "", "", "1")
+  states.check("new", "ready")
+  if free and hand_over(opened, queue, id, score, row) then
+    return true
+  end
+  redis.call("HSETNX", keys.queues, queue, "0")
+  redis.call("ZADD", keys.ready(queue), score, id)
+  return true
+end
+
+return {
+  submit = submit,
+}
