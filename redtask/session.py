@@ -218,7 +218,14 @@ class Session:
                 one.ends()
 
     def _enter(self, tasks: Sequence[Task]) -> Flow[None]:
-        yield from self.submit([slices.together(tasks)])
+        inbox = self.inbox
+        recent = inbox.recent
+        if entering.must_listen(inbox):
+            yield from entering.listen(inbox)
+        opened, slice_ = recent.opened(), slices.together(tasks)
+        yield from entering.enter(slice_, self.sent)
+        recent.add(slice_, opened)
+        self.remember([task.task_id for task in tasks])
 
     def _remember_piece(self, piece: Piece) -> None:
         """Remember the ids of a slice that has been submitted."""

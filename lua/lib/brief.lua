@@ -4,24 +4,20 @@
 -- turn.lua costs is not theirs. So the usual is done here, the short way: tasks on the
 -- sheet (lib/sheet.lua), one queue, hwm 0, nothing rare. Anything else is left to the
 -- general way before anything is written.
---
--- MOVES    running>completed ready>running
 
+local argument = require("lib.argument")
 local engines = require("lib.engines")
 local folded = require("lib.folded")
 local held = require("lib.held")
 local keys = require("lib.keys")
-local report = require("lib.report")
 local settle = require("lib.settle")
 local sheet = require("lib.sheet")
-local states = require("lib.states")
+local work = require("lib.work")
 
--- Index of the outcome in ARGV, and how many arguments a usual one has.
-local FIRST, WIDTH = 6, 7
+-- Where in ARGV a block with one outcome (lib/folded.lua) begins, and where its parts are.
+local FIRST, TOKEN, BYTES, ID, VALUE = 6, 7, 8, 9, 10
 -- With fewer ready, an engine's share of them is one (lib/take.lua).
 local FEW = 4
--- Longer results are counted.
-local COMPACT = 64
 
 -- May anything be waiting for this engine but the one line, or for others to be told?
 local function is_alone(opened, engine)
@@ -31,14 +27,14 @@ local function is_alone(opened, engine)
       or letters == "a" and redis.call("EXISTS", keys.engine(engine.uuid, "assigned")) == 0)
 end
 
--- Is there one outcome, usual, of a task on the sheet that the engine holds?
+-- Is there one outcome, of a task on the sheet that the engine holds?
 local function is_usual(uuid)
-  local id = ARGV[FIRST + 1]
-  if #ARGV ~= FIRST + WIDTH - 1 or not report.is_usual(FIRST) or not folded.fits(FIRST) then
+  if ARGV[FIRST] ~= "folded:1" or #ARGV ~= VALUE or not argument.count(ARGV[BYTES])
+    or not folded.is_value(ARGV[VALUE]) then
     return false
   end
-  local found = redis.call("HGET", keys.engine(uuid, "held"), id)
-  return found and string.find(found, ARGV[FIRST + 2] .. " ", 1, true) == 1
+  local found = redis.call("HGET", keys.engine(uuid, "held"), ARGV[ID])
+  return found and string.find(found, ARGV[TOKEN] .. " ", 1, true) == 1
     and held.is_folded(found)
 end
 
@@ -58,38 +54,31 @@ local function head_of(queue, want)
   return row and id or nil, row
 end
 
--- End the task, and tell its client.
-local function complete(opened, engine)
-  local given = ARGV
-  local id, token, body = given[FIRST + 1], given[FIRST + 2], given[FIRST + 4]
-  states.check("running", "completed")
-  redis.call("HDEL", keys.engine(engine.uuid, "held"), id)
-  redis.call("HSET", keys.runs, id, folded.run_of(opened, engine, FIRST))
-  redis.call("ZADD", keys.ended("completed"), settle.expiry(opened, opened.result_ttl), id)
-  redis.call("HINCRBY", keys.hub, "completed", "1")
-  if #body > COMPACT then
-    redis.call("HINCRBY", keys.hub, "kept_bytes", #body)
+-- End the task that the outcome is of, and start the first of the line, if there are such.
+local function act(opened, engine, nonce, reports, id)
+  local runs, last = {}, 0
+  if reports then
+    local ended = ARGV[ID]
+    local run = folded.head_of(opened, engine, ARGV[TOKEN]) .. ARGV[VALUE]
+    redis.call("HDEL", keys.engine(engine.uuid, "held"), ended)
+    settle.complete(opened, ended, run, ARGV[BYTES])
+    runs[1], runs[2], last = ended, run, 2
   end
-  settle.say(settle.owner(id), { id, "c" .. token .. "\0r" .. body }, 1, 2)
-  redis.call("HINCRBY", keys.engine(engine.uuid), "done", "1")
-end
-
--- Start the first of the line.
-local function start(opened, engine, nonce, id)
-  states.check("ready", "running")
-  redis.call("ZREM", keys.ready(engine.queues[1]), id)
-  local run = sheet.begun("1:" .. nonce, engines.name_of(engine),
-    string.format("%d", opened.stamp))
-  redis.call("HSET", keys.runs, id, run)
-  redis.call("HSET", keys.engine(engine.uuid, "held"), id, run)
-  engines.use(engine)
+  if id ~= "" then
+    redis.call("ZREM", keys.ready(engine.queues[1]), id)
+    engines.use(engine)
+    runs[last + 1], runs[last + 2] = id, work.start_one(opened, engine, nonce, id)
+  end
+  if runs[1] then
+    redis.call("HSET", keys.runs, unpack(runs))
+  end
 end
 
 -- Take such a turn, which is known to be the engine's next. Returns the reply; or nil, and
 -- has done nothing, if it is not one.
 local function turn(opened, engine, number, nonce, upcoming, want)
-  local reports = #ARGV >= FIRST
-  if want == 0 or not is_alone(opened, engine) or reports and not is_usual(engine.uuid) then
+  local uuid, reports = engine.uuid, #ARGV >= FIRST
+  if want == 0 or not is_alone(opened, engine) or reports and not is_usual(uuid) then
     return nil
   end
   local id, row = head_of(engine.queues[1], want)
@@ -97,16 +86,11 @@ local function turn(opened, engine, number, nonce, upcoming, want)
     return nil
   end
 
-  -- Writes below; all are allowed at maxmemory, as the first is.
-  redis.call("UNLINK", keys.engine(engine.uuid, "bell"))
-  if reports then
-    complete(opened, engine)
-  end
-  if row then
-    start(opened, engine, nonce, id)
-  end
-  redis.call("HSET", keys.engine(engine.uuid),
-    "number", number, "nonce", nonce, "next", upcoming, "used", engine.used)
+  -- Writes below; the first is allowed at maxmemory, as reports must get through.
+  redis.call("UNLINK", keys.engine(uuid, "bell"))
+  act(opened, engine, nonce, reports, id)
+  redis.call("HSET", keys.engine(uuid), "number", number, "nonce", nonce, "next", upcoming,
+    "used", engine.used, "done", string.format("%d", engine.done + (reports and 1 or 0)))
   if not row or not reports then
     engines.show(opened, engine, row ~= nil)
   end

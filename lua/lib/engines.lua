@@ -19,7 +19,7 @@ end
 local function find(uuid)
   local f = redis.call(
     "HMGET", keys.engine(uuid), "id", "queues", "number", "nonce", "used", "next", "tied",
-    "leaving"
+    "leaving", "done"
   )
   if not f[1] then
     return nil
@@ -36,6 +36,8 @@ local function find(uuid)
     -- It gets nothing more: it is drained, or ("1") being taken apart, unless it turns
     -- out to be alive.
     leaving = f[8],
+    -- How many tasks have ended on it.
+    done = f[9] or 0,
   }
 end
 

@@ -21,6 +21,11 @@ local COMPACT = 64
 -- Length of a block before its pairs.
 local HEAD = 3
 
+-- Is this an outcome as blocks have them?
+local function is_value(text)
+  return string.find(text, "^%d+ %d+%z[^%z]+%z.") ~= nil
+end
+
 -- Seldom: does a block begin at `at` in ARGV?
 local function is_block(at)
   return ARGV[at] ~= nil and string.find(ARGV[at], "^folded:") ~= nil
@@ -36,7 +41,7 @@ local function parse(at)
   end
   local ids, number = {}, 1
   for place = from, last, 2 do
-    if not string.find(ARGV[place + 1], "^%d+ %d+%z[^%z]+%z.") then
+    if not is_value(ARGV[place + 1]) then
       return nil, "an outcome that is none at argument " .. place
     end
     ids[number] = ARGV[place]
@@ -124,33 +129,14 @@ local function check(block, uuid, odd)
   end
 end
 
--- Can the usual outcome at `at` (lib/report.lua) be stored as a run?
-local function fits(at)
-  return #ARGV[at + 4] <= sheet.MOST and not string.find(ARGV[at + 6], "\0", 1, true)
-end
-
--- The run of its task then.
-local function run_of(opened, engine, at)
-  local given = ARGV
-  return table.concat({
-    "c", engines.name_of(engine), given[at + 2], fields.heard(opened), given[at + 3],
-    given[at + 6], given[at + 4],
-  }, "\0")
-end
-
--- Seldom: end its task with that outcome.
-local function one(opened, ending, engine, at)
-  local id, token, body = ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
-  redis.call("HSET", keys.runs, id, run_of(opened, engine, at))
-  settle.outcome(ending, id, "running", "completed", token, nil, "r", body)
-  opened.folds = true
+-- What precedes the values of a block in the runs of its tasks.
+local function head_of(opened, engine, token)
+  return table.concat({ "c", engines.name_of(engine), token, fields.heard(opened), "" }, "\0")
 end
 
 -- Seldom: end all tasks of a block.
 local function apply(opened, ending, engine, block)
-  local head = table.concat({
-    "c", engines.name_of(engine), block.token, fields.heard(opened), "",
-  }, "\0")
+  local head = head_of(opened, engine, block.token)
   local ended, client = settle.list(ending, "running", "completed"), settle.owner(block.ids[1])
   local runs, last, at, size, told = {}, 0, ended.length, 0, 1
   local ids, places, expiry, from = block.ids, block.places, ending.expiry, block.from - 1
@@ -195,9 +181,8 @@ return {
   parse = parse,
   filter_new = filter_new,
   check = check,
-  fits = fits,
-  run_of = run_of,
-  one = one,
+  is_value = is_value,
+  head_of = head_of,
   apply = apply,
   abort = abort,
 }

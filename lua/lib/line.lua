@@ -21,10 +21,22 @@ local function score(priority, sequence)
   return string.format("%d", base(priority, sequence))
 end
 
+-- A new record is ready; it gets its place next.
+local function admit()
+  states.check("new", "ready")
+end
+
+-- Put tasks into a line that may be the first of their queue.
+local function append(queue, entries)
+  -- A queue is known while it has engines or a line.
+  redis.call("HSETNX", keys.queues, queue, "0")
+  batches.zadd(keys.ready(queue), entries)
+end
+
 -- Give new records, already written, their place: on idle engines as far as there are
 -- any, else in the line. `entries` is flat: score, id, score, id ...
 local function enter(opened, queue, entries)
-  states.check("new", "ready")
+  admit()
   if redis.call("EXISTS", keys.ready(queue)) == 1 then
     -- Some wait already (a busy engine with room has not come for them): the
     -- new ones must not overtake them.
@@ -47,9 +59,7 @@ local function enter(opened, queue, entries)
     entries = { unpack(entries, at, #entries) }
   end
   if #entries > 0 then
-    -- A queue is known while it has engines or a line: this may be its first.
-    redis.call("HSETNX", keys.queues, queue, 0)
-    batches.zadd(keys.ready(queue), entries)
+    append(queue, entries)
   end
 end
 
@@ -65,6 +75,8 @@ end
 return {
   base = base,
   score = score,
+  admit = admit,
+  append = append,
   enter = enter,
   length = length,
 }

@@ -192,19 +192,11 @@ local function apply_blocks(opened, ending, engine, blocks)
   return ended
 end
 
--- Seldom: an outcome of a task on the sheet, where it may stay if it is a usual one.
-local function note_folded(good, number, at, found)
-  if type(good[number]) == "number" then
-    good[number] = require("lib.folded").fits(at) and -at or outcome_at(at, found)
-  end
-end
-
 -- Note an outcome that counts, `found` in what the engine holds.
 local function note_good(good, number, place, from, id, found)
-  good[number] = place > 0 and place or outcome_at(from, found)
-  if held.is_folded(found) then
-    note_folded(good, number, from, found)
-  elseif place > 0 and held.is_along(found) then
+  local usual = place > 0 and not held.is_folded(found)
+  good[number] = usual and place or outcome_at(from, found)
+  if usual and held.is_along(found) then
     good.along[id] = true
   end
   if held.is_marked(found) then
@@ -235,9 +227,9 @@ end
 -- Read the outcomes from `at` on, and separate those that count from those that are
 -- stale: the task was given to another engine, or is gone. Others were heard before.
 -- `uuid` is the reporting engine's. Returns both lists, or nil and the error reply.
--- Writes nothing. In the first list a usual outcome is its place in ARGV, negative if its
--- task is on the sheet; `marks` has the marks of those that have any, `along` the set of
--- those that were taken along, and `blocks` the blocks.
+-- Writes nothing. In the first list a usual outcome is its place in ARGV; `marks` has the
+-- marks of those that have any, `along` the set of those that were taken along, and
+-- `blocks` the blocks.
 local function read(at, uuid)
   local good, stale, given, wrong = { marks = {}, along = {} }, {}, ARGV, nil
   if string.find(given[at], "folded:", 1, true) == 1 then
@@ -296,12 +288,8 @@ local function forget_wait(id)
   redis.call("HDEL", keys.task(id), "na")
 end
 
--- Apply the usual outcome at `at`, or at -at if its task is on the sheet.
-local function completed(opened, ending, engine, at, marks, along)
-  if at < 0 then
-    require("lib.folded").one(opened, ending, engine, -at)
-    return
-  end
+-- Apply the usual outcome at `at`.
+local function completed(opened, ending, at, marks, along)
   local given = ARGV
   local id, body = given[at + 1], given[at + 4]
   if along and along[id] then
@@ -341,7 +329,7 @@ local function other(opened, ending, uuid, label, outcome, verdict)
 end
 
 local function id_of(outcome)
-  return type(outcome) == "number" and ARGV[math.abs(outcome) + 1] or outcome.id
+  return type(outcome) == "number" and ARGV[outcome + 1] or outcome.id
 end
 
 -- Seldom: the first of outcomes reported twice in one call. Those in blocks precede all
@@ -402,7 +390,7 @@ local function apply_others(opened, ending, engine, good, verdict, again)
   for number = 1, #good do
     local outcome, back = good[number], nil
     if type(outcome) == "number" then
-      completed(opened, ending, engine, outcome, good.marks[number], good.along)
+      completed(opened, ending, outcome, good.marks[number], good.along)
     else
       back = other(opened, ending, engine.uuid, engine.id, outcome, verdict)
     end
@@ -440,7 +428,6 @@ local function apply(opened, ending, engine, good, verdict)
 end
 
 return {
-  is_usual = is_usual,
   read = read,
   tell_stale = tell_stale,
   apply = apply,

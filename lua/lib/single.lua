@@ -3,37 +3,39 @@
 -- A call for one task is what web backends make all day, and most of what submit.lua costs
 -- is not the task: parsing groups, tables, and the functions themselves. So the usual is
 -- done here, and anything else is left to the general way before anything is written.
---
--- MOVES    new>ready
 
 local argument = require("lib.argument")
+local engines = require("lib.engines")
 local functions = require("lib.functions")
 local keys = require("lib.keys")
 local line = require("lib.line")
 local parcel = require("lib.parcel")
-local place = require("lib.place")
+local scheme = require("scheme")
 local scheme_name = require("scheme_name")
 local sheet = require("lib.sheet")
-local states = require("lib.states")
+local work = require("lib.work")
 
 -- Index of the first flag in ARGV.
 local FLAGS = 6
 
--- Flags that change nothing of how a task enters its line, and that are fields.
+-- Flags that a task may have and still simply enter its line.
 local function is_usual(name)
-  return name == "label" or name == "queue" or name == "retries" and scheme_name ~= "pure"
+  return name == "label" or name == "queue" or name == "priority"
+    or name == "retries" and scheme_name ~= "pure"
 end
 
 -- Seldom: a flag that is usual and right, as a field of the row.
 local function field_of(name, value)
-  return is_usual(name) and not require("lib.flags").wrong(name, value)
-    and sheet.field(name, value)
+  if not is_usual(name) or require("lib.flags").wrong(name, value) then
+    return nil
+  end
+  return name == "priority" and tonumber(value) == 0 and "" or sheet.field(name, value)
 end
 
--- Returns the fields of the row as one text, and the queue; nil if a flag is unusual.
--- Without a table, since most tasks have just `until`.
+-- Returns the fields of the row as one text, the queue and the priority; nil if a flag is
+-- unusual. Without a table, since most tasks have just `until`.
 local function read_flags(count)
-  local fn, fields, queue, given = ARGV[2], "", "default", ARGV
+  local fn, fields, queue, priority, given = ARGV[2], "", "default", 0, ARGV
   for at = FLAGS, FLAGS + 2 * count - 1, 2 do
     local name, value = given[at], given[at + 1]
     if name == "until" and at == FLAGS + 2 * count - 2 and argument.count(value) then
@@ -45,9 +47,10 @@ local function read_flags(count)
       end
       fields = fields .. field
       queue = name == "queue" and value or queue
+      priority = name == "priority" and tonumber(value) or priority
     end
   end
-  return sheet.field("fn", fn) .. fields, queue
+  return sheet.field("fn", fn) .. fields, queue, priority
 end
 
 -- Is the task new, its function known, and does nothing wait in the line if an engine is
@@ -63,9 +66,16 @@ local function is_simple(id, digest, queue)
 end
 
 -- Seldom together: give the task to an idle engine. Returns false if it may have none.
-local function hand_over(opened, queue, id, score, row)
+local function hand_over(opened, queue, id, score, row, args)
+  local uuid = scheme.choose(keys.free(queue))
+  local engine = uuid and engines.find(uuid)
+  if engine and opened.hwm == 0 and engine.next and engine.next ~= "" then
+    redis.call("HSET", keys.runs, id, work.start_one(opened, engine, engine.next, id))
+    work.ring_with(opened, engine, id, 1, (sheet.read(row)), sheet.FOLDED, args)
+    return true
+  end
   opened.written = { [id] = { row = row } }
-  return place.assign(opened, queue, id, score, "")
+  return require("lib.place").assign(opened, queue, id, score, "")
 end
 
 -- Submit what is in ARGV. Returns false, and has done nothing, if that is not one plain
@@ -81,7 +91,7 @@ local function submit(opened)
   if not argument.is_id(id) or args == "" or #args > sheet.MOST or args == parcel.PARCEL then
     return false
   end
-  local fields, queue = read_flags(count)
+  local fields, queue, priority = read_flags(count)
   if not fields then
     return false
   end
@@ -91,16 +101,15 @@ local function submit(opened)
   end
 
   -- Writes below; the first is refused at maxmemory.
-  local score = line.score(0, redis.call("HINCRBY", keys.hub, "submitted", "1"))
+  local score = line.score(priority, redis.call("HINCRBY", keys.hub, "submitted", "1"))
   local row = score .. sheet.head(opened.stamp, fields) .. args
   redis.call("HSET", keys.rows, id, row)
   functions.need(ARGV[2], "", "", "1")
-  states.check("new", "ready")
-  if free and hand_over(opened, queue, id, score, row) then
+  line.admit()
+  if free and hand_over(opened, queue, id, score, row, args) then
     return true
   end
-  redis.call("HSETNX", keys.queues, queue, "0")
-  redis.call("ZADD", keys.ready(queue), score, id)
+  line.append(queue, { score, id })
   return true
 end
 

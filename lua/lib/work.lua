@@ -204,19 +204,34 @@ local function start_folded(opened, engine, nonce, line, want)
   return { ids, rows }
 end
 
--- Push a task to an idle engine, in what is its next turn, under the nonce named for
--- that. The task travels in the bell, so that the engine need not ask; if the ring is
--- lost it asks with that nonce, and is told again.
-local function hand_over(opened, engine, id, score)
-  local taken = { length = 0 }
-  begin(opened, engine, engine.next, { id, score }, "ready", taken, MOST_RUNG, true)
+-- Note that the next turn of an idle engine, under the nonce named for that, has brought it
+-- this task, and send it the task in its bell, so that the engine need not ask; if the
+-- ring is lost it asks with that nonce, and is told again.
+local function ring_with(opened, engine, id, attempt, fn, root, args)
   engines.use(engine)
   redis.call("HSET", keys.engine(engine.uuid), "number", engine.number + 1,
     "nonce", engine.next, "next", "", "used", engine.used)
   engines.show(opened, engine, true)
   -- The arguments come last: they may contain anything.
   redis.call("RPUSH", keys.engine(engine.uuid, "bell"), table.concat({
-    engine.next, taken[1], taken[2], taken[3], taken[5], taken[4] }, "\n"))
+    engine.next, id, attempt, fn, root, args }, "\n"))
+end
+
+-- Push a task to an idle engine that has named a nonce for it.
+local function hand_over(opened, engine, id, score)
+  local taken = { length = 0 }
+  begin(opened, engine, engine.next, { id, score }, "ready", taken, MOST_RUNG, true)
+  ring_with(opened, engine, taken[1], taken[2], taken[3], taken[5], taken[4])
+end
+
+-- Start one task on the sheet that was ready, the short way. Returns its run, for the
+-- caller to write.
+local function start_one(opened, engine, nonce, id)
+  states.check("ready", "running")
+  local run = sheet.begun("1:" .. nonce, engines.name_of(engine),
+    string.format("%d", opened.stamp))
+  redis.call("HSET", keys.engine(engine.uuid, "held"), id, run)
+  return run
 end
 
 -- What this engine took in the turn with this nonce, again: the reply to that turn was
@@ -246,6 +261,8 @@ end
 return {
   start = start,
   start_folded = start_folded,
+  start_one = start_one,
+  ring_with = ring_with,
   hand_over = hand_over,
   repeated = repeated,
 }

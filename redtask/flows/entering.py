@@ -33,7 +33,7 @@ _FRESH: Final = 1800.0
 
 def listen(inbox: Inbox) -> Flow[None]:
     """Ensure that the client's stream exists before anything is reported in it."""
-    if inbox.position is None or time.monotonic() - inbox.listening_since > _FRESH:
+    if must_listen(inbox):
         try:
             watched = yield from ask(calls.watch(inbox.client, ()))
         except HubFull:
@@ -41,27 +41,24 @@ def listen(inbox: Inbox) -> Flow[None]:
         inbox.listens(watched.position)
 
 
-def _enter(
+def must_listen(inbox: Inbox) -> bool:
+    """May the client's stream not exist?"""
+    return inbox.position is None or time.monotonic() - inbox.listening_since > _FRESH
+
+
+def enter(
     groups: Sequence[Group],
     sent: set[str],
     meanwhile: Callable[[], None] | None = None,
 ) -> Flow[None]:
     """Submit one slice, without functions that the hub is believed to have."""
-    told: set[str] = set()
-    lean = []
-    for group in groups:
-        digest = group.digest
-        if digest in told or digest in sent:
-            # Sent before, or with an earlier group of the slice.
-            group = Group(digest, b"", group.name, group.flags, group.tasks)  # noqa: PLW2901
-        lean.append(group)
-        told.add(digest)
     try:
-        call = calls.submit(lean)
+        call = calls.submit(groups, sent)
         yield call if meanwhile is None else Meanwhile(call, meanwhile)
     except UnknownFunction:
         yield from ask(calls.submit(groups))
-    sent.update(group.digest for group in groups)
+    for group in groups:
+        sent.add(group.digest)
 
 
 def submit(
@@ -85,7 +82,7 @@ def submit(
             if isinstance(piece, Call):
                 yield from ask(piece)
             else:
-                yield from _enter(piece, sent, meanwhile)
+                yield from enter(piece, sent, meanwhile)
                 gate = _gate_of(piece) or gate
                 entered.update(dict.fromkeys(_handles(piece)))
             recent.add(piece, opened, gate)
@@ -191,7 +188,7 @@ def enter_again(
         if states is None:
             states = yield from _states_of(_ids_of(one.piece))
         if any(states[name] == "unknown" for name in _ids_of(one.piece)):
-            yield from _enter(_not_purged(one.piece, states), sent)
+            yield from enter(_not_purged(one.piece, states), sent)
     recent.renew(one)
 
 

@@ -29,7 +29,7 @@ from redtask.hub.views import EnginePage, Event, Overview, TaskPage, read_events
 from redtask.hub.why import Why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from redtask.rope import Written
 
@@ -125,9 +125,15 @@ def _needs_all(flags: Mapping[str, Argument]) -> bool:
     return flags["refs"] == str(flags["after"]).partition(" ")[2]
 
 
-def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
-    """Submit a slice of at most 500 tasks, all or none."""
+def submit(
+    groups: Iterable[Group], known: Collection[str] = (), *, now: Now = ""
+) -> Call[Submitted]:
+    """Submit a slice of at most 500 tasks, all or none.
+
+    A function is sent once, and not at all if its digest is ``known``.
+    """
     args: list[Argument] = [now]
+    told: set[str] = set()
     parcels: list[Parcel] = []
     before: Group | None = None
     for group in groups:
@@ -135,7 +141,10 @@ def submit(groups: Iterable[Group], *, now: Now = "") -> Call[Submitted]:
             args += (_LIKE, group.flags["after"])
         else:
             before = group
-            args += (group.digest, group.blob, group.name, len(group.flags))
+            digest = group.digest
+            blob = b"" if digest in known or digest in told else group.blob
+            told.add(digest)
+            args += (digest, blob, group.name, len(group.flags))
             for flag in group.flags.items():
                 args += flag
             args.append(len(group.tasks) // 2)
@@ -175,8 +184,6 @@ class Report(NamedTuple):
 
 #: Number of field names and values in the usual outcome: result, repr.
 _USUAL: Final = 4
-#: Fewest outcomes that are worth a block.
-SEVERAL: Final = 4
 #: Results over this size, in bytes, count towards the weight of a block.
 _COMPACT: Final = 64
 
@@ -214,17 +221,12 @@ class _Blocks:
         self._pairs += (task_id, value)
         return True
 
-    def say(self, args: list[Argument]) -> list[Report]:
-        """Append the blocks to the arguments; return reports not worth a block."""
-        others: list[Report] = []
+    def say(self, args: list[Argument]) -> None:
+        """Append the blocks to the arguments."""
         for (_, token), (reports, pairs) in self._blocks.items():
-            if len(reports) < SEVERAL:
-                others += reports
-                continue
             sizes = [len(fields[1]) for *_, fields, _ in reports]  # type: ignore[arg-type]
             weight = sum(size for size in sizes if size > _COMPACT)
             args += (f"folded:{len(reports)}", token, weight, *pairs)
-        return others
 
 
 def turn(  # noqa: PLR0913 - an engine says that much
@@ -247,7 +249,7 @@ def turn(  # noqa: PLR0913 - an engine says that much
     parcels: list[Parcel] = []
     blocks = _Blocks()
     others = [one for one in reports if not (one.folded and blocks.add(one))]
-    others += blocks.say(args)
+    blocks.say(args)
     for kind, task_id, token, ago, took, fields, _ in others:
         # The first field is sent as body: its name follows from the kind.
         bare = not fields or kind == "unmet"

@@ -513,12 +513,11 @@ class Linker:
         else:
             self._put("", 0, command.text.rstrip("\n"))
 
-    def _put_value(self, module: str, piece: Piece) -> bool:
+    def _put_value(self, module: str, piece: Piece) -> None:
         """Write the assignment of a statement, if it has one."""
-        if not any(token.text == "=" for token in piece.tokens):
-            return False
-        self._put(module, piece.first, self._code(module, piece)[len("local ") :])
-        return True
+        if any(token.text == "=" for token in piece.tokens):
+            code = self._code(module, piece)
+            self._put(module, piece.first, code.removeprefix("local "))
 
     def _write_makers(self, makers: Sequence[_Maker]) -> None:
         """Write a binary search for the code that creates one entry."""
@@ -544,16 +543,12 @@ class Linker:
                 entry = self._of(module, piece.names[0])
                 code = self._function(module, piece)
                 self._put(module, piece.first, f"{entry} = {code}")
-        made = [
+        values = [part for part in maker.parts if not part[1].function]
+        for module, piece in values:
             self._put_value(module, piece)
-            for module, piece in maker.parts
-            if not piece.function
-        ]
-        if not made:
-            self._lines.append(f"return {TABLE}[at]")
-        elif all(made):
-            # It may be nil.
-            self._lines.append(f"return rawget({TABLE}, at)")
+        # A value may be nil, and be given one later.
+        entry = f"rawget({TABLE}, at)" if values else f"{TABLE}[at]"
+        self._lines.append(f"return {entry}")
 
     def _write_table(self, name: str) -> None:
         """Write code that creates the table of a module."""

@@ -13,12 +13,6 @@ from tests.hubs import error_in, ok, unbegun, unmet
 NAMES = [f"c-{number}" for number in range(1, 9)]
 
 
-@pytest.fixture(autouse=True, params=[1, 4])
-def _blocks(request, monkeypatch):
-    """Outcomes are told in blocks, and one by one where they are few."""
-    monkeypatch.setattr(calls, "SEVERAL", request.param)
-
-
 def done(work, result=b"signed", text="42", ago=20_250, took=1500):
     """Say that a task returned, as engines do of most."""
     return ok(work, result, ago=ago, took=took, repr=text)
