@@ -64,6 +64,87 @@ def _mutant(
 
 
 MUTANTS: Final = (
+    # -- short ways
+    _mutant(
+        "a single task overtakes others on an idle engine",
+        "lib/single.lua",
+        'redis.call("EXISTS", keys.ready(queue)) == 0\n    and ',
+        "",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "a single task that is known is submitted again",
+        "lib/single.lua",
+        'return redis.call("HEXISTS", keys.rows, id) == 0, false',
+        "return true, false",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "a single task needs no function",
+        "lib/single.lua",
+        "if found == 4 then",
+        "if found == 4 or found == 0 then",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "a single task is not counted as its function's",
+        "lib/single.lua",
+        '  functions.need(ARGV[2], "", "", "1")\n',
+        "",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "a single task of a paused queue begins",
+        "lib/single.lua",
+        '"[rp]"',
+        '"[r]"',
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "a single task ignores the bound of an engine",
+        "lib/single.lua",
+        "engine and opened.hwm == 0 and",
+        "engine and",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "a brief turn believes any token",
+        "lib/brief.lua",
+        'string.find(found, ARGV[TOKEN] .. " ", 1, true) == 1\n    and ',
+        "",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "after a brief turn an engine still holds what has ended",
+        "lib/brief.lua",
+        '    redis.call("HDEL", keys.engine(engine.uuid, "held"), ended)\n',
+        "",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "a brief turn leaves what it takes in the line",
+        "lib/brief.lua",
+        '    redis.call("ZREM", keys.ready(engine.queues[1]), id)\n',
+        "",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "after a brief turn nobody knows that an engine is free",
+        "lib/brief.lua",
+        "if not row or not reports then",
+        "if not reports then",
+        "lua/test_short_ways.py",
+    ),
+    _mutant(
+        "a brief turn takes no notice of paused queues and classes",
+        "lib/brief.lua",
+        """(letters == ""
+      or letters""",
+        """(true
+      or letters""",
+        "lua/test_pause.py",
+        "lua/test_turn.py",
+    ),
     # -- what comes ahead of its call
     _mutant(
         "what came ahead still expires",
