@@ -9,7 +9,7 @@ local work = require("lib.work")
 -- Most tasks in one turn, so that no script blocks Redis for long.
 local MOST = 200
 -- Likewise while dependents are still to be told, which costs the same turns time.
-local FEWER = 100
+local FEWER = 64
 
 -- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36, 1987): no
 -- engine takes more than half its share of what is left, so that the last tasks spread

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import GONE, HubFull
-from redtask.flows import QUIET, SLICE, Fetch, Wait, ask
+from redtask.flows import QUIET, Fetch, Wait, ask
 from redtask.flows.entering import enter_again, listen
 from redtask.hub import calls
 from redtask.hub.records import Outcome
@@ -27,6 +27,8 @@ _BRIEF: Final = 0.02
 _SOON: Final = 0.1
 
 _LOST: Final = Outcome("unknown", "", "v", f"record_gone {GONE}".encode())
+#: Ids in one call of ``watch``: more would keep Redis from others for too long.
+_ASKED: Final = 200
 #: Limit on the payloads in one reply of ``watch``, in bytes.
 _BUDGET: Final = 4 << 20
 #: Limit on payloads read by one script call, in bytes; and number of larger ones
@@ -57,8 +59,8 @@ def look(
     """
     if underway := inbox.underway:
         ids = [name for name in ids if name not in underway]
-    for at in range(0, len(ids), SLICE):
-        part = ids[at : at + SLICE]
+    for at in range(0, len(ids), _ASKED):
+        part = ids[at : at + _ASKED]
         turn = inbox.recent.turn
         try:
             watched = yield from ask(calls.watch(inbox.client, part, budget))
@@ -116,11 +118,11 @@ def _recheck_several(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
     """Read the outcomes of a set, and of others not read after ``since``.
 
     Each call is filled up with tasks of other waiters, so ten thousand waiters on one
-    task each cost twenty calls.
+    task each cost fifty calls.
     """
     tasks.checked = now = time.monotonic()
     own, others = tasks.open_ids(), dict[str, None]()
-    for name, other in islice(inbox.unchecked(since), -len(own) % SLICE):
+    for name, other in islice(inbox.unchecked(since), -len(own) % _ASKED):
         other.checked = now
         others[name] = None
     yield from look(inbox, tasks, [*own, *others], others=others)
@@ -300,8 +302,8 @@ def complete(
         for name in (tasks.ids if ids is None else ids)
         if name in tasks.outcomes and tasks.outcomes[name].kind == "-"
     ]
-    for at in range(0, len(names), SLICE):
-        part = late = names[at : at + SLICE]
+    for at in range(0, len(names), _ASKED):
+        part = late = names[at : at + _ASKED]
         if len(part) > 1:
             watched = yield from ask(calls.watch("", part, _SMALL))
             late = []

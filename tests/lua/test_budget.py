@@ -23,7 +23,7 @@ BUDGET = {
     "submit of a fan": (1 / FAN, 1.4),
     "release of a fan": (1 / FAN, 3.3),
     "submit of a graph": (1 / LAYER, 6.4),
-    "turns of a graph": (0.07, 9.3),
+    "turns of a graph": (0.07, 9.9),
 }
 #: Calls that are no commands of scripts.
 OWN = {"evalsha", "info", "lpop", "config", "config|resetstat"}
