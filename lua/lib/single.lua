@@ -78,21 +78,31 @@ local function hand_over(opened, queue, id, score, row, args)
   return require("lib.place").assign(opened, queue, id, score, "")
 end
 
+-- Id, arguments, fields of the row, queue and priority of what is in ARGV; nil if that is
+-- not one plain task.
+local function read()
+  local count = argument.count(ARGV[5])
+  local at = count and FLAGS + 2 * count
+  if not at or #ARGV ~= at + 2 or ARGV[at] ~= "1" or ARGV[3] ~= "" then
+    return nil
+  end
+  local id, args = ARGV[at + 1], ARGV[at + 2]
+  if argument.is_id(id) and args ~= "" and #args <= sheet.MOST and args ~= parcel.PARCEL then
+    return id, args, read_flags(count)
+  end
+end
+
+-- May tasks on this hub go the short way?
+local function is_usual_hub(opened)
+  return not opened.is_earlier
+    and not (opened.rare and string.find(opened.rare, "[rp]"))
+end
+
 -- Submit what is in ARGV. Returns false, and has done nothing, if that is not one plain
 -- task.
 local function submit(opened)
-  local count = argument.count(ARGV[5])
-  local at = count and FLAGS + 2 * count
-  if not at or #ARGV ~= at + 2 or ARGV[at] ~= "1" or ARGV[3] ~= "" or opened.is_earlier
-    or opened.rare and string.find(opened.rare, "[rp]") then
-    return false
-  end
-  local id, args = ARGV[at + 1], ARGV[at + 2]
-  if not argument.is_id(id) or args == "" or #args > sheet.MOST or args == parcel.PARCEL then
-    return false
-  end
-  local fields, queue, priority = read_flags(count)
-  if not fields then
+  local id, args, fields, queue, priority = read()
+  if not fields or not is_usual_hub(opened) then
     return false
   end
   local simple, free = is_simple(id, ARGV[2], queue)
@@ -106,10 +116,9 @@ local function submit(opened)
   redis.call("HSET", keys.rows, id, row)
   functions.need(ARGV[2], "", "", "1")
   line.admit()
-  if free and hand_over(opened, queue, id, score, row, args) then
-    return true
+  if not free or not hand_over(opened, queue, id, score, row, args) then
+    line.append(queue, { score, id })
   end
-  line.append(queue, { score, id })
   return true
 end
 

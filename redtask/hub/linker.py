@@ -486,7 +486,9 @@ class Linker:
         functions, values, groups, others = self._sorted()
         early = [*functions, *values, *itertools.chain(*groups)]
         keys = [
-            (module, name) for module, piece in (*early, *others) for name in piece.names
+            (module, name)
+            for module, piece in (*early, *others)
+            for name in piece.names
         ]
         keys += [(name, "") for name in self._tables]
         self._numbers = {key: at for at, key in enumerate(keys, 1)}

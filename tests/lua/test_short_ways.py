@@ -14,11 +14,11 @@ import pytest
 from redtask import error
 from redtask.hub import calls
 from redtask.hub.calls import Group
-from redtask.hub.records import read_bell, read_done
+from redtask.hub.records import Work, read_bell, read_done
 from tests.hubs import error_in, ok, unbegun
 
 ENGINES = ("e", "g")
-FLAGS = (
+FLAGS: tuple[dict[str, Any], ...] = (
     {},
     {},
     {"until": "999"},
@@ -75,11 +75,16 @@ def everything(hub, names):
         if kind == b"zset":
             found[name] = hub.redis.zrange(key, 0, -1, withscores=True)
         elif kind == b"list":
-            found[name] = [len(read_bell(one) or ()) for one in hub.redis.lrange(key, 0, -1)]
+            found[name] = [
+                len(read_bell(one) or ()) for one in hub.redis.lrange(key, 0, -1)
+            ]
         elif kind == b"stream":
             # Outcomes in blocks are told before others.
             found[name] = sorted(
-                (task, read_done(value) if name.startswith("done:") and value else value)
+                (
+                    task,
+                    read_done(value) if name.startswith("done:") and value else value,
+                )
                 for _, entry in hub.redis.xrange(key)
                 for task, value in entry.items()
                 if value
@@ -111,7 +116,7 @@ class Pair:
         self.now = 1
         self.names: list[str] = []
         #: What each engine has, on each hub; None: it is idle, and has named a nonce.
-        self.has: dict[str, list] = {}
+        self.has: dict[str, list[list[Work]]] = {}
         self.turns: dict[str, int] = {}
 
     def begin(self):
@@ -144,7 +149,13 @@ class Pair:
         for at, hub in enumerate(self.hubs):
             reports = [report(work) for work in self.has[engine][at]]
             call = calls.turn(
-                engine, number, nonces[0], want, reports, upcoming=nonces[1], now=self.now
+                engine,
+                number,
+                nonces[0],
+                want,
+                reports,
+                upcoming=nonces[1],
+                now=self.now,
             )
             self.has[engine][at] = hub.do(call).work
         first, second = self.has[engine]
@@ -153,22 +164,28 @@ class Pair:
     def hear(self, engine):
         """Let an idle engine have what is in its bell, if anything."""
         rings = [hub.redis.lpop(hub.keys.bell(engine)) for hub in self.hubs]
-        found = [read_bell(ring) if ring else None for ring in rings]
-        assert [one and one[1][:6] for one in found][0] == (found[1] and found[1][1][:6])
-        if found[0]:
+        found = [read_bell(ring or b"") for ring in rings]
+        works = [[one[1]] for one in found if one]
+        if works:
             self.turns[engine] += 1
-            self.has[engine] = [[one[1]] for one in found]
+            self.has[engine] = works
+            first, second = works
+            assert first[0][:6] == second[0][:6]
 
     def agree(self):
         """Both hubs are the same."""
         first, second = (everything(hub, self.names) for hub in self.hubs)
-        unlike = [name for name in first | second if first.get(name) != second.get(name)]
-        assert not unlike, [(name, first.get(name), second.get(name)) for name in unlike]
+        unlike = [
+            name for name in first | second if first.get(name) != second.get(name)
+        ]
+        assert not unlike, [
+            (name, first.get(name), second.get(name)) for name in unlike
+        ]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_short_way_leads_where_the_general_way_leads(hubs, seed):
-    pair, dice = Pair(hubs), random.Random(seed)
+    pair, dice = Pair(hubs), random.Random(seed)  # noqa: S311 - no secret
 
     pair.begin()
     for step in range(40):
@@ -176,7 +193,10 @@ def test_the_short_way_leads_where_the_general_way_leads(hubs, seed):
         for _ in range(dice.choice((0, 1, 1, 1, 2, 6))):
             pair.submit(dice.choice(FLAGS), b"a" * dice.choice((4, 4, 100, 1025)))
         engine = dice.choice(ENGINES)
-        result, kind = dice.choice(RESULTS), dice.choice((ok, ok, ok, ok, error_in, unbegun))
+        result, kind = (
+            dice.choice(RESULTS),
+            dice.choice((ok, ok, ok, ok, error_in, unbegun)),
+        )
         if not pair.has[engine][0]:
             pair.hear(engine)
         pair.turn(
@@ -292,8 +312,15 @@ def test_an_idle_engine_has_one_task_at_once(hub):
 
     one(hub, 3, "c-2", label="l")
 
-    nonce, work = read_bell(hub.redis.lpop(hub.keys.bell("e")))
-    assert (nonce, work.task_id, work.token, work.args) == ("n3", "c-2", "1:n3", b"args")
+    found = read_bell(hub.redis.lpop(hub.keys.bell("e")))
+    assert found is not None
+    nonce, work = found
+    assert (nonce, work.task_id, work.token, work.args) == (
+        "n3",
+        "c-2",
+        "1:n3",
+        b"args",
+    )
     assert hub.state("c-2") == "running"
     assert on_short_way(hub, "c-2") == ["c-2"]
 
@@ -334,7 +361,11 @@ def test_a_task_does_not_overtake_those_that_an_engine_with_room_has_not_come_fo
 
     one(hub, 3, "c-3")
 
-    assert [hub.state(f"c-{at}") for at in (1, 2, 3)] == ["running", "assigned", "ready"]
+    assert [hub.state(f"c-{at}") for at in (1, 2, 3)] == [
+        "running",
+        "assigned",
+        "ready",
+    ]
 
 
 @pytest.mark.parametrize("report", [0, 1])
@@ -361,7 +392,8 @@ def test_an_outcome_under_another_token_does_not_count(hub):
     hub.take(2, "e")
     (work,) = hub.take(3, "e")
 
-    turn = hub.turn(4, "e", 1, ok(work._replace(token="1:other"), repr="r"))
+    other = "1:other"
+    turn = hub.turn(4, "e", 1, ok(work._replace(token=other), repr="r"))
 
     assert turn.stale == 1
     assert hub.state("c-2") == "running"
