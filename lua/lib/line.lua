@@ -26,11 +26,15 @@ local function admit()
   states.check("new", "ready")
 end
 
--- Put tasks into a line that may be the first of their queue.
-local function append(queue, entries)
-  -- A queue is known while it has engines or a line.
+-- A queue is known while it has engines or a line: this may be its first.
+local function know(queue)
   redis.call("HSETNX", keys.queues, queue, "0")
-  batches.zadd(keys.ready(queue), entries)
+end
+
+-- Put one task into a line, the short way.
+local function append(queue, score, id)
+  know(queue)
+  redis.call("ZADD", keys.ready(queue), score, id)
 end
 
 -- Give new records, already written, their place: on idle engines as far as there are
@@ -59,7 +63,8 @@ local function enter(opened, queue, entries)
     entries = { unpack(entries, at, #entries) }
   end
   if #entries > 0 then
-    append(queue, entries)
+    know(queue)
+    batches.zadd(keys.ready(queue), entries)
   end
 end
 

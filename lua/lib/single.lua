@@ -20,37 +20,55 @@ local FLAGS = 6
 
 -- Flags that a task may have and still simply enter its line.
 local function is_usual(name)
-  return name == "label" or name == "queue" or name == "priority"
+  return name == "label" or name == "queue" or name == "priority" or name == "opts"
     or name == "retries" and scheme_name ~= "pure"
 end
 
--- Seldom: a flag that is usual and right, as a field of the row.
+-- Seldom: a flag that is usual and right, as a field of the row, if it is one.
 local function field_of(name, value)
   if not is_usual(name) or require("lib.flags").wrong(name, value) then
     return nil
+  elseif name == "opts" or name == "priority" and tonumber(value) == 0 then
+    return ""
   end
-  return name == "priority" and tonumber(value) == 0 and "" or sheet.field(name, value)
+  return sheet.field(name, value)
 end
 
--- Returns the fields of the row as one text, the queue and the priority; nil if a flag is
--- unusual. Without a table, since most tasks have just `until`.
-local function read_flags(count)
-  local fn, fields, queue, priority, given = ARGV[2], "", "default", 0, ARGV
-  for at = FLAGS, FLAGS + 2 * count - 1, 2 do
-    local name, value = given[at], given[at + 1]
-    if name == "until" and at == FLAGS + 2 * count - 2 and argument.count(value) then
+-- Seldom: likewise if there are flags before `until`, the last, at `last` in ARGV.
+local function read_others(fn, last)
+  local fields, seen, queue, priority = "", "", "default", 0
+  for at = FLAGS, last - 2, 2 do
+    local name, value = ARGV[at], ARGV[at + 1]
+    local field = field_of(name, value)
+    if not field or string.find(seen, name, 1, true) then
+      return nil
+    end
+    fields, seen = fields .. field, seen .. name .. " "
+    if name == "opts" then
       fn = fn .. " " .. value
-    else
-      local field = field_of(name, value)
-      if not field or string.find(fields, name, 1, true) then
-        return nil
-      end
-      fields = fields .. field
-      queue = name == "queue" and value or queue
-      priority = name == "priority" and tonumber(value) or priority
+    elseif name == "queue" then
+      queue = value
+    elseif name == "priority" then
+      priority = tonumber(value)
     end
   end
   return sheet.field("fn", fn) .. fields, queue, priority
+end
+
+-- Returns the fields of the row as one text, the queue and the priority; nil if a flag is
+-- unusual, or there twice. Without a table, since most tasks have just `until`.
+local function read_flags(count)
+  local last = FLAGS + 2 * count - 2
+  if count == 0 then
+    return sheet.field("fn", ARGV[2]), "default", 0
+  elseif ARGV[last] ~= "until" or not argument.count(ARGV[last + 1]) then
+    return nil
+  end
+  local fn = ARGV[2] .. " " .. ARGV[last + 1]
+  if count > 1 then
+    return read_others(fn, last)
+  end
+  return sheet.field("fn", fn), "default", 0
 end
 
 -- Is the task new, its function known, and does nothing wait in the line if an engine is
@@ -117,7 +135,7 @@ local function submit(opened)
   functions.need(ARGV[2], "", "", "1")
   line.admit()
   if not free or not hand_over(opened, queue, id, score, row, args) then
-    line.append(queue, { score, id })
+    line.append(queue, score, id)
   end
   return true
 end

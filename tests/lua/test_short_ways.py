@@ -20,14 +20,18 @@ from tests.hubs import error_in, ok, unbegun
 ENGINES = ("e", "g")
 FLAGS: tuple[dict[str, Any], ...] = (
     {},
-    {},
+    {"until": "999"},
     {"until": "999"},
     {"retries": 2, "until": "999"},
-    {"label": "some label"},
-    {"priority": 0},
-    {"priority": -3, "label": "l"},
-    {"ttl": 50},
+    {"label": "some label", "until": "999"},
+    {"label": "l"},
+    {"priority": 0, "until": "999"},
+    {"priority": -3, "label": "l", "until": "999"},
+    {"ttl": 50, "until": "999"},
     {"opts": "l500", "until": "999"},
+    {"opts": "l500 oValueError", "label": "l", "until": "999"},
+    {"until": "999", "label": "l"},
+    {"opts": "l500"},
 )
 #: Results that are stored inline, that count, and that do not fit on the sheet.
 RESULTS = (b"r", b"r" * 65, b"r" * 1025)
@@ -219,8 +223,10 @@ def test_one_task_alone_stands_on_the_sheet_if_its_function_is_known(hub):
     one(hub, 1, "c-2", retries=2, until="9")
     one(hub, 1, "c-3", after="as c-1")
     one(hub, 1, "c-4", args=b"a" * 1025)
+    one(hub, 1, "c-5", opts="l500 oValueError", until="9")
 
-    assert on_short_way(hub, "c-1", "c-2", "c-3", "c-4") == ["c-2"]
+    assert on_short_way(hub, *(f"c-{at}" for at in range(1, 6))) == ["c-2", "c-5"]
+    assert hub.record("c-5")["fn"] == "fn 9 l500 oValueError"
     assert hub.record("c-2") == {
         "state": "ready",
         "fn": "fn 9",
@@ -263,6 +269,7 @@ def test_a_function_that_the_hub_does_not_know_must_be_sent(hub):
         {"until": "-1"},
         {"label": ""},
         {"nonsense": 1},
+        {"opts": "\n", "until": "9"},
         {"priority": 1001},
     ],
 )
@@ -286,7 +293,7 @@ def test_one_task_does_not_overtake_others(hub):
     one(hub, 1, "c-2")
     hub.register(2, "e")
     one(hub, 3, "c-3")
-    one(hub, 3, "c-4", priority=1)
+    one(hub, 3, "c-4", priority=1, until="9")
 
     taken = [hub.take(4, "e")[0].task_id for _ in range(4)]
 
@@ -310,7 +317,7 @@ def test_an_idle_engine_has_one_task_at_once(hub):
     done = [ok(first, repr="r")]
     hub.do(calls.turn("e", 2, "n2", 1, done, upcoming="n3", now=2))
 
-    one(hub, 3, "c-2", label="l")
+    one(hub, 3, "c-2", label="l", until="9")
 
     found = read_bell(hub.redis.lpop(hub.keys.bell("e")))
     assert found is not None
