@@ -32,9 +32,9 @@ local function know(queue)
 end
 
 -- Put one task into a line, the short way.
-local function append(queue, score, id)
+local function append(queue, at, id)
   know(queue)
-  redis.call("ZADD", keys.ready(queue), score, id)
+  redis.call("ZADD", keys.ready(queue), at, id)
 end
 
 -- Give new records, already written, their place: on idle engines as far as there are
