@@ -164,22 +164,17 @@ def test_no_engine_has_more_than_the_high_water_mark(site):
 
     results = [site.view.apply_async(tasks.pass_gate, str(gate)) for _ in range(20)]
 
-    loads = until(lambda: _full(site, 4), "four assigned or running")
-    assert loads == {b"ready": 16, b"given": 4}
+    loads = until(lambda: _full(site.client.queue_status(), 4), "two on each engine")
+    assert loads == [16, 2, 2]
     gate.touch()
     assert site.client.wait(results, DEADLINE)
 
 
-def _full(site, most):
-    """Return how many are ready and how many are given to engines, if so many are."""
-    states = [
-        site.redis.hget(name, "state")
-        for name in site.redis.scan_iter(site.record("*"), count=1000)
-        if site.redis.type(name) == b"hash"
-    ]
-    given = sum(state in (b"assigned", b"running") for state in states)
-    found = {b"ready": states.count(b"ready"), b"given": given}
-    return found if given == most else None
+def _full(status, most):
+    """Return how many no engine has, and how many each has, if these are so many."""
+    left = status.pop("unassigned")
+    given = [one["queue"] + one["tasks"] for one in status.values()]
+    return [left, *given] if sum(given) == most else None
 
 
 def test_retries_elsewhere_use_each_engine_once(site):
