@@ -3,7 +3,7 @@
 -- Letters of the hub's field `rare`: c there are tasks that not every engine may take, u
 -- ended tasks whose dependents are still to be told, r functions that an engine has
 -- refused for good, p paused queues, a tasks that are assigned: placed on an engine and
--- not yet taken. A letter may outlast what it stands for.
+-- not yet taken. A letter may outlast what it stands for, some for good: r and a.
 
 local keys = require("lib.keys")
 

@@ -35,13 +35,24 @@ local function pop(key, count)
   return redis.call("ZPOPMIN", key, count)
 end
 
+-- Seldom: are there lines of classes that many engines must look for? The letter that says
+-- so is cleared when no task stands in any.
+local function has_classes(opened)
+  if redis.call("EXISTS", keys.apart) == 1 then
+    return true
+  end
+  rare.clear(opened, "c")
+  return false
+end
+
 -- Has the engine only one line to take from, and may it take all tasks there?
 local function is_simple(opened, engine)
   if opened.ties and opened.ties[engine.uuid] then
     engine.tied = "1"
   end
   return #engine.queues == 1 and not engine.tied
-    and not rare.is(opened, "c") and not rare.is(opened, "r") and not rare.is(opened, "p")
+    and not rare.is(opened, "r") and not rare.is(opened, "p")
+    and not (rare.is(opened, "c") and has_classes(opened))
 end
 
 -- The best that waits for the engine: flat id, score; or ids and rows of tasks that it

@@ -30,6 +30,24 @@ def test_a_queue_whose_tasks_all_have_constraints_stays_one(hub):
     assert hub.redis.hget(hub.key("queues"), "default") == b"0"
 
 
+def test_nobody_looks_for_classes_when_there_are_none_any_more(hub):
+    def letters():
+        return hub.redis.hget(hub.key("hub"), "rare") or b""
+
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1", "c-2")
+    (first,), (second,) = hub.take(3, "e"), hub.take(3, "f")
+    hub.turn(4, "e", 0, unmet(first))
+    assert b"c" in letters()
+    (again,) = hub.turn(5, "f", 1, ok(second)).work
+    assert (again.task_id, b"c" in letters()) == ("c-1", True)
+    hub.submit(6, "c-3", "c-4")
+
+    (third,) = hub.turn(6, "f", 1, ok(again)).work
+
+    assert (third.task_id, b"c" in letters()) == ("c-4", False)
+
+
 def test_an_engine_leaves_whose_class_has_been_emptied_by_another(hub):
     hub.register(1, "e")
     hub.register(1, "f")
