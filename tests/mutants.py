@@ -103,8 +103,8 @@ MUTANTS: Final = (
     _mutant(
         "a single task ignores the bound of an engine",
         "lib/single.lua",
-        "engine and opened.hwm == 0 and",
-        "engine and",
+        "if opened.hwm == 0 and engine.next and",
+        "if engine.next and",
         "lua/test_short_ways.py",
     ),
     _mutant(

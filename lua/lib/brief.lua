@@ -5,7 +5,6 @@
 -- sheet (lib/sheet.lua), one queue, hwm 0, nothing rare. Anything else is left to the
 -- general way before anything is written.
 
-local argument = require("lib.argument")
 local engines = require("lib.engines")
 local folded = require("lib.folded")
 local held = require("lib.held")
@@ -29,8 +28,8 @@ end
 
 -- Is there one outcome, of a task on the sheet that the engine holds?
 local function is_usual(uuid)
-  if ARGV[FIRST] ~= "folded:1" or #ARGV ~= VALUE or not argument.count(ARGV[BYTES])
-    or not folded.is_value(ARGV[VALUE]) then
+  if ARGV[FIRST] ~= "folded:1" or #ARGV ~= VALUE or not folded.is_value(ARGV[VALUE])
+    or ARGV[BYTES] ~= "0" and not string.find(ARGV[BYTES], "^[1-9]%d?%d?%d?$") then
     return false
   end
   local found = redis.call("HGET", keys.engine(uuid, "held"), ARGV[ID])

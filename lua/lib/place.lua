@@ -29,6 +29,25 @@ local function choose(queue, class, except)
   end)
 end
 
+-- Put a ready task on an engine with room, which a turn of its own will take.
+local function give(opened, engine, id, score)
+  states.check("ready", "assigned")
+  rare.set(opened, "a")
+  local assigned = keys.engine(engine.uuid, "assigned")
+  redis.call("ZADD", assigned, score, id)
+  redis.call("HSET", record.own(id), "state", "assigned", "engine", engines.name_of(engine))
+  if redis.call("ZCARD", assigned) == 1 then
+    engines.ring(engine.uuid)
+  end
+  if opened.hwm > 0 then
+    -- It may keep room, as the engine used latest. With hwm 0 the turn that takes the
+    -- task notes its use.
+    engines.use(engine)
+    redis.call("HSET", keys.engine(engine.uuid), "used", engine.used)
+  end
+  engines.show(opened, engine, true)
+end
+
 -- The scheme's choice among the engines with room gets the task and its bell is rung; to
 -- an idle one that has named a nonce for it, the task is pushed. The task must be in no
 -- index. Returns the engine's uuid, or nil if the queue is paused, or if no engine with
@@ -46,23 +65,9 @@ local function assign(opened, queue, id, score, class, except)
   local engine = engines.find(uuid)
   if opened.hwm == 0 and engine.next and engine.next ~= "" then
     work.hand_over(opened, engine, id, score)
-    return uuid
+  else
+    give(opened, engine, id, score)
   end
-  states.check("ready", "assigned")
-  rare.set(opened, "a")
-  local assigned = keys.engine(uuid, "assigned")
-  redis.call("ZADD", assigned, score, id)
-  redis.call("HSET", record.own(id), "state", "assigned", "engine", engines.name_of(engine))
-  if redis.call("ZCARD", assigned) == 1 then
-    engines.ring(uuid)
-  end
-  if opened.hwm > 0 then
-    -- It may keep room, as the engine used latest. With hwm 0 the turn that takes the
-    -- task notes its use.
-    engines.use(engine)
-    redis.call("HSET", keys.engine(uuid), "used", engine.used)
-  end
-  engines.show(opened, engine, true)
   return uuid
 end
 
@@ -86,5 +91,6 @@ end
 
 return {
   assign = assign,
+  give = give,
   give_back = give_back,
 }

@@ -1,7 +1,7 @@
 -- sheet: the records of many plain tasks in two hashes of the hub.
 --
--- A task of a large map needs no hash of its own as long as it just waits in its line,
--- runs and succeeds. What was submitted, its row, is in R:rows; once it has begun, what
+-- A plain task needs no hash of its own as long as it just waits in its line, runs and
+-- succeeds. What was submitted, its row, is in R:rows; once it has begun, what
 -- became of it, its run, is in R:runs. So a slice or a turn writes hundreds of tasks with
 -- one command, and calls no function for each. As soon as there is more to say of a task,
 -- lib/record.lua unfolds it.

@@ -17,6 +17,8 @@ local work = require("lib.work")
 
 -- Index of the first flag in ARGV.
 local FLAGS = 6
+-- Of `until`, which is in minutes.
+local MOST_DIGITS = 15
 
 -- Flags that a task may have and still simply enter its line.
 local function is_usual(name)
@@ -61,7 +63,8 @@ local function read_flags(count)
   local last = FLAGS + 2 * count - 2
   if count == 0 then
     return sheet.field("fn", ARGV[2]), "default", 0
-  elseif ARGV[last] ~= "until" or not argument.count(ARGV[last + 1]) then
+  elseif ARGV[last] ~= "until" or not string.find(ARGV[last + 1], "^%d+$")
+    or #ARGV[last + 1] > MOST_DIGITS then
     return nil
   end
   local fn = ARGV[2] .. " " .. ARGV[last + 1]
@@ -86,14 +89,17 @@ end
 -- Seldom together: give the task to an idle engine. Returns false if it may have none.
 local function hand_over(opened, queue, id, score, row, args)
   local uuid = scheme.choose(keys.free(queue))
-  local engine = uuid and engines.find(uuid)
-  if engine and opened.hwm == 0 and engine.next and engine.next ~= "" then
+  if not uuid then
+    return false
+  end
+  local engine = engines.find(uuid)
+  if opened.hwm == 0 and engine.next and engine.next ~= "" then
     redis.call("HSET", keys.runs, id, work.start_one(opened, engine, engine.next, id))
     work.ring_with(opened, engine, id, 1, (sheet.read(row)), sheet.FOLDED, args)
-    return true
+  else
+    require("lib.place").give(opened, engine, id, score)
   end
-  opened.written = { [id] = { row = row } }
-  return require("lib.place").assign(opened, queue, id, score, "")
+  return true
 end
 
 -- Id, arguments, fields of the row, queue and priority of what is in ARGV; nil if that is

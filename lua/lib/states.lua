@@ -19,7 +19,7 @@ waiting>running    work.start       an engine took it along with what it waits f
 waiting>completed  settle.outcome   a gate was opened
 waiting>failed     settle.outcome   what it waits for can never come
 waiting>aborted    settle.outcome   aborted before it was ready
-ready>assigned     place.assign     an engine with room was chosen
+ready>assigned     place.give       an engine with room was chosen
 ready>running      work.start       an engine with room took it
 ready>waiting      again.hold_back  the engine it was to follow left; others may come
 ready>failed       settle.outcome   it waited too long, or no engine may take it

@@ -7,6 +7,7 @@ repeated after its reply was lost. ``now`` is for tests: ms, on a hub made for i
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -184,7 +185,8 @@ class Report(NamedTuple):
 
 #: Number of field names and values in the usual outcome: result, repr.
 _USUAL: Final = 4
-#: Results over this size, in bytes, count towards the weight of a block.
+#: Results over this size, in bytes, count towards the weight of a block; and no short
+#: text of one is longer.
 _COMPACT: Final = 64
 
 
@@ -192,17 +194,18 @@ class _Blocks:
     """Outcomes reported together, as ``lua/lib/folded.lua`` reads them."""
 
     def __init__(self) -> None:
-        #: By client and token: the reports, and id and value of each, flat.
-        self._blocks: dict[tuple[str, str], tuple[list[Report], list[Argument]]] = {}
+        #: By client and token: id and value of each, flat.
+        self._blocks: dict[tuple[str, str], list[Argument]] = {}
+        #: What counts of the results in each, in bytes.
+        self._weights: Counter[tuple[str, str]] = Counter()
         self._prefix = self._token = ""
-        self._reports: list[Report] = []
         self._pairs: list[Argument] = []
 
     def _turn_to(self, task_id: str, token: str) -> None:
         """Select the block; consecutive outcomes mostly share one."""
         client = task_id.partition("-")[0]
         self._prefix, self._token = f"{client}-", token
-        self._reports, self._pairs = self._blocks.setdefault((client, token), ([], []))
+        self._pairs = self._blocks.setdefault((client, token), [])
 
     def add(self, report: Report) -> bool:
         """Add an outcome, if it is eligible; return whether it was."""
@@ -214,19 +217,20 @@ class _Blocks:
             return False
         if not 0 < len(result) <= sheet.MOST or not text or "\0" in text:
             return False
+        shown = text.encode()
+        if len(shown) > _COMPACT:
+            return False
         if token != self._token or not task_id.startswith(self._prefix):
             self._turn_to(task_id, token)
-        value = b"%d %d\0%b\0%b" % (ago, took, text.encode(), result)
-        self._reports.append(report)
-        self._pairs += (task_id, value)
+        self._pairs += (task_id, b"%d %d\0%b\0%b" % (ago, took, shown, result))
+        if len(result) > _COMPACT:
+            self._weights[self._prefix[:-1], token] += len(result)
         return True
 
     def say(self, args: list[Argument]) -> None:
         """Append the blocks to the arguments."""
-        for (_, token), (reports, pairs) in self._blocks.items():
-            sizes = [len(fields[1]) for *_, fields, _ in reports]  # type: ignore[arg-type]
-            weight = sum(size for size in sizes if size > _COMPACT)
-            args += (f"folded:{len(reports)}", token, weight, *pairs)
+        for key, pairs in self._blocks.items():
+            args += (f"folded:{len(pairs) // 2}", key[1], self._weights[key], *pairs)
 
 
 def turn(  # noqa: PLR0913 - an engine says that much

@@ -114,6 +114,11 @@ class Piece:
         piece.aliases = dict(_ALIAS.findall(code))
         return piece
 
+    @property
+    def gives(self) -> bool:
+        """Does it give its names a value? ``local x`` does not."""
+        return self.function or any(token.text == "=" for token in self.tokens)
+
 
 class Module:
     """A Lua file, split into pieces."""
@@ -431,7 +436,7 @@ class Linker:
         todo = [(module, piece)]
         while todo:
             name, one = todo.pop()
-            if one.literal or one in before or one in found:
+            if one.literal or one in before or one in found or not one.gives:
                 continue
             found[one] = name
             todo += (
@@ -517,7 +522,7 @@ class Linker:
 
     def _put_value(self, module: str, piece: Piece) -> None:
         """Write the assignment of a statement, if it has one."""
-        if any(token.text == "=" for token in piece.tokens):
+        if piece.gives:
             code = self._code(module, piece)
             self._put(module, piece.first, code.removeprefix("local "))
 

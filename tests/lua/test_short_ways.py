@@ -1,55 +1,59 @@
 """Single calls and turns with one task go a short way: it must lead to the same place.
 
-The letter r in the hub's field ``rare`` sends everything the general way, and changes
-nothing else as long as no engine has refused a function.
+The same calls are sent to two hubs, one of which has scripts without short ways.
 """
 
 from __future__ import annotations
 
+import functools
 import random
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from redtask import error
-from redtask.hub import calls
-from redtask.hub.calls import Group
+from redtask.hub import calls, linker, scripts
+from redtask.hub.calls import Group, Life
 from redtask.hub.records import Work, read_bell, read_done
 from tests.hubs import error_in, ok, unbegun
 
-ENGINES = ("e", "g")
-FLAGS: tuple[dict[str, Any], ...] = (
+ENGINES: Final = ("e", "g", "h")
+FLAGS: Final[tuple[dict[str, Any], ...]] = (
     {},
     {"until": "999"},
     {"until": "999"},
     {"retries": 2, "until": "999"},
-    {"label": "some label", "until": "999"},
+    {"label": "some\nlabel", "until": "999"},
     {"label": "l"},
     {"priority": 0, "until": "999"},
     {"priority": -3, "label": "l", "until": "999"},
+    {"queue": "q", "until": "999"},
     {"ttl": 50, "until": "999"},
+    {"timeout": 30, "until": "999"},
     {"opts": "l500", "until": "999"},
     {"opts": "l500 oValueError", "label": "l", "until": "999"},
     {"until": "999", "label": "l"},
     {"opts": "l500"},
 )
+#: Flags that ``pure`` does not have.
+NOT_PURE: Final = {"retries", "timeout"}
 #: Results that are stored inline, that count, and that do not fit on the sheet.
-RESULTS = (b"r", b"r" * 65, b"r" * 1025)
+RESULTS: Final = (b"r", b"r" * 65, b"r" * 1024, b"r" * 1025)
+#: Where the short ways begin.
+SHORT: Final = {
+    "submit": "single.submit(opened)",
+    "turn": "takes and brief.turn(",
+}
 
 
-@pytest.fixture(params=["leastload", "twobin", "pure"])
-def hubs(request, make_hub):
-    """Two hubs alike: in the second, everything goes the general way."""
-    hub, other = (make_hub(scheme=request.param, dice=7) for _ in range(2))
-    other.redis.hset(other.key("hub"), "rare", "r")
-    # Comparing all tasks before and after each call would take most of the time.
-    hub.recorder = other.recorder = None
-    return hub, other
-
-
-def on_short_way(hub, *ids):
-    """Say which of these tasks went it: they stand on the sheet."""
-    return [name for name in ids if hub.on_sheet(name)[0] or hub.on_sheet(name)[1]]
+@functools.cache
+def general(name, scheme):
+    """Return a script without its short way."""
+    text = scripts._read(f"{name}.lua")
+    assert text.count(SHORT[name]) == 1
+    return scripts.link(
+        name, text.replace(SHORT[name], f"false and {SHORT[name]}"), scheme
+    )
 
 
 def one(hub, now, name, *, known=True, args=b"args", again=False, **flags):
@@ -57,6 +61,11 @@ def one(hub, now, name, *, known=True, args=b"args", again=False, **flags):
     group = Group("fn", b"function", "fn", flags, [name, args])
     call = calls.submit([group], {"fn"} if known else (), now=now)
     return hub.do(call.again() if again else call)
+
+
+def on_short_way(hub, *ids):
+    """Say which of these tasks went it: they stand on the sheet."""
+    return [name for name in ids if any(hub.on_sheet(name))]
 
 
 def record_of(hub, name):
@@ -68,91 +77,134 @@ def record_of(hub, name):
     return fields
 
 
+def entries_of(hub, key, name):
+    """Return what a stream tells; outcomes in blocks are told before others."""
+    return sorted(
+        (task, read_done(value) if name.startswith("done:") else value)
+        for _, entry in hub.redis.xrange(key)
+        for task, value in entry.items()
+        if value
+    )
+
+
 def everything(hub, names):
     """Return what there is to know of a hub, however records are kept."""
     found: dict[str, Any] = {name: record_of(hub, name) for name in names}
-    for key in hub.redis.scan_iter(f"{hub.root}:*"):
+    for key in hub.redis.scan_iter(f"{hub.root}:*", count=1000):
         name = key.decode().removeprefix(f"{hub.root}:")
         kind = hub.redis.type(key)
         if name in {"rows", "runs"} or name.startswith("task:"):
             continue
-        if kind == b"zset":
+        if name.endswith(":held"):
+            # What is held of a task also says whether it stands on the sheet.
+            held = hub.redis.hgetall(key).items()
+            found[name] = {task: value.split(b" ")[0] for task, value in held}
+        elif kind == b"zset":
             found[name] = hub.redis.zrange(key, 0, -1, withscores=True)
+        elif kind == b"set":
+            found[name] = hub.redis.smembers(key)
         elif kind == b"list":
             found[name] = [
                 len(read_bell(one) or ()) for one in hub.redis.lrange(key, 0, -1)
             ]
         elif kind == b"stream":
-            # Outcomes in blocks are told before others.
-            found[name] = sorted(
-                (
-                    task,
-                    read_done(value) if name.startswith("done:") and value else value,
-                )
-                for _, entry in hub.redis.xrange(key)
-                for task, value in entry.items()
-                if value
-            )
+            found[name] = entries_of(hub, key, name)
         else:
             found[name] = hub.redis.hgetall(key)
-    found["hub"].pop(b"rare", None)
-    found.update(found.pop("hub"))
     for engine in ENGINES:
-        # What is held of a task says whether it stands on the sheet.
-        held = found.pop(f"engine:{engine}:held", {})
-        found[f"held by {engine}"] = {
-            name: value.split(b" ")[0] for name, value in held.items()
-        }
-        found.setdefault(f"engine:{engine}", {}).pop(b"done", None)
+        found.setdefault(f"engine:{engine}", {}).setdefault(b"done", b"0")
     return found
 
 
-def listen(hub, now):
-    """Let the client have a stream."""
-    hub.do(calls.watch("c", (), now=now))
-
-
 class Pair:
-    """The same calls on both hubs."""
+    """The same calls on two hubs."""
 
-    def __init__(self, hubs):
-        self.hubs = hubs
+    def __init__(self, make_hub, scheme, seed):
+        self.hubs = [make_hub(scheme=scheme, dice=7) for _ in range(2)]
+        self.dice = random.Random(seed)  # noqa: S311 - no secret
         self.now = 1
         self.names: list[str] = []
-        #: What each engine has, on each hub; None: it is idle, and has named a nonce.
+        #: What each engine has, on each hub.
         self.has: dict[str, list[list[Work]]] = {}
         self.turns: dict[str, int] = {}
-
-    def begin(self):
-        """Let clients and engines come."""
         for hub in self.hubs:
-            listen(hub, self.now)
-            one(hub, self.now, "c-0", known=False)
-            for engine in ENGINES:
-                hub.register(self.now, engine)
-        self.names.append("c-0")
-        for engine in ENGINES:
-            self.turns[engine] = 0
-            self.has[engine] = [[] for _ in self.hubs]
-            self.turn(engine, 1)
+            # To compare all tasks before and after each call would take too long.
+            hub.recorder = None
+            hub.draining = True
+        self.hubs[1].send = self.send_general
+        self.do(lambda _: calls.watch("c", (), now=1))
+        self.submit({}, b"args", known=False)
+        for engine, queues in zip(
+            ENGINES, (["default"], ["default"], ["q", "default"]), strict=True
+        ):
+            self.queues = queues
+            self.register(engine, queues)
 
-    def submit(self, flags, args):
-        """Submit one task."""
+    def send_general(self, call):
+        """Call a script of the second hub."""
+        hub = self.hubs[1]
+        script = (
+            general(call.script, hub.scheme)
+            if call.script in SHORT
+            else scripts.bundle(call.script, hub.scheme)
+        )
+        return hub.run(script, *call.args)
+
+    def do(self, make):
+        """Make the same call, which may differ in what engines have."""
+        found = []
+        for at, hub in enumerate(self.hubs):
+            try:
+                found.append(hub.do(make(at)))
+            except error.HubError as refused:
+                found.append(refused)
+        first, second = found
+        assert type(first) is type(second)
+        return found
+
+    def submit(self, flags, args, *, known=True):
+        """Submit one task, perhaps twice."""
         if self.hubs[0].scheme == "pure":
-            flags = {flag: value for flag, value in flags.items() if flag != "retries"}
-        name = f"c-{len(self.names)}"
-        self.names.append(name)
-        for hub in self.hubs:
-            one(hub, self.now, name, args=args, **flags)
+            flags = {
+                flag: value for flag, value in flags.items() if flag not in NOT_PURE
+            }
+        self.names.append(name := f"c-{len(self.names)}")
+        group = Group("fn", b"function", "fn", flags, [name, args])
+        call = calls.submit([group], {"fn"} if known else (), now=self.now)
+        self.do(lambda _: call)
+        if self.dice.random() < 0.05:
+            again = self.dice.choice((call, call.again()))
+            self.do(lambda _: again)
 
-    def turn(self, engine, want, report=None):
-        """Report what an engine has, and take more."""
+    def register(self, engine, queues):
+        """Let an engine join."""
+        self.do(lambda _: calls.register(engine, "w", queues, now=self.now))
+        self.turns[engine], self.has[engine] = 0, [[], []]
+        self.turn(engine, 1)
+
+    def hear(self, engine):
+        """Let an idle engine have what is in its bell, if anything."""
+        rings = [hub.redis.lpop(hub.keys.bell(engine)) for hub in self.hubs]
+        works = [[found[1]] for ring in rings if (found := read_bell(ring or b""))]
+        if works:
+            self.turns[engine] += 1
+            self.takes(engine, *works)
+
+    def takes(self, engine, first, second):
+        """Note what an engine has."""
+        assert [work[:6] for work in first] == [work[:6] for work in second]
+        self.has[engine] = [first, second]
+
+    def turn(self, engine, want, report=ok):
+        """Report what an engine has, and take more; perhaps twice."""
         self.turns[engine] += 1
         number = self.turns[engine]
         nonces = f"n{engine}{number}", f"n{engine}{number + 1}"
-        for at, hub in enumerate(self.hubs):
-            reports = [report(work) for work in self.has[engine][at]]
-            call = calls.turn(
+        works = self.has[engine]
+
+        def make(at):
+            reports = map(report, works[at])
+            return calls.turn(
                 engine,
                 number,
                 nonces[0],
@@ -161,20 +213,54 @@ class Pair:
                 upcoming=nonces[1],
                 now=self.now,
             )
-            self.has[engine][at] = hub.do(call).work
-        first, second = self.has[engine]
-        assert [work[:6] for work in first] == [work[:6] for work in second]
 
-    def hear(self, engine):
-        """Let an idle engine have what is in its bell, if anything."""
-        rings = [hub.redis.lpop(hub.keys.bell(engine)) for hub in self.hubs]
-        found = [read_bell(ring or b"") for ring in rings]
-        works = [[one[1]] for one in found if one]
-        if works:
-            self.turns[engine] += 1
-            self.has[engine] = works
-            first, second = works
-            assert first[0][:6] == second[0][:6]
+        if self.dice.random() < 0.1:
+            self.do(make)
+        first, second = self.do(make)
+        assert (first.registered, first.stale) == (second.registered, second.stale)
+        self.takes(engine, first.work, second.work)
+        if not first.registered:
+            self.register(engine, ["default"])
+
+    def supervise(self, engine, report):
+        """Let a supervisor report for an engine, which goes on."""
+        works = self.has[engine]
+        self.do(
+            lambda at: calls.turn(
+                engine, None, "", 0, map(report, works[at]), now=self.now
+            )
+        )
+        self.has[engine] = [[], []]
+
+    def meddle(self):
+        """Do what happens now and then."""
+        dice, now = self.dice, self.now
+        engine, name = dice.choice(ENGINES), dice.choice(self.names)
+        held = [work.task_id for work in self.has[engine][0]]
+        dead = Life(engine, 0, held, "killed")
+        call = dice.choice(
+            (
+                calls.drain([engine], now=now),
+                calls.drain([engine], resume=True, now=now),
+                calls.pause(["default"], now=now),
+                calls.pause(["default"], resume=True, now=now),
+                calls.pause(["default"], resume=True, now=now),
+                calls.configure({"hwm": dice.choice((0, 0, 1, 3))}, now=now),
+                calls.configure({"hwm": 0}, now=now),
+                calls.sweep(200, now=now),
+                calls.beat("w", [Life(engine, self.turns[engine], held)], now=now),
+                calls.beat("w", [dead], now=now),
+                calls.abort([name], running=dice.random() < 0.4, now=now),
+                calls.watch("d", [name], now=now),
+                calls.purge([name], now=now),
+                calls.resubmit([(name, f"c-{len(self.names)}")], now=now),
+            )
+        )
+        found = self.do(lambda _: call)
+        if call.script == "resubmit" and not isinstance(found[0], Exception):
+            self.names.append(f"c-{len(self.names)}")
+        elif call.script == "beat" and call.args[2] == "gone":
+            self.register(engine, ["default"])
 
     def agree(self):
         """Both hubs are the same."""
@@ -188,34 +274,115 @@ class Pair:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_short_way_leads_where_the_general_way_leads(hubs, seed):
-    pair, dice = Pair(hubs), random.Random(seed)  # noqa: S311 - no secret
+@pytest.mark.parametrize("scheme", ["leastload", "twobin", "pure"])
+def test_the_short_way_leads_where_the_general_way_leads(make_hub, scheme, seed):
+    pair = Pair(make_hub, scheme, seed)
+    dice = pair.dice
 
-    pair.begin()
-    for step in range(40):
-        pair.now += dice.choice((0, 1, 7))
+    for step in range(60):
+        pair.now += dice.choice((0, 1, 7, 7, 3000 if step % 20 == 19 else 0))
         for _ in range(dice.choice((0, 1, 1, 1, 2, 6))):
-            pair.submit(dice.choice(FLAGS), b"a" * dice.choice((4, 4, 100, 1025)))
+            args = b"a" * dice.choice((4, 4, 100, 1024, 1025))
+            pair.submit(dice.choice(FLAGS), args, known=dice.random() < 0.95)
         engine = dice.choice(ENGINES)
         result, kind = (
             dice.choice(RESULTS),
-            dice.choice((ok, ok, ok, ok, error_in, unbegun)),
+            dice.choice((ok, ok, ok, error_in, unbegun)),
         )
+
+        def report(work, kind=kind, result=result):
+            return ok(work, result, repr="r") if kind is ok else kind(work)
+
         if not pair.has[engine][0]:
             pair.hear(engine)
-        pair.turn(
-            engine,
-            dice.choice((1, 1, 4)),
-            lambda work, kind=kind, result=result: (
-                ok(work, result, repr="r") if kind is ok else kind(work)
-            ),
-        )
-        if step % 8 == 0:
+        if dice.random() < 0.1:
+            pair.supervise(engine, report)
+        pair.turn(engine, dice.choice((0, 1, 1, 1, 4, 30)), report)
+        if step % 3 == 2:
+            pair.meddle()
+        if step % 10 == 0:
             pair.agree()
 
     pair.agree()
-    assert on_short_way(hubs[0], *pair.names)
-    assert hubs[0].redis.hget(hubs[0].key("hub"), "rare") is None
+    assert on_short_way(pair.hubs[0], *pair.names)
+
+
+def test_what_is_made_together_is_made_once(monkeypatch):
+    made: list[linker.Piece] = []
+    link = linker.Linker.link
+
+    def look(self):
+        found = link(self)
+        made.extend(piece for group in self._groups for piece in group)
+        return found
+
+    monkeypatch.setattr(linker.Linker, "link", look)
+    for scheme in scripts.schemes():
+        for name in SHORT:
+            scripts.link(name, scripts._read(f"{name}.lua"), scheme)
+
+    assert made
+    assert all(piece.gives for piece in made)
+
+
+@pytest.mark.parametrize("weight", ["00", "065", "1x"])
+def test_a_weight_that_is_no_usual_number_is_read_the_general_way(hub, weight):
+    one(hub, 1, "c-1", known=False)
+    one(hub, 1, "c-2")
+    hub.register(1, "e")
+    hub.take(2, "e")
+    (work,) = hub.take(3, "e")
+    value = b"0 0\0r\0" + b"r" * (65 if weight == "065" else 1)
+    block = ["folded:1", work.token, weight, "c-2", value]
+    script = scripts.bundle("turn")
+
+    if weight == "1x":
+        with hub.refuses(error.BadArgument):
+            hub.run(script, 4, "e", 3, "nx", 1, *block)
+        return
+    hub.run(script, 4, "e", 3, "nx", 1, *block)
+
+    assert hub.state("c-2") == "completed"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("until", "9999999999999999"),
+        ("priority", "0", "priority", "5", "until", "9"),
+        ("until", "9", "until", "9"),
+        ("label", "l", "label", "l", "until", "9"),
+    ],
+)
+def test_flags_that_are_too_large_or_there_twice_are_refused(hub, flags):
+    one(hub, 1, "c-1", known=False)
+    args = ["fn", "", "fn", len(flags) // 2, *flags, 1, "c-2", "args"]
+
+    with hub.refuses(error.BadArgument):
+        hub.run(scripts.bundle("submit"), 1, *args)
+
+
+def test_a_short_text_of_a_result_is_short_in_bytes(hub):
+    one(hub, 1, "c-1", known=False)
+    one(hub, 1, "c-2")
+    hub.register(2, "e")
+    hub.take(2, "e")
+    (work,) = hub.take(3, "e")
+
+    hub.turn(4, "e", 1, ok(work, repr="r" * 80))
+
+    assert len(hub.record("c-2")["repr"].encode()) <= 64
+
+
+@pytest.mark.parametrize("scheme", ["twobin", "weighted", "plainrandom"])
+def test_the_scheme_chooses_once(make_hub, scheme):
+    pair = Pair(make_hub, scheme, 0)
+    pair.do(lambda _: calls.configure({"hwm": 3}, now=1))
+
+    for _ in range(9):
+        pair.submit({}, b"args")
+
+    pair.agree()
 
 
 def test_one_task_alone_stands_on_the_sheet_if_its_function_is_known(hub):
