@@ -573,6 +573,18 @@ def test_an_outcome_under_another_token_does_not_count(hub):
     assert hub.state("c-2") == "running"
 
 
+def test_an_engine_that_has_nothing_more_to_do_is_free(hub):
+    one(hub, 1, "c-1", known=False)
+    one(hub, 1, "c-2")
+    hub.register(2, "e")
+    hub.take(2, "e")
+    (work,) = hub.take(3, "e")
+
+    hub.turn(4, "e", 1, ok(work, repr="r"))
+
+    assert hub.members("free:default") == ["e"]
+
+
 def test_an_engine_that_has_more_to_do_is_not_free(hub):
     one(hub, 1, "c-1", known=False)
     for number in range(2, 6):
