@@ -577,8 +577,8 @@ def test_an_engine_that_has_nothing_more_to_do_is_free(hub):
     one(hub, 1, "c-1", known=False)
     one(hub, 1, "c-2")
     hub.register(2, "e")
-    hub.take(2, "e")
-    (work,) = hub.take(3, "e")
+    (first,) = hub.take(2, "e")
+    (work,) = hub.turn(3, "e", 1, ok(first, repr="r")).work
 
     hub.turn(4, "e", 1, ok(work, repr="r"))
 
