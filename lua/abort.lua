@@ -5,7 +5,7 @@
 -- RETURNS  {"ok", ("aborted" | "running" | "ended" | "unknown")*}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O(ids * log ready + dependents told), at most 64 of those
+-- COST     O(ids * log ready + dependents told), at most 100 of those
 --
 -- One word per id, in order. Needs no living engine, and never retries. With `running` 1
 -- a running task is marked and ends aborted whatever its attempt reports, unless it

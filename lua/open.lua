@@ -5,7 +5,7 @@
 -- RETURNS  {"ok" | "ended"}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOTASK
--- COST     O(tasks behind it), at most 64
+-- COST     O(tasks behind it), at most 100
 --
 -- `ended`: it was opened or given up before.
 

@@ -6,7 +6,7 @@
 -- RETURNS  {"ok" | "again", stale, (id attempt fn args root)* | ids rows} | {"gone"}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG
--- COST     O(outcomes + taken * log ready + dependents told), at most 64 of those
+-- COST     O(outcomes + taken * log ready + dependents told), at most 100 of those
 --
 -- Turns that take are numbered per engine; one sent again with the nonce of the last gets
 -- the same tasks ("again"). A turn without a number only reports: supervisors do that.

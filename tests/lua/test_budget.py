@@ -20,10 +20,10 @@ BUDGET = {
     "submit of a chain": (1 / LINKS, 3.3),
     "turn in a chain": (1, 24),
     "links taken along": (0.04, 8.9),
-    "submit of a fan": (1 / FAN, 1.5),
-    "release of a fan": (1 / FAN, 3.5),
+    "submit of a fan": (1 / FAN, 1.4),
+    "release of a fan": (1 / FAN, 3.3),
     "submit of a graph": (1 / LAYER, 6.4),
-    "turns of a graph": (0.07, 9.9),
+    "turns of a graph": (0.07, 9.3),
 }
 #: Calls that are no commands of scripts.
 OWN = {"evalsha", "info", "lpop", "config", "config|resetstat"}
