@@ -218,13 +218,11 @@ class Session:
                 one.ends()
 
     def _enter(self, tasks: Sequence[Task]) -> Flow[None]:
-        inbox = self.inbox
-        recent = inbox.recent
-        if entering.must_listen(inbox):
-            yield from entering.listen(inbox)
-        opened, slice_ = recent.opened(), slices.together(tasks)
-        yield from entering.enter(slice_, self.sent)
-        recent.add(slice_, opened)
+        inbox, piece = self.inbox, slices.together(tasks)
+        yield from entering.listen(inbox)
+        opened = inbox.recent.opened()
+        yield from entering.enter(piece, self.sent)
+        inbox.recent.add(piece, opened)
         self.remember([task.task_id for task in tasks])
 
     def _remember_piece(self, piece: Piece) -> None:

@@ -54,15 +54,15 @@ local function read_others(fn, last)
       priority = tonumber(value)
     end
   end
-  return sheet.field("fn", fn) .. fields, queue, priority
+  return fn, fields, queue, priority
 end
 
--- Returns the fields of the row as one text, the queue and the priority; nil if a flag is
--- unusual, or there twice. Without a table, since most tasks have just `until`.
+-- Returns the record's `fn`, its other fields as one text, the queue and the priority; nil if
+-- a flag is unusual, or there twice. Without a table, since most tasks have just `until`.
 local function read_flags(count)
   local last = FLAGS + 2 * count - 2
   if count == 0 then
-    return sheet.field("fn", ARGV[2]), "default", 0
+    return ARGV[2], "", "default", 0
   elseif ARGV[last] ~= "until" or not string.find(ARGV[last + 1], "^%d+$")
     or #ARGV[last + 1] > MOST_DIGITS then
     return nil
@@ -71,7 +71,7 @@ local function read_flags(count)
   if count > 1 then
     return read_others(fn, last)
   end
-  return sheet.field("fn", fn), "default", 0
+  return fn, "", "default", 0
 end
 
 -- Is the task new, its function known, and does nothing wait in the line if an engine is
@@ -87,7 +87,7 @@ local function is_simple(id, digest, queue)
 end
 
 -- Seldom together: give the task to an idle engine. Returns false if it may have none.
-local function hand_over(opened, queue, id, score, row, args)
+local function hand_over(opened, queue, id, score, fn, args)
   local uuid = scheme.choose(keys.free(queue))
   if not uuid then
     return false
@@ -95,15 +95,15 @@ local function hand_over(opened, queue, id, score, row, args)
   local engine = engines.find(uuid)
   if opened.hwm == 0 and engine.next and engine.next ~= "" then
     redis.call("HSET", keys.runs, id, work.start_one(opened, engine, engine.next, id))
-    work.ring_with(opened, engine, id, 1, (sheet.read(row)), sheet.FOLDED, args)
+    work.ring_with(opened, engine, id, 1, fn, sheet.FOLDED, args)
   else
     require("lib.place").give(opened, engine, id, score)
   end
   return true
 end
 
--- Id, arguments, fields of the row, queue and priority of what is in ARGV; nil if that is
--- not one plain task.
+-- Id, arguments, and what `read_flags` returns, of what is in ARGV; nil if that is not one
+-- plain task.
 local function read()
   local count = argument.count(ARGV[5])
   local at = count and FLAGS + 2 * count
@@ -125,8 +125,8 @@ end
 -- Submit what is in ARGV. Returns false, and has done nothing, if that is not one plain
 -- task.
 local function submit(opened)
-  local id, args, fields, queue, priority = read()
-  if not fields or not is_usual_hub(opened) then
+  local id, args, fn, fields, queue, priority = read()
+  if not fn or not is_usual_hub(opened) then
     return false
   end
   local simple, free = is_simple(id, ARGV[2], queue)
@@ -136,11 +136,11 @@ local function submit(opened)
 
   -- Writes below; the first is refused at maxmemory.
   local score = line.score(priority, redis.call("HINCRBY", keys.hub, "submitted", "1"))
-  local row = score .. sheet.head(opened.stamp, fields) .. args
-  redis.call("HSET", keys.rows, id, row)
+  local common = sheet.field("fn", fn) .. fields
+  redis.call("HSET", keys.rows, id, score .. sheet.head(opened.stamp, common) .. args)
   functions.need(ARGV[2], "", "", "1")
   line.admit()
-  if not free or not hand_over(opened, queue, id, score, row, args) then
+  if not free or not hand_over(opened, queue, id, score, fn, args) then
     line.append(queue, score, id)
   end
   return true

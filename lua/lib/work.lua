@@ -179,6 +179,11 @@ local function start(opened, engine, nonce, placed, popped, more)
   return taken
 end
 
+-- The run of tasks on the sheet that an engine takes now, their first try.
+local function run_of(opened, engine, nonce)
+  return sheet.begun("1:" .. nonce, engines.name_of(engine), string.format("%d", opened.stamp))
+end
+
 -- Seldom: start the first `want` of a line, if they are several and all on the sheet.
 -- Returns their ids and rows; else nil, and nothing was done.
 local function start_folded(opened, engine, nonce, line, want)
@@ -187,8 +192,7 @@ local function start_folded(opened, engine, nonce, line, want)
   if not rows then
     return nil
   end
-  local run = sheet.begun("1:" .. nonce, engines.name_of(engine),
-    string.format("%d", opened.stamp))
+  local run = run_of(opened, engine, nonce)
   local runs, at = {}, 1
   for number = 1, #ids do
     if not rows[number] then
@@ -228,8 +232,7 @@ end
 -- caller to write.
 local function start_one(opened, engine, nonce, id)
   states.check("ready", "running")
-  local run = sheet.begun("1:" .. nonce, engines.name_of(engine),
-    string.format("%d", opened.stamp))
+  local run = run_of(opened, engine, nonce)
   redis.call("HSET", keys.engine(engine.uuid, "held"), id, run)
   return run
 end

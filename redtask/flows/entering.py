@@ -33,17 +33,12 @@ _FRESH: Final = 1800.0
 
 def listen(inbox: Inbox) -> Flow[None]:
     """Ensure that the client's stream exists before anything is reported in it."""
-    if must_listen(inbox):
+    if inbox.position is None or time.monotonic() - inbox.listening_since > _FRESH:
         try:
             watched = yield from ask(calls.watch(inbox.client, ()))
         except HubFull:
             return
         inbox.listens(watched.position)
-
-
-def must_listen(inbox: Inbox) -> bool:
-    """May the client's stream not exist?"""
-    return inbox.position is None or time.monotonic() - inbox.listening_since > _FRESH
 
 
 def enter(
@@ -57,8 +52,7 @@ def enter(
         yield call if meanwhile is None else Meanwhile(call, meanwhile)
     except UnknownFunction:
         yield from ask(calls.submit(groups))
-    for group in groups:
-        sent.add(group.digest)
+    sent.update(group.digest for group in groups)
 
 
 def submit(

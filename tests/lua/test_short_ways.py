@@ -63,6 +63,16 @@ def one(hub, now, name, *, known=True, args=b"args", again=False, **flags):
     return hub.do(call.again() if again else call)
 
 
+def taken(hub):
+    """Return a task on the sheet, the second, which an engine has taken."""
+    one(hub, 1, "c-1", known=False)
+    one(hub, 1, "c-2")
+    hub.register(2, "e")
+    hub.take(2, "e")
+    (work,) = hub.take(3, "e")
+    return work
+
+
 def on_short_way(hub, *ids):
     """Say which of these tasks went it: they stand on the sheet."""
     return [name for name in ids if any(hub.on_sheet(name))]
@@ -137,7 +147,6 @@ class Pair:
         for engine, queues in zip(
             ENGINES, (["default"], ["default"], ["q", "default"]), strict=True
         ):
-            self.queues = queues
             self.register(engine, queues)
 
     def send_general(self, call):
@@ -327,11 +336,7 @@ def test_what_is_made_together_is_made_once(monkeypatch):
 
 @pytest.mark.parametrize("weight", ["00", "065", "1x"])
 def test_a_weight_that_is_no_usual_number_is_read_the_general_way(hub, weight):
-    one(hub, 1, "c-1", known=False)
-    one(hub, 1, "c-2")
-    hub.register(1, "e")
-    hub.take(2, "e")
-    (work,) = hub.take(3, "e")
+    work = taken(hub)
     value = b"0 0\0r\0" + b"r" * (65 if weight == "065" else 1)
     block = ["folded:1", work.token, weight, "c-2", value]
     script = scripts.bundle("turn")
@@ -363,11 +368,7 @@ def test_flags_that_are_too_large_or_there_twice_are_refused(hub, flags):
 
 
 def test_a_short_text_of_a_result_is_short_in_bytes(hub):
-    one(hub, 1, "c-1", known=False)
-    one(hub, 1, "c-2")
-    hub.register(2, "e")
-    hub.take(2, "e")
-    (work,) = hub.take(3, "e")
+    work = taken(hub)
 
     hub.turn(4, "e", 1, ok(work, repr="r" * 80))
 
@@ -560,11 +561,7 @@ def test_a_turn_that_is_sent_twice_is_told_the_same(hub, report):
 
 
 def test_an_outcome_under_another_token_does_not_count(hub):
-    one(hub, 1, "c-1", known=False)
-    one(hub, 1, "c-2")
-    hub.register(2, "e")
-    hub.take(2, "e")
-    (work,) = hub.take(3, "e")
+    work = taken(hub)
 
     other = "1:other"
     turn = hub.turn(4, "e", 1, ok(work._replace(token=other), repr="r"))
