@@ -34,9 +34,9 @@ local create, upgrade, fingerprint = ARGV[2] == "1", ARGV[2] == "upgrade", ARGV[
 local function make()
   local time = redis.call("TIME")
   redis.call("HSET", keys.hub, "format", hub.format(scheme_name), "hwm", 0,
-    "result_ttl", 86400000, "max_deaths", 3, "last", 0, "skew", 0, "grace", 0,
-    "lease", 15000, "max_payload", 67108864,
-  "keep_bytes", 0, "fingerprint", fingerprint,
+    "result_ttl", 86400000, "rare", "", "submitted", 0, "used", 0, "completed", 0,
+    "last", 0, "max_deaths", 3, "skew", 0, "grace", 0, "lease", 15000,
+    "max_payload", 67108864, "keep_bytes", 0, "fingerprint", fingerprint,
     "dice", string.format("%.0f", (time[1] * 1000000 + time[2]) % 2147483646 + 1))
 end
 

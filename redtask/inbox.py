@@ -178,8 +178,10 @@ class Inbox:
 
     def expect_new(self, tasks: TaskSet) -> None:
         """Likewise for tasks of which nobody else knows yet."""
-        self._waiting.update(dict.fromkeys(tasks.ids, weakref.ref(tasks)))
-        if len(self._waiting) > self._limit:
+        waiting, reference = self._waiting, weakref.ref(tasks)
+        for name in tasks.ids:
+            waiting[name] = reference
+        if len(waiting) > self._limit:
             self._tidy()
 
     def expect_also(self, tasks: TaskSet, name: str) -> None:

@@ -177,9 +177,11 @@ class Results:
         names = self._tasks.order[self._looked : self._looked + _AT_ONCE]
         self._looked += len(names)
         for name in names:
-            # Lost, or to be fetched, or read by another thread.
-            with contextlib.suppress(KeyError, _ReleasedError):
+            try:
                 self._outcome(name)
+            except (KeyError, _ReleasedError):
+                # Lost, or to be fetched, or read by another thread.
+                continue
 
     def _is_large(self, task_id: str) -> bool:
         outcome = self._tasks.outcomes.get(task_id)

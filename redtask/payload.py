@@ -36,7 +36,7 @@ from redtask.overlay import Overlay
 from redtask.rope import Rope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redtask.rope import Read, Written
 
@@ -266,6 +266,12 @@ class _Nowhere:
 _NOWHERE: Final = _Nowhere()
 
 
+def _are_unchanged(used: Iterable[tuple[str, object]], function: object) -> bool:
+    """Are these, names and values, still globals of the function?"""
+    scope = getattr(function, "__globals__", {})
+    return all(scope.get(name, _NOWHERE) is value for name, value in used)
+
+
 class Packer:
     """Packs functions, and caches those that cannot have changed.
 
@@ -286,15 +292,15 @@ class Packer:
         """Return the packed function, as ``pack_function`` does."""
         known = self._known.get(id(function))
         if known is not None and known[0] is function:
-            scope = getattr(function, "__globals__", {})
-            if all(scope.get(name, _NOWHERE) is value for name, value in known[1]):
-                return known[2]
+            _, used, packed = known
+            if not used or _are_unchanged(used, function):
+                return packed
         packed = pack_function(function)
-        used = self._constants(function)
-        if used is not None:
+        constants = self._constants(function)
+        if constants is not None:
             if len(self._known) >= self.MOST:
                 self._known.clear()
-            self._known[id(function)] = (function, used, packed)
+            self._known[id(function)] = (function, constants, packed)
         return packed
 
     @staticmethod

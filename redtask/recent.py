@@ -135,20 +135,19 @@ class Slice:
         return any(task_id in group.tasks[::2] for group in self.piece)
 
 
-def _is_short_lived(piece: Sequence[Group] | Call[Any]) -> bool:
-    """May records expire so soon that an unknown task need not have been lost?"""
-    if isinstance(piece, Call):
-        return False
-    return any(
-        "ttl" in group.flags and int(group.flags["ttl"]) < OLDEST * 1000
-        for group in piece
-    )
+def _size_of(piece: Sequence[Group] | Call[Any]) -> int | None:
+    """Return the bytes of a slice's arguments.
 
-
-def _size_of(piece: Sequence[Group] | Call[Any]) -> int:
+    None if records may expire so soon that an unknown task need not have been lost.
+    """
     if isinstance(piece, Call):
         return sum(len(str(one)) for one in piece.args)
-    return sum(sum(map(len, group.tasks[1::2])) for group in piece)
+    size = 0
+    for group in piece:
+        if "ttl" in group.flags and int(group.flags["ttl"]) < OLDEST * 1000:
+            return None
+        size += sum(map(len, group.tasks[1::2]))
+    return size
 
 
 def _nowhere(task_id: str) -> bool:  # noqa: ARG001 - as a rule
@@ -188,9 +187,9 @@ class Recent:
     ) -> None:
         """Record a slice whose submit returned, or a call made for one."""
         self.prune()
-        if _is_short_lived(piece):
-            return
         size = _size_of(piece)
+        if size is None:
+            return
         with self._lock:
             self.turn += 1
             now = time.monotonic()
@@ -202,15 +201,20 @@ class Recent:
     def _drop(self) -> None:
         self._bytes -= self._slices.popleft().size
 
-    def prune(self) -> None:
-        """Drop what is surely on disk; nothing while a loss is to be repaired."""
-        safe = self._contact.heard - WINDOW
-        slices = self._slices
-        if not slices or slices[0].at >= safe or self.is_due or self._saying:
-            return
-        with self._lock:
-            while self._slices and self._slices[0].at < safe:
-                self._drop()
+    def prune(self) -> bool:
+        """Drop what is surely on disk.
+
+        Returns False if a loss is to be repaired first.
+        """
+        contact, slices = self._contact, self._slices
+        if contact.epoch != self._epoch:
+            return False
+        safe = contact.heard - WINDOW
+        if slices and slices[0].at < safe and not self._saying:
+            with self._lock:
+                while slices and slices[0].at < safe:
+                    self._drop()
+        return True
 
     @property
     def is_due(self) -> bool:

@@ -130,6 +130,9 @@ class Session:
         with self._lock:
             return list(self._history)
 
+    def _id(self) -> str:
+        return f"{self.inbox.client}-{next(self._numbers)}"
+
     def _ids(self, count: int) -> list[str]:
         client = self.inbox.client
         numbers = itertools.islice(self._numbers, count)
@@ -141,7 +144,8 @@ class Session:
             history.extend(ids)
             while len(history) > _HISTORY:
                 history.popleft()
-            still_open.update(dict.fromkeys(ids))
+            for name in ids:
+                still_open[name] = None
             while len(still_open) > _HISTORY:
                 still_open.popitem(last=False)
 
@@ -195,7 +199,10 @@ class Session:
         Errors that are not of a particular task are raised.
         """
         try:
-            yield from self._enter([one.task for one in aboard])
+            if len(aboard) == 1:
+                yield from self._enter([aboard[0].task])
+            else:
+                yield from self._enter([one.task for one in aboard])
         except (ConnectionLost, HubFull):
             raise
         except Exception:
@@ -233,9 +240,7 @@ class Session:
     @property
     def must_recover(self) -> bool:
         """Has Redis been away, so that it may have lost writes?"""
-        recent = self._inbox.recent
-        recent.prune()
-        return recent.is_due
+        return not self._inbox.recent.prune()
 
     def recover(self) -> Flow[None]:
         """Repeat what Redis may have lost."""
@@ -349,10 +354,10 @@ class Session:
     ) -> tuple[TaskSet, Task]:
         """Return the task of one call, and the set that waits for it."""
         body, packed = payload.pack_call(args, kwargs), self._pack(function)
-        ids, mint = self._ids(1), self._mint_for(flags)
-        task = mint.task(ids[0], packed, body, mint.waits)
-        found = self._expect(ids, flags)
-        self._inbox.underway.add(task.task_id)
+        name, mint = self._id(), self._mint_for(flags)
+        task = mint.task(name, packed, body, mint.waits)
+        found = self._expect((name,), timed=mint.timed)
+        self._inbox.underway.add(name)
         return found, task
 
     def arrived(self, ids: Iterable[str]) -> None:
@@ -389,7 +394,7 @@ class Session:
         packed = self._pack(function)
         if inputs.is_stream(sequences):
             sizes: list[int] = []
-            tasks = self._expect((), flags)
+            tasks = self._expect((), timed=flags.has_timers)
             chunks = inputs.chunks_of(sequences, size)
             made = self._stream(flags, packed, chunks, tasks, sizes)
             pieces = Queue(slices.cut(made, Gate(self.gate), _PAUSE))
@@ -416,7 +421,7 @@ class Session:
             if number % slices.MOST_TASKS == 0:
                 # The input may take days: renew the time until which tasks may run.
                 mint = Mint(self.keyring, flags)
-            (name,) = self._ids(1)
+            name = self._id()
             task = mint.task(name, function, payload.pack_chunk(chunk), mint.waits)
             ids.append(name)
             sizes.append(len(chunk[0]))
@@ -455,12 +460,12 @@ class Session:
             except (TypeError, ValueError) as problem:
                 raise type(problem)(f"node {node!r}: {problem}") from problem
             tasks.append(task)
-            sets[node] = self._expect((ids[node],), flags), function.name
+            sets[node] = self._expect((ids[node],), timed=mint.timed), function.name
         return sets, Queue(slices.cut_whole(tasks, Gate(self.gate)), ahead=True)
 
     def gate(self) -> str:
         """Return a new id for a gate."""
-        return self._ids(1)[0]
+        return self._id()
 
     def _mint_for(self, flags: Flags) -> Mint:
         """Return a mint for these flags; calls within a second share one."""
@@ -468,27 +473,27 @@ class Session:
         if known is not None and known[0] is flags and known[1] == second:
             return known[2]
         mint = Mint(self.keyring, flags)
-        if not flags.has_timers:
+        if not mint.timed:
             self._minted = flags, second, mint
         return mint
 
-    def _expect(self, ids: Sequence[str], flags: Flags) -> TaskSet:
-        """Return new tasks, and expect their outcomes."""
-        tasks = TaskSet(ids, distinct=True)
-        tasks.timed = flags.has_timers
-        if tasks.timed:
+    def _expect(self, ids: Sequence[str], *, timed: bool) -> TaskSet:
+        """Return new tasks, and expect their outcomes. ``timed``: have they timers?"""
+        inbox, tasks = self.inbox, TaskSet(ids, distinct=True)
+        if timed:
+            tasks.timed = True
             # Its timer may be due before any that is known.
-            self.inbox.sweep_at = 0.0
-        self.inbox.expect_new(tasks)
+            inbox.sweep_at = 0.0
+        inbox.expect_new(tasks)
         return tasks
 
     def _prepare(
         self, flags: Flags, function: Function, bodies: Iterable[Written], count: int
     ) -> tuple[TaskSet, Queue]:
-        ids = self._ids(count)
-        made = Mint(self.keyring, flags).tasks(ids, function, bodies)
+        ids, mint = self._ids(count), Mint(self.keyring, flags)
+        made = mint.tasks(ids, function, bodies)
         pieces = Queue(slices.cut(made, Gate(self.gate)), ahead=True)
-        return self._expect(ids, flags), pieces
+        return self._expect(ids, timed=mint.timed), pieces
 
     def expected(self, count: int) -> TaskSet:
         """Return new tasks, still to be submitted, and expect their outcomes."""
@@ -571,6 +576,8 @@ class Mint:
         begins = max(now + flags.delay, flags.eta or 0.0)
         until = str(int(begins + kept + _WEEK) // 60)
         self._flags = {**flags.fields(), "until": until}
+        #: Do its tasks have timers?
+        self.timed = flags.has_timers
         #: Dependencies of every task, from the flags.
         self.waits = FREE
         after, follow = flags.after, flags.follow

@@ -169,7 +169,7 @@ class Keyring:
 
         def sign(root: str, body: Written | Read) -> Written:
             if type(body) is bytes and len(body) < _LARGE:
-                return kid + mac_of(b"%b%b\0%b" % (begin, root.encode(), body)) + body
+                return kid + mac_of(begin + root.encode() + b"\0" + body) + body
             parts = begin, root.encode(), b"\0", *_pieces(body)
             return _behind(kid + mac.of_parts(*parts), body)
 

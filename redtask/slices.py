@@ -274,7 +274,7 @@ def is_long(task: Task) -> bool:
 def together(tasks: Sequence[Task]) -> list[Group]:
     """Return one slice of tasks; the caller has checked that they fit."""
     if len(tasks) == 1:
-        task = tasks[0]
+        (task,) = tasks
         return [_group(task, [task.task_id, task.envelope])]
     pile = _Pile()
     for task in tasks:
@@ -314,17 +314,10 @@ def _noting(tasks: Iterable[Task], inside: set[str]) -> Iterator[Task]:
 
 
 def _behind(gate: str, groups: Sequence[Group], inside: set[str]) -> list[Group]:
-    # There may be as many groups as tasks, and `replace` is slow.
     return [
         group
         if _is_held(group, inside)
-        else Group(
-            group.digest,
-            group.blob,
-            group.name,
-            {**group.flags, "gate": gate},
-            group.tasks,
-        )
+        else group._replace(flags={**group.flags, "gate": gate})
         for group in groups
     ]
 

@@ -99,13 +99,13 @@ class LoadBalancedView(Flagged):
         function that only engines can import, ``"package.module:function"``. Raises
         ``TypeError`` if it is not callable or cannot be pickled.
         """
-        core, flags = self.client._session, self.flags
-        self.client._assure(flags.durability)
-        tasks, task = core.call(flags, f, args, kwargs)
-        result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
-        self.client._enter(task)
+        client, flags = self.client, self.flags
+        client._assure(flags.durability)
+        tasks, task = client._session.call(flags, f, args, kwargs)
+        result = AsyncResult(client, tasks, task.function.name, single=True)
+        client._enter(task)
         self.history.append(task.task_id)
-        self.client._confirm(flags.durability, tasks.ids)
+        client._confirm(flags.durability, tasks.ids)
         return result
 
     @overload
@@ -133,7 +133,7 @@ class LoadBalancedView(Flagged):
         if flags.durability != MEMORY:
             return self.apply_async(f, *args), None
         tasks, task = self.client._session.call(flags, f, args, {})
-        result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
+        result = AsyncResult(self.client, tasks, task.function.name, single=True)
         return result, self.client._post(task)
 
     def _submitted(self, result: R, slices: Slices) -> R:

@@ -48,7 +48,7 @@ local function head_of(queue, want)
     and left >= FEW * tonumber(redis.call("HGET", keys.queues, queue) or 1) then
     return nil
   end
-  local id = redis.call("ZRANGE", line, 0, 0)[1]
+  local id = redis.call("ZRANGE", line, "0", "0")[1]
   local row = redis.call("HGET", keys.rows, id)
   return row and id or nil, row
 end

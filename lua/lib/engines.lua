@@ -8,6 +8,9 @@ local scheme = require("scheme")
 local DRAINED = "drained"
 
 local function split(text)
+  if not string.find(text, ",", 1, true) then
+    return { text }
+  end
   local words = {}
   for word in string.gmatch(text, "[^,]+") do
     words[#words + 1] = word
@@ -66,11 +69,14 @@ local function has_room(opened, load)
 end
 
 -- Add the engine to the free sets of its queues, or remove it. `busy`: it is known to
--- have a task, so that with hwm 0 nothing need be counted.
+-- have a task. With hwm 0 nothing need be counted.
 local function show(opened, engine, busy)
   local load = 1
-  if not busy or opened.hwm > 0 then
+  if opened.hwm > 0 then
     load = load_of(engine.uuid)
+  elseif not busy then
+    load = redis.call("EXISTS", keys.engine(engine.uuid, "held"),
+      keys.engine(engine.uuid, "assigned"))
   end
   local room = has_room(opened, load) and not engine.leaving
   for _, queue in ipairs(engine.queues) do

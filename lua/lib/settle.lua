@@ -21,7 +21,7 @@ local MOST_INLINE = 1024
 -- Longer values are stored beside the record.
 local COMPACT = 64
 local MOST_ENTRY = 16384
-local KEPT_ENTRIES = 10000
+local KEPT_ENTRIES = "10000"
 -- In one entry: Lua cannot pass many more.
 local MOST_VALUES = 4000
 

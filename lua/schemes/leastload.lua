@@ -18,7 +18,7 @@ local function choose(free, admits)
   if admits then
     return require("lib.candidates").first(free, admits)
   end
-  return redis.call("ZRANGE", free, 0, 0)[1]
+  return redis.call("ZRANGE", free, "0", "0")[1]
 end
 
 return {

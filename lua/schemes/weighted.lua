@@ -26,7 +26,7 @@ end
 -- of engines, and how many precede them; and the sum of all weights.
 local function read_levels(free)
   local levels, before, total = {}, 0, 0
-  local head = redis.call("ZRANGE", free, 0, 0, "WITHSCORES")
+  local head = redis.call("ZRANGE", free, "0", "0", "WITHSCORES")
   while head[1] and #levels < MOST do
     local load = load_of(head[2])
     local up_to = redis.call("ZCOUNT", free, "-inf",

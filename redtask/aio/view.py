@@ -76,7 +76,7 @@ class LoadBalancedView(Flagged):
         if flags.durability != MEMORY:
             return await self.apply_async(f, *args), None
         tasks, task = self.client._session.call(flags, f, args, {})
-        result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
+        result = AsyncResult(self.client, tasks, task.function.name, single=True)
         return result, await self.client._post(task)
 
     async def _submitted(self, result: R, slices: Slices) -> R:
@@ -129,7 +129,7 @@ class LoadBalancedView(Flagged):
         flags = await self._resolved()
         await self.client._assure(flags.durability)
         tasks, task = self.client._session.call(flags, f, args, kwargs)
-        result = AsyncResult(self.client, tasks, payload.name_of(f), single=True)
+        result = AsyncResult(self.client, tasks, task.function.name, single=True)
         await self.client._enter(task)
         self.history.append(task.task_id)
         await self.client._confirm(flags.durability, tasks.ids)

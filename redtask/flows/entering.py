@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.error import (
@@ -52,7 +51,8 @@ def enter(
         yield call if meanwhile is None else Meanwhile(call, meanwhile)
     except UnknownFunction:
         yield from ask(calls.submit(groups))
-    sent.update(group.digest for group in groups)
+    for group in groups:
+        sent.add(group.digest)
 
 
 def submit(
@@ -212,5 +212,5 @@ def _not_purged(groups: Sequence[Group], states: Mapping[str, str]) -> list[Grou
         if len(tasks) == len(group.tasks):
             left.append(group)
         elif tasks:
-            left.append(replace(group, tasks=tasks))
+            left.append(group._replace(tasks=tasks))
     return left

@@ -61,9 +61,9 @@ class Parcel(NamedTuple):
     token: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call(Generic[T]):
-    """One call of one script."""
+    """One call of one script. Nobody changes it: not frozen, as that is made slower."""
 
     #: The command: name of the Lua file.
     script: str
@@ -89,8 +89,7 @@ _LIKE: Final = "^"
 _DIFFERING: Final = frozenset({"after", "refs"})
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Tasks of one slice that share function and flags."""
 
     #: Digest of the function.
@@ -138,25 +137,26 @@ def submit(
     parcels: list[Parcel] = []
     before: Group | None = None
     for group in groups:
+        digest, blob, name, flags, tasks = group
         if before is not None and group.is_like(before):
-            args += (_LIKE, group.flags["after"])
+            args += (_LIKE, flags["after"])
         else:
             before = group
-            digest = group.digest
-            blob = b"" if digest in known or digest in told else group.blob
+            if digest in known or digest in told:
+                blob = b""
             told.add(digest)
-            args += (digest, blob, group.name, len(group.flags))
-            for flag in group.flags.items():
+            args += (digest, blob, name, len(flags))
+            for flag in flags.items():
                 args += flag
-            args.append(len(group.tasks) // 2)
-        if max(map(len, group.tasks), default=0) > LARGE:
+            args.append(len(tasks) // 2)
+        if tasks and max(map(len, tasks)) > LARGE:
             first = len(args)
             parcels += (
-                Parcel(first + at, str(group.tasks[at - 1]))
-                for at in range(1, len(group.tasks), 2)
-                if len(group.tasks[at]) > LARGE
+                Parcel(first + at, str(tasks[at - 1]))
+                for at in range(1, len(tasks), 2)
+                if len(tasks[at]) > LARGE
             )
-        args += group.tasks
+        args += tasks
     return Call("submit", args, Submitted.read, parcels, tells=True)
 
 

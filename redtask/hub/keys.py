@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -14,6 +14,8 @@ class Keys:
 
     #: The hub's name.
     name: str
+    #: Prefix and hash tag of every key.
+    root: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -22,11 +24,7 @@ class Keys:
                 "at most 64, a letter or digit first)"
             )
             raise ValueError(message)
-
-    @property
-    def root(self) -> str:
-        """Prefix and hash tag of every key."""
-        return f"{{redtask:{self.name}}}"
+        object.__setattr__(self, "root", f"{{redtask:{self.name}}}")
 
     def done(self, client: str) -> str:
         """Return the stream that tells a client which tasks have ended."""

@@ -30,8 +30,7 @@ def mapping(flat: Reply) -> dict[str, str]:
     return {text(name): text(value) for name, value in groups(flat, 2)}
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(NamedTuple):
     """The result of submitting a slice."""
 
     #: Tasks that were new to the hub.

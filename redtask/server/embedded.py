@@ -280,6 +280,9 @@ class EmbeddedServer:
             "appendonly": "yes",
             "aof-load-truncated": "yes",
             "save": '""',
+            # Signed values hardly compress, and trying took half the time of rewriting
+            # the log, beside which tasks run.
+            "rdbcompression": "no",
             "maxmemory-policy": "noeviction",
             **self._options,
         }

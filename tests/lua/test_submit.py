@@ -1,7 +1,5 @@
 """submit: a slice of tasks enters, all or none."""
 
-from dataclasses import replace
-
 import pytest
 
 from redtask import error
@@ -431,7 +429,7 @@ def test_a_task_like_the_one_before_is_sent_without_its_head(hub):
 )
 def test_what_differs_in_more_has_a_head(name, value):
     first, second, third = like_one_another()
-    second = replace(second, **{name: value})
+    second = second._replace(**{name: value})
 
     args = calls.submit([first, second, third]).args
 
@@ -440,8 +438,8 @@ def test_what_differs_in_more_has_a_head(name, value):
 
 def test_nor_are_several_tasks_or_free_ones_like_others():
     first, second, _ = like_one_another()
-    several = replace(second, tasks=[*second.tasks, "c-9", b"args"])
-    free = replace(first, flags={}), replace(second, flags={})
+    several = second._replace(tasks=[*second.tasks, "c-9", b"args"])
+    free = first._replace(flags={}), second._replace(flags={})
 
     assert "^" not in calls.submit([first, several]).args
     assert "^" not in calls.submit(free).args
@@ -460,8 +458,8 @@ def test_they_may_be_bound_to_more(hub):
 def test_they_may_need_the_results_of_all(hub):
     hub.submit(1, "c-0", "c-9")
     groups = [
-        replace(
-            one, flags={**one.flags, "after": f"as c-9 {name}", "refs": f"c-9 {name}"}
+        one._replace(
+            flags={**one.flags, "after": f"as c-9 {name}", "refs": f"c-9 {name}"}
         )
         for one, name in zip(like_one_another(), ("c-0", "c-1", "c-2"), strict=True)
     ]
@@ -482,7 +480,7 @@ def test_they_may_need_the_results_of_all(hub):
 def test_not_so_if_they_need_but_some(hub):
     hub.submit(1, "c-0", "c-9")
     first, second, _ = (
-        replace(one, flags={"after": f"as c-9 {name}", "refs": name})
+        one._replace(flags={"after": f"as c-9 {name}", "refs": name})
         for one, name in zip(like_one_another(), ("c-0", "c-1", "c-2"), strict=True)
     )
     call = calls.submit([first, second], now=2)
@@ -522,8 +520,8 @@ def test_they_may_be_known_in_part(hub):
 def test_one_of_them_may_be_in_conflict(hub):
     hub.submit(1, "c-0")
     first, second, third = like_one_another()
-    hub.do(calls.submit([replace(second, blob=b"function")], now=2))
-    other = replace(second, tasks=["c-2", b"other"])
+    hub.do(calls.submit([second._replace(blob=b"function")], now=2))
+    other = second._replace(tasks=["c-2", b"other"])
 
     with hub.refuses(error.SubmitConflict):
         hub.do(calls.submit([first, other, third], now=3))
