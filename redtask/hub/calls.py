@@ -7,7 +7,6 @@ repeated after its reply was lost. ``now`` is for tests: ms, on a hub made for i
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -197,7 +196,7 @@ class _Blocks:
         #: By client and token: id and value of each, flat.
         self._blocks: dict[tuple[str, str], list[Argument]] = {}
         #: What counts of the results in each, in bytes.
-        self._weights: Counter[tuple[str, str]] = Counter()
+        self._weights: dict[tuple[str, str], int] = {}
         self._prefix = self._token = ""
         self._pairs: list[Argument] = []
 
@@ -224,13 +223,15 @@ class _Blocks:
             self._turn_to(task_id, token)
         self._pairs += (task_id, b"%d %d\0%b\0%b" % (ago, took, shown, result))
         if len(result) > _COMPACT:
-            self._weights[self._prefix[:-1], token] += len(result)
+            key = self._prefix[:-1], token
+            self._weights[key] = self._weights.get(key, 0) + len(result)
         return True
 
     def say(self, args: list[Argument]) -> None:
         """Append the blocks to the arguments."""
         for key, pairs in self._blocks.items():
-            args += (f"folded:{len(pairs) // 2}", key[1], self._weights[key], *pairs)
+            args += (f"folded:{len(pairs) // 2}", key[1], self._weights.get(key, 0))
+            args += pairs
 
 
 def turn(  # noqa: PLR0913 - an engine says that much

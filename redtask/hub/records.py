@@ -171,8 +171,7 @@ _FOLDED: Final = b"="
 _FIRST: Final = (1, -1)
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """Reply of ``turn``."""
 
     #: False if the hub has given this engine up.
@@ -237,11 +236,12 @@ def read_bell(ring: bytes) -> tuple[str, Work] | None:
     parts = ring.split(b"\n", 5)
     if len(parts) == 1:
         return None
-    nonce, name, attempt, function, root = (part.decode() for part in parts[:5])
+    *words, args = parts
+    nonce, name, attempt, function, root = map(bytes.decode, words)
     digest, _, until = function.partition(" ")
-    token, folded = f"{attempt}:{nonce}", parts[4] == _FOLDED
+    folded = words[-1] == _FOLDED
     bound = root if root and not folded else name
-    return nonce, Work(name, token, digest, parts[5], bound, until, folded)
+    return nonce, Work(name, f"{attempt}:{nonce}", digest, args, bound, until, folded)
 
 
 @dataclass(frozen=True, slots=True)
