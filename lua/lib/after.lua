@@ -3,7 +3,8 @@
 -- Most that wait are such, and all of a typical chain or graph, also if the results of
 -- those others are among their arguments. Their records say so with "!" after the
 -- counter, "as:3!", so that whoever counts down need not look for more: a task gains no
--- conditions while it waits. lib/enter.lua does the others.
+-- conditions while it waits. lib/enter.lua does the others, which become such when the
+-- gate that they stand behind opens (lib/depend.lua).
 
 local depend = require("lib.depend")
 local hold = require("lib.hold")

@@ -345,6 +345,16 @@ local function look(opened, task, name, set)
   end
 end
 
+-- Seldom: the gate of a task is open, and it waits. If that is only for the success of
+-- others, and it may run anywhere, say so as lib/after.lua does: it may have thousands of
+-- members, and each would be a reason to read all of its record.
+local function simplify(task)
+  if string.find(task.na or "", "^as:%d+$") and not (task.nf or task.place or task.targets
+    or task["not"] or task.start or task.timeout) then
+    put(task, "na", task.na .. "!")
+  end
+end
+
 -- A member has ended: letter, task and member. Returns "wait", "ready" and the class,
 -- "never" and the reason, "aborted", or nil if it does not matter.
 local function told(opened, task, letter, member)
@@ -355,7 +365,11 @@ local function told(opened, task, letter, member)
       return "aborted"
     end
     drop(task, "gate")
-    return judge(opened, task)
+    local what, more = judge(opened, task)
+    if what == "wait" then
+      simplify(task)
+    end
+    return what, more
   end
   local name = letter == "a" and "after" or "follow"
   local letters, left = open_set(task, name)

@@ -234,11 +234,42 @@ def test_members_are_told_in_pieces(linked):
 
     linked.open_gate(7, "c-9")
 
-    assert linked.record("c-3")["na"] == "as:2"
+    # It is counted down like any other now.
+    assert linked.record("c-3")["na"] == "as:2!"
     (work,) = linked.take(8, "e")
     (work,) = linked.turn(9, "e", 1, ok(work)).work
     (work,) = linked.turn(10, "e", 1, ok(work)).work
     assert work.task_id == "c-3"
+
+
+@pytest.mark.parametrize(
+    ("flags", "left"),
+    [
+        ({"timeout": 100}, "as:1"),
+        ({"targets": "0"}, "as:1"),
+        ({"start_in": 100}, "as:1"),
+        ({"follow": "as c-0"}, "as:1"),
+        ({"label": "one", "retries": 1}, "as:1!"),
+    ],
+    ids=str,
+)
+def test_what_waits_for_more_is_looked_at_each_time(gated, flags, left):
+    gated.submit(4, "c-0")
+    gated.submit(4, "c-3", gate="c-9", after="as c-0", **flags)
+    assert gated.record("c-3")["na"] == "as:1"
+
+    gated.open_gate(5, "c-9")
+
+    assert gated.record("c-3")["na"] == left
+
+
+def test_any_of_them_is_never_counted_down(gated):
+    gated.submit(4, "c-0")
+    gated.submit(4, "c-3", gate="c-9", after="ns c-0 c-1")
+
+    gated.open_gate(5, "c-9")
+
+    assert gated.record("c-3")["na"] == "ns:2"
 
 
 def test_a_member_that_is_told_twice_counts_once(linked):
