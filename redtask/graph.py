@@ -75,6 +75,9 @@ def _rows(graph: Any) -> Iterable[tuple[Node, Any]]:
 
 
 def _nodes(node: Node, before: Any) -> tuple[Node, ...]:
+    if type(before) is list or type(before) is tuple:
+        # The usual, and quicker found out than what is iterable.
+        return tuple(dict.fromkeys(before))
     if isinstance(before, Dependency):
         return tuple(before.ordered())
     if isinstance(before, (str, bytes)) or not isinstance(before, Iterable):
@@ -135,8 +138,7 @@ def jobs_of(jobs: Any, nodes: Mapping[Node, Any]) -> dict[Node, Job]:
     without a job or a job without a node, and ``TypeError`` for an invalid job.
     """
     if not isinstance(jobs, Mapping):
-        job = _job("the graph", jobs)
-        return dict.fromkeys(nodes, job)
+        return dict.fromkeys(nodes, _job(jobs, "the graph"))
     for node in jobs:
         if node not in nodes:
             raise ValueError(f"there is a job for {node!r}, which is not in the graph")
@@ -144,11 +146,21 @@ def jobs_of(jobs: Any, nodes: Mapping[Node, Any]) -> dict[Node, Job]:
     for node in nodes:
         if node not in jobs:
             raise ValueError(f"there is no job for node {node!r}")
-        found[node] = _job(f"node {node!r}", jobs[node])
+        job = jobs[node]
+        found[node] = _usual_job(job) or _job(job, f"node {node!r}")
     return found
 
 
-def _job(whose: str, job: Any) -> Job:
+def _usual_job(job: Any) -> Job | None:
+    """Return a job that is (function, args), as most are; None: look at it closely."""
+    if type(job) is tuple and len(job) == _PARTS - 1:
+        function, args = job
+        if callable(function) and type(args) is tuple:
+            return Job(function, args, {})
+    return None
+
+
+def _job(job: Any, whose: str) -> Job:
     if callable(job) or isinstance(job, str):
         return Job(job, (), {})
     if not isinstance(job, tuple):

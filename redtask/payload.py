@@ -382,7 +382,7 @@ def pack_call(
 def pack_chunk(sequences: tuple[Sequence[Any], ...]) -> Written:
     """Pickle one chunk of each sequence of a map."""
     try:
-        return _pack(b"m", sequences, None)
+        return _pack(b"m", sequences)
     except SerializationError:
         _blame(dict(enumerate(sequences)))
         raise
@@ -399,16 +399,18 @@ def _blame(args: Mapping[Any, Any]) -> None:
             ) from problem.__cause__
 
 
-def _pack(kind: bytes, value: object, nodes: Mapping[Any, str] | None) -> Written:
+def _pack(
+    kind: bytes, value: tuple[Any, ...], nodes: Mapping[Any, str] | None = None
+) -> Written:
     if _is_large(value):
         pieces = _pieces(value)
         if not any(_REFERS in one for one in pieces if len(one) < _LARGE):
             return _together([kind, *pieces])
-    if nodes is None:
+    # In a graph, most that refer to others have them as arguments.
+    if nodes is None or dependency.Ref not in map(type, value):
         data = dumps(value)
         if _GLOBAL not in data or _REFERS not in data:
             return kind + data
-    # Most nodes of a graph refer to others.
     data, refs = dependency.collecting(dumps, value, nodes)
     if not refs:
         return kind + data

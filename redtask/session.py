@@ -456,7 +456,8 @@ class Session:
                     # Neighbours often come after the same.
                     before, waits = after, _waits_of(node, found, ids, mint.waits)
                 task = mint.task(ids[node], function, body, waits)
-                _check_refs(task.waits.refs, waits, names)
+                if task.waits.refs:
+                    _check_refs(task.waits.refs, waits, names)
             except (TypeError, ValueError) as problem:
                 raise type(problem)(f"node {node!r}: {problem}") from problem
             tasks.append(task)
@@ -629,7 +630,7 @@ def _waits_of(node: Node, graph: Graph, ids: Mapping[Node, str], given: Waits) -
         return given
     return Waits(
         graph.letters.get(node, "as"),
-        tuple(ids[one] for one in before),
+        tuple(map(ids.__getitem__, before)),
         given.place,
         given.follow,
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from redtask.hub import calls
@@ -39,8 +38,7 @@ _MEMBER: Final = 20
 Piece: TypeAlias = "Sequence[Group] | Call[Any]"
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(NamedTuple):
     """The dependencies of a task."""
 
     #: Conditions of ``after``, and its members, each once.
@@ -53,8 +51,8 @@ class Waits:
     refs: tuple[str, ...] = ()
 
     @property
-    def count(self) -> int:
-        """The number of members."""
+    def members(self) -> int:
+        """The number of members of both."""
         return len(self.after) + len(self.follow)
 
     def needing(self, refs: tuple[str, ...]) -> Waits:
@@ -70,9 +68,8 @@ class Waits:
                 f"flag after must be a Dependency on the success of all members, since "
                 f"the call needs the results of {', '.join(refs[:3])}"
             )
-        # A graph has many of these, and `replace` is slow.
         after = tuple(dict.fromkeys((*self.after, *refs)))
-        return Waits("as", after, self.place, self.follow, refs)
+        return self._replace(letters="as", after=after, refs=refs)
 
     def links(self, task_id: str) -> Iterator[Call[int]]:
         """Yield the calls that tell the hub the members."""
@@ -118,7 +115,7 @@ def _group(task: Task, tasks: list[str | Written]) -> Group:
 
 def _is_special(waits: Waits, flags: Mapping[str, Any]) -> bool:
     """Does such a task do more than join its queue's line?"""
-    return waits.count > 0 or not _CONSTRAINTS.isdisjoint(flags)
+    return waits.members > 0 or not _CONSTRAINTS.isdisjoint(flags)
 
 
 class Room:
@@ -129,7 +126,7 @@ class Room:
         self._add(task)
 
     def _add(self, task: Task) -> None:
-        members = task.waits.count
+        members = task.waits.members
         special = _is_special(task.waits, task.flags)
         self._cost += 1 + members + (_SPECIAL if special else 0)
         self._bytes += len(task.envelope) + members * _MEMBER
@@ -139,7 +136,7 @@ class Room:
         """Add the task if it fits; return whether it does."""
         if self._cost >= MOST_TASKS or self._bytes >= MOST_BYTES:
             return False
-        if self._members + task.waits.count > MOST_MEMBERS:
+        if self._members + task.waits.members > MOST_MEMBERS:
             return False
         self._add(task)
         return True
@@ -207,7 +204,7 @@ def _pieces(
     pile, late = _Pile(), time.monotonic() + pause
     for task in tasks:
         waits = task.waits
-        members = 0 if waits is FREE else waits.count
+        members = 0 if waits is FREE else waits.members
         if members > MOST_MEMBERS:
             if pile.groups:
                 yield pile.take()
@@ -268,7 +265,7 @@ class Queue:
 
 def is_long(task: Task) -> bool:
     """Does it exceed a slice by its dependencies alone?"""
-    return task.waits is not FREE and task.waits.count > MOST_MEMBERS
+    return task.waits is not FREE and task.waits.members > MOST_MEMBERS
 
 
 def together(tasks: Sequence[Task]) -> list[Group]:
@@ -278,7 +275,7 @@ def together(tasks: Sequence[Task]) -> list[Group]:
         return [_group(task, [task.task_id, task.envelope])]
     pile = _Pile()
     for task in tasks:
-        pile.add(task, task.waits.count)
+        pile.add(task, task.waits.members)
     return pile.take()
 
 
