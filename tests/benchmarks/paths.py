@@ -163,6 +163,11 @@ class Paths:
         self.hear()
         yield Step("release of a fan", FAN, 1, lambda: self.turns(1, 1))
         self.drain()
+        self.join()
+        self.hear()
+        self.turns(FAN, 1)
+        yield Step("end of a fan", len(self.has), 1, lambda: self.turns(1, 1))
+        self.drain()
         self.chain()
         self.hear()
         yield Step("links taken along", LINKS, LINKS // ALONG + 1, self.drain)
@@ -233,3 +238,14 @@ class Paths:
         stand = self._stand
         first, *others = stand.ids(FAN + 1)
         stand.submit(stand.group([first]), stand.group(others, after=f"as {first}"))
+
+    def join(self) -> None:
+        """Submit tasks, and one that waits for all of them, which it is told later."""
+        stand = self._stand
+        last, gate, *others = stand.ids(4 * FAN + 2)
+        after = f"as {others[0]}"
+        stand.submit(
+            stand.group(others), stand.group([last], after=after, gate=gate, later=1)
+        )
+        stand.do(calls.link(last, "after", others))
+        stand.do(calls.open_gate(gate))

@@ -12,13 +12,14 @@ from tests.benchmarks.paths import FAN, LAYER, LINKS, SLICE, TURN, Paths, Stand
 
 #: By path: script calls and commands in them for each task.
 BUDGET = {
-    "round trip": (2, 31),
+    "round trip": (2, 30),
     "submit of one": (1, 9),
     "submit of a slice": (1 / SLICE, 0.026),
     "turn in bulk": (1 / TURN, 0.126),
     "turn with one": (1, 17),
     "submit of a chain": (1 / LINKS, 3.3),
     "turn in a chain": (1, 24),
+    "end of a fan": (1 / FAN + 0.001, 3.3),
     "links taken along": (0.04, 8.9),
     "submit of a fan": (1 / FAN, 1.4),
     "release of a fan": (1 / FAN, 3.3),
