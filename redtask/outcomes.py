@@ -259,6 +259,19 @@ class Results:
             self._tasks.checked = 0.0
             return ready()
 
+    def _here(
+        self, return_exceptions: bool | None, return_when: str | None
+    ) -> tuple[bool, Any]:
+        """Return True and the value, or raise, if all has arrived; else False.
+
+        As ``_get`` does, which asks the hub, but at once: many read results one by one.
+        """
+        self._predicate(return_when)  # Raises for what is none.
+        if self._tasks.done:
+            with contextlib.suppress(_ReleasedError):
+                return True, self._gathered(return_exceptions=return_exceptions)
+        return False, None
+
     def _get(
         self,
         timeout: float | None,

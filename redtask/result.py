@@ -113,8 +113,11 @@ class AsyncResult(Results, Generic[V_co]):
         exceptions are part of the value. ``return_when=FIRST_EXCEPTION`` raises as
         soon as one part has failed.
         """
-        flow = self._get(timeout, return_exceptions, return_when)
-        return self._run(flow, until_of(timeout))
+        until = until_of(timeout)
+        here, value = self._here(return_exceptions, return_when)
+        if here:
+            return value
+        return self._run(self._get(timeout, return_exceptions, return_when), until)
 
     @property
     def r(self) -> V_co:

@@ -94,8 +94,12 @@ class AsyncResult(Results, Generic[V_co]):
         exceptions are part of the value. ``return_when=FIRST_EXCEPTION`` raises as
         soon as one part has failed.
         """
+        until = until_of(timeout)
+        here, value = self._here(return_exceptions, return_when)
+        if here:
+            return value
         flow = self._get(timeout, return_exceptions, return_when)
-        return await self._run(flow, until_of(timeout))
+        return await self._run(flow, until)
 
     async def result(self, timeout: float | None = None) -> V_co:
         """Return the value, as ``get``."""

@@ -12,6 +12,7 @@ import pytest
 
 import redtask
 from redtask import aio, error
+from redtask.outcomes import FIRST_EXCEPTION
 from redtask.recent import Contact
 from tests import tasks
 from tests.processes import until
@@ -117,6 +118,25 @@ def test_what_waits_for_a_callback_ends_when_the_client_is_closed(place, caplog)
 
     assert not thread.is_alive()
     assert caplog.records == []
+
+
+def test_what_has_arrived_can_be_read_after_the_client_was_closed(place, face):
+    rc = place.client(face)
+    place.engine()
+    view = rc.load_balanced_view()
+    good, bad = view.map_async(tasks.double, range(3)), view.apply_async(tasks.fail, 1)
+    assert rc.wait([good, bad], DEADLINE)
+
+    rc.close()
+
+    assert good.get() == [0, 2, 4]
+    with pytest.raises(error.RemoteError, match="no 1"):
+        bad.get(0)
+    with pytest.raises(TypeError, match="timeout must be a number"):
+        good.get("soon")
+    with pytest.raises(ValueError, match="return_when must be one of"):
+        good.get(return_when="soon")
+    assert good.get(0, return_when=FIRST_EXCEPTION) == [0, 2, 4]
 
 
 def test_a_map_submits_nothing_through_a_closed_client(place, face):
