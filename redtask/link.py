@@ -248,8 +248,6 @@ def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
             _pack_ropes(words, small, sent)
         else:
             small.append(hiredis.pack_command(tuple(words)))
-    if not sent and len(small) == 1:
-        return small
     _flush(small, sent)
     return sent
 

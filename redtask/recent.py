@@ -201,20 +201,15 @@ class Recent:
     def _drop(self) -> None:
         self._bytes -= self._slices.popleft().size
 
-    def prune(self) -> bool:
-        """Drop what is surely on disk.
-
-        Returns False if a loss is to be repaired first.
-        """
-        contact, slices = self._contact, self._slices
-        if contact.epoch != self._epoch:
-            return False
-        safe = contact.heard - WINDOW
-        if slices and slices[0].at < safe and not self._saying:
-            with self._lock:
-                while slices and slices[0].at < safe:
-                    self._drop()
-        return True
+    def prune(self) -> None:
+        """Drop what is surely on disk; nothing while a loss is to be repaired."""
+        safe = self._contact.heard - WINDOW
+        slices = self._slices
+        if not slices or slices[0].at >= safe or self.is_due or self._saying:
+            return
+        with self._lock:
+            while self._slices and self._slices[0].at < safe:
+                self._drop()
 
     @property
     def is_due(self) -> bool:

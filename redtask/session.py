@@ -199,10 +199,7 @@ class Session:
         Errors that are not of a particular task are raised.
         """
         try:
-            if len(aboard) == 1:
-                yield from self._enter([aboard[0].task])
-            else:
-                yield from self._enter([one.task for one in aboard])
+            yield from self._enter([one.task for one in aboard])
         except (ConnectionLost, HubFull):
             raise
         except Exception:
@@ -240,7 +237,9 @@ class Session:
     @property
     def must_recover(self) -> bool:
         """Has Redis been away, so that it may have lost writes?"""
-        return not self._inbox.recent.prune()
+        recent = self._inbox.recent
+        recent.prune()
+        return recent.is_due
 
     def recover(self) -> Flow[None]:
         """Repeat what Redis may have lost."""

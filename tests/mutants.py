@@ -377,6 +377,22 @@ MUTANTS: Final = (
         "lua/test_gates.py::test_a_gate_counts_nowhere",
     ),
     _mutant(
+        "a task whose gate opens is read anew for each of its members",
+        "lib/depend.lua",
+        '    if what == "wait" then\n      simplify(task)\n    end\n',
+        "",
+        "lua/test_gates.py::test_members_are_told_in_pieces",
+        "lua/test_budget.py",
+        server="system",
+    ),
+    _mutant(
+        "a task whose gate opens forgets where else it is bound to",
+        "lib/depend.lua",
+        "not (task.nf or task.place or task.targets\n    or task",
+        "not (task.nf or task.place\n    or task",
+        "lua/test_gates.py::test_what_waits_for_more_is_looked_at_each_time",
+    ),
+    _mutant(
         "an edge is not consumed",
         "lib/cascade.lua",
         'local entries = redis.call("ZPOPMIN", dependents, piece)',
