@@ -382,8 +382,6 @@ MUTANTS: Final = (
         '    if what == "wait" then\n      simplify(task)\n    end\n',
         "",
         "lua/test_gates.py::test_members_are_told_in_pieces",
-        "lua/test_budget.py",
-        server="system",
     ),
     _mutant(
         "a task whose gate opens forgets where else it is bound to",
