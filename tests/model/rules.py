@@ -48,11 +48,20 @@ class Rules:
         self.tombs: dict[str, str] = {}
         self.last = self.skew = self.grace = self.far = 0
         self.counts: Counter[str] = Counter()
+        self.seen: Any = None
         self._start(0, None)
 
     def _start(self, stamp: int, seen: Any) -> None:
         """Begin a call that left the hub as was seen."""
         self.stamp = stamp
+        #: Engines that look for tasks of their own, before or after this call.
+        self.tied = {
+            name
+            for picture in (self.seen, seen)
+            if picture
+            for name, fields in picture.engines.items()
+            if "tied" in fields
+        }
         self.seen = seen
         #: Tasks that were put back in this call, by engines that are not to have them.
         self.back: dict[str, str] = {}
