@@ -402,9 +402,7 @@ class Model(Compared):
         first_ones = tasks[: len(tasks) - len(along)]
         expected = placed + line[: len(first_ones) - len(placed)]
         more = want - (len(first_ones) - len(placed))
-        if engine.name not in self.tied:
-            # Others look at several lines, also where the last of their own is gone.
-            expected += self._along(served, line, expected, more)
+        expected += self._along(engine, served, line, expected, more)
         assert tasks == expected, (
             f"{engine.name} took {[one.name for one in tasks]}, "
             f"not {[one.name for one in expected]}"
@@ -427,11 +425,20 @@ class Model(Compared):
                 self._look_again(task)
 
     def _along(
-        self, queues: list[str], line: list[Task], taken: list[Task], most: int
+        self,
+        engine: Engine,
+        queues: list[str],
+        line: list[Task],
+        taken: list[Task],
+        most: int,
     ) -> list[Task]:
-        """Return what is taken along with these: the only ones that wait for them."""
+        """Return what is taken along with these: the only ones that wait for them.
+
+        Not by an engine that has to look at several lines, even if one of them has just
+        been emptied.
+        """
         rare = set(self.seen.hub.get("rare", ""))
-        if len(queues) != 1 or rare & set("crp"):
+        if len(queues) != 1 or rare & set("crp") or engine.name in self.tied:
             return []
         rest = [task for task in line if task not in taken]
         best = rest[0].rank if rest else math.inf
