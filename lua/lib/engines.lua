@@ -59,6 +59,11 @@ local function load_of(uuid)
     + redis.call("HLEN", keys.engine(uuid, "held"))
 end
 
+-- Has it no task, placed or taken?
+local function is_idle(uuid)
+  return redis.call("EXISTS", keys.engine(uuid, "held"), keys.engine(uuid, "assigned")) == 0
+end
+
 -- May an engine with this load be given another task? With hwm 0 (automatic) an idle
 -- engine gets one; a busy one asks for more by itself.
 local function has_room(opened, load)
@@ -69,14 +74,13 @@ local function has_room(opened, load)
 end
 
 -- Add the engine to the free sets of its queues, or remove it. `busy`: it is known to
--- have a task. With hwm 0 nothing need be counted.
+-- have a task, so that with hwm 0 nobody need ask.
 local function show(opened, engine, busy)
   local load = 1
   if opened.hwm > 0 then
     load = load_of(engine.uuid)
-  elseif not busy then
-    load = redis.call("EXISTS", keys.engine(engine.uuid, "held"),
-      keys.engine(engine.uuid, "assigned"))
+  elseif not busy and is_idle(engine.uuid) then
+    load = 0
   end
   local room = has_room(opened, load) and not engine.leaving
   for _, queue in ipairs(engine.queues) do
@@ -96,7 +100,7 @@ end
 
 -- Seldom: log that a drained engine has nothing left: somebody may wait for that.
 local function tell_drained(opened, engine)
-  if engine.leaving == DRAINED and load_of(engine.uuid) == 0 then
+  if engine.leaving == DRAINED and is_idle(engine.uuid) then
     require("lib.story").tell(opened, "engine drained", "engine", engine.uuid, "id", engine.id)
   end
 end
@@ -108,7 +112,7 @@ end
 
 -- Ring an idle engine if there is anything that it may take, as `any` says.
 local function call(opened, engine, any)
-  if engine and load_of(engine.uuid) == 0
+  if engine and is_idle(engine.uuid)
     and redis.call("LLEN", keys.engine(engine.uuid, "bell")) == 0
     and any(opened, engine) then
     ring(engine.uuid)
@@ -153,6 +157,7 @@ return {
   name_of = name_of,
   uuid_of = uuid_of,
   load_of = load_of,
+  is_idle = is_idle,
   has_room = has_room,
   show = show,
   use = use,

@@ -141,7 +141,7 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   cascade.run(opened, ending)
   settle.close(ending)
   hold.advance(opened)
-  if moved >= budget or engines.load_of(uuid) > 0 then
+  if moved >= budget or not engines.is_idle(uuid) then
     return moved, false
   end
   engines.remove(engine)
