@@ -92,14 +92,6 @@ class Ferry:
         #: Who sends; None: no trip is under way.
         self.leader: Passenger | None = None
 
-    def start(self, passenger: Passenger) -> list[Passenger] | None:
-        """Begin a trip of this passenger alone; None if one is under way."""
-        if self.leader is not None:
-            return None
-        self.leader = passenger
-        self._aboard = [passenger]
-        return self._aboard
-
     def board(self, passenger: Passenger) -> bool:
         """Take a passenger on; return whether it must lead, at once."""
         self._waiting.append(passenger)

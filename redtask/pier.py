@@ -110,16 +110,13 @@ class Pier:
         gate: threading.Lock | None = None
         try:
             with self._lock:
-                aboard = self._ferry.start(me)
-                if aboard is None:
+                if self._ferry.leader is not None:
                     gate = _closed()
                     me.wake = functools.partial(_open, gate)
-                    self._ferry.board(me)
+                self._ferry.board(me)
             if gate is not None:
                 gate.acquire()
-            if aboard is not None:
-                self._sail(aboard)
-            elif not me.over:
+            if not me.over:
                 self._lead()
         except BaseException:
             # Most likely a Ctrl-C.
@@ -132,9 +129,6 @@ class Pier:
     def _lead(self) -> None:
         with self._lock:
             aboard = self._ferry.load()
-        self._sail(aboard)
-
-    def _sail(self, aboard: list[Passenger]) -> None:
         try:
             self._cross(aboard)
         except ConnectionLost as problem:
