@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from redtask.dependency import Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
 Node: TypeAlias = "Hashable"
 #: The most nodes shown of a cycle.
@@ -75,12 +75,11 @@ def _rows(graph: Any) -> Iterable[tuple[Node, Any]]:
 
 
 def _nodes(node: Node, before: Any) -> tuple[Node, ...]:
-    if type(before) is list or type(before) is tuple:
-        # The usual, and quicker found out than what is iterable.
-        return tuple(dict.fromkeys(before))
     if isinstance(before, Dependency):
         return tuple(before.ordered())
-    if isinstance(before, (str, bytes)) or not isinstance(before, Iterable):
+    # The usual first: to find out what else is iterable takes long.
+    several = isinstance(before, (list, tuple, Iterable))
+    if isinstance(before, (str, bytes)) or not several:
         raise TypeError(
             f"the predecessors of node {node!r} must be several nodes, "
             f"not {type(before).__name__}: {before!r}"
@@ -138,7 +137,7 @@ def jobs_of(jobs: Any, nodes: Mapping[Node, Any]) -> dict[Node, Job]:
     without a job or a job without a node, and ``TypeError`` for an invalid job.
     """
     if not isinstance(jobs, Mapping):
-        return dict.fromkeys(nodes, _job(jobs, "the graph"))
+        return dict.fromkeys(nodes, _job(jobs))
     for node in jobs:
         if node not in nodes:
             raise ValueError(f"there is a job for {node!r}, which is not in the graph")
@@ -146,37 +145,36 @@ def jobs_of(jobs: Any, nodes: Mapping[Node, Any]) -> dict[Node, Job]:
     for node in nodes:
         if node not in jobs:
             raise ValueError(f"there is no job for node {node!r}")
-        job = jobs[node]
-        found[node] = _usual_job(job) or _job(job, f"node {node!r}")
+        found[node] = _job(jobs[node], node)
     return found
 
 
-def _usual_job(job: Any) -> Job | None:
-    """Return a job that is (function, args), as most are; None: look at it closely."""
-    if type(job) is tuple and len(job) == _PARTS - 1:
-        function, args = job
-        if callable(function) and type(args) is tuple:
-            return Job(function, args, {})
-    return None
+def _whose(node: Sequence[Node]) -> str:
+    return f"node {node[0]!r}" if node else "the graph"
 
 
-def _job(job: Any, whose: str) -> Job:
+def _job(job: Any, *node: Node) -> Job:
+    """Read the job of a node, or of all nodes."""
     if callable(job) or isinstance(job, str):
         return Job(job, (), {})
     if not isinstance(job, tuple):
         raise TypeError(
-            f"the job of {whose} must be a function or (function, args, kwargs), "
-            f"not {type(job).__name__}"
+            f"the job of {_whose(node)} must be a function or (function, args, "
+            f"kwargs), not {type(job).__name__}"
         )
     if not 0 < len(job) <= _PARTS:
-        raise TypeError(f"the job of {whose} has {len(job)} parts, not 1 to {_PARTS}")
+        raise TypeError(
+            f"the job of {_whose(node)} has {len(job)} parts, not 1 to {_PARTS}"
+        )
     function = job[0]
     args = job[1] if len(job) > 1 else ()
     kwargs = job[2] if len(job) == _PARTS else {}
     if not callable(function) and not isinstance(function, str):
-        raise TypeError(f"the function of {whose} cannot be called: {function!r}")
+        raise TypeError(
+            f"the function of {_whose(node)} cannot be called: {function!r}"
+        )
     if not isinstance(args, (list, tuple)):
-        raise TypeError(f"the args of {whose} must be a tuple, not {args!r}")
-    if not isinstance(kwargs, Mapping):
-        raise TypeError(f"the kwargs of {whose} must be a dict, not {kwargs!r}")
+        raise TypeError(f"the args of {_whose(node)} must be a tuple, not {args!r}")
+    if not isinstance(kwargs, (dict, Mapping)):
+        raise TypeError(f"the kwargs of {_whose(node)} must be a dict, not {kwargs!r}")
     return Job(function, tuple(args), kwargs)
