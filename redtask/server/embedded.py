@@ -280,8 +280,8 @@ class EmbeddedServer:
             "appendonly": "yes",
             "aof-load-truncated": "yes",
             "save": '""',
-            # Signed values hardly compress, and trying took half the time of rewriting
-            # the log, beside which tasks run.
+            # Compressing took a quarter to two fifths of the time of rewriting the log,
+            # beside which tasks run, and made a fifth less of it.
             "rdbcompression": "no",
             "maxmemory-policy": "noeviction",
             **self._options,
