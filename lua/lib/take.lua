@@ -8,8 +8,11 @@ local work = require("lib.work")
 
 -- Most tasks in one turn, so that no script blocks Redis for long.
 local MOST = 200
--- Likewise while dependents are still to be told, which costs the same turns time.
-local FEWER = 64
+-- Most of those that are not taken all at once, as tasks on the sheet are: each costs some
+-- three times as much.
+local SINGLY = 64
+-- Most while dependents are still to be told, which costs the same turns time.
+local FEWER = 32
 
 -- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36, 1987): no
 -- engine takes more than half its share of what is left, so that the last tasks spread
@@ -63,7 +66,7 @@ local function ready(opened, engine, nonce, want, simple, can_fold)
   end
   want = share(engine.queues, want, not simple)
   if not simple then
-    return require("lib.pick").pop(opened, engine, want)
+    return require("lib.pick").pop(opened, engine, math.min(want, SINGLY))
   end
   local key = keys.ready(engine.queues[1])
   local taken = can_fold and want > 1
@@ -71,7 +74,7 @@ local function ready(opened, engine, nonce, want, simple, can_fold)
   if taken then
     return {}, taken
   end
-  return pop(key, want)
+  return pop(key, math.min(want, SINGLY))
 end
 
 -- Does anything wait for the engine?
@@ -97,7 +100,10 @@ end
 -- Seldom: take what was placed on an engine, at most `count`, flat: id, score. Tasks of
 -- paused queues go back to their lines: all of them, as nobody would tell the engine
 -- later.
-local function unpaused(opened, uuid, count)
+local function placed_on(opened, uuid, count)
+  if not rare.is(opened, "p") then
+    return pop(keys.engine(uuid, "assigned"), count)
+  end
   local paused, placed = require("lib.paused"), {}
   while #placed < 2 * count do
     local back, kept = require("lib.place").give_back(uuid, count - #placed / 2, function(id)
@@ -124,13 +130,12 @@ local function tasks(opened, engine, nonce, want)
   if want == 0 then
     return {}
   end
-  local placed = {}
+  local most = math.min(want, SINGLY)
   -- Usually an idle engine had its task pushed to it.
-  if rare.is(opened, "a") then
-    placed = rare.is(opened, "p") and unpaused(opened, engine.uuid, want)
-      or pop(keys.engine(engine.uuid, "assigned"), want)
+  local placed = rare.is(opened, "a") and placed_on(opened, engine.uuid, most) or {}
+  if #placed > 0 then
+    want = most - #placed / 2
   end
-  want = want - #placed / 2
   local popped, taken = {}, nil
   local simple = is_simple(opened, engine)
   if want > 0 then
@@ -147,7 +152,7 @@ local function tasks(opened, engine, nonce, want)
   opened.took = popped[1]
   engines.use(engine)
   -- From several lines, tasks that the engine may take could be overtaken.
-  local more = simple and not opened.is_earlier and want - #popped / 2 or 0
+  local more = simple and not opened.is_earlier and most - (#placed + #popped) / 2 or 0
   return work.start(opened, engine, nonce, placed, popped, more)
 end
 

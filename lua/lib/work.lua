@@ -8,10 +8,7 @@ local keys = require("lib.keys")
 local sheet = require("lib.sheet")
 local states = require("lib.states")
 
--- Most bytes of arguments in one reply beyond the first task's; the engine fetches the
--- rest. Arguments over MOST_RIDING it always fetches: a plain read costs a twentieth of a
--- script's.
-local MOST_BYTES = 1048576
+-- Longer arguments the engine fetches: a plain read costs a twentieth of a script's.
 local MOST_RIDING = 16384
 -- Most bytes of arguments in a bell.
 local MOST_RUNG = 4096
@@ -55,20 +52,14 @@ local function stop_budget(opened, id, marks)
   end
 end
 
--- Seldom: arguments stored beside the record, for the reply, and what is left of the
--- budget. Unless they are `free`, long ones are left to the engine. Only those with the
--- mark b are over 1 KiB.
-local function arguments(id, budget, free, marks)
+-- Seldom: arguments stored beside the record, for the reply; "" if they are longer than
+-- `most`. Only those with the mark b are over 1 KiB.
+local function arguments(id, marks, most)
   local key = keys.task(id, "args")
-  local large = marks and string.find(marks, "b", 1, true)
-  if large or not free then
-    local size = redis.call("STRLEN", key)
-    if size > MOST_RIDING or not free and size > budget then
-      return "", budget
-    end
-    budget = budget - size
+  if marks and string.find(marks, "b", 1, true) and redis.call("STRLEN", key) > most then
+    return ""
   end
-  return redis.call("GET", key) or "", budget
+  return redis.call("GET", key) or ""
 end
 
 local function describe(taken, id, attempt, fn, args, root)
@@ -100,12 +91,12 @@ local function note_marked(taken, id, score, marks, engine, token)
   end
 end
 
--- Start tasks and add them to the reply: id, attempt, fn, args, root for each. The first
--- one's arguments are always included, unless the budget is `strict`.
-local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
+-- Start tasks and add them to the reply: id, attempt, fn, args, root for each; the engine
+-- fetches arguments longer than `most`.
+local function begin(opened, engine, nonce, popped, from, taken, most)
   local is_along = from == "waiting"
   if #popped == 0 then
-    return budget
+    return
   end
   states.check(from, "running")
   local entries, count, name = {}, 0, engines.name_of(engine)
@@ -129,7 +120,7 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
         before = token .. " "
       end
       if args == "" then
-        args, budget = arguments(id, budget, not strict and taken.length == 0, marks)
+        args = arguments(id, marks, most)
       end
       redis.call("HSET", keys.task(id), "state", "running", "engine", name,
         "token", token, "started", started)
@@ -148,12 +139,11 @@ local function begin(opened, engine, nonce, popped, from, taken, budget, strict)
     end
   end
   held.add(engine.uuid, entries)
-  return budget
 end
 
 -- Seldom: start what the engine takes along with what it has just started (lib/along.lua),
 -- at most `more`.
-local function start_along(opened, engine, nonce, taken, budget, more)
+local function start_along(opened, engine, nonce, taken, more)
   local along = require("lib.along")
   local chosen = along.choose(opened, engine.queues[1], taken.parents, more)
   if #chosen == 0 then
@@ -161,7 +151,7 @@ local function start_along(opened, engine, nonce, taken, budget, more)
   end
   along.leave(chosen)
   local before = taken.length
-  begin(opened, engine, nonce, chosen, "waiting", taken, budget)
+  begin(opened, engine, nonce, chosen, "waiting", taken, MOST_RIDING)
   for at = before + 2, taken.length, 5 do
     taken[at] = -taken[at]
   end
@@ -171,10 +161,10 @@ end
 -- and take along at most `more` of what waits for these. Returns the reply.
 local function start(opened, engine, nonce, placed, popped, more)
   local taken = { length = 0 }
-  local budget = begin(opened, engine, nonce, placed, "assigned", taken, MOST_BYTES)
-  budget = begin(opened, engine, nonce, popped, "ready", taken, budget)
+  begin(opened, engine, nonce, placed, "assigned", taken, MOST_RIDING)
+  begin(opened, engine, nonce, popped, "ready", taken, MOST_RIDING)
   if taken.parents and more > 0 then
-    start_along(opened, engine, nonce, taken, budget, more)
+    start_along(opened, engine, nonce, taken, more)
   end
   return taken
 end
@@ -224,7 +214,7 @@ end
 -- Push a task to an idle engine that has named a nonce for it.
 local function hand_over(opened, engine, id, score)
   local taken = { length = 0 }
-  begin(opened, engine, engine.next, { id, score }, "ready", taken, MOST_RUNG, true)
+  begin(opened, engine, engine.next, { id, score }, "ready", taken, MOST_RUNG)
   ring_with(opened, engine, taken[1], taken[2], taken[3], taken[5], taken[4])
 end
 
@@ -240,7 +230,7 @@ end
 -- What this engine took in the turn with this nonce, again: the reply to that turn was
 -- lost.
 local function repeated(opened, engine, nonce)
-  local taken, budget = { length = 0 }, MOST_BYTES
+  local taken = { length = 0 }
   for _, one in ipairs(held.first(engine.uuid)) do
     local id, attempt, of = one.id, string.match(one.token, "^(%d+):(.*)$")
     if of == nonce then
@@ -251,7 +241,7 @@ local function repeated(opened, engine, nonce)
       else
         local args, _, root = f[2], history(id, f[3] or "")
         if args == "" then
-          args, budget = arguments(id, budget, taken.length == 0, f[3])
+          args = arguments(id, f[3], MOST_RIDING)
         end
         attempt = tonumber(attempt)
         describe(taken, id, one.along and -attempt or attempt, f[1], args, root)

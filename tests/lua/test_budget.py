@@ -19,7 +19,7 @@ BUDGET = {
     "turn with one": (1, 17),
     "submit of a chain": (1 / LINKS, 3.3),
     "turn in a chain": (1, 24),
-    "end of a fan": (1 / FAN + 0.001, 3.3),
+    "end of a fan": (1 / 64, 3.3),
     "links taken along": (0.04, 8.9),
     "submit of a fan": (1 / FAN, 1.4),
     "release of a fan": (1 / FAN, 3.3),

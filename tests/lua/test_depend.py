@@ -418,7 +418,7 @@ def test_while_dependents_are_told_a_turn_takes_less(real_hub):
         pass
     hub.turn(6, "e", 0, *map(ok, telling))
 
-    assert len(telling) == 64
+    assert len(telling) == 32
     assert len(hub.take(6, "e", 1000)) == 200
 
 

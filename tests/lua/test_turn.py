@@ -89,6 +89,32 @@ def test_no_turn_takes_more_than_200(hub):
     assert len(hub.take(3, "e", 10000)) == 200
 
 
+def test_of_tasks_with_records_a_turn_takes_64(hub):
+    hub.submit(1, "c-0")
+    hub.submit(1, *[f"c-{n}" for n in range(1, 201)], after="as c-0")
+    hub.register(2, "e")
+    (parent,) = hub.take(3, "e", 200)
+    hub.turn(4, "e", 0, ok(parent))
+    while hub.sweep(5).more:
+        pass
+
+    assert len(hub.take(6, "e", 200)) == 64
+
+
+def test_and_no_more_with_those_that_were_placed_on_it(hub):
+    hub.configure(1, hwm=50)
+    hub.register(1, "e")
+    hub.take(1, "e")
+    hub.submit(2, "c-0")
+    hub.submit(2, *[f"c-{n}" for n in range(1, 201)], after="as c-0")
+    (parent,) = hub.take(3, "e", 1)
+    hub.turn(4, "e", 0, ok(parent))
+    assert len(hub.assigned("e")) > 0
+    hub.configure(5, hwm=0)
+
+    assert len(hub.take(6, "e", 200)) == 64
+
+
 def test_a_bound_on_the_load_is_kept(hub):
     hub.configure(1, hwm=3)
     hub.submit(2, *[f"c-{n}" for n in range(20)])
@@ -125,16 +151,14 @@ def test_a_lowered_bound_drains(hub):
 
 
 def test_a_turn_carries_arguments_up_to_a_mebibyte(hub):
-    most = b"x" * 16_384
-    for number in range(70):
-        hub.submit(number, f"c-{number}", args=most)
-    hub.submit(70, *[f"c-{n}" for n in range(100, 300)])
-    hub.register(71, "e")
+    for number in range(140):
+        hub.submit(number, f"c-{number}", args=b"x" * 16_384)
+    hub.register(141, "e")
 
-    taken = hub.take(72, "e", 70)
+    taken = hub.take(142, "e", 140)
 
-    assert [len(work.args) for work in taken] == [16_384] * 64 + [0] * 6
-    assert len(hub.held("e")) == 70
+    assert [len(work.args) for work in taken] == [16_384] * 64
+    assert len(hub.held("e")) == 64
 
 
 @pytest.mark.parametrize("priority", [0, 1])
