@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers
+from tests import lanes, servers
 from tests.hubs import Hub
 from tests.recorder import Recorder
 
 LUA = Path(__file__).parent / "lua"
 RECORDER = pytest.StashKey[Recorder]()
+CROSSING = pytest.StashKey[lanes.Crossing]()
 #: Was all of tests/lua chosen?
 WHOLE = pytest.StashKey[bool]()
 
@@ -45,10 +46,14 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[RECORDER] = Recorder()
+    if hasattr(config, "workerinput"):
+        config.stash[CROSSING] = lanes.Crossing()
 
 
-@pytest.hookimpl(trylast=True)
+# Before pytest-xdist reads the marks.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    lanes.choose(config, items)
     last = [item for item in items if item.path.name == "test_zz_coverage.py"]
     items[:] = [item for item in items if item not in last] + last
     files = {item.path for item in items}
@@ -57,6 +62,15 @@ def pytest_collection_modifyitems(config, items):
         or config.getoption("markexpr")
         or any("::" in argument for argument in config.args)
     )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Run a test once the other lane lets it, if there is one."""
+    if CROSSING not in item.config.stash:
+        return (yield)
+    with item.config.stash[CROSSING].enter(alone=bool(item.get_closest_marker("alone"))):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -325,10 +325,10 @@ def refuse_each(hub, numbers, queue="default"):
 
 
 @pytest.fixture
-def crowd(hub):
+def crowd(real_hub):
     """A hub in which 66 tasks were each refused by another of 66 engines."""
-    refuse_each(hub, range(66))
-    return hub
+    refuse_each(real_hub, range(66))
+    return real_hub
 
 
 def test_past_64_classes_tasks_stand_in_one_line(crowd):
