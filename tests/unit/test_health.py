@@ -119,7 +119,7 @@ def test_nobody_is_told_when_nobody_listens(monkeypatch, tmp_path):
         ("often", "", float("inf")),
         ("4000000", "", 2.0),
         ("4000000", "1", float("inf")),
-        ("4000000", str(os.getpid()), 2.0),
+        pytest.param("4000000", str(os.getpid()), 2.0, id="4000000-own-2.0"),
     ],
 )
 def test_the_watchdog_is_patted_twice_in_its_time(monkeypatch, micros, pid, seconds):
