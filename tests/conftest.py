@@ -50,10 +50,13 @@ def pytest_configure(config):
         config.stash[CROSSING] = lanes.Crossing()
 
 
-# Before pytest-xdist reads the marks.
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return lanes.Lanes(config, log)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    lanes.choose(config, items)
     last = [item for item in items if item.path.name == "test_zz_coverage.py"]
     items[:] = [item for item in items if item not in last] + last
     files = {item.path for item in items}
@@ -69,7 +72,8 @@ def pytest_runtest_protocol(item):
     """Run a test once the other lane lets it, if there is one."""
     if CROSSING not in item.config.stash:
         return (yield)
-    with item.config.stash[CROSSING].enter(alone=bool(item.get_closest_marker("alone"))):
+    alone = item.get_closest_marker("alone") is not None
+    with item.config.stash[CROSSING].enter(alone=alone):
         return (yield)
 
 

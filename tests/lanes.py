@@ -1,7 +1,7 @@
 """Two lanes of tests at once: those that start processes, and all others.
 
-Each lane is a group of pytest-xdist, so it keeps its order, its servers and what it has
-recorded. A test that measures time (marked ``alone``) has the machine for itself.
+Each lane has a worker of pytest-xdist, and so keeps its order, its servers and what it
+has recorded. A test that measures time (marked ``alone``) has the machine for itself.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where tests start processes of their own.
-BUSY: Final = Path(__file__).parent / "acceptance"
+#: How the names of tests begin that start processes of their own.
+BUSY: Final = "tests/acceptance/"
 
 
-def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say in which lane each test runs."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        lane = "processes" if BUSY in item.path.parents else "scripts"
-        item.add_marker(pytest.mark.xdist_group(lane))
+class Lanes(LoadScopeScheduling):
+    """Gives each worker of pytest-xdist one lane."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "processes" if nodeid.startswith(BUSY) else "scripts"
 
 
 class Crossing:

@@ -45,6 +45,7 @@ def graph(view, nodes):
     return [one.get(60) for one in view.submit_graph(nodes, jobs).values()]
 
 
+@pytest.mark.alone
 def test_no_path_makes_more_round_trips_than_its_budget(site):
     site.worker("-n", "2")
     view = site.view

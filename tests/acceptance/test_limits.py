@@ -319,6 +319,7 @@ def test_a_message_of_somebody_without_the_key_is_refused(site):
     assert result.get(DEADLINE)
 
 
+@pytest.mark.alone
 def test_an_alarm_has_the_worker_sweep_at_once(site):
     site.worker("-n", "1")
     until(lambda: blocked(site) == 2, "the wire and the bell")

@@ -81,6 +81,7 @@ def test_who_follows_runs_where_the_other_ran(site):
     assert len({one.engine_id for one in first}) > 1
 
 
+@pytest.mark.alone
 def test_what_is_due_happens_in_time(site):
     site.worker("-n", "2")
     view, never = site.view, site.folder / "never"
