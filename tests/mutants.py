@@ -552,6 +552,13 @@ MUTANTS: Final = (
         "lua/test_along.py::test_nor_on_a_hub_of_an_earlier_release",
     ),
     _mutant(
+        "what comes back overtakes what its turn released",
+        "lib/again.lua",
+        "return hold.is_due(opened)",
+        "return false and hold.is_due(opened)",
+        "lua/test_retries.py::test_what_comes_back_does_not_overtake_what_the_same_turn_released",
+    ),
+    _mutant(
         "what comes back of a chain does not wait again",
         "lib/again.lua",
         'if redis.call("HEXISTS", key, "na") == 0 then',

@@ -51,6 +51,13 @@ local function hold_back(task, score)
   wait(task, score)
 end
 
+-- Is it to stand in a line whose tasks are offered by the end of this script, the best
+-- first? Of what the script has released some may be better.
+local function joins(opened, task, name)
+  return hold.is_due(opened)
+    and class.line_of(task.queue or "default", name) ~= class.PICKY
+end
+
 -- Give a ready task in no index an engine with room, never `except`, or its place in a
 -- line. Returns false if it has to wait in a line.
 local function seat(opened, ending, task, score, except, last)
@@ -64,7 +71,8 @@ local function seat(opened, ending, task, score, except, last)
     hold_back(task, score)
     return true
   end
-  if place.assign(opened, task.queue or "default", task.id, score, name, except) then
+  if not joins(opened, task, name)
+    and place.assign(opened, task.queue or "default", task.id, score, name, except) then
     return true
   end
   if except then
@@ -162,7 +170,7 @@ local function put_back(opened, ending, collected, except)
       waiting = waiting + 1
     end
   end
-  hold.flush(opened, true)
+  hold.flush(opened, not hold.is_due(opened))
   return waiting
 end
 
@@ -171,7 +179,7 @@ local function seat_all(opened, ending, placed, except)
   for at = 1, #placed, 2 do
     seat(opened, ending, depend.read(placed[at]), placed[at + 1], except)
   end
-  hold.flush(opened, true)
+  hold.flush(opened, not hold.is_due(opened))
 end
 
 -- Seat tasks found in the line of an engine that cannot run them, or end them if no other

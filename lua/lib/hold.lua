@@ -129,6 +129,11 @@ local function flush(opened, offered)
   end
 end
 
+-- Has anything entered a line that `advance` is still to offer?
+local function is_due(opened)
+  return opened.advances ~= nil and opened.advances[1] ~= nil
+end
+
 -- Give idle engines what has entered lines since `flush`. (Tasks with constraints of
 -- their own were offered before, or are found by whoever comes next.)
 local function advance(opened)
@@ -168,5 +173,6 @@ return {
   release = release,
   release_plain = release_plain,
   flush = flush,
+  is_due = is_due,
   advance = advance,
 }

@@ -1,7 +1,9 @@
 """turn: what failed is tried again, and what was not begun goes back."""
 
+import pytest
+
 from redtask.hub.calls import Report
-from tests.hubs import error_in, ok, unbegun
+from tests.hubs import error_in, ok, unbegun, unmet
 
 
 def ids(work):
@@ -136,6 +138,22 @@ def over_time(work):
     """Report that a task was over its time limit."""
     fields = ("error", b"error", "ename", "TimeLimitExceeded", "evalue", "1 s")
     return Report("late", work.task_id, work.token, 0, 0, fields)
+
+
+@pytest.mark.parametrize("want", [0, 1])
+@pytest.mark.parametrize("how", [unbegun, error_in, unmet])
+def test_what_comes_back_does_not_overtake_what_the_same_turn_released(hub, how, want):
+    hub.submit(1, "c-1", retries=1, elsewhere=1)
+    hub.submit(1, "c-2")
+    hub.submit(1, "c-3", "c-4", after="as c-2", priority=5)
+    hub.register(2, "e")
+    back, parent = hub.take(3, "e", 4) + hub.take(3, "e", 4)
+    hub.join(4, "f")
+
+    hub.turn(5, "e", want, how(back), ok(parent))
+
+    assert hub.assigned("f") == ["c-4" if want else "c-3"]
+    assert hub.ready("default", "") + hub.ready("default", "!0") != []
 
 
 def test_one_over_its_time_limit_failed_a_try(hub):
