@@ -92,8 +92,8 @@ class Model(Compared):
         task.elsewhere = group.get("elsewhere", False)
         task.gate = group.get("gate")
         for parent in group.get("refs", ()):
-            task.refs.append(parent)
             if parent in self.tasks:
+                task.refs.append(parent)
                 self.tasks[parent].kept += 1
         self.needed[fn] += 1
         self.idle.pop(fn, None)
@@ -272,6 +272,9 @@ class Model(Compared):
                 for name, value in task.group.items()
                 if name not in ("gate", "later", "start_in", "start_at")
             }
+            if "refs" in kept:
+                # Of parents that were gone already nothing is known.
+                kept["refs"] = list(task.refs)
             kept |= anew.get(old, {})
             group = {name: value for name, value in kept.items() if value is not None}
             self.submitted += 1

@@ -171,6 +171,9 @@ class Rules:
         if task.state == "assigned":
             self.engines[task.engine].assigned.remove(task)
             self.unclear = True
+        elif task.name in self.back:
+            # It may have been placed for a moment.
+            self.unclear = True
         if task.state != "running":
             # Not where it was to run next, nor who gave it back.
             task.engine = task.ran_on[0] if task.ran_on else ""
