@@ -95,6 +95,8 @@ class Client(StoredTasks, Fleet):
         self.closed = False
         #: Default for views made from now on.
         self.block = False
+        key, living = id(self), _living(os.getpid())
+        living[key] = weakref.ref(self, lambda _: living.pop(key, None))
 
     def __repr__(self) -> str:
         return f"<Client {self._session.client} of {self._profile.shown_url}>"
@@ -354,7 +356,7 @@ class _Elsewhere:
         return self._client()._session
 
     def _client(self) -> Client:
-        client = _client_of(os.getpid(), self._place)
+        client = _client_of(self._place)
         inbox = client._session.inbox
         if inbox is not self._inbox:
             self._inbox = inbox
@@ -382,7 +384,28 @@ def revive(
     return kind._revived(_Elsewhere(place, tasks), tasks, about)
 
 
+def _client_of(place: Place) -> Client:
+    """Return a client of this process for results from elsewhere."""
+    client = _in_use(place)
+    return _own_client(os.getpid(), place) if client is None else client
+
+
+def _in_use(place: Place) -> Client | None:
+    """Return a client of this process: it knows the key, which may be nowhere else."""
+    for found in list(_living(os.getpid()).values()):
+        client = found()
+        if client is not None and not client.closed and client._place.is_same(place):
+            return client
+    return None
+
+
 @functools.cache
-def _client_of(pid: int, place: Place) -> Client:  # noqa: ARG001 - a child has its own
-    """Return this process's client for results from elsewhere, one per hub."""
+def _living(pid: int) -> dict[int, weakref.ref[Client]]:  # noqa: ARG001 - see below
+    """Return the clients of this process; a forked child has its own."""
+    return {}
+
+
+@functools.cache
+def _own_client(pid: int, place: Place) -> Client:  # noqa: ARG001 - likewise
+    """Return a client for results alone, one per hub."""
     return Client(place.url_here(), profile=place.profile)

@@ -374,7 +374,7 @@ class _TargetsFlag(_Flag["int | slice | list[int] | None"]):
 
 
 #: Attributes of views that are no flags; these are set for every view.
-_PLAIN: Final = frozenset({"flags", "client", "history"})
+_PLAIN: Final = frozenset({"flags", "client"})
 
 
 class Flagged:

@@ -429,9 +429,14 @@ class Results:
         values = yield from self._get(timeout, None, None)
         found = yield from self._metadata()
         ids = [about["engine_id"] for about in found]
-        if len(set(ids)) < len(ids) or self._sizes is not None:
+        if len(set(ids)) < len(ids):
             raise ValueError("Cannot build dict, multiple jobs ran on one engine")
-        return dict(zip(ids, [values] if self._single else values, strict=True))
+        if self._single:
+            values = [values]
+        elif self._sizes is not None and set(self._sizes) != {1}:
+            items = iter(values)
+            values = [list(itertools.islice(items, size)) for size in self._sizes]
+        return dict(zip(ids, values, strict=True))
 
     def _outputs(self, groupby: str) -> Flow[list[str]]:
         """Return what the tasks printed, each with its origin."""
@@ -465,9 +470,12 @@ class Results:
         return name in self._tasks.outcomes
 
     def _at_hand(self) -> bool:
-        """Is all done, with nothing large that is better read one by one?"""
+        """Is all done, and nothing large or failed, which is met one by one?"""
         tasks = self._tasks
-        return tasks.done and not any(map(self._is_large, tasks.ids))
+        return tasks.done and all(
+            tasks.outcomes[name].kind == "r" and not self._is_large(name)
+            for name in tasks.ids
+        )
 
     def _places(self) -> dict[str, int]:
         return {name: at for at, name in enumerate(self._tasks.ids)}

@@ -31,6 +31,10 @@ class Place:
         url = None if profile.url is None else _bare(profile.url)
         return cls(profile.name, profile.hub, url, profile.url_source == "url")
 
+    def is_same(self, other: Place) -> bool:
+        """Do both name the same hub of the same Redis?"""
+        return (self.hub, self.url) == (other.hub, other.url)
+
     def url_here(self) -> str | None:
         """Return the URL to connect to in this process; None: the profile's.
 

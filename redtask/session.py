@@ -325,22 +325,13 @@ class Session:
         if isinstance(jobs, HasIds):
             return list(jobs.msg_ids)
         if isinstance(jobs, int) and not isinstance(jobs, bool):
-            return [self._at(jobs)]
+            return [id_at(self.history, jobs)]
         if isinstance(jobs, Iterable) and not isinstance(jobs, (bytes, bytearray)):
             listed = [name for one in jobs for name in self.ids_of(one)]
             return list(dict.fromkeys(listed))
         raise TypeError(
             f"jobs are ids, positions or results, not {type(jobs).__name__}"
         )
-
-    def _at(self, position: int) -> str:
-        history = self.history
-        try:
-            return history[position]
-        except IndexError:
-            raise IndexError(
-                f"history has {len(history)} ids, and no position {position}"
-            ) from None
 
     # -- tasks
 
@@ -703,10 +694,20 @@ def ids_at(history: Sequence[str], wanted: Any) -> Any:
     if wanted is None:
         wanted = -1
     if isinstance(wanted, int):
-        return history[wanted]
+        return id_at(history, wanted)
     if isinstance(wanted, (list, tuple)):
-        return [history[one] if isinstance(one, int) else one for one in wanted]
+        return [id_at(history, one) if isinstance(one, int) else one for one in wanted]
     return wanted
+
+
+def id_at(history: Sequence[str], position: int) -> str:
+    """Return the id at a position. Raises ``IndexError`` naming it."""
+    try:
+        return history[position]
+    except IndexError:
+        raise IndexError(
+            f"history has {len(history)} ids, and no position {position}"
+        ) from None
 
 
 def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: How long an interrupted flow may take to put things in order while Redis is away, in
+#: seconds.
+_PARTING: Final = 2.0
 _KINDS = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
 
 
@@ -417,6 +420,10 @@ class Driver:
                 try:
                     value = self._perform(step, since, until)
                 except Exception as problem:  # noqa: BLE001 - the flow's to handle
+                    step = flow.throw(problem)
+                except (KeyboardInterrupt, SystemExit) as problem:
+                    # What the flow has still to do must not take long.
+                    until = time.monotonic() + _PARTING
                     step = flow.throw(problem)
                 else:
                     step = flow.send(value)

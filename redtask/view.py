@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from redtask import absent, payload
 from redtask.batch import Batch
+from redtask.current import current_task
 from redtask.durability import MEMORY
 from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
@@ -41,8 +42,7 @@ class LoadBalancedView(Flagged):
     def __init__(self, client: Client, flags: Flags | None = None) -> None:
         super().__init__(flags or Flags())
         self.client = client
-        #: Ids that this view submitted, oldest first; the last 100,000.
-        self.history: collections.deque[str] = collections.deque(maxlen=100_000)
+        self._history: collections.deque[str] = collections.deque(maxlen=100_000)
 
     def _checked(self, flags: Mapping[str, Any]) -> Flags:
         """Return this view's flags with some replaced; resolve targets."""
@@ -104,7 +104,7 @@ class LoadBalancedView(Flagged):
         tasks, task = client._session.call(flags, f, args, kwargs)
         result = AsyncResult(client, tasks, task.function.name, single=True)
         client._enter(task)
-        self.history.append(task.task_id)
+        self._history.append(task.task_id)
         client._confirm(flags.durability, tasks.ids)
         return result
 
@@ -134,12 +134,13 @@ class LoadBalancedView(Flagged):
             return self.apply_async(f, *args), None
         tasks, task = self.client._session.call(flags, f, args, {})
         result = AsyncResult(self.client, tasks, task.function.name, single=True)
+        self._history.append(task.task_id)
         return result, self.client._post(task)
 
     def _submitted(self, result: R, slices: Slices) -> R:
         self.client._assure(self.flags.durability)
         self.client._submit(slices)
-        self.history.extend(result.msg_ids)
+        self._history.extend(result.msg_ids)
         self.client._confirm(self.flags.durability, result.msg_ids)
         return result
 
@@ -151,6 +152,9 @@ class LoadBalancedView(Flagged):
             return result.get()
         except KeyboardInterrupt:
             # An interrupt only ends the wait: the task goes on, and this is its result.
+            # But one inside of a task is meant for that.
+            if current_task().id is not None:
+                raise
             return result
 
     def batch(self) -> Batch:
@@ -276,6 +280,7 @@ class LoadBalancedView(Flagged):
         if ahead is None:
             ahead = max(2, 2 * len(self))
         view = self.with_flags(block=False)
+        view._history = self._history
         return LazyMap(
             view,
             f,
@@ -313,7 +318,7 @@ class LoadBalancedView(Flagged):
         self.client._assure(self.flags.durability)
         self.client._submit(pieces)
         ids = [name for tasks, _ in sets.values() for name in tasks.ids]
-        self.history.extend(ids)
+        self._history.extend(ids)
         self.client._confirm(self.flags.durability, ids)
         return results
 
@@ -339,8 +344,13 @@ class LoadBalancedView(Flagged):
 
     # -- what was submitted
 
+    @property
+    def history(self) -> list[str]:
+        """Ids that this view submitted, oldest first; the last 100,000."""
+        return list(self._history)
+
     def _open(self) -> list[str]:
-        return self.client._session.open_of(list(self.history))
+        return self.client._session.open_of(self.history)
 
     @property
     def outstanding(self) -> set[str]:

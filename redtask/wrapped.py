@@ -56,7 +56,8 @@ class Wrapped:
         return self.view.with_flags(**flags)
 
     def _record(self, view: Any) -> None:
-        self.view.history.extend(view.history)
+        # Both are views, of either face.
+        self.view._history.extend(view.history)  # noqa: SLF001
 
 
 class WrappedParallel(Wrapped):

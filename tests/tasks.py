@@ -80,6 +80,11 @@ def fail_loudly():
     raise ValueError("first\x1b]0;owned\x07\n\x9b2Jsecond")
 
 
+def invert(x):
+    """Fail for zero."""
+    return 1 / x
+
+
 def fail_odd(x):
     """Raise for what is odd."""
     if x % 2:

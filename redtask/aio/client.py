@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import weakref
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from redtask import ferry, link
@@ -51,6 +52,10 @@ _OTHER_LOOP: Final = (
 )
 #: In each event loop, the clients of results from other processes, one per hub.
 _clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
+#: The clients that were made in each event loop.
+_living: Final[
+    weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakSet[Client]]
+] = weakref.WeakKeyDictionary()
 
 
 class Client(StoredTasks, Fleet):
@@ -144,6 +149,7 @@ class Client(StoredTasks, Fleet):
         self._driver = driver
         self._loop = asyncio.get_running_loop()
         self._known_place = Place.of(profile)
+        _living.setdefault(self._loop, weakref.WeakSet()).add(self)
         self._known_session = Session(store.keys, keyring, store.contact)
 
     async def close(self) -> None:
@@ -414,8 +420,18 @@ def revive(
     return kind._revived(_Elsewhere(place, tasks), tasks, about)
 
 
+def _in_use(place: Place) -> Client | None:
+    """Return a client of this loop: it knows the key, which may be nowhere else."""
+    for client in _living.get(asyncio.get_running_loop(), ()):
+        if not client.closed and client._place.is_same(place):
+            return client
+    return None
+
+
 async def _client_of(place: Place) -> Client:
     """Return this loop's client for results from elsewhere, one per hub."""
+    if (client := _in_use(place)) is not None:
+        return client
     for loop in [one for one in _clients if one.is_closed()]:
         del _clients[loop]
     known = _clients.setdefault(asyncio.get_running_loop(), {})
@@ -428,6 +444,8 @@ async def _client_of(place: Place) -> Client:
 
 def _known_client(place: Place) -> Client | None:
     """Return this loop's client if it is connected."""
+    if (client := _in_use(place)) is not None:
+        return client
     connected = _clients.get(asyncio.get_running_loop(), {}).get(place)
     if connected is None or not connected.done() or not _is_of_use(connected):
         return None

@@ -44,8 +44,7 @@ class LoadBalancedView(Flagged):
     def __init__(self, client: Client, flags: Flags | None = None) -> None:
         super().__init__(flags or Flags())
         self.client = client
-        #: Ids that this view submitted, oldest first; the last 100,000.
-        self.history: collections.deque[str] = collections.deque(maxlen=100_000)
+        self._history: collections.deque[str] = collections.deque(maxlen=100_000)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.targets}>"
@@ -77,13 +76,14 @@ class LoadBalancedView(Flagged):
             return await self.apply_async(f, *args), None
         tasks, task = self.client._session.call(flags, f, args, {})
         result = AsyncResult(self.client, tasks, task.function.name, single=True)
+        self._history.append(task.task_id)
         return result, await self.client._post(task)
 
     async def _submitted(self, result: R, slices: Slices) -> R:
         durability = self.flags.durability
         await self.client._assure(durability)
         await self.client._submit(slices)
-        self.history.extend(result.msg_ids)
+        self._history.extend(result.msg_ids)
         await self.client._confirm(durability, result.msg_ids)
         return result
 
@@ -131,7 +131,7 @@ class LoadBalancedView(Flagged):
         tasks, task = self.client._session.call(flags, f, args, kwargs)
         result = AsyncResult(self.client, tasks, task.function.name, single=True)
         await self.client._enter(task)
-        self.history.append(task.task_id)
+        self._history.append(task.task_id)
         await self.client._confirm(flags.durability, tasks.ids)
         return result
 
@@ -232,8 +232,10 @@ class LoadBalancedView(Flagged):
         ahead = ahead_of(sequences, max_outstanding)
         # What cannot be called is told at once, not when the first result is read.
         payload.pack_function(f)
+        view = self.with_flags()
+        view._history = self._history
         return LazyMap(
-            self.with_flags(),
+            view,
             f,
             zip(*sequences, strict=False),
             ahead,
@@ -270,7 +272,7 @@ class LoadBalancedView(Flagged):
         await self.client._assure(flags.durability)
         await self.client._submit(pieces)
         ids = [name for tasks, _ in sets.values() for name in tasks.ids]
-        self.history.extend(ids)
+        self._history.extend(ids)
         await self.client._confirm(flags.durability, ids)
         return results
 
@@ -290,8 +292,13 @@ class LoadBalancedView(Flagged):
 
     # -- what was submitted
 
+    @property
+    def history(self) -> list[str]:
+        """Ids that this view submitted, oldest first; the last 100,000."""
+        return list(self._history)
+
     def _open(self) -> list[str]:
-        return self.client._session.open_of(list(self.history))
+        return self.client._session.open_of(self.history)
 
     async def outstanding(self) -> set[str]:
         """Return the ids that this view submitted and that have not ended."""

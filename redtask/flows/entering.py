@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from redtask.error import (
     ConnectionLost,
     HubError,
     HubFull,
+    RedtaskError,
     UnknownFunction,
 )
 from redtask.flows import SLICE, Commands, Meanwhile, ask
@@ -65,8 +67,8 @@ def submit(
 
     ``sent`` has the digests that the hub is believed to have; a function is sent with
     its first slice, and again if the hub has lost it. ``meanwhile`` is called while
-    slices are in flight. If a later slice is refused, or cannot be made, the earlier
-    ones are aborted, those behind a gate by aborting the gate.
+    slices are in flight. If a later slice is refused, or cannot be made, or the caller
+    is interrupted, the earlier ones are aborted, those behind a gate by aborting that.
     """
     entered: dict[str, None] = {}
     gate = ""
@@ -84,10 +86,19 @@ def submit(
         # The hub cannot be asked to abort them either.
         raise
     except Exception:
-        if entered:
-            # Latest first: a task is submitted after what it depends on.
-            yield from abort([*reversed(entered)])
+        yield from _take_back(entered)
         raise
+    except (KeyboardInterrupt, SystemExit):
+        # Nobody gets the results, and so nobody could abort the tasks.
+        with contextlib.suppress(RedtaskError):
+            yield from _take_back(entered)
+        raise
+
+
+def _take_back(entered: dict[str, None]) -> Flow[None]:
+    """Abort what was submitted, latest first: a task comes after what it needs."""
+    if entered:
+        yield from abort([*reversed(entered)])
 
 
 def _gate_of(groups: Sequence[Group]) -> str:

@@ -236,6 +236,28 @@ def abort(site, result):
     store.close()
 
 
+def wait_for_another():
+    """Wait for a task in a task, as blocking views do."""
+    with redtask.Client() as client:
+        return client.load_balanced_view().apply_sync(time.sleep, 60)
+
+
+def test_a_task_that_waits_for_another_is_aborted_and_not_completed(site):
+    site.worker("-n", "2")
+    outer = site.view.apply_async(wait_for_another)
+    running(site, outer)
+    until(lambda: len(site.client.db_query({"state": "running"}, keys=["state"])) == 2)
+
+    site.client.abort(outer, running=True)
+
+    with pytest.raises(redtask.TaskAborted):
+        outer.get(DEADLINE)
+    site.client.abort(
+        [one["msg_id"] for one in site.client.db_query({"state": "running"})],
+        running=True,
+    )
+
+
 def test_what_runs_is_aborted_when_asked_for(site):
     worker = site.worker("-n", "1")
     (engine,) = worker.engines()

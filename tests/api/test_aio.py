@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import itertools
 import threading
 import time
@@ -363,6 +364,34 @@ def test_imap_reads_an_endless_input_as_needed(place, run):
 
     assert found == [2 * number for number in range(10)]
     assert len(read) < 20
+
+
+def test_what_imap_submits_is_its_views(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view(delay=1000)
+        lazy = view.imap(tasks.double, range(4), max_outstanding=4)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(lazy), 0.2)
+        first = len(view.history), await view.outstanding() == set(view.history)
+        await view.abort()
+        return *first, {place.record(name)["state"] for name in view.history}
+
+    assert found == (4, True, {"aborted"})
+
+
+def test_at_home_a_result_that_travelled_uses_the_client_there(place, run):
+    place.engine()
+
+    @run
+    async def found(rc):
+        before = await rc.load_balanced_view().apply_async(tasks.double, 4)
+        again = copy.copy(before)
+        return await again, again._session is rc._session
+
+    assert found == (8, True)
 
 
 def test_imap_need_not_be_in_order(place, run, gate):

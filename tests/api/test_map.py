@@ -218,3 +218,26 @@ def test_large_items_arrive_one_by_one(view):
 
 def test_a_map_of_many_slices(view):
     assert view.map_async(tasks.double, range(2000)).get(30) == list(range(0, 4000, 2))
+
+
+def test_values_of_a_map_by_engine(view):
+    one = view.map_async(tasks.double, [4])
+    chunk = view.map_async(tasks.double, range(3), chunksize=3)
+    nothing = view.map_async(tasks.double, [])
+
+    assert list(one.get_dict(10).values()) == [8]
+    assert list(chunk.get_dict(10).values()) == [[0, 2, 4]]
+    assert nothing.get_dict(10) == {}
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_comes_before_an_error_is_yielded(view, finished):
+    result = view.map_async(tasks.invert, [4, 2, 1, 0, 5])
+    if finished:
+        result.wait(10)
+    values = []
+
+    with pytest.raises(error.CompositeError, match="ZeroDivisionError"):
+        values.extend(result)
+
+    assert values == [0.25, 0.5, 1.0]

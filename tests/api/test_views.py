@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
+import pickle
 import threading
 
 import pytest
 
 import redtask
 from redtask import error
+from redtask.current import CurrentTask
 from redtask.ferry import Passenger
 from tests import tasks
 from tests.processes import until
@@ -270,6 +273,57 @@ def test_imap_tells_an_error_of_its_input_after_what_came_before(view):
     assert list(found) == []
 
 
+def test_what_imap_submits_is_its_views(place, view):
+    waiting = view.with_flags(delay=1000)
+
+    waiting.imap(tasks.double, range(4), max_outstanding=4)
+
+    assert len(waiting.history) == 4
+    assert waiting.outstanding == set(waiting.history)
+    waiting.abort()
+    assert {place.record(name)["state"] for name in waiting.history} == {"aborted"}
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, SystemExit])
+def test_a_map_that_is_interrupted_while_it_reads_takes_back_what_it_sent(
+    place, view, problem
+):
+    def numbers():
+        yield from range(600)
+        raise problem
+
+    with pytest.raises(problem):
+        view.with_flags(delay=1000).map_async(tasks.double, numbers())
+
+    sent = view.client.history
+    assert len(sent) >= 500
+    assert {place.record(name)["state"] for name in sent} == {"aborted"}
+
+
+def test_an_interrupt_inside_of_a_task_is_not_taken_for_one_of_the_wait(
+    view, gate, monkeypatch
+):
+    def interrupt(_result):
+        raise KeyboardInterrupt
+
+    task = CurrentTask(id="c-1")
+    monkeypatch.setattr("redtask.view.current_task", lambda: task)
+    result = view.apply_async(tasks.pass_gate, str(gate))
+    monkeypatch.setattr(type(result), "get", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        view._maybe_wait(result, wait=True)
+    gate.touch()
+
+
+def test_a_position_that_the_history_does_not_have_is_named(view):
+    view.map_sync(tasks.double, range(3))
+
+    assert len(view.history[-2:]) == 2
+    with pytest.raises(IndexError, match="history has 3 ids, and no position 99"):
+        view.get_result(99)
+
+
 def test_imap_tells_what_it_cannot_submit_after_what_came_before(view):
     found = view.imap(tasks.double, [1, threading.Lock(), 3])
 
@@ -326,6 +380,36 @@ def test_imap_works_before_there_are_engines(place):
     place.engine()
 
     assert [next(found), next(found)] == [0, 2]
+
+
+def test_at_home_a_result_that_travelled_uses_the_client_there(view, monkeypatch):
+    monkeypatch.delenv("REDTASK_KEY", raising=False)
+    before = view.apply_async(tasks.double, 4)
+
+    again = [pickle.loads(pickle.dumps(before)), copy.copy(before)]
+
+    assert [one.get(DEADLINE) for one in again] == [8, 8]
+    assert again[0]._session is before._session
+
+
+def test_a_map_that_is_interrupted_while_it_sends_takes_back_what_it_sent(
+    place, view, monkeypatch
+):
+    perform, performed = view.client._driver._perform, []
+
+    def third_is_interrupted(*step):
+        performed.append(step)
+        if len(performed) == 3:
+            raise KeyboardInterrupt
+        return perform(*step)
+
+    monkeypatch.setattr(view.client._driver, "_perform", third_is_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        view.with_flags(delay=1000).map_async(tasks.double, range(3000))
+
+    monkeypatch.undo()
+    sent = view.client.history
+    assert {place.record(name)["state"] for name in sent[:500]} == {"aborted"}
 
 
 def test_an_interrupted_imap_loses_nothing(view, gate, monkeypatch):
