@@ -262,9 +262,26 @@ def collecting(
         refs[found] = None
         return found
 
+    return _meeting(meet, dumps, value), tuple(refs)
+
+
+def refs_in(dumps: Callable[[object], bytes], value: object) -> list[Ref]:
+    """Return the Refs in a value, which is pickled to find them."""
+    found: list[Ref] = []
+
+    def meet(ref: Ref) -> Hashable:
+        found.append(ref)
+        return ref.task
+
+    _meeting(meet, dumps, value)
+    return found
+
+
+def _meeting(
+    meet: Callable[[Ref], Hashable], dumps: Callable[[object], bytes], value: object
+) -> bytes:
     token = _met.set(meet)
     try:
-        data = dumps(value)
+        return dumps(value)
     finally:
         _met.reset(token)
-    return data, tuple(refs)

@@ -26,7 +26,7 @@ from redtask.error import UnmetDependency
 from redtask.value import P, V_co
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _PROTOCOL: Final = 5
 #: Names of the module of a process's script; the second is that in children of
@@ -254,6 +254,20 @@ def _unpickle(
     return one
 
 
+def bound(function: Any) -> Iterator[Any]:
+    """Yield what is bound to a function: by partial, for a predicate, or required."""
+    if isinstance(function, functools.partial):
+        yield function.args, function.keywords
+        yield from bound(function.func)
+    elif isinstance(function, dependent):
+        yield function.dargs, function.dkwargs
+        yield from bound(function.df)
+        if function._inside is not None:  # noqa: SLF001 - it is of this module
+            inner, given = function._inside  # noqa: SLF001
+            yield given
+            yield from bound(inner)
+
+
 def _give(function: Any, given: Mapping[str, Any]) -> None:
     """Add values to a function's globals, however it is wrapped."""
     if not given:
@@ -339,4 +353,4 @@ def require(
     return decorate  # type: ignore[return-value]
 
 
-__all__ = ["MissingModule", "depend", "dependent", "require"]
+__all__ = ["MissingModule", "bound", "depend", "dependent", "require"]
