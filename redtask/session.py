@@ -390,6 +390,8 @@ class Session:
         for inputs that cannot be mapped.
         """
         size = inputs.chunk_of(chunksize)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be callable, not {type(progress).__name__}")
         packed = self._pack(function)
         if inputs.is_stream(sequences):
             sizes: list[int] = []

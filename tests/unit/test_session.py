@@ -209,6 +209,8 @@ def test_what_cannot_be_mapped_is_refused(core):
         core.map(Flags(), tasks.double, [[5]], cast(Any, 1.5))
     with pytest.raises(TypeError, match="chunksize must be a whole number, not str"):
         core.map(Flags(), tasks.double, [iter([5])], cast(Any, "1"))
+    with pytest.raises(TypeError, match="progress must be callable, not int"):
+        core.map(Flags(), tasks.double, [[5]], 1, progress=cast(Any, 5))
 
 
 def test_a_result_is_opened_and_unpickled(core):
