@@ -110,8 +110,17 @@ def _moment(value: Any) -> float | None:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError(f"must be a datetime with a timezone, not {value!r}")
-        return value.timestamp()
-    return _real(0, _LAST, "a datetime, or seconds since the epoch,")(value)
+        seconds = value.timestamp()
+    elif isinstance(value, bool) or not isinstance(value, numbers.Real):
+        kind = type(value).__name__
+        raise TypeError(f"must be a datetime or seconds since the epoch, not {kind}")
+    else:
+        seconds = float(value)
+    # What is not a number is not between two either.
+    if not 0 <= seconds <= _LAST:
+        last = f"{_LAST:.0f}"
+        raise ValueError(f"must be from 0 (in 1970) to {last} (in 9999), not {value}")
+    return seconds
 
 
 def _dependency(value: Any) -> Dependency | None:
