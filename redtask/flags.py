@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import dataclasses
 import math
@@ -153,8 +154,12 @@ def _exceptions(value: Any) -> tuple[str, ...] | None:
     several = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
     names = []
     for one in several:
-        is_class = isinstance(one, type) and issubclass(one, BaseException)
-        name = one.__name__ if is_class else one
+        # IOError is another name of a class, whose errors never go by it.
+        known = getattr(builtins, one, None) if isinstance(one, str) else one
+        if isinstance(known, type) and issubclass(known, BaseException):
+            name = known.__name__
+        else:
+            name = one
         if not isinstance(name, str):
             raise TypeError(f"must be exception classes or their names, not {one!r}")
         if not _EXCEPTION.fullmatch(name):

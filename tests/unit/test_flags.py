@@ -146,6 +146,8 @@ def test_a_time_of_a_wrong_type_is_refused_in_one_sentence():
         ({"time_limit": 5}, {"opts": "l5000"}),
         ({"retry_on": [ValueError, "OSError"]}, {"opts": "oValueError,OSError"}),
         ({"retry_on": KeyError, "time_limit": 0.5}, {"opts": "l500 oKeyError"}),
+        ({"retry_on": ["IOError", "EnvironmentError"]}, {"opts": "oOSError"}),
+        ({"retry_on": ["print", "Odd"]}, {"opts": "oprint,Odd"}),
         ({"retry_delay": 2}, {"pause": "2000 1 0"}),
         (
             {"retry_delay": 0.1, "retry_backoff": 1.5, "retry_jitter": 0.25},
