@@ -86,7 +86,7 @@ class StoredTasks:
         included, ``buffers`` and ``result_buffers`` only if named. Queries by
         ``msg_id`` or ``state`` use an index, others page through all records. Raises
         ``KeyError`` for an unknown key or operator, ``TypeError`` for an operand that
-        cannot be compared.
+        cannot be compared, ``ValueError`` for an unknown state.
         """
         return self._run(listing.find(self._session, query, keys))
 
