@@ -57,8 +57,8 @@ class Cluster:
         engine_timeout: float = 60.0,
         drain: float | None = 10.0,
     ) -> None:
-        if n is not None and n < 0:
-            raise ValueError(f"n is a number of engines, not {n!r}")
+        if n is not None:
+            _check_number(n)
         if private and (profile or url or key):
             raise ValueError("a private cluster has no profile, url or key")
         #: The number of engines it starts with.
@@ -206,6 +206,14 @@ class Cluster:
     connect_client_sync = connect_client
     start_engines_sync = start_engines
     stop_engines_sync = stop_engines
+
+
+def _check_number(n: object) -> None:
+    if not isinstance(n, int):
+        kind = type(n).__name__
+        raise TypeError(f"n must be a whole number of engines, not {kind}")
+    if n < 0:
+        raise ValueError(f"n is a number of engines, not {n!r}")
 
 
 __all__ = ["Cluster"]

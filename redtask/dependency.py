@@ -248,23 +248,53 @@ def collecting(
     """Return the pickled value, and the ids of the tasks that it refers to.
 
     ``nodes`` maps the nodes of a graph to ids. A Ref to what is neither a node nor an
-    id raises ``ValueError``. Threads may pickle at the same time.
+    id raises ``ValueError``, in a graph as such, else as ``dumps`` reports errors.
+    Threads may pickle at the same time.
     """
     refs: dict[str, None] = {}
+    strangers: list[Ref] = []
 
     def meet(ref: Ref) -> str:
         found = None if nodes is None else nodes.get(ref.task)
         if found is None:
             task = ref.task
             if not isinstance(task, str) or not is_id(task):
+                strangers.append(ref)
                 raise ValueError(f"{ref!r} refers to no task")
             found = task
         refs[found] = None
         return found
 
+    try:
+        return _meeting(meet, dumps, value), tuple(refs)
+    except Exception:
+        if nodes is None or not strangers:
+            raise
+        raise no_predecessor(strangers[0].task) from None
+
+
+def no_predecessor(task: Hashable) -> ValueError:
+    """Return the error for a Ref, in the job of a node, to what does not precede it."""
+    return ValueError(f"Ref({task!r}) is not to one of the node's predecessors")
+
+
+def refs_in(dumps: Callable[[object], bytes], value: object) -> list[Ref]:
+    """Return the Refs in a value, which is pickled to find them."""
+    found: list[Ref] = []
+
+    def meet(ref: Ref) -> Hashable:
+        found.append(ref)
+        return ref.task
+
+    _meeting(meet, dumps, value)
+    return found
+
+
+def _meeting(
+    meet: Callable[[Ref], Hashable], dumps: Callable[[object], bytes], value: object
+) -> bytes:
     token = _met.set(meet)
     try:
-        data = dumps(value)
+        return dumps(value)
     finally:
         _met.reset(token)
-    return data, tuple(refs)

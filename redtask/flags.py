@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import dataclasses
 import math
@@ -110,8 +111,17 @@ def _moment(value: Any) -> float | None:
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError(f"must be a datetime with a timezone, not {value!r}")
-        return value.timestamp()
-    return _real(0, _LAST, "a datetime, or seconds since the epoch,")(value)
+        seconds = value.timestamp()
+    elif isinstance(value, bool) or not isinstance(value, numbers.Real):
+        kind = type(value).__name__
+        raise TypeError(f"must be a datetime or seconds since the epoch, not {kind}")
+    else:
+        seconds = float(value)
+    # What is not a number is not between two either.
+    if not 0 <= seconds <= _LAST:
+        last = f"{_LAST:.0f}"
+        raise ValueError(f"must be from 0 (in 1970) to {last} (in 9999), not {value}")
+    return seconds
 
 
 def _dependency(value: Any) -> Dependency | None:
@@ -144,8 +154,12 @@ def _exceptions(value: Any) -> tuple[str, ...] | None:
     several = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
     names = []
     for one in several:
-        is_class = isinstance(one, type) and issubclass(one, BaseException)
-        name = one.__name__ if is_class else one
+        # IOError is another name of a class, whose errors never go by it.
+        known = getattr(builtins, one, None) if isinstance(one, str) else one
+        if isinstance(known, type) and issubclass(known, BaseException):
+            name = known.__name__
+        else:
+            name = one
         if not isinstance(name, str):
             raise TypeError(f"must be exception classes or their names, not {one!r}")
         if not _EXCEPTION.fullmatch(name):

@@ -26,7 +26,7 @@ from redtask.error import UnmetDependency
 from redtask.value import P, V_co
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _PROTOCOL: Final = 5
 #: Names of the module of a process's script; the second is that in children of
@@ -132,26 +132,44 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
     def __repr__(self) -> str:
         return f"<dependent {self.__name__}>"
 
-    def check_dependency(self) -> None:
-        """Check here and now; raise ``UnmetDependency`` if the answer is ``False``."""
-        if self.df(*self.dargs, **self.dkwargs) is False:
-            name = getattr(self.df, "__name__", type(self.df).__name__)
+    def check_dependency(
+        self, awaited: Callable[[types.CoroutineType[Any, Any, Any]], Any] | None = None
+    ) -> None:
+        """Check here and now; raise ``UnmetDependency`` if the answer is ``False``.
+
+        ``awaited`` returns the value of a coroutine, as a predicate that is a coroutine
+        function returns one. Without it, such a predicate raises ``TypeError``.
+        """
+        answer = self.df(*self.dargs, **self.dkwargs)
+        name = getattr(self.df, "__name__", type(self.df).__name__)
+        if type(answer) is types.CoroutineType:
+            if awaited is None:
+                answer.close()
+                raise TypeError(
+                    f"{name} returned a coroutine, which only an engine awaits"
+                )
+            answer = awaited(answer)
+        if answer is False:
             raise UnmetDependency(f"{name} returned False")
 
-    def ready(self, given: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    def ready(
+        self,
+        given: Mapping[str, Any] | None = None,
+        awaited: Callable[[types.CoroutineType[Any, Any, Any]], Any] | None = None,
+    ) -> Callable[..., Any]:
         """Return the function to call, if all its dependencies are met here.
 
         A function may have several dependencies, nested. ``given`` is what the outer
-        ones add to its globals. Raises ``UnmetDependency``, and whatever a predicate
-        raises.
+        ones add to its globals; ``awaited`` is as in ``check_dependency``. Raises
+        ``UnmetDependency``, and whatever a predicate raises.
         """
         given = given or {}
         _give(self.df, given)
-        self.check_dependency()
+        self.check_dependency(awaited)
         f, more = self._open()
         given = {**given, **self._modules(), **more}
         if isinstance(f, dependent):
-            return f.ready(given)
+            return f.ready(given, awaited)
         _give(f, given)
         return f
 
@@ -236,6 +254,20 @@ def _unpickle(
     return one
 
 
+def bound(function: Any) -> Iterator[Any]:
+    """Yield what is bound to a function: by partial, for a predicate, or required."""
+    if isinstance(function, functools.partial):
+        yield function.args, function.keywords
+        yield from bound(function.func)
+    elif isinstance(function, dependent):
+        yield function.dargs, function.dkwargs
+        yield from bound(function.df)
+        if function._inside is not None:  # noqa: SLF001 - it is of this module
+            inner, given = function._inside  # noqa: SLF001
+            yield given
+            yield from bound(inner)
+
+
 def _give(function: Any, given: Mapping[str, Any]) -> None:
     """Add values to a function's globals, however it is wrapped."""
     if not given:
@@ -267,8 +299,9 @@ def depend(
         def work(x): ...
 
     Only ``False`` itself means no; ``None``, ``0`` and the like do not. ``f`` may also
-    raise ``UnmetDependency``, whose message ``why`` then shows. Raises ``TypeError`` if
-    ``f`` is not callable.
+    raise ``UnmetDependency``, whose message ``why`` then shows; and it may be a
+    coroutine function, which engines await. Raises ``TypeError`` if ``f`` is not
+    callable.
     """
     if not callable(f):
         raise TypeError(f"f must be callable, not {type(f).__name__}")
@@ -320,4 +353,4 @@ def require(
     return decorate  # type: ignore[return-value]
 
 
-__all__ = ["MissingModule", "depend", "dependent", "require"]
+__all__ = ["MissingModule", "bound", "depend", "dependent", "require"]

@@ -87,6 +87,12 @@ class Results:
         self._chunk: int | None = None
         self._parts: tuple[Any, ...] = ()
 
+    @staticmethod
+    def _check_callback(callback: object) -> None:
+        if not callable(callback):
+            kind = type(callback).__name__
+            raise TypeError(f"callback must be callable, not {kind}")
+
     @property
     def _session(self) -> Session:
         return self._client._session  # type: ignore[no-any-return]

@@ -31,7 +31,7 @@ import cloudpickle
 
 from redtask import dependency
 from redtask.error import VERDICTS, RemoteError, SerializationError
-from redtask.functional import by_value, dependent, is_sent
+from redtask.functional import bound, by_value, dependent, is_sent
 from redtask.overlay import Overlay
 from redtask.rope import Rope
 
@@ -207,8 +207,21 @@ def pack_function(function: Callable[..., Any] | str) -> Function:
 
     A string is the name of a function that only engines need to import,
     ``"package.module:function"``. Raises ``TypeError`` if it is not callable, and
-    ``SerializationError`` (a ``TypeError`` too) if it cannot be pickled.
+    ``SerializationError`` (a ``TypeError`` too) if it cannot be pickled, or if a Ref is
+    bound to it, which nobody would replace.
     """
+    packed = _pack_function(function)
+    if _REFERS in packed.blob:
+        for value in bound(function):
+            for ref in dependency.refs_in(dumps, value):
+                raise SerializationError(
+                    f"{ref!r} belongs among the arguments of the call; it is bound to "
+                    f"the function {packed.name}"
+                )
+    return packed
+
+
+def _pack_function(function: Callable[..., Any] | str) -> Function:
     if isinstance(function, str):
         if not _BY_NAME.fullmatch(function):
             raise TypeError(f"not the name of a function, module:name: {function!r}")

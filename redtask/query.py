@@ -106,7 +106,8 @@ class Query:
         """Parse a query.
 
         Raises ``KeyError`` for an unknown key or operator, and ``TypeError`` or
-        ``ValueError`` for an operand that cannot be compared with the key's values.
+        ``ValueError`` for an operand that cannot be compared with the key's values, or
+        is no state.
         """
         if not isinstance(query, Mapping):
             raise TypeError(f"a query is a dict, not {type(query).__name__}")
@@ -211,6 +212,8 @@ def _operand(key: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{key} is compared with {wanted}, not {value!r}")
+    if key == "state" and value not in STATES:
+        raise ValueError(f"no such state: {value!r} (there are {', '.join(STATES)})")
     if isinstance(value, datetime) and value.tzinfo is None:
         # Naive times are local, as everywhere in Python.
         return value.astimezone()

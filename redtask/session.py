@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from redtask import durability, error, ferry, flows, inputs, payload, slices
+from redtask.dependency import no_predecessor
 from redtask.error import ConnectionLost, HubFull
 from redtask.flows import acting, entering, reading, waiting
 from redtask.graph import Graph, Node, jobs_of
@@ -381,6 +382,8 @@ class Session:
         for inputs that cannot be mapped.
         """
         size = inputs.chunk_of(chunksize)
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress must be callable, not {type(progress).__name__}")
         packed = self._pack(function)
         if inputs.is_stream(sequences):
             sizes: list[int] = []
@@ -630,9 +633,7 @@ def _check_refs(refs: Sequence[str], waits: Waits, names: Mapping[str, Node]) ->
     """Reject a Ref to a node that is not among the predecessors."""
     for name in refs:
         if name in names and name not in waits.after:
-            raise ValueError(
-                f"Ref({names[name]!r}) is not to one of the node's predecessors"
-            )
+            raise no_predecessor(names[name])
 
 
 def _verdict(task_id: str, text: bytes) -> Exception:

@@ -120,6 +120,7 @@ class AsyncResult(Results, Generic[V_co]):
 
     def add_done_callback(self, callback: Callable[[AsyncResult[V_co]], Any]) -> None:
         """Call ``callback(self)`` in the event loop when all has ended."""
+        self._check_callback(callback)
         self._client._call_back(self, callback)
 
     async def why(self) -> Any:

@@ -75,7 +75,7 @@ class StoredTasks:
         included, ``buffers`` and ``result_buffers`` only if named. Queries by
         ``msg_id`` or ``state`` use an index, others page through all records. Raises
         ``KeyError`` for an unknown key or operator, ``TypeError`` for an operand that
-        cannot be compared.
+        cannot be compared, ``ValueError`` for an unknown state.
         """
         return await self._run(listing.find(self._session, query, keys))
 
@@ -144,6 +144,7 @@ class StoredTasks:
     ) -> AsyncHubResult:
         """Run ended tasks again, as new tasks with all flags of the old ones.
 
+        Only ``delay`` and ``eta`` are not kept: the new tasks may start at once.
         Ids, results, positions in ``history``, or a list of them; None is the latest.
         The value of the result is a list. Dependencies are evaluated anew. All or none:
         raises ``KeyError`` for an unknown task, ``ValueError`` for one that has not

@@ -11,7 +11,7 @@ import click
 from redtask import ended, payload
 from redtask.cli import FAILED
 from redtask.cli.output import safe_lines
-from redtask.engine.coroutines import finished
+from redtask.engine.coroutines import awaited, finished
 from redtask.engine.parents import Parents
 from redtask.engine.task import traceback_of
 from redtask.error import SerializationError, SignatureError
@@ -76,7 +76,7 @@ def _load(client: Client, name: str, edit: Mapping[str, Any]) -> Called:
     try:
         function, _ = payload.unpack_function(blob)
         if isinstance(function, dependent):
-            function = function.ready()
+            function = function.ready(awaited=awaited)
     except Exception as problem:
         raise SerializationError(
             f"the function cannot be loaded here: {type(problem).__name__}: {problem}"

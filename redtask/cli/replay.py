@@ -101,7 +101,7 @@ def command(
     out: Output,
     **said: Any,
 ) -> int:
-    """Run ended tasks again, with all their flags, as new tasks.
+    """Run ended tasks again, with all their flags but delay and eta, as new tasks.
 
     A query chooses ended tasks only, and none that were replayed before. --downstream
     adds those that failed because of them; existing results are used again. What

@@ -24,13 +24,18 @@ def finished(returned: Any, body: Read) -> Any:
     """
     kind = type(returned)
     if kind is CoroutineType:
-        return _run([returned])[0]
+        return awaited(returned)
     if kind is list and is_chunk(body) and CoroutineType in map(type, returned):
         places = [at for at, one in enumerate(returned) if type(one) is CoroutineType]
         values = _run([returned[at] for at in places])
         for at, value in zip(places, values, strict=True):
             returned[at] = value
     return returned
+
+
+def awaited(coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    """Run a coroutine in an event loop of its own; return its value."""
+    return _run([coroutine])[0]
 
 
 def _run(coroutines: list[Any]) -> list[Any]:
@@ -54,4 +59,4 @@ def _run(coroutines: list[Any]) -> list[Any]:
                 signal.signal(number, handler)
 
 
-__all__ = ["finished"]
+__all__ = ["awaited", "finished"]

@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import payload
-from redtask.engine.coroutines import finished
+from redtask.engine.coroutines import awaited, finished
 from redtask.engine.guard import Guard
 from redtask.engine.parents import Parents
 from redtask.error import (
@@ -139,7 +139,7 @@ class Runner:
                 guard.check()
             if isinstance(function, dependent):
                 self._asking = True
-                function = function.ready()
+                function = function.ready(awaited=awaited)
                 self._asking = False
             value = finished(payload.call(function, body, resolver), body)
             packed = payload.pack_result(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,11 @@ def joined(
     """Wait until at least ``number`` engines have joined.
 
     Raises ``TimeoutError``; without ``block`` it looks once and raises
-    ``NoEnginesRegistered``.
+    ``NoEnginesRegistered``. Raises ``TypeError`` for what is no number of engines.
     """
+    if not isinstance(number, numbers.Integral):
+        kind = type(number).__name__
+        raise TypeError(f"n must be a whole number of engines, not {kind}")
     deadline = None if timeout is None else time.monotonic() + timeout
     position = yield from latest(keys)
     while True:

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import redis.exceptions
@@ -76,6 +77,8 @@ def test_the_names_of_ipyparallel_do_what_they_did(land):
 def test_what_makes_no_sense_is_refused_at_once(land):
     with pytest.raises(ValueError, match="-1"):
         redtask.Cluster(n=-1)
+    with pytest.raises(TypeError, match="n must be a whole number of engines, not str"):
+        redtask.Cluster(n=cast(Any, "a"))
     with pytest.raises(ValueError, match="private"):
         redtask.Cluster(private=True, url="redis://localhost")
     cluster = redtask.Cluster(n=0, private=True).start_cluster()

@@ -682,6 +682,17 @@ def test_callbacks_are_called_in_the_loop(place, run, gate):
     assert found == ([], [(True, True)] * 2)
 
 
+def test_what_is_no_callback_is_refused_at_once(place, run):
+    @run
+    async def found(rc):
+        result = await rc.load_balanced_view().apply_async(tasks.double, 1)
+        with pytest.raises(TypeError) as refused:
+            result.add_done_callback(5)
+        return str(refused.value)
+
+    assert found == "callback must be callable, not int"
+
+
 def test_a_callback_that_waits_does_not_keep_a_client(place, run):
     @run
     async def found(rc):

@@ -387,6 +387,17 @@ def test_engines_can_be_waited_for(place, face):
     assert rc.ids == [0, 1]
 
 
+@pytest.mark.parametrize("n", ["a", None, 1.5])
+def test_what_is_no_number_of_engines_is_refused_by_name(place, face, n):
+    rc = place.client(face)
+
+    with pytest.raises(TypeError) as refused:
+        rc.wait_for_engines(n, timeout=0)
+
+    kind = type(n).__name__
+    assert str(refused.value) == f"n must be a whole number of engines, not {kind}"
+
+
 def test_an_engine_that_joins_ends_the_waiting(place, face):
     rc = place.client(face)
     result = rc.load_balanced_view().apply_async(tasks.double, 1)

@@ -63,6 +63,13 @@ def test_callbacks_are_called_once_each(view, gate):
     assert called[-1][2] == threading.current_thread().name
 
 
+def test_what_is_no_callback_is_refused_at_once(view):
+    result = view.apply_async(tasks.double, 1)
+
+    with pytest.raises(TypeError, match="callback must be callable, not int"):
+        result.add_done_callback(5)
+
+
 def test_a_callback_may_submit_and_wait(view):
     found: list[int] = []
     over = threading.Event()

@@ -1,5 +1,6 @@
 """Running one task: whatever it does, there is an outcome, and the next can run."""
 
+import asyncio
 import io
 import sys
 import threading
@@ -869,3 +870,22 @@ def test_stdout_is_a_text_file_like_any_other(bench):
     wrong: Any = b"bytes"
     error, _ = bench.error(lambda: sys.stdout.write(wrong))
     assert error.ename == "TypeError"
+
+
+async def agreed(answer):
+    await asyncio.sleep(0)
+    return answer
+
+
+@pytest.mark.parametrize("function", [lambda: 1, depend(agreed, True)(lambda: 1)])
+def test_a_predicate_that_is_a_coroutine_function_is_awaited(bench, function):
+    fields = bench.ends("unmet", depend(agreed, False)(function))
+
+    assert fields == {"words": "agreed returned False"}
+    assert bench.value(depend(agreed, True)(function)) == 1
+
+
+def test_a_predicate_inside_may_be_a_coroutine_function_too(bench):
+    fields = bench.ends("unmet", depend(len, "")(depend(agreed, False)(len)))
+
+    assert fields == {"words": "agreed returned False"}

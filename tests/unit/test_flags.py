@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
@@ -92,6 +92,34 @@ def test_a_wrong_value_is_refused_by_name(flag, value, kind):
 
 
 @pytest.mark.parametrize(
+    "eta",
+    [
+        -1,
+        datetime.fromtimestamp(-1, UTC),
+        datetime.min.replace(tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
+        datetime.max.replace(tzinfo=timezone(-timedelta(hours=12))),
+    ],
+)
+def test_nothing_starts_before_1970_or_after_9999(eta):
+    with pytest.raises(ValueError, match="flag eta must be") as refused:
+        Flags().replaced(eta=eta)
+
+    assert str(refused.value) == (
+        f"flag eta must be from 0 (in 1970) to 253402300799 (in 9999), not {eta}"
+    )
+
+
+def test_a_time_of_a_wrong_type_is_refused_in_one_sentence():
+    with pytest.raises(TypeError) as refused:
+        Flags().replaced(eta=date(2030, 1, 1))
+
+    assert str(refused.value) == (
+        "flag eta must be a datetime or seconds since the epoch, not date"
+    )
+
+
+@pytest.mark.parametrize(
     ("given", "expected"),
     [
         ({}, {}),
@@ -111,9 +139,15 @@ def test_a_wrong_value_is_refused_by_name(flag, value, kind):
         ({"timeout": 0.0001}, {"timeout": 1}),
         ({"eta": 1e9}, {"start_at": 10**12}),
         ({"eta": datetime.fromtimestamp(5, UTC)}, {"start_at": 5000}),
+        (
+            {"eta": datetime.max.replace(microsecond=0, tzinfo=UTC)},
+            {"start_at": 253402300799000},
+        ),
         ({"time_limit": 5}, {"opts": "l5000"}),
         ({"retry_on": [ValueError, "OSError"]}, {"opts": "oValueError,OSError"}),
         ({"retry_on": KeyError, "time_limit": 0.5}, {"opts": "l500 oKeyError"}),
+        ({"retry_on": ["IOError", "EnvironmentError"]}, {"opts": "oOSError"}),
+        ({"retry_on": ["print", "Odd"]}, {"opts": "oprint,Odd"}),
         ({"retry_delay": 2}, {"pause": "2000 1 0"}),
         (
             {"retry_delay": 0.1, "retry_backoff": 1.5, "retry_jitter": 0.25},

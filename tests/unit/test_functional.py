@@ -80,6 +80,15 @@ def test_a_predicate_may_say_why_not():
         depend(refuse)(tasks.double)(2)
 
 
+async def never():
+    return False
+
+
+def test_outside_of_an_engine_a_predicate_that_is_a_coroutine_function_is_refused():
+    with pytest.raises(TypeError, match="never returned a coroutine, which only an en"):
+        depend(never)(len)("abc")
+
+
 def test_any_other_error_of_a_predicate_is_its_own():
     with pytest.raises(ValueError, match="no 1"):
         depend(tasks.fail, 1)(tasks.double)(2)

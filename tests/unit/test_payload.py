@@ -15,7 +15,7 @@ import pytest
 from redtask import error, payload
 from redtask.dependency import Ref, resolving
 from redtask.error import RemoteError, SerializationError
-from redtask.functional import require
+from redtask.functional import depend, dependent, require
 from redtask.rope import Rope
 from tests import tasks
 
@@ -441,6 +441,34 @@ def test_a_ref_to_nobody_is_named():
         payload.pack_call((Ref("nobody"),), {})
     body = payload.pack_call((Ref("nobody"),), {}, {"nobody": "c-7"})
     assert payload.unpack_refs(body)[0] == ["c-7"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        functools.partial(tasks.double, Ref("c-1")),
+        functools.partial(lambda x: x, x=[Ref("c-1")]),
+        dependent(tasks.double, tasks.add, Ref("c-1"), 1),
+        dependent(tasks.double, tasks.add, 1, y=Ref("c-1")),
+        dependent(tasks.double, functools.partial(tasks.double, Ref("c-1"))),
+        depend(tasks.noop)(functools.partial(tasks.double, Ref("c-1"))),
+        require(given=Ref("c-1"))(tasks.noop),
+        functools.partial(dependent(tasks.double, tasks.double, Ref("c-1")), 1),
+    ],
+)
+def test_a_ref_that_is_bound_to_a_function_is_refused(function):
+    with pytest.raises(
+        error.SerializationError,
+        match=r"Ref\('c-1'\) belongs among the arguments of the call",
+    ):
+        payload.pack_function(function)
+
+
+def test_a_function_may_be_bound_to_the_class_of_refs_and_use_one_of_its_own():
+    jobs = [Ref("c-1")]
+
+    payload.pack_function(functools.partial(tasks.double, Ref))
+    payload.pack_function(depend(tasks.noop)(lambda: jobs))
 
 
 # -- what is large

@@ -209,6 +209,8 @@ def test_what_cannot_be_mapped_is_refused(core):
         core.map(Flags(), tasks.double, [[5]], cast(Any, 1.5))
     with pytest.raises(TypeError, match="chunksize must be a whole number, not str"):
         core.map(Flags(), tasks.double, [iter([5])], cast(Any, "1"))
+    with pytest.raises(TypeError, match="progress must be callable, not int"):
+        core.map(Flags(), tasks.double, [[5]], 1, progress=cast(Any, 5))
 
 
 def test_a_result_is_opened_and_unpickled(core):
@@ -655,7 +657,10 @@ def test_a_function_of_many_nodes_is_packed_once(core, monkeypatch):
         ({"a": [], "b": []}, {"a": tasks.noop, "b": (tasks.double, (Ref("a"),))},
          ValueError, r"node 'b': Ref\('a'\) is not to one of the node's predecessors"),
         ({"a": []}, {"a": (tasks.double, (Ref("a"),))}, ValueError, "node 'a'"),
-        ({"a": []}, {"a": (tasks.double, (Ref("nobody"),))}, TypeError, "node 'a'"),
+        ({"a": []}, {"a": (tasks.double, (Ref("nobody"),))},
+         ValueError, r"node 'a': Ref\('nobody'\) is not to one of the node's pred"),
+        ({"a": []}, {"a": (tasks.double, ([Ref(5)],))},
+         ValueError, r"node 'a': Ref\(5\) is not to one of the node's pred"),
         ({"a": []}, {"a": (tasks.double, (threading.Lock(),))}, TypeError, "node 'a'"),
         ({"a": [], "b": Dependency("a", failure=True)},
          {"a": tasks.noop, "b": (tasks.double, (Ref("a"),))},
