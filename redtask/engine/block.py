@@ -218,6 +218,7 @@ class Block:
         self._acquire()
         fields = self._fields
         fields[_ENGINE_ID] = fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
+        fields[_LIMIT] = 0
         fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = fields[_NUMBER] = 0
         data = uuid.encode()
         self._text[_UUID.start : _UUID.start + len(data)] = data
@@ -285,7 +286,7 @@ class Block:
         self._acquire()
         fields = self._fields
         fields[_ENDED_BEFORE] += fields[_ENDED]
-        fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = 0
+        fields[_COUNT] = fields[_BEGUN] = fields[_ENDED] = fields[_LIMIT] = 0
         fields[_LOG_END] = fields[_TAKEN] = fields[_TAKEN_COUNT] = 0
         fields[_NUMBER] = number
         self._release()

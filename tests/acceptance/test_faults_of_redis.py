@@ -160,6 +160,7 @@ def test_a_worker_with_nothing_to_tell_may_stop_while_redis_is_away(scene):
     here = scene(**DURABLE)
     idle, busy = here.worker(n=1), here.worker(n=1, words=("-q", "busy"))
     with here.client() as rc:
+        assert rc.load_balanced_view().apply_async(here.task(), 2).get(DEADLINE) == 2
         view = rc.load_balanced_view(queue="busy")
         result = view.apply_async(here.task(), 1, 1.0)
         until(lambda: here.runs()[1] == 1, "a task that runs")
@@ -174,7 +175,7 @@ def test_a_worker_with_nothing_to_tell_may_stop_while_redis_is_away(scene):
         here.server.start()
         assert result.get(DEADLINE) == 1
         assert busy.wait(DEADLINE) == 0
-    assert here.runs() == {1: 1}
+    assert here.runs() == {1: 1, 2: 1}
 
 
 def test_too_few_connections_and_idle_ones_that_are_closed_are_waited_for(scene):

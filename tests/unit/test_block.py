@@ -236,6 +236,17 @@ def test_past_its_lease_an_engine_begins_nothing_and_gives_back_the_rest(block):
     assert not block.begin(1, 0)
 
 
+def test_after_a_turn_without_tasks_there_is_nothing_to_take_back(block):
+    open_batch(block, 1)
+    run(block, 0)
+    block.talk()
+    block.open_none(2)
+
+    taken = block.take_back(for_good=True)
+
+    assert ids(taken) == []
+
+
 def test_a_draining_engine_begins_nothing_more(block):
     open_batch(block, 3)
     block.begin(0, 0)
