@@ -37,6 +37,7 @@ from redtask.cli.output import (
     short_path,
     short_url,
 )
+from redtask.cli.spans import SPAN, Span
 from redtask.cli.status import look
 from redtask.error import ClusterError, RedtaskError
 from redtask.keeper import line
@@ -94,10 +95,11 @@ def command() -> None:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
+    type=Span(0.001),
+    default="1m",
     show_default=True,
-    help="Seconds that engines may take to join.",
+    metavar="SPAN",
+    help="How long engines may take to join.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show what the worker says.")
 def start(  # noqa: PLR0913 - one for each option
@@ -184,8 +186,9 @@ def _data_stay(folder: Path | None) -> str:
 @click.option("--now", is_flag=True, help="Do not wait for what runs.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0),
-    help="Wait this many seconds for what runs; by default as long as it takes.",
+    type=SPAN,
+    metavar="SPAN",
+    help="How long to wait for what runs; by default as long as it takes.",
 )
 def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     """Stop a cluster: let what runs finish, then stop its Redis.

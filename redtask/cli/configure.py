@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,6 +14,7 @@ from redtask.cli.options import (
     json_option,
 )
 from redtask.cli.output import is_terminal, print_table, say_json
+from redtask.cli.spans import Span
 from redtask.cli.status import look
 from redtask.connect import connect
 from redtask.scheme import configure, find
@@ -31,13 +31,6 @@ _NUMBERS: Final = {
     "max_payload": (1, "most bytes of arguments or of a result"),
     "keep_bytes": (1, "bytes of ended tasks that are kept; 0: a quarter of Redis"),
 }
-
-
-def _number(_ctx: object, _parameter: object, value: float | None) -> float | None:
-    """Reject nan, which passes every range check."""
-    if value is not None and math.isnan(value):
-        raise click.BadParameter("'nan' is not a number of seconds")
-    return value
 
 
 @click.command("configure")
@@ -57,16 +50,14 @@ def _number(_ctx: object, _parameter: object, value: float | None) -> float | No
 )
 @click.option(
     "--result-ttl",
-    type=click.FloatRange(0, 31536000),
-    callback=_number,
-    metavar="SECONDS",
+    type=Span(0, 31536000),
+    metavar="SPAN",
     help="How long ended tasks are kept; 0: until their room is needed.",
 )
 @click.option(
     "--lease",
-    type=click.FloatRange(0.1, 3600),
-    callback=_number,
-    metavar="SECONDS",
+    type=Span(0.1, 3600),
+    metavar="SPAN",
     help="How long an engine may be silent before it counts as lost.",
 )
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -65,10 +66,14 @@ def moment(text: str, now: datetime | None = None) -> datetime:
         raise ValueError(f"{text!r} is too long ago") from None
 
 
-class _Span(_Seconds):
-    """A duration, as seconds."""
+class Span(_Seconds):
+    """A duration, as seconds: at least ``least``, at most ``most``."""
 
     name = "span"
+
+    def __init__(self, least: float = 0.0, most: float = math.inf) -> None:
+        self.least = least
+        self.most = most
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -76,9 +81,15 @@ class _Span(_Seconds):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         try:
-            return seconds(str(value))
+            found = seconds(str(value))
         except ValueError as problem:
             self.fail(str(problem), param, ctx)
+        if not self.least <= found <= self.most:
+            most = "" if self.most == math.inf else f" and at most {self.most:g}"
+            self.fail(
+                f"{value!r} must be at least {self.least:g}{most} seconds", param, ctx
+            )
+        return found
 
 
 class _Moment(_Datetime):
@@ -98,5 +109,5 @@ class _Moment(_Datetime):
 
 
 #: Option types.
-SPAN: Final = _Span()
+SPAN: Final = Span()
 MOMENT: Final = _Moment()

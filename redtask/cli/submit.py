@@ -184,7 +184,7 @@ def command(  # noqa: PLR0913 - one per option
     \b
     redtask submit math:factorial 20 --wait
     redtask submit report:build day=2026-11-28 --after k3f9ab-17 --retries 2
-    seq 100000 | redtask submit math:factorial -
+    seq 100000 | redtask submit math:sqrt -
     find . -name '*.png' | redtask submit images:shrink width=200 --lines -
     """
     if args[-1:] == ("-",) or function == "-":

@@ -176,6 +176,21 @@ def test_what_is_no_number_of_seconds_is_wrong_usage(folder, option, value):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("configure", "--lease", "2h"),
+        ("configure", "--result-ttl", "1000w"),
+        ("cluster", "start", "--timeout", "0"),
+    ],
+)
+def test_a_span_out_of_its_bounds_is_wrong_usage_and_they_are_told(folder, words):
+    done = run(*words)
+
+    assert done.exit_code == 2
+    assert f"'{words[-2]}': '{words[-1]}' must be at least " in done.stderr
+
+
+@pytest.mark.parametrize(
     ("problem", "code"),
     [
         (error.ConnectionLost(), 69),
