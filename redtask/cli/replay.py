@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,10 +176,11 @@ class _Action:
     def run(self, chosen: Selection) -> int:
         """Count, ask, replay and report."""
         client = self._client
-        ids = client._run(chosen.ids(client._session, _ENDED))
+        ids = client._run(replace(chosen, limit=None).ids(client._session, _ENDED))
         before = 0
         if chosen.by_query and not self._again:
             ids, before = self._not_before(ids)
+        ids = ids[: chosen.limit]
         replay = Replay(
             client._session,
             Wish(ids=ids, downstream=self._downstream, edit=self._edit or None),
@@ -200,9 +202,19 @@ class _Action:
         click.echo(f"redtask: {text}", err=True)
 
     def _not_before(self, ids: Sequence[str]) -> tuple[list[str], int]:
-        """Return those that were not resubmitted, and how many were."""
+        """Return those that were not resubmitted, and how many were.
+
+        Nor was what they were resubmitted from, once more.
+        """
         newer = self._fields(ids, "resubmitted")
-        left = [one for one, found in zip(ids, newer, strict=True) if not found]
+        origins = self._fields(ids, "resubmit_of")
+        known = [one for one in origins if one]
+        latest = dict(zip(known, self._fields(known, "resubmitted"), strict=True))
+        left = [
+            one
+            for one, found, origin in zip(ids, newer, origins, strict=True)
+            if not found and latest.get(origin, "") in {"", one}
+        ]
         return left, len(ids) - len(left)
 
     def _fields(self, ids: Sequence[str], name: str) -> list[str]:

@@ -67,6 +67,28 @@ def test_many_are_replayed_only_if_that_is_wished(command, client, broken):
     assert len(client.hub_history()) == 4
 
 
+def test_a_limit_counts_what_is_replayed(command, client, view):
+    for number in (1, 3, 5):
+        view.apply_async(tasks.fail_odd, number)
+    client.wait()
+    words = ("replay", "--failed", "--name", "fail_odd", "--edit", "x=2", "--yes")
+
+    old = [command.well(*words, "--limit", "1", "--wait") for _ in range(3)]
+
+    assert [len(one) for one in old] == [1, 1, 1]
+    assert len(client.db_query({"state": "completed"})) == 3
+
+
+def test_a_run_that_another_has_replaced_is_left_out(command, client, broken):
+    command("replay", broken[1], "--wait")
+    command.well("replay", broken[1], "--edit", "x=4", "--wait")
+
+    again = command("replay", "--label", "night", "--error", "ValueError", "--yes")
+
+    assert again.stdout == ""
+    assert "2 were replayed before: --again takes them too" in again.stderr
+
+
 def test_what_was_replayed_before_is_left_out(command, broken):
     (first,) = command.well("replay", "--error", "ValueError", "--yes")
 
