@@ -47,6 +47,12 @@ def command(
         if not chosen.is_one and ids:
             confirm(f"Abort {count(len(ids), 'task')}?", yes=yes)
         words = client.abort(ids, running=running, dependents=dependents) if ids else {}
+    if running:
+        # Not the word for what goes on.
+        words = {
+            name: "interrupting" if word == "running" else word
+            for name, word in words.items()
+        }
     if out.as_json:
         for name, word in words.items():
             say_json({"id": name, "outcome": word})
@@ -55,5 +61,5 @@ def command(
         click.echo(", ".join(told) or "no task", err=not told)
     else:
         out.table((), words.items())
-    well = {"aborted", "running"} if running else {"aborted"}
+    well = {"aborted", "interrupting"}
     return REFUSED if chosen.names and set(words.values()) - well else 0

@@ -13,6 +13,7 @@ from redtask.cli.output import Output, one_line, safe_lines, say_json
 from redtask.cli.selection import named
 from redtask.dossier import traceback_of
 from redtask.flows import reading
+from redtask.listing import read
 from redtask.live import Listener
 
 if TYPE_CHECKING:
@@ -50,6 +51,17 @@ def command(*, ids: tuple[str, ...], follow: bool, where: Where, out: Output) ->
         names = hub.run(expand(hub.keys, named(ids)))
         for name in names:
             _print_all(hub, out, name, alone=len(names) == 1)
+        if not out.as_json:
+            _tell_of_running(hub, out, names)
+
+
+def _tell_of_running(hub: Reader, out: Output, names: Sequence[str]) -> None:
+    """Say of which tasks the output is not in the hub yet."""
+    records = hub.run(read(hub.keys, names, ("state",)))
+    for name, record in zip(names, records, strict=True):
+        if record.get("state") == "running":
+            told = f"{out.task(name)} is running: -f shows what it prints"
+            click.echo(f"redtask: {told}", err=True)
 
 
 def _print_all(hub: Reader, out: Output, name: str, *, alone: bool) -> None:

@@ -270,7 +270,7 @@ def test_what_runs_is_interrupted_only_if_told(command, client, view, gate):
     client.wait([slow])
 
     assert (refused.exit_code, refused.stdout) == (5, f"{name}\trunning\n")
-    assert told == [[name, "running"]]
+    assert told == [[name, "interrupting"]]
 
 
 def test_ended_tasks_are_purged(command, client, view):

@@ -227,6 +227,18 @@ def test_why_says_what_a_task_waits_for(command, few):
     assert found["start"]
 
 
+def test_of_what_runs_it_is_said_how_to_see_what_it_prints(command, client, gate):
+    result = client.load_balanced_view().apply_async(tasks.pass_gate, str(gate))
+    name = result.msg_ids[0]
+    until(lambda: command.objects("why", name)[0]["state"] == "running")
+
+    done = command("logs", name)
+
+    gate.touch()
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == f"redtask: {name} is running: -f shows what it prints\n"
+
+
 def test_logs_has_the_traceback_on_the_other_stream(command, few):
     done = command("logs", few[1])
     (found,) = command.objects("logs", few[1])
