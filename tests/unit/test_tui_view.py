@@ -1,10 +1,12 @@
 """States as lines."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from redtask.cli.output import STATES
 from redtask.hub.views import Failures, Queue
 from redtask.hub.why import Why
 from redtask.tui import model, view
@@ -148,6 +150,41 @@ def test_the_overview_says_how_the_hub_does():
         "MemoryError", "42.9 MiB of 95.4 MiB", "[1 Overview]", "30 in 1 min",
     ):  # fmt: skip
         assert part in text, part
+
+
+@pytest.mark.parametrize("width", range(40, 100, 5))
+def test_no_count_of_a_state_is_cut(width):
+    counts = dict.fromkeys(STATES, 98_765)
+
+    words = shown(read(screen(width, 10), seen=overview(states=counts))).split()
+
+    assert words.count("98,765") == len(STATES)
+    assert words.index("aborted") > words.index("waiting")
+
+
+@pytest.mark.parametrize("width", range(40, 100, 5))
+def test_what_does_not_fit_the_overview_is_left_out_whole(width):
+    hub = {**overview().hub, "used_memory": "98500000"}
+    state = replace(screen(width, 30), hub="n")
+
+    lines = shown(read(state, seen=overview(hub=hub))).splitlines()
+    title, told = lines[0], {one[:11].rstrip(): one for one in lines if one}
+
+    assert "2 engines" in title
+    assert "answers" not in title or title.rstrip().endswith("1 ms")
+    assert re.search(r"  10/s(, most 20/s)?$", told["ended"])
+    assert re.search(r" 0.5/s(, 30 in 1 min)?$", told["failed"])
+    assert re.search(r"  p50 40 ms(, p95 40 ms)?$", told["run time"])
+    assert told["memory"].endswith(" 93.9 MiB of 95.4 MiB")
+    assert re.search(r" ready 1.5 min( \(abcdef-1\))?$", told["oldest"])
+
+
+def test_a_line_that_is_cut_says_so():
+    long = replace(screen(40, 30), hub="h" * 60)
+    alone = overview(hub={**overview().hub, "registered": "0"})
+
+    assert shown(read(long)).splitlines()[0].endswith("h…  2 engines")
+    assert "none lives: start…\n" in shown(read(long, seen=alone))
 
 
 def test_a_hub_without_engines_says_how_to_start_some():
