@@ -70,13 +70,16 @@ class Output:
         columns: Sequence[str],
         rows: Iterable[Sequence[Any]],
         colours: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        wrap: bool = False,
     ) -> None:
         """Print rows: a table on a terminal, else tab-separated lines.
 
-        ``colours`` has styles of words, by column.
+        ``colours`` has styles of words, by column. With ``wrap``, what does not fit in
+        columns behind the first is wrapped, not cut.
         """
         if self.for_people:
-            _print_for_people(columns, list(rows), colours or {})
+            _print_for_people(columns, list(rows), colours or {}, wrap=wrap)
             return
         for row in rows:
             click.echo("\t".join(one_line(str(value)) for value in row))
@@ -155,6 +158,8 @@ def _print_for_people(
     columns: Sequence[str],
     listed: Sequence[Sequence[Any]],
     colours: Mapping[str, Mapping[str, str]],
+    *,
+    wrap: bool = False,
 ) -> None:
     from rich import box  # noqa: PLC0415 - only on a terminal
     from rich.console import Console  # noqa: PLC0415
@@ -171,12 +176,14 @@ def _print_for_people(
     console = Console(highlight=False, markup=False)
     cells = [[short_ids(one_line(str(value))) for value in row] for row in listed]
     widths = _widths(columns, cells, console.width)
-    for column, number, width in zip(columns, numbers, widths, strict=True):
+    for at, (column, number) in enumerate(zip(columns, numbers, strict=True)):
+        wrapped = wrap and at > 0
         table.add_column(
             column,
             justify="right" if number else "left",
-            no_wrap=True,
-            max_width=width,
+            no_wrap=not wrapped,
+            max_width=None if wrapped else widths[at],
+            overflow="fold" if wrapped else "ellipsis",
         )
     for row in cells:
         texts = [

@@ -540,6 +540,22 @@ def test_what_fits_beside_something_long_is_whole(monkeypatch, capsys):
     assert "f" * 30 + "  " + "x" * 47 + "…" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_advice_is_wrapped_and_never_cut(width, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    found, advice = "word " * 19 + "end", "redtask configure --upgrade " * 4 + "end"
+
+    Output().table(("", "found", "advice"), [("wrong", found, advice)], wrap=True)
+
+    _, _, *lines = capsys.readouterr().out.splitlines()
+    text = " ".join(lines)
+    assert "…" not in text
+    assert lines[0].startswith("wrong  word")
+    assert (text.count("word"), text.count("configure")) == (19, 4)
+    assert max(map(cell_len, lines)) <= width
+
+
 def test_a_command_without_an_output_works(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
 
