@@ -70,8 +70,10 @@ _COLUMNS: Final = {
         Column("result", 12, rank=2, grows=True),
     ),
     "failed": (
-        _ID, _FUNCTION, _LABEL,
-        Column("error", 26, grows=True),
+        _ID,
+        Column("function", 20, grows=True, least=10),
+        _LABEL,
+        Column("error", 26, grows=True, least=10),
         Column("engine", 6, right=True, rank=5),
         Column("tries", 5, right=True, rank=6),
         Column("ended", 11, right=True, rank=1),

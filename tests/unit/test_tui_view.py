@@ -267,6 +267,27 @@ def test_failed_tasks_say_with_what():
     assert "5.0 s ago" in text
 
 
+@pytest.mark.parametrize(
+    ("width", "told"), [(80, "ValueError: could not read row 17 of"), (40, "ValueErr")]
+)
+def test_errors_have_the_room_that_names_do_not_need(width, told):
+    row = task(1, ename="ValueError", evalue="could not read row 17 of the table")
+
+    text = shown(read(press(screen(width, 10), "4"), row))
+
+    assert "mod:train" in text
+    assert told in text
+
+
+def test_at_forty_columns_a_name_is_shortened_rather_than_the_error_left_out():
+    row = task(1, function="package.module:function", ename="ValueError", evalue="x")
+
+    text = shown(read(press(screen(40, 10), "4"), row))
+
+    assert "package.modu…" in text
+    assert "ValueError:" in text
+
+
 def test_tasks_of_each_state_have_their_columns():
     state = press(screen(200, 24), "3")
     titles = {}
