@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 from redtask.cli.output import short_id
@@ -9,7 +10,7 @@ from redtask.hub.views import EngineRow, Event, TaskRow
 from redtask.live import read_progress
 from redtask.tui.columns import Cell, Column, table
 from redtask.tui.looks import BAD, GOOD, QUIET, style_of
-from redtask.tui.text import Glyphs, bar, line, number, span
+from redtask.tui.text import Glyphs, bar, clean, line, number, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +101,9 @@ def lines(state: State) -> list[Text]:
     if rows is None or seen is None:
         return [line("reading ...")]
     if not rows.items:
-        return [line(_nothing(state))]
+        # Cleaned before, as that replaces line breaks, too.
+        told = textwrap.wrap(clean(_nothing(state, rows)), state.size.width)
+        return [line(one) for one in told]
     stamp, top = seen.overview.stamp, _top(seen.overview, rows)
     chosen = min(state.place.row, len(rows.items) - 1)
     columns = _columns(state)
@@ -122,10 +125,16 @@ def _cells(state: State, item: Item, stamp: int, top: int) -> Sequence[str | Cel
     return task(item, state.state, stamp)
 
 
-def _nothing(state: State) -> str:
+def _nothing(state: State, rows: Rows) -> str:
     what = {"engines": "engine lives", "events": "event is known"}.get(
         state.tab, f"task is {state.state}"
     )
+    if state.place.text and rows.more is not None:
+        those = f"the {rows.searched} read" if rows.searched else "those read"
+        text = repr(state.place.text)
+        return f"None of {those} has {text}: PgDn reads on, Esc shows all."
+    if len(state.place.pages) > 1:
+        what = f"further {what}"
     if state.place.text:
         return f"No {what} that has {state.place.text!r}: Esc shows all."
     if state.tab == "engines":

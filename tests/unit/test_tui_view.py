@@ -348,6 +348,20 @@ def test_an_empty_list_says_what_there_is_not():
     assert "/x" in shown(found)
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_where_not_all_was_searched_that_is_said_and_how_to_read_on(width):
+    state = press(screen(width, 24), "4", "/", "x", "enter")
+
+    some = read(state, more="60 0", searched=60)
+    unknown = read(state, more="3 7")
+    last = read(press(some, "pagedown"))
+
+    body, rest, end = (" ".join(shown(one).split()) for one in (some, unknown, last))
+    assert "None of the 60 read has 'x': PgDn reads on, Esc shows all." in body
+    assert "None of those read has 'x': PgDn reads on, Esc shows all." in rest
+    assert "No further task is failed that has 'x': Esc shows all." in end
+
+
 def test_a_record_is_shown_with_times_for_people():
     card = failed_card(
         submitted=str(NOW - 5000), took="2500", start="odd", started=str(NOW + 60_000)
