@@ -88,10 +88,10 @@ _COLUMNS: Final = {
 }  # fmt: skip
 _EVENTS: Final = (
     Column("ago", 8, right=True),
-    Column("event", 14),
+    Column("event", 15),
     Column("task", 14, rank=1),
     Column("engine", 10, rank=2),
-    Column("about", 20, grows=True),
+    Column("about", 20, grows=True, least=10),
 )
 
 
@@ -107,7 +107,8 @@ def lines(state: State) -> list[Text]:
     stamp, top = seen.overview.stamp, _top(seen.overview, rows)
     chosen = min(state.place.row, len(rows.items) - 1)
     columns = _columns(state)
-    cells = [_cells(state, item, stamp, top) for item in rows.items]
+    labels = _labels(rows)
+    cells = [_cells(state, item, stamp, top, labels) for item in rows.items]
     return table(columns, cells, state.size.width, state.glyphs, chosen=chosen)
 
 
@@ -117,11 +118,23 @@ def _columns(state: State) -> Sequence[Column]:
     return _EVENTS if state.tab == "events" else _COLUMNS[state.state]
 
 
-def _cells(state: State, item: Item, stamp: int, top: int) -> Sequence[str | Cell]:
+def _labels(rows: Rows) -> dict[str, str]:
+    """Return the labels of engines by uuid, as far as these events tell them."""
+    abouts = [row.about for row in rows.items if isinstance(row, Event)]
+    return {
+        about["engine"]: about["id"]
+        for about in abouts
+        if "engine" in about and "id" in about
+    }
+
+
+def _cells(
+    state: State, item: Item, stamp: int, top: int, labels: Mapping[str, str]
+) -> Sequence[str | Cell]:
     if isinstance(item, EngineRow):
         return engine(item, stamp, top, state.glyphs)
     if isinstance(item, Event):
-        return event(item, stamp)
+        return event(item, stamp, labels)
     return task(item, state.state, stamp)
 
 
@@ -230,11 +243,11 @@ def error_of(fields: Mapping[str, str]) -> str:
     return f"{name}: {words}" if words else name
 
 
-def event(row: Event, stamp: int) -> list[str | Cell]:
-    """Return the cells of an event."""
+def event(row: Event, stamp: int, labels: Mapping[str, str]) -> list[str | Cell]:
+    """Return the cells of an event; not all tell their engine's label."""
     about = dict(row.about)
     task, engine = about.pop("task", ""), about.pop("engine", "")
-    label = about.pop("id", "")
+    label = about.pop("id", labels.get(engine, ""))
     why = about.pop("why", "")
     more = " ".join(f"{name} {value}" for name, value in about.items())
     bad = row.event in ("lost", "engine gone", "corrupt", "refused")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from rich.cells import cell_len
 
 from redtask import error
-from redtask.cli import COMMANDS, exit_code, group, logs
+from redtask.cli import COMMANDS, events, exit_code, group, logs
 from redtask.cli.options import Where, confirm, hub_options
 from redtask.cli.output import Output, safe_lines, say_json, short_id
 from redtask.cli.selection import read_ids, selection_options
@@ -538,6 +538,17 @@ def test_what_fits_beside_something_long_is_whole(monkeypatch, capsys):
     Output().table(("function", "what"), [("f" * 30, "x" * 200)])
 
     assert "f" * 30 + "  " + "x" * 47 + "…" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("event", ["lost", "engine resumed", "engine draining"])
+def test_events_of_all_names_have_their_details_in_one_column(
+    event, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    events._show(Output(), "1-0", {"at": "1000", "event": event, "id": "3"})
+
+    assert capsys.readouterr().out.index("engine_id 3") == 32
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -486,6 +486,27 @@ def test_a_narrow_screen_says_which_tab_it_is():
     assert tabs.split() == ["1", "2", "3", "4", "[5", "Events]"]
 
 
+def test_the_same_engine_has_the_same_name_in_all_events():
+    gone = event(2, "engine gone", engine="k2abcdefgh", id="0", why="killed")
+    lost = event(1, task="abcdefgh-1", engine="k2abcdefgh", why="killed")
+    other = event(0, "retry", task="abcdefgh-1", engine="x7abcdefgh", why="try 1")
+
+    text = shown(read(press(screen(), "5"), gone, lost, other)).splitlines()
+
+    assert [line.split()[-2] for line in text[4:6]] == ["0", "0"]
+    assert "x7abcdef" in text[6]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_events_are_named_whole_and_say_why(width):
+    rows = event(1, "engine draining", id="3"), event(0, engine="e", why="killed")
+
+    text = shown(read(press(screen(width, 10), "5"), *rows))
+
+    assert "engine draining" in text
+    assert "killed" in text
+
+
 def test_pages_are_counted():
     assert "page 2" in shown(press(on("failed"), "pagedown"))
     assert "page" not in shown(on("failed")).replace("PgDn", "")
