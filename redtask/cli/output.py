@@ -167,7 +167,11 @@ def _print_for_people(
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        show_header=any(columns),
+        padding=(0, 1, 0, 0),
     )
     numbers = [
         bool(listed) and all(isinstance(row[at], int) for row in listed)

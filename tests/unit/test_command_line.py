@@ -540,6 +540,16 @@ def test_what_fits_beside_something_long_is_whole(monkeypatch, capsys):
     assert "f" * 30 + "  " + "x" * 47 + "…" in capsys.readouterr().out
 
 
+def test_a_table_without_headings_begins_with_its_first_row(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+
+    Output().table(("", ""), [("engine", "3"), ("state", "idle")])
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["engine", "3"], ["state", "idle"], []]
+
+
 @pytest.mark.parametrize("event", ["lost", "engine resumed", "engine draining"])
 def test_events_of_all_names_have_their_details_in_one_column(
     event, monkeypatch, capsys
