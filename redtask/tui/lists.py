@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from redtask.hub.views import Overview
     from redtask.tui.state import Item, Rows, State
 
+#: From this number on, tasks of an engine are shown in thousands.
+_MANY: Final = 10_000
 _ENGINES: Final = (
     Column("engine", 6, right=True),
     Column("load", 8),
-    Column("tasks", 5, right=True),
+    Column("tasks", len(f"{_MANY - 1:,}"), right=True),
     Column("state", 8, rank=1),
     Column("runs", 18, grows=True),
     Column("for", 7, right=True, rank=1),
@@ -172,7 +174,7 @@ def engine(row: EngineRow, stamp: int, top: int, glyphs: Glyphs) -> list[str | C
     return [
         str(row.engine_id),
         Cell(bar(row.load / top, 8, glyphs), GOOD if row.load else QUIET),
-        number(row.load),
+        number(row.load, _MANY),
         state,
         row.function or ("" if not row.task_id else short_id(row.task_id)),
         since(row.started, stamp) if row.task_id else "",

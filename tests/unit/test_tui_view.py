@@ -252,6 +252,15 @@ def test_engines_say_in_words_how_they_are():
         assert part in text, part
 
 
+@pytest.mark.parametrize(
+    ("load", "told"), [(9_999, "9,999"), (12_345, "12.3k"), (99_999, "100k")]
+)
+def test_the_number_of_tasks_of_an_engine_is_not_cut(load, told):
+    text = shown(read(press(screen(), "2"), engine(0, held=load)))
+
+    assert f" {told} " in text
+
+
 def test_a_bar_is_full_at_the_high_water_mark():
     hub = {**overview().hub, "hwm": "4"}
     state = read(press(screen(), "2"), engine(0, held=2), seen=overview(hub=hub))
