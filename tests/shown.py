@@ -81,9 +81,11 @@ def read(
     more: str | None = None,
     card: Card | None = None,
     seen: Overview | None = None,
+    searched: int = 0,
 ) -> Any:
     """Return the screen when what it wished for was read."""
-    rows = None if state.tab == "overview" or state.subject else Rows(items, more)
+    listed = state.tab != "overview" and not state.subject
+    rows = Rows(items, more, searched) if listed else None
     snapshot = Snapshot(
         state.wish, seen or overview(), rows, card, 0.0012, {"redis_version": "7.0.15"}
     )

@@ -48,6 +48,9 @@ def command(
     code 0: all is well (there may be notes); 1: something is wrong; 69: Redis cannot be
     reached.
 
+    When piped, a line has, separated by tabs, the grade of a finding (or mended), its
+    area, its kind, what it concerns, a description, and what to do.
+
     \b
     redtask doctor                 # what is wrong?
     redtask doctor --repair        # repair what can be repaired
@@ -100,6 +103,7 @@ def _word(finding: Finding) -> str:
 def _line(finding: Finding) -> tuple[str, ...]:
     return (
         _word(finding), finding.area, finding.code, finding.subject, finding.words,
+        finding.advice,
     )  # fmt: skip
 
 
@@ -122,7 +126,8 @@ def _rows(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
 
 def _show(seen: Visit, out: Output) -> None:
     if seen.findings:
-        out.table(("", "found", "what to do"), _rows(seen.findings), _COLOURS)
+        columns = ("", "found", "what to do")
+        out.table(columns, _rows(seen.findings), _COLOURS, wrap=True)
     figures = seen.figures
     words = [f"hub {seen.hub}: Redis {figures['redis_version']}"]
     words.append(f"{figures['rtt_ms']:.2f} ms away")

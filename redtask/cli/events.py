@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: How many are shown by default, and read at a time.
 _MOST: Final = 20
 _PAGE: Final = 500
+#: The longest name of an event.
+_LONGEST: Final = len("engine draining")
 
 _Event = tuple[str, Mapping[str, str]]
 
@@ -158,7 +160,7 @@ def _show(out: Output, entry: str, about: Mapping[str, str]) -> None:
         rest["engine"] = rest.pop("engine")
     shown = ", ".join(_piece(out, *one) for one in rest.items())
     moment = at.astimezone().strftime("%m-%d %H:%M:%S")
-    line = one_line(f"{moment}  {about['event']:<13} {shown}")
+    line = one_line(f"{moment}  {about['event']:<{_LONGEST}} {shown}")
     click.echo(cut(line, shutil.get_terminal_size().columns))
 
 

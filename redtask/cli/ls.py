@@ -112,4 +112,5 @@ def _show(out: Output, found: list[dict[str, Any]]) -> None:
             for one in found
         ],
         {"state": STATES},
+        lesser=("eng", "took", "ago"),
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 #: Units of time and size, the largest first.
@@ -36,10 +36,11 @@ STATES: Final[Mapping[str, str]] = {
     "aborted": "magenta",
 }
 #: Space between columns; the width down to which the last one gives way before others
-#: do; and that down to which any does.
+#: do; that down to which any does; and that where there is no other way.
 _PADDING: Final = 2
 _LEAST: Final = 20
 _NARROW: Final = 14
+_LETTERS: Final = 3
 #: How many letters of a client's name are shown.
 _SHOWN: Final = 6
 _CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
@@ -70,13 +71,20 @@ class Output:
         columns: Sequence[str],
         rows: Iterable[Sequence[Any]],
         colours: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        wrap: bool = False,
+        lesser: Sequence[str] = (),
     ) -> None:
         """Print rows: a table on a terminal, else tab-separated lines.
 
-        ``colours`` has styles of words, by column.
+        ``colours`` has styles of words, by column. With ``wrap``, what does not fit in
+        columns behind the first is wrapped, not cut. On a narrow terminal columns that
+        are ``lesser`` are left out, the first of them first.
         """
         if self.for_people:
-            _print_for_people(columns, list(rows), colours or {})
+            _print_for_people(
+                columns, list(rows), colours or {}, wrap=wrap, lesser=lesser
+            )
             return
         for row in rows:
             click.echo("\t".join(one_line(str(value)) for value in row))
@@ -155,6 +163,9 @@ def _print_for_people(
     columns: Sequence[str],
     listed: Sequence[Sequence[Any]],
     colours: Mapping[str, Mapping[str, str]],
+    *,
+    wrap: bool = False,
+    lesser: Sequence[str] = (),
 ) -> None:
     from rich import box  # noqa: PLC0415 - only on a terminal
     from rich.console import Console  # noqa: PLC0415
@@ -162,26 +173,35 @@ def _print_for_people(
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        show_header=any(columns),
+        padding=(0, 1, 0, 0),
     )
-    numbers = [
-        bool(listed) and all(isinstance(row[at], int) for row in listed)
-        for at in range(len(columns))
-    ]
     console = Console(highlight=False, markup=False)
     cells = [[short_ids(one_line(str(value))) for value in row] for row in listed]
-    widths = _widths(columns, cells, console.width)
-    for column, number, width in zip(columns, numbers, widths, strict=True):
+    numbers = {
+        column
+        for at, column in enumerate(columns)
+        if listed and all(isinstance(row[at], int) for row in listed)
+    }
+    widths = _widths(
+        columns, cells, console.width, {"task", *colours, *numbers}, lesser
+    )
+    for at, width in widths.items():
+        wrapped = wrap and at > 0
         table.add_column(
-            column,
-            justify="right" if number else "left",
-            no_wrap=True,
-            max_width=width,
+            columns[at],
+            justify="right" if columns[at] in numbers else "left",
+            no_wrap=not wrapped,
+            max_width=None if wrapped else width,
+            overflow="fold" if wrapped else "ellipsis",
         )
     for row in cells:
         texts = [
-            Text(value, style=colours.get(column, {}).get(value, ""))
-            for column, value in zip(columns, row, strict=True)
+            Text(row[at], style=colours.get(columns[at], {}).get(row[at], ""))
+            for at in widths
         ]
         table.add_row(*texts)
     console.print(table)
@@ -189,20 +209,46 @@ def _print_for_people(
 
 
 def _widths(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], room: int
-) -> list[int]:
-    """Return the widths of columns: the last gives way first, then the widest.
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    room: int,
+    whole: Collection[str],
+    lesser: Sequence[str],
+) -> dict[int, int]:
+    """Return the columns shown, by position, with their widths.
 
-    So ids and states are whole beside long names.
+    The last gives way first, then the widest; then the lesser ones are left out; and
+    then any but those that are to be whole, such as ids, states and numbers.
     """
     from rich.cells import cell_len  # noqa: PLC0415 - only on a terminal
 
-    widths = [max(map(cell_len, texts)) for texts in zip(columns, *rows, strict=True)]
-    room -= _PADDING * (len(columns) - 1)
-    widths[-1] = min(widths[-1], max(_LEAST, room - sum(widths[:-1])))
-    while sum(widths) > room and max(widths) > _NARROW:
-        widths[widths.index(max(widths))] -= 1
+    needed = {
+        at: max(map(cell_len, texts))
+        for at, texts in enumerate(zip(columns, *rows, strict=True))
+    }
+    widths = _fitted(needed, room)
+    for name in lesser:
+        if _taken(widths) > room:
+            del needed[columns.index(name)]
+            widths = _fitted(needed, room)
+    supple = [at for at in widths if columns[at] not in whole]
+    while _taken(widths) > room and any(widths[at] > _LETTERS for at in supple):
+        widths[max(supple, key=widths.__getitem__)] -= 1
     return widths
+
+
+def _fitted(needed: Mapping[int, int], room: int) -> dict[int, int]:
+    """Return widths that fit, unless columns would be too narrow to be read."""
+    widths, last = dict(needed), max(needed)
+    spare = room - _taken(widths) + widths[last]
+    widths[last] = min(widths[last], max(_LEAST, spare))
+    while _taken(widths) > room and max(widths.values()) > _NARROW:
+        widths[max(widths, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _taken(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + _PADDING * (len(widths) - 1)
 
 
 def shorten(text: str, most: int) -> str:

@@ -39,6 +39,8 @@ _FAILURES: Final = (
     Column("error", 12, grows=True),
     Column("latest", 14, rank=1),
 )
+#: Cells of the longest name of a state.
+_CELLS: Final = max(map(len, STATES)) + 1
 #: Cells in front of a sparkline, and behind it.
 _BEFORE: Final = 12
 _BEHIND: Final = 26
@@ -56,19 +58,27 @@ def lines(state: State) -> list[Text]:
         return [line("reading ...")]
     seen = state.seen.overview
     room = state.size.height - 4
-    found = [*_states(seen, state.size.width), line("")]
+    found = _states(seen, state.size.width)
     found += _history(state)
     found += [*_facts(state, seen), line("")]
     return found + _tables(state, seen, room - len(found))
 
 
 def _states(seen: Overview, width: int) -> list[Text]:
-    cells = max(7, min(14, width // len(STATES)))
-    names = [(f"{name:>{cells - 1}} ", STATES[name]) for name in STATES]
-    counts = [
-        (f"{number(seen.states.get(name, 0)):>{cells - 1}} ", TITLE) for name in STATES
-    ]
-    return [line(*names), line(*counts)]
+    """Return names and counts: in one row, or two, which then need no blank line."""
+    names = list(STATES)
+    if width < _CELLS * len(names):
+        half = (len(names) + 1) // 2
+        rows, rest = [names[:half], names[half:]], []
+    else:
+        rows, rest = [names], [line("")]
+    cells = min(14, width // len(rows[0]))
+    found = []
+    for row in rows:
+        counts = [number(seen.states.get(name, 0)) for name in row]
+        found.append(line(*((f"{name:>{cells - 1}} ", STATES[name]) for name in row)))
+        found.append(line(*((f"{told:>{cells - 1}} ", TITLE) for told in counts)))
+    return found + rest
 
 
 def _history(state: State) -> list[Text]:
@@ -77,7 +87,9 @@ def _history(state: State) -> list[Text]:
     width = min(most, max(_POINTS, len(points)))
     now = state.history.latest
     peak = max((one.ended for one in points), default=0.0)
+    behind = state.size.width - _BEFORE - width
     seen = state.seen.overview if state.seen else None
+    lately = [f"{number(seen.lately.failed)} in {span(seen.span)}"] if seen else []
     found = [
         line(
             (f"{'ended':<{_BEFORE}}", TITLE),
@@ -85,13 +97,12 @@ def _history(state: State) -> list[Text]:
                 spark([one.ended for one in points], width, glyphs),
                 style_of("completed"),
             ),
-            f"  {rate(now.ended)}, most {rate(peak)}",
+            _whole([f"  {rate(now.ended)}", f"most {rate(peak)}"], behind),
         ),
         line(
             (f"{'failed':<{_BEFORE}}", TITLE),
             (spark([one.failed for one in points], width, glyphs), style_of("failed")),
-            f"  {rate(now.failed)}"
-            + (f", {number(seen.lately.failed)} in {span(seen.span)}" if seen else ""),
+            _whole([f"  {rate(now.failed)}", *lately], behind),
         ),
     ]
     for title, times in (
@@ -99,10 +110,18 @@ def _history(state: State) -> list[Text]:
         ("wait before", [one.waited for one in points]),
     ):
         latest = times[-1] if times else None
-        told = f"  p50 {span(latest[0])}, p95 {span(latest[1])}" if latest else "  -"
+        both = [f"  p50 {span(latest[0])}", f"p95 {span(latest[1])}"] if latest else []
+        told = _whole(both, behind) or "  -"
         drawn = spark([one[0] if one else 0.0 for one in times], width, glyphs)
         found.append(line((f"{title:<{_BEFORE}}", TITLE), (drawn, "cyan"), told))
     return found
+
+
+def _whole(parts: list[str], most: int) -> str:
+    """Return the first of these parts, and those that fit after it."""
+    while len(parts) > 1 and len(", ".join(parts)) > most:
+        parts = parts[:-1]
+    return ", ".join(parts)
 
 
 def _facts(state: State, seen: Overview) -> list[Text]:
@@ -123,17 +142,27 @@ def _facts(state: State, seen: Overview) -> list[Text]:
     ]
     if used:
         told = f"  {size(used)}" + (f" of {size(most)}" if most else ", no limit")
+        width = max(2, min(width, state.size.width - _BEFORE - len(told)))
         drawn = bar(used / most if most else 0.0, width, state.glyphs)
         full = most and used / most > 0.9  # noqa: PLR2004 - nearly
         found.append(
             line((f"{'memory':<{_BEFORE}}", TITLE), drawn, (told, BAD if full else ""))
         )
-    elders = [
-        f"{name} {since(one.submitted, seen.stamp)} ({short_id(clean(one.task_id))})"
-        for name, one in seen.oldest.items()
-    ]
-    found.append(line((f"{'oldest':<{_BEFORE}}", TITLE), ", ".join(elders) or "-"))
+    found.append(line((f"{'oldest':<{_BEFORE}}", TITLE), _oldest(state, seen)))
     return found
+
+
+def _oldest(state: State, seen: Overview) -> str:
+    """Return the oldest tasks, with their ids if there is room."""
+    ages = {
+        name: f"{name} {since(one.submitted, seen.stamp)}"
+        for name, one in seen.oldest.items()
+    }
+    ids = {name: short_id(clean(one.task_id)) for name, one in seen.oldest.items()}
+    told = ", ".join(f"{age} ({ids[name]})" for name, age in ages.items())
+    if len(told) > state.size.width - _BEFORE:
+        told = ", ".join(ages.values())
+    return told or "-"
 
 
 def _tables(state: State, seen: Overview, room: int) -> list[Text]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 from redtask.cli.output import short_id
@@ -9,7 +10,7 @@ from redtask.hub.views import EngineRow, Event, TaskRow
 from redtask.live import read_progress
 from redtask.tui.columns import Cell, Column, table
 from redtask.tui.looks import BAD, GOOD, QUIET, style_of
-from redtask.tui.text import Glyphs, bar, line, number, span
+from redtask.tui.text import Glyphs, bar, clean, line, number, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from redtask.hub.views import Overview
     from redtask.tui.state import Item, Rows, State
 
+#: From this number on, tasks of an engine are shown in thousands.
+_MANY: Final = 10_000
 _ENGINES: Final = (
     Column("engine", 6, right=True),
     Column("load", 8),
-    Column("tasks", 5, right=True),
+    Column("tasks", len(f"{_MANY - 1:,}"), right=True),
     Column("state", 8, rank=1),
     Column("runs", 18, grows=True),
     Column("for", 7, right=True, rank=1),
@@ -70,8 +73,10 @@ _COLUMNS: Final = {
         Column("result", 12, rank=2, grows=True),
     ),
     "failed": (
-        _ID, _FUNCTION, _LABEL,
-        Column("error", 26, grows=True),
+        _ID,
+        Column("function", 20, grows=True, least=10),
+        _LABEL,
+        Column("error", 26, grows=True, least=10),
         Column("engine", 6, right=True, rank=5),
         Column("tries", 5, right=True, rank=6),
         Column("ended", 11, right=True, rank=1),
@@ -85,10 +90,10 @@ _COLUMNS: Final = {
 }  # fmt: skip
 _EVENTS: Final = (
     Column("ago", 8, right=True),
-    Column("event", 14),
+    Column("event", 15),
     Column("task", 14, rank=1),
     Column("engine", 10, rank=2),
-    Column("about", 20, grows=True),
+    Column("about", 20, grows=True, least=10),
 )
 
 
@@ -98,11 +103,14 @@ def lines(state: State) -> list[Text]:
     if rows is None or seen is None:
         return [line("reading ...")]
     if not rows.items:
-        return [line(_nothing(state))]
+        # Cleaned before, as that replaces line breaks, too.
+        told = textwrap.wrap(clean(_nothing(state, rows)), state.size.width)
+        return [line(one) for one in told]
     stamp, top = seen.overview.stamp, _top(seen.overview, rows)
     chosen = min(state.place.row, len(rows.items) - 1)
     columns = _columns(state)
-    cells = [_cells(state, item, stamp, top) for item in rows.items]
+    labels = _labels(rows)
+    cells = [_cells(state, item, stamp, top, labels) for item in rows.items]
     return table(columns, cells, state.size.width, state.glyphs, chosen=chosen)
 
 
@@ -112,18 +120,36 @@ def _columns(state: State) -> Sequence[Column]:
     return _EVENTS if state.tab == "events" else _COLUMNS[state.state]
 
 
-def _cells(state: State, item: Item, stamp: int, top: int) -> Sequence[str | Cell]:
+def _labels(rows: Rows) -> dict[str, str]:
+    """Return the labels of engines by uuid, as far as these events tell them."""
+    abouts = [row.about for row in rows.items if isinstance(row, Event)]
+    return {
+        about["engine"]: about["id"]
+        for about in abouts
+        if "engine" in about and "id" in about
+    }
+
+
+def _cells(
+    state: State, item: Item, stamp: int, top: int, labels: Mapping[str, str]
+) -> Sequence[str | Cell]:
     if isinstance(item, EngineRow):
         return engine(item, stamp, top, state.glyphs)
     if isinstance(item, Event):
-        return event(item, stamp)
+        return event(item, stamp, labels)
     return task(item, state.state, stamp)
 
 
-def _nothing(state: State) -> str:
+def _nothing(state: State, rows: Rows) -> str:
     what = {"engines": "engine lives", "events": "event is known"}.get(
         state.tab, f"task is {state.state}"
     )
+    if state.place.text and rows.more is not None:
+        those = f"the {rows.searched} read" if rows.searched else "those read"
+        text = repr(state.place.text)
+        return f"None of {those} has {text}: PgDn reads on, Esc shows all."
+    if len(state.place.pages) > 1:
+        what = f"further {what}"
     if state.place.text:
         return f"No {what} that has {state.place.text!r}: Esc shows all."
     if state.tab == "engines":
@@ -148,7 +174,7 @@ def engine(row: EngineRow, stamp: int, top: int, glyphs: Glyphs) -> list[str | C
     return [
         str(row.engine_id),
         Cell(bar(row.load / top, 8, glyphs), GOOD if row.load else QUIET),
-        number(row.load),
+        number(row.load, _MANY),
         state,
         row.function or ("" if not row.task_id else short_id(row.task_id)),
         since(row.started, stamp) if row.task_id else "",
@@ -219,11 +245,11 @@ def error_of(fields: Mapping[str, str]) -> str:
     return f"{name}: {words}" if words else name
 
 
-def event(row: Event, stamp: int) -> list[str | Cell]:
-    """Return the cells of an event."""
+def event(row: Event, stamp: int, labels: Mapping[str, str]) -> list[str | Cell]:
+    """Return the cells of an event; not all tell their engine's label."""
     about = dict(row.about)
     task, engine = about.pop("task", ""), about.pop("engine", "")
-    label = about.pop("id", "")
+    label = about.pop("id", labels.get(engine, ""))
     why = about.pop("why", "")
     more = " ".join(f"{name} {value}" for name, value in about.items())
     bad = row.event in ("lost", "engine gone", "corrupt", "refused")

@@ -29,6 +29,8 @@ _BUCKETS: Final = 60
 #: The most bytes read of output, and of an error.
 _OUTPUT: Final = 16384
 _ERROR: Final = 262144
+#: The most engines and events that one call searches for a text.
+_SEARCHED: Final = 200
 #: The most tasks listed in an engine's detail.
 _TASKS: Final = 20
 #: Fields of a record in display order; other text fields follow.
@@ -207,15 +209,16 @@ def _page(wish: Wish) -> Call[Any] | None:
         return calls.tasks(wish.state, wish.start, wish.count, wish.text)
     if wish.tab == "events":
         # Filtered here, from the largest page that one call reads.
-        return calls.events(wish.start, 200 if wish.text else wish.count)
+        return calls.events(wish.start, _SEARCHED if wish.text else wish.count)
     return None
 
 
 def _rows(wish: Wish, found: Any) -> Rows:
     if isinstance(found, EnginePage):
-        return Rows(found.rows, None if found.more is None else str(found.more))
+        more = None if found.more is None else str(found.more)
+        return Rows(found.rows, more, _SEARCHED)
     if isinstance(found, TaskPage):
-        return Rows(found.rows, found.more)
+        return Rows(found.rows, found.more, _searched(wish.start, found.more))
     wanted = wish.text.lower()
     matching = [
         one
@@ -223,10 +226,18 @@ def _rows(wish: Wish, found: Any) -> Rows:
         if wanted in " ".join((one.event, *one.about.values())).lower()
     ]
     shown = tuple(matching[: wish.count])
-    asked = 200 if wish.text else wish.count
+    asked = _SEARCHED if wish.text else wish.count
     if len(matching) > len(shown):
         return Rows(shown, shown[-1].entry)
-    return Rows(shown, found[-1].entry if len(found) == asked else None)
+    more = found[-1].entry if len(found) == asked else None
+    return Rows(shown, more, len(found))
+
+
+def _searched(start: str, more: str | None) -> int:
+    """Return how many tasks are between two positions, a rank in an index each."""
+    first, index = (start or "0 0").split(" ")
+    last, other = (more or "0 -").split(" ")
+    return int(last) - int(first) if index == other else 0
 
 
 def _attempt(told: bytes) -> str:

@@ -92,6 +92,8 @@ class Rows:
     items: tuple[Item, ...] = ()
     #: Where the next page starts; None: there is none.
     more: str | None = None
+    #: How many were searched for a text until there; 0: unknown.
+    searched: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,9 @@ def of_failures(counted: int, every: int) -> str:
     return "failed" if counted >= every else f"last {counted}"
 
 
-def number(value: float) -> str:
-    """Format a number briefly: 99,999 and 1.2M."""
-    if value < _MANY:
+def number(value: float, many: int = _MANY) -> str:
+    """Format a number briefly: 99,999 and 1.2M; with thousands from ``many`` on."""
+    if value < many:
         return f"{value:,.0f}"
     for size, unit in ((1e3, "k"), (1e6, "M")):
         if value < 999.5 * size:

@@ -36,17 +36,20 @@ def draw(state: State) -> list[Text]:
     body = _body(state)
     room = height - len(head) - 1
     lines = head + _filled(body[:room], room) + [_foot(state)]
-    return [_cut(one, width) for one in lines]
+    return [_cut(one, width, state.glyphs.more) for one in lines]
 
 
 def _filled(lines: list[Text], height: int) -> list[Text]:
     return (lines + [line("")] * height)[:height]
 
 
-def _cut(one: Text, width: int) -> Text:
+def _cut(one: Text, width: int, more: str) -> Text:
     if one.cell_len > width:
         one = one.copy()
-        one.truncate(width)
+        one.rstrip()
+    if one.cell_len > width:
+        one.truncate(width - len(more))
+        one.append(more)
     return one
 
 
@@ -58,21 +61,30 @@ def _within(text: str, state: State, taken: int) -> str:
 
 def _title(state: State) -> Text:
     width = state.size.width
-    left = f"redtask {clean(state.hub)}"
-    facts = []
-    if state.seen is not None:
-        version = state.seen.server.get("redis_version", "")
-        facts += [f"Redis {clean(version)}"] if version else []
-        facts.append(counted(state.seen.overview.engines, "engine"))
-        facts.append(f"answers in {span(state.seen.took)}")
+    before, after = "redtask ", "  [frozen]" if state.frozen else ""
+    taken = len(before) + len(after) + 2
     if state.problem or _is_silent(state):
         right, style = _away(state), BAD
     else:
-        right, style = ", ".join(facts), ""
-    if state.frozen:
-        left += "  [frozen]"
-    space = max(2, width - len(left) - len(right))
+        most = width - taken - cell_len(clean(state.hub))
+        right, style = _facts(state, most), ""
+    left = before + _within(state.hub, state, taken + len(right)) + after
+    space = max(2, width - cell_len(left) - len(right))
     return line((left, TITLE), " " * space, (right, style))
+
+
+def _facts(state: State, most: int) -> str:
+    """Return what is known of the server, at least how many engines there are."""
+    if state.seen is None:
+        return ""
+    version = clean(state.seen.server.get("redis_version", ""))
+    engines = counted(state.seen.overview.engines, "engine")
+    answers = f"answers in {span(state.seen.took)}"
+    told = [f"Redis {version}", engines, answers] if version else [engines, answers]
+    for facts in (told, told[-2:], [engines]):
+        if len(", ".join(facts)) <= most:
+            break
+    return ", ".join(facts)
 
 
 def _is_silent(state: State) -> bool:

@@ -205,6 +205,20 @@ def test_the_command_says_whether_all_is_well(hub, run):
     assert rest is None
 
 
+def test_the_command_says_what_to_do_to_people_and_programs(run, monkeypatch):
+    findings = json.loads(run("--no-data", "--json").output)["findings"]
+    advice = next(one["advice"] for one in findings if one["advice"])
+
+    rows = [line.split("\t") for line in run("--no-data").output.splitlines()]
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = run("--no-data").output
+
+    assert advice in [row[5] for row in rows]
+    assert set(advice.split()) <= set(shown.split())
+    assert "…" not in shown
+
+
 def test_the_command_refuses_what_cannot_be(run):
     assert run("--repair", "--no-data").exit_code == 2
     assert run("--url", "redis://127.0.0.1:1", "--json").exit_code == 69

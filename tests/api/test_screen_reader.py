@@ -109,6 +109,22 @@ def test_events_are_found_by_a_text(busy, reader):
     assert joined.more == joined.items[0].entry
 
 
+def test_how_many_were_searched_for_a_text_is_known(real_hub, reader):
+    real_hub.submit(1, "c-1")
+    names = [f"d-{number}" for number in range(70)]
+    real_hub.submit(2, *names, after="as c-1 c-1")
+    real_hub.configure(3, testing=0)
+
+    first = reader.read(Wish("tasks", "waiting", count=5, text="needle")).rows
+    wish = Wish("tasks", "waiting", first.more, count=5, text="needle")
+    last = reader.read(wish).rows
+    events = reader.read(Wish("events", count=5, text="needle")).rows
+
+    assert (first.items, first.searched) == ((), 60)
+    assert (last.items, last.more) == ((), None)
+    assert (events.items, events.more) == ((), None)
+
+
 def test_a_task_is_told_whole_and_nothing_is_unpickled(busy, reader):
     card = reader.read(Wish(subject=Subject("task", "c-1"))).card
 

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from rich.cells import cell_len
 
 from redtask import error
-from redtask.cli import COMMANDS, exit_code, group, logs
+from redtask.cli import COMMANDS, events, exit_code, group, logs, ls
 from redtask.cli.options import Where, confirm, hub_options
-from redtask.cli.output import Output, safe_lines, say_json, short_id
+from redtask.cli.output import STATES, Output, safe_lines, say_json, short_id
 from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
 from redtask.cli.spans import moment, seconds
@@ -553,6 +553,84 @@ def test_what_fits_beside_something_long_is_whole(monkeypatch, capsys):
     Output().table(("function", "what"), [("f" * 30, "x" * 200)])
 
     assert "f" * 30 + "  " + "x" * 47 + "…" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", range(40, 101, 10))
+def test_ls_shows_whole_ids_and_states_and_leaves_columns_out_whole(
+    width, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(ls, "short_ago", lambda _: "17 min")
+    record = {
+        "msg_id": "k3f9abw0z1x5-17", "state": "completed", "function": "f" * 40,
+        "engine_id": 123, "took": 102.0, "submitted": None, "started": None,
+        "completed": None, "repr": "r" * 40,
+    }  # fmt: skip
+
+    ls._show(Output(), [record])
+
+    heading, _, line, _ = click.unstyle(capsys.readouterr().out).splitlines()
+    names = heading.split()
+    assert [*names[:3], names[-1]] == ["task", "state", "function", "what"]
+    assert line.startswith("k3f9ab-17  completed  fff")
+    assert line.split()[2].endswith("…")
+    assert cell_len(line) <= width
+    for name, value in [("eng", "123"), ("took", "1.7 min"), ("ago", "17 min")]:
+        assert (name in names) == (f" {value} " in line)
+    assert ("eng" in names) == (width >= 80)
+    assert ("ago" in names) == (width >= 60)
+
+
+def test_where_nothing_can_be_left_out_states_and_numbers_are_whole(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    columns = ("task", "state", "name", "size", "what")
+    row = ("k3f9abw0z1x5-17", "completed", "n" * 13, 1234567, "w" * 13)
+
+    Output().table(columns, [row], {"state": STATES})
+
+    line = click.unstyle(capsys.readouterr().out).splitlines()[2]
+    assert line == "k3f9ab-17  completed  nn…  1234567  www…"
+
+
+def test_a_table_without_headings_begins_with_its_first_row(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+
+    Output().table(("", ""), [("engine", "3"), ("state", "idle")])
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["engine", "3"], ["state", "idle"], []]
+
+
+@pytest.mark.parametrize("event", ["lost", "engine resumed", "engine draining"])
+def test_events_of_all_names_have_their_details_in_one_column(
+    event, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    events._show(Output(), "1-0", {"at": "1000", "event": event, "id": "3"})
+
+    assert capsys.readouterr().out.index("engine_id 3") == 32
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_advice_is_wrapped_and_never_cut(width, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    found, advice = "word " * 19 + "end", "redtask configure --upgrade " * 4 + "end"
+
+    Output().table(("", "found", "advice"), [("wrong", found, advice)], wrap=True)
+
+    _, _, *lines = capsys.readouterr().out.splitlines()
+    text = " ".join(lines)
+    assert "…" not in text
+    assert lines[0].startswith("wrong  word")
+    assert (text.count("word"), text.count("configure")) == (19, 4)
+    assert max(map(cell_len, lines)) <= width
 
 
 def test_a_command_without_an_output_works(monkeypatch):

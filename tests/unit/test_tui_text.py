@@ -135,6 +135,40 @@ def test_rows_take_the_width_that_there_is(width):
     assert {line.cell_len for line in lines} == {width}
 
 
+WORDS = (
+    Column("id", 10),
+    Column("name", 20, least=4, grows=True),
+    Column("what", 12, least=6, grows=True),
+    Column("more", 8, rank=1),
+)
+
+
+def test_room_that_a_column_does_not_need_goes_to_one_that_does():
+    rows = [("c-1", "short", "x" * 40, "1"), ("c-2", "name", "y", "2")]
+
+    _, first, _ = table(WORDS, rows, 58, UNICODE)
+
+    assert first.plain == "c-1  short  " + "x" * 40 + "  1   "
+
+
+def test_columns_keep_their_places_where_nothing_needs_room():
+    head, first = table(WORDS, [("c-1", "a", "b", "1")], 60, UNICODE)
+
+    assert head.plain.split() == ["id", "name", "what", "more"]
+    assert [head.plain.index(word) for word in ("name", "what")] == [12, 36]
+    assert first.plain.index("b") == 36
+
+
+def test_columns_shrink_before_an_important_one_is_left_out():
+    rows = [("c-12345678", "n" * 30, "w" * 30, "1")]
+
+    _, narrow = table(WORDS, rows, 24, UNICODE)
+
+    assert [at for at, _ in layout(WORDS, 24)] == [0, 1, 2]
+    assert [at for at, _ in layout(WORDS, 23)] == [0, 1]
+    assert narrow.plain.split() == ["c-12345678", "nnn…", "wwwww…"]
+
+
 def test_the_chosen_row_is_seen_without_colours():
     head, first, second = table(COLUMNS, [("a",) * 4, ("b",) * 4], 40, ASCII, chosen=1)
 

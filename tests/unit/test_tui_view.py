@@ -1,10 +1,12 @@
 """States as lines."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from redtask.cli.output import STATES
 from redtask.hub.views import Failures, Queue
 from redtask.hub.why import Why
 from redtask.tui import model, view
@@ -150,6 +152,41 @@ def test_the_overview_says_how_the_hub_does():
         assert part in text, part
 
 
+@pytest.mark.parametrize("width", range(40, 100, 5))
+def test_no_count_of_a_state_is_cut(width):
+    counts = dict.fromkeys(STATES, 98_765)
+
+    words = shown(read(screen(width, 10), seen=overview(states=counts))).split()
+
+    assert words.count("98,765") == len(STATES)
+    assert words.index("aborted") > words.index("waiting")
+
+
+@pytest.mark.parametrize("width", range(40, 100, 5))
+def test_what_does_not_fit_the_overview_is_left_out_whole(width):
+    hub = {**overview().hub, "used_memory": "98500000"}
+    state = replace(screen(width, 30), hub="n")
+
+    lines = shown(read(state, seen=overview(hub=hub))).splitlines()
+    title, told = lines[0], {one[:11].rstrip(): one for one in lines if one}
+
+    assert "2 engines" in title
+    assert "answers" not in title or title.rstrip().endswith("1 ms")
+    assert re.search(r"  10/s(, most 20/s)?$", told["ended"])
+    assert re.search(r" 0.5/s(, 30 in 1 min)?$", told["failed"])
+    assert re.search(r"  p50 40 ms(, p95 40 ms)?$", told["run time"])
+    assert told["memory"].endswith(" 93.9 MiB of 95.4 MiB")
+    assert re.search(r" ready 1.5 min( \(abcdef-1\))?$", told["oldest"])
+
+
+def test_a_line_that_is_cut_says_so():
+    long = replace(screen(40, 30), hub="h" * 60)
+    alone = overview(hub={**overview().hub, "registered": "0"})
+
+    assert shown(read(long)).splitlines()[0].endswith("h…  2 engines")
+    assert "none lives: start…\n" in shown(read(long, seen=alone))
+
+
 def test_a_hub_without_engines_says_how_to_start_some():
     hub = {**overview().hub, "registered": "0"}
     state = read(screen(), seen=overview(hub=hub))
@@ -215,6 +252,15 @@ def test_engines_say_in_words_how_they_are():
         assert part in text, part
 
 
+@pytest.mark.parametrize(
+    ("load", "told"), [(9_999, "9,999"), (12_345, "12.3k"), (99_999, "100k")]
+)
+def test_the_number_of_tasks_of_an_engine_is_not_cut(load, told):
+    text = shown(read(press(screen(), "2"), engine(0, held=load)))
+
+    assert f" {told} " in text
+
+
 def test_a_bar_is_full_at_the_high_water_mark():
     hub = {**overview().hub, "hwm": "4"}
     state = read(press(screen(), "2"), engine(0, held=2), seen=overview(hub=hub))
@@ -228,6 +274,27 @@ def test_failed_tasks_say_with_what():
     assert "ValueError: no" in text
     assert "impossible: c-1 failed" in text
     assert "5.0 s ago" in text
+
+
+@pytest.mark.parametrize(
+    ("width", "told"), [(80, "ValueError: could not read row 17 of"), (40, "ValueErr")]
+)
+def test_errors_have_the_room_that_names_do_not_need(width, told):
+    row = task(1, ename="ValueError", evalue="could not read row 17 of the table")
+
+    text = shown(read(press(screen(width, 10), "4"), row))
+
+    assert "mod:train" in text
+    assert told in text
+
+
+def test_at_forty_columns_a_name_is_shortened_rather_than_the_error_left_out():
+    row = task(1, function="package.module:function", ename="ValueError", evalue="x")
+
+    text = shown(read(press(screen(40, 10), "4"), row))
+
+    assert "package.modu…" in text
+    assert "ValueError:" in text
 
 
 def test_tasks_of_each_state_have_their_columns():
@@ -288,6 +355,20 @@ def test_an_empty_list_says_what_there_is_not():
     found = read(press(screen(), "4", "/", "x", "enter"))
     assert "No task is failed that has 'x': Esc shows all." in shown(found)
     assert "/x" in shown(found)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_where_not_all_was_searched_that_is_said_and_how_to_read_on(width):
+    state = press(screen(width, 24), "4", "/", "x", "enter")
+
+    some = read(state, more="60 0", searched=60)
+    unknown = read(state, more="3 7")
+    last = read(press(some, "pagedown"))
+
+    body, rest, end = (" ".join(shown(one).split()) for one in (some, unknown, last))
+    assert "None of the 60 read has 'x': PgDn reads on, Esc shows all." in body
+    assert "None of those read has 'x': PgDn reads on, Esc shows all." in rest
+    assert "No further task is failed that has 'x': Esc shows all." in end
 
 
 def test_a_record_is_shown_with_times_for_people():
@@ -412,6 +493,27 @@ def test_a_narrow_screen_says_which_tab_it_is():
     tabs = shown(press(screen(40, 10), "5")).splitlines()[1]
 
     assert tabs.split() == ["1", "2", "3", "4", "[5", "Events]"]
+
+
+def test_the_same_engine_has_the_same_name_in_all_events():
+    gone = event(2, "engine gone", engine="k2abcdefgh", id="0", why="killed")
+    lost = event(1, task="abcdefgh-1", engine="k2abcdefgh", why="killed")
+    other = event(0, "retry", task="abcdefgh-1", engine="x7abcdefgh", why="try 1")
+
+    text = shown(read(press(screen(), "5"), gone, lost, other)).splitlines()
+
+    assert [line.split()[-2] for line in text[4:6]] == ["0", "0"]
+    assert "x7abcdef" in text[6]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_events_are_named_whole_and_say_why(width):
+    rows = event(1, "engine draining", id="3"), event(0, engine="e", why="killed")
+
+    text = shown(read(press(screen(width, 10), "5"), *rows))
+
+    assert "engine draining" in text
+    assert "killed" in text
 
 
 def test_pages_are_counted():
