@@ -106,6 +106,10 @@ local function part(opened, task)
   local engine = engines.find(uuid)
   if engine and uuid ~= opened.reporter then
     engines.show(opened, engine)
+    -- What came into its line before, it could not be given.
+    engines.call(opened, engine, function()
+      return not engine.leaving
+    end)
   end
   if engine then
     engines.tell_drained(opened, engine)

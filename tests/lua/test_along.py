@@ -540,3 +540,21 @@ def test_a_mended_entry_says_that_it_was_taken_along(taken):
 
     works = taken.turn_again(5, "e", 9).work
     assert {work.task_id: work.along for work in works}["c-2"]
+
+
+def test_who_loses_its_last_comes_for_what_got_in_line_before(linked):
+    hub = linked
+    works = hub.take(3, "e", 9)
+    hub.report(4, "e", unbegun(works[0]))
+    hub.turn(5, "e", 0)
+    hub.register(5, "f")
+    hub.submit(5, "c-9")
+    (first,), (other,) = hub.take(6, "f"), hub.take(6, "f")
+    assert (first.task_id, other.task_id) == ("c-1", "c-9")
+    hub.take(7, "e")
+    assert hub.rings("e") == 0
+
+    hub.gone(8, "f", "c-1")
+
+    assert states(hub, *NAMES) == ["failed"] * 4
+    assert (hub.ready(), hub.rings("e")) == (["c-9"], 1)
