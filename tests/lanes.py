@@ -1,7 +1,7 @@
-"""Two lanes of tests at once: those that start processes, and all others.
+"""Two lanes of tests at once: those that start processes, and those of scripts.
 
 Each lane has a worker of pytest-xdist, and so keeps its order, its servers and what it
-has recorded. A test that measures time (marked ``alone``) has the machine for itself.
+has recorded; who is free takes files of others. A test that measures time (marked ``alone``) has the machine for itself.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from xdist.scheduler import LoadScopeScheduling
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: How the names of tests begin that start processes of their own.
-BUSY: Final = "tests/acceptance/"
+#: How the names of tests begin that stay together.
+LANES: Final = ("tests/acceptance/", "tests/lua/")
 
 
 class Lanes(LoadScopeScheduling):
-    """Gives each worker of pytest-xdist one lane."""
+    """Gives each worker of pytest-xdist a lane, and then the files that are left."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "processes" if nodeid.startswith(BUSY) else "scripts"
+        lane = next((one for one in LANES if nodeid.startswith(one)), "")
+        return lane or nodeid.partition("::")[0]
 
 
 class Crossing:
