@@ -1,7 +1,8 @@
 """Two lanes of tests at once: those that start processes, and those of scripts.
 
 Each lane has a worker of pytest-xdist, and so keeps its order, its servers and what it
-has recorded; who is free takes files of others. A test that measures time (marked ``alone``) has the machine for itself.
+has recorded; who is free takes files of others. A test that measures time (marked
+``alone``) has the machine for itself.
 """
 
 from __future__ import annotations
