@@ -150,7 +150,8 @@ def test_a_lowered_bound_drains(hub):
     assert ids(hub.turn(8, "e", 1, ok(taken[2])).work) == ["c-4"]
 
 
-def test_a_turn_carries_arguments_up_to_a_mebibyte(hub):
+def test_a_turn_carries_arguments_up_to_a_mebibyte(real_hub):
+    hub = real_hub
     for number in range(140):
         hub.submit(number, f"c-{number}", args=b"x" * 16_384)
     hub.register(141, "e")
