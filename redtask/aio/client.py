@@ -429,7 +429,7 @@ def _in_use(place: Place) -> Client | None:
 
 
 async def _client_of(place: Place) -> Client:
-    """Return this loop's client for results from elsewhere, one per hub."""
+    """Return this loop's client for results from elsewhere: one in use, or its own."""
     if (client := _in_use(place)) is not None:
         return client
     for loop in [one for one in _clients if one.is_closed()]:
