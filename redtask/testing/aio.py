@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redtask import link
 from redtask.aio.store import Driver, Store
 from redtask.flows import Hear, Pause
-from redtask.testing.store import PAUSE
+from redtask.testing.store import BREATH
 from redtask.testing.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ class LocalDriver(Driver):
         self, step: Step, since: float | None, until: float | None
     ) -> Any:
         if isinstance(step, Pause):
-            return await asyncio.sleep(min(step.seconds, PAUSE))
+            return await asyncio.sleep(min(step.seconds, BREATH))
         value = await super()._perform(step, since, until)
         if value is not None or not isinstance(step, Hear):
             return value
         if not await asyncio.to_thread(self.store.clockwork.step):
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(BREATH)
         return None
 
     async def _wait(self, step: Wait) -> bool:

@@ -15,7 +15,7 @@ from redtask.scheme import configure
 from redtask.testing.engine import WORKER, Engine, running
 from redtask.testing.server import Server
 from redtask.testing.store import LocalStore
-from redtask.testing.waiting import Stuck
+from redtask.testing.waiting import PAUSE, Stuck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +38,8 @@ class Clockwork:
         )
         self._store.keyring = keyring
         self._lock = threading.RLock()
+        #: Held by the task that runs: streams and the current task are the process's.
+        self._floor = threading.Lock()
         self._changed = threading.Condition()
         #: Counts what clients ask, and batches that have ended.
         self.changes = 0
@@ -91,17 +93,22 @@ class Clockwork:
 
     def step(self) -> int:
         """Run the next task, and what is taken with it; returns how many have run."""
-        with self._lock:
-            taken = self._take() or (self._settle() and self._take())
-            if not taken:
-                return 0
-            engine, work = taken
-            engine.busy = True
+        if not self._floor.acquire(timeout=PAUSE):
+            return 0
         try:
-            return engine.run(work)
+            with self._lock:
+                taken = self._take() or (self._settle() and self._take())
+                if not taken:
+                    return 0
+                engine, work = taken
+                engine.busy = True
+            try:
+                return engine.run(work)
+            finally:
+                engine.busy = False
+                self.note_change()
         finally:
-            engine.busy = False
-            self.note_change()
+            self._floor.release()
 
     def _take(self) -> tuple[Engine, list[Any]] | None:
         """Let an engine that is not busy take a task.
@@ -159,16 +166,20 @@ class Clockwork:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Meanwhile this code waits; if it is a task's, so does its engine."""
+        """Meanwhile this code waits; if it is a task's, others may run."""
         engine = running.get()
         if engine is None:
             yield
             return
         engine.waits += 1
+        if engine.waits == 1:
+            self._floor.release()
         try:
             yield
         finally:
             engine.waits -= 1
+            if engine.waits == 0:
+                self._floor.acquire()
 
     @property
     def rests(self) -> bool:

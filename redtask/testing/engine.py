@@ -46,13 +46,19 @@ class EngineDies(BaseException):
 
 
 class _Guard(Guard):
-    """Notices the death of the engine."""
+    """Notices what ends more than the task."""
 
-    dies = False
+    def __init__(self) -> None:
+        super().__init__()
+        #: Is that the death of the engine?
+        self.dies = False
+        #: Is it Ctrl-C?
+        self.interrupted = False
 
     def found(self, problem: BaseException) -> BaseException:
         """Return the exception."""
         self.dies = isinstance(problem, EngineDies)
+        self.interrupted = isinstance(problem, KeyboardInterrupt)
         return problem
 
 
@@ -179,6 +185,9 @@ class Engine:
             self._report(kind, work, fields)
             failed = failed or kind != "ok"
         self._flush()
+        if self._guard.interrupted:
+            self._guard.interrupted = False
+            raise KeyboardInterrupt
         return ran
 
     def _report(self, kind: str, work: Work, fields: Sequence[Any] = ()) -> None:

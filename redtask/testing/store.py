@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from redtask.flows import Step, Wait
     from redtask.testing.clockwork import Clockwork
 
-#: The longest real pause, in seconds.
-PAUSE: Final = 0.01
+#: The longest real pause of a flow, in seconds.
+BREATH: Final = 0.01
 
 
 class LocalStore(Store):
@@ -77,13 +77,13 @@ class LocalDriver(Driver):
     def _perform(self, step: Step, since: float | None, until: float | None) -> Any:
         value = super()._perform(step, since, until)
         if value is None and isinstance(step, Hear) and not self.store.clockwork.step():
-            time.sleep(PAUSE)
+            time.sleep(BREATH)
         return value
 
     def _wait(self, step: Wait | Pause) -> bool:
         """Let tasks run, and time pass, until something has arrived."""
         if isinstance(step, Pause):
-            time.sleep(min(step.seconds, PAUSE))
+            time.sleep(min(step.seconds, BREATH))
             return False
         wait = Waiting(self.store.clockwork, step)
         with self.store.clockwork.waiting():

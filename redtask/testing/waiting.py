@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: seconds.
 _GRACE: Final = 1.0
 #: How often those who wait for other threads look, in seconds.
-_PAUSE: Final = 0.1
+PAUSE: Final = 0.1
 
 
 class Stuck(TimeoutError):  # noqa: N818 - as other names of the interface
@@ -64,7 +64,7 @@ class Waiting:
             self._since = now
         elif now - self._since >= _GRACE:
             raise self._clockwork.stuck(self._ids())
-        if self._clockwork.wait_for_change(self._seen, min(_PAUSE, end - now)):
+        if self._clockwork.wait_for_change(self._seen, min(PAUSE, end - now)):
             self._since = None
         return True
 

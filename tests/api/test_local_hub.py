@@ -173,6 +173,20 @@ def test_output_is_streamed_while_the_task_is_run(view):
     assert [said.text for said in result.stream_output()] == ["hello\n"]
 
 
+def interrupt():
+    """Be interrupted, as by Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_is_that_of_the_test(view):
+    result = view.apply_async(interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        result.get()
+    with pytest.raises(redtask.RemoteError, match="KeyboardInterrupt"):
+        result.get()
+
+
 # -- time
 
 
@@ -345,6 +359,30 @@ def test_many_threads_wait(hub, view):
         thread.join()
 
     assert sorted(found) == [number**2 for number in range(8)]
+
+
+def test_tasks_run_one_at_a_time_whoever_waits():
+    with checked(testing.Hub(engines=4)) as hub:
+        view = hub.client().load_balanced_view()
+        before = sys.stdout
+
+        def work(number):
+            say(number)
+            time.sleep(0.02)
+            return redtask.current_task().id, number
+
+        results = [view.apply_async(work, number) for number in range(6)]
+        threads = [threading.Thread(target=result.get) for result in results]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert [result.get() for result in results] == [
+            (result.msg_ids[0], number) for number, result in enumerate(results)
+        ]
+        assert [result.stdout for result in results] == [f"{n}\n" for n in range(6)]
+        assert sys.stdout is before
 
 
 def test_a_thread_waits_for_what_another_has_still_to_submit(hub, view):
