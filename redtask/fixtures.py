@@ -1,4 +1,7 @@
-"""Fixtures for pytest: a hub of each test's own."""
+"""Fixtures for pytest: a hub of each test's own. See ``redtask.testing``.
+
+pytest imports this in every run, also where nothing else of redtask is used.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,7 @@ def redtask_hub_options() -> dict[str, Any]:
 @pytest.fixture
 def redtask_hub(redtask_hub_options: dict[str, Any]) -> Iterator[Hub]:
     """A hub in this process, also for clients that the tested code makes."""
-    # Only tests that use it pay for it.
-    from redtask import testing  # noqa: PLC0415
+    from redtask import testing  # noqa: PLC0415 - it needs fakeredis
 
     with testing.Hub(**redtask_hub_options) as hub:
         yield hub
