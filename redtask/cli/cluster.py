@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -32,6 +31,7 @@ from redtask.cli.options import (
 from redtask.cli.output import (
     ago,
     count,
+    moment,
     print_table,
     say_json,
     short_path,
@@ -309,13 +309,12 @@ def status(*, profile: str | None, as_json: bool) -> int:
     joined = None if card is None else _joined(card, found)
     if card is None:
         if as_json:
-            say_json({"running": False, "profile": found.name})
+            say_json({"profile": found.name, "running": False})
         else:
             click.echo(f"no cluster of profile {found.name!r} runs", err=True)
         return NOT_FOUND
     if as_json:
-        shown = _as_json(found.name, card)
-        say_json({"running": True, **shown, "joined": joined})
+        say_json({**_as_json(found.name, card), "living": joined})
         return 0
     kind = "a daemon" if card.mode == DAEMON else "in a terminal"
     redis = "its own, " if card.embedded else ""
@@ -332,7 +331,19 @@ def status(*, profile: str | None, as_json: bool) -> int:
 
 
 def _as_json(name: str, card: Card) -> dict[str, Any]:
-    return {"profile": name, **asdict(card), "url": card.shown_url}
+    return {
+        "profile": name,
+        "running": True,
+        "pid": card.pid,
+        "mode": card.mode,
+        "hub": card.hub,
+        "url": card.shown_url,
+        "embedded": card.embedded,
+        "engines": card.engines,
+        "workers": list(card.workers),
+        "since": moment(card.since * 1000),
+        "log": card.log or None,
+    }
 
 
 def _joined(card: Card, profile: Profile) -> int | None:
@@ -435,7 +446,8 @@ def list_(*, as_json: bool) -> None:
         if (card := Card.read(path)) is not None
     ]
     if as_json:
-        say_json([_as_json(name, card) for name, card in found])
+        for name, card in found:
+            say_json(_as_json(name, card))
         return
     print_table(
         "cluster",

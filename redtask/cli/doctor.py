@@ -130,10 +130,10 @@ def _show(seen: Visit, out: Output) -> None:
         out.table(columns, _rows(seen.findings), _COLOURS, wrap=True)
     figures = seen.figures
     words = [f"hub {seen.hub}: Redis {figures['redis_version']}"]
-    words.append(f"{figures['rtt_ms']:.2f} ms away")
+    words.append(f"{1000 * figures['rtt']:.2f} ms away")
     if "looked" in figures:
         words.append(f"{count(figures['looked'], 'thing')} looked at")
-        words.append(f"{figures['longest_ms']:.0f} ms at most at a time")
+        words.append(f"{1000 * figures['longest']:.0f} ms at most at a time")
     click.echo(", ".join(words))
     click.echo("all is well" if seen.all_well else "not all is well")
 

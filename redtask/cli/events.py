@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, cut, one_line, say_json
+from redtask.cli.output import Output, cut, iso, one_line, say_json
 from redtask.cli.spans import MOMENT
 from redtask.error import ConnectionLost
 from redtask.flows import Commands, Flow, Hear
@@ -25,6 +25,15 @@ _MOST: Final = 20
 _PAGE: Final = 500
 #: The longest name of an event.
 _LONGEST: Final = len("engine draining")
+
+#: Details that other commands call otherwise, and those that are numbers.
+_NAMES: Final = {
+    "task": "id",
+    "engine": "engine_uuid",
+    "id": "engine_id",
+    "try": "tries",
+}
+_NUMBERS: Final = {"id", "try"}
 
 _Event = tuple[str, Mapping[str, str]]
 
@@ -141,20 +150,29 @@ def _hear(words: tuple[Any, ...]) -> Flow[Any]:
     return (yield Hear(words))
 
 
+def _details(about: Mapping[str, str]) -> dict[str, Any]:
+    """Return the details of an event, with the names that other commands have."""
+    return {
+        _NAMES.get(name, name): int(value) if name in _NUMBERS else value
+        for name, value in about.items()
+        if name not in {"at", "event"}
+    }
+
+
 def _show(out: Output, entry: str, about: Mapping[str, str]) -> None:
     at = datetime.fromtimestamp(int(about["at"]) / 1000, UTC)
+    if out.as_json:
+        say_json({"entry": entry, "at": at, "event": about["event"], **_details(about)})
+        return
+    if not out.for_people:
+        words = [f"{name}={value}" for name, value in _details(about).items()]
+        click.echo("\t".join(map(one_line, [iso(at), about["event"], *words])))
+        return
     rest = {
         "engine_id" if name == "id" else name: value
         for name, value in about.items()
         if name not in {"at", "event"}
     }
-    if out.as_json:
-        say_json({"entry": entry, "at": at, "event": about["event"], **rest})
-        return
-    if not out.for_people:
-        words = [f"{name}={value}" for name, value in rest.items()]
-        click.echo("\t".join(map(one_line, [at.isoformat(), about["event"], *words])))
-        return
     if "why" in rest and "engine" in rest:
         # The reason tells more, if not all of the line fits.
         rest["engine"] = rest.pop("engine")

@@ -15,6 +15,7 @@ from redtask.cli.output import (
     STATES,
     count,
     is_terminal,
+    json_object,
     one_line,
     say_json,
     short_id,
@@ -105,9 +106,7 @@ def command(
         if output is None:
             say_json(_as_json(found))
             return
-        import json  # noqa: PLC0415 - rarely needed
-
-        text = json.dumps(_as_json(found), default=str)
+        text = json_object(_as_json(found))
     elif form == "mermaid":
         text = "\n".join(_mermaid(found))
     elif form == "svg":
@@ -144,7 +143,7 @@ def _as_json(found: Family) -> dict[str, Any]:
                 "engine_id": record["engine_id"] if record else None,
                 "started": record["started"] if record else None,
                 "completed": record["completed"] if record else None,
-                "what": what_came(record) if record else None,
+                "what": (what_came(record) or None) if record else None,
             }
             for name, record in found.records.items()
         ],

@@ -52,7 +52,7 @@ def new(*, add: bool, where: Where, out: Output) -> None:
     key = Key.new()
     if not add:
         if out.as_json:
-            say_json({"id": key.kid.hex(), "key": key.text})
+            say_json({"key_id": key.kid.hex(), "key": key.text})
         else:
             click.echo(key.text)
         return
@@ -78,7 +78,7 @@ def ls(*, where: Where, out: Output) -> None:
     ]
     if out.as_json:
         for row in rows:
-            say_json(dict(zip(columns, row, strict=True)))
+            say_json(dict(zip(("key_id", *columns[1:]), row, strict=True)))
     elif rows:
         out.table(columns, rows)
     if not profile.keys and out.for_people:
@@ -196,7 +196,11 @@ def _write(profile: Profile, keys: tuple[Key, ...]) -> None:
 def _tell(profile: Profile, key: Key, use: str, out: Output) -> None:
     name = key.kid.hex()
     if out.as_json:
-        about: dict[str, Any] = {"id": name, "use": use, "file": profile.key_source}
+        about: dict[str, Any] = {
+            "key_id": name,
+            "use": use,
+            "key_file": profile.key_source,
+        }
         say_json(about)
     elif out.for_people:
         click.echo(f"key {name} {use} ({short_path(profile.key_source)})")

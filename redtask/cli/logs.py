@@ -128,8 +128,7 @@ def _about(said: Said) -> dict[str, object]:
     found: dict[str, object] = {
         "attempt": said.attempt,
         "stream": said.stream,
-        "text": said.text,
     }
     if said.stream == "progress":
-        found["progress"] = said.progress
-    return found
+        return {**found, "progress": said.progress, "doing": said.text or None}
+    return {**found, "text": said.text}

@@ -64,8 +64,7 @@ def command(
         return _unpickle(where, out, name)
     what = what_came(record)
     if out.as_json:
-        ended = "result" if record["state"] == "completed" else "failure"
-        say_json({"id": name, "state": record["state"], ended: what})
+        say_json({"id": name, "state": record["state"], "what": what or None})
     elif record["state"] == "completed":
         click.echo(safe_lines(what))
     else:

@@ -145,17 +145,23 @@ def only(name: str) -> str:
     return found[0]
 
 
-def read_ids(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the id of each line: its first word, or the ``id`` of a JSON object."""
+def read_ids(lines: Iterable[str], key: str = "id") -> Iterator[str]:
+    """Yield the id of each line: its first word, or the ``id`` of a JSON object.
+
+    Or its ``key``, if others than tasks are meant.
+    """
     for line in lines:
         if line.lstrip().startswith("{"):
             try:
                 found = json.loads(line)
-                yield str(found.get("id") or found["msg_id"])
-            except (ValueError, KeyError) as problem:
+                name = found[key] if key in found else found["msg_id"]
+            except (ValueError, KeyError):
+                name = None
+            if name is None:
                 raise click.UsageError(
-                    f"standard input: not an object with an id: {line.strip()[:80]}"
-                ) from problem
+                    f"standard input: not an object with an {key}: {line.strip()[:80]}"
+                )
+            yield str(name)
         elif words := line.split():
             yield words[0]
 

@@ -44,6 +44,8 @@ class Span:
     state: str
     #: Its outcome.
     what: str
+    #: The engine's uuid.
+    engine_uuid: str = ""
 
     @property
     def seconds(self) -> float:
@@ -138,11 +140,12 @@ def command(
                 {
                     "id": one.task_id,
                     "function": one.function,
-                    "engine": one.engine,
-                    "begin": one.begin,
-                    "end": one.end,
+                    "engine_id": int(one.engine) if one.engine.isdigit() else None,
+                    "engine_uuid": one.engine_uuid or None,
+                    "started": one.begin,
+                    "completed": None if one.state == "running" else one.end,
                     "state": one.state,
-                    "what": one.what,
+                    "what": one.what or None,
                 }
             )
     else:
@@ -202,6 +205,7 @@ def _spans(
             max(one["started"], one["completed"] or now),
             one["state"],
             str(one["repr"] or one["error"] or ""),
+            one["engine_uuid"] or "",
         )
         for one in records
         if one["engine_id"] is not None and _is_real(one)
@@ -254,6 +258,7 @@ def _of_tries(
             max(begin, end),
             "tried",
             one.what,
+            one.engine,
         )
 
 

@@ -77,4 +77,8 @@ def _causes(hub: Reader, found: Why) -> list[Why]:
 
 def _as_json(found: Why) -> dict[str, Any]:
     shown = found.as_dict()
+    shown["start"] = found.start
+    shown["members"] = [
+        {"id": one.task_id, "state": one.state, "set": one.set} for one in found.members
+    ]
     return {"id": shown.pop("task_id"), **shown}
