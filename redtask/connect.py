@@ -12,7 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from redtask.error import ConfigurationError, ConnectionLost, NoHub
+from redtask.error import ConfigurationError, ConnectionLost, NoHub, NoRedis
 from redtask.flows import Flow, Pause, ask
 from redtask.flows.entering import server_info
 from redtask.hub import calls
@@ -59,9 +59,9 @@ def known_keys(profile: Profile) -> Keyring | None:
 
 
 def address(profile: Profile) -> str:
-    """Return the URL of Redis."""
+    """Return the URL of Redis. Raises ``NoRedis``."""
     if profile.url is None:
-        raise ConfigurationError(nowhere(profile))
+        raise NoRedis(nowhere(profile))
     return profile.url
 
 

@@ -299,7 +299,9 @@ def _stop_orphan(profile: Profile) -> int:
 @profile_option
 @json_option
 def status(*, profile: str | None, as_json: bool) -> int:
-    """Show whether a cluster of a profile runs, and what. Exit code 3: none does.
+    """Show whether a cluster of a profile runs, and what.
+
+    Exit code 1: its hub cannot be asked; 3: none runs.
 
     \b
     redtask cluster status --json
@@ -315,7 +317,7 @@ def status(*, profile: str | None, as_json: bool) -> int:
         return NOT_FOUND
     if as_json:
         say_json({**_as_json(found.name, card), "living": joined})
-        return 0
+        return FAILED if joined is None else 0
     kind = "a daemon" if card.mode == DAEMON else "in a terminal"
     redis = "its own, " if card.embedded else ""
     click.echo(

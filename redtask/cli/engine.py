@@ -99,7 +99,7 @@ class _Pick:
             if not same:
                 raise UnknownEngine(f"there is no engine {name}")
             if len(same) > 1:
-                raise click.UsageError(f"several engines begin with {name!r}")
+                raise UnknownEngine(f"several engines begin with {name!r}")
             found += [one for one in same if one not in found]
         return found
 

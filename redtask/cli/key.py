@@ -13,7 +13,7 @@ import click
 from redtask.cli.group import Group
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
 from redtask.cli.output import Output, count, say_json, short_path
-from redtask.error import KeyRefused
+from redtask.error import KeyRefused, UnknownKey
 
 if TYPE_CHECKING:
     from redtask.keyfile import Key
@@ -173,7 +173,7 @@ def _of_id(keys: list[Key], name: str) -> Key:
     found = [key for key in keys if key.kid.hex().startswith(name.lower())]
     if len(found) != 1:
         what = "no key here has" if not found else "several keys here begin with"
-        raise click.UsageError(f"{what} the id {name!r}: see 'redtask key ls'")
+        raise UnknownKey(f"{what} the id {name!r}: see 'redtask key ls'")
     return found[0]
 
 

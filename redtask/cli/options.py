@@ -17,6 +17,7 @@ import functools
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
@@ -75,8 +76,12 @@ def complete_scheme(_ctx: object, _parameter: object, begun: str) -> list[str]:
 
 
 def check_scheme(_ctx: object, _parameter: object, value: str | None) -> str | None:
-    """Reject the name of an unknown scheme; files are read later."""
-    if value is None or "/" in value or value.endswith(".lua"):
+    """Reject an unknown scheme, and a file that is none; files are read later."""
+    if value is None:
+        return value
+    if "/" in value or value.endswith(".lua"):
+        if not Path(value).expanduser().is_file():
+            raise click.BadParameter(f"no such file: {value}")
         return value
     from redtask.error import SchemeError  # noqa: PLC0415
     from redtask.scheme import find  # noqa: PLC0415

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from redtask.connect import address, check_server, no_hub, nowhere
+from redtask.connect import address, check_server, no_hub
 from redtask.error import NoHub
 from redtask.hub import calls
 from redtask.session import Session
@@ -38,8 +38,6 @@ class Reader:
 
         Raises ``NoHub``, ``ConnectionLost`` and ``ConfigurationError``.
         """
-        if profile.url is None:
-            raise NoHub(nowhere(profile))
         store = open_store(address(profile), profile.hub, patience=0.0)
         driver = store.driver()
         keyring = Keyring(profile.hub, (), signed=False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests import tasks
 from tests.processes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Commands that read; the words in capitals stand for ids.
 READS = [

@@ -120,7 +120,7 @@ def test_keys_of_the_environment_are_changed_there(hub, monkeypatch):
     code, _, err = run("key", "new", "--add")
 
     assert (code, "change them there" in err) == (5, True)
-    assert run("key", "drop", "ffffffff", "--yes")[0] == 2
+    assert run("key", "drop", "ffffffff", "--yes")[0] == 3
 
 
 def test_what_a_dead_cluster_left_is_removed(tmp_path):

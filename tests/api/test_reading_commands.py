@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from redtask import error
 from redtask.cli.output import short_id
 from tests import tasks
+from tests.commands import OF_HUBS
 from tests.processes import until
 
 #: Commands that need an id.
@@ -24,7 +25,6 @@ OF_ONE = [
     ["replay"],
     ["graph"],
 ]
-READS = [*OF_ONE, ["ls"], ["events"], ["timeline"]]
 #: Commands that need the key.
 ACTS = [
     ["abort"],
@@ -391,22 +391,53 @@ def test_an_unknown_id_has_its_own_exit_code(command):
 def test_where_there_is_no_hub_none_is_made(command, place):
     url = f"{place.server.url}?hub=nowhere"
 
-    for words in READS:
-        ids = ["a-1"] if words in OF_ONE else []
-        done = command(*words, *ids, "--json", REDTASK_URL=url)
+    for words in OF_HUBS:
+        done = command(*words.split(), "--json", REDTASK_URL=url)
 
-        assert (words, done.exit_code) == (words, 3)
-        assert json.loads(done.stdout)["kind"] == "NoHub"
+        assert (words, done.exit_code) == (words, 3), done.output
+        found = json.loads(done.stdout)
+        if words.startswith("doctor"):
+            assert "nohub" in {one["code"] for one in found["findings"]}
+        else:
+            assert found["kind"] == "NoHub"
     assert not list(place.redis.scan_iter("{redtask:nowhere}*"))
 
 
 def test_where_there_is_no_redis_the_exit_code_says_so(command):
-    for words in [*READS, ["submit", "math:sqrt"]]:
-        ids = ["a-1"] if words in OF_ONE else []
-        done = command(*words, *ids, "--json", REDTASK_URL="redis://127.0.0.1:1")
+    for words in [*OF_HUBS, "submit math:sqrt 4"]:
+        done = command(*words.split(), "--json", REDTASK_URL="redis://127.0.0.1:1")
 
         assert (words, done.exit_code) == (words, 69)
         assert json.loads(done.stdout)["kind"] == "ConnectionLost"
+
+
+def test_what_is_not_there_has_its_own_exit_code(command, client):
+    for words in (
+        "ls a-1",
+        "submit math:sqrt 4 --after a-1",
+        "submit math:sqrt 4 --engine 99",
+        "engine show 99",
+        "engine drain 99",
+        "engine stop 99",
+        "engine restart 99",
+        "engine stack 99",
+        "engine drain --worker nobody",
+        "engine restart --worker nobody",
+        "key rotate --to ab",
+        "key drop ab",
+    ):
+        done = command(*words.split(), "--json")
+
+        assert (words, done.exit_code) == (words, 3)
+        assert set(json.loads(done.stdout)) == {"error", "kind"}
+
+
+def test_what_the_state_does_not_permit_has_its_own_exit_code(command, few):
+    for words in ("result LATE", "purge LATE", "replay LATE", "abort GOOD"):
+        said = words.replace("LATE", few[2]).replace("GOOD", few[0]).split()
+
+        assert (words, command(*said).exit_code) == (words, 5)
+        assert (words, command(*said, "--json").exit_code) == (words, 5)
 
 
 def test_who_only_reads_needs_no_key(command, few):
