@@ -12,11 +12,12 @@ from redtask import payload, signing
 from redtask.error import UnknownTask
 from redtask.flows import Commands, reading
 from redtask.hub.records import text
+from redtask.labels import labels_of, of_records
 from redtask.listing import Finder, read
 from redtask.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
@@ -131,28 +132,15 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
         after_what=what_of((yield from _part(keys, task_id, "after"))),
         follow_what=what_of((yield from _part(keys, task_id, "follow"))),
         traceback=(yield from traceback_of(keys, task_id)),
-        labels=(yield from labels_of(keys, found, [one.engine for one in read_tries])),
+        labels=(
+            yield from labels_of(
+                keys,
+                [one.engine for one in read_tries if one.engine],
+                of_records(found),
+            )
+        ),
         **parts,
     )
-
-
-def labels_of(
-    keys: Keys, records: Iterable[Mapping[str, Any]], uuids: Iterable[str]
-) -> Flow[dict[str, int]]:
-    """Return the labels of engines that are alive, or that records name."""
-    known = {
-        one["engine_uuid"]: one["engine_id"]
-        for one in records
-        if one["engine_id"] is not None
-    }
-    new = sorted(set(uuids) - known.keys())
-    for at in range(0, len(new), _PAGE):
-        part = new[at : at + _PAGE]
-        labels = yield Commands([("HGET", keys.engine(one), "id") for one in part])
-        known.update(
-            (one, int(label)) for one, label in zip(part, labels, strict=True) if label
-        )
-    return known
 
 
 def _part(keys: Keys, task_id: str, name: str) -> Flow[str]:

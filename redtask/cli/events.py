@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, cut, iso, one_line, say_json
+from redtask.cli.output import SHORT, Output, cut, iso, one_line, say_json
 from redtask.cli.spans import MOMENT
 from redtask.error import ConnectionLost
 from redtask.flows import Commands, Flow, Hear
 from redtask.hub.records import mapping, text
+from redtask.labels import labels_of, of_events
 
 if TYPE_CHECKING:
     from redtask.cli.reader import Reader
@@ -25,15 +26,6 @@ _MOST: Final = 20
 _PAGE: Final = 500
 #: The longest name of an event.
 _LONGEST: Final = len("engine draining")
-
-#: Details that other commands call otherwise, and those that are numbers.
-_NAMES: Final = {
-    "task": "id",
-    "engine": "engine_uuid",
-    "id": "engine_id",
-    "try": "tries",
-}
-_NUMBERS: Final = {"id", "try"}
 
 _Event = tuple[str, Mapping[str, str]]
 
@@ -81,13 +73,12 @@ def command(  # noqa: PLR0913 - one per option
         most = limit or (None if since else _MOST)
         begin = "-" if since is None else str(int(since.timestamp() * 1000))
         position = hub.run(_latest(hub))
+        labels = _Labels(hub)
         found = hub.run(_before(hub, begin, position, most, is_meant))
-        for one in reversed(found):
-            _show(out, *one)
+        _show_all(out, found[::-1], labels)
         if follow:
-            for one in _coming(hub, position):
-                if is_meant(one[1]):
-                    _show(out, *one)
+            for some in _coming(hub, position):
+                _show_all(out, [one for one in some if is_meant(one[1])], labels)
 
 
 def _whole(hub: Reader, task: str) -> str:
@@ -126,7 +117,7 @@ def _before(
     return found[:most]
 
 
-def _coming(hub: Reader, position: str) -> Iterator[_Event]:
+def _coming(hub: Reader, position: str) -> Iterator[Sequence[_Event]]:
     """Yield events as they come, with blocking reads."""
     from redtask.link import LONGEST_BLOCK  # noqa: PLC0415 - it imports redis
 
@@ -141,41 +132,81 @@ def _coming(hub: Reader, position: str) -> Iterator[_Event]:
             hub.run(_latest(hub))
             click.echo("redtask: Redis is back", err=True)
             continue
-        for entry, fields in reply[0][1] if reply else ():
-            position = text(entry)
-            yield position, mapping(fields)
+        if reply:
+            some = [(text(entry), mapping(fields)) for entry, fields in reply[0][1]]
+            position = some[-1][0]
+            yield some
 
 
 def _hear(words: tuple[Any, ...]) -> Flow[Any]:
     return (yield Hear(words))
 
 
-def _details(about: Mapping[str, str]) -> dict[str, Any]:
+class _Labels:
+    """The labels of engines; those that are not known are looked for once."""
+
+    def __init__(self, hub: Reader) -> None:
+        self._hub = hub
+        self._unknown: set[str] = set()
+        self.known: dict[str, int] = {}
+
+    def learn(self, events: Sequence[_Event]) -> None:
+        """Find out the labels of the engines of some events."""
+        abouts = [about for _, about in events]
+        self.known.update(of_events(abouts))
+        uuids = {about["engine"] for about in abouts if "engine" in about}
+        new = uuids - self.known.keys() - self._unknown
+        if new:
+            flow = labels_of(self._hub.keys, new, self.known)
+            self.known = self._hub.run(flow)
+            self._unknown |= new - self.known.keys()
+
+
+def _show_all(out: Output, events: Sequence[_Event], labels: _Labels) -> None:
+    labels.learn(events)
+    for entry, about in events:
+        _show(out, entry, about, labels.known)
+
+
+def _details(about: Mapping[str, str], labels: Mapping[str, int]) -> dict[str, Any]:
     """Return the details of an event, with the names that other commands have."""
-    return {
-        _NAMES.get(name, name): int(value) if name in _NUMBERS else value
-        for name, value in about.items()
-        if name not in {"at", "event"}
-    }
+    found: dict[str, Any] = {}
+    for name, value in about.items():
+        if name == "engine":
+            found["engine_id"] = labels.get(value)
+            found["engine_uuid"] = value
+        elif name == "try":
+            found["tries"] = int(value)
+        elif name == "task":
+            found["id"] = value
+        elif name not in {"at", "event", "id"}:
+            found[name] = value
+    return found
 
 
-def _show(out: Output, entry: str, about: Mapping[str, str]) -> None:
+def _show(
+    out: Output, entry: str, about: Mapping[str, str], labels: Mapping[str, int]
+) -> None:
     at = datetime.fromtimestamp(int(about["at"]) / 1000, UTC)
     if out.as_json:
-        say_json({"entry": entry, "at": at, "event": about["event"], **_details(about)})
+        details = _details(about, labels)
+        say_json({"entry": entry, "at": at, "event": about["event"], **details})
         return
     if not out.for_people:
-        words = [f"{name}={value}" for name, value in _details(about).items()]
+        words = [
+            f"{name}={value}"
+            for name, value in _details(about, labels).items()
+            if value is not None
+        ]
         click.echo("\t".join(map(one_line, [iso(at), about["event"], *words])))
         return
     rest = {
-        "engine_id" if name == "id" else name: value
+        name: value
         for name, value in about.items()
-        if name not in {"at", "event"}
+        if name not in {"at", "event", "id"}
     }
-    if "why" in rest and "engine" in rest:
-        # The reason tells more, if not all of the line fits.
-        rest["engine"] = rest.pop("engine")
+    if (uuid := rest.get("engine")) is not None:
+        rest["engine"] = str(labels.get(uuid, uuid[:SHORT]))
     shown = ", ".join(_piece(out, *one) for one in rest.items())
     moment = at.astimezone().strftime("%m-%d %H:%M:%S")
     line = one_line(f"{moment}  {about['event']:<{_LONGEST}} {shown}")

@@ -43,6 +43,8 @@ _NARROW: Final = 14
 _LETTERS: Final = 3
 #: How many letters of a client's name are shown.
 _SHOWN: Final = 6
+#: How many letters of an engine's uuid are shown if its number is not known.
+SHORT: Final = 8
 _CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 _COLOURING: Final = re.compile(r"\x1b\[[0-9;:]*m")
 _LONG_ID: Final = re.compile(r"\b[a-z0-9]{12}-[0-9]+\b")
@@ -325,6 +327,7 @@ def count(number: int, noun: str) -> str:
 
 
 __all__ = [
+    "SHORT",
     "STATES",
     "Output",
     "ago",

@@ -11,7 +11,15 @@ import click
 
 from redtask.abbreviation import expand
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import STATES, Output, count, one_line, say_json, short_ids
+from redtask.cli.output import (
+    SHORT,
+    STATES,
+    Output,
+    count,
+    one_line,
+    say_json,
+    short_ids,
+)
 from redtask.cli.selection import named
 from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
@@ -147,7 +155,9 @@ def _flags(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _try(one: Try, labels: Mapping[str, int]) -> str:
-    place = f" on engine {labels.get(one.engine, one.engine)}" if one.engine else ""
+    place = (
+        f" on engine {labels.get(one.engine, one.engine[:SHORT])}" if one.engine else ""
+    )
     moment = ""
     if one.ended is not None:
         moment = " at " + when(datetime.fromtimestamp(one.ended / 1000, UTC))

@@ -11,12 +11,13 @@ import click
 
 from redtask.cli.drawing import PALETTE, Picture
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, count, say_json, shorten
+from redtask.cli.output import SHORT, Output, count, say_json, shorten
 from redtask.cli.spans import MOMENT
 from redtask.cli.tasks import took
-from redtask.dossier import Try, labels_of
+from redtask.dossier import Try
 from redtask.flows import Commands
 from redtask.hub.records import text
+from redtask.labels import labels_of, of_records
 from redtask.listing import Finder
 from redtask.query import Query
 
@@ -234,8 +235,8 @@ def _tries(session: Session, records: Sequence[dict[str, Any]]) -> Flow[list[Spa
                 # The record itself has the last one.
                 tries = tries[:-1]
             found += [(record, one) for one in tries]
-    uuids = [one.engine for _, one in found]
-    labels = yield from labels_of(session.keys, records, uuids)
+    uuids = [one.engine for _, one in found if one.engine]
+    labels = yield from labels_of(session.keys, uuids, of_records(records))
     return list(_of_tries(found, labels))
 
 
@@ -253,7 +254,7 @@ def _of_tries(
         yield Span(
             name,
             function,
-            str(labels.get(one.engine, one.engine[:8])),
+            str(labels.get(one.engine, one.engine[:SHORT])),
             begin,
             max(begin, end),
             "tried",

@@ -206,6 +206,20 @@ def test_show_says_all_that_is_known(command, view, client):
     assert below["after_what"] == "all success"
 
 
+def test_show_names_engines_by_number_also_those_that_are_gone(command, few, place):
+    name = few[1]
+    line = "1:x\twentOffLongAgo\t1000\t2000\tits machine was lost"
+    place.redis.lpush(place.keys.task(name, "attempts"), line)
+    gone = {"at": 1, "event": "engine gone", "engine": "wentOffLongAgo", "id": 7}
+    place.redis.xadd(place.keys.story(), gone, id="*")
+
+    (found,) = command.objects("show", name)
+    text = command("show", name).stdout
+
+    assert found["attempts"][0]["engine_id"] == 7
+    assert "1 on engine 7 at 1970-01-01" in text
+
+
 def test_show_tells_who_waits_for_a_task(command, view, client, gate):
     parent = view.apply_async(tasks.pass_gate, str(gate), 1)
     child = view.with_flags(after=parent).apply_async(tasks.double, 2)
@@ -296,6 +310,41 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     assert command.well("events", "--since", "2100-01-01") == []
 
 
+def test_events_name_engines_by_number_also_those_that_are_gone(
+    command, view, client, place, monkeypatch
+):
+    retried = view.with_flags(retries=1).apply_async(tasks.fail, 1)
+    client.wait([retried])
+    story = place.keys.story()
+    gone = {"at": 1, "event": "engine gone", "engine": "wentOffLongAgo", "id": 7}
+    place.redis.xadd(story, gone)
+    for _ in range(600):
+        place.redis.xadd(story, {"at": 1, "event": "queue paused", "queue": "q"})
+    for name in ("wentOffLongAgo", "nobodyKnowsIt"):
+        lost = {"at": 2, "event": "lost", "task": "a-1", "engine": name, "why": "x"}
+        place.redis.xadd(story, lost, id="*")
+
+    (first,) = command.objects("events", "--event", "retry")
+    second, third = command.objects("events", "--event", "lost")
+    (plain, _) = command.well("events", "--event", "lost")
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    shown = command("events", "--limit", 700, COLUMNS="80").stdout
+
+    living = command.objects("engine", "ls")
+    assert (first["engine_id"], first["engine_uuid"]) in [
+        (one["engine_id"], one["engine_uuid"]) for one in living
+    ]
+    assert (second["engine_id"], second["engine_uuid"]) == (7, "wentOffLongAgo")
+    assert (third["engine_id"], third["engine_uuid"]) == (None, "nobodyKnowsIt")
+    assert plain[2:] == ["id=a-1", "engine_id=7", "engine_uuid=wentOffLongAgo", "why=x"]
+    assert (
+        f"task {short_id(only(retried))}, engine {first['engine_id']}, try 1" in shown
+    )
+    assert "task a-1, engine 7, x" in shown
+    assert "task a-1, engine nobodyKn, x" in shown
+    assert "engine joined   engine 0, worker " in shown
+
+
 def test_events_are_cut_at_the_edge_of_a_terminal(command, view, client, monkeypatch):
     retried = view.with_flags(retries=1).apply_async(int, "文字" * 50)
     client.wait([retried])
@@ -307,7 +356,7 @@ def test_events_are_cut_at_the_edge_of_a_terminal(command, view, client, monkeyp
 
     assert {cell_len(line) <= 80 for line in shown} == {True}
     (line,) = [line for line in shown if "retry" in line]
-    assert "try 1, ValueError: invalid lit" in line
+    assert ", try 1, ValueError: inv" in line
     assert line.endswith("…")
     assert plain == whole
     assert "文字文字" in whole

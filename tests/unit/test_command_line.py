@@ -666,9 +666,10 @@ def test_events_of_all_names_have_their_details_in_one_column(
 ):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
-    events._show(Output(), "1-0", {"at": "1000", "event": event, "id": "3"})
+    about = {"at": "1000", "event": event, "engine": "u", "id": "3"}
+    events._show(Output(), "1-0", about, {"u": 3})
 
-    assert capsys.readouterr().out.index("engine_id 3") == 32
+    assert capsys.readouterr().out.index("engine 3") == 32
 
 
 @pytest.mark.parametrize("width", [40, 80])
