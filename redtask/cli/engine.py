@@ -119,6 +119,9 @@ def _is_called(engine: EngineStatus | EngineRow, name: str) -> bool:
 def ls(*, where: Where, out: Output) -> None:
     """List the living engines.
 
+    Those that get nothing new are draining, or drained if they have no task left: until
+    they are resumed, or because they are to end.
+
     \b
     redtask engine ls
     redtask engine ls --json

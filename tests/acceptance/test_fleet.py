@@ -129,6 +129,35 @@ def test_an_operator_has_engines_drain_and_go_on(site, gate):
     assert "pass --yes" in err
 
 
+@pytest.mark.parametrize("way", ["stop", "restart", "signal"])
+def test_an_engine_that_is_to_end_is_seen_to_drain(site, gate, way):
+    worker = site.worker("-n", "1", "--name", "w")
+    running = site.view.apply_async(tasks.pass_gate, str(gate), 1)
+    until(lambda: any(one.task for one in site.client.stacks()))
+
+    if way == "signal":
+        worker.signal(signal.SIGTERM)
+    else:
+        lines("engine", way, "0")
+
+    until(lambda: [one["state"] for one in lines("engine", "ls")] == ["draining"])
+    (status,) = lines("status", "--once")
+    assert [one["state"] for one in status["engines"]] == ["draining"]
+    why = site.client.why(running.msg_ids[0])
+    assert why.reasons == ("engine 0 runs it, and then gets nothing new",)
+    late = site.view.with_flags(targets=0).apply_async(tasks.double, 1)
+    assert "may take it is drained" in str(site.client.why(late.msg_ids[0]))
+    gate.touch()
+    assert running.get(DEADLINE) == 1
+    until(lambda: 0 not in site.client.ids)
+    if way == "stop":
+        lines("engine", "restart", "--worker", "w")
+    if way != "signal":
+        # Its successor is not drained.
+        until(lambda: [one["state"] for one in lines("engine", "ls")] == ["idle"])
+        assert site.view.apply_sync(tasks.double, 4) == 8
+
+
 def test_a_paused_queue_waits_and_goes_on(site):
     site.worker("-n", "1")
     client = site.client
