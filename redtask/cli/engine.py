@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from redtask.cli import FAILED
+from redtask.cli import FAILED, proposals
 from redtask.cli.engines import STYLES, engine_json, read_engines, state_of
 from redtask.cli.group import Group
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
@@ -55,8 +55,13 @@ def command() -> None:
 def _chosen(function: F) -> F:
     """Add engines, ``--worker`` and ``--all``; the function gets ``pick``."""
 
-    @click.argument("engines", nargs=-1)
-    @click.option("--worker", metavar="NAME", help="All engines of this worker.")
+    @click.argument("engines", nargs=-1, shell_complete=proposals.engines)
+    @click.option(
+        "--worker",
+        metavar="NAME",
+        shell_complete=proposals.workers,
+        help="All engines of this worker.",
+    )
     @click.option("--all", is_flag=True, help="All engines of the hub.")
     @functools.wraps(function)
     def call(
@@ -167,7 +172,7 @@ def _as_json(engine: EngineRow, card: dict[str, str], now: float) -> dict[str, A
 
 
 @command.command("show")
-@click.argument("engines", nargs=-1, required=True)
+@click.argument("engines", nargs=-1, required=True, shell_complete=proposals.engines)
 @hub_options
 @output_options
 def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:

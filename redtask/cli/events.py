@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from redtask.cli import proposals
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import SHORT, Output, cut, iso, one_line, say_json
 from redtask.cli.spans import MOMENT
@@ -37,7 +38,7 @@ _Event = tuple[str, Mapping[str, str]]
 )
 @click.option("--limit", type=click.IntRange(1), help="At most this many, the latest.")
 @click.option("--event", metavar="GLOB", help="Only of this kind: 'lost', 'engine *'.")
-@click.option("--task", help="Only those of this task.")
+@click.option("--task", shell_complete=proposals.tasks, help="Only those of this task.")
 @hub_options
 @output_options
 def command(  # noqa: PLR0913 - one per option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.abbreviation import expand
+from redtask.cli import proposals
 from redtask.cli.drawing import STATE_FILLS, Picture
 from redtask.cli.options import Where, hub_options, json_option
 from redtask.cli.output import (
@@ -39,7 +40,7 @@ _WIDEST: Final = 120
 
 
 @click.command("graph")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1, required=True, shell_complete=proposals.tasks)
 @click.option("--up", is_flag=True, help="Only what it depends on.")
 @click.option("--down", is_flag=True, help="Only what depends on it.")
 @click.option(

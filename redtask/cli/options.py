@@ -138,7 +138,7 @@ class Where:
             yield client
 
 
-def _where(ctx: click.Context, url: str | None, name: str | None) -> Where:
+def where_of(ctx: click.Context, url: str | None, name: str | None) -> Where:
     """Combine parameters with settings from files.
 
     A URL from a file counts unless the profile was chosen by a source that takes
@@ -189,7 +189,7 @@ def hub_options(function: F) -> F:
     def call(
         ctx: click.Context, /, *args: Any, url: Any, profile: Any, **kwargs: Any
     ) -> Any:
-        return function(*args, where=_where(ctx, url, profile), **kwargs)
+        return function(*args, where=where_of(ctx, url, profile), **kwargs)
 
     return cast("F", call)
 

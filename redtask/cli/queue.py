@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from redtask.cli import proposals
 from redtask.cli.group import Group
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, say_json
@@ -73,7 +74,13 @@ def _names(_ctx: object, _param: object, names: tuple[str, ...]) -> tuple[str, .
     return names
 
 
-_queues = click.argument("queues", nargs=-1, required=True, callback=_names)
+_queues = click.argument(
+    "queues",
+    nargs=-1,
+    required=True,
+    callback=_names,
+    shell_complete=proposals.queues,
+)
 
 
 @command.command("pause")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from redtask.cli import proposals
 from redtask.cli.spans import MOMENT, moment
 from redtask.spelling import suggestion
 
@@ -175,7 +176,7 @@ def _complete_states(_ctx: object, _parameter: object, text: str) -> list[str]:
 def selection_options(function: F) -> F:
     """Add ids and query options; the function gets ``chosen``."""
 
-    @click.argument("ids", nargs=-1)
+    @click.argument("ids", nargs=-1, shell_complete=proposals.tasks)
     @click.option("--failed", is_flag=True, help="Those that failed.")
     @click.option(
         "--state",
@@ -191,8 +192,12 @@ def selection_options(function: F) -> F:
         help="To which something happened since.",
     )
     @click.option("--label", metavar="GLOB", help="With this label.")
-    @click.option("--queue", help="Of this queue.")
-    @click.option("--engine", help="That this engine has or had: a number, or a uuid.")
+    @click.option("--queue", shell_complete=proposals.queues, help="Of this queue.")
+    @click.option(
+        "--engine",
+        shell_complete=proposals.engines,
+        help="That this engine has or had: a number, or a uuid.",
+    )
     @click.option("--error", metavar="NAME", help="That failed with this exception.")
     @click.option("--query", metavar="JSON", help="That db_query finds with this.")
     @click.option("--limit", type=click.IntRange(1), help="At most this many.")

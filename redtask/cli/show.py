@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.abbreviation import expand
+from redtask.cli import proposals
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import (
     SHORT,
@@ -37,7 +38,7 @@ _WIDEST: Final = 100
 
 
 @click.command("show")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1, required=True, shell_complete=proposals.tasks)
 @hub_options
 @output_options
 def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:

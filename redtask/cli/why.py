@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.abbreviation import expand
+from redtask.cli import proposals
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, one_line, say_json, short_ids
 from redtask.cli.selection import named
@@ -25,7 +26,7 @@ _MOST: Final = 20
 
 
 @click.command("why")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1, required=True, shell_complete=proposals.tasks)
 @hub_options
 @output_options
 def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
