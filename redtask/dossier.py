@@ -15,6 +15,7 @@ from redtask.hub.records import text
 from redtask.labels import labels_of, of_records
 from redtask.listing import Finder, read
 from redtask.query import Query
+from redtask.runs import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from redtask.hub.keys import Keys
     from redtask.session import Session
 
-#: The most runs of a task that are followed, in each direction.
-_MOST_RUNS: Final = 100
 #: Tasks per round trip.
 _PAGE: Final = 500
 
@@ -91,6 +90,8 @@ class Dossier:
     dependents: tuple[Relative, ...]
     #: Earlier and later runs of the same task, oldest first, itself included.
     runs: tuple[Relative, ...]
+    #: Are these all of them, or only those among the latest tasks?
+    runs_complete: bool
     #: Text of the traceback; None: there is none.
     traceback: str | None
     #: Labels of engines by uuid, as far as known.
@@ -112,13 +113,14 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
         ]
     )
     tries, refusals, told = ([text(one) for one in reply] for reply in replies)
+    runs = yield from runs_of(keys, task_id)
     refs = (yield from _part(keys, task_id, "refs")).split()
     names = {
         "after": found[0]["after"],
         "follow": found[0]["follow"],
         "refs": refs,
         "dependents": list(dict.fromkeys(one[1:] for one in told)),
-        "runs": (yield from _runs(keys, task_id)),
+        "runs": runs.ids,
     }
     related = yield from relatives(
         keys, [one for some in names.values() for one in some]
@@ -132,6 +134,7 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
         after_what=what_of((yield from _part(keys, task_id, "after"))),
         follow_what=what_of((yield from _part(keys, task_id, "follow"))),
         traceback=(yield from traceback_of(keys, task_id)),
+        runs_complete=runs.complete,
         labels=(
             yield from labels_of(
                 keys,
@@ -187,25 +190,6 @@ def learn_names(keys: Keys, known: dict[str, str], digests: set[str]) -> Flow[No
         names = yield Commands([("HGET", keys.function(one), "name") for one in new])
         for digest, name in zip(new, names, strict=True):
             known[digest] = text(name or b"")
-
-
-def _runs(keys: Keys, task_id: str) -> Flow[list[str]]:
-    """Return the known runs of one task, oldest first."""
-    before = yield from _chain(keys, task_id, "resubmit_of")
-    after = yield from _chain(keys, task_id, "resubmitted")
-    return [*reversed(before), task_id, *after] if before or after else []
-
-
-def _chain(keys: Keys, task_id: str, field: str) -> Flow[list[str]]:
-    found: list[str] = []
-    name = task_id
-    while len(found) < _MOST_RUNS:
-        (record,) = yield from read(keys, [name], (field,))
-        if field not in record or record[field] in found:
-            break
-        name = record[field]
-        found.append(name)
-    return found
 
 
 def traceback_of(keys: Keys, task_id: str) -> Flow[str | None]:

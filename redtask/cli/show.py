@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 from datetime import UTC, datetime
@@ -128,14 +129,25 @@ def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
     ):
         if some:
             yield name, _related(out, what, some)
-    if found.runs:
-        runs = [
-            "this one"
-            if one.task_id == record["msg_id"]
-            else f"{out.task(one.task_id)} ({one.state})"
-            for one in found.runs
-        ]
-        yield "runs", " -> ".join(runs)
+    yield from _runs(out, found)
+
+
+def _runs(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
+    record = found.record
+    if not found.runs:
+        return
+    runs = [
+        "this one"
+        if one.task_id == record["msg_id"]
+        else f"{out.task(one.task_id)} ({one.state})"
+        for one in found.runs
+    ]
+    if (more := len(runs) - 2 * _MOST_RELATIVES) > 0:
+        runs[_MOST_RELATIVES:-_MOST_RELATIVES] = [f"{more} more"]
+    yield "runs", " -> ".join(runs)
+    if not found.runs_complete:
+        query = json.dumps({"root": record["root"]})
+        yield "", f"maybe more: redtask ls --query '{query}'"
 
 
 def _flags(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
