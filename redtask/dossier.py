@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from redtask.hub.keys import Keys
     from redtask.session import Session
 
+#: Functions whose data is longer are not sent by name.
+_LONGEST_NAME: Final = 1024
 #: Tasks per round trip.
 _PAGE: Final = 500
 
@@ -92,6 +94,8 @@ class Dossier:
     runs: tuple[Relative, ...]
     #: Are these all of them, or only those among the latest tasks?
     runs_complete: bool
+    #: ``module:name`` of its function; "": it is sent by value; None: unknown.
+    imported: str | None
     #: Text of the traceback; None: there is none.
     traceback: str | None
     #: Labels of engines by uuid, as far as known.
@@ -135,6 +139,7 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
         follow_what=what_of((yield from _part(keys, task_id, "follow"))),
         traceback=(yield from traceback_of(keys, task_id)),
         runs_complete=runs.complete,
+        imported=(yield from _imported(keys, task_id)),
         labels=(
             yield from labels_of(
                 keys,
@@ -144,6 +149,17 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
         ),
         **parts,
     )
+
+
+def _imported(keys: Keys, task_id: str) -> Flow[str | None]:
+    """Return the name by which engines import a task's function, if they do."""
+    (record,) = yield from read(keys, [task_id], ("fn",))
+    key = keys.function(record.get("fn", "").partition(" ")[0])
+    (size,) = yield Commands([("HSTRLEN", key, "blob")])
+    if not 0 < size <= _LONGEST_NAME:
+        return "" if size else None
+    (blob,) = yield Commands([("HGET", key, "blob")])
+    return payload.import_name(blob or b"") or ""
 
 
 def _part(keys: Keys, task_id: str, name: str) -> Flow[str]:

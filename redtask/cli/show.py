@@ -105,6 +105,8 @@ def _block(name: str, text: str) -> None:
 def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
     record = found.record
     yield "task", record["msg_id"]
+    if found.imported is not None:
+        yield "function", found.imported or f"{record['function']}, sent by value"
     if what := what_came(record):
         kinds = {"completed": "result", "running": "progress"}
         yield kinds.get(record["state"], "reason"), what

@@ -93,6 +93,7 @@ def dossier_json(found: Dossier) -> dict[str, Any]:
     return {
         **as_json(found.record),
         **{name: [one.task_id for one in some] for name, some in groups.items()},
+        "module": found.imported.partition(":")[0] if found.imported else None,
         "runs_complete": found.runs_complete,
         "after_what": found.after_what or None,
         "follow_what": found.follow_what or None,

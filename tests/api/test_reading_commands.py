@@ -220,6 +220,26 @@ def test_show_names_engines_by_number_also_those_that_are_gone(command, few, pla
     assert "1 on engine 7 at 1970-01-01" in text
 
 
+def test_show_tells_where_a_function_comes_from(command, view):
+    named = view.apply_async("math:factorial", 3)
+    imported = view.apply_async(tasks.double, 2)
+    sent = view.apply_async(lambda: 1)
+    for one in (named, imported, sent):
+        one.get()
+
+    shown = [command.objects("show", only(one))[0] for one in (named, imported, sent)]
+    told = [command("show", only(one)).stdout for one in (named, imported, sent)]
+
+    assert [(one["function"], one["module"]) for one in shown] == [
+        ("factorial", "math"),
+        ("double", "tests.tasks"),
+        ("<lambda>", None),
+    ]
+    assert "  function    math:factorial\n" in told[0]
+    assert "  function    tests.tasks:double\n" in told[1]
+    assert "  function    <lambda>, sent by value\n" in told[2]
+
+
 def test_show_tells_who_waits_for_a_task(command, view, client, gate):
     parent = view.apply_async(tasks.pass_gate, str(gate), 1)
     child = view.with_flags(after=parent).apply_async(tasks.double, 2)
