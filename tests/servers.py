@@ -74,7 +74,7 @@ class CompiledLua:
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
-        self._compiled: dict[bytes, Any] = {}
+        self._compiled: dict[bytes | str, Any] = {}
         self._calls = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -84,9 +84,8 @@ class CompiledLua:
         """Run Lua code."""
         if code == "collectgarbage()":
             self._calls += 1
-            return (
-                self._runtime.execute(code) if self._calls % self.CALLS == 0 else None
-            )
+            if self._calls % self.CALLS:
+                return None
         function = self._compiled.get(code)
         if function is None:
             function = self._compiled[code] = self._runtime.compile(code)
@@ -95,7 +94,7 @@ class CompiledLua:
 
 @functools.cache
 def shared_lua() -> dict[str, Any]:
-    """Return the attributes of a fakeredis that are its Lua, for one after the other."""
+    """Return the attributes of a fakeredis that are its Lua, to be shared."""
     server = fakeredis.FakeServer(version=(7, 0))
     fakeredis.FakeRedis(server=server).eval("return 1", 0)
     found = {name: value for name, value in vars(server).items() if "_lua_" in name}
@@ -103,7 +102,7 @@ def shared_lua() -> dict[str, Any]:
 
 
 class FakeServer(Server):
-    """A fresh fakeredis, but for its Lua. A script that leaks a global fails at once."""
+    """A fresh fakeredis, but for its Lua: a script that leaks a global fails."""
 
     def __init__(self) -> None:
         self.inner = fakeredis.FakeServer(version=(7, 0))
