@@ -212,7 +212,7 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
         keeper = card.open()
     except ProcessLookupError:
         return _stop_orphan(found)
-    gone = False
+    gone, others = False, _others(card, found) if card.embedded else 0
     try:
         signal.pidfd_send_signal(keeper, signal.SIGTERM)
         gone = not now and _wait(keeper, timeout)
@@ -232,6 +232,13 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     finally:
         os.close(keeper)
     click.echo(_what_was_done(found, card, gone=gone))
+    if others:
+        wait = "waits" if others == 1 else "wait"
+        click.echo(
+            f"{count(others, 'engine')} of other workers {wait} for its Redis: start "
+            "the cluster again, or end those workers",
+            err=True,
+        )
     return 0
 
 
@@ -355,6 +362,15 @@ def _joined(card: Card, profile: Profile) -> int | None:
     except RedtaskError:
         return None
     return sum(engine.worker in card.workers for engine in known.engines)
+
+
+def _others(card: Card, profile: Profile) -> int:
+    """Return how many engines of the hub are of other workers, as far as is known."""
+    try:
+        known = look(load_profile(profile.name, url=card.url))
+    except RedtaskError:
+        return 0
+    return sum(engine.worker not in card.workers for engine in known.engines)
 
 
 def _engines_words(card: Card, joined: int | None) -> str:

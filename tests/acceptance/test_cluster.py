@@ -487,6 +487,20 @@ def test_a_client_ends_a_cluster_that_others_joined(land, daemon):
     assert land.run("cluster", "status").code == 3
 
 
+def test_who_stops_a_cluster_is_told_of_workers_that_go_on_waiting(land, daemon):
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "2")
+    with redtask.Client() as client:
+        client.wait_for_engines(3, timeout=DEADLINE)
+
+    done = land.run("cluster", "stop")
+
+    assert done.code == 0
+    assert "2 engines of other workers wait for its Redis: start the" in done.err
+    assert more.poll() is None
+    more.terminate()
+    assert more.wait(DEADLINE) == 0
+
+
 def test_a_daemon_is_ready_when_its_start_returns(land, daemon):
     with redtask.Client() as client:
         assert len(client) == 1
