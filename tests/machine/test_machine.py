@@ -592,9 +592,8 @@ class Walk(RuleBasedStateMachine):
         assert not found, found
 
     def set_hwm(self, hwm):
-        self.model.configure(hwm)
         self.ask(calls.configure({"hwm": hwm}, now=self.stamp))
-        self.model._start(self.stamp, self.seen)
+        self.model.configure(self.stamp, self.seen, hwm)
         self.agrees()
 
     def send_refused(self, dice):

@@ -281,9 +281,12 @@ class Model(Compared):
             self._enter(new, {**group, "copy_of": old})
         self._finish()
 
-    def configure(self, hwm: int) -> None:
+    def configure(self, stamp: int, seen: Any, hwm: int) -> None:
         """Change the bound on the load."""
+        self._start(stamp, seen)
         self.hwm = hwm
+        # An engine that is asked may find tasks that are not for it any more.
+        self._finish()
 
     # Calls of operators
 
