@@ -210,7 +210,8 @@ class Results:
         if self._single:
             good, value = self._outcome(ids[0])
             if not good and not keep:
-                raise value
+                # It was raised before, perhaps: do not keep those frames as well.
+                raise value.with_traceback(None)
             return value
         outcomes = list(map(self._outcome, ids))
         if not keep:
@@ -329,7 +330,7 @@ class Results:
         except RedtaskError as problem:
             if not self._tasks.done:
                 raise
-            return problem
+            return problem.with_traceback(None)
         return None
 
     def _ready(self) -> Flow[bool]:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cloudpickle
 
 from redtask import dependency
+from redtask.cells import quoted
 from redtask.error import VERDICTS, RemoteError, SerializationError
 from redtask.functional import bound, by_value, dependent, is_sent
 from redtask.overlay import Overlay
@@ -587,11 +588,16 @@ def about_error(body: bytes) -> dict[str, Any]:
     return found
 
 
-def unpack_error(envelope: Read) -> RemoteError:
-    """Return the exception to raise; its cause is the original if it can be rebuilt."""
+def unpack_error(envelope: Read, *, own: bool = False) -> RemoteError:
+    """Return the exception to raise; its cause is the original if it can be rebuilt.
+
+    ``own``: what was called may have been typed here.
+    """
     body = bytes(envelope)
     size = 4 + int.from_bytes(body[:4], "big")
     about = about_error(body)
+    if own:
+        about["traceback"] = quoted(about["traceback"])
     verdict = VERDICTS.get(about.get("verdict", ""))
     if verdict:
         return verdict(about["evalue"], about["traceback"], about["engine_info"])

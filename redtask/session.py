@@ -522,7 +522,8 @@ class Session:
         except error.SignatureError as problem:
             return False, error.SignatureError(f"outcome of {task_id}: {problem}")
         if outcome.kind == "e":
-            return False, payload.unpack_error(body)
+            own = task_id.partition("-")[0] == self.client
+            return False, payload.unpack_error(body, own=own)
         try:
             return True, payload.unpack_result(body)
         except BaseException as problem:

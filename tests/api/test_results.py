@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import linecache
+import traceback
 
 import pytest
 
@@ -72,6 +74,37 @@ def test_an_exception_comes_back(view):
     assert result.exception() is result.get(return_exceptions=True)
     assert repr(result) == "<AsyncResult(fail): failed>"
     assert result.wait()
+
+
+def test_asking_again_does_not_lengthen_the_traceback(view):
+    result = view.apply_async(tasks.fail, 7)
+    lengths = []
+
+    for _ in range(3):
+        with pytest.raises(error.RemoteError) as caught:
+            result.get()
+        lengths.append(len(list(traceback.walk_tb(caught.value.__traceback__))))
+
+    assert lengths[1] == lengths[2]
+    assert result.exception().__traceback__ is None
+
+
+def test_only_who_submitted_a_task_quotes_what_its_prompt_defined(view, place):
+    source = "def inverse(x):\n    return 1 / x\n"
+    name = "<cell>"
+    defined = {"__name__": "__main__"}
+    exec(compile(source, name, "exec"), defined)  # noqa: S102
+    result = view.apply_async(defined["inverse"], 0)
+    result.wait()
+
+    linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
+    ours = result.exception()
+    theirs = place.client().get_result(result.msg_ids[0]).exception()
+    del linecache.cache[name]
+
+    frame = f'  File "{name}", line 2, in inverse\n'
+    assert f"{frame}    return 1 / x\n" in ours.traceback
+    assert f"{frame}ZeroDivisionError" in theirs.traceback
 
 
 def test_an_exception_that_cannot_be_rebuilt_comes_back_as_text(view):

@@ -64,6 +64,19 @@ def test_a_composite_error_lists_the_first_few(capsys):
         problem.raise_exception(6)
 
 
+def test_failures_at_the_same_place_are_shown_once():
+    def failed(number, place):
+        text = f"Traceback\n  {place}\nE: no {number}\n"
+        return RemoteError("E", f"no {number}", text, ABOUT)
+
+    problem = CompositeError("several", [*map(failed, range(6), "aabaac")])
+
+    shown = "\n".join(problem.__notes__)
+    assert [shown.count(f"\n  {place}\n") for place in "abc"] == [1, 1, 1]
+    assert "no 0" in shown
+    assert str(problem).count("no ") == 4
+
+
 def test_a_composite_error_may_hold_others():
     problem = CompositeError("several", [error.TaskAborted("c-0 was aborted")])
 
