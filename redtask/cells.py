@@ -1,6 +1,6 @@
-"""Source lines that nobody else has: those of a notebook's cells, and of prompts.
+"""Notebooks and prompts: are we in one, and what was typed there.
 
-An engine has no file to quote them from, so they are added here to what it tells.
+An engine has no file to quote that from, so it is added here to what it tells.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import linecache
 import re
 import sys
 import traceback
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,11 +51,20 @@ def _typed(file: str, number: int) -> str | None:
     return lines[number - 1].strip() if 0 < number <= len(lines) else ""
 
 
+def in_notebook() -> bool:
+    """Do we run in a notebook's kernel?"""
+    return getattr(_shell(), "kernel", None) is not None
+
+
+def _shell() -> Any:
+    """Return the IPython that runs here, if any."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
 def _cell(file: str) -> str | None:
     """Return IPython's name for a cell, ``Cell In[4]``; None: it is not one."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    name = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    name = getattr(getattr(_shell(), "compile", None), "format_code_name", None)
     found = name and name(file)
     return " ".join(found) if found else None
 

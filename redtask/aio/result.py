@@ -172,7 +172,7 @@ class AsyncResult(Results, Generic[V_co]):
         timeout: float | None = -1,
         return_when: str = ALL_COMPLETED,
     ) -> None:
-        """Wait with a progress bar on standard error, at most ``timeout`` seconds."""
+        """Wait with a progress bar, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
