@@ -176,7 +176,7 @@ class AsyncResult(Results, Generic[V_co]):
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        with progress_bar(self._fname, len(self)) as show:
+        with progress_bar(self._name, len(self)) as show:
             while True:
                 left = interval
                 if deadline is not None:

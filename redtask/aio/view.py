@@ -46,9 +46,6 @@ class LoadBalancedView(Flagged):
         self.client = client
         self._history: collections.deque[str] = collections.deque(maxlen=100_000)
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.targets}>"
-
     def with_flags(self, **flags: Any) -> LoadBalancedView:
         """Return a new view with some flags replaced."""
         return LoadBalancedView(self.client, self.flags.replaced(**flags))
@@ -370,6 +367,9 @@ class LazyMap:
         self._keep = return_exceptions
         self._known_ahead: Lookahead[AsyncResult, Letter] | None = None
         self._cancelled = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({payload.name_of(self._f)})>"
 
     def cancel(self) -> None:
         """Read no more input; submitted tasks go on, and can still be read."""

@@ -116,6 +116,10 @@ class Why:
         lines += [f"{remedy[:1].upper()}{remedy[1:]}." for remedy in self.remedies]
         return "\n".join(lines)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
+        """Show the sentences in IPython."""
+        printer.text(str(self))
+
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible dict, with times in ISO 8601."""
         found = asdict(self)
