@@ -12,13 +12,16 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
 #: A frame of a traceback that lacks its source line.
 _FRAME: Final = re.compile(
     r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+)(?P<rest>.*)\n(?!    )',
     re.MULTILINE,
 )
+
+#: Packages in which one waits for Redis.
+_WAITERS: Final = frozenset({"redtask", "redis", "hiredis", "threading", "socket"})
 
 
 def quoted(text: str) -> str:
@@ -69,13 +72,28 @@ def _cell(file: str) -> str | None:
     return " ".join(found) if found else None
 
 
+def without_ours(problem: BaseException) -> BaseException:
+    """Return an interrupt without frames that tell nobody anything.
+
+    Those below redtask are kept: they are the user's.
+    """
+    frame: FrameType | None = None
+    for frame, _ in traceback.walk_tb(problem.__traceback__):  # noqa: B007
+        pass
+    is_ours = frame is not None and _package(frame) in _WAITERS
+    return problem.with_traceback(None) if is_ours else problem
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
 def way_to(frames: TracebackType | None) -> str:
     """Return how cells, and what they called, led to redtask; "" without cells."""
     found = ""
     for frame, number in traceback.walk_tb(frames):
-        file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
-        ours = str(module).partition(".")[0] == "redtask"
-        if ours or not (found or _cell(file)):
+        file = frame.f_code.co_filename
+        if _package(frame) == "redtask" or not (found or _cell(file)):
             continue
         name = frame.f_code.co_name
         rest = "" if name == "<module>" else f", in {name}"
