@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import contextlib
 import hashlib
 import importlib
 import json
@@ -37,7 +38,7 @@ from redtask.overlay import Overlay
 from redtask.rope import Rope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from redtask.rope import Read, Written
 
@@ -198,9 +199,37 @@ def _by_value(function: object) -> bytes:
     try:
         return b"v" + _MINOR + by_value(function)
     except Exception as error:
+        way = _way_to_trouble(function, set())
+        where = f" ({' -> '.join(way)})" if way else ""
         raise SerializationError(
-            f"cannot pickle the function {name_of(function)}: {error}"
+            f"cannot pickle the function {name_of(function)}{where}: {error}"
         ) from error
+
+
+def _way_to_trouble(function: object, seen: set[int]) -> list[str]:
+    """Return the names by which a function uses what cannot be pickled, if by name."""
+    function = getattr(function, "func", function)
+    if not isinstance(function, types.FunctionType):
+        return []
+    seen.add(id(function))
+    for name, value in _variables(function):
+        if id(value) in seen:
+            continue
+        try:
+            by_value(value)
+        except Exception:  # noqa: BLE001 - pickling runs the user's code
+            return [name, *_way_to_trouble(value, seen)]
+    return []
+
+
+def _variables(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield the variables from outside that a function uses."""
+    for name in sorted(_names(function.__code__) & function.__globals__.keys()):
+        yield name, function.__globals__[name]
+    cells = function.__closure__ or ()
+    for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+        with contextlib.suppress(ValueError):  # it is empty
+            yield name, cell.cell_contents
 
 
 def pack_function(function: Callable[..., Any] | str) -> Function:

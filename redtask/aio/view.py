@@ -7,7 +7,7 @@ import collections
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
-from redtask import payload
+from redtask import absent, payload
 from redtask.aio.batch import Batch
 from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.durability import MEMORY
@@ -45,6 +45,17 @@ class LoadBalancedView(Flagged):
         super().__init__(flags or Flags())
         self.client = client
         self._history: collections.deque[str] = collections.deque(maxlen=100_000)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            owner = f"{type(self).__name__!r} object"
+            if name in {"apply_sync", "map_sync"}:
+                verb = name.partition("_")[0]
+                raise AttributeError(
+                    f"{owner} has no attribute {name!r}: use 'await view.{verb}(...)'"
+                )
+            raise AttributeError(absent.words(owner, name))
 
     def with_flags(self, **flags: Any) -> LoadBalancedView:
         """Return a new view with some flags replaced."""
