@@ -33,6 +33,7 @@ it has one.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask import cells
@@ -48,6 +49,16 @@ class RedtaskError(Exception):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(args or (self.__doc__,)))
+
+    def _render_traceback_(self) -> list[str]:
+        # What IPython shows; else the frames of redtask would bury the rest.
+        here = cells.way_to(self.__traceback__).rstrip()
+        parts = [
+            f"{type(self).__name__}: {self}",
+            here,
+            *getattr(self, "__notes__", ()),
+        ]
+        return "\n".join(filter(None, parts)).splitlines()
 
 
 #: IPython.parallel's name for the base of errors from engines and hub.
@@ -225,16 +236,6 @@ class HubFull(HubError):
 class TaskError(RedtaskError):
     """The task ended without a result."""
 
-    def _render_traceback_(self) -> list[str]:
-        # What IPython shows; else the frames of redtask would bury the rest.
-        here = cells.way_to(self.__traceback__).rstrip()
-        parts = [
-            f"{type(self).__name__}: {self}",
-            here,
-            *getattr(self, "__notes__", ()),
-        ]
-        return "\n".join(filter(None, parts)).splitlines()
-
 
 class TaskAborted(TaskError):
     """The task was aborted."""
@@ -380,7 +381,8 @@ class CompositeError(RemoteError):
         for error in self.errors:
             place: object = error
             if isinstance(error, RemoteError):
-                place = error.ename, error.traceback.replace(error.evalue, "")
+                frames = re.findall("^  .*", error.traceback, re.MULTILINE)
+                place = error.ename, *frames
             found.setdefault(place, error)
             if len(found) == self.tb_limit:
                 break

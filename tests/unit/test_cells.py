@@ -7,7 +7,7 @@ import types
 import pytest
 
 from redtask import cells
-from redtask.error import CompositeError, RemoteError, TaskAborted
+from redtask.error import CompositeError, ConnectionLost, RemoteError, TaskAborted
 
 CELL = "/tmp/ipykernel_7/123.py"  # noqa: S108 - never opened
 SOURCE = "def inverse(x):\n    y = x - 3\n    return 1 / y\n"
@@ -88,6 +88,7 @@ def raised_in_a_cell(problem):
         RemoteError("E", "v", "Traceback\nE: v\n", {"engine_id": 3}),
         CompositeError("several", [RemoteError("E", "v")]),
         TaskAborted("c-0 was aborted"),
+        ConnectionLost("Redis cannot be reached"),
     ],
 )
 def test_ipython_shows_which_line_of_which_cell_asked(notebook, problem):

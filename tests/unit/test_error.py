@@ -65,16 +65,16 @@ def test_a_composite_error_lists_the_first_few(capsys):
 
 
 def test_failures_at_the_same_place_are_shown_once():
-    def failed(number, place):
-        text = f"Traceback\n  {place}\nE: no {number}\n"
-        return RemoteError("E", f"no {number}", text, ABOUT)
+    def failed(number, line):
+        text = f'Traceback\n  File "f.py", line {line}\nE: {number}\n'
+        return RemoteError("E", str(number), text, ABOUT)
 
-    problem = CompositeError("several", [*map(failed, range(6), "aabaac")])
+    problem = CompositeError("several", [*map(failed, range(6), "115112")])
 
     shown = "\n".join(problem.__notes__)
-    assert [shown.count(f"\n  {place}\n") for place in "abc"] == [1, 1, 1]
-    assert "no 0" in shown
-    assert str(problem).count("no ") == 4
+    assert [shown.count(f"line {line}\n") for line in "152"] == [1, 1, 1]
+    assert "E: 0" in shown
+    assert str(problem).count("E: ") == 4
 
 
 def test_a_composite_error_may_hold_others():
