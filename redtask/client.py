@@ -24,7 +24,6 @@ from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
 from redtask.session import Session, is_single, limit_of, patience_of, until_of
 from redtask.slices import is_long
-from redtask.store import Driver
 from redtask.stored import StoredTasks
 from redtask.view import LoadBalancedView
 
@@ -87,7 +86,7 @@ class Client(StoredTasks, Fleet):
         self._store, keyring = connect(profile, patience=patience, make=make)
         self._store.contact.told = 0.0
         self._session = Session(self._store.keys, keyring, self._store.contact)
-        self._driver = Driver(self._store)
+        self._driver = self._store.driver()
         self._pier = Pier(self._cross, patience)
         self._callbacks = CallbackThread(self)
         #: Executors whose futures must fail when this client is closed.

@@ -12,15 +12,16 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from redtask.error import ConfigurationError, ConnectionLost, NoHub
+from redtask.error import ConfigurationError, ConnectionLost, NoHub, NoRedis
 from redtask.flows import Flow, Pause, ask
 from redtask.flows.entering import server_info
 from redtask.hub import calls
 from redtask.signing import Keyring
-from redtask.store import Driver, Store
+from redtask.store import open_store
 
 if TYPE_CHECKING:
     from redtask.profile import Profile
+    from redtask.store import Store
 
 _log = logging.getLogger("redtask")
 
@@ -41,8 +42,8 @@ def connect(
     that loads its data is waited for. The first contact is not retried: the user wants
     to know at once. Raises ``ConfigurationError`` and ``ConnectionLost``.
     """
-    store = Store(address(profile), profile.hub, patience=0.0)
-    driver = Driver(store)
+    store = open_store(address(profile), profile.hub, patience=0.0)
+    driver = store.driver()
     store.contact.server = driver.run(check_server(profile, patience))
     store.patience = patience
     store.keyring = known_keys(profile)
@@ -58,9 +59,9 @@ def known_keys(profile: Profile) -> Keyring | None:
 
 
 def address(profile: Profile) -> str:
-    """Return the URL of Redis."""
+    """Return the URL of Redis. Raises ``NoRedis``."""
     if profile.url is None:
-        raise ConfigurationError(nowhere(profile))
+        raise NoRedis(nowhere(profile))
     return profile.url
 
 

@@ -12,18 +12,20 @@ from redtask import payload, signing
 from redtask.error import UnknownTask
 from redtask.flows import Commands, reading
 from redtask.hub.records import text
+from redtask.labels import labels_of, of_records
 from redtask.listing import Finder, read
 from redtask.query import Query
+from redtask.runs import runs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
     from redtask.session import Session
 
-#: The most runs of a task that are followed, in each direction.
-_MOST_RUNS: Final = 100
+#: Functions whose data is longer are not sent by name.
+_LONGEST_NAME: Final = 1024
 #: Tasks per round trip.
 _PAGE: Final = 500
 
@@ -90,6 +92,10 @@ class Dossier:
     dependents: tuple[Relative, ...]
     #: Earlier and later runs of the same task, oldest first, itself included.
     runs: tuple[Relative, ...]
+    #: Are these all of them, or only those among the latest tasks?
+    runs_complete: bool
+    #: ``module:name`` of its function; "": it is sent by value; None: unknown.
+    imported: str | None
     #: Text of the traceback; None: there is none.
     traceback: str | None
     #: Labels of engines by uuid, as far as known.
@@ -111,13 +117,14 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
         ]
     )
     tries, refusals, told = ([text(one) for one in reply] for reply in replies)
+    runs = yield from runs_of(keys, task_id)
     refs = (yield from _part(keys, task_id, "refs")).split()
     names = {
         "after": found[0]["after"],
         "follow": found[0]["follow"],
         "refs": refs,
         "dependents": list(dict.fromkeys(one[1:] for one in told)),
-        "runs": (yield from _runs(keys, task_id)),
+        "runs": runs.ids,
     }
     related = yield from relatives(
         keys, [one for some in names.values() for one in some]
@@ -131,28 +138,28 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
         after_what=what_of((yield from _part(keys, task_id, "after"))),
         follow_what=what_of((yield from _part(keys, task_id, "follow"))),
         traceback=(yield from traceback_of(keys, task_id)),
-        labels=(yield from labels_of(keys, found, [one.engine for one in read_tries])),
+        runs_complete=runs.complete,
+        imported=(yield from _imported(keys, task_id)),
+        labels=(
+            yield from labels_of(
+                keys,
+                [one.engine for one in read_tries if one.engine],
+                of_records(found),
+            )
+        ),
         **parts,
     )
 
 
-def labels_of(
-    keys: Keys, records: Iterable[Mapping[str, Any]], uuids: Iterable[str]
-) -> Flow[dict[str, int]]:
-    """Return the labels of engines that are alive, or that records name."""
-    known = {
-        one["engine_uuid"]: one["engine_id"]
-        for one in records
-        if one["engine_id"] is not None
-    }
-    new = sorted(set(uuids) - known.keys())
-    for at in range(0, len(new), _PAGE):
-        part = new[at : at + _PAGE]
-        labels = yield Commands([("HGET", keys.engine(one), "id") for one in part])
-        known.update(
-            (one, int(label)) for one, label in zip(part, labels, strict=True) if label
-        )
-    return known
+def _imported(keys: Keys, task_id: str) -> Flow[str | None]:
+    """Return the name by which engines import a task's function, if they do."""
+    (record,) = yield from read(keys, [task_id], ("fn",))
+    key = keys.function(record.get("fn", "").partition(" ")[0])
+    (size,) = yield Commands([("HSTRLEN", key, "blob")])
+    if not 0 < size <= _LONGEST_NAME:
+        return "" if size else None
+    (blob,) = yield Commands([("HGET", key, "blob")])
+    return payload.import_name(blob or b"") or ""
 
 
 def _part(keys: Keys, task_id: str, name: str) -> Flow[str]:
@@ -199,25 +206,6 @@ def learn_names(keys: Keys, known: dict[str, str], digests: set[str]) -> Flow[No
         names = yield Commands([("HGET", keys.function(one), "name") for one in new])
         for digest, name in zip(new, names, strict=True):
             known[digest] = text(name or b"")
-
-
-def _runs(keys: Keys, task_id: str) -> Flow[list[str]]:
-    """Return the known runs of one task, oldest first."""
-    before = yield from _chain(keys, task_id, "resubmit_of")
-    after = yield from _chain(keys, task_id, "resubmitted")
-    return [*reversed(before), task_id, *after] if before or after else []
-
-
-def _chain(keys: Keys, task_id: str, field: str) -> Flow[list[str]]:
-    found: list[str] = []
-    name = task_id
-    while len(found) < _MOST_RUNS:
-        (record,) = yield from read(keys, [name], (field,))
-        if field not in record or record[field] in found:
-            break
-        name = record[field]
-        found.append(name)
-    return found
 
 
 def traceback_of(keys: Keys, task_id: str) -> Flow[str | None]:

@@ -69,6 +69,10 @@ class ConfigurationError(RedtaskError):
     """The configuration is wrong."""
 
 
+class NoRedis(ConfigurationError):
+    """No Redis is known here: none was named, and no cluster runs."""
+
+
 class ServerError(RedtaskError):
     """The embedded Redis server cannot be used."""
 
@@ -197,6 +201,10 @@ class NameTaken(HubError):
 
 class KeyRefused(ConfigurationError):
     """This cannot be done with the keys as they are."""
+
+
+class UnknownKey(KeyRefused, LookupError):
+    """There is no such key here."""
 
 
 class NoWorker(HubError, KeyError):

@@ -187,6 +187,14 @@ def _is_importable(function: Any) -> str | None:
     return f"{module}:{name}" if found is function else None
 
 
+def import_name(blob: bytes) -> str | None:
+    """Return the ``module:name`` of a packed function; None if it is sent by value."""
+    if blob[:1] != b"n":
+        return None
+    name = blob[1:].decode("utf-8", "replace")
+    return name if _BY_NAME.fullmatch(name) else None
+
+
 def name_of(function: object) -> str:
     """Return the function's name for display."""
     if isinstance(function, str):

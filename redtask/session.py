@@ -308,7 +308,12 @@ class Session:
         ids = self.ids_of(job)
         if len(ids) != 1:
             raise ValueError(f"one task at a time, not {len(ids)}")
-        return (yield from flows.ask(calls.why(ids[0])))
+        found = yield from flows.ask(calls.why(ids[0]))
+        if found.state == "running" and found.engine_uuid is not None:
+            key = self.keys.engine(found.engine_uuid)
+            (leaving,) = yield flows.Commands([("HEXISTS", key, "leaving")])
+            return found.on_drained if leaving else found
+        return found
 
     def ids_of(self, jobs: Any) -> list[str]:
         """Return the ids that jobs name: id, position, result, or several of them."""

@@ -38,6 +38,8 @@ T = TypeVar("T")
 #: How long an interrupted flow may take to put things in order while Redis is away, in
 #: seconds.
 _PARTING: Final = 2.0
+#: Stores that stand in for those of a Redis, in tests, by URL: see ``redtask.testing``.
+stand_ins: Final[dict[str, Callable[..., Store]]] = {}
 _KINDS = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
 
 
@@ -71,6 +73,11 @@ def _wake(connection: Any) -> None:
 def _haul(connection: Any) -> Haul:
     # Likewise.
     return Haul(connection._sock, connection._parser.parse_error)  # noqa: SLF001
+
+
+def open_store(url: str, hub: str, *, patience: float | None = 30.0) -> Store:
+    """Return the store of a hub; the arguments are those of ``Store``."""
+    return stand_ins.get(url, Store)(url, hub, patience=patience)
 
 
 class Store:
@@ -110,6 +117,10 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store of hub {self.keys.name}>"
+
+    def driver(self) -> Driver:
+        """Return a driver of flows, for one client."""
+        return Driver(self)
 
     # -- connections
 

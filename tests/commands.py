@@ -35,3 +35,34 @@ class Command:
         done = self(*words, "--json")
         assert done.exit_code == code, (done.output, done.exception)
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+#: Words for every command about an existing hub; task and engine need not exist.
+OF_HUBS = [
+    "abort a-1", "configure", "configure --hwm 3", "doctor", "doctor --repair",
+    "engine drain 0", "engine ls", "engine restart 0", "engine restart --worker w",
+    "engine resume 0", "engine show 0", "engine stack 0", "engine stop 0", "events",
+    "graph a-1", "logs a-1", "logs a-1 -f", "ls", "purge a-1", "queue ls",
+    "queue pause q", "queue resume q", "replay a-1", "result a-1",
+    "result a-1 --python", "show a-1", "status", "timeline", "why a-1",
+]  # fmt: skip
+#: Commands that make the hub if there is none.
+THAT_MAKE_HUBS = ["submit math:sqrt 4", "worker"]
+#: Of those of other things: words, and the exit code where there is nothing at all.
+OF_OTHERS = {
+    "cluster clean": 0,
+    "cluster engines": 3,
+    "cluster list": 0,
+    "cluster status": 3,
+    "cluster stop": 3,
+    "completion bash": 0,
+    "config show": 0,
+    "init redis://127.0.0.1:1": 69,
+    "key drop ab": 3,
+    "key ls": 0,
+    "key new": 0,
+    "key rotate": 5,
+    "key rotate --to ab": 3,
+}
+#: It would start something.
+NOT_RUN = ["cluster start"]

@@ -13,7 +13,6 @@ from redtask import error, link
 from redtask.hub import calls, scripts, sheet
 from redtask.hub.calls import Call, Group, Life, Report
 from redtask.hub.keys import Keys
-from redtask.hub.records import groups
 from tests import invariants, picture
 
 if TYPE_CHECKING:
@@ -411,16 +410,22 @@ class Hub:
             for key in self.redis.scan_iter(f"{prefix}*", count=1000)
             if ":" not in (name := key.decode().removeprefix(prefix))
         ]
-        names += [name.decode() for name in self.redis.hkeys(self.keys.rows())]
+        # Whole hashes: a command for each task would take most of the time of a test.
         with self.redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(self.keys.rows())
+            pipe.hgetall(self.keys.runs())
             for name in names:
-                for words in sheet.words(self.keys, name):
-                    pipe.execute_command(*words)
                 pipe.hmget(prefix + name, *asked)
-            found = pipe.execute()
+            rows, runs, *records = pipe.execute()
+        known = {
+            name.encode(): (None, None, record)
+            for name, record in zip(names, records, strict=True)
+        }
+        none = [None] * len(asked)
+        known |= {name: (runs.get(name), row, none) for name, row in rows.items()}
         return {
-            name: (state.decode() if state else "", engine, token, waits)
-            for name, about in zip(names, groups(found, 3), strict=True)
+            name.decode(): (state.decode() if state else "", engine, token, waits)
+            for name, about in known.items()
             for state, engine, token, waits in [sheet.pick(asked, *about)]
         }
 

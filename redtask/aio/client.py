@@ -14,7 +14,7 @@ from redtask.aio.batch import Batch
 from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
 from redtask.aio.result import AsyncHubResult, Callbacks
-from redtask.aio.store import Driver, Store
+from redtask.aio.store import open_store
 from redtask.aio.stored import StoredTasks
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, known_keys, meet
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from redtask import flows
     from redtask.aio.pier import Letter
     from redtask.aio.result import AsyncResult
+    from redtask.aio.store import Driver
     from redtask.ferry import Passenger
     from redtask.inbox import Inbox, TaskSet
     from redtask.session import Slices
@@ -139,8 +140,8 @@ class Client(StoredTasks, Fleet):
         profile = await asyncio.to_thread(Profile.load, name, url=url, key=key)
         self._shown = str(profile.shown_url)
         # The first contact is not retried: the user wants to know at once.
-        store = Store(address(profile), profile.hub, patience=0.0)
-        driver = Driver(store)
+        store = open_store(address(profile), profile.hub, patience=0.0)
+        driver = store.driver()
         try:
             store.contact.server = await driver.run(
                 check_server(profile, self._patience)

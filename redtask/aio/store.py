@@ -47,6 +47,15 @@ _KINDS: Final[dict[str, type[Any]]] = {
 MOST: Final = 4
 
 
+#: Stores that stand in for those of a Redis, in tests, by URL: see ``redtask.testing``.
+stand_ins: Final[dict[str, Callable[..., Store]]] = {}
+
+
+def open_store(url: str, hub: str, *, patience: float | None = 30.0) -> Store:
+    """Return the store of a hub; the arguments are those of ``Store``."""
+    return stand_ins.get(url, Store)(url, hub, patience=patience)
+
+
 class Store:
     """Redis, as one hub sees it; calls are awaited.
 
@@ -81,6 +90,10 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store of hub {self.keys.name}>"
+
+    def driver(self) -> Driver:
+        """Return a driver of flows, for one client."""
+        return Driver(self)
 
     # -- connections
 
@@ -389,21 +402,12 @@ class Driver:
 
     async def _read(self, inbox: Inbox) -> None:
         """Read the stream while anybody waits."""
-        store, keys = self.store, self.store.keys
         longest = int(link.LONGEST_BLOCK * 1000)
         while self._waiting:
             try:
-                if self._unsure and not await self._assure(inbox):
+                if not await self._read_some(inbox, longest):
                     inbox.disturbed()
                     self._wake_all()
-                    continue
-                position = inbox.position
-                reply = await store.block(*link.read_stream(keys, inbox, longest))
-                if reply:
-                    inbox.feed(entries := link.entries(reply))
-                    if not await self._has_all(inbox, position, len(entries)):
-                        inbox.disturbed()
-                        self._wake_all()
             except ConnectionLost:
                 # Waiters ask the records next, with retries.
                 self._unsure = True
@@ -415,6 +419,18 @@ class Driver:
                 self._wake_all(problem)
             else:
                 self._pauses = link.pauses()
+
+    async def _read_some(self, inbox: Inbox, milliseconds: int) -> bool:
+        """Read the stream, blocking if it is empty; False if that may not be all."""
+        if self._unsure and not await self._assure(inbox):
+            return False
+        position = inbox.position
+        words = link.read_stream(self.store.keys, inbox, milliseconds)
+        reply = await self.store.block(*words)
+        if not reply:
+            return True
+        inbox.feed(entries := link.entries(reply))
+        return await self._has_all(inbox, position, len(entries))
 
     async def _assure(self, inbox: Inbox) -> bool:
         """Is this the same server as before, and does it have the stream?"""

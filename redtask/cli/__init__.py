@@ -22,11 +22,13 @@ from redtask.error import (
     KeyRefused,
     NameTaken,
     NoHub,
+    NoRedis,
     NoWorker,
     RedtaskError,
     TaskLost,
     TaskPending,
     UnknownEngine,
+    UnknownKey,
     UnknownTask,
 )
 
@@ -84,8 +86,10 @@ INTERRUPTED: Final = 130
 _CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (ConnectionLost, UNAVAILABLE),
     (NoHub, NOT_FOUND),
+    (NoRedis, NOT_FOUND),
     (NoWorker, NOT_FOUND),
     (UnknownEngine, NOT_FOUND),
+    (UnknownKey, NOT_FOUND),
     (KeyRefused, REFUSED),
     (UnknownTask, NOT_FOUND),
     (TaskLost, NOT_FOUND),

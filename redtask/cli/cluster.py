@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -32,6 +31,7 @@ from redtask.cli.options import (
 from redtask.cli.output import (
     ago,
     count,
+    moment,
     print_table,
     say_json,
     short_path,
@@ -212,7 +212,7 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
         keeper = card.open()
     except ProcessLookupError:
         return _stop_orphan(found)
-    gone = False
+    gone, others = False, _others(card, found) if card.embedded else 0
     try:
         signal.pidfd_send_signal(keeper, signal.SIGTERM)
         gone = not now and _wait(keeper, timeout)
@@ -232,6 +232,13 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     finally:
         os.close(keeper)
     click.echo(_what_was_done(found, card, gone=gone))
+    if others:
+        wait = "waits" if others == 1 else "wait"
+        click.echo(
+            f"{count(others, 'engine')} of other workers {wait} for its Redis: start "
+            "the cluster again, or end those workers",
+            err=True,
+        )
     return 0
 
 
@@ -299,7 +306,9 @@ def _stop_orphan(profile: Profile) -> int:
 @profile_option
 @json_option
 def status(*, profile: str | None, as_json: bool) -> int:
-    """Show whether a cluster of a profile runs, and what. Exit code 3: none does.
+    """Show whether a cluster of a profile runs, and what.
+
+    Exit code 1: its hub cannot be asked; 3: none runs.
 
     \b
     redtask cluster status --json
@@ -309,14 +318,13 @@ def status(*, profile: str | None, as_json: bool) -> int:
     joined = None if card is None else _joined(card, found)
     if card is None:
         if as_json:
-            say_json({"running": False, "profile": found.name})
+            say_json({"profile": found.name, "running": False})
         else:
             click.echo(f"no cluster of profile {found.name!r} runs", err=True)
         return NOT_FOUND
     if as_json:
-        shown = _as_json(found.name, card)
-        say_json({"running": True, **shown, "joined": joined})
-        return 0
+        say_json({**_as_json(found.name, card), "living": joined})
+        return FAILED if joined is None else 0
     kind = "a daemon" if card.mode == DAEMON else "in a terminal"
     redis = "its own, " if card.embedded else ""
     click.echo(
@@ -332,7 +340,19 @@ def status(*, profile: str | None, as_json: bool) -> int:
 
 
 def _as_json(name: str, card: Card) -> dict[str, Any]:
-    return {"profile": name, **asdict(card), "url": card.shown_url}
+    return {
+        "profile": name,
+        "running": True,
+        "pid": card.pid,
+        "mode": card.mode,
+        "hub": card.hub,
+        "url": card.shown_url,
+        "embedded": card.embedded,
+        "engines": card.engines,
+        "workers": list(card.workers),
+        "since": moment(card.since * 1000),
+        "log": card.log or None,
+    }
 
 
 def _joined(card: Card, profile: Profile) -> int | None:
@@ -342,6 +362,15 @@ def _joined(card: Card, profile: Profile) -> int | None:
     except RedtaskError:
         return None
     return sum(engine.worker in card.workers for engine in known.engines)
+
+
+def _others(card: Card, profile: Profile) -> int:
+    """Return how many engines of the hub are of other workers, as far as is known."""
+    try:
+        known = look(load_profile(profile.name, url=card.url))
+    except RedtaskError:
+        return 0
+    return sum(engine.worker not in card.workers for engine in known.engines)
 
 
 def _engines_words(card: Card, joined: int | None) -> str:
@@ -435,7 +464,8 @@ def list_(*, as_json: bool) -> None:
         if (card := Card.read(path)) is not None
     ]
     if as_json:
-        say_json([_as_json(name, card) for name, card in found])
+        for name, card in found:
+            say_json(_as_json(name, card))
         return
     print_table(
         "cluster",

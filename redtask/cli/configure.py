@@ -20,7 +20,7 @@ from redtask.connect import connect
 from redtask.scheme import configure, find
 
 if TYPE_CHECKING:
-    from redtask.hub.records import Status
+    from collections.abc import Mapping
 
 #: Settings that are numbers: factor from the shown unit to the hub's, and meaning.
 _NUMBERS: Final = {
@@ -104,20 +104,20 @@ def command(
     """
     chosen = None if scheme is None else find(scheme)
     found = where.profile()
-    settings = {
+    changes = {
         name: round(value * _NUMBERS[name][0])
         for name, value in numbers.items()
         if value is not None
     }
     status = look(found)
-    if settings or chosen is not None or upgrade:
+    if changes or chosen is not None or upgrade:
         store, _ = connect(found)
         try:
-            configure(store, settings, chosen, upgrade=upgrade)
+            configure(store, changes, chosen, upgrade=upgrade)
         finally:
             store.close()
         status = look(found)
-    shown = _settings(status)
+    shown = settings(status.scheme, status.hub)
     if as_json:
         say_json({"hub": found.hub, **shown})
         return
@@ -130,13 +130,13 @@ def command(
     print_table("setting", ("setting", "value", "means"), rows)
 
 
-def _settings(status: Status) -> dict[str, Any]:
+def settings(scheme: str, hub: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings in the units shown to users."""
-    shown: dict[str, Any] = {"scheme": status.scheme}
+    shown: dict[str, Any] = {"scheme": scheme}
     for name, (unit, _) in _NUMBERS.items():
-        value = int(status.hub[name])
+        value = int(hub[name])
         shown[name] = value if unit == 1 else value / unit
     return shown
 
 
-__all__ = ["command"]
+__all__ = ["command", "settings"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from redtask.cli import FAILED, NOT_FOUND
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, count, say_json
 
@@ -45,8 +46,8 @@ def command(
     """Check a hub: its server's settings, rights, clocks, versions, and all its data.
 
     Can be used while the hub is working: data is examined in pieces of a few ms. Exit
-    code 0: all is well (there may be notes); 1: something is wrong; 69: Redis cannot be
-    reached.
+    code 0: all is well (there may be notes); 1: something is wrong; 3: there is no such
+    hub; 69: Redis cannot be reached.
 
     When piped, a line has, separated by tabs, the grade of a finding (or mended), its
     area, its kind, what it concerns, a description, and what to do.
@@ -66,8 +67,10 @@ def command(
         _show(seen, out)
     else:
         out.table((), [_line(finding) for finding in seen.findings])
+    if any(finding.code == "nohub" for finding in seen.findings):
+        raise click.exceptions.Exit(NOT_FOUND)
     if not seen.all_well:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(FAILED)
 
 
 def _visit(profile: Profile, *, repair: bool, most: int | None) -> Visit:
@@ -130,10 +133,10 @@ def _show(seen: Visit, out: Output) -> None:
         out.table(columns, _rows(seen.findings), _COLOURS, wrap=True)
     figures = seen.figures
     words = [f"hub {seen.hub}: Redis {figures['redis_version']}"]
-    words.append(f"{figures['rtt_ms']:.2f} ms away")
+    words.append(f"{1000 * figures['rtt']:.2f} ms away")
     if "looked" in figures:
         words.append(f"{count(figures['looked'], 'thing')} looked at")
-        words.append(f"{figures['longest_ms']:.0f} ms at most at a time")
+        words.append(f"{1000 * figures['longest']:.0f} ms at most at a time")
     click.echo(", ".join(words))
     click.echo("all is well" if seen.all_well else "not all is well")
 

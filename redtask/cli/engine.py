@@ -5,28 +5,39 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from redtask.cli import FAILED
+from redtask.cli import FAILED, proposals
+from redtask.cli.engines import STYLES, engine_json, read_engines, state_of
 from redtask.cli.group import Group
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
-from redtask.cli.output import Output, ago, count, duration, one_line, say_json
+from redtask.cli.output import (
+    STATES,
+    Output,
+    ago,
+    count,
+    duration,
+    one_line,
+    say_json,
+)
 from redtask.cli.selection import read_ids
+from redtask.cli.tasks import as_json, progress
 from redtask.error import UnknownEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from redtask.hub.records import EngineStatus, Status
+    from redtask.hub.records import EngineStatus
+    from redtask.hub.views import EngineRow
     from redtask.orders import Answer
 
 #: The most tasks shown of an engine: taken, and placed.
 _MOST = 100
 
 F = TypeVar("F", bound="Callable[..., Any]")
+E = TypeVar("E", "EngineStatus", "EngineRow")
 
 
 @click.group("engine", cls=Group)
@@ -44,8 +55,13 @@ def command() -> None:
 def _chosen(function: F) -> F:
     """Add engines, ``--worker`` and ``--all``; the function gets ``pick``."""
 
-    @click.argument("engines", nargs=-1)
-    @click.option("--worker", metavar="NAME", help="All engines of this worker.")
+    @click.argument("engines", nargs=-1, shell_complete=proposals.engines)
+    @click.option(
+        "--worker",
+        metavar="NAME",
+        shell_complete=proposals.workers,
+        help="All engines of this worker.",
+    )
     @click.option("--all", is_flag=True, help="All engines of the hub.")
     @functools.wraps(function)
     def call(
@@ -71,29 +87,29 @@ class _Pick:
         self.worker = worker
         if "-" in self.names:
             at = self.names.index("-")
-            self.names[at : at + 1] = read_ids(sys.stdin)
+            self.names[at : at + 1] = read_ids(sys.stdin, "engine_id")
 
-    def of(self, status: Status) -> list[EngineStatus]:
-        """Return the engines. Raises ``UnknownEngine``."""
+    def of(self, engines: Sequence[E]) -> list[E]:
+        """Return the engines that are meant. Raises ``UnknownEngine``."""
         if self.worker is not None:
-            found = [one for one in status.engines if one.worker == self.worker]
+            found = [one for one in engines if one.worker == self.worker]
             if not found:
                 raise UnknownEngine(f"there is no engine of a worker {self.worker!r}")
             return found
         if not self.names:
-            return list(status.engines)
+            return list(engines)
         found = []
         for name in self.names:
-            same = [one for one in status.engines if _is_called(one, name)]
+            same = [one for one in engines if _is_called(one, name)]
             if not same:
                 raise UnknownEngine(f"there is no engine {name}")
             if len(same) > 1:
-                raise click.UsageError(f"several engines begin with {name!r}")
+                raise UnknownEngine(f"several engines begin with {name!r}")
             found += [one for one in same if one not in found]
         return found
 
 
-def _is_called(engine: EngineStatus, name: str) -> bool:
+def _is_called(engine: EngineStatus | EngineRow, name: str) -> bool:
     if name.isascii() and name.isdigit():
         return engine.engine_id == int(name)
     return engine.uuid.startswith(name)
@@ -108,6 +124,9 @@ def _is_called(engine: EngineStatus, name: str) -> bool:
 def ls(*, where: Where, out: Output) -> None:
     """List the living engines.
 
+    Those that get nothing new are draining, or drained if they have no task left: until
+    they are resumed, or because they are to end.
+
     \b
     redtask engine ls
     redtask engine ls --json
@@ -115,61 +134,45 @@ def ls(*, where: Where, out: Output) -> None:
     from redtask import orders  # noqa: PLC0415 - not needed for help
 
     with where.reader() as hub:
-        status = hub.run(hub.session.status())
-        workers = list(dict.fromkeys(one.worker for one in status.engines))
+        found = read_engines(hub.store)
+        now = float(hub.run(hub.session.status()).hub["stamp"])
+        workers = list(dict.fromkeys(one.worker for one in found))
         cards = hub.run(orders.cards(hub.session, workers)) if workers else {}
-    now = float(status.hub["stamp"])
     if out.as_json:
-        for one in status.engines:
+        for one in found:
             say_json(_as_json(one, cards[one.worker], now))
         return
-    if not status.engines and out.for_people:
+    if not found and out.for_people:
         click.echo("no engine: start some with 'redtask worker'", err=True)
     out.table(
         ("engine", "state", "tasks", "queues", "worker", "host", "since"),
         [
             (
                 one.engine_id,
-                _state(one),
-                one.held + one.assigned,
+                state_of(one),
+                one.load,
                 ",".join(one.queues),
                 one.worker,
                 cards[one.worker].get("host", "?"),
                 duration(max(0.0, (now - one.joined) / 1000)),
             )
-            for one in status.engines
+            for one in found
         ],
-        {"state": {"drained": "yellow", "busy": "bold blue", "idle": "green"}},
+        {"state": STYLES},
     )
 
 
-def _state(engine: EngineStatus) -> str:
-    if engine.drained:
-        return "draining" if engine.held else "drained"
-    return "busy" if engine.held or engine.assigned else "idle"
-
-
-def _as_json(engine: EngineStatus, card: dict[str, str], now: float) -> dict[str, Any]:
+def _as_json(engine: EngineRow, card: dict[str, str], now: float) -> dict[str, Any]:
     return {
-        "id": engine.engine_id,
-        "uuid": engine.uuid,
-        "state": _state(engine),
-        "drained": engine.drained,
-        "assigned": engine.assigned,
-        "running": engine.held,
-        "queues": list(engine.queues),
-        "worker": engine.worker,
+        **engine_json(engine, now),
         "host": card.get("host"),
         "pid": int(card["pid"]) if card.get("pid") else None,
         "labels": card.get("labels", "").split(",") if card.get("labels") else [],
-        "lease": engine.lease / 1000,
-        "joined": engine.joined,
-        "age": max(0.0, (now - engine.joined) / 1000),
     }
 
 
 @command.command("show")
-@click.argument("engines", nargs=-1, required=True)
+@click.argument("engines", nargs=-1, required=True, shell_complete=proposals.engines)
 @hub_options
 @output_options
 def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:
@@ -179,12 +182,12 @@ def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:
     redtask engine show 3
     """
     from redtask import orders  # noqa: PLC0415
-    from redtask.flows import reading  # noqa: PLC0415
+    from redtask.listing import Finder  # noqa: PLC0415
+    from redtask.query import Query  # noqa: PLC0415
 
     with where.reader() as hub:
-        status = hub.run(hub.session.status())
-        now = float(status.hub["stamp"])
-        for one in _Pick(engines, None).of(status):
+        now = float(hub.run(hub.session.status()).hub["stamp"])
+        for one in _Pick(engines, None).of(read_engines(hub.store)):
             card = hub.run(orders.cards(hub.session, [one.worker]))[one.worker]
             placed = hub.keys.engine(one.uuid, "assigned")
             held, assigned = hub.store.commands(
@@ -194,28 +197,20 @@ def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:
                 ]
             )
             ids = [name.decode() for name in (*held[:_MOST], *assigned)]
-            records = hub.run(reading.records(hub.keys, ids)) if ids else []
-            tasks = [
-                {
-                    "id": name,
-                    "state": record.get("state"),
-                    "progress": record.get("progress"),
-                    "started": record.get("started"),
-                }
-                for name, record in zip(ids, records, strict=True)
-            ]
-            about = {**_as_json(one, card, now), "tasks": tasks}
+            query = Query.parse({"msg_id": {"$in": ids}})
+            records = hub.run(Finder(hub.keys, query, None).find())
+            about = _as_json(one, card, now)
             about["version"], about["python"] = card.get("version"), card.get("python")
             if out.as_json:
-                say_json(about)
+                say_json({**about, "tasks": [as_json(record) for record in records]})
             else:
-                _show(about, out)
+                _show(about, records, out)
 
 
-def _show(about: dict[str, Any], out: Output) -> None:
+def _show(about: dict[str, Any], tasks: list[dict[str, Any]], out: Output) -> None:
     rows = [
-        ("engine", about["id"]),
-        ("uuid", about["uuid"]),
+        ("engine", about["engine_id"]),
+        ("uuid", about["engine_uuid"]),
         ("state", about["state"]),
         ("queues", ",".join(about["queues"])),
         ("worker", f"{about['worker']} (process {about['pid']} on {about['host']})"),
@@ -226,13 +221,19 @@ def _show(about: dict[str, Any], out: Output) -> None:
     if about["labels"]:
         rows.append(("labels", ",".join(about["labels"])))
     out.table(("", ""), rows)
-    if about["tasks"]:
+    if tasks:
         out.table(
-            ("task", "state", "progress"),
+            ("task", "state", "function", "progress"),
             [
-                (out.task(one["id"]), one["state"], one["progress"] or "")
-                for one in about["tasks"]
+                (
+                    out.task(one["msg_id"]),
+                    one["state"],
+                    one["function"],
+                    progress(one),
+                )
+                for one in tasks
             ],
+            {"state": STATES},
         )
 
 
@@ -278,7 +279,7 @@ def _turn(pick: _Pick, where: Where, out: Output, *, resume: bool, wait: bool) -
 
     with where.client() as client:
         session = client._session
-        engines = pick.of(client._run(session.status()))
+        engines = pick.of(client._run(session.status()).engines)
         if pick.worker is not None:
             flow = orders.drain_worker(session, pick.worker, resume=resume)
         else:
@@ -295,7 +296,13 @@ def _tell(engines: Sequence[EngineStatus], words: dict[str, str], out: Output) -
     for one in engines:
         word = words.get(one.uuid, "unknown")
         if out.as_json:
-            say_json({"id": one.engine_id, "uuid": one.uuid, "outcome": word})
+            say_json(
+                {
+                    "engine_id": one.engine_id,
+                    "engine_uuid": one.uuid,
+                    "outcome": word,
+                }
+            )
         elif not out.for_people:
             out.table((), [(one.engine_id, one.uuid, word)])
     if out.for_people:
@@ -363,7 +370,7 @@ def _give(  # noqa: PLR0913 - what two commands have in common
             client._run(flow)
             engines = client._run(orders.engines_of(session, pick.worker))
         else:
-            engines = pick.of(client._run(session.status()))
+            engines = pick.of(client._run(session.status()).engines)
             if question and (len(engines) > 1 or not pick.names):
                 confirm(question.format(count(len(engines), "engine")), yes=yes)
             whole = not pick.names
@@ -388,14 +395,25 @@ def stack(*, pick: _Pick, where: Where, out: Output) -> int:
     from redtask import orders  # noqa: PLC0415
 
     with where.client() as client:
-        engines = pick.of(client._run(client._session.status()))
+        engines = pick.of(client._run(client._session.status()).engines)
         answers = client._run(orders.order(client._session, "stack", engines))
     for one in answers:
         if out.as_json:
-            say_json(asdict(one))
+            say_json(_answer_json(one))
         else:
             _show_stack(one, out)
     return FAILED if any(one.stack is None for one in answers) else 0
+
+
+def _answer_json(answer: Answer) -> dict[str, Any]:
+    task = {"id": answer.task, "running_for": answer.seconds}
+    return {
+        "engine_id": answer.engine,
+        "engine_uuid": answer.uuid,
+        "pid": answer.pid,
+        "task": task if answer.task else None,
+        "stack": answer.stack,
+    }
 
 
 def _show_stack(answer: Answer, out: Output) -> None:

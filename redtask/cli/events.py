@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from redtask.cli import proposals
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, cut, one_line, say_json
+from redtask.cli.output import SHORT, Output, cut, iso, one_line, say_json
 from redtask.cli.spans import MOMENT
 from redtask.error import ConnectionLost
 from redtask.flows import Commands, Flow, Hear
 from redtask.hub.records import mapping, text
+from redtask.labels import labels_of, of_events
 
 if TYPE_CHECKING:
     from redtask.cli.reader import Reader
@@ -36,7 +38,7 @@ _Event = tuple[str, Mapping[str, str]]
 )
 @click.option("--limit", type=click.IntRange(1), help="At most this many, the latest.")
 @click.option("--event", metavar="GLOB", help="Only of this kind: 'lost', 'engine *'.")
-@click.option("--task", help="Only those of this task.")
+@click.option("--task", shell_complete=proposals.tasks, help="Only those of this task.")
 @hub_options
 @output_options
 def command(  # noqa: PLR0913 - one per option
@@ -72,13 +74,12 @@ def command(  # noqa: PLR0913 - one per option
         most = limit or (None if since else _MOST)
         begin = "-" if since is None else str(int(since.timestamp() * 1000))
         position = hub.run(_latest(hub))
+        labels = _Labels(hub)
         found = hub.run(_before(hub, begin, position, most, is_meant))
-        for one in reversed(found):
-            _show(out, *one)
+        _show_all(out, found[::-1], labels)
         if follow:
-            for one in _coming(hub, position):
-                if is_meant(one[1]):
-                    _show(out, *one)
+            for some in _coming(hub, position):
+                _show_all(out, [one for one in some if is_meant(one[1])], labels)
 
 
 def _whole(hub: Reader, task: str) -> str:
@@ -117,7 +118,7 @@ def _before(
     return found[:most]
 
 
-def _coming(hub: Reader, position: str) -> Iterator[_Event]:
+def _coming(hub: Reader, position: str) -> Iterator[Sequence[_Event]]:
     """Yield events as they come, with blocking reads."""
     from redtask.link import LONGEST_BLOCK  # noqa: PLC0415 - it imports redis
 
@@ -132,32 +133,81 @@ def _coming(hub: Reader, position: str) -> Iterator[_Event]:
             hub.run(_latest(hub))
             click.echo("redtask: Redis is back", err=True)
             continue
-        for entry, fields in reply[0][1] if reply else ():
-            position = text(entry)
-            yield position, mapping(fields)
+        if reply:
+            some = [(text(entry), mapping(fields)) for entry, fields in reply[0][1]]
+            position = some[-1][0]
+            yield some
 
 
 def _hear(words: tuple[Any, ...]) -> Flow[Any]:
     return (yield Hear(words))
 
 
-def _show(out: Output, entry: str, about: Mapping[str, str]) -> None:
+class _Labels:
+    """The labels of engines; those that are not known are looked for once."""
+
+    def __init__(self, hub: Reader) -> None:
+        self._hub = hub
+        self._unknown: set[str] = set()
+        self.known: dict[str, int] = {}
+
+    def learn(self, events: Sequence[_Event]) -> None:
+        """Find out the labels of the engines of some events."""
+        abouts = [about for _, about in events]
+        self.known.update(of_events(abouts))
+        uuids = {about["engine"] for about in abouts if "engine" in about}
+        new = uuids - self.known.keys() - self._unknown
+        if new:
+            flow = labels_of(self._hub.keys, new, self.known)
+            self.known = self._hub.run(flow)
+            self._unknown |= new - self.known.keys()
+
+
+def _show_all(out: Output, events: Sequence[_Event], labels: _Labels) -> None:
+    labels.learn(events)
+    for entry, about in events:
+        _show(out, entry, about, labels.known)
+
+
+def _details(about: Mapping[str, str], labels: Mapping[str, int]) -> dict[str, Any]:
+    """Return the details of an event, with the names that other commands have."""
+    found: dict[str, Any] = {}
+    for name, value in about.items():
+        if name == "engine":
+            found["engine_id"] = labels.get(value)
+            found["engine_uuid"] = value
+        elif name == "try":
+            found["tries"] = int(value)
+        elif name == "task":
+            found["id"] = value
+        elif name not in {"at", "event", "id"}:
+            found[name] = value
+    return found
+
+
+def _show(
+    out: Output, entry: str, about: Mapping[str, str], labels: Mapping[str, int]
+) -> None:
     at = datetime.fromtimestamp(int(about["at"]) / 1000, UTC)
-    rest = {
-        "engine_id" if name == "id" else name: value
-        for name, value in about.items()
-        if name not in {"at", "event"}
-    }
     if out.as_json:
-        say_json({"entry": entry, "at": at, "event": about["event"], **rest})
+        details = _details(about, labels)
+        say_json({"entry": entry, "at": at, "event": about["event"], **details})
         return
     if not out.for_people:
-        words = [f"{name}={value}" for name, value in rest.items()]
-        click.echo("\t".join(map(one_line, [at.isoformat(), about["event"], *words])))
+        words = [
+            f"{name}={value}"
+            for name, value in _details(about, labels).items()
+            if value is not None
+        ]
+        click.echo("\t".join(map(one_line, [iso(at), about["event"], *words])))
         return
-    if "why" in rest and "engine" in rest:
-        # The reason tells more, if not all of the line fits.
-        rest["engine"] = rest.pop("engine")
+    rest = {
+        name: value
+        for name, value in about.items()
+        if name not in {"at", "event", "id"}
+    }
+    if (uuid := rest.get("engine")) is not None:
+        rest["engine"] = str(labels.get(uuid, uuid[:SHORT]))
     shown = ", ".join(_piece(out, *one) for one in rest.items())
     moment = at.astimezone().strftime("%m-%d %H:%M:%S")
     line = one_line(f"{moment}  {about['event']:<{_LONGEST}} {shown}")

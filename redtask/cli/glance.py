@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from redtask.cli.configure import settings
+from redtask.cli.engines import engine_json, read_engines
 from redtask.cli.output import (
     STATES,
     duration,
+    moment,
     print_table,
     say_json,
     short_id,
     short_url,
     size,
 )
+from redtask.cli.queue import queue_json
 from redtask.error import ConfigurationError, HubError
 from redtask.hub import calls
 from redtask.tui.text import (
@@ -48,13 +52,13 @@ _SERVER: Final = (
     "maxmemory_policy",
     "aof_enabled",
 )
+#: Counters of the hub since it was made, and bytes of ended tasks that it keeps.
+_COUNTERS: Final = ("submitted", "completed", "failed", "aborted", "kept_bytes")
 #: Rows per table on a terminal.
 _ROWS: Final = 5
 #: The last ten minutes, in intervals of ten seconds.
 _PIECES: Final = 60
 _PIECE: Final = 10000
-#: Engines per read.
-_PAGE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +77,8 @@ class Glance:
     @classmethod
     def take(cls, profile: Profile, store: Store, *, every: bool) -> Glance:
         """Take a snapshot. With ``every``, one read per 200 engines."""
-        found: list[EngineRow] = []
-        first: int | None = 0
         seen = store.do(calls.overview(_PIECES, _PIECE))
-        while first is not None:
-            page = store.do(calls.engines(first, _PAGE if every else _ROWS))
-            found += page.rows
-            first = page.more if every else None
+        found = read_engines(store, None if every else _ROWS)
         return cls(profile, seen, tuple(found), server_of(store))
 
 
@@ -107,46 +106,23 @@ def show(glance: Glance, out: Output) -> None:
 
 
 def as_json(glance: Glance) -> dict[str, Any]:
-    """Return all of it as JSON values; times in seconds unless named ``_ms``."""
+    """Return all of it as JSON values; durations in seconds."""
     seen, profile = glance.seen, glance.profile
     lately = seen.lately
     return {
-        "hub": {
-            "name": profile.hub,
-            "scheme": seen.scheme,
-            **{name: _number(value) for name, value in seen.hub.items()},
-        },
+        "hub": profile.hub,
+        "at": moment(seen.stamp),
+        "settings": settings(seen.scheme, seen.hub),
+        "counters": {name: seen.counter(name) for name in _COUNTERS},
         "redis": {"url": profile.shown_url, **glance.server},
         "states": dict(seen.states),
         "queues": [
-            {
-                "name": one.name,
-                "engines": one.engines,
-                "ready": one.ready,
-                "oldest_s": _age(one.oldest, seen),
-                "paused": one.paused,
-            }
+            {**queue_json(one), "oldest_age": _age(one.oldest, seen)}
             for one in seen.queues
         ],
-        "engines": [
-            {
-                "id": one.engine_id,
-                "uuid": one.uuid,
-                "worker": one.worker,
-                "queues": list(one.queues),
-                "assigned": one.assigned,
-                "running": one.held,
-                "lease_ms": one.lease,
-                "joined_ms": one.joined,
-                "done": one.done,
-                "state": one.state or ("busy" if one.load else "idle"),
-                "task": one.task_id or None,
-                "function": one.function or None,
-            }
-            for one in glance.engines
-        ],
+        "engines": [engine_json(one, seen.stamp) for one in glance.engines],
         "lately": {
-            "span_s": seen.span,
+            "span": seen.span,
             "completed": lately.completed,
             "failed": lately.failed,
             "aborted": lately.aborted,
@@ -158,7 +134,7 @@ def as_json(glance: Glance) -> dict[str, Any]:
             **_percentiles("wait", [one.waited for one in seen.times]),
         },
         "oldest": {
-            state: {"id": one.task_id, "age_s": _age(one.submitted, seen)}
+            state: {"id": one.task_id, "age": _age(one.submitted, seen)}
             for state, one in seen.oldest.items()
         },
         "failures": [
@@ -175,8 +151,8 @@ def as_json(glance: Glance) -> dict[str, Any]:
 
 def _percentiles(name: str, values: list[float]) -> dict[str, float | None]:
     return {
-        f"{name}_p50_s": percentile(values, 0.5),
-        f"{name}_p95_s": percentile(values, 0.95),
+        f"{name}_p50": percentile(values, 0.5),
+        f"{name}_p95": percentile(values, 0.95),
     }
 
 
@@ -208,7 +184,7 @@ def _lines(glance: Glance) -> None:
     for name, value in told["latency"].items():
         say("latency", name, "" if value is None else value)
     for state, one in told["oldest"].items():
-        say("oldest", state, one["id"], one["age_s"])
+        say("oldest", state, one["id"], one["age"])
     for queue in seen.queues:
         say("queue", queue.name, queue.engines, queue.ready)
     for failed in seen.failures:

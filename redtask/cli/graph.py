@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.abbreviation import expand
+from redtask.cli import proposals
 from redtask.cli.drawing import STATE_FILLS, Picture
 from redtask.cli.options import Where, hub_options, json_option
 from redtask.cli.output import (
     STATES,
     count,
     is_terminal,
+    json_object,
     one_line,
     say_json,
     short_id,
@@ -38,7 +40,7 @@ _WIDEST: Final = 120
 
 
 @click.command("graph")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1, required=True, shell_complete=proposals.tasks)
 @click.option("--up", is_flag=True, help="Only what it depends on.")
 @click.option("--down", is_flag=True, help="Only what depends on it.")
 @click.option(
@@ -105,9 +107,7 @@ def command(
         if output is None:
             say_json(_as_json(found))
             return
-        import json  # noqa: PLC0415 - rarely needed
-
-        text = json.dumps(_as_json(found), default=str)
+        text = json_object(_as_json(found))
     elif form == "mermaid":
         text = "\n".join(_mermaid(found))
     elif form == "svg":
@@ -144,7 +144,7 @@ def _as_json(found: Family) -> dict[str, Any]:
                 "engine_id": record["engine_id"] if record else None,
                 "started": record["started"] if record else None,
                 "completed": record["completed"] if record else None,
-                "what": what_came(record) if record else None,
+                "what": (what_came(record) or None) if record else None,
             }
             for name, record in found.records.items()
         ],

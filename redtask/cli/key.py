@@ -13,7 +13,7 @@ import click
 from redtask.cli.group import Group
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
 from redtask.cli.output import Output, count, say_json, short_path
-from redtask.error import KeyRefused
+from redtask.error import KeyRefused, UnknownKey
 
 if TYPE_CHECKING:
     from redtask.keyfile import Key
@@ -52,7 +52,7 @@ def new(*, add: bool, where: Where, out: Output) -> None:
     key = Key.new()
     if not add:
         if out.as_json:
-            say_json({"id": key.kid.hex(), "key": key.text})
+            say_json({"key_id": key.kid.hex(), "key": key.text})
         else:
             click.echo(key.text)
         return
@@ -78,7 +78,7 @@ def ls(*, where: Where, out: Output) -> None:
     ]
     if out.as_json:
         for row in rows:
-            say_json(dict(zip(columns, row, strict=True)))
+            say_json(dict(zip(("key_id", *columns[1:]), row, strict=True)))
     elif rows:
         out.table(columns, rows)
     if not profile.keys and out.for_people:
@@ -173,7 +173,7 @@ def _of_id(keys: list[Key], name: str) -> Key:
     found = [key for key in keys if key.kid.hex().startswith(name.lower())]
     if len(found) != 1:
         what = "no key here has" if not found else "several keys here begin with"
-        raise click.UsageError(f"{what} the id {name!r}: see 'redtask key ls'")
+        raise UnknownKey(f"{what} the id {name!r}: see 'redtask key ls'")
     return found[0]
 
 
@@ -196,7 +196,11 @@ def _write(profile: Profile, keys: tuple[Key, ...]) -> None:
 def _tell(profile: Profile, key: Key, use: str, out: Output) -> None:
     name = key.kid.hex()
     if out.as_json:
-        about: dict[str, Any] = {"id": name, "use": use, "file": profile.key_source}
+        about: dict[str, Any] = {
+            "key_id": name,
+            "use": use,
+            "key_file": profile.key_source,
+        }
         say_json(about)
     elif out.for_people:
         click.echo(f"key {name} {use} ({short_path(profile.key_source)})")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from redtask.abbreviation import expand
+from redtask.cli import proposals
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, one_line, safe_lines, say_json
 from redtask.cli.selection import named
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command("logs")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1, required=True, shell_complete=proposals.tasks)
 @click.option("-f", "--follow", is_flag=True, help="Go on until they have ended.")
 @hub_options
 @output_options
@@ -128,8 +129,7 @@ def _about(said: Said) -> dict[str, object]:
     found: dict[str, object] = {
         "attempt": said.attempt,
         "stream": said.stream,
-        "text": said.text,
     }
     if said.stream == "progress":
-        found["progress"] = said.progress
-    return found
+        return {**found, "progress": said.progress, "doing": said.text or None}
+    return {**found, "text": said.text}

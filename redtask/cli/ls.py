@@ -76,6 +76,8 @@ def command(
             shown = as_json(record)
             if fields is not None:
                 shown = {name: _value(record, name) for name in fields}
+                if "what" in shown:
+                    shown["what"] = shown["what"] or None
             say_json(shown)
     elif fields is not None or not out.for_people:
         names = fields or _COLUMNS

@@ -17,6 +17,7 @@ import functools
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
@@ -75,8 +76,12 @@ def complete_scheme(_ctx: object, _parameter: object, begun: str) -> list[str]:
 
 
 def check_scheme(_ctx: object, _parameter: object, value: str | None) -> str | None:
-    """Reject the name of an unknown scheme; files are read later."""
-    if value is None or "/" in value or value.endswith(".lua"):
+    """Reject an unknown scheme, and a file that is none; files are read later."""
+    if value is None:
+        return value
+    if "/" in value or value.endswith(".lua"):
+        if not Path(value).expanduser().is_file():
+            raise click.BadParameter(f"no such file: {value}")
         return value
     from redtask.error import SchemeError  # noqa: PLC0415
     from redtask.scheme import find  # noqa: PLC0415
@@ -133,7 +138,7 @@ class Where:
             yield client
 
 
-def _where(ctx: click.Context, url: str | None, name: str | None) -> Where:
+def where_of(ctx: click.Context, url: str | None, name: str | None) -> Where:
     """Combine parameters with settings from files.
 
     A URL from a file counts unless the profile was chosen by a source that takes
@@ -184,7 +189,7 @@ def hub_options(function: F) -> F:
     def call(
         ctx: click.Context, /, *args: Any, url: Any, profile: Any, **kwargs: Any
     ) -> Any:
-        return function(*args, where=_where(ctx, url, profile), **kwargs)
+        return function(*args, where=where_of(ctx, url, profile), **kwargs)
 
     return cast("F", call)
 

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -43,6 +43,8 @@ _NARROW: Final = 14
 _LETTERS: Final = 3
 #: How many letters of a client's name are shown.
 _SHOWN: Final = 6
+#: How many letters of an engine's uuid are shown if its number is not known.
+SHORT: Final = 8
 _CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 _COLOURING: Final = re.compile(r"\x1b\[[0-9;:]*m")
 _LONG_ID: Final = re.compile(r"\b[a-z0-9]{12}-[0-9]+\b")
@@ -127,16 +129,33 @@ def json_line(value: Any, plain: Callable[[Any], Any] = str) -> str:
 
 
 def say_json(value: Any) -> None:
-    """Print one JSON object on one line; times as ISO 8601."""
-    click.echo(json_line(value, _plain))
+    """Print one JSON object on one line."""
+    click.echo(json_object(value))
+
+
+def json_object(value: Any) -> str:
+    """Return one JSON object on one line, with times as ``iso`` has them."""
+    return json_line(value, _plain)
+
+
+def iso(at: datetime) -> str:
+    """Return a time as ISO 8601: UTC, in microseconds, so that all are equally long."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return iso(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def moment(milliseconds: float | None) -> datetime | None:
+    """Return a time of the hub, in ms since the epoch, for ``say_json``."""
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def is_terminal() -> bool:
@@ -308,6 +327,7 @@ def count(number: int, noun: str) -> str:
 
 
 __all__ = [
+    "SHORT",
     "STATES",
     "Output",
     "ago",
@@ -316,6 +336,9 @@ __all__ = [
     "duration",
     "in_units",
     "is_terminal",
+    "iso",
+    "json_object",
+    "moment",
     "one_line",
     "print_table",
     "safe_lines",

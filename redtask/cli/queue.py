@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from redtask.cli import proposals
 from redtask.cli.group import Group
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, say_json
@@ -14,6 +15,7 @@ from redtask.spelling import suggestion
 
 if TYPE_CHECKING:
     from redtask.hub.records import QueueStatus
+    from redtask.hub.views import Queue
 
 _QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -38,23 +40,26 @@ def ls(*, where: Where, out: Output) -> None:
         )
     if out.as_json:
         for queue in queues:
-            say_json(
-                {
-                    "name": queue.name,
-                    "paused": queue.paused,
-                    "ready": queue.ready,
-                    "engines": queue.engines,
-                }
-            )
+            say_json(queue_json(queue))
         return
     out.table(
         ("queue", "state", "ready", "engines"),
-        [(queue.name, _state(queue), queue.ready, queue.engines) for queue in queues],
+        [(one.name, _state(one), one.ready, one.engines) for one in queues],
         {"state": {"paused": "yellow", "unserved": "bold red"}},
     )
 
 
-def _state(queue: QueueStatus) -> str:
+def queue_json(queue: QueueStatus | Queue) -> dict[str, Any]:
+    """Return a queue as JSON values."""
+    return {
+        "queue": queue.name,
+        "state": _state(queue),
+        "ready": queue.ready,
+        "engines": queue.engines,
+    }
+
+
+def _state(queue: QueueStatus | Queue) -> str:
     if queue.paused:
         return "paused"
     return "open" if queue.engines or not queue.ready else "unserved"
@@ -69,7 +74,13 @@ def _names(_ctx: object, _param: object, names: tuple[str, ...]) -> tuple[str, .
     return names
 
 
-_queues = click.argument("queues", nargs=-1, required=True, callback=_names)
+_queues = click.argument(
+    "queues",
+    nargs=-1,
+    required=True,
+    callback=_names,
+    shell_complete=proposals.queues,
+)
 
 
 @command.command("pause")
@@ -114,7 +125,7 @@ def _turn(queues: tuple[str, ...], where: Where, out: Output, *, resume: bool) -
             click.echo(f"nothing waits in {name}, and nobody serves it{hint}", err=True)
     for name, word in words.items():
         if out.as_json:
-            say_json({"name": name, "outcome": word})
+            say_json({"queue": name, "outcome": word})
         else:
             out.table((), [(name, word)]) if not out.for_people else click.echo(
                 f"{name} is {word}"

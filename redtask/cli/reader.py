@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from redtask.connect import address, check_server, no_hub, nowhere
+from redtask.connect import address, check_server, no_hub
 from redtask.error import NoHub
 from redtask.hub import calls
 from redtask.session import Session
 from redtask.signing import Keyring
-from redtask.store import Driver, Store
+from redtask.store import open_store
 
 if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
     from redtask.profile import Profile
+    from redtask.store import Driver, Store
 
 T = TypeVar("T")
 
@@ -37,10 +38,8 @@ class Reader:
 
         Raises ``NoHub``, ``ConnectionLost`` and ``ConfigurationError``.
         """
-        if profile.url is None:
-            raise NoHub(nowhere(profile))
-        store = Store(address(profile), profile.hub, patience=0.0)
-        driver = Driver(store)
+        store = open_store(address(profile), profile.hub, patience=0.0)
+        driver = store.driver()
         keyring = Keyring(profile.hub, (), signed=False)
         try:
             store.contact.server = driver.run(check_server(profile))

@@ -237,8 +237,8 @@ class _Action:
         listed = [found[one.old] for one in plan if one.old in found]
         if self._out.as_json:
             for one in listed:
-                shown = ("state", "function", "label", "error")
-                say_json({"id": one["msg_id"], **{name: one[name] for name in shown}})
+                shown = {name: one[name] for name in ("state", "function", "label")}
+                say_json({"id": one["msg_id"], **shown, "what": what_came(one) or None})
             return 0
         self._out.table(
             ("task", "state", "function", "what"),

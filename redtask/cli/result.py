@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from redtask.abbreviation import expand
-from redtask.cli import FAILED, REFUSED, TIMEOUT
+from redtask.cli import FAILED, REFUSED, TIMEOUT, proposals
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, one_line, safe_lines, say_json
 from redtask.cli.selection import only
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("result")
-@click.argument("id")
+@click.argument("id", shell_complete=proposals.tasks)
 @click.option("--wait", is_flag=True, help="Wait until it has ended.")
 @click.option(
     "--timeout", type=SPAN, metavar="SPAN", help="Wait at most this long: 30s, 10m."
@@ -64,8 +64,7 @@ def command(
         return _unpickle(where, out, name)
     what = what_came(record)
     if out.as_json:
-        ended = "result" if record["state"] == "completed" else "failure"
-        say_json({"id": name, "state": record["state"], ended: what})
+        say_json({"id": name, "state": record["state"], "what": what or None})
     elif record["state"] == "completed":
         click.echo(safe_lines(what))
     else:

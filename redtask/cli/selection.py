@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from redtask.cli import proposals
 from redtask.cli.spans import MOMENT, moment
 from redtask.spelling import suggestion
 
@@ -145,17 +146,23 @@ def only(name: str) -> str:
     return found[0]
 
 
-def read_ids(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the id of each line: its first word, or the ``id`` of a JSON object."""
+def read_ids(lines: Iterable[str], key: str = "id") -> Iterator[str]:
+    """Yield the id of each line: its first word, or the ``id`` of a JSON object.
+
+    Or its ``key``, if others than tasks are meant.
+    """
     for line in lines:
         if line.lstrip().startswith("{"):
             try:
                 found = json.loads(line)
-                yield str(found.get("id") or found["msg_id"])
-            except (ValueError, KeyError) as problem:
+                name = found[key] if key in found else found["msg_id"]
+            except (ValueError, KeyError):
+                name = None
+            if name is None:
                 raise click.UsageError(
-                    f"standard input: not an object with an id: {line.strip()[:80]}"
-                ) from problem
+                    f"standard input: not an object with an {key}: {line.strip()[:80]}"
+                )
+            yield str(name)
         elif words := line.split():
             yield words[0]
 
@@ -169,7 +176,7 @@ def _complete_states(_ctx: object, _parameter: object, text: str) -> list[str]:
 def selection_options(function: F) -> F:
     """Add ids and query options; the function gets ``chosen``."""
 
-    @click.argument("ids", nargs=-1)
+    @click.argument("ids", nargs=-1, shell_complete=proposals.tasks)
     @click.option("--failed", is_flag=True, help="Those that failed.")
     @click.option(
         "--state",
@@ -185,8 +192,12 @@ def selection_options(function: F) -> F:
         help="To which something happened since.",
     )
     @click.option("--label", metavar="GLOB", help="With this label.")
-    @click.option("--queue", help="Of this queue.")
-    @click.option("--engine", help="That this engine has or had: a number, or a uuid.")
+    @click.option("--queue", shell_complete=proposals.queues, help="Of this queue.")
+    @click.option(
+        "--engine",
+        shell_complete=proposals.engines,
+        help="That this engine has or had: a number, or a uuid.",
+    )
     @click.option("--error", metavar="NAME", help="That failed with this exception.")
     @click.option("--query", metavar="JSON", help="That db_query finds with this.")
     @click.option("--limit", type=click.IntRange(1), help="At most this many.")

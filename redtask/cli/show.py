@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 from datetime import UTC, datetime
@@ -10,8 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.abbreviation import expand
+from redtask.cli import proposals
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import STATES, Output, count, one_line, say_json, short_ids
+from redtask.cli.output import (
+    SHORT,
+    STATES,
+    Output,
+    count,
+    one_line,
+    say_json,
+    short_ids,
+)
 from redtask.cli.selection import named
 from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
@@ -29,7 +39,7 @@ _WIDEST: Final = 100
 
 
 @click.command("show")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1, required=True, shell_complete=proposals.tasks)
 @hub_options
 @output_options
 def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
@@ -95,6 +105,8 @@ def _block(name: str, text: str) -> None:
 def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
     record = found.record
     yield "task", record["msg_id"]
+    if found.imported is not None:
+        yield "function", found.imported or f"{record['function']}, sent by value"
     if what := what_came(record):
         kinds = {"completed": "result", "running": "progress"}
         yield kinds.get(record["state"], "reason"), what
@@ -119,14 +131,25 @@ def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
     ):
         if some:
             yield name, _related(out, what, some)
-    if found.runs:
-        runs = [
-            "this one"
-            if one.task_id == record["msg_id"]
-            else f"{out.task(one.task_id)} ({one.state})"
-            for one in found.runs
-        ]
-        yield "runs", " -> ".join(runs)
+    yield from _runs(out, found)
+
+
+def _runs(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
+    record = found.record
+    if not found.runs:
+        return
+    runs = [
+        "this one"
+        if one.task_id == record["msg_id"]
+        else f"{out.task(one.task_id)} ({one.state})"
+        for one in found.runs
+    ]
+    if (more := len(runs) - 2 * _MOST_RELATIVES) > 0:
+        runs[_MOST_RELATIVES:-_MOST_RELATIVES] = [f"{more} more"]
+    yield "runs", " -> ".join(runs)
+    if not found.runs_complete:
+        query = json.dumps({"root": record["root"]})
+        yield "", f"maybe more: redtask ls --query '{query}'"
 
 
 def _flags(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -147,7 +170,9 @@ def _flags(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _try(one: Try, labels: Mapping[str, int]) -> str:
-    place = f" on engine {labels.get(one.engine, one.engine)}" if one.engine else ""
+    place = (
+        f" on engine {labels.get(one.engine, one.engine[:SHORT])}" if one.engine else ""
+    )
     moment = ""
     if one.ended is not None:
         moment = " at " + when(datetime.fromtimestamp(one.ended / 1000, UTC))

@@ -64,19 +64,17 @@ def _store(profile: Profile) -> Iterator[Store]:
     Raises ``NoHub`` and ``ConnectionLost``, which say where it was looked for.
     """
     from redtask.connect import (  # noqa: PLC0415 - not needed for help
+        address,
         known_keys,
         loaded,
         no_hub,
-        nowhere,
         unreachable,
     )
     from redtask.error import ConnectionLost, NoHub  # noqa: PLC0415
     from redtask.hub import calls  # noqa: PLC0415
     from redtask.store import Driver, Store  # noqa: PLC0415
 
-    if profile.url is None:
-        raise NoHub(nowhere(profile))
-    store = Store(profile.url, profile.hub, patience=0.0)
+    store = Store(address(profile), profile.hub, patience=0.0)
     store.keyring = known_keys(profile)
     try:
         Driver(store).run(loaded(profile))

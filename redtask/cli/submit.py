@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from redtask.bulk import Bulk
-from redtask.cli import INTERRUPTED, exit_code
+from redtask.cli import INTERRUPTED, exit_code, proposals
 from redtask.cli.calls import Reading, check_function
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, count, say_json
@@ -104,8 +104,20 @@ def _unmark(
     "--strings", is_flag=True, help="All arguments are strings, even 20 and a=b."
 )
 @click.option("--lines", is_flag=True, help="Each line is one string.")
-@click.option("--after", multiple=True, metavar="ID", help="Run after it has ended.")
-@click.option("--follow", multiple=True, metavar="ID", help="Run where it ran.")
+@click.option(
+    "--after",
+    multiple=True,
+    metavar="ID",
+    shell_complete=proposals.tasks,
+    help="Run after it has ended.",
+)
+@click.option(
+    "--follow",
+    multiple=True,
+    metavar="ID",
+    shell_complete=proposals.tasks,
+    help="Run where it ran.",
+)
 @click.option("--any", is_flag=True, help="One of them is enough.")
 @click.option(
     "--on",
@@ -136,11 +148,19 @@ def _unmark(
     "--at", metavar="TIME", callback=_time, help="Do not run before this time."
 )
 @click.option("--priority", type=click.IntRange(-1000, 1000), help="Higher goes first.")
-@click.option("--queue", help="For engines that serve this queue.")
+@click.option(
+    "--queue",
+    shell_complete=proposals.queues,
+    help="For engines that serve this queue.",
+)
 @click.option("--label", help="Text to find it by.")
 @click.option("--result-ttl", type=SPAN, metavar="SPAN", help="Keep it this long.")
 @click.option(
-    "--engine", type=click.IntRange(0), multiple=True, help="Run only on this engine."
+    "--engine",
+    type=click.IntRange(0),
+    multiple=True,
+    shell_complete=proposals.engines,
+    help="Run only on this engine.",
 )
 @click.option("--wait", is_flag=True, help="Wait, and print the outcome.")
 @click.option("--skip", type=click.IntRange(0), help="Skip this many lines.")

@@ -6,12 +6,12 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from redtask.cli.output import ago, duration
+from redtask.cli.output import ago, duration, iso, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from redtask.dossier import Dossier, Relative
+    from redtask.dossier import Dossier
 
 #: The keys of a record that are shown, as named in ``db_query``.
 FIELDS: Final = (
@@ -24,7 +24,11 @@ FIELDS: Final = (
 
 def as_json(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record as JSON values; ``id`` first."""
-    return {"id": record["msg_id"], **{name: record[name] for name in FIELDS}}
+    return {
+        "id": record["msg_id"],
+        **{name: record[name] for name in FIELDS},
+        "what": what_came(record) or None,
+    }
 
 
 def what_came(record: Mapping[str, Any]) -> str:
@@ -49,19 +53,19 @@ def engine(record: Mapping[str, Any]) -> str:
     return "" if record["engine_id"] is None else str(record["engine_id"])
 
 
-def when(moment: datetime | None) -> str:
+def when(at: datetime | None) -> str:
     """Format a time for display: without the date if today, and how long ago."""
-    if moment is None:
+    if at is None:
         return ""
-    here = moment.astimezone()
+    here = at.astimezone()
     today = here.date() == datetime.now(UTC).astimezone().date()
     form = "%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S"
-    return f"{here.strftime(form)} ({ago(moment.timestamp())} ago)"
+    return f"{here.strftime(form)} ({ago(at.timestamp())} ago)"
 
 
-def short_ago(moment: datetime) -> str:
+def short_ago(at: datetime) -> str:
     """Format briefly how long ago a time was."""
-    return ago(moment.timestamp())
+    return ago(at.timestamp())
 
 
 def took(seconds: float | None) -> str:
@@ -78,28 +82,32 @@ def took(seconds: float | None) -> str:
 def dossier_json(found: Dossier) -> dict[str, Any]:
     """Return all that is known of a task as JSON values."""
 
-    def related(some: tuple[Relative, ...]) -> list[dict[str, Any]]:
-        return [
-            {"id": one.task_id, "state": one.state, "function": one.function}
-            for one in some
-        ]
-
+    groups = {
+        "after": found.after,
+        "follow": found.follow,
+        "refs": found.refs,
+        "dependents": found.dependents,
+        "runs": found.runs,
+    }
+    related = {one.task_id: one for some in groups.values() for one in some}
     return {
         **as_json(found.record),
-        "after": related(found.after),
+        **{name: [one.task_id for one in some] for name, some in groups.items()},
+        "module": found.imported.partition(":")[0] if found.imported else None,
+        "runs_complete": found.runs_complete,
         "after_what": found.after_what or None,
-        "follow": related(found.follow),
         "follow_what": found.follow_what or None,
-        "refs": [one.task_id for one in found.refs],
-        "dependents": related(found.dependents),
-        "runs": related(found.runs),
+        "related": [
+            {"id": one.task_id, "state": one.state, "function": one.function}
+            for one in related.values()
+        ],
         "attempts": [
             {
                 "attempt": one.attempt,
                 "engine_uuid": one.engine,
                 "engine_id": found.labels.get(one.engine),
-                "started": _moment(one.started),
-                "ended": _moment(one.ended),
+                "started": moment(one.started),
+                "completed": moment(one.ended),
                 "what": one.what,
             }
             for one in found.tries
@@ -113,18 +121,12 @@ def dossier_json(found: Dossier) -> dict[str, Any]:
     }
 
 
-def _moment(milliseconds: float | None) -> datetime | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
 def plain(value: Any) -> str:
     """Format a record's value for a tab-separated line."""
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.isoformat()
+        return iso(value)
     if isinstance(value, (list, dict)):
         return json.dumps(value, default=str)
     return str(value)

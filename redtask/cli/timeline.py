@@ -11,12 +11,13 @@ import click
 
 from redtask.cli.drawing import PALETTE, Picture
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, count, say_json, shorten
+from redtask.cli.output import SHORT, Output, count, say_json, shorten
 from redtask.cli.spans import MOMENT
 from redtask.cli.tasks import took
-from redtask.dossier import Try, labels_of
+from redtask.dossier import Try
 from redtask.flows import Commands
 from redtask.hub.records import text
+from redtask.labels import labels_of, of_records
 from redtask.listing import Finder
 from redtask.query import Query
 
@@ -44,6 +45,8 @@ class Span:
     state: str
     #: Its outcome.
     what: str
+    #: The engine's uuid.
+    engine_uuid: str = ""
 
     @property
     def seconds(self) -> float:
@@ -138,11 +141,12 @@ def command(
                 {
                     "id": one.task_id,
                     "function": one.function,
-                    "engine": one.engine,
-                    "begin": one.begin,
-                    "end": one.end,
+                    "engine_id": int(one.engine) if one.engine.isdigit() else None,
+                    "engine_uuid": one.engine_uuid or None,
+                    "started": one.begin,
+                    "completed": None if one.state == "running" else one.end,
                     "state": one.state,
-                    "what": one.what,
+                    "what": one.what or None,
                 }
             )
     else:
@@ -202,6 +206,7 @@ def _spans(
             max(one["started"], one["completed"] or now),
             one["state"],
             str(one["repr"] or one["error"] or ""),
+            one["engine_uuid"] or "",
         )
         for one in records
         if one["engine_id"] is not None and _is_real(one)
@@ -230,8 +235,8 @@ def _tries(session: Session, records: Sequence[dict[str, Any]]) -> Flow[list[Spa
                 # The record itself has the last one.
                 tries = tries[:-1]
             found += [(record, one) for one in tries]
-    uuids = [one.engine for _, one in found]
-    labels = yield from labels_of(session.keys, records, uuids)
+    uuids = [one.engine for _, one in found if one.engine]
+    labels = yield from labels_of(session.keys, uuids, of_records(records))
     return list(_of_tries(found, labels))
 
 
@@ -249,11 +254,12 @@ def _of_tries(
         yield Span(
             name,
             function,
-            str(labels.get(one.engine, one.engine[:8])),
+            str(labels.get(one.engine, one.engine[:SHORT])),
             begin,
             max(begin, end),
             "tried",
             one.what,
+            one.engine,
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.abbreviation import expand
+from redtask.cli import proposals
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, one_line, say_json, short_ids
 from redtask.cli.selection import named
@@ -25,7 +26,7 @@ _MOST: Final = 20
 
 
 @click.command("why")
-@click.argument("ids", nargs=-1, required=True)
+@click.argument("ids", nargs=-1, required=True, shell_complete=proposals.tasks)
 @hub_options
 @output_options
 def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
@@ -77,4 +78,8 @@ def _causes(hub: Reader, found: Why) -> list[Why]:
 
 def _as_json(found: Why) -> dict[str, Any]:
     shown = found.as_dict()
+    shown["start"] = found.start
+    shown["members"] = [
+        {"id": one.task_id, "state": one.state, "set": one.set} for one in found.members
+    ]
     return {"id": shown.pop("task_id"), **shown}

@@ -253,8 +253,8 @@ def _limits(settings: About) -> Iterator[Finding]:
 
 
 def measure(store: Store) -> tuple[list[Finding], dict[str, float]]:
-    """Return findings on the connection, and figures: ``rtt_ms`` (median of 20 round
-    trips) and ``clock_ms`` (how far the server's clock is ahead of ours)."""
+    """Return findings on the connection, and figures: ``rtt`` (median of 20 round
+    trips) and ``clock`` (how far the server's clock is ahead of ours)."""
     trips, offsets = [], []
     for _ in range(_PINGS):
         before = time.time()
@@ -289,7 +289,7 @@ def measure(store: Store) -> tuple[list[Finding], dict[str, float]]:
                 "keep both by NTP",
             )
         )
-    return found, {"rtt_ms": trip * 1000, "clock_ms": offset * 1000}
+    return found, {"rtt": trip, "clock": offset}
 
 
 def rights(store: Store, about: Mapping[str, Any]) -> list[Finding]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Visit:
-    """Findings, and figures: ``rtt_ms``, ``looked``, ``longest_ms`` ..."""
+    """Findings, and figures: ``rtt``, ``looked``, ``longest`` ..."""
 
     #: The name of the hub.
     hub: str
@@ -100,6 +100,6 @@ def _visit(
         seen.figures.update(
             looked=examination.looked,
             flaws=examination.flaws,
-            longest_ms=examination.longest * 1000,
+            longest=examination.longest,
         )
     return seen

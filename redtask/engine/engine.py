@@ -8,6 +8,7 @@ supervisor what has started and ended. The supervisor renews its lease.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
@@ -23,7 +24,7 @@ from redtask.current import desk
 from redtask.engine.block import SURE
 from redtask.engine.guard import SIGNAL, BlockGuard
 from redtask.engine.output import Output
-from redtask.engine.task import Runner
+from redtask.engine.task import Runner, fields_of
 from redtask.engine.watchdog import Watchdog
 from redtask.error import (
     ConfigurationError,
@@ -33,9 +34,9 @@ from redtask.error import (
     SchemaMismatch,
     SignatureError,
 )
-from redtask.hub import calls, sheet
+from redtask.hub import calls
 from redtask.hub.calls import Argument, Call, Report
-from redtask.hub.records import Turn, Work, read_bell, text
+from redtask.hub.records import Turn, Work, read_bell
 from redtask.store import Store
 
 if TYPE_CHECKING:
@@ -173,7 +174,8 @@ class Engine:
             self._output.current,
             self._output.progress,
         )
-        self._desk.fields, self._desk.settle = self._fields_of, self._settle
+        self._desk.fields = functools.partial(fields_of, self._store)
+        self._desk.settle = self._settle
         signal.signal(signal.SIGINT, self._interrupt)
         # An init system signals all processes of a worker, but means the supervisor,
         # which lets running tasks finish.
@@ -184,14 +186,6 @@ class Engine:
             after_in_parent=self._release_signals,
             after_in_child=self._be_foreign,
         )
-
-    def _fields_of(self, task_id: str, names: tuple[str, ...]) -> list[str | None]:
-        """Read fields of a record."""
-        keys = self._store.keys
-        own = ("HMGET", keys.task(task_id), *names)
-        found = self._store.commands([*sheet.words(keys, task_id), own])
-        values = sheet.pick(names, *found)
-        return [None if value is None else text(value) for value in values]
 
     def _hold_signals(self) -> None:
         """Block signals until a task's child process has replaced our handlers."""

@@ -79,6 +79,8 @@ class Herald:
         self._wish: bool | None = None
         self._outcomes: dict[str, list[Outcome]] = {}
         self._farewells: list[Farewell] = []
+        #: Uuids of engines that are to end after their task, to be drained.
+        self._ending: list[str] = []
         # When to beat, sweep and retry, s of the monotonic clock.
         self._beat_at = 0.0
         self._sweep_at = 0.0
@@ -97,6 +99,10 @@ class Herald:
     def bid_farewell(self, farewell: Farewell) -> None:
         """Queue the report that an engine is gone, after that of what it left."""
         self._farewells.append(farewell)
+
+    def end_soon(self, uuid: str) -> None:
+        """Queue the request to give an engine nothing new: it ends after its task."""
+        self._ending.append(uuid)
 
     @property
     def has_news(self) -> bool:
@@ -130,7 +136,9 @@ class Herald:
     @property
     def due(self) -> float:
         """When to speak next, s of the monotonic clock."""
-        news = 0.0 if self.has_news else min(self._beat_at, self._sweep_at)
+        news = (
+            0.0 if self.has_news or self._ending else min(self._beat_at, self._sweep_at)
+        )
         return max(self._retry_at, news)
 
     # -- sending
@@ -141,6 +149,7 @@ class Herald:
             self._report()
             self._say_farewell()
             self._say_wish(seats)
+            self._say_ending()
             if time.monotonic() >= self._beat_at:
                 self._beat(seats)
             elif time.monotonic() >= self._sweep_at:
@@ -227,6 +236,14 @@ class Herald:
                 left = [uuid for uuid, word in answers if word == "more"]
         _log.info("engines %s", "go on" if resume else "take nothing new until SIGCONT")
 
+    def _say_ending(self) -> None:
+        """Drain engines that are to end: they are seen to, and tasks go elsewhere."""
+        while self._ending:
+            said, others = self._ending[:_MOST], self._ending[_MOST:]
+            words = self._store.do(calls.drain(said))
+            answers = zip(said, words, strict=True)
+            self._ending = [uuid for uuid, word in answers if word == "more"] + others
+
     # -- the beat
 
     def _beat(self, seats: Iterable[Seat]) -> None:
@@ -271,6 +288,9 @@ class Herald:
 
     def _drained(self, seat: Seat, *, drained: bool) -> None:
         """Note whether an engine is drained, also for its successor."""
+        if seat.to_drain or seat.block.draining:
+            # It is because it is to end. Its successor is not therefore.
+            return
         if drained and not seat.block.quiet:
             self.report(seat.block.take_back() or Taken.nothing())
         seat.block.quiet = drained

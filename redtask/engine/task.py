@@ -26,6 +26,8 @@ from redtask.error import (
     UnmetDependency,
 )
 from redtask.functional import MissingModule, dependent
+from redtask.hub import sheet
+from redtask.hub.records import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -286,10 +288,12 @@ class Runner:
             kind = "unmet"
         elif kind == "error" and not self._is_to_retry(problem):
             kind = "final"
-        if kind in {"aborted", "unmet", "unbegun"}:
-            # Its output is discarded.
+        if kind in {"unmet", "unbegun"}:
+            # It has not run: its output is discarded.
             output.collect()
             return kind, _unmet(problem, asking=asking) if kind == "unmet" else []
+        if kind == "aborted":
+            return kind, output.collect() if output.printed else []
         verdict = "time_limit" if kind == "late" else ""
         fields = self._failed(work, problem, verdict)
         if output.printed:
@@ -322,6 +326,14 @@ class Runner:
             evalue = problem.evalue
         # No empty fields: they mean that the value is stored beside the record.
         return [*fields, "evalue", _short(evalue)] if evalue else fields
+
+
+def fields_of(store: Store, task_id: str, names: tuple[str, ...]) -> list[str | None]:
+    """Read fields of a task's record, for its own code."""
+    own = ("HMGET", store.keys.task(task_id), *names)
+    found = store.commands([*sheet.words(store.keys, task_id), own])
+    values = sheet.pick(names, *found)
+    return [None if value is None else text(value) for value in values]
 
 
 def _refused(work: Work, problem: SignatureError) -> SignatureError:

@@ -523,7 +523,9 @@ class Worker:
             return
         seat.to_drain = False
         self._herald.report(taken)
-        if not taken.inside:
+        if taken.inside:
+            self._herald.end_soon(seat.block.uuid)
+        else:
             # It cannot start anything, and its outcomes are in its log.
             seat.kill("drained")
 

@@ -8,6 +8,7 @@ asyncio, so both APIs share every flow, and a test can drive one by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -79,6 +80,9 @@ class Wait:
     seen: int
     #: Timeout.
     seconds: float
+    #: How long the caller is going to wait in all, in seconds: as a rule, in several
+    #: steps.
+    patience: float = math.inf
 
 
 Step: TypeAlias = Call[Any] | Meanwhile | Commands | Fetch | Hear | Pause | Wait

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from redtask.error import GONE, HubFull
 from redtask.flows import QUIET, Fetch, Wait, ask
-from redtask.flows.entering import enter_again, listen
+from redtask.flows.entering import enter_again
 from redtask.hub import calls
 from redtask.hub.records import Outcome
 
@@ -161,11 +161,11 @@ def until(
         seconds = rest + quiet - time.monotonic()
         if tasks.timed:
             seconds = min(seconds, (yield from sweep(inbox)))
-        if deadline is not None:
-            seconds = min(seconds, deadline - time.monotonic())
-            if seconds <= 0 and time.monotonic() >= deadline:
-                return False
-        arrived = yield Wait(inbox, tasks, seen, max(0.0, seconds))
+        patience = math.inf if deadline is None else deadline - time.monotonic()
+        if patience <= 0:
+            return False
+        seconds = max(0.0, min(seconds, patience))
+        arrived = yield Wait(inbox, tasks, seen, seconds, patience)
         now = time.monotonic()
         over = deadline is not None and now >= deadline
         if not arrived:
@@ -202,24 +202,6 @@ def sweep(inbox: Inbox) -> Flow[float]:
     return max(0.0, inbox.sweep_at - time.monotonic())
 
 
-def any_done(inbox: Inbox, sets: Sequence[TaskSet]) -> Flow[None]:
-    """Wait until one of the sets is done, or anything else has arrived."""
-    if inbox.position is None:
-        yield from listen(inbox)
-    seen = inbox.arrived
-    if any(tasks.done for tasks in sets):
-        return
-    seconds = QUIET
-    if any(tasks.timed for tasks in sets):
-        seconds = yield from sweep(inbox)
-    yield Wait(inbox, inbox, seen, seconds)
-    # Even if something arrived: other arrivals must not hide a missed one.
-    since = time.monotonic() - QUIET
-    for tasks in sets:
-        if not tasks.done:
-            yield from check_quiet(inbox, tasks, since)
-
-
 @dataclass(slots=True)
 class Vigil:
     """Repeated waiting for the first of several sets to be done.
@@ -253,14 +235,13 @@ def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
         if vigil.ready():
             return True
         now = time.monotonic()
-        if deadline is not None and now >= deadline:
+        patience = math.inf if deadline is None else deadline - now
+        if patience <= 0:
             return False
         seconds = max(0.0, vigil.asked + quiet - now)
         if vigil.timed:
             seconds = min(seconds, (yield from sweep(inbox)))
-        if deadline is not None:
-            seconds = min(seconds, max(0.0, deadline - time.monotonic()))
-        yield Wait(inbox, inbox, seen, seconds)
+        yield Wait(inbox, inbox, seen, min(seconds, patience), patience)
         now = time.monotonic()
         over = deadline is not None and now >= deadline
         # Even if something arrived: other arrivals must not hide a missed one.

@@ -175,13 +175,16 @@ class Report(NamedTuple):
     #: How long it ran, in us.
     took: int
     #: Fields for its record: first ``result`` or ``error`` with the envelope, then any
-    #: of repr, ename, evalue, stdout, stderr. For ``unmet``: ``words``, and ``by``,
-    #: ``require`` if that holds for the function. Otherwise empty.
+    #: of repr, ename, evalue, stdout, stderr, progress. For ``unmet``: ``words``, and
+    #: ``by``, ``require`` if that holds for the function. For ``aborted``: any of
+    #: stdout, stderr, progress. Otherwise empty.
     fields: Sequence[Argument]
     #: Is its record on the sheet, as the engine was told?
     folded: bool = False
 
 
+#: Outcomes that bring neither result nor error.
+_BARE: Final = frozenset({"unmet", "aborted"})
 #: Number of field names and values in the usual outcome: result, repr.
 _USUAL: Final = 4
 #: Results over this size, in bytes, count towards the weight of a block; and no short
@@ -257,7 +260,7 @@ def turn(  # noqa: PLR0913 - an engine says that much
     blocks.say(args)
     for kind, task_id, token, ago, took, fields, _ in others:
         # The first field is sent as body: its name follows from the kind.
-        bare = not fields or kind == "unmet"
+        bare = not fields or kind in _BARE
         body, more = ("", fields) if bare else (fields[1], fields[2:])
         if kind == "ok" and not isinstance(body, int) and len(body) > LARGE:
             parcels.append(Parcel(len(args) + 4, task_id, token))

@@ -88,6 +88,10 @@ class Keys:
         """Return the list that signals that the next sweep is due earlier."""
         return f"{self.root}:alarm"
 
+    def timers(self) -> str:
+        """Return the sorted set of timers, by when they are due."""
+        return f"{self.root}:timers"
+
     def task(self, task_id: str, part: str = "") -> str:
         """Return a task's record, or a key beside it (``args``, ...)."""
         key = f"{self.root}:task:{task_id}"

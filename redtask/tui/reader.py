@@ -29,16 +29,18 @@ _BUCKETS: Final = 60
 #: The most bytes read of output, and of an error.
 _OUTPUT: Final = 16384
 _ERROR: Final = 262144
+#: The longest data of a function that is sent by name.
+_NAME: Final = 1024
 #: The most engines and events that one call searches for a text.
 _SEARCHED: Final = 200
 #: The most tasks listed in an engine's detail.
 _TASKS: Final = 20
 #: Fields of a record in display order; other text fields follow.
 _ORDER: Final = (
-    "state", "function", "label", "queue", "priority", "engine", "tries", "deaths",
-    "submitted", "start", "started", "took", "ended", "repr", "ename", "evalue",
-    "verdict", "reason", "resubmit_of", "resubmitted", "after", "follow", "targets",
-    "place", "not", "retries",
+    "state", "function", "module", "label", "queue", "priority", "engine", "tries",
+    "deaths", "submitted", "start", "started", "took", "ended", "repr", "ename",
+    "evalue", "verdict", "reason", "resubmit_of", "resubmitted", "after", "follow",
+    "targets", "place", "not", "retries",
 )  # fmt: skip
 _ENGINE: Final[tuple[str, ...]] = (
     "id", "worker", "queues", "joined", "done", "drained", "leaving",
@@ -58,8 +60,9 @@ class Reader:
         #: Has the history been read?
         self._begun = False
         self._server: Mapping[str, str] = {}
-        #: Names of functions, by digest.
+        #: Names of functions, and their modules if engines import them, by digest.
         self._names: dict[str, str] = {}
+        self._modules: dict[str, str] = {}
 
     def read(self, wish: Wish) -> Snapshot:
         """Return what is needed.
@@ -167,6 +170,7 @@ class Reader:
         beside = {"after": after, "follow": follow, "targets": targets}
         fields |= {key: text(value) for key, value in beside.items() if value}
         fields["function"] = self._function(fields.get("fn", ""))
+        fields["module"] = self._module(fields.get("fn", ""))
         fields |= _course(fields)
         shown = {key: fields[key] for key in _ORDER if fields.get(key)}
         rest = {
@@ -190,6 +194,19 @@ class Reader:
             key = self._store.keys.function(digest)
             self._names[digest] = text(self._store.command("HGET", key, "name") or b"")
         return self._names.get(digest, "")
+
+    def _module(self, fn: str) -> str:
+        """Return the module that engines import a function from; "" if they do not."""
+        digest = fn.partition(" ")[0]
+        if digest and digest not in self._modules:
+            key = self._store.keys.function(digest)
+            # A function sent by value may be large, and does not tell its module.
+            size = self._store.command("HSTRLEN", key, "blob")
+            is_short = 0 < size <= _NAME
+            blob = self._store.command("HGET", key, "blob") if is_short else None
+            name = payload.import_name(blob or b"")
+            self._modules[digest] = name.partition(":")[0] if name else ""
+        return self._modules.get(digest, "")
 
 
 def _course(fields: Mapping[str, str]) -> dict[str, str]:

@@ -499,7 +499,7 @@ def test_no_password_shows_anywhere(land, locked_server, monkeypatch):
     out, err = process.communicate(timeout=20)
 
     assert len(shown) == 3
-    assert json.loads(told)["joined"] == 1
+    assert json.loads(told)["living"] == 1
     everything = " ".join([*shown, banner, told, out, err])
     assert LockedServer.PASSWORD not in everything
 
@@ -529,6 +529,20 @@ def test_a_client_ends_a_cluster_that_others_joined(land, daemon):
     assert land.run("cluster", "status").code == 3
 
 
+def test_who_stops_a_cluster_is_told_of_workers_that_go_on_waiting(land, daemon):
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "2")
+    with redtask.Client() as client:
+        client.wait_for_engines(3, timeout=DEADLINE)
+
+    done = land.run("cluster", "stop")
+
+    assert done.code == 0
+    assert "2 engines of other workers wait for its Redis: start the" in done.err
+    assert more.poll() is None
+    more.terminate()
+    assert more.wait(DEADLINE) == 0
+
+
 def test_a_daemon_is_ready_when_its_start_returns(land, daemon):
     with redtask.Client() as client:
         assert len(client) == 1
@@ -537,9 +551,9 @@ def test_a_daemon_is_ready_when_its_start_returns(land, daemon):
     status = land.run("cluster", "status", "--json")
     told = json.loads(status.out)
     assert status.code == 0
-    assert (told["running"], told["engines"], told["joined"]) == (True, 1, 1)
+    assert (told["running"], told["engines"], told["living"]) == (True, 1, 1)
     assert "1 of 1" in land.run("cluster", "status").out
-    (listed,) = json.loads(land.run("cluster", "list", "--json").out)
+    listed = json.loads(land.run("cluster", "list", "--json").out)
     assert (listed["profile"], listed["pid"]) == ("default", told["pid"])
 
 
@@ -568,7 +582,7 @@ def test_stop_says_what_it_did_and_finds_nothing_the_second_time(land, daemon):
     status = land.run("cluster", "status", "--json")
     assert status.code == 3
     assert json.loads(status.out)["running"] is False
-    assert json.loads(land.run("cluster", "list", "--json").out) == []
+    assert land.run("cluster", "list", "--json").out == ""
 
 
 def test_stop_waits_for_what_runs_and_now_does_not(land, daemon):
@@ -811,8 +825,8 @@ def test_status_tells_of_queues_and_engines_without_opening_payloads(land, daemo
     plain = land.run("status").out
 
     assert told["states"]["ready"] == 1
-    assert [engine["id"] for engine in told["engines"]] == [0]
-    assert {queue["name"] for queue in told["queues"]} >= {"default", "nobody"}
+    assert [engine["engine_id"] for engine in told["engines"]] == [0]
+    assert {queue["queue"] for queue in told["queues"]} >= {"default", "nobody"}
     assert told["redis"]["maxmemory_policy"] == "noeviction"
     assert "state\tready\t1\n" in plain
     assert "queue\tnobody\t0\t1\n" in plain
@@ -851,7 +865,7 @@ def test_the_high_water_mark_can_be_set_at_the_start(land):
     told = json.loads(land.run("status", "--json").out)
 
     assert started.code == 0
-    assert told["hub"]["hwm"] == 7
+    assert told["settings"]["hwm"] == 7
     land.run("cluster", "stop")
 
 

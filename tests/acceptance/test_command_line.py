@@ -112,7 +112,7 @@ def test_events_are_followed_also_while_redis_is_away(own_server, home, ended):
 
     assert "waiting for it" in away
     assert back == "redtask: Redis is back\n"
-    assert (told["event"], told["task"]) == ("lost", "a-1")
+    assert (told["event"], told["id"]) == ("lost", "a-1")
     assert process.returncode == 130
 
 

@@ -68,34 +68,41 @@ def test_an_operator_has_engines_drain_and_go_on(site, gate):
     busy = next(one for one in lines("engine", "ls") if one["state"] == "busy")
 
     # Drained: what it runs goes on, and it gets nothing new.
-    (drained,) = lines("engine", "drain", str(busy["id"]))
-    assert drained == {"id": busy["id"], "uuid": busy["uuid"], "outcome": "drained"}
+    (drained,) = lines("engine", "drain", str(busy["engine_id"]))
+    assert drained == {
+        "engine_id": busy["engine_id"],
+        "engine_uuid": busy["engine_uuid"],
+        "outcome": "drained",
+    }
     later = view.map_async(tasks.double, range(10))
     later.get(DEADLINE)
-    assert busy["id"] not in {about["engine_id"] for about in later.metadata}
-    states = {one["id"]: one["state"] for one in lines("engine", "ls")}
-    assert states[busy["id"]] == "draining"
+    assert busy["engine_id"] not in {about["engine_id"] for about in later.metadata}
+    states = {one["engine_id"]: one["state"] for one in lines("engine", "ls")}
+    assert states[busy["engine_id"]] == "draining"
 
     # What has it, and where is it?
-    (shown,) = lines("engine", "show", str(busy["id"]))
+    (shown,) = lines("engine", "show", str(busy["engine_id"]))
     assert [one["id"] for one in shown["tasks"]] == running.msg_ids
-    (answer,) = lines("engine", "stack", busy["uuid"][:8])
-    assert (answer["task"], answer["engine"]) == (running.msg_ids[0], busy["id"])
+    (answer,) = lines("engine", "stack", busy["engine_uuid"][:8])
+    assert (answer["task"]["id"], answer["engine_id"]) == (
+        running.msg_ids[0],
+        busy["engine_id"],
+    )
     assert "pass_gate" in answer["stack"]
-    code, out, _ = redtask("engine", "stack", str(busy["id"]))
+    code, out, _ = redtask("engine", "stack", str(busy["engine_id"]))
     assert code == 0
     assert "pass_gate" in out
     assert "redtask/engine" not in out
-    assert any("pass_gate" in one.stack for one in client.stacks(busy["id"]))
+    assert any("pass_gate" in one.stack for one in client.stacks(busy["engine_id"]))
 
     # A restart waits for it, and who comes after it is drained, too.
-    lines("engine", "restart", "-", stdin=f"{busy['uuid']}\n")
+    lines("engine", "restart", "-", stdin=f"{busy['engine_uuid']}\n")
     gate.touch()
     assert running.get(DEADLINE) == 1
-    until(lambda: busy["id"] not in client.ids and len(client.ids) == 2)
+    until(lambda: busy["engine_id"] not in client.ids and len(client.ids) == 2)
     successor = max(client.ids)
     (shown,) = lines("engine", "show", str(successor))
-    assert (shown["drained"], shown["worker"], shown["tasks"]) == (True, "w", [])
+    assert (shown["state"], shown["worker"], shown["tasks"]) == ("drained", "w", [])
     assert {one["outcome"] for one in lines("engine", "resume", "--worker", "w")} == {
         "resumed"
     }
@@ -122,17 +129,46 @@ def test_an_operator_has_engines_drain_and_go_on(site, gate):
     assert "pass --yes" in err
 
 
+@pytest.mark.parametrize("way", ["stop", "restart", "signal"])
+def test_an_engine_that_is_to_end_is_seen_to_drain(site, gate, way):
+    worker = site.worker("-n", "1", "--name", "w")
+    running = site.view.apply_async(tasks.pass_gate, str(gate), 1)
+    until(lambda: any(one.task for one in site.client.stacks()))
+
+    if way == "signal":
+        worker.signal(signal.SIGTERM)
+    else:
+        lines("engine", way, "0")
+
+    until(lambda: [one["state"] for one in lines("engine", "ls")] == ["draining"])
+    (status,) = lines("status", "--once")
+    assert [one["state"] for one in status["engines"]] == ["draining"]
+    why = site.client.why(running.msg_ids[0])
+    assert why.reasons == ("engine 0 runs it, and then gets nothing new",)
+    late = site.view.with_flags(targets=0).apply_async(tasks.double, 1)
+    assert "may take it is drained" in str(site.client.why(late.msg_ids[0]))
+    gate.touch()
+    assert running.get(DEADLINE) == 1
+    until(lambda: 0 not in site.client.ids)
+    if way == "stop":
+        lines("engine", "restart", "--worker", "w")
+    if way != "signal":
+        # Its successor is not drained.
+        until(lambda: [one["state"] for one in lines("engine", "ls")] == ["idle"])
+        assert site.view.apply_sync(tasks.double, 4) == 8
+
+
 def test_a_paused_queue_waits_and_goes_on(site):
     site.worker("-n", "1")
     client = site.client
     assert lines("queue", "pause", "default") == [
-        {"name": "default", "outcome": "paused"}
+        {"queue": "default", "outcome": "paused"}
     ]
 
     waiting = site.view.apply_async(tasks.double, 21)
 
     assert lines("queue", "ls") == [
-        {"name": "default", "paused": True, "ready": 1, "engines": 1}
+        {"queue": "default", "state": "paused", "ready": 1, "engines": 1}
     ]
     assert "is paused" in str(client.why(waiting.msg_ids[0]))
     lines("queue", "resume", "default")
@@ -253,4 +289,4 @@ def test_a_worker_that_does_not_answer_is_told_of(site, monkeypatch):
     # That it goes on is no wish of an operator's to have its engines go on.
     worker.signal(signal.SIGCONT)
     assert site.client.stacks()[0].stack
-    assert [one["drained"] for one in lines("engine", "ls")] == [True]
+    assert [one["state"] for one in lines("engine", "ls")] == ["drained"]

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -256,6 +257,25 @@ def test_a_task_that_waits_for_another_is_aborted_and_not_completed(site):
         [one["msg_id"] for one in site.client.db_query({"state": "running"})],
         running=True,
     )
+
+
+def test_what_an_aborted_task_has_printed_stays(site, tmp_path):
+    site.worker("-n", "1")
+    there = tmp_path / "printed"
+
+    def work():
+        sys.stdout.write("half of it\n")
+        there.touch()
+        time.sleep(60)
+
+    result = site.view.apply_async(work)
+    until(there.exists)
+
+    abort(site, result)
+
+    with pytest.raises(redtask.TaskAborted):
+        result.get(DEADLINE)
+    assert result.stdout == "half of it\n"
 
 
 def test_what_runs_is_aborted_when_asked_for(site):

@@ -180,7 +180,7 @@ def test_the_status_shows_the_scheme(cluster):
     told = json.loads(cluster.run("status", "--json").out)
 
     assert "scheme\tlru" in shown.splitlines()
-    assert told["hub"]["scheme"] == "lru"
+    assert told["settings"]["scheme"] == "lru"
 
 
 def test_a_scheme_of_ones_own_is_set_and_an_invalid_one_refused(cluster):

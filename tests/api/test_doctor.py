@@ -150,7 +150,7 @@ def test_a_visit_tells_figures_and_progress(hub):
 
     assert seen.figures["engines"] == seen.figures["workers"] == 1
     assert seen.figures["looked"] == told[-1][0] > 50
-    assert seen.figures["rtt_ms"] > 0
+    assert seen.figures["rtt"] > 0
     assert list(seen.figures["versions"]) == [redtask.__version__]
 
 

@@ -83,17 +83,17 @@ def test_a_key_takes_over_without_a_gap(hub):
     assert new["use"] == "verifies"
     well("key", "rotate")
     (first, second) = well("key", "ls")
-    assert (first["id"], second["use"]) == (new["id"], "verifies")
+    assert (first["key_id"], second["use"]) == (new["key_id"], "verifies")
     # What the old one signs still counts, also for who has both.
     with redtask.Client() as both:
         name = old.load_balanced_view().apply_async(abs, -2).msg_ids[0]
         assert both.get_result(name).msg_ids == [name]
-    code, _, err = run("key", "drop", new["id"], "--yes")
+    code, _, err = run("key", "drop", new["key_id"], "--yes")
     assert (code, "signs" in err) == (5, True)
 
-    well("key", "drop", second["id"], "--yes")
+    well("key", "drop", second["key_id"], "--yes")
 
-    assert [key["id"] for key in well("key", "ls")] == [new["id"]]
+    assert [key["key_id"] for key in well("key", "ls")] == [new["key_id"]]
     with redtask.Client() as client:
         assert client.ids == []
     with pytest.raises(ConfigurationError, match="is not the key of hub"):
@@ -106,7 +106,7 @@ def test_a_scheme_of_ones_own_is_signed_anew(hub):
     assert run("configure", "--scheme", file)[0] == 0
     well("key", "new", "--add")
     well("key", "rotate")
-    doomed = well("key", "ls")[1]["id"]
+    doomed = well("key", "ls")[1]["key_id"]
 
     well("key", "drop", doomed, "--yes")
 
@@ -120,7 +120,7 @@ def test_keys_of_the_environment_are_changed_there(hub, monkeypatch):
     code, _, err = run("key", "new", "--add")
 
     assert (code, "change them there" in err) == (5, True)
-    assert run("key", "drop", "ffffffff", "--yes")[0] == 2
+    assert run("key", "drop", "ffffffff", "--yes")[0] == 3
 
 
 def test_what_a_dead_cluster_left_is_removed(tmp_path):

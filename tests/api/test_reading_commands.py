@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from redtask import error
 from redtask.cli.output import short_id
 from tests import tasks
+from tests.commands import OF_HUBS
 from tests.processes import until
 
 #: Commands that need an id.
@@ -24,7 +25,6 @@ OF_ONE = [
     ["replay"],
     ["graph"],
 ]
-READS = [*OF_ONE, ["ls"], ["events"], ["timeline"]]
 #: Commands that need the key.
 ACTS = [
     ["abort"],
@@ -199,10 +199,45 @@ def test_show_says_all_that_is_known(command, view, client):
     assert "ValueError: no 1" in text
     assert f"this one -> {second} (failed)" in text
     assert "Traceback (most recent call last)" in text
-    assert [one["id"] for one in found["runs"]] == [first, second]
+    assert found["runs"] == [first, second]
     assert found["attempts"][0]["what"] == "ValueError: no 1"
-    assert below["after"] == [{"id": first, "state": "failed", "function": "fail"}]
+    assert below["after"] == [first]
+    assert below["related"] == [{"id": first, "state": "failed", "function": "fail"}]
     assert below["after_what"] == "all success"
+
+
+def test_show_names_engines_by_number_also_those_that_are_gone(command, few, place):
+    name = few[1]
+    line = "1:x\twentOffLongAgo\t1000\t2000\tits machine was lost"
+    place.redis.lpush(place.keys.task(name, "attempts"), line)
+    gone = {"at": 1, "event": "engine gone", "engine": "wentOffLongAgo", "id": 7}
+    place.redis.xadd(place.keys.story(), gone, id="*")
+
+    (found,) = command.objects("show", name)
+    text = command("show", name).stdout
+
+    assert found["attempts"][0]["engine_id"] == 7
+    assert "1 on engine 7 at 1970-01-01" in text
+
+
+def test_show_tells_where_a_function_comes_from(command, view):
+    named = view.apply_async("math:factorial", 3)
+    imported = view.apply_async(tasks.double, 2)
+    sent = view.apply_async(lambda: 1)
+    for one in (named, imported, sent):
+        one.get()
+
+    shown = [command.objects("show", only(one))[0] for one in (named, imported, sent)]
+    told = [command("show", only(one)).stdout for one in (named, imported, sent)]
+
+    assert [(one["function"], one["module"]) for one in shown] == [
+        ("factorial", "math"),
+        ("double", "tests.tasks"),
+        ("<lambda>", None),
+    ]
+    assert "  function    math:factorial\n" in told[0]
+    assert "  function    tests.tasks:double\n" in told[1]
+    assert "  function    <lambda>, sent by value\n" in told[2]
 
 
 def test_show_tells_who_waits_for_a_task(command, view, client, gate):
@@ -213,7 +248,7 @@ def test_show_tells_who_waits_for_a_task(command, view, client, gate):
     gate.touch()
     child.get()
 
-    assert [one["id"] for one in found["dependents"]] == [only(child)]
+    assert found["dependents"] == [only(child)]
 
 
 def test_why_says_what_a_task_waits_for(command, few):
@@ -258,7 +293,7 @@ def test_result_prints_what_the_engine_made_of_it(command, few):
     assert command("result", late).exit_code == 5
     assert command("result", late, "--timeout", "10ms").exit_code == 4
     assert command.objects("result", good) == [
-        {"id": good, "state": "completed", "result": "8"}
+        {"id": good, "state": "completed", "what": "8"}
     ]
 
 
@@ -290,9 +325,44 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     mine = command.objects("events", "--task", name)
 
     assert {one["event"] for one in joined} == {"engine joined"}
-    assert [(one["event"], one["task"]) for one in mine] == [("retry", name)]
+    assert [(one["event"], one["id"]) for one in mine] == [("retry", name)]
     assert len(command.well("events", "--limit", 2)) == 2
     assert command.well("events", "--since", "2100-01-01") == []
+
+
+def test_events_name_engines_by_number_also_those_that_are_gone(
+    command, view, client, place, monkeypatch
+):
+    retried = view.with_flags(retries=1).apply_async(tasks.fail, 1)
+    client.wait([retried])
+    story = place.keys.story()
+    gone = {"at": 1, "event": "engine gone", "engine": "wentOffLongAgo", "id": 7}
+    place.redis.xadd(story, gone)
+    for _ in range(600):
+        place.redis.xadd(story, {"at": 1, "event": "queue paused", "queue": "q"})
+    for name in ("wentOffLongAgo", "nobodyKnowsIt"):
+        lost = {"at": 2, "event": "lost", "task": "a-1", "engine": name, "why": "x"}
+        place.redis.xadd(story, lost, id="*")
+
+    (first,) = command.objects("events", "--event", "retry")
+    second, third = command.objects("events", "--event", "lost")
+    (plain, _) = command.well("events", "--event", "lost")
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    shown = command("events", "--limit", 700, COLUMNS="80").stdout
+
+    living = command.objects("engine", "ls")
+    assert (first["engine_id"], first["engine_uuid"]) in [
+        (one["engine_id"], one["engine_uuid"]) for one in living
+    ]
+    assert (second["engine_id"], second["engine_uuid"]) == (7, "wentOffLongAgo")
+    assert (third["engine_id"], third["engine_uuid"]) == (None, "nobodyKnowsIt")
+    assert plain[2:] == ["id=a-1", "engine_id=7", "engine_uuid=wentOffLongAgo", "why=x"]
+    assert (
+        f"task {short_id(only(retried))}, engine {first['engine_id']}, try 1" in shown
+    )
+    assert "task a-1, engine 7, x" in shown
+    assert "task a-1, engine nobodyKn, x" in shown
+    assert "engine joined   engine 0, worker " in shown
 
 
 def test_events_are_cut_at_the_edge_of_a_terminal(command, view, client, monkeypatch):
@@ -306,7 +376,7 @@ def test_events_are_cut_at_the_edge_of_a_terminal(command, view, client, monkeyp
 
     assert {cell_len(line) <= 80 for line in shown} == {True}
     (line,) = [line for line in shown if "retry" in line]
-    assert "try 1, ValueError: invalid lit" in line
+    assert ", try 1, ValueError: inv" in line
     assert line.endswith("…")
     assert plain == whole
     assert "文字文字" in whole
@@ -390,22 +460,53 @@ def test_an_unknown_id_has_its_own_exit_code(command):
 def test_where_there_is_no_hub_none_is_made(command, place):
     url = f"{place.server.url}?hub=nowhere"
 
-    for words in READS:
-        ids = ["a-1"] if words in OF_ONE else []
-        done = command(*words, *ids, "--json", REDTASK_URL=url)
+    for words in OF_HUBS:
+        done = command(*words.split(), "--json", REDTASK_URL=url)
 
-        assert (words, done.exit_code) == (words, 3)
-        assert json.loads(done.stdout)["kind"] == "NoHub"
+        assert (words, done.exit_code) == (words, 3), done.output
+        found = json.loads(done.stdout)
+        if words.startswith("doctor"):
+            assert "nohub" in {one["code"] for one in found["findings"]}
+        else:
+            assert found["kind"] == "NoHub"
     assert not list(place.redis.scan_iter("{redtask:nowhere}*"))
 
 
 def test_where_there_is_no_redis_the_exit_code_says_so(command):
-    for words in [*READS, ["submit", "math:sqrt"]]:
-        ids = ["a-1"] if words in OF_ONE else []
-        done = command(*words, *ids, "--json", REDTASK_URL="redis://127.0.0.1:1")
+    for words in [*OF_HUBS, "submit math:sqrt 4"]:
+        done = command(*words.split(), "--json", REDTASK_URL="redis://127.0.0.1:1")
 
         assert (words, done.exit_code) == (words, 69)
         assert json.loads(done.stdout)["kind"] == "ConnectionLost"
+
+
+def test_what_is_not_there_has_its_own_exit_code(command, client):
+    for words in (
+        "ls a-1",
+        "submit math:sqrt 4 --after a-1",
+        "submit math:sqrt 4 --engine 99",
+        "engine show 99",
+        "engine drain 99",
+        "engine stop 99",
+        "engine restart 99",
+        "engine stack 99",
+        "engine drain --worker nobody",
+        "engine restart --worker nobody",
+        "key rotate --to ab",
+        "key drop ab",
+    ):
+        done = command(*words.split(), "--json")
+
+        assert (words, done.exit_code) == (words, 3)
+        assert set(json.loads(done.stdout)) == {"error", "kind"}
+
+
+def test_what_the_state_does_not_permit_has_its_own_exit_code(command, few):
+    for words in ("result LATE", "purge LATE", "replay LATE", "abort GOOD"):
+        said = words.replace("LATE", few[2]).replace("GOOD", few[0]).split()
+
+        assert (words, command(*said).exit_code) == (words, 5)
+        assert (words, command(*said, "--json").exit_code) == (words, 5)
 
 
 def test_who_only_reads_needs_no_key(command, few):

@@ -43,8 +43,44 @@ def test_what_failed_because_of_a_task_runs_once_more_with_it(command, broken):
     (shown,) = command.objects("show", broken[1])
     (new,) = command.objects("show", lines[0][0])
     ids = [broken[1], lines[0][0]]
-    assert [one["id"] for one in shown["runs"]] == ids
-    assert [one["id"] for one in new["runs"]] == ids
+    assert shown["runs"] == ids
+    assert new["runs"] == ids
+
+
+def test_show_lists_all_runs_of_a_task_that_was_replayed_more_than_once(
+    command, client, broken
+):
+    first, known = broken[1], [broken[1]]
+    for of in (0, 0, 1):
+        known += client.resubmit(known[of]).msg_ids
+        client.wait()
+
+    shown = [command.objects("show", name)[0] for name in known]
+    text = command("show", first).stdout
+
+    assert [one["runs"] for one in shown] == [known] * 4
+    assert {one["runs_complete"] for one in shown} == {True}
+    arrows = " -> ".join(["this one", *(f"{one} (failed)" for one in known[1:])])
+    assert arrows in " ".join(text.split())
+    assert command.objects("show", broken[0])[0]["runs"] == []
+
+
+def test_in_a_large_hub_only_the_latest_tasks_are_looked_through_for_runs(
+    command, client, broken, monkeypatch
+):
+    monkeypatch.setattr("redtask.runs._MOST", 1)
+    first = broken[1]
+    client.resubmit(first).get(return_exceptions=True)
+    new = client.resubmit(first).msg_ids
+    client.wait()
+
+    (shown,) = command.objects("show", first)
+    text = " ".join(command("show", first).stdout.split())
+
+    assert shown["runs"] == [first, *new]
+    assert not shown["runs_complete"]
+    told = f'maybe more: redtask ls --query \'{{"root": "{first}"}}\''
+    assert told in text
 
 
 def test_a_dry_run_shows_what_and_how_many(command, client, broken):

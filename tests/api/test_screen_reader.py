@@ -138,6 +138,21 @@ def test_a_task_is_told_whole_and_nothing_is_unpickled(busy, reader):
     assert "it raised ValueError: no" in str(card.why)
 
 
+def test_a_task_is_shown_with_the_module_of_its_function(busy, reader):
+    digest = busy.redis.hget(busy.key("task:c-1"), "fn").decode().split()[0]
+    key = busy.key(f"fn:{digest}")
+
+    busy.redis.hset(key, "blob", b"njobs.night:story")
+    named = reader.read(Wish(subject=Subject("task", "c-1"))).card
+    busy.redis.hset(key, "blob", b"v\x03\x0bjobs.night:story")
+    reader._modules.clear()
+    sent = reader.read(Wish(subject=Subject("task", "c-1"))).card
+
+    assert list(named.fields)[:3] == ["state", "function", "module"]
+    assert named.fields["module"] == "jobs.night"
+    assert "module" not in sent.fields
+
+
 def test_what_a_task_depends_on_is_shown_though_it_stands_beside(busy, reader):
     busy.redis.hset(busy.key("hub"), "testing", 1)
     many = " ".join(f"c-{n}" for n in range(50, 90))

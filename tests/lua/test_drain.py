@@ -132,7 +132,7 @@ def test_a_task_that_only_it_may_run_waits_for_it(pair):
     why = pair.why(4, "c-1")
     assert pair.state("c-1") == "ready"
     assert "the only engine that may take it is drained; its target is" in str(why)
-    assert "'redtask engine resume 0' lets it go on." in str(why)
+    assert "'redtask engine resume 0' lets it go on, unless it is to end." in str(why)
     assert why.engines.drained == 1
     drain(pair, 5, "e", resume=True)
     assert [work.task_id for work in pair.take(6, "e")] == ["c-1"]
@@ -147,9 +147,28 @@ def test_who_is_to_be_resumed_is_named_where_that_is_known(pair):
     pair.submit(5, "c-2", targets="0-1")
     pair.submit(6, "c-3")
 
-    assert "'redtask engine resume 0 2' lets them go on." in str(pair.why(7, "c-1"))
-    assert "'redtask engine resume 0 1' lets them go on." in str(pair.why(7, "c-2"))
+    assert (
+        "'redtask engine resume 0 2' lets them go on, unless they are to end."
+        in str(pair.why(7, "c-1"))
+    )
+    assert (
+        "'redtask engine resume 0 1' lets them go on, unless they are to end."
+        in str(pair.why(7, "c-2"))
+    )
     assert "'redtask engine resume ENGINE' lets them" in str(pair.why(7, "c-3"))
+
+
+def test_who_waits_for_engines_is_told_how_many_are_drained(pair):
+    pair.submit(2, *(f"b-{number}" for number in range(200)))
+    pair.take(3, "f", want=200)
+    drain(pair, 4, "e")
+    pair.submit(5, "c-1")
+
+    why = pair.why(6, "c-1")
+
+    assert why.state == "ready"
+    assert why.engines.drained == 1
+    assert "all 2 engines that may take it are busy or drained (1)" in str(why)
 
 
 def test_status_shows_it(pair):

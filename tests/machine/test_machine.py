@@ -120,6 +120,8 @@ class Walk(RuleBasedStateMachine):
         self.works: list[tuple[str, str]] = []
         self.names: list[str] = []
         self.gates: list[str] = []
+        #: Those whose sets have grown since they were submitted.
+        self.linked: set[str] = set()
         self.before: dict[str, Any] = {}
         #: How many outcomes each client was to be told, and how many entries there are.
         self.heard: dict[str, tuple[int, int]] = {}
@@ -366,6 +368,8 @@ class Walk(RuleBasedStateMachine):
         kind = dice.choice(("after", "follow"))
         names = self.some(dice, name)
         told = self.ask(calls.link(name, kind, names, now=self.stamp))
+        if told:
+            self.linked.add(name)
         assert told == self.model.link(self.stamp, self.seen, name, kind, names)
         self.agrees()
 
@@ -575,7 +579,8 @@ class Walk(RuleBasedStateMachine):
         """The doctor finds nothing to mend."""
         away = {one.name for one in self.model.engines.values() if one.away}
         # What these were told of with ``link``, their records do not say.
-        linked = {one.name for one in self.model.tasks.values() if "later" in one.group}
+        later = {one.name for one in self.model.tasks.values() if "later" in one.group}
+        linked = self.linked | later
         found = [
             flaw
             for flaw in examined.flaws(self.hub, self.stamp)

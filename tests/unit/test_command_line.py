@@ -19,6 +19,7 @@ from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
 from redtask.cli.spans import moment, seconds
 from redtask.listing import moved_at
+from tests.commands import NOT_RUN, OF_HUBS, OF_OTHERS, THAT_MAKE_HUBS
 
 WORLD = {"REDTASK_URL": "", "REDTASK_PROFILE": "", "NO_COLOR": "1"}
 
@@ -126,13 +127,13 @@ def test_what_goes_wrong_is_one_line_or_one_object(folder):
     assert told.exit_code == parsed.exit_code == 3
     assert told.stderr.startswith("redtask: no Redis is known")
     assert len(told.stderr.splitlines()) == 1
-    assert json.loads(parsed.stdout)["kind"] == "NoHub"
+    assert json.loads(parsed.stdout)["kind"] == "NoRedis"
 
 
 def test_json_may_be_asked_for_by_the_environment(folder):
     done = run("status", env={"REDTASK_STATUS_JSON": "1"})
 
-    assert json.loads(done.stdout)["kind"] == "NoHub"
+    assert json.loads(done.stdout)["kind"] == "NoRedis"
 
 
 @pytest.mark.parametrize(
@@ -202,10 +203,63 @@ def test_a_span_out_of_its_bounds_is_wrong_usage_and_they_are_told(folder, words
         (error.TaskPending(), 5),
         (error.RemoteError("ValueError", "no"), 1),
         (error.ConfigurationError(), 1),
+        (error.NoRedis(), 3),
+        (error.UnknownKey(), 3),
     ],
 )
 def test_the_exit_code_says_what_kind_of_problem_it_is(problem, code):
     assert exit_code(problem) == code
+
+
+def leaves():
+    """Return the path of every command that is no group of others."""
+    return [" ".join(path) for path, one in every() if not hasattr(one, "commands")]
+
+
+def test_the_exit_codes_of_every_command_are_tested():
+    tested = [*OF_HUBS, *THAT_MAKE_HUBS, *OF_OTHERS, *NOT_RUN]
+
+    missing = [
+        path
+        for path in leaves()
+        if not any(f"{words} ".startswith(f"{path} ") for words in tested)
+    ]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", leaves())
+def test_an_unknown_option_is_wrong_usage_of_every_command(folder, path):
+    done = run(*path.split(), "--nonsense")
+
+    assert done.exit_code == 2
+    assert "No such option" in done.stderr
+    assert f"See redtask {path} --help" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [*((words, 3) for words in [*OF_HUBS, *THAT_MAKE_HUBS]), *OF_OTHERS.items()],
+)
+def test_where_there_is_nothing_at_all_the_exit_code_says_so(
+    folder, monkeypatch, words, code
+):
+    monkeypatch.setattr("redtask.cli.worker.configure", lambda *_: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    done = run(*words.split())
+
+    assert done.exit_code == code, done.output
+    if code == 3 and words in [*OF_HUBS, *THAT_MAKE_HUBS]:
+        assert "no Redis is known for profile 'default'" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["configure", "cluster start"])
+def test_a_scheme_that_is_no_file_is_wrong_usage(folder, words):
+    done = run(*words.split(), "--scheme", "none.lua")
+
+    assert done.exit_code == 2
+    assert "no such file: none.lua" in done.stderr
 
 
 @pytest.mark.parametrize(("path", "command"), every(), ids=str)
@@ -455,7 +509,7 @@ def test_a_file_gives_options_their_defaults(folder):
 
     done = run("status")
 
-    assert json.loads(done.stdout)["kind"] == "NoHub"
+    assert json.loads(done.stdout)["kind"] == "NoRedis"
 
 
 @pytest.mark.parametrize(
@@ -612,9 +666,10 @@ def test_events_of_all_names_have_their_details_in_one_column(
 ):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
-    events._show(Output(), "1-0", {"at": "1000", "event": event, "id": "3"})
+    about = {"at": "1000", "event": event, "engine": "u", "id": "3"}
+    events._show(Output(), "1-0", about, {"u": 3})
 
-    assert capsys.readouterr().out.index("engine_id 3") == 32
+    assert capsys.readouterr().out.index("engine 3") == 32
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -537,12 +537,13 @@ def interrupted(bench, problem, task, until=""):
     return bench.runner(work)
 
 
-def test_an_interrupted_task_is_aborted_and_has_no_fields(bench):
+def test_an_interrupted_task_is_aborted_and_has_only_its_output(bench):
     def task():
         print("so far")  # noqa: T201
         bench.guard.check()
 
-    assert interrupted(bench, Aborted(), task) == ("aborted", [])
+    told = ["stdout", b"so far\n"]
+    assert interrupted(bench, Aborted(), task) == ("aborted", told)
     bench.guard.wanted = None
     assert "stdout" not in bench.run(lambda: 1)[1]
 

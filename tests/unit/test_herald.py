@@ -119,6 +119,34 @@ def test_a_drained_engine_hands_back_what_it_has_not_begun(herald, store, seat):
     assert not seat.block.quiet
 
 
+def test_an_engine_that_is_to_end_is_drained_and_its_successor_is_not(
+    herald, store, seat
+):
+    store.answers["drain"] = ConnectionLost("away")
+    seat.block.take_back(for_good=True)
+    herald.end_soon("e")
+    herald.speak([seat])
+    store.answers["drain"] = [b"ok", b"more"]
+    store.answers["beat"] = [b"ok", b"e", b"drained", 0]
+    answers = iter([[b"ok", b"more"], [b"ok", b"drained"]])
+    do = store.do
+
+    def then_done(call):
+        if call.script == "drain":
+            store.answers["drain"] = next(answers)
+        return do(call)
+
+    store.do = then_done
+
+    herald._retry_at = 0.0
+    herald.speak([seat])
+
+    assert store.heard("drain") == [["drain", "", "e"]] * 3
+    assert store.heard("beat")
+    assert not seat.block.quiet
+    assert herald.due > time.monotonic()
+
+
 def test_engines_that_are_not_registered_or_dead_have_no_say(herald, store, seat):
     seat.pid = 0
     new = FakeSeat(1, Block())

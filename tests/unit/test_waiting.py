@@ -206,37 +206,6 @@ def test_a_record_that_is_gone_is_an_outcome(inbox):
     assert tasks.outcomes["c-0"].payload.startswith(b"record_gone")
 
 
-def test_any_of_several_sets(inbox, clock):
-    one, other = expected(inbox, "c-0"), expected(inbox, "c-1")
-    talk = Talk(waiting.any_done(inbox, [one, other]))
-    assert isinstance(talk.step, Wait)
-    assert talk.step.tasks == inbox
-
-    inbox.deliver("c-1", GOOD)
-
-    assert talk.answer(True).over
-    assert Talk(waiting.any_done(inbox, [one, other])).over
-
-
-def test_a_lost_outcome_is_found_although_others_go_on_arriving(inbox, clock):
-    lost = expected(inbox, "c-0")
-    clock.now += 6
-    talk = Talk(waiting.any_done(inbox, [lost]))
-
-    talk.answer(True)
-
-    assert talk.asks("watch")[3:] == ["c-0"]
-
-
-def test_any_of_several_listens_first(inbox):
-    inbox.position = None
-
-    talk = Talk(waiting.any_done(inbox, [expected(inbox, "c-0")]))
-
-    talk.asks("watch")
-    assert isinstance(talk.answer(watched()).step, Wait)
-
-
 # -- payloads that were too large
 
 
@@ -408,13 +377,6 @@ def test_a_task_that_waits_may_wait_for_a_time(inbox):
     Talk(waiting.recheck(inbox, tasks)).answer(watched(outcome))
 
     assert tasks.timed
-
-
-def test_who_waits_for_one_of_several_sweeps_too(inbox):
-    talk = Talk(waiting.any_done(inbox, [expected(inbox, "c-0"), timed(inbox, "c-1")]))
-
-    talk.asks("sweep")
-    assert talk.answer(Swept(100, more=False)).step.seconds == pytest.approx(0.1)
 
 
 def test_a_deadline_is_kept_while_sweeping(inbox, clock):

@@ -1,0 +1,95 @@
+"""Store and driver of a hub in this process, for asyncio.
+
+Tasks run in a thread beside the event loop, as they may have event loops of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redtask import link
+from redtask.aio.store import Driver, Store
+from redtask.flows import Hear, Pause
+from redtask.testing.store import BREATH
+from redtask.testing.waiting import Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redtask.flows import Step, Wait
+    from redtask.testing.clockwork import Clockwork
+
+
+class LocalStore(Store):
+    """Performs commands here and now."""
+
+    def __init__(
+        self,
+        url: str,
+        hub: str,
+        *,
+        clockwork: Clockwork,
+        patience: float | None = 30.0,
+    ) -> None:
+        super().__init__(url, hub, patience=patience)
+        self.clockwork = clockwork
+
+    def driver(self) -> LocalDriver:
+        """Return a driver of flows, for one client."""
+        return LocalDriver(self)
+
+    async def _exchange(
+        self,
+        commands: Sequence[Sequence[Any]],
+        *,
+        blocking: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> list[Any]:
+        if self._closed or self.clockwork.closed:
+            raise link.closed()
+        if blocking:
+            return [self.clockwork.pop(words) for words in commands]
+        replies = self.clockwork.perform(commands)
+        if meanwhile is not None:
+            meanwhile()
+        self.clockwork.note_change()
+        return replies
+
+
+class LocalDriver(Driver):
+    """Runs flows for one client, and tasks while it waits."""
+
+    store: LocalStore
+
+    async def _perform(
+        self, step: Step, since: float | None, until: float | None
+    ) -> Any:
+        if isinstance(step, Pause):
+            return await asyncio.sleep(min(step.seconds, BREATH))
+        value = await super()._perform(step, since, until)
+        if value is not None or not isinstance(step, Hear):
+            return value
+        if not await asyncio.to_thread(self.store.clockwork.step):
+            await asyncio.sleep(BREATH)
+        return None
+
+    async def _wait(self, step: Wait) -> bool:
+        """Let tasks run, and time pass, until something has arrived."""
+        wait = Waiting(self.store.clockwork, step)
+        with self.store.clockwork.waiting():
+            while not await self._has_arrived(step):
+                if await asyncio.to_thread(wait.progress):
+                    continue
+                if await self._has_arrived(step):
+                    break
+                if not await asyncio.to_thread(wait.pause):
+                    return False
+        return True
+
+    async def _has_arrived(self, step: Wait) -> bool:
+        """Read what is in the stream; has anything arrived for this step?"""
+        new = step.tasks.arrived != step.seen
+        if not new and not await self._read_some(step.inbox, 1):
+            step.inbox.disturbed()
+        return step.tasks.arrived != step.seen

@@ -1,0 +1,210 @@
+"""What drives a hub in this process: whoever waits turns it, and time with it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.hub import calls
+from redtask.hub.calls import Life
+from redtask.hub.keys import Keys
+from redtask.scheme import configure
+from redtask.testing.engine import WORKER, Engine, running
+from redtask.testing.server import Server
+from redtask.testing.store import LocalStore
+from redtask.testing.waiting import PAUSE, Stuck
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from redtask.hub.scripts import AnyScheme
+    from redtask.signing import Keyring
+
+#: About how many tasks an error tells what they wait for.
+_MOST_SHOWN: Final = 3
+
+
+class Clockwork:
+    """A hub's Redis, engines and time. Thread-safe."""
+
+    def __init__(self, keyring: Keyring, now: float) -> None:
+        self.server = Server(Keys(keyring.hub).root, now)
+        self._keyring = keyring
+        self._store = LocalStore(
+            "unix:///redtask.testing", keyring.hub, clockwork=self, inside=True
+        )
+        self._store.keyring = keyring
+        self._lock = threading.RLock()
+        #: Held by the task that runs: streams and the current task are the process's.
+        self._floor = threading.Lock()
+        self._changed = threading.Condition()
+        #: Counts what clients ask, and batches that have ended.
+        self.changes = 0
+        self.closed = False
+        #: The engines, in the order in which they joined.
+        self.engines: list[Engine] = []
+        self._turns = itertools.count(1)
+
+    def make(self, scheme: AnyScheme, settings: Mapping[str, int]) -> None:
+        """Make the hub."""
+        fingerprint, settings = self._keyring.fingerprint, {"testing": 1, **settings}
+        self._store.do(calls.configure(settings, create=True, fingerprint=fingerprint))
+        configure(self._store, {}, scheme)
+
+    def add(self, queues: Sequence[str]) -> Engine:
+        """Add an engine."""
+        with self._lock:
+            largest = int(self._store.do(calls.status(0)).hub["max_payload"])
+            engine = Engine(self._store, self._keyring, queues, largest)
+            self.engines.append(engine)
+            return engine
+
+    def remove(self, engine: Engine) -> None:
+        """Let an engine leave."""
+        with self._lock:
+            self.engines.remove(engine)
+            engine.leave()
+
+    def close(self) -> None:
+        """Let nobody use it any more."""
+        self.closed = True
+
+    # -- commands
+
+    def perform(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Perform commands; error replies are returned."""
+        return [self.server.perform(words) for words in commands]
+
+    def pop(self, words: Sequence[Any]) -> Any:
+        """Perform a blocking command, XREAD or BLPOP, without blocking."""
+        if words[0] == "XREAD":
+            at = words.index("BLOCK")
+            return self.server.perform((*words[:at], *words[at + 2 :])) or None
+        for key in words[1:-1]:
+            value = self.server.perform(("LPOP", key))
+            if value is not None:
+                return value if isinstance(value, Exception) else [key.encode(), value]
+        return None
+
+    # -- tasks
+
+    def step(self) -> int:
+        """Run the next task, and what is taken with it; returns how many have run."""
+        if not self._floor.acquire(timeout=PAUSE):
+            return 0
+        try:
+            with self._lock:
+                taken = self._take() or (self._settle() and self._take())
+                if not taken:
+                    return 0
+                engine, work = taken
+                engine.busy = True
+            try:
+                return engine.run(work)
+            finally:
+                engine.busy = False
+                self.note_change()
+        finally:
+            self._floor.release()
+
+    def _take(self) -> tuple[Engine, list[Any]] | None:
+        """Let an engine that is not busy take a task.
+
+        Those that the hub has chosen go first, and then who has waited longest.
+        """
+        free = [engine for engine in self.engines if not engine.busy]
+        free.sort(key=lambda engine: (not engine.chosen, engine.turn))
+        for engine in free:
+            if work := engine.take():
+                engine.turn = next(self._turns)
+                return engine, work
+        return None
+
+    def _settle(self) -> bool:
+        """Do what is due, or left undone; was there anything?"""
+        swept = self._store.do(calls.sweep())
+        while swept.more:
+            swept = self._store.do(calls.sweep())
+        return True
+
+    # -- time
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds since 1970."""
+        return self.server.now
+
+    def skip(self, most: float) -> bool:
+        """Let time pass until the next timer, if that takes ``most`` seconds at most.
+
+        Returns whether that is so.
+        """
+        with self._lock:
+            key = self._store.keys.timers()
+            first = self._store.command("ZRANGE", key, 0, 0, "WITHSCORES")
+            if not first:
+                return False
+            due = math.ceil(float(first[1])) / 1000
+            if due - self.now > most:
+                return False
+            self.set_time(max(self.now, due))
+            return True
+
+    def set_time(self, now: float) -> None:
+        """Let it be later, and do what is due then."""
+        with self._lock:
+            self.server.now = now
+            # They live on, however much time has passed at once.
+            lives = [Life(engine.uuid, 0, ()) for engine in self.engines]
+            self._store.do(calls.beat(WORKER, lives))
+            self._settle()
+
+    # -- waiting
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Meanwhile this code waits; if it is a task's, others may run."""
+        engine = running.get()
+        if engine is None:
+            yield
+            return
+        engine.waits += 1
+        if engine.waits == 1:
+            self._floor.release()
+        try:
+            yield
+        finally:
+            engine.waits -= 1
+            if engine.waits == 0:
+                self._floor.acquire()
+
+    @property
+    def rests(self) -> bool:
+        """Does no engine run anything, except tasks that wait for others?"""
+        return all(engine.waits or not engine.busy for engine in self.engines)
+
+    def progress(self, patience: float) -> bool:
+        """Run the next task, or let time pass; False if there is nothing to do."""
+        return bool(self.step()) or (self.rests and self.skip(patience))
+
+    def note_change(self) -> None:
+        """Wake those who wait for others to do something."""
+        with self._changed:
+            self.changes += 1
+            self._changed.notify_all()
+
+    def wait_for_change(self, seen: int, seconds: float) -> bool:
+        """Wait until ``changes`` is not ``seen``; returns whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.changes != seen, seconds)
+
+    def stuck(self, ids: Sequence[str]) -> Stuck:
+        """Return the error for who waits for these tasks in vain."""
+        reasons = [str(self._store.do(calls.why(one))) for one in ids[:_MOST_SHOWN]]
+        if running.get() is not None and all(engine.busy for engine in self.engines):
+            reasons.append("A task waits for another: give the hub more engines.")
+        told = "\n".join(reasons)
+        return Stuck(f"nothing is left to run, and no time to wait for:\n{told}")

@@ -1,0 +1,182 @@
+"""A hub for the tests of programs that use redtask."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from redtask import aio, store
+from redtask.aio import store as aio_store
+from redtask.client import Client
+from redtask.keyfile import Key
+from redtask.scheme import find
+from redtask.signing import Keyring
+from redtask.testing.aio import LocalStore as AsyncStore
+from redtask.testing.clockwork import Clockwork
+from redtask.testing.store import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from redtask.testing.engine import Engine
+
+_NAME: Final = "testing"
+_numbers: Final = itertools.count(1)
+
+
+class Hub:
+    """A hub in this process, with engines that run tasks when somebody waits for them.
+
+    As a context manager it is also the hub of every ``redtask.Client()`` and
+    ``redtask.aio.Client()`` that is made meanwhile without a URL: it sets
+    ``REDTASK_URL`` and ``REDTASK_KEY``. ::
+
+        with testing.Hub() as hub:
+            rc = redtask.Client()
+            ...
+
+    A task runs in the thread that waits for it, to its end: breakpoints work, and what
+    a test has patched is patched. Time stands still. While somebody waits, and nothing
+    is left to run, it jumps to whatever is due next: delays and the backoffs of retries
+    take no time. Who waits for what can never happen gets ``Stuck``, which says why.
+
+    :param engines: how many engines there are; with 0 nothing runs.
+    :param queues: the queues that each of them serves.
+    :param scheme: how engines are chosen: one of redtask's schemes, or a Lua file.
+    :param now: the time at the beginning; by default it is the real one.
+    :param settings: settings of the hub, as with ``redtask configure``: ``hwm=1``,
+        ``max_payload=65536``.
+
+    Raises ``SchemeError`` and ``HubError``, of ``redtask.error``, for a wrong scheme,
+    queue or setting, and ``ValueError`` for a negative number of engines.
+    """
+
+    def __init__(
+        self,
+        engines: int = 1,
+        *,
+        queues: Sequence[str] = ("default",),
+        scheme: str = "leastload",
+        now: datetime | None = None,
+        **settings: int,
+    ) -> None:
+        if engines < 0:
+            raise ValueError(f"engines: {engines} is less than 0")
+        if isinstance(queues, str):
+            raise TypeError("queues must be a list of names, not a string")
+        key = Key.new()
+        # The hub counts in ms.
+        begin = round(time.time() if now is None else now.timestamp(), 3)
+        self._clockwork = Clockwork(Keyring(_NAME, (key,)), begin)
+        self._address = f"unix:///redtask.testing/{next(_numbers)}"
+        #: For ``redtask.Client(hub.url, key=hub.key)``.
+        self.url = f"{self._address}?hub={_NAME}"
+        self.key = key.text
+        self._before: dict[str, str | None] = {}
+        self._queues = tuple(queues)
+        self._clockwork.make(find(scheme), settings)
+        for _ in range(engines):
+            self.add_engine()
+        make = functools.partial(LocalStore, clockwork=self._clockwork)
+        store.stand_ins[self._address] = make
+        make_async = functools.partial(AsyncStore, clockwork=self._clockwork)
+        aio_store.stand_ins[self._address] = make_async
+
+    def __repr__(self) -> str:
+        return f"<Hub {self.url}: engines {self.engine_ids}, {self.now:%F %T}>"
+
+    def __enter__(self) -> Self:
+        for name, value in (("REDTASK_URL", self.url), ("REDTASK_KEY", self.key)):
+            self._before[name] = os.environ.get(name)
+            os.environ[name] = value
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self.close()
+
+    def close(self) -> None:
+        """Forget everything. Its clients cannot be used any more."""
+        store.stand_ins.pop(self._address, None)
+        aio_store.stand_ins.pop(self._address, None)
+        self._clockwork.close()
+
+    # -- clients
+
+    def client(self) -> Client:
+        """Return a new client of this hub."""
+        return Client(self.url, key=self.key)
+
+    def aio_client(self) -> aio.Client:
+        """Return a new client for asyncio, for ``async with``."""
+        return aio.Client(self.url, key=self.key)
+
+    # -- engines
+
+    @property
+    def engine_ids(self) -> list[int]:
+        """The ids of the engines, as in ``rc.ids``."""
+        return [engine.engine_id for engine in self._clockwork.engines]
+
+    def add_engine(self, queues: Sequence[str] | None = None) -> int:
+        """Let one more engine join, for these queues; return its id."""
+        given = self._queues if queues is None else tuple(queues)
+        return self._clockwork.add(given).engine_id
+
+    def remove_engine(self, engine_id: int) -> None:
+        """Let an engine leave. Raises ``KeyError`` if there is no such engine."""
+        self._clockwork.remove(self._engine(engine_id))
+
+    def _engine(self, engine_id: int) -> Engine:
+        for engine in self._clockwork.engines:
+            if engine.engine_id == engine_id:
+                return engine
+        raise KeyError(f"no engine has the id {engine_id}")
+
+    # -- running
+
+    @property
+    def now(self) -> datetime:
+        """The hub's time."""
+        return datetime.fromtimestamp(self._clockwork.now, UTC)
+
+    def run(self, most: int | None = None) -> int:
+        """Run all tasks that can run now, or ``most`` of them.
+
+        Returns how many have run, each attempt counted. Nothing that is due later is
+        run: see ``advance``.
+        """
+        ran = 0
+        while (most is None or ran < most) and (step := self._clockwork.step()):
+            ran += step
+        return ran
+
+    def advance(self, seconds: float | timedelta) -> int:
+        """Let time pass: what is due meanwhile happens when it is due, and tasks run.
+
+        Returns how many tasks have run. Raises ``ValueError`` for a negative time.
+        """
+        span = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not span >= 0:
+            raise ValueError(f"time cannot pass by {seconds!r}")
+        end = self._clockwork.now + span
+        ran = self.run()
+        while self._clockwork.skip(end - self._clockwork.now):
+            ran += self.run()
+        self._clockwork.set_time(end)
+        return ran + self.run()

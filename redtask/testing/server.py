@@ -1,0 +1,92 @@
+"""A Redis in this process, whose clock the test sets."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import fakeredis
+from redis import exceptions
+
+from redtask.rope import Rope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Where ``EVALSHA sha 1 root now`` has the script, the hub and the time.
+_SHA: Final = 1
+_ROOT: Final = 3
+_NOW: Final = 4
+_VERSION: Final = (7, 0)
+
+
+#: Compiles a script, and runs it. ``redis`` is what all scripts share.
+_COMPILE: Final = b"""
+redis.compiled = redis.compiled or {}
+redis.compiled["%s"] = assert(loadstring(ARGV[1], "@user_script"))
+"""
+_RUN: Final = b'return redis.compiled["%s"]()'
+
+
+class Server:
+    """A fakeredis; thread-safe.
+
+    Scripts of the hub under ``root`` are told the time, so that hub has to be made for
+    testing.
+    """
+
+    def __init__(self, root: str, now: float) -> None:
+        self._root = root.encode()
+        self._lock = threading.Lock()
+        #: What it is a connection to.
+        self.inner = fakeredis.FakeServer(version=_VERSION)
+        self._fake = fakeredis.FakeRedisConnection(server=self.inner, protocol=2)
+        #: The time, in seconds since 1970. It stands still unless it is set.
+        self.now = now
+        self._compiled: set[bytes] = set()
+
+    def perform(self, words: Sequence[Any]) -> Any:
+        """Perform a command; an error reply is returned."""
+        given = [_encoded(word) for word in words]
+        with self._lock:
+            if given[0] == b"EVALSHA":
+                self._prepare(given)
+            reply = self._send(given)
+            if given[:2] == [b"SCRIPT", b"LOAD"]:
+                self._send([b"EVAL", _COMPILE % reply, b"0", given[2]])
+                self._compiled.add(reply)
+            return reply
+
+    def _send(self, words: Sequence[bytes]) -> Any:
+        fake: Any = self._fake
+        try:
+            fake.send_command(*words)
+            return _decoded(fake.read_response())
+        except exceptions.ResponseError as problem:
+            return problem
+
+    def _prepare(self, given: list[bytes]) -> None:
+        """Let a script be told the time, and be compiled only once.
+
+        fakeredis compiles it at each call, which takes most of the time.
+        """
+        if given[_ROOT] == self._root:
+            given[_NOW] = given[_NOW] or b"%d" % round(self.now * 1000)
+        sha = given[_SHA]
+        if sha in self._compiled:
+            given[:2] = b"EVAL", _RUN % sha
+
+
+def _encoded(word: Any) -> bytes:
+    if isinstance(word, (bytes, bytearray, memoryview, Rope)):
+        return bytes(word)
+    return str(word).encode()
+
+
+def _decoded(reply: Any) -> Any:
+    """Return a reply as a connection reads it."""
+    if isinstance(reply, str):
+        return reply.encode()
+    if isinstance(reply, (list, tuple)):
+        return [_decoded(one) for one in reply]
+    return reply

@@ -1,0 +1,102 @@
+"""Store and driver of a hub in this process: who waits lets the tasks run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask import link
+from redtask.flows import Hear, Pause
+from redtask.store import Driver, Store
+from redtask.testing.waiting import Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redtask.flows import Step, Wait
+    from redtask.testing.clockwork import Clockwork
+
+#: The longest real pause of a flow, in seconds.
+BREATH: Final = 0.01
+
+
+class LocalStore(Store):
+    """Performs commands here and now.
+
+    ``inside``: is it the clockwork's own, of which those who wait need not hear?
+    """
+
+    def __init__(
+        self,
+        url: str,
+        hub: str,
+        *,
+        clockwork: Clockwork,
+        patience: float | None = 30.0,
+        inside: bool = False,
+    ) -> None:
+        super().__init__(url, hub, patience=patience)
+        self.clockwork = clockwork
+        self._inside = inside
+
+    def driver(self) -> LocalDriver:
+        """Return a driver of flows, for one client."""
+        return LocalDriver(self)
+
+    def _exchange(
+        self,
+        commands: Sequence[Sequence[Any]],
+        *,
+        blocking: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> list[Any]:
+        if self._closed or self.clockwork.closed:
+            raise link.closed()
+        if blocking:
+            return [self.clockwork.pop(words) for words in commands]
+        replies = self.clockwork.perform(commands)
+        if meanwhile is not None:
+            meanwhile()
+        if not self._inside:
+            self.clockwork.note_change()
+        return replies
+
+    def _fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        replies = self._exchange(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+
+class LocalDriver(Driver):
+    """Runs flows for one client, and tasks while it waits."""
+
+    store: LocalStore
+
+    def _perform(self, step: Step, since: float | None, until: float | None) -> Any:
+        value = super()._perform(step, since, until)
+        if value is None and isinstance(step, Hear) and not self.store.clockwork.step():
+            time.sleep(BREATH)
+        return value
+
+    def _wait(self, step: Wait | Pause) -> bool:
+        """Let tasks run, and time pass, until something has arrived."""
+        if isinstance(step, Pause):
+            time.sleep(min(step.seconds, BREATH))
+            return False
+        wait = Waiting(self.store.clockwork, step)
+        with self.store.clockwork.waiting():
+            while not self._has_arrived(step):
+                if wait.progress() or self._has_arrived(step):
+                    continue
+                if not wait.pause():
+                    return False
+        return True
+
+    def _has_arrived(self, step: Wait) -> bool:
+        """Read what is in the stream; has anything arrived for this step?"""
+        with self._changed:
+            if step.tasks.arrived == step.seen:
+                self._read(step.inbox, 0)
+        return step.tasks.arrived != step.seen

@@ -1,0 +1,502 @@
+"""A hub in the test's own process, as programs that use redtask are tested with it."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import fakeredis
+import pytest
+
+import redtask
+from redtask import Ref, aio, depend, error, testing
+from tests import invariants
+from tests.commands import Command
+
+KEYS = "redtask:testing"
+
+
+@contextlib.contextmanager
+def checked(hub):
+    """Check the invariants at the end."""
+    with hub:
+        yield hub
+        server = hub._clockwork.server.inner
+        invariants.check(fakeredis.FakeRedis(server=server), KEYS)
+
+
+@pytest.fixture
+def hub():
+    with checked(testing.Hub()) as made:
+        yield made
+
+
+@pytest.fixture
+def view(hub):
+    with hub.client() as client:
+        yield client.load_balanced_view()
+
+
+def where():
+    """Return the thread that runs the task."""
+    return threading.get_ident()
+
+
+class Ledger:
+    """What has run, in order; tasks that travel by value still find it."""
+
+    runs: ClassVar[list[object]] = []
+
+
+@pytest.fixture(autouse=True)
+def ledger():
+    Ledger.runs = []
+    return Ledger.runs
+
+
+def say(text):
+    """Print something."""
+    sys.stdout.write(f"{text}\n")
+
+
+def note(what):
+    """Note that it runs."""
+    Ledger.runs.append(what)
+    return what
+
+
+def fail_before(attempt):
+    """Fail in the attempts before this one."""
+    task = redtask.current_task()
+    note(task.attempt)
+    if task.attempt < attempt:
+        raise ValueError(task.attempt)
+    return task.attempt
+
+
+def die_once():
+    """Let the engine die in the first attempt."""
+    if redtask.current_task().attempt == 1:
+        raise testing.EngineDies
+    return redtask.current_task().engine_id
+
+
+# -- running
+
+
+def test_whoever_waits_runs_the_task(view):
+    assert view.apply_sync(where) == threading.get_ident()
+    assert view.map_sync(pow, range(5), [2] * 5) == [0, 1, 4, 9, 16]
+    assert list(view.imap(abs, range(-3, 0))) == [3, 2, 1]
+
+
+def test_nothing_runs_until_somebody_waits(hub, view):
+    results = [view.apply_async(note, number) for number in range(3)]
+
+    assert not any(result.ready() for result in results)
+    assert Ledger.runs == []
+
+    assert hub.run(2) == 2
+    assert Ledger.runs == [0, 1]
+    assert hub.run() == 1
+    assert hub.run() == 0
+    assert all(result.ready() for result in results)
+
+
+def test_a_failure_is_a_remote_error_with_the_place(view):
+    result = view.apply_async(fail_before, 2)
+
+    with pytest.raises(redtask.RemoteError, match="ValueError: 1") as raised:
+        result.get()
+
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert "in fail_before" in raised.value.traceback
+    assert "redtask/testing" not in raised.value.traceback
+
+
+def test_the_order_is_that_of_priorities_and_dependencies(hub, view):
+    last = view.with_flags(priority=-1).apply_async(note, "last")
+    first = view.with_flags(priority=1).apply_async(note, "first")
+    then = view.with_flags(after=[last]).apply_async(note, "then")
+    here = view.with_flags(follow=[first], after=[then]).apply_async(note, "here")
+
+    assert here.get() == "here"
+    assert Ledger.runs == ["first", "last", "then", "here"]
+
+
+def test_a_task_whose_parent_fails_never_runs(view):
+    parent = view.apply_async(fail_before, 2)
+    child = view.with_flags(after=[parent]).apply_async(note, "child")
+
+    with pytest.raises(redtask.ImpossibleDependency):
+        child.get()
+    assert Ledger.runs == [1]
+
+
+def test_results_are_arguments(view):
+    one = view.apply_async(abs, -2)
+
+    assert view.apply_sync(pow, Ref(one), 5) == 32
+
+
+def test_what_a_task_prints_is_kept_and_shown(hub, view, capsys):
+    result = view.apply_async(say, "hello")
+
+    hub.run()
+
+    assert result.stdout == "hello\n"
+    assert capsys.readouterr().out == "hello\n"
+    say("and this is ours")
+    assert capsys.readouterr().out == "and this is ours\n"
+
+
+def test_a_task_knows_who_it_is_and_reports_progress(hub, view):
+    def work():
+        task = redtask.current_task()
+        task.progress(1, "half", total=2)
+        return task.id, task.attempt, task.engine_id, task.hub, task.queue, task.label
+
+    result = view.with_flags(label="mine").apply_async(work)
+
+    assert result.get() == (result.msg_ids[0], 1, 0, "testing", "default", "mine")
+    assert (result.metadata.progress, result.metadata.doing) == (0.5, "half")
+    assert redtask.current_task().id is None
+
+
+def test_output_is_streamed_while_the_task_is_run(view):
+    result = view.apply_async(say, "hello")
+
+    assert [said.text for said in result.stream_output()] == ["hello\n"]
+
+
+def interrupt():
+    """Be interrupted, as by Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_is_that_of_the_test(view):
+    result = view.apply_async(interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        result.get()
+    with pytest.raises(redtask.RemoteError, match="KeyboardInterrupt"):
+        result.get()
+
+
+# -- time
+
+
+def test_time_passes_only_when_it_is_told_to():
+    begin = datetime(2030, 1, 1, tzinfo=UTC)
+    with checked(testing.Hub(now=begin)) as hub:
+        view = hub.client().load_balanced_view()
+        soon = view.with_flags(delay=10).apply_async(note, "soon")
+        late = view.with_flags(delay=3600).apply_async(note, "late")
+
+        assert hub.run() == 0
+        assert hub.advance(9.9) == 0
+        assert hub.advance(0.1) == 1
+        assert soon.ready()
+        assert not late.ready()
+        assert hub.advance(timedelta(hours=1)) == 1
+        assert hub.now == begin + timedelta(seconds=3610)
+        assert late.metadata.completed == begin + timedelta(hours=1)
+
+
+def test_who_waits_skips_the_time(hub, view):
+    begin, now = time.monotonic(), hub.now
+
+    assert view.with_flags(delay=86400).apply_sync(abs, -1) == 1
+    flaky = view.with_flags(retries=3, retry_delay=60, retry_backoff=2)
+    assert flaky.apply_sync(fail_before, 4) == 4
+
+    assert hub.now >= now + timedelta(seconds=86400 + 60 + 120 + 240)
+    assert time.monotonic() - begin < 30
+    assert hub.engine_ids == [0]
+
+
+def test_a_waiting_limit_is_reached(hub, view):
+    result = view.with_flags(timeout=30, queue="gpu").apply_async(abs, -1)
+
+    with pytest.raises(redtask.TaskTimeout):
+        result.get()
+
+
+def test_results_are_forgotten_when_their_time_is_over(hub, view):
+    result = view.with_flags(result_ttl=60).apply_async(abs, -1)
+    hub.run()
+    client = hub.client()
+    assert client.get_result(result.msg_ids[0]).get() == 1
+
+    hub.advance(61)
+
+    with pytest.raises(KeyError):
+        client.get_result(result.msg_ids[0])
+
+
+# -- what can never happen
+
+
+def test_who_waits_in_vain_is_told_why(view):
+    result = view.with_flags(queue="gpu").apply_async(abs, -1)
+
+    with pytest.raises(testing.Stuck, match="no engine lives that serves the queue g"):
+        result.get()
+    with pytest.raises(TimeoutError, match="is pending"):
+        result.get(0.05)
+    assert not result.wait(0.05)
+
+
+def test_a_refused_task_waits_for_another_engine(hub, view):
+    @depend(lambda: redtask.current_task().engine_id == 1)
+    def picky():
+        return redtask.current_task().engine_id
+
+    result = view.apply_async(picky)
+    with pytest.raises(testing.Stuck, match="refused it"):
+        result.get()
+
+    assert hub.add_engine() == 1
+    assert result.get() == 1
+
+
+def test_without_engines_nothing_runs():
+    with checked(testing.Hub(engines=0)) as hub:
+        result = hub.client().load_balanced_view(timeout=5).apply_async(abs, -1)
+
+        assert hub.run() == 0
+        assert hub.advance(5) == 0
+        with pytest.raises(redtask.TaskTimeout):
+            result.get()
+
+
+def nested():
+    """Wait for another task, as programs should not."""
+    with redtask.Client() as client:
+        return client.load_balanced_view().apply_sync(abs, -1)
+
+
+def test_a_task_that_waits_for_another_needs_a_second_engine(hub, view):
+    with pytest.raises(redtask.RemoteError, match="give the hub more engines"):
+        view.apply_sync(nested)
+
+    hub.add_engine()
+
+    assert view.apply_sync(nested) == 1
+
+
+# -- engines
+
+
+def test_engines_die_when_told_to(hub, view):
+    assert view.with_flags(retries=1).apply_sync(die_once) == 1
+    assert hub.engine_ids == [1]
+
+    with pytest.raises(redtask.EngineError):
+        view.apply_sync(die_once)
+    assert hub.engine_ids == [2]
+
+
+def test_engines_serve_queues_and_leave():
+    with checked(testing.Hub(2, queues=["default", "gpu"], scheme="lru")) as hub:
+        rc = hub.client()
+        view = rc.load_balanced_view()
+        assert rc.ids == hub.engine_ids == [0, 1]
+
+        where = lambda: redtask.current_task().engine_id  # noqa: E731
+        assert view.map_sync(lambda _: redtask.current_task().engine_id, range(4)) == [
+            0, 1, 0, 1,
+        ]  # fmt: skip
+        assert view.with_flags(targets=[1], queue="gpu").apply_sync(where) == 1
+        hub.remove_engine(1)
+        assert rc.ids == [0]
+        with pytest.raises(KeyError):
+            hub.remove_engine(1)
+
+
+# -- clients
+
+
+def test_clients_made_meanwhile_are_of_this_hub(hub, monkeypatch):
+    with redtask.Client() as client:
+        assert client.load_balanced_view().apply_sync(abs, -1) == 1
+    assert os.environ["REDTASK_URL"] == hub.url
+
+    with testing.Hub() as inner:
+        assert os.environ["REDTASK_URL"] == inner.url
+        assert redtask.Client().db_query({}) == []
+
+    assert os.environ["REDTASK_URL"] == hub.url
+    assert len(redtask.Client().db_query({})) == 1
+
+
+def test_afterwards_all_is_as_before(monkeypatch):
+    monkeypatch.delenv("REDTASK_URL", raising=False)
+    with testing.Hub() as hub:
+        client = hub.client()
+
+    assert "REDTASK_URL" not in os.environ
+    with pytest.raises(redtask.ConfigurationError, match="closed"):
+        client.load_balanced_view().apply_async(abs, -1)
+    with pytest.raises(redtask.ConnectionLost):
+        redtask.Client(hub.url, key=hub.key)
+
+
+def test_many_threads_wait(hub, view):
+    found = []
+
+    def ask(number):
+        found.append(view.apply_sync(pow, number, 2))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(found) == [number**2 for number in range(8)]
+
+
+def test_tasks_run_one_at_a_time_whoever_waits():
+    with checked(testing.Hub(engines=4)) as hub:
+        view = hub.client().load_balanced_view()
+        before = sys.stdout
+
+        def work(number):
+            say(number)
+            time.sleep(0.02)
+            return redtask.current_task().id, number
+
+        results = [view.apply_async(work, number) for number in range(6)]
+        threads = [threading.Thread(target=result.get) for result in results]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert [result.get() for result in results] == [
+            (result.msg_ids[0], number) for number, result in enumerate(results)
+        ]
+        assert [result.stdout for result in results] == [f"{n}\n" for n in range(6)]
+        assert sys.stdout is before
+
+
+def test_a_thread_waits_for_what_another_has_still_to_submit(hub, view):
+    with testing.Hub(engines=0) as other:
+        result = other.client().load_balanced_view().apply_async(abs, -1)
+        timer = threading.Timer(0.3, other.add_engine)
+        timer.start()
+
+        assert result.get() == 1
+        timer.join()
+
+
+def test_futures_and_callbacks(hub, view):
+    done = threading.Event()
+    result = view.apply_async(abs, -3)
+    result.add_done_callback(lambda _: done.set())
+    assert done.wait(30)
+
+    with hub.client().executor() as executor:
+        assert executor.submit(abs, -1).result(30) == 1
+        assert list(executor.map(abs, [-2, -3])) == [2, 3]
+    results = [view.apply_async(abs, -n) for n in range(3)]
+    assert sorted(one.get() for one in redtask.as_completed(results)) == [0, 1, 2]
+
+
+def test_tasks_are_aborted_resubmitted_and_asked_about(hub, view):
+    client = view.client
+    result = view.apply_async(fail_before, 2)
+    assert "ready" in str(result.why())
+    client.abort(result)
+    with pytest.raises(redtask.TaskAborted):
+        result.get()
+
+    again = client.resubmit(result)
+    with pytest.raises(redtask.RemoteError):
+        again.get()
+    assert {row["state"] for row in client.db_query({})} == {"aborted", "failed"}
+
+
+def test_commands_read_it_too(hub, view):
+    result = view.apply_async(abs, -1)
+    hub.run()
+
+    told = Command(hub.url, hub.key)("show", result.msg_ids[0])
+
+    assert told.exit_code == 0, told.output
+    assert "completed" in told.output
+
+
+# -- asyncio
+
+
+def test_asyncio_waits_and_tasks_have_event_loops(hub):
+    async def double(x):
+        await asyncio.sleep(0)
+        return 2 * x
+
+    async def program():
+        async with aio.Client() as client:
+            view = client.load_balanced_view()
+            results = [await view.apply_async(double, n) for n in range(5)]
+            assert await asyncio.gather(*results) == [0, 2, 4, 6, 8]
+            assert await view.with_flags(delay=3600).apply(abs, -1)
+            stuck = await view.with_flags(queue="gpu").apply_async(abs, -1)
+            with pytest.raises(testing.Stuck):
+                await stuck
+            with pytest.raises(TimeoutError):
+                await stuck.get(0.05)
+            return [one async for one in await view.map_async(abs, [-1, -2])]
+
+    assert asyncio.run(program()) == [1, 2]
+
+
+def test_a_client_of_ones_own_for_asyncio(hub):
+    async def program():
+        async with hub.aio_client() as client:
+            return await client.load_balanced_view().apply(abs, -1)
+
+    assert asyncio.run(program()) == 1
+
+
+# -- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        ({"engines": -1}, ValueError, "-1 is less than 0"),
+        ({"queues": "gpu"}, TypeError, "a list of names"),
+        ({"queues": ["G U"]}, error.HubError, "not a queue"),
+        ({"scheme": "best"}, error.SchemeError, "best"),
+        ({"hwn": 1}, error.HubError, "no such setting: hwn"),
+    ],
+)
+def test_what_is_wrong_is_named(arguments, kind, words):
+    with pytest.raises(kind, match=words):
+        testing.Hub(**arguments)
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), timedelta(seconds=-1)])
+def test_time_does_not_run_back(hub, seconds):
+    with pytest.raises(ValueError, match="time cannot pass by"):
+        hub.advance(seconds)
+
+
+# -- pytest
+
+
+@pytest.fixture
+def redtask_hub_options():
+    return {"engines": 3}
+
+
+def test_the_fixtures_are_there(redtask_hub, redtask_client):
+    assert redtask_client.ids == [0, 1, 2]
+    assert redtask_hub.url == os.environ["REDTASK_URL"]
+    assert redtask_client.load_balanced_view().apply_sync(abs, -1) == 1
