@@ -8,7 +8,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
-from redtask import absent, ferry, flows, link
+from redtask import absent, cells, ferry, flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.current import desk
@@ -155,7 +155,10 @@ class Client(StoredTasks, Fleet):
             # A caller that is out of time leaves recovery to the next one.
             with contextlib.suppress(StillAway):
                 self._driver.run(self._session.recover(), since, until)
-        return self._driver.run(flow, since, until)
+        try:
+            return self._driver.run(flow, since, until)
+        except KeyboardInterrupt as problem:
+            raise cells.without_ours(problem)  # noqa: B904 - it is the same one
 
     def _submit(self, slices: Slices) -> None:
         self._run(self._session.submit(slices))

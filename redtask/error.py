@@ -33,7 +33,10 @@ it has one.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
+
+from redtask import cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +49,16 @@ class RedtaskError(Exception):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*(args or (self.__doc__,)))
+
+    def _render_traceback_(self) -> list[str]:
+        # What IPython shows; else the frames of redtask would bury the rest.
+        here = cells.way_to(self.__traceback__).rstrip()
+        parts = [
+            f"{type(self).__name__}: {self}",
+            here,
+            *getattr(self, "__notes__", ()),
+        ]
+        return "\n".join(filter(None, parts)).splitlines()
 
 
 #: IPython.parallel's name for the base of errors from engines and hub.
@@ -295,11 +308,6 @@ class RemoteError(TaskError):
         """Return the remote traceback as lines of text."""
         return (self.traceback or str(self)).splitlines()
 
-    def _render_traceback_(self) -> list[str]:
-        # What IPython shows; else the frames of redtask would bury the rest.
-        notes = getattr(self, "__notes__", ())
-        return "\n".join([f"{type(self).__name__}: {self}", *notes]).splitlines()
-
     def print_traceback(self) -> None:
         """Print the remote traceback."""
         print("\n".join(self.render_traceback()))  # noqa: T201 - it says so
@@ -360,7 +368,8 @@ class CompositeError(RemoteError):
     """Several tasks failed.
 
     ``elist`` has one ``(ename, evalue, traceback, engine_info)`` per failure;
-    ``errors`` the exceptions themselves. At most ``tb_limit`` are shown.
+    ``errors`` the exceptions themselves. At most ``tb_limit`` are shown, and of those
+    that failed at the same place only one traceback.
     """
 
     tb_limit = 4
@@ -370,9 +379,22 @@ class CompositeError(RemoteError):
         self.message = message
         self.errors = list(errors or ())
         self.args = (message, self.errors)
-        for error in self.errors[: self.tb_limit]:
+        for error in self._different():
             for note in getattr(error, "__notes__", ()):
                 self.add_note(note)
+
+    def _different(self) -> list[Exception]:
+        """Return the first failures that are not at the same place as another."""
+        found: dict[object, Exception] = {}
+        for error in self.errors:
+            place: object = error
+            if isinstance(error, RemoteError):
+                frames = re.findall("^  .*", error.traceback, re.MULTILINE)
+                place = error.ename, *frames
+            found.setdefault(place, error)
+            if len(found) == self.tb_limit:
+                break
+        return list(found.values())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.errors)

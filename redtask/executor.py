@@ -136,6 +136,9 @@ class ViewExecutor(concurrent.futures.Executor):
         self._closed = False
         view.client._executors.add(self)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.view!r}>"
+
     def submit(
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> TaskFuture:

@@ -204,6 +204,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
+#: Longer ones are cut where a view says what it is: dependencies, mostly.
+_LONG: Final = 60
+
+
 @dataclass(frozen=True, slots=True)
 class Flags:
     """How tasks of a view are submitted and run."""
@@ -271,6 +275,16 @@ class Flags:
         found = dataclasses.replace(self, **checked)
         if found.delay and found.eta is not None:
             raise ValueError("flag eta must be None where there is a delay")
+        return found
+
+    def told(self) -> list[str]:
+        """Return the flags that are set, except ``targets``, as in a call."""
+        found = []
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if one.name != "targets" and value != one.default:
+                text = f"{one.name}={value!r}"
+                found.append(text if len(text) <= _LONG else f"{text[:_LONG]}...")
         return found
 
     @property
@@ -418,6 +432,10 @@ class Flagged:
     def __init__(self, flags: Flags) -> None:
         #: The flags of tasks submitted from now on; replaced, never modified.
         self.flags = flags
+
+    def __repr__(self) -> str:
+        told = [str(self.targets), *self.flags.told()]
+        return f"<{type(self).__name__} {', '.join(told)}>"
 
     if not TYPE_CHECKING:
 

@@ -19,7 +19,7 @@ from redtask.metadata import Metadata, members, metadata
 from redtask.session import Session, limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from redtask.flows import Flow
 
@@ -68,7 +68,7 @@ class Results:
         self,
         client: Any,
         tasks: TaskSet,
-        fname: str = "unknown",
+        fname: str = "",
         *,
         single: bool = False,
         sizes: Sequence[int] | None = None,
@@ -132,28 +132,47 @@ class Results:
         return len(self._tasks.ids) if self._sizes is None else sum(self._sizes)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}({self._fname}): {self._state()}>"
+        return f"<{type(self).__name__}({self._name}): {self._state()}>"
+
+    @property
+    def _name(self) -> str:
+        """The name of the function; if that is not known, the ids."""
+        if self._fname or not self._tasks.ids:
+            return self._fname or "no tasks"
+        first, *more = self._tasks.ids
+        return f"{first} and {len(more)} more" if more else first
 
     def _state(self) -> str:
+        total = len(self)
         if not self._tasks.done:
-            return "pending"
-        ended = self._tasks.outcomes.values()
-        ok = all(outcome.state == "completed" for outcome in ended)
-        return "finished" if ok else "failed"
+            done = self._items(self._tasks.outcomes)
+            return f"pending, {done} of {total} done" if done else "pending"
+        bad = {
+            name
+            for name, outcome in self._tasks.outcomes.items()
+            if outcome.state != "completed"
+        }
+        if not bad:
+            return "finished"
+        word = "aborted" if self.cancelled() else "failed"
+        return word if total == 1 else f"{word}, {self._items(bad)} of {total}"
 
     def done(self) -> bool:
         """Is every outcome here already? Does not ask the hub."""
         return self._tasks.done
 
-    def _arrived_items(self) -> int:
-        ended = self._tasks.outcomes
+    def _items(self, names: Collection[str]) -> int:
+        """Return how many items these tasks have."""
         if self._sizes is None:
-            return len(ended)
+            return len(names)
         return sum(
             size
             for name, size in zip(self._tasks.ids, self._sizes, strict=True)
-            if name in ended
+            if name in names
         )
+
+    def _arrived_items(self) -> int:
+        return self._items(self._tasks.outcomes)
 
     @property
     def elapsed(self) -> float:
@@ -198,7 +217,7 @@ class Results:
         )
 
     def _composite(self, errors: list[Exception]) -> CompositeError:
-        message = f"one or more exceptions raised in: {self._fname}"
+        message = f"one or more exceptions raised in: {self._name}"
         return CompositeError(message, errors)
 
     def _collect(self, *, return_exceptions: bool | None) -> Any:
@@ -210,7 +229,8 @@ class Results:
         if self._single:
             good, value = self._outcome(ids[0])
             if not good and not keep:
-                raise value
+                # It was raised before, perhaps: do not keep those frames as well.
+                raise value.with_traceback(None)
             return value
         outcomes = list(map(self._outcome, ids))
         if not keep:
@@ -329,7 +349,7 @@ class Results:
         except RedtaskError as problem:
             if not self._tasks.done:
                 raise
-            return problem
+            return problem.with_traceback(None)
         return None
 
     def _ready(self) -> Flow[bool]:

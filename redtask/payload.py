@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import contextlib
 import hashlib
 import importlib
 import json
@@ -30,13 +31,14 @@ from typing import TYPE_CHECKING, Any, Final
 import cloudpickle
 
 from redtask import dependency
+from redtask.cells import quoted
 from redtask.error import VERDICTS, RemoteError, SerializationError
 from redtask.functional import bound, by_value, dependent, is_sent
 from redtask.overlay import Overlay
 from redtask.rope import Rope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from redtask.rope import Read, Written
 
@@ -205,9 +207,37 @@ def _by_value(function: object) -> bytes:
     try:
         return b"v" + _MINOR + by_value(function)
     except Exception as error:
+        way = _way_to_trouble(function, set())
+        where = f" ({' -> '.join(way)})" if way else ""
         raise SerializationError(
-            f"cannot pickle the function {name_of(function)}: {error}"
+            f"cannot pickle the function {name_of(function)}{where}: {error}"
         ) from error
+
+
+def _way_to_trouble(function: object, seen: set[int]) -> list[str]:
+    """Return the names by which a function uses what cannot be pickled, if by name."""
+    function = getattr(function, "func", function)
+    if not isinstance(function, types.FunctionType):
+        return []
+    seen.add(id(function))
+    for name, value in _variables(function):
+        if id(value) in seen:
+            continue
+        try:
+            by_value(value)
+        except Exception:  # noqa: BLE001 - pickling runs the user's code
+            return [name, *_way_to_trouble(value, seen)]
+    return []
+
+
+def _variables(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield the variables from outside that a function uses."""
+    for name in sorted(_names(function.__code__) & function.__globals__.keys()):
+        yield name, function.__globals__[name]
+    cells = function.__closure__ or ()
+    for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+        with contextlib.suppress(ValueError):  # it is empty
+            yield name, cell.cell_contents
 
 
 def pack_function(function: Callable[..., Any] | str) -> Function:
@@ -595,11 +625,16 @@ def about_error(body: bytes) -> dict[str, Any]:
     return found
 
 
-def unpack_error(envelope: Read) -> RemoteError:
-    """Return the exception to raise; its cause is the original if it can be rebuilt."""
+def unpack_error(envelope: Read, *, own: bool = False) -> RemoteError:
+    """Return the exception to raise; its cause is the original if it can be rebuilt.
+
+    ``own``: what was called may have been typed here.
+    """
     body = bytes(envelope)
     size = 4 + int.from_bytes(body[:4], "big")
     about = about_error(body)
+    if own:
+        about["traceback"] = quoted(about["traceback"])
     verdict = VERDICTS.get(about.get("verdict", ""))
     if verdict:
         return verdict(about["evalue"], about["traceback"], about["engine_info"])

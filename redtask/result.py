@@ -51,6 +51,8 @@ _log = logging.getLogger("redtask")
 #: The callback thread ends when nothing was added for so long, in seconds: to start one
 #: takes longer than to submit a task.
 _IDLE: Final = 0.1
+#: How long a result may ask the hub to be shown, in seconds.
+_GLANCE: Final = 1.0
 #: Pause of the callback thread after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
 
@@ -70,6 +72,12 @@ class AsyncResult(Results, Generic[V_co]):
     def _make(self, tasks: TaskSet, fname: str, **options: Any) -> AsyncResult:
         kind = AsyncMapResult if "sizes" in options else AsyncResult
         return kind(self._client, tasks, fname, **options)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
+        """Tell IPython how far it is: shown in a cell, it should not be out of date."""
+        with contextlib.suppress(RedtaskError):
+            self._run(self._ready(), time.monotonic() + _GLANCE)
+        printer.text(repr(self))
 
     # -- waiting
 
@@ -250,11 +258,11 @@ class AsyncResult(Results, Generic[V_co]):
         timeout: float | None = -1,
         return_when: str = ALL_COMPLETED,
     ) -> None:
-        """Wait with a progress bar on standard error, at most ``timeout`` seconds."""
+        """Wait with a progress bar, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        with progress_bar(self._fname, len(self)) as show:
+        with progress_bar(self._name, len(self)) as show:
             while True:
                 left = interval
                 if deadline is not None:

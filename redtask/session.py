@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import durability, error, ferry, flows, inputs, payload, slices
 from redtask.dependency import no_predecessor
@@ -55,15 +55,6 @@ _PAUSE: Final = 0.05
 
 #: What a submit sends; made lazily.
 Slices: TypeAlias = Iterable[Piece]
-
-
-@runtime_checkable
-class HasIds(Protocol):
-    """A result: anything that knows the ids of its tasks."""
-
-    @property
-    def msg_ids(self) -> list[str]:
-        """The ids of the tasks."""
 
 
 class Session:
@@ -328,7 +319,7 @@ class Session:
         """Return the ids that jobs name: id, position, result, or several of them."""
         if isinstance(jobs, str):
             return [jobs]
-        if isinstance(jobs, HasIds):
+        if _has_ids(jobs):
             return list(jobs.msg_ids)
         if isinstance(jobs, int) and not isinstance(jobs, bool):
             return [id_at(self.history, jobs)]
@@ -527,7 +518,8 @@ class Session:
         except error.SignatureError as problem:
             return False, error.SignatureError(f"outcome of {task_id}: {problem}")
         if outcome.kind == "e":
-            return False, payload.unpack_error(body)
+            own = task_id.partition("-")[0] == self.client
+            return False, payload.unpack_error(body, own=own)
         try:
             return True, payload.unpack_result(body)
         except BaseException as problem:
@@ -652,9 +644,14 @@ def _verdict(task_id: str, text: bytes) -> Exception:
     return error.TaskLost(f"{task_id}: {reason}")
 
 
+def _has_ids(jobs: object) -> bool:
+    """Is it a result: anything that knows the ids of its tasks?"""
+    return hasattr(jobs, "msg_ids")
+
+
 def is_single(jobs: Any) -> bool:
     """Do jobs name one task, so that the value is not a list?"""
-    if isinstance(jobs, HasIds):
+    if _has_ids(jobs):
         return bool(getattr(jobs, "_single", False))
     return isinstance(jobs, (str, int))
 

@@ -52,9 +52,6 @@ class LoadBalancedView(Flagged):
             found = found.replaced(targets=targets)
         return found
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.targets}>"
-
     def __len__(self) -> int:
         """Return how many engines may run the tasks."""
         targets = self.flags.targets
@@ -436,6 +433,9 @@ class LazyMap:
         self._ahead: Lookahead[AsyncResult, Letter] = Lookahead(ahead, ordered=ordered)
         self._fill()
         self._settle()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({payload.name_of(self._f)})>"
 
     def cancel(self) -> None:
         """Read no more input; submitted tasks go on, and can still be read."""

@@ -30,7 +30,7 @@ from redtask.session import Session, is_single, limit_of, patience_of, until_of
 from redtask.slices import is_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import Self
 
     from redtask import flows
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOT_CONNECTED: Final = (
-    "not connected: use 'async with Client(...)' or 'await Client.connect(...)'"
+    "not connected: use 'async with Client(...)' or 'await Client(...)'"
 )
 _OTHER_LOOP: Final = (
     "this client belongs to another event loop, in which it was connected: each has to "
@@ -62,9 +62,9 @@ _living: Final[
 class Client(StoredTasks, Fleet):
     """A client of a hub, for one event loop.
 
-    ``async with Client(...) as rc`` connects and closes it; so do ``await
-    Client.connect(...)`` and ``await rc.close()``. The arguments are those of the
-    blocking ``redtask.Client``:
+    ``async with Client(...) as rc`` connects and closes it; so do ``rc = await
+    Client(...)``, or ``await Client.connect(...)``, and ``await rc.close()``. The
+    arguments are those of the blocking ``redtask.Client``:
 
     :param url: where Redis is: ``redis://``, ``rediss://``, ``unix://`` or
         ``tcp://host:port``; ``?hub=NAME`` chooses a hub.
@@ -121,6 +121,10 @@ class Client(StoredTasks, Fleet):
         await client._connect()
         return client
 
+    def __await__(self) -> Generator[Any, Any, Self]:
+        """Connect it; return it."""
+        return self.__aenter__().__await__()
+
     async def __aenter__(self) -> Self:
         await self._connect()
         return self
@@ -129,6 +133,8 @@ class Client(StoredTasks, Fleet):
         await self.close()
 
     async def _connect(self) -> None:
+        if self._driver is not None:
+            return
         name, url, key = self._arguments
         # Reading files must not block the loop.
         profile = await asyncio.to_thread(Profile.load, name, url=url, key=key)

@@ -172,11 +172,11 @@ class AsyncResult(Results, Generic[V_co]):
         timeout: float | None = -1,
         return_when: str = ALL_COMPLETED,
     ) -> None:
-        """Wait with a progress bar on standard error, at most ``timeout`` seconds."""
+        """Wait with a progress bar, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
         limit = limit_of(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        with progress_bar(self._fname, len(self)) as show:
+        with progress_bar(self._name, len(self)) as show:
             while True:
                 left = interval
                 if deadline is not None:

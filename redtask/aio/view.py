@@ -7,7 +7,7 @@ import collections
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
-from redtask import payload
+from redtask import absent, payload
 from redtask.aio.batch import Batch
 from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.durability import MEMORY
@@ -46,8 +46,16 @@ class LoadBalancedView(Flagged):
         self.client = client
         self._history: collections.deque[str] = collections.deque(maxlen=100_000)
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.targets}>"
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            owner = f"{type(self).__name__!r} object"
+            if name in {"apply_sync", "map_sync"}:
+                verb = name.partition("_")[0]
+                raise AttributeError(
+                    f"{owner} has no attribute {name!r}: use 'await view.{verb}(...)'"
+                )
+            raise AttributeError(absent.words(owner, name))
 
     def with_flags(self, **flags: Any) -> LoadBalancedView:
         """Return a new view with some flags replaced."""
@@ -370,6 +378,9 @@ class LazyMap:
         self._keep = return_exceptions
         self._known_ahead: Lookahead[AsyncResult, Letter] | None = None
         self._cancelled = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({payload.name_of(self._f)})>"
 
     def cancel(self) -> None:
         """Read no more input; submitted tasks go on, and can still be read."""

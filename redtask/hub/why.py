@@ -118,6 +118,10 @@ class Why:
         lines += [f"{remedy[:1].upper()}{remedy[1:]}." for remedy in self.remedies]
         return "\n".join(lines)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
+        """Show the sentences in IPython."""
+        printer.text(str(self))
+
     @property
     def on_drained(self) -> Why:
         """The same, of a task that runs on a drained engine."""

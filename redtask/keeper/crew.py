@@ -41,7 +41,7 @@ class Crew:
     #: How many times it was told to stop.
     told: int = 0
     young_deaths: int = 0
-    #: Exit code of its last process.
+    #: Exit code of its last process; None while one runs.
     code: int | None = None
     #: Have its engines ever joined?
     joined: bool = False
@@ -57,7 +57,7 @@ class Crew:
 
     def spawn(self, options: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start its process, which dies with us."""
-        self.start_at = None
+        self.start_at = self.code = None
         command = [sys.executable, "-P", "-m", "redtask", "worker"]
         command += ["-n", str(self.engines), "--name", self.name, *options]
         self.process = subprocess.Popen(  # noqa: S603 - ourselves

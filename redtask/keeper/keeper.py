@@ -32,7 +32,7 @@ import redtask
 from redtask import process
 from redtask.connect import connect
 from redtask.engine.engine import DONE
-from redtask.engine.worker import CLUSTER_ENDS, default_name
+from redtask.engine.worker import CLUSTER_ENDS, UNREACHABLE, default_name
 from redtask.error import (
     ClusterError,
     ClusterRunning,
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 _ORPHAN_DRAIN: Final = 3.0
 #: How often to ask the hub which engines have joined, in seconds.
 _LOOK: Final = 0.02
+#: A Redis that cannot be reached may end for so long, in seconds.
+_DYING: Final = 1.0
 
 _ASKING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: The worker's exit code if its name is taken: a restart would not help.
@@ -168,6 +170,23 @@ class Keeper:
         own = not self._has_url()
         if own:
             self._start_server()
+        self._enter_hub(scheme)
+        self._write_card()
+        if plan.engines:
+            self._add(plan.engines, plan.patience)
+
+    def _enter_hub(self, scheme: AnyScheme | None) -> None:
+        """Connect to the hub and configure it; again if its Redis ends meanwhile."""
+        while True:
+            deaths = self._settled()
+            try:
+                return self._configure(scheme)
+            except ConnectionLost:
+                if not self._died_since(deaths):
+                    raise
+
+    def _configure(self, scheme: AnyScheme | None) -> None:
+        plan = self.plan
         with self._interruptions():
             store, _ = connect(self.profile, patience=plan.patience)
         store.close()
@@ -176,9 +195,6 @@ class Keeper:
         self._store = Store(store.url, store.keys.name, patience=0.5, reply=2.0)
         self._store.scheme, self._store.keyring = store.scheme, store.keyring
         configure(self._store, {} if plan.hwm is None else {"hwm": plan.hwm}, scheme)
-        self._write_card()
-        if plan.engines:
-            self._add(plan.engines, plan.patience)
 
     def _load(self) -> Profile:
         plan = self.plan
@@ -384,12 +400,15 @@ class Keeper:
         crew = Crew(name, engines)
         self._crews.append(crew)
         deadline = time.monotonic() + patience
-        joined = 0
+        joined, deaths = 0, self._settled()
 
         def done() -> bool:
-            nonlocal joined
+            nonlocal joined, deaths
             if crew.code is not None:
-                raise self._failure(crew)
+                if crew.code != UNREACHABLE or not self._died_since(deaths):
+                    raise self._failure(crew)
+                deaths = self._settled()
+                self._spawn(crew)
             with contextlib.suppress(ConnectionLost):
                 joined = self._joined(crew.name)
             if joined < engines and time.monotonic() > deadline:
@@ -510,6 +529,30 @@ class Keeper:
             self._server.embedded.start()
         self._server.use()
         self.profile = Profile.load(self.plan.profile, key=self.plan.key)
+
+    def _settled(self) -> int:
+        """Wait until the embedded Redis runs; return how often it has ended.
+
+        It may be another keeper's that is just ending, as when a notebook's kernel is
+        restarted.
+        """
+        server = self._server
+        if server is None:
+            return 0
+        deadline = time.monotonic() + self.plan.patience
+        self._until(lambda: server.start_at is None or time.monotonic() > deadline)
+        return server.deaths
+
+    def _died_since(self, deaths: int) -> bool:
+        """Has the embedded Redis ended since? It may be about to."""
+        server = self._server
+        if server is None:
+            return False
+        deadline = time.monotonic() + _DYING
+        self._until(
+            lambda: server.deaths > deaths or time.monotonic() > deadline, look=_LOOK
+        )
+        return server.deaths > deaths
 
     # -- files
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
 import selectors
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from redtask.error import RedtaskError
 from redtask.keeper.card import claim, lock
@@ -16,6 +17,9 @@ from redtask.server.embedded import EmbeddedServer
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+#: How often to look whether the last user of a server has stopped it, in seconds.
+_LOOK: Final = 0.02
 
 _log = logging.getLogger("redtask.cluster")
 
@@ -36,6 +40,8 @@ class KeptServer:
         self.embedded = EmbeddedServer(folder, mortal=mortal)
         #: When to restart it, s of the monotonic clock; None while it runs.
         self.start_at: float | None = None
+        #: How many times it has ended while it was watched.
+        self.deaths = 0
         self._selector = selector
         self._wanted = wanted
         self._wait = wait
@@ -50,7 +56,12 @@ class KeptServer:
 
     def use(self) -> None:
         """Watch the running server, and register as its user."""
-        self._used = lock(self.folder / "used", fcntl.LOCK_SH)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                self._used = lock(self.folder / "used", fcntl.LOCK_SH)
+                break
+            # Its last user, who is gone in a moment, is stopping it.
+            self._wait(_LOOK)
         self._watch()
 
     def _watch(self) -> None:
@@ -66,6 +77,7 @@ class KeptServer:
 
     def _died(self) -> None:
         self._forget()
+        self.deaths += 1
         if self._wanted():
             _log.warning("Redis is gone; starting it again")
             self.start_at = time.monotonic()

@@ -1,5 +1,6 @@
 """Clusters as real processes: what they start, and that nothing is left of it."""
 
+import fcntl
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import redis.exceptions
 
 import redtask
 from redtask.error import ClusterError, ConnectionLost
+from redtask.keeper.card import lock
 from redtask.keyfile import Key
 from tests import servers
 from tests.processes import DEADLINE, MARK, command_line, until
@@ -256,11 +258,16 @@ def test_a_task_that_outlasts_its_script_is_ended(land):
 def foreground(land, *words, **options):
     """Start a cluster as on a terminal, and return it with its banner."""
     process = land.start("-m", "redtask", "cluster", "start", *words, **options)
+    return process, banner_of(process)
+
+
+def banner_of(process):
+    """Return what a cluster says when it is ready."""
     banner = []
     for line in process.stdout:
         banner.append(line)
         if "stop" in line:
-            return process, "".join(banner)
+            return "".join(banner)
     raise AssertionError(process.communicate())
 
 
@@ -367,6 +374,41 @@ def test_what_runs_may_finish_while_redis_starts_again(land, held):
     assert process.wait(30) == 0
     with redtask.Cluster(n=0) as later:
         assert later.get_result(result.msg_ids[0]).get(timeout=5) == "done"
+
+
+def test_a_redis_that_ends_while_engines_start_is_waited_for(land, held):
+    process = land.start("-m", "redtask", "cluster", "start", "-n", "1")
+    until(lambda: land.pids(WORKER), "the worker")
+    lose_redis(land, held)
+    until(lambda: not land.pids(WORKER), "the end of the worker")
+
+    held.unlink()
+    banner = banner_of(process)
+    value = redtask.Client().load_balanced_view().apply_sync(pow, 2, 5)
+
+    assert "1 engine" in banner
+    assert value == 32
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+
+
+def test_a_cluster_can_begin_while_the_last_one_stops_its_redis(land):
+    folder = land.home / "profiles/default/server"
+    folder.mkdir(parents=True, mode=0o700)
+    stopping = lock(folder / "used", fcntl.LOCK_EX)
+    cluster = redtask.Cluster(n=1)
+    starter = threading.Thread(target=cluster.start_cluster)
+    starter.start()
+    (redis,) = until(lambda: (folder / "url").exists() and land.pids(REDIS), "Redis")
+
+    os.kill(redis, signal.SIGTERM)
+    until(lambda: not land.pids(REDIS), "its end")
+    os.close(stopping)
+    starter.join(DEADLINE)
+
+    assert cluster.is_running
+    assert cluster.connect_client().load_balanced_view().apply_sync(pow, 2, 5) == 32
+    cluster.stop_cluster()
 
 
 def test_nothing_outlives_a_foreground_that_is_killed(land):

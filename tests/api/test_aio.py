@@ -94,6 +94,30 @@ def test_a_client_can_be_connected_by_hand(place):
     assert shown.startswith("<Client ")
 
 
+def test_a_client_can_be_awaited(place):
+    place.engine()
+
+    async def main():
+        rc = await aio.Client(place.url, key=place.key)
+        driver = rc._driver
+        async with rc:
+            same = rc._driver is driver
+            return same, await rc.load_balanced_view().apply(tasks.double, 4)
+
+    assert asyncio.run(main()) == (True, 8)
+
+
+def test_what_the_blocking_face_has_is_told_by_its_name_here():
+    view = aio.Client("redis://nowhere").load_balanced_view()
+
+    with pytest.raises(AttributeError, match=r"use 'await view\.map"):
+        view.map_sync  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'push'; instead of"):
+        view.push  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'mop'$"):
+        view.mop  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_who_is_not_connected_hears_how_to():
     client = aio.Client("redis://nowhere")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import linecache
+import re
+import traceback
 
 import pytest
 
@@ -10,6 +13,7 @@ from redtask import error
 from redtask.metadata import METADATA
 from redtask.outcomes import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from tests import tasks
+from tests.processes import until
 
 
 def test_a_value_can_be_had_again_and_again(view):
@@ -72,6 +76,37 @@ def test_an_exception_comes_back(view):
     assert result.exception() is result.get(return_exceptions=True)
     assert repr(result) == "<AsyncResult(fail): failed>"
     assert result.wait()
+
+
+def test_asking_again_does_not_lengthen_the_traceback(view):
+    result = view.apply_async(tasks.fail, 7)
+    lengths = []
+
+    for _ in range(3):
+        with pytest.raises(error.RemoteError) as caught:
+            result.get()
+        lengths.append(len(list(traceback.walk_tb(caught.value.__traceback__))))
+
+    assert lengths[1] == lengths[2]
+    assert result.exception().__traceback__ is None
+
+
+def test_only_who_submitted_a_task_quotes_what_its_prompt_defined(view, place):
+    source = "def inverse(x):\n    return 1 / x\n"
+    name = "<cell>"
+    defined = {"__name__": "__main__"}
+    exec(compile(source, name, "exec"), defined)  # noqa: S102
+    result = view.apply_async(defined["inverse"], 0)
+    result.wait()
+
+    linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
+    ours = result.exception()
+    theirs = place.client().get_result(result.msg_ids[0]).exception()
+    del linecache.cache[name]
+
+    frame = f'  File "{name}", line 2, in inverse\n'
+    assert f"{frame}    return 1 / x\n" in ours.traceback
+    assert f"{frame}ZeroDivisionError" in theirs.traceback
 
 
 def test_an_exception_that_cannot_be_rebuilt_comes_back_as_text(view):
@@ -306,7 +341,85 @@ def test_any_client_may_ask_for_a_result(place, face, rc, view, gate):
     assert theirs.get(10) == 5
     assert also.get(10) == [5]
     assert result.get(10) == 5
-    assert repr(theirs) == "<AsyncHubResult(unknown): finished>"
+    assert repr(theirs) == f"<AsyncHubResult({result.msg_ids[0]}): finished>"
+
+
+def test_a_result_says_how_far_it_is(view, gate):
+    paths = [str(gate), str(gate), __file__, __file__, __file__]
+    result = view.map_async(tasks.pass_gate, paths, range(5), chunksize=2)
+    begun = repr(result)
+
+    result.wait(return_when=FIRST_COMPLETED)
+    under_way = repr(result)
+    gate.touch()
+    result.wait()
+
+    assert begun == "<AsyncMapResult(pass_gate): pending>"
+    assert re.search(": pending, [123] of 5 done>", under_way)
+    assert repr(result) == "<AsyncMapResult(pass_gate): finished>"
+
+
+def test_a_result_says_how_much_of_it_has_failed(rc, view):
+    result = view.map_async(tasks.fail_odd, range(5), chunksize=2)
+    later = view.with_flags(delay=60).apply_async(tasks.noop)
+
+    result.wait()
+    rc.abort(later)
+    later.wait()
+
+    assert repr(result) == "<AsyncMapResult(fail_odd): failed, 4 of 5>"
+    assert repr(later) == "<AsyncResult(noop): aborted>"
+
+
+def test_a_result_that_was_asked_for_is_named_by_its_ids(rc, view):
+    first, last = view.map_async(tasks.fail_odd, range(2)).msg_ids
+
+    both, nothing = rc.get_result([first, last]), rc.get_result([])
+    both.wait()
+
+    assert repr(both) == f"<AsyncHubResult({first} and 1 more): failed, 1 of 2>"
+    assert repr(nothing) == "<AsyncHubResult(no tasks): finished>"
+    with pytest.raises(error.CompositeError, match=f"raised in: {first} and 1 more"):
+        both.get()
+
+
+class Printer:
+    """What shows values in IPython."""
+
+    def __init__(self):
+        self.shown = ""
+
+    def text(self, words):
+        self.shown += words
+
+
+def shown(value):
+    """Return how IPython shows a value."""
+    printer = Printer()
+    value._repr_pretty_(printer, cycle=False)
+    return printer.shown
+
+
+def test_ipython_shows_what_the_hub_knows(client, place, gate):
+    view = client.load_balanced_view()
+    result = view.apply_async(tasks.pass_gate, str(gate))
+    before = shown(result), shown(view.apply_async(tasks.noop).why())
+    gate.touch()
+    (name,) = result.msg_ids
+    until(lambda: place.record(name)["state"] == "completed", "its end")
+
+    assert before[0] == "<AsyncResult(pass_gate): pending>"
+    assert before[1].endswith(".")
+    assert repr(result) == "<AsyncResult(pass_gate): pending>"
+    assert shown(result) == "<AsyncResult(pass_gate): finished>"
+
+
+def test_ipython_shows_a_result_whose_hub_cannot_be_asked(client):
+    result = client.load_balanced_view().with_flags(delay=60).apply_async(tasks.noop)
+    client.abort(result)
+    client.close()
+
+    assert shown(result) == "<AsyncResult(noop): pending>"
 
 
 def test_a_result_is_found_in_many_ways(rc, view):

@@ -104,6 +104,21 @@ def test_a_failed_task_is_tried_again(tmp_path, view):
         view.with_flags(retries=1).apply_async(sometimes, str(counter)).get(10)
 
 
+def test_a_view_says_which_flags_are_set(rc, view):
+    also = view.with_flags(retries=2, label="nightly", targets=[1], block=True)
+
+    told = "[1], block=True, retries=2, label='nightly'"
+    assert repr(also) == f"<LoadBalancedView {told}>"
+    assert repr(view) == "<LoadBalancedView None>"
+
+
+def test_what_a_view_makes_says_what_it_is(client):
+    view = client.load_balanced_view(retries=1)
+
+    assert repr(view.executor) == f"<ViewExecutor of {view!r}>"
+    assert repr(view.imap(tasks.double, range(3))) == "<LazyMap(double)>"
+
+
 def test_views_say_what_they_are(client, view):
     assert repr(view) == "<LoadBalancedView None>"
     assert len(view) == len(client) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import threading
+import traceback
 from typing import Any
 
 import pytest
@@ -38,6 +39,35 @@ def test_an_interrupt_stops_the_waiting_only(client, gate, monkeypatch):
     gate.touch()
     assert result.get(DEADLINE) == 5
     assert several.get(DEADLINE) == [1, 2]
+
+
+def names_of(caught):
+    """Return the names of the functions in a traceback."""
+    return [frame.name for frame in traceback.extract_tb(caught.tb)]
+
+
+def test_an_interrupt_does_not_show_where_we_waited(client, gate, monkeypatch):
+    ours: dict[str, Any] = {"__name__": "redtask.store"}
+    exec("def read(*_): raise KeyboardInterrupt", ours)  # noqa: S102
+    result = client.load_balanced_view().apply_async(tasks.pass_gate, str(gate))
+    monkeypatch.setattr(client._driver, "_read", ours["read"])
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        result.get()
+
+    assert "get" in names_of(caught)
+    assert "read" not in names_of(caught)
+
+
+def test_an_interrupt_of_a_user_s_code_shows_where_it_was(view):
+    def numbers():
+        yield 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        view.map_async(tasks.double, numbers())
+
+    assert names_of(caught)[-1] == "numbers"
 
 
 def test_callbacks_are_called_once_each(view, gate):

@@ -64,6 +64,19 @@ def test_a_composite_error_lists_the_first_few(capsys):
         problem.raise_exception(6)
 
 
+def test_failures_at_the_same_place_are_shown_once():
+    def failed(number, line):
+        text = f'Traceback\n  File "f.py", line {line}\nE: {number}\n'
+        return RemoteError("E", str(number), text, ABOUT)
+
+    problem = CompositeError("several", [*map(failed, range(6), "115112")])
+
+    shown = "\n".join(problem.__notes__)
+    assert [shown.count(f"line {line}\n") for line in "152"] == [1, 1, 1]
+    assert "E: 0" in shown
+    assert str(problem).count("E: ") == 4
+
+
 def test_a_composite_error_may_hold_others():
     problem = CompositeError("several", [error.TaskAborted("c-0 was aborted")])
 

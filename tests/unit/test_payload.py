@@ -8,6 +8,7 @@ import pickle
 import sys
 import threading
 import types
+from typing import Any
 
 import cloudpickle
 import pytest
@@ -577,3 +578,44 @@ def test_an_overlay_lies_over_a_view_of_arguments_as_well():
     packed = payload.lay_over(payload.pack_call((1, 2), {}), {}, {"0": 5})
 
     assert payload.call(lambda x, y: (x, y), memoryview(packed)) == (5, 2)
+
+
+def test_what_cannot_be_pickled_is_named_with_where_it_is_used():
+    lock, fine = threading.Lock(), list(range(3))
+
+    def inner(deeper):
+        return fine, (lock if deeper else outer(True))
+
+    def outer(deeper):
+        return fine, [inner(deeper) for _ in fine]
+
+    with pytest.raises(SerializationError) as direct:
+        payload.pack_function(inner)
+    with pytest.raises(SerializationError) as indirect:
+        payload.pack_function(outer)
+
+    told = "cannot pickle '_thread.lock' object"
+    assert str(direct.value) == f"cannot pickle the function inner (lock): {told}"
+    assert str(indirect.value) == (
+        f"cannot pickle the function outer (inner -> lock): {told}"
+    )
+
+
+def test_globals_that_cannot_be_pickled_are_named_too():
+    known: dict[str, Any] = {
+        "__name__": "__main__",
+        "lock": threading.Lock(),
+        "fine": 1,
+    }
+    exec("def f():\n    return [[lock, fine, unknown] for _ in fine]", known)  # noqa: S102
+
+    with pytest.raises(SerializationError, match=r"function f \(lock\): cannot"):
+        payload.pack_function(known["f"])
+
+
+def test_what_is_no_fault_of_a_variable_is_told_without_one():
+    def f(lock=threading.Lock()):  # noqa: B008
+        return lock
+
+    with pytest.raises(SerializationError, match=r"function f: cannot pickle"):
+        payload.pack_function(f)

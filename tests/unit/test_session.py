@@ -332,6 +332,15 @@ def test_jobs_have_many_names(core):
         core.ids_of(2)
 
 
+def test_a_result_in_a_wrapper_names_its_tasks(core):
+    class Wrapper:
+        def __getattr__(self, name):
+            return {"msg_ids": ["c-7", "c-8"], "_single": True}[name]
+
+    assert core.ids_of(Wrapper()) == ["c-7", "c-8"]
+    assert session.is_single(Wrapper())
+
+
 def test_only_what_is_open_and_its_own_is_asked_for(core):
     core._remember(["c-0", "c-1"])
 
