@@ -178,13 +178,19 @@ class Walk(RuleBasedStateMachine):
 
     def some(self, dice, own):
         """Return the members of a set: known ones, and now and then one that is not."""
-        if dice.random() < 0.1:
-            # That all have ended in one way is rare else.
-            state = dice.choice(("completed", "completed", "failed"))
-            tasks = self.model.tasks.values()
-            ended = [one.name for one in tasks if one.state == state][-8:]
-            if len(ended) > 1:
-                return dice.sample(ended, 2)
+        if dice.random() < 0.15:
+            # That all have ended, in one way or in two, is rare else.
+            ended = {
+                state: [
+                    one.name for one in self.model.tasks.values() if one.state == state
+                ]
+                for state in ("completed", "failed")
+            }
+            states = dice.choice(
+                (("completed",) * 2, ("failed",) * 2, ("completed", "failed"))
+            )
+            if all(ended[state] for state in states):
+                return list({dice.choice(ended[state][-8:]): None for state in states})
         count = dice.choice((1, 2, 2, 2, 3, 4))
         names = [self.pick(dice) for _ in range(count)]
         if dice.random() < 0.03:
@@ -800,6 +806,8 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: self.next_engine)
     @rule(dice=DICE)
     def gone(self, dice):
+        if self.model.engines and not self.plain and dice.random() < 0.5:
+            self.follow_who_leaves(dice)
         name = f"e{dice.randrange(self.next_engine)}"
         engine = self.model.engines.get(name)
         ids = [task.name for task in engine.held] if engine else []
@@ -813,6 +821,38 @@ class Walk(RuleBasedStateMachine):
         word = self.model.gone(self.stamp, self.seen, name, begun, verdict)
         assert one.word == word
         self.agrees()
+
+    @precondition(lambda self: self.model.engines and not self.plain)
+    @rule(dice=DICE)
+    def follow_who_leaves(self, dice):
+        """Submit what may follow either of two, and let where one has run be gone."""
+        engines, tasks = self.model.engines, self.model.tasks.values()
+        done = [
+            one
+            for one in tasks
+            if one.state == "completed" and one.ran_on and one.ran_on[0] in engines
+        ]
+        others = [one.name for one in tasks if one.fn and one.state not in ENDED]
+        if not done or not others:
+            return
+        # One that has something to do lets it wait in its line.
+        busy = [one for one in done if engines[one.ran_on[0]].load]
+        first = dice.choice(busy or done)
+        name = first.ran_on[0]
+        group = {
+            "fn": "f",
+            "queue": dice.choice(engines[name].queues),
+            "args": b"xxx",
+            "priority": 0,
+            "retries": 0,
+            "follow": ("ns", [first.name, dice.choice(others)]),
+            "names": [f"c-{self.next_task}"],
+        }
+        self.next_task += 1
+        self.names += group["names"]
+        self.submits.append([group])
+        self.send_submit([group])
+        self.send_gone(name, [])
 
     @rule(dice=DICE)
     def sweep(self, dice):
