@@ -828,7 +828,7 @@ class Walk(RuleBasedStateMachine):
         """Submit what may follow either of two, and let where one has run be gone."""
         engines, tasks = self.model.engines, self.model.tasks.values()
         done = [
-            one
+            (one.name, one.ran_on[0])
             for one in tasks
             if one.state == "completed" and one.ran_on and one.ran_on[0] in engines
         ]
@@ -836,16 +836,15 @@ class Walk(RuleBasedStateMachine):
         if not done or not others:
             return
         # One that has something to do lets it wait in its line.
-        busy = [one for one in done if engines[one.ran_on[0]].load]
-        first = dice.choice(busy or done)
-        name = first.ran_on[0]
+        busy = [one for one in done if engines[one[1]].load]
+        first, name = dice.choice(busy or done)
         group = {
             "fn": "f",
             "queue": dice.choice(engines[name].queues),
             "args": b"xxx",
             "priority": 0,
             "retries": 0,
-            "follow": ("ns", [first.name, dice.choice(others)]),
+            "follow": ("ns", [first, dice.choice(others)]),
             "names": [f"c-{self.next_task}"],
         }
         self.next_task += 1
