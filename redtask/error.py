@@ -313,10 +313,6 @@ class RemoteError(TaskError):
         print("\n".join(self.render_traceback()))  # noqa: T201 - it says so
 
 
-class EngineError(RemoteError):
-    """The engine died while it ran the task."""
-
-
 class Verdict(RemoteError):
     """The hub ended the task: its reason is ``evalue``."""
 
@@ -333,6 +329,10 @@ class Verdict(RemoteError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.evalue, self.traceback, self.engine_info)
+
+
+class EngineError(Verdict):
+    """The engine died, or was stopped, while it ran the task."""
 
 
 class ImpossibleDependency(UnmetDependency, Verdict):
@@ -357,6 +357,7 @@ class TimeLimitExceeded(Verdict):
 
 #: The exception for each verdict of the hub.
 VERDICTS: Final[Mapping[str, type[Verdict]]] = {
+    "engine_lost": EngineError,
     "impossible": ImpossibleDependency,
     "invalid": InvalidDependency,
     "timeout": DependencyTimeout,

@@ -637,8 +637,6 @@ def _verdict(task_id: str, text: bytes) -> Exception:
     verdict, _, reason = text.decode("utf-8", "replace").partition(" ")
     if verdict == "aborted":
         return error.TaskAborted(f"{task_id} was aborted")
-    if verdict == "engine_lost":
-        return error.EngineError("EngineError", reason or "its engine died")
     if verdict in error.VERDICTS:
         return error.VERDICTS[verdict](reason)
     return error.TaskLost(f"{task_id}: {reason}")

@@ -38,7 +38,7 @@ class Aborted(KeyboardInterrupt):
 
 
 class WorkerStops(KeyboardInterrupt):
-    """The worker is stopping: the task is returned, and runs again elsewhere.
+    """The worker is stopping: a task with retries goes back, and runs elsewhere.
 
     Not an ``Exception``, so that usually only cleanup code catches it.
     """
@@ -86,7 +86,8 @@ class Guard:
     def kind(self, problem: BaseException) -> str:
         """Return the kind of outcome of a task that raised this.
 
-        ``late``, ``aborted``, ``unbegun`` (it is returned), or ``error``.
+        ``late``, ``aborted``, ``unbegun`` (it is returned, if it may begin again), or
+        ``error``.
         """
         raised, self._raised = self._raised, None
         if raised is None or raised() is not problem:

@@ -18,6 +18,7 @@ from redtask.engine.coroutines import awaited, finished
 from redtask.engine.guard import Guard
 from redtask.engine.parents import Parents
 from redtask.error import (
+    EngineError,
     PayloadTooLarge,
     RemoteError,
     SerializationError,
@@ -46,6 +47,8 @@ _MOST_BLOBS: Final = 64 << 20
 _SHORT: Final = 64
 #: Maximum length of the reason of an unmet dependency, in bytes.
 _WORDS: Final = 200
+#: The hub's verdicts that an engine gives, by the kind of outcome.
+_VERDICTS: Final = {"late": "time_limit", "stopped": "engine_lost"}
 #: Tolerance for clock skew when checking whether a task is too late, ms.
 _LATE: Final = 60_000
 #: Modules whose frames are hidden from users' tracebacks.
@@ -134,6 +137,7 @@ class Runner:
         output, guard = self._output, self._guard
         output.work = work
         self.begun += 1
+        called = False
         try:
             function, body, resolver = self._prepare(work)
             output.inside = True
@@ -143,6 +147,7 @@ class Runner:
                 self._asking = True
                 function = function.ready(awaited=awaited)
                 self._asking = False
+            called = True
             value = finished(payload.call(function, body, resolver), body)
             packed = payload.pack_result(value)
             shown = payload.short_repr(value)
@@ -152,7 +157,7 @@ class Runner:
         except BaseException as problem:  # noqa: BLE001 - whatever the user's code does
             # No function call in between, so no signal handler runs there.
             inside, output.inside = output.inside, False
-            return self._problem(work, problem, inside=inside)
+            return self._problem(work, problem, inside=inside, called=called)
         if self.chained:
             self._parents.made(task_id, packed)
         if not shown.isascii():
@@ -273,8 +278,13 @@ class Runner:
 
     # -- failures
 
-    def _problem(self, work: Work, problem: BaseException, *, inside: bool) -> Result:
-        """Return the outcome of a task that raised; ``inside``: in the user's code."""
+    def _problem(
+        self, work: Work, problem: BaseException, *, inside: bool, called: bool
+    ) -> Result:
+        """Return the outcome of a task that raised.
+
+        ``inside``: in the user's code; ``called``: its function had been called.
+        """
         asking, self._asking = self._asking, False
         output = self._output
         problem = self._guard.found(problem)
@@ -282,6 +292,8 @@ class Runner:
         if isinstance(problem, TaskLost) and work.along and not inside:
             # It is not in our memory, and comes again when the hub has it.
             kind = "unbegun"
+        elif kind == "unbegun" and called and not self._may_begin_again(work):
+            kind, problem = "stopped", _stopped(problem)
         elif isinstance(problem, SignatureError) and not inside:
             kind, problem = "final", _refused(work, problem)
         elif kind == "error" and _is_unmet(problem):
@@ -294,11 +306,18 @@ class Runner:
             return kind, _unmet(problem, asking=asking) if kind == "unmet" else []
         if kind == "aborted":
             return kind, output.collect() if output.printed else []
-        verdict = "time_limit" if kind == "late" else ""
-        fields = self._failed(work, problem, verdict)
+        fields = self._failed(work, problem, _VERDICTS.get(kind, ""))
         if output.printed:
             fields += output.collect()
-        return kind, fields
+        return "final" if kind == "stopped" else kind, fields
+
+    def _may_begin_again(self, work: Work) -> bool:
+        """May a task that was interrupted by nobody's fault begin once more?
+
+        Without retries it is promised to run at most once.
+        """
+        (retries,) = fields_of(self._store, work.task_id, ("retries",))
+        return int(retries or 0) > 0
 
     def _is_to_retry(self, problem: BaseException) -> bool:
         """Should this error be retried, according to the task's ``retry_on``?"""
@@ -334,6 +353,12 @@ def fields_of(store: Store, task_id: str, names: tuple[str, ...]) -> list[str | 
     found = store.commands([*sheet.words(store.keys, task_id), own])
     values = sheet.pick(names, *found)
     return [None if value is None else text(value) for value in values]
+
+
+def _stopped(problem: BaseException) -> EngineError:
+    """Return the error for a task that was interrupted and must not begin again."""
+    words = "its worker was stopped while it ran, and it has no retries"
+    return EngineError(words).with_traceback(problem.__traceback__)
 
 
 def _refused(work: Work, problem: SignatureError) -> SignatureError:

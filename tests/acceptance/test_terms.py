@@ -95,7 +95,8 @@ def test_a_pid_file_may_have_been_left_by_a_process_of_the_same_id(site):
 
 def test_what_outlasts_the_drain_goes_back_and_no_try_is_used(site, gate):
     worker = site.worker("-n", "1", "--drain-timeout", "50ms")
-    result = site.view.apply_async(tasks.pass_gate, str(gate), 7)
+    view = site.view.with_flags(retries=1)
+    result = view.apply_async(tasks.pass_gate, str(gate), 7)
     until(lambda: any(one.task for one in site.client.stacks()))
 
     worker.signal(signal.SIGTERM)

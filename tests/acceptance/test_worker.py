@@ -196,19 +196,36 @@ def test_an_idle_worker_stops_at_once(site):
     assert [gone["why"] for gone in site.story("engine gone")] == ["drained"] * 2
 
 
-def test_the_second_signal_stops_what_runs(site):
-    worker = site.worker("-n", "1")
-    wait = gate(site.folder / "never")
-
-    result = site.view.apply_async(wait)
+def stop_twice(site, result):
+    """Have what runs on a worker interrupted."""
+    worker = site.workers[-1]
     until(lambda: site.states(result) == ["running"], "it runs")
     worker.signal(signal.SIGTERM)
     worker.wait_for("stopping")
     worker.signal(signal.SIGTERM)
-
     assert worker.wait() == 1
+
+
+def test_the_second_signal_stops_what_runs(site):
+    site.worker("-n", "1")
+    result = site.view.with_flags(retries=1).apply_async(gate(site.folder / "never"))
+
+    stop_twice(site, result)
+
     assert site.states(result) == ["ready"]
     assert b"tries" not in site.redis.hgetall(site.record(result.msg_ids[0]))
+
+
+def test_what_has_no_retries_does_not_begin_again_after_that(site):
+    site.worker("-n", "1")
+    result = site.view.apply_async(gate(site.folder / "never"))
+
+    stop_twice(site, result)
+
+    with pytest.raises(redtask.EngineError, match="it has no retries") as raised:
+        result.get(DEADLINE)
+    assert "in wait" in raised.value.traceback
+    assert site.states(result) == ["failed"]
 
 
 def test_a_slow_task_holds_up_neither_those_before_it_nor_those_after(site):

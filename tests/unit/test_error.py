@@ -35,7 +35,7 @@ def test_a_remote_error_says_where_and_what():
 
 
 @pytest.mark.parametrize("again", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])
-@pytest.mark.parametrize("problem", [remote(), EngineError("EngineError", "killed")])
+@pytest.mark.parametrize("problem", [remote(), EngineError("killed")])
 def test_remote_errors_travel(problem, again):
     found = again(problem)
 

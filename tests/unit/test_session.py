@@ -296,7 +296,7 @@ def test_a_cause_that_ends_the_program_when_it_is_unpickled_is_left_out(core):
     [
         (b"aborted ", error.TaskAborted, "c-0 was aborted"),
         (b"engine_lost killed", error.EngineError, "EngineError: killed"),
-        (b"engine_lost ", error.EngineError, "its engine died"),
+        (b"engine_lost ", error.EngineError, "The engine died"),
         (b"record_gone none", error.TaskLost, "c-0: none"),
         (b"impossible c-9 failed", error.ImpossibleDependency, "c-9 failed"),
         (b"invalid no task c-9", error.InvalidDependency, "no task c-9"),
