@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.dependency import is_id
+from redtask.error import VERDICTS
 from redtask.flows import Commands, reading
 from redtask.hub import states
 from redtask.hub.records import text
@@ -194,8 +195,9 @@ def _seconds(milliseconds: str | None) -> float | None:
 def _error(fields: Mapping[str, str]) -> str | None:
     if fields["state"] != "failed":
         return None
-    if "verdict" in fields:
-        return f"{fields['verdict']}: {fields.get('reason', '')}"
+    if verdict := fields.get("verdict"):
+        kind = VERDICTS.get(verdict)
+        return f"{kind.__name__ if kind else verdict}: {fields.get('reason', '')}"
     return f"{fields.get('ename', '?')}: {fields.get('evalue', '')}"
 
 

@@ -20,6 +20,7 @@ import click
 
 from redtask.cli import proposals
 from redtask.cli.spans import MOMENT, moment
+from redtask.error import VERDICTS
 from redtask.spelling import suggestion
 
 if TYPE_CHECKING:
@@ -35,14 +36,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 _STATES: Final = (
     "waiting", "ready", "assigned", "running", "completed", "failed", "aborted",
 )  # fmt: skip
-#: Outcomes that are the hub's verdicts, by the names of their exceptions.
+#: Exceptions that are verdicts, of the hub or of an engine, by what they may be called.
 _VERDICTS: Final = {
-    "EngineError": "engine_lost",
-    "ImpossibleDependency": "impossible",
-    "InvalidDependency": "invalid",
-    "DependencyTimeout": "timeout",
-    "TaskTimeout": "timeout",
-    "TimeLimitExceeded": "time_limit",
+    **{kind.__name__: kind.__name__ for kind in VERDICTS.values()},
+    "TaskTimeout": "DependencyTimeout",
 }
 _TIMES: Final = ("submitted", "started", "completed", "received")
 
@@ -268,7 +265,7 @@ def _engine(word: str) -> dict[str, Any]:
 
 def _error(word: str) -> dict[str, Any]:
     if word in _VERDICTS:
-        return {"verdict": _VERDICTS[word]}
+        return {"error": {"$glob": f"{_VERDICTS[word]}: *"}}
     return {"ename": {"$glob": word}}
 
 

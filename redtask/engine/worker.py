@@ -502,7 +502,9 @@ class Worker:
         if any(seat.pid for seat in self._seats):
             self._code = STOPPED
         if self._asked == 2:  # noqa: PLR2004 - the second time
-            _log.warning("%s: stopping now; what runs goes back, if it has retries", why)
+            _log.warning(
+                "%s: stopping now; what runs goes back, if it has retries", why
+            )
             self._warden.stop_all("its worker was stopped")
             self._press_at = time.monotonic() + _LAST
             return
