@@ -159,7 +159,7 @@ _ALL: Final = frozenset(_BESIDE)
 EDGES: Final = ("after", "follow")
 #: Keys that are fields of records, unchanged.
 _AS_THEY_ARE: Final = frozenset(
-    {"state", "label", "verdict", "reason", "ename", "evalue", "repr"}
+    {"state", "label", "verdict", "reason", "evalue", "repr"}
     | {"resubmitted", "resubmit_of"}
 )
 
@@ -195,10 +195,15 @@ def _seconds(milliseconds: str | None) -> float | None:
 def _error(fields: Mapping[str, str]) -> str | None:
     if fields["state"] != "failed":
         return None
-    if verdict := fields.get("verdict"):
-        kind = VERDICTS.get(verdict)
-        return f"{kind.__name__ if kind else verdict}: {fields.get('reason', '')}"
+    if "verdict" in fields:
+        return f"{fields['verdict']}: {fields.get('reason', '')}"
     return f"{fields.get('ename', '?')}: {fields.get('evalue', '')}"
+
+
+def _ename(fields: Mapping[str, str]) -> str | None:
+    """Return the name of the exception, also if that is a verdict of the hub."""
+    kind = VERDICTS.get(fields.get("verdict", ""))
+    return kind.__name__ if kind else fields.get("ename")
 
 
 def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str, Any]:
@@ -222,7 +227,7 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
     if status == "error":
         content = {
             "status": status,
-            "ename": fields.get("ename") or fields.get("verdict"),
+            "ename": _ename(fields),
             "evalue": fields.get("evalue") or fields.get("reason"),
         }
     return {
@@ -268,7 +273,7 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
         "verdict": fields.get("verdict"),
         "reason": fields.get("reason"),
         "repr": fields.get("repr"),
-        "ename": fields.get("ename"),
+        "ename": _ename(fields),
         "evalue": fields.get("evalue"),
         "progress": times.progress,
         "doing": times.doing or None,
