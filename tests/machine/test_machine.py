@@ -768,6 +768,38 @@ class Walk(RuleBasedStateMachine):
         # One that was handed a task has heard of that turn.
         self.send_turn(engine.name, number, want, reports, upcoming=dice.random() < 0.6)
 
+    @precondition(lambda self: self.model.engines and not self.plain)
+    @rule(dice=DICE)
+    def two_end_at_once(self, dice):
+        """Let both members of a set end in one turn, as they seldom do else."""
+        for one in list(self.model.engines.values()):
+            # Nobody is idle, to be handed one of them.
+            self.send_turn(one.name, one.number + 1, 0, [], upcoming=False)
+        engine = dice.choice(list(self.model.engines.values()))
+        names = [f"c-{self.next_task + n}" for n in range(3)]
+        self.next_task += 3
+        plain = {
+            "fn": "f",
+            "queue": dice.choice(engine.queues),
+            "args": b"xxx",
+            "priority": 5,
+            "retries": 0,
+        }
+        members = {**plain, "names": names[:2]}
+        kind = dice.choice(("after", "follow", "follow"))
+        after = {**plain, kind: (dice.choice(LETTERS), names[:2]), "names": names[2:]}
+        self.names += names
+        self.submits.append([members, after])
+        self.send_submit([members, after])
+        self.send_turn(engine.name, engine.number + 1, 9, [], upcoming=False)
+        ends = dice.choice((("ok", "ok"), ("ok", "error"), ("error", "error")))
+        taken = [task for task in engine.held if task.name in members["names"]]
+        reports = [
+            Outcome(end, task.name, task.token, by=False)
+            for end, task in zip(ends, taken, strict=False)
+        ]
+        self.send_turn(engine.name, engine.number + 1, 1, reports, upcoming=False)
+
     @precondition(lambda self: self.model.engines)
     @rule(dice=DICE)
     def only_report(self, dice):
