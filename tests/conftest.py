@@ -55,10 +55,16 @@ def pytest_xdist_make_scheduler(config, log):
     return lanes.Lanes(config, log)
 
 
+def _turn(item):
+    if LUA not in item.path.parents:
+        return 2
+    return 1 if item.path.name == "test_zz_coverage.py" else 0
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    last = [item for item in items if item.path.name == "test_zz_coverage.py"]
-    items[:] = [item for item in items if item not in last] + last
+    # The longest lane begins first; what is asked of all of it comes last in it.
+    items.sort(key=_turn)
     files = {item.path for item in items}
     config.stash[WHOLE] = files >= set(LUA.glob("test_*.py")) and not (
         config.getoption("keyword")
@@ -69,7 +75,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item):
-    """Run a test once the other lane lets it, if there is one."""
+    """Run a test once the other worker lets it, if there is one."""
     if CROSSING not in item.config.stash:
         return (yield)
     alone = item.get_closest_marker("alone") is not None

@@ -1,8 +1,8 @@
-"""Two lanes of tests at once: those that start processes, and those of scripts.
+"""Tests two at a time: those of scripts stay together, the others go by files.
 
-Each lane has a worker of pytest-xdist, and so keeps its order, its servers and what it
-has recorded; who is free takes files of others. A test that measures time (marked
-``alone``) has the machine for itself.
+Those of scripts come first and keep one worker of pytest-xdist, and so their order and
+what they have recorded; who is free takes the next file of the others. A test that
+measures time (marked ``alone``) has the machine for itself.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: How the names of tests begin that stay together.
-LANES: Final = ("tests/acceptance/", "tests/lua/")
+LANE: Final = "tests/lua/"
 
 
 class Lanes(LoadScopeScheduling):
-    """Gives each worker of pytest-xdist a lane, and then the files that are left."""
+    """Gives one worker of pytest-xdist the lane, and others the files that are left."""
 
     def _split_scope(self, nodeid: str) -> str:
-        lane = next((one for one in LANES if nodeid.startswith(one)), "")
-        return lane or nodeid.partition("::")[0]
+        return LANE if nodeid.startswith(LANE) else nodeid.partition("::")[0]
 
 
 class Crossing:
-    """Where the lanes meet: many are on it, or one alone.
+    """Where the workers meet: many are on it, or one alone.
 
     Who waits to be alone holds the gate, so that nobody enters before.
     """
