@@ -786,8 +786,10 @@ class Walk(RuleBasedStateMachine):
             "retries": 0,
         }
         members = {**plain, "names": names[:2]}
-        kind = dice.choice(("after", "follow", "follow"))
-        after = {**plain, kind: (dice.choice(LETTERS), names[:2]), "names": names[2:]}
+        # Those of which one member alone often decides.
+        letters = dice.choice(("as", "as", "af", "asf", "nf"))
+        kind = dice.choice(("after", "follow"))
+        after = {**plain, kind: (letters, names[:2]), "names": names[2:]}
         self.names += names
         self.submits.append([members, after])
         self.send_submit([members, after])

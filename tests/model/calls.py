@@ -441,10 +441,16 @@ class Model(Compared):
         """Return what is taken along with these: the only ones that wait for them.
 
         Not by an engine that has to look at several lines, even if one of them has just
-        been emptied.
+        been emptied, or filled and emptied.
         """
         rare = set(self.seen.hub.get("rare", ""))
-        if len(queues) != 1 or rare & set("crp") or engine.name in self.tied:
+        passing = any(
+            task.targets is not None or task.place()
+            for task in taken
+            if task.name not in self.before
+        )
+        tied = passing or engine.name in self.tied
+        if len(queues) != 1 or rare & set("crp") or tied:
             return []
         rest = [task for task in line if task not in taken]
         best = rest[0].rank if rest else math.inf
