@@ -408,7 +408,10 @@ class Model(Compared):
         first_ones = tasks[: len(tasks) - len(along)]
         expected = placed + line[: len(first_ones) - len(placed)]
         more = want - (len(first_ones) - len(placed))
-        expected += self._along(engine, served, line, expected, more)
+        # What was put back later in this call may have made a class.
+        expected += (
+            along if self.turned else self._along(engine, served, line, expected, more)
+        )
         assert tasks == expected, (
             f"{engine.name} took {[one.name for one in tasks]}, "
             f"not {[one.name for one in expected]}"

@@ -62,6 +62,9 @@ class Rules:
             for name, fields in picture.engines.items()
             if "tied" in fields
         }
+        #: Has the hub begun or ceased to have classes, before or after an engine took?
+        pictures = [picture for picture in (self.seen, seen) if picture]
+        self.turned = len({"c" in one.hub.get("rare", "") for one in pictures}) > 1
         self.seen = seen
         #: Tasks that were put back in this call, by engines that are not to have them.
         self.back: dict[str, str] = {}
