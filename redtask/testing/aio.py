@@ -46,14 +46,13 @@ class LocalStore(Store):
         blocking: bool = False,
         meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
-        if self._closed or self.clockwork.closed:
+        if self._closed:
             raise link.closed()
-        if blocking:
-            return [self.clockwork.pop(words) for words in commands]
-        replies = self.clockwork.perform(commands)
-        if meanwhile is not None:
-            meanwhile()
-        self.clockwork.note_change()
+        replies = self.clockwork.exchange(
+            commands, blocking=blocking, meanwhile=meanwhile
+        )
+        if not blocking:
+            self.clockwork.note_change()
         return replies
 
 

@@ -8,6 +8,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from redtask import link
 from redtask.hub import calls
 from redtask.hub.calls import Life
 from redtask.hub.keys import Keys
@@ -18,7 +19,7 @@ from redtask.testing.store import LocalStore
 from redtask.testing.waiting import PAUSE, Stuck
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from redtask.hub.scripts import AnyScheme
     from redtask.signing import Keyring
@@ -74,11 +75,24 @@ class Clockwork:
 
     # -- commands
 
-    def perform(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Perform commands; error replies are returned."""
-        return [self.server.perform(words) for words in commands]
+    def exchange(
+        self,
+        commands: Sequence[Sequence[Any]],
+        *,
+        blocking: bool,
+        meanwhile: Callable[[], None] | None,
+    ) -> list[Any]:
+        """Perform commands as a store does; error replies are returned."""
+        if self.closed:
+            raise link.closed()
+        if blocking:
+            return [self._pop(words) for words in commands]
+        replies = [self.server.perform(words) for words in commands]
+        if meanwhile is not None:
+            meanwhile()
+        return replies
 
-    def pop(self, words: Sequence[Any]) -> Any:
+    def _pop(self, words: Sequence[Any]) -> Any:
         """Perform a blocking command, XREAD or BLPOP, without blocking."""
         if words[0] == "XREAD":
             at = words.index("BLOCK")
@@ -97,8 +111,11 @@ class Clockwork:
             return 0
         try:
             with self._lock:
-                taken = self._take() or (self._settle() and self._take())
-                if not taken:
+                taken = self._take()
+                if taken is None:
+                    self._settle()
+                    taken = self._take()
+                if taken is None:
                     return 0
                 engine, work = taken
                 engine.busy = True
@@ -123,12 +140,10 @@ class Clockwork:
                 return engine, work
         return None
 
-    def _settle(self) -> bool:
-        """Do what is due, or left undone; was there anything?"""
-        swept = self._store.do(calls.sweep())
-        while swept.more:
-            swept = self._store.do(calls.sweep())
-        return True
+    def _settle(self) -> None:
+        """Do what is due, or left undone."""
+        while self._store.do(calls.sweep()).more:
+            pass
 
     # -- time
 

@@ -50,23 +50,20 @@ class LocalStore(Store):
         blocking: bool = False,
         meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
-        if self._closed or self.clockwork.closed:
+        if self._closed:
             raise link.closed()
-        if blocking:
-            return [self.clockwork.pop(words) for words in commands]
-        replies = self.clockwork.perform(commands)
-        if meanwhile is not None:
-            meanwhile()
-        if not self._inside:
+        replies = self.clockwork.exchange(
+            commands, blocking=blocking, meanwhile=meanwhile
+        )
+        if not (blocking or self._inside):
             self.clockwork.note_change()
         return replies
 
-    def _fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        replies = self._exchange(commands)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+    def fetch(
+        self, commands: Sequence[Sequence[Any]], until: float | None = None
+    ) -> list[Any]:
+        """Read values, which are here already."""
+        return self.commands(commands, until)
 
 
 class LocalDriver(Driver):
