@@ -154,7 +154,12 @@ def dossier(session: Session, task_id: str) -> Flow[Dossier]:
 def _imported(keys: Keys, task_id: str) -> Flow[str | None]:
     """Return the name by which engines import a task's function, if they do."""
     (record,) = yield from read(keys, [task_id], ("fn",))
-    key = keys.function(record.get("fn", "").partition(" ")[0])
+    return (yield from import_name_of(keys, record.get("fn", "").partition(" ")[0]))
+
+
+def import_name_of(keys: Keys, digest: str) -> Flow[str | None]:
+    """Return ``module:name`` of a function; "": it is sent by value; None: unknown."""
+    key = keys.function(digest)
     (size,) = yield Commands([("HSTRLEN", key, "blob")])
     if not 0 < size <= _LONGEST_NAME:
         return "" if size else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask import payload, signing
 from redtask.dependency import is_id
-from redtask.dossier import Try
+from redtask.dossier import Try, import_name_of
 from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
 from redtask.hub import calls, sheet
 from redtask.hub.records import groups, mapping, text
@@ -29,8 +29,6 @@ _BUCKETS: Final = 60
 #: The most bytes read of output, and of an error.
 _OUTPUT: Final = 16384
 _ERROR: Final = 262144
-#: The longest data of a function that is sent by name.
-_NAME: Final = 1024
 #: The most engines and events that one call searches for a text.
 _SEARCHED: Final = 200
 #: The most tasks listed in an engine's detail.
@@ -199,13 +197,9 @@ class Reader:
         """Return the module that engines import a function from; "" if they do not."""
         digest = fn.partition(" ")[0]
         if digest and digest not in self._modules:
-            key = self._store.keys.function(digest)
-            # A function sent by value may be large, and does not tell its module.
-            size = self._store.command("HSTRLEN", key, "blob")
-            is_short = 0 < size <= _NAME
-            blob = self._store.command("HGET", key, "blob") if is_short else None
-            name = payload.import_name(blob or b"")
-            self._modules[digest] = name.partition(":")[0] if name else ""
+            flow = import_name_of(self._store.keys, digest)
+            name = self._store.driver().run(flow) or ""
+            self._modules[digest] = name.partition(":")[0]
         return self._modules.get(digest, "")
 
 
