@@ -6,12 +6,12 @@ submitted again. No I/O here.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redtask import payload, slices
 from redtask.listing import read
-from redtask.session import LETTERS, NAME, Mint
+from redtask.names import random_name
+from redtask.session import Mint
 from redtask.slices import Gate
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Bulk:
         self._goes_on = name is not None
         self._functions: dict[str, Function] = {}
         #: The part of each id before the number.
-        self.name = name or "".join(secrets.choice(LETTERS) for _ in range(NAME))
+        self.name = name or random_name()
 
     def pack(self, job: Job) -> tuple[Function, bytes]:
         """Return function and arguments as they are sent.

@@ -10,7 +10,6 @@ import itertools
 import math
 import numbers
 import os
-import secrets
 import threading
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
 from redtask.hub.calls import Call
 from redtask.inbox import Inbox, TaskSet
+from redtask.names import random_name
 from redtask.recent import Contact, Recent
 from redtask.slices import FREE, Gate, Piece, Queue, Task, Waits
 
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from redtask.rope import Written
     from redtask.signing import Keyring
 
-#: Letters of a client's name.
-LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-#: How many letters a client's name has: 62 bits, so that no two clients share one.
-NAME: Final = 12
 #: Work must not run later than its retention plus a week after it was submitted: this
 #: bounds the replay of stolen payloads.
 _WEEK: Final = 7 * 86400.0
@@ -78,7 +74,7 @@ class Session:
 
     def _begin(self) -> None:
         """Become a new client."""
-        client = "".join(secrets.choice(LETTERS) for _ in range(NAME))
+        client = random_name()
         self._inbox = Inbox(
             client,
             Recent(self._contact, threading.Lock()),

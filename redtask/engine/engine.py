@@ -37,6 +37,7 @@ from redtask.error import (
 from redtask.hub import calls
 from redtask.hub.calls import Argument, Call, Report
 from redtask.hub.records import Turn, Work, read_bell
+from redtask.names import random_name
 from redtask.store import Store
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ class Engine:
             time.sleep(next(pauses))
 
     def _register(self) -> None:
-        plan, uuid = self._plan, secrets.token_urlsafe(12)
+        plan, uuid = self._plan, random_name()
         # The supervisor must know it before the hub does.
         self._block.join(uuid)
         self._uuid, self._number, self._upcoming = uuid, 0, ""

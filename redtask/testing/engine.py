@@ -21,6 +21,7 @@ from redtask.engine.output import Output, Stream
 from redtask.engine.task import Runner, fields_of
 from redtask.hub import calls
 from redtask.hub.calls import Life, Report
+from redtask.names import random_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,7 +124,7 @@ class Engine:
 
     def join(self) -> None:
         """Register, under a new uuid."""
-        self.uuid = secrets.token_urlsafe(12)
+        self.uuid = random_name()
         self._number = 0
         about: dict[str, Any] = {"host": platform.node(), "pid": os.getpid()}
         joined = self._store.do(calls.register(self.uuid, WORKER, self._queues, about))

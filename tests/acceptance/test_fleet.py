@@ -65,7 +65,9 @@ def test_an_operator_has_engines_drain_and_go_on(site, gate):
     client, view = site.client, site.view
     running = view.apply_async(tasks.pass_gate, str(gate), 1)
     until(lambda: any(one.task for one in client.stacks()))
-    busy = next(one for one in lines("engine", "ls") if one["state"] == "busy")
+    engines = lines("engine", "ls")
+    assert all(one["engine_uuid"].isalnum() for one in engines)
+    busy = next(one for one in engines if one["state"] == "busy")
 
     # Drained: what it runs goes on, and it gets nothing new.
     (drained,) = lines("engine", "drain", str(busy["engine_id"]))
