@@ -180,6 +180,7 @@ end
 local function gone(opened, engine, said, answer)
   local _, all = lose.engine(opened, engine, said.ids, said.number, MOST,
     VERDICTS[said.verb], said.last)
+  hold.advance(opened)
   if not all then
     -- If the supervisor does not repeat it, the sweep continues with this engine.
     redis.call("ZADD", keys.engines, "XX", 0, engine.uuid)

@@ -554,9 +554,23 @@ MUTANTS: Final = (
     _mutant(
         "what comes back overtakes what its turn released",
         "lib/again.lua",
-        "return hold.is_due(opened)",
-        "return false and hold.is_due(opened)",
+        "return hold.gathers(opened)",
+        "return false and hold.gathers(opened)",
         "lua/test_retries.py::test_what_comes_back_does_not_overtake_what_the_same_turn_released",
+    ),
+    _mutant(
+        "what a lost engine gives back overtakes what its end releases",
+        "lib/lose.lua",
+        "opened.releases = true",
+        "opened.releases = nil",
+        "lua/test_retries.py::test_nor_what_the_loss_of_its_engine_released",
+    ),
+    _mutant(
+        "what a lost engine gives back is placed before timers are fired",
+        "lib/lose.lua",
+        "  settle.close(ending)\n",
+        '  settle.close(ending)\n  require("lib.hold").advance(opened)\n',
+        "lua/test_retries.py::test_nor_what_is_due_when_the_loss_of_its_engine_is_noticed",
     ),
     _mutant(
         "what comes back of a chain does not wait again",

@@ -51,10 +51,10 @@ local function hold_back(task, score)
   wait(task, score)
 end
 
--- Is it to stand in a line whose tasks are offered by the end of this script, the best
+-- Does it stand in a line whose tasks are offered by the end of this script, the best
 -- first? Of what the script has released some may be better.
 local function joins(opened, task, name)
-  return hold.is_due(opened)
+  return hold.gathers(opened)
     and class.line_of(task.queue or "default", name) ~= class.PICKY
 end
 
@@ -170,7 +170,7 @@ local function put_back(opened, ending, collected, except)
       waiting = waiting + 1
     end
   end
-  hold.flush(opened, not hold.is_due(opened))
+  hold.flush(opened, not hold.gathers(opened))
   return waiting
 end
 
@@ -179,7 +179,7 @@ local function seat_all(opened, ending, placed, except)
   for at = 1, #placed, 2 do
     seat(opened, ending, depend.read(placed[at]), placed[at + 1], except)
   end
-  hold.flush(opened, not hold.is_due(opened))
+  hold.flush(opened, not hold.gathers(opened))
 end
 
 -- Seat tasks found in the line of an engine that cannot run them, or end them if no other

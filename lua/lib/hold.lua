@@ -129,9 +129,10 @@ local function flush(opened, offered)
   end
 end
 
--- Has anything entered a line that `advance` is still to offer?
-local function is_due(opened)
-  return opened.advances ~= nil and opened.advances[1] ~= nil
+-- Is what becomes ready to be offered by `advance` only? So it is if something has entered
+-- a line that is still to be offered, or if the script may release more than it knows yet.
+local function gathers(opened)
+  return opened.releases or opened.advances ~= nil and opened.advances[1] ~= nil
 end
 
 -- Give idle engines what has entered lines since `flush`. (Tasks with constraints of
@@ -173,6 +174,6 @@ return {
   release = release,
   release_plain = release_plain,
   flush = flush,
-  is_due = is_due,
+  gathers = gathers,
   advance = advance,
 }

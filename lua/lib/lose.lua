@@ -5,7 +5,6 @@ local cascade = require("lib.cascade")
 local class = require("lib.class")
 local engines = require("lib.engines")
 local held = require("lib.held")
-local hold = require("lib.hold")
 local keys = require("lib.keys")
 local place = require("lib.place")
 local rare = require("lib.rare")
@@ -112,10 +111,11 @@ end
 -- everything taken counts as begun (a machine is lost). The verdict is "engine_lost", or
 -- "time_limit" if it was killed for that. `last` is what one of them printed last, and
 -- where in ARGV, if its supervisor saw. Returns how many tasks were moved and whether the
--- engine is gone.
+-- engine is gone. The caller offers what has become ready (lib/hold.lua).
 local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   local uuid = engine.uuid
   hide(engine)
+  opened.releases = true
   local ending = settle.begin(opened)
   local placed = place.give_back(uuid, budget)
   local moved = #placed / 2
@@ -140,7 +140,6 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   end
   cascade.run(opened, ending)
   settle.close(ending)
-  hold.advance(opened)
   if moved >= budget or not engines.is_idle(uuid) then
     return moved, false
   end

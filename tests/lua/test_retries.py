@@ -156,6 +156,57 @@ def test_what_comes_back_does_not_overtake_what_the_same_turn_released(hub, how,
     assert hub.ready("default", "") + hub.ready("default", "!0") != []
 
 
+def dies(hub):
+    hub.gone(6, "e", "c-2")
+
+
+def is_cut_off(hub):
+    hub.live(10000, "f")
+    hub.sweep(16000)
+
+
+@pytest.mark.parametrize("fails", [dies, is_cut_off])
+def test_nor_what_the_loss_of_its_engine_released(hub, fails):
+    hub.submit(1, "c-1", retries=1)
+    hub.submit(1, "c-2")
+    hub.submit(1, "c-3", after="af c-2", priority=5)
+    hub.register(2, "e")
+    hub.take(3, "e", 4)
+    hub.take(3, "e", 4)
+    hub.join(4, "f")
+
+    fails(hub)
+
+    assert (hub.assigned("f"), hub.ready()) == (["c-3"], ["c-1"])
+
+
+def test_nor_what_is_due_when_the_loss_of_its_engine_is_noticed(hub):
+    hub.submit(1, "c-1", retries=1)
+    hub.register(2, "e")
+    hub.take(3, "e")
+    hub.join(4, "f")
+    hub.submit(5, "c-2", start_in=15000, priority=5)
+    hub.live(10000, "f")
+
+    hub.sweep(16000)
+
+    assert (hub.assigned("f"), hub.ready()) == (["c-2"], ["c-1"])
+
+
+def test_nor_what_is_released_as_nobody_is_left_for_another(hub):
+    hub.submit(1, "c-1")
+    hub.register(2, "e")
+    hub.take(3, "e")
+    hub.submit(4, "c-2", targets="0")
+    hub.submit(4, "c-3", after="af c-2", priority=5)
+    hub.join(5, "f")
+
+    hub.gone(6, "e")
+
+    assert hub.record("c-2")["verdict"] == "impossible"
+    assert (hub.assigned("f"), hub.ready()) == (["c-3"], ["c-1"])
+
+
 def test_one_over_its_time_limit_failed_a_try(hub):
     hub.join(1, "e")
     hub.submit(2, "c-1", retries=1)
