@@ -372,7 +372,9 @@ def _check_refs(seen):
         seen.hold(
             count == kept[name], f"{name} is kept {count} times, not {kept[name]}"
         )
-        seen.hold((count > 0) == ("k" in task.get("marks", "")), f"{name}: mark k")
+        marks = task.get("marks", "")
+        seen.hold((count > 0) == ("k" in marks), f"{name}: mark k")
+        seen.hold("p" not in marks or "k" in marks, f"{name}: put off for nobody")
 
 
 def _check_timers(seen):

@@ -573,6 +573,20 @@ MUTANTS: Final = (
         "lua/test_retries.py::test_nor_what_is_due_when_the_loss_of_its_engine_is_noticed",
     ),
     _mutant(
+        "who was put off for others does not go with the last of them",
+        "lib/forget.lua",
+        'if string.find(f[2] or "", "p", 1, true) then',
+        "if not f then",
+        "lua/test_refs.py::test_all_of_a_chain_go_when_its_last_may",
+    ),
+    _mutant(
+        "who is released goes although its time is not over",
+        "lib/forget.lua",
+        'if string.find(f[2] or "", "p", 1, true) then',
+        "if f then",
+        "lua/test_refs.py::test_a_parent_whose_time_is_not_over_stays",
+    ),
+    _mutant(
         "what comes back of a chain does not wait again",
         "lib/again.lua",
         'if redis.call("HEXISTS", key, "na") == 0 then',

@@ -22,16 +22,36 @@ local function is_needed(id)
   return string.find(marks, "k", 1, true) or redis.call("ZSCORE", keys.unsettled, id)
 end
 
+-- Nobody needs the result of this one any more.
+local function release(opened, id)
+  local key = keys.task(id)
+  local f = redis.call("HMGET", key, "state", "marks")
+  redis.call("HDEL", key, "kept")
+  redis.call("HSET", key, "marks", (string.gsub(f[2] or "", "[kp]", "")))
+  if string.find(f[2] or "", "p", 1, true) then
+    redis.call("ZADD", keys.ended(f[1]), opened.stamp, id)
+  end
+end
+
 -- One task fewer needs the results of these.
-local function release_parents(refs)
+local function release_parents(opened, refs)
   for id in string.gmatch(refs, "%S+") do
     local key = keys.task(id)
     if redis.call("EXISTS", key) == 1 and redis.call("HINCRBY", key, "kept", -1) <= 0 then
-      redis.call("HDEL", key, "kept")
-      redis.call("HSET", key, "marks",
-        (string.gsub(redis.call("HGET", key, "marks") or "", "k", "")))
+      release(opened, id)
     end
   end
+end
+
+-- The retention of a task is over, but it is needed: look at it again later. One that is
+-- kept for others is marked, and goes with the last of these.
+local function put_off(opened, id, state)
+  local key = keys.task(id)
+  local marks = redis.call("HGET", key, "marks") or ""
+  if string.find(marks, "k", 1, true) and not string.find(marks, "p", 1, true) then
+    redis.call("HSET", key, "marks", marks .. "p")
+  end
+  redis.call("ZADD", keys.ended(state), opened.stamp + LATER, id)
 end
 
 -- Remove those of these ended tasks that are on the sheet, all at once: nothing is stored
@@ -91,7 +111,7 @@ local function task(opened, id, state)
   for at, part in ipairs(parts) do
     local value = f[3 + at]
     if part == "refs" and value then
-      release_parents(record.part(id, part, value))
+      release_parents(opened, record.part(id, part, value))
     end
     if value == "" then
       doomed[#doomed + 1] = keys.task(id, part)
@@ -112,26 +132,31 @@ local function task(opened, id, state)
   return bytes + weight.RECORD
 end
 
--- Forget at most `count` ended tasks whose retention is over; returns how many. Those
--- still needed are looked at again later.
-local function expired(opened, count)
-  local forgotten = 0
-  for _, state in ipairs(states.ended()) do
-    local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
-      "LIMIT", 0, count - forgotten)
-    for _, id in ipairs((folded(opened, due, state))) do
-      if is_needed(id) then
-        redis.call("ZADD", keys.ended(state), opened.stamp + LATER, id)
-      else
-        task(opened, id, state)
-      end
-    end
-    forgotten = forgotten + #due
-    if forgotten >= count then
-      break
+-- Forget at most `count` ended tasks of a state whose retention is over, those that are
+-- needed excepted. Returns how many were looked at.
+local function expired_of(opened, state, count)
+  local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
+    "LIMIT", 0, count)
+  for _, id in ipairs((folded(opened, due, state))) do
+    if is_needed(id) then
+      put_off(opened, id, state)
+    else
+      task(opened, id, state)
     end
   end
-  return forgotten
+  return #due
+end
+
+-- Likewise of all states. Who goes may have been the last to need others.
+local function expired(opened, count)
+  local looked, before = 0, nil
+  repeat
+    before = looked
+    for _, state in ipairs(states.ended()) do
+      looked = looked + expired_of(opened, state, count - looked)
+    end
+  until looked == before or looked == count
+  return looked
 end
 
 -- At most `count` of each state, in the order in which they are to leave.

@@ -56,6 +56,62 @@ def test_with_its_last_child_a_parent_may_go(family):
     assert not any(family.redis.exists(family.keys.task(name)) for name in names)
 
 
+def make_chain(hub, *names, **flags):
+    """Let tasks end, each with the result of the one before among its arguments."""
+    hub.join(1, "e")
+    for before, name in zip((None, *names), names, strict=False):
+        refs = {} if before is None else {"after": f"as {before}", "refs": before}
+        hub.submit(2, name, ttl=50, **refs, **flags)
+    for _ in names:
+        (work,) = hub.take(3, "e")
+        hub.turn(4, "e", 0, ok(work))
+
+
+def left_of(hub, *names):
+    return [name for name in names if hub.redis.exists(hub.keys.task(name))]
+
+
+def test_all_of_a_chain_go_when_its_last_may(hub):
+    names = [f"c-{number}" for number in range(1, 7)]
+    make_chain(hub, *names)
+
+    hub.sweep(60)
+
+    assert left_of(hub, *names) == []
+
+
+def test_a_long_chain_goes_in_pieces_without_delay(hub):
+    names = [f"c-{number}" for number in range(1, 7)]
+    make_chain(hub, *names)
+
+    left = [len(left_of(hub, *names)) for _ in range(4) if hub.sweep(60, 3).more]
+
+    assert left == [6, 5, 2]
+    assert left_of(hub, *names) == []
+
+
+def test_a_parent_whose_time_is_over_goes_after_a_purge_of_its_child(family):
+    (work,) = family.take(5, "e")
+    family.turn(6, "e", 0, ok(work))
+    family.sweep(105)
+    assert "p" in family.record("c-1")["marks"]
+
+    family.purge(106, "c-2")
+    family.sweep(107)
+
+    assert left_of(family, "c-1", "c-2") == []
+
+
+def test_a_parent_whose_time_is_not_over_stays(hub):
+    make_chain(hub, "c-1", "c-2")
+    hub.redis.zadd(hub.key("ended", "completed"), {"c-1": 1000})
+
+    hub.sweep(60)
+
+    assert left_of(hub, "c-1", "c-2") == ["c-1"]
+    assert hub.redis.zscore(hub.key("ended", "completed"), "c-1") == 1000
+
+
 def test_a_parent_that_is_unknown_is_nothing(hub):
     hub.submit(1, "c-1", refs="x-9")
 

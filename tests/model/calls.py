@@ -622,21 +622,35 @@ class Model(Compared):
         for task in list(self.tasks.values()):
             if not task.fn:
                 self._forget_gate(task)
-                continue
-            over = task.state in ENDED and task.expiry <= self.stamp
-            needed = task.kept > 0 or task.name in self.seen.unsettled
-            if task.name not in self.seen.tasks:
-                assert over, f"{task.name} is gone, and was not due"
+        while gone := [
+            one for one in self.tasks.values() if one.name not in self.seen.tasks
+        ]:
+            # With these others may go that only they needed.
+            due = [one for one in gone if self._is_over(one)]
+            assert due, f"{gone[0].name} is gone, and was not due"
+            for task in due:
                 self._drop(task)
-            elif over and needed:
-                expiry = self.seen.ended[task.state][task.name]
-                assert expiry in (task.expiry, self.stamp + LATER), task.name
-                task.expiry = expiry
+        for task in self.tasks.values():
+            if task.fn and self._is_over(task):
+                self._put_off(task)
         for fn, due in list(self.idle.items()):
             if fn not in self.seen.functions:
                 assert due <= self.stamp, f"function {fn} is gone too early"
                 del self.idle[fn]
                 self.incapable.pop(fn, None)
+
+    def _is_over(self, task: Task) -> bool:
+        """Is the retention of a task over?"""
+        return task.state in ENDED and task.expiry <= self.stamp
+
+    def _put_off(self, task: Task) -> None:
+        """Keep one that is needed, or that was until now; if the hub got so far."""
+        needed = task.kept > 0 or task.name in self.seen.unsettled
+        expiry = self.seen.ended[task.state][task.name]
+        looked = self.stamp + (LATER if needed else 0)
+        assert expiry in (task.expiry, looked), task.name
+        task.put_off = expiry == looked and task.kept > 0
+        task.expiry = expiry
 
     def _forget_gate(self, gate: Task) -> None:
         over = gate.state in ENDED and gate.timers["g"] <= self.now()
@@ -649,9 +663,12 @@ class Model(Compared):
 
     def _drop(self, task: Task) -> None:
         del self.tasks[task.name]
-        for parent in task.refs:
-            if parent in self.tasks:
-                self.tasks[parent].kept -= 1
+        for one in task.refs:
+            parent = self.tasks.get(one)
+            if parent:
+                parent.kept -= 1
+                if parent.kept == 0 and parent.put_off:
+                    parent.expiry, parent.put_off = self.stamp, False
         if task.fn:
             self.needed[task.fn] -= 1
             if self.needed[task.fn] == 0:
@@ -663,6 +680,6 @@ class Model(Compared):
         for task in self.tasks.values():
             late = [kind for kind, due in task.timers.items() if due <= now]
             assert not late, f"{task.name}: timers {late} are due"
-            over_ = task.fn and task.state in ENDED and task.expiry <= self.stamp
+            over_ = task.fn and self._is_over(task)
             assert not over_, f"{task.name} is kept too long"
         assert not [fn for fn, due in self.idle.items() if due <= self.stamp]

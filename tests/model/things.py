@@ -146,6 +146,8 @@ class Task:
     timers: dict[str, int] = field(default_factory=dict)
     kept: int = 0
     expiry: float = 0
+    #: Is its retention over, and is it kept only for others?
+    put_off: bool = False
     watchers: set[str] = field(default_factory=set)
     #: What was said of it, to be said of a copy; and whose copy it is.
     group: dict[str, Any] = field(default_factory=dict)

@@ -174,7 +174,8 @@ local function put(opened, what, name, key, field, right)
     set_or_drop(key, field, right)
   end
   if what == "kept" then
-    local rest = string.gsub(redis.call("HGET", key, "marks") or "", "k", "")
+    local rest = string.gsub(redis.call("HGET", key, "marks") or "",
+      right == "0" and "[kp]" or "k", "")
     redis.call("HSET", key, "marks", rest .. (right == "0" and "" or "k"))
     local f = redis.call("HMGET", key, "state", "engine")
     if f[1] == "running" then
