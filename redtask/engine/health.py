@@ -67,6 +67,9 @@ class Health:
             )
 
     def _answer(self, one: socket.socket) -> None:
+        if one not in self._asking:
+            # It was turned away a moment ago, to make room for another.
+            return
         with contextlib.suppress(OSError):
             if one.recv(_HEAD):
                 about = self._tell()

@@ -28,6 +28,10 @@ class Loop:
         self.clients.append(client)
         return client
 
+    @property
+    def listener(self):
+        return self.health._socket
+
     def step(self):
         for key, _ in self.selector.select(0.2):
             key.data()
@@ -73,6 +77,24 @@ def test_who_says_nothing_takes_nobodys_place(loop):
 
     assert len(loop.health._asking) <= 16
     assert ask(loop).startswith(b"HTTP/1.1 200")
+
+
+def test_who_is_turned_away_may_have_asked_just_then(loop):
+    for _ in range(16):
+        loop.connect()
+        loop.step()
+    waiting = loop.connect()
+    loop.clients[0].sendall(b"GET / HTTP/1.1\r\n\r\n")
+    events = loop.selector.select(5)
+    newest_first = sorted(events, key=lambda one: one[0].fileobj is not loop.listener)
+
+    for key, _ in newest_first:
+        key.data()
+
+    assert len(newest_first) == 2
+    waiting.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    loop.step()
+    assert waiting.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 def test_who_hangs_up_is_forgotten(loop):
