@@ -65,8 +65,9 @@ class Warden:
                 pair = picture.batch[picture.begun - 1]
                 stopped = seat.block.stop(*pair, why=BY_STOP)
                 if stopped is not None and stopped.begun_at:
-                    kill_at = now + _GRACE
-                    seat.interrupt(Stop(stopped.begun_at, kill_at, reason, late=False))
+                    _interrupt(
+                        seat, Stop(stopped.begun_at, now + _GRACE, reason, False)
+                    )
         self.wake()
 
     def look(self) -> None:
@@ -89,8 +90,7 @@ class Warden:
             self._report(stopped.taken)
             if stopped.begun_at:
                 reason = "aborted while it ran"
-                stop = Stop(stopped.begun_at, now + _GRACE, reason, late=False)
-                seat.interrupt(stop)
+                _interrupt(seat, Stop(stopped.begun_at, now + _GRACE, reason, False))
             return True
         return False
 
@@ -122,3 +122,9 @@ class Warden:
         else:
             seat.stop = None
         return NEVER
+
+
+def _interrupt(seat: Seat, stop: Stop) -> None:
+    """Interrupt a task, once: who asks again must not prolong its grace."""
+    if seat.stop is None or seat.stop.begun_at != stop.begun_at:
+        seat.interrupt(stop)

@@ -138,6 +138,20 @@ def test_an_aborted_task_is_interrupted_and_then_ended(warden, clock, seat):
     assert seat.ended_for == "aborted while it ran"
 
 
+def test_who_is_aborted_again_and_again_is_ended_all_the_same(warden, clock, seat):
+    warden.abort("c-1", "1:n")
+    looks(warden, clock)
+
+    first, clock.now = seat.stop, 101 * S
+    warden.abort("c-1", "1:n")
+    warden.stop_all("its worker was stopped")
+    looks(warden, clock)
+
+    assert seat.stop is first
+    assert looks(warden, clock) == 102
+    assert seat.ended_for == "aborted while it ran"
+
+
 def test_what_runs_when_a_worker_stops_is_interrupted_and_then_ended(
     warden, clock, seat
 ):
