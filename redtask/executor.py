@@ -101,28 +101,30 @@ class TaskFuture(concurrent.futures.Future[Any]):
 
     def _settle(self, task: AsyncResult) -> None:
         """Take over the task's outcome, once."""
+        # Before anything changes, as this may take time: after a Ctrl-C it is the next
+        # to ask who does it.
+        problem, value = (None, None) if task.cancelled() else _outcome_of(task)
         if not self._settling.acquire(blocking=False):
             return
         self._watched = True
-        self._take_over(task)
-        if self._ended is not None:
-            self._ended(self)
-
-    def _take_over(self, task: AsyncResult) -> None:
         if task.cancelled():
             super().cancel()
             self.set_running_or_notify_cancel()
-            return
-        self.set_running_or_notify_cancel()
-        try:
-            problem: BaseException | None = task.exception(0)
-            value = task.get(0) if problem is None else None
-        except Exception as trouble:  # noqa: BLE001 - passed to whoever waits
-            problem, value = trouble, None
-        if problem is None:
+        elif problem is None:
             self.set_result(value)
         else:
             self.set_exception(problem)
+        if self._ended is not None:
+            self._ended(self)
+
+
+def _outcome_of(task: AsyncResult) -> tuple[BaseException | None, Any]:
+    """Return why there is no value, or None and the value."""
+    try:
+        problem = task.exception(0)
+        return problem, task.get(0) if problem is None else None
+    except Exception as trouble:  # noqa: BLE001 - passed to whoever waits
+        return trouble, None
 
 
 class ViewExecutor(concurrent.futures.Executor):

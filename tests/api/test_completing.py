@@ -209,6 +209,24 @@ def test_a_future_is_waited_for_as_long_as_was_said(view, gate):
     assert future.exception() is None
 
 
+def test_a_future_that_was_interrupted_can_be_asked_again(view, monkeypatch):
+    session, interrupts = view.client._session, [KeyboardInterrupt]
+    decode = session.decode
+
+    def decode_slowly(*outcome):
+        for interrupt in interrupts:
+            interrupts.clear()
+            raise interrupt
+        return decode(*outcome)
+
+    monkeypatch.setattr(session, "decode", decode_slowly)
+    future = view.executor.submit(tasks.double, 4)
+    with pytest.raises(KeyboardInterrupt):
+        future.result(30)
+
+    assert future.result(5) == 8
+
+
 def test_futures_that_nobody_asks_for_do_not_pile_up(view, monkeypatch):
     monkeypatch.setattr("redtask.executor._MANY", 3)
     executor = view.executor
