@@ -134,7 +134,7 @@ class ViewExecutor(concurrent.futures.Executor):
         #: The view; its flags at the time of each call apply.
         self.view = view
         self._pending: set[TaskFuture] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         view.client._executors.add(self)
 

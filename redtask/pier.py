@@ -64,7 +64,8 @@ class Pier:
         self._courier = _Courier(self._lead)
         #: The last one, before which all others arrive.
         self._latest: Letter | None = None
-        #: Threads inside ``submit``.
+        #: Threads inside ``submit`` and ``post``. A signal handler must not wait for
+        #: the submit that it interrupted.
         self._here: set[int] = set()
         self._pid = os.getpid()
 
@@ -75,7 +76,6 @@ class Pier:
             self._begin()
         here, thread = self._here, threading.get_ident()
         if thread in here or len(task.envelope) > ferry.MOST_BYTES:
-            # A signal handler must not wait for the submit it interrupted.
             self._alone(task)
             return
         here.add(thread)
@@ -84,18 +84,32 @@ class Pier:
         finally:
             here.discard(thread)
 
-    def post(self, task: Task, landed: Callable[[], object]) -> Letter:
-        """Submit one task from another thread, soon; ``landed`` is called then."""
+    def post(self, task: Task, landed: Callable[[], object]) -> Letter | None:
+        """Submit one task from another thread, soon; ``landed`` is called then.
+
+        Returns None if it was submitted here.
+        """
         if os.getpid() != self._pid:
             self._begin()
-        letter = self._latest = Letter(task, self._courier.send, landed)
-        with self._lock:
-            if self._ferry.board(letter):
-                self._courier.send(letter)
-        return letter
+        here, thread = self._here, threading.get_ident()
+        if thread in here:
+            self._alone(task)
+            landed()
+            return None
+        here.add(thread)
+        try:
+            letter = self._latest = Letter(task, self._courier.send, landed)
+            with self._lock:
+                if self._ferry.board(letter):
+                    self._courier.send(letter)
+            return letter
+        finally:
+            here.discard(thread)
 
     def settle(self) -> None:
         """Wait until the outcome of all that was posted is known."""
+        if threading.get_ident() in self._here:
+            return
         if os.getpid() == self._pid and self._latest is not None:
             self._latest.wait()
 

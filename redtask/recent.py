@@ -199,7 +199,9 @@ class Recent:
                 self._drop()
 
     def _drop(self) -> None:
-        self._bytes -= self._slices.popleft().size
+        # In two steps: a signal handler may add some in between.
+        dropped = self._slices.popleft()
+        self._bytes -= dropped.size
 
     def prune(self) -> None:
         """Drop what is surely on disk; nothing while a loss is to be repaired."""

@@ -414,7 +414,7 @@ class CallbackThread:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._added = threading.Condition(self._lock)
         self._numbers = itertools.count()
         #: Results waited for, by number, and the numbers of those that are done.

@@ -75,13 +75,14 @@ class Session:
     def _begin(self) -> None:
         """Become a new client."""
         client = random_name()
+        # All locks of a client are re-entrant: a signal handler may use it anywhere.
         self._inbox = Inbox(
             client,
-            Recent(self._contact, threading.Lock()),
-            threading.Lock(),
+            Recent(self._contact, threading.RLock()),
+            threading.RLock(),
             self.keys,
         )
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._history: deque[str] = deque()
         self._numbers = itertools.count()
         self._pid = os.getpid()

@@ -6,6 +6,7 @@ import copy
 import itertools
 import os
 import pickle
+import queue
 import threading
 
 import pytest
@@ -42,6 +43,30 @@ def test_a_view_that_does_not_block_returns_results(view):
     assert view.apply_sync(tasks.double, 3) == 6
     assert view.map_sync(tasks.double, [3]) == [6]
     assert view.map(tasks.double, [1], block=True) == [2]
+
+
+@pytest.mark.parametrize("whose", ["history", "inbox", "recent", "callbacks"])
+def test_a_signal_handler_may_submit_whatever_it_interrupts(client, view, whose):
+    session = client._session
+    lock = {
+        "history": session._lock,
+        "inbox": session.inbox._lock,
+        "recent": session.inbox.recent._lock,
+        "callbacks": client._callbacks._lock,
+    }[whose]
+    found = queue.SimpleQueue[int]()
+
+    def interrupted():
+        with lock:
+            result = view.apply_async(tasks.double, 2)
+            result.add_done_callback(lambda _: None)
+            redtask.AsyncResult.join(result, *result.split())
+            client.history  # noqa: B018 - it is asked for
+            found.put(result.get())
+
+    threading.Thread(target=interrupted, daemon=True).start()
+
+    assert found.get(timeout=DEADLINE) == 4
 
 
 def test_the_clients_choice_is_the_views_default(client):

@@ -297,6 +297,50 @@ def test_a_signal_handler_may_submit_while_its_thread_waits():
     assert loads == [["main"], ["handler"]]
 
 
+def in_a_thread(act):
+    """Call it in a thread, as it may never return."""
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+def posting(pier, names, happens):
+    """Post some; just when the first one is sent, something happens."""
+    send, first = pier._courier.send, [happens]
+
+    def send_late(letter):
+        while first:
+            first.pop()()
+        send(letter)
+
+    pier._courier.send = send_late
+    return [pier.post(task(name), lambda: None) for name in names]
+
+
+def test_a_signal_handler_may_submit_while_its_thread_posts():
+    crossed: list[str] = []
+
+    def cross(aboard):
+        crossed.extend(one.task.task_id for one in aboard)
+        ferry.end_all(aboard)
+
+    pier = Pier(cross, 30.0)
+
+    def handle():
+        pier.submit(task("submitted"))
+        assert pier.post(task("posted"), lambda: None) is None
+        pier.settle()
+
+    def act():
+        for letter in posting(pier, ["a", "b"], handle):
+            letter.wait()
+
+    in_a_thread(act)
+
+    assert crossed == ["submitted", "posted", "a", "b"]
+
+
 def test_large_arguments_keep_nobody_waiting(trips, callers):
     callers.submit("a")
     trips.began.get(timeout=DEADLINE)
