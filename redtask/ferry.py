@@ -100,6 +100,10 @@ class Ferry:
             return True
         return False
 
+    def has_waiting(self, passenger: Passenger) -> bool:
+        """Is a passenger there whose trip has not begun?"""
+        return passenger in self._waiting
+
     def load(self) -> list[Passenger]:
         """Return those who travel together: as many as one slice holds."""
         waiting = self._waiting

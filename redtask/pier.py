@@ -61,7 +61,7 @@ class Pier:
     def _begin(self) -> None:
         self._ferry = Ferry()
         self._lock = threading.Lock()
-        self._courier = _Courier(self._lead)
+        self._courier = _Courier(self._lead, self._ferry, self._lock)
         #: The last one, before which all others arrive.
         self._latest: Letter | None = None
         #: Threads inside ``submit`` and ``post``. A signal handler must not wait for
@@ -78,8 +78,8 @@ class Pier:
         if thread in here or len(task.envelope) > ferry.MOST_BYTES:
             self._alone(task)
             return
-        here.add(thread)
         try:
+            here.add(thread)
             self._submit(task)
         finally:
             here.discard(thread)
@@ -96,15 +96,24 @@ class Pier:
             self._alone(task)
             landed()
             return None
-        here.add(thread)
+        letter = Letter(task, self._courier.send, landed)
         try:
-            letter = self._latest = Letter(task, self._courier.send, landed)
+            here.add(thread)
             with self._lock:
+                self._courier.begin()
                 if self._ferry.board(letter):
                     self._courier.send(letter)
-            return letter
+                self._latest = letter
+        except BaseException:
+            # Most likely a Ctrl-C. If its trip has begun, it goes on.
+            with self._lock:
+                if self._ferry.has_waiting(letter):
+                    self._ferry.leave(letter)
+                    letter.wake()
+            raise
         finally:
             here.discard(thread)
+        return letter
 
     def settle(self) -> None:
         """Wait until the outcome of all that was posted is known."""
@@ -131,7 +140,7 @@ class Pier:
             if gate is not None:
                 gate.acquire()
             if not me.over:
-                self._lead()
+                self._lead(me)
         except BaseException:
             # Most likely a Ctrl-C.
             with self._lock:
@@ -140,8 +149,10 @@ class Pier:
         if me.problem is not None:
             raise me.problem
 
-    def _lead(self) -> None:
+    def _lead(self, leader: Passenger) -> None:
         with self._lock:
+            if self._ferry.leader is not leader:
+                return
             aboard = self._ferry.load()
         try:
             self._cross(aboard)
@@ -154,23 +165,35 @@ class Pier:
 
 
 class _Courier:
-    """Leads the trips of letters; one thread, on demand."""
+    """Leads the trips of letters; one thread, on demand.
 
-    def __init__(self, lead: Callable[[], None]) -> None:
+    ``lock`` is the pier's: whoever begins or sends holds it.
+    """
+
+    def __init__(
+        self, lead: Callable[[Passenger], None], ferry: Ferry, lock: threading.Lock
+    ) -> None:
         self._lead = lead
+        self._ferry = ferry
+        self._lock = lock
         self._leaders: queue.SimpleQueue[Letter] = queue.SimpleQueue()
-        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Be ready to send, for as long as anybody waits.
+
+        Raises ``RuntimeError`` if no thread can be started.
+        """
+        if self._thread is None:
+            thread = threading.Thread(
+                target=self._loop, name="redtask letters", daemon=True
+            )
+            thread.start()
+            self._thread = thread
 
     def send(self, letter: Letter) -> None:
         """Lead a trip for a letter, which is the ferry's leader now."""
-        with self._lock:
-            self._leaders.put(letter)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._loop, name="redtask letters", daemon=True
-                )
-                self._thread.start()
+        self._leaders.put(letter)
 
     def _loop(self) -> None:
         while True:
@@ -178,12 +201,11 @@ class _Courier:
                 letter = self._leaders.get(timeout=_IDLE)
             except queue.Empty:
                 with self._lock:
-                    if self._leaders.empty():
+                    if self._ferry.leader is None and self._leaders.empty():
                         self._thread = None
                         return
                 continue
-            if not letter.over:
-                self._lead()
+            self._lead(letter)
             letter.wake()
 
 

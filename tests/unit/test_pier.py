@@ -109,6 +109,15 @@ def interrupt(aboard):
     raise KeyboardInterrupt
 
 
+def wait_for(letter):
+    assert letter is not None
+    letter.wait()
+
+
+def interrupt_at_once():
+    raise KeyboardInterrupt
+
+
 def test_who_is_alone_goes_at_once(trips, callers):
     callers.submit("a")
     trips.end()
@@ -305,6 +314,16 @@ def in_a_thread(act):
     assert not thread.is_alive()
 
 
+def crossing(crossed):
+    """Return what takes all across, and notes their names."""
+
+    def cross(aboard):
+        crossed.extend(one.task.task_id for one in aboard)
+        ferry.end_all(aboard)
+
+    return cross
+
+
 def posting(pier, names, happens):
     """Post some; just when the first one is sent, something happens."""
     send, first = pier._courier.send, [happens]
@@ -320,12 +339,7 @@ def posting(pier, names, happens):
 
 def test_a_signal_handler_may_submit_while_its_thread_posts():
     crossed: list[str] = []
-
-    def cross(aboard):
-        crossed.extend(one.task.task_id for one in aboard)
-        ferry.end_all(aboard)
-
-    pier = Pier(cross, 30.0)
+    pier = Pier(crossing(crossed), 30.0)
 
     def handle():
         pier.submit(task("submitted"))
@@ -339,6 +353,41 @@ def test_a_signal_handler_may_submit_while_its_thread_posts():
     in_a_thread(act)
 
     assert crossed == ["submitted", "posted", "a", "b"]
+
+
+def test_who_is_interrupted_while_posting_keeps_nobody_waiting():
+    crossed: list[str] = []
+    landed: list[bool] = []
+    pier = Pier(crossing(crossed), 30.0)
+
+    def act():
+        with pytest.raises(KeyboardInterrupt):
+            posting(pier, ["a"], interrupt_at_once)
+        pier.submit(task("b"))
+        wait_for(pier.post(task("c"), lambda: landed.append(True)))
+
+    in_a_thread(act)
+
+    assert crossed == ["b", "c"]
+    assert landed == [True]
+
+
+def test_when_no_thread_can_be_started_only_posting_fails(monkeypatch):
+    crossed: list[str] = []
+    pier = Pier(crossing(crossed), 30.0)
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            pier.post(task("a"), lambda: None)
+
+    in_a_thread(functools.partial(pier.submit, task("b")))
+    in_a_thread(lambda: wait_for(pier.post(task("c"), lambda: None)))
+
+    assert crossed == ["b", "c"]
 
 
 def test_large_arguments_keep_nobody_waiting(trips, callers):
