@@ -56,8 +56,8 @@ class TaskFuture(concurrent.futures.Future[Any]):
     def watch(self) -> None:
         """Let a thread wait for the task."""
         if not self._watched:
-            self._watched = True
             self.task.add_done_callback(self._settle)
+            self._watched = True
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the value, or raise what the task raised."""

@@ -439,14 +439,15 @@ class CallbackThread:
                 self._ready.append(number)
 
         with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=self._loop, name="redtask callbacks", daemon=True
+                )
+                thread.start()
+                self._thread = thread
             self._pending[number] = _Awaited(result, callback, note)
             self._vigil.timed |= tasks.timed
             tasks.wakers.append(note)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._loop, name="redtask callbacks", daemon=True
-                )
-                self._thread.start()
             self._added.notify()
         if result.done():
             # It was delivered before it was registered.
@@ -471,7 +472,10 @@ class CallbackThread:
     def _loop(self) -> None:
         while True:
             while self._ready:
-                self._settle(self._ready.popleft())
+                try:
+                    self._settle(self._ready.popleft())
+                except BaseException:  # noqa: BLE001 - sys.exit() must not end the thread
+                    _log.exception("a callback raised")
             with self._lock:
                 if not self._pending and not self._client.closed:
                     self._added.wait(_IDLE)

@@ -248,6 +248,19 @@ def test_the_thread_for_callbacks_ends_when_it_is_idle(view, monkeypatch):
         until(lambda: not _helpers(), "the end of the thread")
 
 
+def test_a_callback_that_wants_to_exit_does_not_take_others_along(view, gate, caplog):
+    called = queue.SimpleQueue[Any]()
+    first = view.apply_async(tasks.pass_gate, str(gate), 1)
+    first.add_done_callback(lambda _: sys.exit(3))
+    gate.touch()
+    until(lambda: "SystemExit: 3" in caplog.text, "the end of the first")
+
+    second = view.apply_async(tasks.double, 1)
+    second.add_done_callback(called.put)
+
+    assert called.get(timeout=30) is second
+
+
 def test_an_event_loop_can_use_the_executor(view):
     async def main():
         loop = asyncio.get_running_loop()
