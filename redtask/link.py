@@ -235,6 +235,12 @@ def _inner(text: str) -> str:
     return text[min(found) + 1 :] if found else text
 
 
+def clock_ahead(reply: Sequence[Any]) -> float:
+    """Return how far the server's clock is ahead of ours, in ms, by a reply to TIME."""
+    seconds, micros = map(int, reply)
+    return seconds * 1000 + micros / 1000 - time.time() * 1000
+
+
 def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
     """Return encoded commands, in pieces.
 
@@ -544,6 +550,7 @@ __all__ = [
     "Batch",
     "Tries",
     "ahead",
+    "clock_ahead",
     "closed",
     "entries",
     "find_stream",

@@ -259,8 +259,7 @@ class Engine:
         if self._block.quiet:
             about["drained"] = 1
         joined = self._ask(calls.register(uuid, plan.worker, plan.queues, about))
-        seconds, micros = map(int, self._store.command("TIME"))
-        self._runner.ahead = seconds * 1000 + micros / 1000 - time.time() * 1000
+        self._runner.compare_clocks()
         self._runner.engine_info = {
             "engine_id": joined.engine_id,
             "engine_uuid": uuid,

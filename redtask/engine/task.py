@@ -13,7 +13,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redtask import payload
+from redtask import link, payload
 from redtask.engine.coroutines import awaited, finished
 from redtask.engine.guard import Guard
 from redtask.engine.parents import Parents
@@ -221,7 +221,7 @@ class Runner:
         """Parse expiry and options of a task, and check the expiry."""
         self.fresh, self._limit, self._retry_on = None, 0, None
         end, *options = until.split(" ")
-        if end and time.time() * 1000 + self.ahead > int(end) * 60_000 + _LATE:
+        if end and self._is_late(int(end) * 60_000):
             raise SignatureError("its time is over: it was not to run that late")
         for option in options:
             letter, value = option[:1], option[1:]
@@ -235,6 +235,19 @@ class Runner:
                     "older redtask than the client"
                 )
         self.fresh = until
+
+    def compare_clocks(self) -> None:
+        """Find out how far the server's clock is ahead of ours."""
+        self.ahead = link.clock_ahead(self._store.command("TIME"))
+
+    def _is_late(self, end: int) -> bool:
+        """Is a time over, in ms since the epoch?"""
+        end += _LATE
+        if time.time() * 1000 + self.ahead <= end:
+            return False
+        # Either clock may have been set since they were compared.
+        self.compare_clocks()
+        return time.time() * 1000 + self.ahead > end
 
     def _too_large(self, size: int) -> None:
         raise PayloadTooLarge(

@@ -37,7 +37,7 @@ class Wire:
         try:
             self._connection.connect()
             self._connection.send_command("TIME")
-            seconds, micros = self._connection.read_response()
+            told = self._connection.read_response()
             self._pop = self._connection.pack_command(
                 "BLPOP", *keys, int(link.LONGEST_BLOCK)
             )
@@ -50,7 +50,7 @@ class Wire:
             self.close()
             raise link.translate(problem) from problem
         #: How far the server's clock is ahead of ours, in ms.
-        self.ahead = int(seconds) * 1000 + int(micros) / 1000 - time.time() * 1000
+        self.ahead = link.clock_ahead(told)
 
     def _ask(self) -> None:
         for piece in self._pop:
