@@ -181,18 +181,20 @@ class Cluster:
         Raises ``ClusterError``.
         """
         with self._lock:
-            words = {
-                "do": "start",
-                "engines": self.n if n is None else n,
-                "patience": self.engine_timeout,
-            }
-            return str(line.ask(self._running(), words)["name"])
+            answer = line.request(
+                self._running(),
+                do="start",
+                engines=self.n if n is None else n,
+                patience=self.engine_timeout,
+            )
+            return str(answer["name"])
 
     def stop_engines(self, engine_set_id: str | None = None) -> None:
         """Drain and stop a set of engines, or (None) all. Raises ``ClusterError``."""
         with self._lock:
-            words = {"do": "stop", "name": engine_set_id, "drain": self.drain}
-            line.ask(self._running(), words)
+            line.request(
+                self._running(), do="stop", name=engine_set_id, drain=self.drain
+            )
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._keeper is None:

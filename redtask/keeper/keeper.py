@@ -53,7 +53,7 @@ from redtask.signals import Signals
 from redtask.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from redtask.hub.scripts import AnyScheme
     from redtask.keeper.line import Line
@@ -375,19 +375,23 @@ class Keeper:
         line = self._line
         while line is not None and line.lines:
             words = line.lines.pop(0)
+            if words["do"] == "end":
+                self._ask_to_end("the script", drain=words["drain"])
+                continue
             try:
-                if words["do"] == "end":
-                    self._ask_to_end("the script", drain=words["drain"])
-                elif self._ending.asked:
-                    raise ClusterError("the cluster is being stopped")
-                elif words["do"] == "start":
-                    crew = self._add(words["engines"], words["patience"])
-                    line.say({"name": crew.name})
-                elif words["do"] == "stop":
-                    names = self._dismiss(words["name"], words["drain"])
-                    line.say({"names": names})
+                answer = self._serve(words)
             except RedtaskError as problem:
-                line.say(as_words(problem))
+                answer = as_words(problem)
+            line.say({**answer, "mark": words["mark"]})
+
+    def _serve(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what a script wants; return the answer."""
+        if self._ending.asked:
+            raise ClusterError("the cluster is being stopped")
+        if words["do"] == "start":
+            crew = self._add(words["engines"], words["patience"])
+            return {"name": crew.name}
+        return {"names": self._dismiss(words["name"], words["drain"])}
 
     # -- workers
 

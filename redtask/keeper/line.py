@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import secrets
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -84,19 +85,36 @@ def launch(plan: Plan) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
 def ask(keeper: subprocess.Popen[bytes], words: Mapping[str, Any]) -> dict[str, Any]:
     """Send a message to a keeper; return its answer, or raise the error in it."""
     assert keeper.stdin is not None  # noqa: S101 - it was made with pipes
-    assert keeper.stdout is not None  # noqa: S101
-    try:
+    with contextlib.suppress(BrokenPipeError):
         keeper.stdin.write(json.dumps(words).encode() + b"\n")
         keeper.stdin.flush()
-        line = keeper.stdout.readline()
-    except BrokenPipeError:
-        line = b""
-    if not line:
-        raise ClusterError("the keeper of the cluster is gone")
-    answer: dict[str, Any] = json.loads(line)
-    if "error" in answer:
-        raise from_words(answer)
-    return answer
+        answer = _answer(keeper, words.get("mark"))
+        if "error" in answer:
+            raise from_words(answer)
+        return answer
+    raise _gone()
+
+
+def _answer(keeper: subprocess.Popen[bytes], mark: object) -> dict[str, Any]:
+    """Return the answer to a message.
+
+    Those to messages whose senders were interrupted, and did not wait, are skipped.
+    """
+    assert keeper.stdout is not None  # noqa: S101 - it was made with pipes
+    while line := keeper.stdout.readline():
+        answer: dict[str, Any] = json.loads(line)
+        if answer.pop("mark", mark) == mark:
+            return answer
+    raise _gone()
+
+
+def _gone() -> ClusterError:
+    return ClusterError("the keeper of the cluster is gone")
+
+
+def request(keeper: subprocess.Popen[bytes], **words: Any) -> dict[str, Any]:
+    """Ask a running keeper for something, as ``ask`` does."""
+    return ask(keeper, {**words, "mark": secrets.token_hex(8)})
 
 
 def end(keeper: subprocess.Popen[bytes], drain: float | None) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import select
 import signal
 import threading
 import time
@@ -55,6 +56,28 @@ def test_a_private_cluster_works_and_leaves_nothing(land):
     assert land.is_empty()
     assert set(land.folder.iterdir()) == before
     assert list(land.home.iterdir()) == []
+
+
+class _Impatient:
+    """What a keeper says, to somebody who does not wait for it."""
+
+    def readline(self):
+        raise KeyboardInterrupt
+
+
+def test_who_was_interrupted_is_not_told_the_last_answer(land):
+    cluster = redtask.Cluster(n=1, private=True)
+    with cluster as rc:
+        keeper = cast(Any, cluster._keeper)
+        said, keeper.stdout = keeper.stdout, _Impatient()
+        with pytest.raises(KeyboardInterrupt):
+            cluster.start_engines(1)
+        keeper.stdout = said
+        assert select.select([said], [], [], DEADLINE)[0]
+
+        with pytest.raises(ClusterError, match="no such set"):
+            cluster.stop_engines("nobody")
+        assert len(rc) == 2
 
 
 def test_the_names_of_ipyparallel_do_what_they_did(land):
