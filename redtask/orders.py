@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask import flows
 from redtask.error import ConnectionLost, NoWorker
-from redtask.flows import QUIET, Commands, Hear, acting
+from redtask.flows import QUIET, Commands, Hear, Pause, acting
 from redtask.hub import calls
 from redtask.hub.records import mapping
 
@@ -47,6 +47,8 @@ __all__ = [
 _MOST: Final = 100
 #: How long a worker may take to answer, in seconds.
 ANSWER: Final = 10.0
+#: Pause after Redis could not be reached, in seconds.
+_AWAY: Final = 0.1
 #: Ids per call.
 _SLICE: Final = 500
 #: redtask's own frames, which call a task's code.
@@ -204,6 +206,7 @@ def _answers(
         try:
             reply = yield Hear(words)
         except ConnectionLost:
+            yield Pause(min(left, _AWAY))
             continue
         if reply:
             awaited.discard(by_key[reply[0].decode()])

@@ -1,0 +1,32 @@
+"""Orders to workers: what is waited for, and how."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import pytest
+
+from redtask import orders
+from redtask.error import ConnectionLost
+from redtask.flows import Hear, Pause
+from redtask.hub.keys import Keys
+
+
+class Session:
+    """A session of which only the names of keys are asked."""
+
+    keys = Keys("h")
+
+
+def test_who_waits_for_an_answer_while_redis_is_away_pauses(monkeypatch):
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    flow = orders._answers(cast(Any, Session()), {"nonce"}, 10.0)
+    assert isinstance(next(flow), Hear)
+
+    assert isinstance(flow.throw(ConnectionLost("gone")), Pause)
+
+    assert isinstance(flow.send(None), Hear)
+    with pytest.raises(StopIteration) as end:
+        flow.send((b"{redtask:h}:answer:nonce", b'{"engines": {}}'))
+    assert end.value.value == []
