@@ -90,15 +90,29 @@ def _behind(head: bytes, body: Written | Read) -> Written:
 
 
 def _task_header(function: str, until: str, root: str) -> bytes:
-    return f"{function}\0{until}\0{root}\0".encode()
+    return _clear(f"{function}\0{until}\0{root}\0".encode(), 3)
 
 
 def _result_header(task_id: str, token: str, kind: str) -> bytes:
-    return f"{task_id}\0{token}\0{kind}\0".encode()
+    return _clear(f"{task_id}\0{token}\0{kind}\0".encode(), 3)
 
 
 def _control_header(worker: str) -> bytes:
-    return f"{worker}\0".encode()
+    return _clear(f"{worker}\0".encode(), 1)
+
+
+def _scheme_header(name: str) -> bytes:
+    return _clear(f"{name}\0".encode(), 1)
+
+
+def _clear(header: bytes, fields: int) -> bytes:
+    """Return a header of so many fields, if it is clear where they and it end.
+
+    Otherwise a record could pass the beginning of a signed body off as its field.
+    """
+    if header.count(b"\0") != fields:
+        raise SignatureError("it has a zero byte where none can be")
+    return header
 
 
 def unverified(envelope: bytes) -> bytes:
@@ -230,11 +244,11 @@ class Keyring:
         if not self.signed:
             return _UNSIGNED
         mac = self._scheme_macs()[self.keys[0].kid]
-        return mac.kid + mac.of_parts(name.encode() + b"\0", text)
+        return mac.kid + mac.of_parts(_scheme_header(name), text)
 
     def check_scheme(self, name: str, text: bytes, signature: bytes) -> None:
         """Raise ``SignatureError`` unless a key holder signed this very scheme."""
-        header = name.encode() + b"\0"
+        header = _scheme_header(name)
         self._open(self._scheme_macs(), header, signature[:_HEAD] + text)
 
     def _scheme_macs(self) -> dict[bytes, _Mac]:

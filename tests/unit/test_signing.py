@@ -51,6 +51,20 @@ def test_a_task_is_bound_to_what_it_says(keyring, at):
         keyring.open_task(*said, envelope)
 
 
+def test_no_part_of_a_body_can_be_passed_off_as_a_field(keyring):
+    kid_and_mac = slice(20)
+    task = keyring.sign_task(*TASK, b"R\0evil")[kid_and_mac]
+    result = keyring.sign_result(*RESULT, b"p\0r\0evil")[kid_and_mac]
+    scheme = keyring.sign_scheme("name", b"return\0evil")
+
+    with pytest.raises(SignatureError, match="zero byte"):
+        keyring.open_task("digest", "1700000000000", "client-0\0R", task + b"evil")
+    with pytest.raises(SignatureError, match="zero byte"):
+        keyring.open_result("client-0", "1:nonce\0r\0p", "r", result + b"evil")
+    with pytest.raises(SignatureError, match="zero byte"):
+        keyring.check_scheme("name\0return", b"evil", scheme)
+
+
 @pytest.mark.parametrize("at", range(3))
 def test_a_result_is_bound_to_what_it_says(keyring, at):
     envelope = keyring.sign_result(*RESULT, b"body")
