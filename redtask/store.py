@@ -408,8 +408,12 @@ class Driver:
         #: stream.
         self._unsure = True
         self._pauses = link.pauses()
-        self._changed = threading.Condition()
-        self._reading = False
+        # Entered itself, and not by the condition: that is Python code, in which a
+        # Ctrl-C could leave it locked.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        #: Who reads; None: nobody.
+        self._reading: object | None = None
         #: The number of threads that wait for the reader.
         self._others = 0
         self._pid = os.getpid()
@@ -462,38 +466,55 @@ class Driver:
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return False
+        me = object()
+        try:
+            return self._wait_as(me, step)
+        finally:
+            # Also after a Ctrl-C, wherever that has hit.
+            if self._reading is me:
+                self._stop_reading()
+
+    def _wait_as(self, me: object, step: Wait) -> bool:
         deadline = time.monotonic() + step.seconds
         vain = 0
-        while True:
-            with self._changed:
-                while True:
-                    if step.tasks.arrived != step.seen:
-                        return True
-                    left = deadline - time.monotonic()
-                    if left <= 0:
-                        return False
-                    if not self._reading:
-                        self._reading = True
-                        break
-                    self._others += 1
-                    self._changed.wait(left)
-                    self._others -= 1
-            try:
-                if vain and not self._others:
-                    # Entries that nobody waits for may be many: let them gather.
-                    time.sleep(min(left, vain * _BREATH, _MOST_BREATH))
-                reached = self._read(step.inbox, left)
-                vain += 1
-            finally:
-                with self._changed:
-                    self._reading = False
-                    self._changed.notify_all()
+        while self._must_read(me, step, deadline):
+            left = max(0.0, deadline - time.monotonic())
+            if vain and not self._others:
+                # Entries that nobody waits for may be many: let them gather.
+                time.sleep(min(left, vain * _BREATH, _MOST_BREATH))
+            reached = self._read(step.inbox, left)
+            vain += 1
+            self._stop_reading()
             if not reached:
                 # The records may still be reachable: pause before they are asked.
                 left = deadline - time.monotonic()
                 time.sleep(max(0.0, min(left, next(self._pauses))))
                 return False
             self._pauses = link.pauses()
+        return step.tasks.arrived != step.seen
+
+    def _must_read(self, me: object, step: Wait, deadline: float) -> bool:
+        """Wait for an arrival; return True as soon as nobody reads for us."""
+        with self._lock:
+            while step.tasks.arrived == step.seen:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                if self._reading is None:
+                    self._reading = me
+                    return True
+                self._others += 1
+                try:
+                    self._changed.wait(left)
+                finally:
+                    self._others -= 1
+        return False
+
+    def _stop_reading(self) -> None:
+        """Let another thread read."""
+        with self._lock:
+            self._reading = None
+            self._changed.notify_all()
 
     def _read(self, inbox: Inbox, seconds: float) -> bool:
         """Read the stream, blocking if it is empty; False if it cannot be read."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any, cast
+
 import pytest
 
+from redtask.flows import Wait
 from redtask.hub import calls
+from redtask.inbox import TaskSet
 from redtask.store import Driver
 
 
@@ -30,3 +35,49 @@ def test_a_flow_that_is_interrupted_is_closed():
         Driver(Interrupted()).run(kept)  # type: ignore[arg-type]
 
     assert closed
+
+
+class Pressed:
+    """A lock; Ctrl-C is pressed just when it is released for the first time."""
+
+    def __init__(self, lock):
+        self.lock = lock
+        self.pressed = False
+
+    def __enter__(self):
+        return self.lock.__enter__()
+
+    def __exit__(self, *problem):
+        self.lock.__exit__(*problem)
+        if not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+
+
+def wait(driver, tasks):
+    with pytest.raises(KeyboardInterrupt):
+        driver._perform(Wait(cast(Any, None), tasks, 0, 10.0), None, None)
+
+
+def test_who_is_interrupted_just_when_it_would_read_lets_others_read():
+    driver = Driver(cast(Any, None))
+    driver._lock = cast(Any, Pressed(driver._lock))
+
+    wait(driver, TaskSet(["a"]))
+
+    assert driver._reading is None
+
+
+def test_who_is_interrupted_while_another_reads_is_not_counted_any_more(monkeypatch):
+    driver = Driver(cast(Any, None))
+    driver._reading = threading.main_thread()
+
+    def press(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver._changed, "wait", press)
+
+    wait(driver, TaskSet(["a"]))
+
+    assert driver._others == 0
+    assert driver._reading is threading.main_thread()
