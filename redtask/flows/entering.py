@@ -68,16 +68,19 @@ def submit(
     ``sent`` has the digests that the hub is believed to have; a function is sent with
     its first slice, and again if the hub has lost it. ``meanwhile`` is called while
     slices are in flight. If a later slice is refused, or cannot be made, or the caller
-    is interrupted, the earlier ones are aborted, those behind a gate by aborting that.
+    is interrupted, the earlier ones are aborted, those behind a gate by aborting that;
+    after an interrupt, the one in flight as well.
     """
     entered: dict[str, None] = {}
     gate = ""
+    in_flight: Sequence[Group] = ()
     try:
         for piece in pieces:
             opened = recent.opened()
             if isinstance(piece, Call):
                 yield from ask(piece)
             else:
+                in_flight = piece
                 yield from enter(piece, sent, meanwhile)
                 gate = _gate_of(piece) or gate
                 entered.update(dict.fromkeys(_handles(piece)))
@@ -90,6 +93,7 @@ def submit(
         raise
     except (KeyboardInterrupt, SystemExit):
         # Nobody gets the results, and so nobody could abort the tasks.
+        entered.update(dict.fromkeys(_handles(in_flight)))
         with contextlib.suppress(RedtaskError):
             yield from _take_back(entered)
         raise

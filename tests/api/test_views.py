@@ -452,6 +452,28 @@ def test_a_map_that_is_interrupted_while_it_sends_takes_back_what_it_sent(
     assert {place.record(name)["state"] for name in sent[:500]} == {"aborted"}
 
 
+def test_a_map_that_is_interrupted_just_after_it_sent_takes_that_back_as_well(
+    place, view, monkeypatch
+):
+    perform, performed = view.client._driver._perform, []
+
+    def third_is_interrupted(*step):
+        performed.append(step)
+        value = perform(*step)
+        if len(performed) == 3:
+            raise KeyboardInterrupt
+        return value
+
+    monkeypatch.setattr(view.client._driver, "_perform", third_is_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        view.with_flags(delay=1000).map_async(tasks.double, range(3000))
+
+    own = [f"{view.client._session.client}-{number}" for number in range(1000)]
+    records = [found for name in own if (found := place.record(name))]
+    assert len(records) > len(view.client.history)
+    assert {one["state"] for one in records} == {"aborted"}
+
+
 def test_an_interrupted_imap_loses_nothing(view, gate, monkeypatch):
     found = view.imap(tasks.pass_gate, [str(gate)] * 2, range(2))
     monkeypatch.setattr(view.client._driver, "run", interrupted)
