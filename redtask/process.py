@@ -47,6 +47,22 @@ def birth(pid: int) -> str | None:
     return None if line[0] in (b"Z", b"X") else line[19].decode()
 
 
+def is_hidden(pid: int) -> bool:
+    """Does a process exist whose start time we may not see?
+
+    That of another user, where /proc is mounted with ``hidepid``.
+    """
+    if birth(pid) is not None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        pass
+    return False
+
+
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent dies.
 

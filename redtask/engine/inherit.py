@@ -26,7 +26,7 @@ def inherit(store: Store, name: str, about: Mapping[str, Argument]) -> None:
 
     ``name`` and ``about`` describe the starting worker. That a worker is dead can only
     be determined on its own machine: no process has its pid, or one with another start
-    time. Raises ``NameTaken`` if a worker of our name is alive here.
+    time, that we may see. Raises ``NameTaken`` if a worker of our name is alive here.
     """
     left: dict[str, list[EngineStatus]] = defaultdict(list)
     for engine in store.do(calls.status()).engines:
@@ -35,13 +35,21 @@ def inherit(store: Store, name: str, about: Mapping[str, Argument]) -> None:
         card = mapping(store.command("HGETALL", store.keys.worker(worker)))
         if card.get("boot") != about["boot"]:
             continue
-        if process.birth(int(card["pid"])) != card["begun"]:
+        if _is_dead(card):
             _bury(store, worker, left.get(worker, ()))
         elif worker == name:
             raise NameTaken(
                 f"a worker named {name} is alive (process {card['pid']}): stop it, or "
                 "choose another --name"
             )
+
+
+def _is_dead(card: Mapping[str, str]) -> bool:
+    pid = int(card["pid"])
+    if process.birth(pid) == card["begun"]:
+        return False
+    # If it is hidden from us, the end of its leases tells.
+    return not process.is_hidden(pid)
 
 
 def _bury(store: Store, worker: str, engines: Sequence[EngineStatus]) -> None:
