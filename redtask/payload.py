@@ -498,7 +498,7 @@ def call(
         overlay, body = Overlay.unpack(body)
         args, kwargs = unpack_call(body, overlay.resolver(resolver))
         if kwargs is None:
-            return list(map(function, *args))
+            return _mapped(function, args)
         args, kwargs = overlay.apply(function, args, kwargs)
         return function(*args, **kwargs)
     if resolver is None:
@@ -507,10 +507,21 @@ def call(
         with dependency.resolving(resolver):
             values = pickle.loads(body[1:])
     if kind == b"m":
-        return list(map(function, *values))
+        return _mapped(function, values)
     if kind == b"a":
         return function(*values)
     return function(*values[0], **values[1])
+
+
+def _mapped(function: Callable[..., Any], sequences: Sequence[Any]) -> list[Any]:
+    """Call the function for each item.
+
+    Unlike that of ``list(map())``, the result is not cut short by a ``StopIteration``
+    that the function raises: it is the task's error, like any other.
+    """
+    if len(sequences) == 1:
+        return [function(item) for item in sequences[0]]
+    return [function(*items) for items in zip(*sequences, strict=False)]
 
 
 def is_chunk(body: Read) -> bool:

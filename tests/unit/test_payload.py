@@ -217,6 +217,14 @@ def test_a_chunk_is_mapped():
     assert payload.call(tasks.add, body) == [5, 7, 9]
 
 
+@pytest.mark.parametrize("sequences", [([[1], [], [2]],), ([[1], [], [2]], [7, 8, 9])])
+def test_a_chunk_does_not_end_where_its_function_finds_nothing(sequences):
+    body = payload.pack_chunk(sequences)
+
+    with pytest.raises(StopIteration):
+        payload.call(lambda items, *_: next(iter(items)), body)
+
+
 def test_arguments_of_the_prompt_travel_by_value():
     function = in_main("class C:\n    x = 4\ndef f(): return C")
 
