@@ -77,10 +77,16 @@ def as_sequences(inputs: Sequence[Any]) -> tuple[list[Any], int]:
 
 
 def _can_be_cut(one: Any) -> bool:
-    """Has it a length, and are its slices sequences as well?"""
+    """Has it a length, and do its slices have the items that iteration yields?
+
+    Not so in pandas: a DataFrame is iterated by columns and cut by rows, and older ones
+    cut a Series by its labels if these are floats.
+    """
     if isinstance(one, Mapping):
         return False
     try:
-        return len(one[:0]) == 0 and len(one) >= 0
+        few = min(len(one), 1)
+        ends = (one[:0], 0), (one[:1], few), (one[-1:], few)
+        return all(len(part) == len(list(part)) == size for part, size in ends)
     except Exception:  # noqa: BLE001 - a container may raise anything
         return False

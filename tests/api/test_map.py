@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from redtask import error
@@ -27,6 +29,50 @@ def test_a_map_of_nothing_is_an_empty_result(view):
     assert len(result) == 0
     assert result.successful()
     assert view.map(tasks.double, [], block=True) == []
+
+
+class Table:
+    """As in pandas: the length and slices are of rows, iteration is by columns."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, rows):
+        return Table(self.rows[rows])
+
+    def __iter__(self):
+        return iter(["a", "b"])
+
+
+@pytest.mark.parametrize("rows", [0, 2, 5])
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_a_map_of_a_table_is_as_the_builtin(view, rows, chunksize):
+    table = Table(list(range(rows)))
+
+    result = view.map_async(tasks.double, table, chunksize=chunksize)
+
+    assert result.get(10) == ["aa", "bb"]
+
+
+class Labelled(list[float]):
+    """As a Series of older pandas with an index of floats: slices go by labels."""
+
+    def __getitem__(self, labels):
+        first = -math.inf if labels.start is None else labels.start
+        last = math.inf if labels.stop is None else labels.stop
+        return [one for one in self if first <= one <= last]
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_slices_by_label_are_not_chunks(view, chunksize):
+    result = view.map_async(
+        tasks.double, Labelled([10.0, 20.0, 30.0]), chunksize=chunksize
+    )
+
+    assert result.get(10) == [20.0, 40.0, 60.0]
 
 
 def test_a_map_ends_with_its_shortest_input(view):
