@@ -270,28 +270,61 @@ def purge_hub(
     done = _Purging(progress)
     if _is_all(jobs) or _is_all(targets):
         yield from _purge_where(session, None, done)
-        return done.purged
+        return (yield from done.rest())
     if not _is_nothing(targets):
         numbers = [targets] if isinstance(targets, int) else list(targets)
         yield from _check_engines(numbers)
         yield from _purge_where(session, {str(one) for one in numbers}, done)
     if not _is_nothing(jobs):
         yield from _purge_ids(session, session.ids_of(jobs), done)
-    return done.purged
+    return (yield from done.rest())
 
 
 class _Purging:
-    """What has been purged so far."""
+    """What has been purged so far.
+
+    The hub keeps what others need, even if these have ended. Who needs a result was
+    submitted later: so the latest go first, and what was kept is tried again.
+    """
 
     def __init__(self, progress: Callable[[int], Any] | None) -> None:
-        self.purged = Purged(0)
+        self._purged = Purged(0)
         self._progress = progress
+        #: Some of these were kept.
+        self._again: list[str] = []
 
     def purge(self, ids: Sequence[str]) -> Flow[None]:
         """Forget these, at most 500."""
-        self.purged += yield from flows.ask(calls.purge(ids))
+        yield from self._ask(ids)
         if self._progress is not None:
-            self._progress(self.purged.purged + self.purged.kept)
+            self._progress(self._purged.purged + self._purged.kept)
+
+    def _ask(self, ids: Sequence[str]) -> Flow[None]:
+        purged = yield from flows.ask(calls.purge(_latest_first(ids)))
+        self._purged += purged
+        if purged.kept:
+            self._again += ids
+
+    def rest(self) -> Flow[Purged]:
+        """Forget those, too, that only purged ones needed; return the counts."""
+        before = -1
+        while self._again and self._purged.purged > before:
+            before = self._purged.purged
+            self._purged = Purged(before)
+            ids, self._again = _latest_first(self._again), []
+            for at in range(0, len(ids), MOST):
+                yield from self._ask(ids[at : at + MOST])
+        return self._purged
+
+
+def _latest_first(ids: Iterable[str]) -> list[str]:
+    """Sort ids so that of each client the latest comes first."""
+    return sorted(ids, key=_number, reverse=True)
+
+
+def _number(name: str) -> int:
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _is_all(said: Any) -> bool:

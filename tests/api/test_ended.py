@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+import redtask
 from redtask import error
+from redtask.dependency import Ref
 from redtask.hub.records import Purged
 from tests import tasks
 
@@ -159,6 +161,40 @@ def test_all_can_be_purged(rc, view):
     assert rc.hub_history() == []
     assert rc.history == []
     assert rc.purge_hub_results("all") == Purged(0)
+
+
+def chain(*views):
+    """Submit calls of which each needs the result of the one before."""
+    results: list[redtask.AsyncResult] = []
+    for each in views:
+        needed = Ref(results[-1]) if results else 1
+        results.append(each.apply_async(tasks.double, needed))
+    assert results[-1].get(10) == 2 ** len(views)
+    return [name for result in results for name in result.msg_ids]
+
+
+@pytest.mark.parametrize("count", [4, 501])
+def test_what_only_purged_ones_need_is_purged(rc, view, count):
+    ids = chain(*[view] * count)
+
+    assert rc.purge_results(ids[:-1]) == Purged(0, count - 1)
+    assert rc.purge_results(ids) == Purged(count)
+    assert rc.hub_history() == []
+
+
+def test_all_are_purged_whoever_needs_them(rc, view, place, face):
+    other = place.client(face).load_balanced_view()
+    ids = chain(view, other, view, view, other, view)
+
+    assert rc.purge_everything() == Purged(len(ids))
+    assert rc.hub_history() == []
+
+
+def test_what_is_kept_is_counted_once(rc, view, gate):
+    _, needed = chain(view, view)
+    view.apply_async(tasks.pass_gate, str(gate), Ref(needed))
+
+    assert rc.purge_hub_results("all") == Purged(0, 2)
 
 
 def test_pending_ones_are_not_purged(rc, view, gate, place, face):
