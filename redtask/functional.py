@@ -34,6 +34,8 @@ _PROTOCOL: Final = 5
 SCRIPTS: Final = ("__main__", "__mp_main__")
 #: What cloudpickle puts in place of the name of a file.
 _HIDDEN: Final = "<dynamic-code>"
+#: The type of what ``functools.lru_cache`` and ``functools.cache`` return.
+MEMOIZED: Final = type(functools.cache(int))
 #: Ids of objects being sealed just now: a recursive function contains itself.
 _SEALING: ContextVar[frozenset[int]] = ContextVar("sealing", default=frozenset())
 
@@ -61,9 +63,23 @@ def _filed(code: types.CodeType) -> tuple[Any, ...]:
     )
 
 
+def _memoized(function: Any) -> str | tuple[Any, ...]:
+    """Reduce a function of ``lru_cache``: without its cache, if not to its name.
+
+    cloudpickle knows only the name, by which engines do not find what is sent.
+    """
+    if _is_found(function):
+        return str(function.__qualname__)
+    return _memoize, (function.__wrapped__, function.cache_parameters())
+
+
+def _memoize(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc] # it is untyped
     dispatch_table = cloudpickle.CloudPickler.dispatch_table.new_child(
-        {types.CodeType: _filed}
+        {types.CodeType: _filed, MEMOIZED: _memoized}
     )
 
 
@@ -224,9 +240,9 @@ def _import(*names: str) -> bool:
     return True
 
 
-def _is_found(one: dependent) -> bool:
+def _is_found(one: Any) -> bool:
     """Does importing its name give this very object?"""
-    module, name = one.__module__, one.__qualname__
+    module, name = one.__module__, getattr(one, "__qualname__", "<unnamed>")
     if is_sent(module) or "<" in name:
         return False
     found: Any = sys.modules.get(module)

@@ -33,7 +33,7 @@ import cloudpickle
 from redtask import dependency
 from redtask.cells import quoted
 from redtask.error import VERDICTS, RemoteError, SerializationError
-from redtask.functional import bound, by_value, dependent, is_sent
+from redtask.functional import MEMOIZED, bound, by_value, dependent, is_sent
 from redtask.overlay import Overlay
 from redtask.rope import Rope
 
@@ -296,8 +296,11 @@ def is_stateless(function: object) -> bool:
     """Is one unpickled copy of the function as good as another?
 
     True for a plain function without cells, mutable defaults and attributes: its
-    globals are all that an earlier call could have changed.
+    globals are all that an earlier call could have changed. What a memoized one has
+    memoized is meant to be kept.
     """
+    if isinstance(function, MEMOIZED):
+        function = function.__wrapped__
     return (
         isinstance(function, types.FunctionType)
         and function.__closure__ is None

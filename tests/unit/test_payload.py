@@ -155,6 +155,62 @@ def test_whatever_can_be_called_travels(function, args, expected):
     assert round_trip(function, *args) == expected
 
 
+MEMOIZED = """
+import functools
+
+@functools.lru_cache(maxsize=7, typed=True)
+def f(n):
+    return n if n < 2 else f(n - 1) + f(n - 2)
+
+def g(n):
+    return f(n)
+
+class C:
+    @functools.cache
+    def method(self, n):
+        return self, n
+
+    def again(self):
+        return self.method(1) is self.method(1)
+
+def h():
+    return C().again()
+"""
+
+
+def test_a_memoized_function_of_the_prompt_travels_by_value():
+    f = in_main(MEMOIZED)
+
+    found: Any
+    found, keep = payload.unpack_function(payload.pack_function(f).blob)
+
+    assert found(30) == 832040
+    assert keep
+    assert found.cache_parameters() == {"maxsize": 7, "typed": True}
+    assert found.cache_info().misses == 31
+    assert found.__wrapped__.__globals__["f"] is found
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "expected"), [("g", [9], 34), ("h", [], True)]
+)
+def test_a_function_of_the_prompt_may_use_a_memoized_one(name, args, expected):
+    assert round_trip(in_main(MEMOIZED, name), *args) == expected
+
+
+def test_an_importable_memoized_function_travels_by_its_name():
+    body = payload.pack_call([tasks.memoized], {})
+
+    assert payload.pack_function(tasks.memoized).blob == b"ntests.tasks:memoized"
+    assert payload.call(lambda found: found, body) is tasks.memoized
+
+
+def test_memoized_functions_without_a_name_travel():
+    memoized = functools.lru_cache(functools.partial(pow, 2))
+
+    assert round_trip(memoized, 3) == 8
+
+
 def test_what_cannot_be_called_is_refused():
     with pytest.raises(TypeError, match="f must be callable, not int"):
         payload.pack_function(5)  # type: ignore[arg-type]
