@@ -8,6 +8,7 @@ import functools
 import itertools
 import logging
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from redtask import flows
@@ -19,7 +20,8 @@ from redtask.metadata import Metadata, members, metadata
 from redtask.session import Session, limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
 
     from redtask.flows import Flow
 
@@ -179,6 +181,22 @@ class Results:
         """Seconds since submission; once all is done, until the last result came."""
         end = self._tasks.received if self._tasks.done else time.time()
         return max(0.0, end - self._tasks.submitted)
+
+    @staticmethod
+    def timedelta(
+        start: datetime | Iterable[datetime | None] | None,
+        end: datetime | Iterable[datetime | None] | None,
+        start_key: Callable[[list[datetime]], datetime] = min,
+        end_key: Callable[[list[datetime]], datetime] = max,
+    ) -> float:
+        """Return the seconds from one time to another, of metadata.
+
+        Of several times the first and the last are taken, or what the keys choose;
+        those that are None, as of tasks that never ran, do not count. Raises
+        ``ValueError`` if there is none.
+        """
+        begin, until = start_key(_times(start)), end_key(_times(end))
+        return (until - begin).total_seconds()
 
     def _outcome(self, task_id: str) -> tuple[bool, Any]:
         """Return True and the value of a task, or False and its exception.
@@ -607,6 +625,14 @@ class Pieces(Results):
         nothing = object()
         rows = itertools.zip_longest(*values, fillvalue=nothing)
         return [item for row in rows for item in row if item is not nothing]
+
+
+def _times(given: datetime | Iterable[datetime | None] | None) -> list[datetime]:
+    listed = given if isinstance(given, Iterable) else [given]
+    found = [one for one in listed if one is not None]
+    if not found:
+        raise ValueError("none of the tasks has such a time")
+    return found
 
 
 def joined(results: Iterable[R]) -> Any:

@@ -183,6 +183,30 @@ def test_times_add_up(view, gate):
     assert result.wall_time == first
 
 
+def test_times_are_subtracted(view):
+    noon = dt.datetime(2012, 3, 4, 12, tzinfo=dt.UTC)
+    starts = [noon + dt.timedelta(seconds=number) for number in (2, 1, 3)]
+    ends = [noon + dt.timedelta(seconds=number) for number in (7, 5, 6)]
+
+    result = view.apply_async(tasks.double, 1)
+
+    assert result.timedelta(noon, ends[0]) == 7
+    assert result.timedelta(starts, ends) == 6
+    assert result.timedelta(starts, noon) == -1
+    assert result.timedelta(starts, ends, start_key=max, end_key=min) == 2
+
+
+def test_times_that_never_came_do_not_count(view):
+    now = dt.datetime.now(dt.UTC)
+
+    result = view.apply_async(tasks.double, 1)
+
+    assert result.timedelta([None, now], [now, None]) == 0
+    for nothing in ([], [None], None):
+        with pytest.raises(ValueError, match="none of the tasks has such a time"):
+            result.timedelta(nothing, now)
+
+
 def test_progress_counts_items(view, gate):
     result = view.map_async(
         tasks.pass_gate, [str(gate)] * 3 + [__file__] * 3, range(6), chunksize=3
