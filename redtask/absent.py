@@ -34,6 +34,8 @@ INSTEAD: Final[Mapping[str, str]] = {
     "clear": "nothing: tasks share no names that could be cleared",
     "spin": "nothing: results come by themselves",
     "results": "rc.get_result(ids)",
+    # What wait and as_completed of concurrent.futures ask for first.
+    "_condition": "redtask.as_completed(results), or futures of view.executor",
     "become_dask": "view.executor",
     "register_joblib_backend": "view.executor",
     "use_dill": "nothing: cloudpickle is always used",

@@ -21,7 +21,7 @@ from typing import (
     overload,
 )
 
-from redtask import flows
+from redtask import absent, flows
 from redtask.completions import Completions
 from redtask.error import RedtaskError, StillAway
 from redtask.flows import waiting
@@ -184,9 +184,7 @@ class AsyncResult(Results, Generic[V_co]):
 
     def __getattr__(self, name: str) -> Any:
         if name not in METADATA:
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}"
-            )
+            raise AttributeError(absent.words(f"{type(self).__name__!r} object", name))
         return self[name]
 
     def __dir__(self) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import copy
 import itertools
 import os
 import pickle
 import queue
 import threading
+from typing import Any
 
 import pytest
 
@@ -752,3 +754,14 @@ def test_what_is_not_there_says_what_is(client, view, name, instead):
         _ = client[:]
     with pytest.raises(AttributeError, match="travel by value"):
         _ = redtask.interactive
+
+
+def test_concurrent_futures_refers_to_what_is_there_for_results(client, view):
+    results = [view.apply_async(tasks.double, number) for number in range(3)]
+    futures: list[Any] = [view.executor.submit(tasks.double, 4), *results]
+
+    with pytest.raises(AttributeError, match=r"use redtask\.as_completed\(results\)"):
+        concurrent.futures.wait(futures[1:])
+
+    assert concurrent.futures.wait(futures[:1]).done == set(futures[:1])
+    assert sorted(one.get() for one in redtask.as_completed(results)) == [0, 2, 4]
