@@ -165,7 +165,7 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
                     f"{name} returned a coroutine, which only an engine awaits"
                 )
             answer = awaited(answer)
-        if answer is False:
+        if _is_no(answer):
             raise UnmetDependency(f"{name} returned False")
 
     def ready(
@@ -228,6 +228,13 @@ class _Requiring(dependent[P, V_co]):
         # As `import os.path` does, which binds `os`.
         firsts = {name.partition(".")[0] for name in self.dargs}
         return {name: sys.modules[name] for name in firsts}
+
+
+def _is_no(answer: object) -> bool:
+    """Is it False, or that of NumPy, which comparisons of its values return?"""
+    kind = type(answer)
+    of_numpy = kind.__module__ == "numpy" and kind.__name__ in {"bool", "bool_"}
+    return answer is False or (of_numpy and not answer)
 
 
 def _import(*names: str) -> bool:
@@ -314,10 +321,10 @@ def depend(
         @redtask.depend(has_memory, gigabytes=8)
         def work(x): ...
 
-    Only ``False`` itself means no; ``None``, ``0`` and the like do not. ``f`` may also
-    raise ``UnmetDependency``, whose message ``why`` then shows; and it may be a
-    coroutine function, which engines await. Raises ``TypeError`` if ``f`` is not
-    callable.
+    Only ``False`` itself, or NumPy's, means no; ``None``, ``0`` and the like do not.
+    ``f`` may also raise ``UnmetDependency``, whose message ``why`` then shows; and it
+    may be a coroutine function, which engines await. Raises ``TypeError`` if ``f`` is
+    not callable.
     """
     if not callable(f):
         raise TypeError(f"f must be callable, not {type(f).__name__}")

@@ -75,6 +75,19 @@ def test_false_is_a_no_that_names_who_said_it():
         unmet.check_dependency()
 
 
+@pytest.mark.parametrize("name", ["bool", "bool_"])
+@pytest.mark.parametrize("value", [True, False])
+def test_the_false_of_numpy_is_a_no(name, value):
+    about = {"__module__": "numpy", "__bool__": lambda _: value}
+    answer = type(name, (), about)()
+
+    if value:
+        assert depend(lambda: answer)(tasks.double)(2) == 4
+    else:
+        with pytest.raises(UnmetDependency, match="returned False"):
+            depend(lambda: answer)(tasks.double)(2)
+
+
 def test_a_predicate_may_say_why_not():
     with pytest.raises(UnmetDependency, match="Sunday"):
         depend(refuse)(tasks.double)(2)
