@@ -47,6 +47,9 @@ class Wish:
     kwargs: Mapping[str, Any] | None = None
     #: New values for some arguments of each task, by name or position: JSON values.
     edit: Mapping[Any, Any] | None = None
+    #: Tasks like these that were replayed before: with ``downstream``, what failed
+    #: because of them runs as well, unless it was replayed, too. None: nobody looked.
+    begun: Sequence[str] | None = None
 
     def check(self) -> None:
         """Raise ``ValueError`` or ``TypeError`` for an invalid wish."""
@@ -113,8 +116,10 @@ class Replay:
             self._changed = ids[0]
         self._edited = frozenset(ids if self._wish.edit else ())
         if self._wish.downstream:
-            ids += yield from downstream(self._session, ids)
-        return in_order((yield from ended.copies(self._session, ids)))
+            ids += yield from downstream(self._session, ids, self._wish.begun)
+        wanted = yield from ended.copies(self._session, ids)
+        yield from self._find_newest(wanted)
+        return in_order(wanted, self._newest)
 
     def _chosen(self) -> Flow[list[str]]:
         session, wish = self._session, self._wish
@@ -134,13 +139,12 @@ class Replay:
         wanted: Sequence[Copy] | None = None,
         at_once: int = ended.MOST,
     ) -> Flow[TaskSet]:
-        """Submit what is to run, possibly planned before; return the new tasks.
+        """Submit what is to run, possibly planned by this before; return the new tasks.
 
         At most ``at_once`` per call; ``progress`` is called after each.
         """
         if wanted is None:
             wanted = yield from self.plan()
-        yield from self._find_newest(wanted)
         return (
             yield from ended.enter(self._session, wanted, self._anew, progress, at_once)
         )
@@ -164,16 +168,18 @@ class Replay:
                         newer := record.get("resubmitted")
                     ):
                         places[name] = newer
-                        ahead.append(name)
+                        if newer not in own:
+                            ahead.append(name)
             left = ahead
         self._newest = {old: new for old, new in places.items() if old != new}
 
     def _anew(self, copy: Copy, names: Mapping[str, str]) -> Flow[dict[str, Argument]]:
         """Return the changed fields of a copy: dependencies and arguments."""
+        newest = {one: self._newest.get(one, one) for one in copy.members}
         names = {
             one: place
-            for one in copy.members
-            if (place := names.get(one) or self._newest.get(one))
+            for one, last in newest.items()
+            if (place := names.get(last, last)) != one
         }
         fields: dict[str, Argument] = {
             name: moved
@@ -213,18 +219,36 @@ def _needing(body: Read, copy: Copy) -> dict[str, Argument]:
     return fields
 
 
-def downstream(session: Session, ids: Sequence[str]) -> Flow[list[str]]:
+def downstream(
+    session: Session, ids: Sequence[str], begun: Sequence[str] | None = None
+) -> Flow[list[str]]:
     """Return the tasks that failed because of these, and those because of them, ...
 
-    It pages through all failed tasks. Raises ``ValueError`` if they have more than a
-    million dependencies.
+    Of several runs of a task only the latest. With ``begun`` also those that failed
+    because of these, but none that was replayed before. It pages through all failed
+    tasks. Raises ``ValueError`` if they have more than a million dependencies.
     """
-    children: dict[str, list[str]] = {}
-    count = 0
+    family = _Family()
+    yield from walk(session.keys, ("failed",), lambda page: family.add(session, page))
+    return family.downstream(ids, begun)
 
-    def visit(page: list[str]) -> Flow[None]:
-        nonlocal count
-        records = yield from read(session.keys, page, ("verdict", *EDGES))
+
+class _Family:
+    """Tasks that failed because of others."""
+
+    def __init__(self) -> None:
+        #: Those that depend on a task, by its id.
+        self._children: dict[str, list[str]] = {}
+        self._edges = 0
+        #: The first run of each that was replayed, and when it was submitted.
+        self._runs: dict[str, tuple[str, int]] = {}
+        #: Those that were replayed.
+        self._replayed: set[str] = set()
+
+    def add(self, session: Session, page: list[str]) -> Flow[None]:
+        """Add those of a page of failed tasks."""
+        names = ("verdict", "root", "submitted", "resubmitted", *EDGES)
+        records = yield from read(session.keys, page, names)
         there = {
             name: record
             for name, record in zip(page, records, strict=True)
@@ -232,33 +256,56 @@ def downstream(session: Session, ids: Sequence[str]) -> Flow[list[str]]:
         }
         yield from complete(session.keys, there, EDGES)
         for name, record in there.items():
+            if "root" in record:
+                self._runs[name] = record["root"], int(record["submitted"])
+            if "resubmitted" in record:
+                self._replayed.add(name)
             parents = parents_of(record)
-            count += len(parents)
+            self._edges += len(parents)
             for one in parents:
-                children.setdefault(one, []).append(name)
-        if count > _MOST_EDGES:
+                self._children.setdefault(one, []).append(name)
+        if self._edges > _MOST_EDGES:
             raise ValueError(
                 f"failed tasks have more than {_MOST_EDGES:,} dependencies: too many "
                 "to look for those that failed because of others"
             )
 
-    yield from walk(session.keys, ("failed",), visit)
-    found = dict.fromkeys(ids)
-    line = deque(ids)
-    while line:
-        for name in children.pop(line.popleft(), ()):
-            if name not in found:
-                found[name] = None
-                line.append(name)
-    return [name for name in found if name not in set(ids)]
+    def downstream(self, ids: Sequence[str], begun: Sequence[str] | None) -> list[str]:
+        """Return those that failed because of these, in turn."""
+        given = dict.fromkeys([*ids, *(begun or ())])
+        found, line = dict(given), deque(given)
+        while line:
+            for name in self._children.get(line.popleft(), ()):
+                if name not in found:
+                    found[name] = None
+                    line.append(name)
+        latest: dict[str, str] = {}
+        for name in sorted(found, key=self._age):
+            latest[self._root(name)] = name
+        latest.update((self._root(name), name) for name in ids)
+        return [
+            name
+            for name in found
+            if name not in given
+            and latest[self._root(name)] == name
+            and (begun is None or name not in self._replayed)
+        ]
+
+    def _root(self, name: str) -> str:
+        return self._runs.get(name, (name, 0))[0]
+
+    def _age(self, name: str) -> int:
+        # What is no run of another was there before those that are.
+        return self._runs.get(name, (name, 0))[1]
 
 
-def in_order(copies: Sequence[Copy]) -> list[Copy]:
-    """Return copies, each after those that it depends on."""
+def in_order(copies: Sequence[Copy], newest: Mapping[str, str]) -> list[Copy]:
+    """Return copies, each after those that it depends on, or their newest runs."""
     places = {copy.old: copy for copy in copies}
-    before = {
-        copy.old: {one for one in copy.members if one in places} for copy in copies
+    members = {
+        copy.old: {newest.get(one, one) for one in copy.members} for copy in copies
     }
+    before = {name: members[name] & places.keys() for name in places}
     children: dict[str, list[str]] = {}
     for name, parents in before.items():
         for one in parents:
@@ -272,4 +319,5 @@ def in_order(copies: Sequence[Copy]) -> list[Copy]:
             before[child].discard(name)
             if not before[child]:
                 line.append(child)
-    return ordered
+    # By edited arguments they may depend on one another: then the hub refuses them.
+    return ordered + [places[name] for name in places if before[name]]

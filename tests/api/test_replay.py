@@ -147,6 +147,36 @@ def test_a_dependent_finds_what_was_resubmitted_before(rc, view):
     assert rc.replay(ids=second).get() == [12]
 
 
+def test_a_dependent_waits_for_the_new_run_of_what_was_replayed_in_vain(rc, view):
+    first = fails(view)
+    second = view.apply_async(tasks.double, Ref(first))
+    rc.wait()
+    newer = rc.replay(ids=first)
+    newer.wait()
+
+    again = rc.replay(ids=[second, newer])
+
+    assert rc.replay_plan(ids=[second, newer]) == [*newer.msg_ids, id_of(second)]
+    (record,) = rc.db_query({"resubmit_of": id_of(second)}, "after")
+    assert record["after"] == [again.msg_ids[0]]
+
+
+def test_of_several_runs_of_a_dependent_only_the_latest_runs_again(rc, view):
+    first = fails(view)
+    second = view.apply_async(tasks.double, Ref(first))
+    last = view.apply_async(tasks.double, Ref(second))
+    rc.wait()
+    in_vain = rc.replay(ids=second)
+    in_vain.wait()
+
+    again = rc.replay(ids=first, downstream=True, args=(4,))
+
+    assert again.get() == [4, 8, 16]
+    (record,) = rc.db_query({"resubmit_of": in_vain.msg_ids[0]})
+    assert record["msg_id"] == again.msg_ids[1]
+    assert len(rc.db_query({"resubmit_of": id_of(last)})) == 1
+
+
 def test_other_arguments_may_refer_to_tasks(rc, view):
     one, other = (view.apply_async(tasks.double, x) for x in (1, 2))
     plain = fails(view)
