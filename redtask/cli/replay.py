@@ -104,11 +104,11 @@ def command(
 ) -> int:
     """Run ended tasks again, with all their flags but delay and eta, as new tasks.
 
-    A query chooses ended tasks only, and none that were replayed before. --downstream
-    adds those that failed because of them; existing results are used again. What
-    depends on a task that runs again depends on its new run. Nothing is unpickled here:
-    the engine applies an --edit to the arguments. Prints the old and the new id of
-    each; asks before it replays more than one named task.
+    A query chooses ended tasks only, and, as - does, none that were replayed before.
+    --downstream adds those that failed because of them; existing results are used
+    again. What depends on a task that runs again depends on its new run. Nothing is
+    unpickled here: the engine applies an --edit to the arguments. Prints the old and
+    the new id of each; asks before it replays more than one named task.
 
     --inline unpickles one task and runs it in this process, with --pdb under the
     debugger; the hub is not told.
@@ -177,18 +177,20 @@ class _Action:
         """Count, ask, replay and report."""
         client = self._client
         ids = client._run(replace(chosen, limit=None).ids(client._session, _ENDED))
-        before = 0
-        if chosen.by_query and not self._again:
+        before: list[str] | None = None
+        if chosen.is_bulk and not self._again:
             ids, before = self._not_before(ids)
-        ids = ids[: chosen.limit]
-        replay = Replay(
-            client._session,
-            Wish(ids=ids, downstream=self._downstream, edit=self._edit or None),
+        wish = Wish(
+            ids=ids[: chosen.limit],
+            downstream=self._downstream,
+            edit=self._edit or None,
+            begun=before,
         )
+        replay = Replay(client._session, wish)
         plan = client._run(replay.plan())
         if before:
-            told = "was" if before == 1 else "were"
-            self._say(f"{before} {told} replayed before: --again takes them too")
+            told = "was" if len(before) == 1 else "were"
+            self._say(f"{len(before)} {told} replayed before: --again takes them too")
         if self._dry:
             return self._show_plan(plan)
         if not plan:
@@ -196,13 +198,13 @@ class _Action:
             return 0
         if not chosen.is_one or len(plan) > 1:
             confirm(f"Replay {self._count(plan)}?", yes=self._yes)
-        return self._replay(replay, plan)
+        return self._replay(replay, plan, named=not chosen.is_bulk or self._again)
 
     def _say(self, text: str) -> None:
         click.echo(f"redtask: {text}", err=True)
 
-    def _not_before(self, ids: Sequence[str]) -> tuple[list[str], int]:
-        """Return those that were not resubmitted, and how many were.
+    def _not_before(self, ids: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return those that were not resubmitted, and those that were.
 
         Nor was what they were resubmitted from, once more.
         """
@@ -215,7 +217,8 @@ class _Action:
             for one, found, origin in zip(ids, newer, origins, strict=True)
             if not found and latest.get(origin, "") in {"", one}
         ]
-        return left, len(ids) - len(left)
+        kept = set(left)
+        return left, [one for one in ids if one not in kept]
 
     def _fields(self, ids: Sequence[str], name: str) -> list[str]:
         """Return one field of many records; "" where it is missing."""
@@ -256,8 +259,11 @@ class _Action:
         self._say(f"{self._count(plan)} would run, nothing was done")
         return 0
 
-    def _replay(self, replay: Replay, plan: Sequence[Copy]) -> int:
-        """Submit the plan, at most at the rate requested."""
+    def _replay(self, replay: Replay, plan: Sequence[Copy], *, named: bool) -> int:
+        """Submit the plan, at most at the rate requested.
+
+        ``named``: would the same command replay all of it again?
+        """
         at_once = 500
         if self._rate is not None:
             at_once = max(1, min(at_once, int(self._rate * _BEAT)))
@@ -276,10 +282,10 @@ class _Action:
                 flow = replay.run(progress, wanted=plan, at_once=at_once)
                 tasks = self._client._run(flow)
         except KeyboardInterrupt:
-            self._say(
-                f"interrupted: {entered} of {len(plan)} are replayed; the same command "
-                "goes on with the rest"
-            )
+            rest = "the same command goes on with the rest"
+            if named and entered < len(plan):
+                rest = f"the rest begins with {plan[entered].old}"
+            self._say(f"interrupted: {entered} of {len(plan)} are replayed; {rest}")
             raise click.exceptions.Exit(INTERRUPTED) from None
         pairs = [(one.old, new) for one, new in zip(plan, tasks.ids, strict=True)]
         if not self._waits:

@@ -62,6 +62,11 @@ class Selection:
         return self.query is not None or self.since is not None
 
     @property
+    def is_bulk(self) -> bool:
+        """Are tasks selected by a query, or listed on standard input?"""
+        return self.by_query or "-" in self.names
+
+    @property
     def is_one(self) -> bool:
         """Is it a single task, named on the command line?"""
         return len(self.names) == 1 and "-" not in self.names

@@ -28,6 +28,23 @@ def broken(client, view):
     return [result.msg_ids[0] for result in (good, bad, child, last)]
 
 
+@pytest.fixture
+def interrupted(command, monkeypatch):
+    """Return a function that interrupts a replay after its first task."""
+
+    def interrupt(_seconds):
+        raise KeyboardInterrupt
+
+    def run(*words, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr("redtask.cli.replay.sleep", interrupt)
+            done = command("replay", *words, "--rate", "1/s", "--yes", **options)
+        assert done.exit_code == 130
+        return done.stderr
+
+    return run
+
+
 def test_what_failed_because_of_a_task_runs_once_more_with_it(command, broken):
     words = ["replay", broken[1], "--downstream", "--edit", "x=4", "--wait", "--yes"]
 
@@ -239,23 +256,60 @@ def test_a_rate_is_so_many_in_a_time():
 
 
 def test_what_was_interrupted_goes_on_with_the_same_command(
-    command, broken, monkeypatch
+    command, broken, interrupted
 ):
-    def interrupt(_seconds):
-        raise KeyboardInterrupt
-
-    words = ["replay", "--failed", "--rate", "1/s", "--yes"]
-
-    with monkeypatch.context() as patch:
-        patch.setattr("redtask.cli.replay.sleep", interrupt)
-        first = command(*words)
+    told = interrupted("--failed")
     rest = command("replay", "--failed", "--since", "1h", "--yes")
 
-    assert first.exit_code == 130
-    assert "interrupted: 1 of 3 are replayed; the same command goes on" in first.stderr
+    assert "interrupted: 1 of 3 are replayed; the same command goes on" in told
     replayed = [line.split("\t")[0] for line in rest.stdout.splitlines()]
     assert set(broken[2:]) <= set(replayed)
     assert broken[1] not in replayed
+
+
+def test_what_failed_because_of_those_replayed_before_is_not_forgotten(
+    command, broken, interrupted
+):
+    words = ("--label", "night", "--error", "ValueError", "--downstream")
+    interrupted(*words)
+
+    rest = command.well("replay", *words, "--limit", "1", "--yes")
+    both = command("replay", "--failed", "--name", "nobody", "--downstream", "--yes")
+
+    assert [old for old, _ in rest][-2:] == broken[2:]
+    assert broken[1] not in [old for old, _ in rest]
+    assert both.stdout == ""
+
+
+def test_what_failed_because_of_them_is_not_replayed_twice(command, broken):
+    words = ("replay", "--label", "night", "--error", "ValueError", "--downstream")
+    command.well(*words, "--edit", "x=4", "--wait", "--yes")
+
+    again = command(*words, "--yes")
+
+    assert again.stdout == ""
+    assert again.stderr.endswith("redtask: no task to replay\n")
+
+
+def test_ids_from_a_pipe_that_were_replayed_before_are_left_out(
+    command, broken, interrupted
+):
+    listed = "\n".join(broken[1:])
+
+    told = interrupted("-", stdin=listed)
+    rest = command("replay", "-", "--yes", stdin=listed)
+    all_again = command.well("replay", "-", "--yes", "--again", stdin=listed)
+
+    assert "the same command goes on with the rest" in told
+    assert [line.split("\t")[0] for line in rest.stdout.splitlines()] == broken[2:]
+    assert "1 was replayed before: --again takes them too" in rest.stderr
+    assert [old for old, _ in all_again] == broken[1:]
+
+
+def test_who_names_tasks_is_told_which_are_left(command, broken, interrupted):
+    told = interrupted(*broken[1:])
+
+    assert told.endswith(f"1 of 3 are replayed; the rest begins with {broken[2]}\n")
 
 
 def test_a_replay_at_a_rate_says_all_in_the_end(command, broken):
