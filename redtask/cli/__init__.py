@@ -5,10 +5,10 @@ To add one: a line in ``COMMANDS``, and a module of that name with a ``command``
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -157,6 +157,7 @@ class _Root(Group):
 
         Or as a JSON object on standard output if JSON was requested.
         """
+        _replace_unknown()
         words = list(sys.argv[1:] if args is None else args)
         if words[:1] == ["help"]:
             # As in other programs of many commands.
@@ -201,8 +202,16 @@ def _show(told: Invocation, problem: click.ClickException) -> None:
 
 
 def _say_json(text: str, problem: Exception) -> None:
-    kind = type(problem).__name__
-    click.echo(json.dumps({"error": text, "kind": kind}, ensure_ascii=False))
+    from redtask.cli.output import say_json  # noqa: PLC0415
+
+    say_json({"error": text, "kind": type(problem).__name__})
+
+
+def _replace_unknown() -> None:
+    """Have characters that standard output lacks replaced: no reason to fail."""
+    out = sys.stdout
+    if isinstance(out, TextIOWrapper) and out.errors == "strict":
+        out.reconfigure(errors="replace")
 
 
 @click.group(

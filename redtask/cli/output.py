@@ -122,9 +122,12 @@ def safe_lines(text: str) -> str:
 def json_line(value: Any, plain: Callable[[Any], Any] = str) -> str:
     """Return JSON on one line; ``plain`` converts values that JSON does not have.
 
-    Characters that are valid in JSON but control a terminal or end a line are escaped.
+    Characters that are valid in JSON but control a terminal or end a line are escaped;
+    all but ASCII if standard output does not take UTF-8.
     """
-    text = json.dumps(value, ensure_ascii=False, sort_keys=False, default=plain)
+    told = getattr(sys.stdout, "encoding", None) or "utf-8"
+    whole = told.lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=not whole, sort_keys=False, default=plain)
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

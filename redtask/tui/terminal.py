@@ -60,6 +60,7 @@ class Terminal:
             legacy_windows=False,
         )
         self._plain = console.color_system is None and not console.no_color
+        self._encoding = console.encoding
         self._decoder = Decoder()
         self._shown: list[str] = []
         self._size = Size(0, 0)
@@ -191,6 +192,6 @@ class Terminal:
         return f"{drawn.get()}\x1b[0m{rest}"
 
     def _write(self, text: str) -> None:
-        data = text.encode("utf-8", "replace")
+        data = text.encode(self._encoding, "replace")
         while data:
             data = data[os.write(self._screen, data) :]

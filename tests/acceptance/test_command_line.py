@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -58,6 +59,25 @@ def test_help_of_a_command_needs_no_redis():
     )
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["submit", "m:f", "é界", "--dry-run"], "m:f('é?')\n"),
+        (["ls", "--state", "é界", "--json"], "\\u00e9\\u754c"),
+    ],
+)
+def test_what_the_terminal_does_not_have_is_replaced(words, told):
+    done = subprocess.run(
+        [sys.executable, "-m", "redtask", *words],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        check=False,
+    )
+
+    assert told in done.stdout.decode("latin-1")
+    assert done.stderr == b""
 
 
 def test_an_interrupted_submit_says_what_it_did_and_goes_on(site, ended):

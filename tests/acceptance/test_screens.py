@@ -250,6 +250,8 @@ def test_a_terminal_of_ascii_gets_nothing_else(hub):
         screen.until("[1 Overview]", "completed")
         screen.press("2")
         screen.until(">      0", "########")
+        screen.press("/", "f", "é", "enter")
+        screen.until("No engine lives that has 'f?'")
         screen.press("q")
 
         assert screen.end() == 0
