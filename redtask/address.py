@@ -152,6 +152,10 @@ def _remote(parts: SplitResult) -> str:
     if not host or host == "*":
         raise ValueError("it names no host")
     try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{host!r} is not the name of a host") from None
+    try:
         port = parts.port
     except ValueError:
         raise ValueError("the port must be a number from 1 to 65535") from None
