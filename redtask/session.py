@@ -23,6 +23,7 @@ from redtask.flows import acting, entering, reading, waiting
 from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
 from redtask.hub.calls import Call
+from redtask.hub.records import text
 from redtask.inbox import Inbox, TaskSet
 from redtask.names import random_name
 from redtask.recent import Contact, Recent
@@ -309,7 +310,12 @@ class Session:
         if found.state == "running" and found.engine_uuid is not None:
             key = self.keys.engine(found.engine_uuid)
             (leaving,) = yield flows.Commands([("HEXISTS", key, "leaving")])
-            return found.on_drained if leaving else found
+            found = found.on_drained if leaving else found
+        if found.is_tried_again:
+            key = self.keys.task(found.task_id, "attempts")
+            (last,) = yield flows.Commands([("LRANGE", key, -1, -1)])
+            if last:
+                found = found.after_failure(text(last[0]).split("\t", 4)[-1])
         return found
 
     def ids_of(self, jobs: Any) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from redtask.hub import states
 from redtask.hub.records import groups, mapping, text
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Why:
     engine_uuid: str | None = None
     #: The latest task that resubmitted it.
     resubmitted: str | None = None
+    #: How many attempts have failed.
+    tries: int = 0
 
     def __str__(self) -> str:
         lines = [f"{self.task_id} is {self.state}: " + "; ".join(self.reasons) + "."]
@@ -127,6 +130,17 @@ class Why:
         """The same, of a task that runs on a drained engine."""
         said = f"engine {self.engine_id} runs it, and then gets nothing new"
         return replace(self, reasons=(said, *self.reasons[1:]))
+
+    @property
+    def is_tried_again(self) -> bool:
+        """Have attempts failed, and has it not ended?"""
+        return self.tries > 0 and self.state not in states.ENDED
+
+    def after_failure(self, what: str) -> Why:
+        """Return the same, of a task whose last attempt failed with this."""
+        *others, often = self.reasons
+        last = ": " if self.tries == 1 else ", the last one: "
+        return replace(self, reasons=(*others, f"{often}{last}{what}"))
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible dict, with times in ISO 8601."""
@@ -168,6 +182,7 @@ class Why:
             engine_id=int(label) if label else None,
             engine_uuid=uuid or None,
             resubmitted=facts.get("resubmitted"),
+            tries=int(facts.get("tries", 0)),
         )
 
 
@@ -175,6 +190,16 @@ def _explain(
     facts: Mapping[str, str], engines: Engines | None
 ) -> tuple[list[str], list[str]]:
     """Return reasons and remedies."""
+    reasons, remedies = _explain_state(facts, engines)
+    if "tries" in facts and facts["state"] not in states.ENDED:
+        most = int(facts.get("retries", 0)) + 1
+        reasons.append(f"{facts['tries']} of {most} tries failed")
+    return reasons, remedies
+
+
+def _explain_state(
+    facts: Mapping[str, str], engines: Engines | None
+) -> tuple[list[str], list[str]]:
     state = facts["state"]
     if state == "waiting":
         return _of_waiting(facts), []

@@ -162,6 +162,8 @@ class Reader:
                 ]
             )
         )
+        if attempts and why.is_tried_again:
+            why = why.after_failure(Try.read(text(attempts[-1])).what)
         raw = sheet.unfold(run, row)
         raw |= {text(key): value for key, value in groups(record, 2)}
         fields = {key: text(value) for key, value in raw.items()}

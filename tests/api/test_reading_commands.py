@@ -262,6 +262,17 @@ def test_why_says_what_a_task_waits_for(command, few):
     assert found["start"]
 
 
+def test_why_and_show_say_what_went_wrong_before(command, client, view):
+    again = view.with_flags(retries=2, retry_delay=3600.0).apply_async(tasks.fail, 3)
+    name = only(again)
+    until(lambda: command.objects("why", name)[0]["tries"] == 1)
+
+    text = command("why", name).stdout
+    client.abort(again)
+
+    assert text.endswith("; 1 of 3 tries failed: ValueError: no 3.\n")
+
+
 def test_of_what_runs_it_is_said_how_to_see_what_it_prints(command, client, gate):
     result = client.load_balanced_view().apply_async(tasks.pass_gate, str(gate))
     name = result.msg_ids[0]

@@ -46,6 +46,18 @@ def test_who_waits_for_a_time_says_when(hub):
     assert json.loads(json.dumps(why.as_dict()))["start"] == "1970-01-01T00:00:06+00:00"
 
 
+def test_who_is_tried_again_says_how_often_it_was(hub):
+    hub.submit(1, "c-1", retries=3, pause="5000 1 0")
+    hub.register(2, "e")
+    (work,) = hub.take(3, "e")
+    hub.turn(4, "e", 1, error_in(work))
+
+    why = hub.why(1004, "c-1")
+
+    assert (why.state, why.tries) == ("waiting", 1)
+    assert "another 4.0 s; 1 of 4 tries failed." in str(why)
+
+
 def test_a_long_time_is_told_in_hours_and_days(hub):
     hub.submit(1000, "c-1", start_in=93_784_000)
 
