@@ -72,8 +72,9 @@ def _show(out: Output, found: Dossier) -> None:
     width = shutil.get_terminal_size().columns if out.for_people else _WIDEST
     for name, value in _lines(out, found):
         head = f"  {name:<11} "
+        shorten = short_ids if name == "reason" and out.for_people else str
         lines = textwrap.wrap(
-            short_ids(one_line(value)) if name == "reason" else one_line(value),
+            shorten(one_line(value)),
             width,
             initial_indent=head,
             subsequent_indent=" " * len(head),

@@ -262,7 +262,7 @@ def test_why_says_what_a_task_waits_for(command, few):
     assert found["start"]
 
 
-def test_why_and_show_say_what_went_wrong_before(command, client, view):
+def test_why_says_what_went_wrong_before(command, client, view):
     again = view.with_flags(retries=2, retry_delay=3600.0).apply_async(tasks.fail, 3)
     name = only(again)
     until(lambda: command.objects("why", name)[0]["tries"] == 1)
@@ -271,6 +271,15 @@ def test_why_and_show_say_what_went_wrong_before(command, client, view):
     client.abort(again)
 
     assert text.endswith("; 1 of 3 tries failed: ValueError: no 3.\n")
+
+
+def test_show_has_whole_ids_in_a_pipe(command, client, view, few):
+    child = view.with_flags(after=few[1]).apply_async(tasks.double, 1)
+    client.wait([child])
+
+    text = command("show", only(child)).stdout
+
+    assert f"  reason      impossible: after {few[1]}: failed\n" in text
 
 
 def test_of_what_runs_it_is_said_how_to_see_what_it_prints(command, client, gate):
