@@ -218,7 +218,7 @@ def command(  # noqa: PLR0913 - one per option
     if not (said["after"] or said["follow"]):
         _check_alone()
     if dry_run:
-        return _show_calls(reading, input, args, skip or 0)
+        return _show_calls(reading, input, args, skip or 0, out)
     flags = _flags(said)
     with where.client(make=True) as client:
         flags = _with_targets(client, flags)
@@ -268,9 +268,13 @@ def _reading(
 
 
 def _show_calls(
-    reading: Reading, lines: IO[str] | None, words: tuple[str, ...], skip: int
+    reading: Reading,
+    lines: IO[str] | None,
+    words: tuple[str, ...],
+    skip: int,
+    out: Output,
 ) -> int:
-    """Print the calls that would be submitted."""
+    """Print the calls that would be submitted; as JSON, as lines may have them."""
     if lines is None:
         jobs = iter([(1, reading.function, reading.words(words))])
     else:
@@ -279,6 +283,9 @@ def _show_calls(
             for at, job in _jobs(reading, lines, skip)
         )
     for _, function, (args, kwargs) in jobs:
+        if out.as_json:
+            say_json({"function": function, "args": args, "kwargs": kwargs})
+            continue
         shown = [*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())]
         click.echo(f"{function}({', '.join(shown)})")
     return 0

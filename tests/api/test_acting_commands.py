@@ -234,6 +234,20 @@ def test_what_would_be_called_can_be_seen_first(command, place):
     assert place.client().hub_history() == []
 
 
+def test_calls_shown_as_json_can_be_submitted(command, place):
+    words = ("submit", "tests.tasks:add", 1, "-")
+
+    shown = command(*words, "--dry-run", "--json", stdin="a y=b\n[2]\n").stdout
+    again = command("submit", "-", "--dry-run", "--json", stdin=shown).stdout
+
+    assert [json.loads(line) for line in shown.splitlines()] == [
+        {"function": "tests.tasks:add", "args": [1, "a"], "kwargs": {"y": "b"}},
+        {"function": "tests.tasks:add", "args": [1, 2], "kwargs": {}},
+    ]
+    assert again == shown
+    assert place.client().hub_history() == []
+
+
 # -- no more
 
 
