@@ -142,8 +142,9 @@ def test_a_run_that_another_has_replaced_is_left_out(command, client, broken):
     assert "2 were replayed before: --again takes them too" in again.stderr
 
 
-def test_what_was_replayed_before_is_left_out(command, broken):
+def test_what_was_replayed_before_is_left_out(command, client, broken):
     (first,) = command.well("replay", "--error", "ValueError", "--yes")
+    client.get_result(first[1]).wait()
 
     again = command("replay", "--label", "night", "--error", "ValueError", "--yes")
     # Its new run failed, and was not replayed yet.
