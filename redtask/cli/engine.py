@@ -85,6 +85,8 @@ class _Pick:
     def __init__(self, names: Sequence[str], worker: str | None) -> None:
         self.names = list(names)
         self.worker = worker
+        #: All engines of the worker, or of the hub? Not if none was on standard input.
+        self.is_whole = not names
         if "-" in self.names:
             at = self.names.index("-")
             self.names[at : at + 1] = read_ids(sys.stdin, "engine_id")
@@ -96,13 +98,13 @@ class _Pick:
             if not found:
                 raise UnknownEngine(f"there is no engine of a worker {self.worker!r}")
             return found
-        if not self.names:
+        if self.is_whole:
             return list(engines)
         found = []
         for name in self.names:
             same = [one for one in engines if _is_called(one, name)]
             if not same:
-                raise UnknownEngine(f"there is no engine {name}")
+                raise UnknownEngine(f"there is no engine {name or repr(name)}")
             if len(same) > 1:
                 raise UnknownEngine(f"several engines begin with {name!r}")
             found += [one for one in same if one not in found]
@@ -112,7 +114,7 @@ class _Pick:
 def _is_called(engine: EngineStatus | EngineRow, name: str) -> bool:
     if name.isascii() and name.isdigit():
         return engine.engine_id == int(name)
-    return engine.uuid.startswith(name)
+    return name != "" and engine.uuid.startswith(name)
 
 
 # -- listing
@@ -306,6 +308,8 @@ def _tell(engines: Sequence[EngineStatus], words: dict[str, str], out: Output) -
         elif not out.for_people:
             out.table((), [(one.engine_id, one.uuid, word)])
     if out.for_people:
+        if not engines:
+            click.echo("no engine", err=True)
         for word in dict.fromkeys(words.values()):
             names = [str(one.engine_id) for one in engines if words[one.uuid] == word]
             click.echo(f"{word}: {', '.join(names)}")
@@ -328,8 +332,8 @@ def stop(*, pick: _Pick, now: bool, yes: bool, where: Where, out: Output) -> Non
     redtask engine stop 3
     redtask engine stop --worker web-7 --yes
     """
-    engines_too = not pick.names and not now
-    verb = "shutdown" if engines_too else "kill" if now else "stop"
+    worker_too = pick.is_whole and not now
+    verb = "shutdown" if worker_too else "kill" if now else "stop"
     question = "End {}, in the midst of what they run?" if now else "Stop {}?"
     _give(pick, where, out, verb, "stopping", question=question, yes=yes)
 
@@ -371,10 +375,10 @@ def _give(  # noqa: PLR0913 - what two commands have in common
             engines = client._run(orders.engines_of(session, pick.worker))
         else:
             engines = pick.of(client._run(session.status()).engines)
-            if question and (len(engines) > 1 or not pick.names):
+            if question and (len(engines) > 1 or pick.is_whole):
                 confirm(question.format(count(len(engines), "engine")), yes=yes)
-            whole = not pick.names
-            client._run(orders.order(session, verb, engines, whole=whole))
+            flow = orders.order(session, verb, engines, whole=pick.is_whole)
+            client._run(flow)
     _tell(engines, {one.uuid: word for one in engines}, out)
 
 

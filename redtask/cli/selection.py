@@ -259,6 +259,10 @@ def _wanted(
 def _engine(word: str) -> dict[str, Any]:
     if word.isascii() and word.isdigit():
         return {"engine_id": int(word)}
+    if not word:
+        raise click.BadParameter(
+            "an engine is a number or a uuid", param_hint="'--engine'"
+        )
     return {"engine_uuid": {"$glob": f"{word}*"}}
 
 

@@ -521,6 +521,23 @@ def test_what_is_not_there_has_its_own_exit_code(command, client):
         assert set(json.loads(done.stdout)) == {"error", "kind"}
 
 
+def test_no_engine_on_standard_input_is_not_every_engine(command, client):
+    verbs = ("show", "drain", "drain --wait", "stop --yes", "restart", "stack")
+    for words in verbs:
+        done = command("engine", *words.split(), "-", stdin="\n")
+
+        assert (words, done.exit_code, done.stdout) == (words, 0, "")
+    assert {one["state"] for one in command.objects("engine", "ls")} == {"idle"}
+
+
+def test_an_empty_name_is_no_engine(command, client):
+    for words in (["engine", "drain"], ["engine", "show"], ["ls", "--engine"]):
+        done = command(*words, "")
+
+        assert done.stdout == ""
+        assert done.exit_code in {2, 3}
+
+
 def test_what_the_state_does_not_permit_has_its_own_exit_code(command, few):
     for words in ("result LATE", "purge LATE", "replay LATE", "abort GOOD"):
         said = words.replace("LATE", few[2]).replace("GOOD", few[0]).split()
