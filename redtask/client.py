@@ -83,7 +83,9 @@ class Client(StoredTasks, Fleet):
         self, profile: Profile, timeout: float | None, *, make: bool = True
     ) -> None:
         self._profile, patience = profile, patience_of(timeout)
-        self._store, keyring = connect(profile, patience=patience, make=make)
+        self._store, keyring = connect(
+            profile, patience=patience, reply=link.reply_of(patience), make=make
+        )
         self._store.contact.told = 0.0
         self._session = Session(self._store.keys, keyring, self._store.contact)
         self._driver = self._store.driver()

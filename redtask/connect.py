@@ -12,6 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
+from redtask import link
 from redtask.error import ConfigurationError, ConnectionLost, NoHub, NoRedis
 from redtask.flows import Flow, Pause, ask
 from redtask.flows.entering import server_info
@@ -33,16 +34,21 @@ _LOOK: Final = 0.1
 
 
 def connect(
-    profile: Profile, *, patience: float | None = 30.0, make: bool = True
+    profile: Profile,
+    *,
+    patience: float | None = 30.0,
+    reply: float = link.REPLY,
+    make: bool = True,
 ) -> tuple[Store, Keyring]:
     """Return the store and the keys of a profile's hub.
 
     If there is no hub, it is made, or without ``make``, ``NoHub`` is raised.
     ``patience``: how many seconds calls are retried while Redis is away, and a server
-    that loads its data is waited for. The first contact is not retried: the user wants
+    that loads its data is waited for. ``reply``: how long each reply may take, in
+    seconds. The first contact is not retried: the user wants
     to know at once. Raises ``ConfigurationError`` and ``ConnectionLost``.
     """
-    store = open_store(address(profile), profile.hub, patience=0.0)
+    store = open_store(address(profile), profile.hub, patience=0.0, reply=reply)
     driver = store.driver()
     store.contact.server = driver.run(check_server(profile, patience))
     store.patience = patience

@@ -44,6 +44,10 @@ _QUICKLY: Final = 1.0
 LONGEST_BLOCK: Final = 20.0
 #: How long a reply may take, in seconds; not for blocking commands.
 REPLY: Final = 15.0
+#: The least time for that, in seconds: a server may pause, to fork or to sync, say.
+_LEAST_REPLY: Final = 2.0
+#: So many bytes a second are sent at least: large payloads may take longer.
+_PACE: Final = 4 << 20
 _CONNECT: Final = 5.0
 _MARGIN: Final = 5.0
 #: How many entries of a stream are read at once.
@@ -84,14 +88,25 @@ LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, EOF
 TROUBLE: Final = (*LOST, exceptions.ResponseError)
 
 
-def limit(*, blocking: bool, reply: float = REPLY) -> float:
-    """Return how long a reply may take, in seconds."""
-    return LONGEST_BLOCK + _MARGIN if blocking else reply
+def reply_of(patience: float | None) -> float:
+    """Return how long a reply may take for a client with this patience, in seconds."""
+    return REPLY if patience is None else min(REPLY, max(_LEAST_REPLY, patience))
 
 
-def options(
-    url: str, *, blocking: bool, reply: float = REPLY
-) -> tuple[str, dict[str, Any]]:
+def limit(blocking: float, reply: float = REPLY) -> float:
+    """Return how long a reply may take, in seconds.
+
+    ``blocking`` is how long the command waits on the server; 0: it does not.
+    """
+    return blocking + min(_MARGIN, reply) if blocking else reply
+
+
+def time_to_send(pieces: Iterable[bytes]) -> float:
+    """Return how long sending may take, in seconds: hardly any unless it is much."""
+    return sum(map(len, pieces)) / _PACE
+
+
+def options(url: str, *, reply: float = REPLY) -> tuple[str, dict[str, Any]]:
     """Return the kind of connection (tcp, tls, unix) for a URL, and its arguments.
 
     The caller adds redis-py's ``retry`` object of its own package, with no retries.
@@ -99,7 +114,8 @@ def options(
     parsed = parse_url(url)
     connection = parsed.pop("connection_class", None)
     arguments: dict[str, Any] = {
-        "socket_timeout": limit(blocking=blocking, reply=reply),
+        # Who reads for longer, as for a blocking command, sees to that himself.
+        "socket_timeout": reply,
         "socket_connect_timeout": min(reply, _CONNECT),
         "retry_on_timeout": False,
         "health_check_interval": 0,
@@ -180,6 +196,11 @@ def closed() -> error.ConfigurationError:
     return error.ConfigurationError("this client is closed")
 
 
+def unanswered() -> Exception:
+    """Return the error for a call that others kept waiting, and Redis them."""
+    return exceptions.TimeoutError("it does not answer")
+
+
 def tell_of_silence(problem: BaseException, falls_silent: Callable[[], bool]) -> None:
     """Log that Redis did not answer in time, and that a new connection is made.
 
@@ -255,7 +276,16 @@ def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
         else:
             small.append(hiredis.pack_command(tuple(words)))
     _flush(small, sent)
-    return sent
+    return sent if all(len(one) <= _PACE for one in sent) else _in_parts(sent)
+
+
+def _in_parts(pieces: Sequence[bytes]) -> list[bytes]:
+    """Cut large pieces, without a copy: a socket's time is for each one anew."""
+    parts: list[Any] = []
+    for piece in pieces:
+        view = memoryview(piece)
+        parts += (view[at : at + _PACE] for at in range(0, len(view), _PACE))
+    return parts
 
 
 def _pack_ropes(words: Sequence[Any], small: list[bytes], sent: list[bytes]) -> None:

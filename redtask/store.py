@@ -43,11 +43,9 @@ stand_ins: Final[dict[str, Callable[..., Store]]] = {}
 _KINDS = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
 
 
-def _connector(
-    url: str, *, blocking: bool, reply: float = link.REPLY
-) -> Callable[[], Connection]:
+def _connector(url: str, reply: float) -> Callable[[], Connection]:
     """Return a factory of connections to a URL."""
-    kind, options = link.options(url, blocking=blocking, reply=reply)
+    kind, options = link.options(url, reply=reply)
     options["retry"] = Retry(NoBackoff(), 0)
     return lambda: _KINDS[kind](**options)
 
@@ -75,9 +73,13 @@ def _haul(connection: Any) -> Haul:
     return Haul(connection._sock, connection._parser.parse_error)  # noqa: SLF001
 
 
-def open_store(url: str, hub: str, *, patience: float | None = 30.0) -> Store:
+def open_store(
+    url: str, hub: str, *, patience: float | None = 30.0, reply: float = link.REPLY
+) -> Store:
     """Return the store of a hub; the arguments are those of ``Store``."""
-    return stand_ins.get(url, Store)(url, hub, patience=patience)
+    if url in stand_ins:
+        return stand_ins[url](url, hub, patience=patience)
+    return Store(url, hub, patience=patience, reply=reply)
 
 
 class Store:
@@ -106,8 +108,8 @@ class Store:
         self.contact = Contact()
         #: Called after each failed try: with the time of the first one, and the error.
         self.trouble: Callable[[float, Exception], None] | None = None
-        self._connect = _connector(url, blocking=False, reply=reply)
-        self._connect_blocking = _connector(url, blocking=True)
+        self._connect = _connector(url, reply)
+        self._reply = reply
         self._free: list[Connection] = []
         self._free_blocking: list[Connection] = []
         #: Connections with a waiting reader. Threads add and discard: both are atomic.
@@ -137,7 +139,7 @@ class Store:
             return free.pop()
         except IndexError:
             self.contact.opens()
-            return self._connect_blocking() if blocking else self._connect()
+            return self._connect()
 
     def connection(self) -> Connection:
         """Return a new connection, not yet open, that belongs to the caller."""
@@ -158,10 +160,15 @@ class Store:
                 raise link.closed() from None
             self.contact.loses()
 
-    def _listen(self, connection: Connection) -> None:
-        """Register a connection with a waiting reader, to be woken by ``close``."""
+    def _listen(self, connection: Any, seconds: float) -> None:
+        """Register a connection with a waiting reader, to be woken by ``close``.
+
+        It is to read for little longer than so many seconds.
+        """
         self._listening.add(connection)
         connection.connect()
+        # redtask needs the socket itself, and redis-py has no public access to it.
+        connection._sock.settimeout(link.limit(seconds, self._reply))  # noqa: SLF001
         if self._closed:
             # It may have been registered too late to be woken.
             raise link.closed()
@@ -189,18 +196,19 @@ class Store:
         self,
         commands: Sequence[Sequence[Any]],
         *,
-        blocking: bool = False,
+        blocking: float = 0.0,
         meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
         """Send commands in one go and read their replies; error replies are returned.
 
-        A connection that failed in any way is dropped. ``meanwhile`` is called once all
-        is sent.
+        A connection that failed in any way is dropped. ``blocking`` is how long the
+        server waits before it replies, in seconds; 0: it does not. ``meanwhile`` is
+        called once all is sent.
         """
-        connection = self._borrow(blocking=blocking)
+        connection = self._borrow(blocking=bool(blocking))
         try:
             if blocking:
-                self._listen(connection)
+                self._listen(connection, blocking)
             connection.send_packed_command(link.packed(commands), check_health=False)
             if meanwhile is not None:
                 meanwhile()
@@ -210,7 +218,7 @@ class Store:
             link.tell_of_silence(problem, self.contact.falls_silent)
             raise
         self.contact.hears()
-        self._give_back(connection, blocking=blocking)
+        self._give_back(connection, blocking=bool(blocking))
         return replies
 
     def _persist(
@@ -293,13 +301,14 @@ class Store:
                 raise reply
         return replies
 
-    def block(self, *words: Any) -> Any:
+    def block(self, *words: Any, seconds: float = link.LONGEST_BLOCK) -> Any:
         """Perform a blocking command, once, on a connection for blocking commands.
 
-        It must wait ``link.LONGEST_BLOCK`` at most. Raises ``ConnectionLost``.
+        It must wait so many ``seconds`` at most, and no more than
+        ``link.LONGEST_BLOCK``. Raises ``ConnectionLost``.
         """
         try:
-            (reply,) = self._exchange([words], blocking=True)
+            (reply,) = self._exchange([words], blocking=seconds)
         except link.LOST as problem:
             raise link.translate(problem) from problem
         if isinstance(reply, Exception):
@@ -526,7 +535,8 @@ class Driver:
                 inbox.disturbed()
                 return False
             position = inbox.position
-            reply = self.store.block(*link.read_stream(keys, inbox, patience))
+            words = link.read_stream(keys, inbox, patience)
+            reply = self.store.block(*words, seconds=patience / 1000)
             if reply:
                 inbox.feed(entries := link.entries(reply))
                 if not self._has_all(inbox, position, len(entries), until):

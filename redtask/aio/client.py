@@ -140,7 +140,8 @@ class Client(StoredTasks, Fleet):
         profile = await asyncio.to_thread(Profile.load, name, url=url, key=key)
         self._shown = str(profile.shown_url)
         # The first contact is not retried: the user wants to know at once.
-        store = open_store(address(profile), profile.hub, patience=0.0)
+        reply = link.reply_of(self._patience)
+        store = open_store(address(profile), profile.hub, patience=0.0, reply=reply)
         driver = store.driver()
         try:
             store.contact.server = await driver.run(

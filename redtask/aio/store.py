@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -51,9 +52,13 @@ MOST: Final = 4
 stand_ins: Final[dict[str, Callable[..., Store]]] = {}
 
 
-def open_store(url: str, hub: str, *, patience: float | None = 30.0) -> Store:
+def open_store(
+    url: str, hub: str, *, patience: float | None = 30.0, reply: float = link.REPLY
+) -> Store:
     """Return the store of a hub; the arguments are those of ``Store``."""
-    return stand_ins.get(url, Store)(url, hub, patience=patience)
+    if url in stand_ins:
+        return stand_ins[url](url, hub, patience=patience)
+    return Store(url, hub, patience=patience, reply=reply)
 
 
 class Store:
@@ -104,7 +109,7 @@ class Store:
         if free:
             return free.pop()
         self.contact.opens()
-        kind, options = link.options(self.url, blocking=blocking, reply=self._reply)
+        kind, options = link.options(self.url, reply=self._reply)
         # redis-py would use asyncio.wait_for, which loses a cancellation that arrives
         # just as the awaited thing ends (before Python 3.12).
         options["socket_timeout"] = None
@@ -158,19 +163,22 @@ class Store:
         self,
         commands: Sequence[Sequence[Any]],
         *,
-        blocking: bool = False,
+        blocking: float = 0.0,
+        reply: float | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
         """Send commands in one go and read their replies; error replies are returned.
 
         A connection that failed in any way, or whose reader was cancelled, is dropped.
-        ``meanwhile`` is called once all is sent.
+        ``blocking`` is how long the server waits before it replies, in seconds; 0: it
+        does not. ``reply`` is how long that may take, if not as usual. ``meanwhile`` is
+        called once all is sent.
         """
-        connection = self._borrow(blocking=blocking)
-        limit = link.limit(blocking=blocking, reply=self._reply)
+        connection = self._borrow(blocking=bool(blocking))
+        limit = link.limit(blocking, self._reply if reply is None else reply)
         try:
             packed = link.packed(commands)
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit + link.time_to_send(packed)):
                 if blocking:
                     await self._listen(connection)
                 await connection.send_packed_command(packed, check_health=False)
@@ -182,7 +190,7 @@ class Store:
             link.tell_of_silence(problem, self.contact.falls_silent)
             raise
         self.contact.hears()
-        await self._give_back(connection, blocking=blocking)
+        await self._give_back(connection, blocking=bool(blocking))
         return replies
 
     async def _persist(
@@ -197,7 +205,10 @@ class Store:
         try:
             while True:
                 try:
+                    crowded = self._room.locked()
                     async with self._room:
+                        if crowded and self._is_late(begun, until):
+                            raise link.unanswered()
                         found = await attempt()
                 except link.TROUBLE as problem:
                     if tries is None:
@@ -213,6 +224,17 @@ class Store:
         finally:
             self.contact.waiting.discard(tries)
 
+    def _is_late(self, begun: float, until: float | None) -> bool:
+        """Is the time of a call over that waited while others had no reply?
+
+        If each tried in turn, the last of many would hear much too late.
+        """
+        if self.contact.away_since == math.inf:
+            return False
+        now = time.monotonic()
+        over = self.patience is not None and now - begun >= self.patience
+        return over or (until is not None and now >= until)
+
     async def _drop_free(self) -> None:
         """Drop idle connections: most likely they died with the one that failed."""
         while self._free:
@@ -226,9 +248,25 @@ class Store:
         self, commands: Sequence[Sequence[Any]], until: float | None = None
     ) -> list[Any]:
         """Perform plain, idempotent commands in one round trip."""
+        return await self._commands(commands, until, self._reply)
 
+    async def fetch(
+        self, commands: Sequence[Sequence[Any]], until: float | None = None
+    ) -> list[Any]:
+        """Read values that may be large with plain commands, in one round trip.
+
+        That may take longer than other calls.
+        """
+        return await self._commands(commands, until, link.REPLY)
+
+    async def _commands(
+        self,
+        commands: Sequence[Sequence[Any]],
+        until: float | None,
+        seconds: float,
+    ) -> list[Any]:
         async def attempt() -> list[Any]:
-            replies = await self._exchange(commands)
+            replies = await self._exchange(commands, reply=seconds)
             for reply in replies:
                 if isinstance(reply, Exception):
                     raise reply
@@ -242,7 +280,7 @@ class Store:
         It must wait ``link.LONGEST_BLOCK`` at most. Raises ``ConnectionLost``.
         """
         try:
-            (reply,) = await self._exchange([words], blocking=True)
+            (reply,) = await self._exchange([words], blocking=link.LONGEST_BLOCK)
         except link.LOST as problem:
             raise link.translate(problem) from problem
         if isinstance(reply, Exception):
@@ -368,7 +406,9 @@ class Driver:
         if isinstance(step, Meanwhile):
             return await self.store.do(step.call, since, step.act, until)
         if isinstance(step, (Commands, Fetch)):
-            return await self.store.commands(step.commands, until)
+            large = isinstance(step, Fetch)
+            read = self.store.fetch if large else self.store.commands
+            return await read(step.commands, until)
         if isinstance(step, Hear):
             return await self.store.block(*step.words)
         if isinstance(step, Pause):

@@ -56,7 +56,7 @@ class Wire:
         for piece in self._pop:
             self.socket.sendall(piece)
         #: When to consider the other side dead, s of the monotonic clock.
-        self.dead_at = time.monotonic() + link.limit(blocking=True)
+        self.dead_at = time.monotonic() + link.limit(link.LONGEST_BLOCK)
 
     def read(self) -> list[tuple[bytes, bytes]]:
         """Return what has arrived: pairs of a list's key and an element.

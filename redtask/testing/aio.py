@@ -43,13 +43,14 @@ class LocalStore(Store):
         self,
         commands: Sequence[Sequence[Any]],
         *,
-        blocking: bool = False,
+        blocking: float = 0.0,
+        reply: float | None = None,  # noqa: ARG002 - it is here at once
         meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
         if self._closed:
             raise link.closed()
         replies = self.clockwork.exchange(
-            commands, blocking=blocking, meanwhile=meanwhile
+            commands, blocking=bool(blocking), meanwhile=meanwhile
         )
         if not blocking:
             self.clockwork.note_change()

@@ -47,13 +47,13 @@ class LocalStore(Store):
         self,
         commands: Sequence[Sequence[Any]],
         *,
-        blocking: bool = False,
+        blocking: float = 0.0,
         meanwhile: Callable[[], None] | None = None,
     ) -> list[Any]:
         if self._closed:
             raise link.closed()
         replies = self.clockwork.exchange(
-            commands, blocking=blocking, meanwhile=meanwhile
+            commands, blocking=bool(blocking), meanwhile=meanwhile
         )
         if not (blocking or self._inside):
             self.clockwork.note_change()

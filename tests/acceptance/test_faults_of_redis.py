@@ -1,15 +1,19 @@
 """Redis stops, forgets, fills up, or refuses: what then."""
 
+import asyncio
 import os
 import random
 import shutil
 import signal
 import threading
+import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
+import redtask
+from redtask import aio, link
 from tests import invariants, servers
 from tests.processes import until
 from tests.scenes import DEADLINE, ROOT
@@ -320,3 +324,50 @@ def test_a_clock_that_jumps_has_nothing_run_twice(land, scene, seconds):
     assert here.runs() == Counter([*range(120), 1000])
     assert here.story("engine gone") == here.story("lost") == []
     assert here.engines(worker) == engines
+
+
+@contextmanager
+def unanswered(here):
+    """Let Redis hang; who asks it must hear so sooner than by default."""
+    begun = time.monotonic()
+    here.server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        here.server.process.send_signal(signal.SIGCONT)
+    assert time.monotonic() - begun < link.REPLY
+
+
+def test_a_client_with_little_time_hears_soon_that_redis_hangs(scene):
+    here = scene()
+    with redtask.Client(here.server.url, timeout=1) as rc:
+        view = rc.load_balanced_view()
+        result = view.apply_async(abs, -1)
+        assert not result.wait(0.1)
+
+        with unanswered(here):
+            with pytest.raises(redtask.ConnectionLost):
+                result.get(0.1)
+            with pytest.raises(redtask.ConnectionLost):
+                view.apply_async(abs, -2)
+
+        assert not result.ready()
+
+
+def test_many_coroutines_hear_so_at_the_same_time(scene):
+    here = scene()
+
+    async def ask_all():
+        async with aio.Client(here.server.url, timeout=1) as rc:
+            view = rc.load_balanced_view()
+            result = await view.apply_async(abs, -1)
+            assert not await result.wait(0.1)
+
+            with unanswered(here):
+                asked = [rc.get_result(result) for _ in range(60)]
+                heard = await asyncio.gather(*asked, return_exceptions=True)
+
+            assert {type(one) for one in heard} == {redtask.ConnectionLost}
+            assert not await result.ready()
+
+    asyncio.run(ask_all())

@@ -390,7 +390,7 @@ def test_a_stream_that_cannot_be_read_makes_nobody_spin(place, face, monkeypatch
         asked.append(call)
         return do(call, *options, **named)
 
-    def fail(*_):
+    def fail(*_, **__):
         raise error.ConnectionLost("away")
 
     monkeypatch.setattr(store, "do", counted)

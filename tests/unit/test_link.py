@@ -301,7 +301,7 @@ def test_tries_end_with_what_does_not_pass():
     ],
 )
 def test_a_url_becomes_options(url, kind, expected):
-    found, options = link.options(url, blocking=False)
+    found, options = link.options(url)
 
     assert found == kind
     assert expected.items() <= options.items()
@@ -309,10 +309,30 @@ def test_a_url_becomes_options(url, kind, expected):
     assert ("socket_keepalive" in options) == (kind != "unix")
 
 
-def test_a_blocking_connection_waits_longer_than_the_server():
-    _, options = link.options("redis://h", blocking=True)
+@pytest.mark.parametrize("seconds", [0.2, link.LONGEST_BLOCK])
+def test_who_reads_waits_longer_than_the_server(seconds):
+    assert seconds < link.limit(seconds) < seconds + link.REPLY
+    assert link.limit(seconds, 2.0) == seconds + 2
 
-    assert options["socket_timeout"] > link.LONGEST_BLOCK
+
+@pytest.mark.parametrize(
+    ("patience", "seconds"),
+    [(None, link.REPLY), (30.0, link.REPLY), (5, 5), (2, 2), (0.1, 2), (0, 2)],
+)
+def test_who_has_little_time_waits_less_for_a_reply(patience, seconds):
+    assert link.reply_of(patience) == seconds
+
+
+def test_large_payloads_are_sent_in_parts_and_have_more_time():
+    large = bytes(range(256)) * (40 << 10)
+    words = ("SET", "key", Rope([large]))
+
+    sent = link.packed([words])
+
+    head = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$%d\r\n" % len(large)
+    assert b"".join(sent) == head + large + b"\r\n"
+    assert max(map(len, sent)) < len(large) / 2
+    assert link.time_to_send(sent) > 2
 
 
 def test_a_hub_that_changes_its_scheme_all_the_time_is_given_up_in_the_end():
