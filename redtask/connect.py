@@ -86,7 +86,7 @@ def no_hub(profile: Profile) -> NoHub:
 
 def unreachable(profile: Profile, problem: ConnectionLost) -> ConnectionLost:
     """Return an error that says where Redis was looked for, and why it failed."""
-    reason = str(problem.__cause__ or problem)
+    reason = link.words_of(problem.__cause__ or problem)
     return ConnectionLost(f"{profile.where} cannot be reached: {reason}")
 
 

@@ -60,6 +60,8 @@ _PARCEL_KEPT: Final = 3600
 #: How many changes of scheme one batch tolerates.
 _MOST_CHANGES: Final = 100
 
+#: What to say of a server that does not reply.
+_SILENT: Final = "it does not answer"
 #: Replies that are transient: another try may find a server that can. For some of them
 #: redis-py, depending on its version, raises exceptions of their own, without the word.
 #: The cause may also be a full disk, or missing replicas.
@@ -198,7 +200,7 @@ def closed() -> error.ConfigurationError:
 
 def unanswered() -> Exception:
     """Return the error for a call that others kept waiting, and Redis them."""
-    return exceptions.TimeoutError("it does not answer")
+    return exceptions.TimeoutError(_SILENT)
 
 
 def tell_of_silence(problem: BaseException, falls_silent: Callable[[], bool]) -> None:
@@ -208,7 +210,8 @@ def tell_of_silence(problem: BaseException, falls_silent: Callable[[], bool]) ->
     """
     silent = isinstance(problem, (exceptions.TimeoutError, TimeoutError))
     if silent and falls_silent():
-        _log.warning("Redis does not answer: connecting anew (%s)", problem)
+        # Those of asyncio say nothing.
+        _log.warning("Redis does not answer: connecting anew (%s)", words_of(problem))
 
 
 def is_unknown_script(problem: Exception) -> bool:
@@ -216,6 +219,11 @@ def is_unknown_script(problem: Exception) -> bool:
     return isinstance(problem, exceptions.NoScriptError) or (
         isinstance(problem, exceptions.ResponseError) and "NOSCRIPT" in str(problem)
     )
+
+
+def words_of(problem: BaseException) -> str:
+    """Return what is wrong, in words."""
+    return str(problem) or _SILENT
 
 
 #: Redis's reply to a script that does what its ACL user may not.
@@ -227,7 +235,7 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
     if isinstance(problem, error.RedtaskError):
         return problem
     problem = _bare(problem)
-    text = str(problem) or "it does not answer"
+    text = words_of(problem)
     if words := _to_configure(problem, text):
         return error.ConfigurationError(words)
     if isinstance(problem, exceptions.OutOfMemoryError):

@@ -354,6 +354,21 @@ def test_a_client_with_little_time_hears_soon_that_redis_hangs(scene):
         assert not result.ready()
 
 
+def test_who_connects_to_a_redis_that_hangs_hears_why_not(scene, caplog):
+    here = scene()
+
+    async def connect():
+        async with aio.Client(here.server.url, timeout=1):
+            pass
+
+    lost = pytest.raises(redtask.ConnectionLost, match="reached: it does not answer")
+    with unanswered(here), lost:
+        asyncio.run(connect())
+
+    (said,) = [one for one in caplog.messages if "connecting anew" in one]
+    assert "()" not in said
+
+
 def test_many_coroutines_hear_so_at_the_same_time(scene):
     here = scene()
 
