@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import time
+import types
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from redtask import absent, payload
@@ -19,7 +22,7 @@ from redtask.session import ahead_of, ids_at
 from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from redtask.aio.client import Client
     from redtask.aio.pier import Letter
@@ -31,6 +34,10 @@ R = TypeVar("R", bound=AsyncResult)
 
 #: An input that takes longer is slow, in seconds: about a trip to the hub.
 _SLOW: Final = 0.001
+#: Views inside ``temp_flags``, and their flags: in a coroutine and those it starts.
+_temporary: ContextVar[Mapping[LoadBalancedView, Flags]] = ContextVar(
+    "flags", default=types.MappingProxyType({})
+)
 
 
 class LoadBalancedView(Flagged):
@@ -56,6 +63,32 @@ class LoadBalancedView(Flagged):
                     f"{owner} has no attribute {name!r}: use 'await view.{verb}(...)'"
                 )
             raise AttributeError(absent.words(owner, name))
+
+    @property
+    def flags(self) -> Flags:
+        """The flags of tasks submitted from now on, in this coroutine."""
+        return _temporary.get().get(self, self._flags)
+
+    @flags.setter
+    def flags(self, flags: Flags) -> None:
+        temporary = _temporary.get()
+        if self in temporary:
+            _temporary.set({**temporary, self: flags})
+        else:
+            self._flags = flags
+
+    @contextlib.contextmanager
+    def temp_flags(self, **flags: Any) -> Iterator[None]:
+        """Set flags for a ``with`` block: in this coroutine, and those started there.
+
+        Others meanwhile use the view as it is.
+        """
+        before = _temporary.get()
+        _temporary.set({**before, self: self._checked(flags)})
+        try:
+            yield
+        finally:
+            _temporary.set(before)
 
     def with_flags(self, **flags: Any) -> LoadBalancedView:
         """Return a new view with some flags replaced."""

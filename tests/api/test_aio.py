@@ -241,6 +241,35 @@ def test_a_timeout_of_asyncio_is_one_of_ours(place, run):
             await result.get(0.02)
 
 
+def test_temporary_flags_are_those_of_one_coroutine(place, run):
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view(retries=1)
+        both = asyncio.Barrier(2)
+
+        async def submit(label):
+            with view.temp_flags(label=label):
+                await both.wait()
+                inner = asyncio.create_task(view.apply_async(tasks.double, 1))
+                with view.temp_flags(priority=1):
+                    view.retries = 2
+                    other = view.with_flags(delay=9)
+                result = await inner
+                await both.wait()
+            return result.msg_ids[0], label, other
+
+        submitted = await asyncio.gather(submit("a"), submit("b"))
+        assert (view.label, view.priority, view.retries) == (None, 0, 1)
+        view.label = "c"
+        assert view.label == "c"
+        return submitted
+
+    for name, label, other in found:
+        record = place.record(name)
+        assert (record["label"], record["retries"]) == (label, "1")
+        assert (other.label, other.priority, other.retries) == (label, 1, 2)
+
+
 def test_results_are_iterated_as_they_arrive(place, run, gate):
     place.engine()
     place.engine()

@@ -9,8 +9,9 @@ import pytest
 import redtask
 from redtask import aio
 
-#: What only one face can have, or what has to be awaited only there.
-OWN = {"connect"}
+#: What only one face can have, or has to be awaited only there; ``flags`` is a plain
+#: attribute in the blocking one, which its instances have.
+OWN = {"connect", "flags"}
 _NONE = object()
 
 
