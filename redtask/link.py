@@ -84,8 +84,15 @@ _PASSING: Final = (
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
 )
-#: What a connection raises when the connection failed, not the call.
-LOST: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, EOFError)
+#: What a connection raises when the connection failed, not the call. A proxy, or who
+#: has the port, may reply in another protocol.
+LOST: Final = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.InvalidResponse,
+    OSError,
+    EOFError,
+)
 #: Anything that can come of an exchange with Redis.
 TROUBLE: Final = (*LOST, exceptions.ResponseError)
 
@@ -223,7 +230,10 @@ def is_unknown_script(problem: Exception) -> bool:
 
 def words_of(problem: BaseException) -> str:
     """Return what is wrong, in words."""
-    return str(problem) or _SILENT
+    text = str(problem) or _SILENT
+    if isinstance(problem, exceptions.InvalidResponse):
+        return f"what answers is no Redis, or expects TLS (rediss://): {text}"
+    return text
 
 
 #: Redis's reply to a script that does what its ACL user may not.

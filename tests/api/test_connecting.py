@@ -57,6 +57,22 @@ def test_nobody_there(connect, tmp_path):
     assert f"Redis at redis://me:***@127.0.0.1:{port}/0" in told(caught)
 
 
+def test_who_is_there_is_no_redis(connect):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse():
+            there, _ = server.accept()
+            with there:
+                there.recv(1 << 16)
+                there.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        with ThreadPoolExecutor() as threads:
+            threads.submit(refuse)
+            with pytest.raises(error.ConnectionLost, match="no Redis") as caught:
+                connect(f"redis://127.0.0.1:{server.getsockname()[1]}", key=KEY)
+    assert "Redis at redis://127.0.0.1" in told(caught)
+
+
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [

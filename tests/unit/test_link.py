@@ -105,6 +105,18 @@ def test_what_is_said_to_a_new_connection_counts():
     assert type(link.translate(wrapped)) is error.ConfigurationError
 
 
+def test_what_speaks_another_protocol_is_no_redis():
+    problem = exceptions.InvalidResponse('Protocol error, got "H" as reply type byte')
+
+    assert isinstance(problem, link.LOST)
+    assert link.is_passing(problem)
+    told = link.translate(problem)
+    assert type(told) is error.ConnectionLost
+    assert "no Redis" in str(told)
+    assert "rediss://" in str(told)
+    assert str(problem) in str(told)
+
+
 def test_an_error_of_ours_stays_what_it_is():
     problem = error.NoHub()
 
