@@ -149,9 +149,9 @@ end
 
 -- Likewise of all states. Who goes may have been the last to need others.
 local function expired(opened, count)
-  local looked, before = 0, nil
+  local looked = 0
   repeat
-    before = looked
+    local before = looked
     for _, state in ipairs(states.ended()) do
       looked = looked + expired_of(opened, state, count - looked)
     end

@@ -626,9 +626,9 @@ class Model(Compared):
             one for one in self.tasks.values() if one.name not in self.seen.tasks
         ]:
             # With these others may go that only they needed.
-            due = [one for one in gone if self._is_over(one)]
-            assert due, f"{gone[0].name} is gone, and was not due"
-            for task in due:
+            over = [one for one in gone if self._is_over(one)]
+            assert over, f"{gone[0].name} is gone, and was not due"
+            for task in over:
                 self._drop(task)
         for task in self.tasks.values():
             if task.fn and self._is_over(task):

@@ -160,6 +160,16 @@ local function place_of(what, name)
   end
 end
 
+-- Mark a record that others need, or no longer.
+local function mark_kept(name, key, is_kept)
+  local f = redis.call("HMGET", key, "marks", "state", "engine")
+  local rest = string.gsub(f[1] or "", is_kept and "k" or "[kp]", "")
+  redis.call("HSET", key, "marks", rest .. (is_kept and "k" or ""))
+  if f[2] == "running" then
+    require("lib.held").mark(f[3], name)
+  end
+end
+
 local function put(opened, what, name, key, field, right)
   if what == "function" then
     redis.call("HSET", key, field, right)
@@ -174,13 +184,7 @@ local function put(opened, what, name, key, field, right)
     set_or_drop(key, field, right)
   end
   if what == "kept" then
-    local rest = string.gsub(redis.call("HGET", key, "marks") or "",
-      right == "0" and "[kp]" or "k", "")
-    redis.call("HSET", key, "marks", rest .. (right == "0" and "" or "k"))
-    local f = redis.call("HMGET", key, "state", "engine")
-    if f[1] == "running" then
-      require("lib.held").mark(f[2], name)
-    end
+    mark_kept(name, key, right ~= "0")
   end
 end
 
