@@ -236,6 +236,8 @@ def words_of(problem: BaseException) -> str:
     return text
 
 
+#: Redis's reply to who did not say a password.
+_UNNAMED: Final = "Authentication required"
 #: Redis's reply to a script that does what its ACL user may not.
 _NO_RIGHT: Final = "The user executing the script can't"
 
@@ -259,6 +261,11 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
 def _to_configure(problem: Exception, text: str) -> str:
     """Return what the administrator has to fix; "" if nothing."""
     if isinstance(problem, exceptions.AuthenticationError):
+        if text.startswith(_UNNAMED):
+            return (
+                "Redis asks for a password, and the URL has none: "
+                "redis://user:password@host:6379"
+            )
         return f"Redis refuses the password: {text}"
     if isinstance(problem, exceptions.NoPermissionError) or _NO_RIGHT in text:
         return f"the Redis user lacks a right: {text}"
