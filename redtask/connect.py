@@ -53,7 +53,10 @@ def connect(
     store.contact.server = driver.run(check_server(profile, patience))
     store.patience = patience
     store.keyring = known_keys(profile)
+    # Until we know the hub, nobody else can log that it waits for Redis.
+    store.contact.told = 0.0
     store.keyring = driver.run(meet(profile, make=make))
+    store.contact.told = None
     return store, store.keyring
 
 
@@ -90,10 +93,13 @@ def unreachable(profile: Profile, problem: ConnectionLost) -> ConnectionLost:
     return ConnectionLost(f"{profile.where} cannot be reached: {reason}")
 
 
-def check_server(profile: Profile, patience: float | None = _LOADING) -> Flow[str]:
+def check_server(
+    profile: Profile, patience: float | None = _LOADING, *, writes: bool = True
+) -> Flow[str]:
     """Check that a Redis responds; return the id of its process.
 
-    One that is loading its data is waited for ``patience`` seconds (None: forever).
+    One that is loading its data is waited for ``patience`` seconds (None: forever). A
+    replica is only for those who do not write.
     """
     where = profile.where
     try:
@@ -109,6 +115,15 @@ def check_server(profile: Profile, patience: float | None = _LOADING) -> Flow[st
         raise ConfigurationError(
             f"{where} deletes keys when it is full (maxmemory-policy {policy}), so "
             "tasks would get lost: set it to noeviction"
+        )
+    if about.get("redis_mode") == "sentinel":
+        raise ConfigurationError(
+            f"{where} is a Sentinel, which stores nothing: name the Redis that it "
+            "watches"
+        )
+    if writes and about.get("role") == "slave" and about.get("slave_read_only") != "0":
+        raise ConnectionLost(
+            f"{where} is a replica, which refuses writes: name its master"
         )
     return about.get("run_id", "")
 

@@ -149,8 +149,8 @@ class Client(StoredTasks, Fleet):
             )
             store.patience = self._patience
             store.keyring = known_keys(profile)
-            keyring = store.keyring = await driver.run(meet(profile))
             store.contact.told = 0.0
+            keyring = store.keyring = await driver.run(meet(profile))
         except BaseException:
             await driver.close()
             raise

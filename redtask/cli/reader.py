@@ -42,7 +42,7 @@ class Reader:
         driver = store.driver()
         keyring = Keyring(profile.hub, (), signed=False)
         try:
-            store.contact.server = driver.run(check_server(profile))
+            store.contact.server = driver.run(check_server(profile, writes=False))
             store.do(calls.status(0))
         except NoHub:
             store.close()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redtask.recent import Recent, Slice
 
 #: Sections of the server's INFO.
-_ABOUT: Final = ("server", "memory", "persistence")
+_ABOUT: Final = ("server", "memory", "persistence", "replication")
 #: A stream expires an hour after its last reader; refresh it well before, in seconds.
 _FRESH: Final = 1800.0
 

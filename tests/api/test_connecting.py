@@ -204,6 +204,20 @@ def test_a_server_that_evicts(connect, place):
     assert place.redis.dbsize() == 0
 
 
+def test_a_server_that_does_not_take_the_hub_yet_is_waited_for_in_words(
+    connect, place, caplog
+):
+    place.redis.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(error.ConnectionLost, match="NOREPLICAS"):
+            connect(place.url, key=KEY, timeout=0.5)
+    finally:
+        place.redis.config_set("min-replicas-to-write", 0)
+
+    (said,) = [one for one in caplog.messages if "trying on" in one]
+    assert "NOREPLICAS" in said
+
+
 def test_a_full_server_says_so(place, face):
     client = place.client(face)
     view = client.load_balanced_view()

@@ -40,8 +40,9 @@ def hold(flow, *replies):
     pytest.fail(f"still asks {step}")
 
 
-def info(version="7.0.15", policy="noeviction", loading=0):
+def info(version="7.0.15", policy="noeviction", loading=0, **more):
     return [
+        *(f"{name}:{value}".encode() for name, value in more.items()),
         f"redis_version:{version}\r\n".encode(),
         f"maxmemory_policy:{policy}".encode(),
         f"loading:{loading}".encode(),
@@ -106,6 +107,7 @@ def test_an_unreachable_server_is_named_without_its_password():
         (info("6.0.16"), r"is version 6\.0\.16; redtask needs 6\.2"),
         (info("5.0.1"), "redtask needs 6.2"),
         (info(policy="allkeys-lru"), "set it to noeviction"),
+        (info(redis_mode="sentinel"), "is a Sentinel.*name the Redis that it watches"),
         (error.ConfigurationError("Redis refuses the password: no"), "password"),
     ],
 )
@@ -115,6 +117,15 @@ def test_a_server_that_does_not_do(told, sentence):
 
     assert "hidden" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_replica_is_for_who_only_reads():
+    replica = info(role="slave", slave_read_only=1)
+
+    hold(connect.check_server(profile(), writes=False), replica)
+    hold(connect.check_server(profile()), info(role="slave", slave_read_only=0))
+    with pytest.raises(error.ConnectionLost, match=r"a replica.*name its master"):
+        hold(connect.check_server(profile()), replica)
 
 
 def test_a_hub_that_is_there():
