@@ -209,6 +209,11 @@ def _read_settings(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read: {error.strerror}; REDTASK_HOME may name another "
+            "folder for profiles"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
     try:

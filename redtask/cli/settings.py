@@ -68,7 +68,7 @@ class Settings:
         Raises ``ConfigurationError`` for unreadable files, and for tables that are not
         named after a command.
         """
-        found = tuple(_layers(folder or Path.cwd()))
+        found = tuple(_layers(folder or _here()))
         known = [*TOP, *commands]
         for layer in found:
             for name, value in layer.table.items():
@@ -156,20 +156,47 @@ def _layers(folder: Path) -> Iterator[Layer]:
     for name, prefix in (("redtask.toml", ()), ("pyproject.toml", ("tool", "redtask"))):
         for place in _upwards(folder):
             path = place / name
-            table = _table(path, prefix) if path.is_file() else None
+            table = _table(path, prefix) if _is_file(path) else None
             if table is not None:
                 yield Layer(path, table, "".join(f"{one}." for one in prefix))
                 break
-    if (own := user_file()).is_file():
+    if _is_file(own := user_file()):
         yield Layer(own, _table(own, ()) or {})
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "the working directory is gone: change to one that exists"
+        ) from None
+
+
+def _is_file(path: Path) -> bool:
+    """Is there a file? In a folder that is closed to us there is none for us.
+
+    Such as another user's home, in HOME still after a change of user.
+    """
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def _upwards(folder: Path) -> Iterator[Path]:
     """Yield a folder and its parents, up to the root of its repository."""
     for place in (folder, *folder.parents):
         yield place
-        if (place / ".git").exists():
+        if _is_repository(place):
             return
+
+
+def _is_repository(folder: Path) -> bool:
+    try:
+        return (folder / ".git").exists()
+    except PermissionError:
+        return False
 
 
 def user_file() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import pytest
@@ -475,6 +476,43 @@ def test_a_flag_wins_over_the_environment_and_that_over_files(folder):
     )
     assert found["worker.queues"] == ("c", f"{user}, worker.queues")
     assert other["worker.engines"] == ("9", "REDTASK_WORKER_ENGINES")
+
+
+def close_to_us(monkeypatch, closed):
+    """Make a folder one that this process may not enter."""
+    stat, read = Path.stat, Path.read_text
+
+    def guard(plain):
+        def guarded(path, *args, **options):
+            if path.is_relative_to(closed):
+                raise PermissionError(13, "Permission denied", str(path))
+            return plain(path, *args, **options)
+
+        return guarded
+
+    monkeypatch.setattr(Path, "stat", guard(stat))
+    monkeypatch.setattr(Path, "read_text", guard(read))
+
+
+def test_a_folder_that_is_closed_to_us_has_no_settings_for_us(folder, monkeypatch):
+    close_to_us(monkeypatch, folder / "user")
+    assert run("config", "show").exit_code == 0
+
+    close_to_us(monkeypatch, folder)
+    done = run("config", "show")
+
+    assert done.exit_code == 1
+    assert "redtask.toml: cannot be read: Permission denied" in done.output
+    assert "REDTASK_HOME may name another folder" in done.output
+
+
+def test_a_working_directory_that_is_gone_is_told_in_words(folder):
+    (folder / "inner").rmdir()
+
+    done = run("config", "show")
+
+    assert done.exit_code == 1
+    assert "the working directory is gone" in done.output
 
 
 def test_the_hub_may_stand_in_a_file(folder):
