@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import logging
 import os
@@ -257,33 +258,49 @@ def _import(modules: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def _pid_file(name: str | None) -> Iterator[None]:
-    """Keep the process id in a file; exit code 5 if it names a living process."""
+    """Keep the process id in a file; exit code 5 if a living worker has it.
+
+    The worker holds a lock on it: after a crash the id may be another process's.
+    """
     if name is None:
         yield
         return
-    path = Path(name)
-    # In a container that is started again, the one before had the same id.
-    if (other := _pid_in(path)) is not None and other != os.getpid():
-        click.echo(f"redtask: {path}: process {other} lives", err=True)
-        raise click.exceptions.Exit(REFUSED)
+    path, owner = Path(name), os.getpid()
     try:
-        new = path.with_name(f".{path.name}.{os.getpid()}")
-        new.write_text(f"{os.getpid()}\n")
-        new.replace(path)
+        held = _take(path)
+    except BlockingIOError:
+        pid = path.read_text().strip()
+        click.echo(f"redtask: {path}: process {pid} lives", err=True)
+        raise click.exceptions.Exit(REFUSED) from None
     except OSError as problem:
-        raise click.ClickException(f"{path}: {problem.strerror}") from problem
+        message = f"--pid-file {path}: {problem.strerror}"
+        raise ConfigurationError(message) from problem
     try:
         yield
     finally:
-        if _pid_in(path) == os.getpid():
-            path.unlink()
+        if os.getpid() == owner:
+            # If it was removed, the one there now is another's.
+            if os.fstat(held).st_nlink:
+                path.unlink(missing_ok=True)
+            os.close(held)
 
 
-def _pid_in(path: Path) -> int | None:
-    """Return the living process whose id is in a file, or None."""
-    try:
-        pid = int(path.read_text())
-        os.kill(pid, 0)
-    except (OSError, ValueError):
-        return None
-    return pid
+def _take(path: Path) -> int:
+    """Lock a file and write our id there; return its descriptor.
+
+    Raises ``BlockingIOError`` if another process has the lock.
+    """
+    while True:
+        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            # Not flock: forked engines, and what they start, would share that.
+            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it may have removed it since we opened it.
+            if os.fstat(held).st_nlink:
+                os.ftruncate(held, 0)
+                os.write(held, f"{os.getpid()}\n".encode())
+                return held
+        except BaseException:
+            os.close(held)
+            raise
+        os.close(held)

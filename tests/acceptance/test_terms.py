@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -91,6 +92,24 @@ def test_a_pid_file_may_have_been_left_by_a_process_of_the_same_id(site):
 
     assert done.returncode == 0
     assert not (site.folder / "w.pid").exists()
+
+
+def test_a_pid_file_of_a_dead_worker_may_name_who_has_its_id_now(site):
+    pid_file = site.folder / "w.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+
+    burst = site.worker("-n", "1", "--burst", "--pid-file", str(pid_file))
+
+    assert burst.wait() == 0
+    assert not pid_file.exists()
+
+
+def test_a_pid_file_that_cannot_be_written_is_named_with_its_option(site):
+    refused = site.worker("--pid-file", str(site.folder / "no" / "w.pid"), ready=False)
+
+    assert refused.wait() == 1
+    assert "redtask: --pid-file" in refused.told
+    assert "No such file or directory" in refused.told
 
 
 def test_what_outlasts_the_drain_goes_back_and_no_try_is_used(site, gate):
