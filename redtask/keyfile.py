@@ -35,6 +35,8 @@ OFF: Final = "off"
 
 _KEY_ID: Final = re.compile(r"[0-9a-fA-F]{8}")
 _SECRET_BYTES: Final = 32
+#: The user who can read and change all files anyway.
+_ROOT: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +172,19 @@ def _read(path: Path) -> str:
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
-    if status.st_uid != os.geteuid():
+    """Raise ``ConfigurationError`` unless a key file is ours alone, or root's.
+
+    Root may let our group read it: so come the secrets of Kubernetes and systemd.
+    """
+    owner, us = status.st_uid, os.geteuid()
+    if owner not in (us, _ROOT):
         message = (
-            f"{path}: the key file belongs to user {status.st_uid}, not to you (user "
-            f"{os.geteuid()}), and is not used; make a copy of your own with mode 0600"
+            f"{path}: the key file belongs to user {owner}, not to you (user {us}), "
+            "and is not used; make a copy of your own with mode 0600"
         )
         raise ConfigurationError(message)
-    if mode := stat.S_IMODE(status.st_mode) & 0o077:
+    too_much, best = (0o077, "600") if owner == us else (0o037, "440")
+    if mode := stat.S_IMODE(status.st_mode) & too_much:
         who = "read or change" if mode & 0o044 else "change"
-        message = f"{path}: others can {who} the key file; run: chmod 600 '{path}'"
+        message = f"{path}: others can {who} the key file; run: chmod {best} '{path}'"
         raise ConfigurationError(message)

@@ -201,11 +201,41 @@ def test_a_key_file_that_others_can_reach_is_refused(mode, folder):
         Profile.load()
 
 
-def test_a_key_file_of_somebody_else_is_refused(folder, monkeypatch):
-    path = write_private(folder / "default.keys", ENCODED)
-    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+def found(monkeypatch, owner, mode):
+    """Have open files belong to this user, and ourselves to user 1000."""
+    stat = os.fstat
 
-    with pytest.raises(ConfigurationError, match="belongs to user"):
+    def fstat(descriptor):
+        real = stat(descriptor)
+        kind = real.st_mode & ~0o777
+        return os.stat_result((kind | mode, *real[1:4], owner, *real[5:]))
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+
+def test_a_key_file_of_somebody_else_is_refused(folder, monkeypatch):
+    write_private(folder / "default.keys", ENCODED)
+    found(monkeypatch, 1001, 0o600)
+
+    with pytest.raises(ConfigurationError, match="belongs to user 1001, not to you"):
+        Profile.load()
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o640])
+def test_a_key_file_that_root_lets_our_group_read_is_used(mode, folder, monkeypatch):
+    write_private(folder / "default.keys", ENCODED)
+    found(monkeypatch, 0, mode)
+
+    assert Profile.load().keys
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o644, 0o660])
+def test_a_key_file_that_root_lets_others_reach_is_refused(mode, folder, monkeypatch):
+    write_private(folder / "default.keys", ENCODED)
+    found(monkeypatch, 0, mode)
+
+    with pytest.raises(ConfigurationError, match=r"run: chmod 440 '.*default\.keys'"):
         Profile.load()
 
 
