@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import time
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from redtask import link
 from redtask.error import ConfigurationError, ConnectionLost, NoHub, NoRedis
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("redtask")
 
 _OLDEST: Final = (6, 2)
+_TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 #: How long a command waits for a server that loads its data, and how often it looks, in
 #: seconds.
 _LOADING: Final = 30.0
@@ -68,9 +71,18 @@ def known_keys(profile: Profile) -> Keyring | None:
 
 
 def address(profile: Profile) -> str:
-    """Return the URL of Redis. Raises ``NoRedis``."""
+    """Return the URL of Redis. Raises ``NoRedis``.
+
+    And ``ConfigurationError`` if it names a file for TLS that cannot be read: the
+    connection would only say that something was not found.
+    """
     if profile.url is None:
         raise NoRedis(nowhere(profile))
+    for name, path in parse_qsl(urlsplit(profile.url).query):
+        if name in _TLS_FILES and not os.access(path, os.R_OK):
+            raise ConfigurationError(
+                f"{profile.url_source}, {name}: cannot read {path}"
+            )
     return profile.url
 
 

@@ -58,6 +58,18 @@ def test_without_an_address_there_is_a_way_to_get_one():
         connect.address(Profile.load())
 
 
+def test_a_file_for_tls_that_cannot_be_read_is_named(tmp_path):
+    there = tmp_path / "ca.crt"
+    there.write_text("")
+    url = f"rediss://nowhere:1/0?ssl_ca_certs={there}"
+
+    assert connect.address(profile(url=url))
+    with pytest.raises(error.ConfigurationError) as caught:
+        connect.address(profile(url=f"{url}&ssl_keyfile={tmp_path}/my.key"))
+
+    assert f"ssl_keyfile: cannot read {tmp_path}/my.key" in str(caught.value)
+
+
 @pytest.mark.parametrize("version", ["6.2.14", "7.0.15", "8.0.0", "255.255.255"])
 def test_a_server_that_serves(version):
     hold(connect.check_server(profile()), info(version))
