@@ -9,7 +9,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def suggestion(word: str, known: Iterable[str], form: str = "{}", most: int = 1) -> str:
-    """Suggest the nearest known words, as the end of a sentence; "" if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=most)
+def suggestion(
+    word: str,
+    known: Iterable[str],
+    form: str = "{}",
+    most: int = 1,
+    likeness: float = 0.6,
+) -> str:
+    """Suggest the nearest known words, as the end of a sentence; "" if none is near.
+
+    ``likeness``: how near that is, from 0 to 1 for the same word.
+    """
+    near = difflib.get_close_matches(word, list(known), n=most, cutoff=likeness)
     return f", did you mean {' or '.join(map(form.format, near))}?" if near else ""

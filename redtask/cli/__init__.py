@@ -15,7 +15,7 @@ import click
 
 import redtask
 from redtask.cli.group import Group, Invocation, Unconfirmed
-from redtask.cli.settings import Settings
+from redtask.cli.settings import Settings, misspelt
 from redtask.error import (
     ClusterRunning,
     ConnectionLost,
@@ -132,6 +132,8 @@ class _Root(Group):
             settings.check(name, command)
             ctx.default_map = settings.defaults()
             ctx.ensure_object(Invocation).settings = settings
+            for told in misspelt(name, command, COMMANDS):
+                click.echo(f"redtask: {told}", err=True)
         return found
 
     def format_commands(

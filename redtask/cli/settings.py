@@ -29,6 +29,21 @@ from redtask.spelling import suggestion
 #: Keys that apply to every command.
 TOP: Final = ("url", "profile")
 
+#: Variables that belong to no command, without ``REDTASK_``.
+_VARIABLES: Final = (
+    "HOME",
+    "HUB",
+    "KEPT",
+    "KEY",
+    "KEY_FILE",
+    "PROFILE",
+    "REDIS_SERVER",
+    "TRACEBACK",
+    "URL",
+)
+#: Two letters of three that are swapped are misspelt; other words of four are not.
+_ALIKE: Final = 0.65
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -108,6 +123,38 @@ class Settings:
         """Return the origin of the value of a command's option."""
         found = self.find(*(_plain(part) for part in path), option)
         return "a file" if found is None else found[2]
+
+
+def misspelt(
+    name: str, command: click.Command, commands: Iterable[str]
+) -> Iterator[str]:
+    """Yield what is wrong with variables that are nearly ours, or of a command.
+
+    All others are left alone: Kubernetes sets some for each service, by its name.
+    """
+    options = {
+        spelling.lstrip("-").replace("-", "_").upper(): one.name.upper()
+        for one in command.params
+        if isinstance(one, click.Option) and one.name
+        for spelling in (*one.opts, one.name)
+    }
+    own, of_commands = f"{name}_".upper(), tuple(f"{one}_".upper() for one in commands)
+    for variable in sorted(os.environ):
+        prefix, word = variable[: len("REDTASK_")], variable[len("REDTASK_") :]
+        if prefix != "REDTASK_" or word in _VARIABLES:
+            continue
+        if word.startswith(own):
+            word = word.removeprefix(own)
+            if word in options.values():
+                continue
+            known, prefix = set(options.values()), prefix + own
+            word = options.get(word, word)
+        elif word.startswith(of_commands):
+            continue
+        else:
+            known = set(_VARIABLES)
+        if hint := suggestion(word, sorted(known), prefix + "{}", likeness=_ALIKE):
+            yield f"{variable}: no such variable{hint}"
 
 
 def _plain(name: str) -> str:

@@ -478,6 +478,29 @@ def test_a_flag_wins_over_the_environment_and_that_over_files(folder):
     assert other["worker.engines"] == ("9", "REDTASK_WORKER_ENGINES")
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("REDTASK_ULR", "REDTASK_URL"),
+        ("REDTASK_WORKER_MAX_MEMROY", "REDTASK_WORKER_MAX_MEMORY"),
+        ("REDTASK_WORKER_N", "REDTASK_WORKER_ENGINES"),
+    ],
+)
+def test_a_misspelt_variable_is_told(folder, variable, meant):
+    done = run("worker", "--preload", "no.such", env={variable: "5"})
+
+    told = f"redtask: {variable}: no such variable, did you mean {meant}?"
+    assert told in done.stderr.splitlines()
+
+
+def test_variables_of_others_are_their_own(folder):
+    others = ("PORT", "SERVICE_HOST", "PORT_6379_TCP", "SERVICE_PORT", "X")
+    known = {"REDTASK_TRACEBACK": "0", "REDTASK_STATUS_JSON": "1"}
+    env = {f"REDTASK{of}_{name}": "1" for name in others for of in ("", "_WORKER")}
+
+    assert "no such variable" not in run("worker", "-h", env={**env, **known}).stderr
+
+
 def close_to_us(monkeypatch, closed):
     """Make a folder one that this process may not enter."""
     stat, read = Path.stat, Path.read_text
