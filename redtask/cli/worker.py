@@ -202,8 +202,8 @@ def command(  # noqa: PLR0913 - one per option
 
     After the first SIGTERM or Ctrl-C it takes nothing new, hands back what has not
     begun and lets the rest finish; the second sends that back, too, to run again
-    elsewhere; the third kills it. SIGUSR1 drains its engines, SIGCONT resumes them,
-    SIGUSR2 logs their stacks.
+    elsewhere; the third kills it. SIGQUIT is like the second. SIGUSR1 drains its
+    engines, SIGCONT resumes them, SIGUSR2 logs their stacks.
 
     \b
     redtask worker -n 4

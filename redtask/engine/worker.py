@@ -70,12 +70,14 @@ _SLOW_BATCH: Final = 20_000_000
 
 #: The signal by which engines wake us; it is ignored by default.
 _WAKES: Final = signal.SIGURG
-#: Signals to stop; to drain our engines, and to resume them; to log their stacks.
+#: Signals to stop; to stop without waiting for tasks; to drain our engines, and to
+#: resume them; to log their stacks.
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOPS_NOW: Final = signal.SIGQUIT
 _QUIET: Final = signal.SIGUSR1
 _RESUME: Final = signal.SIGCONT
 _STACKS: Final = signal.SIGUSR2
-_HANDLED: Final = (*_STOPS, _QUIET, _RESUME, _STACKS, _WAKES)
+_HANDLED: Final = (*_STOPS, _STOPS_NOW, _QUIET, _RESUME, _STACKS, _WAKES)
 #: How long to try to tell an unreachable Redis that the engines are gone, in seconds.
 _PARTING: Final = 5.0
 #: Interrupted tasks that go on are killed after this many seconds.
@@ -267,6 +269,10 @@ class Worker:
             self._nudged()
         elif number in _STOPS:
             self._stop(signal.Signals(number).name)
+        elif number == _STOPS_NOW:
+            if not self._asked:
+                self._stop("SIGQUIT")
+            self._stop("SIGQUIT")
         elif number == _QUIET or (number == _RESUME and self._quiet):
             # A stopped process that is continued gets SIGCONT as well.
             self._quiet = number == _QUIET

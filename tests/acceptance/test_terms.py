@@ -131,6 +131,18 @@ def test_what_outlasts_the_drain_goes_back_and_no_try_is_used(site, gate):
     assert "nothing is left to do" in burst.told
 
 
+def test_a_worker_that_is_told_to_quit_waits_for_nothing(site, gate):
+    worker = site.worker("-n", "1")
+    result = site.view.with_flags(retries=1).apply_async(tasks.pass_gate, str(gate), 7)
+    until(lambda: any(one.task for one in site.client.stacks()))
+
+    worker.signal(signal.SIGQUIT)
+
+    assert worker.wait() == 1
+    assert "SIGQUIT: stopping now; what runs goes back" in worker.told
+    assert site.state(result.msg_ids[0]) == "ready"
+
+
 def test_what_does_not_heed_the_second_signal_ends_with_the_third(site, gate):
     worker = site.worker("-n", "1")
     result = site.view.apply_async(tasks.ignore_interrupts, str(gate))
