@@ -128,11 +128,6 @@ def check_server(
             f"{where} deletes keys when it is full (maxmemory-policy {policy}), so "
             "tasks would get lost: set it to noeviction"
         )
-    if about.get("redis_mode") == "sentinel":
-        raise ConfigurationError(
-            f"{where} is a Sentinel, which stores nothing: name the Redis that it "
-            "watches"
-        )
     if writes and about.get("role") == "slave" and about.get("slave_read_only") != "0":
         raise ConnectionLost(
             f"{where} is a replica, which refuses writes: name its master"
@@ -141,7 +136,10 @@ def check_server(
 
 
 def loaded(profile: Profile, patience: float | None = _LOADING) -> Flow[dict[str, str]]:
-    """Return what the server tells of itself, once it has loaded its data."""
+    """Return what the server tells of itself, once it has loaded its data.
+
+    Raises ``ConfigurationError`` if it is a Sentinel, which has none.
+    """
     deadline = time.monotonic() + (math.inf if patience is None else patience)
     told = False
     while (about := (yield from server_info())).get("loading", "0") != "0":
@@ -151,6 +149,11 @@ def loaded(profile: Profile, patience: float | None = _LOADING) -> Flow[dict[str
             _log.warning("%s is loading its data; waiting for it", profile.where)
             told = True
         yield Pause(_LOOK)
+    if about.get("redis_mode") == "sentinel":
+        raise ConfigurationError(
+            f"{profile.where} is a Sentinel, which stores nothing: name the Redis that "
+            "it watches"
+        )
     return about
 
 

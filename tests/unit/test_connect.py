@@ -131,6 +131,11 @@ def test_a_server_that_does_not_do(told, sentence):
     assert "\n" not in str(caught.value)
 
 
+def test_who_only_looks_at_a_server_hears_that_it_is_a_sentinel():
+    with pytest.raises(error.ConfigurationError, match="is a Sentinel"):
+        hold(connect.loaded(profile()), info(redis_mode="sentinel"))
+
+
 def test_a_replica_is_for_who_only_reads():
     replica = info(role="slave", slave_read_only=1)
 
