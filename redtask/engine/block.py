@@ -136,9 +136,14 @@ class Picture(NamedTuple):
         return tuple(task_id for task_id, _ in self.batch)
 
     @property
+    def attempt(self) -> tuple[str, str] | None:
+        """Id and token of the running task."""
+        return self.batch[self.begun - 1] if self.begun > self.ended else None
+
+    @property
     def running(self) -> str | None:
         """Id of the running task."""
-        return self.batch[self.begun - 1][0] if self.begun > self.ended else None
+        return self.attempt[0] if self.attempt else None
 
 
 class Taken(NamedTuple):

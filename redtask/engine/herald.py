@@ -28,7 +28,7 @@ from redtask.hub import calls
 from redtask.hub.calls import Call, Life, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from redtask.engine.seat import Seat
     from redtask.hub.records import Beaten, Swept
@@ -67,12 +67,23 @@ class Farewell:
 
 
 class Herald:
-    """Communicates with the hub for one worker."""
+    """Communicates with the hub for one worker.
 
-    def __init__(self, store: Store, worker: str, fingerprint: str) -> None:
+    ``forsake`` is called with the id and token of a task that runs on an engine which
+    the hub has given up.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        worker: str,
+        fingerprint: str,
+        forsake: Callable[[str, str], object],
+    ) -> None:
         self._store = store
         self._worker = worker
         self._fingerprint = fingerprint
+        self._forsake = forsake
         #: The hub's lease of engines, in seconds.
         self.lease = 15.0
         #: Pending request to resume (True) or drain (False) our engines, if any.
@@ -283,8 +294,12 @@ class Herald:
             # It would learn of that only when its bell rings.
             seat.kill("the hub had given it up")
         else:
-            # Its next turn tells it. Tasks not yet started are no longer its own.
+            # Its next turn tells it. Tasks not yet started are no longer its own. The
+            # one that runs may run elsewhere by now; nobody can see or abort it here, or
+            # hears how it ends.
             block.take_back()
+            if picture.attempt:
+                self._forsake(*picture.attempt)
 
     def _drained(self, seat: Seat, *, drained: bool) -> None:
         """Note whether an engine is drained, also for its successor."""

@@ -28,6 +28,8 @@ _RETRY: Final = 100_000_000
 #: engine that the hub gave it to.
 _PATIENCE: Final = 2_000_000_000
 
+_ABORTED: Final = "aborted while it ran"
+
 _log = logging.getLogger("redtask.worker")
 
 
@@ -39,8 +41,8 @@ class Warden:
         self._report = report
         #: When to look next, ns of the monotonic clock.
         self._at = NEVER
-        #: Tasks to stop, by id and token, and until when to try.
-        self._wanted: dict[tuple[str, str], int] = {}
+        #: Tasks to stop, by id and token: why, and until when to try.
+        self._wanted: dict[tuple[str, str], tuple[str, int]] = {}
 
     @property
     def due(self) -> float:
@@ -51,9 +53,9 @@ class Warden:
         """Look now: a task has started that is due before the next look."""
         self._at = 0
 
-    def abort(self, task_id: str, token: str) -> None:
+    def abort(self, task_id: str, token: str, reason: str = _ABORTED) -> None:
         """Stop a task, if one of our engines has this attempt."""
-        self._wanted[task_id, token] = time.monotonic_ns() + _PATIENCE
+        self._wanted[task_id, token] = reason, time.monotonic_ns() + _PATIENCE
         self.wake()
 
     def stop_all(self, reason: str) -> None:
@@ -61,9 +63,8 @@ class Warden:
         now = time.monotonic_ns()
         for seat in self._seats:
             picture = seat.block.look() if seat.pid else None
-            if picture is not None and picture.running:
-                pair = picture.batch[picture.begun - 1]
-                stopped = seat.block.stop(*pair, why=BY_STOP)
+            if picture is not None and picture.attempt:
+                stopped = seat.block.stop(*picture.attempt, why=BY_STOP)
                 if stopped is not None and stopped.begun_at:
                     _interrupt(
                         seat, Stop(stopped.begun_at, now + _GRACE, reason, False)
@@ -74,22 +75,23 @@ class Warden:
         """Do what is due."""
         now = time.monotonic_ns()
         seats = [seat for seat in self._seats if seat.pid]
-        for wanted, until in list(self._wanted.items()):
-            if self._stop(seats, *wanted, now=now) or now > until:
+        for wanted, (reason, until) in list(self._wanted.items()):
+            if self._stop(seats, wanted, reason, now) or now > until:
                 del self._wanted[wanted]
         times = [now + _RETRY] if self._wanted else [NEVER]
         times += [self._guard(seat, now) for seat in seats]
         self._at = min(times)
 
-    def _stop(self, seats: Sequence[Seat], task_id: str, token: str, now: int) -> bool:
+    def _stop(
+        self, seats: Sequence[Seat], wanted: tuple[str, str], reason: str, now: int
+    ) -> bool:
         """Stop one task, on whichever engine; False if it is not found."""
         for seat in seats:
-            stopped = seat.block.stop(task_id, token)
+            stopped = seat.block.stop(*wanted)
             if stopped is None or not stopped.found:
                 continue
             self._report(stopped.taken)
             if stopped.begun_at:
-                reason = "aborted while it ran"
                 _interrupt(seat, Stop(stopped.begun_at, now + _GRACE, reason, False))
             return True
         return False

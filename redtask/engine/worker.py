@@ -137,7 +137,9 @@ class Worker:
         self._store = Store(store.url, store.keys.name, patience=_INSIST, reply=_REPLY)
         self._store.scheme = store.scheme
         self._store.keyring = keyring
-        self._herald = Herald(self._store, options.name, keyring.fingerprint)
+        self._herald = Herald(
+            self._store, options.name, keyring.fingerprint, self._forsake
+        )
         self._seats = [Seat(number) for number in range(options.engines)]
         self._warden = Warden(self._seats, self._herald.report)
         self._live = Live(self._store, self._seats)
@@ -329,6 +331,9 @@ class Worker:
             self._terms.look()
 
     # -- messages
+
+    def _forsake(self, task_id: str, token: str) -> None:
+        self._warden.abort(task_id, token, "the hub had given its engine up")
 
     def _told(self, text: str) -> None:
         """Obey a message, which a key holder has signed."""

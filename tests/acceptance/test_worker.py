@@ -580,6 +580,28 @@ def test_a_hub_that_vanished_is_made_anew(site):
     assert site.view.apply_async(lambda: 5).get(DEADLINE) == 5
 
 
+def test_a_task_that_the_hub_has_lost_is_interrupted(site, tmp_path):
+    began, ended = tmp_path / "began", tmp_path / "ended"
+
+    def outlive():
+        began.touch()
+        try:
+            time.sleep(600)
+        finally:
+            ended.touch()
+
+    worker = site.worker("-n", "1")
+    site.view.apply_async(outlive)
+    until(began.exists, "the task")
+
+    site.redis.flushall()
+
+    worker.wait_for("made anew")
+    until(ended.exists, "the end of the task", DEADLINE)
+    until(lambda: len(site.client.ids) == 1, "the engine")
+    assert site.view.apply_async(lambda: 5).get(DEADLINE) == 5
+
+
 def test_the_log_calls_engines_as_the_hub_does(site):
     worker = site.worker("-n", "1").wait_for("1 engine is ready")
 

@@ -67,8 +67,15 @@ def store():
 
 
 @pytest.fixture
-def herald(store):
-    return Herald(cast(Any, store), "w", "print")
+def forsaken():
+    return []
+
+
+@pytest.fixture
+def herald(store, forsaken):
+    return Herald(
+        cast(Any, store), "w", "print", lambda *attempt: forsaken.append(attempt)
+    )
 
 
 def outcome(kind="ok", task_id="c-1"):
@@ -300,7 +307,7 @@ def test_what_ran_or_was_reported_may_be_unknown_to_the_hub(herald, store, seat)
     assert not herald.has_news
 
 
-def test_an_engine_that_was_given_up_begins_nothing(herald, store, seat):
+def test_an_engine_that_was_given_up_begins_nothing(herald, store, seat, forsaken):
     store.words["e"] = ["unknown"]
 
     herald.speak([seat])
@@ -308,6 +315,16 @@ def test_an_engine_that_was_given_up_begins_nothing(herald, store, seat):
     assert not seat.block.begin(1, 0)
     assert not herald.has_news
     assert seat.ended_for == ""
+    assert forsaken == [("c-1", "1:n")]
+
+
+def test_one_between_two_tasks_has_none_to_be_stopped(herald, store, seat, forsaken):
+    store.words["e"] = ["unknown"]
+    seat.block.end(("ok", 0, 0, 0, ["result", b"x"]))
+
+    herald.speak([seat])
+
+    assert forsaken == []
 
 
 def test_an_idle_engine_that_was_given_up_is_replaced(herald, store, seat):
