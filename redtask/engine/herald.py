@@ -295,8 +295,8 @@ class Herald:
             seat.kill("the hub had given it up")
         else:
             # Its next turn tells it. Tasks not yet started are no longer its own. The
-            # one that runs may run elsewhere by now; nobody can see or abort it here, or
-            # hears how it ends.
+            # one that runs may run elsewhere by now: here nobody can see or abort it,
+            # and nobody hears how it ends.
             block.take_back()
             if picture.attempt:
                 self._forsake(*picture.attempt)
