@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from redtask.hub.views import Overview
     from redtask.tui.state import State
 
+#: The hub tells of so many queues, the longest; there may be more.
+_MOST_QUEUES: Final = 50
 _QUEUES: Final = (
     Column("queue", 12, grows=True),
     Column("engines", 7, right=True),
@@ -204,7 +206,11 @@ def _queues(state: State, seen: Overview, width: int, room: int) -> list[Text]:
         )
         for one in seen.queues[: room - 1]
     ]
-    return table(_QUEUES, rows, width, state.glyphs)
+    known, more = len(seen.queues), "+" if len(seen.queues) == _MOST_QUEUES else ""
+    first, *columns = _QUEUES
+    if len(rows) < known or more:
+        first = replace(first, title=f"queue, {len(rows)} of {known}{more}")
+    return table((first, *columns), rows, width, state.glyphs)
 
 
 def _failures(state: State, seen: Overview, width: int, room: int) -> list[Text]:

@@ -325,6 +325,23 @@ def test_a_hub_without_queues_says_so():
     assert "no queue is in use" in shown(read(screen(), seen=overview(queues=())))
 
 
+@pytest.mark.parametrize(
+    ("count", "height", "told"),
+    [
+        (30, 24, r"queue, \d of 30 "),
+        (30, 99, r"queue  "),
+        (50, 24, r"queue, \d of 50\+ "),
+        (50, 99, r"queue, 50 of 50\+ "),
+    ],
+)
+def test_it_says_when_there_are_more_queues(count, height, told):
+    queues = tuple(Queue(f"q{number}", 1, 5, NOW) for number in range(count))
+
+    assert re.search(
+        told, shown(read(screen(80, height), seen=overview(queues=queues)))
+    )
+
+
 def test_a_paused_queue_says_so():
     state = read(screen(), seen=overview(queues=(Queue("night", 2, 5, NOW, True),)))
 
