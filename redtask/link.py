@@ -49,6 +49,9 @@ _LEAST_REPLY: Final = 2.0
 #: So many bytes a second are sent at least: large payloads may take longer.
 _PACE: Final = 4 << 20
 _CONNECT: Final = 5.0
+#: How long an interrupted flow may take to put things in order while Redis is away, in
+#: seconds.
+PARTING: Final = 2.0
 _MARGIN: Final = 5.0
 #: How many entries of a stream are read at once.
 ENTRIES: Final = 256
@@ -600,6 +603,7 @@ __all__ = [
     "ENTRIES",
     "LONGEST_BLOCK",
     "LOST",
+    "PARTING",
     "REPLY",
     "TROUBLE",
     "Batch",

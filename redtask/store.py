@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long an interrupted flow may take to put things in order while Redis is away, in
-#: seconds.
-_PARTING: Final = 2.0
 #: Stores that stand in for those of a Redis, in tests, by URL: see ``redtask.testing``.
 stand_ins: Final[dict[str, Callable[..., Store]]] = {}
 _KINDS = {"tcp": Connection, "tls": SSLConnection, "unix": UnixDomainSocketConnection}
@@ -447,7 +444,7 @@ class Driver:
                     step = flow.throw(problem)
                 except (KeyboardInterrupt, SystemExit) as problem:
                     # What the flow has still to do must not take long.
-                    until = time.monotonic() + _PARTING
+                    until = time.monotonic() + link.PARTING
                     step = flow.throw(problem)
                 else:
                     step = flow.send(value)

@@ -390,6 +390,10 @@ class Driver:
                     value = await self._perform(step, since, until)
                 except Exception as problem:  # noqa: BLE001 - the flow's to handle
                     step = flow.throw(problem)
+                except asyncio.CancelledError as problem:
+                    # What the flow has still to do must not take long.
+                    until = time.monotonic() + link.PARTING
+                    step = flow.throw(problem)
                 else:
                     step = flow.send(value)
         except StopIteration as end:

@@ -91,8 +91,11 @@ def submit(
     except Exception:
         yield from _take_back(entered)
         raise
-    except (KeyboardInterrupt, SystemExit):
-        # Nobody gets the results, and so nobody could abort the tasks.
+    except GeneratorExit:
+        raise
+    except BaseException:
+        # A Ctrl-C, or a coroutine that is cancelled. Nobody gets the results, and so
+        # nobody could abort the tasks.
         entered.update(dict.fromkeys(_handles(in_flight)))
         with contextlib.suppress(RedtaskError):
             yield from _take_back(entered)

@@ -231,6 +231,34 @@ def test_a_call_that_is_cancelled_leaves_no_reply_to_the_next(place, run):
     assert found == list(range(0, 40, 2))
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_map_that_is_cancelled_while_it_is_sent_takes_back_what_it_sent(
+    place, run, monkeypatch, when
+):
+    @run
+    async def sent(rc):
+        perform, performed = rc._driver._perform, []
+
+        async def third_is_cancelled(*step):
+            performed.append(step)
+            if len(performed) != 3:
+                return await perform(*step)
+            if when == "after":
+                await perform(*step)
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(rc._driver, "_perform", third_is_cancelled)
+        view = rc.load_balanced_view().with_flags(delay=1000)
+        with pytest.raises(asyncio.CancelledError):
+            await view.map_async(tasks.double, range(3000))
+        own = [f"{rc._session.client}-{number}" for number in range(1000)]
+        there = [name for name in own if place.record(name)]
+        assert (len(there) > len(rc.history) > 0) == (when == "after")
+        return there
+
+    assert {place.record(name)["state"] for name in sent} == {"aborted"}
+
+
 def test_a_timeout_of_asyncio_is_one_of_ours(place, run):
     @run
     async def _(rc):
