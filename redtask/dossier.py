@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redtask import payload, signing
 from redtask.error import UnknownTask
 from redtask.flows import Commands, reading
-from redtask.hub.records import text
+from redtask.hub.records import Try, text
 from redtask.labels import labels_of, of_records
 from redtask.listing import Finder, read
 from redtask.query import Query
@@ -28,34 +28,6 @@ if TYPE_CHECKING:
 _LONGEST_NAME: Final = 1024
 #: Tasks per round trip.
 _PAGE: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """An attempt that did not succeed."""
-
-    #: Its number, from 1.
-    attempt: int
-    #: The uuid of the engine.
-    engine: str
-    #: When it began and ended, ms since the epoch; None: unknown.
-    started: float | None
-    ended: float | None
-    #: What went wrong.
-    what: str
-
-    @classmethod
-    def read(cls, line: str) -> Try:
-        """Parse ``token engine began ended what``, separated by tabs."""
-        token, engine, began, ended, what = (line.split("\t", 4) + [""] * 4)[:5]
-        attempt, _, _ = token.partition(":")
-        return cls(
-            int(attempt) if attempt.isdigit() else 0,
-            engine,
-            float(began) if began else None,
-            float(ended) if ended else None,
-            what,
-        )
 
 
 @dataclass(frozen=True, slots=True)

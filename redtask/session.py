@@ -23,7 +23,7 @@ from redtask.flows import acting, entering, reading, waiting
 from redtask.graph import Graph, Node, jobs_of
 from redtask.hub import calls
 from redtask.hub.calls import Call
-from redtask.hub.records import text
+from redtask.hub.records import Try
 from redtask.inbox import Inbox, TaskSet
 from redtask.names import random_name
 from redtask.recent import Contact, Recent
@@ -315,7 +315,7 @@ class Session:
             key = self.keys.task(found.task_id, "attempts")
             (last,) = yield flows.Commands([("LRANGE", key, -1, -1)])
             if last:
-                found = found.after_failure(text(last[0]).split("\t", 4)[-1])
+                found = found.after_failure(Try.read(last[0]).what)
         return found
 
     def ids_of(self, jobs: Any) -> list[str]:

@@ -29,7 +29,8 @@ from redtask.dossier import Dossier, dossier
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from redtask.dossier import Relative, Try
+    from redtask.dossier import Relative
+    from redtask.hub.records import Try
 
 #: The most relatives of one kind, and lines of output and traceback shown.
 _MOST_RELATIVES: Final = 10

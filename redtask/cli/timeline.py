@@ -14,9 +14,8 @@ from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import SHORT, Output, count, say_json, shorten
 from redtask.cli.spans import MOMENT
 from redtask.cli.tasks import took
-from redtask.dossier import Try
 from redtask.flows import Commands
-from redtask.hub.records import text
+from redtask.hub.records import Try
 from redtask.labels import labels_of, of_records
 from redtask.listing import Finder
 from redtask.query import Query
@@ -230,7 +229,7 @@ def _tries(session: Session, records: Sequence[dict[str, Any]]) -> Flow[list[Spa
         keys = [session.keys.task(one["msg_id"], "attempts") for one in part]
         replies = yield Commands([("LRANGE", key, 0, -1) for key in keys])
         for record, lines in zip(part, replies, strict=True):
-            tries = [Try.read(text(line)) for line in lines]
+            tries = [Try.read(line) for line in lines]
             if record["state"] == "failed":
                 # The record itself has the last one.
                 tries = tries[:-1]

@@ -30,6 +30,35 @@ def mapping(flat: Reply) -> dict[str, str]:
     return {text(name): text(value) for name, value in groups(flat, 2)}
 
 
+@dataclass(frozen=True, slots=True)
+class Try:
+    """An attempt that did not succeed."""
+
+    #: Its number, from 1.
+    attempt: int
+    #: The uuid of the engine.
+    engine: str
+    #: When it began and ended, ms since the epoch; None: unknown.
+    started: float | None
+    ended: float | None
+    #: What went wrong.
+    what: str
+
+    @classmethod
+    def read(cls, line: bytes | str) -> Try:
+        """Parse ``token engine began ended what``, separated by tabs."""
+        parts = text(line).split("\t", 4)
+        token, engine, began, ended, what = (parts + [""] * 4)[:5]
+        attempt, _, _ = token.partition(":")
+        return cls(
+            int(attempt) if attempt.isdigit() else 0,
+            engine,
+            float(began) if began else None,
+            float(ended) if ended else None,
+            what,
+        )
+
+
 class Submitted(NamedTuple):
     """The result of submitting a slice."""
 

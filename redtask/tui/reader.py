@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask import payload, signing
 from redtask.dependency import is_id
-from redtask.dossier import Try, import_name_of
+from redtask.dossier import import_name_of
 from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
 from redtask.hub import calls, sheet
-from redtask.hub.records import groups, mapping, text
+from redtask.hub.records import Try, groups, mapping, text
 from redtask.hub.views import Course, EnginePage, TaskPage
 from redtask.tui.state import Card, Rows, Snapshot
 
@@ -163,7 +163,7 @@ class Reader:
             )
         )
         if attempts and why.is_tried_again:
-            why = why.after_failure(Try.read(text(attempts[-1])).what)
+            why = why.after_failure(Try.read(attempts[-1]).what)
         raw = sheet.unfold(run, row)
         raw |= {text(key): value for key, value in groups(record, 2)}
         fields = {key: text(value) for key, value in raw.items()}
@@ -255,7 +255,7 @@ def _searched(start: str, more: str | None) -> int:
 
 def _attempt(told: bytes) -> str:
     """Format a failed attempt."""
-    one = Try.read(text(told))
+    one = Try.read(told)
     return f"engine {one.engine[:8]}: {one.what}"
 
 
