@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from redtask import slices
 from redtask.ferry import Passenger
@@ -17,6 +17,7 @@ from redtask.outcomes import R
 
 if TYPE_CHECKING:
     from redtask.inbox import TaskSet
+    from redtask.slices import Task
 
 L = TypeVar("L", bound=Passenger)
 
@@ -34,6 +35,10 @@ class Lookahead(Generic[R, L]):
     def __init__(self, most: int, *, ordered: bool) -> None:
         #: True when no more input is to be read; the reason, if it is still to be told.
         self.ended: Exception | bool = False
+        #: The input that was read last, and the call for it, until that is in here. An
+        #: interrupt must not lose them: posting a task again changes nothing.
+        self.input: tuple[Any, ...] | None = None
+        self.call: tuple[R, Task] | None = None
         #: Watches for the next result to read.
         self.vigil = Vigil(self._is_ready, self._awaited)
         self._most = most
@@ -51,13 +56,16 @@ class Lookahead(Generic[R, L]):
 
     @property
     def has_room(self) -> bool:
-        """May one more call be made?"""
+        """Is a call to be made, an interrupted one or one more?"""
+        if self.input is not None:
+            return True
         return not self.ended and (self._most == 0 or len(self._unread) < self._most)
 
-    def add(self, result: R, letter: L | None) -> None:
-        """Take a call; ``letter`` is its task if that is on its way."""
-        tasks = result._tasks
-        (name,) = tasks.ids
+    def add(self, letter: L | None) -> None:
+        """Take the call; ``letter`` is its task if that is on its way."""
+        assert self.call is not None  # noqa: S101 - it was posted
+        result, task = self.call
+        tasks, name = result._tasks, task.task_id
         self._unread[name] = result
         self.vigil.timed |= tasks.timed
         if letter is not None:
@@ -65,8 +73,13 @@ class Lookahead(Generic[R, L]):
         if not self._ordered:
             self._open[name] = tasks
             tasks.wakers.append(functools.partial(self._note, name))
-            # It may have been delivered before it was registered.
-            self._note(name)
+        self.input = self.call = None
+        # It may have been delivered before it was registered.
+        self._note(name)
+
+    def end(self, why: Exception | bool = True) -> None:
+        """Make no more calls; a reason is told after the results."""
+        self.ended, self.input, self.call = why, None, None
 
     def _note(self, name: str) -> None:
         tasks = self._open.get(name)

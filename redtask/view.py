@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from redtask.hub.records import Purged
     from redtask.pier import Letter
     from redtask.session import Slices
+    from redtask.slices import Task
     from redtask.value import CoroutineFunction, V_co
 
 R = TypeVar("R", bound=AsyncResult)
@@ -119,20 +120,25 @@ class LoadBalancedView(Flagged):
         """Call ``f`` on an engine and return its value."""
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
 
-    def _post(
-        self, f: Function, args: tuple[Any, ...]
-    ) -> tuple[AsyncResult, Letter | None]:
-        """Call ``f`` like ``apply_async``, but do not wait until it is submitted.
-
-        Returns what tells when it is; None: it is.
-        """
-        flags = self.flags
-        if flags.durability != MEMORY:
-            return self.apply_async(f, *args), None
-        tasks, task = self.client._session.call(flags, f, args, {})
+    def _prepare(self, f: Function, args: tuple[Any, ...]) -> tuple[AsyncResult, Task]:
+        """Return a call of ``f``, to be posted."""
+        tasks, task = self.client._session.call(self.flags, f, args, {})
         result = AsyncResult(self.client, tasks, task.function.name, single=True)
         self._history.append(task.task_id)
-        return result, self.client._post(task)
+        return result, task
+
+    def _post(self, task: Task) -> Letter | None:
+        """Submit like ``apply_async``, but do not wait for that unless it is durable.
+
+        Returns what tells when it is submitted; None: it is.
+        """
+        client, durability = self.client, self.flags.durability
+        if durability == MEMORY:
+            return client._post(task)
+        client._assure(durability)
+        client._enter(task)
+        client._confirm(durability, [task.task_id])
+        return None
 
     def _submitted(self, result: R, slices: Slices) -> R:
         self.client._assure(self.flags.durability)
@@ -446,12 +452,15 @@ class LazyMap:
         ahead = self._ahead
         while ahead.has_room:
             try:
-                args = next(self._inputs)
-                ahead.add(*self._view._post(self._f, args))
+                if ahead.input is None:
+                    ahead.input = next(self._inputs)
+                if ahead.call is None:
+                    ahead.call = self._view._prepare(self._f, ahead.input)
+                ahead.add(self._view._post(ahead.call[1]))
             except StopIteration:
-                ahead.ended = True
+                ahead.end()
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
-                ahead.ended = problem
+                ahead.end(problem)
             self._settle(MOST_POSTED)
 
     def _settle(self, most: int = 0) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from redtask.aio.pier import Letter
     from redtask.hub.records import Purged
     from redtask.session import Slices
+    from redtask.slices import Task
     from redtask.value import CoroutineFunction, V_co
 
 R = TypeVar("R", bound=AsyncResult)
@@ -105,20 +106,28 @@ class LoadBalancedView(Flagged):
             self.flags = found
         return found
 
-    async def _post(
+    async def _prepare(
         self, f: Callable[..., Any] | str, args: tuple[Any, ...]
-    ) -> tuple[AsyncResult, Letter | None]:
-        """Call ``f`` like ``apply_async``, but do not wait until it is submitted.
-
-        Returns what tells when it is; None: it is.
-        """
+    ) -> tuple[AsyncResult, Task]:
+        """Return a call of ``f``, to be posted."""
         flags = await self._resolved()
-        if flags.durability != MEMORY:
-            return await self.apply_async(f, *args), None
         tasks, task = self.client._session.call(flags, f, args, {})
         result = AsyncResult(self.client, tasks, task.function.name, single=True)
         self._history.append(task.task_id)
-        return result, await self.client._post(task)
+        return result, task
+
+    async def _post(self, task: Task) -> Letter | None:
+        """Submit like ``apply_async``, but do not wait for that unless it is durable.
+
+        Returns what tells when it is submitted; None: it is.
+        """
+        client, durability = self.client, self.flags.durability
+        if durability == MEMORY:
+            return await client._post(task)
+        await client._assure(durability)
+        await client._enter(task)
+        await client._confirm(durability, [task.task_id])
+        return None
 
     async def _submitted(self, result: R, slices: Slices) -> R:
         durability = self.flags.durability
@@ -438,20 +447,22 @@ class LazyMap:
         while ahead.has_room:
             begun = time.monotonic()
             try:
-                args = next(self._inputs)
+                if ahead.input is None:
+                    ahead.input = next(self._inputs)
             except StopIteration:
-                ahead.ended = True
-                return
+                return ahead.end()
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
-                ahead.ended = problem
-                return
+                return ahead.end(problem)
             # What an input was slow to give must not wait while it gives the next.
             most = 0 if time.monotonic() - begun > _SLOW else MOST_POSTED
             try:
-                ahead.add(*await self._view._post(self._f, args))
+                if ahead.call is None:
+                    ahead.call = await self._view._prepare(self._f, ahead.input)
+                ahead.add(await self._view._post(ahead.call[1]))
             except Exception as problem:  # noqa: BLE001 - likewise
-                ahead.ended = problem
+                ahead.end(problem)
             await self._settle(ahead, most)
+        return None
 
     @staticmethod
     async def _settle(ahead: Lookahead[AsyncResult, Letter], most: int = 0) -> None:

@@ -645,6 +645,35 @@ def test_a_cancelled_reader_of_an_imap_loses_no_result(place, run, monkeypatch):
     assert found == [0, 2, 4]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_imap_cancelled_while_it_calls_loses_no_input(place, run, monkeypatch, when):
+    place.engine()
+
+    @run
+    async def found(rc):
+        post, calls = rc._post, []
+
+        async def third_is_cancelled(task):
+            calls.append(task)
+            if len(calls) != 3:
+                return await post(task)
+            if when == "after":
+                await post(task)
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(rc, "_post", third_is_cancelled)
+        view = rc.load_balanced_view()
+        arriving = view.imap(tasks.double, range(6), max_outstanding=2)
+        told: list[int] = []
+        while len(told) < 6:
+            with contextlib.suppress(asyncio.CancelledError):
+                told.append(await anext(arriving))
+        assert len(set(view.history)) == len(view.history) == 6
+        return told, [value async for value in arriving]
+
+    assert found == ([0, 2, 4, 6, 8, 10], [])
+
+
 def test_calls_of_an_imap_may_be_in_a_batch(place, run):
     place.engine()
 
@@ -682,7 +711,8 @@ def test_what_an_imap_has_posted_can_be_aborted(place, run):
     @run
     async def found(rc):
         view = rc.load_balanced_view()
-        letters = [(await view._post(tasks.double, (n,)))[1] for n in range(5)]
+        calls = [await view._prepare(tasks.double, (n,)) for n in range(5)]
+        letters = [await view._post(task) for _, task in calls]
         await rc.abort()
         return [letter.over for letter in letters], await rc.outstanding(), rc.history
 
@@ -699,7 +729,9 @@ def test_letters_of_a_loop_that_ends_are_left(place):
                 await asyncio.Event().wait()
 
             rc._pier._cross = cross
-            _, letter = await rc.load_balanced_view()._post(tasks.double, (1,))
+            view = rc.load_balanced_view()
+            _, task = await view._prepare(tasks.double, (1,))
+            letter = await view._post(task)
             await asyncio.sleep(0)
             return letter
 

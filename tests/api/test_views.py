@@ -581,6 +581,39 @@ def test_an_imap_interrupted_while_it_reads_loses_no_result(view):
     assert list(found) == [2]
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("when", ["packed", "before", "after"])
+def test_an_imap_interrupted_while_it_calls_loses_no_input(
+    place, view, monkeypatch, when, ordered
+):
+    place.engine()
+    client = view.client
+    owner, name = (client._session, "call") if when == "packed" else (client, "_post")
+    act, calls = getattr(owner, name), []
+
+    def third_is_interrupted(*args):
+        calls.append(args)
+        if len(calls) != 3:
+            return act(*args)
+        if when == "after":
+            act(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, third_is_interrupted)
+    arriving = view.imap(tasks.double, range(6), ordered=ordered, max_outstanding=2)
+    found: list[int] = []
+    interrupts = 0
+    while len(found) < 6:
+        try:
+            found.append(next(arriving))
+        except KeyboardInterrupt:
+            interrupts += 1
+
+    assert (sorted(found), interrupts) == ([0, 2, 4, 6, 8, 10], 1)
+    assert list(arriving) == []
+    assert len(set(view.history)) == len(view.history) == 6
+
+
 def test_what_an_interrupted_imap_had_posted_can_be_aborted(place):
     client = place.client()
     view = client.load_balanced_view()
@@ -608,7 +641,7 @@ def test_a_forked_child_does_not_wait_for_what_its_parent_has_posted(view, monke
     monkeypatch.setattr(
         view.client._pier, "_cross", lambda aboard: forked.wait() and cross(aboard)
     )
-    letter = view._post(tasks.double, (1,))[1]
+    letter = view._post(view._prepare(tasks.double, (1,))[1])
 
     child = os.fork()
     if child == 0:
