@@ -23,6 +23,9 @@ L = TypeVar("L", bound=Passenger)
 
 #: So many calls may be on their way at once: one slice under way, and one to come.
 MOST_POSTED: Final = 2 * slices.MOST_TASKS
+#: After an input that took longer than this, in seconds, results are looked for before
+#: the next one is read: that costs a round trip.
+SLOW: Final = 0.02
 
 
 class Lookahead(Generic[R, L]):
@@ -39,6 +42,8 @@ class Lookahead(Generic[R, L]):
         #: interrupt must not lose them: posting a task again changes nothing.
         self.input: tuple[Any, ...] | None = None
         self.call: tuple[R, Task] | None = None
+        #: Did the input that was read last take long?
+        self.slow = False
         #: Watches for the next result to read.
         self.vigil = Vigil(self._is_ready, self._awaited)
         self._most = most

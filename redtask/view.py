@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -13,7 +14,7 @@ from redtask.durability import MEMORY
 from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
 from redtask.flows import waiting
-from redtask.lookahead import MOST_POSTED, Lookahead
+from redtask.lookahead import MOST_POSTED, SLOW, Lookahead
 from redtask.outcomes import Pieces
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.session import ahead_of, ids_at
@@ -447,13 +448,18 @@ class LazyMap:
         """Read no more input; submitted tasks go on, and can still be read."""
         self._ahead.ended = True
 
-    def _fill(self) -> None:
-        """Call for as many inputs as there is room for."""
+    def _fill(self, *, until_one: bool = True) -> None:
+        """Call for as many inputs as there is room for.
+
+        If they are slow to come, then only until there is a result, or for one.
+        """
         ahead = self._ahead
-        while ahead.has_room:
+        while ahead.has_room and not (ahead.slow and until_one and self._has_come()):
+            begun = time.monotonic()
             try:
                 if ahead.input is None:
                     ahead.input = next(self._inputs)
+                ahead.slow = time.monotonic() - begun > SLOW
                 if ahead.call is None:
                     ahead.call = self._view._prepare(self._f, ahead.input)
                 ahead.add(self._view._post(ahead.call[1]))
@@ -462,6 +468,14 @@ class LazyMap:
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
                 ahead.end(problem)
             self._settle(MOST_POSTED)
+            if ahead.slow and not until_one:
+                break
+
+    def _has_come(self) -> bool:
+        """Is the next result there?"""
+        client = self._view.client
+        watch = waiting.first_done(client._session.inbox, self._ahead.vigil, 0)
+        return client._run(watch)
 
     def _settle(self, most: int = 0) -> None:
         """Wait until all calls but some are in the hub."""
@@ -483,7 +497,7 @@ class LazyMap:
             client._run(waiting.first_done(client._session.inbox, ahead.vigil, None))
         ahead.take(result)
         try:
-            self._fill()
+            self._fill(until_one=False)
         except BaseException:
             ahead.give_back(result)
             raise

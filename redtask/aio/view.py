@@ -16,7 +16,7 @@ from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.durability import MEMORY
 from redtask.flags import Flagged, Flags
 from redtask.flows import waiting
-from redtask.lookahead import MOST_POSTED, Lookahead
+from redtask.lookahead import MOST_POSTED, SLOW, Lookahead
 from redtask.outcomes import Pieces
 from redtask.session import ahead_of, ids_at
 from redtask.wrapped import Wrapped, WrappedParallel
@@ -442,9 +442,16 @@ class LazyMap:
             self._known_ahead = ahead
         return self._known_ahead
 
-    async def _fill(self, ahead: Lookahead[AsyncResult, Letter]) -> None:
-        """Call for as many inputs as there is room for."""
+    async def _fill(
+        self, ahead: Lookahead[AsyncResult, Letter], *, until_one: bool = True
+    ) -> None:
+        """Call for as many inputs as there is room for.
+
+        If they are slow to come, then only until there is a result, or for one.
+        """
         while ahead.has_room:
+            if ahead.slow and until_one and await self._has_come(ahead):
+                break
             begun = time.monotonic()
             try:
                 if ahead.input is None:
@@ -453,8 +460,10 @@ class LazyMap:
                 return ahead.end()
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
                 return ahead.end(problem)
+            took = time.monotonic() - begun
+            ahead.slow = took > SLOW
             # What an input was slow to give must not wait while it gives the next.
-            most = 0 if time.monotonic() - begun > _SLOW else MOST_POSTED
+            most = 0 if took > _SLOW else MOST_POSTED
             try:
                 if ahead.call is None:
                     ahead.call = await self._view._prepare(self._f, ahead.input)
@@ -462,7 +471,15 @@ class LazyMap:
             except Exception as problem:  # noqa: BLE001 - likewise
                 ahead.end(problem)
             await self._settle(ahead, most)
+            if ahead.slow and not until_one:
+                break
         return None
+
+    async def _has_come(self, ahead: Lookahead[AsyncResult, Letter]) -> bool:
+        """Is the next result there?"""
+        client = self._view.client
+        watch = waiting.first_done(client._session.inbox, ahead.vigil, 0)
+        return await client._run(watch)
 
     @staticmethod
     async def _settle(ahead: Lookahead[AsyncResult, Letter], most: int = 0) -> None:
@@ -486,7 +503,7 @@ class LazyMap:
         # A cancellation must not lose the result.
         ahead.take(result)
         try:
-            await self._fill(ahead)
+            await self._fill(ahead, until_one=False)
             if ahead.on_the_way():
                 # It must leave even if the reader never waits for anything else.
                 await asyncio.sleep(0)

@@ -598,6 +598,34 @@ def test_imap_does_not_hold_back_what_a_slow_input_has_given(place, run, monkeyp
     assert found == ([0, 1, 2], [0, 2, 4])
 
 
+def test_results_of_an_imap_do_not_wait_for_many_slow_inputs(place, run, monkeypatch):
+    monkeypatch.setattr("redtask.aio.view.SLOW", -1.0)
+    monkeypatch.setattr("redtask.aio.view._SLOW", -1.0)
+    place.engine()
+    read: list[int] = []
+
+    @run
+    async def found(rc):
+        view = rc.load_balanced_view()
+
+        def is_done(number):
+            return place.record(view.history[number]).get("state") == "completed"
+
+        def numbers():
+            for number in range(9):
+                if number == 2:
+                    processes.until(lambda: is_done(0))
+                read.append(number)
+                yield number
+
+        arriving = view.imap(tasks.double, numbers(), max_outstanding=8)
+        first = await anext(arriving)
+        return len(read), [first, *[value async for value in arriving]]
+
+    assert found[0] <= 4
+    assert found[1] == list(range(0, 18, 2))
+
+
 def test_what_the_hub_refuses_of_an_imap_is_told_after_what_it_took(
     place, run, monkeypatch
 ):

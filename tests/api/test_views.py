@@ -522,6 +522,32 @@ def test_imap_does_not_hold_back_what_a_slow_input_has_given(place, view):
     assert list(view.imap(tasks.double, numbers())) == [2, 4]
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_results_of_an_imap_do_not_wait_for_many_slow_inputs(
+    place, view, monkeypatch, ordered
+):
+    monkeypatch.setattr("redtask.view.SLOW", -1.0)
+    read: list[int] = []
+
+    def is_done(number):
+        return place.record(view.history[number]).get("state") == "completed"
+
+    def numbers():
+        for number in range(9):
+            if number == 2:
+                until(lambda: is_done(0), "a result")
+            read.append(number)
+            yield number
+
+    arriving = view.imap(tasks.double, numbers(), max_outstanding=8, ordered=ordered)
+    made = len(read)
+    first = next(arriving)
+
+    assert made <= 3
+    assert len(read) == made + 1
+    assert sorted([first, *arriving]) == list(range(0, 18, 2))
+
+
 def test_imap_tells_what_the_hub_refused_after_what_it_took(view, monkeypatch):
     cross = view.client._pier._cross
 
