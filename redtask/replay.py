@@ -17,6 +17,7 @@ from redtask.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from redtask.ended import Copy
     from redtask.flows import Flow
@@ -224,13 +225,30 @@ def downstream(
 ) -> Flow[list[str]]:
     """Return the tasks that failed because of these, and those because of them, ...
 
-    Of several runs of a task only the latest. With ``begun`` also those that failed
-    because of these, but none that was replayed before. It pages through all failed
-    tasks. Raises ``ValueError`` if they have more than a million dependencies.
+    Also because of earlier runs of these, unless they were replayed since. Of several
+    runs of a task only the latest. With ``begun`` also those that failed because of
+    these, but none that was replayed before. It pages through all failed tasks. Raises
+    ``ValueError`` if they have more than a million dependencies.
     """
     family = _Family()
     yield from walk(session.keys, ("failed",), lambda page: family.add(session, page))
-    return family.downstream(ids, begun)
+    earlier = yield from _earlier(session, ids)
+    return family.downstream(ids, earlier, begun)
+
+
+def _earlier(session: Session, ids: Sequence[str]) -> Flow[set[str]]:
+    """Return those of which these are later runs."""
+    found: set[str] = set()
+    left = list(ids)
+    while left:
+        named: set[str] = set()
+        for at in range(0, len(left), ended.MOST):
+            part = left[at : at + ended.MOST]
+            records = yield from read(session.keys, part, ("resubmit_of",))
+            named.update(filter(None, (one.get("resubmit_of") for one in records)))
+        left = list(named - found)
+        found |= named
+    return found - set(ids)
 
 
 class _Family:
@@ -270,13 +288,17 @@ class _Family:
                 "to look for those that failed because of others"
             )
 
-    def downstream(self, ids: Sequence[str], begun: Sequence[str] | None) -> list[str]:
-        """Return those that failed because of these, in turn."""
+    def downstream(
+        self, ids: Sequence[str], earlier: AbstractSet[str], begun: Sequence[str] | None
+    ) -> list[str]:
+        """Return those that failed because of these, or of earlier runs, in turn."""
         given = dict.fromkeys([*ids, *(begun or ())])
-        found, line = dict(given), deque(given)
+        found, line = dict(given), deque([*given, *sorted(earlier)])
         while line:
-            for name in self._children.get(line.popleft(), ()):
-                if name not in found:
+            before = line.popleft()
+            for name in self._children.get(before, ()):
+                is_settled = before in earlier and name in self._replayed
+                if name not in found and not is_settled:
                     found[name] = None
                     line.append(name)
         latest: dict[str, str] = {}

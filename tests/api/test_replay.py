@@ -177,6 +177,25 @@ def test_of_several_runs_of_a_dependent_only_the_latest_runs_again(rc, view):
     assert len(rc.db_query({"resubmit_of": id_of(last)})) == 1
 
 
+def test_what_failed_because_of_an_earlier_run_is_downstream_of_a_later_one(rc, view):
+    first = fails(view)
+    second = view.apply_async(tasks.double, Ref(first))
+    third = view.apply_async(tasks.double, Ref(first))
+    rc.wait()
+    once = rc.replay(ids=first)
+    once.wait()
+    twice, other = rc.replay(ids=once), rc.replay(ids=third)
+    twice.wait()
+    other.wait()
+
+    again = rc.replay(ids=twice, downstream=True, args=(4,))
+
+    assert again.get() == [4, 8, 8]
+    latest = (id_of(second), *other.msg_ids)
+    copies = [rc.db_query({"resubmit_of": name})[0]["msg_id"] for name in latest]
+    assert sorted(copies) == sorted(again.msg_ids[1:])
+
+
 def test_other_arguments_may_refer_to_tasks(rc, view):
     one, other = (view.apply_async(tasks.double, x) for x in (1, 2))
     plain = fails(view)
