@@ -15,10 +15,11 @@ from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownT
 from redtask.hub import calls, sheet
 from redtask.hub.records import Try, groups, mapping, text
 from redtask.hub.views import Course, EnginePage, TaskPage
+from redtask.labels import labels_of
 from redtask.tui.state import Card, Rows, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from redtask.hub.calls import Call
     from redtask.store import Store
@@ -61,6 +62,8 @@ class Reader:
         #: Names of functions, and their modules if engines import them, by digest.
         self._names: dict[str, str] = {}
         self._modules: dict[str, str] = {}
+        #: Numbers of engines in failed tries, by uuid; None: nobody knows it.
+        self._labels: dict[str, int | None] = {}
 
     def read(self, wish: Wish) -> Snapshot:
         """Return what is needed.
@@ -181,11 +184,25 @@ class Reader:
         return Card(
             subject,
             fields=shown | rest,
-            lists={"failed tries": tuple(map(_attempt, attempts))} if attempts else {},
+            lists={"failed tries": self._tries(attempts)} if attempts else {},
             why=why,
             stdout=text(out) or fields.get("stdout", ""),
             stderr=text(err) or fields.get("stderr", ""),
             traceback=traceback_of(error or raw.get("error", b"")),
+        )
+
+    def _tries(self, attempts: Sequence[bytes]) -> tuple[str, ...]:
+        """Format failed tries, with the numbers of their engines."""
+        tries = [Try.read(one) for one in attempts]
+        new = {one.engine for one in tries if one.engine} - self._labels.keys()
+        if new:
+            flow = labels_of(self._store.keys, new, {})
+            found = self._store.driver().run(flow)
+            self._labels |= {uuid: found.get(uuid) for uuid in new}
+        names = [self._labels.get(one.engine) for one in tries]
+        return tuple(
+            f"engine {one.engine[:8] if label is None else label}: {one.what}"
+            for one, label in zip(tries, names, strict=True)
         )
 
     def _function(self, fn: str) -> str:
@@ -251,12 +268,6 @@ def _searched(start: str, more: str | None) -> int:
     first, index = (start or "0 0").split(" ")
     last, other = (more or "0 -").split(" ")
     return int(last) - int(first) if index == other else 0
-
-
-def _attempt(told: bytes) -> str:
-    """Format a failed attempt."""
-    one = Try.read(told)
-    return f"engine {one.engine[:8]}: {one.what}"
 
 
 def traceback_of(envelope: bytes) -> str:

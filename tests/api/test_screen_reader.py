@@ -134,8 +134,19 @@ def test_a_task_is_told_whole_and_nothing_is_unpickled(busy, reader):
     assert card.fields["label"] == "one"
     assert list(card.fields)[:2] == ["state", "function"]
     assert not {"args", "error", "fn", "token", "marks"} & set(card.fields)
-    assert card.lists["failed tries"][0].startswith("engine e: ValueError")
+    assert card.lists["failed tries"][0].startswith("engine 0: ValueError")
     assert "it raised ValueError: no" in str(card.why)
+
+
+def test_an_engine_whose_number_nobody_knows_any_more_goes_by_its_uuid(busy, reader):
+    key = busy.key("task:c-1:attempts")
+    (told,) = busy.redis.lrange(key, 0, 0)
+    busy.redis.lset(key, 0, told.replace(b"\te\t", b"\tlong-ago\t"))
+    wish = Wish(subject=Subject("task", "c-1"))
+
+    for _ in range(2):
+        (line, *_) = reader.read(wish).card.lists["failed tries"]
+        assert line.startswith("engine long-ago: ValueError")
 
 
 def test_a_task_is_shown_with_the_module_of_its_function(busy, reader):
