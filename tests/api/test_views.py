@@ -526,7 +526,7 @@ def test_imap_does_not_hold_back_what_a_slow_input_has_given(place, view):
 def test_results_of_an_imap_do_not_wait_for_many_slow_inputs(
     place, view, monkeypatch, ordered
 ):
-    monkeypatch.setattr("redtask.view.SLOW", -1.0)
+    monkeypatch.setattr("redtask.lazy.SLOW", -1.0)
     read: list[int] = []
 
     def is_done(number):
