@@ -48,8 +48,8 @@ def connect(
     If there is no hub, it is made, or without ``make``, ``NoHub`` is raised.
     ``patience``: how many seconds calls are retried while Redis is away, and a server
     that loads its data is waited for. ``reply``: how long each reply may take, in
-    seconds. The first contact is not retried: the user wants
-    to know at once. Raises ``ConfigurationError`` and ``ConnectionLost``.
+    seconds. The first contact is not retried: the user wants to know at once. Raises
+    ``ConfigurationError`` and ``ConnectionLost``.
     """
     store = open_store(address(profile), profile.hub, patience=0.0, reply=reply)
     driver = store.driver()

@@ -74,9 +74,7 @@ def open_store(
     url: str, hub: str, *, patience: float | None = 30.0, reply: float = link.REPLY
 ) -> Store:
     """Return the store of a hub; the arguments are those of ``Store``."""
-    if url in stand_ins:
-        return stand_ins[url](url, hub, patience=patience)
-    return Store(url, hub, patience=patience, reply=reply)
+    return stand_ins.get(url, Store)(url, hub, patience=patience, reply=reply)
 
 
 class Store:

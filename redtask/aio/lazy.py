@@ -80,9 +80,11 @@ class LazyMap:
                 if ahead.input is None:
                     ahead.input = next(self._inputs)
             except StopIteration:
-                return ahead.end()
+                ahead.end()
+                return
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
-                return ahead.end(problem)
+                ahead.end(problem)
+                return
             took = time.monotonic() - begun
             ahead.slow = took > SLOW
             # What an input was slow to give must not wait while it gives the next.
@@ -96,7 +98,6 @@ class LazyMap:
             await self._settle(ahead, most)
             if ahead.slow and not until_one:
                 break
-        return None
 
     async def _has_come(self, ahead: Lookahead[AsyncResult, Letter]) -> bool:
         """Is the next result there?"""

@@ -220,30 +220,17 @@ def _here() -> Path:
         ) from None
 
 
-def _is_file(path: Path) -> bool:
-    """Is there a file? In a folder that is closed to us there is none for us.
-
-    Such as another user's home, in HOME still after a change of user.
-    """
-    try:
-        return path.is_file()
-    except PermissionError:
-        return False
+# In a folder that is closed to us there is nothing for us: another user's home, say, in
+# HOME still after a change of user. Methods of Path would raise there.
+_is_file, _exists = os.path.isfile, os.path.exists
 
 
 def _upwards(folder: Path) -> Iterator[Path]:
     """Yield a folder and its parents, up to the root of its repository."""
     for place in (folder, *folder.parents):
         yield place
-        if _is_repository(place):
+        if _exists(place / ".git"):
             return
-
-
-def _is_repository(folder: Path) -> bool:
-    try:
-        return (folder / ".git").exists()
-    except PermissionError:
-        return False
 
 
 def user_file() -> Path:

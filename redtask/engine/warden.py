@@ -65,10 +65,8 @@ class Warden:
             picture = seat.block.look() if seat.pid else None
             if picture is not None and picture.attempt:
                 stopped = seat.block.stop(*picture.attempt, why=BY_STOP)
-                if stopped is not None and stopped.begun_at:
-                    _interrupt(
-                        seat, Stop(stopped.begun_at, now + _GRACE, reason, False)
-                    )
+                if stopped is not None:
+                    _interrupt(seat, stopped.begun_at, reason, now)
         self.wake()
 
     def look(self) -> None:
@@ -91,8 +89,7 @@ class Warden:
             if stopped is None or not stopped.found:
                 continue
             self._report(stopped.taken)
-            if stopped.begun_at:
-                _interrupt(seat, Stop(stopped.begun_at, now + _GRACE, reason, False))
+            _interrupt(seat, stopped.begun_at, reason, now)
             return True
         return False
 
@@ -126,7 +123,10 @@ class Warden:
         return NEVER
 
 
-def _interrupt(seat: Seat, stop: Stop) -> None:
-    """Interrupt a task, once: who asks again must not prolong its grace."""
-    if seat.stop is None or seat.stop.begun_at != stop.begun_at:
-        seat.interrupt(stop)
+def _interrupt(seat: Seat, begun_at: int, reason: str, now: int) -> None:
+    """Interrupt the task that began then, if any; once.
+
+    Who asks again must not prolong its grace.
+    """
+    if begun_at and (seat.stop is None or seat.stop.begun_at != begun_at):
+        seat.interrupt(Stop(begun_at, now + _GRACE, reason, late=False))

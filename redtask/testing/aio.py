@@ -31,8 +31,9 @@ class LocalStore(Store):
         *,
         clockwork: Clockwork,
         patience: float | None = 30.0,
+        reply: float = link.REPLY,
     ) -> None:
-        super().__init__(url, hub, patience=patience)
+        super().__init__(url, hub, patience=patience, reply=reply)
         self.clockwork = clockwork
 
     def driver(self) -> LocalDriver:

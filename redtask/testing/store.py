@@ -33,9 +33,10 @@ class LocalStore(Store):
         *,
         clockwork: Clockwork,
         patience: float | None = 30.0,
+        reply: float = link.REPLY,
         inside: bool = False,
     ) -> None:
-        super().__init__(url, hub, patience=patience)
+        super().__init__(url, hub, patience=patience, reply=reply)
         self.clockwork = clockwork
         self._inside = inside
 
