@@ -408,9 +408,10 @@ class Model(Compared):
         first_ones = tasks[: len(tasks) - len(along)]
         expected = placed + line[: len(first_ones) - len(placed)]
         more = want - (len(first_ones) - len(placed))
-        # What was put back later in this call may have made a class.
+        # What was put back later in this call may have made a class, or tied the engine.
+        unclear = self.turned or engine.name in self.tying
         expected += (
-            along if self.turned else self._along(engine, served, line, expected, more)
+            along if unclear else self._along(engine, served, line, expected, more)
         )
         assert tasks == expected, (
             f"{engine.name} took {[one.name for one in tasks]}, "

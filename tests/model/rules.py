@@ -54,16 +54,16 @@ class Rules:
     def _start(self, stamp: int, seen: Any) -> None:
         """Begin a call that left the hub as was seen."""
         self.stamp = stamp
-        #: Engines that look for tasks of their own, before or after this call.
-        self.tied = {
-            name
-            for picture in (self.seen, seen)
-            if picture
-            for name, fields in picture.engines.items()
-            if "tied" in fields
-        }
-        #: Has the hub begun or ceased to have classes, before or after an engine took?
         pictures = [picture for picture in (self.seen, seen) if picture]
+        tied = [
+            {name for name, fields in one.engines.items() if "tied" in fields}
+            for one in pictures
+        ]
+        #: Engines that look for tasks of their own, before or after this call.
+        self.tied: set[str] = set().union(*tied)
+        #: Those that began or ceased to, before or after they took.
+        self.tying = self.tied - set.intersection(*tied) if tied else set()
+        #: Has the hub begun or ceased to have classes, likewise?
         self.turned = len({"c" in one.hub.get("rare", "") for one in pictures}) > 1
         self.seen = seen
         #: Tasks that were put back in this call, by engines that are not to have them.
