@@ -408,7 +408,7 @@ class Model(Compared):
         first_ones = tasks[: len(tasks) - len(along)]
         expected = placed + line[: len(first_ones) - len(placed)]
         more = want - (len(first_ones) - len(placed))
-        # What was put back later in this call may have made a class, or tied the engine.
+        # What was put back later in this call may have made a class, or tied this one.
         unclear = self.turned or engine.name in self.tying
         expected += (
             along if unclear else self._along(engine, served, line, expected, more)
