@@ -295,7 +295,7 @@ class Session:
         order = ids
         if dependents:
             order = yield from reading.dependents(self.keys, ids)
-        elif len(ids) > flows.SLICE:
+        elif len(ids) > flows.CALL:
             order = yield from reading.latest_first(self.keys, ids)
         sign = self.keyring.sign_control if running else None
         words = yield from acting.abort(order, sign)

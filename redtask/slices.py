@@ -1,7 +1,7 @@
 """Tasks on their way to the hub, cut into slices that fit one call. No I/O here.
 
 A call has as many tasks as Redis stores in a few milliseconds: 500 plain ones, fewer
-that wait, 400 members of dependencies; and 4 MiB. A task with more members than that
+that wait, 100 members of dependencies; and 4 MiB. A task with more members than that
 waits behind a gate while the hub is told of them; the gate opens when all are there.
 Tasks that are to enter all or none wait behind a gate, too, if they need more than one
 slice, except for those that depend on others of them.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: A slice ends at this many plain tasks, bytes or members, whichever comes first.
 MOST_TASKS: Final = 500
 MOST_BYTES: Final = 4 << 20
-MOST_MEMBERS: Final = 400
+MOST_MEMBERS: Final = 100
 #: Extra cost, in plain tasks, of a task that does not just join its queue's line.
 _SPECIAL: Final = 3
 #: Flags of such tasks, apart from dependencies.

@@ -18,6 +18,7 @@ from redtask.cli.selection import Selection, selection_options
 from redtask.cli.spans import seconds
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar, tell, wait
+from redtask.ended import MOST
 from redtask.error import RedtaskError
 from redtask.listing import read
 from redtask.replay import Replay, Wish
@@ -264,7 +265,7 @@ class _Action:
 
         ``named``: would the same command replay all of it again?
         """
-        at_once = 500
+        at_once = MOST
         if self._rate is not None:
             at_once = max(1, min(at_once, int(self._rate * _BEAT)))
         begun, entered = monotonic(), 0

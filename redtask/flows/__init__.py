@@ -22,8 +22,11 @@ T = TypeVar("T")
 
 #: After this many seconds without an arrival the records are read.
 QUIET: Final = 5.0
-#: Ids in one call.
+#: Ids in one round trip of plain reads.
 SLICE: Final = 500
+#: Tasks in one call of a script that looks at the record of each: it takes some 4 ms,
+#: during which Redis serves nobody else.
+CALL: Final = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from redtask.flows import SLICE, Commands, ask
+from redtask.flows import CALL, Commands, ask
 from redtask.hub import calls
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ Sign: TypeAlias = Callable[[str, int, str], bytes]
 def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
     """Abort tasks; return one word for each: aborted, running, ended, unknown.
 
-    A call takes 500, and dependents of an aborted task fail, so ``ids`` must have
+    A call takes 100, and dependents of an aborted task fail, so ``ids`` must have
     dependents before what they depend on. With ``sign`` running tasks are interrupted;
     it signs the message to a worker, given worker, expiry (ms since the epoch, by the
     server's clock) and text.
     """
     words: dict[str, str] = {}
     messages: list[tuple[str, str]] = []
-    for at in range(0, len(ids), SLICE):
-        part = ids[at : at + SLICE]
+    for at in range(0, len(ids), CALL):
+        part = ids[at : at + CALL]
         answered = yield from ask(calls.abort(part, running=sign is not None))
         for name, answer in zip(part, answered, strict=True):
             words[name], *about = answer.split(" ")

@@ -14,7 +14,7 @@ from redtask.error import (
     RedtaskError,
     UnknownFunction,
 )
-from redtask.flows import SLICE, Commands, Meanwhile, ask
+from redtask.flows import CALL, Commands, Meanwhile, ask
 from redtask.flows.acting import abort
 from redtask.hub import calls
 from redtask.hub.calls import Call, Group
@@ -141,7 +141,7 @@ def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:
     """Submit again what Redis may have lost while it was unreachable.
 
     If only the connection was lost and the server is still the same process, nothing is
-    done. Otherwise it costs one round trip per 500 tasks of the last moments, and one
+    done. Otherwise it costs one round trip per 100 tasks of the last moments, and one
     per slice that Redis has lost.
     """
     recent = inbox.recent
@@ -211,8 +211,8 @@ def _ids_of(groups: Sequence[Group]) -> list[str]:
 def _states_of(ids: Sequence[str]) -> Flow[dict[str, str]]:
     """Return the states of tasks; "unknown" for those that the hub does not have."""
     states = {}
-    for at in range(0, len(ids), SLICE):
-        part = ids[at : at + SLICE]
+    for at in range(0, len(ids), CALL):
+        part = ids[at : at + CALL]
         watched = yield from ask(calls.watch("", part, 0))
         for name, outcome in zip(part, watched.outcomes, strict=True):
             states[name] = outcome.state

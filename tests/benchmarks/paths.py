@@ -6,10 +6,13 @@ import itertools
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from redtask.ended import MOST
+from redtask.flows import CALL
 from redtask.hub import calls, scripts
 from redtask.hub.calls import Group, Report
 from redtask.hub.keys import Keys
 from redtask.hub.records import read_bell
+from redtask.slices import MOST_MEMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,10 +61,14 @@ class Stand:
 
     def send(self, call: Call[Any]) -> Any:
         """Perform a call and return its bare reply."""
-        script = scripts.bundle(call.script)
+        return self.redis.evalsha(self.load(call.script), 1, self.keys.root, *call.args)
+
+    def load(self, name: str) -> str:
+        """Let the server have a script, if it has not; return its digest."""
+        script = scripts.bundle(name)
         if script.sha not in self._shas:
             self._shas.add(self.redis.script_load(script.text))
-        return self.redis.evalsha(script.sha, 1, self.keys.root, *call.args)
+        return script.sha
 
     def do(self, call: Call[Any]) -> Any:
         """Perform a call."""
@@ -176,6 +183,28 @@ class Paths:
         yield Step("submit of a graph", GRAPH, LAYERS, lambda: self.graph(first))
         self.hear()
         yield Step("turns of a graph", GRAPH + LAYER, LAYERS + 3, self.drain)
+        yield from self.acts()
+
+    def acts(self) -> Iterator[Step]:
+        """Yield what clients do with as many tasks as they name in one call."""
+        stand = self._stand
+        # What is measured is not that it is loaded.
+        for name in ("link", "abort", "resubmit", "purge"):
+            stand.load(name)
+        last, gate, parent, *members = stand.ids(MOST_MEMBERS + 3)
+        stand.submit(stand.group(members))
+        waits = {"after": f"as {members[0]}", "gate": gate, "later": 1}
+        stand.submit(stand.group([last], **waits))
+        link = calls.link(last, "after", members)
+        yield Step("link", len(members), 1, lambda: stand.do(link))
+        stand.do(calls.abort([last, gate, *members]))
+        some, again = stand.ids(CALL), stand.ids(MOST)
+        stand.submit(stand.group([parent]))
+        stand.submit(stand.group(some, after=f"as {parent}"))
+        yield Step("abort", CALL, 1, lambda: stand.do(calls.abort(some)))
+        pairs = list(zip(some, again, strict=False))
+        yield Step("resubmit", MOST, 1, lambda: stand.do(calls.resubmit(pairs)))
+        yield Step("purge", CALL, 1, lambda: stand.do(calls.purge(some)))
 
     def trips(self) -> None:
         """Let tasks come one by one to an engine that is idle."""

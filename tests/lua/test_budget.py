@@ -25,6 +25,10 @@ BUDGET = {
     "release of a fan": (1 / FAN, 3.3),
     "submit of a graph": (1 / LAYER, 6.4),
     "turns of a graph": (0.07, 9.3),
+    "link": (0.01, 9.2),
+    "abort": (0.01, 9),
+    "resubmit": (0.025, 9.3),
+    "purge": (0.01, 9),
 }
 #: Calls that are no commands of scripts.
 OWN = {"evalsha", "info", "lpop", "config", "config|resetstat"}

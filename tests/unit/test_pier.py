@@ -159,7 +159,7 @@ def test_nobody_waits_for_more_than_a_slice(trips):
     ("tasks", "together"),
     [
         ([task(f"{n}", MOST_BYTES // 4) for n in range(6)], 4),
-        ([task(f"{n}", 10, Waits(after=("x",) * 150)) for n in range(3)], 2),
+        ([task(f"{n}", 10, Waits(after=("x",) * 40)) for n in range(3)], 2),
     ],
     ids=["bytes", "members"],
 )

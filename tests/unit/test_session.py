@@ -431,8 +431,10 @@ def test_what_cannot_be_made_meanwhile_is_heard_when_it_is_its_turn(core, packed
 
     talk.answer(Submitted(500, 0))
     # What had entered is aborted.
+    for _ in range(4):
+        talk.answer(["aborted"] * 100)
     with pytest.raises(TypeError, match="no more"):
-        talk.answer(["aborted"] * 500)
+        talk.answer(["aborted"] * 100)
     assert (len(core.history), len(packed)) == (500, 700)
 
 

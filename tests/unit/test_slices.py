@@ -75,7 +75,7 @@ def test_a_slice_ends_at_so_many_bytes():
 
 
 def test_a_slice_ends_at_so_many_members():
-    waits = Waits(after=ids(120), follow=ids(80, "q"))
+    waits = Waits(after=ids(30), follow=ids(20, "q"))
 
     found = cut([a_task(number, waits) for number in range(5)])
 
@@ -171,4 +171,4 @@ def test_a_slice_has_fewer_of_what_costs_more():
 
     sizes = [shapes(cut(tasks))[0][0] for tasks in (plain, pinned, waiting)]
 
-    assert sizes == [500, 125, 72]
+    assert sizes == [500, 125, 33]
