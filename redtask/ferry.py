@@ -14,9 +14,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from redtask import slices
+from redtask.error import ConnectionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from redtask.slices import Task
 
@@ -27,12 +28,16 @@ MOST_BYTES: Final = 64 << 10
 _ABOUT: Final = 1.0
 
 
+def _nobody() -> None:
+    """Wake nobody."""
+
+
 class Passenger:
     """One task on its way, and its outcome."""
 
     __slots__ = ("over", "problem", "since", "task", "wake")
 
-    def __init__(self, task: Task, wake: Callable[[], object]) -> None:
+    def __init__(self, task: Task, wake: Callable[[], object] = _nobody) -> None:
         self.task = task
         #: Called when it is over, or when its owner must lead; possibly twice.
         self.wake = wake
@@ -154,22 +159,16 @@ class Ferry:
 def fail(
     aboard: Iterable[Passenger], problem: Exception, patience: float | None
 ) -> None:
-    """Fail the leader of a trip that failed, and all whose patience is over.
+    """Fail those on a trip that failed, the leader first.
 
-    ``patience`` is how long one tries, in seconds; None is forever.
+    If Redis cannot be reached, only the leader and all whose patience is over: the
+    others go again. ``patience`` is how long one tries, in seconds; None is forever.
     """
-    now = time.monotonic()
+    now, lost = time.monotonic(), isinstance(problem, ConnectionLost)
     for number, one in enumerate(aboard):
         late = patience is not None and now - one.since + _ABOUT >= patience
-        if not one.over and (number == 0 or late):
-            one.ends(problem if number == 0 else _copy(problem))
-
-
-def end_all(aboard: Sequence[Passenger], problem: Exception | None = None) -> None:
-    """Record the same outcome for all of them."""
-    for number, one in enumerate(aboard):
-        if not one.over:
-            one.ends(_copy(problem) if problem and number else problem)
+        if not one.over and (number == 0 or late or not lost):
+            one.ends(_copy(problem) if number else problem)
 
 
 def _copy(problem: Exception) -> Exception:

@@ -77,7 +77,7 @@ class Gathering:
             self._room = slices.Room(task)
         elif not room.has(task):
             return False
-        self._waiting.append(Passenger(task, _nothing))
+        self._waiting.append(Passenger(task))
         return True
 
     def _take(self) -> list[Passenger]:
@@ -120,7 +120,3 @@ class Gathering:
 def _refuse(session: Session, one: Passenger, problem: Exception) -> None:
     reason = f"not_submitted it was not submitted: {problem}".encode()
     session.inbox.deliver(one.task.task_id, Outcome("failed", "", "v", reason))
-
-
-def _nothing() -> None:
-    """Wake nobody."""

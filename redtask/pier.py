@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from redtask import ferry
-from redtask.error import ConnectionLost
 from redtask.ferry import Ferry, Passenger
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ class Letter(ferry.Letter):
 class Pier:
     """Lets threads submit single tasks, several in one call.
 
-    ``cross`` sends tasks and records the outcome with each; its ``ConnectionLost`` and
-    other exceptions concern all. ``patience`` is how long it tries, in seconds.
+    ``cross`` sends tasks and records the outcome with each; what it raises concerns
+    all. ``patience`` is how long it tries, in seconds.
     """
 
     def __init__(
@@ -123,13 +122,13 @@ class Pier:
             self._latest.wait()
 
     def _alone(self, task: Task) -> None:
-        one = Passenger(task, _nothing)
+        one = Passenger(task)
         self._cross([one])
         if one.problem is not None:
             raise one.problem
 
     def _submit(self, task: Task) -> None:
-        me = Passenger(task, _nothing)
+        me = Passenger(task)
         gate: threading.Lock | None = None
         try:
             with self._lock:
@@ -156,10 +155,8 @@ class Pier:
             aboard = self._ferry.load()
         try:
             self._cross(aboard)
-        except ConnectionLost as problem:
-            ferry.fail(aboard, problem, self._patience)
         except Exception as problem:  # noqa: BLE001 - it is raised by each of them
-            ferry.end_all(aboard, problem)
+            ferry.fail(aboard, problem, self._patience)
         with self._lock:
             self._ferry.land()
 
@@ -218,7 +215,3 @@ def _closed() -> threading.Lock:
 def _open(gate: threading.Lock) -> None:
     with suppress(RuntimeError):
         gate.release()
-
-
-def _nothing() -> None:
-    """Wake nobody."""

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redtask import durability, error, ferry, flows, inputs, payload, slices
+from redtask import durability, error, flows, inputs, payload, slices
 from redtask.dependency import no_predecessor
 from redtask.error import ConnectionLost, HubFull
 from redtask.flows import acting, entering, reading, waiting
@@ -198,7 +198,8 @@ class Session:
             # The error names no task, and nothing was stored, so try each alone.
             yield from self._enter_each(aboard)
         else:
-            ferry.end_all(aboard)
+            for one in aboard:
+                one.ends()
 
     def _enter_each(self, aboard: Sequence[Passenger]) -> Flow[None]:
         for one in aboard:

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from redtask import ferry
-from redtask.error import ConnectionLost
 from redtask.ferry import Ferry, Passenger
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ class Letter(ferry.Letter):
 class Pier:
     """Lets coroutines submit single tasks, several in one call.
 
-    ``cross`` sends tasks and records the outcome with each; its ``ConnectionLost`` and
-    other exceptions concern all. ``patience`` is how long it tries, in seconds.
+    ``cross`` sends tasks and records the outcome with each; what it raises concerns
+    all. ``patience`` is how long it tries, in seconds.
     """
 
     def __init__(
@@ -54,20 +53,13 @@ class Pier:
 
     async def submit(self, task: Task) -> None:
         """Submit one task; raise if that failed."""
-        alone = len(task.envelope) > ferry.MOST_BYTES
-        future = asyncio.get_running_loop().create_future()
-
-        def wake() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        me = Passenger(task, wake)
-        if alone:
+        me = Passenger(task)
+        if len(task.envelope) > ferry.MOST_BYTES:
             await self._cross([me])
         else:
             try:
                 if not self._ferry.board(me):
-                    await future
+                    await _call(me)
                 if not me.over:
                     await self._lead()
             except BaseException:
@@ -107,8 +99,18 @@ class Pier:
         aboard = self._ferry.load()
         try:
             await self._cross(aboard)
-        except ConnectionLost as problem:
-            ferry.fail(aboard, problem, self._patience)
         except Exception as problem:  # noqa: BLE001 - it is raised by each of them
-            ferry.end_all(aboard, problem)
+            ferry.fail(aboard, problem, self._patience)
         self._ferry.land()
+
+
+def _call(passenger: Passenger) -> asyncio.Future[None]:
+    """Return what ends when it is over, or when its owner must lead."""
+    future = asyncio.get_running_loop().create_future()
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    passenger.wake = wake
+    return future

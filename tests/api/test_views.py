@@ -569,7 +569,7 @@ def test_imap_reads_what_came_in_spite_of_a_lost_connection(view, monkeypatch):
     cross = view.client._pier._cross
 
     def take_and_lose(aboard):
-        cross([Passenger(one.task, lambda: None) for one in aboard])
+        cross([Passenger(one.task) for one in aboard])
         view.client._session.arrived([one.task.task_id for one in aboard])
         session = view.client._session
         until(lambda: not view.client._run(session.outstanding()), "the end of it")

@@ -35,6 +35,12 @@ def main_thread():
     return found
 
 
+def arrive(aboard):
+    """End a trip well, for all."""
+    for one in aboard:
+        one.ends()
+
+
 class Trips:
     """Trips that end when the test says so, as it says."""
 
@@ -48,7 +54,7 @@ class Trips:
         self.began.put(aboard)
         self.endings.get(timeout=DEADLINE)(aboard)
 
-    def end(self, ending=ferry.end_all):
+    def end(self, ending=arrive):
         self.began.get(timeout=DEADLINE)
         self.endings.put(ending)
 
@@ -132,7 +138,7 @@ def test_who_comes_meanwhile_goes_with_the_next(trips, callers):
     trips.began.get(timeout=DEADLINE)
     callers.submit("b", "c", "d")
 
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
     trips.end()
     callers.join()
 
@@ -142,12 +148,12 @@ def test_who_comes_meanwhile_goes_with_the_next(trips, callers):
 
 def test_nobody_waits_for_more_than_a_slice(trips):
     boat = ferry.Ferry()
-    people = [Passenger(task(f"{n}"), lambda: None) for n in range(MOST_TASKS + 10)]
+    people = [Passenger(task(f"{n}")) for n in range(MOST_TASKS + 10)]
     for one in people:
         boat.board(one)
 
     first = boat.load()
-    ferry.end_all(first)
+    arrive(first)
     boat.land()
 
     assert len(first) == MOST_TASKS
@@ -166,7 +172,7 @@ def test_nobody_waits_for_more_than_a_slice(trips):
 def test_a_trip_holds_what_a_slice_holds(tasks, together):
     boat = ferry.Ferry()
     for one in tasks:
-        boat.board(Passenger(one, lambda: None))
+        boat.board(Passenger(one))
 
     assert len(boat.load()) == together
 
@@ -181,7 +187,7 @@ def test_each_hears_what_became_of_its_own(trips, callers):
     trips.began.get(timeout=DEADLINE)
     callers.submit("b", "c", "d")
 
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
     trips.end(refuse_c)
     callers.join()
 
@@ -197,7 +203,7 @@ def test_what_concerns_all_is_raised_by_each(trips, callers):
     trips.began.get(timeout=DEADLINE)
     callers.submit("b", "c")
 
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
     trips.end(full)
     callers.join()
 
@@ -212,7 +218,7 @@ def test_who_has_patience_left_goes_again_after_a_loss(trips, callers):
     trips.began.get(timeout=DEADLINE)
     callers.submit("b", "c", "d")
 
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
     trips.end(lose)
     trips.end()
     callers.join()
@@ -228,7 +234,7 @@ def test_who_has_none_left_hears_of_the_loss_with_the_first(trips):
     trips.began.get(timeout=DEADLINE)
     callers.submit("b", "c")
 
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
     trips.end(lose)
     callers.join()
 
@@ -240,7 +246,7 @@ def test_an_interrupted_leader_leaves_the_others_to_another(trips, callers):
     trips.began.get(timeout=DEADLINE)
     callers.submit("b", "c", "d")
 
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
     trips.end(interrupt)
     trips.end()
     callers.join()
@@ -265,9 +271,9 @@ def test_who_is_interrupted_while_waiting_is_not_taken_along(trips):
     with pytest.raises(KeyboardInterrupt):
         pier.submit(task("main"))
     finger.join(DEADLINE)
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
     callers.join()
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
     pier.submit(task("later"))
 
     assert trips.loads == [["a"], ["later"]]
@@ -284,7 +290,7 @@ def test_a_signal_handler_may_submit_while_its_thread_waits():
         if loads == [["main"]]:
             began.set()
             until(lambda: pressed)
-        ferry.end_all(aboard)
+        arrive(aboard)
 
     pier = Pier(cross, 30.0)
 
@@ -319,7 +325,7 @@ def crossing(crossed):
 
     def cross(aboard):
         crossed.extend(one.task.task_id for one in aboard)
-        ferry.end_all(aboard)
+        arrive(aboard)
 
     return cross
 
@@ -394,8 +400,8 @@ def test_large_arguments_keep_nobody_waiting(trips, callers):
     callers.submit("a")
     trips.began.get(timeout=DEADLINE)
 
-    trips.endings.put(ferry.end_all)
-    trips.endings.put(ferry.end_all)
+    trips.endings.put(arrive)
+    trips.endings.put(arrive)
     callers.pier.submit(task("large", ferry.MOST_BYTES + 1))
 
     assert trips.loads == [["a"], ["large"]]
@@ -406,10 +412,10 @@ def test_a_forked_child_does_not_wait_for_its_parents_threads():
 
     def cross(aboard):
         crossed.append(aboard)
-        ferry.end_all(aboard)
+        arrive(aboard)
 
     pier = Pier(cross, 30.0)
-    pier._ferry.board(Passenger(task("of the parent"), lambda: None))
+    pier._ferry.board(Passenger(task("of the parent")))
 
     child = os.fork()
     if child == 0:
@@ -472,7 +478,7 @@ def test_coroutines_share_trips():
     async def loads(trips, submit):
         running = await submit("a", "b", "c")
         for _ in range(2):
-            trips.endings.put_nowait(ferry.end_all)
+            trips.endings.put_nowait(arrive)
         assert await heard(*running) == [Good] * 3
 
     assert loads == [["a"], ["b", "c"]]
@@ -482,11 +488,11 @@ def test_a_coroutine_that_is_cancelled_while_it_leads_is_followed_by_another():
     @in_loop
     async def loads(trips, submit):
         first, *others = await submit("a", "b", "c")
-        trips.endings.put_nowait(ferry.end_all)
+        trips.endings.put_nowait(arrive)
         await first
         await trips.began(2)
         others[0].cancel()
-        trips.endings.put_nowait(ferry.end_all)
+        trips.endings.put_nowait(arrive)
         assert await heard(*others) == [asyncio.CancelledError, Good]
 
     assert loads == [["a"], ["b", "c"], ["c"]]
@@ -498,7 +504,7 @@ def test_a_coroutine_that_is_cancelled_while_it_waits_is_not_taken_along():
         running = await submit("a", "b", "c")
         running[1].cancel()
         for _ in range(2):
-            trips.endings.put_nowait(ferry.end_all)
+            trips.endings.put_nowait(arrive)
         assert await heard(*running) == [Good, asyncio.CancelledError, Good]
 
     assert loads == [["a"], ["c"]]
@@ -508,7 +514,7 @@ def test_coroutines_with_patience_left_go_again_after_a_loss():
     @in_loop
     async def loads(trips, submit):
         running = await submit("a", "b", "c")
-        for ending in (ferry.end_all, lose, ferry.end_all):
+        for ending in (arrive, lose, arrive):
             trips.endings.put_nowait(ending)
         assert await heard(*running) == [Good, error.ConnectionLost, Good]
 
@@ -522,7 +528,7 @@ def test_what_concerns_all_is_raised_by_each_coroutine():
     @in_loop
     async def loads(trips, submit):
         running = await submit("a", "b", "c")
-        for ending in (ferry.end_all, full):
+        for ending in (arrive, full):
             trips.endings.put_nowait(ending)
         assert await heard(*running) == [Good, error.HubFull, error.HubFull]
 
@@ -533,8 +539,8 @@ def test_large_arguments_keep_no_coroutine_waiting():
     @in_loop
     async def loads(trips, submit):
         running = await submit("a")
-        trips.endings.put_nowait(ferry.end_all)
-        trips.endings.put_nowait(ferry.end_all)
+        trips.endings.put_nowait(arrive)
+        trips.endings.put_nowait(arrive)
         pier = AsyncPier(trips, 30.0)
         await pier.submit(task("large", ferry.MOST_BYTES + 1))
         assert await heard(*running) == [Good]
