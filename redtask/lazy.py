@@ -5,45 +5,23 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from redtask import payload
-from redtask.flows import waiting
-from redtask.lookahead import MOST_POSTED, SLOW, Lookahead
+from redtask.lookahead import MOST_POSTED, SLOW, Lazy
+from redtask.pier import Letter
+from redtask.result import AsyncResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from redtask.pier import Letter
-    from redtask.result import AsyncResult
-    from redtask.view import Function, LoadBalancedView
+    from redtask.view import LoadBalancedView
 
 
-class LazyMap:
+class LazyMap(Lazy[AsyncResult, Letter]):
     """An iterator over the results of ``imap``."""
 
-    def __init__(
-        self,
-        view: LoadBalancedView,
-        f: Function,
-        inputs: Iterator[tuple[Any, ...]],
-        ahead: int,
-        *,
-        ordered: bool,
-        return_exceptions: bool,
-    ) -> None:
-        self._view = view
-        self._f = f
-        self._inputs = inputs
-        self._keep = return_exceptions
-        self._ahead: Lookahead[AsyncResult, Letter] = Lookahead(ahead, ordered=ordered)
+    _view: LoadBalancedView
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._fill()
         self._settle()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}({payload.name_of(self._f)})>"
-
-    def cancel(self) -> None:
-        """Read no more input; submitted tasks go on, and can still be read."""
-        self._ahead.ended = True
 
     def _fill(self, *, until_one: bool = True) -> None:
         """Call for as many inputs as there is room for.
@@ -70,9 +48,7 @@ class LazyMap:
 
     def _has_come(self) -> bool:
         """Is the next result there?"""
-        client = self._view.client
-        watch = waiting.first_done(client._session.inbox, self._ahead.vigil, 0)
-        return client._run(watch)
+        return self._view.client._run(self._watch(0))
 
     def _settle(self, most: int = 0) -> None:
         """Wait until all calls but some are in the hub."""
@@ -90,8 +66,7 @@ class LazyMap:
             self._settle()
             if not len(ahead):
                 raise ahead.reason() or StopIteration
-            client = self._view.client
-            client._run(waiting.first_done(client._session.inbox, ahead.vigil, None))
+            self._view.client._run(self._watch(None))
         ahead.take(result)
         try:
             self._fill(until_one=False)

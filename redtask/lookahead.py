@@ -10,12 +10,15 @@ import functools
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from redtask import slices
+from redtask import payload, slices
 from redtask.ferry import Passenger
-from redtask.flows.waiting import Vigil
+from redtask.flows.waiting import Vigil, first_done
 from redtask.outcomes import R
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redtask.flows import Flow
     from redtask.inbox import TaskSet
     from redtask.slices import Task
 
@@ -31,11 +34,12 @@ SLOW: Final = 0.02
 class Lookahead(Generic[R, L]):
     """Calls whose results were not read yet.
 
-    ``most`` bounds their number; 0 is no bound. ``ordered``: are results read in the
-    order of the calls, and not as they arrive?
+    ``ordered``: are results read in the order of the calls, and not as they arrive?
     """
 
-    def __init__(self, most: int, *, ordered: bool) -> None:
+    def __init__(self, most: int | None, *, ordered: bool) -> None:
+        #: The most there may be; 0: any number; None: not known before the first call.
+        self.most = most
         #: True when no more input is to be read; the reason, if it is still to be told.
         self.ended: Exception | bool = False
         #: The input that was read last, and the call for it, until that is in here. An
@@ -46,7 +50,6 @@ class Lookahead(Generic[R, L]):
         self.slow = False
         #: Watches for the next result to read.
         self.vigil = Vigil(self._is_ready, self._awaited)
-        self._most = most
         self._ordered = ordered
         # A plain dict is slow to find its first key after many deletions.
         self._unread: OrderedDict[str, R] = OrderedDict()
@@ -64,7 +67,7 @@ class Lookahead(Generic[R, L]):
         """Is a call to be made, an interrupted one or one more?"""
         if self.input is not None:
             return True
-        return not self.ended and (self._most == 0 or len(self._unread) < self._most)
+        return not self.ended and (not self.most or len(self._unread) < self.most)
 
     def add(self, letter: L | None) -> None:
         """Take the call; ``letter`` is its task if that is on its way."""
@@ -146,3 +149,35 @@ class Lookahead(Generic[R, L]):
         if not self._ordered:
             return list(self._open.values())
         return [result._tasks for result in list(self._unread.values())[:1]]
+
+
+class Lazy(Generic[R, L]):
+    """The part of a lazy map that both faces share."""
+
+    def __init__(
+        self,
+        view: Any,
+        f: Callable[..., Any] | str,
+        inputs: Iterator[tuple[Any, ...]],
+        most: int | None,
+        *,
+        ordered: bool,
+        return_exceptions: bool,
+    ) -> None:
+        self._view = view
+        self._f = f
+        self._inputs = inputs
+        self._keep = return_exceptions
+        self._ahead: Lookahead[R, L] = Lookahead(most, ordered=ordered)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({payload.name_of(self._f)})>"
+
+    def cancel(self) -> None:
+        """Read no more input; submitted tasks go on, and can still be read."""
+        self._ahead.ended = True
+
+    def _watch(self, timeout: float | None) -> Flow[bool]:
+        """Wait for the next result; return whether it is there."""
+        inbox = self._view.client._session.inbox
+        return first_done(inbox, self._ahead.vigil, timeout)

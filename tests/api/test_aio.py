@@ -568,7 +568,7 @@ def test_calls_of_an_imap_share_trips(place, run, monkeypatch, ordered):
 
         monkeypatch.setattr(rc._pier, "_cross", counted)
         # A stall of the machine must not make an input seem slow.
-        monkeypatch.setattr("redtask.aio.lazy._SLOW", DEADLINE)
+        monkeypatch.setattr("redtask.aio.lazy._TRIP", DEADLINE)
         view = rc.load_balanced_view()
         arriving = view.imap(
             tasks.double, range(100), ordered=ordered, max_outstanding=0
@@ -581,7 +581,7 @@ def test_calls_of_an_imap_share_trips(place, run, monkeypatch, ordered):
 
 def test_imap_does_not_hold_back_what_a_slow_input_has_given(place, run, monkeypatch):
     place.engine()
-    monkeypatch.setattr("redtask.aio.lazy._SLOW", 0.0)
+    monkeypatch.setattr("redtask.aio.lazy._TRIP", 0.0)
 
     @run
     async def found(rc):
@@ -600,7 +600,7 @@ def test_imap_does_not_hold_back_what_a_slow_input_has_given(place, run, monkeyp
 
 def test_results_of_an_imap_do_not_wait_for_many_slow_inputs(place, run, monkeypatch):
     monkeypatch.setattr("redtask.aio.lazy.SLOW", -1.0)
-    monkeypatch.setattr("redtask.aio.lazy._SLOW", -1.0)
+    monkeypatch.setattr("redtask.aio.lazy._TRIP", -1.0)
     place.engine()
     read: list[int] = []
 
