@@ -203,6 +203,14 @@ def refusal(text: str) -> Exception:
     return error.ConfigurationError(f"Redis does not let us listen: {text}")
 
 
+def checked(replies: list[Any]) -> list[Any]:
+    """Return replies. Raises the first of them that is an error."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
 def closed() -> error.ConfigurationError:
     """Return the error for users of a closed client."""
     return error.ConfigurationError("this client is closed")
@@ -609,6 +617,7 @@ __all__ = [
     "Batch",
     "Tries",
     "ahead",
+    "checked",
     "clock_ahead",
     "closed",
     "entries",

@@ -1,6 +1,7 @@
 """The blocking driver: performs calls, runs flows, waits.
 
 A ``Store`` may be shared by threads; each call borrows a connection. A forked child
+gets connections of its own.
 """
 
 from __future__ import annotations
@@ -193,12 +194,14 @@ class Store:
         *,
         blocking: float = 0.0,
         meanwhile: Callable[[], None] | None = None,
+        large: bool = False,
     ) -> list[Any]:
         """Send commands in one go and read their replies; error replies are returned.
 
         A connection that failed in any way is dropped. ``blocking`` is how long the
         server waits before it replies, in seconds; 0: it does not. ``meanwhile`` is
-        called once all is sent.
+        called once all is sent. If replies may be ``large``, long strings are
+        bytearrays, copied only once.
         """
         connection = self._borrow(blocking=bool(blocking))
         try:
@@ -207,7 +210,11 @@ class Store:
             connection.send_packed_command(link.packed(commands), check_health=False)
             if meanwhile is not None:
                 meanwhile()
-            replies = [_read(connection) for _ in commands]
+            if large:
+                haul = _haul(connection)
+                replies = [haul.reply() for _ in commands]
+            else:
+                replies = [_read(connection) for _ in commands]
         except BaseException as problem:
             self._drop(connection, problem)
             link.tell_of_silence(problem, self.contact.falls_silent)
@@ -261,40 +268,17 @@ class Store:
         self, commands: Sequence[Sequence[Any]], until: float | None = None
     ) -> list[Any]:
         """Perform plain, idempotent commands in one round trip."""
-
-        def attempt() -> list[Any]:
-            replies = self._exchange(commands)
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-            return replies
-
-        return self._persist(attempt, until=until)
+        return self._persist(
+            lambda: link.checked(self._exchange(commands)), until=until
+        )
 
     def fetch(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
     ) -> list[Any]:
-        """Read values that may be large with plain commands, in one round trip.
-
-        Large strings are bytearrays, copied only once.
-        """
-        return self._persist(lambda: self._fetch(commands), until=until)
-
-    def _fetch(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        connection = self._borrow()
-        try:
-            connection.send_packed_command(link.packed(commands), check_health=False)
-            haul = _haul(connection)
-            replies = [haul.reply() for _ in commands]
-        except BaseException as problem:
-            self._drop(connection, problem)
-            raise
-        self.contact.hears()
-        self._give_back(connection)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        """Read values that may be large with plain commands, in one round trip."""
+        return self._persist(
+            lambda: link.checked(self._exchange(commands, large=True)), until=until
+        )
 
     def block(self, *words: Any, seconds: float = link.LONGEST_BLOCK) -> Any:
         """Perform a blocking command, once, on a connection for blocking commands.

@@ -264,11 +264,7 @@ class Store:
         seconds: float,
     ) -> list[Any]:
         async def attempt() -> list[Any]:
-            replies = await self._exchange(commands, reply=seconds)
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-            return replies
+            return link.checked(await self._exchange(commands, reply=seconds))
 
         return await self._persist(attempt, until=until)
 

@@ -50,6 +50,7 @@ class LocalStore(Store):
         *,
         blocking: float = 0.0,
         meanwhile: Callable[[], None] | None = None,
+        large: bool = False,  # noqa: ARG002 - it is here already
     ) -> list[Any]:
         if self._closed:
             raise link.closed()
@@ -59,12 +60,6 @@ class LocalStore(Store):
         if not (blocking or self._inside):
             self.clockwork.note_change()
         return replies
-
-    def fetch(
-        self, commands: Sequence[Sequence[Any]], until: float | None = None
-    ) -> list[Any]:
-        """Read values, which are here already."""
-        return self.commands(commands, until)
 
 
 class LocalDriver(Driver):

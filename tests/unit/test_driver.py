@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import Any, cast
 
 import pytest
 
+from redtask.error import ConnectionLost
 from redtask.flows import Wait
 from redtask.hub import calls
 from redtask.inbox import TaskSet
-from redtask.store import Driver
+from redtask.store import Driver, Store
 
 
 class Interrupted:
@@ -81,3 +83,17 @@ def test_who_is_interrupted_while_another_reads_is_not_counted_any_more(monkeypa
 
     assert driver._others == 0
     assert driver._reading is threading.main_thread()
+
+
+def test_it_is_logged_that_redis_is_silent_while_something_large_is_read(
+    tmp_path, caplog
+):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "sock"))
+        silent.listen()
+        store = Store(f"unix://{tmp_path}/sock", "hub", patience=0.0, reply=0.1)
+        with pytest.raises(ConnectionLost):
+            store.fetch([("GET", "result")])
+    store.close()
+
+    assert "Redis does not answer: connecting anew" in caplog.text
