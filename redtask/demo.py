@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import redtask
 from redtask.error import RedtaskError
+from redtask.hub.records import info
 from redtask.profile import Profile
 from redtask.store import Store
 
@@ -204,9 +205,8 @@ class _Work:
     @classmethod
     def read(cls, store: Store) -> _Work:
         """Ask the server for its counters."""
-        text = store.commands([("INFO", "commandstats"), ("INFO", "cpu")])
-        lines = b"\n".join(text).decode().splitlines()
-        found = dict(line.split(":", 1) for line in lines if ":" in line)
+        replies = store.commands([("INFO", "commandstats"), ("INFO", "cpu")])
+        found = info(b"\n".join(replies))
         calls = inside = 0
         for name in _SENT:
             if told := found.get(f"cmdstat_{name}"):

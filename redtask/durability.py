@@ -15,6 +15,7 @@ from redtask.error import ConfigurationError, ConnectionLost, HubError, NotDurab
 from redtask.flags import DURABILITIES
 from redtask.flows import Commands
 from redtask.flows.entering import listen
+from redtask.hub.records import info
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +50,7 @@ def way(kind: str) -> Flow[Words]:
             f"durability {kind!r} is not available: this Redis does not report "
             "on itself"
         ) from problem
-    text = b"\n".join(replies).decode("utf-8", "replace")
-    about = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    about = info(b"\n".join(replies))
     if kind == REPLICA:
         if int(about.get("connected_slaves", 0)) < 1:
             raise ConfigurationError(

@@ -20,9 +20,10 @@ from redtask import flows
 from redtask.error import GONE, ConnectionLost, TaskLost
 from redtask.flows import QUIET, Hear, acting, reading
 from redtask.hub import calls, states
+from redtask.hub.records import groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from redtask.flows import Flow
     from redtask.hub.records import Attended
@@ -157,8 +158,7 @@ class Listener:
             self._look_at = 0.0
             return []
         by_key = dict(zip(keys, chosen, strict=True))
-        pairs = reply.items() if isinstance(reply, dict) else reply or ()
-        for key, entries in pairs:
+        for key, entries in reply or ():
             said += self._read(by_key[key.decode()], entries)
         return said
 
@@ -166,13 +166,14 @@ class Listener:
         return list(islice(self._open.values(), _AT_ONCE))
 
     def _read(
-        self, one: _Heard, entries: Sequence[tuple[bytes, object]]
+        self, one: _Heard, entries: Sequence[tuple[bytes, Sequence[bytes]]]
     ) -> list[Output]:
         """Read entries of a task's stream."""
         said = []
         for position, fields in entries:
             one.position = position.decode()
-            for name, value in _pairs(fields):
+            for told, value in groups(fields, 2):
+                name = told.decode()
                 if name == "begun":
                     _, _, token = value.decode().split(" ")
                     one.turn_to(token)
@@ -242,15 +243,6 @@ def _message(one: _Heard, found: Attended) -> list[tuple[str, str]]:
         return []
     one.asked = now
     return [(found.worker, f"listen {one.msg_id} {found.token}")]
-
-
-def _pairs(fields: object) -> Iterator[tuple[str, bytes]]:
-    flat = fields
-    if isinstance(fields, dict):
-        flat = [word for pair in fields.items() for word in pair]
-    words = iter(flat)  # type: ignore[call-overload]
-    for name, value in zip(words, words, strict=True):
-        yield name.decode(), value
 
 
 def _said(one: _Heard, name: str, rest: bytes) -> list[Output]:

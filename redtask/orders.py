@@ -145,13 +145,7 @@ def cards(session: Session, workers: Sequence[str]) -> Flow[dict[str, dict[str, 
     """Return the cards of workers, by name; {} for an unknown one."""
     keys = session.keys
     replies = yield Commands([("HGETALL", keys.worker(name)) for name in workers])
-    found = {}
-    for name, reply in zip(workers, replies, strict=True):
-        flat = reply
-        if isinstance(reply, dict):
-            flat = [word for pair in reply.items() for word in pair]
-        found[name] = mapping(flat)
-    return found
+    return dict(zip(workers, map(mapping, replies), strict=True))
 
 
 def order(

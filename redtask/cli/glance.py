@@ -23,6 +23,7 @@ from redtask.cli.output import (
 from redtask.cli.queue import queue_json
 from redtask.error import ConfigurationError, HubError
 from redtask.hub import calls
+from redtask.hub.records import info
 from redtask.tui.text import (
     UNICODE,
     clean,
@@ -85,8 +86,7 @@ class Glance:
 def server_of(store: Store) -> dict[str, Any]:
     """Return the server's INFO; nothing if we lack the right."""
     with contextlib.suppress(ConfigurationError, HubError):
-        told = store.command("INFO").decode("utf-8", "replace")
-        found = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+        found = info(store.command("INFO"))
         return {name: _number(found[name]) for name in _SERVER if name in found}
     return {}
 

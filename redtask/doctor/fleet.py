@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import redtask
 from redtask.doctor.finding import NOTE, WRONG, Finding
 from redtask.error import ConfigurationError, HubError
+from redtask.hub.records import mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,13 +30,7 @@ def cards(store: Store, status: Status) -> dict[str, dict[str, str]]:
         if names
         else []
     )
-    return {
-        name: {
-            field.decode(): value.decode("utf-8", "replace")
-            for field, value in zip(flat[::2], flat[1::2], strict=True)
-        }
-        for name, flat in zip(names, replies, strict=True)
-    }
+    return dict(zip(names, map(mapping, replies), strict=True))
 
 
 def versions(store: Store) -> dict[str, int]:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import ConfigurationError, HubError
+from redtask.hub.records import info
 
 if TYPE_CHECKING:
     from redtask.store import Store
@@ -46,10 +47,9 @@ class Pace:
     def _used(self) -> float | None:
         """Return the seconds that Redis has worked so far; None if it does not tell."""
         try:
-            text = self._store.command("INFO", "cpu").decode("utf-8", "replace")
+            about = info(self._store.command("INFO", "cpu"))
         except (ConfigurationError, HubError):
             return None
-        about = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
         if not all(name in about for name in _FIELDS):
             return None
         return sum(float(about[name]) for name in _FIELDS)

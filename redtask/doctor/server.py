@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redtask import link
 from redtask.doctor.finding import NOTE, WRONG, Finding
 from redtask.error import ConfigurationError, HubError
+from redtask.hub.records import info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,8 +76,7 @@ _COMPACT: Final = 64
 
 def ask(store: Store) -> tuple[dict[str, str], dict[str, str]]:
     """Return the server's INFO, and the settings that it lets us read."""
-    text = store.command("INFO").decode("utf-8", "replace")
-    about = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    about = info(store.command("INFO"))
     settings: dict[str, str] = {}
     for name in SETTINGS:
         try:

@@ -18,6 +18,7 @@ from redtask.flows import CALL, Commands, Meanwhile, ask
 from redtask.flows.acting import abort
 from redtask.hub import calls
 from redtask.hub.calls import Call, Group
+from redtask.hub.records import info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -133,8 +134,7 @@ def server_info() -> Flow[dict[str, str]]:
         if "'info" not in told and "unknown command" not in told:
             raise
         return {}
-    lines = b"\n".join(replies).decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
+    return info(b"\n".join(replies))
 
 
 def recover(inbox: Inbox, sent: set[str]) -> Flow[None]:

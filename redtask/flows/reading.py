@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from redtask.flows import SLICE, Commands
 from redtask.hub import sheet
@@ -31,15 +31,9 @@ def records(keys: Keys, ids: Sequence[str]) -> Flow[list[dict[str, str]]]:
             found.append(
                 {name: text(value) for name, value in fields.items()}
                 if fields
-                else _record(own)
+                else mapping(own)
             )
     return found
-
-
-def _record(reply: Any) -> dict[str, str]:
-    if isinstance(reply, dict):
-        reply = [word for pair in reply.items() for word in pair]
-    return mapping(reply)
 
 
 def fields(

@@ -30,6 +30,12 @@ def mapping(flat: Reply) -> dict[str, str]:
     return {text(name): text(value) for name, value in groups(flat, 2)}
 
 
+def info(reply: bytes | str) -> dict[str, str]:
+    """Return a reply to INFO as a dict."""
+    lines = text(reply).splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
 @dataclass(frozen=True, slots=True)
 class Try:
     """An attempt that did not succeed."""

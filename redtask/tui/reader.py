@@ -13,7 +13,7 @@ from redtask.dependency import is_id
 from redtask.dossier import import_name_of
 from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
 from redtask.hub import calls, sheet
-from redtask.hub.records import Try, groups, mapping, text
+from redtask.hub.records import Try, groups, info, mapping, text
 from redtask.hub.views import Course, EnginePage, TaskPage
 from redtask.labels import labels_of
 from redtask.tui.state import Card, Rows, Snapshot
@@ -94,10 +94,9 @@ class Reader:
     def _about_server(self) -> Mapping[str, str]:
         """Return the server's INFO; {"": ""} if we lack the right."""
         try:
-            told = text(self._store.command("INFO", "server"))
+            return info(self._store.command("INFO", "server"))
         except (ConfigurationError, HubError):
             return {"": ""}
-        return dict(one.split(":", 1) for one in told.splitlines() if ":" in one)
 
     # -- details
 

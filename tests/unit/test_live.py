@@ -164,7 +164,7 @@ def test_an_ended_task_says_what_was_not_heard(listener):
 
     talk = hear(listener, [ENDED])
     assert isinstance(talk.step, Commands)
-    record = {b"state": b"completed", b"token": b"1:n", b"progress": b"1 done"}
+    record = [b"state", b"completed", b"token", b"1:n", b"progress", b"1 done"]
     none = [None, None]
     talk.answer([*none, record], [*none, b"one\ntwo\n", None], [*none, None, b"err"])
 
@@ -179,7 +179,7 @@ def test_an_ended_task_says_what_was_not_heard(listener):
 def test_of_very_much_the_end_is_said(listener):
     begun(listener).answer(entries(("stdout", b"1:n 0 one\n"), ("ended", b"completed")))
 
-    record = {b"state": b"completed", b"token": b"1:n"}
+    record = [b"state", b"completed", b"token", b"1:n"]
     much = b"x" * (512 * 1024) + b"y" * 10
     none = [None, None]
     talk = hear(listener, [ENDED], [*none, record], [*none, b"", much], [*none, *none])
