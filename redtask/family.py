@@ -10,11 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from redtask.graph import in_order
 from redtask.listing import EDGES, Finder, complete, parents_of, read, walk
 from redtask.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from redtask.flows import Flow
     from redtask.session import Session
@@ -94,7 +95,8 @@ def family(
         for name in names
         if name in known
     }
-    ordered = {name: known.get(name) for name in _ordered(names, parents)}
+    before = {name: parents.get(name, ()) for name in sorted(names, key=place)}
+    ordered = {name: known.get(name) for name in in_order(before)}
     return Family(tuple(ids), ordered, parents, is_cut=is_cut)
 
 
@@ -146,25 +148,6 @@ def _children(
 
     yield from walk(session.keys, Query().states(), visit)
     return children
-
-
-def _ordered(names: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Return names with each after its parents, otherwise in the given order."""
-    before = {name: set(parents.get(name, ())) for name in names}
-    children: dict[str, list[str]] = {}
-    for name, some in before.items():
-        for one in some:
-            children.setdefault(one, []).append(name)
-    line = deque(sorted((one for one, some in before.items() if not some), key=place))
-    ordered = []
-    while line:
-        name = line.popleft()
-        ordered.append(name)
-        for child in sorted(children.get(name, ()), key=place):
-            before[child].discard(name)
-            if not before[child]:
-                line.append(child)
-    return ordered
 
 
 def place(name: str) -> tuple[str, int]:

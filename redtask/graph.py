@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from redtask.dependency import Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Collection, Hashable, Sequence
 
 Node: TypeAlias = "Hashable"
+N = TypeVar("N", bound="Hashable")
 #: The most nodes shown of a cycle.
 _SHOWN: Final = 10
 #: Length of (function, args, kwargs).
@@ -59,7 +60,10 @@ class Graph:
                     raise ValueError(
                         f"node {node!r} comes after {one!r}, which is not in the graph"
                     )
-        order = _ordered(parents)
+        order = in_order(parents)
+        if len(order) < len(parents):
+            cycle = _cycle(parents, parents.keys() - set(order))
+            raise ValueError(f"the graph has a cycle: {_shown(cycle)}")
         return cls({node: parents[node] for node in order}, letters)
 
 
@@ -87,15 +91,18 @@ def _nodes(node: Node, before: Any) -> tuple[Node, ...]:
     return tuple(dict.fromkeys(before))
 
 
-def _ordered(parents: Mapping[Node, tuple[Node, ...]]) -> list[Node]:
-    """Return the nodes, each after its predecessors, otherwise in the given order."""
+def in_order(parents: Mapping[N, Collection[N]]) -> list[N]:
+    """Return nodes, each after its predecessors, otherwise in the given order.
+
+    Those on a cycle, and what comes after them, are left out.
+    """
     left = {node: len(before) for node, before in parents.items()}
-    children: dict[Node, list[Node]] = {}
+    children: dict[N, list[N]] = {}
     for node, before in parents.items():
         for one in before:
             children.setdefault(one, []).append(node)
     free = deque(node for node, count in left.items() if count == 0)
-    order: list[Node] = []
+    order: list[N] = []
     while free:
         node = free.popleft()
         order.append(node)
@@ -103,9 +110,6 @@ def _ordered(parents: Mapping[Node, tuple[Node, ...]]) -> list[Node]:
             left[child] -= 1
             if left[child] == 0:
                 free.append(child)
-    if len(order) < len(parents):
-        cycle = _cycle(parents, {node for node, count in left.items() if count})
-        raise ValueError(f"the graph has a cycle: {_shown(cycle)}")
     return order
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask import ended, payload
+from redtask.graph import in_order
 from redtask.hub import states
 from redtask.listing import EDGES, complete, find, parents_of, read, walk
 from redtask.query import Query
@@ -120,7 +121,7 @@ class Replay:
             ids += yield from downstream(self._session, ids, self._wish.begun)
         wanted = yield from ended.copies(self._session, ids)
         yield from self._find_newest(wanted)
-        return in_order(wanted, self._newest)
+        return _in_order(wanted, self._newest)
 
     def _chosen(self) -> Flow[list[str]]:
         session, wish = self._session, self._wish
@@ -321,25 +322,12 @@ class _Family:
         return self._runs.get(name, (name, 0))[1]
 
 
-def in_order(copies: Sequence[Copy], newest: Mapping[str, str]) -> list[Copy]:
+def _in_order(copies: Sequence[Copy], newest: Mapping[str, str]) -> list[Copy]:
     """Return copies, each after those that it depends on, or their newest runs."""
     places = {copy.old: copy for copy in copies}
-    members = {
-        copy.old: {newest.get(one, one) for one in copy.members} for copy in copies
+    before = {
+        name: {newest.get(one, one) for one in copy.members} & places.keys()
+        for name, copy in places.items()
     }
-    before = {name: members[name] & places.keys() for name in places}
-    children: dict[str, list[str]] = {}
-    for name, parents in before.items():
-        for one in parents:
-            children.setdefault(one, []).append(name)
-    line = deque(name for name, parents in before.items() if not parents)
-    ordered = []
-    while line:
-        name = line.popleft()
-        ordered.append(places[name])
-        for child in children.get(name, ()):
-            before[child].discard(name)
-            if not before[child]:
-                line.append(child)
     # By edited arguments they may depend on one another: then the hub refuses them.
-    return ordered + [places[name] for name in places if before[name]]
+    return [places[name] for name in dict.fromkeys([*in_order(before), *places])]
