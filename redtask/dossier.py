@@ -13,7 +13,7 @@ from redtask.error import UnknownTask
 from redtask.flows import Commands, reading
 from redtask.hub.records import Try, text
 from redtask.labels import labels_of, of_records
-from redtask.listing import Finder, read
+from redtask.listing import Finder, learn_names, read
 from redtask.query import Query
 from redtask.runs import runs_of
 
@@ -174,15 +174,6 @@ def relatives(keys: Keys, ids: Sequence[str]) -> Flow[dict[str, Relative]]:
                 name, record.get("state", "gone"), functions.get(digest, "")
             )
     return found
-
-
-def learn_names(keys: Keys, known: dict[str, str], digests: set[str]) -> Flow[None]:
-    """Look up the names of functions that are not known yet."""
-    new = sorted(digests - known.keys())
-    if new:
-        names = yield Commands([("HGET", keys.function(one), "name") for one in new])
-        for digest, name in zip(new, names, strict=True):
-            known[digest] = text(name or b"")
 
 
 def traceback_of(keys: Keys, task_id: str) -> Flow[str | None]:

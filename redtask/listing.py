@@ -13,8 +13,8 @@ from redtask.error import VERDICTS
 from redtask.flows import Commands, reading
 from redtask.hub import states
 from redtask.hub.records import text
-from redtask.metadata import metadata
-from redtask.query import BUFFERS, STATUS, Query, check_keys
+from redtask.metadata import members, metadata
+from redtask.query import BUFFERS, Query, check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -143,6 +143,14 @@ def complete(
             records[name][part] = text(value or b"")
 
 
+def learn_names(keys: Keys, known: dict[str, str], digests: set[str]) -> Flow[None]:
+    """Look up the names of functions that are not known yet."""
+    new = sorted(digests - known.keys())
+    if new:
+        names = yield Commands([("HGET", keys.function(one), "name") for one in new])
+        known.update(zip(new, (text(name or b"") for name in names), strict=True))
+
+
 # -- records as dicts
 
 #: The fields that may be stored beside the record, by the keys that need them.
@@ -164,15 +172,11 @@ _AS_THEY_ARE: Final = frozenset(
 )
 
 
-def members_of(dependency: str) -> list[str]:
-    """Return the ids of a dependency in the record's notation, ``as c-1 c-2``."""
-    return dependency.split()[1:]
-
-
 def parents_of(record: Mapping[str, str]) -> list[str]:
     """Return the ids that a task depends on, without duplicates."""
-    members = (members_of(record.get(part, "")) for part in EDGES)
-    return list(dict.fromkeys(one for part in members for one in part))
+    return list(
+        dict.fromkeys(one for part in EDGES for one in members(record.get(part)))
+    )
 
 
 def numbers_of(ranges: str) -> list[int]:
@@ -213,11 +217,11 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
     """
     times = metadata(task_id, fields, 0.0)
     state = fields["state"]
-    status = STATUS.get(state)
+    status = times.status
     client = task_id.partition("-")[0]
     flags = {
-        "after": members_of(fields.get("after", "")),
-        "follow": members_of(fields.get("follow", "")),
+        "after": times.after,
+        "follow": times.follow,
         "targets": numbers_of(fields.get("targets", "")) or None,
         "timeout": _seconds(fields.get("timeout")),
         "retries": _number(fields, "retries"),
@@ -364,7 +368,8 @@ class Finder:
             if "fn" in fields and name not in self._found and self._is_late(fields)
         }
         yield from self._add(there, self._query.keys)
-        yield from self._name(there)
+        digests = {fields["fn"].split()[0] for fields in there.values()}
+        yield from learn_names(self._keys, self._names, digests)
         matching = {
             name: fields
             for name, fields in there.items()
@@ -398,19 +403,6 @@ class Finder:
         """Read what is stored beside the records, as far as these keys need it."""
         parts = dict.fromkeys(one for key in wanted for one in _BESIDE.get(key, ()))
         yield from complete(self._keys, records, parts)
-
-    def _name(self, records: Mapping[str, Mapping[str, str]]) -> Flow[None]:
-        """Look up the names of the records' functions."""
-        digests = {fields["fn"].split()[0] for fields in records.values()}
-        new = sorted(digests - self._names.keys())
-        if new:
-            names = yield Commands(
-                [("HGET", self._keys.function(one), "name") for one in new]
-            )
-            self._names.update(
-                (digest, text(name or b""))
-                for digest, name in zip(new, names, strict=True)
-            )
 
     def _add_buffers(self, found: Sequence[dict[str, Any]]) -> Flow[None]:
         """Add the signed arguments and results, if wanted."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from redtask.hub.states import STATUS
 from redtask.live import read_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
-_STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
 
 
 class Metadata(dict[str, Any]):
@@ -59,10 +59,10 @@ def metadata(task_id: str, record: Mapping[str, str], received: float) -> Metada
         submitted=_moment(record.get("submitted")),
         started=started,
         completed=completed,
-        received=datetime.fromtimestamp(received, UTC) if state in _STATUS else None,
+        received=datetime.fromtimestamp(received, UTC) if state in STATUS else None,
         engine_id=int(number) if number else None,
         engine_uuid=uuid or None,
-        status=_STATUS.get(state),
+        status=STATUS.get(state),
         error=None,
         stdout="",
         stderr="",

@@ -494,11 +494,10 @@ class Results:
             found.sort(
                 key=lambda about: (about["engine_id"] is None, about["engine_id"] or 0)
             )
-        streams = ("stdout", "stderr")
         order = (
-            [(about, stream) for stream in streams for about in found]
+            [(about, stream) for stream in _STREAMS for about in found]
             if groupby == "type"
-            else [(about, stream) for about in found for stream in streams]
+            else [(about, stream) for about in found for stream in _STREAMS]
         )
         return [
             about[stream]

@@ -49,11 +49,7 @@ KINDS: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 #: The states of a stored task, in the order in which it passes them.
-STATES: Final = tuple(
-    state
-    for state in ("waiting", "ready", "assigned", "running", *sorted(states.ENDED))
-)
-STATUS: Final = {"completed": "ok", "failed": "error", "aborted": "aborted"}
+STATES: Final = ("waiting", "ready", "assigned", "running", *sorted(states.ENDED))
 
 
 def _ordering(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -147,7 +143,7 @@ class Query:
             state
             for state in STATES
             if self.admits("state", state)
-            and self.admits("status", STATUS.get(state))
+            and self.admits("status", states.STATUS.get(state))
             and (state in states.ENDED or self.admits("completed", None))
             and (state not in states.ENDED or ends is None or ends != [None])
         ]

@@ -13,8 +13,10 @@ from redtask.hub import scripts
 
 _MOVE = re.compile(r"^(\w+)>(\w+) +([\w.]+) +(.+)$", re.MULTILINE)
 
+#: IPython.parallel's words for the final states.
+STATUS = {"completed": "ok", "failed": "error", "aborted": "aborted"}
 #: Final states.
-ENDED = frozenset({"completed", "failed", "aborted"})
+ENDED = frozenset(STATUS)
 
 
 @dataclass(frozen=True, slots=True)
