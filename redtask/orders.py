@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask import flows
 from redtask.error import ConnectionLost, NoWorker
-from redtask.flows import QUIET, Commands, Hear, Pause, acting
+from redtask.flows import QUIET, SLICE, Commands, Hear, Pause, acting
 from redtask.hub import calls
 from redtask.hub.records import mapping
 
@@ -35,6 +35,7 @@ __all__ = [
     "drain_chosen",
     "drain_worker",
     "engines_of",
+    "instance",
     "order",
     "order_chosen",
     "order_workers",
@@ -49,8 +50,6 @@ _MOST: Final = 100
 ANSWER: Final = 10.0
 #: Pause after Redis could not be reached, in seconds.
 _AWAY: Final = 0.1
-#: Ids per call.
-_SLICE: Final = 500
 #: redtask's own frames, which call a task's code.
 _OURS: Final = re.compile(r'File ".*/redtask/(payload|engine/\w+)\.py"')
 
@@ -108,8 +107,7 @@ def drain_worker(
 
     Raises ``NoWorker``.
     """
-    status = yield from session.status()
-    engines = [one for one in status.engines if one.worker == worker]
+    engines = yield from engines_of(session, worker)
     return (yield from _drain(session, engines, worker, resume=resume))
 
 
@@ -117,8 +115,8 @@ def _drain(
     session: Session, engines: Sequence[EngineStatus], worker: str, *, resume: bool
 ) -> Flow[dict[str, str]]:
     words: dict[str, str] = {}
-    for at in range(0, max(1, len(engines)), _SLICE):
-        left = [one.uuid for one in engines[at : at + _SLICE]]
+    for at in range(0, max(1, len(engines)), SLICE):
+        left = [one.uuid for one in engines[at : at + SLICE]]
         while left or worker:
             call = calls.drain(left, worker=worker, resume=resume)
             words |= zip(left, (yield from flows.ask(call)), strict=True)
@@ -130,12 +128,7 @@ def _drain(
     return words
 
 
-def pause(
-    session: Session,  # noqa: ARG001 - as the others
-    queues: Sequence[str],
-    *,
-    resume: bool = False,
-) -> Flow[dict[str, str]]:
+def pause(queues: Sequence[str], *, resume: bool = False) -> Flow[dict[str, str]]:
     """Pause or resume queues; return the state of each."""
     words = yield from flows.ask(calls.pause(queues, resume=resume))
     return dict(zip(queues, words, strict=True))
@@ -168,21 +161,29 @@ def order(
     for one in engines:
         mine[one.worker].append(one.uuid)
     known = yield from cards(session, list(mine))
-    nonce = secrets.token_urlsafe(12)
-    messages = []
     more = " ".join(map(str, words))
-    awaited: set[str] = set()
+    said = []
     for name, uuids in mine.items():
-        process = _process(known[name])
         for at in range(0, 1 if whole else len(uuids), _MOST):
             names = "*" if whole else ",".join(uuids[at : at + _MOST])
-            # Each message has a nonce of its own, since each is obeyed once.
-            own = nonce if not awaited else secrets.token_urlsafe(12)
-            awaited.add(own)
-            text = f"order {own} {process} {verb} {names} {more}".rstrip()
-            messages.append((name, text))
+            said.append((name, f"{verb} {names} {more}".rstrip()))
+    return (yield from _order(session, known, said))
+
+
+def _order(
+    session: Session,
+    known: Mapping[str, Mapping[str, str]],
+    said: Sequence[tuple[str, str]],
+) -> Flow[list[Answer]]:
+    """Send orders to workers, given their cards; return their answers."""
+    # Each has a nonce of its own, since each is obeyed once.
+    orders = {secrets.token_urlsafe(12): one for one in said}
+    messages = [
+        (name, f"order {nonce} {instance(known[name])} {text}")
+        for nonce, (name, text) in orders.items()
+    ]
     yield from acting.tell(messages, session.keyring.sign_control)
-    return (yield from _answers(session, awaited, time.monotonic() + ANSWER))
+    return (yield from _answers(session, set(orders), time.monotonic() + ANSWER))
 
 
 def _answers(
@@ -208,8 +209,8 @@ def _answers(
     return sorted(found, key=lambda one: (one.engine is None, one.engine))
 
 
-def _process(card: Mapping[str, str]) -> str:
-    """Identify the process of a worker: an order is for no other."""
+def instance(card: Mapping[str, Any]) -> str:
+    """Identify a worker's process by its card: an order is for no other."""
     return f"{card.get('pid', '')}.{card.get('begun', '')}"
 
 
@@ -269,13 +270,9 @@ def order_workers(
     for name in workers:
         if not known[name].get("pid"):
             raise NoWorker(f"No such worker: {name}")
-    messages = {secrets.token_urlsafe(12): name for name in workers}
-    said = [
-        (name, f"order {nonce} {_process(known[name])} {verb} *")
-        for nonce, name in messages.items()
-    ]
-    yield from acting.tell(said, session.keyring.sign_control)
-    return (yield from _answers(session, set(messages), time.monotonic() + ANSWER))
+    return (
+        yield from _order(session, known, [(name, f"{verb} *") for name in workers])
+    )
 
 
 def own_frames(stack: str, *, whole: bool = False) -> str:

@@ -115,7 +115,7 @@ def _turn(queues: tuple[str, ...], where: Where, out: Output, *, resume: bool) -
     from redtask import orders  # noqa: PLC0415 - not needed for help
 
     with where.client() as client:
-        words = client._run(orders.pause(client._session, queues, resume=resume))
+        words = client._run(orders.pause(queues, resume=resume))
         known = client._run(client._session.status()).queues
     in_use = [queue.name for queue in known if queue.engines or queue.ready]
     for name in queues:
@@ -126,7 +126,7 @@ def _turn(queues: tuple[str, ...], where: Where, out: Output, *, resume: bool) -
     for name, word in words.items():
         if out.as_json:
             say_json({"queue": name, "outcome": word})
+        elif out.for_people:
+            click.echo(f"{name} is {word}")
         else:
-            out.table((), [(name, word)]) if not out.for_people else click.echo(
-                f"{name} is {word}"
-            )
+            out.table((), [(name, word)])

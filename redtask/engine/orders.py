@@ -32,11 +32,6 @@ _WORDS: Final = 4
 _log = logging.getLogger("redtask.worker")
 
 
-def instance(card: Mapping[str, Any]) -> str:
-    """Return an identifier of a worker's process, from its hash on the hub."""
-    return f"{card.get('pid', '')}.{card.get('begun', '')}"
-
-
 class Orders:
     """Executes orders for one worker."""
 

@@ -39,7 +39,7 @@ from redtask.engine.health import Health, notify, watchdog
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.inherit import inherit
 from redtask.engine.live import Live, last_words
-from redtask.engine.orders import Orders, instance
+from redtask.engine.orders import Orders
 from redtask.engine.seat import Seat
 from redtask.engine.stacks import log_stacks
 from redtask.engine.terms import Limits, Terms
@@ -49,6 +49,7 @@ from redtask.error import (
     HubError,
 )
 from redtask.hub import calls, scripts
+from redtask.orders import instance
 from redtask.signals import Signals
 from redtask.store import Store
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redtask
 from redtask import process
 from redtask.connect import connect
-from redtask.engine.engine import DONE
+from redtask.engine.engine import DONE, REFUSED
 from redtask.engine.worker import CLUSTER_ENDS, UNREACHABLE, default_name
 from redtask.error import (
     ClusterError,
@@ -66,8 +66,6 @@ _LOOK: Final = 0.02
 _DYING: Final = 1.0
 
 _ASKING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: The worker's exit code if its name is taken: a restart would not help.
-_REFUSED: Final = 5
 _INTERRUPTED: Final = 130
 
 _log = logging.getLogger("redtask.cluster")
@@ -491,7 +489,8 @@ class Keeper:
                 self._ask_to_end("an order", drain=None)
             return
         _log.warning("worker %s %s", crew.name, crew.how)
-        if crew.code != _REFUSED:
+        if crew.code != REFUSED:
+            # Its name is not taken: a restart may help.
             crew.start_again()
 
     def _tell(self, crew: Crew, drain: float | None) -> None:
