@@ -51,6 +51,18 @@ def is_sent(module: str) -> bool:
     )
 
 
+def importable_as(one: object) -> str | None:
+    """Return ``module:name`` if importing that gives this very object."""
+    module = getattr(one, "__module__", None)
+    name = getattr(one, "__qualname__", None)
+    if not module or not name or is_sent(module) or "<" in name:
+        return None
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}:{name}" if found is one else None
+
+
 def _filed(code: types.CodeType) -> tuple[Any, ...]:
     """Reduce code as cloudpickle does, but with the name of its file.
 
@@ -68,7 +80,7 @@ def _memoized(function: Any) -> str | tuple[Any, ...]:
 
     cloudpickle knows only the name, by which engines do not find what is sent.
     """
-    if _is_found(function):
+    if importable_as(function):
         return str(function.__qualname__)
     return _memoize, (function.__wrapped__, function.cache_parameters())
 
@@ -198,7 +210,7 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
         return self.ready()(*args, **kwargs)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        if _is_found(self):
+        if importable_as(self):
             return self.__qualname__
         sealing = _SEALING.get()
         if id(self) in sealing:
@@ -245,17 +257,6 @@ def _import(*names: str) -> bool:
         except ImportError as problem:
             raise MissingModule(f"{name}: {problem}") from problem
     return True
-
-
-def _is_found(one: Any) -> bool:
-    """Does importing its name give this very object?"""
-    module, name = one.__module__, getattr(one, "__qualname__", "<unnamed>")
-    if is_sent(module) or "<" in name:
-        return False
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found is one
 
 
 def _itself(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -33,7 +33,7 @@ import cloudpickle
 from redtask import dependency
 from redtask.cells import quoted
 from redtask.error import VERDICTS, RemoteError, SerializationError
-from redtask.functional import MEMOIZED, bound, by_value, dependent, is_sent
+from redtask.functional import MEMOIZED, bound, by_value, dependent, importable_as
 from redtask.overlay import Overlay
 from redtask.rope import Rope
 
@@ -175,18 +175,6 @@ def _by_cloudpickle(value: object) -> bytes:
         ) from error
 
 
-def _is_importable(function: Any) -> str | None:
-    """Return ``module:name`` if importing that gives this very object."""
-    module = getattr(function, "__module__", None)
-    name = getattr(function, "__qualname__", None)
-    if not module or not name or is_sent(module) or "<" in name:
-        return None
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return f"{module}:{name}" if found is function else None
-
-
 def import_name(blob: bytes) -> str | None:
     """Return the ``module:name`` of a packed function; None if it is sent by value."""
     if blob[:1] != b"n":
@@ -266,7 +254,7 @@ def _pack_function(function: Callable[..., Any] | str) -> Function:
         return Function.of_blob(b"n" + function.encode(), name_of(function))
     if not callable(function):
         raise TypeError(f"f must be callable, not {type(function).__name__}")
-    if name := _is_importable(function):
+    if name := importable_as(function):
         return Function.of_blob(b"n" + name.encode(), name_of(function))
     # The function inside may need to go by value, even if the dependent does not.
     if isinstance(function, (types.FunctionType, dependent)):
@@ -365,7 +353,7 @@ class Packer:
         if not is_stateless(function):
             return None
         scope = function.__globals__
-        if _is_importable(function):
+        if importable_as(function):
             return ()
         # Including missing ones: they may be defined before the next call.
         used = tuple(
