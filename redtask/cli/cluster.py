@@ -212,7 +212,7 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
         keeper = card.open()
     except ProcessLookupError:
         return _stop_orphan(found)
-    gone, others = False, _others(card, found) if card.embedded else 0
+    gone, others = False, _living(card, found)[1] if card.embedded else 0
     try:
         signal.pidfd_send_signal(keeper, signal.SIGTERM)
         gone = not now and _wait(keeper, timeout)
@@ -315,13 +315,13 @@ def status(*, profile: str | None, as_json: bool) -> int:
     """
     found = load_profile(profile)
     card = Card.read(found.folder)
-    joined = None if card is None else _joined(card, found)
     if card is None:
         if as_json:
             say_json({"profile": found.name, "running": False})
         else:
             click.echo(f"no cluster of profile {found.name!r} runs", err=True)
         return NOT_FOUND
+    joined, _ = _living(card, found)
     if as_json:
         say_json({**_as_json(found.name, card), "living": joined})
         return FAILED if joined is None else 0
@@ -355,22 +355,17 @@ def _as_json(name: str, card: Card) -> dict[str, Any]:
     }
 
 
-def _joined(card: Card, profile: Profile) -> int | None:
-    """Return how many of the cluster's engines have joined; None: unknown."""
+def _living(card: Card, profile: Profile) -> tuple[int | None, int]:
+    """Return how many of the hub's engines are the cluster's, and how many others'.
+
+    If the hub cannot be asked: None, and 0.
+    """
     try:
         known = look(load_profile(profile.name, url=card.url))
     except RedtaskError:
-        return None
-    return sum(engine.worker in card.workers for engine in known.engines)
-
-
-def _others(card: Card, profile: Profile) -> int:
-    """Return how many engines of the hub are of other workers, as far as is known."""
-    try:
-        known = look(load_profile(profile.name, url=card.url))
-    except RedtaskError:
-        return 0
-    return sum(engine.worker not in card.workers for engine in known.engines)
+        return None, 0
+    ours = sum(engine.worker in card.workers for engine in known.engines)
+    return ours, len(known.engines) - ours
 
 
 def _engines_words(card: Card, joined: int | None) -> str:

@@ -15,7 +15,7 @@ from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import SHORT, Output, cut, iso, one_line, say_json
 from redtask.cli.spans import MOMENT
 from redtask.error import ConnectionLost
-from redtask.flows import Commands, Flow, Hear
+from redtask.flows import Commands, Flow, Hear, story
 from redtask.hub.records import mapping, text
 from redtask.labels import labels_of, of_events
 
@@ -73,7 +73,7 @@ def command(  # noqa: PLR0913 - one per option
             task = _whole(hub, task)
         most = limit or (None if since else _MOST)
         begin = "-" if since is None else str(int(since.timestamp() * 1000))
-        position = hub.run(_latest(hub))
+        position = hub.run(story.latest(hub.keys))
         labels = _Labels(hub)
         found = hub.run(_before(hub, begin, position, most, is_meant))
         _show_all(out, found[::-1], labels)
@@ -92,11 +92,6 @@ def _whole(hub: Reader, task: str) -> str:
         # The event may be of a task that the hub has forgotten.
         return task
     return name
-
-
-def _latest(hub: Reader) -> Flow[str]:
-    (page,) = yield Commands([("XREVRANGE", hub.keys.story(), "+", "-", "COUNT", 1)])
-    return text(page[0][0]) if page else "0-0"
 
 
 def _before(
@@ -130,7 +125,7 @@ def _coming(hub: Reader, position: str) -> Iterator[Sequence[_Event]]:
         except ConnectionLost as problem:
             click.echo(f"redtask: {problem}; waiting for it", err=True)
             hub.store.patience = None
-            hub.run(_latest(hub))
+            hub.run(story.latest(hub.keys))
             click.echo("redtask: Redis is back", err=True)
             continue
         if reply:

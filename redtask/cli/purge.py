@@ -12,14 +12,13 @@ from redtask.cli.output import Output, count, say_json
 from redtask.cli.selection import Selection, selection_options
 from redtask.cli.waiting import bar
 from redtask.ended import purge_hub
+from redtask.hub import states
 from redtask.hub.records import Purged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redtask.client import Client
-
-_ENDED = ("completed", "failed", "aborted")
 
 
 @click.command("purge")
@@ -53,11 +52,11 @@ def command(
     with where.client() as client:
         if all:
             status = client._run(client._session.status())
-            total = sum(status.states.get(state, 0) for state in _ENDED)
+            total = sum(status.states.get(state, 0) for state in states.ENDED)
             confirm(f"Purge all {count(total, 'ended task')}?", yes=yes)
             purged = _purge(client, "all", total)
         else:
-            ids = client._run(chosen.ids(client._session, _ENDED))
+            ids = client._run(chosen.ids(client._session, states.ENDED))
             if not chosen.is_one and ids:
                 confirm(f"Purge {count(len(ids), 'task')}?", yes=yes)
             purged = _purge(client, ids, len(ids)) if ids else Purged(0)

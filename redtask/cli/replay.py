@@ -20,6 +20,7 @@ from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar, tell, wait
 from redtask.ended import MOST
 from redtask.error import RedtaskError
+from redtask.hub import states
 from redtask.listing import read
 from redtask.replay import Replay, Wish
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from redtask.client import Client
     from redtask.ended import Copy
 
-_ENDED: Final = ("completed", "failed", "aborted")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/(\w+))?")
 #: The most new tasks shown on a terminal; other output has all.
 _SHOWN: Final = 20
@@ -142,7 +142,7 @@ def _inline(
 ) -> int:
     from redtask.cli.inline import run_inline  # noqa: PLC0415 - rarely needed
 
-    ids = client._run(chosen.ids(client._session, _ENDED))
+    ids = client._run(chosen.ids(client._session, states.ENDED))
     if len(ids) != 1:
         raise click.UsageError(f"--inline runs one task, and {len(ids)} are chosen")
     return run_inline(client, ids[0], edit, debug=debug)
@@ -177,7 +177,9 @@ class _Action:
     def run(self, chosen: Selection) -> int:
         """Count, ask, replay and report."""
         client = self._client
-        ids = client._run(replace(chosen, limit=None).ids(client._session, _ENDED))
+        ids = client._run(
+            replace(chosen, limit=None).ids(client._session, states.ENDED)
+        )
         before: list[str] | None = None
         if chosen.is_bulk and not self._again:
             ids, before = self._not_before(ids)
@@ -232,8 +234,8 @@ class _Action:
     def _count(self, plan: Sequence[Copy]) -> str:
         """Format how many there are, by state."""
         found = Counter(self._fields([one.old for one in plan], "state"))
-        states = ", ".join(f"{number} {state}" for state, number in found.most_common())
-        return f"{count(len(plan), 'task')} ({states})"
+        told = ", ".join(f"{number} {state}" for state, number in found.most_common())
+        return f"{count(len(plan), 'task')} ({told})"
 
     def _show_plan(self, plan: Sequence[Copy]) -> int:
         records = self._client.db_query({"msg_id": {"$in": [one.old for one in plan]}})

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 #: Categories of characters that move the cursor, are invisible, or are unassigned.
 _UNFIT: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 _TIMES: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
-_THOUSAND: Final = 1000
 _MANY: Final = 100_000
 _FEW: Final = 10
 
