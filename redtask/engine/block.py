@@ -37,43 +37,46 @@ BY_STOP: Final = 3  # its worker is stopping
 #: A time that never comes, ns.
 NEVER: Final = 1 << 62
 
-# The fields, 64 bits each. Written by the engine:
-_STATE: Final = 0
-_LOOPS: Final = 1
-_ENGINE_ID: Final = 2  # plus one; 0: not registered
-_LEASE: Final = 3
-_NUMBER: Final = 4
-_COUNT: Final = 5
-_BEGUN: Final = 6
-_BEGUN_AT: Final = 7
-_ENDED: Final = 8
-_BATCH_AT: Final = 9
-_BATCH_SIZE: Final = 10
-_UUID_SIZE: Final = 11
-_LOG_END: Final = 12
-_ENDED_BEFORE: Final = 19  # tasks of earlier batches
-# Written by both, under the lock:
-_LIMIT: Final = 13
-_TAKEN: Final = 14  # bytes of the log
-_TAKEN_COUNT: Final = 15  # outcomes of the log
-_WATCHED: Final = 16
-# Written by the supervisor:
-_DEADLINE: Final = 17
-_DRAIN: Final = 18
-_QUIET: Final = 27  # drained by the hub, also when it registers again
-_LOOPS_SEEN: Final = 28  # when it last looked for something to take
-# For stopping the running task. It is identified by its start time, which no two
-# share, so what is meant for one never hits another. Written by the engine:
-_LIMITED: Final = 20  # start time of the task that has a time limit
-_LIMIT_MS: Final = 21
-_LIMIT_AT: Final = 22
-_SPARED: Final = 23  # start time of the task that must no longer be stopped
-# Written by the supervisor:
-_STOP: Final = 24  # start time of the task that must stop
-_STOP_WHY: Final = 25
-# Written by both, under the lock:
-_LOOK_AT: Final = 26  # when the supervisor next checks the time limit
-_FIELDS: Final = 32
+# The fields, 64 bits each.
+_FIELDS: Final = 29
+(
+    # Written by the engine:
+    _STATE,
+    _LOOPS,
+    _ENGINE_ID,  # plus one; 0: not registered
+    _LEASE,
+    _NUMBER,
+    _COUNT,
+    _BEGUN,
+    _BEGUN_AT,
+    _ENDED,
+    _ENDED_BEFORE,  # tasks of earlier batches
+    _BATCH_AT,
+    _BATCH_SIZE,
+    _UUID_SIZE,
+    _LOG_END,
+    # Written by both, under the lock:
+    _LIMIT,
+    _TAKEN,  # bytes of the log
+    _TAKEN_COUNT,  # outcomes of the log
+    _WATCHED,
+    # Written by the supervisor:
+    _DEADLINE,
+    _DRAIN,
+    _QUIET,  # drained by the hub, also when it registers again
+    _LOOPS_SEEN,  # when it last looked for something to take
+    # For stopping the running task. It is identified by its start time, which no two
+    # share, so what is meant for one never hits another. Written by the engine:
+    _LIMITED,  # start time of the task that has a time limit
+    _LIMIT_MS,
+    _LIMIT_AT,
+    _SPARED,  # start time of the task that must no longer be stopped
+    # Written by the supervisor:
+    _STOP,  # start time of the task that must stop
+    _STOP_WHY,
+    # Written by both, under the lock:
+    _LOOK_AT,  # when the supervisor next checks the time limit
+) = range(_FIELDS)
 
 _UUID: Final = slice(8 * _FIELDS, 8 * _FIELDS + 64)
 _BATCH_FROM: Final = 1024
