@@ -17,7 +17,7 @@ from redtask.error import StillAway
 from redtask.fleet import Fleet
 from redtask.flows import story
 from redtask.hub import calls
-from redtask.outcomes import tasks_elsewhere
+from redtask.outcomes import Elsewhere, tasks_elsewhere
 from redtask.pier import Pier
 from redtask.place import Place
 from redtask.profile import Profile
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from redtask.executor import ViewExecutor
     from redtask.ferry import Passenger
-    from redtask.inbox import Inbox, TaskSet
     from redtask.pier import Letter
     from redtask.session import Slices
     from redtask.slices import Task
@@ -336,21 +335,7 @@ class Client(StoredTasks, Fleet):
         return self._run(flow)
 
 
-class _Elsewhere:
-    """The client of a result made by another process: connects when first used."""
-
-    def __init__(self, place: Place, tasks: TaskSet) -> None:
-        self._place = place
-        self._tasks = tasks
-        self._inbox: Inbox | None = None
-
-    def __repr__(self) -> str:
-        return f"<Client of hub {self._place.hub}>"
-
-    @property
-    def _key(self) -> object:
-        return self._place
-
+class _Elsewhere(Elsewhere):
     @property
     def _revive(self) -> Callable[..., AsyncResult]:
         return revive
@@ -361,10 +346,7 @@ class _Elsewhere:
 
     def _client(self) -> Client:
         client = _client_of(self._place)
-        inbox = client._session.inbox
-        if inbox is not self._inbox:
-            self._inbox = inbox
-            inbox.expect(self._tasks)
+        self._expect(client._session)
         return client
 
     def _run(self, flow: flows.Flow[T], until: float | None = None) -> T:

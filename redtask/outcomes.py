@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from redtask.flows import Flow
+    from redtask.inbox import Inbox
+    from redtask.place import Place
 
 _log = logging.getLogger("redtask")
 
@@ -599,6 +601,31 @@ def tasks_elsewhere(ids: Sequence[str], submitted: float) -> TaskSet:
     tasks.checked = -1.0
     tasks.timed = True
     return tasks
+
+
+class Elsewhere:
+    """The client of a result made by another process: connects when first used."""
+
+    def __init__(self, place: Place, tasks: TaskSet) -> None:
+        self._place = place
+        self._tasks = tasks
+        self._inbox: Inbox | None = None
+
+    def __repr__(self) -> str:
+        return f"<Client of hub {self._place.hub}>"
+
+    @property
+    def _key(self) -> object:
+        """Distinguishes this client from others."""
+        return self._place
+
+    def _expect(self, session: Session) -> Session:
+        """Let the session of a connected client expect the tasks; return it."""
+        inbox = session.inbox
+        if inbox is not self._inbox:
+            self._inbox = inbox
+            inbox.expect(self._tasks)
+        return session
 
 
 def call_back(result: R, callback: Callable[[R], Any]) -> None:

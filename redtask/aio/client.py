@@ -23,7 +23,7 @@ from redtask.durability import MEMORY
 from redtask.error import ConfigurationError, StillAway
 from redtask.flags import Flags
 from redtask.flows import story
-from redtask.outcomes import tasks_elsewhere
+from redtask.outcomes import Elsewhere, tasks_elsewhere
 from redtask.place import Place
 from redtask.profile import Profile
 from redtask.session import Session, is_single, limit_of, patience_of, until_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from redtask.aio.result import AsyncResult
     from redtask.aio.store import Driver
     from redtask.ferry import Passenger
-    from redtask.inbox import Inbox, TaskSet
+    from redtask.inbox import TaskSet
     from redtask.session import Slices
     from redtask.slices import Task
 
@@ -369,21 +369,10 @@ class Client(StoredTasks, Fleet):
         return await self._run(flow)
 
 
-class _Elsewhere:
-    """The client of a result made by another process: connects when first used."""
-
+class _Elsewhere(Elsewhere):
     def __init__(self, place: Place, tasks: TaskSet) -> None:
-        self._place = place
-        self._tasks = tasks
+        super().__init__(place, tasks)
         self._callbacks = Callbacks()
-        self._inbox: Inbox | None = None
-
-    def __repr__(self) -> str:
-        return f"<Client of hub {self._place.hub}>"
-
-    @property
-    def _key(self) -> object:
-        return self._place
 
     @property
     def _revive(self) -> Callable[..., AsyncResult]:
@@ -396,18 +385,11 @@ class _Elsewhere:
             raise ConfigurationError(
                 "this result came from another process: await it, or its wait(0)"
             )
-        self._expect(client)
-        return client._session
-
-    def _expect(self, client: Client) -> None:
-        inbox = client._session.inbox
-        if inbox is not self._inbox:
-            self._inbox = inbox
-            inbox.expect(self._tasks)
+        return self._expect(client._session)
 
     async def _run(self, flow: flows.Flow[T], until: float | None = None) -> T:
         client = await _client_of(self._place)
-        self._expect(client)
+        self._expect(client._session)
         return await client._run(flow, until)
 
     def _call_back(
@@ -436,33 +418,30 @@ def _in_use(place: Place) -> Client | None:
     return None
 
 
-async def _client_of(place: Place) -> Client:
-    """Return this loop's client for results from elsewhere: one in use, or its own."""
+def _known_client(place: Place) -> Client | None:
+    """Return this loop's client for results from elsewhere, if one is connected."""
     if (client := _in_use(place)) is not None:
+        return client
+    # Its own may have another address than the place.
+    connected = _clients.get(asyncio.get_running_loop(), {}).get(place)
+    if connected is None or not connected.done() or connected.cancelled():
+        return None
+    failed = connected.exception() is not None or connected.result().closed
+    return None if failed else connected.result()
+
+
+async def _client_of(place: Place) -> Client:
+    """Return this loop's client for results from elsewhere; connect if need be."""
+    if (client := _known_client(place)) is not None:
         return client
     for loop in [one for one in _clients if one.is_closed()]:
         del _clients[loop]
     known = _clients.setdefault(asyncio.get_running_loop(), {})
     connecting = known.get(place)
-    if connecting is None or (connecting.done() and not _is_of_use(connecting)):
+    if connecting is None or connecting.done():
         connecting = known[place] = asyncio.ensure_future(_connect(place))
     # Shielded: cancelling one waiter must not cancel it for the others.
     return await asyncio.shield(connecting)
-
-
-def _known_client(place: Place) -> Client | None:
-    """Return this loop's client if it is connected."""
-    if (client := _in_use(place)) is not None:
-        return client
-    connected = _clients.get(asyncio.get_running_loop(), {}).get(place)
-    if connected is None or not connected.done() or not _is_of_use(connected):
-        return None
-    return connected.result()
-
-
-def _is_of_use(connected: asyncio.Task[Client]) -> bool:
-    failed = connected.cancelled() or connected.exception() is not None
-    return not failed and not connected.result().closed
 
 
 async def _connect(place: Place) -> Client:
