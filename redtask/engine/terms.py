@@ -6,6 +6,7 @@ Checked once a second, and only if any is set.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from dataclasses import dataclass
@@ -167,9 +168,8 @@ def memory_of(pid: int) -> int:
         fields = Path(f"/proc/{pid}/statm").read_bytes().split()
     except OSError:
         return 0
-    return (int(fields[1]) - int(fields[2])) * _PAGE
+    # 4 KiB each as a rule, and up to 64 on ARM.
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
 
-
-_PAGE: Final = 4096
 
 __all__ = ["Limits", "Terms", "memory_of"]

@@ -123,6 +123,14 @@ def test_memory_is_what_a_process_has_for_itself():
     assert memory_of(2**22 + 1) == 0
 
 
+def test_pages_of_memory_are_as_large_as_the_system_has_them(monkeypatch):
+    usual = memory_of(os.getpid())
+
+    monkeypatch.setattr(os, "sysconf", lambda _: 65536)
+
+    assert memory_of(os.getpid()) > 10 * usual
+
+
 def test_a_worker_ends_when_nothing_ran_for_long_enough(make, clock, seat):
     found, stops = make(idle=10.0)
     found.look()
