@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+#: The name of a queue.
+QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MOST_LABEL: Final = 64
 _MOST_RETRIES: Final = 1000
 _MOST_PRIORITY: Final = 1000
@@ -66,7 +67,7 @@ def _label(value: Any) -> str | None:
 def _queue(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"must be a string, not {type(value).__name__}")
-    if not _QUEUE.fullmatch(value):
+    if not QUEUE.fullmatch(value):
         raise ValueError(
             f"must be of a-z, 0-9, _ and -, a letter or digit first, not {value!r}"
         )

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 _PROTOCOL: Final = 5
 _MINOR: Final = bytes(sys.version_info[:2])
-_BY_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+#: The name of a function, ``package.module:function``.
+BY_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 #: Immutable types: defaults of such types are no state.
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
 #: The opcode of every reference by name; other data may have that byte by chance.
@@ -180,7 +181,7 @@ def import_name(blob: bytes) -> str | None:
     if blob[:1] != b"n":
         return None
     name = blob[1:].decode("utf-8", "replace")
-    return name if _BY_NAME.fullmatch(name) else None
+    return name if BY_NAME.fullmatch(name) else None
 
 
 def name_of(function: object) -> str:
@@ -249,7 +250,7 @@ def pack_function(function: Callable[..., Any] | str) -> Function:
 
 def _pack_function(function: Callable[..., Any] | str) -> Function:
     if isinstance(function, str):
-        if not _BY_NAME.fullmatch(function):
+        if not BY_NAME.fullmatch(function):
             raise TypeError(f"not the name of a function, module:name: {function!r}")
         return Function.of_blob(b"n" + function.encode(), name_of(function))
     if not callable(function):

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.bulk import Job
+from redtask.payload import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _KEYWORD: Final = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _QUOTES: Final = re.compile(r"[\"'\\]")
 _KEYS: Final = frozenset({"function", "args", "kwargs"})
 
@@ -40,7 +40,7 @@ _NAMES: Final = frozenset({"true", "false", "null"})
 
 def check_function(name: str) -> str:
     """Check the name of a function and return it. Raises ``ValueError``."""
-    if _FUNCTION.fullmatch(name):
+    if BY_NAME.fullmatch(name):
         return name
     module, dot, last = name.rpartition(".")
     hint = f", did you mean {module}:{last}?" if dot else ""

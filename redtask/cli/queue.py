@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,13 +10,12 @@ from redtask.cli import proposals
 from redtask.cli.group import Group
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import Output, say_json
+from redtask.flags import QUEUE
 from redtask.spelling import suggestion
 
 if TYPE_CHECKING:
     from redtask.hub.records import QueueStatus
     from redtask.hub.views import Queue
-
-_QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 @click.group("queue", cls=Group)
@@ -67,7 +65,7 @@ def _state(queue: QueueStatus | Queue) -> str:
 
 def _names(_ctx: object, _param: object, names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        if not _QUEUE.fullmatch(name):
+        if not QUEUE.fullmatch(name):
             raise click.BadParameter(
                 f"{name!r}: a queue is of lower-case letters, digits, _ and -"
             )

@@ -23,12 +23,12 @@ from redtask.connect import connect
 from redtask.engine.terms import Limits
 from redtask.engine.worker import Options, Worker, banner, default_name
 from redtask.error import ConfigurationError
+from redtask.flags import QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_QUEUE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_.=:/-]{1,64}")
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -44,7 +44,7 @@ def _name(_ctx: object, _parameter: object, value: str | None) -> str:
 def _queues(_ctx: object, _parameter: object, value: str) -> list[str]:
     queues = [queue.strip() for queue in value.split(",")]
     for queue in queues:
-        if not _QUEUE.fullmatch(queue):
+        if not QUEUE.fullmatch(queue):
             raise click.BadParameter(
                 f"{queue!r}: lower-case letters, digits, _ and -, separated by commas"
             )

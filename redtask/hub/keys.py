@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+from redtask.address import check_hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +17,7 @@ class Keys:
     root: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            message = (
-                f"not a hub name: {self.name!r} (lower-case letters, digits, - and _, "
-                "at most 64, a letter or digit first)"
-            )
-            raise ValueError(message)
+        check_hub(self.name)
         object.__setattr__(self, "root", f"{{redtask:{self.name}}}")
 
     def done(self, client: str) -> str:
