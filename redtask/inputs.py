@@ -42,6 +42,11 @@ def cut(sequences: Sequence[Any], sizes: Sequence[int]) -> Iterator[tuple[Any, .
     if all(size == 1 for size in sizes):
         yield from zip(*(((item,) for item in one) for one in sequences), strict=False)
         return
+    yield from slices(sequences, sizes)
+
+
+def slices(sequences: Sequence[Any], sizes: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    """Likewise; each piece is of the type that slices of its sequence are."""
     at = 0
     for size in sizes:
         yield tuple(sequence[at : at + size] for sequence in sequences)

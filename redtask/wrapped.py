@@ -101,11 +101,7 @@ class WrappedParallel(Wrapped):
         if self.dist == "r":
             count = len(sizes)
             return [tuple(one[at::count] for one in items) for at in range(count)]
-        chunks, at = [], 0
-        for size in sizes:
-            chunks.append(tuple(one[at : at + size] for one in items))
-            at += size
-        return chunks
+        return list(inputs.slices(items, sizes))
 
     def _joined(self, kind: type[P], view: Any, tasks: TaskSet) -> P:
         """Return the joint result of the chunks' calls."""

@@ -41,7 +41,6 @@ from redtask.engine.inherit import inherit
 from redtask.engine.live import Live, last_words
 from redtask.engine.orders import Orders
 from redtask.engine.seat import Seat
-from redtask.engine.stacks import log_stacks
 from redtask.engine.terms import Limits, Terms
 from redtask.engine.warden import Warden
 from redtask.error import (
@@ -149,14 +148,13 @@ class Worker:
         self._control = Control(
             self._store, options.name, keyring, self._herald, self._told
         )
-        stacks = self._orders.stacks
         #: Periodic jobs: when each is due, s of the monotonic clock, and what to call.
         self._chores: Sequence[tuple[Callable[[], float], Callable[[], None]]] = (
             (lambda: self._warden.due, self._warden.look),
             (lambda: self._herald.due, self._speak),
             (lambda: self._control.due, self._control.open),
             (lambda: self._live.due, self._live.look),
-            (lambda: stacks.due, stacks.look),
+            (lambda: self._orders.stacks.due, self._orders.stacks.look),
             (lambda: self._terms.due, self._look_at_terms),
             (lambda: self._press_at, lambda: self._stop("its time is over")),
             (lambda: self._watchdog_at, self._pat),
@@ -281,7 +279,7 @@ class Worker:
             self._quiet = number == _QUIET
             self._herald.wish(resume=not self._quiet)
         elif number == _STACKS:
-            self._orders.stacks.ask(self._seats, log_stacks)
+            self._orders.stacks.ask(self._seats, stacks.log_stacks)
 
     def _nudged(self) -> None:
         """Watch the engines: one started a batch or a limited task, or registered."""
