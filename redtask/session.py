@@ -491,11 +491,8 @@ class Session:
 
     def expected(self, count: int) -> TaskSet:
         """Return new tasks, still to be submitted, and expect their outcomes."""
-        tasks = TaskSet(self._ids(count), distinct=True)
-        # Possibly: only the hub knows their flags.
-        tasks.timed = True
-        self.inbox.expect_new(tasks)
-        return tasks
+        # Possibly timed: only the hub knows their flags.
+        return self._expect(self._ids(count), timed=True)
 
     @staticmethod
     def until() -> str:

@@ -557,6 +557,14 @@ def test_only_sets_with_timers_need_sweeps(core):
     assert core.inbox.sweep_at == 0
 
 
+def test_what_runs_again_may_have_timers(core):
+    core.inbox.sweep_at = 1e9
+
+    core.expected(1)
+
+    assert core.inbox.sweep_at == 0
+
+
 def test_chunks_of_a_map_need_their_own_results(core):
     items = [Ref("p-1"), Ref("p-1"), 5, Ref("p-2")]
 
