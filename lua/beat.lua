@@ -34,7 +34,8 @@ local take = require("lib.take")
 local CARD = 86400000
 -- The verdict on what an engine had begun, by verb.
 local VERDICTS = { live = "", gone = "engine_lost", late = "time_limit" }
-local MOST = 500
+-- Most tasks of an engine that are moved by one call.
+local MOST = 64
 local PRINTED = { stdout = true, stderr = true, progress = true }
 
 -- Seldom: the last output of a dead engine's task; nil when malformed.

@@ -8,7 +8,8 @@
 -- COST     O(ids * log dependents), at most 2,000 ids
 --
 -- `set` is after or follow, which the task was submitted with, along with the flag
--- `later`. A member given twice counts once. `late`: the gate is open, or the task has
+-- `later`; or refs:<n>, for tasks whose results are among its arguments, after n of these
+-- were told. A member told twice counts once. `late`: the gate is open, or the task has
 -- ended.
 
 local argument = require("lib.argument")
@@ -26,11 +27,14 @@ local MOST = 2000
 local IDS = 4
 
 local id, name = ARGV[2], ARGV[3]
+-- How many refs were told before.
+local before = argument.count(string.match(name or "", "^refs:(%d+)$"))
 
 local function parse()
   local ids, seen = {}, {}
   for at = IDS, #ARGV do
-    if not argument.is_id(ARGV[at]) then
+    -- Nobody can have its own result as an argument.
+    if not argument.is_id(ARGV[at]) or before and ARGV[at] == id then
       return nil
     end
     if not seen[ARGV[at]] then
@@ -42,30 +46,66 @@ local function parse()
 end
 
 local function is_right(ids)
-  return ids and #ids <= MOST and (name == "after" or name == "follow")
+  return ids and #ids <= MOST and (name == "after" or name == "follow" or before)
+end
+
+-- The letters of the set; nil if members can no longer be told.
+local function letters_of(task)
+  local open = task[name == "follow" and "nf" or "na"]
+  return task.state == "waiting" and task.gate and string.match(open or "", "^%a+") or nil
+end
+
+-- The task needs the results of these.
+local function keep(opened, task, ids)
+  if tonumber(task.told or 0) ~= before then
+    -- The same call again: its reply was lost.
+    return
+  end
+  local kept = depend.keep_parents(opened, table.concat(ids, " "))
+  depend.put(task, "told", string.format("%d", before + #ids))
+  if not kept then
+    return
+  elseif not task.refs then
+    depend.put(task, "refs", "")
+    depend.put(task, "marks", (task.marks or "") .. "r")
+  else
+    kept = " " .. kept
+  end
+  redis.call("APPEND", keys.task(id, "refs"), kept)
+end
+
+-- The task depends on these. Returns the verdict and why if it can never run.
+local function join(opened, task, letters, ids)
+  task.score = redis.call("ZSCORE", keys.waiting, id)
+  local why, verdict = depend.look(opened, task, name, { letters = letters, ids = ids })
+  return why and verdict, why
 end
 
 local function main(opened)
   local ids = parse()
   if not is_right(ids) then
-    return reply.fail("BADARG", "link takes a task, a set and at most " .. MOST .. " ids")
+    return reply.fail("BADARG", "link takes a task, a set and at most " .. MOST
+      .. " ids of others")
   end
   local task = argument.is_id(id) and depend.read(id)
   if not task then
     return reply.fail("NOTASK", "No such task: " .. id)
   end
-  local letters = string.match(task[name == "after" and "na" or "nf"] or "", "^%a+")
-  if task.state ~= "waiting" or not task.gate or not letters then
+  local letters = letters_of(task)
+  if not letters then
     return { "late", 0 }
   end
 
   -- Writes below. The first is refused at maxmemory.
   redis.call("HINCRBY", keys.hub, "linked", #ids)
-  task.score = redis.call("ZSCORE", keys.waiting, id)
-  local ending = settle.begin(opened)
-  local why, verdict = depend.look(opened, task, name, { letters = letters, ids = ids })
+  local ending, verdict, why = settle.begin(opened), nil, nil
+  if before then
+    keep(opened, task, ids)
+  else
+    verdict, why = join(opened, task, letters, ids)
+  end
   depend.save(task)
-  if why then
+  if verdict then
     finish.task(opened, ending, task, "failed", verdict, why)
   end
   cascade.run(opened, ending)

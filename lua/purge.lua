@@ -2,14 +2,15 @@
 --
 -- KEYS     root
 -- ARGV     now (id)*
--- RETURNS  {"ok", purged, kept}
+-- RETURNS  {"ok", purged, kept, left}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG PENDING
 -- COST     O(ids * log ended), at most 500 ids
 --
 -- All or none: a task that has not ended refuses the call; unknown ids are ignored. Tasks
 -- that others still need are kept, and counted. A tombstone says how a purged task ended,
--- so that a later dependency on it resolves.
+-- so that a later dependency on it resolves. `left` need the results of very many others,
+-- which are released a part at a time: repeat the call.
 
 local argument = require("lib.argument")
 local forget = require("lib.forget")
@@ -52,8 +53,8 @@ local function main(opened)
 
   -- Writes below. The first is allowed at maxmemory.
   redis.call("PERSIST", keys.hub)
-  local purged = forget.purged(opened, ended)
-  return { "ok", purged, #ended - purged }
+  local purged, left = forget.purged(opened, ended)
+  return { "ok", purged, #ended - purged - left, left }
 end
 
 return hub.run(main)

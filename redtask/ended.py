@@ -205,9 +205,11 @@ def _enter_slice(
         return
     sets = {**copy.sets, **said[copy.old]}
     after, follow = (str(sets.get(name, "as")).split() for name in ("after", "follow"))
-    waits = Waits(after[0], tuple(after[1:]), follow[0], tuple(follow[1:]))
+    refs = tuple(str(sets.get("refs", "")).split())
+    waits = Waits(after[0], tuple(after[1:]), follow[0], tuple(follow[1:]), refs)
     gate = session.gate()
     said[copy.old] = {**said[copy.old], "gate": gate, "later": 1}
+    said[copy.old].pop("refs", None)
     yield from flows.ask(calls.resubmit(pairs, said))
     for link in waits.links(new):
         yield from flows.ask(link)
@@ -304,13 +306,13 @@ class _Purging:
     def _ask(self, ids: Sequence[str]) -> Flow[None]:
         purged = yield from flows.ask(calls.purge(ids))
         self._purged += purged
-        if purged.kept:
+        if purged.kept or purged.left:
             self._again += ids
 
     def rest(self) -> Flow[Purged]:
         """Forget those, too, that only purged ones needed; return the counts."""
         before = -1
-        while self._again and self._purged.purged > before:
+        while self._again and (self._purged.purged > before or self._purged.left):
             before = self._purged.purged
             self._purged = Purged(before)
             ids, self._again = _latest_first(self._again), []

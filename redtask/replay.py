@@ -243,7 +243,7 @@ def _earlier(session: Session, ids: Sequence[str]) -> Flow[set[str]]:
     left = list(ids)
     while left:
         named: set[str] = set()
-        for at in range(0, len(left), ended.MOST):
+        for at in range(0, len(left), _PAGE):
             part = left[at : at + ended.MOST]
             records = yield from read(session.keys, part, ("resubmit_of",))
             named.update(filter(None, (one.get("resubmit_of") for one in records)))

@@ -72,19 +72,22 @@ class Waits(NamedTuple):
         return self._replace(letters="as", after=after, refs=refs)
 
     def links(self, task_id: str) -> Iterator[Call[int]]:
-        """Yield the calls that tell the hub the members."""
-        for name, members in (("after", self.after), ("follow", self.follow)):
+        """Yield the calls that tell the hub the members, first those to be kept."""
+        for name, members in (
+            ("refs", self.refs), ("after", self.after), ("follow", self.follow),
+        ):  # fmt: skip
             for at in range(0, len(members), MOST_MEMBERS):
-                yield calls.link(task_id, name, members[at : at + MOST_MEMBERS])
+                word = f"refs:{at}" if name == "refs" else name
+                yield calls.link(task_id, word, members[at : at + MOST_MEMBERS])
 
-    def fields(self) -> dict[str, str]:
-        """Return them as flags of the submit script."""
+    def fields(self, *, later: bool = False) -> dict[str, str]:
+        """Return them as flags of the submit script; ``later``: ``links`` follow."""
         fields = {}
         if self.after:
             fields["after"] = " ".join((self.letters, *self.after))
         if self.follow:
             fields["follow"] = " ".join((self.place, *self.follow))
-        if self.refs:
+        if self.refs and not later:
             fields["refs"] = " ".join(self.refs)
         return fields
 
@@ -109,7 +112,9 @@ class Task(NamedTuple):
 def _group(task: Task, tasks: list[str | Written]) -> Group:
     """Return a group for tasks like this one."""
     function, waits = task.function, task.waits
-    flags = task.flags if waits is FREE else {**task.flags, **waits.fields()}
+    flags = task.flags
+    if waits is not FREE:
+        flags = {**flags, **waits.fields(later="later" in flags)}
     return Group(function.digest, function.blob, function.name, flags, tasks)
 
 

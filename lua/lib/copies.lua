@@ -61,11 +61,9 @@ local function size(copy)
   local args, members = copy.anew.args or copy.values.args, 0
   for _, name in ipairs({ "after", "follow" }) do
     local text = said(copy, name)
-    local set = text and require("lib.depend").parse(text)
+    local set = text and require("lib.depend").parse(text, copy.anew.later)
     copy.sets[name] = set
-    if set and not copy.anew.later then
-      members = members + #set.ids
-    end
+    members = members + (set and #set.ids or 0)
   end
   local bytes = args == "" and redis.call("STRLEN", keys.task(copy.old, "args")) or #args
   copy.bytes = bytes
@@ -133,7 +131,8 @@ end
 local function enter_special(opened, ending, copy, score, fields)
   require("lib.enter").enter(opened, ending, {
     id = copy.id, score = score, queue = copy.values.queue, fn = copy.fn,
-    after = said(copy, "after"), follow = said(copy, "follow"), refs = said(copy, "refs"),
+    after = said(copy, "after"), follow = said(copy, "follow"),
+    refs = not copy.anew.later and said(copy, "refs") or nil,
     targets = record.part(copy.old, "targets", copy.values.targets),
     gate = copy.anew.gate, later = copy.anew.later,
     timeout = copy.values.timeout, marks = copy.marks,

@@ -88,12 +88,15 @@ local function is_among(ids, count, seen, id)
   return false
 end
 
--- Letters and distinct ids of a set in text; nil when malformed.
-local function parse(text)
+-- Letters and distinct ids of a set in text; nil when malformed. With `later` the ids are
+-- told with `link`, 100 at a time: there may be very many.
+local function parse(text, later)
   local argument = require("lib.argument")
   local letters, tail = string.match(text, "^([an]s?f?) (.+)$")
   if not letters or #letters < 2 then
     return nil
+  elseif later then
+    return not string.find(tail, "[^a-z0-9 -]") and { letters = letters, ids = {} } or nil
   end
   local ids, count, seen = {}, 0, nil
   for id in string.gmatch(tail, "%S+") do
@@ -279,6 +282,20 @@ local function keep(known)
   mark(known, "k")
 end
 
+-- Keep the parents whose results a task needs as long as the task. Returns their ids,
+-- without those that do not exist any more, or yet; nil if there are none.
+local function keep_parents(opened, refs)
+  local kept = {}
+  for id in string.gmatch(refs, "%S+") do
+    local known = member_of(opened, id)
+    if known and not known.buried then
+      keep(known)
+      kept[#kept + 1] = id
+    end
+  end
+  return #kept > 0 and table.concat(kept, " ") or nil
+end
+
 -- Write pending changes of members, once for each.
 local function save_members(opened)
   for id, known in pairs(opened.members or {}) do
@@ -397,6 +414,7 @@ return {
   remember = remember,
   mark = mark,
   keep = keep,
+  keep_parents = keep_parents,
   save_members = save_members,
   join = join,
   join_new = join_new,

@@ -10,20 +10,6 @@ local record = require("lib.record")
 local states = require("lib.states")
 local timers = require("lib.timers")
 
--- Keep the parents whose results the task needs as long as the task. Returns their ids,
--- without those that do not exist any more, or yet.
-local function keep_parents(opened, refs)
-  local kept = {}
-  for id in string.gmatch(refs, "%S+") do
-    local known = depend.member_of(opened, id)
-    if known and not known.buried then
-      depend.keep(known)
-      kept[#kept + 1] = id
-    end
-  end
-  return #kept > 0 and table.concat(kept, " ") or nil
-end
-
 local function stand_behind(opened, task)
   local known = depend.member_of(opened, task.gate)
   if known and not states.is_ended(known.state) then
@@ -109,7 +95,7 @@ end
 local function enter(opened, ending, task, sets, fields)
   task.state, task.write, task.drop = "waiting", {}, {}
   if task.refs then
-    task.refs = keep_parents(opened, task.refs)
+    task.refs = depend.keep_parents(opened, task.refs)
   end
   local aborted = task.gate and stand_behind(opened, task)
   local verdict, why = look(opened, task, sets, task.later and task.gate)

@@ -83,8 +83,9 @@ local function wrong_number(name, value, least, most)
   end
 end
 
--- Returns the sentence for an invalid flag; else nil, and what was read of it.
-local function wrong(name, value)
+-- Returns the sentence for an invalid flag; else nil, and what was read of it. Members of
+-- sets may be told `later`.
+local function wrong(name, value, later)
   local longest, is_right = form(name)
   longest = longest or (name == "opts" and LONGEST_OPTIONS) or LONGEST
   if #value > longest then
@@ -98,7 +99,7 @@ local function wrong(name, value)
   if not shape and not is_right then
     return "no such flag: " .. name
   end
-  local read = is_right and is_right(value) or shape and string.find(value, shape)
+  local read = is_right and is_right(value, later) or shape and string.find(value, shape)
   if not read then
     return "flag " .. name .. " cannot be " .. string.sub(value, 1, LONGEST)
   end

@@ -14,12 +14,14 @@ local weight = require("lib.weight")
 -- After how many ms a record that is needed is looked at again.
 local LATER = 3600000
 local FOREVER = settle.FOREVER
+-- A script releases so many bytes of ids at most, some 400: there may be very many.
+local MOST_RELEASED = 8000
 
 -- Is the record still needed: by a task that has its result among its arguments, or by
--- dependents that are still to be told?
+-- dependents that are still to be told? Returns its marks, too.
 local function is_needed(id)
   local marks = redis.call("HGET", keys.task(id), "marks") or ""
-  return string.find(marks, "k", 1, true) or redis.call("ZSCORE", keys.unsettled, id)
+  return string.find(marks, "k", 1, true) or redis.call("ZSCORE", keys.unsettled, id), marks
 end
 
 -- Nobody needs the result of this one any more.
@@ -33,14 +35,22 @@ local function release(opened, id)
   end
 end
 
--- One task fewer needs the results of these.
-local function release_parents(opened, refs)
-  for id in string.gmatch(refs, "%S+") do
-    local key = keys.task(id)
+-- This task no longer needs the results of others; of very many, of the last. Returns how
+-- many bytes of ids were released, and whether these were all.
+local function release_parents(opened, id)
+  local refs = record.part(id, "refs", redis.call("HGET", keys.task(id), "refs")) or ""
+  local from, length = 1, #refs
+  if length > MOST_RELEASED then
+    from = string.find(refs, " ", length - MOST_RELEASED, true) + 1
+    redis.call("SET", keys.task(id, "refs"), string.sub(refs, 1, from - 2))
+  end
+  for parent in string.gmatch(string.sub(refs, from), "%S+") do
+    local key = keys.task(parent)
     if redis.call("EXISTS", key) == 1 and redis.call("HINCRBY", key, "kept", -1) <= 0 then
-      release(opened, id)
+      release(opened, parent)
     end
   end
+  return length - from + 1, from == 1
 end
 
 -- The retention of a task is over, but it is needed: look at it again later. One that is
@@ -110,9 +120,6 @@ local function task(opened, id, state)
   end
   for at, part in ipairs(parts) do
     local value = f[3 + at]
-    if part == "refs" and value then
-      release_parents(opened, record.part(id, part, value))
-    end
     if value == "" then
       doomed[#doomed + 1] = keys.task(id, part)
       bytes = bytes + weight.of_part(id, part)
@@ -132,16 +139,33 @@ local function task(opened, id, state)
   return bytes + weight.RECORD
 end
 
+-- Remove a record with these marks that nobody needs; one that needs very many others in
+-- several steps. Returns the bytes freed, or nil if it is still there; and how many bytes
+-- of ids were released.
+local function leave(opened, id, state, marks)
+  local released, all = 0, true
+  if string.find(marks, "r", 1, true) then
+    released, all = release_parents(opened, id)
+  end
+  return all and task(opened, id, state) or nil, released
+end
+
 -- Forget at most `count` ended tasks of a state whose retention is over, those that are
--- needed excepted. Returns how many were looked at.
+-- needed excepted. Returns how many were looked at; `count` if there is more to do.
 local function expired_of(opened, state, count)
   local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
     "LIMIT", 0, count)
+  local released = 0
   for _, id in ipairs((folded(opened, due, state))) do
-    if is_needed(id) then
+    local needed, marks = is_needed(id)
+    if needed then
       put_off(opened, id, state)
     else
-      task(opened, id, state)
+      local _, some = leave(opened, id, state, marks)
+      released = released + some
+      if released >= MOST_RELEASED then
+        return count
+      end
     end
   end
   return #due
@@ -180,50 +204,68 @@ local function postpone(opened, one)
   redis.call("ZADD", keys.ended(one.state), string.format("%d", opened.stamp + ttl), one.id)
 end
 
--- Forget at most `count` ended tasks for lack of room; returns how many. Those that
--- others need stay.
+-- Forget at most `count` ended tasks for lack of room; returns how many, or `count` if
+-- there is more to do. Those that others need stay.
 local function over(opened, count)
-  local excess, forgotten = weight.excess(), 0
+  local excess, forgotten, released = weight.excess(), 0, 0
   if excess <= 0 then
     return 0
   end
   for _, one in ipairs(oldest(count)) do
-    if is_needed(one.id) then
+    local needed, marks = is_needed(one.id)
+    if needed then
       postpone(opened, one)
     else
-      excess = excess - task(opened, one.id, one.state)
-      forgotten = forgotten + 1
+      local took, some = leave(opened, one.id, one.state, marks)
+      released = released + some
+      excess = excess - (took or 0)
+      forgotten = forgotten + (took and 1 or 0)
     end
-    if excess <= 0 or forgotten >= count then
+    if released >= MOST_RELEASED then
+      return count
+    elseif excess <= 0 or forgotten >= count then
       break
     end
   end
   return forgotten
 end
 
--- Forget these ended tasks, except those that others need, leaving a tombstone for each.
--- Returns how many were forgotten.
-local function purged(opened, ended)
-  local gone, alone = {}, {}
+-- Forget these ended tasks on the sheet. Returns the others, as keys.
+local function all_folded(opened, ended)
+  local others = {}
   for _, state in ipairs(states.ended()) do
     local ids = {}
     for _, one in ipairs(ended) do
       ids[#ids + 1] = one.state == state and one.id or nil
     end
     for _, id in ipairs((folded(opened, ids, state))) do
-      alone[id] = true
+      others[id] = true
     end
   end
+  return others
+end
+
+-- Forget these ended tasks, except those that others need, leaving a tombstone for each.
+-- Returns how many were forgotten, and how many are left because these need very many
+-- others: they go with further calls.
+local function purged(opened, ended)
+  local gone, released, left = {}, 0, 0
+  local others = all_folded(opened, ended)
   for _, one in ipairs(ended) do
-    if not alone[one.id] then
-      gone[#gone + 1] = one
-    elseif not is_needed(one.id) then
-      task(opened, one.id, one.state)
-      gone[#gone + 1] = one
+    local needed, marks, took, some = false, "", not others[one.id], 0
+    if not took then
+      needed, marks = is_needed(one.id)
     end
+    if not took and not needed then
+      if released < MOST_RELEASED then
+        took, some = leave(opened, one.id, one.state, marks)
+      end
+      released, left = released + some, left + (took and 0 or 1)
+    end
+    gone[#gone + 1] = took and one or nil
   end
   require("lib.tombs").add(opened, gone)
-  return #gone
+  return #gone, left
 end
 
 return {

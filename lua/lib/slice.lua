@@ -25,7 +25,7 @@ end
 local function parse_flags(group, at, count)
   for offset = at, at + 2 * count - 2, 2 do
     local name, value = ARGV[offset], ARGV[offset + 1]
-    local wrong, read = flags.wrong(name, value)
+    local wrong, read = flags.wrong(name, value, group.later)
     if wrong then
       return wrong
     elseif group[name] then

@@ -439,8 +439,9 @@ def _count(reply: Reply) -> int:
 def link(task: str, name: str, ids: Sequence[str], *, now: Now = "") -> Call[int]:
     """Add at most 2,000 members to a dependency set of a task behind a gate.
 
-    ``name`` is ``after`` or ``follow``. Returns how many were processed; 0 if the gate
-    is open or the task has ended.
+    ``name`` is ``after`` or ``follow``; or ``refs:N`` for tasks whose results are among
+    its arguments, after N of these were told. Returns how many were processed; 0 if the
+    gate is open or the task has ended.
     """
     return Call("link", (now, task, name, *ids), _count)
 

@@ -87,15 +87,21 @@ class Purged:
     purged: int
     #: How many were kept, because other tasks need them.
     kept: int = 0
+    #: How many need the results of so many others that they go with a further call.
+    left: int = 0
 
     @classmethod
     def read(cls, reply: Reply) -> Purged:
-        """Read ``{"ok", purged, kept}``."""
-        return cls(reply[1], reply[2])
+        """Read ``{"ok", purged, kept, left}``."""
+        return cls(*reply[1:])
 
     def __add__(self, other: Purged) -> Purged:
         """Return the sum of both."""
-        return Purged(self.purged + other.purged, self.kept + other.kept)
+        return Purged(
+            self.purged + other.purged,
+            self.kept + other.kept,
+            self.left + other.left,
+        )
 
 
 class Outcome(NamedTuple):

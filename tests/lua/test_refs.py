@@ -3,6 +3,7 @@
 import pytest
 
 from redtask import error
+from redtask.hub.records import Purged
 from tests.hubs import error_in, ok
 
 DAY = 86_400_000
@@ -142,3 +143,110 @@ def test_a_result_that_is_not_there_yet_is_kept_by_nobody(hub):
 def test_a_task_cannot_have_its_own_result_as_an_argument(hub):
     with hub.refuses(error.BadArgument, "c-1 cannot have its own result"):
         hub.submit(1, "c-1", refs="c-1")
+
+
+# Results that are told later
+
+
+@pytest.fixture
+def told(hub):
+    """A hub with parents, and a task behind a gate that is told which it needs."""
+    hub.submit(1, "c-1", "c-2", "c-3", ttl=50)
+    hub.submit(2, "c-4", after="as c-1 c-2 c-3", gate="c-9", later=1, ttl=50)
+    return hub
+
+
+def kept_of(hub, *names):
+    return [hub.record(name).get("kept") for name in names]
+
+
+def test_results_are_kept_as_they_are_told(told):
+    told.link(3, "c-4", "refs:0", "c-1", "c-2")
+    assert kept_of(told, "c-1", "c-2", "c-3") == ["1", "1", None]
+
+    told.link(4, "c-4", "refs:2", "c-3")
+
+    assert kept_of(told, "c-1", "c-2", "c-3") == ["1", "1", "1"]
+    assert told.redis.get(told.keys.task("c-4", "refs")) == b"c-1 c-2 c-3"
+
+
+def test_results_that_are_told_twice_are_kept_once(told):
+    told.link(3, "c-4", "refs:0", "c-1", "c-2")
+    told.link(4, "c-4", "refs:2", "c-3")
+
+    assert told.link(5, "c-4", "refs:0", "c-1", "c-2") == 2
+    assert told.link(5, "c-4", "refs:2", "c-3") == 1
+
+    assert kept_of(told, "c-1", "c-2", "c-3") == ["1", "1", "1"]
+
+
+def test_told_results_that_are_not_there_are_kept_by_nobody(told):
+    told.link(3, "c-4", "refs:0", "x-1", "c-1")
+    told.link(4, "c-4", "refs:2", "x-2")
+    told.link(5, "c-4", "refs:3", "c-2")
+
+    assert told.redis.get(told.keys.task("c-4", "refs")) == b"c-1 c-2"
+
+
+def test_told_results_are_needed_no_longer_than_the_task(told):
+    told.link(3, "c-4", "refs:0", "c-1", "c-2", "c-3")
+    told.abort(4, "c-1", "c-2", "c-3")
+    told.sweep(60)
+    assert left_of(told, "c-1", "c-2", "c-3") == ["c-1", "c-2", "c-3"]
+
+    told.abort(60, "c-4")
+    told.sweep(120)
+
+    assert left_of(told, "c-1", "c-2", "c-3", "c-4") == []
+
+
+def test_behind_an_open_gate_no_results_are_told(told):
+    told.open_gate(3, "c-9")
+
+    assert told.link(4, "c-4", "refs:0", "c-1") == 0
+    assert kept_of(told, "c-1") == [None]
+
+
+@pytest.mark.parametrize("name", ["refs", "refs:", "refs:-1", "refs:x", "refs:1.5"])
+def test_where_results_are_told_is_a_number(told, name):
+    with told.refuses(error.BadArgument, "link takes"):
+        told.link(3, "c-4", name, "c-1")
+
+
+@pytest.fixture
+def many(hub):
+    """A hub with an aborted task that needs the results of 1,000 others."""
+    names = [f"c0ffee00c0ffee00-{number}" for number in range(1000)]
+    hub.submit(1, *names[:500], ttl=50)
+    hub.submit(1, *names[500:], ttl=50)
+    hub.submit(2, "c-1", after=f"as {names[0]}", gate="c-9", later=1, ttl=50)
+    for at in range(0, 1000, 100):
+        hub.link(3, "c-1", f"refs:{at}", *names[at : at + 100])
+    hub.abort(4, *names[:500])
+    hub.abort(4, *names[500:])
+    hub.abort(4, "c-1")
+    return hub
+
+
+def needed(hub):
+    """Return how many tasks are kept for others."""
+    names = (name for name in hub.tasks() if name != "c-1")
+    return sum("kept" in hub.record(name) for name in names)
+
+
+def test_who_needs_very_many_goes_in_pieces(many):
+    many.redis.zadd(many.key("ended", "aborted"), {"c-1": 1})
+    left = []
+
+    while many.sweep(50, 1).more and left_of(many, "c-1"):
+        left.append(needed(many))
+
+    assert left == [619, 238]
+    assert needed(many) == 0
+
+
+def test_who_needs_very_many_is_purged_in_pieces(many):
+    purged = [many.purge(5, "c-1") for _ in range(3)]
+
+    assert purged == [Purged(0, 0, 1), Purged(0, 0, 1), Purged(1)]
+    assert needed(many) == 0

@@ -114,10 +114,14 @@ class Walk(Dealer, RuleBasedStateMachine):
         if name not in self.model.tasks or dice.random() < 0.05:
             self.expect(calls.link("x-1", "after", ["c-1"], now=self.stamp), KeyError)
             return
-        kind = dice.choice(("after", "follow"))
+        kind = dice.choice(("after", "follow", "refs"))
         names = self.some(dice, name)
+        if kind == "refs":
+            told = self.model.tasks[name].told
+            kind = f"refs:{told if dice.random() < 0.8 else dice.randint(0, 3)}"
+            names = [one for one in names if one != name] or ["x-9"]
         told = self.ask(calls.link(name, kind, names, now=self.stamp))
-        if told:
+        if told and kind in ("after", "follow"):
             self.linked.add(name)
         assert told == self.model.link(self.stamp, self.seen, name, kind, names)
         self.agrees()

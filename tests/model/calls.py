@@ -91,10 +91,7 @@ class Model(Compared):
         task.pause = group.get("pause")
         task.elsewhere = group.get("elsewhere", False)
         task.gate = group.get("gate")
-        for parent in group.get("refs", ()):
-            if parent in self.tasks:
-                task.refs.append(parent)
-                self.tasks[parent].kept += 1
+        self._keep(task, group.get("refs", ()))
         self.needed[fn] += 1
         self.idle.pop(fn, None)
         given_up = self._stand_behind(task)
@@ -167,15 +164,26 @@ class Model(Compared):
         """Add members to a set of a task behind a gate; return how many."""
         self._start(stamp, seen)
         task = self.tasks[name]
-        letter = kind[0]
+        letter = "f" if kind == "follow" else "a"
         open_ = task.state == "waiting" and task.gate and task.is_open(letter)
         if not open_ or task.gate == name:
             return 0
-        wrong = self._add(task, kind, names)
-        if wrong:
-            self._end(task, "failed", wrong)
+        if kind in ("after", "follow"):
+            wrong = self._add(task, kind, names)
+            if wrong:
+                self._end(task, "failed", wrong)
+        elif kind == f"refs:{task.told}":
+            task.told += len(set(names))
+            self._keep(task, dict.fromkeys(names))
         self._finish()
         return len(set(names))
+
+    def _keep(self, task: Task, names: Iterable[str]) -> None:
+        """Let a task need the results of others, if they are there."""
+        for parent in names:
+            if parent in self.tasks:
+                task.refs.append(parent)
+                self.tasks[parent].kept += 1
 
     def open_gate(self, stamp: int, seen: Any, name: str) -> bool:
         """Open a gate; was it this call?"""

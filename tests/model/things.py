@@ -127,6 +127,8 @@ class Task:
     elsewhere: bool = False
     gate: str | None = None
     refs: list[str] = field(default_factory=list)
+    #: Of how many it was told after it was submitted.
+    told: int = 0
     state: str = "waiting"
     verdict: str = ""
     tries: int = 0

@@ -112,7 +112,8 @@ def test_both_sets_are_told_behind_a_gate():
 
     assert opening.script == "open"
     flags = piece[0].flags
-    assert flags["refs"] == "p-3"
+    assert "refs" not in flags
+    assert said[0].args[1:] == ("c-0", "refs:0", "p-3")
     for name, whole in (("after", waits.after), ("follow", waits.follow)):
         assert flags[name].split()[1:] == list(whole)
         told = [one for call in said if call.args[2] == name for one in call.args[3:]]
