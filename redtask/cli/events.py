@@ -175,6 +175,8 @@ def _details(about: Mapping[str, str], labels: Mapping[str, int]) -> dict[str, A
             found["tries"] = int(value)
         elif name == "task":
             found["id"] = value
+        elif name == "why":
+            found["what"] = value
         elif name not in {"at", "event", "id"}:
             found[name] = value
     return found

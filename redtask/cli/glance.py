@@ -140,7 +140,7 @@ def as_json(glance: Glance) -> dict[str, Any]:
         "failures": [
             {
                 "function": one.function,
-                "error": one.error,
+                "ename": one.error,
                 "count": one.count,
                 "latest": one.task_id,
             }

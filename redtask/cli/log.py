@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-from redtask.cli.output import json_line, safe_lines
+from redtask.cli.output import iso, json_line, safe_lines
 from redtask.current import TaskFilter
 
 FORMATS: Final = ("rich", "plain", "json")
@@ -55,7 +55,7 @@ class Objects(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a JSON line."""
         found: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "time": iso(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -63,8 +63,8 @@ class Objects(logging.Formatter):
             "pid": record.process,
         }
         if (task := getattr(record, "task_id", "-")) != "-":
-            found["task"], found["attempt"] = task, record.attempt  # type: ignore[attr-defined]
-            found["engine"] = record.engine_id  # type: ignore[attr-defined]
+            found["id"], found["attempt"] = task, record.attempt  # type: ignore[attr-defined]
+            found["engine_id"] = record.engine_id  # type: ignore[attr-defined]
         if record.exc_info:
             found["exception"] = self.formatException(record.exc_info)
         return json_line(found)

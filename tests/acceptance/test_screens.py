@@ -452,7 +452,7 @@ def test_one_look_as_json_has_all_of_it(land, hub):
     assert set(told["latency"]) == {
         "samples", "run_p50", "run_p95", "wait_p50", "wait_p95",
     }  # fmt: skip
-    assert {one["error"] for one in told["failures"]} >= {"MemoryError", "ValueError"}
+    assert {one["ename"] for one in told["failures"]} >= {"MemoryError", "ValueError"}
     assert told["oldest"]["waiting"]["id"].startswith("k3f9ab-")
 
 

@@ -60,7 +60,7 @@ def test_a_worker_says_how_it_is(site, gate, tmp_path, monkeypatch):
     result.get(DEADLINE)
     lines = [json.loads(line) for line in worker.told.splitlines()]
     (told,) = [line for line in lines if line["message"] == "hello"]
-    assert (told["task"], told["attempt"], told["engine"]) == (result.msg_ids[0], 1, 0)
+    assert (told["id"], told["attempt"], told["engine_id"]) == (result.msg_ids[0], 1, 0)
     assert told["logger"] == "application"
 
     # Quiet, and on again; where is its code?

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
+from redtask.cli import cluster, engine, group, key
+from redtask.cli.log import Objects
+from redtask.cli.output import Output, json_object
+from redtask.hub.records import EngineStatus
+from redtask.keeper.card import Card
+from redtask.keyfile import Key
+from redtask.orders import Answer
+from redtask.profile import Profile
 from tests import tasks
 from tests.processes import until
 
@@ -25,7 +35,8 @@ READS = [
 #: And commands that act.
 ACTS = [
     "queue pause other", "queue resume other", "replay GOOD", "abort AFTER",
-    "submit math:factorial 3 --wait", "key new", "logs -f BAD",
+    "submit math:factorial 3 --wait", "submit math:factorial 3 --dry-run", "key new",
+    "logs -f BAD", "purge GOOD", "init redis://127.0.0.1:1?hub=h --no-check",
 ]  # fmt: skip
 
 TIMES = {"at", "submitted", "started", "completed", "joined", "since", "start"}
@@ -33,12 +44,26 @@ SECONDS = {
     "took", "timeout", "left", "age", "oldest_age", "lease", "span", "running_for",
     "rtt", "clock", "longest", "result_ttl", "run_p50", "wait_p95",
 }  # fmt: skip
-#: Where the same words are the names of numbers, or of kinds of failures.
-COUNTS = {"counters", "states", "lately", "failures"}
+#: Where the same words are the names of numbers.
+COUNTS = {"counters", "states", "lately"}
 #: Other names for things that have one.
 OTHERS = {
     "task_id", "msg_id", "engine", "uuid", "begin", "end", "ended", "failure",
-    "paused", "error", "try",
+    "paused", "error", "try", "why",
+}  # fmt: skip
+#: Of values that are known by their form: the names under which they may stand.
+FORMS = (
+    (re.compile(r"\d{4}-\d\d-\d\d.*", re.DOTALL), TIMES),
+    (re.compile(r"[a-z0-9]{12}-\d+"), {
+        "id", "after", "follow", "refs", "dependents", "runs", "resubmit_of",
+        "resubmitted", "root", "latest", "chosen", "from", "to",
+    }),
+    (re.compile(r"[0-9a-f]{16}"), {"engine_uuid", "fingerprint"}),
+)  # fmt: skip
+#: Commands that need a cluster or a worker: a test calls what makes their objects.
+ELSEWHERE = {
+    "cluster status", "cluster list", "engine stack", "engine drain", "engine resume",
+    "engine stop", "engine restart", "key rotate", "key drop",
 }  # fmt: skip
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 ID = re.compile(r"[a-z0-9]{12}-\d+")
@@ -83,6 +108,11 @@ def is_right(name, value):
     """Is a value what its name promises, and the name that of all others?"""
     if name in OTHERS or name.endswith(("_ms", "_s")):
         return False
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, str):
+            for form, names in FORMS:
+                if form.fullmatch(one) and name not in names:
+                    return False
     return value is None or name not in RULES or bool(RULES[name](value))
 
 
@@ -97,7 +127,55 @@ def test_the_same_thing_has_the_same_name_and_unit_in_every_command(
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines, done.output
     assert all(isinstance(line, dict) for line in lines)
+    # Not only an error, which is ``{"error": ..., "kind": ...}`` everywhere.
+    told = [line for line in lines if line.keys() != {"error", "kind"}]
+    assert told or said[0] == "result", done.output
+    assert [pair for line in told for pair in pairs(line) if not is_right(*pair)] == []
+
+
+def test_every_command_with_json_is_looked_at():
+    looked_at = {*READS, *ACTS, *ELSEWHERE}
+    assert [
+        name
+        for name in of_group(group, click.Context(group))
+        if not any(f"{one} ".startswith(f"{name} ") for one in looked_at)
+    ] == []
+
+
+def of_group(group, ctx):
+    """Yield the commands that have ``--json``, by their names."""
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        if isinstance(command, click.Group):
+            for below in of_group(command, ctx):
+                yield f"{name} {below}"
+        elif any("--json" in one.opts for one in command.params):
+            yield name
+
+
+def test_clusters_engines_and_logs_have_the_same_names(capsys):
+    card = Card(
+        pid=1, birth="", boot="", mode="daemon", hub="h", url="redis://h",
+        since=1796008875.0, log="", embedded=True, engines=2, workers=["w"],
+    )  # fmt: skip
+    answer = Answer("0a26fe1db1f4c97f", 0, 1, "j9ev8jtr6ju4-3", 1.5, "stack")
+    record = logging.makeLogRecord({"msg": "failed", "created": 1796008875.0})
+    record.__dict__.update(task_id="j9ev8jtr6ju4-3", attempt=1, engine_id=3)
+
+    logged = json.loads(Objects("w").format(record))
+    # Collectors of logs look for this name.
+    logged["at"] = logged.pop("time")
+    told = [cluster._as_json("p", card), engine._answer_json(answer), logged]
+    one = EngineStatus("0a26fe1db1f4c97f", 0, "w", ("q",), 0, 0, 0, 0)
+    engine._tell([one], {one.uuid: "drained"}, Output(as_json=True))
+    key._tell(Profile.load(), Key.new(), "signs", Output(as_json=True))
+
+    lines = [json.loads(json_object(one)) for one in told]
+    lines += map(json.loads, capsys.readouterr().out.splitlines())
     assert [pair for line in lines for pair in pairs(line) if not is_right(*pair)] == []
+    assert (logged["id"], logged["attempt"], logged["engine_id"]) == (
+        "j9ev8jtr6ju4-3", 1, 3,
+    )  # fmt: skip
 
 
 def test_a_task_has_the_same_fields_wherever_it_is_listed(command, few):

@@ -376,7 +376,12 @@ def test_events_name_engines_by_number_also_those_that_are_gone(
     ]
     assert (second["engine_id"], second["engine_uuid"]) == (7, "wentOffLongAgo")
     assert (third["engine_id"], third["engine_uuid"]) == (None, "nobodyKnowsIt")
-    assert plain[2:] == ["id=a-1", "engine_id=7", "engine_uuid=wentOffLongAgo", "why=x"]
+    assert plain[2:] == [
+        "id=a-1",
+        "engine_id=7",
+        "engine_uuid=wentOffLongAgo",
+        "what=x",
+    ]
     assert (
         f"task {short_id(only(retried))}, engine {first['engine_id']}, try 1" in shown
     )

@@ -247,10 +247,10 @@ def test_an_object_has_everything():
     assert found["time"] == "1970-01-01T00:00:01.500000+00:00"
     assert (found["level"], found["worker"]) == ("warning", "w")
     assert found["exception"].endswith("ValueError: no")
-    assert "task" not in found
+    assert "id" not in found
     of_task = record(task_id="c-1", attempt=2, engine_id=3)
     found = json.loads(Objects("w").format(of_task))
-    assert (found["task"], found["attempt"], found["engine"]) == ("c-1", 2, 3)
+    assert (found["id"], found["attempt"], found["engine_id"]) == ("c-1", 2, 3)
 
 
 def test_the_format_suits_what_is_written_to(monkeypatch):
