@@ -40,7 +40,7 @@ from redtask.cli.output import (
 from redtask.cli.spans import SPAN, Span
 from redtask.cli.status import look
 from redtask.error import ClusterError, RedtaskError
-from redtask.keeper import line
+from redtask.keeper import guests, line
 from redtask.keeper.card import Card, claim
 from redtask.keeper.keeper import Keeper
 from redtask.keeper.log import configure_log
@@ -58,7 +58,9 @@ _EXPLAIN: Final = 1.0
 _LONGEST_STOP: Final = 30.0
 
 #: Files of a cluster that ran, in a profile's folder.
-_LEFT: Final = ("cluster.json", ".cluster.json.*", "cluster.log", "cluster.log.*")
+_LEFT: Final = (
+    "cluster.json", ".cluster.json.*", "cluster.log", "cluster.log.*", guests.FILES,
+)  # fmt: skip
 
 
 @click.group("cluster", cls=Group)
@@ -193,7 +195,8 @@ def _data_stay(folder: Path | None) -> str:
 def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     """Stop a cluster: let what runs finish, then stop its Redis.
 
-    What has not begun stays in the hub. Exit code 3: none runs.
+    Those of 'redtask cluster engines' stop, too. What has not begun stays in the hub.
+    Exit code 3: none runs.
 
     \b
     redtask cluster stop
@@ -212,7 +215,7 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
         keeper = card.open()
     except ProcessLookupError:
         return _stop_orphan(found)
-    gone, others = False, _living(card, found)[1] if card.embedded else 0
+    gone, (_, added, others) = False, _living(card, found)
     try:
         signal.pidfd_send_signal(keeper, signal.SIGTERM)
         gone = not now and _wait(keeper, timeout)
@@ -231,8 +234,8 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
         pass
     finally:
         os.close(keeper)
-    click.echo(_what_was_done(found, card, gone=gone))
-    if others:
+    click.echo(_what_was_done(found, card, card.engines + added, gone=gone))
+    if others and card.embedded:
         wait = "waits" if others == 1 else "wait"
         click.echo(
             f"{count(others, 'engine')} of other workers {wait} for its Redis: start "
@@ -263,9 +266,9 @@ def _is_dead(pidfd: int, seconds: float) -> bool:
     return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
-def _what_was_done(profile: Profile, card: Card, *, gone: bool) -> str:
+def _what_was_done(profile: Profile, card: Card, engines: int, *, gone: bool) -> str:
     how = "after what ran" if gone else "at once"
-    done = f"stopped {count(card.engines, 'engine')} {how}"
+    done = f"stopped {count(engines, 'engine')} {how}"
     if not card.embedded:
         return f"{done}; Redis at {card.shown_url} goes on"
     living = EmbeddedServer(profile.server_folder).running()
@@ -321,7 +324,7 @@ def status(*, profile: str | None, as_json: bool) -> int:
         else:
             click.echo(f"no cluster of profile {found.name!r} runs", err=True)
         return NOT_FOUND
-    joined, _ = _living(card, found)
+    joined, *_ = _living(card, found)
     if as_json:
         say_json({**_as_json(found.name, card), "living": joined})
         return FAILED if joined is None else 0
@@ -355,17 +358,21 @@ def _as_json(name: str, card: Card) -> dict[str, Any]:
     }
 
 
-def _living(card: Card, profile: Profile) -> tuple[int | None, int]:
-    """Return how many of the hub's engines are the cluster's, and how many others'.
+def _living(card: Card, profile: Profile) -> tuple[int | None, int, int]:
+    """Return how many of the hub's engines are the cluster's, added to it, and others'.
 
-    If the hub cannot be asked: None, and 0.
+    If the hub cannot be asked: None, 0 and 0.
     """
     try:
         known = look(load_profile(profile.name, url=card.url))
     except RedtaskError:
-        return None, 0
-    ours = sum(engine.worker in card.workers for engine in known.engines)
-    return ours, len(known.engines) - ours
+        return None, 0, 0
+    names = [engine.worker for engine in known.engines]
+    ours, added = (
+        sum(name in workers for name in names)
+        for workers in (card.workers, guests.names(profile.folder))
+    )
+    return ours, added, len(names) - ours - added
 
 
 def _engines_words(card: Card, joined: int | None) -> str:
@@ -387,10 +394,11 @@ def _engines_words(card: Card, joined: int | None) -> str:
 def engines_(
     ctx: click.Context, *, engines: int | None, profile: str | None, verbose: bool
 ) -> Any:
-    """Run more engines for a cluster that runs, until stopped.
+    """Run more engines for a cluster that runs, until it or they are stopped.
 
-    They are a worker of their own, which ends with Ctrl-C; 'redtask worker' has more
-    options, and runs on other machines, too. Exit code 3: no cluster runs.
+    They are a worker of their own, which ends with Ctrl-C or with the cluster;
+    'redtask worker' has more options, and runs on other machines, too. Exit code 3: no
+    cluster runs.
 
     \b
     redtask cluster engines -n 2
@@ -400,8 +408,11 @@ def engines_(
         click.echo(f"no cluster of profile {found.name!r} runs", err=True)
         return NOT_FOUND
     from redtask.cli.worker import command as worker  # noqa: PLC0415 - only here
+    from redtask.engine.worker import default_name  # noqa: PLC0415
 
-    words = ["--profile", found.name]
+    name = default_name()
+    words = ["--profile", found.name, "--name", name]
+    words += ["--pid-file", str(guests.file_of(found.folder, name))]
     words += [] if engines is None else ["--engines", str(engines)]
     words += ["--verbose"] if verbose else []
     with worker.make_context("worker", words, parent=ctx.parent) as run:

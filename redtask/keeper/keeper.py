@@ -2,9 +2,9 @@
 
 There is one, whether a script, a terminal or ``--daemonize`` starts the cluster. It
 starts the embedded Redis (or adopts a running one), then workers; restarts what dies;
-and in the end drains the workers and stops what it started, keeping the data. Its one
-event loop waits for everything: process exits (pidfds), signals (wakeup fd), messages
-of the script, time.
+and in the end drains the workers, also those of ``redtask cluster engines``, and stops
+what it started, keeping the data. Its one event loop waits for everything: process
+exits (pidfds), signals (wakeup fd), messages of the script, time.
 
 Nothing is left behind, whatever dies: the keeper of a script or terminal ends with it
 (it has a pidfd of the script, which, unlike a pipe, the script's children cannot
@@ -41,6 +41,7 @@ from redtask.error import (
     RedtaskError,
 )
 from redtask.hub import calls
+from redtask.keeper import guests
 from redtask.keeper.card import LOCK, Card, card_file, lock
 from redtask.keeper.crew import Crew
 from redtask.keeper.line import as_words, places
@@ -67,6 +68,9 @@ _DYING: Final = 1.0
 
 _ASKING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _INTERRUPTED: Final = 130
+
+#: Why it ends if a client has told all workers to stop.
+_ORDER: Final = "an order"
 
 _log = logging.getLogger("redtask.cluster")
 
@@ -95,6 +99,7 @@ class Keeper:
         self.plan = plan
         self._line = line
         self._crews: list[Crew] = []
+        self._guests: list[guests.Guest] = []
         self._ending = _Ending()
         #: May a signal interrupt what we are doing?
         self._interruptible = False
@@ -221,13 +226,15 @@ class Keeper:
         try:
             self._tell_all()
             with contextlib.suppress(_Over):
-                while self._crews:
+                while self._crews or self._guests:
                     self._turn()
             if self._server is not None:
                 self._server.stop()
         finally:
             for crew in self._crews:
                 crew.kill()
+            for guest in self._guests:
+                os.close(guest.pidfd)
             self._clean()
 
     def _clean(self) -> None:
@@ -256,6 +263,7 @@ class Keeper:
             for at in (crew.start_at, crew.press_at)
             if at is not None
         ]
+        times += [one.press_at for one in self._guests if one.press_at is not None]
         server = self._server
         if server is not None and server.start_at is not None:
             times.append(server.start_at)
@@ -282,6 +290,12 @@ class Keeper:
                 self._restart(crew)
             if crew.press_at is not None and now >= crew.press_at:
                 crew.press()
+        for guest in list(self._guests):
+            if guest.press_at is not None and now >= guest.press_at:
+                if guest.pressed:
+                    self._lose(guest)
+                else:
+                    guest.press()
 
     def _until(self, done: Callable[[], bool], *, look: float | None = None) -> None:
         """Run the loop until ``done()``. Raises ``_Over`` if asked to end before."""
@@ -299,7 +313,7 @@ class Keeper:
             key.data()
         if self._ending.asked:
             self._tell_all()
-            if not self._crews:
+            if not self._crews and not self._guests:
                 raise _Over
         self._tend_crews()
 
@@ -363,8 +377,9 @@ class Keeper:
             return
         hurry = drain or 0.0
         at = time.monotonic() + hurry
-        for crew in self._crews:
-            crew.press_at = at if crew.press_at is None else min(at, crew.press_at)
+        everybody: list[Crew | guests.Guest] = [*self._crews, *self._guests]
+        for one in everybody:
+            one.press_at = at if one.press_at is None else min(at, one.press_at)
         ending.drain = hurry if ending.drain is None else min(hurry, ending.drain)
 
     # -- requests of a script
@@ -486,7 +501,7 @@ class Keeper:
             _log.info("worker %s was stopped", crew.name)
             self._crews.remove(crew)
             if crew.code == CLUSTER_ENDS:
-                self._ask_to_end("an order", drain=None)
+                self._ask_to_end(_ORDER, drain=None)
             return
         _log.warning("worker %s %s", crew.name, crew.how)
         if crew.code != REFUSED:
@@ -506,6 +521,31 @@ class Keeper:
             self._ending.told = True
             for crew in list(self._crews):
                 self._tell(crew, self._ending.drain)
+            if self._lock >= 0 and self._folder is not None:
+                self._tell_guests(self._folder)
+
+    def _tell_guests(self, folder: Path) -> None:
+        for guest in guests.find(folder):
+            try:
+                # An order has reached it, too, and a second request means: at once.
+                if self._ending.why != _ORDER:
+                    guest.tell(self._ending.drain)
+            except PermissionError:
+                os.close(guest.pidfd)
+                continue
+            self._guests.append(guest)
+            self._selector.register(
+                guest.pidfd, selectors.EVENT_READ, partial(self._lose, guest)
+            )
+
+    def _lose(self, guest: guests.Guest) -> None:
+        """Handle the end of a worker that another process has started.
+
+        Or that it does not end: it is not ours to kill.
+        """
+        self._selector.unregister(guest.pidfd)
+        os.close(guest.pidfd)
+        self._guests.remove(guest)
 
     def _dismiss(self, name: str | None, drain: float | None) -> list[str]:
         """Drain one worker, or all; return their names once they are gone."""
@@ -524,7 +564,7 @@ class Keeper:
         self._server = KeptServer(
             self.profile.server_folder,
             self._selector,
-            lambda: not self._ending.asked or bool(self._crews),
+            lambda: not self._ending.asked or bool(self._crews or self._guests),
             self._wait,
             mortal=self.plan.mode != DAEMON,
         )

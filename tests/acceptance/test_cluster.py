@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import threading
@@ -553,7 +554,7 @@ def test_a_client_ends_a_cluster_that_others_joined(land, daemon):
 
 
 def test_who_stops_a_cluster_is_told_of_workers_that_go_on_waiting(land, daemon):
-    more = land.start("-m", "redtask", "cluster", "engines", "-n", "2")
+    more = land.start("-m", "redtask", "worker", "-n", "2")
     with redtask.Client() as client:
         client.wait_for_engines(3, timeout=DEADLINE)
 
@@ -564,6 +565,80 @@ def test_who_stops_a_cluster_is_told_of_workers_that_go_on_waiting(land, daemon)
     assert more.poll() is None
     more.terminate()
     assert more.wait(DEADLINE) == 0
+
+
+def test_engines_that_were_added_finish_what_they_run_when_the_cluster_is_stopped(
+    land, daemon
+):
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    client = redtask.Client()
+    client.wait_for_engines(2, timeout=DEADLINE)
+    gate = land.folder / "gate"
+
+    def work():
+        while not gate.exists():
+            time.sleep(0.01)
+        return 7
+
+    runs = client.load_balanced_view(targets=1).apply_async(work)
+    (name,) = runs.msg_ids
+    until(lambda: client.why(name).state == "running", "the begin of the task")
+
+    stopping = land.start("-m", "redtask", "cluster", "stop")
+    assert "waiting for what runs" in stopping.stderr.readline()
+    gate.touch()
+
+    assert runs.get(DEADLINE) == 7
+    assert stopping.wait(DEADLINE) == 0
+    assert "stopped 2 engines after what ran" in stopping.stdout.read()
+    assert more.wait(DEADLINE) == 0
+    assert land.is_empty()
+
+
+def watched_by(pid):
+    """Return the processes for whose end a process waits."""
+    files = Path(f"/proc/{pid}/fdinfo").iterdir()
+    told = "".join(file.read_text() for file in files)
+    return [int(one) for one in re.findall(r"^Pid:\t(\d+)$", told, re.MULTILINE)]
+
+
+def test_engines_that_were_added_are_told_once_that_a_client_ends_all(land, daemon):
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    client = redtask.Client()
+    client.wait_for_engines(2, timeout=DEADLINE)
+    gate = land.folder / "gate"
+
+    def work():
+        while not gate.exists():
+            time.sleep(0.01)
+        return 7
+
+    runs = client.load_balanced_view(targets=1).apply_async(work)
+    (name,) = runs.msg_ids
+    until(lambda: client.why(name).state == "running", "the begin of the task")
+
+    client.shutdown(hub=True)
+    # A second request would stop what runs.
+    (keeper,) = land.pids(KEEPER)
+    until(lambda: more.pid in watched_by(keeper), "the keeper waits for the worker")
+    gate.touch()
+
+    assert runs.get(DEADLINE) == 7
+    assert more.wait(DEADLINE) == 0
+    until(land.is_empty, "the end of all")
+
+
+def test_engines_that_were_added_stop_at_once_with_their_cluster(land, daemon):
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    client = redtask.Client()
+    client.wait_for_engines(2, timeout=DEADLINE)
+    begin_task(client, land.folder, 600)
+
+    stopped = land.run("cluster", "stop", "--now")
+
+    assert "stopped 2 engines at once" in stopped.out
+    assert more.wait(DEADLINE) is not None
+    assert land.is_empty()
 
 
 def test_a_daemon_is_ready_when_its_start_returns(land, daemon):
