@@ -14,6 +14,7 @@ from typing import Any, Final, TextIO
 
 from redtask.cli.output import iso, json_line, safe_lines
 from redtask.current import TaskFilter
+from redtask.logpipe import PipeHandler
 
 FORMATS: Final = ("rich", "plain", "json")
 _COLOURS: Final = {
@@ -86,7 +87,7 @@ def configure(
     Then the handler is on Python's root logger, to which applications may add others.
     """
     # The original stream: in an engine, ``sys.stderr`` captures tasks' output.
-    handler = logging.StreamHandler(sys.stderr)
+    handler = PipeHandler(sys.stderr)
     handler.addFilter(TaskFilter())
     handler.setFormatter(formatter(name, worker, sys.stderr))
     log = logging.getLogger("redtask")

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final, TextIO
 
 from redtask import logfile
+from redtask.logpipe import PipeHandler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +64,7 @@ class ClusterLog:
 def configure_log(stream: TextIO, form: str) -> None:
     """Send the keeper's log to a stream."""
     log = logging.getLogger("redtask.cluster")
-    handler = logging.StreamHandler(stream)
+    handler = PipeHandler(stream)
     handler.setFormatter(logging.Formatter(form, "%H:%M:%S"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -1,6 +1,7 @@
 """Workers as real processes on a real Redis: what they promise when things go wrong."""
 
 import ctypes
+import fcntl
 import multiprocessing
 import os
 import pickle
@@ -39,6 +40,22 @@ def test_tasks_run_and_what_they_print_is_kept(site):
     assert one.stdout == "doubling 7\n"
     assert one.stderr == "no trouble\n"
     assert "doubling" not in site.workers[0].told
+
+
+def test_a_worker_whose_log_nobody_reads_goes_on(site):
+    source, target = os.pipe()
+    fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, 4096)
+    words = ["-m", "redtask", "worker", "-n", "1", "-v"]
+    with subprocess.Popen([sys.executable, *words], stderr=target) as worker:
+        os.close(target)
+        try:
+            results = site.view.map_async(abs, range(300))
+            assert len(results.get(DEADLINE)) == 300
+            worker.terminate()
+            assert worker.wait(DEADLINE) == 0
+        finally:
+            worker.kill()
+            os.close(source)
 
 
 def test_a_failure_is_told_with_the_traceback_of_the_users_code_alone(site):
