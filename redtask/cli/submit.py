@@ -217,9 +217,9 @@ def command(  # noqa: PLR0913 - one per option
         raise click.UsageError("--skip and --resume are for lines: -i FILE, or -")
     if not (said["after"] or said["follow"]):
         _check_alone()
+    flags = _flags(said)
     if dry_run:
         return _show_calls(reading, input, args, skip or 0, out)
-    flags = _flags(said)
     with where.client(make=True) as client:
         flags = _with_targets(client, flags)
         flags = _with_dependencies(client, flags, said)

@@ -187,6 +187,24 @@ def test_lines_may_be_texts(command, client):
     assert parts[0][2] == "'11'"
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--queue", "Bad!"], "queue must be of a-z"),
+        (["--time-limit", 0], "time_limit must be more than 0"),
+        (["--delay", "1h", "--at", "2026-12-12"], "eta must be None where there is"),
+    ],
+)
+def test_a_dry_run_refuses_flags_that_a_submit_would_refuse(command, words, told):
+    words = ["submit", "math:sqrt", 4, *words]
+
+    done = [command(*words, *more) for more in ([], ["--dry-run"])]
+
+    assert [one.exit_code for one in done] == [2, 2]
+    assert all(told in one.stderr for one in done)
+    assert done[1].stdout == ""
+
+
 def test_a_dry_run_skips_what_would_be_skipped(command):
     words = ["submit", "math:sqrt", "-", "--skip", 2, "--dry-run"]
 
