@@ -17,7 +17,7 @@ from redtask import slices
 from redtask.error import ConnectionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from redtask.slices import Task
 
@@ -119,6 +119,21 @@ class Ferry:
                 aboard.append(waiting.popleft())
         return aboard
 
+    def fail(self, problem: Exception, patience: float | None) -> None:
+        """Fail those on a trip that failed.
+
+        If Redis cannot be reached, only the leader and all whose patience is over, also
+        of those who waited for the trip: Redis has been away as long as they have. The
+        others go again. ``patience`` is how long one tries, in seconds; None is forever.
+        """
+        now, lost = time.monotonic(), isinstance(problem, ConnectionLost)
+        aboard = self._aboard
+        for one in (*aboard, *self._waiting) if lost else aboard:
+            leads = one in aboard[:1]
+            late = patience is not None and now - one.since + _ABOUT >= patience
+            if not one.over and (leads or late or not lost):
+                one.ends(problem if leads else _copy(problem))
+
     def land(self) -> None:
         """End the trip, and wake those concerned.
 
@@ -133,8 +148,11 @@ class Ferry:
             return
         again = [one for one in aboard if not one.over and one not in waiting]
         waiting.extendleft(reversed(again))
+        ended = [one for one in waiting if one.over]
+        for one in ended:
+            waiting.remove(one)
         self._aboard = []
-        for one in aboard:
+        for one in (*aboard, *ended):
             if one.over and one is not leader:
                 one.wake()
         self.leader = waiting[0] if waiting else None
@@ -154,21 +172,6 @@ class Ferry:
         elif self.leader in self._waiting:
             # The one that leaves may have been about to wake it.
             self.leader.wake()
-
-
-def fail(
-    aboard: Iterable[Passenger], problem: Exception, patience: float | None
-) -> None:
-    """Fail those on a trip that failed, the leader first.
-
-    If Redis cannot be reached, only the leader and all whose patience is over: the
-    others go again. ``patience`` is how long one tries, in seconds; None is forever.
-    """
-    now, lost = time.monotonic(), isinstance(problem, ConnectionLost)
-    for number, one in enumerate(aboard):
-        late = patience is not None and now - one.since + _ABOUT >= patience
-        if not one.over and (number == 0 or late or not lost):
-            one.ends(_copy(problem) if number else problem)
 
 
 def _copy(problem: Exception) -> Exception:

@@ -46,6 +46,10 @@ LONGEST_BLOCK: Final = 20.0
 REPLY: Final = 15.0
 #: The least time for that, in seconds: a server may pause, to fork or to sync, say.
 _LEAST_REPLY: Final = 2.0
+#: A call that has not waited longer than this has all of its patience left, in seconds;
+#: and what is added to that of others, so that there is no time for another try.
+_AT_ONCE: Final = 0.5
+_MORE: Final = 0.05
 #: So many bytes a second are sent at least: large payloads may take longer.
 _PACE: Final = 4 << 20
 _CONNECT: Final = 5.0
@@ -103,6 +107,22 @@ TROUBLE: Final = (*LOST, exceptions.ResponseError)
 def reply_of(patience: float | None) -> float:
     """Return how long a reply may take for a client with this patience, in seconds."""
     return REPLY if patience is None else min(REPLY, max(_LEAST_REPLY, patience))
+
+
+def reply_left(
+    reply: float, patience: float | None, since: float, until: float | None
+) -> float:
+    """Return how long a reply may take for a call whose patience began before.
+
+    It may have waited while others had no reply, or no reply itself. ``until`` is its
+    caller's deadline, if any.
+    """
+    now = time.monotonic()
+    if patience is not None and now - since >= _AT_ONCE:
+        reply = min(reply, max(_LEAST_REPLY, patience - (now - since) + _MORE))
+    if until is not None:
+        reply = min(reply, max(_LEAST_REPLY, until - now))
+    return reply
 
 
 def limit(blocking: float, reply: float = REPLY) -> float:

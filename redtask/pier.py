@@ -156,7 +156,8 @@ class Pier:
         try:
             self._cross(aboard)
         except Exception as problem:  # noqa: BLE001 - it is raised by each of them
-            ferry.fail(aboard, problem, self._patience)
+            with self._lock:
+                self._ferry.fail(problem, self._patience)
         with self._lock:
             self._ferry.land()
 

@@ -66,6 +66,15 @@ def _wake(connection: Any) -> None:
             socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
+def _bound(connection: Any, seconds: float) -> None:
+    """Have a connection wait so long for replies, also for those when it is made."""
+    if connection.socket_timeout != seconds:
+        connection.socket_timeout = seconds
+        # Likewise.
+        if (found := connection._sock) is not None:  # noqa: SLF001
+            found.settimeout(seconds)
+
+
 def _haul(connection: Any) -> Haul:
     # Likewise.
     return Haul(connection._sock, connection._parser.parse_error)  # noqa: SLF001
@@ -193,20 +202,23 @@ class Store:
         commands: Sequence[Sequence[Any]],
         *,
         blocking: float = 0.0,
+        reply: float | None = None,
         meanwhile: Callable[[], None] | None = None,
         large: bool = False,
     ) -> list[Any]:
         """Send commands in one go and read their replies; error replies are returned.
 
         A connection that failed in any way is dropped. ``blocking`` is how long the
-        server waits before it replies, in seconds; 0: it does not. ``meanwhile`` is
-        called once all is sent. If replies may be ``large``, long strings are
-        bytearrays, copied only once.
+        server waits before it replies, in seconds; 0: it does not. ``reply`` is how
+        long that may take, if not as usual. ``meanwhile`` is called once all is sent.
+        If replies may be ``large``, long strings are bytearrays, copied only once.
         """
         connection = self._borrow(blocking=bool(blocking))
         try:
             if blocking:
                 self._listen(connection, blocking)
+            else:
+                _bound(connection, self._reply if reply is None else reply)
             connection.send_packed_command(link.packed(commands), check_health=False)
             if meanwhile is not None:
                 meanwhile()
@@ -222,6 +234,9 @@ class Store:
         self.contact.hears()
         self._give_back(connection, blocking=bool(blocking))
         return replies
+
+    def _left(self, begun: float, until: float | None) -> float:
+        return link.reply_left(self._reply, self.patience, begun, until)
 
     def _persist(
         self,
@@ -265,12 +280,22 @@ class Store:
         return self.commands([words])[0]
 
     def commands(
-        self, commands: Sequence[Sequence[Any]], until: float | None = None
+        self,
+        commands: Sequence[Sequence[Any]],
+        until: float | None = None,
+        since: float | None = None,
     ) -> list[Any]:
-        """Perform plain, idempotent commands in one round trip."""
-        return self._persist(
-            lambda: link.checked(self._exchange(commands)), until=until
-        )
+        """Perform plain, idempotent commands in one round trip.
+
+        ``since`` is when patience began, ``time.monotonic()``; None: now.
+        """
+        begun = time.monotonic() if since is None else since
+
+        def attempt() -> list[Any]:
+            left = self._left(begun, until)
+            return link.checked(self._exchange(commands, reply=left))
+
+        return self._persist(attempt, begun, until)
 
     def fetch(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
@@ -316,7 +341,9 @@ class Store:
             return self._do_all((call,), begun, [], until)[0]
         try:
             (reply,) = self._exchange(
-                [link.evalsha(script, self.keys.root, call)], meanwhile=meanwhile
+                [link.evalsha(script, self.keys.root, call)],
+                reply=self._left(begun, until),
+                meanwhile=meanwhile,
             )
         except link.LOST as problem:
             reply = problem
@@ -342,7 +369,7 @@ class Store:
         def exchange() -> list[Any]:
             commands = batch.commands()
             if not first:
-                return self._exchange(commands)
+                return self._exchange(commands, reply=self._left(begun, until))
             replies = [*first]
             first.clear()
             if isinstance(replies[0], link.LOST):
@@ -357,13 +384,14 @@ class Store:
                 self._tidy(batch.litter())
                 raise
             for loading in loadings:
-                (loaded,) = self._exchange([loading])
+                (loaded,) = self._exchange([loading], reply=self._left(begun, until))
                 if isinstance(loaded, Exception):
                     raise loaded
                 batch.load(loaded)
 
         while not batch.done:
-            self._persist(attempt, since, until)
+            begun = time.monotonic() if since is None else since
+            self._persist(attempt, begun, until)
         self.scheme = batch.scheme
         return batch.values()
 
@@ -442,7 +470,7 @@ class Driver:
         if isinstance(step, Meanwhile):
             return self.store.do(step.call, since, step.act, until)
         if isinstance(step, Commands):
-            return self.store.commands(step.commands, until)
+            return self.store.commands(step.commands, until, since)
         if isinstance(step, Fetch):
             return self.store.fetch(step.commands, until)
         if isinstance(step, Hear):

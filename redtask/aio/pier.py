@@ -100,7 +100,7 @@ class Pier:
         try:
             await self._cross(aboard)
         except Exception as problem:  # noqa: BLE001 - it is raised by each of them
-            ferry.fail(aboard, problem, self._patience)
+            self._ferry.fail(problem, self._patience)
         self._ferry.land()
 
 

@@ -243,10 +243,16 @@ class Store:
         return (await self.commands([words]))[0]
 
     async def commands(
-        self, commands: Sequence[Sequence[Any]], until: float | None = None
+        self,
+        commands: Sequence[Sequence[Any]],
+        until: float | None = None,
+        since: float | None = None,
     ) -> list[Any]:
-        """Perform plain, idempotent commands in one round trip."""
-        return await self._commands(commands, until, self._reply)
+        """Perform plain, idempotent commands in one round trip.
+
+        ``since`` is when patience began, ``time.monotonic()``; None: now.
+        """
+        return await self._commands(commands, until, self._reply, since)
 
     async def fetch(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
@@ -262,11 +268,15 @@ class Store:
         commands: Sequence[Sequence[Any]],
         until: float | None,
         seconds: float,
+        since: float | None = None,
     ) -> list[Any]:
-        async def attempt() -> list[Any]:
-            return link.checked(await self._exchange(commands, reply=seconds))
+        begun = time.monotonic() if since is None else since
 
-        return await self._persist(attempt, until=until)
+        async def attempt() -> list[Any]:
+            left = link.reply_left(seconds, self.patience, begun, until)
+            return link.checked(await self._exchange(commands, reply=left))
+
+        return await self._persist(attempt, begun, until)
 
     async def block(self, *words: Any) -> Any:
         """Perform a blocking command, once, on a connection for blocking commands.
@@ -315,20 +325,24 @@ class Store:
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
         async def attempt() -> None:
-            replies = await self._exchange(batch.commands(), meanwhile=meanwhile)
+            left = link.reply_left(self._reply, self.patience, begun, until)
+            replies = await self._exchange(
+                batch.commands(), reply=left, meanwhile=meanwhile
+            )
             try:
                 loadings = batch.take(replies)
             except RedtaskError:
                 await self._tidy(batch.litter())
                 raise
             for loading in loadings:
-                (loaded,) = await self._exchange([loading])
+                (loaded,) = await self._exchange([loading], reply=left)
                 if isinstance(loaded, Exception):
                     raise loaded
                 batch.load(loaded)
 
         while not batch.done:
-            await self._persist(attempt, since, until)
+            begun = time.monotonic() if since is None else since
+            await self._persist(attempt, begun, until)
         self.scheme = batch.scheme
         return batch.values()
 
@@ -404,14 +418,19 @@ class Driver:
         if isinstance(step, Meanwhile):
             return await self.store.do(step.call, since, step.act, until)
         if isinstance(step, (Commands, Fetch)):
-            large = isinstance(step, Fetch)
-            read = self.store.fetch if large else self.store.commands
-            return await read(step.commands, until)
+            return await self._values(step, since, until)
         if isinstance(step, Hear):
             return await self.store.block(*step.words)
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
         return await self._wait(step)
+
+    async def _values(
+        self, step: Commands | Fetch, since: float | None, until: float | None
+    ) -> list[Any]:
+        if isinstance(step, Fetch):
+            return await self.store.fetch(step.commands, until)
+        return await self.store.commands(step.commands, until, since)
 
     async def _wait(self, step: Wait) -> bool:
         tasks = step.tasks

@@ -49,6 +49,7 @@ class LocalStore(Store):
         commands: Sequence[Sequence[Any]],
         *,
         blocking: float = 0.0,
+        reply: float | None = None,  # noqa: ARG002 - it is here at once
         meanwhile: Callable[[], None] | None = None,
         large: bool = False,  # noqa: ARG002 - it is here already
     ) -> list[Any]:

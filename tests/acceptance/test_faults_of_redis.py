@@ -354,6 +354,31 @@ def test_a_client_with_little_time_hears_soon_that_redis_hangs(scene):
         assert not result.ready()
 
 
+def test_who_waited_for_the_trip_of_another_hears_in_its_own_time(scene):
+    here, patience, late = scene(), 4.0, 2.0
+    lasted = {}
+    with redtask.Client(here.server.url, timeout=patience) as rc:
+        view = rc.load_balanced_view()
+        view.apply_async(abs, -1)
+
+        def ask(pause):
+            time.sleep(pause)
+            begun = time.monotonic()
+            with pytest.raises(redtask.ConnectionLost):
+                view.apply_async(abs, -2)
+            lasted[pause] = time.monotonic() - begun
+
+        with unanswered(here):
+            askers = [threading.Thread(target=ask, args=(at,)) for at in (0, 0.3, late)]
+            for one in askers:
+                one.start()
+            for one in askers:
+                one.join()
+
+    # The last would have had until patience + late, and then as long again.
+    assert max(lasted.values()) < patience + late / 2
+
+
 def test_who_connects_to_a_redis_that_hangs_hears_why_not(scene, caplog):
     here = scene()
 

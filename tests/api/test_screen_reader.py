@@ -44,9 +44,9 @@ def test_each_tab_takes_one_round_trip(busy, store, reader):
     trips = []
     exchange = store._exchange
 
-    def count(commands):
+    def count(commands, **options):
         trips.append(len(commands))
-        return exchange(commands)
+        return exchange(commands, **options)
 
     store._exchange = count
 
