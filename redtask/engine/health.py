@@ -7,6 +7,7 @@ object in both cases. It only reads the supervisor's state, and no client can bl
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _MOST: Final = 16
 _PATIENCE: Final = 5.0
 _HEAD: Final = 4096
+#: This process, or this machine, has as many files open as it may have.
+_NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
 class Health:
@@ -41,6 +44,8 @@ class Health:
                 f"nobody can ask on port {port} how the worker is: {problem.strerror}"
             ) from problem
         self._socket.setblocking(False)
+        #: Given up for a moment to turn somebody away; -1: there is none.
+        self._spare = _reserve()
 
     @property
     def port(self) -> int:
@@ -57,14 +62,27 @@ class Health:
         for one, since in list(self._asking.items()):
             if now > since + _PATIENCE or len(self._asking) >= _MOST:
                 self._leave(one)
-        with contextlib.suppress(OSError):
+        try:
             one, _ = self._socket.accept()
+        except OSError as problem:
+            if problem.errno in _NO_DESCRIPTOR:
+                self._turn_away()
+            return
+        with contextlib.suppress(OSError):
             one.setblocking(False)
             self._asking[one] = now
             assert self._selector is not None  # noqa: S101 - it told us
             self._selector.register(
                 one, selectors.EVENT_READ, partial(self._answer, one)
             )
+
+    def _turn_away(self) -> None:
+        """Hang up on who waits: he would keep the loop busy until he can be heard."""
+        if self._spare >= 0:
+            os.close(self._spare)
+        with contextlib.suppress(OSError):
+            self._socket.accept()[0].close()
+        self._spare = _reserve()
 
     def _answer(self, one: socket.socket) -> None:
         if one not in self._asking:
@@ -95,6 +113,16 @@ class Health:
             one.close()
         self._asking.clear()
         self._socket.close()
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+
+
+def _reserve() -> int:
+    """Return a descriptor to give up when there is no other; -1 if there is none."""
+    with contextlib.suppress(OSError):
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    return -1
 
 
 def notify(text: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import selectors
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +98,38 @@ def test_who_is_turned_away_may_have_asked_just_then(loop):
     waiting.sendall(b"GET / HTTP/1.1\r\n\r\n")
     loop.step()
     assert waiting.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture
+def no_descriptor():
+    """Return a context in which this process can have no further descriptor."""
+
+    @contextlib.contextmanager
+    def context():
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        last = max(int(one.name) for one in Path("/proc/self/fd").iterdir())
+        with contextlib.ExitStack() as stack:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1, hard))
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+            with contextlib.suppress(OSError):
+                while True:
+                    stack.callback(os.close, os.dup(0))
+            yield
+
+    return context
+
+
+def test_who_asks_a_worker_without_descriptors_is_turned_away(loop, no_descriptor):
+    for _ in range(3):
+        client = loop.connect()
+        with no_descriptor():
+            loop.step()
+
+            # Nor does the loop spin, because somebody still waits.
+            assert loop.selector.select(0) == []
+        assert client.recv(100) == b""
+
+    assert ask(loop).startswith(b"HTTP/1.1 200")
 
 
 def test_who_hangs_up_is_forgotten(loop):
