@@ -68,9 +68,17 @@ class Seat:
     still: float = 0.0
 
     def sit(self, pid: int, block: Block, sheet: int = -1) -> None:
-        """Assign a new engine to this seat."""
-        self.pid, self.block, self.sheet = pid, block, sheet
-        self.pidfd = os.pidfd_open(pid)
+        """Assign a new engine to this seat.
+
+        Raises ``OSError`` if its end cannot be watched for; then it is ended.
+        """
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        self.pid, self.pidfd, self.block, self.sheet = pid, pidfd, block, sheet
         self.born, self.start_at = time.monotonic(), None
         self.ended_for, self.stop = "", None
         self.loops, self.still = 0, 0.0

@@ -402,6 +402,7 @@ class Worker:
             pid = os.fork()
             if pid == 0:
                 self._be_engine(seat.number, block, sheet)
+            seat.sit(pid, block, sheet)
         except OSError as problem:
             if sheet >= 0:
                 os.close(sheet)
@@ -410,7 +411,6 @@ class Worker:
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-        seat.sit(pid, block, sheet)
         bury = partial(self._bury, seat)
         self._selector.register(seat.pidfd, selectors.EVENT_READ, bury)
 
