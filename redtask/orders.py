@@ -70,6 +70,8 @@ class Answer:
     seconds: float | None
     #: Its stack, in faulthandler's format; None: not requested, or no answer.
     stack: str | None = None
+    #: The ids of its worker's keys: the first signs, all verify.
+    keys: tuple[str, ...] = ()
 
 
 def chosen(session: Session, targets: Any) -> Flow[list[EngineStatus]]:
@@ -151,9 +153,9 @@ def order(
 ) -> Flow[list[Answer]]:
     """Send an order to the workers of engines; return their answers.
 
-    Verbs: ``stop``, ``kill``, ``restart``, ``signal``, ``stack``, ``shutdown``. With
-    ``whole``, it is for all engines of their workers. Raises ``TimeoutError`` if one
-    does not answer.
+    Verbs: ``stop``, ``kill``, ``restart``, ``signal``, ``stack``, ``shutdown``, and
+    ``keys``, which only asks. With ``whole``, it is for all engines of their workers.
+    Raises ``TimeoutError`` if one does not answer.
     """
     if not engines:
         return []
@@ -224,6 +226,7 @@ def _read(text: bytes) -> list[Answer]:
             about.get("task"),
             about.get("for"),
             about.get("stack"),
+            tuple(told.get("keys", ())),
         )
         for uuid, about in told["engines"].items()
     ]

@@ -6,18 +6,22 @@ added everywhere, then it signs, and the old one is dropped once nothing of it i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from redtask.cli.group import Group
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
 from redtask.cli.output import Output, count, say_json, short_path
-from redtask.error import KeyRefused, UnknownKey
+from redtask.error import KeyRefused, NoHub, UnknownKey
 
 if TYPE_CHECKING:
     from redtask.keyfile import Key
     from redtask.profile import Profile
+
+
+#: The most workers named in a message.
+_MOST: Final = 5
 
 
 @click.group("key", cls=Group)
@@ -90,14 +94,19 @@ def ls(*, where: Where, out: Output) -> None:
 @click.option(
     "--to", metavar="ID", help="The key that is to sign; by default the last one."
 )
-@click.option("--now", is_flag=True, help="Make a new one if there is no other.")
+@click.option(
+    "--now",
+    is_flag=True,
+    help="Even if workers do not know it; if there is no other, make a new one.",
+)
 @hub_options
 @output_options
 def rotate(*, to: str | None, now: bool, where: Where, out: Output) -> None:
     """Let another key sign; the current one still verifies.
 
     Whoever does not know the new key yet refuses what it signs, so it has to be
-    everywhere before: see 'redtask key --help'. Exit code 5: there is no other key.
+    everywhere before: see 'redtask key --help'. Exit code 5: there is no other key, or
+    a worker does not know it. Of clients only you can know.
 
     \b
     redtask key rotate
@@ -118,20 +127,26 @@ def rotate(*, to: str | None, now: bool, where: Where, out: Output) -> None:
             "there is no other key: 'redtask key new --add' makes one; copy the key "
             "file to all machines before it signs (--now: do not wait for that)"
         )
+    _check_file(profile)
+    if not now:
+        name = chosen.kid.hex()
+        lack = [one for one, kids in _kids_of_workers(where) if name not in kids]
+        _refuse(lack, ("does", "do"), f"not know {name} yet", "(--now: do not wait)")
     _write(profile, (chosen, *(key for key in keys if key.kid != chosen.kid)))
     _tell(profile, chosen, "signs", out)
 
 
 @command.command("drop")
 @click.argument("key_id", metavar="ID")
+@click.option("--now", is_flag=True, help="Even if workers still sign with it.")
 @yes_option
 @hub_options
 @output_options
-def drop(*, key_id: str, yes: bool, where: Where, out: Output) -> None:
+def drop(*, key_id: str, now: bool, yes: bool, where: Where, out: Output) -> None:
     """Forget a key that no longer signs; the hub then demands the other.
 
     What it signed - waiting tasks, kept results - is refused from then on. Exit code
-    5: it is the one that signs.
+    5: it is the one that signs, here or on a worker.
 
     \b
     redtask key drop 1f00c0de
@@ -148,6 +163,10 @@ def drop(*, key_id: str, yes: bool, where: Where, out: Output) -> None:
             "'redtask key rotate'"
         )
     _check_file(profile)
+    if not now:
+        name = doomed.kid.hex()
+        sign = [one for one, kids in _kids_of_workers(where) if kids[:1] == (name,)]
+        _refuse(sign, ("still signs", "still sign"), f"with {name}", "")
     store, keyring = connect(profile)
     try:
         left = sum(store.do(calls.status(0)).states.values())
@@ -161,6 +180,42 @@ def drop(*, key_id: str, yes: bool, where: Where, out: Output) -> None:
         store.close()
     _write(profile, tuple(key for key in profile.keys if key.kid != doomed.kid))
     _tell(profile, doomed, "is forgotten", out)
+
+
+def _kids_of_workers(where: Where) -> list[tuple[str, tuple[str, ...]]]:
+    """Ask the living workers for the ids of their keys; return these by worker.
+
+    The first of a worker's keys signs. Raises ``KeyRefused`` if one does not answer.
+    """
+    from redtask import orders  # noqa: PLC0415
+
+    try:
+        with where.client() as client:
+            session = client._session
+            engines = client._run(session.status()).engines
+            # One engine of each stands for its worker.
+            some = {one.worker: one for one in engines}
+            asked = orders.order(session, "keys", list(some.values()))
+            answers = client._run(asked)
+    except NoHub:
+        return []
+    except TimeoutError as problem:
+        raise KeyRefused(
+            f"{problem}; so nobody knows its keys (--now: do not ask)"
+        ) from problem
+    names = {one.uuid: one.worker for one in some.values()}
+    return [(names[one.uuid], one.keys) for one in answers if one.uuid in names]
+
+
+def _refuse(workers: list[str], verbs: tuple[str, str], what: str, hint: str) -> None:
+    """Refuse a change for which workers are not ready."""
+    if workers:
+        verb = verbs[len(workers) > 1]
+        shown = ", ".join(workers[:_MOST]) + (" ..." if len(workers) > _MOST else "")
+        raise KeyRefused(
+            f"{count(len(workers), 'worker')} {verb} {what}: {shown}; copy the key "
+            f"file to them, and restart them {hint}".rstrip()
+        )
 
 
 def _print_of(key: Key) -> str:

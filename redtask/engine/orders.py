@@ -81,7 +81,10 @@ class Orders:
             _log.warning("an order is not understood: %.80r", verb)
 
     def _do(self, verb: str, seats: Sequence[Seat], more: Sequence[str]) -> bool:
-        """Execute a verb; False if there is no such verb."""
+        """Execute a verb; False if there is no such verb.
+
+        ``keys`` asks for what each answer tells.
+        """
         if verb == "stop":
             self._stop_engines(seats)
         elif verb == "kill":
@@ -94,12 +97,19 @@ class Orders:
             # Like a signal.
             self.ends_cluster = "hub" in more
             self._stop("an order")
-        else:
+        elif verb != "keys":
             return False
         return True
 
     def _answer(self, nonce: str, engines: Mapping[str, Mapping[str, Any]]) -> None:
-        text = json.dumps({"worker": self._worker, "engines": engines})
+        keys = self._store.keyring.keys if self._store.keyring is not None else ()
+        told = {
+            "worker": self._worker,
+            "engines": engines,
+            # Their ids: the first signs, all verify.
+            "keys": [key.kid.hex() for key in keys],
+        }
+        text = json.dumps(told)
         try:
             self._store.do(calls.answer(nonce, text.encode()))
         except RedtaskError as problem:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from redtask import aio, error
+from redtask import Client, aio, error
 from redtask.cli import group
 from tests import tasks
 from tests.processes import DEADLINE, until
@@ -267,7 +267,7 @@ def test_a_scheme_that_a_worker_cannot_verify_costs_nothing(
     shutil.copytree(os.environ["REDTASK_HOME"], tmp_path / "other")
     monkeypatch.setenv("REDTASK_HOME", str(tmp_path / "other"))
     lines("key", "new", "--add")
-    lines("key", "rotate")
+    lines("key", "rotate", "--now")
 
     lines("configure", "--scheme", str(EXAMPLE))
     worker.wait_for("signed with a key that is not ours, or not at all; trying on")
@@ -276,6 +276,48 @@ def test_a_scheme_that_a_worker_cannot_verify_costs_nothing(
 
     assert running.get(DEADLINE) == 1
     assert worker.engines() == engines
+
+
+def test_a_key_is_changed_only_when_all_workers_are_ready_for_that(site):
+    first = site.worker("-n", "1", "--name", "w1")
+    (added,) = lines("key", "new", "--add")
+
+    # It would refuse what the new one signs.
+    code, out, err = redtask("key", "rotate")
+    assert (code, out) == (5, "")
+    assert f"1 worker does not know {added['key_id']} yet: w1" in err
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+    second = site.worker("-n", "1", "--name", "w2")
+    lines("key", "rotate")
+
+    # It still signs with the old one, so clients would refuse its results.
+    (_, old) = lines("key", "ls")
+    code, out, err = redtask("key", "drop", old["key_id"], "--yes")
+    assert (code, out) == (5, "")
+    assert f"1 worker still signs with {old['key_id']}: w2" in err
+    second.signal(signal.SIGTERM)
+    assert second.wait() == 0
+    site.worker("-n", "1", "--name", "w3")
+    lines("key", "drop", old["key_id"], "--yes")
+
+    with Client(site.server.url) as client:
+        assert client.load_balanced_view().apply_sync(abs, -3) == 3
+
+
+def test_a_worker_that_does_not_answer_has_unknown_keys(site, monkeypatch):
+    worker = site.worker("-n", "1")
+    lines("key", "new", "--add")
+    worker.signal(signal.SIGSTOP)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("redtask.orders.ANSWER", 0.2)
+        code, out, err = redtask("key", "rotate")
+
+    worker.signal(signal.SIGCONT)
+    assert (code, out) == (5, "")
+    assert "so nobody knows its keys (--now: do not ask)" in err
+    lines("key", "rotate", "--now")
 
 
 def test_a_worker_that_does_not_answer_is_told_of(site, monkeypatch):
