@@ -124,7 +124,7 @@ class Ferry:
 
         If Redis cannot be reached, only the leader and all whose patience is over, also
         of those who waited for the trip: Redis has been away as long as they have. The
-        others go again. ``patience`` is how long one tries, in seconds; None is forever.
+        others go again. ``patience`` is how long one tries, in seconds; None: forever.
         """
         now, lost = time.monotonic(), isinstance(problem, ConnectionLost)
         aboard = self._aboard

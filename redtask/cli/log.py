@@ -79,24 +79,52 @@ def formatter(name: str | None, worker: str, stream: TextIO) -> logging.Formatte
     return Lines(coloured=name == "rich" or (name is None and terminal))
 
 
+class _OfTasks(logging.Handler):
+    """Logs what tasks log, which then goes on to where it would go without this.
+
+    What nobody handles Python itself prints, if it is a warning or worse: into the
+    output of the task. Any handler, even this one, would put an end to that.
+    """
+
+    def __init__(self, least: int, log: logging.Handler) -> None:
+        """``log`` writes the log."""
+        super().__init__()
+        #: The lowest level to log. Not that of the handler: it has to see the rest.
+        self._least = least
+        self._log = log
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Log a record that is important enough; print it if nobody else handles it."""
+        last = logging.lastResort
+        if last and record.levelno >= last.level and not self._is_handled(record):
+            last.handle(record)
+        return record.levelno >= self._least and bool(self._log.handle(record))
+
+    def _is_handled(self, record: logging.LogRecord) -> bool:
+        """Does anybody else handle it?"""
+        log: logging.Logger | None = logging.getLogger(record.name)
+        while log is not None and log.handlers in ([], [self]):
+            log = log.parent
+        return log is not None
+
+
 def configure(
     name: str | None, worker: str, level: int, tasks: int | None = None
 ) -> None:
     """Log to standard error; with ``tasks``, also what tasks log, from that level on.
 
-    Then the handler is on Python's root logger, to which applications may add others.
+    Then a handler is on Python's root logger, to which applications may add others.
     """
     # The original stream: in an engine, ``sys.stderr`` captures tasks' output.
     handler = PipeHandler(sys.stderr)
     handler.addFilter(TaskFilter())
     handler.setFormatter(formatter(name, worker, sys.stderr))
-    log = logging.getLogger("redtask")
+    log, root = logging.getLogger("redtask"), logging.getLogger()
     log.addHandler(handler)
     log.propagate = False
     log.setLevel(level)
     if tasks is not None:
-        root = logging.getLogger()
-        root.addHandler(handler)
+        root.addHandler(_OfTasks(tasks, handler))
         root.setLevel(min(tasks, root.level or tasks))
 
 

@@ -7,12 +7,13 @@ import json
 import logging
 import os
 import re
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from redtask.cli import group
-from redtask.cli.log import Lines, Objects, formatter
+from redtask.cli.log import Lines, Objects, configure, formatter
 from redtask.engine import terms
 from redtask.engine.block import Block
 from redtask.engine.seat import Seat
@@ -267,3 +268,42 @@ def test_the_format_suits_what_is_written_to(monkeypatch):
     assert ["\x1b" in one for one in found] == [True, False, False, True]
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in formatter(None, "w", terminal).format(record())
+
+
+def configured(monkeypatch):
+    """Let tasks' errors be logged; return the worker's standard error, and a task's."""
+    worker, task = io.StringIO(), io.StringIO()
+    # Not in a fixture: pytest adds handlers of its own to each call of a test.
+    for log in logging.getLogger(), logging.getLogger("redtask"):
+        monkeypatch.setattr(log, "handlers", [])
+        monkeypatch.setattr(log, "propagate", log.propagate)
+        monkeypatch.setattr(log, "level", logging.WARNING)
+    monkeypatch.setattr(sys, "stderr", worker)
+    configure("plain", "w", logging.INFO, logging.ERROR)
+    monkeypatch.setattr(sys, "stderr", task)
+    return worker, task
+
+
+def test_what_tasks_log_goes_to_the_log_from_that_level_up(monkeypatch):
+    worker, _ = configured(monkeypatch)
+    application = logging.getLogger("application")
+    monkeypatch.setattr(application, "level", logging.DEBUG)
+
+    for say in application.debug, application.warning, application.error:
+        say(say.__name__)
+
+    assert [line.split()[-1] for line in worker.getvalue().splitlines()] == ["error"]
+
+
+def test_what_tasks_log_also_goes_where_it_would_go_without(monkeypatch):
+    worker, task = configured(monkeypatch)
+    other = io.StringIO()
+
+    logging.getLogger("application").warning("by nobody")
+    logging.getLogger("application").error("by the worker")
+    logging.getLogger().addHandler(logging.StreamHandler(other))
+    logging.getLogger("application").error("by both")
+
+    assert task.getvalue() == "by nobody\nby the worker\n"
+    assert [line[-4:] for line in worker.getvalue().splitlines()] == ["rker", "both"]
+    assert other.getvalue() == "by both\n"
