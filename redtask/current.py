@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import numbers
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -91,13 +92,13 @@ class CurrentTask:
         ``ValueError`` for NaN or a total that is not positive.
         """
         for value in (done, total):
-            if not isinstance(value, (int, float)):
+            if not isinstance(value, numbers.Real):
                 kind = type(value).__name__
                 raise TypeError(f"progress is a number, not {kind}")
         if math.isnan(done) or not 0 < total < math.inf:
             raise ValueError(f"no progress: {done!r} of {total!r}")
         if self._work is not None and self._work is self._desk.work():
-            share = min(1.0, max(0.0, done / total))
+            share = min(1.0, max(0.0, float(done / total)))
             words = " ".join(str(message).split())
             told = words.encode("utf-8", "replace")[:_MESSAGE].decode("utf-8", "ignore")
             self._desk.progress(f"{share:.4g} {told}".rstrip(), self._work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from fractions import Fraction
 
 import pytest
 
@@ -78,6 +79,8 @@ def test_its_threads_see_it_too(engine):
         ((7, "of"), "1 of"),
         ((-1, " many\n words "), "0 many words"),
         ((1 / 3, "x" * 60), "0.3333 " + "x" * 52),
+        # Numbers of NumPy are Real, too, and neither int nor float.
+        ((Fraction(1, 4),), "0.25"),
     ],
 )
 def test_progress_is_a_share_and_a_few_words(engine, said, told):
