@@ -24,17 +24,21 @@ class Invocation:
     settings: Settings | None = None
 
     def explain(self, problem: click.ClickException) -> str:
-        """Return the error in one line, with the file that is to blame."""
+        """Return the error in one line, with the file or variable that is to blame."""
         text = " ".join(problem.format_message().split())
         if not isinstance(problem, click.BadParameter) or self.settings is None:
             return text
         ctx, parameter = problem.ctx, problem.param
         if ctx is None or parameter is None or parameter.name is None:
             return text
-        if ctx.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT_MAP:
-            return text
-        path = tuple(ctx.command_path.split()[1:])
-        return f"{text} (from {self.settings.origin(path, parameter.name)})"
+        source = ctx.get_parameter_source(parameter.name)
+        if source is ParameterSource.DEFAULT_MAP:
+            path = tuple(ctx.command_path.split()[1:])
+            return f"{text} (from {self.settings.origin(path, parameter.name)})"
+        if source is ParameterSource.ENVIRONMENT:
+            variable = f"{ctx.auto_envvar_prefix}_{parameter.name}".upper()
+            return f"{text} (from {variable})"
+        return text
 
 
 class Unconfirmed(click.UsageError):

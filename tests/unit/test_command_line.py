@@ -603,6 +603,21 @@ def test_a_wrong_value_is_told_with_the_file(folder):
     assert f"(from {folder}/redtask.toml, worker.engines)" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "variable", "value"),
+    [
+        ("ls", "REDTASK_LS_LIMIT", "many"),
+        ("worker", "REDTASK_WORKER_MAX_MEMORY", "much"),
+        ("cluster start", "REDTASK_CLUSTER_START_TIMEOUT", "long"),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_variable(folder, words, variable, value):
+    done = run(*words.split(), env={variable: value})
+
+    assert done.exit_code == 2
+    assert f"(from {variable}) See redtask {words} --help" in done.stderr
+
+
 def test_files_above_the_repository_do_not_count(folder):
     (folder / "inner" / ".git").mkdir()
     (folder / "redtask.toml").write_text("[wroker]\n")
