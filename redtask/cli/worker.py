@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -41,8 +41,10 @@ def _name(_ctx: object, _parameter: object, value: str | None) -> str:
     return name
 
 
-def _queues(_ctx: object, _parameter: object, value: str) -> list[str]:
-    queues = [queue.strip() for queue in value.split(",")]
+def _queues(_ctx: object, _parameter: object, value: Any) -> list[str]:
+    # A file may have a list.
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    queues = [queue.strip() for queue in text.split(",")]
     for queue in queues:
         if not QUEUE.fullmatch(queue):
             raise click.BadParameter(
@@ -106,6 +108,8 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
     "-q",
     "-Q",
     "--queues",
+    type=click.UNPROCESSED,
+    metavar="TEXT",
     default="default",
     show_default=True,
     callback=_queues,

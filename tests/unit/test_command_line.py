@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from rich.cells import cell_len
 
 from redtask import error
-from redtask.cli import COMMANDS, events, exit_code, group, logs, ls
+from redtask.cli import COMMANDS, events, exit_code, group, logs, ls, worker
 from redtask.cli.options import Where, confirm, hub_options
 from redtask.cli.output import STATES, Output, safe_lines, say_json, short_id
 from redtask.cli.selection import read_ids, selection_options
@@ -616,6 +616,13 @@ def test_a_wrong_value_is_told_with_the_variable(folder, words, variable, value)
 
     assert done.exit_code == 2
     assert f"(from {variable}) See redtask {words} --help" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["gpu, default", ["gpu", "default"]])
+def test_queues_in_a_file_may_be_a_list(value):
+    ctx = worker.command.make_context("worker", [], default_map={"queues": value})
+
+    assert ctx.params["queues"] == ["gpu", "default"]
 
 
 def test_files_above_the_repository_do_not_count(folder):
