@@ -9,9 +9,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, overload
 
+from redtask import absent
 from redtask.completions import Completions
 from redtask.error import ConnectionLost, RedtaskError, StillAway
 from redtask.live import Listener, show_output
+from redtask.metadata import METADATA
 from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
 from redtask.progress import progress_bar
 from redtask.session import limit_of, until_of
@@ -45,6 +47,14 @@ class AsyncResult(Results, Generic[V_co]):
     def _make(self, tasks: TaskSet, fname: str, **options: Any) -> AsyncResult:
         kind = AsyncMapResult if "sizes" in options else AsyncResult
         return kind(self._client, tasks, fname, **options)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            said = absent.words(f"{type(self).__name__!r} object", name)
+            if name in METADATA:
+                said += f": use '(await ar.metadata()).{name}'"
+            raise AttributeError(said)
 
     # -- waiting
 

@@ -118,6 +118,15 @@ def test_what_the_blocking_face_has_is_told_by_its_name_here():
         view.mop  # type: ignore[attr-defined]  # noqa: B018
 
 
+def test_a_result_says_where_the_fields_of_its_metadata_are():
+    result = aio.AsyncResult.__new__(aio.AsyncResult)
+
+    with pytest.raises(AttributeError, match=r"use '\(await ar.metadata\(\)\).stdout'"):
+        result.stdout  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'mop'$"):
+        result.mop  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_who_is_not_connected_hears_how_to():
     client = aio.Client("redis://nowhere")
 
