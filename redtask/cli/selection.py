@@ -20,6 +20,7 @@ import click
 
 from redtask.cli import proposals
 from redtask.cli.spans import MOMENT, moment
+from redtask.error import VERDICTS
 from redtask.spelling import suggestion
 
 if TYPE_CHECKING:
@@ -267,9 +268,10 @@ def _engine(word: str) -> dict[str, Any]:
 
 
 def _error(word: str) -> dict[str, Any]:
-    # Who waits too long raises the first, which is one of the second.
-    name = "DependencyTimeout" if word == "TaskTimeout" else word
-    return {"ename": {"$glob": name}}
+    # What the hub ended is shown with its verdict. Who waits too long raises
+    # ``DependencyTimeout``, which is a ``TaskTimeout``.
+    kind = VERDICTS.get("timeout" if word == "TaskTimeout" else word)
+    return {"ename": {"$glob": word if kind is None else kind.__name__}}
 
 
 def _parsed(wanted: dict[str, Any], query: str | None) -> Query:

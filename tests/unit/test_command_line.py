@@ -371,10 +371,20 @@ def test_options_are_conditions_that_all_have_to_hold():
     assert found.by_query
 
 
-def test_what_the_hub_ended_is_found_by_the_name_of_its_exception():
-    found = chosen("--error", "EngineError")
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("EngineError", "EngineError"),
+        ("TaskTimeout", "DependencyTimeout"),
+        # As screens and lists show it.
+        ("engine_lost", "EngineError"),
+        ("impossible", "ImpossibleDependency"),
+    ],
+)
+def test_what_the_hub_ended_is_found_by_the_name_of_its_exception(said, name):
+    found = chosen("--error", said)
 
-    assert found.query.holds({"ename": "EngineError"}.get)
+    assert found.query.holds({"ename": name}.get)
 
 
 def test_an_engine_is_a_number_or_the_beginning_of_a_uuid():
