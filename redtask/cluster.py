@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import numbers
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -57,12 +58,11 @@ class Cluster:
         engine_timeout: float = 60.0,
         drain: float | None = 10.0,
     ) -> None:
-        if n is not None:
-            _check_number(n)
+        engines = len(os.sched_getaffinity(0)) if n is None else _whole(n)
         if private and (profile or url or key):
             raise ValueError("a private cluster has no profile, url or key")
         #: The number of engines it starts with.
-        self.n = len(os.sched_getaffinity(0)) if n is None else n
+        self.n = engines
         self.profile = profile
         self.engine_timeout = engine_timeout
         self.drain = drain
@@ -98,13 +98,14 @@ class Cluster:
     def start_cluster(self, n: int | None = None) -> Cluster:
         """Start the hub unless it is external, and ``n`` engines; wait until they join.
 
-        Raises ``ClusterError`` and what ``Client`` raises; then nothing is left.
+        Raises ``ClusterError`` and what ``Client`` raises; then nothing is left. And
+        ``TypeError`` or ``ValueError`` for a wrong number.
         """
         with self._lock:
             if self.is_running:
                 raise ClusterError("this cluster is running")
             if n is not None:
-                self.n = n
+                self.n = _whole(n)
             plan = Plan(
                 engines=self.n,
                 mode=SCRIPT,
@@ -178,13 +179,14 @@ class Cluster:
     def start_engines(self, n: int | None = None) -> str:
         """Start ``n`` more engines; return the name of the set when they have joined.
 
-        Raises ``ClusterError``.
+        Raises ``ClusterError``, and ``TypeError`` or ``ValueError`` for a wrong number.
         """
+        engines = _whole(self.n if n is None else n, least=1)
         with self._lock:
             answer = line.request(
                 self._running(),
                 do="start",
-                engines=self.n if n is None else n,
+                engines=engines,
                 patience=self.engine_timeout,
             )
             return str(answer["name"])
@@ -210,12 +212,14 @@ class Cluster:
     stop_engines_sync = stop_engines
 
 
-def _check_number(n: object) -> None:
-    if not isinstance(n, int):
+def _whole(n: object, *, least: int = 0) -> int:
+    """Return a number of engines. Raises ``TypeError`` or ``ValueError``."""
+    if not isinstance(n, numbers.Integral):
         kind = type(n).__name__
         raise TypeError(f"n must be a whole number of engines, not {kind}")
-    if n < 0:
+    if n < least:
         raise ValueError(f"n is a number of engines, not {n!r}")
+    return int(n)
 
 
 __all__ = ["Cluster"]

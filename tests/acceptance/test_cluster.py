@@ -112,7 +112,17 @@ def test_what_makes_no_sense_is_refused_at_once(land):
         cluster.start_cluster()
     with pytest.raises(ClusterError, match="no such set of engines: 'x'"):
         cluster.stop_engines("x")
+    # None: as many as it started with.
+    for none in 0, None:
+        with pytest.raises(ValueError, match="not 0"):
+            cluster.start_engines(none)
+    with pytest.raises(TypeError, match="n must be a whole number of engines, not str"):
+        cluster.start_engines(cast(Any, "2"))
+    assert cluster.connect_client().ids == []
     cluster.stop_cluster()
+    with pytest.raises(ValueError, match="-1"):
+        cluster.start_cluster(-1)
+    assert cluster.n == 0
 
 
 def test_what_was_submitted_is_there_the_next_time(land):
