@@ -296,7 +296,7 @@ class Client(StoredTasks, Fleet):
 
         An id or result gives its value, a list of them a list. Integers index
         ``history``; None is the latest. Raises ``KeyError`` for an id that the hub
-        does not know (any more).
+        does not know (any more), ``IndexError`` for no position in ``history``.
         """
         wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
         tasks = self._run(self._session.find(wanted))

@@ -94,7 +94,8 @@ class StoredTasks:
         """Return why a task is where it is, and what would change it.
 
         Print it. ``msg_id`` is an id, a result of one task, or a position in
-        ``history``. Raises ``KeyError`` for an unknown id.
+        ``history``. Raises ``KeyError`` for an unknown id, ``IndexError`` for no
+        position, and ``ValueError`` for several tasks.
         """
         return self._run(self._session.why(msg_id))
 
@@ -158,8 +159,8 @@ class StoredTasks:
         Only ``delay`` and ``eta`` are not kept: the new tasks may start at once.
         Ids, results, positions in ``history``, or a list of them; None is the latest.
         The value of the result is a list. Dependencies are evaluated anew. All or none:
-        raises ``KeyError`` for an unknown task, ``ValueError`` for one that has not
-        ended.
+        raises ``KeyError`` for an unknown task, ``IndexError`` for no position, and
+        ``ValueError`` for a task that has not ended.
         """
         wanted = -1 if indices_or_msg_ids is None else indices_or_msg_ids
         tasks = self._run(ended.resubmit(self._session, wanted))
@@ -190,7 +191,10 @@ class StoredTasks:
         return self._run(ended.purge_hub(self._session, jobs, targets))
 
     def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
-        """Forget ended tasks locally and at the hub, as the two methods do."""
+        """Forget ended tasks locally and at the hub, as the two methods do.
+
+        Raises what they raise: ``RuntimeError`` for an outstanding task of this client.
+        """
         self.purge_local_results(jobs, targets)
         return self.purge_hub_results(jobs, targets)
 
