@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from redtask.lookahead import MOST_POSTED, SLOW, Lazy
 from redtask.pier import Letter
 from redtask.result import AsyncResult
+from redtask.value import V_co
 
 if TYPE_CHECKING:
     from redtask.view import LoadBalancedView
 
 
-class LazyMap(Lazy[AsyncResult, Letter]):
+class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
     """An iterator over the results of ``imap``."""
 
     _view: LoadBalancedView
@@ -55,10 +56,10 @@ class LazyMap(Lazy[AsyncResult, Letter]):
         while letter := self._ahead.on_the_way(most):
             letter.wait()
 
-    def __iter__(self) -> LazyMap:
+    def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> V_co:
         ahead = self._ahead
         self._fill()
         # Wait first: an interrupt must not lose the result.
@@ -73,4 +74,4 @@ class LazyMap(Lazy[AsyncResult, Letter]):
         except BaseException:
             ahead.give_back(result)
             raise
-        return result.get(return_exceptions=self._keep)
+        return result.get(return_exceptions=self._keep)  # type: ignore[no-any-return]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Generic, Self
 
 from redtask.aio.pier import Letter
 from redtask.aio.result import AsyncResult
 from redtask.lookahead import MOST_POSTED, SLOW, Lazy
+from redtask.value import V_co
 
 if TYPE_CHECKING:
     from redtask.aio.view import LoadBalancedView
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _TRIP: Final = 0.001
 
 
-class LazyMap(Lazy[AsyncResult, Letter]):
+class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
     """An asynchronous iterator over the results of ``imap``."""
 
     _view: LoadBalancedView
@@ -64,10 +65,10 @@ class LazyMap(Lazy[AsyncResult, Letter]):
         while letter := self._ahead.on_the_way(most):
             await letter.wait()
 
-    def __aiter__(self) -> LazyMap:
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> V_co:
         ahead = self._ahead
         if ahead.most is None:
             ahead.most = max(2, 2 * len(await self._view.client.ids()))
@@ -84,7 +85,7 @@ class LazyMap(Lazy[AsyncResult, Letter]):
             if ahead.on_the_way():
                 # It must leave even if the reader never waits for anything else.
                 await asyncio.sleep(0)
-            return await result.get(return_exceptions=self._keep)
+            return await result.get(return_exceptions=self._keep)  # type: ignore[no-any-return]
         except asyncio.CancelledError:
             ahead.give_back(result)
             raise

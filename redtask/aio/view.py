@@ -260,6 +260,51 @@ class LoadBalancedView(Flagged):
             raise TypeError("map_async does not take a block argument")
         return await self.map(f, *sequences, block=False, **options)  # type: ignore[no-any-return]
 
+    @overload
+    def imap(
+        self,
+        f: CoroutineFunction[V_co],
+        *sequences: Iterable[Any],
+        ordered: bool = ...,
+        max_outstanding: int | str = ...,
+        return_exceptions: Literal[True],
+    ) -> LazyMap[V_co | Exception]: ...
+    @overload
+    def imap(
+        self,
+        f: CoroutineFunction[V_co],
+        *sequences: Iterable[Any],
+        ordered: bool = ...,
+        max_outstanding: int | str = ...,
+        return_exceptions: bool = ...,
+    ) -> LazyMap[V_co]: ...
+    @overload
+    def imap(
+        self,
+        f: Callable[..., V_co],
+        *sequences: Iterable[Any],
+        ordered: bool = ...,
+        max_outstanding: int | str = ...,
+        return_exceptions: Literal[True],
+    ) -> LazyMap[V_co | Exception]: ...
+    @overload
+    def imap(
+        self,
+        f: Callable[..., V_co],
+        *sequences: Iterable[Any],
+        ordered: bool = ...,
+        max_outstanding: int | str = ...,
+        return_exceptions: bool = ...,
+    ) -> LazyMap[V_co]: ...
+    @overload
+    def imap(
+        self,
+        f: str,
+        *sequences: Iterable[Any],
+        ordered: bool = ...,
+        max_outstanding: int | str = ...,
+        return_exceptions: bool = ...,
+    ) -> LazyMap[Any]: ...
     def imap(
         self,
         f: Callable[..., Any] | str,

@@ -38,6 +38,7 @@ def test_results_have_the_type_that_the_function_returns(client: Client):
     assert assert_type(list(as_completed([one])), list[AsyncResult[float]]) == [one]
     assert assert_type(view.apply_sync(half, 3), float) == 1.5
     assert assert_type(view.map_sync(half, [3]), list[float]) == [1.5]
+    assert assert_type(list(view.imap(half, [3])), list[float]) == [1.5]
 
 
 async def slowly(x: float) -> str:
@@ -51,6 +52,7 @@ def test_what_a_coroutine_function_returns_in_the_end_is_the_type(client: Client
     assert assert_type(view.apply_async(slowly, 3).get(10), str) == "3"
     assert assert_type(view.apply_sync(slowly, 3), str) == "3"
     assert assert_type(many, AsyncMapResult[str]).get(10) == ["1", "2"]
+    assert assert_type(list(view.imap(slowly, [1])), list[str]) == ["1"]
 
 
 @require("json")
@@ -79,6 +81,8 @@ def test_results_that_may_be_errors_say_so(client: Client):
     many = view.map_async(half, [1], return_exceptions=True)
 
     assert assert_type(many.get(), list[float | Exception]) == [0.5]
+    lazy = view.imap(half, [1], return_exceptions=True)
+    assert assert_type(next(lazy), float | Exception) == 0.5
 
 
 def test_of_what_is_named_nothing_is_known(client: Client):
@@ -102,6 +106,8 @@ def test_results_that_are_awaited_have_their_types_too(place):
             assert assert_type(await one.get(timeout=10), float) == 1.5
             assert assert_type([item async for item in many], list[float]) == [0.5, 1.0]
             assert assert_type(await view.apply(half, 3), float) == 1.5
+            lazy = view.imap(half, [3])
+            assert assert_type([item async for item in lazy], list[float]) == [1.5]
             assert await view.apply(tasks.double, 3) == 6
 
     asyncio.run(main())
