@@ -266,9 +266,9 @@ class RemoteError(TaskError):
 
     Attributes: ``ename`` and ``evalue``, name and text of the exception;
     ``traceback``, its text; ``engine_info``, a dict with ``engine_id``,
-    ``engine_uuid`` and ``method``. ``__cause__`` is the original exception when
-    it could be rebuilt. Where nobody catches it, and where it is logged, Python shows
-    the remote traceback as a note below the local one.
+    ``engine_uuid``, ``host``, ``pid`` and ``method``. ``__cause__`` is the original
+    exception when it could be rebuilt. Where nobody catches it, and where it is logged,
+    Python shows the remote traceback as a note below the local one.
     """
 
     def __init__(
