@@ -37,6 +37,11 @@ class LoadBalancedView(Flagged):
 
     Made by ``Client.load_balanced_view``. Threads may share it as long as nobody
     sets its flags: ``with_flags`` gives each its own.
+
+    Its flags are attributes, and arguments of ``with_flags``, ``set_flags`` and
+    ``temp_flags``: ``block after follow targets queue priority delay eta timeout
+    time_limit retries retry_delay retry_backoff retry_jitter retry_on retry_elsewhere
+    label result_ttl durability track``. What they mean is in ``docs/tasks.rst``.
     """
 
     def __init__(self, client: Client, flags: Flags | None = None) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
+import redtask
+from redtask import aio
 from redtask.dependency import Dependency
 from redtask.error import NoEnginesRegistered
-from redtask.flags import Flagged, Flags
+from redtask.flags import NAMES, Flagged, Flags
 from redtask.targets import Targets
 
 
@@ -324,3 +327,8 @@ def test_targets_are_shown_as_they_were_given_until_they_are_looked_up(given):
     view.targets = given
 
     assert view.targets == given
+
+
+@pytest.mark.parametrize("view", [redtask.LoadBalancedView, aio.LoadBalancedView])
+def test_help_names_every_flag(view):
+    assert set(NAMES) <= set(re.findall(r"\w+", view.__doc__ or ""))
