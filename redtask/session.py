@@ -722,6 +722,6 @@ def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
         raise TypeError("imap needs at least one sequence")
     if most == "auto":
         return None
-    if isinstance(most, int) and most >= 0:
-        return most
+    if isinstance(most, numbers.Integral) and int(most) >= 0:
+        return int(most)
     raise ValueError(f"max_outstanding must be 'auto' or a number, not {most!r}")

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import itertools
 import math
+import numbers
 import os
 import sys
 import threading
@@ -722,3 +723,19 @@ def test_the_record_of_an_empty_task_has_a_size_that_the_allocator_has(core):
     each = [len(name) + len(value) + 4 for name, value in pairs]
     # Of the head, and the time, which is a number.
     assert sum(each) + 7 + len("submitted") + 2 + 10 <= 128
+
+
+@numbers.Integral.register
+class Whole:
+    """A whole number that is no ``int``, like those of NumPy."""
+
+    def __int__(self):
+        return 7
+
+
+def test_how_far_to_be_ahead_is_any_whole_number():
+    assert session.ahead_of([[1]], cast(Any, Whole())) == 7
+    assert session.ahead_of([[1]], "auto") is None
+    for wrong in -1, 1.5, "all":
+        with pytest.raises(ValueError, match="max_outstanding must be 'auto' or a"):
+            session.ahead_of([[1]], cast(Any, wrong))
