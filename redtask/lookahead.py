@@ -148,7 +148,9 @@ class Lookahead(Generic[R, L]):
     def _awaited(self) -> list[TaskSet]:
         if not self._ordered:
             return list(self._open.values())
-        return [result._tasks for result in list(self._unread.values())[:1]]
+        # All of them: what was missed of one was most likely missed of the next, too.
+        results = list(self._unread.values())
+        return [result._tasks for result in results if not result.done()]
 
 
 class Lazy(Generic[R, L]):

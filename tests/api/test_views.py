@@ -8,6 +8,7 @@ import itertools
 import os
 import pickle
 import queue
+import signal
 import threading
 from typing import Any
 
@@ -676,6 +677,25 @@ def test_a_forked_child_does_not_wait_for_what_its_parent_has_posted(view, monke
     _, status = os.waitpid(child, 0)
     forked.set()
     letter.wait()
+
+    assert status == 0
+
+
+def test_a_forked_child_reads_at_once_what_its_parent_called_ahead(
+    view, gate, monkeypatch
+):
+    monkeypatch.setattr("redtask.flows.waiting.QUIET", 3600)
+    values = view.imap(tasks.pass_gate, [str(gate)] * 4, range(4), max_outstanding=4)
+
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            signal.alarm(DEADLINE)
+            gate.touch()
+            code = int(list(values) != [0, 1, 2, 3])
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
 
     assert status == 0
 
