@@ -93,6 +93,7 @@ class Client(StoredTasks, Fleet):
         #: Executors whose futures must fail when this client is closed.
         self._executors: weakref.WeakSet[ViewExecutor] = weakref.WeakSet()
         self.closed = False
+        _clients().add(self)
         #: Default for views made from now on.
         self.block = False
         key, living = id(self), _living(os.getpid())
@@ -120,6 +121,17 @@ class Client(StoredTasks, Fleet):
         self._callbacks.close()
         for executor in list(self._executors):
             executor.give_up()
+
+    def _renew(self) -> None:
+        """Become a client of its own after a fork."""
+        for part in (
+            self._store,
+            self._session,
+            self._driver,
+            self._pier,
+            self._callbacks,
+        ):
+            part.renew()
 
     @property
     def _key(self) -> object:
@@ -383,6 +395,23 @@ def _in_use(place: Place) -> Client | None:
         if client is not None and not client.closed and client._place.is_same(place):
             return client
     return None
+
+
+@functools.cache
+def _clients() -> weakref.WeakSet[Client]:
+    """Return all clients, also those that this process was forked with.
+
+    A forked child has them begin anew while it has but one thread: two that use a
+    client for the first time would each do so, and one with what the other dropped.
+    """
+    clients = weakref.WeakSet[Client]()
+
+    def renew() -> None:
+        for client in list(clients):
+            client._renew()
+
+    os.register_at_fork(after_in_child=renew)
+    return clients
 
 
 @functools.cache

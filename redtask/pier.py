@@ -68,11 +68,14 @@ class Pier:
         self._here: set[int] = set()
         self._pid = os.getpid()
 
+    def renew(self) -> None:
+        """Begin anew after a fork: the waiting threads stayed behind."""
+        if os.getpid() != self._pid:
+            self._begin()
+
     def submit(self, task: Task) -> None:
         """Submit one task; raise if that failed."""
-        if os.getpid() != self._pid:
-            # After a fork: the waiting threads stayed behind in the parent.
-            self._begin()
+        self.renew()
         here, thread = self._here, threading.get_ident()
         if thread in here or len(task.envelope) > ferry.MOST_BYTES:
             self._alone(task)
@@ -88,8 +91,7 @@ class Pier:
 
         Returns None if it was submitted here.
         """
-        if os.getpid() != self._pid:
-            self._begin()
+        self.renew()
         here, thread = self._here, threading.get_ident()
         if thread in here:
             self._alone(task)

@@ -422,11 +422,14 @@ class CallbackThread:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
+    def renew(self) -> None:
+        """Begin anew after a fork: thread and callbacks stayed behind."""
+        if os.getpid() != self._pid:
+            self._begin()
+
     def add(self, result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
         """Call the callback when the result is done; at once if it already is."""
-        if os.getpid() != self._pid:
-            # After a fork: thread and callbacks stayed behind in the parent.
-            self._begin()
+        self.renew()
         if result.done():
             call_back(result, callback)
             return

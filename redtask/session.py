@@ -88,8 +88,12 @@ class Session:
         self._numbers = itertools.count()
         self._pid = os.getpid()
 
+    def renew(self) -> None:
+        """Become another client after a fork."""
+        if os.getpid() != self._pid:
+            self._become()
+
     def _become(self) -> None:
-        """Become another client, after a fork."""
         before, parent = self._inbox, self._pid
         self._begin()
         # The child may still wait for its parent's tasks.
@@ -103,8 +107,7 @@ class Session:
     @property
     def inbox(self) -> Inbox:
         """What the client waits for."""
-        if os.getpid() != self._pid:
-            self._become()
+        self.renew()
         return self._inbox
 
     @property
@@ -115,8 +118,7 @@ class Session:
     @property
     def history(self) -> list[str]:
         """Ids submitted, each once, oldest first; the last 100,000."""
-        if os.getpid() != self._pid:
-            self._become()
+        self.renew()
         with self._lock:
             return list(self._history)
 

@@ -131,14 +131,17 @@ class Store:
 
     # -- connections
 
-    def _borrow(self, *, blocking: bool = False) -> Connection:
-        if self._closed:
-            raise link.closed()
+    def renew(self) -> None:
+        """Begin anew after a fork: a child must not speak on its parent's sockets."""
         if os.getpid() != self._pid:
-            # A forked child must not speak on its parent's sockets.
             self._free, self._free_blocking = [], []
             self._listening = set()
             self._pid = os.getpid()
+
+    def _borrow(self, *, blocking: bool = False) -> Connection:
+        if self._closed:
+            raise link.closed()
+        self.renew()
         free = self._free_blocking if blocking else self._free
         try:
             return free.pop()
@@ -434,6 +437,11 @@ class Driver:
         self._others = 0
         self._pid = os.getpid()
 
+    def renew(self) -> None:
+        """Begin anew after a fork: the thread that reads stayed behind."""
+        if os.getpid() != self._pid:
+            self._begin()
+
     def run(
         self, flow: Flow[T], since: float | None = None, until: float | None = None
     ) -> T:
@@ -442,9 +450,7 @@ class Driver:
         ``since`` is when patience with its calls began; None: with each call. ``until``
         is the caller's deadline if Redis is away.
         """
-        if os.getpid() != self._pid:
-            # After a fork: the thread that reads stayed behind in the parent.
-            self._begin()
+        self.renew()
         try:
             step = next(flow)
             while True:

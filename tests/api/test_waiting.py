@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import signal
 import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -308,6 +310,37 @@ def test_a_forked_child_is_a_client_of_its_own(place, client, view, gate):
     assert parents.get(DEADLINE) == 5
     assert view.apply_sync(tasks.double, 1) == 2
     assert len({name.partition("-")[0] for name in client.history}) == 1
+
+
+def test_threads_of_a_forked_child_may_begin_at_once(view):
+    """As in a server that forks its workers, each of which has several threads."""
+    assert view.apply_sync(tasks.double, 1) == 2
+
+    for turn in range(4):
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                signal.alarm(DEADLINE)
+                code = int(not _use_in_threads(view, 8))
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, turn
+
+
+def _use_in_threads(view, count):
+    """Submit and wait in many threads at once; return whether all got their own."""
+    together = threading.Barrier(count)
+    called = threading.Semaphore(0)
+
+    def use(number):
+        together.wait()
+        result = view.apply_async(tasks.double, number)
+        result.add_done_callback(lambda _: called.release())
+        return result.get(DEADLINE) == 2 * number and called.acquire(timeout=DEADLINE)
+
+    with ThreadPoolExecutor(count) as threads:
+        return all(threads.map(use, range(count)))
 
 
 def test_a_hub_that_vanishes_is_told(place):
