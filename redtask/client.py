@@ -124,14 +124,13 @@ class Client(StoredTasks, Fleet):
 
     def _renew(self) -> None:
         """Become a client of its own after a fork."""
-        for part in (
-            self._store,
-            self._session,
-            self._driver,
-            self._pier,
-            self._callbacks,
-        ):
-            part.renew()
+        self._store.renew()
+        self._session.renew()
+        self._driver.renew()
+        self._pier.renew()
+        self._callbacks.renew()
+        for executor in list(self._executors):
+            executor.renew()
 
     @property
     def _key(self) -> object:

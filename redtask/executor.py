@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: When so many futures of an executor are open, a thread waits for them. So those that
 #: nobody asks for do not pile up.
 _MANY: Final = 500
+#: How the standard library calls the states in which a future stays.
+_FINAL: Final = ("CANCELLED_AND_NOTIFIED", "FINISHED")
 
 
 class TaskFuture(concurrent.futures.Future[Any]):
@@ -37,11 +39,20 @@ class TaskFuture(concurrent.futures.Future[Any]):
         """``ended`` is called when it is done."""
         self.task = task
         self._ended = ended
+        super().__init__()
+        self._begin()
+
+    def _begin(self) -> None:
         self._settling = threading.Lock()
         #: Does a thread wait for the task, or is it settled?
-        self._watched = True
-        super().__init__()
-        self._watched = False
+        self._watched = self._state in _FINAL and self._settling.acquire()
+
+    def renew(self) -> None:
+        """Begin anew after a fork: threads stayed behind, perhaps with our locks."""
+        self._known_condition = threading.Condition()
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+        self._begin()
 
     @property
     def _condition(self) -> threading.Condition:
@@ -133,8 +144,8 @@ class ViewExecutor(concurrent.futures.Executor):
     def __init__(self, view: Any) -> None:
         #: The view; its flags at the time of each call apply.
         self.view = view
+        #: Threads add and discard: both are atomic, and no lock is left in a fork.
         self._pending: set[TaskFuture] = set()
-        self._lock = threading.RLock()
         self._closed = False
         view.client._executors.add(self)
 
@@ -147,28 +158,28 @@ class ViewExecutor(concurrent.futures.Executor):
         """Call ``fn(*args, **kwargs)`` on an engine."""
         self._check()
         future = TaskFuture(self.view.apply_async(fn, *args, **kwargs), self._forget)
-        with self._lock:
-            self._pending.add(future)
-            many = len(self._pending) % _MANY == 0
-            late = list(self._pending) if many else []
-        for one in late:
-            one.watch()
+        self._pending.add(future)
+        if len(self._pending) % _MANY == 0:
+            for one in list(self._pending):
+                one.watch()
         return future
 
     def _check(self) -> None:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
+    def renew(self) -> None:
+        """Begin anew after a fork."""
+        for future in list(self._pending):
+            future.renew()
+
     def give_up(self) -> None:
         """Finish the futures, because the client is closed."""
-        with self._lock:
-            pending = list(self._pending)
-        for future in pending:
+        for future in list(self._pending):
             future.settle()
 
     def _forget(self, future: TaskFuture) -> None:
-        with self._lock:
-            self._pending.discard(future)
+        self._pending.discard(future)
 
     def map(
         self,
@@ -193,8 +204,7 @@ class ViewExecutor(concurrent.futures.Executor):
         With ``cancel_futures``, calls that have not begun are aborted.
         """
         self._closed = True
-        with self._lock:
-            pending = list(self._pending)
+        pending = list(self._pending)
         if cancel_futures:
             for future in pending:
                 future.cancel()

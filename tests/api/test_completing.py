@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+import os
 import pickle
 import queue
 import subprocess
@@ -225,6 +226,27 @@ def test_a_future_that_was_interrupted_can_be_asked_again(view, monkeypatch):
         future.result(30)
 
     assert future.result(5) == 8
+
+
+def test_a_forked_child_may_ask_the_futures_of_its_parent(view, gate):
+    """Also those that a thread of the parent waits for; callbacks are the parent's."""
+    called = queue.SimpleQueue[Any]()
+    executor = view.executor
+    future = executor.submit(tasks.pass_gate, str(gate), 1)
+    future.add_done_callback(called.put)
+
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            gate.touch()
+            found = future.result(20), executor.submit(tasks.double, 2).result(20)
+            code = int(found != (1, 4) or not called.empty())
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+    assert called.get(timeout=30) is future
 
 
 def test_futures_that_nobody_asks_for_do_not_pile_up(view, monkeypatch):
