@@ -654,6 +654,7 @@ __all__ = [
     "read_stream",
     "redis",
     "refusal",
+    "reply_left",
     "tell_of_silence",
     "translate",
 ]

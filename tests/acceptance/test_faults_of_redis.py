@@ -379,6 +379,38 @@ def test_who_waited_for_the_trip_of_another_hears_in_its_own_time(scene):
     assert max(lasted.values()) < patience + late / 2
 
 
+def test_a_timeout_holds_also_while_redis_hangs(scene):
+    here = scene()
+    with redtask.Client(here.server.url) as rc:
+        result = rc.load_balanced_view().apply_async(abs, -1)
+        assert not result.wait(0.1)
+
+        with unanswered(here):
+            with pytest.raises(TimeoutError, match="Redis cannot be reached"):
+                result.get(0.1)
+            assert result.wait(0) is False
+
+        assert not result.ready()
+
+
+def test_a_timeout_holds_also_while_redis_hangs_for_coroutines(scene):
+    here = scene()
+
+    async def ask():
+        async with aio.Client(here.server.url) as rc:
+            result = await rc.load_balanced_view().apply_async(abs, -1)
+            assert not await result.wait(0.1)
+
+            with unanswered(here):
+                with pytest.raises(TimeoutError, match="Redis cannot be reached"):
+                    await result.get(0.1)
+                assert await result.wait(0) is False
+
+            assert not await result.ready()
+
+    asyncio.run(ask())
+
+
 def test_who_connects_to_a_redis_that_hangs_hears_why_not(scene, caplog):
     here = scene()
 
