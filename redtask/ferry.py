@@ -109,6 +109,13 @@ class Ferry:
         """Is a passenger there whose trip has not begun?"""
         return passenger in self._waiting
 
+    def awaits(self, passenger: Passenger) -> bool:
+        """Is a passenger to lead a trip that has not begun?
+
+        One that is called twice may have begun it.
+        """
+        return self.leader is passenger and passenger in self._waiting
+
     def load(self) -> list[Passenger]:
         """Return those who travel together: as many as one slice holds."""
         waiting = self._waiting

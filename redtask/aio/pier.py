@@ -86,14 +86,15 @@ class Pier:
 
     async def _lead_for(self, letter: Letter) -> None:
         try:
-            if not letter.over:
+            if self._ferry.awaits(letter):
                 await self._lead()
         except BaseException:
             # The event loop is being closed.
             self._ferry.leave(letter)
             raise
         finally:
-            letter.wake()
+            if letter.over:
+                letter.wake()
 
     async def _lead(self) -> None:
         aboard = self._ferry.load()

@@ -510,6 +510,36 @@ def test_a_coroutine_that_is_cancelled_while_it_waits_is_not_taken_along():
     assert loads == [["a"], ["c"]]
 
 
+def test_a_letter_that_is_called_twice_leads_once():
+    async def main():
+        trips = AsyncTrips()
+        pier = AsyncPier(trips, 30.0)
+        pier.post(task("a"), lambda: None)
+        await trips.began(1)
+        letter = pier.post(task("b"), lambda: None)
+        leaver = asyncio.create_task(pier.submit(task("c")))
+        await asyncio.sleep(0)
+
+        def end_and_leave(aboard):
+            ferry.end_all(aboard)
+            leaver.cancel()
+
+        trips.endings.put_nowait(end_and_leave)
+        await trips.began(2)
+        later = asyncio.create_task(pier.submit(task("d")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not letter.over
+        for _ in range(2):
+            trips.endings.put_nowait(ferry.end_all)
+        async with asyncio.timeout(DEADLINE):
+            await letter.wait()
+            await later
+        return trips.loads
+
+    assert asyncio.run(main()) == [["a"], ["b"], ["d"]]
+
+
 def test_coroutines_with_patience_left_go_again_after_a_loss():
     @in_loop
     async def loads(trips, submit):
