@@ -327,8 +327,14 @@ def packed(commands: Sequence[Sequence[Any]]) -> list[bytes]:
     sent: list[bytes] = []
     small: list[bytes] = []
     for words in commands:
-        if Rope in map(type, words):
+        kinds = set(map(type, words))
+        if Rope in kinds:
             _pack_ropes(words, small, sent)
+        elif int in kinds:
+            # A signal handler that raises while hiredis makes text of a number, as for
+            # a Ctrl-C, would crash the process.
+            texts: list[Any] = [str(one) if type(one) is int else one for one in words]
+            small.append(hiredis.pack_command(tuple(texts)))
         else:
             small.append(hiredis.pack_command(tuple(words)))
     _flush(small, sent)
@@ -422,7 +428,7 @@ def pause_after(problem: Exception, tries: Tries, contact: Contact) -> float:
 
 def evalsha(script: scripts.Script, root: str, call: Call[Any]) -> Sequence[Any]:
     """Return the command that performs a call."""
-    return ("EVALSHA", script.sha, 1, root, *call.args)
+    return ("EVALSHA", script.sha, "1", root, *call.args)
 
 
 def ahead(
@@ -434,7 +440,7 @@ def ahead(
         key = keys.parcel(parcel.task_id, parcel.token)
         yield "SET", key, args[parcel.at], "EX", _PARCEL_KEPT
         args[parcel.at] = _PARCEL
-    yield "EVALSHA", script.sha, 1, keys.root, *args
+    yield "EVALSHA", script.sha, "1", keys.root, *args
 
 
 class Batch:

@@ -39,7 +39,7 @@ class Wire:
             self._connection.send_command("TIME")
             told = self._connection.read_response()
             self._pop = self._connection.pack_command(
-                "BLPOP", *keys, int(link.LONGEST_BLOCK)
+                "BLPOP", *keys, str(int(link.LONGEST_BLOCK))
             )
             sock: Any = self._connection._sock  # noqa: SLF001
             #: For a selector.

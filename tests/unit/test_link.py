@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any
 
+import hiredis
 import pytest
 from redis import exceptions
 from redis._parsers.base import BaseParser
@@ -325,6 +327,22 @@ def test_a_url_becomes_options(url, kind, expected):
 def test_who_reads_waits_longer_than_the_server(seconds):
     assert seconds < link.limit(seconds) < seconds + link.REPLY
     assert link.limit(seconds, 2.0) == seconds + 2
+
+
+def test_no_number_is_left_to_hiredis(monkeypatch):
+    """If a signal handler raises while it makes text of one, the process crashes."""
+    given, pack = list[Any](), hiredis.pack_command
+
+    def pack_noted(words):
+        given.extend(words)
+        return pack(words)
+
+    monkeypatch.setattr(hiredis, "pack_command", pack_noted)
+
+    (sent,) = link.packed([("GET", "key"), ("SET", "key", b"value", "EX", 60)])
+
+    assert sent.endswith(b"$5\r\nvalue\r\n$2\r\nEX\r\n$2\r\n60\r\n")
+    assert int not in map(type, given)
 
 
 @pytest.mark.parametrize(
