@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import queue
 import threading
@@ -22,23 +21,46 @@ if TYPE_CHECKING:
 _IDLE: Final = 1.0
 
 
+class _Gate:
+    """Closed until it is set, for good.
+
+    Not an event: that is Python code, in which a Ctrl-C could leave its lock locked, or
+    released by somebody else.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let all through; may be repeated."""
+        with suppress(RuntimeError):
+            self._lock.release()
+
+    def wait(self) -> None:
+        """Wait until it is set."""
+        # It may be set once more just when we are through.
+        with suppress(RuntimeError), self._lock:
+            pass
+
+
 class Letter(ferry.Letter):
     """A passenger whose owner, a thread, does not wait at the pier."""
 
-    __slots__ = ("_pid", "_told")
+    __slots__ = ("_gate", "_pid")
 
     def __init__(
         self, task: Task, send: Callable[[Letter], None], landed: Callable[[], object]
     ) -> None:
         """``send`` is to lead its trip; ``landed`` is called when that is over."""
-        self._told = threading.Event()
-        super().__init__(task, send, landed, self._told)
+        self._gate = _Gate()
+        super().__init__(task, send, landed, self._gate)
         self._pid = os.getpid()
 
     def wait(self) -> None:
         """Return once the outcome is known."""
         if os.getpid() == self._pid:
-            self._told.wait()
+            self._gate.wait()
         # After a fork: it is the parent's.
         self.over = True
 
@@ -131,15 +153,15 @@ class Pier:
 
     def _submit(self, task: Task) -> None:
         me = Passenger(task)
-        gate: threading.Lock | None = None
+        gate: _Gate | None = None
         try:
             with self._lock:
                 if self._ferry.leader is not None:
-                    gate = _closed()
-                    me.wake = functools.partial(_open, gate)
+                    gate = _Gate()
+                    me.wake = gate.set
                 self._ferry.board(me)
             if gate is not None:
-                gate.acquire()
+                gate.wait()
             if not me.over:
                 self._lead(me)
         except BaseException:
@@ -207,14 +229,3 @@ class _Courier:
                 continue
             self._lead(letter)
             letter.wake()
-
-
-def _closed() -> threading.Lock:
-    gate = threading.Lock()
-    gate.acquire()
-    return gate
-
-
-def _open(gate: threading.Lock) -> None:
-    with suppress(RuntimeError):
-        gate.release()

@@ -7,6 +7,7 @@ import functools
 import os
 import queue
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -376,6 +377,23 @@ def test_who_is_interrupted_while_posting_keeps_nobody_waiting():
 
     assert crossed == ["b", "c"]
     assert landed == [True]
+
+
+def test_a_wait_for_a_letter_can_be_interrupted_anywhere():
+    """Not so in an event: its lock might stay locked, or be another thread's."""
+    pier = Pier(crossing([]), 30.0)
+    letter = pier.post(task("a"), lambda: None)
+    assert letter is not None
+    entered = set()
+
+    sys.setprofile(lambda frame, *_: entered.add(frame.f_code.co_filename))
+    try:
+        letter.wait()
+    finally:
+        sys.setprofile(None)
+
+    assert letter.over
+    assert threading.__file__ not in entered
 
 
 def test_when_no_thread_can_be_started_only_posting_fails(monkeypatch):
