@@ -279,7 +279,8 @@ class Client(StoredTasks, Fleet):
         ``NoEnginesRegistered``.
         """
         limit = limit_of(timeout)
-        self._run(story.joined(n, self._session.keys, limit, block=block))
+        flow = story.joined(n, self._session.keys, limit, block=block)
+        self._run(flow, until_of(timeout))
 
     # -- results
 

@@ -303,7 +303,8 @@ class Client(StoredTasks, Fleet):
         ``NoEnginesRegistered``.
         """
         limit = limit_of(timeout)
-        await self._run(story.joined(n, self._session.keys, limit, block=block))
+        flow = story.joined(n, self._session.keys, limit, block=block)
+        await self._run(flow, until_of(timeout))
 
     # -- results
 

@@ -6,7 +6,7 @@ import numbers
 import time
 from typing import TYPE_CHECKING
 
-from redtask.error import ConnectionLost, NoEnginesRegistered
+from redtask.error import ConnectionLost, NoEnginesRegistered, StillAway
 from redtask.flows import QUIET, Commands, Hear, ask
 from redtask.hub import calls
 from redtask.hub.records import text
@@ -48,6 +48,15 @@ def joined(
     if not isinstance(number, numbers.Integral):
         kind = type(number).__name__
         raise TypeError(f"n must be a whole number of engines, not {kind}")
+    try:
+        yield from _joined(number, keys, timeout, block=block)
+    except StillAway as problem:
+        raise TimeoutError(str(problem)) from problem
+
+
+def _joined(
+    number: int, keys: Keys, timeout: float | None, *, block: bool
+) -> Flow[None]:
     deadline = None if timeout is None else time.monotonic() + timeout
     position = yield from latest(keys)
     while True:

@@ -121,6 +121,8 @@ def test_a_timeout_holds_also_while_redis_is_away(place, server, face, timeout):
         result.get(timeout)
     with pytest.raises(TimeoutError):
         result.exception(timeout)
+    with pytest.raises(TimeoutError):
+        client.wait_for_engines(9, timeout=timeout)
 
     assert time.monotonic() - begun < 5
     server.start()
