@@ -464,7 +464,8 @@ def _check_owners(seen):
         if found["of_engine"]:
             seen.hold(found["engine"] in seen.engines, f"{name} of no engine")
         if found["done"] or found["worker"]:
-            seen.hold(seen.ttl[name] > 0, f"{name} is kept forever")
+            # In its last half second it has 0 seconds to live.
+            seen.hold(seen.ttl[name] >= 0, f"{name} is kept forever")
         if name in ("rows", "runs") or (found["task"] and not found["part"]):
             seen.hold(seen.ttl[name] == -1, f"{name} vanishes")
     seen.hold(seen.ttl["hub"] == -1, "the hub will vanish")

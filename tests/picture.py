@@ -128,7 +128,7 @@ class Picture:
             self.hold(found, f"{name} is a key of no known pattern")
             if found and found["parcel"]:
                 # A call that is about to come takes it; else it goes by itself.
-                self.hold(self.ttl[name] > 0, f"{name} stays forever")
+                self.hold(self.ttl[name] >= 0, f"{name} stays forever")
         self.hub = self.hash("hub")
         self.hwm = int(self.hub.get("hwm", 0))
         self.scheme = self.hub.get("format", " ").split(" ")[1]

@@ -88,15 +88,22 @@ local function is_among(ids, count, seen, id)
   return false
 end
 
--- Letters and distinct ids of a set in text; nil when malformed. With `later` the ids are
--- told with `link`, 100 at a time: there may be very many.
+-- Seldom: a set whose ids are told with `link`, and looked at then: there may be very
+-- many. Nil when malformed.
+local function begin_set(text)
+  local letters = string.match(text, "^([an]s?f?) [a-z0-9]+%-[0-9]+")
+  return letters and #letters > 1 and { letters = letters, ids = {} } or nil
+end
+
+-- Letters and distinct ids of a set in text; nil when malformed.
 local function parse(text, later)
   local argument = require("lib.argument")
+  if later then
+    return begin_set(text)
+  end
   local letters, tail = string.match(text, "^([an]s?f?) (.+)$")
   if not letters or #letters < 2 then
     return nil
-  elseif later then
-    return not string.find(tail, "[^a-z0-9 -]") and { letters = letters, ids = {} } or nil
   end
   local ids, count, seen = {}, 0, nil
   for id in string.gmatch(tail, "%S+") do
