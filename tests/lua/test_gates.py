@@ -380,3 +380,9 @@ def test_a_gate_is_no_copy(hub):
 
     with hub.refuses(error.BadArgument, "c-2 is a gate and a task"):
         hub.resubmit(3, ("c-1", "c-2"), gate="c-2")
+
+
+@pytest.mark.parametrize("said", ["as", "as ", "a c-1", "sf c-1", "as c_1", "as  c-1"])
+def test_a_set_that_is_told_later_begins_like_any(hub, said):
+    with hub.refuses(error.BadArgument, "flag after cannot be"):
+        hub.submit(1, "c-3", gate="c-9", later=1, after=said)
