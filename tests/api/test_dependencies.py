@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from redtask import Dependency, Ref, error, slices
+from redtask import Dependency, Ref, error
 from tests import tasks
 
 
@@ -230,13 +230,7 @@ def test_a_result_is_cancelled_with_all_of_its_tasks(idle):
     assert result.cancelled()
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """Let calls say no more than a hundred members, so that tests are quick."""
-    monkeypatch.setattr(slices, "MOST_MEMBERS", 100)
-
-
-def test_a_task_may_wait_for_more_than_a_call_can_say(view, few):
+def test_a_task_may_wait_for_more_than_a_call_can_say(view):
     first = view.map_async(tasks.noop, range(250))
     with view.temp_flags(after=first):
         second = view.apply_async(tasks.double, 1)
@@ -247,7 +241,7 @@ def test_a_task_may_wait_for_more_than_a_call_can_say(view, few):
     assert last < second.metadata["started"]
 
 
-def test_what_waits_for_much_is_impossible_when_one_fails(view, few):
+def test_what_waits_for_much_is_impossible_when_one_fails(view):
     first = view.map_async(tasks.noop, range(150))
     failed = view.apply_async(tasks.fail, 1)
     with view.temp_flags(after=[first, failed]):
@@ -290,7 +284,7 @@ def test_a_result_that_will_never_be_makes_its_call_impossible(view):
         second.get(30)
 
 
-def test_a_call_may_need_more_results_than_a_call_can_say(view, few):
+def test_a_call_may_need_more_results_than_a_call_can_say(view):
     first = view.map_async(tasks.double, range(250))
 
     second = view.apply_async(sum, [Ref(name) for name in first.msg_ids], [])

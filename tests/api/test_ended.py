@@ -190,6 +190,18 @@ def test_all_are_purged_whoever_needs_them(rc, view, place, face):
     assert rc.hub_history() == []
 
 
+def test_who_needs_very_many_results_runs_again_and_is_purged(rc, view):
+    first = view.map_async(tasks.noop, range(700), chunksize=1)
+    second = view.apply_async(len, [Ref(name) for name in first.msg_ids])
+    assert second.get(100) == 700
+
+    again = rc.resubmit(second)
+
+    assert again.get(100) == [700]
+    assert rc.purge_hub_results([*second.msg_ids, *again.msg_ids]) == Purged(2)
+    assert rc.purge_hub_results(first.msg_ids) == Purged(700)
+
+
 def test_what_is_kept_is_counted_once(rc, view, gate):
     _, needed = chain(view, view)
     view.apply_async(tasks.pass_gate, str(gate), Ref(needed))
