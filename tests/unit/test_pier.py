@@ -539,7 +539,7 @@ def test_a_letter_that_is_called_twice_leads_once():
         await asyncio.sleep(0)
 
         def end_and_leave(aboard):
-            ferry.end_all(aboard)
+            arrive(aboard)
             leaver.cancel()
 
         trips.endings.put_nowait(end_and_leave)
@@ -549,7 +549,7 @@ def test_a_letter_that_is_called_twice_leads_once():
             await asyncio.sleep(0)
         assert not letter.over
         for _ in range(2):
-            trips.endings.put_nowait(ferry.end_all)
+            trips.endings.put_nowait(arrive)
         async with asyncio.timeout(DEADLINE):
             await letter.wait()
             await later
