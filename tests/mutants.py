@@ -755,6 +755,35 @@ MUTANTS: Final = (
         "",
         "lua/test_watch.py",
     ),
+    # -- in pieces
+    _mutant(
+        "results that are told again are kept again",
+        "link.lua",
+        "tonumber(task.told or 0) ~= before",
+        "false",
+        "lua/test_refs.py",
+    ),
+    _mutant(
+        "a task may keep its own result",
+        "link.lua",
+        " or before and ARGV[at] == id",
+        "",
+        "lua/test_refs.py",
+    ),
+    _mutant(
+        "who needs very many lets all of them go at once",
+        "lib/forget.lua",
+        "local MOST_RELEASED = 8000",
+        "local MOST_RELEASED = 8000000",
+        "lua/test_refs.py",
+    ),
+    _mutant(
+        "who needs very many goes while it still keeps some",
+        "lib/forget.lua",
+        "return length - from + 1, from == 1",
+        "return length - from + 1, true",
+        "lua/test_refs.py",
+    ),
 )
 
 

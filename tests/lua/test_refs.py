@@ -213,6 +213,11 @@ def test_where_results_are_told_is_a_number(told, name):
         told.link(3, "c-4", name, "c-1")
 
 
+def test_a_task_is_not_told_that_it_needs_its_own_result(told):
+    with told.refuses(error.BadArgument, "ids of others"):
+        told.link(3, "c-4", "refs:0", "c-4")
+
+
 @pytest.fixture
 def many(hub):
     """A hub with an aborted task that needs the results of 1,000 others."""
