@@ -5,6 +5,7 @@ Flows for both faces.
 
 from __future__ import annotations
 
+import numbers
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -244,7 +245,7 @@ def check_purge(jobs: Any, targets: Any) -> None:
 
 
 def _is_nothing(said: Any) -> bool:
-    return said is None or (not isinstance(said, int) and len(said) == 0)
+    return said is None or (not isinstance(said, numbers.Integral) and len(said) == 0)
 
 
 def purge_local(session: Session, jobs: Any, targets: Any) -> Flow[None]:
@@ -275,9 +276,10 @@ def purge_hub(
         yield from _purge_where(session, None, done)
         return (yield from done.rest())
     if not _is_nothing(targets):
-        numbers = [targets] if isinstance(targets, int) else list(targets)
-        yield from _check_engines(numbers)
-        yield from _purge_where(session, {str(one) for one in numbers}, done)
+        single = isinstance(targets, numbers.Integral)
+        engines = [targets] if single else list(targets)
+        yield from _check_engines(engines)
+        yield from _purge_where(session, {str(one) for one in engines}, done)
     if not _is_nothing(jobs):
         yield from _purge_ids(session, session.ids_of(jobs), done)
     return (yield from done.rest())
@@ -340,11 +342,11 @@ def _is_all(said: Any) -> bool:
     return isinstance(said, str) and said == "all"
 
 
-def _check_engines(numbers: Iterable[Any]) -> Flow[None]:
+def _check_engines(engines: Iterable[Any]) -> Flow[None]:
     """Raise ``IndexError`` for an id that no engine ever had."""
     known = int((yield from flows.ask(calls.status(0))).hub.get("next_engine", 0))
-    for one in numbers:
-        if not isinstance(one, int) or not 0 <= one < known:
+    for one in engines:
+        if not isinstance(one, numbers.Integral) or int(one) not in range(known):
             raise IndexError(f"there never was an engine {one}")
 
 

@@ -7,6 +7,7 @@ lasts. The rest are *orders* to workers: signed, each for one process, and obeye
 from __future__ import annotations
 
 import json
+import numbers
 import re
 import secrets
 import time
@@ -83,13 +84,13 @@ def chosen(session: Session, targets: Any) -> Flow[list[EngineStatus]]:
     status = yield from session.status()
     if targets is None or targets == "all":
         return list(status.engines)
-    single = isinstance(targets, (int, str))
+    single = isinstance(targets, (numbers.Integral, str))
     by_id: dict[Any, EngineStatus] = {one.engine_id: one for one in status.engines}
     by_id |= {one.uuid: one for one in status.engines}
     found = []
     for one in [targets] if single else targets:
         if one not in by_id:
-            kind = IndexError if isinstance(one, int) else KeyError
+            kind = IndexError if isinstance(one, numbers.Integral) else KeyError
             raise kind(f"there is no engine {one}")
         found.append(by_id[one])
     return found

@@ -327,7 +327,7 @@ class Session:
             return [jobs]
         if _has_ids(jobs):
             return list(jobs.msg_ids)
-        if isinstance(jobs, int) and not isinstance(jobs, bool):
+        if isinstance(jobs, numbers.Integral) and not isinstance(jobs, bool):
             return [id_at(self.history, jobs)]
         if isinstance(jobs, Iterable) and not isinstance(jobs, (bytes, bytearray)):
             listed = [name for one in jobs for name in self.ids_of(one)]
@@ -697,17 +697,20 @@ def ids_at(history: Sequence[str], wanted: Any) -> Any:
     """Replace positions in a view's history by ids; None is the latest."""
     if wanted is None:
         wanted = -1
-    if isinstance(wanted, int):
+    if isinstance(wanted, numbers.Integral):
         return id_at(history, wanted)
     if isinstance(wanted, (list, tuple)):
-        return [id_at(history, one) if isinstance(one, int) else one for one in wanted]
+        return [
+            id_at(history, one) if isinstance(one, numbers.Integral) else one
+            for one in wanted
+        ]
     return wanted
 
 
-def id_at(history: Sequence[str], position: int) -> str:
+def id_at(history: Sequence[str], position: numbers.Integral | int) -> str:
     """Return the id at a position. Raises ``IndexError`` naming it."""
     try:
-        return history[position]
+        return history[int(position)]
     except IndexError:
         raise IndexError(
             f"history has {len(history)} ids, and no position {position}"

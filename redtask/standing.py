@@ -5,6 +5,7 @@ Flows for both faces. No I/O here.
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Any
 
 from redtask.error import GONE, CompositeError, TaskLost
@@ -36,7 +37,7 @@ def queue_status(
         found[number] = yield from _engine(session, living[number], verbose=verbose)
     if verbose:
         yield from _add_completed(session, found)
-    if isinstance(targets, int):
+    if isinstance(targets, numbers.Integral):
         return found[targets]  # type: ignore[no-any-return]
     if verbose:
         found["unassigned"] = yield from _unassigned(session)
@@ -49,10 +50,10 @@ def queue_status(
 def _chosen(living: Mapping[int, EngineStatus], targets: Any) -> list[int]:
     if targets is None or targets == "all":
         return list(living)
-    if isinstance(targets, int):
+    if isinstance(targets, numbers.Integral):
         if targets not in living:
             raise IndexError(f"there is no engine {targets}")
-        return [targets]
+        return [int(targets)]
     for one in (chosen := list(targets)):
         if one not in living:
             raise KeyError(f"there is no engine {one}")
