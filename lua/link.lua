@@ -65,13 +65,14 @@ local function keep(opened, task, ids)
   depend.put(task, "told", string.format("%d", before + #ids))
   if not kept then
     return
-  elseif not task.refs then
-    depend.put(task, "refs", "")
-    depend.put(task, "marks", (task.marks or "") .. "r")
-  else
-    kept = " " .. kept
   end
-  redis.call("APPEND", keys.task(id, "refs"), kept)
+  -- What is short may be in the record so far.
+  local old = task.refs and task.refs .. " " or ""
+  if not task.refs then
+    depend.put(task, "marks", (task.marks or "") .. "r")
+  end
+  depend.put(task, "refs", "")
+  redis.call("APPEND", keys.task(id, "refs"), old .. kept)
 end
 
 -- The task depends on these. Returns the verdict and why if it can never run.

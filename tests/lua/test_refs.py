@@ -188,6 +188,21 @@ def test_told_results_that_are_not_there_are_kept_by_nobody(told):
     assert told.redis.get(told.keys.task("c-4", "refs")) == b"c-1 c-2"
 
 
+@pytest.mark.parametrize("count", [1, 30])
+def test_more_results_may_be_told_than_it_began_with(told, count):
+    names = [f"d-{number}" for number in range(count)]
+    told.submit(3, *names)
+    told.submit(3, "c-5", gate="c-9", after="as c-1", refs=" ".join(names))
+
+    told.link(4, "c-5", "refs:0", "c-1")
+
+    assert told.redis.get(told.keys.task("c-5", "refs")).decode().split() == [
+        *names,
+        "c-1",
+    ]
+    assert told.record("c-5")["refs"] == ""
+
+
 def test_told_results_are_needed_no_longer_than_the_task(told):
     told.link(3, "c-4", "refs:0", "c-1", "c-2", "c-3")
     told.abort(4, "c-1", "c-2", "c-3")
