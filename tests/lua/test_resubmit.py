@@ -401,6 +401,21 @@ def test_a_copy_may_stand_behind_a_gate(hub):
     assert hub.resubmit(6, ("c-3", "d-3"), gate="d-9", later=1) == ["d-3"]
 
 
+def test_a_copy_is_told_later_which_results_it_needs(hub):
+    hub.submit(1, "c-1", "c-2")
+    hub.submit(1, "c-3", after="as c-1 c-2", refs="c-1 c-2")
+    hub.end(2, "ok", "ok", "ok")
+
+    hub.resubmit(3, ("c-3", "d-3"), gate="d-9", later=1)
+    assert [hub.record(name)["kept"] for name in ("c-1", "c-2")] == ["1", "1"]
+    hub.do(calls.link("d-3", "refs:0", ["c-1", "c-2"], now=4))
+    hub.do(calls.link("d-3", "after", ["c-1", "c-2"], now=4))
+    hub.do(calls.open_gate("d-9", now=5))
+
+    assert [hub.record(name)["kept"] for name in ("c-1", "c-2")] == ["2", "2"]
+    assert hub.state("d-3") == "ready"
+
+
 def test_a_copy_is_told_its_members_later_only_behind_a_gate(hub):
     hub.submit(1, "c-1")
     hub.end(2, "ok")
