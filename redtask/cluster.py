@@ -53,7 +53,7 @@ class Cluster:
         url: str | None = None,
         key: str | None = None,
         hwm: int | None = None,
-        scheme: str | None = None,
+        scheme: str | os.PathLike[str] | None = None,
         private: bool = False,
         engine_timeout: float = 60.0,
         drain: float | None = 10.0,
@@ -61,15 +61,20 @@ class Cluster:
         engines = len(os.sched_getaffinity(0)) if n is None else _whole(n)
         if private and (profile or url or key):
             raise ValueError("a private cluster has no profile, url or key")
+        if hwm is not None and not isinstance(hwm, numbers.Integral):
+            raise TypeError(f"hwm must be a whole number, not {type(hwm).__name__}")
+        if scheme is not None and not isinstance(scheme, (str, os.PathLike)):
+            kind = type(scheme).__name__
+            raise TypeError(f"scheme must be a name or a path, not {kind}")
         #: The number of engines it starts with.
         self.n = engines
         self.profile = profile
-        self.engine_timeout = engine_timeout
-        self.drain = drain
+        self.engine_timeout = _seconds("engine_timeout", engine_timeout)
+        self.drain = None if drain is None else _seconds("drain", drain)
         self._url = url
         self._key = key
         self._hwm = hwm
-        self._scheme = scheme
+        self._scheme = None if scheme is None else os.fspath(scheme)
         self._private = private
         self._keeper: subprocess.Popen[bytes] | None = None
         self._about: dict[str, Any] = {}
@@ -220,6 +225,17 @@ def _whole(n: object, *, least: int = 0) -> int:
     if n < least:
         raise ValueError(f"n is a number of engines, not {n!r}")
     return int(n)
+
+
+def _seconds(name: str, value: object) -> float:
+    """Return a number of seconds. Raises ``TypeError`` or ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a number of seconds, not {kind}")
+    seconds = float(value)
+    if not seconds >= 0:
+        raise ValueError(f"{name} must be a number of seconds, not {value!r}")
+    return seconds
 
 
 __all__ = ["Cluster"]

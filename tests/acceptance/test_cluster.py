@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import re
 import select
@@ -98,6 +99,25 @@ def test_the_names_of_ipyparallel_do_what_they_did(land):
     assert not cluster.is_running
     with pytest.raises(ClusterError, match="not running"):
         cluster.connect_client()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "kind", "words"),
+    [
+        ("engine_timeout", "x", TypeError, "a number of seconds, not str"),
+        ("engine_timeout", None, TypeError, "a number of seconds, not NoneType"),
+        ("engine_timeout", math.nan, ValueError, "a number of seconds, not nan"),
+        ("drain", "x", TypeError, "a number of seconds, not str"),
+        ("drain", -1, ValueError, "a number of seconds, not -1"),
+        ("hwm", 1.5, TypeError, "a whole number, not float"),
+        ("scheme", 3, TypeError, "a name or a path, not int"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_by_name(option, value, kind, words):
+    with pytest.raises(kind) as refused:
+        redtask.Cluster(n=1, private=True, **{option: value})
+
+    assert str(refused.value) == f"{option} must be {words}"
 
 
 def test_what_makes_no_sense_is_refused_at_once(land):
