@@ -14,7 +14,7 @@ from redtask.cli.options import (
     json_option,
 )
 from redtask.cli.output import is_terminal, print_table, say_json
-from redtask.cli.spans import Span
+from redtask.cli.spans import Size, Span
 from redtask.cli.status import look
 from redtask.connect import connect
 from redtask.scheme import configure, find
@@ -67,14 +67,14 @@ _NUMBERS: Final = {
 )
 @click.option(
     "--max-payload",
-    type=click.IntRange(65536, 536870912),
-    metavar="BYTES",
+    type=Size(65536, 536870912),
+    metavar="SIZE",
     help="The maximum size of arguments or of a result.",
 )
 @click.option(
     "--keep-bytes",
-    type=click.IntRange(0, 9007199254740991),
-    metavar="BYTES",
+    type=Size(0, 9007199254740991),
+    metavar="SIZE",
     help="Above this the oldest ended tasks are forgotten; 0: a quarter of what Redis "
     "may use, or 1 GiB where that is unlimited.",
 )

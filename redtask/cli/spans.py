@@ -1,4 +1,4 @@
-"""Durations and times as typed by users: ``90s``, ``1h30m``, ``2d``."""
+"""Durations, times and sizes as typed by users: ``90s``, ``1h30m``, ``500M``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import click
 if TYPE_CHECKING:
     _Seconds = click.ParamType[float]
     _Datetime = click.ParamType[datetime]
+    _Bytes = click.ParamType[int]
 else:
     # Older releases of click's ParamType are not generic.
-    _Seconds = _Datetime = click.ParamType
+    _Seconds = _Datetime = _Bytes = click.ParamType
 
 _UNITS: Final = {
     "ms": 0.001,
@@ -26,6 +27,7 @@ _UNITS: Final = {
     "w": 604800.0,
 }
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhdw])")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _FORM: Final = "a span of time is as in 30s, 10m, 1h30m, 2d, or a number of seconds"
 
 
@@ -90,6 +92,33 @@ class Span(_Seconds):
                 f"{value!r} must be at least {self.least:g}{most} seconds", param, ctx
             )
         return found
+
+
+class Size(_Bytes):
+    """A size, as bytes: at least ``least``, at most ``most``."""
+
+    name = "size"
+
+    def __init__(self, least: int = 0, most: float = math.inf) -> None:
+        self.least = least
+        self.most = most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        found = _SIZE.fullmatch(str(value).strip())
+        if found is None:
+            self.fail(
+                f"{value!r}: a size is 500M, 2G, or a number of bytes", param, ctx
+            )
+        number: float = float(found[1]) if "." in found[1] else int(found[1])
+        size = int(number * 1024 ** " kmgt".index(found[2].lower() or " "))
+        if not self.least <= size <= self.most:
+            most = "" if self.most == math.inf else f" and at most {self.most}"
+            self.fail(
+                f"{value!r} must be at least {self.least}{most} bytes", param, ctx
+            )
+        return size
 
 
 class _Moment(_Datetime):

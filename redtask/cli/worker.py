@@ -18,7 +18,7 @@ from redtask import process
 from redtask.cli import REFUSED
 from redtask.cli.log import FORMATS, configure
 from redtask.cli.options import Where, hub_options
-from redtask.cli.spans import seconds
+from redtask.cli.spans import Size, seconds
 from redtask.connect import connect
 from redtask.engine.terms import Limits
 from redtask.engine.worker import Options, Worker, banner, default_name
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9_.=:/-]{1,64}")
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -83,15 +82,6 @@ def _lifetime(
     return found
 
 
-def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
-    if value is None:
-        return 0
-    found = _SIZE.fullmatch(value.strip())
-    if found is None:
-        raise click.BadParameter(f"{value!r}: a size is 500M, 2G, or a number of bytes")
-    return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " "))
-
-
 @click.command("worker")
 @click.option(
     "-n",
@@ -132,8 +122,9 @@ def _bytes(_ctx: object, _parameter: object, value: str | None) -> int:
 )
 @click.option(
     "--max-memory",
-    metavar="2G",
-    callback=_bytes,
+    type=Size(),
+    metavar="SIZE",
+    default=0,
     help="Replace an engine that uses more, after its task.",
 )
 @click.option(

@@ -18,7 +18,7 @@ from redtask.cli.options import Where, confirm, hub_options
 from redtask.cli.output import STATES, Output, safe_lines, say_json, short_id
 from redtask.cli.selection import read_ids, selection_options
 from redtask.cli.settings import Settings
-from redtask.cli.spans import moment, seconds
+from redtask.cli.spans import Size, moment, seconds
 from redtask.listing import moved_at
 from tests.commands import NOT_RUN, OF_HUBS, OF_OTHERS, THAT_MAKE_HUBS
 
@@ -329,6 +329,36 @@ def test_a_span_is_read_as_people_write_it(text, value):
 def test_what_is_no_span_is_refused(text):
     with pytest.raises(ValueError, match="a span of time is as in"):
         seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0),
+        ("500", 500),
+        ("64k", 65536),
+        ("1.5M", 3 << 19),
+        ("2GiB", 2 << 30),
+        ("1 tb", 1 << 40),
+        ("9007199254740991", 9007199254740991),
+    ],
+)
+def test_a_size_is_read_as_people_write_it(text, value):
+    assert Size().convert(text, None, None) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("much", "a size is 500M, 2G, or a number of bytes"),
+        ("-1", "a size is 500M"),
+        ("99", "must be at least 100 and at most 2048 bytes"),
+        ("1G", "must be at least 100 and at most 2048 bytes"),
+    ],
+)
+def test_what_is_no_size_is_refused(text, words):
+    with pytest.raises(click.BadParameter, match=words):
+        Size(100, 2048).convert(text, None, None)
 
 
 def test_a_moment_is_so_long_ago_or_a_date():
