@@ -33,7 +33,7 @@ class Dealer(Pair):
 
     def some(self, dice, own):
         """Return the members of a set: known ones, and now and then one that is not."""
-        if dice.random() < 0.15:
+        if dice.random() < 0.25:
             # That all have ended, in one way or in two, is rare else.
             ended = {
                 state: [

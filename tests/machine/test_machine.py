@@ -223,6 +223,8 @@ class Walk(Dealer, RuleBasedStateMachine):
     def watch(self, dice):
         client = dice.choice(("", *CLIENTS))
         names = [self.pick(dice, recent=False) for _ in range(dice.randint(1, 4))]
+        if dice.random() < 0.1:
+            names.append("x-9")
         if client and client not in self.model.told:
             client = ""
         expected = self.model.watch(client, names)
@@ -273,8 +275,8 @@ class Walk(Dealer, RuleBasedStateMachine):
         if dice.random() < 0.3:
             self.set_hwm(dice.choice(HWM))
         else:
-            self.send_refused(dice)
-            self.send_refused(dice)
+            for _ in range(6):
+                self.send_refused(dice)
 
     @rule(dice=DICE)
     def look(self, dice):
