@@ -210,7 +210,6 @@ def _enter_slice(
     waits = Waits(after[0], tuple(after[1:]), follow[0], tuple(follow[1:]), refs)
     gate = session.gate()
     said[copy.old] = {**said[copy.old], "gate": gate, "later": 1}
-    said[copy.old].pop("refs", None)
     yield from flows.ask(calls.resubmit(pairs, said))
     for link in waits.links(new):
         yield from flows.ask(link)

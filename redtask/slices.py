@@ -80,14 +80,14 @@ class Waits(NamedTuple):
                 word = f"refs:{at}" if name == "refs" else name
                 yield calls.link(task_id, word, members[at : at + MOST_MEMBERS])
 
-    def fields(self, *, later: bool = False) -> dict[str, str]:
-        """Return them as flags of the submit script; ``later``: ``links`` follow."""
+    def fields(self) -> dict[str, str]:
+        """Return them as flags of the submit script."""
         fields = {}
         if self.after:
             fields["after"] = " ".join((self.letters, *self.after))
         if self.follow:
             fields["follow"] = " ".join((self.place, *self.follow))
-        if self.refs and not later:
+        if self.refs:
             fields["refs"] = " ".join(self.refs)
         return fields
 
@@ -112,9 +112,7 @@ class Task(NamedTuple):
 def _group(task: Task, tasks: list[str | Written]) -> Group:
     """Return a group for tasks like this one."""
     function, waits = task.function, task.waits
-    flags = task.flags
-    if waits is not FREE:
-        flags = {**flags, **waits.fields(later="later" in flags)}
+    flags = task.flags if waits is FREE else {**task.flags, **waits.fields()}
     return Group(function.digest, function.blob, function.name, flags, tasks)
 
 

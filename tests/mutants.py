@@ -764,6 +764,13 @@ MUTANTS: Final = (
         "lua/test_refs.py",
     ),
     _mutant(
+        "who comes behind an open gate waits for nobody",
+        "lib/enter.lua",
+        "depend.parse(task[name]) or set",
+        "set",
+        "lua/test_gates.py",
+    ),
+    _mutant(
         "a task may keep its own result",
         "link.lua",
         " or before and ARGV[at] == id",

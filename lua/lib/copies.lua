@@ -131,8 +131,7 @@ end
 local function enter_special(opened, ending, copy, score, fields)
   require("lib.enter").enter(opened, ending, {
     id = copy.id, score = score, queue = copy.values.queue, fn = copy.fn,
-    after = said(copy, "after"), follow = said(copy, "follow"),
-    refs = not copy.anew.later and said(copy, "refs") or nil,
+    after = said(copy, "after"), follow = said(copy, "follow"), refs = said(copy, "refs"),
     targets = record.part(copy.old, "targets", copy.values.targets),
     gate = copy.anew.gate, later = copy.anew.later,
     timeout = copy.values.timeout, marks = copy.marks,

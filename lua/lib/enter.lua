@@ -21,17 +21,28 @@ local function stand_behind(opened, task)
   return (not known or known.state ~= "completed") and "aborted" or nil
 end
 
+-- The members of a set. Those of a task that was to be told them `later`, and whose gate
+-- is open already, were not looked at when it was parsed.
+local function all_of(task, name, set)
+  if task.later then
+    return depend.parse(task[name]) or set
+  end
+  return set
+end
+
 -- Look at everything that the task depends on. `sets` has `after` and `follow`, parsed;
--- with `later`, `link` adds their members. Returns the verdict if it can never run, and
--- why.
-local function look(opened, task, sets, later)
+-- with `later`, `link` adds their members, and what is to be kept. Returns the verdict if
+-- it can never run, and why.
+local function look(opened, task, sets)
+  local later = task.later and task.gate
+  task.refs = not later and task.refs and depend.keep_parents(opened, task.refs) or nil
   for _, name in ipairs({ "after", "follow" }) do
     local set = sets[name]
     if set then
       depend.set_open(task, name, set.letters, 0)
       local why, verdict
       if not later then
-        why, verdict = depend.look(opened, task, name, set)
+        why, verdict = depend.look(opened, task, name, all_of(task, name, set))
       end
       if why then
         return verdict, why
@@ -94,11 +105,8 @@ end
 -- has; `fields` are further fields of its record, flat.
 local function enter(opened, ending, task, sets, fields)
   task.state, task.write, task.drop = "waiting", {}, {}
-  if task.refs then
-    task.refs = depend.keep_parents(opened, task.refs)
-  end
   local aborted = task.gate and stand_behind(opened, task)
-  local verdict, why = look(opened, task, sets, task.later and task.gate)
+  local verdict, why = look(opened, task, sets)
   start(opened, task)
   local what, more
   if not verdict and not aborted then

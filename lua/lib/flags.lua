@@ -44,8 +44,11 @@ local function pattern(name)
   end
 end
 
--- Seldom needed.
-local function is_list(text)
+-- Seldom needed. What is told `later` is looked at then.
+local function is_list(text, later)
+  if later then
+    return text ~= ""
+  end
   for id in string.gmatch(text, "%S+") do
     if not argument.is_id(id) then
       return false

@@ -331,6 +331,18 @@ def test_a_follow_is_told_later_too(gated):
     assert gated.record("c-3")["class"] == "=0"
 
 
+@pytest.mark.parametrize("name", ["after", "follow"])
+def test_who_comes_behind_an_open_gate_waits_for_all_that_it_says(gated, name):
+    gated.open_gate(4, "c-9")
+
+    gated.submit(5, "c-3", gate="c-9", later=1, refs="c-2", **{name: "as c-1 c-2"})
+
+    record = gated.record("c-3")
+    assert record["state"] == "waiting"
+    assert record["na" if name == "after" else "nf"].startswith("as:2")
+    assert gated.record("c-2")["kept"] == "1"
+
+
 def test_behind_an_open_gate_nothing_is_told(linked):
     linked.open_gate(5, "c-9")
 

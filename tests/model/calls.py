@@ -91,10 +91,11 @@ class Model(Compared):
         task.pause = group.get("pause")
         task.elsewhere = group.get("elsewhere", False)
         task.gate = group.get("gate")
-        self._keep(task, group.get("refs", ()))
         self.needed[fn] += 1
         self.idle.pop(fn, None)
         given_up = self._stand_behind(task)
+        if not (group.get("later") and task.gate):
+            self._keep(task, group.get("refs", ()))
         wrong = self._join(task, group)
         self.tasks[name] = task
         self._delay(task, group)

@@ -112,7 +112,7 @@ def test_both_sets_are_told_behind_a_gate():
 
     assert opening.script == "open"
     flags = piece[0].flags
-    assert "refs" not in flags
+    assert flags["refs"] == "p-3"
     assert said[0].args[1:] == ("c-0", "refs:0", "p-3")
     for name, whole in (("after", waits.after), ("follow", waits.follow)):
         assert flags[name].split()[1:] == list(whole)
