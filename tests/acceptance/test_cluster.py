@@ -20,6 +20,7 @@ import redtask
 from redtask.error import ClusterError, ConnectionLost
 from redtask.keeper.card import lock
 from redtask.keyfile import Key
+from redtask.profile import Profile
 from tests import servers
 from tests.processes import DEADLINE, MARK, command_line, until
 
@@ -397,9 +398,13 @@ def held(land, monkeypatch):
 
 def lose_redis(land, hold):
     """Kill Redis, and hold its next start."""
-    (redis,) = land.pids(REDIS)
+    (process,) = land.pids(REDIS)
     hold.touch()
-    os.kill(redis, signal.SIGKILL)
+    url = (Profile.load().server_folder / "url").read_text().partition("?")[0]
+    with redis.Redis.from_url(url.strip()) as client:
+        # While it syncs its log, Redis puts off writing to it.
+        until(lambda: client.info()["aof_buffer_length"] == 0, "that all is written")
+    os.kill(process, signal.SIGKILL)
     until(Path(f"{hold}.seen").exists, "its start")
 
 
