@@ -281,8 +281,9 @@ class Model(Compared):
                 for name, value in task.group.items()
                 if name not in ("gate", "later", "start_in", "start_at")
             }
-            if "refs" in kept:
-                # Of parents that were gone already nothing is known.
+            if task.refs or "refs" in kept:
+                # Of parents that were gone already nothing is known. Some may have been
+                # told later.
                 kept["refs"] = list(task.refs)
             kept |= anew.get(old, {})
             group = {name: value for name, value in kept.items() if value is not None}
