@@ -602,13 +602,9 @@ def test_who_stops_a_cluster_is_told_of_workers_that_go_on_waiting(land, daemon)
     assert more.wait(DEADLINE) == 0
 
 
-def test_engines_that_were_added_finish_what_they_run_when_the_cluster_is_stopped(
-    land, daemon
-):
-    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
-    client = redtask.Client()
+def busy_until(client, gate):
+    """Return what runs on the second engine until there is this file, and that."""
     client.wait_for_engines(2, timeout=DEADLINE)
-    gate = land.folder / "gate"
 
     def work():
         while not gate.exists():
@@ -618,6 +614,15 @@ def test_engines_that_were_added_finish_what_they_run_when_the_cluster_is_stoppe
     runs = client.load_balanced_view(targets=1).apply_async(work)
     (name,) = runs.msg_ids
     until(lambda: client.why(name).state == "running", "the begin of the task")
+    return runs, gate
+
+
+def test_engines_that_were_added_finish_what_they_run_when_the_cluster_is_stopped(
+    land, daemon
+):
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    client = redtask.Client()
+    runs, gate = busy_until(client, land.folder / "gate")
 
     stopping = land.start("-m", "redtask", "cluster", "stop")
     assert "waiting for what runs" in stopping.stderr.readline()
@@ -640,17 +645,7 @@ def watched_by(pid):
 def test_engines_that_were_added_are_told_once_that_a_client_ends_all(land, daemon):
     more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
     client = redtask.Client()
-    client.wait_for_engines(2, timeout=DEADLINE)
-    gate = land.folder / "gate"
-
-    def work():
-        while not gate.exists():
-            time.sleep(0.01)
-        return 7
-
-    runs = client.load_balanced_view(targets=1).apply_async(work)
-    (name,) = runs.msg_ids
-    until(lambda: client.why(name).state == "running", "the begin of the task")
+    runs, gate = busy_until(client, land.folder / "gate")
 
     client.shutdown(hub=True)
     # A second request would stop what runs.
