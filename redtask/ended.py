@@ -84,8 +84,7 @@ def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
     Raises ``UnknownTask`` and ``TaskPending``.
     """
     keys, found = session.keys, []
-    for at in range(0, len(ids), flows.SLICE):
-        part = ids[at : at + flows.SLICE]
+    for part in _parts(ids, flows.SLICE):
         names = ("state", "fn", "root", "args", *_SETS)
         records = yield from read(keys, part, names)
         for name, record in zip(part, records, strict=True):
