@@ -278,8 +278,12 @@ def _check_engines(seen):
     for queue, count in seen.queues.items():
         hold(count == serving[queue], f"{count} engines of {queue}: {serving[queue]}")
         hold(count or queue not in seen.free, f"engines free in {queue} of none")
-    for queue in {*serving, *(one.partition(":")[0] for one in seen.ready)}:
+    lines = {one.partition(":")[0] for one in seen.ready}
+    for queue in {*serving, *lines}:
         hold(queue in seen.queues, f"there is no queue {queue}")
+    waits = {seen.tasks[name].get("queue", "default") for name in seen.waiting}
+    for queue in set(seen.queues) - set(serving) - lines - waits:
+        hold(False, f"nobody needs the queue {queue}")
     labels = {about["id"]: engine for engine, about in seen.engines.items()}
     for label, engine in seen.labels.items():
         hold(labels.get(label) == engine, f"label {label} is {engine}")

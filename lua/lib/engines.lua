@@ -119,15 +119,6 @@ local function call(opened, engine, any)
   end
 end
 
--- One engine fewer serves the queue; without engines and tasks the queue is dropped.
-local function leave_queue(queue)
-  local left = redis.call("HINCRBY", keys.queues, queue, -1)
-  if left <= 0 and redis.call("EXISTS", keys.ready(queue)) == 0
-    and redis.call("HEXISTS", keys.apart, queue) == 0 then
-    redis.call("HDEL", keys.queues, queue)
-  end
-end
-
 -- The name of the engine's worker; nil if there is no such engine.
 local function worker_of(uuid)
   return redis.call("HGET", keys.engine(uuid), "worker") or nil
@@ -138,7 +129,8 @@ local function remove(engine)
   local worker = keys.worker(worker_of(engine.uuid))
   for _, queue in ipairs(engine.queues) do
     redis.call("ZREM", keys.free(queue), engine.uuid)
-    leave_queue(queue)
+    redis.call("HINCRBY", keys.queues, queue, -1)
+    require("lib.queues").drop_unused(queue)
   end
   redis.call("ZREM", keys.engines, engine.uuid)
   redis.call("ZREM", keys.labels, engine.uuid)

@@ -53,6 +53,7 @@ local function task_ends(opened, ending, task, to, verdict, reason)
     return
   end
   remove(opened, task)
+  settle.leave_queue(ending, task.queue or "default")
   local marks = task.marks or ""
   if string.find(marks, "o", 1, true) then
     timers.clear("t", task.id)

@@ -172,6 +172,7 @@ local function abort(opened, ending, ids, rows, verdict, reason)
   end
   for queue, members in pairs(lines) do
     batches.zrem(keys.ready(queue, ""), members)
+    settle.leave_queue(ending, queue)
   end
   batches.hset(keys.runs, runs)
 end

@@ -174,6 +174,19 @@ local function outcome(ending, id, from, to, token, marks, kind, payload)
   end
 end
 
+-- Seldom: a task of this queue ends without an engine. It may have been the last there.
+local function leave_queue(ending, queue)
+  ending.left = ending.left or {}
+  ending.left[queue] = true
+end
+
+-- Seldom: forget queues that had their last tasks.
+local function drop_queues(left)
+  for queue in pairs(left) do
+    require("lib.queues").drop_unused(queue)
+  end
+end
+
 -- Write what was collected.
 local function close(ending)
   for state, ended in pairs(ending.ended) do
@@ -189,6 +202,9 @@ local function close(ending)
     for from = 1, entry.length, MOST_VALUES do
       say(client, entry, from, math.min(from + MOST_VALUES - 1, entry.length))
     end
+  end
+  if ending.left then
+    drop_queues(ending.left)
   end
 end
 
@@ -214,6 +230,7 @@ return {
   say = say,
   announce = announce,
   outcome = outcome,
+  leave_queue = leave_queue,
   close = close,
   complete = complete,
 }

@@ -193,3 +193,16 @@ def test_an_engine_that_forgot_it_does_not_get_it_again(running):
     running.live(5, "e")
 
     assert running.record("c-1")["verdict"] == "aborted"
+
+
+@pytest.mark.parametrize("options", [{}, {"after": "as c-9"}, {"targets": "0"}])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_queue_that_nobody_served_goes_with_its_last_task(hub, options, count):
+    hub.register(1, "e")
+    hub.submit(1, "c-9")
+    ids = [f"c-{number}" for number in range(1, count + 1)]
+    hub.submit(2, *ids, queue="tenant", **options)
+
+    hub.abort(3, *ids)
+
+    assert [queue.name for queue in hub.status(4).queues] == ["default"]
