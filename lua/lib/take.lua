@@ -13,13 +13,16 @@ local MOST = 200
 local SINGLY = 64
 -- Most while dependents are still to be told, which costs the same turns time.
 local FEWER = 32
+-- Where so many wait, what they have is spread over very much memory, each page of which
+-- is copied when written to while Redis rewrites its log: singly no more are taken.
+local VERY_MANY = 10000
 
 -- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36, 1987): no
 -- engine takes more than half its share of what is left, so that the last tasks spread
--- over all engines.
+-- over all engines. Also returns how many of these it takes if it does so one by one.
 local function share(queues, want, several)
   if want <= 1 then
-    return want
+    return want, want
   end
   local serving, left = 1, line.length(queues)
   for _, queue in ipairs(queues) do
@@ -28,7 +31,8 @@ local function share(queues, want, several)
       left = left + (redis.call("HGET", keys.apart, queue) or 0)
     end
   end
-  return math.max(1, math.min(want, math.floor(left / (2 * serving))))
+  want = math.max(1, math.min(want, math.floor(left / (2 * serving))))
+  return want, math.min(want, left > VERY_MANY and FEWER or SINGLY)
 end
 
 local function pop(key, count)
@@ -64,9 +68,10 @@ local function ready(opened, engine, nonce, want, simple, can_fold)
   if not simple and rare.is(opened, "p") then
     engine = require("lib.paused").without(opened, engine)
   end
-  want = share(engine.queues, want, not simple)
+  local singly
+  want, singly = share(engine.queues, want, not simple)
   if not simple then
-    return require("lib.pick").pop(opened, engine, math.min(want, SINGLY))
+    return require("lib.pick").pop(opened, engine, singly)
   end
   local key = keys.ready(engine.queues[1])
   local taken = can_fold and want > 1
@@ -74,7 +79,7 @@ local function ready(opened, engine, nonce, want, simple, can_fold)
   if taken then
     return {}, taken
   end
-  return pop(key, math.min(want, SINGLY))
+  return pop(key, singly)
 end
 
 -- Does anything wait for the engine?

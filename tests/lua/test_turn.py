@@ -101,6 +101,18 @@ def test_of_tasks_with_records_a_turn_takes_64(hub):
     assert len(hub.take(6, "e", 200)) == 64
 
 
+@pytest.mark.parametrize(("others", "took"), [(9_900, 64), (9_901, 32)])
+def test_of_very_many_a_turn_takes_half_as_many(real_hub, others, took):
+    hub = real_hub
+    hub.submit(1, *[f"c-{n}" for n in range(100)], ttl=1000)
+    for start in range(0, others, 500):
+        ids = range(start, min(start + 500, others))
+        hub.submit(2, *[f"d-{n}" for n in ids])
+    hub.register(3, "e")
+
+    assert len(hub.take(4, "e", 200)) == took
+
+
 def test_and_no_more_with_those_that_were_placed_on_it(hub):
     hub.configure(1, hwm=50)
     hub.register(1, "e")
