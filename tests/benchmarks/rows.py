@@ -42,8 +42,9 @@ class Plan:
     nodes: int = 10_000
     #: Tasks that are pinned, refused or waiting while others are taken.
     crowd: int = 100_000
-    #: Tasks that wait for the same one.
+    #: Tasks that wait for the same one, with stand-ins and with real engines.
     dependents: int = 100_000
+    very_many: int = 1_000_000
 
     @classmethod
     def quick(cls) -> Plan:
@@ -57,6 +58,7 @@ class Plan:
             nodes=1000,
             crowd=2000,
             dependents=2000,
+            very_many=2000,
         )
 
 
@@ -267,6 +269,27 @@ def crowd(contestant: Contestant, plan: Plan) -> Figures:
     return measured(contestant, plan)
 
 
+def dependents(contestant: Contestant, plan: Plan) -> Figures:
+    """Submit very many tasks that wait for one, and let engines do them all."""
+    # Of redtask's, which other queues' environments have not.
+    from tests.benchmarks.crowd import Watch  # noqa: PLC0415
+
+    contestant.open()
+    assert contestant.server is not None
+    numbers = range(plan.very_many)
+    watch, begun = Watch(contestant.server.redis), time.perf_counter()
+    contestant.submit_after(0, numbers)
+    figures = {"submit": len(numbers) / (time.perf_counter() - begun)}
+    figures.update(watch.figures("submit"))
+    contestant.man()
+    watch, begun = Watch(contestant.server.redis), time.perf_counter()
+    values = contestant.gather()
+    figures["rate"] = len(numbers) / (time.perf_counter() - begun)
+    figures.update(watch.figures("work"))
+    _check(values, [0, *numbers])
+    return figures
+
+
 def idle(contestant: Contestant, plan: Plan) -> Figures:
     """Watch a worker of four engines that has nothing to do."""
     contestant.open()
@@ -316,6 +339,7 @@ ROWS: Final = {
         Row("dag", "layers of 100 tasks, each after 3 of the last", dag, most=3),
         Row("schemes", "tasks/s by each scheme: a map, and one by one", schemes),
         Row("crowd", "scripts among many other tasks", crowd, fresh=True, most=1),
+        Row("dependents", "very many after one", dependents, fresh=True, most=1),
         Row("queue", "submit with no engines, then drain", queue, fresh=True),
         Row("backlog", "the same, long", backlog, fresh=True, most=3),
         Row("idle", "a worker of 4 with nothing to do", idle, fresh=True, most=2),

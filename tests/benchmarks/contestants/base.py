@@ -82,6 +82,10 @@ class Contestant(ABC):
         """Submit a task for each place, after those at the places listed for it."""
         raise NotImplementedError
 
+    def submit_after(self, first: object, values: Sequence[Any]) -> None:
+        """Submit one task, and many that wait for it alone."""
+        raise NotImplementedError
+
     @abstractmethod
     def open(self) -> None:
         """Get ready to be given tasks."""

@@ -35,6 +35,7 @@ class Redtask(Contestant):
             "fan",
             "dag",
             "crowd",
+            "dependents",
             "schemes",
             "queue",
             "backlog",
@@ -103,6 +104,12 @@ class Redtask(Contestant):
         jobs = {place: (same, (place,)) for place in range(len(parents))}
         results = self.view.submit_graph(dict(enumerate(parents)), jobs)
         self._singles += results.values()
+
+    def submit_after(self, first: object, values: Sequence[Any]) -> None:
+        parent = self.view.apply_async(same, first)
+        self._singles.append(parent)
+        with self.view.temp_flags(after=parent):
+            self.submit_many(values)
 
     def gather(self) -> list[Any]:
         values = [result.get() for result in self._singles]
