@@ -238,6 +238,22 @@ def _check_hidden(seen):
         hold(leaving == "1", f"{engine} is hidden, and is not taken apart")
 
 
+def _check_queues(seen, serving):
+    hold = seen.hold
+    for queue, free in seen.free.items():
+        unknown = set(free) - set(seen.engines)
+        hold(not unknown, f"free {queue} holds {unknown}, which are no engines")
+    for queue, count in seen.queues.items():
+        hold(count == serving[queue], f"{count} engines of {queue}: {serving[queue]}")
+        hold(count or queue not in seen.free, f"engines free in {queue} of none")
+    lines = {one.partition(":")[0] for one in seen.ready}
+    for queue in {*serving, *lines}:
+        hold(queue in seen.queues, f"there is no queue {queue}")
+    waits = {seen.tasks.get(one, {}).get("queue", "default") for one in seen.waiting}
+    for queue in set(seen.queues) - set(serving) - lines - waits:
+        hold(False, f"nobody needs the queue {queue}")
+
+
 def _check_engines(seen):
     hold = seen.hold
     hold(
@@ -272,18 +288,7 @@ def _check_engines(seen):
                 score in (None, seen.free[queue][engine]),
                 f"{engine} is free with score {seen.free[queue][engine]}, not {score}",
             )
-    for queue, free in seen.free.items():
-        unknown = set(free) - set(seen.engines)
-        hold(not unknown, f"free {queue} holds {unknown}, which are no engines")
-    for queue, count in seen.queues.items():
-        hold(count == serving[queue], f"{count} engines of {queue}: {serving[queue]}")
-        hold(count or queue not in seen.free, f"engines free in {queue} of none")
-    lines = {one.partition(":")[0] for one in seen.ready}
-    for queue in {*serving, *lines}:
-        hold(queue in seen.queues, f"there is no queue {queue}")
-    waits = {seen.tasks[name].get("queue", "default") for name in seen.waiting}
-    for queue in set(seen.queues) - set(serving) - lines - waits:
-        hold(False, f"nobody needs the queue {queue}")
+    _check_queues(seen, serving)
     labels = {about["id"]: engine for engine, about in seen.engines.items()}
     for label, engine in seen.labels.items():
         hold(labels.get(label) == engine, f"label {label} is {engine}")

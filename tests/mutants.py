@@ -676,7 +676,7 @@ MUTANTS: Final = (
     _mutant(
         "a queue goes that still has tasks",
         "lib/queues.lua",
-        "    and redis.call(\"EXISTS\", keys.ready(queue)) == 0\n",
+        '    and redis.call("EXISTS", keys.ready(queue)) == 0\n',
         "",
         "lua/test_abort.py::test_a_task_that_waits_is_aborted",
     ),
