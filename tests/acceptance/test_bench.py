@@ -67,6 +67,22 @@ def test_the_benchmarks_measure_each_scheme():
     assert {f"{name} drain" for name in scripts.schemes()} <= found
 
 
+def test_the_benchmarks_show_where_the_time_of_one_path_goes():
+    told = bench("--profile", "--only", "trip")
+
+    assert told.returncode == 0, told.stderr
+    shown = {line.split(":")[0] for line in told.stdout.splitlines() if ": " in line}
+    assert "trip" in shown
+    assert not shown & {"bulk", "single", "chain", "fan"}
+
+
+def test_what_is_not_profiled_is_refused():
+    told = bench("--profile", "--only", "crowd")
+
+    assert told.returncode == 2
+    assert "'crowd' is none of bulk, chain, fan, single, trip" in told.stderr
+
+
 def test_the_benchmarks_write_a_table_and_a_plot(tmp_path):
     readme = tmp_path / "README.rst"
     begin, end = ".. peers: made by scripts/bench --peers --write\n", ".. peers: end\n"

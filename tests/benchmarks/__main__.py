@@ -139,7 +139,8 @@ def main(  # noqa: PLR0913 - one for each option
     collection = Collection()
     with _stage(console) as tell:
         if profile:
-            tables = profiling.profile(plan, tell)
+            paths = _parted(only, set(profiling.PATHS))
+            tables = profiling.profile(plan, tell, paths)
         else:
             chosen = _parted(only, {*ROWS, *_PEERS, _FLOORS})
             contestants = _contestants(peers, chosen, console.print, collection.without)

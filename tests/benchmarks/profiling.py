@@ -31,11 +31,12 @@ from tests.benchmarks.rows import ROWS
 from tests.benchmarks.usage import TOP, children, wakes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.benchmarks.rows import Figures, Plan, Row
 
-_PATHS: Final = ("bulk", "single", "trip", "chain", "fan")
+#: The rows of which it can be shown where the time goes.
+PATHS: Final = ("bulk", "single", "trip", "chain", "fan")
 _TOP: Final = 15
 
 #: Phases, by what stands in the place of a function: the first that fits.
@@ -99,14 +100,20 @@ class _Profiled(Redtask):
         return pstats.Stats(*map(str, files))
 
 
-def profile(plan: Plan, tell: Callable[[str, float], None]) -> list[Table]:
-    """Measure every path; return what is known of them as tables."""
+def profile(
+    plan: Plan, tell: Callable[[str, float], None], only: Sequence[str] = ()
+) -> list[Table]:
+    """Measure every path, or only some; return what is known of them as tables.
+
+    Instructions are counted with all of them.
+    """
     shown: list[Table] = []
-    for done, name in enumerate(_PATHS):
-        tell(f"{name}: profile", done / len(_PATHS))
+    names = only or PATHS
+    for done, name in enumerate(names):
+        tell(f"{name}: profile", done / len(names))
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             shown += _tables(_path(ROWS[name], plan, Path(folder)))
-    if not instructions.missing():
+    if not only and not instructions.missing():
         tell("instructions", 1.0)
         shown.append(_instructions())
     return shown
