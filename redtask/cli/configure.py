@@ -10,18 +10,26 @@ from redtask.cli.options import (
     Where,
     check_scheme,
     complete_scheme,
+    confirm,
     hub_options,
     json_option,
+    yes_option,
 )
-from redtask.cli.output import is_terminal, print_table, say_json
+from redtask.cli.output import count, is_terminal, print_table, say_json
 from redtask.cli.spans import Size, Span
 from redtask.cli.status import look
 from redtask.connect import connect
+from redtask.doctor.fleet import cards, strangers
 from redtask.scheme import configure, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from redtask.hub.records import Status
+    from redtask.store import Store
+
+#: How many workers are named.
+_MOST: Final = 5
 #: Settings that are numbers: factor from the shown unit to the hub's, and meaning.
 _NUMBERS: Final = {
     "hwm": (1, "most tasks of an engine; 0: a busy one takes more by itself"),
@@ -84,19 +92,21 @@ _NUMBERS: Final = {
     help="Upgrade a hub of an earlier release to this one; workers of that release are "
     "refused from then on.",
 )
+@yes_option
 @json_option
 def command(
     *,
     where: Where,
     scheme: str | None,
     upgrade: bool,
+    yes: bool,
     as_json: bool,
     **numbers: float | None,
 ) -> None:
     """Show the settings of a hub; change those that are named, while it runs.
 
-    If any value is wrong, nothing is changed. Exit code 3: there is no such hub; 69:
-    Redis cannot be reached.
+    If any value is wrong, nothing is changed. You are asked before an upgrade shuts out
+    living workers. Exit code 3: there is no such hub; 69: Redis cannot be reached.
 
     \b
     redtask configure
@@ -113,6 +123,8 @@ def command(
     if changes or chosen is not None or upgrade:
         store, _ = connect(found)
         try:
+            if upgrade and status.is_earlier:
+                _confirm_upgrade(store, status, yes=yes)
             configure(store, changes, chosen, upgrade=upgrade)
         finally:
             store.close()
@@ -128,6 +140,19 @@ def command(
     if not is_terminal():
         rows = [row[:2] for row in rows]
     print_table("setting", ("setting", "value", "means"), rows)
+
+
+def _confirm_upgrade(store: Store, status: Status, *, yes: bool) -> None:
+    """Ask before workers of another release are shut out, with all that they run."""
+    left = strangers(cards(store, status))
+    if left:
+        shown = ", ".join(f"{name} ({left[name]})" for name in list(left)[:_MOST])
+        more = " ..." if len(left) > _MOST else ""
+        confirm(
+            f"Upgrade the hub, although {count(len(left), 'worker')} of another release"
+            f" would be refused, and what they run be lost: {shown}{more}?",
+            yes=yes,
+        )
 
 
 def settings(scheme: str, hub: Mapping[str, str]) -> dict[str, Any]:

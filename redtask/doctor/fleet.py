@@ -33,6 +33,13 @@ def cards(store: Store, status: Status) -> dict[str, dict[str, str]]:
     return dict(zip(names, map(mapping, replies), strict=True))
 
 
+def strangers(workers: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the versions of workers that are of another release than this, by name."""
+    ours = redtask.__version__
+    found = {name: card.get("version", ours) for name, card in workers.items()}
+    return {name: version for name, version in found.items() if version != ours}
+
+
 def versions(store: Store) -> dict[str, int]:
     """Return the number of connections by redtask version."""
     try:
@@ -74,16 +81,16 @@ def look(
             "redtask configure --upgrade, when no worker of that release is left",
         )
     ours = redtask.__version__
+    for name, version in strangers(workers).items():
+        yield Finding(
+            NOTE,
+            "fleet",
+            "version",
+            name,
+            f"worker {name} runs redtask {version}, and this is {ours}",
+            "replace it: a worker that is stopped loses nothing",
+        )
     for name, card in workers.items():
-        if card.get("version", ours) != ours:
-            yield Finding(
-                NOTE,
-                "fleet",
-                "version",
-                name,
-                f"worker {name} runs redtask {card['version']}, and this is {ours}",
-                "replace it: a worker that is stopped loses nothing",
-            )
         offset = int(float(card.get("offset", 0)))
         if abs(offset) > _APART:
             yield Finding(

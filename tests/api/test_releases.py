@@ -12,6 +12,7 @@ from redtask.keyfile import parse_keys
 from redtask.scheme import configure
 from redtask.signing import Keyring
 from tests import invariants, releases, servers
+from tests.commands import Command
 from tests.engines import Engine
 from tests.fakes import SocketFakeServer
 
@@ -101,3 +102,30 @@ def test_it_goes_on_as_it_was_until_it_is_upgraded(work):
     assert client._store.command("HLEN", rows) > 0
     # What was there is still known.
     assert {name: outcome(client, name) for name in old["expect"]} == old["expect"]
+
+
+def test_an_upgrade_asks_before_it_shuts_out_workers_that_are_alive(place):
+    server, redis = place
+    keyring = Keyring(releases.HUB, parse_keys(releases.KEY, source="test"))
+    command = Command(f"{server.url}?hub={releases.HUB}", releases.KEY)
+
+    with Engine(server.url, releases.HUB, keyring) as engine:
+        redis.hset(engine.store.keys.worker(engine.worker), "version", "0.1.0")
+        refused = command("configure", "--upgrade", "--hwm", 7)
+        before = command.objects("configure")
+        agreed = command.objects("configure", "--upgrade", "--hwm", 7, "--yes")
+
+    assert refused.exit_code == 2
+    assert f"what they run be lost: {engine.worker} (0.1.0)?" in refused.stderr
+    assert before[0]["hwm"] != agreed[0]["hwm"] == 7
+
+
+def test_an_upgrade_with_workers_of_this_release_asks_nobody(place):
+    server, redis = place
+    keyring = Keyring(releases.HUB, parse_keys(releases.KEY, source="test"))
+    command = Command(f"{server.url}?hub={releases.HUB}", releases.KEY)
+
+    with Engine(server.url, releases.HUB, keyring):
+        command.well("configure", "--upgrade")
+
+    assert redis.hget(f"{Keys(releases.HUB).root}:hub", "format") == b"4 leastload"
