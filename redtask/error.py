@@ -44,11 +44,20 @@ if TYPE_CHECKING:
 TimeoutError = TimeoutError  # noqa: A001, PLW0127 - ipyparallel.error has it too
 
 
+def _default_message(kind: type) -> str:
+    """Return the docstring of an error, or of its nearest base that has one.
+
+    Classes of users may have none, and under ``python -OO`` there are none.
+    """
+    ours = (base for base in kind.__mro__ if issubclass(base, RedtaskError))
+    return next((base.__doc__ for base in ours if base.__doc__), kind.__name__)
+
+
 class RedtaskError(Exception):
     """Something went wrong in redtask."""
 
     def __init__(self, *args: Any) -> None:
-        super().__init__(*(args or (self.__doc__,)))
+        super().__init__(*(args or (_default_message(type(self)),)))
 
     def _render_traceback_(self) -> list[str]:
         # What IPython shows; else the frames of redtask would bury the rest.
@@ -324,7 +333,7 @@ class Verdict(RemoteError):
     ) -> None:
         kind = type(self)
         super().__init__(
-            kind.__name__, reason or kind.__doc__ or "", traceback, engine_info
+            kind.__name__, reason or _default_message(kind), traceback, engine_info
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -23,6 +23,19 @@ def test_the_docstring_is_the_message():
     assert str(error.NoHub("none")) == "none"
 
 
+def test_an_error_without_a_docstring_has_that_of_its_base(monkeypatch):
+    class NoCamera(error.UnmetDependency):
+        pass
+
+    assert str(NoCamera()) == str(error.UnmetDependency()) != ""
+
+    # As under `python -OO`.
+    for kind in (error.UnmetDependency, error.EngineError, *NoCamera.__mro__):
+        if issubclass(kind, error.RedtaskError):
+            monkeypatch.setattr(kind, "__doc__", None)
+    assert str(NoCamera()) == "NoCamera"
+
+
 def test_a_remote_error_says_where_and_what():
     problem = remote()
 
