@@ -178,17 +178,26 @@ def _environment(name: str) -> str | None:
 
 
 def _home() -> Path:
+    if chosen := _environment("REDTASK_HOME"):
+        return _expanded(chosen, "REDTASK_HOME").absolute()
+    if data := _environment("XDG_DATA_HOME"):
+        return _expanded(data, "XDG_DATA_HOME").absolute() / "redtask"
     try:
-        if chosen := _environment("REDTASK_HOME"):
-            return Path(chosen).expanduser().absolute()
-        if data := _environment("XDG_DATA_HOME"):
-            return Path(data).expanduser().absolute() / "redtask"
-        return Path("~/.local/share/redtask").expanduser().absolute()
+        home = Path.home()
     except RuntimeError:
-        message = (
-            "this user has no home folder: set REDTASK_HOME to a folder of its own"
-        )
-        raise ConfigurationError(message) from None
+        # An id that no user has, as in a container. Those who set HOME there say so.
+        home = Path("/")
+    return home.absolute() / ".local/share/redtask"
+
+
+def _expanded(path: str, source: str) -> Path:
+    """Return a path with the home folder in place of ``~``."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{source}: {path}: the home folder is not known"
+        ) from None
 
 
 def _profile_name(argument: str | None) -> str:
@@ -303,10 +312,10 @@ def _find_keys(
     chosen = _environment("REDTASK_KEY_FILE")
     if chosen is None and not settings.get("signing", True):
         return (), False, f"{toml}, signing"
-    if chosen is None and (named := settings.get("key_file")):
-        chosen = str(folder / Path(named).expanduser())
-    if chosen is not None:
-        path = Path(chosen).expanduser()
+    path = None if chosen is None else _expanded(chosen, "REDTASK_KEY_FILE")
+    if path is None and (named := settings.get("key_file")):
+        path = folder / _expanded(named, f"{toml}, key_file")
+    if path is not None:
         try:
             return read_keys(path), True, str(path)
         except FileNotFoundError:

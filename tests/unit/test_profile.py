@@ -2,7 +2,9 @@
 
 import base64
 import os
+import pwd
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,37 @@ def test_the_home_of_profiles_is_found(variables, expected, monkeypatch):
         monkeypatch.setenv(name, value)
 
     assert str(Profile.load().folder) == f"{expected}/profiles/default"
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """A process whose user has no entry, and whose environment names no home."""
+
+    def unknown(_uid):
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("REDTASK_HOME", "XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_who_has_no_home_folder_can_use_a_hub_all_the_same(nobody, monkeypatch):
+    monkeypatch.setenv("REDTASK_URL", "redis://a")
+    monkeypatch.setenv("REDTASK_KEY", ENCODED)
+
+    profile = Profile.load()
+
+    assert profile.folder == Path("/.local/share/redtask/profiles/default")
+    assert profile.url == "redis://a:6379/0"
+    assert [key.secret for key in profile.keys] == [SECRET]
+
+
+@pytest.mark.parametrize("name", ["REDTASK_HOME", "XDG_DATA_HOME", "REDTASK_KEY_FILE"])
+def test_a_home_folder_that_is_not_known_is_no_place(name, nobody, monkeypatch):
+    monkeypatch.setenv(name, "~/a")
+
+    with pytest.raises(ConfigurationError, match=f"^{name}: ~/a: the home folder is"):
+        Profile.load()
 
 
 def test_the_argument_names_the_profile_before_the_environment_does(monkeypatch):
