@@ -70,9 +70,10 @@ _SLOW_BATCH: Final = 20_000_000
 
 #: The signal by which engines wake us; it is ignored by default.
 _WAKES: Final = signal.SIGURG
-#: Signals to stop; to stop without waiting for tasks; to drain our engines, and to
-#: resume them; to log their stacks.
+#: Signals to stop; one that does not count as a second request; to stop without waiting
+#: for tasks; to drain our engines, and to resume them; to log their stacks.
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOPS_ONCE: Final = signal.SIGHUP
 _STOPS_NOW: Final = signal.SIGQUIT
 _QUIET: Final = signal.SIGUSR1
 _RESUME: Final = signal.SIGCONT
@@ -269,7 +270,9 @@ class Worker:
         if number == _WAKES:
             self._nudged()
         elif number in _STOPS:
-            self._stop(signal.Signals(number).name)
+            # Whoever has asked may close the terminal, or end the cluster.
+            if not (self._asked and number == _STOPS_ONCE):
+                self._stop(signal.Signals(number).name)
         elif number == _STOPS_NOW:
             if not self._asked:
                 self._stop("SIGQUIT")

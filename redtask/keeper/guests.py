@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from redtask import process
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -35,6 +37,8 @@ class Guest:
 
     name: str
     pidfd: int
+    #: Does it ignore SIGHUP?
+    deaf: bool = False
     #: When to stop it harder; s of the monotonic clock.
     press_at: float | None = None
     pressed: bool = False
@@ -44,7 +48,8 @@ class Guest:
 
         Raises ``PermissionError`` if it is another user's.
         """
-        self._send(signal.SIGTERM)
+        # Its user may have asked before: a SIGTERM would then mean at once.
+        self._send(signal.SIGTERM if self.deaf else signal.SIGHUP)
         if drain is not None:
             self.press_at = time.monotonic() + drain
 
@@ -75,7 +80,8 @@ def find(folder: Path) -> Iterator[Guest]:
             if pid := _holder(file):
                 pidfd = os.pidfd_open(pid)
                 if _holder(file) == pid:
-                    yield Guest(_name(file), pidfd)
+                    deaf = process.ignores(pid, signal.SIGHUP)
+                    yield Guest(_name(file), pidfd, deaf)
                 else:
                     os.close(pidfd)
 

@@ -341,6 +341,9 @@ class Keeper:
             raise _Over
 
     def _hear_signal(self, number: int) -> None:
+        if number == signal.SIGHUP and self._ending.asked:
+            # The terminal was closed meanwhile: nobody has asked again.
+            return
         drain = 0.0 if number == signal.SIGQUIT else None
         self._ask_to_end(signal.Signals(number).name, drain=drain)
 

@@ -658,6 +658,25 @@ def test_engines_that_were_added_are_told_once_that_a_client_ends_all(land, daem
     until(land.is_empty, "the end of all")
 
 
+def test_engines_that_were_told_before_are_not_hurried_when_their_cluster_stops(
+    land, daemon
+):
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    client = redtask.Client()
+    runs, gate = busy_until(client, land.folder / "gate")
+    more.send_signal(signal.SIGINT)
+    until(lambda: "SIGINT: stopping" in more.stderr.readline(), "the word")
+
+    stopping = land.start("-m", "redtask", "cluster", "stop")
+    (keeper,) = land.pids(KEEPER)
+    until(lambda: more.pid in watched_by(keeper), "the keeper waits for the worker")
+    gate.touch()
+
+    assert runs.get(DEADLINE) == 7
+    assert more.wait(DEADLINE) == 0
+    assert stopping.wait(DEADLINE) == 0
+
+
 def test_engines_that_were_added_stop_at_once_with_their_cluster(land, daemon):
     more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
     client = redtask.Client()

@@ -202,6 +202,22 @@ def test_a_worker_that_is_asked_to_stop_lets_what_runs_finish(site):
     assert sum(site.executions().values()) == 10
 
 
+def test_a_hangup_is_no_second_request_to_stop(site):
+    worker = site.worker("-n", "1")
+    result = site.view.apply_async(gate(site.folder / "go"))
+    until(lambda: site.states(result) == ["running"], "it runs")
+
+    worker.signal(signal.SIGINT)
+    worker.wait_for("SIGINT: stopping")
+    worker.signal(signal.SIGHUP)
+    worker.signal(signal.SIGUSR2)
+    worker.wait_for("engine 0: task")
+    (site.folder / "go").touch()
+
+    assert worker.wait() == 0
+    assert site.states(result) == ["completed"]
+
+
 def test_an_idle_worker_stops_at_once(site):
     worker = site.worker("-n", "2")
     engines = worker.engines()
