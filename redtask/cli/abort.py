@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,11 @@ from redtask.cli import REFUSED
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
 from redtask.cli.output import Output, count, say_json
 from redtask.cli.selection import Selection, selection_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redtask.client import Client
 
 _BEFORE = ("waiting", "ready", "assigned")
 
@@ -40,13 +46,16 @@ def command(
     redtask abort k3f9ab-17
     redtask abort --state ready,waiting --label 'day 3' --running --yes
     """
-    chosen.required()
+    chosen.require((*_BEFORE, "running"))
+    if "running" in chosen.states and not running:
+        raise click.UsageError("--state running: what runs needs --running as well")
     with where.client() as client:
         states = (*_BEFORE, "running") if running else _BEFORE
         ids = client._run(chosen.ids(client._session, states))
         if not chosen.is_one and ids:
             confirm(f"Abort {count(len(ids), 'task')}?", yes=yes)
         words = client.abort(ids, running=running, dependents=dependents) if ids else {}
+        left = 0 if running else _left(client, chosen, words)
     if running:
         # Not the word for what goes on.
         words = {
@@ -61,5 +70,15 @@ def command(
         click.echo(", ".join(told) or "no task", err=not told)
     else:
         out.table((), words.items())
+    if left:
+        rest = "1 runs and goes" if left == 1 else f"{left:,} run and go"
+        click.echo(f"redtask: {rest} on: --running interrupts too", err=True)
     well = {"aborted", "interrupting"}
     return REFUSED if chosen.names and set(words.values()) - well else 0
+
+
+def _left(client: Client, chosen: Selection, words: Mapping[str, str]) -> int:
+    """Return how many of the selected tasks run, and are left alone."""
+    if not chosen.by_query:
+        return list(words.values()).count("running")
+    return len(client._run(chosen.ids(client._session, ("running",))))

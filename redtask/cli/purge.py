@@ -45,16 +45,17 @@ def command(
     redtask purge --state completed --label 'day 1' --yes
     redtask ls --failed --limit 1000 | redtask purge - --yes
     """
-    if all != chosen.is_empty:
-        if all:
-            raise click.UsageError("--all, or which tasks, not both")
-        chosen.required()
+    if not all:
+        chosen.require(states.ENDED)
+    elif not chosen.is_empty:
+        raise click.UsageError("--all, or which tasks, not both")
     with where.client() as client:
         if all:
             status = client._run(client._session.status())
             total = sum(status.states.get(state, 0) for state in states.ENDED)
-            confirm(f"Purge all {count(total, 'ended task')}?", yes=yes)
-            purged = _purge(client, "all", total)
+            if total:
+                confirm(f"Purge all {count(total, 'ended task')}?", yes=yes)
+            purged = _purge(client, "all", total) if total else Purged(0)
         else:
             ids = client._run(chosen.ids(client._session, states.ENDED))
             if not chosen.is_one and ids:

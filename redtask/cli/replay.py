@@ -123,7 +123,7 @@ def command(
     redtask replay k3f9ab-17 --downstream --edit 'mode="safe"' --yes
     redtask replay k3f9ab-17 --inline --pdb
     """
-    chosen.required()
+    chosen.require(states.ENDED)
     if pdb and not inline:
         raise click.UsageError("--pdb goes with --inline")
     with where.client() as client:
@@ -194,11 +194,11 @@ class _Action:
         if before:
             told = "was" if len(before) == 1 else "were"
             self._say(f"{len(before)} {told} replayed before: --again takes them too")
-        if self._dry:
-            return self._show_plan(plan)
         if not plan:
             self._say("no task to replay")
             return 0
+        if self._dry:
+            return self._show_plan(plan)
         if not chosen.is_one or len(plan) > 1:
             confirm(f"Replay {self._count(plan)}?", yes=self._yes)
         return self._replay(replay, plan, named=not chosen.is_bulk or self._again)

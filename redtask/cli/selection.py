@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -51,6 +51,8 @@ class Selection:
     since: datetime | None = None
     #: At most this many.
     limit: int | None = None
+    #: States that the options name, if any.
+    states: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -72,14 +74,23 @@ class Selection:
         """Is it a single task, named on the command line?"""
         return len(self.names) == 1 and "-" not in self.names
 
-    def required(self) -> Selection:
-        """Return it. Raises ``UsageError`` if nothing is selected."""
+    def require(self, states: Collection[str]) -> None:
+        """Check that tasks are selected, and only in ``states`` if they are named.
+
+        Raises ``UsageError``.
+        """
         if self.is_empty:
             raise click.UsageError(
                 "say which tasks: ids, - for ids on standard input, or options as "
                 "--failed, --name or --query"
             )
-        return self
+        for state in self.states:
+            if state not in states:
+                others = ", ".join(one for one in _STATES if one in states)
+                raise click.BadParameter(
+                    f"tasks that are {state} cannot be meant (only {others})",
+                    param_hint="'--state'",
+                )
 
     def newest(self, session: Session, most: int) -> Flow[list[dict[str, Any]]]:
         """Return the selected records, the latest first; named ones as given.
@@ -224,7 +235,8 @@ def _selection(
     found = _parsed(wanted, query) if wanted or query is not None else None
     if ids and (found is not None or since is not None):
         raise click.UsageError("ids or conditions, not both")
-    return Selection(ids, found, since, limit)
+    states = tuple(wanted.get("state", {}).get("$in", ()))
+    return Selection(ids, found, since, limit, states)
 
 
 def _wanted(

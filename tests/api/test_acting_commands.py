@@ -302,7 +302,23 @@ def test_what_runs_is_interrupted_only_if_told(command, client, view, gate):
     client.wait([slow])
 
     assert (refused.exit_code, refused.stdout) == (5, f"{name}\trunning\n")
+    assert refused.stderr == "redtask: 1 runs and goes on: --running interrupts too\n"
     assert told == [[name, "interrupting"]]
+
+
+def test_who_aborts_by_a_query_is_told_what_still_runs(command, client, view, gate):
+    named = view.with_flags(label="x")
+    slow = named.apply_async(tasks.pass_gate, str(gate))
+    (name,) = slow.msg_ids
+    until(lambda: command.objects("why", name)[0]["state"] == "running")
+    late = named.with_flags(delay=3600.0).apply_async(tasks.double, 1)
+
+    done = command("abort", "--label", "x", "--yes")
+    gate.touch()
+    client.wait([slow])
+
+    assert (done.exit_code, done.stdout) == (0, f"{late.msg_ids[0]}\taborted\n")
+    assert done.stderr == "redtask: 1 runs and goes on: --running interrupts too\n"
 
 
 def test_ended_tasks_are_purged(command, client, view):
@@ -324,6 +340,28 @@ def test_ended_tasks_are_purged(command, client, view):
 @pytest.mark.parametrize("words", [["purge"], ["abort"], ["purge", "--all", "a-1"]])
 def test_nothing_is_done_to_nothing(command, words):
     assert command(*words).exit_code == 2
+
+
+def test_whether_to_purge_nothing_is_not_asked(command, place):
+    place.client()
+
+    assert command.well("purge", "--all") == [["purged", "0"], ["kept", "0"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("abort --failed", "failed cannot be meant (only waiting, ready, assigned, "),
+        ("abort --state ready,running", "what runs needs --running as well"),
+        ("purge --state failed,ready", "ready cannot be meant (only completed, failed"),
+        ("replay --state waiting", "waiting cannot be meant (only completed, failed"),
+    ],
+)
+def test_states_that_cannot_be_meant_are_refused(command, words, told):
+    done = command(*words.split(), "--yes")
+
+    assert done.exit_code == 2
+    assert told in done.stderr
 
 
 # -- queues

@@ -243,8 +243,9 @@ def test_what_cannot_be_edited_is_told(command, client, view):
     assert len(client.hub_history()) == 1
 
 
-def test_nothing_to_replay_is_no_failure(command):
-    done = command("replay", "--failed", "--yes")
+@pytest.mark.parametrize("option", ["--yes", "--dry-run"])
+def test_nothing_to_replay_is_no_failure(command, option):
+    done = command("replay", "--failed", option)
 
     assert (done.exit_code, done.stderr) == (0, "redtask: no task to replay\n")
 
