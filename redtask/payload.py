@@ -592,6 +592,17 @@ def safe_text(value: object) -> str:
         return f"<unprintable {type(value).__name__}: {type(error).__name__}>"
 
 
+def _ends(text: str, most: int) -> str:
+    """Return the beginning and the end of a text that is too long.
+
+    What a traceback ends with may itself be too long, and hide where that was raised.
+    """
+    if (more := len(text) - most) <= 0:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n... {more:,} characters ...\n{text[-half:]}"
+
+
 def pack_error(
     error: BaseException,
     traceback: str,
@@ -610,7 +621,7 @@ def pack_error(
     about = {
         "ename": type(error).__name__,
         "evalue": text[:_MOST_TRACEBACK],
-        "traceback": traceback[-_MOST_TRACEBACK:],
+        "traceback": _ends(traceback, _MOST_TRACEBACK),
         "engine_info": dict(engine_info),
     }
     if verdict:

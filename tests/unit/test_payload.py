@@ -335,6 +335,19 @@ def test_an_error_of_an_unknown_class_is_told_all_the_same(monkeypatch):
     assert error.__cause__ is None
 
 
+@pytest.mark.parametrize("words", ["x" * 1_000_000, "a line\n" * 100_000])
+def test_a_long_error_does_not_hide_where_it_was_raised(words):
+    text = f"Traceback\n  File 'here.py', line 3\nValueError: {words} the end"
+
+    packed = payload.pack_error(ValueError(words), text, {})
+    found = payload.about_error(packed)["traceback"]
+
+    assert found.startswith("Traceback\n  File 'here.py', line 3\nValueError: ")
+    assert " characters ...\n" in found
+    assert found.endswith(" the end")
+    assert len(found) < 66_000
+
+
 def test_an_error_without_words_is_told_all_the_same():
     class Mute(Exception):  # noqa: N818 - its name is all it has
         def __str__(self):
