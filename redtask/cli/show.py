@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: The most relatives of one kind, and lines of output and traceback shown.
 _MOST_RELATIVES: Final = 10
 _MOST_LINES: Final = 20
+#: The most characters shown of such a line.
+_LONGEST: Final = 1000
 #: Width of a line if there is no terminal.
 _WIDEST: Final = 100
 
@@ -101,7 +103,12 @@ def _block(name: str, text: str) -> None:
     more = len(lines) - _MOST_LINES
     click.echo(f"  {name}" + (f", the last {_MOST_LINES} lines" if more > 0 else ""))
     for line in lines[-_MOST_LINES:]:
-        click.echo("    " + one_line(line.replace("\t", "    ")))
+        shown = one_line(line.replace("\t", "    "))
+        click.echo("    " + (shown if len(shown) <= _LONGEST else _cut(shown)))
+
+
+def _cut(line: str) -> str:
+    return f"{line[:_LONGEST]}… ({len(line):,} characters)"
 
 
 def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
@@ -129,7 +136,7 @@ def _lines(out: Output, found: Dossier) -> Iterator[tuple[str, str]]:
         ("after", found.after_what, found.after),
         ("follow", found.follow_what, found.follow),
         ("results of", "", () if set(found.refs) == set(found.after) else found.refs),
-        ("waited for", "by", found.dependents),
+        ("dependents", "", found.dependents),
     ):
         if some:
             yield name, _related(out, what, some)

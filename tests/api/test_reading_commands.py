@@ -251,6 +251,32 @@ def test_show_tells_who_waits_for_a_task(command, view, client, gate):
     assert found["dependents"] == [only(child)]
 
 
+def test_show_counts_who_waits_if_it_does_not_list_all(command, view, client, gate):
+    parent = view.apply_async(tasks.pass_gate, str(gate), 1)
+    view.with_flags(after=parent).map_async(tasks.double, range(12))
+
+    text = command("show", only(parent)).stdout
+    gate.touch()
+    client.wait()
+
+    assert "  dependents  " in text
+    assert text.count("double (waiting)") == 10
+    assert "and 2 more" in text
+
+
+def test_show_cuts_lines_that_nobody_would_read(command, view, client):
+    words = "E" * 100_000
+    failed = view.apply_async(tasks.fail, words)
+    client.wait([failed])
+
+    text = command("show", only(failed)).stdout
+
+    assert "  traceback" in text
+    assert max(map(len, text.splitlines())) < 1100
+    assert " characters)\n" in text
+    assert words[:30_000] in command("logs", only(failed)).stderr
+
+
 def test_why_says_what_a_task_waits_for(command, few):
     late = few[2]
 
