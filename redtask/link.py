@@ -285,6 +285,8 @@ def translate(problem: Exception, script: scripts.Script | None = None) -> Excep
         return error.HubFull()
     if isinstance(problem, exceptions.ResponseError) and not is_passing(problem):
         explained = script.explain(text) if script else text
+        if "WRONGTYPE" in text:
+            explained = f"{explained} (redtask doctor says which)"
         return error.from_reply(text) or error.HubError(f"Redis refuses: {explained}")
     return error.ConnectionLost(f"Redis cannot be reached: {_inner(text)}")
 

@@ -66,6 +66,7 @@ class Examination:
             found += self._again(self._sums(tallies))
         self.flaws = len(found)
         findings = [_finding(flaw) for flaw in found]
+        findings += _mistyped(walk)
         return findings + [
             Finding(NOTE, "data", "unknown", name, f"{name} is no key of redtask's")
             for name in walk.unknown[:_MOST]
@@ -157,6 +158,29 @@ class Examination:
         names.update(f"engines {queue.decode()}" for queue in queues)
         names.update(f"apart {queue.decode()}" for queue in apart)
         yield from sorted(names)
+
+
+def mistyped(store: Store) -> list[Finding]:
+    """Return the keys of a wrong type, without looking at anything else."""
+    walk = Walk(store)
+    for _ in walk.names():
+        pass
+    return _mistyped(walk)
+
+
+def _mistyped(walk: Walk) -> list[Finding]:
+    return [
+        Finding(
+            WRONG,
+            "data",
+            "key-type",
+            name,
+            f"key {name}: it is a {kind}, and not a {right}",
+            f"RENAME {walk.root}:{name} {name}, then redtask doctor --repair",
+            "left",
+        )
+        for name, kind, right in walk.mistyped[:_MOST]
+    ]
 
 
 def _finding(flaw: Flaw) -> Finding:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from redtask.connect import address, known_keys, loaded, unreachable
 from redtask.doctor import fleet, server
-from redtask.doctor.data import Examination
+from redtask.doctor.data import Examination, mistyped
 from redtask.doctor.finding import WRONG, Finding
-from redtask.error import ConnectionLost, NoHub
+from redtask.error import ConnectionLost, HubError, NoHub
 from redtask.hub import calls
 from redtask.store import Driver, Store
 
@@ -75,7 +75,9 @@ def _visit(
     seen.findings += found
     seen.figures.update(figures)
     try:
-        status = store.do(calls.status(10000))
+        _fleet(store, seen)
+        if most != 0:
+            _data(seen, Examination(store, repair, most, progress))
     except NoHub:
         seen.findings.append(
             Finding(
@@ -87,19 +89,28 @@ def _visit(
                 "the first client or worker with a key makes it",
             )
         )
-        return seen
+    except HubError:
+        # Where a key is of a wrong type, nothing else can be examined.
+        if not (found := mistyped(store)):
+            raise
+        seen.findings += found
+    return seen
+
+
+def _fleet(store: Store, seen: Visit) -> None:
+    status = store.do(calls.status(10000))
     workers = fleet.cards(store, status)
     spoken = fleet.versions(store)
     seen.figures.update(
         engines=len(status.engines), workers=len(workers), versions=spoken
     )
     seen.findings += fleet.look(status, workers, spoken)
-    if most != 0:
-        examination = Examination(store, mend=repair, most=most, progress=progress)
-        seen.findings += examination.run()
-        seen.figures.update(
-            looked=examination.looked,
-            flaws=examination.flaws,
-            longest=examination.longest,
-        )
-    return seen
+
+
+def _data(seen: Visit, examination: Examination) -> None:
+    seen.findings += examination.run()
+    seen.figures.update(
+        looked=examination.looked,
+        flaws=examination.flaws,
+        longest=examination.longest,
+    )

@@ -39,6 +39,19 @@ _KEY: Final = re.compile(
     """,
     re.VERBOSE,
 )
+#: Types of keys; all others are sorted sets.
+_TYPES: Final = {
+    "hub": "hash", "queues": "hash", "apart": "hash", "scheme": "hash",
+    "rows": "hash", "runs": "hash", "paused": "set", "story": "stream",
+    "alarm": "list", "task": "hash", "engine": "hash", "fn": "hash",
+    "parcel": "string", "done": "stream", "worker": "hash", "answer": "list",
+}  # fmt: skip
+#: Types of keys beside others; all but these are strings beside tasks, and sorted sets
+#: beside engines.
+_BESIDE: Final = {
+    "attempts": "list", "refusals": "list", "watchers": "set", "live": "stream",
+    "dependents": "zset", "bell": "list", "held": "hash",
+}  # fmt: skip
 
 
 class Walk:
@@ -46,18 +59,17 @@ class Walk:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._root = store.keys.root
+        #: What all names of keys begin with.
+        self.root = store.keys.root
         #: Names of keys of unknown kinds.
         self.unknown: list[str] = []
+        #: Names of keys of a wrong type, that type, and the right one.
+        self.mistyped: list[tuple[str, str, str]] = []
 
     def things(self) -> Iterator[Thing]:
         """Yield every key as a thing, then every member of every index."""
         indexes: list[str] = []
-        for name in self._names():
-            found = _KEY.fullmatch(name)
-            if not found:
-                self.unknown.append(name)
-                continue
+        for name, found in self.names():
             if found["index"]:
                 indexes.append(name)
             elif found["queue"]:
@@ -93,15 +105,28 @@ class Walk:
             for member, is_right in zip(page, right, strict=True):
                 yield WELL if is_right else "beside", f"{member} run"
 
-    def _names(self) -> Iterator[str]:
-        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._root) + ":*"
-        cursor, skip = b"0", len(self._root) + 1
+    def names(self) -> Iterator[tuple[str, re.Match[str]]]:
+        """Yield every key that is right in itself, by name, and what the name says."""
+        for name, kind in self._typed():
+            found = _KEY.fullmatch(name)
+            if not found:
+                self.unknown.append(name)
+            elif kind not in (right := _type(found), "none"):
+                self.mistyped.append((name, kind, right))
+            else:
+                yield name, found
+
+    def _typed(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of all keys, and their types: ``none`` if gone meanwhile."""
+        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self.root) + ":*"
+        cursor, skip = b"0", len(self.root) + 1
         while True:
             cursor, keys = self._store.command(
                 "SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED
             )
-            for key in keys:
-                yield key.decode("utf-8", "replace")[skip:]
+            types = self._store.commands([("TYPE", key) for key in keys])
+            for key, kind in zip(keys, types, strict=True):
+                yield key.decode("utf-8", "replace")[skip:], kind.decode()
             if cursor == b"0":
                 return
 
@@ -112,12 +137,22 @@ class Walk:
             is_hash = name.endswith(":held") or name in ("rows", "runs")
             verb = "HSCAN" if is_hash else "ZSCAN"
             cursor, flat = self._store.command(
-                verb, f"{self._root}:{name}", cursor, "COUNT", _MEMBERS
+                verb, f"{self.root}:{name}", cursor, "COUNT", _MEMBERS
             )
             if flat:
                 yield [member.decode("utf-8", "replace") for member in flat[::2]]
             if cursor == b"0":
                 return
+
+
+def _type(found: re.Match[str]) -> str:
+    """Return the type that a key has to have."""
+    kind, _, beside = found[0].partition(":")
+    if part := found["part"] or found["of_engine"]:
+        return _BESIDE.get(part, "string" if found["part"] else "zset")
+    if beside.endswith(":control"):
+        return "list"
+    return _TYPES.get(kind, "zset")
 
 
 def _plain(name: str, found: re.Match[str]) -> Iterator[Thing]:

@@ -125,14 +125,57 @@ def test_keys_of_others_are_told_and_left(hub):
     assert hub.redis.delete(key) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("hub", "hash"),
+        ("ended:failed", "zset"),
+        ("story", "stream"),
+        ("task:zz-1", "hash"),
+        ("task:zz-1:attempts", "list"),
+        ("engine:e1", "hash"),
+        ("engine:e1:held", "hash"),
+        ("engine:e1:classes", "zset"),
+        ("worker:w:control", "list"),
+    ],
+)
+def test_a_key_of_a_wrong_type_is_told(hub, name, right):
+    key, aside = f"{hub.keys.root}:{name}", f"aside {name}"
+    was = hub.redis.exists(key) and hub.redis.rename(key, aside)
+    hub.redis.set(key, "x")
+
+    seen = visit(Profile.load(url=hub.url, key=hub.key), repair=True)
+    hub.redis.delete(key)
+    if was:
+        hub.redis.rename(aside, key)
+
+    (found,) = [one for one in seen.findings if one.area == "data"]
+    assert (found.code, found.subject, found.fate) == ("key-type", name, "left")
+    assert found.words == f"key {name}: it is a string, and not a {right}"
+    assert found.advice.startswith(f"RENAME {key} ")
+    assert not seen.all_well
+
+
+def test_who_meets_a_key_of_a_wrong_type_is_sent_to_the_doctor(hub):
+    key = f"{hub.keys.root}:task:zz-1"
+    hub.redis.set(key, "x")
+
+    with pytest.raises(redtask.error.HubError, match="redtask doctor says which"):
+        hub.store.command("HGETALL", key)
+    hub.redis.delete(key)
+
+
 def test_what_comes_ahead_or_is_on_its_way_is_no_key_of_others(hub):
     keys = hub.keys
-    came = [
-        keys.parcel("c-1"), keys.parcel("c-1", "1:a"), keys.answer("n1"),
-        keys.control("w"),
-    ]  # fmt: skip
+    came = [keys.parcel("c-1"), keys.parcel("c-1", "1:a")]
+    lists = [keys.answer("n1"), keys.control("w")]
     for key in came:
-        hub.redis.set(key, "x", ex=60)
+        hub.redis.set(key, "x")
+    for key in lists:
+        hub.redis.rpush(key, "x")
+    came += lists
+    for key in came:
+        hub.redis.expire(key, 60)
     hub.redis.zadd(f"{keys.root}:hidden", {"0" * 8: 1})
 
     found = visit(Profile.load(url=hub.url, key=hub.key))
