@@ -62,13 +62,15 @@ class Reading:
     lines: bool = False
 
     def words(self, words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments for these words."""
+        """Return the arguments for these words. Raises ``ValueError``."""
         if self.strings:
             return list(words), {}
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         for word in words:
             if found := _KEYWORD.fullmatch(word):
+                if found[1] in kwargs:
+                    raise ValueError(f"{found[1]} is given twice")
                 kwargs[found[1]] = value_of(found[2])
             else:
                 args.append(value_of(word))

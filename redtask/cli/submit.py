@@ -256,12 +256,12 @@ def _reading(
         raise click.UsageError("--lines needs a function: module:name")
     if lines and many is None:
         raise click.UsageError("--lines is for lines: -i FILE, or -")
-    if function is not None:
-        try:
+    try:
+        if function is not None:
             check_function(function)
-        except ValueError as problem:
-            raise click.UsageError(str(problem)) from None
-    words = Reading(strings=strings).words(args)
+        words = Reading(strings=strings).words(args)
+    except ValueError as problem:
+        raise click.UsageError(str(problem)) from None
     if many is None:
         return Reading(function, strings=strings)
     return Reading(function, *words, strings=strings, lines=lines)
@@ -299,6 +299,8 @@ def _flags(said: dict[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     flags = {name: said[name] for name in names if said[name] is not None}
     if said["at"] is not None:
+        if "delay" in flags:
+            raise click.UsageError("--delay or --at, not both")
         flags["eta"] = said["at"]
     if said["engine"]:
         flags["targets"] = Targets.of(list(said["engine"]))

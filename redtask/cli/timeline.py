@@ -119,6 +119,8 @@ def command(
     redtask timeline --since 2026-11-28T02:00 --until 2026-11-28T04:00 --label night
     """
     until = until or datetime.now(UTC)
+    if until <= since:
+        raise click.UsageError("--until has to be later than --since")
     with where.reader() as hub:
         flow = _spans(hub.session, since, until, said)
         spans = hub.run(flow)

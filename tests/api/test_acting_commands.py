@@ -101,7 +101,8 @@ def test_flags_reach_the_task(command, client):
         (["math:sqrt", 1, "--skip", 1], "are for lines"),
         (["math:sqrt", 1, "--at", "soon"], "is not a time"),
         (["math:sqrt", 1, "--delay", "soon"], "a span of time"),
-        (["math:sqrt", 1, "--delay", "1h", "--at", "2100-01-01"], "where there is"),
+        (["math:sqrt", 1, "--delay", "1h", "--at", "2100-01-01"], "not both"),
+        (["math:sqrt", "x=1", "y=2", "x=3"], "x is given twice"),
         (["--lines", "-"], "needs a function"),
         (["math:sqrt", "-", "--resume", "B/D"], "'--resume': 'B/D' is not the name"),
         (["math:sqrt", 1, "--any"], "--any goes with --after or --follow"),
@@ -192,7 +193,7 @@ def test_lines_may_be_texts(command, client):
     [
         (["--queue", "Bad!"], "queue must be of a-z"),
         (["--time-limit", 0], "time_limit must be more than 0"),
-        (["--delay", "1h", "--at", "2026-12-12"], "eta must be None where there is"),
+        (["--delay", "1h", "--at", "2026-12-12"], "--delay or --at, not both"),
     ],
 )
 def test_a_dry_run_refuses_flags_that_a_submit_would_refuse(command, words, told):

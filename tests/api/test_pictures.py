@@ -175,6 +175,13 @@ def test_a_timeline_of_what_runs_goes_on_until_now(command, client, view, gate):
     assert found["completed"] is None
 
 
+def test_a_time_that_ends_before_it_begins_is_refused(command):
+    done = command("timeline", "--since", "1h", "--until", "2h")
+
+    assert done.exit_code == 2
+    assert "--until has to be later than --since" in done.stderr
+
+
 def test_a_picture_that_cannot_be_written_is_told(command, diamond, tmp_path):
     path = tmp_path / "nowhere" / "graph.svg"
 
