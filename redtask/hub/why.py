@@ -57,6 +57,15 @@ class Engines:
     drained: int = 0
 
 
+#: Of a refusal without words.
+_SILENT: Final = "it did not say why"
+
+
+def _closed(sentence: str) -> str:
+    """Return a sentence with a full stop, unless it has one or was cut."""
+    return sentence if sentence.endswith(".") else f"{sentence}."
+
+
 @dataclass(frozen=True, slots=True)
 class Why:
     """Why a task is in its state, and what would change that.
@@ -104,7 +113,7 @@ class Why:
     tries: int = 0
 
     def __str__(self) -> str:
-        lines = [f"{self.task_id} is {self.state}: " + "; ".join(self.reasons) + "."]
+        lines = [_closed(f"{self.task_id} is {self.state}: {'; '.join(self.reasons)}")]
         if self.members:
             shown = [f"{one.task_id} ({one.state})" for one in self.members]
             more = self.open_after + self.open_follow - len(shown)
@@ -115,7 +124,7 @@ class Why:
                 + "."
             )
         lines += [
-            f"Engine {one.engine_id} refused it: {one.words or 'it did not say why'}."
+            _closed(f"Engine {one.engine_id} refused it: {one.words or _SILENT}")
             for one in self.refusals
         ]
         lines += [f"{remedy[:1].upper()}{remedy[1:]}." for remedy in self.remedies]

@@ -25,6 +25,17 @@ def test_who_waits_for_others_names_them(hub):
     assert "Not ended: c-2 (ready), c-3 (ready)." in str(why)
 
 
+def test_words_that_have_a_full_stop_or_were_cut_get_no_other(hub):
+    hub.submit(1, "c-1", "c-2")
+    hub.register(2, "e")
+    for now, words in ((3, "It is wrong."), (4, "xxx...")):
+        (work,) = hub.take(now, "e")
+        hub.turn(now, "e", 0, error_in(work, evalue=words))
+
+    assert str(hub.why(5, "c-1")) == "c-1 is failed: it raised ValueError: It is wrong."
+    assert str(hub.why(5, "c-2")).endswith("xxx...")
+
+
 def test_no_more_than_ten_are_named(hub):
     many = [f"c-{n}" for n in range(15)]
     hub.submit(1, *many)
