@@ -13,7 +13,7 @@ from redtask.hub.records import mapping
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from redtask.hub.records import Status
+    from redtask.hub.records import QueueStatus, Status
     from redtask.store import Store
 
 #: Connection names of clients and workers, with their version.
@@ -57,16 +57,8 @@ def look(
 ) -> Iterator[Finding]:
     """Check queues, workers and versions."""
     for queue in status.queues:
-        if queue.ready and not queue.engines:
-            yield Finding(
-                WRONG,
-                "fleet",
-                "unserved",
-                queue.name,
-                f"{'1 task waits' if queue.ready == 1 else f'{queue.ready} tasks wait'}"
-                f" in {queue.name!r}, and no engine serves it",
-                f"redtask worker -Q {queue.name}",
-            )
+        if queue.ready:
+            yield from _line(queue, status)
     if not status.engines:
         yield Finding(
             NOTE, "fleet", "nobody", "engines", "there is no engine", "redtask worker"
@@ -123,4 +115,26 @@ def look(
             "version",
             version,
             f"{spoken[version]} connections of redtask {version}, and this is {ours}",
+        )
+
+
+def _line(queue: QueueStatus, status: Status) -> Iterator[Finding]:
+    """Check that the tasks that are ready in a queue can begin."""
+    name = queue.name
+    wait = "1 task waits" if queue.ready == 1 else f"{queue.ready} tasks wait"
+    serving = [one for one in status.engines if name in one.queues]
+    if not queue.engines:
+        words = f"{wait} in {name!r}, and no engine serves it"
+        yield Finding(
+            WRONG, "fleet", "unserved", name, words, f"redtask worker -Q {name}"
+        )
+    elif serving and all(one.drained for one in serving):
+        words = f"{wait} in {name!r}, and all engines that serve it are drained"
+        yield Finding(
+            NOTE, "fleet", "drained", name, words, "redtask engine resume --all"
+        )
+    if queue.paused:
+        words = f"{wait} in {name!r}, which is paused"
+        yield Finding(
+            NOTE, "fleet", "paused", name, words, f"redtask queue resume {name}"
         )

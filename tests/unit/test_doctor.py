@@ -75,9 +75,10 @@ def test_connections_that_live_longer_than_engines_wait_are_well(idle):
     assert server.look(GOOD, {**SETTINGS, "timeout": idle}) == []
 
 
-def status(*queues, engines=1, schema=4):
+def status(*queues, engines=1, schema=4, drained=0):
     one = [
-        EngineStatus(f"u{n}", n, "w", ("default",), 0, 0, 1, 1) for n in range(engines)
+        EngineStatus(f"u{n}", n, "w", ("default",), 0, 0, 1, 1, n < drained)
+        for n in range(engines)
     ]
     there = tuple(QueueStatus(*queue) for queue in queues)
     return Status({"format": f"{schema} pure"}, {}, there, tuple(one))
@@ -89,6 +90,12 @@ def status(*queues, engines=1, schema=4):
         (status(("default", 1, 5)), {}, {}, []),
         (status(("gpu", 0, 5)), {}, {}, ["unserved"]),
         (status(("gpu", 0, 0)), {}, {}, []),
+        (status(("gpu", 0, 1, True)), {}, {}, ["unserved", "paused"]),
+        (status(("default", 1, 1, True)), {}, {}, ["paused"]),
+        (status(("default", 1, 0, True)), {}, {}, []),
+        (status(("default", 1, 1), drained=1), {}, {}, ["drained"]),
+        (status(("default", 1, 0), drained=1), {}, {}, []),
+        (status(("default", 2, 1), engines=2, drained=1), {}, {}, []),
         (status(engines=0), {}, {}, ["nobody"]),
         (status(), {"version": "0.0.9"}, {}, ["version"]),
         (status(), {"offset": "-2500"}, {}, ["clock"]),
