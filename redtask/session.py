@@ -285,11 +285,17 @@ class Session:
         return tasks.done
 
     def abort(
-        self, jobs: Any, *, running: bool = False, dependents: bool = False
+        self,
+        jobs: Any,
+        *,
+        running: bool = False,
+        dependents: bool = False,
+        progress: Callable[[int], Any] | None = None,
     ) -> Flow[dict[str, str]]:
         """Abort jobs, or (None) what was submitted here and has not ended.
 
-        Optionally also running ones, and all that depend on them.
+        Optionally also running ones, and all that depend on them. ``progress`` is
+        called with the number of tasks done so far.
         """
         if jobs is None:
             ids = sorted((yield from self.outstanding()))
@@ -301,7 +307,7 @@ class Session:
         elif len(ids) > flows.CALL:
             order = yield from reading.latest_first(self.keys, ids)
         sign = self.keyring.sign_control if running else None
-        words = yield from acting.abort(order, sign)
+        words = yield from acting.abort(order, sign, progress)
         return {name: words[name] for name in dict.fromkeys((*ids, *words))}
 
     def why(self, job: Any) -> Flow[Why]:

@@ -11,6 +11,7 @@ from redtask.cli import REFUSED
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
 from redtask.cli.output import Output, count, say_json
 from redtask.cli.selection import Selection, selection_options
+from redtask.cli.waiting import bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,12 @@ def command(
         ids = client._run(chosen.ids(client._session, states))
         if not chosen.is_one and ids:
             confirm(f"Abort {count(len(ids), 'task')}?", yes=yes)
-        words = client.abort(ids, running=running, dependents=dependents) if ids else {}
+        with bar("abort", None if dependents else len(ids)) as show:
+            words = client._run(
+                client._session.abort(
+                    ids, running=running, dependents=dependents, progress=show
+                )
+            )
         left = 0 if running else _left(client, chosen, words)
     if running:
         # Not the word for what goes on.
@@ -66,7 +72,8 @@ def command(
         for name, word in words.items():
             say_json({"id": name, "outcome": word})
     elif out.for_people:
-        told = [f"{number} {word}" for word, number in Counter(words.values()).items()]
+        counted = Counter(words.values())
+        told = [f"{number:,} {word}" for word, number in counted.items()]
         click.echo(", ".join(told) or "no task", err=not told)
     else:
         out.table((), words.items())

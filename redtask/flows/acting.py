@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask.flows import CALL, Commands, ask
 from redtask.hub import calls
@@ -18,13 +18,18 @@ _OBEYED: Final = 60
 Sign: TypeAlias = Callable[[str, int, str], bytes]
 
 
-def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
+def abort(
+    ids: Sequence[str],
+    sign: Sign | None = None,
+    progress: Callable[[int], Any] | None = None,
+) -> Flow[dict[str, str]]:
     """Abort tasks; return one word for each: aborted, running, ended, unknown.
 
     A call takes 100, and dependents of an aborted task fail, so ``ids`` must have
     dependents before what they depend on. With ``sign`` running tasks are interrupted;
     it signs the message to a worker, given worker, expiry (ms since the epoch, by the
-    server's clock) and text.
+    server's clock) and text. ``progress`` is called with the number of tasks done so
+    far.
     """
     words: dict[str, str] = {}
     messages: list[tuple[str, str]] = []
@@ -36,6 +41,8 @@ def abort(ids: Sequence[str], sign: Sign | None = None) -> Flow[dict[str, str]]:
             if about:
                 worker, _, token = about
                 messages.append((worker, f"abort {name} {token}"))
+        if progress is not None:
+            progress(at + len(part))
     if sign is not None and messages:
         yield from tell(messages, sign)
     return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 
@@ -290,6 +291,23 @@ def test_many_are_aborted_only_if_that_is_wished(command, client, view):
     assert client.db_query({"state": "aborted"}, "msg_id") == [
         {"msg_id": name} for name in late.msg_ids
     ]
+
+
+def test_who_aborts_very_many_sees_how_far_it_is(command, view, monkeypatch):
+    late = view.with_flags(delay=3600.0, label="x")
+    late.map_async(tasks.double, range(250), chunksize=1)
+    shown = []
+
+    @contextlib.contextmanager
+    def bar(name, total):
+        shown.append((name, total))
+        yield shown.append
+
+    monkeypatch.setattr("redtask.cli.abort.bar", bar)
+    lines = command.well("abort", "--label", "x", "--yes")
+
+    assert [word for _, word in lines] == ["aborted"] * 250
+    assert shown == [("abort", 250), 100, 200, 250]
 
 
 def test_what_runs_is_interrupted_only_if_told(command, client, view, gate):
