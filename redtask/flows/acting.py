@@ -32,19 +32,19 @@ def abort(
     far.
     """
     words: dict[str, str] = {}
-    messages: list[tuple[str, str]] = []
     for at in range(0, len(ids), CALL):
         part = ids[at : at + CALL]
+        messages: list[tuple[str, str]] = []
         answered = yield from ask(calls.abort(part, running=sign is not None))
         for name, answer in zip(part, answered, strict=True):
             words[name], *about = answer.split(" ")
             if about:
                 worker, _, token = about
                 messages.append((worker, f"abort {name} {token}"))
+        if sign is not None and messages:
+            yield from tell(messages, sign)
         if progress is not None:
             progress(at + len(part))
-    if sign is not None and messages:
-        yield from tell(messages, sign)
     return words
 
 

@@ -97,6 +97,18 @@ def test_aborting_says_a_word_for_each():
     assert talk.value == {"c-0": "aborted", "c-1": "ended"}
 
 
+def test_what_runs_is_interrupted_before_others_are_looked_at():
+    ids = [f"c-{n}" for n in range(flows.CALL + 1)]
+    talk = Talk(acting.abort(ids, lambda *said: repr(said).encode()))
+
+    talk.answer(["running w e 1:x"] + ["ended"] * (flows.CALL - 1))
+    assert talk.step == Commands([("TIME",)])
+    talk.answer([[5, 0]])
+    assert talk.asks("tell")[1:] == ["w", b"('w', 65000, 'abort c-0 1:x')"]
+    talk.answer(True)
+    assert talk.asks("abort")[2:] == ids[flows.CALL :]
+
+
 def test_what_waits_stands_before_what_it_waits_for_and_all_else_behind():
     ids = [f"c-{n}" for n in range(502)]
     talk = Talk(reading.latest_first(KEYS, ids))
