@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import numbers
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any
+from typing import Any, Final
+
+_NOTHING: Final = object()
 
 
 def chunk_of(chunksize: int | None) -> int:
@@ -70,28 +73,64 @@ def chunks_of(inputs: Sequence[Any], chunksize: int) -> Iterator[tuple[Any, ...]
         yield tuple(zip(*chunk, strict=True))
 
 
-def as_sequences(inputs: Sequence[Any]) -> tuple[list[Any], int]:
+def as_sequences(
+    inputs: Sequence[Any], *, whole: bool = False
+) -> tuple[list[Any], int]:
     """Return inputs as sequences, and the length of the shortest.
 
+    ``whole``: nobody will iterate over them, but call a function with their slices.
     Raises ``TypeError`` if there is none, or one cannot be iterated.
     """
     if not inputs:
         raise TypeError("map needs at least one sequence")
-    sequences = [one if _can_be_cut(one) else list(one) for one in inputs]
+    sequences = [one if _can_be_cut(one, whole) else list(one) for one in inputs]
     return sequences, min(len(one) for one in sequences)
 
 
-def _can_be_cut(one: Any) -> bool:
+def _can_be_cut(one: Any, whole: bool) -> bool:
     """Has it a length, and do its slices have the items that iteration yields?
 
-    Not so in pandas: a DataFrame is iterated by columns and cut by rows, and older ones
-    cut a Series by its labels if these are floats.
+    Not so in pandas: a DataFrame is iterated by columns and cut by rows, which are what
+    is wanted of slices that stay ``whole``; and older ones cut a Series by its labels
+    if these are floats.
     """
     if isinstance(one, Mapping):
         return False
     try:
         few = min(len(one), 1)
         ends = (one[:0], 0), (one[:1], few), (one[-1:], few)
-        return all(len(part) == len(list(part)) == size for part, size in ends)
+        return all(
+            len(part) == size and (whole or len(list(part)) == size)
+            for part, size in ends
+        )
     except Exception:  # noqa: BLE001 - a container may raise anything
         return False
+
+
+def rejoined(pieces: Sequence[Any], *, stripes: bool) -> Any:
+    """Return the lists, or the arrays of NumPy, that calls with slices gave, as one.
+
+    What is neither stays a list of pieces. ``stripes``: each call got every n-th item.
+    """
+    if all(isinstance(piece, (list, tuple)) for piece in pieces):
+        return _dealt(pieces) if stripes else list(itertools.chain(*pieces))
+    # Who has an array has imported it.
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None or not all(
+        type(piece) is numpy.ndarray and piece.shape for piece in pieces
+    ):
+        return list(pieces)
+    if len({piece.shape[1:] for piece in pieces}) > 1:
+        return list(pieces)
+    whole = numpy.concatenate(pieces)
+    if not stripes:
+        return whole
+    ends = itertools.accumulate(map(len, pieces))
+    spans = zip(pieces, ends, strict=True)
+    return whole[_dealt([range(end - len(piece), end) for piece, end in spans])]
+
+
+def _dealt(stripes: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the first item of each, then the second of each, and so on."""
+    rows = itertools.zip_longest(*stripes, fillvalue=_NOTHING)
+    return [item for row in rows for item in row if item is not _NOTHING]

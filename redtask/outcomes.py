@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from redtask import flows
+from redtask import flows, inputs
 from redtask.error import CompositeError, RedtaskError, StillAway
 from redtask.flows import reading, waiting
 from redtask.hub import calls
@@ -637,20 +637,14 @@ def call_back(result: R, callback: Callable[[R], Any]) -> None:
 
 
 class Pieces(Results):
-    """A result of sub-sequences: lists are joined, other values are listed."""
+    """A result of sub-sequences: lists and arrays are joined, others are listed."""
 
     #: Did each task get every n-th item, instead of consecutive ones?
     stripes = False
 
     def _collect(self, *, return_exceptions: bool | None) -> Any:
         values = super()._collect(return_exceptions=return_exceptions)
-        if not all(isinstance(value, (list, tuple)) for value in values):
-            return values
-        if not self.stripes:
-            return [item for value in values for item in value]
-        nothing = object()
-        rows = itertools.zip_longest(*values, fillvalue=nothing)
-        return [item for row in rows for item in row if item is not nothing]
+        return inputs.rejoined(values, stripes=self.stripes)
 
 
 def _times(given: datetime | Iterable[datetime | None] | None) -> list[datetime]:

@@ -484,7 +484,7 @@ class ParallelFunction(WrappedParallel):
     """A function whose ``map`` runs on engines.
 
     Called directly, it is given sub-sequences of ``chunksize`` items (default: 1), as
-    in IPython.parallel, and list results are joined.
+    in IPython.parallel; lists and arrays of NumPy that come back are joined.
     """
 
     def map(self, *sequences: Any) -> Any:
@@ -496,7 +496,7 @@ class ParallelFunction(WrappedParallel):
             self._record(view)
 
     def __call__(self, *sequences: Any) -> Any:
-        """Call the function once per sub-sequence and join the lists."""
+        """Call the function once per sub-sequence and join what comes back."""
         chunks = self._chunks(sequences)
         view = self._bound()
         tasks, slices = view.client._session.calls(view.flags, self.func, chunks)

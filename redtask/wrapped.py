@@ -94,7 +94,7 @@ class WrappedParallel(Wrapped):
 
     def _chunks(self, sequences: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Cut sequences into the arguments of one call per chunk."""
-        items, length = inputs.as_sequences(sequences)
+        items, length = inputs.as_sequences(sequences, whole=True)
         if any(len(one) != length for one in items):
             raise ValueError("all sequences must have equal length!")
         sizes = inputs.chunk_sizes(length, inputs.chunk_of(self.chunksize))

@@ -460,8 +460,8 @@ class ParallelFunction(WrappedParallel):
     """A function whose ``map`` runs on engines.
 
     Called directly, it is given sub-sequences of ``chunksize`` items (default: 1), as
-    in IPython.parallel, and list results are joined. With ``block=False`` both return
-    a result to be awaited.
+    in IPython.parallel; lists and arrays of NumPy that come back are joined. With
+    ``block=False`` both return a result to be awaited.
     """
 
     async def map(self, *sequences: Any) -> Any:
@@ -475,7 +475,7 @@ class ParallelFunction(WrappedParallel):
             self._record(view)
 
     async def __call__(self, *sequences: Any) -> Any:
-        """Call the function once per sub-sequence and join the lists."""
+        """Call the function once per sub-sequence and join what comes back."""
         chunks = self._chunks(sequences)
         view = self._bound()
         flags = await view._resolved()

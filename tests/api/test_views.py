@@ -231,6 +231,28 @@ def test_pieces_may_come_back_in_other_sizes(view):
     assert piece(sum)(range(7)) == [3, 7, 11]
 
 
+class Table:
+    """As in pandas: the length and slices are of rows, iteration is by columns."""
+
+    def __init__(self, *rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, rows):
+        return Table(*self.rows[rows])
+
+    def __iter__(self):
+        return iter(["a", "b"])
+
+
+def test_the_pieces_of_a_table_are_rows(view):
+    size = view.parallel(block=True, chunksize=2)(len)
+
+    assert size(Table(1, 2, 3)) == [2, 1]
+
+
 def test_a_parallel_function_refuses_what_it_cannot_part(view):
     double = view.parallel()(tasks.double)
 

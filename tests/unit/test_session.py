@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import types
 from datetime import timedelta
 from typing import Any, cast
 
@@ -102,6 +103,63 @@ def test_slices_end_at_so_many_bytes(core):
 )
 def test_chunks_are_balanced(length, chunksize, sizes):
     assert inputs.chunk_sizes(length, chunksize) == sizes
+
+
+class Array:
+    """As an array of NumPy: each row is a string."""
+
+    def __init__(self, *rows):
+        self.rows = rows
+        self.shape = (len(rows), *{len(row) for row in rows})
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __getitem__(self, rows):
+        return Array(*(self.rows[row] for row in rows))
+
+
+@pytest.fixture
+def numpy(monkeypatch):
+    module = types.ModuleType("numpy")
+    vars(module).update(
+        ndarray=Array, concatenate=lambda parts: Array(*itertools.chain(*parts))
+    )
+    monkeypatch.setitem(sys.modules, "numpy", module)
+
+
+@pytest.mark.usefixtures("numpy")
+@pytest.mark.parametrize(("stripes", "rows"), [(False, "adbec"), (True, "abcde")])
+def test_arrays_are_joined_to_one(stripes, rows):
+    pieces = [Array("a", "d"), Array("b", "e"), Array("c")]
+
+    whole = inputs.rejoined(pieces, stripes=stripes)
+
+    assert type(whole) is Array
+    assert whole.rows == tuple(rows)
+
+
+def shapeless():
+    array = Array()
+    array.shape = ()
+    return array
+
+
+@pytest.mark.usefixtures("numpy")
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [Array("a"), Array("bb")],
+        [Array("a"), ["b"]],
+        [Array("a"), 2],
+        [shapeless(), shapeless()],
+    ],
+)
+def test_what_makes_no_array_stays_apart(pieces):
+    assert inputs.rejoined(pieces, stripes=False) == pieces
 
 
 @pytest.mark.parametrize(
