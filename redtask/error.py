@@ -62,8 +62,9 @@ class RedtaskError(Exception):
     def _render_traceback_(self) -> list[str]:
         # What IPython shows; else the frames of redtask would bury the rest.
         here = cells.way_to(self.__traceback__).rstrip()
+        name, text = type(self).__name__, str(self)
         parts = [
-            f"{type(self).__name__}: {self}",
+            text if text.startswith(f"{name}: ") else f"{name}: {text}",
             here,
             *getattr(self, "__notes__", ()),
         ]

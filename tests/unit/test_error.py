@@ -123,6 +123,7 @@ def test_ipython_shows_what_happened_over_there_without_our_frames():
         *over_there,
     ]
     assert RemoteError("E", "v")._render_traceback_() == ["RemoteError: E: v"]
+    assert EngineError("killed")._render_traceback_() == ["EngineError: killed"]
 
 
 def test_a_remote_traceback_can_be_printed(capsys):
