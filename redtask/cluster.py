@@ -129,7 +129,11 @@ class Cluster:
             atexit.register(self.stop_cluster)
             return self
 
-    def start_and_connect(self, n: int | None = None) -> Client:
+    def start_and_connect(
+        self,
+        n: int | None = None,
+        activate: bool = False,  # noqa: ARG002 - as in IPython.parallel: no magics
+    ) -> Client:
         """Start the cluster and return a client of it."""
         self.start_cluster(n)
         try:

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redtask import cells
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 TimeoutError = TimeoutError  # noqa: A001, PLW0127 - ipyparallel.error has it too
 
@@ -294,15 +294,18 @@ class RemoteError(TaskError):
         self.traceback = traceback
         self.engine_info = engine_info or {}
         if traceback:
-            where = self.engine_info.get("engine_id")
-            on = "on an engine" if where is None else f"on engine {where}"
-            self.add_note(f"{on}:\n{traceback.rstrip()}")
+            self.add_note(f"{self._place}\n{traceback.rstrip()}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (
             type(self),
             (self.ename, self.evalue, self.traceback, self.engine_info),
         )
+
+    @property
+    def _place(self) -> str:
+        where = self.engine_info.get("engine_id")
+        return "on an engine:" if where is None else f"on engine {where}:"
 
     def __str__(self) -> str:
         where = self.engine_info.get("engine_id")
@@ -318,8 +321,8 @@ class RemoteError(TaskError):
         """Return the remote traceback as lines of text."""
         return (self.traceback or str(self)).splitlines()
 
-    def print_traceback(self) -> None:
-        """Print the remote traceback."""
+    def print_traceback(self, excid: int | None = None) -> None:  # noqa: ARG002
+        """Print the remote traceback; ``excid`` is that of a ``CompositeError``."""
         print("\n".join(self.render_traceback()))  # noqa: T201 - it says so
 
 
@@ -420,46 +423,51 @@ class CompositeError(RemoteError):
             for error in self.errors
         ]
 
-    def _lines(self, *, tracebacks: bool) -> list[str]:
+    def _lines(self, shown: Callable[[Exception], list[str]]) -> list[str]:
         lines = [self.message]
         for error in self.errors[: self.tb_limit]:
-            if tracebacks and isinstance(error, RemoteError):
-                lines.extend(error.render_traceback())
-            else:
-                lines.append(str(error))
+            lines += shown(error)
         if (more := len(self.errors) - self.tb_limit) > 0:
             lines.append(f".... {more} more exceptions ...")
         return lines
 
     def __str__(self) -> str:
-        return "\n".join(self._lines(tracebacks=False))
+        return "\n".join(self._lines(lambda error: [str(error)]))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}({len(self.errors)})>"
 
-    def render_traceback(self) -> list[str]:
-        """Return the first tracebacks as lines of text."""
-        return self._lines(tracebacks=True)
+    def render_traceback(self, excid: int | None = None) -> list[str]:
+        """Return one traceback, or the first ``tb_limit``, as lines of text.
+
+        Raises ``IndexError`` if there is no such number.
+        """
+        return self._lines(_traced) if excid is None else _traced(self._one(excid))
 
     def print_traceback(self, excid: int | None = None) -> None:
         """Print one traceback, or the first ``tb_limit``."""
-        if excid is None:
-            super().print_traceback()
-        else:
-            print("\n".join(self._one(excid)))  # noqa: T201 - it says so
+        print("\n".join(self.render_traceback(excid)))  # noqa: T201 - it says so
 
-    def _one(self, excid: int) -> list[str]:
-        error = self.errors[excid]
-        if isinstance(error, RemoteError):
-            return error.render_traceback()
-        return [str(error)]
+    def _one(self, excid: int) -> Exception:
+        try:
+            return self.errors[excid]
+        except IndexError:
+            count = len(self.errors)
+            raise IndexError(f"it holds {count} errors, and no {excid}") from None
 
     def raise_exception(self, excid: int = 0) -> None:
         """Raise one of the failures by its number.
 
         Raises ``IndexError`` if there is no such number.
         """
-        raise self.errors[excid]
+        raise self._one(excid)
+
+
+def _traced(error: Exception) -> list[str]:
+    """Return the remote traceback of an error, under the engine it is from."""
+    if not isinstance(error, RemoteError) or not error.traceback:
+        return [str(error)]
+    return [error._place, *error.render_traceback()]  # noqa: SLF001
 
 
 def _by_code() -> dict[str, type[HubError]]:

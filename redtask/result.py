@@ -229,9 +229,14 @@ class AsyncResult(Results, Generic[V_co]):
         """As ``get_dict()``."""
         return self.get_dict()
 
-    def display_outputs(self, groupby: str = "type") -> None:
-        """Print what the tasks printed, by ``type``, ``engine`` or ``order``."""
-        for text in self._run(self._outputs(groupby)):
+    def display_outputs(self, groupby: str = "type", result_only: bool = False) -> None:
+        """Print what the tasks printed, by ``type``, ``engine`` or ``order``.
+
+        With ``result_only`` nothing of it, as in IPython.parallel after
+        ``stream_output`` has shown it.
+        """
+        texts = self._run(self._outputs(groupby))
+        for text in () if result_only else texts:
             print(text, end="" if text.endswith("\n") else "\n")  # noqa: T201
 
     @property
@@ -254,6 +259,7 @@ class AsyncResult(Results, Generic[V_co]):
         self,
         interval: float = 0.1,
         timeout: float | None = -1,
+        widget: Any = None,  # noqa: ARG002 - as in IPython.parallel
         return_when: str = ALL_COMPLETED,
     ) -> None:
         """Wait with a progress bar, at most ``timeout`` seconds."""

@@ -180,6 +180,7 @@ class AsyncResult(Results, Generic[V_co]):
         self,
         interval: float = 0.1,
         timeout: float | None = -1,
+        widget: Any = None,  # noqa: ARG002 - as in IPython.parallel
         return_when: str = ALL_COMPLETED,
     ) -> None:
         """Wait with a progress bar, at most ``timeout`` seconds."""

@@ -86,7 +86,7 @@ def test_who_was_interrupted_is_not_told_the_last_answer(land):
 def test_the_names_of_ipyparallel_do_what_they_did(land):
     cluster = redtask.Cluster(n=1, private=True)
 
-    rc = cluster.start_and_connect_sync()
+    rc = cluster.start_and_connect_sync(activate=True)
     assert (len(rc), cluster.connect_client_sync()) == (1, rc)
     more = cluster.start_engines_sync(2)
     assert len(rc) == 3

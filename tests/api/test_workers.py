@@ -76,6 +76,8 @@ def test_a_worker_does_what_a_client_wants(place, worker, capsys, face):
         single.display_outputs()
         assert capsys.readouterr().out == "alone\nalone\n"
         assert single.stdout == "alone\n"
+        single.display_outputs(result_only=True)
+        assert not capsys.readouterr().out
         with pytest.raises(ValueError, match="groupby must be one of"):
             single.display_outputs("colour")
 
@@ -140,7 +142,7 @@ def test_waiting_shows_how_far_it_is(client, gate, capsys):
     view = client.load_balanced_view()
     result = view.map_async(tasks.pass_gate, [__file__] * 3 + [str(gate)])
 
-    result.wait_interactive(interval=0.01, timeout=0.2)
+    result.wait_interactive(0.01, 0.2, None, "ALL_COMPLETED")
     assert not result.done()
     gate.touch()
     result.wait_interactive(interval=0.01)

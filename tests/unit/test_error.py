@@ -66,15 +66,19 @@ def test_a_composite_error_lists_the_first_few(capsys):
     assert lines[-1] == ".... 2 more exceptions ..."
     assert repr(problem) == "<CompositeError(6)>"
     assert problem.elist[5] == ("ValueError", "no 5", "Traceback\nno", ABOUT)
-    assert problem.render_traceback()[:3] == ["several", "Traceback", "no"]
+    first = ["on engine 3:", "Traceback", "no"]
+    assert problem.render_traceback()[:4] == ["several", *first]
+    assert problem.render_traceback(5) == first
     problem.print_traceback()
-    assert capsys.readouterr().out.startswith("several\nTraceback\n")
+    assert capsys.readouterr().out.startswith("several\non engine 3:\nTraceback\n")
     problem.print_traceback(1)
-    assert capsys.readouterr().out == "Traceback\nno\n"
+    assert capsys.readouterr().out == "on engine 3:\nTraceback\nno\n"
     with pytest.raises(RemoteError, match="no 5"):
         problem.raise_exception(5)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="it holds 6 errors, and no 6"):
         problem.raise_exception(6)
+    with pytest.raises(IndexError, match="it holds 6 errors, and no -7"):
+        problem.print_traceback(-7)
 
 
 def test_failures_at_the_same_place_are_shown_once():
@@ -128,8 +132,9 @@ def test_ipython_shows_what_happened_over_there_without_our_frames():
 
 def test_a_remote_traceback_can_be_printed(capsys):
     remote().print_traceback()
+    remote().print_traceback(excid=0)
 
-    assert capsys.readouterr().out == "Traceback\nno\n"
+    assert capsys.readouterr().out == "Traceback\nno\n" * 2
 
 
 @pytest.mark.parametrize("kind", error.HubError.__subclasses__())
