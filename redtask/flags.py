@@ -38,6 +38,9 @@ DURABILITIES: Final = ("memory", "fsync", "replica")
 
 
 def _boolean(value: Any) -> bool:
+    # A tuple: what is given may not be hashable.
+    if value not in (True, False, None):
+        raise TypeError(f"must be True or False, not {value!r}")
     return bool(value)
 
 

@@ -82,6 +82,9 @@ class Result:
         ("retry_on", ["E"] * 17, ValueError),
         ("retry_on", ["E" * 150, "F" * 150], ValueError),
         ("retry_on", type("Ä", (Exception,), {}), ValueError),
+        ("block", "no", TypeError),
+        ("track", [True], TypeError),
+        ("retry_elsewhere", "False", TypeError),
         ("targets", 1.5, TypeError),
         ("targets", "some", TypeError),
         ("targets", [0, "1"], TypeError),
@@ -127,6 +130,7 @@ def test_a_time_of_a_wrong_type_is_refused_in_one_sentence():
     [
         ({}, {}),
         ({"block": True, "track": 1}, {}),
+        ({"block": None, "track": 0, "retry_elsewhere": False}, {}),
         ({"retries": 3, "priority": -5}, {"retries": 3, "priority": -5}),
         ({"queue": "big_1-2", "label": "a b"}, {"queue": "big_1-2", "label": "a b"}),
         ({"result_ttl": 1.5}, {"ttl": 1500}),
