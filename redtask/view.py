@@ -419,10 +419,10 @@ class LoadBalancedView(Flagged):
         targets: Any = None,
         block: bool | None = None,
         **options: bool,
-    ) -> None:
+    ) -> dict[str, str]:
         """Abort tasks, or (None) all that this view submitted, as ``Client.abort``."""
         wanted = self.outstanding if jobs is None else jobs
-        self.client.abort(wanted, targets, block, **options)
+        return self.client.abort(wanted, targets, block, **options)
 
     def get_result(
         self,

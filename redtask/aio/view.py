@@ -409,10 +409,10 @@ class LoadBalancedView(Flagged):
         targets: Any = None,
         block: bool | None = None,
         **options: bool,
-    ) -> None:
+    ) -> dict[str, str]:
         """Abort tasks, or (None) all that this view submitted, as ``Client.abort``."""
         wanted = await self.outstanding() if jobs is None else jobs
-        await self.client.abort(wanted, targets, block, **options)
+        return await self.client.abort(wanted, targets, block, **options)
 
     async def get_result(
         self,

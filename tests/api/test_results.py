@@ -279,7 +279,7 @@ def test_abort_works_with_no_engine_alive(place, face):
     view = rc.load_balanced_view()
     result = view.apply_async(tasks.double, 1)
 
-    view.abort()
+    assert view.abort() == {result.msg_ids[0]: "aborted"}
 
     with pytest.raises(error.TaskAborted):
         result.get(10)
