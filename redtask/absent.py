@@ -32,12 +32,22 @@ INSTEAD: Final[Mapping[str, str]] = {
     "gather": "results",
     "interactive": "nothing: functions of a script or notebook travel by value",
     "clear": "nothing: tasks share no names that could be cleared",
-    "spin": "nothing: results come by themselves",
+    **dict.fromkeys(
+        ("spin", "spin_thread", "stop_spin_thread"),
+        "nothing: results come by themselves",
+    ),
     "results": "rc.get_result(ids)",
+    "metadata": "rc.get_result(ids).metadata",
+    "activate": "functions",
     # What wait and as_completed of concurrent.futures ask for first.
     "_condition": "redtask.as_completed(results), or futures of view.executor",
-    "become_dask": "view.executor",
-    "register_joblib_backend": "view.executor",
+    **dict.fromkeys(
+        (
+            *("become_dask", "become_distributed", "stop_dask", "stop_distributed"),
+            *("register_joblib", "register_joblib_backend"),
+        ),
+        "view.executor",
+    ),
     "use_dill": "nothing: cloudpickle is always used",
     "use_cloudpickle": "nothing: it is always used",
     "publish_data": "current_task().progress",
@@ -46,10 +56,14 @@ INSTEAD: Final[Mapping[str, str]] = {
 
 def words(owner: str, name: str) -> str:
     """Return the message for a missing attribute."""
-    said = f"{owner} has no attribute {name!r}"
+    return instead(f"{owner} has no attribute {name!r}", name)
+
+
+def instead(said: str, name: str) -> str:
+    """Return a message, and what there is instead of a name, if it is known."""
     if name not in INSTEAD:
         return said
     return f"{said}; instead of IPython.parallel's use {INSTEAD[name]}"
 
 
-__all__ = ["INSTEAD", "words"]
+__all__ = ["INSTEAD", "instead", "words"]

@@ -242,7 +242,8 @@ class Client(StoredTasks, Fleet):
             raise AttributeError(absent.words("'Client' object", name))
 
         def __getitem__(self, key: Any) -> Any:
-            raise TypeError(absent.words("'Client' object", "direct_view"))
+            said = "'Client' object is not subscriptable"
+            raise TypeError(absent.instead(said, "direct_view"))
 
     def load_balanced_view(self, targets: Any = None, **flags: Any) -> LoadBalancedView:
         """Return a view whose tasks run on whichever engine the hub chooses.

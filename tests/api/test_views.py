@@ -839,6 +839,9 @@ def test_what_was_submitted_has_been_sent(view):
     [
         ("direct_view", r"view\.with_flags\(targets=e\)"),
         ("push", "by Ref"),
+        ("metadata", r"rc\.get_result\(ids\)\.metadata"),
+        ("spin_thread", "results come by themselves"),
+        ("stop_dask", r"view\.executor"),
         ("apply", r"rc\.load_balanced_view\(\)\.apply"),
         ("map_async", r"rc\.load_balanced_view\(\)\.map_async"),
     ],
@@ -851,7 +854,7 @@ def test_what_is_not_there_says_what_is(client, view, name, instead):
         getattr(owner, name)
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
         _ = owner.nothing
-    with pytest.raises(TypeError, match=r"with_flags\(targets=e\)"):
+    with pytest.raises(TypeError, match=r"subscriptable.*with_flags\(targets=e\)"):
         _ = client[:]
     with pytest.raises(AttributeError, match="travel by value"):
         _ = redtask.interactive
