@@ -152,11 +152,12 @@ def dumps(value: object) -> bytes:
     try:
         data = pickle.dumps(value, _PROTOCOL)
     except Exception:  # noqa: BLE001 - pickling runs the user's code
-        return _by_cloudpickle(value)
+        # Not tried again in here: this error would be the context of that.
+        data = b""
     # This runs for every task, and most values refer to nothing.
-    return (
-        data if _GLOBAL not in data or not _may_refer(data) else _by_cloudpickle(value)
-    )
+    if data and (_GLOBAL not in data or not _may_refer(data)):
+        return data
+    return _by_cloudpickle(value)
 
 
 def _may_refer(data: bytes) -> bool:
@@ -563,9 +564,12 @@ def pack_result(value: object) -> Written:
     """Pickle a result."""
     if value is None:
         return b"N"
-    return (
-        _together([b"p", *_pieces(value)]) if _is_large(value) else b"p" + dumps(value)
-    )
+    try:
+        if _is_large(value):
+            return _together([b"p", *_pieces(value)])
+        return b"p" + dumps(value)
+    except SerializationError as problem:
+        raise SerializationError(f"the result: {problem}") from problem.__cause__
 
 
 def unpack_result(body: Read) -> Any:

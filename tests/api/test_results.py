@@ -118,8 +118,10 @@ def test_an_exception_that_cannot_be_rebuilt_comes_back_as_text(view):
 
 
 def test_a_result_that_cannot_be_pickled_is_an_error_of_the_task(view):
-    with pytest.raises(error.RemoteError, match="cannot pickle frame"):
+    with pytest.raises(error.RemoteError, match="the result: cannot pickle frame") as e:
         view.apply_async(tasks.unpicklable).get()
+
+    assert "During handling" not in e.value.traceback
 
 
 def test_leaving_is_an_error_of_the_task(view):
