@@ -110,6 +110,17 @@ class MissingModule(UnmetDependency):
     """A module that ``@require`` names cannot be imported here."""
 
 
+class _Wrapped:
+    """The function inside, for ``inspect.signature`` and the like; a class has none."""
+
+    def __get__(
+        self, one: dependent[..., Any] | None, kind: type[object]
+    ) -> Callable[..., Any]:
+        if one is None:
+            raise AttributeError(f"type {kind.__name__!r} wraps no function")
+        return one.f
+
+
 class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel's
     """A function that runs only where ``df(*dargs, **dkwargs)`` is not ``False``.
 
@@ -152,10 +163,7 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
         """The function."""
         return self._open()[0]
 
-    @property
-    def __wrapped__(self) -> Callable[..., Any]:
-        """The function, for ``inspect.signature`` and the like."""
-        return self.f
+    __wrapped__ = _Wrapped()
 
     def __repr__(self) -> str:
         return f"<dependent {self.__name__}>"

@@ -59,6 +59,15 @@ def test_they_are_made_with_the_same_arguments(kind):
     assert plain(getattr(aio, kind)) == plain(getattr(redtask, kind))
 
 
+@pytest.mark.parametrize("name", redtask.__all__)
+def test_every_public_name_can_be_looked_up(name):
+    public = getattr(redtask, name)
+
+    assert inspect.getdoc(public)
+    if callable(public):
+        assert inspect.signature(public).parameters is not None
+
+
 @pytest.mark.parametrize("module", [redtask, aio])
 def test_every_public_name_is_there(module):
     for name in module.__all__:
