@@ -197,17 +197,22 @@ def _by_value(function: object) -> bytes:
     try:
         return b"v" + _MINOR + by_value(function)
     except Exception as error:
-        way = _way_to_trouble(function, set())
-        where = f" ({' -> '.join(way)})" if way else ""
-        raise SerializationError(
-            f"cannot pickle the function {name_of(function)}{where}: {error}"
-        ) from error
+        raise _unpicklable(function, error) from error
+
+
+def _unpicklable(function: object, error: BaseException | None) -> SerializationError:
+    """Return the error that says why a function cannot be pickled."""
+    way = _way_to_trouble(function, set())
+    where = f" ({' -> '.join(way)})" if way else ""
+    return SerializationError(
+        f"cannot pickle the function {name_of(function)}{where}: {error}"
+    )
 
 
 def _way_to_trouble(function: object, seen: set[int]) -> list[str]:
     """Return the names by which a function uses what cannot be pickled, if by name."""
     function = getattr(function, "func", function)
-    if not isinstance(function, types.FunctionType):
+    if not isinstance(function, (types.FunctionType, types.MethodType)):
         return []
     seen.add(id(function))
     for name, value in _variables(function):
@@ -220,8 +225,16 @@ def _way_to_trouble(function: object, seen: set[int]) -> list[str]:
     return []
 
 
-def _variables(function: types.FunctionType) -> Iterator[tuple[str, object]]:
-    """Yield the variables from outside that a function uses."""
+def _variables(
+    function: types.FunctionType | types.MethodType,
+) -> Iterator[tuple[str, object]]:
+    """Yield the variables from outside that a function uses, or a method has."""
+    if isinstance(function, types.MethodType):
+        owner = function.__self__
+        if not isinstance(owner, type):
+            for name, value in getattr(owner, "__dict__", {}).items():
+                yield f"self.{name}", value
+        return
     for name in sorted(_names(function.__code__) & function.__globals__.keys()):
         yield name, function.__globals__[name]
     cells = function.__closure__ or ()
@@ -261,7 +274,10 @@ def _pack_function(function: Callable[..., Any] | str) -> Function:
     # The function inside may need to go by value, even if the dependent does not.
     if isinstance(function, (types.FunctionType, dependent)):
         return Function.of_blob(_by_value(function), name_of(function))
-    data = dumps(function)
+    try:
+        data = dumps(function)
+    except SerializationError as error:
+        raise _unpicklable(function, error.__cause__) from error.__cause__
     if data != (plain := _plain(function)):
         return Function.of_blob(_by_value(function), name_of(function))
     return Function.of_blob(b"p" + plain, name_of(function))

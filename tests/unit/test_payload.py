@@ -678,6 +678,40 @@ def test_what_cannot_be_pickled_is_named_with_where_it_is_used():
     )
 
 
+class Holder:
+    """Has what cannot be pickled, or does not."""
+
+    def __init__(self, **more):
+        self.fine = 1
+        self.__dict__.update(more)
+
+    def method(self):
+        return self.fine
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, functools.partial])
+def test_what_a_method_has_that_cannot_be_pickled_is_named(wrap):
+    held = Holder(lock=threading.Lock())
+    chained = Holder(call=held.method)
+
+    with pytest.raises(SerializationError, match=r"function method \(self\.lock\): "):
+        payload.pack_function(wrap(held.method))
+    with pytest.raises(SerializationError, match=r"\(self\.call -> self\.lock\): "):
+        payload.pack_function(wrap(chained.method))
+
+
+def test_the_attributes_of_a_class_are_not_to_blame():
+    class Kind:
+        lock = threading.Lock()
+
+        @classmethod
+        def method(cls):
+            return cls.lock
+
+    with pytest.raises(SerializationError, match="the function method: cannot pickle"):
+        payload.pack_function(Kind.method)
+
+
 def test_globals_that_cannot_be_pickled_are_named_too():
     known: dict[str, Any] = {
         "__name__": "__main__",
