@@ -30,7 +30,7 @@ from redtask.session import Session, is_single, limit_of, patience_of, until_of
 from redtask.slices import is_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
     from typing import Self
 
     from redtask import flows
@@ -89,6 +89,7 @@ class Client(StoredTasks, Fleet):
         self._arguments = profile, url, key
         self._patience = patience_of(timeout)
         self._driver: Driver | None = None
+        self._parting: AsyncGenerator[None, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._known_session: Session | None = None
         self._known_place: Place | None = None
@@ -156,6 +157,8 @@ class Client(StoredTasks, Fleet):
             raise
         self._driver = driver
         self._loop = asyncio.get_running_loop()
+        self._parting = _parting(driver)
+        await anext(self._parting)
         self._known_place = Place.of(profile)
         _living.setdefault(self._loop, weakref.WeakSet()).add(self)
         self._known_session = Session(store.keys, keyring, store.contact)
@@ -164,12 +167,14 @@ class Client(StoredTasks, Fleet):
         """Close the connections. Tasks go on; their results can be fetched later."""
         self.closed = True
         if self._loop is not None and self._loop.is_closed():
-            # The connections went with the loop.
+            # The connections were closed when it was shut down.
             return
         self._check_loop()
         self._callbacks.close()
-        if self._driver is not None:
+        if self._driver is not None and self._parting is not None:
             await self._driver.close()
+            # Nothing is left to do for it.
+            await self._parting.aclose()
 
     @property
     def _session(self) -> Session:
@@ -368,6 +373,18 @@ class Client(StoredTasks, Fleet):
             await self._pier.settle()
         flow = self._session.abort(jobs, running=running, dependents=dependents)
         return await self._run(flow)
+
+
+async def _parting(driver: Driver) -> AsyncGenerator[None, None]:
+    """Once begun, close the driver when its event loop is shut down.
+
+    asyncio does that for asynchronous generators that nobody closed; when a loop is
+    closed it is too late.
+    """
+    try:
+        yield
+    finally:
+        await driver.close()
 
 
 class _Elsewhere(Elsewhere):

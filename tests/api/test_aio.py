@@ -8,6 +8,7 @@ import copy
 import itertools
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -944,6 +945,24 @@ def test_another_event_loop_has_to_have_a_client_of_its_own(place):
     assert loop.run_until_complete(result.get(10)) == 8
     loop.run_until_complete(rc.close())
     loop.close()
+
+
+def test_an_event_loop_that_is_shut_down_closes_the_connections_of_its_clients(place):
+    async def leave_open():
+        rc = await aio.Client(place.url, key=place.key)
+        assert await rc.ids() == []
+        return rc
+
+    before = open_files()
+    kept = [asyncio.run(leave_open()) for _ in range(3)]
+
+    assert open_files() == before
+    asyncio.run(kept[0].close())
+    assert kept[0].closed
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_client_whose_event_loop_is_closed_can_be_closed(place):
