@@ -227,5 +227,18 @@ class _Courier:
                         self._thread = None
                         return
                 continue
-            self._lead(letter)
+            try:
+                self._lead(letter)
+            except BaseException as problem:  # noqa: BLE001 - its owner hears of it
+                # Some libraries raise such in other threads. Without this one, nothing
+                # would leave any more.
+                self._interrupted(letter, problem)
             letter.wake()
+
+    def _interrupted(self, letter: Letter, problem: BaseException) -> None:
+        words = f"the submit was interrupted by {type(problem).__name__}"
+        told = RuntimeError(f"{words}: it may have reached Redis, or not")
+        told.__cause__ = problem
+        with self._lock:
+            letter.ends(told)
+            self._ferry.leave(letter)

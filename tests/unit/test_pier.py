@@ -414,6 +414,34 @@ def test_when_no_thread_can_be_started_only_posting_fails(monkeypatch):
     assert crossed == ["b", "c"]
 
 
+def test_the_next_letters_leave_after_a_trip_that_was_interrupted(trips):
+    pier = Pier(trips, 30.0)
+    landed: list[str] = []
+    post = functools.partial(posted, pier, landed)
+    first = post("a")
+    trips.began.get(timeout=DEADLINE)
+    others = [post("b"), post("c")]
+
+    trips.endings.put(interrupt)
+    trips.end()
+    for letter in (first, *others):
+        letter.wait()
+
+    assert trips.loads == [["a"], ["b", "c"]]
+    assert sorted(landed) == ["a", "b", "c"]
+    assert str(first.problem) == (
+        "the submit was interrupted by KeyboardInterrupt: it may have reached Redis, "
+        "or not"
+    )
+    assert [letter.problem for letter in others] == [None, None]
+
+
+def posted(pier, landed, name):
+    letter = pier.post(task(name), functools.partial(landed.append, name))
+    assert letter is not None
+    return letter
+
+
 def test_large_arguments_keep_nobody_waiting(trips, callers):
     callers.submit("a")
     trips.began.get(timeout=DEADLINE)
