@@ -6,7 +6,7 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from redtask.error import RedtaskError
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from redtask.result import AsyncResult
+    from redtask.value import CoroutineFunction
 
+T = TypeVar("T")
 
 #: When so many futures of an executor are open, a thread waits for them. So those that
 #: nobody asks for do not pile up.
@@ -23,7 +25,7 @@ _MANY: Final = 500
 _FINAL: Final = ("CANCELLED_AND_NOTIFIED", "FINISHED")
 
 
-class TaskFuture(concurrent.futures.Future[Any]):
+class TaskFuture(concurrent.futures.Future[T]):
     """The future of one task.
 
     It also has what an ``AsyncResult`` has (``msg_ids``, ``metadata``, ``get`` ...).
@@ -34,7 +36,9 @@ class TaskFuture(concurrent.futures.Future[Any]):
     """
 
     def __init__(
-        self, task: AsyncResult, ended: Callable[[TaskFuture], None] | None = None
+        self,
+        task: AsyncResult[T],
+        ended: Callable[[TaskFuture[T]], None] | None = None,
     ) -> None:
         """``ended`` is called when it is done."""
         self.task = task
@@ -70,7 +74,7 @@ class TaskFuture(concurrent.futures.Future[Any]):
             self.task.add_done_callback(self._settle)
             self._watched = True
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """Return the value, or raise what the task raised."""
         return super().result(self._after_waiting(timeout))
 
@@ -110,11 +114,14 @@ class TaskFuture(concurrent.futures.Future[Any]):
         """Finish with what can be found out now."""
         self._settle(self.task)
 
-    def _settle(self, task: AsyncResult) -> None:
+    def _settle(self, task: AsyncResult[T]) -> None:
         """Take over the task's outcome, once."""
         # Before anything changes, as this may take time: after a Ctrl-C it is the next
         # to ask who does it.
-        problem, value = (None, None) if task.cancelled() else _outcome_of(task)
+        outcome: tuple[BaseException | None, Any] = None, None
+        if not task.cancelled():
+            outcome = _outcome_of(task)
+        problem, value = outcome
         if not self._settling.acquire(blocking=False):
             return
         self._watched = True
@@ -129,7 +136,7 @@ class TaskFuture(concurrent.futures.Future[Any]):
             self._ended(self)
 
 
-def _outcome_of(task: AsyncResult) -> tuple[BaseException | None, Any]:
+def _outcome_of(task: AsyncResult[Any]) -> tuple[BaseException | None, Any]:
     """Return why there is no value, or None and the value."""
     try:
         problem = task.exception(0)
@@ -145,16 +152,26 @@ class ViewExecutor(concurrent.futures.Executor):
         #: The view; its flags at the time of each call apply.
         self.view = view
         #: Threads add and discard: both are atomic, and no lock is left in a fork.
-        self._pending: set[TaskFuture] = set()
+        self._pending: set[TaskFuture[Any]] = set()
         self._closed = False
         view.client._executors.add(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.view!r}>"
 
+    @overload
     def submit(
-        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> TaskFuture:
+        self, fn: CoroutineFunction[T], /, *args: Any, **kwargs: Any
+    ) -> TaskFuture[T]: ...
+    @overload
+    def submit(
+        self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
+    ) -> TaskFuture[T]: ...
+    @overload
+    def submit(self, fn: str, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]: ...
+    def submit(
+        self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
+    ) -> TaskFuture[Any]:
         """Call ``fn(*args, **kwargs)`` on an engine."""
         self._check()
         future = TaskFuture(self.view.apply_async(fn, *args, **kwargs), self._forget)
@@ -178,12 +195,36 @@ class ViewExecutor(concurrent.futures.Executor):
         for future in list(self._pending):
             future.settle()
 
-    def _forget(self, future: TaskFuture) -> None:
+    def _forget(self, future: TaskFuture[Any]) -> None:
         self._pending.discard(future)
 
+    @overload
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: CoroutineFunction[T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self,
+        fn: str,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]: ...
+    def map(
+        self,
+        fn: Callable[..., Any] | str,
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,

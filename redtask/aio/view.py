@@ -6,7 +6,7 @@ import collections
 import contextlib
 import types
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 from redtask import absent, payload
 from redtask.aio.batch import Batch
@@ -20,6 +20,7 @@ from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+    from typing import Unpack
 
     from redtask.aio.client import Client
     from redtask.aio.pier import Letter
@@ -34,6 +35,16 @@ R = TypeVar("R", bound=AsyncResult)
 _temporary: ContextVar[Mapping[LoadBalancedView, Flags]] = ContextVar(
     "flags", default=types.MappingProxyType({})
 )
+
+
+class _MapOptions(TypedDict, total=False):
+    """Options of a map that do not concern the type of its result."""
+
+    chunksize: int | None
+    ordered: bool
+    label: str | None
+    progress: Callable[[int], Any] | None
+    balanced: bool
 
 
 class LoadBalancedView(Flagged):
@@ -191,6 +202,44 @@ class LoadBalancedView(Flagged):
 
     # -- many
 
+    @overload
+    async def map(
+        self,
+        f: CoroutineFunction[V_co],
+        *sequences: Any,
+        block: Literal[True] | None = None,
+        return_exceptions: Literal[True],
+        **options: Unpack[_MapOptions],
+    ) -> list[V_co | Exception]: ...
+    @overload
+    async def map(
+        self,
+        f: CoroutineFunction[V_co],
+        *sequences: Any,
+        block: Literal[True] | None = None,
+        **options: Unpack[_MapOptions],
+    ) -> list[V_co]: ...
+    @overload
+    async def map(
+        self,
+        f: Callable[..., V_co],
+        *sequences: Any,
+        block: Literal[True] | None = None,
+        return_exceptions: Literal[True],
+        **options: Unpack[_MapOptions],
+    ) -> list[V_co | Exception]: ...
+    @overload
+    async def map(
+        self,
+        f: Callable[..., V_co],
+        *sequences: Any,
+        block: Literal[True] | None = None,
+        **options: Unpack[_MapOptions],
+    ) -> list[V_co]: ...
+    @overload
+    async def map(
+        self, f: Callable[..., Any] | str, *sequences: Any, **options: Any
+    ) -> Any: ...
     async def map(  # noqa: PLR0913 - all by name
         self,
         f: Callable[..., Any] | str,

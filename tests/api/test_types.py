@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 from redtask import (
     AsyncMapResult,
@@ -17,6 +17,9 @@ from redtask import (
     require,
 )
 from tests import tasks
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 def half(x: float) -> float:
@@ -76,6 +79,17 @@ def test_a_decorated_function_keeps_its_types(client: Client):
     assert plain(2) == 4
 
 
+def test_futures_have_the_type_that_the_function_returns(client: Client):
+    executor = client.load_balanced_view().executor
+    future: Future[float] = executor.submit(half, 3)
+
+    assert assert_type(future.result(), float) == 1.5
+    assert assert_type(executor.submit(slowly, 3).result(), str) == "3"
+    assert assert_type(executor.submit("operator:neg", 1).result(), Any) == -1
+    assert assert_type(list(executor.map(half, [3])), list[float]) == [1.5]
+    assert assert_type(list(executor.map(slowly, [3])), list[str]) == ["3"]
+
+
 def test_results_that_may_be_errors_say_so(client: Client):
     view = client.load_balanced_view()
     many = view.map_async(half, [1], return_exceptions=True)
@@ -106,6 +120,11 @@ def test_results_that_are_awaited_have_their_types_too(place):
             assert assert_type(await one.get(timeout=10), float) == 1.5
             assert assert_type([item async for item in many], list[float]) == [0.5, 1.0]
             assert assert_type(await view.apply(half, 3), float) == 1.5
+            assert assert_type(await view.map(half, [3]), list[float]) == [1.5]
+            assert assert_type(await view.map(slowly, [3]), list[str]) == ["3"]
+            kept = await view.map(half, [3], return_exceptions=True)
+            assert assert_type(kept, list[float | Exception]) == [1.5]
+            assert assert_type(await view.map("math:sqrt", [4]), Any) == [2.0]
             lazy = view.imap(half, [3])
             assert assert_type([item async for item in lazy], list[float]) == [1.5]
             assert await view.apply(tasks.double, 3) == 6
