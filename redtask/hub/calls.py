@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
+from redtask.error import PayloadTooLarge
 from redtask.hub import sheet
 from redtask.hub.records import (
     Attended,
@@ -41,6 +42,8 @@ Now: TypeAlias = int | str
 
 #: Arguments over this size, in bytes, are sent ahead of their call by a plain SET.
 LARGE: Final = 16384
+#: No hub accepts larger ones, in bytes: by default, Redis closes the connection.
+_MOST: Final = 512 << 20
 #: Last argument of a call that is repeated.
 _AGAIN: Final = "@again"
 
@@ -129,7 +132,8 @@ def submit(
 ) -> Call[Submitted]:
     """Submit a slice of at most 500 tasks, all or none.
 
-    A function is sent once, and not at all if its digest is ``known``.
+    A function is sent once, and not at all if its digest is ``known``. Raises
+    ``PayloadTooLarge`` for arguments that cannot be sent.
     """
     args: list[Argument] = [now]
     told: set[str] = set()
@@ -148,7 +152,9 @@ def submit(
             for flag in flags.items():
                 args += flag
             args.append(len(tasks) // 2)
-        if tasks and max(map(len, tasks)) > LARGE:
+        if tasks and (largest := max(map(len, tasks))) > LARGE:
+            if largest > _MOST:
+                raise _too_large(tasks)
             first = len(args)
             parcels += (
                 Parcel(first + at, str(tasks[at - 1]))
@@ -157,6 +163,17 @@ def submit(
             )
         args += tasks
     return Call("submit", args, Submitted.read, parcels, tells=True)
+
+
+def _too_large(tasks: Sequence[str | Written]) -> PayloadTooLarge:
+    task_id, size = next(
+        (tasks[at - 1], len(tasks[at]))
+        for at in range(1, len(tasks), 2)
+        if len(tasks[at]) > _MOST
+    )
+    return PayloadTooLarge(
+        f"the payload of {task_id} has {size} bytes; no hub accepts more than {_MOST}"
+    )
 
 
 class Report(NamedTuple):

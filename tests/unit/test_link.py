@@ -164,6 +164,24 @@ def test_what_is_large_is_sent_ahead_of_its_call(carrying):
     assert b"small" in call
 
 
+class Vast(bytes):
+    """Pretends to have more bytes than Redis reads."""
+
+    def __len__(self):
+        return (512 << 20) + 1
+
+
+def test_what_would_make_redis_hang_up_is_not_sent():
+    tasks = ["c-1", BIG, "c-2", Vast()]
+
+    with pytest.raises(error.PayloadTooLarge) as caught:
+        calls.submit([calls.Group("fn", b"", "fn", {}, tasks)])
+
+    assert str(caught.value) == (
+        "the payload of c-2 has 536870913 bytes; no hub accepts more than 536870912"
+    )
+
+
 def test_replies_belong_to_calls_whatever_went_ahead(carrying):
     carrying.commands()
 
