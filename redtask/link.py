@@ -481,6 +481,10 @@ class Batch:
         """Has every call its reply?"""
         return not self._todo
 
+    def names(self) -> set[tuple[str, AnyScheme]]:
+        """Return which scripts ``commands`` bundles, and with which scheme."""
+        return {(self._calls[at].script, self.scheme) for at in self._todo}
+
     def commands(self) -> list[Sequence[Any]]:
         """Return the commands to send."""
         commands: list[Sequence[Any]] = []

@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redtask import link
 from redtask.error import ConnectionLost, RedtaskError
 from redtask.flows import Commands, Fetch, Hear, Meanwhile, Pause
+from redtask.hub import scripts
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.recent import Contact
@@ -90,6 +91,8 @@ class Store:
         self._listening: set[Connection] = set()
         self._closed = False
         self._room = asyncio.Semaphore(MOST)
+        #: Scripts that have been bundled, and with which scheme.
+        self._bundled: set[tuple[str, AnyScheme]] = set()
 
     def __repr__(self) -> str:
         return f"<Store of hub {self.keys.name}>"
@@ -325,6 +328,7 @@ class Store:
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
         async def attempt() -> None:
+            await self._bundle(batch.names())
             left = link.reply_left(self._reply, self.patience, begun, until)
             replies = await self._exchange(
                 batch.commands(), reply=left, meanwhile=meanwhile
@@ -345,6 +349,16 @@ class Store:
             await self._persist(attempt, begun, until)
         self.scheme = batch.scheme
         return batch.values()
+
+    async def _bundle(self, names: set[tuple[str, AnyScheme]]) -> None:
+        """Bundle scripts before their first use.
+
+        Where bundles cannot be cached in files, that takes a tenth of a second: too
+        long for the event loop.
+        """
+        for name, scheme in names - self._bundled:
+            await asyncio.to_thread(scripts.bundle, name, scheme)
+            self._bundled.add((name, scheme))
 
     async def _tidy(self, litter: Sequence[Sequence[Any]]) -> None:
         """Delete unused parcels; if that fails, they expire."""

@@ -14,6 +14,7 @@ import pytest
 
 from redtask import aio, error
 from redtask.aio.store import MOST
+from redtask.hub import scripts
 from tests import processes, tasks
 
 DEADLINE = 20
@@ -921,6 +922,27 @@ def test_the_latest_of_a_view_can_be_had(place, run):
         return await (await view.get_result()), await (await view.get_result([0]))
 
     assert found == (2, [2])
+
+
+def test_scripts_are_not_put_together_in_the_event_loop(place, run, monkeypatch):
+    bundle = scripts.bundle
+    first: dict[str, threading.Thread] = {}
+
+    def bundling(name, scheme):
+        first.setdefault(name, threading.current_thread())
+        return bundle(name, scheme)
+
+    place.engine()
+    monkeypatch.setattr(scripts, "bundle", bundling)
+
+    @run
+    async def found(rc):
+        result = await rc.load_balanced_view().apply_async(tasks.double, 4)
+        return await result, (await rc.why(result.msg_ids[0])).state
+
+    assert found == (8, "completed")
+    assert {"submit", "why"} <= set(first)
+    assert threading.current_thread() not in first.values()
 
 
 def test_another_event_loop_has_to_have_a_client_of_its_own(place):
