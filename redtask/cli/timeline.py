@@ -118,9 +118,9 @@ def command(
     redtask timeline --since 10m -o run.svg
     redtask timeline --since 2026-11-28T02:00 --until 2026-11-28T04:00 --label night
     """
-    until = until or datetime.now(UTC)
-    if until <= since:
+    if until is not None and until <= since:
         raise click.UsageError("--until has to be later than --since")
+    until = until or datetime.now(UTC)
     with where.reader() as hub:
         flow = _spans(hub.session, since, until, said)
         spans = hub.run(flow)

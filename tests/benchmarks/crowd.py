@@ -78,10 +78,10 @@ class Hub:
             self.do(calls.register(engine, "w", now=self.now))
             self.turn(engine)
 
-    def turn(self, engine: str, *reports: Report) -> list[Work]:
-        """Report and take one task."""
+    def turn(self, engine: str, *reports: Report, want: int = 1) -> list[Work]:
+        """Report and take tasks."""
         number = self._turns[engine] = self._turns.get(engine, 0) + 1
-        call = calls.turn(engine, number, f"n{number}", 1, reports, now=self.now)
+        call = calls.turn(engine, number, f"n{number}", want, reports, now=self.now)
         work: list[Work] = self.do(call).work
         return work
 
@@ -97,7 +97,8 @@ class Hub:
 
 def done(work: Work) -> Report:
     """Say that a task returned."""
-    return Report("ok", work.task_id, work.token, 0, 0, ("result", b"value"))
+    fields = ("result", b"value", "repr", "'value'")
+    return Report("ok", work.task_id, work.token, 0, 0, fields, work.folded)
 
 
 def unmet(work: Work, *, by: str = "") -> Report:
@@ -128,7 +129,7 @@ def _mean(hub: Hub, steps: Iterable[Callable[[], Any]]) -> float:
     return (after.total - before.total) / (after.calls - before.calls)
 
 
-def _ratio(
+def ratio(
     one: Callable[[], float], other: Callable[[], float], times: int = TIMES
 ) -> float:
     """Return how much longer one takes than the other, measured in turn."""
@@ -220,7 +221,7 @@ def takes(redis: Any, count: int) -> dict[str, float]:
     ):
         beside = Taker(make(redis, count))
         again = Taker(_plain(redis))
-        figures[f"beside {name}"] = _ratio(beside, again)
+        figures[f"beside {name}"] = ratio(beside, again)
     return figures
 
 
@@ -246,7 +247,7 @@ def refusals(redis: Any) -> dict[str, float]:
 
         return refuse
 
-    figures = {"refusal, 200 engines": _ratio(refuser(MANY_ENGINES), refuser(2), 5)}
+    figures = {"refusal, 200 engines": ratio(refuser(MANY_ENGINES), refuser(2), 5)}
     sizes = [_size_of_refused(redis, engines) for engines in (20, MANY_ENGINES)]
     return {**figures, "bytes refused, 200 engines": sizes[1] / sizes[0]}
 

@@ -40,7 +40,8 @@ class Plan:
     fan: int = 5000
     #: Nodes of the layered graph.
     nodes: int = 10_000
-    #: Tasks that are pinned, refused or waiting while others are taken.
+    #: Tasks that are pinned, refused or waiting while others are taken; and that many
+    #: engines do.
     crowd: int = 100_000
     #: Tasks that wait for the same one, with stand-ins and with real engines.
     dependents: int = 100_000
@@ -269,6 +270,14 @@ def crowd(contestant: Contestant, plan: Plan) -> Figures:
     return measured(contestant, plan)
 
 
+def crew(contestant: Contestant, plan: Plan) -> Figures:
+    """See what tasks cost with many engines."""
+    from tests.benchmarks.crew import crew as measured  # noqa: PLC0415 - as above
+
+    assert contestant.server is not None
+    return measured(contestant.server.redis, plan.crowd)
+
+
 def dependents(contestant: Contestant, plan: Plan) -> Figures:
     """Submit very many tasks that wait for one, and let engines do them all."""
     # Of redtask's, which other queues' environments have not.
@@ -339,6 +348,7 @@ ROWS: Final = {
         Row("dag", "layers of 100 tasks, each after 3 of the last", dag, most=3),
         Row("schemes", "tasks/s by each scheme: a map, and one by one", schemes),
         Row("crowd", "scripts among many other tasks", crowd, fresh=True, most=1),
+        Row("crew", "us of Redis per task, by engines", crew, fresh=True, most=1),
         Row("dependents", "very many after one", dependents, fresh=True, most=1),
         Row("queue", "submit with no engines, then drain", queue, fresh=True),
         Row("backlog", "the same, long", backlog, fresh=True, most=3),

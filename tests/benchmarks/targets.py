@@ -76,6 +76,17 @@ TARGETS: Final = (
         "% of releases over 10 ms", "crowd", "release % too long", 0, at_least=False
     ),
     Target("% of firings over 10 ms", "crowd", "timers % too long", 0, at_least=False),
+    *(
+        Target(
+            f"us of Redis, {name} in a turn, {engines} engines / 2",
+            "crew",
+            f"{name}, {engines} engines",
+            bound,
+            at_least=False,
+        )
+        for name in ("many", "one")
+        for engines, bound in ((200, 1.3), (5000, 2))
+    ),
     Target(
         "% of scripts over 10 ms, a million after one",
         "dependents",

@@ -35,6 +35,7 @@ class Redtask(Contestant):
             "fan",
             "dag",
             "crowd",
+            "crew",
             "dependents",
             "schemes",
             "queue",
