@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         UnknownTask,
         UnmetDependency,
     )
-    from redtask.functional import depend, dependent, require
+    from redtask.functional import depend, dependent, interactive, require
     from redtask.result import (
         AsyncHubResult,
         AsyncMapResult,
@@ -69,6 +69,7 @@ _HOMES = {
     "Ref": "dependency",
     "depend": "functional",
     "dependent": "functional",
+    "interactive": "functional",
     "require": "functional",
     "AsyncHubResult": "result",
     "AsyncMapResult": "result",
@@ -116,6 +117,8 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "depend",
     "dependent",
     "require",
+    # Functions of modules that engines do not have
+    "interactive",
     # Inside of a task
     "CurrentTask",
     "TaskFilter",

@@ -30,7 +30,6 @@ INSTEAD: Final[Mapping[str, str]] = {
     "Reference": _VALUES,
     "pull": "results",
     "gather": "results",
-    "interactive": "nothing: functions of a script or notebook travel by value",
     "clear": "nothing: tasks share no names that could be cleared",
     **dict.fromkeys(
         ("spin", "spin_thread", "stop_spin_thread"),

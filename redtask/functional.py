@@ -385,4 +385,27 @@ def require(
     return decorate  # type: ignore[return-value]
 
 
-__all__ = ["MissingModule", "bound", "depend", "dependent", "require"]
+def interactive(function: Callable[P, V_co]) -> Callable[P, V_co]:
+    """Make a function as if the script, or a cell of a notebook, defined it.
+
+    It is sent by value, wherever it is defined, and its global names are the script's.
+    As in IPython.parallel. Raises ``TypeError`` for what is no function of Python.
+    """
+    if not isinstance(function, types.FunctionType):
+        raise TypeError(f"interactive is for functions of Python, not {function!r}")
+    made = types.FunctionType(
+        function.__code__,
+        vars(sys.modules["__main__"]),
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    functools.update_wrapper(made, function)
+    # That is for what calls the other.
+    del made.__wrapped__  # type: ignore[attr-defined]
+    made.__module__ = "__main__"
+    return made
+
+
+__all__ = ["MissingModule", "bound", "depend", "dependent", "interactive", "require"]

@@ -9,7 +9,9 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import threading
+import types
 from typing import Any
 
 import pytest
@@ -856,8 +858,25 @@ def test_what_is_not_there_says_what_is(client, view, name, instead):
         _ = owner.nothing
     with pytest.raises(TypeError, match=r"subscriptable.*with_flags\(targets=e\)"):
         _ = client[:]
-    with pytest.raises(AttributeError, match="travel by value"):
-        _ = redtask.interactive
+    with pytest.raises(AttributeError, match="always used"):
+        _ = redtask.use_dill
+
+
+def test_a_function_of_a_module_that_engines_do_not_have_is_made_interactive(
+    view, monkeypatch
+):
+    lonely: Any = types.ModuleType("lonely")
+    code = "def scaled(x, *, by=1):\n    'Scale.'\n    return x * by * FACTOR\n"
+    exec(code, vars(lonely))  # noqa: S102 - as importing it does
+    monkeypatch.setitem(sys.modules, "lonely", lonely)
+    monkeypatch.setattr(sys.modules["__main__"], "FACTOR", 5, raising=False)
+
+    scaled = redtask.interactive(lonely.scaled)
+
+    assert view.apply_sync(scaled, 2, by=3) == 30
+    assert (scaled.__name__, scaled.__doc__) == ("scaled", "Scale.")
+    with pytest.raises(TypeError, match=r"not <built-in function abs>"):
+        redtask.interactive(abs)
 
 
 def test_concurrent_futures_refers_to_what_is_there_for_results(client, view):
