@@ -1,5 +1,6 @@
 """Clusters as real processes: what they start, and that nothing is left of it."""
 
+import contextlib
 import fcntl
 import json
 import math
@@ -637,8 +638,11 @@ def test_engines_that_were_added_finish_what_they_run_when_the_cluster_is_stoppe
 
 def watched_by(pid):
     """Return the processes for whose end a process waits."""
-    files = Path(f"/proc/{pid}/fdinfo").iterdir()
-    told = "".join(file.read_text() for file in files)
+    told = ""
+    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
+        # It may be closed meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            told += file.read_text()
     return [int(one) for one in re.findall(r"^Pid:\t(\d+)$", told, re.MULTILINE)]
 
 
