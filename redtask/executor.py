@@ -118,10 +118,7 @@ class TaskFuture(concurrent.futures.Future[T]):
         """Take over the task's outcome, once."""
         # Before anything changes, as this may take time: after a Ctrl-C it is the next
         # to ask who does it.
-        outcome: tuple[BaseException | None, Any] = None, None
-        if not task.cancelled():
-            outcome = _outcome_of(task)
-        problem, value = outcome
+        problem, value = _outcome_of(task)
         if not self._settling.acquire(blocking=False):
             return
         self._watched = True
@@ -137,7 +134,9 @@ class TaskFuture(concurrent.futures.Future[T]):
 
 
 def _outcome_of(task: AsyncResult[Any]) -> tuple[BaseException | None, Any]:
-    """Return why there is no value, or None and the value."""
+    """Return why there is no value, or None and the value; if cancelled, neither."""
+    if task.cancelled():
+        return None, None
     try:
         problem = task.exception(0)
         return problem, task.get(0) if problem is None else None
