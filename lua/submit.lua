@@ -27,6 +27,7 @@ local functions = require("lib.functions")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local line = require("lib.line")
+local order = require("lib.order")
 local parcel = require("lib.parcel")
 local rare = require("lib.rare")
 local record = require("lib.record")
@@ -51,26 +52,37 @@ local function too_large(what, size)
   end
 end
 
--- Appends the keys of the group's records to `names` and its ids to `ids`.
-local function check_tasks(group, seen, names, ids)
+-- Seldom: what is wrong with a task, apart from its id: the error reply, or nothing.
+local function check_task(group, id, size)
+  if size == 0 then
+    return reply.fail("BADARG", id .. " has no arguments, not even signed ones")
+  elseif group.refs and string.find(" " .. group.refs .. " ", " " .. id .. " ", 1, true) then
+    return reply.fail("BADARG", id .. " cannot have its own result as an argument")
+  end
+  return size > SMALL and too_large("payload of " .. id, size)
+end
+
+-- Checks the tasks of a group, and that each comes after the one before it.
+local function check_tasks(group, begun)
+  local pattern, last, refs, digits = begun.pattern, begun.last, group.refs, nil
   for at = group.from, group.from + 2 * group.count - 1, 2 do
     local id, args = ARGV[at], ARGV[at + 1]
     local size = args == parcel.PARCEL and parcel.size(id) or #args
-    if not argument.is_id(id) or seen[id] then
-      return reply.fail("BADARG", "not a task id, or one twice: " .. id)
+    digits = string.match(id, pattern)
+    local number = digits and tonumber(digits)
+    if number and number > last and #id <= argument.LONGEST_ID then
+      last = number
+    else
+      begun.irregular = true
     end
-    seen[id] = true
-    if size == 0 then
-      return reply.fail("BADARG", id .. " has no arguments, not even signed ones")
+    if size == 0 or size > SMALL or refs then
+      local refused = check_task(group, id, size)
+      if refused then
+        return refused
+      end
     end
-    local refused = size > SMALL and too_large("payload of " .. id, size)
-    if refused then
-      return refused
-    elseif group.refs and string.find(" " .. group.refs .. " ", " " .. id .. " ", 1, true) then
-      return reply.fail("BADARG", id .. " cannot have its own result as an argument")
-    end
-    names[#names + 1], ids[#ids + 1] = keys.task(id), id
   end
+  begun.last, begun.digits = last, digits
 end
 
 -- `brought` has the digests that are known, or that an earlier group brings.
@@ -283,46 +295,31 @@ local function check_scheme(group)
   return scheme_name == "pure" and require("lib.pure").refuse(group)
 end
 
--- Check everything; collect the keys and ids of all groups. Returns the error reply, if
--- any.
-local function check(groups, names, ids)
-  local seen, brought = {}, {}
+-- Check everything. Returns the order of the ids; or nil and the error reply.
+local function check(groups)
+  local begun, brought = order.begin(groups), {}
   for _, group in ipairs(groups) do
-    local refused = check_tasks(group, seen, names, ids) or check_function(group, brought)
+    local refused = check_tasks(group, begun) or check_function(group, brought)
       or check_scheme(group)
     if refused then
-      return refused
+      return nil, refused
     end
   end
-  for _, group in ipairs(groups) do
-    if group.gate and seen[group.gate] then
-      return reply.fail("BADARG", group.gate .. " is a gate and a task")
-    end
+  local refused = order.check(begun, groups)
+  if refused then
+    return nil, refused
   end
-end
-
--- Seldom: the sheet is not empty; are none of these ids on it?
-local function are_off(ids)
-  local rows = redis.call("HMGET", keys.rows, unpack(ids))
-  for number = 1, #ids do
-    if rows[number] then
-      return false
-    end
-  end
-  return true
+  return begun
 end
 
 -- Returns how many of the tasks are known already; or nil and the error reply.
-local function count_known(groups, names, ids)
-  names[#names + 1] = keys.rows
-  local there, again = redis.call("EXISTS", unpack(names)), groups.again
-  if not again and (there == 0
-    or there == 1 and redis.call("EXISTS", keys.rows) == 1 and are_off(ids)) then
+local function count_known(groups, begun)
+  if order.is_new(begun, groups) and not groups.again then
     return 0
   end
   local known = 0
   for _, group in ipairs(groups) do
-    local dropped, refused = drop_known(group, again)
+    local dropped, refused = drop_known(group, groups.again)
     if refused then
       return nil, refused
     end
@@ -396,13 +393,12 @@ local function submit(opened)
   if not groups then
     return reply.fail("BADARG", total)
   end
-  local names, ids = {}, {}
-  local refused = check(groups, names, ids)
-  if refused then
+  local begun, refused = check(groups)
+  if not begun then
     return refused
   end
   local known
-  known, refused = count_known(groups, names, ids)
+  known, refused = count_known(groups, begun)
   if refused then
     return refused
   end
@@ -417,6 +413,7 @@ local function submit(opened)
   local gates = new_gates(groups)
   local counted = opened.is_earlier and #gates or 0
   local sequence = redis.call("HINCRBY", keys.hub, "submitted", new + counted) - new
+  order.note(begun, groups, gates)
   for number, id in ipairs(gates) do
     require("lib.gate").make(opened, id, sequence - number + 1)
   end

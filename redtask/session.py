@@ -46,6 +46,9 @@ _WEEK: Final = 7 * 86400.0
 _DAY: Final = 86400.0
 _HISTORY: Final = 100_000
 _MOST_ENGINES: Final = 10_000
+#: Stands before the number in the id of a task that is submitted with many others:
+#: lua/lib/newest.lua then knows that they are new, without looking for each.
+MANY: Final = "0"
 #: How long items read from an input wait for more, in seconds.
 _PAUSE: Final = 0.05
 
@@ -126,9 +129,11 @@ class Session:
         return f"{self.inbox.client}-{next(self._numbers)}"
 
     def _ids(self, count: int) -> list[str]:
+        if count == 1:
+            return [self._id()]
         client = self.inbox.client
         numbers = itertools.islice(self._numbers, count)
-        return [f"{client}-{number}" for number in numbers]
+        return [f"{client}-{MANY}{number}" for number in numbers]
 
     def _remember(self, ids: Sequence[str]) -> None:
         history, still_open = self._history, self._inbox.open
@@ -422,7 +427,7 @@ class Session:
             if number % slices.MOST_TASKS == 0:
                 # The input may take days: renew the time until which tasks may run.
                 mint = Mint(self.keyring, flags)
-            name = self._id()
+            name = f"{self.inbox.client}-{MANY}{next(self._numbers)}"
             task = mint.task(name, function, payload.pack_chunk(chunk), mint.waits)
             ids.append(name)
             sizes.append(len(chunk[0]))

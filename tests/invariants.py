@@ -254,6 +254,15 @@ def _check_queues(seen, serving):
         hold(False, f"nobody needs the queue {queue}")
 
 
+def _check_numbers(seen):
+    for name in seen.tasks:
+        client, _, digits = name.partition("-")
+        if len(digits) > 1 and digits.startswith("0"):
+            newest = seen.newest.get(client, math.inf)
+            # Scripts compare doubles.
+            seen.hold(float(digits) <= newest, f"{name} is newer than {newest}")
+
+
 def _check_engines(seen):
     hold = seen.hold
     hold(
@@ -532,6 +541,7 @@ def look(seen, *, quiet=False, draining=False, away=()):
             # What was read again unchanged was right before.
             if not seen.before or seen.before.tasks.get(name) is not task:
                 _check_record(seen, name, task)
+        _check_numbers(seen)
         _check_parts(seen)
         _check_ended(seen)
         _check_functions(seen)

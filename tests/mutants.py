@@ -64,6 +64,56 @@ def _mutant(
 
 
 MUTANTS: Final = (
+    # -- which ids are new
+    _mutant(
+        "the last number of a client is taken for new",
+        "lib/order.lua",
+        "order.first > order.newest",
+        "order.first >= order.newest",
+        "lua/test_newest.py::test_the_same_again_changes_nothing",
+    ),
+    _mutant(
+        "ids in any order are taken for new",
+        "lib/order.lua",
+        "not order.irregular and order.newest and",
+        "order.newest and",
+        "lua/test_newest.py::test_the_same_again_changes_nothing",
+    ),
+    _mutant(
+        "lower numbers are noted",
+        "lib/order.lua",
+        "elseif order.last > (order.newest or -1) then",
+        "else",
+        "lua/test_newest.py::test_the_greatest_is_noted_for_an_hour",
+    ),
+    _mutant(
+        "a gate may be one of the tasks behind it",
+        "lib/order.lua",
+        "      order.irregular = true\n",
+        "",
+        "lua/test_newest.py::test_a_gate_is_none_of_the_tasks_that_wait_for_it",
+    ),
+    _mutant(
+        "numbers of gates are not noted",
+        "lib/order.lua",
+        "  if gates[1] then\n",
+        "  if false then\n",
+        "lua/test_newest.py::test_gates_are_noted",
+    ),
+    _mutant(
+        "numbers of copies are not noted",
+        "lib/copies.lua",
+        "  newest.note_all(ids_of(missing))\n",
+        "",
+        "lua/test_newest.py::test_copies_are_noted",
+    ),
+    _mutant(
+        "one of many that comes alone is not noted",
+        "lib/single.lua",
+        ' and not string.find(id, "-0", 1, true)',
+        "",
+        "lua/test_newest.py::test_one_of_many_that_comes_alone_is",
+    ),
     # -- short ways
     _mutant(
         "a single task overtakes others on an idle engine",
@@ -257,7 +307,7 @@ MUTANTS: Final = (
     ),
     _mutant(
         "tasks on the sheet are not known",
-        "submit.lua",
+        "lib/order.lua",
         "    if rows[number] then\n      return false\n",
         "    if false then\n      return false\n",
         "lua/test_folded.py::test_a_task_on_the_sheet_is_known",

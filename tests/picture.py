@@ -24,6 +24,7 @@ KEY = re.compile(
     | free:(?P<free>[a-z0-9_-]+)
     | ended:(?P<ended>completed|failed|aborted)
     | done:(?P<done>[a-z0-9]+)
+    | newest:(?P<newest>[a-z0-9]+)
     | answer:[A-Za-z0-9_-]+
     | worker:(?P<worker>[A-Za-z0-9_.-]+)(:(?P<of_worker>control))?
     """,
@@ -52,7 +53,8 @@ for _, key in ipairs(redis.call("KEYS", KEYS[1] .. ":*")) do
   elseif kind == "string" then
     local part = string.match(key, ":(%a+)$")
     local list = { after = "GET", follow = "GET", targets = "GET", refs = "GET" }
-    add(key, kind, redis.call(list[part] or "STRLEN", key))
+    local is_number = string.find(key, ":newest:", 1, true)
+    add(key, kind, redis.call(is_number and "GET" or list[part] or "STRLEN", key))
   elseif kind == "set" and key == KEYS[1] .. ":paused" then
     add(key, kind, redis.call("SMEMBERS", key))
   elseif kind == "stream" then
@@ -126,7 +128,7 @@ class Picture:
         self.keys = {name: _kind(name) for name in sorted(self.data)}
         for name, found in self.keys.items():
             self.hold(found, f"{name} is a key of no known pattern")
-            if found and found["parcel"]:
+            if found and (found["parcel"] or found["newest"]):
                 # A call that is about to come takes it; else it goes by itself.
                 self.hold(self.ttl[name] >= 0, f"{name} stays forever")
         self.hub = self.hash("hub")
@@ -155,6 +157,8 @@ class Picture:
         self.folded: dict[str, tuple[int, str]] = {}
         self.engines: dict[str, dict[str, str]] = {}
         self.functions: dict[str, dict[str, str]] = {}
+        #: The greatest number of each client's tasks in bulk.
+        self.newest: dict[str, float] = {}
         self.ready: dict[str, dict[str, float]] = {}
         self.free: dict[str, dict[str, float]] = {}
         self.ended: dict[str, dict[str, float]] = {}
@@ -200,6 +204,8 @@ class Picture:
             self.engines[found["engine"]] = self.hash(name)
         elif found["fn"]:
             self.functions[found["fn"]] = self.hash(name)
+        elif found["newest"]:
+            self.newest[found["newest"]] = float(self.data[name])
         for kind in ("ready", "free", "ended", "classes"):
             if found[kind]:
                 getattr(self, kind)[found[kind]] = self.zset(name)

@@ -11,12 +11,16 @@ local function count(text)
   end
 end
 
+-- The longest id, in letters.
+local LONGEST_ID = 64
+
 -- Ids are made by clients: nothing else may ever become part of a key.
 local function is_id(text)
-  return text ~= nil and #text <= 64 and string.find(text, "^[a-z0-9]+%-[0-9]+$") ~= nil
+  return text ~= nil and #text <= LONGEST_ID and string.find(text, "^[a-z0-9]+%-[0-9]+$") ~= nil
 end
 
 return {
+  LONGEST_ID = LONGEST_ID,
   count = count,
   is_id = is_id,
 }

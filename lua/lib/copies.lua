@@ -3,6 +3,7 @@
 local functions = require("lib.functions")
 local keys = require("lib.keys")
 local line = require("lib.line")
+local newest = require("lib.newest")
 local record = require("lib.record")
 local settle = require("lib.settle")
 local weight = require("lib.weight")
@@ -153,9 +154,19 @@ local function new_gates(missing)
   return found
 end
 
+local function ids_of(missing)
+  local ids = {}
+  for at, copy in ipairs(missing) do
+    ids[at] = copy.id
+  end
+  return ids
+end
+
 -- Write the copies and let them enter, in order, after everything submitted before.
 local function write(opened, missing, gates, sequence)
   local counts, lines, ending = {}, {}, settle.begin(opened)
+  newest.note_all(ids_of(missing))
+  newest.note_all(gates)
   for at, id in ipairs(gates) do
     require("lib.gate").make(opened, id, sequence - at + 1)
   end

@@ -66,6 +66,11 @@ local function done_key(client)
   return root .. ":done:" .. client
 end
 
+-- The greatest number that a client has given a task.
+local function newest_key(client)
+  return root .. ":newest:" .. client
+end
+
 -- A key by its name without the root, for callers that were given that.
 local function named_key(name)
   return root .. ":" .. name
@@ -107,6 +112,7 @@ return {
   free = free_key,
   ended = ended_key,
   done = done_key,
+  newest = newest_key,
   answer = answer_key,
   worker = worker_key,
   named = named_key,

@@ -34,7 +34,7 @@ _KEY: Final = re.compile(
     | engine:(?P<engine>[A-Za-z0-9_-]+)(?::(?P<of_engine>[a-z]+))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)
     | ready:(?P<queue>[a-z0-9_-]+)(?::(?P<line>[=!][0-9,-]+|\?))?
-    | (?P<expiring>done:[a-z0-9]+|worker:[A-Za-z0-9_.-]+(?::control)?
+    | (?P<expiring>(?:done|newest):[a-z0-9]+|worker:[A-Za-z0-9_.-]+(?::control)?
         |answer:[A-Za-z0-9_-]+|parcel:{_ID}(?::[0-9]+:[A-Za-z0-9_-]+)?)
     """,
     re.VERBOSE,
@@ -45,6 +45,7 @@ _TYPES: Final = {
     "rows": "hash", "runs": "hash", "paused": "set", "story": "stream",
     "alarm": "list", "task": "hash", "engine": "hash", "fn": "hash",
     "parcel": "string", "done": "stream", "worker": "hash", "answer": "list",
+    "newest": "string",
 }  # fmt: skip
 #: Types of keys beside others; all but these are strings beside tasks, and sorted sets
 #: beside engines.

@@ -24,6 +24,10 @@ class Keys:
         """Return the stream that tells a client which tasks have ended."""
         return f"{self.root}:done:{client}"
 
+    def newest(self, client: str) -> str:
+        """Return the greatest number that a client has given a task of many."""
+        return f"{self.root}:newest:{client}"
+
     def bell(self, engine: str) -> str:
         """Return the list that an idle engine blocks on."""
         return f"{self.root}:engine:{engine}:bell"

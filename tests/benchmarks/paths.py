@@ -78,7 +78,8 @@ class Stand:
         """Return names for tasks."""
         self._tasks += count
         first = self._tasks - count
-        return [f"c0ffee00c0ffee00-{first + at}" for at in range(count)]
+        zero = "0" if count > 1 else ""
+        return [f"c0ffee00c0ffee00-{zero}{first + at}" for at in range(count)]
 
     def group(self, ids: list[str], **flags: Any) -> Group:
         """Return tasks of one kind."""

@@ -8,6 +8,8 @@ from tests.machine.pair import BIG, Pair
 from tests.model.things import ENDED, Outcome
 
 CLIENTS = ("c", "d")
+#: What precedes the number of a task that comes alone, and of one of many.
+FORMS = ("", "0")
 LETTERS = ("as", "as", "af", "af", "asf", "ns", "nf", "nsf")
 KINDS = ("ok", "ok", "ok", "ok", "error", "error", "unbegun", "unmet", "keep", "keep")
 RARE_KINDS = ("late", "final", "aborted", "require")
@@ -21,6 +23,8 @@ class Dealer(Pair):
         #: Everything ever submitted, to be sent again.
         self.submits: list[list[dict[str, Any]]] = []
         self.gates: list[str] = []
+        #: Numbers that are not used yet, although greater ones are.
+        self.passed: list[int] = []
         #: Are there chains, and nothing that keeps engines from taking them along?
         self.plain = False
 
@@ -124,26 +128,37 @@ class Dealer(Pair):
     def stand_behind_a_gate(self, dice, group):
         """Let tasks wait for a gate, an old or a new one."""
         if not self.gates or dice.random() < 0.4:
-            self.gates.append(f"c-{self.next_task}")
+            self.gates += self.new_names(dice, "c", 1)
             self.names.append(self.gates[-1])
-            self.next_task += 1
         group["gate"] = self.gates[-1]
         if dice.random() < 0.3:
             group["later"] = 1
+
+    def new_names(self, dice, client, count, form=None):
+        """Return names of a client's, in one form or the other."""
+        form = dice.choice(FORMS) if form is None else form
+        if count == 1 and self.passed and dice.random() < 0.3:
+            # Another thread was faster with greater ones.
+            return [f"{client}-{form}{self.passed.pop()}"]
+        if dice.random() < 0.1:
+            self.passed.append(self.next_task)
+            self.next_task += 1
+        first = self.next_task
+        self.next_task += count
+        return [f"{client}-{form}{first + n}" for n in range(count)]
 
     def new_groups(self, dice):
         """Return groups of tasks that were never submitted."""
         groups = []
         for _ in range(dice.choice((4, 6, 9) if self.plain else (1, 1, 1, 2, 3))):
             client = dice.choice(CLIENTS)
-            group = self.flags(dice, f"{client}-{self.next_task}")
+            form = dice.choice(FORMS)
+            group = self.flags(dice, f"{client}-{form}{self.next_task}")
             # Only one that is alone can depend on itself, or on those before it.
             alone = "after" in group or "follow" in group
             several = dice.random() < (0.1 if self.plain else 0.4)
             count = dice.randint(1, 3) if several or not alone else 1
-            first = self.next_task
-            self.next_task += count
-            group["names"] = [f"{client}-{first + n}" for n in range(count)]
+            group["names"] = self.new_names(dice, client, count, form)
             self.names += group["names"]
             groups.append(group)
         self.submits.append(groups)

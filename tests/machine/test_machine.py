@@ -97,9 +97,9 @@ class Walk(Dealer, RuleBasedStateMachine):
             return
         how = dice.choice(("same", "more", "other", "others"))
         if how == "more":
-            groups[-1]["names"] = [*groups[-1]["names"], f"c-{self.next_task}"]
-            self.names.append(f"c-{self.next_task}")
-            self.next_task += 1
+            more = self.new_names(dice, "c", 1)
+            groups[-1]["names"] = [*groups[-1]["names"], *more]
+            self.names += more
         elif how == "other":
             groups[0]["args"] = b"other"
         elif how == "others":
@@ -174,10 +174,7 @@ class Walk(Dealer, RuleBasedStateMachine):
         olds = dice.sample(ended, min(len(ended), dice.randint(1, 3)))
         if dice.random() < 0.1 or not olds:
             olds = list(dict.fromkeys([*olds, self.pick(dice)]))
-        pairs = []
-        for old in olds:
-            pairs.append((old, f"c-{self.next_task}"))
-            self.next_task += 1
+        pairs = [(old, *self.new_names(dice, "c", 1)) for old in olds]
         anew = {old: self.anew(dice) for old in olds if dice.random() < 0.3}
         self.copies.append((pairs, anew))
         self.send_resubmit(pairs, anew)
@@ -364,8 +361,7 @@ class Walk(Dealer, RuleBasedStateMachine):
             # Nobody is idle, to be handed one of them.
             self.send_turn(one.name, one.number + 1, 0, [], upcoming=False)
         engine = dice.choice(list(self.model.engines.values()))
-        names = [f"c-{self.next_task + n}" for n in range(3)]
-        self.next_task += 3
+        names = self.new_names(dice, "c", 3)
         plain = {
             "fn": "f",
             "queue": dice.choice(engine.queues),
