@@ -97,13 +97,19 @@ end
 
 -- Ids that the engine believes it holds and the hub does not.
 local function not_held(uuid, ids)
-  local foreign = {}
+  local all, foreign = {}, {}
   for id in pairs(ids) do
-    if redis.call("HEXISTS", keys.engine(uuid, "held"), id) == 0 then
-      foreign[#foreign + 1] = id
+    all[#all + 1] = id
+  end
+  if #all > 0 then
+    table.sort(all)
+    local entries = held.read(uuid, all)
+    for number, id in ipairs(all) do
+      if not entries[number] then
+        foreign[#foreign + 1] = id
+      end
     end
   end
-  table.sort(foreign)
   return foreign
 end
 

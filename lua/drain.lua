@@ -15,6 +15,7 @@
 local again = require("lib.again")
 local cascade = require("lib.cascade")
 local engines = require("lib.engines")
+local held = require("lib.held")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
@@ -46,8 +47,7 @@ end
 -- Log that the engine is drained or, while it holds tasks, draining: then its last turn
 -- logs the rest.
 local function tell_of_drain(opened, engine)
-  local busy = redis.call("EXISTS", keys.engine(engine.uuid, "held")) == 1
-  tell(opened, engine, busy and "engine draining" or "engine drained")
+  tell(opened, engine, held.is_empty(engine.uuid) and "engine drained" or "engine draining")
 end
 
 -- Returns how many tasks were moved, and whether all were.

@@ -32,7 +32,7 @@ local text = string.lower(ARGV[4] or "")
 local function task_of(uuid, taken, names)
   local id
   if taken == 1 then
-    id = redis.call("HKEYS", keys.engine(uuid, "held"))[1]
+    id = held.names(uuid, 1)[1]
   elseif taken > 1 and taken <= FEW then
     id = held.first(uuid, 1)[1].id
   end
@@ -45,7 +45,7 @@ end
 
 local function add(opened, rows, uuid, f, names)
   local ends = redis.call("ZSCORE", keys.engines, uuid) or opened.now
-  local taken = redis.call("HLEN", keys.engine(uuid, "held"))
+  local taken = held.count(uuid)
   local id, name, started = task_of(uuid, taken, names)
   local state = f[7] and "drained" or f[6] and "leaving" or ""
   local row = {

@@ -21,6 +21,7 @@
 -- oldest and failures.
 
 local argument = require("lib.argument")
+local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local page = require("lib.page")
@@ -108,13 +109,17 @@ local function queue_lines(found)
   return lines, oldest_id, oldest_stamp
 end
 
--- Tasks placed on engines or taken by them, among the engines examined.
-local function on_engines(part, command)
+-- Tasks placed on engines or taken by them (`count`), among the engines examined.
+local function on_engines(count)
   local sum = 0
   for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, MOST_ENGINES - 1)) do
-    sum = sum + redis.call(command, keys.engine(uuid, part))
+    sum = sum + count(uuid)
   end
   return sum
+end
+
+local function placed_on(uuid)
+  return redis.call("ZCARD", keys.engine(uuid, "assigned"))
 end
 
 -- Tasks in play were submitted and have not ended. So one of waiting, ready, assigned and
@@ -124,8 +129,8 @@ local function counts(about, waiting, ready, many)
   for _, state in ipairs(states.ended()) do
     open = open - about[state]
   end
-  local assigned = on_engines("assigned", "ZCARD")
-  local running = many and on_engines("held", "HLEN")
+  local assigned = on_engines(placed_on)
+  local running = many and on_engines(held.count)
     or math.max(0, open - waiting - ready - assigned)
   if many then
     ready = math.max(0, open - waiting - assigned - running)

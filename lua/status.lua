@@ -13,6 +13,7 @@
 -- 1 if drained.
 
 local argument = require("lib.argument")
+local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local reply = require("lib.reply")
@@ -53,13 +54,13 @@ local function queue_lines()
 end
 
 local function engine_lines(opened)
-  local lines, assigned, held = {}, 0, 0
+  local lines, assigned, running = {}, 0, 0
   local living = redis.call("ZRANGE", keys.engines, 0, -1, "WITHSCORES")
   for at = 1, #living, 2 do
     local uuid = living[at]
     local placed = redis.call("ZCARD", keys.engine(uuid, "assigned"))
-    local taken = redis.call("HLEN", keys.engine(uuid, "held"))
-    assigned, held = assigned + placed, held + taken
+    local taken = held.count(uuid)
+    assigned, running = assigned + placed, running + taken
     local f = {}
     if at < 2 * most then
       f = redis.call("HMGET", keys.engine(uuid), "id", "worker", "queues", "joined",
@@ -74,7 +75,7 @@ local function engine_lines(opened)
       end
     end
   end
-  return lines, assigned, held
+  return lines, assigned, running
 end
 
 local function hub_line(opened)
@@ -95,10 +96,10 @@ local function main(opened)
   end
   hub.read_clock(opened)
   local queues, ready = queue_lines()
-  local lines, assigned, held = engine_lines(opened)
+  local lines, assigned, running = engine_lines(opened)
   local counted = {
     "waiting", redis.call("ZCARD", keys.waiting), "ready", ready,
-    "assigned", assigned, "running", held,
+    "assigned", assigned, "running", running,
   }
   for _, state in ipairs(states.ended()) do
     counted[#counted + 1] = state

@@ -28,6 +28,7 @@
 local argument = require("lib.argument")
 local brief = require("lib.brief")
 local engines = require("lib.engines")
+local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
 local rare = require("lib.rare")
@@ -125,7 +126,7 @@ local function only_report(opened, ending, engine, again)
   end
   put_back(opened, ending, again)
   if not engine.leaving and redis.call("LLEN", keys.engine(uuid, "bell")) == 0
-    and redis.call("EXISTS", keys.engine(uuid, "held")) == 0
+    and held.is_empty(uuid)
     and (redis.call("ZCARD", keys.engine(uuid, "assigned")) > 0
       or take.any(opened, engine)) then
     engines.ring(uuid)

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import AmbiguousTask, UnknownTask
 from redtask.flows import Commands
 from redtask.hub.records import text
-from redtask.listing import indexes, is_hash, read
+from redtask.listing import held, indexes, is_held, read
 from redtask.query import Query
 
 if TYPE_CHECKING:
@@ -63,20 +64,26 @@ def _matching(keys: Keys, pattern: str) -> Flow[list[str]]:
     """Return the ids of tasks that match; if there are several, only some of them."""
     found: dict[str, None] = {}
     for index in (yield from indexes(keys, Query().states())):
-        verb, cursor = "HSCAN" if is_hash(index) else "ZSCAN", "0"
+        if is_held(index):
+            ids = yield from held(index)
+            yield from _add(keys, fnmatch.filter(ids, pattern), found)
+            continue
+        cursor = "0"
         while len(found) <= _TOLD:
             ((cursor, members),) = yield Commands(
-                [(verb, index, cursor, "MATCH", pattern, "COUNT", _PAGE)]
+                [("ZSCAN", index, cursor, "MATCH", pattern, "COUNT", _PAGE)]
             )
             cursor = text(cursor)
-            ids = [text(one) for one in members[::2]]
-            for at in range(0, len(ids), _MOST):
-                part = ids[at : at + _MOST]
-                records = yield from read(keys, part, ("fn",))
-                # A gate is not a task: it has no function.
-                found.update(
-                    (one, None) for one, it in zip(part, records, strict=True) if it
-                )
+            yield from _add(keys, [text(one) for one in members[::2]], found)
             if cursor == "0":
                 break
     return list(found)
+
+
+def _add(keys: Keys, ids: Sequence[str], found: dict[str, None]) -> Flow[None]:
+    """Add those of these ids that are tasks'."""
+    for at in range(0, len(ids), _MOST):
+        part = ids[at : at + _MOST]
+        records = yield from read(keys, part, ("fn",))
+        # A gate is not a task: it has no function.
+        found.update((one, None) for one, it in zip(part, records, strict=True) if it)

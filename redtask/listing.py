@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redtask.dependency import is_id
 from redtask.error import VERDICTS
 from redtask.flows import Commands, reading
-from redtask.hub import states
+from redtask.hub import holding, states
 from redtask.hub.records import text
 from redtask.metadata import members, metadata
 from redtask.query import BUFFERS, Query, check_keys
@@ -34,14 +34,19 @@ _PICKY: Final = "?"
 
 
 def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
-    """Visit the members of a sorted set, or of a hash, page by page.
+    """Visit the members of an index page by page.
 
     Members that are there throughout are visited, some possibly twice.
     """
+    if is_held(index):
+        ids = yield from held(index)
+        for at in range(0, len(ids), _PAGE):
+            yield from visit(ids[at : at + _PAGE])
+        return
     cursor = "0"
     while True:
-        verb = "HSCAN" if is_hash(index) else "ZSCAN"
-        ((cursor, members),) = yield Commands([(verb, index, cursor, "COUNT", _PAGE)])
+        scan = ("ZSCAN", index, cursor, "COUNT", _PAGE)
+        ((cursor, members),) = yield Commands([scan])
         cursor = text(cursor)
         page = [text(member) for member in members[::2]]
         for at in range(0, len(page), _PAGE):
@@ -50,9 +55,15 @@ def _scan(index: str, visit: Callable[[list[str]], Flow[None]]) -> Flow[None]:
             return
 
 
-def is_hash(index: str) -> bool:
-    """Is an index a hash, with ids as its fields, instead of a sorted set?"""
+def is_held(index: str) -> bool:
+    """Is an index what an engine has taken, instead of a sorted set?"""
     return index.endswith(":held")
+
+
+def held(index: str) -> Flow[list[str]]:
+    """Return what an engine has taken: only a few."""
+    lots, entries = yield Commands(holding.words(index))
+    return holding.ids(lots, entries)
 
 
 def _members(index: str) -> tuple[str, ...]:
@@ -343,10 +354,8 @@ class Finder:
 
     def _downwards(self, index: str, most: int) -> Flow[None]:
         """Visit the members of an index from its end, until enough of them match."""
-        if is_hash(index):
-            # An engine holds only a few.
-            (fields,) = yield Commands([("HKEYS", index)])
-            ids = [text(one) for one in fields]
+        if is_held(index):
+            ids = yield from held(index)
             for at in range(0, len(ids), _PAGE):
                 yield from self._visit(ids[at : at + _PAGE])
             return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from redtask.flows import Commands
 from redtask.hub.records import text
-from redtask.listing import indexes, is_hash, read
+from redtask.listing import held, indexes, is_held, read
 from redtask.query import Query
 
 if TYPE_CHECKING:
@@ -74,19 +74,17 @@ def _look_through(keys: Keys, links: dict[str, str]) -> Flow[bool]:
     """Add what the latest tasks were resubmitted from; were these all?"""
     complete = True
     for index in (yield from indexes(keys, Query().states())):
+        if is_held(index):
+            yield from _read_links(keys, (yield from held(index)), links)
+            continue
         at, size = 0, _PAGE
         while size == _PAGE and at < _MOST:
-            command = (
-                ("HKEYS", index)
-                if is_hash(index)
-                else ("ZREVRANGE", index, at, at + min(_PAGE, _MOST - at) - 1)
-            )
-            (page,) = yield Commands([command])
-            # A hash has the few tasks of an engine.
-            size = 0 if is_hash(index) else len(page)
+            last = at + min(_PAGE, _MOST - at) - 1
+            (page,) = yield Commands([("ZREVRANGE", index, at, last)])
+            size = len(page)
             yield from _read_links(keys, [text(one) for one in page], links)
-            at += len(page)
-        if at >= _MOST and not is_hash(index):
+            at += size
+        if at >= _MOST:
             (count,) = yield Commands([("ZCARD", index)])
             complete = complete and count <= _MOST
     return complete

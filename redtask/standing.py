@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from redtask.error import GONE, CompositeError, TaskLost
 from redtask.flows import Commands, waiting
+from redtask.hub import holding
 from redtask.hub.records import text
 from redtask.inbox import TaskSet
 from redtask.listing import find
@@ -71,22 +72,26 @@ def _engine(
     ])  # fmt: skip
     own = [queue for queue, _, line in (text(one).partition(":") for one in lines)
            if line == f"={number}"]  # fmt: skip
-    held = keys.held(engine.uuid)
+    held = holding.words(keys.held(engine.uuid))
     indexes = [keys.engine(engine.uuid, "assigned")]
     indexes += [keys.ready(queue, f"={number}") for queue in own]
     if not verbose:
         cards = [("ZCARD", index) for index in indexes]
-        counts = yield Commands([("HLEN", held), *cards])
+        lots, entries, *counts = yield Commands([*held, *cards])
         return {
-            "queue": sum(counts[2:]),
+            "queue": sum(counts[1:]),
             "completed": int(done or 0),
-            "tasks": counts[0] + counts[1],
+            "tasks": len(holding.ids(lots, entries)) + counts[0],
         }
     ranges = [("ZRANGE", index, "0", "-1") for index in indexes]
-    listed = yield Commands([("HKEYS", held), *ranges])
+    lots, entries, *listed = yield Commands([*held, *ranges])
     ids = [[text(name) for name in names] for names in listed]
-    queue = [name for names in ids[2:] for name in names]
-    return {"queue": queue, "completed": [], "tasks": ids[1] + ids[0]}
+    queue = [name for names in ids[1:] for name in names]
+    return {
+        "queue": queue,
+        "completed": [],
+        "tasks": ids[0] + holding.ids(lots, entries),
+    }
 
 
 def _add_completed(session: Session, found: Mapping[Any, Any]) -> Flow[None]:

@@ -363,6 +363,9 @@ class Hub:
     def held(self, engine: str) -> list[str]:
         """Return what an engine took."""
         entries = self.redis.hgetall(self.key("engine", engine, "held"))
+        for lot in self.redis.hvals(self.key("engine", engine, "lots")):
+            run, _, ids = lot.partition(b"\n")
+            entries |= dict.fromkeys(ids.split(), run)
         scores = {}
         for name, entry in entries.items():
             score = entry.split()[1]

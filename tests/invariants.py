@@ -104,7 +104,7 @@ def _check_record(seen, name, task):
     hold((token is None) == ("started" not in task), f"{name}: token without start")
     if state == "running":
         engine = task.get("engine", "").partition("/")[2]
-        fence = seen.hash(f"engine:{engine}:held").get(name, "").split()
+        fence = seen.entries.get(engine, {}).get(name, "").split()
         hold(fence[:1] == [token], f"{name}: token {token}, {engine} holds {fence}")
         told = "+" in fence or not task.get("marks")
         run = seen.hash("runs").get(name, "").split()
@@ -378,7 +378,7 @@ def _check_waiting(seen, name, task, entries):
 
 def _check_along(seen, name, task):
     engine = task["engine"].partition("/")[2]
-    held = seen.hash(f"engine:{engine}:held").get(name, "").split()
+    held = seen.entries.get(engine, {}).get(name, "").split()
     seen.hold("a" in held[2:], f"{name} was not taken along: {held}")
 
 

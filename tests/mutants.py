@@ -64,6 +64,63 @@ def _mutant(
 
 
 MUTANTS: Final = (
+    # -- lots
+    _mutant(
+        "what is reported of a lot may begin anywhere in it",
+        "lib/lots.lua",
+        "not last or first ~= from + 1",
+        "not last",
+        "lua/test_lots.py::test_any_other_may_be_reported",
+    ),
+    _mutant(
+        "an id is believed that only begins like one of a lot",
+        "lib/lots.lua",
+        "elseif string.byte(text, last + 1) == SPACE then",
+        "else",
+        "lua/test_lots.py::test_an_id_that_only_begins_like_one_is_none",
+    ),
+    _mutant(
+        "two blocks may end the same part of a lot",
+        "lib/folded.lua",
+        "not seen[block.token] and lots",
+        "lots",
+        "lua/test_lots.py::test_blocks_that_are_there_twice_count_once",
+    ),
+    _mutant(
+        "lots do not count for the bound of an engine",
+        "lib/held.lua",
+        "return lots.are_there(uuid) and count + lots.count(uuid) or count",
+        "return count",
+        "lua/test_lots.py::test_all_of_them_count",
+    ),
+    _mutant(
+        "an engine with a lot is idle",
+        "lib/engines.lua",
+        'keys.engine(uuid, "lots"),\n    keys',
+        "keys",
+        "lua/test_lots.py",
+    ),
+    _mutant(
+        "a task leaves no lot",
+        "lib/held.lua",
+        "if removed < #ids and lots.are_there(uuid) then",
+        "if false then",
+        "lua/test_lots.py",
+    ),
+    _mutant(
+        "a lot with entries is still there",
+        "lib/lots.lua",
+        '  redis.call("UNLINK", key_of(uuid))\n',
+        "",
+        "lua/test_lots.py",
+    ),
+    _mutant(
+        "what is in lots is unknown to a beat",
+        "lib/held.lua",
+        "        lots.fill(uuid, ids, found)\n",
+        "",
+        "lua/test_lots.py::test_a_beat_tells_which_are_unknown",
+    ),
     # -- which ids are new
     _mutant(
         "the last number of a client is taken for new",

@@ -17,7 +17,8 @@ KEY = re.compile(
         |timers|alarm|apart|gone|scheme|paused|unranked|rows|runs)
     | task:(?P<task>[a-z0-9]+-[0-9]+)(:(?P<part>[a-z]+))?
     | (?P<parcel>parcel):[a-z0-9]+-[0-9]+(:[0-9]+:[A-Za-z0-9_-]+)?
-    | engine:(?P<engine>[A-Za-z0-9_-]+)(:(?P<of_engine>bell|assigned|held|classes))?
+    | engine:(?P<engine>[A-Za-z0-9_-]+)
+      (:(?P<of_engine>bell|assigned|held|lots|classes))?
     | fn:(?P<fn>[A-Za-z0-9_-]+)
     | ready:(?P<ready>[a-z0-9_-]+(:[=!][0-9,-]+|:\?)?)
     | classes:(?P<classes>[a-z0-9_-]+)
@@ -168,6 +169,8 @@ class Picture:
                 self._read(name, found)
         self._unfold()
         self.assigned = {e: self.zset(f"engine:{e}:assigned") for e in self.engines}
+        #: By engine: what its reports are checked against, by task.
+        self.entries: dict[str, dict[str, str]] = {}
         self.held = {e: self._held(e) for e in self.engines}
         self.tied = {e: self.zset(f"engine:{e}:classes") for e in self.engines}
         #: Whom each task tells of its end: letter and id of the dependent.
@@ -235,9 +238,18 @@ class Picture:
 
     def _held(self, engine):
         """Return what an engine holds, each by its score."""
-        entries = self.hash(f"engine:{engine}:held").items()
+        entries = dict(self.hash(f"engine:{engine}:held"))
+        for token, lot in self.hash(f"engine:{engine}:lots").items():
+            run, _, ids = lot.partition("\n")
+            self.hold(
+                ids and run.startswith(f"{token} = "), f"{engine}: {token}: {lot}"
+            )
+            for name in ids.split(" "):
+                self.hold(name not in entries, f"{engine} holds {name} twice")
+                entries[name] = run
+        self.entries[engine] = entries
         scores = {}
-        for name, entry in entries:
+        for name, entry in entries.items():
             score = entry.split()[1]
             if score == "=":
                 score = self.folded[name][1]

@@ -1,5 +1,6 @@
 -- engines: what the hub knows of an engine, and whether it has room.
 
+local held = require("lib.held")
 local keys = require("lib.keys")
 local scheme = require("scheme")
 
@@ -56,12 +57,13 @@ end
 -- Tasks placed on it and not yet taken, and tasks it took.
 local function load_of(uuid)
   return redis.call("ZCARD", keys.engine(uuid, "assigned"))
-    + redis.call("HLEN", keys.engine(uuid, "held"))
+    + held.count(uuid)
 end
 
 -- Has it no task, placed or taken?
 local function is_idle(uuid)
-  return redis.call("EXISTS", keys.engine(uuid, "held"), keys.engine(uuid, "assigned")) == 0
+  return redis.call("EXISTS", keys.engine(uuid, "held"), keys.engine(uuid, "lots"),
+    keys.engine(uuid, "assigned")) == 0
 end
 
 -- May an engine with this load be given another task? With hwm 0 (automatic) an idle

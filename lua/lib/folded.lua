@@ -13,6 +13,7 @@ local engines = require("lib.engines")
 local fields = require("lib.fields")
 local held = require("lib.held")
 local keys = require("lib.keys")
+local lots = require("lib.lots")
 local settle = require("lib.settle")
 local sheet = require("lib.sheet")
 
@@ -114,8 +115,14 @@ local function filter_new(blocks, seen)
 end
 
 -- Seldom: compare a block with what the engine holds. `odd` gets what cannot end with the
--- others: `good` outcomes, and `stale` ones, id and token.
-local function check(block, uuid, odd)
+-- others: `good` outcomes, and `stale` ones, id and token. If the block is the first part
+-- of a lot, `rest` is what is left of that; `seen` has the lots of blocks before it.
+local function check(block, uuid, odd, seen)
+  block.rest = not seen[block.token] and lots.without(uuid, block.token, block.ids) or nil
+  seen[block.token] = true
+  if block.rest then
+    return
+  end
   local entries, fence = held.read(uuid, block.ids), block.token .. " "
   local first = entries[1]
   local same = first and held.is_folded(first) and string.find(first, fence, 1, true) == 1

@@ -4,10 +4,13 @@
 -- taken along with what it waits for (lib/along.lua) and, if its record has marks, "+"; or
 -- for a task on the sheet its run (lib/sheet.lua), which has "=" in place of the score and
 -- at the end. So all that an engine reports is checked with one read, and records are not
--- asked for what they mostly do not have.
+-- asked for what they mostly do not have. Many tasks on the sheet that were taken at once
+-- have no entries here, but are a lot (lib/lots.lua); whatever is asked here takes account
+-- of these.
 
 local batches = require("lib.batches")
 local keys = require("lib.keys")
+local lots = require("lib.lots")
 
 -- Beyond this size the order is given up, so that no script reads very many.
 local MOST_SORTED = 1000
@@ -62,10 +65,21 @@ end
 
 -- The entries of these ids, in order; false where there is none.
 local function read(uuid, ids)
-  if not ids[2] then
-    return { redis.call("HGET", key_of(uuid), ids[1]) }
+  local found
+  if ids[2] then
+    found = batches.hmget(key_of(uuid), ids)
+  else
+    found = { redis.call("HGET", key_of(uuid), ids[1]) }
   end
-  return batches.hmget(key_of(uuid), ids)
+  for number = 1, #ids do
+    if not found[number] then
+      if lots.are_there(uuid) then
+        lots.fill(uuid, ids, found)
+      end
+      break
+    end
+  end
+  return found
 end
 
 -- `entries` is flat: id, entry, id, entry ...
@@ -75,24 +89,51 @@ end
 
 -- Returns how many there were.
 local function remove(uuid, ids)
-  return batches.each("HDEL", key_of(uuid), ids)
+  local removed = batches.each("HDEL", key_of(uuid), ids)
+  if removed < #ids and lots.are_there(uuid) then
+    lots.open(uuid, key_of(uuid))
+    removed = removed + batches.each("HDEL", key_of(uuid), ids)
+  end
+  return removed
+end
+
+-- Seldom: does the engine hold this one?
+local function has(uuid, id)
+  return redis.call("HEXISTS", key_of(uuid), id) == 1
+    or lots.are_there(uuid) and read(uuid, { id })[1] ~= false
+end
+
+-- Seldom: does it hold none?
+local function is_empty(uuid)
+  return redis.call("EXISTS", key_of(uuid), keys.engine(uuid, "lots")) == 0
+end
+
+-- Seldom: one's entry, to be changed.
+local function own(uuid, id)
+  local key = key_of(uuid)
+  local found = redis.call("HGET", key, id)
+  if not found and lots.are_there(uuid) then
+    lots.open(uuid, key)
+    return redis.call("HGET", key, id)
+  end
+  return found
 end
 
 -- Seldom: the record of a running task has got marks.
 local function mark(name, id)
-  local key = key_of(string.match(name, "/(.*)$"))
-  local found = redis.call("HGET", key, id)
+  local uuid = string.match(name, "/(.*)$")
+  local found = own(uuid, id)
   if found and not is_marked(found) then
-    redis.call("HSET", key, id, found .. " +")
+    redis.call("HSET", key_of(uuid), id, found .. " +")
   end
 end
 
 -- Seldom: the record of a task has got a hash of its own.
 local function unfold(name, id, score)
-  local key = key_of(string.match(name, "/(.*)$"))
-  local found = redis.call("HGET", key, id)
+  local uuid = string.match(name, "/(.*)$")
+  local found = own(uuid, id)
   if found and is_folded(found) then
-    redis.call("HSET", key, id, string.match(found, "^%S+ ") .. score)
+    redis.call("HSET", key_of(uuid), id, string.match(found, "^%S+ ") .. score)
   end
 end
 
@@ -123,55 +164,70 @@ local function sorted(flat)
   return all
 end
 
+-- Seldom: append to `flat` what is in `more`, but for the ids among `but`.
+local function append(flat, more, but)
+  for at = 1, #more, 2 do
+    if not (but and but[more[at]]) then
+      flat[#flat + 1], flat[#flat + 2] = more[at], more[at + 1]
+    end
+  end
+end
+
 -- Seldom: some of very many, about `count`: flat id, entry ...; or all whose ids are not
 -- among `but`. A page of the scan may be empty: removed entries leave gaps.
-local function some(key, count, but)
+local function some(uuid, count, but)
   local flat, cursor = {}, "0"
-  repeat
-    local page = redis.call("HSCAN", key, cursor, "COUNT", math.max(count, SMALLEST_PAGE))
+  append(flat, lots.entries(uuid), but)
+  while #flat < 2 * count do
+    local page = redis.call("HSCAN", key_of(uuid), cursor, "COUNT",
+      math.max(count, SMALLEST_PAGE))
     cursor = page[1]
-    for at = 1, #page[2], 2 do
-      if not (but and but[page[2][at]]) then
-        flat[#flat + 1], flat[#flat + 2] = page[2][at], page[2][at + 1]
-      end
+    append(flat, page[2], but)
+    if cursor == "0" then
+      break
     end
-  until cursor == "0" or #flat >= 2 * count
+  end
   return flat
+end
+
+-- Seldom: how many there are.
+local function count_of(uuid)
+  local count = redis.call("HLEN", key_of(uuid))
+  return lots.are_there(uuid) and count + lots.count(uuid) or count
 end
 
 -- Seldom: at most about `count` that are not among these ids.
 local function others(uuid, ids, count)
-  return sorted(some(key_of(uuid), count, ids))
+  return sorted(some(uuid, count, ids))
 end
 
 -- Seldom: at least the first `count` ids, if there are so many.
 local function names(uuid, count)
-  local key, found = key_of(uuid), {}
-  if redis.call("HLEN", key) <= MOST_SORTED then
-    found = redis.call("HKEYS", key)
+  local found = {}
+  if count_of(uuid) <= MOST_SORTED then
+    found = redis.call("HKEYS", key_of(uuid))
+    for _, id in ipairs(lots.ids(uuid)) do
+      found[#found + 1] = id
+    end
     table.sort(found)
     return found
   end
-  local flat = some(key, count)
+  local flat = some(uuid, count)
   for at = 1, #flat, 2 do
     found[#found + 1] = flat[at]
   end
   return found
 end
 
--- How many there are.
-local function count_of(uuid)
-  return redis.call("HLEN", key_of(uuid))
-end
-
 -- Seldom: id, token and score of each, and whether it was taken along, in order; of very
 -- many about `count`, in any.
 local function list(uuid, count)
-  local key = key_of(uuid)
-  if count and redis.call("HLEN", key) > MOST_SORTED then
-    return sorted(some(key, count))
+  if count and count_of(uuid) > MOST_SORTED then
+    return sorted(some(uuid, count))
   end
-  return sorted(redis.call("HGETALL", key))
+  local flat = redis.call("HGETALL", key_of(uuid))
+  append(flat, lots.entries(uuid))
+  return sorted(flat)
 end
 
 -- Seldom: the first `count` of them, or all.
@@ -202,6 +258,8 @@ return {
   read = read,
   add = add,
   remove = remove,
+  has = has,
+  is_empty = is_empty,
   mark = mark,
   unfold = unfold,
   others = others,

@@ -166,9 +166,10 @@ local function read_blocks(at, uuid, good, stale)
   if not blocks then
     return nil, next_at
   end
+  local seen = {}
   for _, block in ipairs(blocks) do
     local odd = { good = {}, stale = {} }
-    require("lib.folded").check(block, uuid, odd)
+    require("lib.folded").check(block, uuid, odd, seen)
     add_odd(good, stale, odd)
     if #block.ids > 0 then
       good.blocks = good.blocks or {}
@@ -358,7 +359,12 @@ end
 local function leave_blocks(uuid, blocks)
   local all = true
   for _, block in ipairs(blocks) do
-    all = held.remove(uuid, block.ids) == #block.ids and all
+    if block.rest then
+      require("lib.lots").set(uuid, block.token, block.rest)
+    end
+  end
+  for _, block in ipairs(blocks) do
+    all = (block.rest or held.remove(uuid, block.ids) == #block.ids) and all
   end
   if not all then
     distinct_blocks(blocks)

@@ -1,6 +1,7 @@
 -- take: choose the tasks that an engine takes.
 
 local engines = require("lib.engines")
+local held = require("lib.held")
 local keys = require("lib.keys")
 local line = require("lib.line")
 local rare = require("lib.rare")
@@ -97,7 +98,7 @@ end
 local function allowance(opened, engine, want)
   want = engine.leaving and 0 or math.min(want, rare.is(opened, "u") and FEWER or MOST)
   if opened.hwm > 0 then
-    want = math.min(want, opened.hwm - redis.call("HLEN", keys.engine(engine.uuid, "held")))
+    want = math.min(want, opened.hwm - held.count(engine.uuid))
   end
   return math.max(0, want)
 end

@@ -5,6 +5,7 @@
 local engines = require("lib.engines")
 local held = require("lib.held")
 local keys = require("lib.keys")
+local lots = require("lib.lots")
 local sheet = require("lib.sheet")
 local states = require("lib.states")
 
@@ -194,7 +195,7 @@ local function start_folded(opened, engine, nonce, line, want)
   states.check("ready", "running")
   redis.call("ZREMRANGEBYRANK", line, 0, #ids - 1)
   redis.call("HSET", keys.runs, unpack(runs))
-  held.add(engine.uuid, runs)
+  lots.add(engine.uuid, "1:" .. nonce, run, ids)
   return { ids, rows }
 end
 

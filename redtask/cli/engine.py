@@ -25,6 +25,7 @@ from redtask.cli.output import (
 from redtask.cli.selection import read_ids
 from redtask.cli.tasks import as_json, progress
 from redtask.error import UnknownEngine
+from redtask.hub import holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -192,13 +193,10 @@ def show(*, engines: tuple[str, ...], where: Where, out: Output) -> None:
         for one in _Pick(engines, None).of(read_engines(hub.store)):
             card = hub.run(orders.cards(hub.session, [one.worker]))[one.worker]
             placed = hub.keys.engine(one.uuid, "assigned")
-            held, assigned = hub.store.commands(
-                [
-                    ("HKEYS", hub.keys.held(one.uuid)),
-                    ("ZRANGE", placed, 0, _MOST - 1),
-                ]
-            )
-            ids = [name.decode() for name in (*held[:_MOST], *assigned)]
+            words = holding.words(hub.keys.held(one.uuid))
+            words += [("ZRANGE", placed, "0", f"{_MOST - 1}")]
+            *held, assigned = hub.store.commands(words)
+            ids = holding.ids(*held)[:_MOST] + [name.decode() for name in assigned]
             query = Query.parse({"msg_id": {"$in": ids}})
             records = hub.run(Finder(hub.keys, query, None).find())
             about = _as_json(one, card, now)

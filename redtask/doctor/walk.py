@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from redtask.doctor import plain
+from redtask.hub import holding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,7 @@ _TYPES: Final = {
 _BESIDE: Final = {
     "attempts": "list", "refusals": "list", "watchers": "set", "live": "stream",
     "dependents": "zset", "bell": "list", "held": "hash",
+    "lots": "hash",
 }  # fmt: skip
 
 
@@ -77,7 +79,7 @@ class Walk:
                 indexes.append(name)
                 yield "line", " ".join(filter(None, (found["queue"], found["line"])))
             elif found["of_engine"]:
-                if found["of_engine"] in ("held", "assigned"):
+                if found["of_engine"] in ("held", "lots", "assigned"):
                     indexes.append(name)
                 yield "owned", f"{found['engine']} {found['of_engine']}"
             elif name == "hub":
@@ -90,7 +92,8 @@ class Walk:
                 yield from self._entries(name, page)
 
     def _entries(self, index: str, page: list[str]) -> Iterator[Thing]:
-        """Yield the entries of an index."""
+        """Yield the entries of an index. What is in lots is held, too."""
+        index = re.sub(r"^(engine:.*):lots$", r"\1:held", index)
         right = [False] * len(page)
         if plain.is_of_ended(index):
             right = plain.of_ended(self._store, index, page)
@@ -135,12 +138,15 @@ class Walk:
         """Yield the members of an index or hash, some at a time."""
         cursor = b"0"
         while True:
-            is_hash = name.endswith(":held") or name in ("rows", "runs")
+            are_lots = name.endswith(":lots")
+            is_hash = are_lots or name.endswith(":held") or name in ("rows", "runs")
             verb = "HSCAN" if is_hash else "ZSCAN"
             cursor, flat = self._store.command(
                 verb, f"{self.root}:{name}", cursor, "COUNT", _MEMBERS
             )
-            if flat:
+            if are_lots:
+                yield holding.ids(flat[1::2], ())
+            elif flat:
                 yield [member.decode("utf-8", "replace") for member in flat[::2]]
             if cursor == b"0":
                 return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from redtask import process
 from redtask.error import NameTaken
-from redtask.hub import calls
+from redtask.hub import calls, holding
 from redtask.hub.calls import Argument, Life
 from redtask.hub.records import mapping
 
@@ -58,8 +58,8 @@ def _bury(store: Store, worker: str, engines: Sequence[EngineStatus]) -> None:
     # would count as begun there.
     for engine in engines:
         # Only its worker knew which of them had started, so all count.
-        held = store.command("HKEYS", store.keys.held(engine.uuid))
-        ids = [task_id.decode() for task_id in held]
+        words = holding.words(store.keys.held(engine.uuid))
+        ids = holding.ids(*store.commands(words))
         lives.append(Life(engine.uuid, 0, ids, gone="its worker died"))
     for life in lives:
         while any(

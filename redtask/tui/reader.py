@@ -12,7 +12,7 @@ from redtask import payload, signing
 from redtask.dependency import is_id
 from redtask.dossier import import_name_of
 from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
-from redtask.hub import calls, sheet
+from redtask.hub import calls, holding, sheet
 from redtask.hub.records import Try, groups, info, mapping, text
 from redtask.hub.views import Course, EnginePage, TaskPage
 from redtask.labels import labels_of
@@ -111,9 +111,9 @@ class Reader:
 
     def _engine(self, subject: Subject) -> Card:
         keys, uuid = self._store.keys, subject.name
-        fields, held, assigned = self._store.commands([
+        fields, *held, assigned = self._store.commands([
             ("HGETALL", keys.engine(uuid)),
-            ("HKEYS", keys.engine(uuid, "held")),
+            *holding.words(keys.held(uuid)),
             ("ZRANGE", keys.engine(uuid, "assigned"), 0, _TASKS - 1),
         ])  # fmt: skip
         about = mapping(fields)
@@ -129,7 +129,7 @@ class Reader:
             if name in more:
                 shown[f"worker's {name}"] = more[name]
         lists = {
-            "tasks that it took": tuple(sorted(map(text, held)))[:_TASKS],
+            "tasks that it took": tuple(sorted(holding.ids(*held)))[:_TASKS],
             "tasks that were placed on it": tuple(map(text, assigned)),
         }
         return Card(subject, fields=shown, lists={k: v for k, v in lists.items() if v})

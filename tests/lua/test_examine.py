@@ -523,11 +523,35 @@ def test_a_run_without_a_row_goes(hub):
 def test_what_an_engine_holds_says_where_the_record_stands(hub):
     hub.submit(1, "c-1", "c-2", "c-3", "c-4")
     hub.register(2, "e")
-    hub.take(3, "e", 9)
+    hub.take(3, "e")
     held = hub.key("engine", "e", "held")
     hub.redis.hset(held, "c-1", hub.redis.hget(held, "c-1")[:-2])
 
     mends(hub, "fence", ("task", "c-1"))
+
+
+def test_what_is_in_a_lot_is_held(hub):
+    hub.submit(1, "c-1", "c-2", "c-3", "c-4", "c-5", "c-6", "c-7", "c-8", "c-9")
+    hub.register(2, "e")
+    assert len(hub.take(3, "e", 9)) == 4
+
+    assert flaws(hub, ("task", "c-1"), ("entry", "engine:e:held c-1")) == []
+
+    lots = hub.key("engine", "e", "lots")
+    hub.redis.hset(lots, "1:n1", hub.redis.hget(lots, "1:n1") + b" c-9")
+    mends(hub, "stray", ("entry", "engine:e:held c-9"))
+
+    hub.redis.delete(hub.key("engine", "e", "held"))
+    mends(hub, "place", ("task", "c-1"))
+    look(hub, *(("task", f"c-{number}") for number in (2, 3, 4)), mend=True)
+
+
+def test_a_lot_that_is_none_is_no_task(hub):
+    hub.register(2, "e")
+    hub.redis.hset(hub.key("engine", "e", "lots"), "1:n1", "nonsense")
+
+    assert flaws(hub, ("engine", "e"), ("owned", "e lots")) == []
+    hub.redis.delete(hub.key("engine", "e", "lots"))
 
 
 def test_somebody_comes_for_the_next_timer(hub):

@@ -105,10 +105,13 @@ def everything(hub, names):
         kind = hub.redis.type(key)
         if name in {"rows", "runs"} or name.startswith("task:"):
             continue
-        if name.endswith(":held"):
+        if name.endswith((":held", ":lots")):
             # What is held of a task also says whether it stands on the sheet.
-            held = hub.redis.hgetall(key).items()
-            found[name] = {task: value.split(b" ")[0] for task, value in held}
+            all_held = found.setdefault(f"{name.rpartition(':')[0]}:held", {})
+            for task, value in hub.redis.hgetall(key).items():
+                run, _, ids = value.partition(b"\n")
+                token = run.split(b" ")[0]
+                all_held |= dict.fromkeys(ids.split() or [task], token)
         elif kind == b"zset":
             found[name] = hub.redis.zrange(key, 0, -1, withscores=True)
         elif kind == b"set":

@@ -1,6 +1,7 @@
 -- engine: is an engine's state consistent, and is it where others look for it?
 
 local engines = require("lib.engines")
+local held = require("lib.held")
 local keys = require("lib.keys")
 local take = require("lib.take")
 
@@ -36,7 +37,7 @@ end
 local function look_at_bell(opened, engine, note)
   local key = keys.engine(engine.uuid)
   if engine.number == 0 or redis.call("LLEN", key .. ":bell") > 0
-    or redis.call("EXISTS", keys.engine(engine.uuid, "held")) == 1 then
+    or not held.is_empty(engine.uuid) then
     return
   end
   local function ring()

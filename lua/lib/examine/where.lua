@@ -24,20 +24,26 @@ local function index_of(f)
   return keys.ended(f.state)
 end
 
--- What an engine holds is a hash; all other indexes are sorted sets.
-local function is_hash(index)
-  return string.find(index, "^.+:engine:[^:]+:held$") ~= nil
+-- The engine that holds what stands in this index, if that is what it is; all others are
+-- sorted sets.
+local function holder_in(index)
+  return string.match(index, "^.+:engine:([^:]+):held$")
 end
 
 local function stands_in(index, id)
-  if is_hash(index) then
-    return redis.call("HEXISTS", index, id) == 1
+  local uuid = holder_in(index)
+  if uuid then
+    return held.has(uuid, id)
   end
   return redis.call("ZSCORE", index, id) ~= false
 end
 
 local function leave(index, id)
-  return redis.call(is_hash(index) and "HDEL" or "ZREM", index, id)
+  local uuid = holder_in(index)
+  if uuid then
+    return held.remove(uuid, { id })
+  end
+  return redis.call("ZREM", index, id)
 end
 
 -- Set a running task's entry to what its record says, with this score.
