@@ -20,7 +20,8 @@ local function add(uuid, token, run, ids)
   redis.call("HSET", key_of(uuid), token, run .. "\n" .. table.concat(ids, " "))
 end
 
--- Seldom: what is left of a lot without these ids, "" if nothing is; nil if they are not its first.
+-- Seldom: what is left of a lot without these ids, "" if nothing is; nil if they are not
+-- its first.
 local function without(uuid, token, ids)
   local text = redis.call("HGET", key_of(uuid), token)
   local from = text and string.find(text, "\n", 1, true)
