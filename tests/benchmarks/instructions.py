@@ -23,6 +23,8 @@ from tests.benchmarks.paths import Paths, Stand
 from tests.benchmarks.stage import PATIENCE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.benchmarks.paths import Step
 
 _TOTAL: Final = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
@@ -89,6 +91,10 @@ class Counted:
         """Count from here on."""
         self._control("--zero")
 
+    def collect(self) -> None:
+        """Let Lua collect its garbage."""
+        self.redis.eval("collectgarbage()", 0)
+
     def end(self) -> int:
         """Return how many instructions there were since."""
         self._control("--dump")
@@ -98,10 +104,20 @@ class Counted:
         return int(found[-1])
 
 
-def _cost(counted: Counted, step: Step) -> Cost:
+def _count(counted: Counted, act: Callable[[], None]) -> int:
+    """Return how many instructions something takes, its garbage included.
+
+    Lua would collect it whenever it has to, in whatever is done then.
+    """
+    counted.collect()
     counted.begin()
-    step.act()
-    found = counted.end()
+    act()
+    counted.collect()
+    return counted.end()
+
+
+def _cost(counted: Counted, step: Step) -> Cost:
+    found = _count(counted, step.act) - _count(counted, lambda: None)
     return Cost(step.path, found / step.tasks, found / step.calls)
 
 
