@@ -262,7 +262,7 @@ def test_a_map_that_is_cancelled_while_it_is_sent_takes_back_what_it_sent(
         view = rc.load_balanced_view().with_flags(delay=1000)
         with pytest.raises(asyncio.CancelledError):
             await view.map_async(tasks.double, range(3000))
-        own = [f"{rc._session.client}-{number}" for number in range(1000)]
+        own = [f"{rc._session.client}-0{number}" for number in range(1000)]
         there = [name for name in own if place.record(name)]
         assert (len(there) > len(rc.history) > 0) == (when == "after")
         return there

@@ -495,7 +495,7 @@ def test_a_map_that_is_interrupted_just_after_it_sent_takes_that_back_as_well(
     with pytest.raises(KeyboardInterrupt):
         view.with_flags(delay=1000).map_async(tasks.double, range(3000))
 
-    own = [f"{view.client._session.client}-{number}" for number in range(1000)]
+    own = [f"{view.client._session.client}-0{number}" for number in range(1000)]
     records = [found for name in own if (found := place.record(name))]
     assert len(records) > len(view.client.history)
     assert {one["state"] for one in records} == {"aborted"}
