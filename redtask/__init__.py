@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         UnmetDependency,
     )
     from redtask.functional import depend, dependent, interactive, require
+    from redtask.namespace import Reference
     from redtask.result import (
         AsyncHubResult,
         AsyncMapResult,
@@ -70,6 +71,7 @@ _HOMES = {
     "depend": "functional",
     "dependent": "functional",
     "interactive": "functional",
+    "Reference": "namespace",
     "require": "functional",
     "AsyncHubResult": "result",
     "AsyncMapResult": "result",
@@ -119,6 +121,8 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "require",
     # Functions of modules that engines do not have
     "interactive",
+    # Names that engines keep
+    "Reference",
     # Inside of a task
     "CurrentTask",
     "TaskFilter",

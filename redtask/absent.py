@@ -27,7 +27,6 @@ INSTEAD: Final[Mapping[str, str]] = {
     "run": "functions",
     "push": _VALUES,
     "scatter": _VALUES,
-    "Reference": _VALUES,
     "pull": "results",
     "gather": "results",
     "clear": "nothing: tasks share no names that could be cleared",

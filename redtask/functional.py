@@ -302,8 +302,12 @@ def bound(function: Any) -> Iterator[Any]:
 
 def _give(function: Any, given: Mapping[str, Any]) -> None:
     """Add values to a function's globals, however it is wrapped."""
-    if not given:
-        return
+    if given and (plain := plain_function(function)):
+        plain.__globals__.update(given)
+
+
+def plain_function(function: Any) -> types.FunctionType | None:
+    """Return the function of Python inside, however it is wrapped, if there is one."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func
@@ -316,8 +320,7 @@ def _give(function: Any, given: Mapping[str, Any]) -> None:
     if not isinstance(function, types.FunctionType):
         # A callable object: the function is in its class.
         function = getattr(type(function), "__call__", None)  # noqa: B004
-    if isinstance(function, types.FunctionType):
-        function.__globals__.update(given)
+    return function if isinstance(function, types.FunctionType) else None
 
 
 def depend(
@@ -408,4 +411,12 @@ def interactive(function: Callable[P, V_co]) -> Callable[P, V_co]:
     return made
 
 
-__all__ = ["MissingModule", "bound", "depend", "dependent", "interactive", "require"]
+__all__ = [
+    "MissingModule",
+    "bound",
+    "depend",
+    "dependent",
+    "interactive",
+    "plain_function",
+    "require",
+]

@@ -34,6 +34,7 @@ from redtask import dependency
 from redtask.cells import quoted
 from redtask.error import VERDICTS, RemoteError, SerializationError
 from redtask.functional import MEMOIZED, bound, by_value, dependent, importable_as
+from redtask.namespace import refer
 from redtask.overlay import Overlay
 from redtask.rope import Rope
 
@@ -52,6 +53,8 @@ _FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
 _GLOBAL: Final = pickle.STACK_GLOBAL
 #: Part of every pickle that contains a Ref.
 _REFERS: Final = dependency.resolve.__module__.encode("ascii")
+#: Part of every pickle that contains a Reference.
+_STANDS: Final = refer.__module__.encode("ascii")
 #: Part of every pickle that refers to the script by name; common to both its names.
 _SCRIPT: Final = b"_main__"
 #: A pickled exception larger than this is not worth sending.
@@ -398,7 +401,8 @@ def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
                 f"engine is Python {_MINOR[0]}.{_MINOR[1]}"
             )
         function = cloudpickle.loads(data[2:])
-        return function, is_stateless(function)
+        # What its References stand for may be another value at the next call.
+        return function, is_stateless(function) and _STANDS not in data
     return pickle.loads(data), False
 
 

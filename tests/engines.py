@@ -14,6 +14,7 @@ import secrets
 import threading
 import time
 
+from redtask import namespace
 from redtask.engine.guard import Aborted, Guard
 from redtask.engine.output import Output
 from redtask.engine.task import Runner
@@ -158,6 +159,7 @@ class Engine:
 
     def _work(self):
         self.guard.thread = threading.get_ident()
+        namespace.enter(self.runner.names)
         try:
             reports: list[Report] = []
             while True:

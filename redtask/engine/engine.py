@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from redtask import link
+from redtask import link, namespace
 from redtask.current import desk
 from redtask.engine.block import SURE
 from redtask.engine.guard import SIGNAL, BlockGuard
@@ -177,6 +177,7 @@ class Engine:
         )
         self._desk.fields = functools.partial(fields_of, self._store)
         self._desk.settle = self._settle
+        namespace.enter(self._runner.names)
         signal.signal(signal.SIGINT, self._interrupt)
         # An init system signals all processes of a worker, but means the supervisor,
         # which lets running tasks finish.

@@ -29,6 +29,7 @@ from redtask.error import (
 from redtask.functional import MissingModule, dependent
 from redtask.hub import sheet
 from redtask.hub.records import text
+from redtask.namespace import Loan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -57,6 +58,7 @@ _OURS: Final = frozenset(
         __name__,
         "redtask.engine.guard",
         "redtask.functional",
+        "redtask.namespace",
         "redtask.payload",
         # What runs a coroutine for them.
         "redtask.engine.coroutines",
@@ -94,6 +96,8 @@ class Runner:
         self._output = output
         self._largest = largest
         self._guard = guard or Guard()
+        #: The engine's namespace.
+        self.names: dict[str, Any] = {}
         #: Attached to errors.
         self.engine_info: dict[str, Any] = {}
         #: How far the server's clock is ahead of ours, in ms.
@@ -117,8 +121,13 @@ class Runner:
         self._blobs_size = 0
 
     def forget(self) -> None:
-        """Drop cached results, which the hub may have lost."""
+        """Become another engine: drop cached results, which the hub may have lost.
+
+        And all names: engines that join anew do so in any order, so what was scattered
+        would come back in another.
+        """
         self._parents.forget()
+        self.names.clear()
 
     def begin(self, batch: Sequence[Work]) -> None:
         """Note that these tasks are about to run, in this order."""
@@ -148,7 +157,10 @@ class Runner:
                 function = function.ready(awaited=awaited)
                 self._asking = False
             called = True
-            value = finished(payload.call(function, body, resolver), body)
+            if self.names:
+                value = self._lending(function, body, resolver)
+            else:
+                value = finished(payload.call(function, body, resolver), body)
             packed = payload.pack_result(value)
             shown = payload.short_repr(value)
             output.inside = False
@@ -167,6 +179,27 @@ class Runner:
         if output.printed:
             fields += output.collect()
         return "ok", fields
+
+    def _lending(
+        self,
+        function: Callable[..., Any],
+        body: Read,
+        resolver: Callable[[str], Any] | None,
+    ) -> Any:
+        """Call a function that may use names of the namespace."""
+        output, guard = self._output, self._guard
+        # Nothing interrupts lending and taking back.
+        output.inside = False
+        loan = Loan(self.names, function)
+        try:
+            output.inside = True
+            if guard.pending:
+                guard.check()
+            return finished(payload.call(function, body, resolver), body)
+        finally:
+            output.inside = False
+            loan.end()
+            output.inside = True
 
     def _prepare(
         self, work: Work

@@ -15,6 +15,7 @@ import sys
 from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from redtask import namespace
 from redtask.current import desk
 from redtask.engine.guard import Guard
 from redtask.engine.output import Output, Stream
@@ -163,11 +164,12 @@ class Engine:
 
     def run(self, batch: Sequence[Work]) -> int:
         """Run what was taken, and report; returns how many tasks have run."""
-        token = running.set(self)
+        token, outside = running.set(self), namespace.enter(self._runner.names)
         try:
             with self._at_desk(), self._output.installed():
                 return self._run(batch)
         finally:
+            namespace.leave(outside)
             running.reset(token)
 
     def _run(self, batch: Sequence[Work]) -> int:

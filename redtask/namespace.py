@@ -1,0 +1,247 @@
+"""The namespace of an engine: names and values that its process keeps between tasks.
+
+What a ``DirectView`` does with it are tasks like any others, whose functions are those
+of this module: ``push``, ``pull``, ``execute`` and so on. No I/O here, except for what
+the code of users does.
+
+It is memory of one process, and nothing that a hub would know of: it ends with its
+engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Final
+
+from redtask.functional import SCRIPTS, plain_function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: Names and values; all of the user's.
+Names = dict[str, Any]
+
+#: The namespace of the engine that runs this code; None: no engine does.
+_here: ContextVar[Names | None] = ContextVar("namespace", default=None)
+#: What a function has assigned to a name that it deleted.
+_GONE: Final = object()
+
+
+def enter(names: Names) -> Token[Names | None]:
+    """Let what runs in this context belong to the engine with this namespace."""
+    return _here.set(names)
+
+
+def leave(token: Token[Names | None]) -> None:
+    """Take back what ``enter`` did."""
+    _here.reset(token)
+
+
+def _ours() -> Names:
+    names = _here.get()
+    if names is None:
+        raise RuntimeError("only engines have a namespace")
+    return names
+
+
+# -- expressions
+
+
+class Reference:
+    """A placeholder for the value that an expression has in an engine's namespace.
+
+    :param name: a name, or any expression: ``"a"``, ``"a[0] + 1"``.
+
+    The engine replaces it by the value before it calls the function. It may stand among
+    the arguments of a call, anywhere inside of them, or be what is called. As in
+    IPython.parallel. Raises ``TypeError`` for what is no string, and ``ValueError`` for
+    what is no expression.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        #: The expression.
+        self.name = expression(name)
+
+    @property
+    def __name__(self) -> str:
+        """The name of the function, if it is called."""
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"Reference({self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((Reference, self.name))
+
+    def __copy__(self) -> Reference:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Reference:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return refer, (self.name,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what it stands for; only engines can."""
+        return _value(self.name, _ours())(*args, **kwargs)
+
+
+def refer(name: str) -> Any:
+    """Return what a Reference stands for; where no engine runs, the Reference.
+
+    A pickled Reference is a call of this function.
+    """
+    names = _here.get()
+    return Reference(name) if names is None else _value(name, names)
+
+
+def expression(text: Any) -> str:
+    """Return the text of an expression.
+
+    Raises ``TypeError`` and ``ValueError`` if it is none.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a name must be a string, not {type(text).__name__}")
+    try:
+        compile(text.strip(), "<name>", "eval")
+    except (SyntaxError, ValueError) as problem:
+        raise ValueError(f"not a name, nor an expression: {text!r}") from problem
+    return text.strip()
+
+
+def _value(text: str, names: Names) -> Any:
+    if text in names:
+        return names[text]
+    try:
+        return eval(text, names)  # noqa: S307 - it is the user's, and was signed
+    finally:
+        # It would be a name that nobody has given.
+        names.pop("__builtins__", None)
+
+
+# -- tasks
+
+
+def push(values: Names) -> None:
+    """Set names of the namespace."""
+    _ours().update(values)
+
+
+def pull(wanted: str | Sequence[str]) -> Any:
+    """Return the value of an expression, or those of several."""
+    names = _ours()
+    if isinstance(wanted, str):
+        return _value(wanted, names)
+    return [_value(one, names) for one in wanted]
+
+
+def execute(code: str, file: str) -> None:
+    """Execute code, whose global names are those of the namespace."""
+    names = _ours()
+    # Classes that it defines are sent by value, as those of a script are.
+    names.setdefault("__name__", SCRIPTS[0])
+    try:
+        exec(compile(code, file, "exec"), names)  # noqa: S102 - it was signed
+    finally:
+        names.pop("__builtins__", None)
+
+
+def clear() -> None:
+    """Forget all names."""
+    _ours().clear()
+
+
+def bring(imports: Sequence[tuple[str, str, str]]) -> None:
+    """Import modules into the namespace: each as what name, from where, and what.
+
+    ``("np", "numpy", "")`` is ``import numpy as np``, ``("walk", "os", "walk")`` is
+    ``from os import walk``, and ``("*", "os", "*")`` is ``from os import *``.
+    """
+    names = _ours()
+    for name, module, what in imports:
+        if what == "*":
+            execute(f"from {module} import *", "<import>")
+            continue
+        found = importlib.import_module(module)
+        names[name] = _part(found, module, what) if what else found
+
+
+def _part(found: types.ModuleType, module: str, what: str) -> Any:
+    """Return what ``from module import what`` does: an attribute, or a module."""
+    if not hasattr(found, what):
+        try:
+            return importlib.import_module(f"{module}.{what}")
+        except ModuleNotFoundError as problem:
+            raise ImportError(
+                f"cannot import name {what!r} from {module!r}"
+            ) from problem
+    return getattr(found, what)
+
+
+# -- functions that use the namespace
+
+
+class Loan:
+    """The names of a namespace, among the globals of functions while one is called.
+
+    Functions that were sent by value see the names that they do not bring along.
+    Afterwards these are taken back, so that they never outlive their values; what the
+    function has assigned to them is assigned in the namespace.
+    """
+
+    def __init__(self, names: Names, function: Any) -> None:
+        self._names = names
+        self._lent: list[tuple[Names, Names]] = []
+        for scope in _scopes(names, function):
+            given = {
+                name: value
+                for name, value in names.items()
+                if name not in scope and name[:2] != "__"
+            }
+            # Noted first: whatever happens, it can be taken back.
+            self._lent.append((scope, given))
+            scope.update(given)
+
+    def end(self) -> None:
+        """Take the names back."""
+        names = self._names
+        for scope, given in self._lent:
+            for name, value in given.items():
+                now = scope.pop(name, _GONE)
+                if now is _GONE:
+                    names.pop(name, None)
+                elif now is not value:
+                    names[name] = now
+        self._lent.clear()
+
+
+def _scopes(names: Names, function: Any) -> Iterator[Names]:
+    """Yield the globals of the function and of pushed ones, if sent by value."""
+    seen = {id(names)}
+    for one in (plain_function(function), *names.values()):
+        if (
+            type(one) is types.FunctionType
+            and id(one.__globals__) not in seen
+            and _is_by_value(one)
+        ):
+            seen.add(id(one.__globals__))
+            yield one.__globals__
+
+
+def _is_by_value(function: types.FunctionType) -> bool:
+    """Was it sent with globals of its own, and not imported?"""
+    scope = function.__globals__
+    module = sys.modules.get(scope.get("__name__", ""))
+    return module is None or vars(module) is not scope
+
+
+__all__ = ["Loan", "Reference", "enter", "leave", "refer"]

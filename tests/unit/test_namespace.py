@@ -1,0 +1,243 @@
+"""What engines keep between tasks, and who sees it."""
+
+import copy
+import functools
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from redtask import namespace, payload
+from redtask.engine.guard import Aborted
+from redtask.namespace import Reference
+from tests import tasks
+from tests.workbench import Bench
+
+if TYPE_CHECKING:
+    # What engines know.
+    a: Any = None
+    counted: int = 0
+    g: Any = None
+    passing: Any = None
+    theirs: Any = None
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    bench = Bench()
+    token = namespace.enter(bench.runner.names)
+    yield bench
+    namespace.leave(token)
+
+
+def test_what_is_pushed_can_be_pulled_until_it_is_cleared(bench):
+    bench.value(namespace.push, {"a": 1, "b": [2, 3]})
+
+    assert bench.value(namespace.pull, "a") == 1
+    assert bench.value(namespace.pull, ["a", "b[0] + a"]) == [1, 3]
+    bench.value(namespace.clear)
+    problem, _ = bench.error(namespace.pull, "a")
+    assert (problem.ename, problem.evalue) == ("NameError", "name 'a' is not defined")
+    assert not bench.runner.names
+
+
+def test_executed_code_has_the_names_as_its_globals(bench):
+    bench.value(namespace.push, {"a": 1})
+
+    bench.value(namespace.execute, "def f(x): return x + a\nb = f(2)", "<execute>")
+
+    assert bench.value(namespace.pull, "b, f(3)") == (3, 4)
+    assert "__builtins__" not in bench.runner.names
+    problem, _ = bench.error(namespace.execute, "a\nnothing", "<execute>")
+    assert 'File "<execute>", line 2' in problem.traceback
+    assert "redtask" not in problem.traceback
+
+
+def test_what_code_defines_travels_by_value(bench):
+    bench.value(namespace.execute, "class A:\n    x = 5\na = A()", "<execute>")
+
+    assert bench.value(namespace.pull, "a").x == 5
+    assert bench.value(namespace.pull, "A")().x == 5
+
+
+def test_a_reference_among_the_arguments_becomes_the_value(bench):
+    bench.value(namespace.push, {"a": 4})
+
+    assert bench.value(tasks.double, Reference("a")) == 8
+    assert bench.value(tasks.add, x=Reference("a"), y=Reference("a * 2")) == 12
+    assert bench.value(lambda x: x, {"deep": [Reference("a")]}) == {"deep": [4]}
+    assert bench.value(tasks.double, Reference("abs(-3)")) == 6
+
+
+def test_a_reference_can_be_what_is_called(bench):
+    bench.value(namespace.execute, "def f(x): return x * 3", "<execute>")
+
+    assert bench.value(Reference("f"), 2) == 6
+    assert bench.value(functools.partial(Reference("f"), 3)) == 9
+    bench.value(namespace.execute, "def f(x): return x * 4", "<execute>")
+    assert bench.value(Reference("f"), 2) == 8
+
+
+def test_a_reference_that_a_function_brings_along_is_looked_up_at_each_call(bench):
+    wanted = Reference("a")
+    for value in (1, 2):
+        bench.value(namespace.push, {"a": value})
+
+        assert bench.value(lambda: wanted) == value
+
+
+@pytest.mark.parametrize("names", [{}, {"b": 1}])
+def test_a_reference_to_nothing_fails_the_task(bench, names):
+    bench.value(namespace.push, names)
+
+    problem, _ = bench.error(tasks.double, Reference("a"))
+    called, _ = bench.error(Reference("a"), 1)
+
+    assert problem.evalue == called.evalue == "name 'a' is not defined"
+    assert isinstance(problem.__cause__, NameError)
+
+
+def test_a_reference_stays_one_where_no_engine_runs():
+    one = Reference("a + 1")
+
+    (args, _) = payload.unpack_call(bytes(payload.pack_call([one], {})))
+
+    assert list(args) == [one]
+    assert repr(one) == "Reference('a + 1')"
+    assert len({one, Reference(" a + 1 "), pickle.loads(pickle.dumps(one))}) == 1
+    with pytest.raises(RuntimeError, match="only engines have a namespace"):
+        one()
+
+
+def test_a_reference_is_copied_as_it_is(bench):
+    one = Reference("a")
+
+    assert copy.copy(one) is copy.deepcopy(one) is one
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"), [(5, TypeError), ("a b", ValueError), ("", ValueError)]
+)
+def test_a_reference_is_to_an_expression(wrong, kind):
+    with pytest.raises(kind, match=r"a name"):
+        Reference(wrong)
+
+
+def test_a_function_sees_the_names_that_it_does_not_bring_along(bench):
+    mine = 1
+    bench.value(namespace.push, {"theirs": 10, "abs": str, "mine": 2})
+
+    assert bench.value(lambda: theirs) == 10
+    assert bench.value(lambda: mine) == 1
+    assert bench.value(lambda: abs(-1)) == "-1"
+    assert bench.value(functools.partial(lambda x: x + theirs, 1)) == 11
+
+
+def test_it_sees_them_as_they_are_at_each_call(bench):
+    def look():
+        return globals().get("seen")
+
+    found = []
+    for names in ({}, {"seen": 1}, {"seen": 2}):
+        bench.value(namespace.push, names)
+        found.append(bench.value(look))
+    bench.value(namespace.clear)
+    found.append(bench.value(look))
+    bench.value(namespace.push, {"another": 3})
+    found.append(bench.value(look))
+
+    assert found == [None, 1, 2, None, None]
+
+
+def test_what_it_assigns_to_them_is_assigned_for_all(bench):
+    def count():
+        global counted, passing  # noqa: PLW0603
+        counted += 1
+        del passing
+
+    bench.value(namespace.push, {"counted": 1, "passing": 1})
+
+    bench.value(count)
+
+    assert bench.value(namespace.pull, "counted") == 2
+    assert "passing" not in bench.runner.names
+
+
+def test_a_function_that_engines_import_sees_only_its_module(bench, monkeypatch):
+    bench.value(namespace.push, {"unheard_of": 1})
+
+    assert bench.value(tasks.double, 1) == 2
+    assert not hasattr(tasks, "unheard_of")
+
+
+def test_a_pushed_function_sees_them_as_well(bench):
+    bench.value(namespace.push, {"theirs": 10, "g": lambda: theirs})
+
+    assert bench.value(Reference("g")) == 10
+    assert bench.value(namespace.pull, "g()") == 10
+    assert bench.value(lambda: g() + 1) == 11
+
+
+def test_names_are_taken_back_whatever_ends_the_call(bench):
+    bench.value(namespace.push, {"a": 1})
+
+    bench.error(lambda: a / 0)
+
+    (kept,) = [one for one in bench.runner._kept.values() if one.__name__ == "<lambda>"]
+    assert "a" not in kept.__globals__
+
+
+def test_an_interrupt_that_came_while_names_were_lent_is_not_lost(bench):
+    bench.value(namespace.push, {"a": 1})
+    bench.guard.wanted = Aborted()
+    work = bench.work(lambda: a)
+    bench.runner.begin([work])
+    lend = namespace.Loan.__init__
+
+    def lend_slowly(loan, names, function):
+        lend(loan, names, function)
+        assert not bench.output.inside
+        bench.guard.pending = True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(namespace.Loan, "__init__", lend_slowly)
+        kind, _ = bench.runner(work)
+
+    assert kind == "aborted"
+
+
+def test_an_engine_that_joins_anew_has_no_names(bench):
+    bench.value(namespace.push, {"a": 1})
+
+    bench.runner.forget()
+
+    assert not bench.runner.names
+
+
+def test_modules_are_imported_into_the_namespace(bench):
+    imports = [
+        ("os", "os", ""),
+        ("path", "os.path", ""),
+        ("walk", "os", "walk"),
+        ("parse", "urllib", "parse"),
+        ("*", "stat", "*"),
+    ]
+
+    bench.value(namespace.bring, imports)
+
+    told = bench.value(namespace.pull, "os.sep, path.sep, walk is os.walk, ST_MODE")
+    assert told == ("/", "/", True, 0)
+    assert bench.value(namespace.pull, "parse.quote(' ')") == "%20"
+    problem, _ = bench.error(namespace.bring, [("x", "os", "nothing_like_it")])
+    assert (problem.ename, "'nothing_like_it'" in problem.evalue) == (
+        "ImportError",
+        True,
+    )
+
+
+def test_outside_of_an_engine_there_is_no_namespace():
+    with pytest.raises(RuntimeError, match="only engines"):
+        namespace.push({"a": 1})
