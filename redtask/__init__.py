@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from redtask.cluster import Cluster
     from redtask.current import CurrentTask, TaskFilter, current_task
     from redtask.dependency import Dependency, Ref
+    from redtask.direct import DirectView
     from redtask.error import (
         ClusterError,
         CompositeError,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Client": "client",
     "Cluster": "cluster",
+    "DirectView": "direct",
     "LoadBalancedView": "view",
     "parallel": "view",
     "remote": "view",
@@ -110,6 +112,7 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "Cluster",
     # Views
     "LoadBalancedView",
+    "DirectView",
     "parallel",
     "remote",
     # Dependencies

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_EACH: Final = "view.with_flags(targets=e) for each e in rc.ids"
-_VALUES: Final = "values come as arguments, by @require(name=value), or by Ref"
+_DIRECT: Final = "rc.direct_view() or rc[:]"
 
 #: By name, for any owner.
 INSTEAD: Final[Mapping[str, str]] = {
-    "direct_view": _EACH,
-    "DirectView": _EACH,
-    "broadcast_view": _EACH,
-    "BroadcastView": _EACH,
+    "broadcast_view": _DIRECT,
+    "BroadcastView": _DIRECT,
     **{
         name: f"rc.load_balanced_view().{name}"
         for name in (
@@ -23,20 +20,22 @@ INSTEAD: Final[Mapping[str, str]] = {
             *("map", "map_async", "map_sync", "imap"),
         )
     },
-    "execute": "functions",
-    "run": "functions",
-    "push": _VALUES,
-    "scatter": _VALUES,
-    "pull": "results",
-    "gather": "results",
-    "clear": "nothing: tasks share no names that could be cleared",
+    **dict.fromkeys(
+        (
+            *("push", "pull", "update", "get", "scatter", "gather"),
+            *("execute", "run", "sync_imports", "importer"),
+        ),
+        f"a direct view: {_DIRECT}",
+    ),
+    "executor": "rc.executor(targets)",
     **dict.fromkeys(
         ("spin", "spin_thread", "stop_spin_thread"),
         "nothing: results come by themselves",
     ),
     "results": "rc.get_result(ids)",
     "metadata": "rc.get_result(ids).metadata",
-    "activate": "functions",
+    "activate": "view.execute(code), for there are no magics",
+    "use_pickle": "nothing: cloudpickle is used where pickle does not do",
     # What wait and as_completed of concurrent.futures ask for first.
     "_condition": "redtask.as_completed(results), or futures of view.executor",
     **dict.fromkeys(

@@ -12,8 +12,10 @@ from redtask import absent, cells, ferry, flows, link
 from redtask.batch import Batch
 from redtask.connect import connect
 from redtask.current import desk
+from redtask.direct import DirectView
 from redtask.durability import MEMORY
 from redtask.error import StillAway
+from redtask.flags import Flags
 from redtask.fleet import Fleet
 from redtask.flows import story
 from redtask.hub import calls
@@ -25,10 +27,11 @@ from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
 from redtask.session import Session, is_single, limit_of, patience_of, until_of
 from redtask.slices import is_long
 from redtask.stored import StoredTasks
+from redtask.targets import Row, check_key
 from redtask.view import LoadBalancedView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from redtask.executor import ViewExecutor
     from redtask.ferry import Passenger
@@ -189,6 +192,14 @@ class Client(StoredTasks, Fleet):
         finally:
             self._session.arrived((task.task_id,))
 
+    def _enter_all(self, tasks: Sequence[Task]) -> None:
+        """Submit tasks together: all or none, unless they are part of a batch."""
+        if len(tasks) == 1 or Batch.of(self) is not None:
+            for task in tasks:
+                self._enter(task)
+        else:
+            self._submit(self._session.whole(tasks))
+
     def _post(self, task: Task) -> Letter | None:
         """Submit one task soon, from another thread; None: it was submitted here."""
         alone = is_long(task) or len(task.envelope) > ferry.MOST_BYTES
@@ -224,9 +235,13 @@ class Client(StoredTasks, Fleet):
         status = self._run(self._session.status())
         return [engine.engine_id for engine in status.engines]
 
-    def __iter__(self) -> Iterator[int]:
-        """Yield the ids of the engines."""
-        return iter(self.ids)
+    def __iter__(self) -> Iterator[DirectView]:
+        """Yield a view of each engine."""
+        living = self._run(self._session.living())
+        flags = Flags().replaced(block=self.block)
+        for number in living:
+            row = Row.of(number).among(living)
+            yield DirectView(self, flags.replaced(targets=row))
 
     def __len__(self) -> int:
         """Return the number of engines."""
@@ -241,9 +256,14 @@ class Client(StoredTasks, Fleet):
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(absent.words("'Client' object", name))
 
-        def __getitem__(self, key: Any) -> Any:
-            said = "'Client' object is not subscriptable"
-            raise TypeError(absent.instead(said, "direct_view"))
+    def __getitem__(self, key: int | slice | Iterable[int]) -> DirectView:
+        """Return a view of one engine, by its id, or of several.
+
+        A slice is one of ``ids``; negative numbers count from the last engine. Raises
+        ``TypeError``, ``IndexError`` and ``NoEnginesRegistered``.
+        """
+        check_key(key)
+        return self.direct_view(key)
 
     def load_balanced_view(self, targets: Any = None, **flags: Any) -> LoadBalancedView:
         """Return a view whose tasks run on whichever engine the hub chooses.
@@ -257,6 +277,28 @@ class Client(StoredTasks, Fleet):
         flags.setdefault("block", self.block)
         view.set_flags(targets=targets, **flags)
         return view
+
+    def direct_view(self, targets: Any = "all", **flags: Any) -> DirectView:
+        """Return a view that calls functions on each of its engines.
+
+        ``targets`` is an id, a list of ids, or a slice of ``ids``, looked up now; or
+        ``"all"``, those that live at the time of each call. ``flags`` are those of the
+        view: ``block``, ``retries``, ``after`` ... Raises ``NoEnginesRegistered``,
+        ``IndexError`` for an engine that does not exist, and ``KeyError``,
+        ``TypeError`` or ``ValueError`` for a flag.
+        """
+        flags.setdefault("block", self.block)
+        view = DirectView(self)
+        view.set_flags(targets=targets, **flags)
+        return view
+
+    def clear(self, targets: Any = None, block: bool | None = None) -> Any:
+        """Clear the namespaces of engines, of all by default.
+
+        Returns None if that is waited for, else an ``AsyncResult``.
+        """
+        view = self.direct_view("all" if targets is None else targets)
+        return view.clear(block=block)
 
     def executor(self, targets: Any = None) -> ViewExecutor:
         """Return a ``concurrent.futures.Executor`` whose calls are tasks.

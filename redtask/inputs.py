@@ -34,9 +34,12 @@ def chunk_sizes(length: int, chunksize: int) -> list[int]:
     if chunksize <= 1:
         return [1] * length
     count = -(-length // chunksize)
-    if count == 0:
-        return []
-    size, larger = divmod(length, count)
+    return shares(length, count)
+
+
+def shares(length: int, count: int) -> list[int]:
+    """Share ``length`` items out among ``count``: the first ones get one more."""
+    size, larger = divmod(length, count) if count else (0, 0)
     return [size + 1] * larger + [size] * (count - larger)
 
 
@@ -112,7 +115,7 @@ def rejoined(pieces: Sequence[Any], *, stripes: bool) -> Any:
 
     What is neither stays a list of pieces. ``stripes``: each call got every n-th item.
     """
-    if all(isinstance(piece, (list, tuple)) for piece in pieces):
+    if all(isinstance(piece, (list, tuple, range)) for piece in pieces):
         return _dealt(pieces) if stripes else list(itertools.chain(*pieces))
     # Who has an array has imported it.
     numpy: Any = sys.modules.get("numpy")

@@ -10,13 +10,17 @@ engine.
 
 from __future__ import annotations
 
+import ast
+import dis
+import functools
 import importlib
+import inspect
 import sys
 import types
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
-from redtask.functional import SCRIPTS, plain_function
+from redtask.functional import SCRIPTS, importable_as, plain_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,15 +148,25 @@ def pull(wanted: str | Sequence[str]) -> Any:
     return [_value(one, names) for one in wanted]
 
 
-def execute(code: str, file: str) -> None:
-    """Execute code, whose global names are those of the namespace."""
-    names = _ours()
+def execute(code: str, file: str, silent: bool = True) -> Any:
+    """Execute code, whose global names are those of the namespace.
+
+    Unless ``silent``, returns the value of the expression that it ends with.
+    """
+    names, tree = _ours(), ast.parse(code, file)
+    last = None if silent or not tree.body else tree.body[-1]
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
     # Classes that it defines are sent by value, as those of a script are.
     names.setdefault("__name__", SCRIPTS[0])
     try:
-        exec(compile(code, file, "exec"), names)  # noqa: S102 - it was signed
+        exec(compile(tree, file, "exec"), names)  # noqa: S102 - it was signed
+        if isinstance(last, ast.Expr):
+            end = compile(ast.Expression(last.value), file, "eval")
+            return eval(end, names)  # noqa: S307 - likewise
     finally:
         names.pop("__builtins__", None)
+    return None
 
 
 def clear() -> None:
@@ -164,7 +178,8 @@ def bring(imports: Sequence[tuple[str, str, str]]) -> None:
     """Import modules into the namespace: each as what name, from where, and what.
 
     ``("np", "numpy", "")`` is ``import numpy as np``, ``("walk", "os", "walk")`` is
-    ``from os import walk``, and ``("*", "os", "*")`` is ``from os import *``.
+    ``from os import walk``, ``("*", "os", "*")`` is ``from os import *``; without a
+    name, the module is imported and nothing else.
     """
     names = _ours()
     for name, module, what in imports:
@@ -172,7 +187,8 @@ def bring(imports: Sequence[tuple[str, str, str]]) -> None:
             execute(f"from {module} import *", "<import>")
             continue
         found = importlib.import_module(module)
-        names[name] = _part(found, module, what) if what else found
+        if name:
+            names[name] = _part(found, module, what) if what else found
 
 
 def _part(found: types.ModuleType, module: str, what: str) -> Any:
@@ -242,6 +258,54 @@ def _is_by_value(function: types.FunctionType) -> bool:
     scope = function.__globals__
     module = sys.modules.get(scope.get("__name__", ""))
     return module is None or vars(module) is not scope
+
+
+class Assigning:
+    """A function whose ``global`` names become those of the namespace.
+
+    So what one call loads, ``global model``, is there for the next. Only a DirectView
+    sends such: functions that others send share nothing that way.
+    """
+
+    def __init__(self, function: types.FunctionType, names: Sequence[str]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._assigned = names
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            names, scope = _ours(), self._function.__globals__
+            for name in self._assigned:
+                if name in scope:
+                    names[name] = scope[name]
+
+
+def assigning(function: Any) -> Any:
+    """Return a function as a DirectView sends it."""
+    if (
+        not isinstance(function, types.FunctionType)
+        or inspect.iscoroutinefunction(function)
+        or importable_as(function)
+    ):
+        return function
+    names = sorted(_assigned(function.__code__) - function.__globals__.keys())
+    return Assigning(function, names) if names else function
+
+
+def _assigned(code: types.CodeType) -> set[str]:
+    """Return the global names that code assigns to."""
+    found = {
+        str(one.argval)
+        for one in dis.get_instructions(code)
+        if one.opname == "STORE_GLOBAL"
+    }
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= _assigned(constant)
+    return found
 
 
 __all__ = ["Loan", "Reference", "enter", "leave", "refer"]

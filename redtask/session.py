@@ -49,6 +49,8 @@ _MOST_ENGINES: Final = 10_000
 #: Stands before the number in the id of a task that is submitted with many others:
 #: lua/lib/newest.lua then knows that they are new, without looking for each.
 MANY: Final = "0"
+#: The queue of engines that were not told of others.
+DEFAULT: Final = "default"
 #: How long items read from an input wait for more, in seconds.
 _PAUSE: Final = 0.05
 
@@ -378,6 +380,39 @@ class Session:
         packed = self._pack(function)
         bodies = (payload.pack_call(chunk, {}) for chunk in chunks)
         return self._prepare(flags, packed, bodies, len(chunks))
+
+    def direct(
+        self,
+        flags: Flags,
+        function: Callable[..., Any] | str,
+        bodies: Sequence[Written],
+        places: Iterable[tuple[int, str]],
+    ) -> tuple[TaskSet, list[Task]]:
+        """Return a task for each packed call, each for one engine, and their set.
+
+        ``places`` are ids of engines, and queues that these serve.
+        """
+        packed, mint = self._pack(function), self._mint_for(flags)
+        ids, tasks = self._ids(len(bodies)), []
+        for name, body, (engine, queue) in zip(ids, bodies, places, strict=False):
+            task = mint.task(name, packed, body, mint.waits)
+            own = {**task.flags, "targets": str(engine)}
+            if queue != DEFAULT:
+                own.setdefault("queue", queue)
+            tasks.append(task._replace(flags=own))
+        return self._expect(ids, timed=mint.timed), tasks
+
+    def whole(self, tasks: Iterable[Task]) -> Queue:
+        """Return the slices of tasks that enter all or none."""
+        return Queue(slices.cut_whole(tasks, Gate(self.gate)), ahead=True)
+
+    def living(self) -> Flow[dict[int, str]]:
+        """Return the engines by id, each with a queue that it serves, in order."""
+        status = yield from self.status()
+        return {
+            one.engine_id: DEFAULT if DEFAULT in one.queues else one.queues[0]
+            for one in status.engines
+        }
 
     def map(
         self,

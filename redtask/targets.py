@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redtask.error import NoEnginesRegistered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 #: The most engines named in the error for an unknown one.
@@ -77,7 +77,10 @@ class Targets:
                 )
         else:
             several = self.given if isinstance(self.given, tuple) else (self.given,)
-            found = [_find(number, living) for number in several]
+            try:
+                found = [_find(number, living) for number in several]
+            except IndexError as problem:
+                raise IndexError(f"flag targets: {problem}") from None
         return replace(self, ids=tuple(sorted(set(found))))
 
     def text(self) -> str:
@@ -93,13 +96,86 @@ class Targets:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Row(Targets):
+    """The engines of a DirectView, each of which gets its own task, in this order."""
+
+    #: The queue of each, once looked up: one that it serves.
+    queues: tuple[str, ...] = ()
+    #: Are all of them meant that live at the time of a call?
+    every: bool = False
+
+    @classmethod
+    def of(cls, value: Any) -> Row:
+        """Check what was given; None is all that live now.
+
+        Raises ``TypeError``, or ``ValueError`` if it is empty.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str) and value == "all":
+            return cls(slice(None), every=True)
+        try:
+            found = Targets.of(slice(None) if value is None else value)
+        except (TypeError, ValueError) as problem:
+            raise type(problem)(f"targets {problem}") from None
+        assert found is not None  # noqa: S101 - it is not all of them
+        return cls(found.given)
+
+    @property
+    def single(self) -> bool:
+        """Is it one engine, so that a result is no list?"""
+        return isinstance(self.given, int)
+
+    @property
+    def places(self) -> tuple[tuple[int, str], ...]:
+        """The engines and their queues, once looked up."""
+        return tuple(zip(self.ids or (), self.queues, strict=True))
+
+    @property
+    def shown(self) -> Any:
+        """The id or ids; ``"all"``; or what was given, if they were not looked up."""
+        if self.every:
+            return "all"
+        if self.ids is not None:
+            return self.ids[0] if self.single else list(self.ids)
+        return list(self.given) if isinstance(self.given, tuple) else self.given
+
+    def among(self, living: Mapping[int, str]) -> Row:
+        """Look up the engines among the living ones, which have a queue each.
+
+        Raises ``NoEnginesRegistered``, and ``IndexError`` naming an engine that does
+        not exist.
+        """
+        if not living:
+            raise NoEnginesRegistered("there is no engine yet")
+        ids = list(living)
+        if isinstance(self.given, slice):
+            found = ids[self.given]
+            if not found:
+                raise IndexError(f"{self.given} names none of {len(ids)} engines")
+        else:
+            several = self.given if isinstance(self.given, tuple) else (self.given,)
+            found = [_find(number, ids) for number in several]
+        queues = tuple(living[number] for number in found)
+        return replace(self, ids=tuple(found), queues=queues)
+
+    def text(self) -> str:
+        """Return nothing: each task names its own engine."""
+        return ""
+
+
+def check_key(key: object) -> None:
+    """Raise ``TypeError`` for what is no key of engines, but a choice elsewhere."""
+    if key is None or isinstance(key, str):
+        raise TypeError(f"engines are chosen by ids, or a slice, not by {key!r}")
+
+
 def _find(number: int, living: Sequence[int]) -> int:
     if number < 0 and -number <= len(living):
         return living[number]
     if number not in living:
         shown = ", ".join(map(str, living[:_SHOWN]))
         more = ", ..." if len(living) > _SHOWN else ""
-        raise IndexError(
-            f"flag targets: no such engine: {number}; there are {shown}{more}"
-        )
+        raise IndexError(f"no such engine: {number}; there are {shown}{more}")
     return number

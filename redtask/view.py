@@ -32,7 +32,132 @@ R = TypeVar("R", bound=AsyncResult)
 Function = Callable[..., Any] | str
 
 
-class LoadBalancedView(Flagged):
+class View(Flagged):
+    """What all views have: flags, a client, and what was submitted."""
+
+    def __init__(self, client: Client, flags: Flags | None = None) -> None:
+        super().__init__(flags or Flags())
+        self.client = client
+        self._history: collections.deque[str] = collections.deque(maxlen=100_000)
+
+    def __bool__(self) -> bool:
+        """Return True even without engines."""
+        return True
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent.words(f"{type(self).__name__!r} object", name))
+
+    def _submitted(self, result: R, slices: Slices) -> R:
+        self.client._assure(self.flags.durability)
+        self.client._submit(slices)
+        self._history.extend(result.msg_ids)
+        self.client._confirm(self.flags.durability, result.msg_ids)
+        return result
+
+    @staticmethod
+    def _maybe_wait(result: AsyncResult, wait: bool) -> Any:
+        if not wait:
+            return result
+        try:
+            return result.get()
+        except KeyboardInterrupt:
+            # An interrupt only ends the wait: the task goes on, and this is its result.
+            # But one inside of a task is meant for that.
+            if current_task().id is not None:
+                raise
+            return result
+
+    def batch(self) -> Batch:
+        """Return a context manager: calls made inside it are sent together."""
+        return Batch(self.client)
+
+    # -- decorators
+
+    def remote(
+        self, block: bool | None = None, **flags: Any
+    ) -> Callable[[Callable[..., Any]], RemoteFunction]:
+        """Decorate a function so that calling it is ``apply`` on this view."""
+        return remote(self, block=block, **flags)
+
+    def parallel(
+        self, dist: str = "b", block: bool | None = None, **flags: Any
+    ) -> Callable[[Callable[..., Any]], ParallelFunction]:
+        """Decorate a function so that ``f.map(...)`` runs on this view."""
+        block = self.block if block is None else block
+        return parallel(self, dist=dist, block=block, **flags)
+
+    # -- what was submitted
+
+    @property
+    def history(self) -> list[str]:
+        """Ids that this view submitted, oldest first; the last 100,000."""
+        return list(self._history)
+
+    def _open(self) -> list[str]:
+        return self.client._session.open_of(self.history)
+
+    @property
+    def outstanding(self) -> set[str]:
+        """Ids that this view submitted and that have not ended."""
+        return self.client._open(self._open())
+
+    def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
+        """Wait for results, ids, or (None) all that this view submitted."""
+        return self.client.wait(self._open() if jobs is None else jobs, timeout)
+
+    def abort(
+        self,
+        jobs: Any = None,
+        targets: Any = None,
+        block: bool | None = None,
+        **options: bool,
+    ) -> dict[str, str]:
+        """Abort tasks, or (None) all that this view submitted, as ``Client.abort``."""
+        wanted = self.outstanding if jobs is None else jobs
+        return self.client.abort(wanted, targets, block, **options)
+
+    def get_result(
+        self,
+        indices_or_msg_ids: Any = None,
+        block: bool | None = None,
+        owner: bool = False,
+    ) -> AsyncResult:
+        """Return the result of ids, or of positions in this view's history."""
+        wanted = ids_at(self.history, indices_or_msg_ids)
+        return self.client.get_result(wanted, block, owner)
+
+    def queue_status(
+        self, targets: Any = None, verbose: bool = False
+    ) -> dict[Any, Any]:
+        """Return the load of this view's engines, or others; as ``Client``'s."""
+        chosen = self._or_own(targets)
+        return self.client.queue_status(chosen, verbose)
+
+    def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
+        """Forget ended tasks, as ``Client``'s; ``targets="all"`` means the view's."""
+        if targets is None or (isinstance(targets, str) and targets == "all"):
+            targets = self._or_own(None)
+        return self.client.purge_results(jobs, targets)
+
+    def shutdown(
+        self,
+        targets: Any = None,
+        restart: bool = False,
+        hub: bool = False,
+        block: bool | None = None,
+    ) -> None:
+        """Stop this view's engines, or others, as ``Client``'s."""
+        self.client.shutdown(self._or_own(targets), restart, hub, block)
+
+    def _or_own(self, targets: Any) -> Any:
+        if targets is not None:
+            return targets
+        return "all" if self.targets is None else self.targets
+
+
+class LoadBalancedView(View):
     """Submits tasks that run on whichever engine the hub chooses.
 
     Made by ``Client.load_balanced_view``. Threads may share it as long as nobody
@@ -43,11 +168,6 @@ class LoadBalancedView(Flagged):
     time_limit retries retry_delay retry_backoff retry_jitter retry_on retry_elsewhere
     label result_ttl durability track``. What they mean is in ``docs/tasks.rst``.
     """
-
-    def __init__(self, client: Client, flags: Flags | None = None) -> None:
-        super().__init__(flags or Flags())
-        self.client = client
-        self._history: collections.deque[str] = collections.deque(maxlen=100_000)
 
     def _checked(self, flags: Mapping[str, Any]) -> Flags:
         """Return this view's flags with some replaced; resolve targets."""
@@ -62,18 +182,9 @@ class LoadBalancedView(Flagged):
         targets = self.flags.targets
         return len(self.client if targets is None else targets.ids or ())
 
-    def __bool__(self) -> bool:
-        """Return True even without engines."""
-        return True
-
     def with_flags(self, **flags: Any) -> LoadBalancedView:
         """Return a new view with some flags replaced."""
         return LoadBalancedView(self.client, self._checked(flags))
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent.words(f"{type(self).__name__!r} object", name))
 
     # -- one call
 
@@ -124,6 +235,13 @@ class LoadBalancedView(Flagged):
         """Call ``f`` on an engine and return its value."""
         return self._maybe_wait(self.apply_async(f, *args, **kwargs), wait=True)
 
+    def _apply_to_parts(
+        self, f: ParallelFunction, sequences: tuple[Any, ...]
+    ) -> AsyncResult:
+        chunks = f._chunks(sequences)
+        tasks, slices = self.client._session.calls(self.flags, f.func, chunks)
+        return self._submitted(f._joined(Joined, self, tasks), slices)
+
     def _prepare(self, f: Function, args: tuple[Any, ...]) -> tuple[AsyncResult, Task]:
         """Return a call of ``f``, to be posted."""
         tasks, task = self.client._session.call(self.flags, f, args, {})
@@ -143,30 +261,6 @@ class LoadBalancedView(Flagged):
         client._enter(task)
         client._confirm(durability, [task.task_id])
         return None
-
-    def _submitted(self, result: R, slices: Slices) -> R:
-        self.client._assure(self.flags.durability)
-        self.client._submit(slices)
-        self._history.extend(result.msg_ids)
-        self.client._confirm(self.flags.durability, result.msg_ids)
-        return result
-
-    @staticmethod
-    def _maybe_wait(result: AsyncResult, wait: bool) -> Any:
-        if not wait:
-            return result
-        try:
-            return result.get()
-        except KeyboardInterrupt:
-            # An interrupt only ends the wait: the task goes on, and this is its result.
-            # But one inside of a task is meant for that.
-            if current_task().id is not None:
-                raise
-            return result
-
-    def batch(self) -> Batch:
-        """Return a context manager: calls made inside it are sent together."""
-        return Batch(self.client)
 
     # -- many
 
@@ -234,7 +328,7 @@ class LoadBalancedView(Flagged):
     def map_async(self, f: str, *sequences: Any, **options: Any) -> AsyncMapResult: ...
     def map_async(self, f: Function, *sequences: Any, **options: Any) -> AsyncMapResult:
         """Map without waiting; as ``map(block=False)``."""
-        _no_block(options)
+        no_block(options)
         return self.map(f, *sequences, block=False, **options)  # type: ignore[no-any-return]
 
     @overload
@@ -265,7 +359,7 @@ class LoadBalancedView(Flagged):
     def map_sync(self, f: str, *sequences: Any, **options: Any) -> list[Any]: ...
     def map_sync(self, f: Function, *sequences: Any, **options: Any) -> list[Any]:
         """Map and return the list; as ``map(block=True)``."""
-        _no_block(options)
+        no_block(options)
         return self.map(f, *sequences, block=True, **options)  # type: ignore[no-any-return]
 
     @overload
@@ -379,91 +473,9 @@ class LoadBalancedView(Flagged):
         """A ``concurrent.futures.Executor`` whose calls are tasks of this view."""
         return ViewExecutor(self)
 
-    # -- decorators
 
-    def remote(
-        self, block: bool | None = None, **flags: Any
-    ) -> Callable[[Callable[..., Any]], RemoteFunction]:
-        """Decorate a function so that calling it is ``apply`` on this view."""
-        return remote(self, block=block, **flags)
-
-    def parallel(
-        self, dist: str = "b", block: bool | None = None, **flags: Any
-    ) -> Callable[[Callable[..., Any]], ParallelFunction]:
-        """Decorate a function so that ``f.map(...)`` runs on this view."""
-        block = self.block if block is None else block
-        return parallel(self, dist=dist, block=block, **flags)
-
-    # -- what was submitted
-
-    @property
-    def history(self) -> list[str]:
-        """Ids that this view submitted, oldest first; the last 100,000."""
-        return list(self._history)
-
-    def _open(self) -> list[str]:
-        return self.client._session.open_of(self.history)
-
-    @property
-    def outstanding(self) -> set[str]:
-        """Ids that this view submitted and that have not ended."""
-        return self.client._open(self._open())
-
-    def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
-        """Wait for results, ids, or (None) all that this view submitted."""
-        return self.client.wait(self._open() if jobs is None else jobs, timeout)
-
-    def abort(
-        self,
-        jobs: Any = None,
-        targets: Any = None,
-        block: bool | None = None,
-        **options: bool,
-    ) -> dict[str, str]:
-        """Abort tasks, or (None) all that this view submitted, as ``Client.abort``."""
-        wanted = self.outstanding if jobs is None else jobs
-        return self.client.abort(wanted, targets, block, **options)
-
-    def get_result(
-        self,
-        indices_or_msg_ids: Any = None,
-        block: bool | None = None,
-        owner: bool = False,
-    ) -> AsyncResult:
-        """Return the result of ids, or of positions in this view's history."""
-        wanted = ids_at(self.history, indices_or_msg_ids)
-        return self.client.get_result(wanted, block, owner)
-
-    def queue_status(
-        self, targets: Any = None, verbose: bool = False
-    ) -> dict[Any, Any]:
-        """Return the load of this view's engines, or others; as ``Client``'s."""
-        chosen = self._or_own(targets)
-        return self.client.queue_status(chosen, verbose)
-
-    def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
-        """Forget ended tasks, as ``Client``'s; ``targets="all"`` means the view's."""
-        if targets is None or (isinstance(targets, str) and targets == "all"):
-            targets = self._or_own(None)
-        return self.client.purge_results(jobs, targets)
-
-    def shutdown(
-        self,
-        targets: Any = None,
-        restart: bool = False,
-        hub: bool = False,
-        block: bool | None = None,
-    ) -> None:
-        """Stop this view's engines, or others, as ``Client``'s."""
-        self.client.shutdown(self._or_own(targets), restart, hub, block)
-
-    def _or_own(self, targets: Any) -> Any:
-        if targets is not None:
-            return targets
-        return "all" if self.targets is None else self.targets
-
-
-def _no_block(options: dict[str, Any]) -> None:
+def no_block(options: dict[str, Any]) -> None:
+    """Raise ``TypeError`` for an option that the name of a method contradicts."""
     if "block" in options:
         raise TypeError("map_async and map_sync do not take a block argument")
 
@@ -497,28 +509,25 @@ class ParallelFunction(WrappedParallel):
 
     def __call__(self, *sequences: Any) -> Any:
         """Call the function once per sub-sequence and join what comes back."""
-        chunks = self._chunks(sequences)
         view = self._bound()
-        tasks, slices = view.client._session.calls(view.flags, self.func, chunks)
-        result = self._joined(_Joined, view, tasks)
-        view._submitted(result, slices)
+        result = view._apply_to_parts(self, sequences)
         self._record(view)
         return view._maybe_wait(result, view.block)
 
 
-class _Joined(Pieces, AsyncResult):
+class Joined(Pieces, AsyncResult):
     """The result of a parallel function."""
 
 
 def remote(
-    view: LoadBalancedView, block: bool | None = None, **flags: Any
+    view: View, block: bool | None = None, **flags: Any
 ) -> Callable[[Callable[..., Any]], RemoteFunction]:
     """Decorate a function so that calling it is ``view.apply``."""
     return lambda f: RemoteFunction(view, f, block, **flags)
 
 
 def parallel(
-    view: LoadBalancedView,
+    view: View,
     dist: str = "b",
     block: bool | None = None,
     ordered: bool = True,

@@ -86,18 +86,31 @@ class WrappedParallel(Wrapped):
 
     def _options(self) -> dict[str, Any]:
         """Return the options of the view's map."""
-        return {
-            "chunksize": self.chunksize,
+        options: dict[str, Any] = {
             "ordered": self.ordered,
             "return_exceptions": self.return_exceptions,
         }
+        if self.chunksize is not None:
+            # What gives each engine one part has none.
+            options["chunksize"] = self.chunksize
+        return options
 
-    def _chunks(self, sequences: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Cut sequences into the arguments of one call per chunk."""
+    def _chunks(
+        self, sequences: Sequence[Any], count: int | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Cut sequences into the arguments of one call per chunk.
+
+        ``count``: into so many chunks, if there are as many items.
+        """
         items, length = inputs.as_sequences(sequences, whole=True)
         if any(len(one) != length for one in items):
             raise ValueError("all sequences must have equal length!")
-        sizes = inputs.chunk_sizes(length, inputs.chunk_of(self.chunksize))
+        if count is None:
+            sizes = inputs.chunk_sizes(length, inputs.chunk_of(self.chunksize))
+        elif self.chunksize is not None:
+            raise TypeError("each engine gets one part: there is no chunksize")
+        else:
+            sizes = inputs.shares(length, min(length, count))
         if self.dist == "r":
             count = len(sizes)
             return [tuple(one[at::count] for one in items) for at in range(count)]

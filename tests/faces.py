@@ -79,6 +79,9 @@ class Blocking:
     def __setattr__(self, name, value):
         setattr(self._inner, name, value)
 
+    def __getitem__(self, key):
+        return self._loop.call(lambda: self._inner[key])
+
     def __repr__(self):
         return repr(self._inner)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from redtask.aio.client import Client
+    from redtask.aio.direct import DirectView
     from redtask.aio.result import (
         AsyncHubResult,
         AsyncMapResult,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 #: The module of each public name: imported on first use.
 _HOMES = {
     "Client": "client",
+    "DirectView": "direct",
     "LoadBalancedView": "view",
     "parallel": "view",
     "remote": "view",
@@ -39,6 +41,7 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "Client",
     # Views
     "LoadBalancedView",
+    "DirectView",
     "parallel",
     "remote",
     # Results

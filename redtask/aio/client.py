@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from redtask import ferry, link
 from redtask.aio.batch import Batch
+from redtask.aio.direct import DirectView
 from redtask.aio.fleet import Fleet
 from redtask.aio.pier import Pier
 from redtask.aio.result import AsyncHubResult, Callbacks
@@ -28,9 +29,17 @@ from redtask.place import Place
 from redtask.profile import Profile
 from redtask.session import Session, is_single, limit_of, patience_of, until_of
 from redtask.slices import is_long
+from redtask.targets import Row, check_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Generator,
+        Iterable,
+        Sequence,
+    )
     from typing import Self
 
     from redtask import flows
@@ -252,6 +261,14 @@ class Client(StoredTasks, Fleet):
         finally:
             self._session.arrived((task.task_id,))
 
+    async def _enter_all(self, tasks: Sequence[Task]) -> None:
+        """Submit tasks together: all or none, unless they are part of a batch."""
+        if len(tasks) == 1 or Batch.of(self) is not None:
+            for task in tasks:
+                await self._enter(task)
+        else:
+            await self._submit(self._session.whole(tasks))
+
     async def _post(self, task: Task) -> Letter | None:
         """Submit one task soon, while others run; None: it has been submitted."""
         self._check_loop()
@@ -292,6 +309,43 @@ class Client(StoredTasks, Fleet):
         ``ValueError``.
         """
         return LoadBalancedView(self, Flags().replaced(targets=targets, **flags))
+
+    def direct_view(self, targets: Any = "all", **flags: Any) -> DirectView:
+        """Return a view that calls functions on each of its engines.
+
+        ``targets`` is an id, a list of ids, or a slice of the ids, looked up by the
+        first call, which raises ``NoEnginesRegistered``, and ``IndexError`` for an
+        engine that does not exist; or ``"all"``, those that live at the time of each
+        call. ``flags`` are those of the view: ``retries``, ``after`` ... Raises
+        ``KeyError``, ``TypeError`` or ``ValueError``.
+        """
+        view = DirectView(self)
+        view.set_flags(targets=targets, **flags)
+        return view
+
+    def __getitem__(self, key: int | slice | Iterable[int]) -> DirectView:
+        """Return a view of one engine, by its id, or of several.
+
+        A slice is one of the ids; negative numbers count from the last engine. Raises
+        ``TypeError``; what else may be wrong, as with ``direct_view``.
+        """
+        check_key(key)
+        return self.direct_view(key)
+
+    async def __aiter__(self) -> AsyncIterator[DirectView]:
+        """Yield a view of each engine."""
+        living = await self._run(self._session.living())
+        for number in living:
+            row = Row.of(number).among(living)
+            yield DirectView(self, Flags().replaced(targets=row))
+
+    async def clear(self, targets: Any = None, block: bool | None = None) -> Any:
+        """Clear the namespaces of engines, of all by default.
+
+        Returns None if that is waited for, or with ``block=False`` an ``AsyncResult``.
+        """
+        view = self.direct_view("all" if targets is None else targets)
+        return await view.clear(block=block)
 
     async def wait_for_engines(
         self,

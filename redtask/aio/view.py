@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=AsyncResult)
 
 #: Views inside ``temp_flags``, and their flags: in a coroutine and those it starts.
-_temporary: ContextVar[Mapping[LoadBalancedView, Flags]] = ContextVar(
+_temporary: ContextVar[Mapping[View, Flags]] = ContextVar(
     "flags", default=types.MappingProxyType({})
 )
 
@@ -47,18 +47,8 @@ class _MapOptions(TypedDict, total=False):
     balanced: bool
 
 
-class LoadBalancedView(Flagged):
-    """Submits tasks that run on whichever engine the hub chooses.
-
-    Made by ``Client.load_balanced_view``. The flag ``block`` has no effect here:
-    ``apply`` and ``map`` await the value, ``apply_async`` and ``map_async`` the
-    submit. Cancelling a waiter only ends its wait: the task goes on.
-
-    Its flags are attributes, and arguments of ``with_flags``, ``set_flags`` and
-    ``temp_flags``: ``block after follow targets queue priority delay eta timeout
-    time_limit retries retry_delay retry_backoff retry_jitter retry_on retry_elsewhere
-    label result_ttl durability track``. What they mean is in ``docs/tasks.rst``.
-    """
+class View(Flagged):
+    """What all views have: flags, a client, and what was submitted."""
 
     def __init__(self, client: Client, flags: Flags | None = None) -> None:
         super().__init__(flags or Flags())
@@ -102,6 +92,103 @@ class LoadBalancedView(Flagged):
         finally:
             _temporary.set(before)
 
+    async def _submitted(self, result: R, slices: Slices) -> R:
+        durability = self.flags.durability
+        await self.client._assure(durability)
+        await self.client._submit(slices)
+        self._history.extend(result.msg_ids)
+        await self.client._confirm(durability, result.msg_ids)
+        return result
+
+    def batch(self) -> Batch:
+        """Return a context manager: calls made inside it are sent together."""
+        return Batch(self.client)
+
+    # -- decorators
+
+    def remote(
+        self, block: bool | None = None, **flags: Any
+    ) -> Callable[[Callable[..., Any]], RemoteFunction]:
+        """Decorate a function so that calling it is ``apply`` on this view."""
+        return remote(self, block=block, **flags)
+
+    def parallel(
+        self, dist: str = "b", block: bool | None = None, **flags: Any
+    ) -> Callable[[Callable[..., Any]], ParallelFunction]:
+        """Decorate a function so that ``f.map(...)`` runs on this view."""
+        return parallel(self, dist=dist, block=block, **flags)
+
+    # -- what was submitted
+
+    @property
+    def history(self) -> list[str]:
+        """Ids that this view submitted, oldest first; the last 100,000."""
+        return list(self._history)
+
+    def _open(self) -> list[str]:
+        return self.client._session.open_of(self.history)
+
+    async def outstanding(self) -> set[str]:
+        """Return the ids that this view submitted and that have not ended."""
+        return await self.client._open(self._open())
+
+    async def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
+        """Wait for results, ids, or (None) all that this view submitted."""
+        return await self.client.wait(self._open() if jobs is None else jobs, timeout)
+
+    async def abort(
+        self,
+        jobs: Any = None,
+        targets: Any = None,
+        block: bool | None = None,
+        **options: bool,
+    ) -> dict[str, str]:
+        """Abort tasks, or (None) all that this view submitted, as ``Client.abort``."""
+        wanted = await self.outstanding() if jobs is None else jobs
+        return await self.client.abort(wanted, targets, block, **options)
+
+    async def get_result(
+        self,
+        indices_or_msg_ids: Any = None,
+        block: bool | None = None,
+        owner: bool = False,
+    ) -> AsyncResult:
+        """Return the result of ids, or of positions in this view's history."""
+        wanted = ids_at(self.history, indices_or_msg_ids)
+        return await self.client.get_result(wanted, block, owner)
+
+    async def queue_status(
+        self, targets: Any = None, verbose: bool = False
+    ) -> dict[Any, Any]:
+        """Return the load of this view's engines, or others; as ``Client``'s."""
+        chosen = self._or_own(targets)
+        return await self.client.queue_status(chosen, verbose)
+
+    async def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
+        """Forget ended tasks, as ``Client``'s; ``targets="all"`` means the view's."""
+        if targets is None or (isinstance(targets, str) and targets == "all"):
+            targets = self._or_own(None)
+        return await self.client.purge_results(jobs, targets)
+
+    def _or_own(self, targets: Any) -> Any:
+        if targets is not None:
+            return targets
+        return "all" if self.targets is None else self.targets
+
+
+class LoadBalancedView(View):
+    """Submits tasks that run on whichever engine the hub chooses.
+
+    Made by ``Client.load_balanced_view``. The flag ``block`` has no effect here:
+    ``apply`` and ``map`` await the value, ``apply_async`` and ``map_async`` the
+    submit. Cancelling a waiter only ends its wait: the task goes on.
+
+    Its flags are attributes, and arguments of ``with_flags``, ``set_flags`` and
+    ``temp_flags``: ``block after follow targets queue priority delay eta timeout
+    time_limit retries retry_delay retry_backoff retry_jitter retry_on retry_elsewhere
+    label result_ttl durability track``. What they mean is in ``docs/tasks.rst``.
+    """
+
     def with_flags(self, **flags: Any) -> LoadBalancedView:
         """Return a new view with some flags replaced."""
         return LoadBalancedView(self.client, self.flags.replaced(**flags))
@@ -116,6 +203,14 @@ class LoadBalancedView(Flagged):
         if self.flags is flags:
             self.flags = found
         return found
+
+    async def _apply_to_parts(
+        self, f: ParallelFunction, sequences: tuple[Any, ...]
+    ) -> AsyncResult:
+        chunks = f._chunks(sequences)
+        flags = await self._resolved()
+        tasks, slices = self.client._session.calls(flags, f.func, chunks)
+        return await self._submitted(f._joined(Joined, self, tasks), slices)
 
     async def _prepare(
         self, f: Callable[..., Any] | str, args: tuple[Any, ...]
@@ -139,14 +234,6 @@ class LoadBalancedView(Flagged):
         await client._enter(task)
         await client._confirm(durability, [task.task_id])
         return None
-
-    async def _submitted(self, result: R, slices: Slices) -> R:
-        durability = self.flags.durability
-        await self.client._assure(durability)
-        await self.client._submit(slices)
-        self._history.extend(result.msg_ids)
-        await self.client._confirm(durability, result.msg_ids)
-        return result
 
     # -- one call
 
@@ -195,10 +282,6 @@ class LoadBalancedView(Flagged):
         self._history.append(task.task_id)
         await self.client._confirm(flags.durability, tasks.ids)
         return result
-
-    def batch(self) -> Batch:
-        """Return a context manager: calls made inside it are sent together."""
-        return Batch(self.client)
 
     # -- many
 
@@ -420,77 +503,6 @@ class LoadBalancedView(Flagged):
         await self.client._confirm(flags.durability, ids)
         return results
 
-    # -- decorators
-
-    def remote(
-        self, block: bool | None = None, **flags: Any
-    ) -> Callable[[Callable[..., Any]], RemoteFunction]:
-        """Decorate a function so that calling it is ``apply`` on this view."""
-        return remote(self, block=block, **flags)
-
-    def parallel(
-        self, dist: str = "b", block: bool | None = None, **flags: Any
-    ) -> Callable[[Callable[..., Any]], ParallelFunction]:
-        """Decorate a function so that ``f.map(...)`` runs on this view."""
-        return parallel(self, dist=dist, block=block, **flags)
-
-    # -- what was submitted
-
-    @property
-    def history(self) -> list[str]:
-        """Ids that this view submitted, oldest first; the last 100,000."""
-        return list(self._history)
-
-    def _open(self) -> list[str]:
-        return self.client._session.open_of(self.history)
-
-    async def outstanding(self) -> set[str]:
-        """Return the ids that this view submitted and that have not ended."""
-        return await self.client._open(self._open())
-
-    async def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
-        """Wait for results, ids, or (None) all that this view submitted."""
-        return await self.client.wait(self._open() if jobs is None else jobs, timeout)
-
-    async def abort(
-        self,
-        jobs: Any = None,
-        targets: Any = None,
-        block: bool | None = None,
-        **options: bool,
-    ) -> dict[str, str]:
-        """Abort tasks, or (None) all that this view submitted, as ``Client.abort``."""
-        wanted = await self.outstanding() if jobs is None else jobs
-        return await self.client.abort(wanted, targets, block, **options)
-
-    async def get_result(
-        self,
-        indices_or_msg_ids: Any = None,
-        block: bool | None = None,
-        owner: bool = False,
-    ) -> AsyncResult:
-        """Return the result of ids, or of positions in this view's history."""
-        wanted = ids_at(self.history, indices_or_msg_ids)
-        return await self.client.get_result(wanted, block, owner)
-
-    async def queue_status(
-        self, targets: Any = None, verbose: bool = False
-    ) -> dict[Any, Any]:
-        """Return the load of this view's engines, or others; as ``Client``'s."""
-        chosen = self._or_own(targets)
-        return await self.client.queue_status(chosen, verbose)
-
-    async def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
-        """Forget ended tasks, as ``Client``'s; ``targets="all"`` means the view's."""
-        if targets is None or (isinstance(targets, str) and targets == "all"):
-            targets = self._or_own(None)
-        return await self.client.purge_results(jobs, targets)
-
-    def _or_own(self, targets: Any) -> Any:
-        if targets is not None:
-            return targets
-        return "all" if self.targets is None else self.targets
-
 
 class RemoteFunction(Wrapped):
     """A function that runs on an engine when it is called."""
@@ -525,29 +537,25 @@ class ParallelFunction(WrappedParallel):
 
     async def __call__(self, *sequences: Any) -> Any:
         """Call the function once per sub-sequence and join what comes back."""
-        chunks = self._chunks(sequences)
         view = self._bound()
-        flags = await view._resolved()
-        tasks, slices = view.client._session.calls(flags, self.func, chunks)
-        result = self._joined(_Joined, view, tasks)
-        await view._submitted(result, slices)
+        result = await view._apply_to_parts(self, sequences)
         self._record(view)
         return result if self.block is False else await result
 
 
-class _Joined(Pieces, AsyncResult):
+class Joined(Pieces, AsyncResult):
     """The result of a parallel function."""
 
 
 def remote(
-    view: LoadBalancedView, block: bool | None = None, **flags: Any
+    view: View, block: bool | None = None, **flags: Any
 ) -> Callable[[Callable[..., Any]], RemoteFunction]:
     """Decorate a function so that calling it is ``view.apply``."""
     return lambda f: RemoteFunction(view, f, block, **flags)
 
 
 def parallel(
-    view: LoadBalancedView,
+    view: View,
     dist: str = "b",
     block: bool | None = None,
     ordered: bool = True,
