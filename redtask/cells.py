@@ -9,6 +9,7 @@ import linecache
 import re
 import sys
 import traceback
+import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ _FRAME: Final = re.compile(
     re.MULTILINE,
 )
 
+#: What names of code begin with, and how much of it is kept.
+_TYPED: Final = "<execute "
+_MOST_TYPED: Final = 100
 #: Packages in which one waits for Redis.
 _WAITERS: Final = frozenset({"redtask", "redis", "hiredis", "threading", "socket"})
 
@@ -52,6 +56,18 @@ def _typed(file: str, number: int) -> str | None:
         return None
     lines = entry[2]
     return lines[number - 1].strip() if 0 < number <= len(lines) else ""
+
+
+def typed(code: str) -> str:
+    """Return a name for code that is no file, by which tracebacks quote it here."""
+    name = f"{_TYPED}{zlib.crc32(code.encode()):08x}>"
+    cache = linecache.cache
+    cache.pop(name, None)
+    cache[name] = len(code), None, code.splitlines(keepends=True), name
+    known = [one for one in list(cache) if one.startswith(_TYPED)]
+    for one in known[:-_MOST_TYPED]:
+        cache.pop(one, None)
+    return name
 
 
 def in_notebook() -> bool:

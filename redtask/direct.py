@@ -332,10 +332,15 @@ class DirectView(View):
         What it prints is in the result. Unless ``silent``, the value is that of the
         expression that the code ends with. Raises ``SyntaxError``.
         """
-        return self._execute(code, "<execute>", silent, targets, block)
+        return self._execute(code, None, silent, targets, block)
 
     def _execute(
-        self, code: str, file: str, silent: bool, targets: Any, block: bool | None
+        self,
+        code: str,
+        file: str | None,
+        silent: bool,
+        targets: Any,
+        block: bool | None,
     ) -> AsyncResult:
         calls = spread.executed(code, file, silent=silent)
         result = self._call(calls, targets)

@@ -11,10 +11,10 @@ engine.
 from __future__ import annotations
 
 import ast
+import builtins
 import dis
 import functools
 import importlib
-import inspect
 import sys
 import types
 from contextvars import ContextVar, Token
@@ -135,7 +135,7 @@ def _value(text: str, names: Names) -> Any:
 # -- tasks
 
 
-def push(values: Names) -> None:
+def push(**values: Any) -> None:
     """Set names of the namespace."""
     _ours().update(values)
 
@@ -209,20 +209,20 @@ def _part(found: types.ModuleType, module: str, what: str) -> Any:
 class Loan:
     """The names of a namespace, among the globals of functions while one is called.
 
-    Functions that were sent by value see the names that they do not bring along.
-    Afterwards these are taken back, so that they never outlive their values; what the
-    function has assigned to them is assigned in the namespace.
+    Functions that were sent by value see the names that they do not bring along, and a
+    ``Native`` all of them. Afterwards these are taken back, so that they never outlive
+    their values; what the function has assigned to them is assigned in the namespace.
     """
 
     def __init__(self, names: Names, function: Any) -> None:
         self._names = names
         self._lent: list[tuple[Names, Names]] = []
+        lent = {name: value for name, value in names.items() if name[:2] != "__"}
+        native = function.scope if isinstance(function, Native) else None
         for scope in _scopes(names, function):
-            given = {
-                name: value
-                for name, value in names.items()
-                if name not in scope and name[:2] != "__"
-            }
+            given = lent
+            if scope is not native:
+                given = {name: lent[name] for name in lent.keys() - scope.keys()}
             # Noted first: whatever happens, it can be taken back.
             self._lent.append((scope, given))
             scope.update(given)
@@ -260,52 +260,75 @@ def _is_by_value(function: types.FunctionType) -> bool:
     return module is None or vars(module) is not scope
 
 
-class Assigning:
-    """A function whose ``global`` names become those of the namespace.
+class Native:
+    """A function as a DirectView sends it: at home in the namespace of its engine.
 
-    So what one call loads, ``global model``, is there for the next. Only a DirectView
-    sends such: functions that others send share nothing that way.
+    It sees the names there before what it brings along of the same names: after
+    ``scatter("x", x)``, its ``x`` is the part. And its ``global`` names become those of
+    the namespace. What others send is not subject to what anybody has pushed.
+
+    It is unpickled for each task.
     """
 
-    def __init__(self, function: types.FunctionType, names: Sequence[str]) -> None:
+    def __init__(self, function: types.FunctionType, assigned: Sequence[str]) -> None:
         functools.update_wrapper(self, function)
         self._function = function
-        self._assigned = names
+        self._assigned = assigned
+
+    @property
+    def scope(self) -> Names:
+        """The globals of the function."""
+        return self._function.__globals__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         try:
-            return self._function(*args, **kwargs)
+            value = self._function(*args, **kwargs)
         finally:
-            names, scope = _ours(), self._function.__globals__
-            for name in self._assigned:
-                if name in scope:
-                    names[name] = scope[name]
+            self._keep()
+        if self._assigned and type(value) is types.CoroutineType:
+            return self._awaited(value)
+        return value
+
+    async def _awaited(self, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
+        try:
+            return await coroutine
+        finally:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Assign to names of the namespace what the function has assigned to them."""
+        names, scope = _ours(), self.scope
+        for name in self._assigned:
+            if name in scope:
+                names[name] = scope[name]
 
 
-def assigning(function: Any) -> Any:
+def native(function: Any) -> Any:
     """Return a function as a DirectView sends it."""
-    if (
-        not isinstance(function, types.FunctionType)
-        or inspect.iscoroutinefunction(function)
-        or importable_as(function)
-    ):
+    if not isinstance(function, types.FunctionType) or importable_as(function):
         return function
-    names = sorted(_assigned(function.__code__) - function.__globals__.keys())
-    return Assigning(function, names) if names else function
+    used, assigned = _globals(function.__code__)
+    if not assigned and used <= vars(builtins).keys() - function.__globals__.keys():
+        # It is all the same, and engines unpickle it once.
+        return function
+    return Native(function, sorted(assigned))
 
 
-def _assigned(code: types.CodeType) -> set[str]:
-    """Return the global names that code assigns to."""
-    found = {
-        str(one.argval)
-        for one in dis.get_instructions(code)
-        if one.opname == "STORE_GLOBAL"
-    }
+def _globals(code: types.CodeType) -> tuple[set[str], set[str]]:
+    """Return the global names that code uses, and those it assigns to."""
+    used, assigned = set(), set()
+    for one in dis.get_instructions(code):
+        if one.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
+            used.add(str(one.argval))
+        elif one.opname == "STORE_GLOBAL":
+            assigned.add(str(one.argval))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found |= _assigned(constant)
-    return found
+            more = _globals(constant)
+            used |= more[0]
+            assigned |= more[1]
+    return used, assigned
 
 
 __all__ = ["Loan", "Reference", "enter", "leave", "refer"]

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from redtask import inputs, namespace, payload
+from redtask import cells, inputs, namespace, payload
 from redtask.outcomes import Pieces
 
 if TYPE_CHECKING:
@@ -41,15 +41,6 @@ def check(flags: Flags) -> None:
             )
 
 
-def _alike(
-    function: Callable[..., Any] | str, *args: Any, name: str = "", **kwargs: Any
-) -> Spread:
-    """Return the same call on all engines."""
-    return applied(function, args, kwargs)._replace(
-        name=name or payload.name_of(function)
-    )
-
-
 def applied(
     function: Callable[..., Any] | str,
     args: Sequence[Any],
@@ -63,7 +54,7 @@ def applied(
 def _spread(
     function: Callable[..., Any] | str, bodies: Callable[[int], Sequence[Written]]
 ) -> Spread:
-    sent = namespace.assigning(function)
+    sent = namespace.native(function)
     return Spread(sent, bodies, payload.name_of(function))
 
 
@@ -98,7 +89,7 @@ def pushed(values: Any) -> Spread:
         raise TypeError(f"push takes a dict of names and values, not {kind}")
     for name in values:
         _check_name(name)
-    return _alike(namespace.push, dict(values))
+    return applied(namespace.push, (), values)
 
 
 def _check_name(name: Any) -> None:
@@ -108,13 +99,13 @@ def _check_name(name: Any) -> None:
         raise ValueError(f"not a name: {name!r}")
 
 
-def pulled(names: Any, name: str = "pull") -> Spread:
+def pulled(names: Any) -> Spread:
     """Get a value, or for a list of names a list of values."""
     if isinstance(names, (list, tuple, set, frozenset)):
         wanted: Any = [namespace.expression(one) for one in names]
     else:
         wanted = namespace.expression(names)
-    return _alike(namespace.pull, wanted, name=name)
+    return applied(namespace.pull, (wanted,), {})
 
 
 def scattered(key: str, sequence: Any, dist: str, *, flatten: bool) -> Spread:
@@ -134,7 +125,7 @@ def scattered(key: str, sequence: Any, dist: str, *, flatten: bool) -> Spread:
             parts = [part for (part,) in inputs.slices([items], sizes)]
         if flatten:
             parts = [part[0] if len(part) == 1 else part for part in parts]
-        return [payload.pack_call([{key: part}], {}) for part in parts]
+        return [payload.pack_call((), {key: part}) for part in parts]
 
     return Spread(namespace.push, bodies, "scatter")
 
@@ -145,30 +136,31 @@ def check_dist(dist: str) -> None:
         raise ValueError(f"dist must be 'b' (blocks) or 'r' (stripes), not {dist!r}")
 
 
-def executed(code: Any, file: str, *, silent: bool) -> Spread:
+def executed(code: Any, file: str | None, *, silent: bool) -> Spread:
     """Execute code; unless ``silent``, the value is that of its last expression.
 
-    Raises ``SyntaxError``.
+    ``file`` is where it is from. Raises ``SyntaxError``.
     """
     if not isinstance(code, str):
         raise TypeError(f"code must be a string, not {type(code).__name__}")
     try:
-        ast.parse(code, file)
+        ast.parse(code, file or "<execute>")
     except IndentationError:
         # As a block of the program it stands in.
         code = textwrap.dedent(code)
-        ast.parse(code, file)
-    return _alike(namespace.execute, code, file, silent)
+        ast.parse(code, file or "<execute>")
+    file = file or cells.typed(code)
+    return applied(namespace.execute, (code, file, silent), {})
 
 
 def cleared() -> Spread:
     """Forget all names."""
-    return _alike(namespace.clear)
+    return applied(namespace.clear, (), {})
 
 
 def brought(imports: Sequence[Import]) -> Spread:
     """Import modules."""
-    return _alike(namespace.bring, list(imports), name="import")
+    return applied(namespace.bring, (list(imports),), {})
 
 
 class Gathered(Pieces):

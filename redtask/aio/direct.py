@@ -313,10 +313,15 @@ class DirectView(View):
         the value is that of the expression that the code ends with. Raises
         ``SyntaxError``.
         """
-        return await self._execute(code, "<execute>", silent, targets, block)
+        return await self._execute(code, None, silent, targets, block)
 
     async def _execute(
-        self, code: str, file: str, silent: bool, targets: Any, block: bool | None
+        self,
+        code: str,
+        file: str | None,
+        silent: bool,
+        targets: Any,
+        block: bool | None,
     ) -> AsyncResult:
         calls = spread.executed(code, file, silent=silent)
         result = await self._call(calls, targets)

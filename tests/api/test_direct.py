@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     theirs: Any = None
 
 DEADLINE = 20
+#: Brought along by functions that are sent by value.
+FACTOR = [7, 8, 9]
 
 
 def engine():
@@ -411,6 +413,7 @@ def test_names_are_cleared(rc, dv):
         ("push", ([1],), TypeError, "a dict of names and values, not list"),
         ("push", ({1: 2},), TypeError, "must be a string, not int"),
         ("push", ({"a b": 2},), ValueError, "not a name: 'a b'"),
+        ("push", ({"a": 1, "b": sys._getframe()},), TypeError, "argument b: cannot"),
         ("pull", (1,), TypeError, "must be a string, not int"),
         ("pull", (["a", 1],), TypeError, "must be a string, not int"),
         ("pull", ("a b",), ValueError, "not a name, nor an expression: 'a b'"),
@@ -478,8 +481,9 @@ def test_code_is_executed_with_the_names(dv):
     assert values(in_both(dv, "execute", "y = 1", silent=False)) == [None, None]
     in_both(dv, "execute", "\n    y = 5\n    z = y\n    ")
     assert dv["z"] == [5, 5]
-    with pytest.raises(error.CompositeError, match="ZeroDivisionError"):
-        in_both(dv, "execute", "1 / 0")
+    with pytest.raises(error.RemoteError, match="ZeroDivisionError") as caught:
+        in_both(dv, "execute", "y = 0\n1 / y", targets=0)
+    assert ", line 2, in <module>\n    1 / y\n" in caught.value.traceback
 
 
 def test_a_file_is_run(rc, tmp_path):
@@ -555,10 +559,32 @@ def test_a_coroutine_function_sees_the_names(dv):
     in_both(dv, "push", {"theirs": 5})
 
     async def soon():
+        global kept  # noqa: PLW0603
         await asyncio.sleep(0)
+        kept = theirs + 1
         return theirs
 
     assert values(dv.apply_async(soon)) == [5, 5]
+    assert dv["kept"] == [6, 6]
+    in_both(dv, "clear")
+    with pytest.raises(error.CompositeError, match="name 'theirs' is not defined"):
+        dv.apply_async(soon).get(DEADLINE)
+
+
+def test_names_of_the_engine_come_before_what_a_function_brings_along(view, dv):
+    namesake = FACTOR
+    in_both(dv, "scatter", "FACTOR", [1, 2])
+    in_both(dv, "push", {"namesake": 5, "double": 6})
+
+    def look():
+        return FACTOR, namesake, double(2)
+
+    def double(x):
+        return 2 * x * len(FACTOR)
+
+    assert values(dv.apply_async(look)) == [([1], [7, 8, 9], 4), ([2], [7, 8, 9], 4)]
+    assert values(dv.map_async(lambda x: x * FACTOR[0], [1, 1])) == [1, 2]
+    assert values(view.apply_async(look)) == ([7, 8, 9], [7, 8, 9], 12)
 
 
 def test_a_task_may_run_again_after_a_name_has_changed(rc):

@@ -104,3 +104,14 @@ def test_ipython_shows_which_line_of_which_cell_asked(notebook, problem):
         "    return 1 / y",
     ]
     assert not [line for line in shown if "redtask" in line]
+
+
+def test_code_that_was_sent_is_quoted_and_the_latest_of_it_kept():
+    names = [cells.typed(f"x = {number}\nx / 0") for number in range(120)]
+
+    assert names[-1] == cells.typed("x = 119\nx / 0")
+    told = cells.quoted(
+        f'  File "{names[-1]}", line 2, in <module>\nZeroDivisionError\n'
+    )
+    assert "    x / 0\n" in told
+    assert sum(name in linecache.cache for name in names) == 100

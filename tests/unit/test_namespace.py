@@ -34,7 +34,7 @@ def bench(monkeypatch):
 
 
 def test_what_is_pushed_can_be_pulled_until_it_is_cleared(bench):
-    bench.value(namespace.push, {"a": 1, "b": [2, 3]})
+    bench.value(namespace.push, a=1, b=[2, 3])
 
     assert bench.value(namespace.pull, "a") == 1
     assert bench.value(namespace.pull, ["a", "b[0] + a"]) == [1, 3]
@@ -45,7 +45,7 @@ def test_what_is_pushed_can_be_pulled_until_it_is_cleared(bench):
 
 
 def test_executed_code_has_the_names_as_its_globals(bench):
-    bench.value(namespace.push, {"a": 1})
+    bench.value(namespace.push, a=1)
 
     bench.value(namespace.execute, "def f(x): return x + a\nb = f(2)", "<execute>")
 
@@ -64,7 +64,7 @@ def test_what_code_defines_travels_by_value(bench):
 
 
 def test_a_reference_among_the_arguments_becomes_the_value(bench):
-    bench.value(namespace.push, {"a": 4})
+    bench.value(namespace.push, a=4)
 
     assert bench.value(tasks.double, Reference("a")) == 8
     assert bench.value(tasks.add, x=Reference("a"), y=Reference("a * 2")) == 12
@@ -84,14 +84,14 @@ def test_a_reference_can_be_what_is_called(bench):
 def test_a_reference_that_a_function_brings_along_is_looked_up_at_each_call(bench):
     wanted = Reference("a")
     for value in (1, 2):
-        bench.value(namespace.push, {"a": value})
+        bench.value(namespace.push, a=value)
 
         assert bench.value(lambda: wanted) == value
 
 
 @pytest.mark.parametrize("names", [{}, {"b": 1}])
 def test_a_reference_to_nothing_fails_the_task(bench, names):
-    bench.value(namespace.push, names)
+    bench.value(namespace.push, **names)
 
     problem, _ = bench.error(tasks.double, Reference("a"))
     called, _ = bench.error(Reference("a"), 1)
@@ -128,7 +128,7 @@ def test_a_reference_is_to_an_expression(wrong, kind):
 
 def test_a_function_sees_the_names_that_it_does_not_bring_along(bench):
     mine = 1
-    bench.value(namespace.push, {"theirs": 10, "abs": str, "mine": 2})
+    bench.value(namespace.push, theirs=10, abs=str, mine=2)
 
     assert bench.value(lambda: theirs) == 10
     assert bench.value(lambda: mine) == 1
@@ -142,11 +142,11 @@ def test_it_sees_them_as_they_are_at_each_call(bench):
 
     found = []
     for names in ({}, {"seen": 1}, {"seen": 2}):
-        bench.value(namespace.push, names)
+        bench.value(namespace.push, **names)
         found.append(bench.value(look))
     bench.value(namespace.clear)
     found.append(bench.value(look))
-    bench.value(namespace.push, {"another": 3})
+    bench.value(namespace.push, another=3)
     found.append(bench.value(look))
 
     assert found == [None, 1, 2, None, None]
@@ -158,7 +158,7 @@ def test_what_it_assigns_to_them_is_assigned_for_all(bench):
         counted += 1
         del passing
 
-    bench.value(namespace.push, {"counted": 1, "passing": 1})
+    bench.value(namespace.push, counted=1, passing=1)
 
     bench.value(count)
 
@@ -167,14 +167,14 @@ def test_what_it_assigns_to_them_is_assigned_for_all(bench):
 
 
 def test_a_function_that_engines_import_sees_only_its_module(bench, monkeypatch):
-    bench.value(namespace.push, {"unheard_of": 1})
+    bench.value(namespace.push, unheard_of=1)
 
     assert bench.value(tasks.double, 1) == 2
     assert not hasattr(tasks, "unheard_of")
 
 
 def test_a_pushed_function_sees_them_as_well(bench):
-    bench.value(namespace.push, {"theirs": 10, "g": lambda: theirs})
+    bench.value(namespace.push, theirs=10, g=lambda: theirs)
 
     assert bench.value(Reference("g")) == 10
     assert bench.value(namespace.pull, "g()") == 10
@@ -182,7 +182,7 @@ def test_a_pushed_function_sees_them_as_well(bench):
 
 
 def test_names_are_taken_back_whatever_ends_the_call(bench):
-    bench.value(namespace.push, {"a": 1})
+    bench.value(namespace.push, a=1)
 
     bench.error(lambda: a / 0)
 
@@ -191,7 +191,7 @@ def test_names_are_taken_back_whatever_ends_the_call(bench):
 
 
 def test_an_interrupt_that_came_while_names_were_lent_is_not_lost(bench):
-    bench.value(namespace.push, {"a": 1})
+    bench.value(namespace.push, a=1)
     bench.guard.wanted = Aborted()
     work = bench.work(lambda: a)
     bench.runner.begin([work])
@@ -210,7 +210,7 @@ def test_an_interrupt_that_came_while_names_were_lent_is_not_lost(bench):
 
 
 def test_an_engine_that_joins_anew_has_no_names(bench):
-    bench.value(namespace.push, {"a": 1})
+    bench.value(namespace.push, a=1)
 
     bench.runner.forget()
 
@@ -240,4 +240,4 @@ def test_modules_are_imported_into_the_namespace(bench):
 
 def test_outside_of_an_engine_there_is_no_namespace():
     with pytest.raises(RuntimeError, match="only engines"):
-        namespace.push({"a": 1})
+        namespace.push(a=1)
