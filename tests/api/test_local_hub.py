@@ -500,3 +500,35 @@ def test_the_fixtures_are_there(redtask_hub, redtask_client):
     assert redtask_client.ids == [0, 1, 2]
     assert redtask_hub.url == os.environ["REDTASK_URL"]
     assert redtask_client.load_balanced_view().apply_sync(abs, -1) == 1
+
+
+def test_each_engine_has_a_namespace(hub):
+    engine = hub.add_engine()
+    with hub.client() as rc:
+        dv = rc.direct_view(block=True)
+        dv.scatter("part", range(4))
+        assert dv["sum(part)"] == [1, 5]
+        assert dv.apply(lambda: redtask.current_task().engine_id) == rc.ids
+        assert rc[engine].apply_sync(redtask.Reference("len"), [1]) == 1
+
+        hub.remove_engine(engine)
+        hub.add_engine()
+
+        with pytest.raises(error.CompositeError, match="name 'part' is not defined"):
+            _ = dv["part"]
+    with pytest.raises(RuntimeError, match="only engines"):
+        redtask.Reference("part")()
+
+
+def dies():
+    raise testing.EngineDies
+
+
+def test_an_engine_that_dies_takes_its_namespace_along(hub):
+    with hub.client() as rc:
+        rc[0].push({"kept": 1}, block=True)
+        with pytest.raises(error.EngineError):
+            rc[0].apply_sync(dies)
+
+        with pytest.raises(error.CompositeError, match="name 'kept' is not defined"):
+            rc[:].get("kept")

@@ -10,6 +10,7 @@ from redtask import (
     AsyncMapResult,
     AsyncResult,
     Client,
+    DirectView,
     aio,
     as_completed,
     depend,
@@ -56,6 +57,18 @@ def test_what_a_coroutine_function_returns_in_the_end_is_the_type(client: Client
     assert assert_type(view.apply_sync(slowly, 3), str) == "3"
     assert assert_type(many, AsyncMapResult[str]).get(10) == ["1", "2"]
     assert assert_type(list(view.imap(slowly, [1])), list[str]) == ["1"]
+
+
+def test_maps_of_direct_views_have_the_type_that_the_function_returns(client: Client):
+    dv = client[:]
+    many = dv.map_async(half, [1, 2])
+
+    assert_type(client[0], DirectView)
+    assert assert_type(list(client), list[DirectView])
+    assert assert_type(many, AsyncMapResult[float]).get(10) == [0.5, 1.0]
+    assert assert_type(dv.map_sync(half, [3]), list[float]) == [1.5]
+    assert assert_type(dv.map_sync(slowly, [3]), list[str]) == ["3"]
+    assert assert_type(dv.execute("1", block=True), AsyncResult).done()
 
 
 @require("json")
