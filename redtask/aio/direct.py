@@ -91,10 +91,12 @@ class DirectView(View):
         if label is not None:
             flags = flags.replaced(label=label)
         await client._assure(flags.durability)
-        bodies = calls.bodies(len(row.places))
-        tasks, made = client._session.direct(flags, calls.function, bodies, row.places)
+        bodies, session = calls.bodies(len(row.places)), client._session
+        with calls.packing(row, session.kept):
+            tasks, made = session.direct(flags, calls.function, bodies, row.places)
         result = make(tasks)
         await client._enter_all(made)
+        calls.note(row, session.kept)
         self._history.extend(tasks.ids)
         await client._confirm(flags.durability, tasks.ids)
         return result

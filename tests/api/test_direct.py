@@ -587,6 +587,37 @@ def test_names_of_the_engine_come_before_what_a_function_brings_along(view, dv):
     assert values(view.apply_async(look)) == ([7, 8, 9], [7, 8, 9], 12)
 
 
+def test_what_engines_have_is_not_sent_along(place, rc, dv):
+    def blob(result):
+        (digest,) = {
+            place.record(one)["fn"].partition(" ")[0] for one in result.msg_ids
+        }
+        return place.redis.hget(place.keys.function(digest), "blob")
+
+    def look():
+        return len(FACTOR), helped()
+
+    def helped():
+        return len(FACTOR)
+
+    def marked(result):
+        return b"K\x07K\x08K\x09" in blob(result)
+
+    assert marked(dv.apply_async(lambda: FACTOR))
+    in_both(dv, "scatter", "FACTOR", FACTOR)
+    result = dv.apply_async(look)
+    assert not marked(dv.apply_async(lambda: FACTOR))
+    assert not marked(result)
+    assert values(result) == [(2, 2), (1, 1)]
+
+    place.engine()
+    assert marked(rc.direct_view().apply_async(lambda: FACTOR))
+    in_both(rc[0], "clear")
+    assert marked(dv.apply_async(lambda: FACTOR))
+    assert not marked(rc[1].apply_async(lambda: FACTOR))
+    assert values(rc[0].apply_async(look)) == (3, 3)
+
+
 def test_a_task_may_run_again_after_a_name_has_changed(rc):
     one = rc[0]
     in_both(one, "push", {"kept": 1})
