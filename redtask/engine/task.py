@@ -98,6 +98,8 @@ class Runner:
         self._guard = guard or Guard()
         #: The engine's namespace.
         self.names: dict[str, Any] = {}
+        #: What was lent of it last.
+        self._loan: Loan | None = None
         #: Attached to errors.
         self.engine_info: dict[str, Any] = {}
         #: How far the server's clock is ahead of ours, in ms.
@@ -190,7 +192,7 @@ class Runner:
         output, guard = self._output, self._guard
         # Nothing interrupts lending and taking back.
         output.inside = False
-        loan = Loan(self.names, function)
+        loan = self._loan = Loan(self.names, function)
         try:
             output.inside = True
             if guard.pending:
@@ -332,6 +334,9 @@ class Runner:
         ``inside``: in the user's code; ``called``: its function had been called.
         """
         asking, self._asking = self._asking, False
+        if self._loan is not None:
+            # An interrupt may have come just before it ended.
+            self._loan.end()
         output = self._output
         problem = self._guard.found(problem)
         kind = self._guard.kind(problem)

@@ -1,0 +1,97 @@
+"""What engines keep for direct views, as processes that begin, end and are replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from redtask import error
+from tests.processes import DEADLINE, until
+from tests.sites import gate
+
+if TYPE_CHECKING:
+    # What engines know.
+    kept: Any = None
+    seconds: Any = None
+
+pytestmark = pytest.mark.acceptance
+
+
+def test_what_an_engine_keeps_ends_with_it_and_calls_do_not_wait_for_ever(site):
+    site.worker("-n", "2")
+    rc = site.client
+    dv = rc[:]
+    first, second = rc
+    dv.push({"kept": 1}, block=True)
+    pid = first.apply_sync(os.getpid)
+    running = first.apply_async(gate(site.folder / "never"))
+    waiting = first.push({"kept": 2})
+    until(lambda: site.state(running.msg_ids[0]) == "running")
+
+    os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(error.EngineError, match="SIGKILL"):
+        running.get(DEADLINE)
+    with pytest.raises(error.ImpossibleDependency, match=r"targets \d+ are gone"):
+        waiting.get(DEADLINE)
+    until(lambda: len(rc.ids) == 2)
+    assert second["kept"] == 1
+    assert first.targets not in rc.ids
+    with pytest.raises(error.RemoteError, match="name 'kept' is not defined"):
+        rc[-1].get("kept")
+    assert len(set(rc.direct_view().apply_sync(os.getpid))) == 2
+
+
+def test_an_engine_that_is_recycled_takes_its_names_along(site):
+    site.worker("-n", "1", "--max-tasks", "3")
+    rc = site.client
+    view = rc[-1]
+    calls = [view.push({"kept": number}) for number in range(5)]
+
+    for one in calls:
+        one.get(DEADLINE)
+
+    until(lambda: rc.ids and rc.ids != [view.targets])
+    with pytest.raises(error.ImpossibleDependency):
+        view.get("kept")
+    with pytest.raises(error.RemoteError, match="name 'kept' is not defined"):
+        rc[-1].get("kept")
+
+
+def test_interrupts_leave_the_names_alone(site):
+    site.worker("-n", "1")
+    (view,) = site.client
+    view.push({"seconds": 60, "kept": 1}, block=True)
+
+    def slow():
+        global kept  # noqa: PLW0603
+        kept += 1
+        time.sleep(seconds)
+
+    late = view.with_flags(time_limit=0.2).apply_async(slow)
+    with pytest.raises(error.TimeLimitExceeded):
+        late.get(DEADLINE)
+    stopped = view.apply_async(slow)
+    until(lambda: site.state(stopped.msg_ids[0]) == "running")
+    stopped.abort(running=True)
+    with pytest.raises(error.TaskAborted):
+        stopped.get(DEADLINE)
+
+    assert view["seconds, kept"] in {(60, 2), (60, 3)}
+    assert view.apply_sync(lambda: seconds) == 60
+    view.clear(block=True)
+    with pytest.raises(error.RemoteError, match="name 'seconds' is not defined"):
+        view.apply_sync(lambda: seconds)
+    assert site.view.apply_sync(lambda: sorted(globals())[:1]) == ["__builtins__"]
+
+
+def test_what_code_prints_is_in_the_result(site):
+    site.worker("-n", "2")
+
+    result = site.client[:].execute("print('hello')", block=True)
+
+    assert result.stdout == ["hello\n", "hello\n"]
