@@ -189,6 +189,13 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
         """The function."""
         return self._open()[0]
 
+    def with_function(self, change: Callable[[Any], Any]) -> dependent[P, V_co]:
+        """Return it with another function, made of the present one."""
+        function, given = self._open()
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), _inside=(change(function), given), _sealed=b"")
+        return other
+
     __wrapped__ = _Wrapped()
 
     def __repr__(self) -> str:

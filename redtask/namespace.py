@@ -20,7 +20,7 @@ import types
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
-from redtask.functional import SCRIPTS, importable_as, plain_function
+from redtask.functional import SCRIPTS, dependent, importable_as, plain_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -218,10 +218,10 @@ class Loan:
         self._names = names
         self._lent: list[tuple[Names, Names]] = []
         lent = {name: value for name, value in names.items() if name[:2] != "__"}
-        native = function.scope if isinstance(function, Native) else None
+        first = scope_of(function)
         for scope in _scopes(names, function):
             given = lent
-            if scope is not native:
+            if scope is not first:
                 given = {name: lent[name] for name in lent.keys() - scope.keys()}
             # Noted first: whatever happens, it can be taken back.
             self._lent.append((scope, given))
@@ -305,14 +305,34 @@ class Native:
 
 
 def native(function: Any) -> Any:
-    """Return a function as a DirectView sends it."""
-    if not isinstance(function, types.FunctionType) or importable_as(function):
+    """Return a function as a DirectView sends it: that inside is a ``Native``."""
+    if isinstance(function, functools.partial):
+        return functools.partial(
+            native(function.func), *function.args, **function.keywords
+        )
+    if importable_as(function):
+        return function
+    if isinstance(function, dependent):
+        return function.with_function(native)
+    if not isinstance(function, types.FunctionType):
         return function
     used, assigned = _globals(function.__code__)
     if not assigned and used <= vars(builtins).keys() - function.__globals__.keys():
         # It is all the same, and engines unpickle it once.
         return function
     return Native(function, sorted(assigned))
+
+
+def scope_of(function: Any) -> Names | None:
+    """Return the globals of a ``Native``, however it is wrapped; None if it is none."""
+    while not isinstance(function, Native):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, dependent):
+            function = function.f
+        else:
+            return None
+    return function.scope
 
 
 def _globals(code: types.CodeType) -> tuple[set[str], set[str]]:

@@ -33,8 +33,15 @@ import cloudpickle
 from redtask import dependency
 from redtask.cells import quoted
 from redtask.error import VERDICTS, RemoteError, SerializationError
-from redtask.functional import MEMOIZED, bound, by_value, dependent, importable_as
-from redtask.namespace import refer
+from redtask.functional import (
+    MEMOIZED,
+    bound,
+    by_value,
+    dependent,
+    importable_as,
+    plain_function,
+)
+from redtask.namespace import Native, refer
 from redtask.overlay import Overlay
 from redtask.rope import Rope
 
@@ -215,6 +222,8 @@ def _unpicklable(function: object, error: BaseException | None) -> Serialization
 def _way_to_trouble(function: object, seen: set[int]) -> list[str]:
     """Return the names by which a function uses what cannot be pickled, if by name."""
     function = getattr(function, "func", function)
+    if isinstance(function, Native):
+        function = plain_function(function)
     if not isinstance(function, (types.FunctionType, types.MethodType)):
         return []
     seen.add(id(function))

@@ -44,11 +44,11 @@ class Spread(NamedTuple):
         It does not bring along what all engines are known to have, which comes first
         there: after ``scatter("x", x)``, not all of ``x`` for each part of it.
         """
-        function, ids = self.function, row.ids or ()
-        if not isinstance(function, namespace.Native) or not ids:
+        scope, ids = namespace.scope_of(self.function), row.ids or ()
+        if scope is None or not ids:
             return contextlib.nullcontext()
         names = set.intersection(*(kept.get(number, set()) for number in ids))
-        return leaving_out(function.scope, names)
+        return leaving_out(scope, names)
 
     def note(self, row: Row, kept: dict[int, set[str]]) -> None:
         """Note what engines have once these calls have run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -585,6 +586,29 @@ def test_names_of_the_engine_come_before_what_a_function_brings_along(view, dv):
     assert values(dv.apply_async(look)) == [([1], [7, 8, 9], 4), ([2], [7, 8, 9], 4)]
     assert values(dv.map_async(lambda x: x * FACTOR[0], [1, 1])) == [1, 2]
     assert values(view.apply_async(look)) == ([7, 8, 9], [7, 8, 9], 12)
+
+
+def test_names_come_first_however_the_function_is_wrapped(dv):
+    in_both(dv, "scatter", "FACTOR", [1, 2])
+
+    @redtask.require("json")
+    @redtask.depend(lambda: True)
+    def look(more=0):
+        return json.dumps(FACTOR), more  # type: ignore[name-defined] # noqa: F821
+
+    assert values(dv.apply_async(look)) == [("[1]", 0), ("[2]", 0)]
+    bound = functools.partial(look, more=3)
+    assert values(dv.apply_async(bound)) == [("[1]", 3), ("[2]", 3)]
+
+
+def test_a_function_that_cannot_be_sent_names_the_variable_to_blame(dv):
+    frame = sys._getframe()
+
+    def look():
+        return frame, theirs
+
+    with pytest.raises(TypeError, match=r"the function look \(frame\): cannot pickle"):
+        dv.apply_async(look)
 
 
 def test_what_engines_have_is_not_sent_along(place, rc, dv):
