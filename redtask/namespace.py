@@ -314,10 +314,18 @@ def native(function: Any) -> Any:
         return function
     if isinstance(function, dependent):
         return function.with_function(native)
-    if not isinstance(function, types.FunctionType):
+    if isinstance(function, types.FunctionType):
+        return _native(function)
+    return function
+
+
+def _native(function: types.FunctionType) -> types.FunctionType | Native:
+    scope = function.__globals__
+    if scope.get("__name__") not in SCRIPTS:
+        # What a module's function means by a name is of that module.
         return function
     used, assigned = _globals(function.__code__)
-    if not assigned and used <= vars(builtins).keys() - function.__globals__.keys():
+    if not assigned and used <= vars(builtins).keys() - scope.keys():
         # It is all the same, and engines unpickle it once.
         return function
     return Native(function, sorted(assigned))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from redtask import error
+from redtask import error, interactive
 from tests.processes import DEADLINE, until
 from tests.sites import gate
 
@@ -55,7 +54,7 @@ def test_an_engine_that_is_recycled_takes_its_names_along(site):
     for one in calls:
         one.get(DEADLINE)
 
-    until(lambda: rc.ids and rc.ids != [view.targets])
+    until(lambda: rc.ids not in ([], [view.targets]))
     with pytest.raises(error.ImpossibleDependency):
         view.get("kept")
     with pytest.raises(error.RemoteError, match="name 'kept' is not defined"):
@@ -67,8 +66,11 @@ def test_interrupts_leave_the_names_alone(site):
     (view,) = site.client
     view.push({"seconds": 60, "kept": 1}, block=True)
 
+    @interactive
     def slow():
         global kept  # noqa: PLW0603
+        import time  # noqa: PLC0415
+
         kept += 1
         time.sleep(seconds)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,8 +23,47 @@ if TYPE_CHECKING:
     theirs: Any = None
 
 DEADLINE = 20
-#: Brought along by functions that are sent by value.
+#: Known by that name to a script.
 FACTOR = [7, 8, 9]
+
+
+class Script:
+    """Makes functions that a script could have defined, which has some names."""
+
+    def __init__(self):
+        self.scope: dict[str, Any] = {"__name__": "__main__", "FACTOR": FACTOR}
+
+    def __call__(self, function):
+        made = types.FunctionType(
+            function.__code__,
+            self.scope,
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        )
+        made.__module__ = "__main__"
+        self.scope[function.__name__] = made
+        return made
+
+
+@pytest.fixture
+def script():
+    """Return what makes functions of a script."""
+    return Script()
+
+
+def added():
+    """Is another name on the engines."""
+
+
+def halved(x):
+    """Return as many times what there is of the factor."""
+    return x * len(FACTOR)
+
+
+def look():
+    """Return what the names mean."""
+    return FACTOR, added, halved(2)
 
 
 def engine():
@@ -527,7 +567,8 @@ def test_load_balanced_tasks_see_the_names(view, dv):
     assert values(view.map_async(lambda x: x + theirs, range(3))) == [5, 6, 7]
 
 
-def test_a_function_leaves_its_global_names_to_the_next(view, dv):
+def test_a_function_leaves_its_global_names_to_the_next(view, dv, script):
+    @script
     def load():
         global kept  # noqa: PLW0603 - as scripts do
         kept = [1, 2]
@@ -556,12 +597,14 @@ def test_a_load_balanced_function_keeps_its_global_names(rc, view, dv):
         rc[0].get("kept")
 
 
-def test_a_coroutine_function_sees_the_names(dv):
+def test_a_coroutine_function_sees_the_names(dv, script):
     in_both(dv, "push", {"theirs": 5})
+    sleep = asyncio.sleep
 
+    @script
     async def soon():
         global kept  # noqa: PLW0603
-        await asyncio.sleep(0)
+        await sleep(0)
         kept = theirs + 1
         return theirs
 
@@ -572,27 +615,32 @@ def test_a_coroutine_function_sees_the_names(dv):
         dv.apply_async(soon).get(DEADLINE)
 
 
-def test_names_of_the_engine_come_before_what_a_function_brings_along(view, dv):
-    namesake = FACTOR
+def test_names_of_the_engine_come_before_what_a_script_brings_along(view, dv, script):
+    for one in (added, halved):
+        script(one)
+    namesake, looked = [3], script(look)
     in_both(dv, "scatter", "FACTOR", [1, 2])
-    in_both(dv, "push", {"namesake": 5, "double": 6})
+    in_both(dv, "push", {"added": 6, "namesake": 5})
 
-    def look():
-        return FACTOR, namesake, double(2)
-
-    def double(x):
-        return 2 * x * len(FACTOR)
-
-    assert values(dv.apply_async(look)) == [([1], [7, 8, 9], 4), ([2], [7, 8, 9], 4)]
-    assert values(dv.map_async(lambda x: x * FACTOR[0], [1, 1])) == [1, 2]
-    assert values(view.apply_async(look)) == ([7, 8, 9], [7, 8, 9], 12)
+    assert values(dv.apply_async(looked)) == [([1], 6, 2), ([2], 6, 2)]
+    assert values(dv.map_async(script(lambda x: x * FACTOR[0]), [1, 1])) == [1, 2]
+    assert values(dv.apply_async(script(lambda: namesake))) == [[3], [3]]
+    found = values(view.apply_async(looked))
+    assert (found[0], callable(found[1]), found[2]) == ([7, 8, 9], True, 6)
 
 
-def test_names_come_first_however_the_function_is_wrapped(dv):
+def test_what_a_modules_function_means_is_of_that_module(dv):
+    in_both(dv, "push", {"FACTOR": 5})
+
+    assert values(dv.apply_async(lambda: FACTOR)) == [[7, 8, 9]] * 2
+
+
+def test_names_come_first_however_the_function_is_wrapped(dv, script):
     in_both(dv, "scatter", "FACTOR", [1, 2])
 
     @redtask.require("json")
     @redtask.depend(lambda: True)
+    @script
     def look(more=0):
         return json.dumps(FACTOR), more  # type: ignore[name-defined] # noqa: F821
 
@@ -601,9 +649,10 @@ def test_names_come_first_however_the_function_is_wrapped(dv):
     assert values(dv.apply_async(bound)) == [("[1]", 3), ("[2]", 3)]
 
 
-def test_a_function_that_cannot_be_sent_names_the_variable_to_blame(dv):
+def test_a_function_that_cannot_be_sent_names_the_variable_to_blame(dv, script):
     frame = sys._getframe()
 
+    @script
     def look():
         return frame, theirs
 
@@ -611,35 +660,30 @@ def test_a_function_that_cannot_be_sent_names_the_variable_to_blame(dv):
         dv.apply_async(look)
 
 
-def test_what_engines_have_is_not_sent_along(place, rc, dv):
-    def blob(result):
+def test_what_engines_have_is_not_sent_along(place, rc, dv, script):
+    def marked(result):
         (digest,) = {
             place.record(one)["fn"].partition(" ")[0] for one in result.msg_ids
         }
-        return place.redis.hget(place.keys.function(digest), "blob")
+        blob = place.redis.hget(place.keys.function(digest), "blob")
+        return b"K\x07K\x08K\x09" in blob
 
-    def look():
-        return len(FACTOR), helped()
-
-    def helped():
-        return len(FACTOR)
-
-    def marked(result):
-        return b"K\x07K\x08K\x09" in blob(result)
-
-    assert marked(dv.apply_async(lambda: FACTOR))
+    script(halved)
+    factor, looked = script(lambda: FACTOR), script(look)
+    script.scope["added"] = None
+    assert marked(dv.apply_async(factor))
     in_both(dv, "scatter", "FACTOR", FACTOR)
-    result = dv.apply_async(look)
-    assert not marked(dv.apply_async(lambda: FACTOR))
+    result = dv.apply_async(looked)
     assert not marked(result)
-    assert values(result) == [(2, 2), (1, 1)]
+    assert not marked(dv.apply_async(factor))
+    assert values(result) == [([7, 8], None, 4), ([9], None, 2)]
 
     place.engine()
-    assert marked(rc.direct_view().apply_async(lambda: FACTOR))
+    assert marked(rc.direct_view().apply_async(factor))
     in_both(rc[0], "clear")
-    assert marked(dv.apply_async(lambda: FACTOR))
-    assert not marked(rc[1].apply_async(lambda: FACTOR))
-    assert values(rc[0].apply_async(look)) == (3, 3)
+    assert marked(dv.apply_async(factor))
+    assert not marked(rc[1].apply_async(factor))
+    assert values(rc[0].apply_async(looked)) == ([7, 8, 9], None, 6)
 
 
 def test_a_task_may_run_again_after_a_name_has_changed(rc):
