@@ -745,6 +745,24 @@ def test_an_import_that_fails_there_is_told(client):
     assert __import__ is before
 
 
+def test_calls_of_an_event_loop_give_values(place):
+    place.client()
+    place.engine()
+
+    async def main():
+        async with aio.Client(place.url, key=place.key) as rc:
+            dv = rc[:]
+            await dv.update({"kept": 2})
+            made = [await dv.apply(tasks.double, Reference("kept")), await dv["kept"]]
+            with pytest.raises(TypeError, match="block"):
+                await dv.map_async(tasks.double, [1], block=True)
+            mapped = await dv.map(tasks.double, range(3))
+            parts = await dv.parallel()(list)([1, 2])
+            return [*made, mapped, parts, await dv.remote()(abs)(-1), dv.targets]
+
+    assert asyncio.run(main()) == [[4], [2], [0, 2, 4], [1, 2], [1], [0]]
+
+
 def test_engines_import_in_an_event_loop(place):
     place.client()
     place.engine()

@@ -60,6 +60,7 @@ def test_what_is_not_imported_here_gets_its_names_as_well():
         ("that", "nowhere", "this"),
     ]
     assert "nowhere" not in sys.modules
+    assert not hasattr(nowhere, "__path__")
 
 
 def test_all_of_a_module_is_noted_as_such():
