@@ -364,8 +364,8 @@ class Hub:
         """Return what an engine took."""
         entries = self.redis.hgetall(self.key("engine", engine, "held"))
         for lot in self.redis.hvals(self.key("engine", engine, "lots")):
-            run, _, ids = lot.partition(b"\n")
-            entries |= dict.fromkeys(ids.split(), run)
+            head, _, ids = lot.partition(b"\n")
+            entries |= dict.fromkeys(ids.split(), head.partition(b" ")[2])
         scores = {}
         for name, entry in entries.items():
             score = entry.split()[1]

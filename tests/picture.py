@@ -240,11 +240,12 @@ class Picture:
         """Return what an engine holds, each by its score."""
         entries = dict(self.hash(f"engine:{engine}:held"))
         for token, lot in self.hash(f"engine:{engine}:lots").items():
-            run, _, ids = lot.partition("\n")
-            self.hold(
-                ids and run.startswith(f"{token} = "), f"{engine}: {token}: {lot}"
-            )
-            for name in ids.split(" "):
+            head, _, ids = lot.partition("\n")
+            count, _, run = head.partition(" ")
+            names = ids.split(" ")
+            is_right = run.startswith(f"{token} = ") and int(count) == len(names)
+            self.hold(is_right, f"{engine}: {token}: {lot}")
+            for name in names:
                 self.hold(name not in entries, f"{engine} holds {name} twice")
                 entries[name] = run
         self.entries[engine] = entries

@@ -87,6 +87,13 @@ local function add(uuid, entries)
   batches.hset(key_of(uuid), entries)
 end
 
+-- Seldom: give all that are in lots entries.
+local function open(uuid)
+  if lots.are_there(uuid) then
+    lots.open(uuid, key_of(uuid))
+  end
+end
+
 -- Returns how many there were.
 local function remove(uuid, ids)
   local removed = batches.each("HDEL", key_of(uuid), ids)
@@ -164,10 +171,13 @@ local function sorted(flat)
   return all
 end
 
--- Seldom: append to `flat` what is in `more`, but for the ids among `but`.
-local function append(flat, more, but)
+-- Seldom: append to `flat` what is in `more`, at most up to `length`, but for the ids
+-- among `but`.
+local function append(flat, more, length, but)
   for at = 1, #more, 2 do
-    if not (but and but[more[at]]) then
+    if #flat >= length then
+      break
+    elseif not (but and but[more[at]]) then
       flat[#flat + 1], flat[#flat + 2] = more[at], more[at + 1]
     end
   end
@@ -177,12 +187,12 @@ end
 -- among `but`. A page of the scan may be empty: removed entries leave gaps.
 local function some(uuid, count, but)
   local flat, cursor = {}, "0"
-  append(flat, lots.entries(uuid), but)
+  append(flat, lots.entries(uuid), 2 * count, but)
   while #flat < 2 * count do
     local page = redis.call("HSCAN", key_of(uuid), cursor, "COUNT",
       math.max(count, SMALLEST_PAGE))
     cursor = page[1]
-    append(flat, page[2], but)
+    append(flat, page[2], math.huge, but)
     if cursor == "0" then
       break
     end
@@ -206,8 +216,9 @@ local function names(uuid, count)
   local found = {}
   if count_of(uuid) <= MOST_SORTED then
     found = redis.call("HKEYS", key_of(uuid))
-    for _, id in ipairs(lots.ids(uuid)) do
-      found[#found + 1] = id
+    local flat = lots.entries(uuid)
+    for at = 1, #flat, 2 do
+      found[#found + 1] = flat[at]
     end
     table.sort(found)
     return found
@@ -226,7 +237,7 @@ local function list(uuid, count)
     return sorted(some(uuid, count))
   end
   local flat = redis.call("HGETALL", key_of(uuid))
-  append(flat, lots.entries(uuid))
+  append(flat, lots.entries(uuid), math.huge)
   return sorted(flat)
 end
 
@@ -257,6 +268,7 @@ return {
   score = score_of,
   read = read,
   add = add,
+  open = open,
   remove = remove,
   has = has,
   is_empty = is_empty,

@@ -127,6 +127,10 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
       back[#back + 1] = task
     end
     moved = moved + count
+    if count == 0 then
+      -- Nor may anything be left that is no task.
+      held.open(uuid)
+    end
   end
   for at = 1, #placed, 2 do
     back[#back + 1] = { id = placed[at], score = placed[at + 1], placed = true }

@@ -3,13 +3,13 @@
 -- Ids end with a number, and those of tasks submitted with many others have it behind a
 -- zero: "client-017". Whoever makes a record with such an id notes its number here. So
 -- while R:newest:<client> is there, tasks with greater numbers are new, and nobody need
--- look for each. It expires an hour after the last: then tasks are looked for. Those that
+-- look for each. It expires a day after the last: then tasks are looked for. Those that
 -- are sent again always are.
 
 local keys = require("lib.keys")
 
 -- How long it is remembered, in s.
-local KEPT = "3600"
+local KEPT = "86400"
 
 -- The client and the number in such an id, as texts; nil for any other.
 local function parts(id)

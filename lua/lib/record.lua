@@ -172,7 +172,7 @@ local function unfold(id)
   for at = 1, #flat, 2 do
     if flat[at] == "args" or flat[at] == "result" then
       flat[at + 1] = fit(id, flat[at], flat[at + 1])
-    elseif flat[at] == "engine" then
+    elseif flat[at] == "engine" and string.find(one.run, "^%d") then
       require("lib.held").unfold(flat[at + 1], id, string.match(one.row, "^%S+"))
     end
   end

@@ -111,9 +111,7 @@ local function read()
     return nil
   end
   local id, args = ARGV[at + 1], ARGV[at + 2]
-  -- One of many has to be noted (lib/newest.lua).
-  if argument.is_id(id) and not string.find(id, "-0", 1, true)
-    and args ~= "" and #args <= sheet.MOST and args ~= parcel.PARCEL then
+  if argument.is_id(id) and args ~= "" and #args <= sheet.MOST and args ~= parcel.PARCEL then
     return id, args, read_flags(count)
   end
 end
@@ -138,6 +136,9 @@ local function submit(opened)
 
   -- Writes below; the first is refused at maxmemory.
   local score = line.score(priority, redis.call("HINCRBY", keys.hub, "submitted", "1"))
+  if string.find(id, "-0", 1, true) then
+    require("lib.newest").note_all({ id })
+  end
   local common = sheet.field("fn", fn) .. fields
   redis.call("HSET", keys.rows, id, score .. sheet.head(opened.stamp, common) .. args)
   functions.need(ARGV[2], "", "", "1")

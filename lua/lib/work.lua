@@ -195,7 +195,10 @@ local function start_folded(opened, engine, nonce, line, want)
   states.check("ready", "running")
   redis.call("ZREMRANGEBYRANK", line, 0, #ids - 1)
   redis.call("HSET", keys.runs, unpack(runs))
-  lots.add(engine.uuid, "1:" .. nonce, run, ids)
+  if not lots.add(engine.uuid, "1:" .. nonce, run, ids) then
+    -- It has not reported what it took before under this nonce.
+    held.add(engine.uuid, runs)
+  end
   return { ids, rows }
 end
 

@@ -24,7 +24,8 @@ def ids(lots: Iterable[bytes], held: Iterable[bytes]) -> list[str]:
     """Return the ids of the tasks, each once, from the replies."""
     found = {name.decode(): None for name in held}
     for lot in lots:
-        found.update(dict.fromkeys(lot.partition(b"\n")[2].decode().split()))
+        ids_in_it = lot.partition(b"\n")[2].decode("utf-8", "replace").split()
+        found.update(dict.fromkeys(ids_in_it))
     return list(found)
 
 

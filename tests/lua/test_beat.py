@@ -400,8 +400,12 @@ def test_all_of_very_many_tasks_leave_an_engine_that_is_gone(real_hub):
     assert real_hub.status(5).states["running"] == 0
 
 
-def test_what_is_forgotten_among_very_many_is_found(real_hub):
+@pytest.mark.parametrize("is_open", [False, True])
+def test_what_is_forgotten_among_very_many_is_found(real_hub, is_open):
     works = fill(real_hub, 3000)
+    if is_open:
+        # Then each has an entry of its own.
+        real_hub.watch(3, "d", works[0].task_id)
     page = real_hub.redis.hscan(real_hub.key("engine", "e", "held"), 0, count=500)[1]
     lost = next(one.task_id for one in works if one.task_id.encode() not in page)
 

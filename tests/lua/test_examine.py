@@ -550,8 +550,25 @@ def test_a_lot_that_is_none_is_no_task(hub):
     hub.register(2, "e")
     hub.redis.hset(hub.key("engine", "e", "lots"), "1:n1", "nonsense")
 
-    assert flaws(hub, ("engine", "e"), ("owned", "e lots")) == []
-    hub.redis.delete(hub.key("engine", "e", "lots"))
+    mends(hub, "lots", ("engine", "e"))
+    assert not hub.redis.exists(hub.key("engine", "e", "lots"))
+
+
+def test_a_record_that_is_none_of_a_lot_leaves_it(hub):
+    hub.submit(1, *[f"c-{number}" for number in range(1, 9)])
+    hub.register(2, "e")
+    works = hub.take(3, "e", 9)
+    lots = hub.key("engine", "e", "lots")
+    lot = hub.redis.hget(lots, "1:n1")
+    hub.watch(4, "d", "c-1")
+    hub.redis.delete(hub.key("engine", "e", "held"))
+    hub.redis.hset(lots, "1:n1", lot)
+
+    mends(hub, "fence", ("task", "c-1"))
+
+    assert hub.held("e") == ["c-1", "c-2", "c-3", "c-4"]
+    hub.report(9, "e", *(ok(work) for work in works))
+    assert hub.held("e") == []
 
 
 def test_somebody_comes_for_the_next_timer(hub):

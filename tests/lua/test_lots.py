@@ -148,6 +148,67 @@ def test_tasks_of_two_clients_may_be_in_one(hub):
     assert (hub.held("e"), len(hub.ended("completed"))) == ([], len(works))
 
 
+def test_a_turn_for_very_many_clients_reads_it_once(real_hub):
+    hub = real_hub
+    hub.submit(1, "a-1")
+    hub.abort(1, "a-1")
+    for number in range(500):
+        hub.submit(1, f"c{number}-1", blob=b"")
+    hub.register(2, "e")
+    works = hub.take(3, "e", 200)
+    assert len(lots(hub)["1:n1"]) == len(works) > 100
+    reports = map(done, works)
+    call = calls.turn("e", None, "", 0, reports, now=9)
+    hub.redis.config_resetstat()
+
+    # Not by `do`, which reads all tasks before and after.
+    hub.send(call)
+
+    assert hub.redis.info("commandstats")["cmdstat_hvals"]["calls"] < 5
+    assert hub.held("e") == []
+
+
+def test_an_id_with_a_space_is_none(taken):
+    works = [taken.works[0]._replace(task_id="c-1 c-2"), taken.works[2]]
+
+    assert taken.report(9, "e", *map(done, works)).stale == 1
+
+    assert taken.held("e") == ["c-1", "c-2", "c-4"]
+
+
+def test_all_of_it_with_a_space_are_fewer(taken):
+    works = [taken.works[0]._replace(task_id="c-1 c-2"), *taken.works[2:]]
+
+    assert taken.report(9, "e", *map(done, works)).stale == 1
+
+    assert taken.held("e") == ["c-1", "c-2"]
+
+
+def test_another_turn_under_the_same_nonce_adds_to_it(taken):
+    taken.turn(4, "e", 0, *map(done, taken.works[:1]))
+    taken.turn_again(5, "e", 9, number=9, nonce="n1")
+
+    assert len(taken.held("e")) > 3
+    assert set(NAMES[1:4]) < set(taken.held("e"))
+
+
+def test_what_is_no_lot_goes_with_its_engine(hub):
+    hub.register(1, "e")
+    hub.redis.hset(hub.key("engine", "e", "lots"), "1:n1", "nonsense")
+
+    assert hub.gone(2, "e").word == "gone"
+    assert not hub.redis.exists(hub.key("engine", "e", "lots"))
+
+
+def test_unfolding_what_has_ended_leaves_the_lots_of_its_engine(taken):
+    taken.report(4, "e", done(taken.works[0]))
+    # Its result is kept for another, so it gets a record.
+    taken.submit(5, "c-9", after="as c-1", refs="c-1")
+
+    assert taken.record("c-1")["state"] == "completed"
+    assert lots(taken) == {"1:n1": NAMES[1:4]}
+
+
 def test_an_engine_that_did_not_hear_is_told_again(taken):
     assert taken.turn_again(4, "e", 9).work == taken.works
 

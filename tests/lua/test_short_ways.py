@@ -109,8 +109,8 @@ def everything(hub, names):
             # What is held of a task also says whether it stands on the sheet.
             all_held = found.setdefault(f"{name.rpartition(':')[0]}:held", {})
             for task, value in hub.redis.hgetall(key).items():
-                run, _, ids = value.partition(b"\n")
-                token = run.split(b" ")[0]
+                head, _, ids = value.partition(b"\n")
+                token = head.split(b" ")[1 if ids else 0]
                 all_held |= dict.fromkeys(ids.split() or [task], token)
         elif kind == b"zset":
             found[name] = hub.redis.zrange(key, 0, -1, withscores=True)

@@ -3,6 +3,7 @@
 local engines = require("lib.engines")
 local held = require("lib.held")
 local keys = require("lib.keys")
+local lots = require("lib.lots")
 local take = require("lib.take")
 
 local function look_at_lease(opened, engine, note)
@@ -54,6 +55,11 @@ local function look(opened, uuid, note, tally)
   local engine = engines.find(uuid)
   if not engine then
     return
+  end
+  if not lots.are_right(uuid) then
+    note("lots", "what it took at once cannot be read", function()
+      held.open(uuid)
+    end)
   end
   local lives = look_at_lease(opened, engine, note)
   for _, queue in ipairs(engine.queues) do

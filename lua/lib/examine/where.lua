@@ -49,6 +49,7 @@ end
 -- Set a running task's entry to what its record says, with this score.
 local function set_fence(f, uuid, score)
   record.own(f.id)
+  held.remove(uuid, { f.id })
   held.add(uuid, { f.id, held.entry((f.token or "") .. " ", score, f.marks, f.na) })
 end
 
