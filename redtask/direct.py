@@ -84,11 +84,9 @@ class DirectView(View):
             flags = flags.replaced(label=label)
         client._assure(flags.durability)
         bodies, session = calls.bodies(len(row.places)), client._session
-        with calls.packing(row, session.kept):
-            tasks, made = session.direct(flags, calls.function, bodies, row.places)
+        tasks, made = session.direct(flags, calls.function, bodies, row.places)
         result = make(tasks)
         client._enter_all(made)
-        calls.note(row, session.kept)
         self._history.extend(tasks.ids)
         client._confirm(flags.durability, tasks.ids)
         return result

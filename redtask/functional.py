@@ -11,7 +11,6 @@ failure where that module is required and missing. No I/O here.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import io
@@ -27,7 +26,7 @@ from redtask.error import UnmetDependency
 from redtask.value import P, V_co
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _PROTOCOL: Final = 5
 #: Names of the module of a process's script; the second is that in children of
@@ -39,10 +38,6 @@ _HIDDEN: Final = "<dynamic-code>"
 MEMOIZED: Final = type(functools.cache(int))
 #: Ids of objects being sealed just now: a recursive function contains itself.
 _SEALING: ContextVar[frozenset[int]] = ContextVar("sealing", default=frozenset())
-#: The globals of functions, and the names of those that are not sent along.
-_ABSENT: ContextVar[tuple[Mapping[str, Any], frozenset[str]] | None] = ContextVar(
-    "absent", default=None
-)
 
 
 def is_sent(module: str) -> bool:
@@ -98,27 +93,6 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc] # it is untyped
     dispatch_table = cloudpickle.CloudPickler.dispatch_table.new_child(
         {types.CodeType: _filed, MEMOIZED: _memoized}
     )
-
-    def reducer_override(self, one: Any) -> Any:
-        """Reduce what is sent by value; leave out the globals that are not wanted."""
-        reduced = super().reducer_override(one)
-        absent = _ABSENT.get()
-        if absent is not None and getattr(one, "__globals__", None) is absent[0]:
-            with contextlib.suppress(TypeError, LookupError):
-                # As cloudpickle has it; if it changes, more is sent than is needed.
-                for name in absent[1]:
-                    reduced[2][1]["__globals__"].pop(name, None)
-        return reduced
-
-
-@contextlib.contextmanager
-def leaving_out(scope: Mapping[str, Any], names: Iterable[str]) -> Iterator[None]:
-    """Send functions with these globals without some of them, in the block."""
-    token = _ABSENT.set((scope, frozenset(names)))
-    try:
-        yield
-    finally:
-        _ABSENT.reset(token)
 
 
 def by_value(value: object) -> bytes:
@@ -450,7 +424,6 @@ __all__ = [
     "depend",
     "dependent",
     "interactive",
-    "leaving_out",
     "plain_function",
     "require",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import importlib.util
+import pkgutil
 import sys
 import types
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,10 @@ class _StandIn(types.ModuleType):
 
     __all__ = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A function that is sent uses what its engine imports.
+        return pkgutil.resolve_name, (self.__name__,)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -47,6 +52,7 @@ class Imports:
     def __init__(self, *, local: bool, quiet: bool) -> None:
         self._local = local
         self._quiet = quiet
+        self._frame: types.FrameType | None = None
         self._noted: list[tuple[str, Sequence[str], Any]] = []
 
     def begin(self, frame: types.FrameType) -> None:
@@ -57,10 +63,13 @@ class Imports:
 
     def end(self) -> list[Import]:
         """Note no more; return what was imported."""
-        builtins.__import__ = self._before
+        if builtins.__import__ == self._import:
+            # Else a block of another thread began meanwhile, and goes by this one.
+            builtins.__import__ = self._before
+        assert self._frame is not None  # noqa: S101 - it has begun
         scope = self._frame.f_locals
         # It would keep all that the block refers to.
-        del self._frame
+        self._frame = None
         found = [
             one
             for module, wanted, value in self._noted
@@ -76,7 +85,7 @@ class Imports:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
-        if sys._getframe(1) is not self._frame:  # noqa: SLF001 - nothing else tells
+        if self._frame is None or sys._getframe(1) is not self._frame:  # noqa: SLF001 - nothing else tells
             return self._before(name, globals, locals, fromlist or (), level)
         module = name
         if level:

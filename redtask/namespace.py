@@ -160,9 +160,11 @@ def execute(code: str, file: str, silent: bool = True) -> Any:
     # Classes that it defines are sent by value, as those of a script are.
     names.setdefault("__name__", SCRIPTS[0])
     try:
-        exec(compile(tree, file, "exec"), names)  # noqa: S102 - it was signed
+        # Not as this module is compiled: its annotations are text.
+        code_of = compile(tree, file, "exec", dont_inherit=True)
+        exec(code_of, names)  # noqa: S102 - it was signed
         if isinstance(last, ast.Expr):
-            end = compile(ast.Expression(last.value), file, "eval")
+            end = compile(ast.Expression(last.value), file, "eval", dont_inherit=True)
             return eval(end, names)  # noqa: S307 - likewise
     finally:
         names.pop("__builtins__", None)
@@ -216,33 +218,51 @@ class Loan:
 
     def __init__(self, names: Names, function: Any) -> None:
         self._names = names
-        self._lent: list[tuple[Names, Names]] = []
-        lent = {name: value for name, value in names.items() if name[:2] != "__"}
+        #: Globals, what was lent to them, and what they had under these names.
+        self._lent: list[tuple[Names, Names, Names]] = []
         first = scope_of(function)
-        for scope in _scopes(names, function):
+        lent: Names | None = None
+        for scope in _scopes(names, function, first):
+            if lent is None:
+                lent = {
+                    name: value for name, value in names.items() if name[:2] != "__"
+                }
             given = lent
             if scope is not first:
                 given = {name: lent[name] for name in lent.keys() - scope.keys()}
+            before = {name: scope[name] for name in given.keys() & scope.keys()}
             # Noted first: whatever happens, it can be taken back.
-            self._lent.append((scope, given))
+            self._lent.append((scope, given, before))
             scope.update(given)
+        #: The globals of a function that leaves nothing in the namespace.
+        plain = None if first is not None else plain_function(function)
+        self._foreign = plain.__globals__ if plain else None
 
     def end(self) -> None:
         """Take the names back."""
         names = self._names
-        for scope, given in self._lent:
+        for scope, given, before in self._lent:
+            keeps = scope is not self._foreign
             for name, value in given.items():
                 now = scope.pop(name, _GONE)
-                if now is _GONE:
+                if name in before:
+                    scope[name] = before[name]
+                if keeps and now is _GONE:
                     names.pop(name, None)
-                elif now is not value:
+                elif keeps and now is not value:
                     names[name] = now
         self._lent.clear()
 
 
-def _scopes(names: Names, function: Any) -> Iterator[Names]:
-    """Yield the globals of the function and of pushed ones, if sent by value."""
+def _scopes(names: Names, function: Any, first: Names | None) -> Iterator[Names]:
+    """Yield the globals of the function and of pushed ones, if sent by value.
+
+    ``first`` are those of a ``Native``.
+    """
     seen = {id(names)}
+    if first is not None:
+        seen.add(id(first))
+        yield first
     for one in (plain_function(function), *names.values()):
         if (
             type(one) is types.FunctionType
@@ -282,25 +302,32 @@ class Native:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
+        names = _ours()
+        lent = {name: names[name] for name in self._assigned if name in names}
         try:
             value = self._function(*args, **kwargs)
         finally:
-            self._keep()
+            self._keep(lent)
         if self._assigned and type(value) is types.CoroutineType:
-            return self._awaited(value)
+            return self._awaited(value, lent)
         return value
 
-    async def _awaited(self, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
+    async def _awaited(
+        self, coroutine: types.CoroutineType[Any, Any, Any], lent: Names
+    ) -> Any:
         try:
             return await coroutine
         finally:
-            self._keep()
+            self._keep(lent)
 
-    def _keep(self) -> None:
-        """Assign to names of the namespace what the function has assigned to them."""
+    def _keep(self, lent: Names) -> None:
+        """Assign to names of the namespace what the function has assigned to them.
+
+        ``lent`` is what it was lent: others may have assigned to those meanwhile.
+        """
         names, scope = _ours(), self.scope
         for name in self._assigned:
-            if name in scope:
+            if name in scope and scope[name] is not lent.get(name, _GONE):
                 names[name] = scope[name]
 
 
@@ -349,7 +376,7 @@ def _globals(code: types.CodeType) -> tuple[set[str], set[str]]:
     for one in dis.get_instructions(code):
         if one.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
             used.add(str(one.argval))
-        elif one.opname == "STORE_GLOBAL":
+        elif one.opname in {"STORE_GLOBAL", "DELETE_GLOBAL"}:
             assigned.add(str(one.argval))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -284,7 +284,7 @@ def _pack_function(function: Callable[..., Any] | str) -> Function:
     if name := importable_as(function):
         return Function.of_blob(b"n" + name.encode(), name_of(function))
     # The function inside may need to go by value, even if the dependent does not.
-    if isinstance(function, (types.FunctionType, dependent)):
+    if isinstance(function, (types.FunctionType, dependent, Native)):
         return Function.of_blob(_by_value(function), name_of(function))
     try:
         data = dumps(function)

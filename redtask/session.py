@@ -68,8 +68,6 @@ class Session:
     def __init__(self, keys: Keys, keyring: Keyring, contact: Contact) -> None:
         self.keys = keys
         self.keyring = keyring
-        #: The names that direct views have set, by engine.
-        self.kept: dict[int, set[str]] = {}
         #: Digests of functions that the hub should know.
         self.sent: set[str] = set()
         self._contact = contact

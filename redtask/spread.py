@@ -6,20 +6,17 @@ Both faces submit it. The arguments are packed before anything is asked of the h
 from __future__ import annotations
 
 import ast
-import contextlib
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redtask import cells, inputs, namespace, payload
-from redtask.functional import leaving_out
 from redtask.outcomes import Pieces
 
 if TYPE_CHECKING:
     from redtask.flags import Flags
     from redtask.imports import Import
     from redtask.rope import Written
-    from redtask.targets import Row
 
 #: Flags that choose engines, and what they are when they do not.
 _CHOOSING: Final[Mapping[str, Any]] = {"follow": None, "retry_elsewhere": False}
@@ -33,30 +30,6 @@ class Spread(NamedTuple):
     bodies: Callable[[int], Sequence[Written]]
     #: The name of the result.
     name: str
-    #: The names that it sets on engines; None: it clears them.
-    names: Iterable[str] | None = ()
-
-    def packing(
-        self, row: Row, kept: Mapping[int, set[str]]
-    ) -> contextlib.AbstractContextManager[None]:
-        """Return what the function is packed in.
-
-        It does not bring along what all engines are known to have, which comes first
-        there: after ``scatter("x", x)``, not all of ``x`` for each part of it.
-        """
-        scope, ids = namespace.scope_of(self.function), row.ids or ()
-        if scope is None or not ids:
-            return contextlib.nullcontext()
-        names = set.intersection(*(kept.get(number, set()) for number in ids))
-        return leaving_out(scope, names)
-
-    def note(self, row: Row, kept: dict[int, set[str]]) -> None:
-        """Note what engines have once these calls have run."""
-        for number in row.ids or ():
-            if self.names is None:
-                kept.pop(number, None)
-            else:
-                kept.setdefault(number, set()).update(self.names)
 
 
 def check(flags: Flags) -> None:
@@ -116,7 +89,7 @@ def pushed(values: Any) -> Spread:
         raise TypeError(f"push takes a dict of names and values, not {kind}")
     for name in values:
         _check_name(name)
-    return applied(namespace.push, (), values)._replace(names=tuple(values))
+    return applied(namespace.push, (), values)
 
 
 def _check_name(name: Any) -> None:
@@ -154,7 +127,7 @@ def scattered(key: str, sequence: Any, dist: str, *, flatten: bool) -> Spread:
             parts = [part[0] if len(part) == 1 else part for part in parts]
         return [payload.pack_call((), {key: part}) for part in parts]
 
-    return Spread(namespace.push, bodies, "scatter", (key,))
+    return Spread(namespace.push, bodies, "scatter")
 
 
 def check_dist(dist: str) -> None:
@@ -182,7 +155,7 @@ def executed(code: Any, file: str | None, *, silent: bool) -> Spread:
 
 def cleared() -> Spread:
     """Forget all names."""
-    return applied(namespace.clear, (), {})._replace(names=None)
+    return applied(namespace.clear, (), {})
 
 
 def brought(imports: Sequence[Import]) -> Spread:

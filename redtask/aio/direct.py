@@ -92,11 +92,9 @@ class DirectView(View):
             flags = flags.replaced(label=label)
         await client._assure(flags.durability)
         bodies, session = calls.bodies(len(row.places)), client._session
-        with calls.packing(row, session.kept):
-            tasks, made = session.direct(flags, calls.function, bodies, row.places)
+        tasks, made = session.direct(flags, calls.function, bodies, row.places)
         result = make(tasks)
         await client._enter_all(made)
-        calls.note(row, session.kept)
         self._history.extend(tasks.ids)
         await client._confirm(flags.durability, tasks.ids)
         return result

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from redtask.engine.output import Output
     from redtask.hub.records import Work
-    from redtask.rope import Read
+    from redtask.rope import Read, Written
     from redtask.signing import Keyring
     from redtask.store import Store
 
@@ -76,6 +76,14 @@ _log = logging.getLogger("redtask.engine")
 
 #: Kind of the outcome, and fields of the record: alternating names and values.
 Result: TypeAlias = tuple[str, list[Any]]
+
+
+def _packed(
+    function: Callable[..., Any], body: Read, resolver: Callable[[str], Any] | None
+) -> tuple[Written, str]:
+    """Call a function; return its result as it is sent, and a short text of it."""
+    value = finished(payload.call(function, body, resolver), body)
+    return payload.pack_result(value), payload.short_repr(value)
 
 
 class Runner:
@@ -160,11 +168,9 @@ class Runner:
                 self._asking = False
             called = True
             if self.names:
-                value = self._lending(function, body, resolver)
+                packed, shown = self._lending(function, body, resolver)
             else:
-                value = finished(payload.call(function, body, resolver), body)
-            packed = payload.pack_result(value)
-            shown = payload.short_repr(value)
+                packed, shown = _packed(function, body, resolver)
             output.inside = False
             if len(packed) > self._largest:
                 self._too_large(len(packed))
@@ -187,8 +193,11 @@ class Runner:
         function: Callable[..., Any],
         body: Read,
         resolver: Callable[[str], Any] | None,
-    ) -> Any:
-        """Call a function that may use names of the namespace."""
+    ) -> tuple[Written, str]:
+        """Call a function that may use names of the namespace.
+
+        So may its result, while it is packed.
+        """
         output, guard = self._output, self._guard
         # Nothing interrupts lending and taking back.
         output.inside = False
@@ -197,7 +206,7 @@ class Runner:
             output.inside = True
             if guard.pending:
                 guard.check()
-            return finished(payload.call(function, body, resolver), body)
+            return _packed(function, body, resolver)
         finally:
             output.inside = False
             loan.end()

@@ -29,7 +29,8 @@ def test_what_an_engine_keeps_ends_with_it_and_calls_do_not_wait_for_ever(site):
     pid = first.apply_sync(os.getpid)
     running = first.apply_async(gate(site.folder / "never"))
     waiting = first.push({"kept": 2})
-    until(lambda: site.state(running.msg_ids[0]) == "running")
+    # Not only taken: begun.
+    until(lambda: any(one.task for one in rc.stacks()))
 
     os.kill(pid, signal.SIGKILL)
 
@@ -49,7 +50,11 @@ def test_an_engine_that_is_recycled_takes_its_names_along(site):
     site.worker("-n", "1", "--max-tasks", "3")
     rc = site.client
     view = rc[-1]
-    calls = [view.push({"kept": number}) for number in range(5)]
+    opened = site.folder / "opened"
+    # Else it might have done three before the fourth is there.
+    calls = [view.apply_async(gate(opened))]
+    calls += [view.push({"kept": number}) for number in range(4)]
+    opened.touch()
 
     for one in calls:
         one.get(DEADLINE)

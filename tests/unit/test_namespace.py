@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+import statistics
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -152,16 +153,19 @@ def test_it_sees_them_as_they_are_at_each_call(bench):
     assert found == [None, 1, 2, None, None]
 
 
-def test_what_it_assigns_to_them_is_assigned_for_all(bench):
-    def count():
-        global counted, passing  # noqa: PLW0603
-        counted += 1
-        del passing
-
+def test_what_a_direct_call_assigns_to_them_is_assigned_for_all(bench):
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(  # noqa: S102
+        "def count():\n    global counted, passing\n    counted += 1\n    del passing",
+        scope,
+    )
     bench.value(namespace.push, counted=1, passing=1)
 
-    bench.value(count)
+    bench.value(scope["count"])
 
+    # That of a load-balanced view leaves what others have pushed.
+    assert bench.value(namespace.pull, "counted, passing") == (1, 1)
+    bench.value(namespace.native(scope["count"]))
     assert bench.value(namespace.pull, "counted") == 2
     assert "passing" not in bench.runner.names
 
@@ -241,3 +245,68 @@ def test_modules_are_imported_into_the_namespace(bench):
 def test_outside_of_an_engine_there_is_no_namespace():
     with pytest.raises(RuntimeError, match="only engines"):
         namespace.push(a=1)
+
+
+def test_a_class_in_a_result_brings_along_what_its_methods_use(bench):
+    bench.value(namespace.push, weights=[4])
+    scope: dict[str, Any] = {"weights": [1, 2], "__name__": "__main__"}
+    exec(  # noqa: S102
+        "class Model:\n    def run(self): return sum(weights)\n"
+        "def make(): return Model()",
+        scope,
+    )
+
+    model = bench.value(namespace.native(scope["make"]))
+
+    assert model.run() in {3, 4}
+    assert scope["Model"]().run() in {3, 4}
+
+
+def test_what_a_script_brings_is_there_again_after_the_call(bench):
+    bench.value(namespace.push, scale=3)
+    scope: dict[str, Any] = {"scale": 2, "__name__": "__main__"}
+    exec(  # noqa: S102
+        "class Model:\n    def run(self): return scale\n"
+        "def load():\n    global model\n    model = Model()",
+        scope,
+    )
+
+    bench.value(namespace.native(scope["load"]))
+
+    assert bench.value(namespace.pull, "model.run()") == 2
+
+
+def test_a_function_that_wraps_that_of_a_library_is_lent_names(bench):
+    scope: dict[str, Any] = {
+        "factor": 3,
+        "__name__": "__main__",
+        "functools": functools,
+    }
+    exec(  # noqa: S102
+        "def timed(f):\n    @functools.wraps(f)\n"
+        "    def inner(*a): return f(*a) * factor\n    return inner",
+        scope,
+    )
+    bench.value(namespace.push, factor=5)
+
+    assert bench.value(namespace.native(scope["timed"](statistics.mean)), [2]) == 10
+
+
+def test_what_another_assigns_during_a_call_is_not_lost(bench):
+    code = "count = 0\ndef bump():\n    global count\n    count += 1"
+    bench.value(namespace.execute, code, "<typed>")
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec(  # noqa: S102
+        "def call():\n    global count\n    bump()\n    if count > 100: count = 0",
+        scope,
+    )
+
+    bench.value(namespace.native(scope["call"]))
+
+    assert bench.value(namespace.pull, "count") == 1
+
+
+def test_executed_code_has_annotations_as_it_writes_them(bench):
+    bench.value(namespace.execute, "def f(x: int): pass", "<typed>")
+
+    assert bench.value(namespace.pull, "f.__annotations__") == {"x": int}
