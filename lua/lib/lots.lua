@@ -108,7 +108,7 @@ local function are_right(uuid)
 end
 
 -- Seldom: how many tasks are in them.
-local function count(uuid)
+local function count_of(uuid)
   local sum = 0
   for _, text in ipairs(redis.call("HVALS", key_of(uuid))) do
     sum = sum + (string.match(text, HEAD) or 0)
@@ -132,6 +132,6 @@ return {
   entries = entries,
   fill = fill,
   are_right = are_right,
-  count = count,
+  count = count_of,
   open = open,
 }

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.acceptance
 NIGHT = HOUSE / "docs" / "a-bad-night.rst"
 #: Which of these a task is told to have failed for depends on which came first.
 RACES = [
-    (r"<C>-(?:104|128|149|173)\b", "<FIT>"),
-    (r"<C>-(?:182|185|191|194)\b", "<REGION>"),
+    (r"<C>-0(?:104|128|149|173)\b", "<FIT>"),
+    (r"<C>-0(?:182|185|191|194)\b", "<REGION>"),
 ]
 
 
