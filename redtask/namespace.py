@@ -213,16 +213,19 @@ class Loan:
 
     Functions that were sent by value see the names that they do not bring along, and a
     ``Native`` all of them. Afterwards these are taken back, so that they never outlive
-    their values; what the function has assigned to them is assigned in the namespace.
+    their values, and what was there before is there again. What has been assigned to
+    them is assigned in the namespace, unless by a function that is no ``Native``.
     """
 
     def __init__(self, names: Names, function: Any) -> None:
         self._names = names
         #: Globals, what was lent to them, and what they had under these names.
         self._lent: list[tuple[Names, Names, Names]] = []
-        first = scope_of(function)
+        first, plain = scope_of(function), plain_function(function)
+        #: The globals of a function that leaves nothing in the namespace.
+        self._foreign = plain.__globals__ if plain and first is None else None
         lent: Names | None = None
-        for scope in _scopes(names, function, first):
+        for scope in _scopes(names, first, plain):
             if lent is None:
                 lent = {
                     name: value for name, value in names.items() if name[:2] != "__"
@@ -234,9 +237,6 @@ class Loan:
             # Noted first: whatever happens, it can be taken back.
             self._lent.append((scope, given, before))
             scope.update(given)
-        #: The globals of a function that leaves nothing in the namespace.
-        plain = None if first is not None else plain_function(function)
-        self._foreign = plain.__globals__ if plain else None
 
     def end(self) -> None:
         """Take the names back."""
@@ -254,16 +254,18 @@ class Loan:
         self._lent.clear()
 
 
-def _scopes(names: Names, function: Any, first: Names | None) -> Iterator[Names]:
-    """Yield the globals of the function and of pushed ones, if sent by value.
+def _scopes(
+    names: Names, first: Names | None, plain: types.FunctionType | None
+) -> Iterator[Names]:
+    """Yield the globals of a function and of pushed ones, if sent by value.
 
-    ``first`` are those of a ``Native``.
+    ``first`` are those of a ``Native``; ``plain`` is the function inside.
     """
     seen = {id(names)}
     if first is not None:
         seen.add(id(first))
         yield first
-    for one in (plain_function(function), *names.values()):
+    for one in (plain, *names.values()):
         if (
             type(one) is types.FunctionType
             and id(one.__globals__) not in seen
