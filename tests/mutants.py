@@ -103,7 +103,7 @@ MUTANTS: Final = (
     _mutant(
         "a task leaves no lot",
         "lib/held.lua",
-        "if removed < #ids and lots.are_there(uuid) then",
+        "if removed < #ids and open(uuid) then",
         "if false then",
         "lua/test_lots.py",
     ),

@@ -87,18 +87,19 @@ local function add(uuid, entries)
   batches.hset(key_of(uuid), entries)
 end
 
--- Seldom: give all that are in lots entries.
+-- Seldom: give all that are in lots entries. Returns whether there are any.
 local function open(uuid)
-  if lots.are_there(uuid) then
+  local found = lots.are_there(uuid)
+  if found then
     lots.open(uuid, key_of(uuid))
   end
+  return found
 end
 
 -- Returns how many there were.
 local function remove(uuid, ids)
   local removed = batches.each("HDEL", key_of(uuid), ids)
-  if removed < #ids and lots.are_there(uuid) then
-    lots.open(uuid, key_of(uuid))
+  if removed < #ids and open(uuid) then
     removed = removed + batches.each("HDEL", key_of(uuid), ids)
   end
   return removed
@@ -117,11 +118,9 @@ end
 
 -- Seldom: one's entry, to be changed.
 local function own(uuid, id)
-  local key = key_of(uuid)
-  local found = redis.call("HGET", key, id)
-  if not found and lots.are_there(uuid) then
-    lots.open(uuid, key)
-    return redis.call("HGET", key, id)
+  local found = redis.call("HGET", key_of(uuid), id)
+  if not found and open(uuid) then
+    return redis.call("HGET", key_of(uuid), id)
   end
   return found
 end
