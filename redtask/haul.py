@@ -14,7 +14,8 @@ from redtask.link import redis
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_CHUNK: Final = 65536
+#: Of a large string so much is copied twice.
+_CHUNK: Final = 16384
 
 
 class Socket(Protocol):

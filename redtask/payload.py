@@ -67,12 +67,11 @@ _SCRIPT: Final = b"_main__"
 #: A pickled exception larger than this is not worth sending.
 _MOST_CAUSE: Final = 65536
 _MOST_TRACEBACK: Final = 65536
-#: From this many bytes on, a pickler writes a value separately.
+#: From this many bytes on, a pickler writes a value separately. So large a copy mostly
+#: goes to memory that is new to the process, and that takes several times as long.
 _LARGE: Final = 65536
 #: Large values are looked for only in containers of at most this many items.
 _NEAR: Final = 16
-#: From this many bytes on, copying costs more than keeping pieces.
-_ROPE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def _pieces(value: object) -> list[bytes]:
 def _together(pieces: Sequence[bytes]) -> Written:
     """Join pieces: into bytes if that is cheap, else into a rope."""
     rope = Rope(pieces)
-    return rope if len(rope) >= _ROPE else bytes(rope)
+    return rope if len(rope) >= _LARGE else bytes(rope)
 
 
 def dumps(value: object) -> bytes:

@@ -23,6 +23,7 @@ from multiprocessing import get_context
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from redtask.engine.slate import Slate
+from redtask.rope import Rope
 
 #: States of an engine.
 STARTING: Final = 0
@@ -194,6 +195,18 @@ class Stopped(NamedTuple):
         return self.begun_at > 0 or len(self.taken.outcomes) > 0
 
 
+def _apart(entry: Entry) -> tuple[bytes, Sequence[bytes]]:
+    """Return an entry with a hole where it has a rope, and that rope's pieces.
+
+    Behind such an entry are the number of the field, its length, and its bytes.
+    """
+    *head, given = entry
+    (number,) = (at for at, one in enumerate(given) if isinstance(one, Rope))
+    rope, given = given[number], list(given)
+    given[number] = None
+    return marshal.dumps((*head, given, number, len(rope))), rope.pieces
+
+
 class Block:
     """One engine's block."""
 
@@ -344,18 +357,22 @@ class Block:
 
     def end(self, entry: Entry) -> bool:
         """Log the outcome of the current task; False if the log is full."""
+        pieces: Sequence[bytes] = ()
         try:
             data = marshal.dumps(entry)  # type: ignore[arg-type]
         except ValueError:
-            # A rope: such large results are reported immediately.
-            return False
+            # A rope, which is not copied more often than it must be.
+            data, pieces = _apart(entry)
         fields = self._fields
         at = fields[_LOG_END]
-        after = at + _HEAD + len(data)
+        after = at + _HEAD + len(data) + sum(map(len, pieces))
         if after > LOG_BYTES:
             return False
         data = len(data).to_bytes(_HEAD, "little") + data
-        self._text[_LOG_FROM + at : _LOG_FROM + after] = data
+        to = _LOG_FROM + at
+        for piece in (data, *pieces):
+            self._text[to : to + len(piece)] = piece
+            to += len(piece)
         self._acquire()
         fields[_LOG_END] = after
         fields[_ENDED] = entry[1] + 1
@@ -490,11 +507,15 @@ class Block:
         while at < end:
             begins = _LOG_FROM + at + _HEAD
             size = int.from_bytes(self._text[begins - _HEAD : begins], "little")
-            entry: Entry = marshal.loads(self._text[begins : begins + size])  # noqa: S302 - a process of ours wrote it
-            kind, index, begun, ended, given = entry
+            entry = marshal.loads(self._text[begins : begins + size])  # noqa: S302 - a process of ours wrote it
+            kind, index, begun, ended, given, *hole = entry
+            at += _HEAD + size
+            if hole:
+                number, length = hole
+                given[number] = bytes(self._text[_LOG_FROM + at :][:length])
+                at += length
             pair = words[2 * index], words[2 * index + 1]
             outcomes.append(Outcome(kind, *pair, begun, ended, given))
-            at += _HEAD + size
         fields[_TAKEN] = at
         fields[_TAKEN_COUNT] += len(outcomes)
         return outcomes

@@ -7,6 +7,7 @@ Whatever the user's code raises, a task ends with an outcome unless it kills its
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sys
 import time
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 #: Limits of the caches of functions, and of pickles to be unpickled each time (bytes).
 _MOST_KEPT: Final = 1000
 _MOST_BLOBS: Final = 64 << 20
+#: Arguments that did not come along are fetched with those of so many more tasks, of
+#: which each takes so much memory at most, in bytes.
+_SOON: Final = 7
+_MODEST: Final = 1 << 18
 #: Fields of a record stay compact up to this length, in bytes.
 _SHORT: Final = 64
 #: Maximum length of the reason of an unmet dependency, in bytes.
@@ -124,6 +129,9 @@ class Runner:
         self.chained = False
         #: Verified arguments of tasks that have not begun, by id.
         self._opened: dict[str, Read] = {}
+        #: Arguments that did not come along, of such tasks; were the last such ones small?
+        self._ahead: dict[str, Read] = {}
+        self._were_small = False
         #: Is a functional dependency being checked?
         self._asking = False
         self._kept: dict[str, Callable[..., Any]] = {}
@@ -144,6 +152,7 @@ class Runner:
         self._batch, self.begun, self.fresh = batch, 0, None
         self.chained = any(one.along for one in batch)
         self._opened.clear()
+        self._ahead.clear()
 
     def reported(self, *, all_count: bool) -> None:
         """Note that the hub has heard of the batch, and whether all of it counts."""
@@ -222,7 +231,7 @@ class Runner:
         """
         task_id, _, digest, args, root, until = work[:6]
         if not args:
-            args = self._fetch_args(task_id)
+            args = self._ahead.pop(task_id, b"") or self._fetch_args(task_id)
         body = self._opened.pop(task_id, None) if self._opened else None
         if body is None:
             body = self._open(digest, until, root, args)
@@ -301,9 +310,31 @@ class Runner:
     # -- functions and arguments
 
     def _fetch_args(self, task_id: str) -> Read:
-        key = self._store.keys.task(task_id, "args")
-        (args,) = self._store.fetch([("GET", key)])
-        return args or b""
+        """Return arguments that did not come along.
+
+        If the last such ones were small, those of the next tasks probably are: they
+        come with them, unless they turn out to be large.
+        """
+        key_of = self._store.keys.task
+        soon: list[str] = []
+        if self._were_small:
+            later = self._batch[self.begun :]
+            lacking = (work.task_id for work in later if not work.args)
+            soon += itertools.islice(
+                (one for one in lacking if one not in self._ahead), _SOON
+            )
+        args, *more = self._store.fetch(
+            [("GET", key_of(task_id, "args"))]
+            + [("GETRANGE", key_of(one, "args"), "0", _MODEST) for one in soon]
+        )
+        self._ahead |= {
+            one: found
+            for one, found in zip(soon, more, strict=True)
+            if len(found) <= _MODEST
+        }
+        args = args or b""
+        self._were_small = len(args) <= _MODEST
+        return args
 
     def _blob(self, digest: str) -> bytes:
         """Return a pickled function, fetched from the hub if it is new here."""

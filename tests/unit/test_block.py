@@ -9,6 +9,7 @@ from redtask.engine.block import (
     BY_ABORT,
     BY_LIMIT,
     IDLE,
+    LOG_BYTES,
     NEVER,
     RUNNING,
     TALKING,
@@ -451,10 +452,31 @@ def test_an_engine_killed_at_any_instant_leaves_a_picture_without_a_hole(after):
         assert blamed == [seen.ids[seen.begun - 1]]
 
 
-def test_what_is_in_pieces_is_reported_at_once(block):
-    opened(block)
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_is_in_pieces_is_logged_whole(block, before):
+    open_batch(block, 3)
+    for index in range(before):
+        block.begin(index, 1)
+        end(block, index)
+    block.begin(before, 1)
+    rope = Rope([b"head", b"x" * 100_000, b"end"])
 
-    assert not block.end(("ok", 0, 1, 2, ("result", Rope([b"x"]))))
+    assert block.end(("ok", before, 1, 2, ["result", rope, "repr", "x"]))
+    block.begin(before + 1, 3)
+    end(block, before + 1)
+
+    outcomes, _ = block.bequeath()
+    assert len(outcomes) == before + 2
+    assert outcomes[before].fields == ["result", bytes(rope), "repr", "x"]
+    assert outcomes[before + 1].task_id == f"t-{before + 1}"
+
+
+def test_what_is_larger_than_the_log_is_reported_at_once(block):
+    opened(block)
+    rope = Rope([b"head", b"x" * LOG_BYTES])
+
+    assert not block.end(("ok", 0, 1, 2, ["result", rope]))
+    assert block.end(("ok", 0, 1, 2, ["result", b"x"]))
 
 
 def opened(block):

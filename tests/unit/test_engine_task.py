@@ -49,6 +49,43 @@ def test_arguments_that_did_not_come_along_are_fetched(bench):
     assert kind == "ok"
 
 
+def fetched(bench, sizes):
+    """Run a batch whose arguments have these sizes and did not come along."""
+    works = []
+    for number, size in enumerate(sizes):
+        name = f"c-{number}"
+        work = bench.work(len, bytes(size), name=name)
+        key = bench.store.keys.task(name, "args")
+        bench.store.values[key] = bytes(work.args)
+        works.append(work._replace(args=b""))
+    before = bench.store.reads
+    assert bench.values(works, bench.run_all(works)) == list(sizes)
+    return bench.store.reads - before
+
+
+def test_of_a_batch_they_are_fetched_together(bench):
+    # The function, the first, and all others.
+    assert fetched(bench, [100_000] * 9) == 3
+
+
+def test_large_ones_are_fetched_one_by_one(bench):
+    assert fetched(bench, [1 << 20] * 5) == 6
+
+
+def test_a_large_one_among_small_ones_is_fetched_alone(bench):
+    assert fetched(bench, [5000, 5000, 1 << 20, 6000, 6000, 6000]) == 4
+
+
+def test_what_was_fetched_for_a_batch_is_not_kept_for_the_next(bench):
+    fetched(bench, [5000] * 3)
+    bench.store.values.clear()
+    works = [bench.work(len, b"x" * 9, name="c-2")._replace(args=b"")]
+    key = bench.store.keys.task("c-2", "args")
+    bench.store.values[key] = bytes(bench.work(len, b"x" * 9, name="c-2").args)
+
+    assert bench.values(works, bench.run_all(works)) == [9]
+
+
 def test_a_function_is_fetched_once(bench):
     def double(x):
         return 2 * x

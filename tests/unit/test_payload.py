@@ -289,7 +289,7 @@ def test_arguments_of_the_prompt_travel_by_value():
 
 @pytest.mark.parametrize("value", [None, 0, "", [], {"a": (1, 2)}, b"x" * 100_000])
 def test_results_travel(value):
-    assert payload.unpack_result(payload.pack_result(value)) == value
+    assert payload.unpack_result(bytes(payload.pack_result(value))) == value
 
 
 def test_none_is_one_byte():
@@ -589,8 +589,10 @@ def test_what_may_change_is_copied_when_it_is_packed():
     assert payload.unpack_result(bytes(packed)) == LARGE
 
 
-def test_what_is_rather_large_is_one_piece():
-    assert type(payload.pack_result(bytes(100_000))) is bytes
+@pytest.mark.parametrize(("size", "kind"), [(60_000, bytes), (100_000, Rope)])
+def test_what_is_rather_small_is_one_piece(size, kind):
+    assert type(payload.pack_result(bytes(size))) is kind
+    assert type(payload.pack_call((bytes(size),), {})) is kind
 
 
 class Sizeable:
