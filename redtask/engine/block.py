@@ -200,11 +200,12 @@ def _apart(entry: Entry) -> tuple[bytes, Sequence[bytes]]:
 
     Behind such an entry are the number of the field, its length, and its bytes.
     """
-    *head, given = entry
-    (number,) = (at for at, one in enumerate(given) if isinstance(one, Rope))
-    rope, given = given[number], list(given)
+    kind, index, begun, ended, fields = entry
+    (number,) = (at for at, one in enumerate(fields) if isinstance(one, Rope))
+    rope, given = fields[number], list(fields)
     given[number] = None
-    return marshal.dumps((*head, given, number, len(rope))), rope.pieces
+    parts = kind, index, begun, ended, given, number, len(rope)
+    return marshal.dumps(parts), rope.pieces
 
 
 class Block:

@@ -129,7 +129,7 @@ class Runner:
         self.chained = False
         #: Verified arguments of tasks that have not begun, by id.
         self._opened: dict[str, Read] = {}
-        #: Arguments that did not come along, of such tasks; were the last such ones small?
+        #: Arguments of such tasks that did not come along; were the last such small?
         self._ahead: dict[str, Read] = {}
         self._were_small = False
         #: Is a functional dependency being checked?
