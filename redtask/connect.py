@@ -30,6 +30,9 @@ _log = logging.getLogger("redtask")
 
 _OLDEST: Final = (6, 2)
 _TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+#: What is said of a server that expects TLS, and of one that does not.
+_HUNG_UP: Final = ("reset by peer", "losed by server", "closed the connection")
+_NO_TLS: Final = ("Timeout", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 #: How long a command waits for a server that loads its data, and how often it looks, in
 #: seconds.
 _LOADING: Final = 30.0
@@ -102,7 +105,20 @@ def no_hub(profile: Profile) -> NoHub:
 def unreachable(profile: Profile, problem: ConnectionLost) -> ConnectionLost:
     """Return an error that says where Redis was looked for, and why it failed."""
     reason = link.words_of(problem.__cause__ or problem)
-    return ConnectionLost(f"{profile.where} cannot be reached: {reason}")
+    hint = _about_tls(profile.url or "", reason)
+    return ConnectionLost(f"{profile.where} cannot be reached: {reason}{hint}")
+
+
+def _about_tls(url: str, reason: str) -> str:
+    """Return a hint, if the server may expect TLS where we do not, or not where we do.
+
+    A server that expects TLS hangs up; one that does not waits for a command's end.
+    """
+    if url.startswith("redis:") and any(word in reason for word in _HUNG_UP):
+        return "; if it expects TLS, its URL begins with rediss://"
+    if url.startswith("rediss:") and any(word in reason for word in _NO_TLS):
+        return "; if it does not speak TLS, its URL begins with redis://"
+    return ""
 
 
 def check_server(

@@ -100,6 +100,28 @@ def test_a_server_that_loads_its_data_is_waited_for_in_patience():
         hold(connect.check_server(profile(), 0.0), info(loading=1))
 
 
+@pytest.mark.parametrize(
+    ("scheme", "reason", "hint"),
+    [
+        ("redis", "(104, 'Connection reset by peer')", "rediss://"),
+        ("redis", "Connection closed by server.", "rediss://"),
+        ("redis", "Error 111 connecting to nowhere:1", ""),
+        ("redis", "Timeout connecting to server", ""),
+        ("rediss", "Timeout connecting to server", "redis://"),
+        ("rediss", "[SSL: WRONG_VERSION_NUMBER] wrong version number", "redis://"),
+        ("rediss", "Connection closed by server.", ""),
+    ],
+)
+def test_who_may_have_mistaken_tls_is_told(scheme, reason, hint):
+    lost = error.ConnectionLost("Redis cannot be reached: x")
+    lost.__cause__ = ConnectionError(reason)
+
+    told = connect.unreachable(profile(url=f"{scheme}://nowhere:1/0"), lost)
+
+    after = str(told).partition(f"cannot be reached: {reason}")[2]
+    assert after.endswith(f"begins with {hint}") if hint else after == ""
+
+
 def test_an_unreachable_server_is_named_without_its_password():
     lost = error.ConnectionLost("Redis cannot be reached: x")
     lost.__cause__ = ConnectionRefusedError("Error 111 connecting to nowhere:1")
