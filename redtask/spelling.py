@@ -1,4 +1,4 @@
-"""Suggestions for misspelt words."""
+"""Numbers with their nouns, and suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def count(number: int, noun: str) -> str:
+    """Format a number with its noun."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def suggestion(

@@ -9,9 +9,10 @@ import click
 
 from redtask.cli import REFUSED
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
-from redtask.cli.output import Output, count, say_json
+from redtask.cli.output import Output, say_json
 from redtask.cli.selection import Selection, selection_options
 from redtask.cli.waiting import bar
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,7 +30,6 @@ from redtask.cli.options import (
 )
 from redtask.cli.output import (
     ago,
-    count,
     moment,
     print_table,
     say_json,
@@ -47,6 +46,7 @@ from redtask.keeper.log import configure_log
 from redtask.keeper.plan import DAEMON, TERMINAL, Plan
 from redtask.profile import DEFAULT_PROFILE
 from redtask.server.embedded import EmbeddedServer
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,12 +15,13 @@ from redtask.cli.options import (
     json_option,
     yes_option,
 )
-from redtask.cli.output import count, is_terminal, print_table, say_json
+from redtask.cli.output import is_terminal, print_table, say_json
 from redtask.cli.spans import Size, Span
 from redtask.cli.status import look
 from redtask.connect import connect
 from redtask.doctor.fleet import cards, strangers
 from redtask.scheme import configure, find
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

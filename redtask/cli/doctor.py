@@ -11,7 +11,8 @@ import click
 
 from redtask.cli import FAILED, NOT_FOUND
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, count, say_json
+from redtask.cli.output import Output, say_json
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,6 @@ from redtask.cli.output import (
     STATES,
     Output,
     ago,
-    count,
     duration,
     one_line,
     say_json,
@@ -26,6 +25,7 @@ from redtask.cli.selection import read_ids
 from redtask.cli.tasks import as_json, progress
 from redtask.error import UnknownEngine
 from redtask.hub import holding
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,6 @@ from redtask.cli.drawing import STATE_FILLS, Picture
 from redtask.cli.options import Where, hub_options, json_option
 from redtask.cli.output import (
     STATES,
-    count,
     is_terminal,
     json_object,
     one_line,
@@ -27,6 +26,7 @@ from redtask.cli.selection import named
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar
 from redtask.family import Family, family, place
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,8 +12,9 @@ import click
 
 from redtask.cli.group import Group
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
-from redtask.cli.output import Output, count, say_json, short_path
+from redtask.cli.output import Output, say_json, short_path
 from redtask.error import KeyRefused, NoHub, UnknownKey
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from redtask.keyfile import Key

@@ -324,17 +324,11 @@ def size(amount: int) -> str:
     return f"{amount} B"
 
 
-def count(number: int, noun: str) -> str:
-    """Format a number with its noun."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 __all__ = [
     "SHORT",
     "STATES",
     "Output",
     "ago",
-    "count",
     "cut",
     "duration",
     "in_units",

@@ -13,7 +13,7 @@ import click
 
 from redtask.cli import INTERRUPTED
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
-from redtask.cli.output import STATES, Output, count, say_json
+from redtask.cli.output import STATES, Output, say_json
 from redtask.cli.selection import Selection, selection_options
 from redtask.cli.spans import seconds
 from redtask.cli.tasks import what_came
@@ -23,6 +23,7 @@ from redtask.error import RedtaskError
 from redtask.hub import states
 from redtask.listing import read
 from redtask.replay import Replay, Wish
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,6 @@ from redtask.cli.output import (
     SHORT,
     STATES,
     Output,
-    count,
     one_line,
     say_json,
     short_ids,
@@ -25,6 +24,7 @@ from redtask.cli.output import (
 from redtask.cli.selection import named
 from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

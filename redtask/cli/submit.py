@@ -16,12 +16,13 @@ from redtask.bulk import Bulk
 from redtask.cli import INTERRUPTED, exit_code, proposals
 from redtask.cli.calls import Reading, check_function
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import Output, count, say_json
+from redtask.cli.output import Output, say_json
 from redtask.cli.spans import SPAN
 from redtask.cli.waiting import bar, tell, wait
 from redtask.dependency import Dependency
 from redtask.error import NoEnginesRegistered, RedtaskError, UnknownEngine
 from redtask.flags import Flags
+from redtask.spelling import count
 from redtask.targets import Targets
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import click
 
 from redtask.cli.drawing import PALETTE, Picture
 from redtask.cli.options import Where, hub_options, output_options
-from redtask.cli.output import SHORT, Output, count, say_json, shorten
+from redtask.cli.output import SHORT, Output, say_json, shorten
 from redtask.cli.spans import MOMENT
 from redtask.cli.tasks import took
 from redtask.flows import Commands
@@ -19,6 +19,7 @@ from redtask.hub.records import Try
 from redtask.labels import labels_of, of_records
 from redtask.listing import Finder
 from redtask.query import Query
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

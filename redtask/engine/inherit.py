@@ -11,6 +11,7 @@ from redtask.error import NameTaken
 from redtask.hub import calls, holding
 from redtask.hub.calls import Argument, Life
 from redtask.hub.records import mapping
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,5 +68,5 @@ def _bury(store: Store, worker: str, engines: Sequence[EngineStatus]) -> None:
         ):
             pass
     if engines:
-        are = "1 engine" if len(engines) == 1 else f"{len(engines)} engines"
+        are = count(len(engines), "engine")
         _log.info("took over %s of the dead worker %s", are, worker)

@@ -50,6 +50,7 @@ from redtask.error import (
 from redtask.hub import calls, scripts
 from redtask.orders import instance
 from redtask.signals import Signals
+from redtask.spelling import count
 from redtask.store import Store
 
 if TYPE_CHECKING:
@@ -293,8 +294,9 @@ class Worker:
         if not self._ready and all(seat.block.registered for seat in self._seats):
             self._ready = True
             are = "is" if len(self._seats) == 1 else "are"
-            _log.info("%s %s ready", _engines(len(self._seats)), are)
-            notify(f"READY=1\nSTATUS={_engines(len(self._seats))}")
+            engines = count(len(self._seats), "engine")
+            _log.info("%s %s ready", engines, are)
+            notify(f"READY=1\nSTATUS={engines}")
 
     # -- health
 
@@ -556,10 +558,6 @@ class Worker:
             self._drain_all()
 
 
-def _engines(number: int) -> str:
-    return f"{number} engine" if number == 1 else f"{number} engines"
-
-
 def _reason(code: int) -> str:
     if code < 0:
         try:
@@ -603,7 +601,7 @@ def banner(store: Store, options: Options) -> str:
     return (
         f"redtask {redtask.__version__}: worker {options.name}, hub "
         f"{store.keys.name} at {redact_url(store.url)}, queues "
-        f"{','.join(options.queues)}, {_engines(options.engines)}"
+        f"{','.join(options.queues)}, {count(options.engines, 'engine')}"
     )
 
 

@@ -51,6 +51,7 @@ from redtask.keeper.server import KeptServer
 from redtask.profile import Profile
 from redtask.scheme import configure, find
 from redtask.signals import Signals
+from redtask.spelling import count
 from redtask.store import Store
 
 if TYPE_CHECKING:
@@ -607,7 +608,9 @@ class Keeper:
             self._lock = lock(folder / LOCK, fcntl.LOCK_EX)
         except BlockingIOError:
             card = Card.read(folder)
-            who = f" (process {card.pid}, {card.engines} engines)" if card else ""
+            who = ""
+            if card:
+                who = f" (process {card.pid}, {count(card.engines, 'engine')})"
             raise ClusterRunning(
                 f"a cluster of profile {self.profile.name!r} is already running{who}: "
                 "'redtask cluster stop' stops it, 'redtask worker' adds engines"
