@@ -10,7 +10,7 @@ from tests.model.things import ENDED, Outcome
 CLIENTS = ("c", "d")
 #: What precedes the number of a task that comes alone, and of one of many.
 FORMS = ("", "0")
-LETTERS = ("as", "as", "af", "af", "asf", "ns", "nf", "nsf")
+LETTERS = ("as", "as", "af", "af", "asf", "ns", "nf", "nsf", "nsf")
 KINDS = ("ok", "ok", "ok", "ok", "error", "error", "unbegun", "unmet", "keep", "keep")
 RARE_KINDS = ("late", "final", "aborted", "require")
 
@@ -35,9 +35,12 @@ class Dealer(Pair):
         at = int(dice.expovariate(0.2)) if recent else dice.randrange(len(self.names))
         return self.names[max(0, len(self.names) - 1 - at)]
 
-    def some(self, dice, own):
-        """Return the members of a set: known ones, and now and then one that is not."""
-        if dice.random() < 0.25:
+    def some(self, dice, own, settled=0.25):
+        """Return the members of a set: known ones, and now and then one that is not.
+
+        ``settled``: how often only such as have ended.
+        """
+        if dice.random() < settled:
             # That all have ended, in one way or in two, is rare else.
             ended = {
                 state: [
@@ -45,9 +48,8 @@ class Dealer(Pair):
                 ]
                 for state in ("completed", "failed")
             }
-            states = dice.choice(
-                (("completed",) * 2, ("failed",) * 2, ("completed", "failed"))
-            )
+            both = "completed", "failed"
+            states = dice.choice((both[:1] * 2, both[1:] * 2, both, both))
             if all(ended[state] for state in states):
                 return list({dice.choice(ended[state][-8:]): None for state in states})
         count = dice.choice((1, 2, 2, 2, 3, 4))
@@ -117,7 +119,10 @@ class Dealer(Pair):
         """Let tasks of a group depend on others, on engines, and on a gate."""
         for kind, chance in (("after", 0.5), ("follow", 0.3)):
             if dice.random() < chance and self.names:
-                group[kind] = (dice.choice(LETTERS), self.some(dice, own))
+                letters = dice.choice(LETTERS)
+                # Else one of them alone mostly decides.
+                settled = 0.6 if (kind, letters) == ("follow", "nsf") else 0.25
+                group[kind] = (letters, self.some(dice, own, settled))
         if dice.random() < 0.15 and self.model.engines:
             group["targets"] = self.choose_labels(dice)
         if "after" in group and dice.random() < 0.2:
