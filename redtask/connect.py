@@ -32,7 +32,7 @@ _OLDEST: Final = (6, 2)
 _TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 #: What is said of a server that expects TLS, and of one that does not.
 _HUNG_UP: Final = ("reset by peer", "losed by server", "closed the connection")
-_NO_TLS: Final = ("Timeout", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+_NO_TLS: Final = ("Timeout connecting", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 #: How long a command waits for a server that loads its data, and how often it looks, in
 #: seconds.
 _LOADING: Final = 30.0

@@ -107,8 +107,9 @@ class _Sink:
 
     def write(self, piece: bytes | bytearray | memoryview) -> int:
         # A buffer's owner may change it later, so it is copied now.
-        self.pieces.append(piece if type(piece) is bytes else bytes(piece))
-        return len(piece)
+        data = piece if type(piece) is bytes else bytes(piece)
+        self.pieces.append(data)
+        return len(data)
 
 
 def _is_large(value: object, depth: int = 3) -> bool:
@@ -129,22 +130,30 @@ def _is_large(value: object, depth: int = 3) -> bool:
     return isinstance(size, int) and size >= _LARGE
 
 
-def _pieces(value: object) -> list[bytes]:
+def _pieces(value: object) -> list[bytes] | None:
     """Pickle a value that contains something large, which is not copied.
 
     By the pickle protocol large values are written outside of frames; a bytes object of
-    that size is passed as it is.
+    that size is passed as it is. None if it cannot be pickled so, or refers to anything
+    that must not go by name.
     """
     sink = _Sink()
     try:
         pickle.Pickler(sink, _PROTOCOL).dump(value)
     except Exception:  # noqa: BLE001 - pickling runs the user's code
-        return [_by_cloudpickle(value)]
-    # Names never occur in large pieces.
-    small = (piece for piece in sink.pieces if len(piece) < _LARGE)
-    if any(_may_refer(piece) for piece in small):
-        return [_by_cloudpickle(value)]
-    return sink.pieces
+        return None
+    framed = filter(_is_framed, sink.pieces)
+    refers = any(_REFERS in one or _may_refer(one) for one in framed)
+    return None if refers else sink.pieces
+
+
+def _is_framed(piece: bytes) -> bool:
+    """Is it a frame of a pickle, where names are, and not one large value?
+
+    Frames are ended when they have 64 KiB, and so a little larger. Where a value looks
+    like one, this only takes longer.
+    """
+    return len(piece) < _LARGE or piece[:1] in (pickle.PROTO, pickle.FRAME)
 
 
 def _together(pieces: Sequence[bytes]) -> Written:
@@ -474,10 +483,8 @@ def _blame(args: Mapping[Any, Any]) -> None:
 def _pack(
     kind: bytes, value: tuple[Any, ...], nodes: Mapping[Any, str] | None = None
 ) -> Written:
-    if _is_large(value):
-        pieces = _pieces(value)
-        if not any(_REFERS in one for one in pieces if len(one) < _LARGE):
-            return _together([kind, *pieces])
+    if _is_large(value) and (pieces := _pieces(value)):
+        return _together([kind, *pieces])
     # In a graph, most that refer to others have them as arguments.
     if nodes is None or dependency.Ref not in map(type, value):
         data = dumps(value)
@@ -593,8 +600,8 @@ def pack_result(value: object) -> Written:
     if value is None:
         return b"N"
     try:
-        if _is_large(value):
-            return _together([b"p", *_pieces(value)])
+        if _is_large(value) and (pieces := _pieces(value)):
+            return _together([b"p", *pieces])
         return b"p" + dumps(value)
     except SerializationError as problem:
         raise SerializationError(f"the result: {problem}") from problem.__cause__
@@ -729,6 +736,8 @@ def _all_short(values: Any) -> bool:
 
 def _repr(value: object) -> str:
     try:
-        return builtins.repr(value)
+        text = builtins.repr(value)
+        # It may be a subclass of the user's.
+        return text if type(text) is str else str.__str__(text)
     except Exception as error:  # noqa: BLE001 - it is the user's code
         return f"<{type(value).__name__}, no repr: {type(error).__name__}>"

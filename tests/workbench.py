@@ -99,7 +99,9 @@ class Bench:
         """Return the results of tasks that succeeded."""
         assert [kind for kind, _ in outcomes] == ["ok"] * len(works)
         return [
-            payload.unpack_result(RING.open_result(work.task_id, TOKEN, "r", fields[1]))
+            payload.unpack_result(
+                RING.open_result(work.task_id, TOKEN, "r", bytes(fields[1]))
+            )
             for work, (_, fields) in zip(works, outcomes, strict=True)
         ]
 

@@ -195,13 +195,20 @@ class Stopped(NamedTuple):
         return self.begun_at > 0 or len(self.taken.outcomes) > 0
 
 
-def _apart(entry: Entry) -> tuple[bytes, Sequence[bytes]]:
-    """Return an entry with a hole where it has a rope, and that rope's pieces.
+def _logged(entry: Entry) -> tuple[bytes, Sequence[bytes]]:
+    """Return an entry as it is logged, and what follows it there.
 
-    Behind such an entry are the number of the field, its length, and its bytes.
+    That is a rope of its fields, in pieces: it is not copied more often than it must
+    be. The entry then has a hole in its place, the hole's number, and its length.
+    Raises ``ValueError`` if the log cannot have it.
     """
+    try:
+        return marshal.dumps(entry), ()  # type: ignore[arg-type]
+    except ValueError:
+        if Rope not in map(type, entry[-1]):
+            raise
     kind, index, begun, ended, fields = entry
-    (number,) = (at for at, one in enumerate(fields) if isinstance(one, Rope))
+    number = next(at for at, one in enumerate(fields) if type(one) is Rope)
     rope, given = fields[number], list(fields)
     given[number] = None
     parts = kind, index, begun, ended, given, number, len(rope)
@@ -357,13 +364,11 @@ class Block:
         self._release()
 
     def end(self, entry: Entry) -> bool:
-        """Log the outcome of the current task; False if the log is full."""
-        pieces: Sequence[bytes] = ()
+        """Log the outcome of the current task; False if the log cannot have it."""
         try:
-            data = marshal.dumps(entry)  # type: ignore[arg-type]
+            data, pieces = _logged(entry)
         except ValueError:
-            # A rope, which is not copied more often than it must be.
-            data, pieces = _apart(entry)
+            return False
         fields = self._fields
         at = fields[_LOG_END]
         after = at + _HEAD + len(data) + sum(map(len, pieces))

@@ -51,8 +51,8 @@ class Parents:
 
     def made(self, task_id: str, body: Written) -> None:
         """Note a result for tasks that were taken along, until it is reported."""
-        if isinstance(body, bytes) and len(body) <= _LARGEST_KEPT:
-            self._made[task_id] = body
+        if len(body) <= _LARGEST_KEPT:
+            self._made[task_id] = bytes(body)
 
     def reported(self, *, all_count: bool) -> None:
         """Keep what was made, if the hub has accepted all that was reported."""

@@ -471,6 +471,14 @@ def test_what_is_in_pieces_is_logged_whole(block, before):
     assert outcomes[before + 1].task_id == f"t-{before + 1}"
 
 
+@pytest.mark.parametrize("more", [[], ["stdout", Rope([b"x"])]])
+def test_what_the_log_cannot_have_is_reported_at_once(block, more):
+    opened(block)
+    strange = type("Strange", (str,), {})("x")
+
+    assert not block.end(("ok", 0, 1, 2, ["result", b"x", "repr", strange, *more]))
+
+
 def test_what_is_larger_than_the_log_is_reported_at_once(block):
     opened(block)
     rope = Rope([b"head", b"x" * LOG_BYTES])

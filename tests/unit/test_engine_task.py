@@ -620,6 +620,24 @@ def test_what_was_taken_along_gets_results_that_the_hub_does_not_have(bench):
     assert bench.store.reads == 1
 
 
+@pytest.mark.parametrize("size", [60_000, 100_000, 900_000])
+def test_also_large_ones(bench, size):
+    def more(data):
+        return data + b"x"
+
+    works = [
+        bench.work(bytes, size, name="c-1"),
+        *(
+            bench.work(more, Ref(one), refs=[one], name=name, along=True)
+            for one, name in (("c-1", "c-2"), ("c-2", "c-3"))
+        ),
+    ]
+
+    first, second, third = bench.values(works, bench.run_all(works))
+
+    assert [len(first), second[size:], third[size:]] == [size, b"x", b"xx"]
+
+
 def test_results_are_kept_once_the_hub_has_accepted_them(bench):
     works = [bench.work(square, 2, name="c-1"), link(bench, 2)]
     bench.run_all(works)

@@ -637,6 +637,56 @@ def test_large_arguments_may_stand_beside_results_of_others():
     assert payload.unpack_refs(packed)[0] == ["p-1"]
 
 
+@pytest.mark.parametrize("beside", ["class", "frame"])
+def test_results_of_others_are_found_wherever_they_stand(beside):
+    # By value, as one large piece; and in a frame that is larger than the limit.
+    if beside == "class":
+        kind = in_main("class Mine: pass", "Mine")
+        args: tuple[Any, ...] = (LARGE, Ref("p-1"), kind())
+    else:
+        args = (LARGE, [Ref("p-1"), *range(40_000)])
+
+    packed = payload.pack_call(args, {})
+
+    assert payload.refers(packed)
+    assert payload.unpack_refs(packed)[0] == ["p-1"]
+
+
+def test_a_class_that_nobody_can_import_is_found_in_a_large_frame():
+    kind = in_main("class Mine: pass", "Mine")
+
+    packed = payload.pack_result([LARGE, [kind(), *range(40_000)]])
+
+    assert b"_make_skeleton_class" in bytes(packed)
+
+
+def test_a_buffer_is_copied_once_and_not_pickled_by_value(monkeypatch):
+    monkeypatch.setattr(payload, "_by_cloudpickle", None)
+
+    packed = payload.pack_result(Sizeable(bytearray(LARGE)))
+
+    assert payload.unpack_result(bytes(packed)).data == LARGE
+
+
+class Named(str):
+    """What a repr may be."""
+
+    __slots__ = ()
+
+
+class Told:
+    """Its repr is of a class of its own."""
+
+    def __repr__(self):
+        return Named("told")
+
+
+def test_a_short_text_is_a_plain_string():
+    found = payload.short_repr(Told())
+
+    assert (type(found), found) == (str, "told")
+
+
 def test_a_name_in_large_bytes_is_no_reason_to_pickle_by_value():
     value = b"__main__" + LARGE
 
