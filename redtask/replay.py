@@ -244,7 +244,7 @@ def _earlier(session: Session, ids: Sequence[str]) -> Flow[set[str]]:
     while left:
         named: set[str] = set()
         for at in range(0, len(left), _PAGE):
-            part = left[at : at + ended.MOST]
+            part = left[at : at + _PAGE]
             records = yield from read(session.keys, part, ("resubmit_of",))
             named.update(filter(None, (one.get("resubmit_of") for one in records)))
         left = list(named - found)

@@ -133,6 +133,8 @@ class Picture(NamedTuple):
     #: How many of them were started, and ended.
     begun: int
     ended: int
+    #: When the running task started; 0 if none is running, or it is being reported.
+    since: int
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -475,6 +477,7 @@ class Block:
             batch=batch,
             begun=min(fields[_BEGUN], count),
             ended=min(fields[_ENDED], count),
+            since=self.inside_since,
         )
 
     @property
@@ -541,7 +544,7 @@ class Block:
 
     @property
     def inside_since(self) -> int:
-        """When the running task started; 0 if none is running."""
+        """When the running task started; 0 if none is running, or it is reported."""
         fields = self._fields
         since = fields[_BEGUN_AT]
         inside = fields[_BEGUN] > fields[_ENDED] and fields[_SPARED] != since

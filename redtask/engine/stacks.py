@@ -112,12 +112,12 @@ def about(seat: Seat) -> dict[str, Any]:
     picture = seat.block.look()
     if picture is None:
         return {"engine": None, "pid": seat.pid, "task": None, "for": None}
-    since = seat.block.inside_since
+    runs = picture.since > 0
     return {
         "engine": picture.engine_id,
         "pid": seat.pid,
-        "task": picture.running,
-        "for": (time.monotonic_ns() - since) / 1e9 if since else None,
+        "task": picture.running if runs else None,
+        "for": (time.monotonic_ns() - picture.since) / 1e9 if runs else None,
     }
 
 

@@ -196,6 +196,18 @@ def test_what_failed_because_of_an_earlier_run_is_downstream_of_a_later_one(rc, 
     assert sorted(copies) == sorted(again.msg_ids[1:])
 
 
+def test_so_it_is_of_very_many(rc, view):
+    firsts = [fails(view) for _ in range(45)]
+    children = [view.apply_async(tasks.double, Ref(one)) for one in firsts]
+    rc.wait()
+    once = rc.replay(ids=firsts)
+    once.wait()
+
+    plan = rc.replay_plan(ids=once, downstream=True)
+
+    assert set(plan) == {*once.msg_ids, *map(id_of, children)}
+
+
 def test_other_arguments_may_refer_to_tasks(rc, view):
     one, other = (view.apply_async(tasks.double, x) for x in (1, 2))
     plain = fails(view)
