@@ -337,8 +337,10 @@ class Client(StoredTasks, Fleet):
         """Ids that this client submitted and that have not ended."""
         return self._open(None)
 
-    def _open(self, ids: list[str] | None) -> set[str]:
+    def _open(self, history: Sequence[str] | None) -> set[str]:
+        """Return those of a view, or (None) all, that have not ended."""
         self._pier.settle()
+        ids = None if history is None else self._session.open_of(history)
         return self._run(self._session.outstanding(ids))
 
     def get_result(

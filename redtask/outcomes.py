@@ -581,6 +581,7 @@ class Results:
     def _sub(self, at: int, task_id: str) -> Any:
         whole, tasks = self._tasks, TaskSet((task_id,))
         tasks.submitted, tasks.checked = whole.submitted, whole.checked
+        tasks.timed = whole.timed
         self._session.inbox.expect(tasks)
         # Look only after registering, so that nothing is missed in between.
         if (outcome := whole.outcomes.get(task_id)) is not None:
@@ -663,6 +664,7 @@ def joined(results: Iterable[R]) -> Any:
     first = listed[0]
     tasks = TaskSet([name for one in listed for name in one.msg_ids])
     tasks.submitted = min(one._tasks.submitted for one in listed)
+    tasks.timed = any(one._tasks.timed for one in listed)
     first._session.inbox.expect(tasks)
     for one in listed:
         for name, outcome in list(one._tasks.outcomes.items()):

@@ -101,7 +101,7 @@ class View(Flagged):
     @property
     def outstanding(self) -> set[str]:
         """Ids that this view submitted and that have not ended."""
-        return self.client._open(self._open())
+        return self.client._open(self.history)
 
     def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
         """Wait for results, ids, or (None) all that this view submitted."""

@@ -376,8 +376,10 @@ class Client(StoredTasks, Fleet):
         """Return the ids that this client submitted and that have not ended."""
         return await self._open(None)
 
-    async def _open(self, ids: list[str] | None) -> set[str]:
+    async def _open(self, history: Sequence[str] | None) -> set[str]:
+        """Return those of a view, or (None) all, that have not ended."""
         await self._pier.settle()
+        ids = None if history is None else self._session.open_of(history)
         return await self._run(self._session.outstanding(ids))
 
     async def get_result(

@@ -130,7 +130,7 @@ class View(Flagged):
 
     async def outstanding(self) -> set[str]:
         """Return the ids that this view submitted and that have not ended."""
-        return await self.client._open(self._open())
+        return await self.client._open(self.history)
 
     async def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
         """Wait for results, ids, or (None) all that this view submitted."""

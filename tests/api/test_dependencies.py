@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from redtask import Dependency, Ref, error
+import redtask
+from redtask import AsyncResult, Dependency, Ref, error
 from tests import tasks
 
 
@@ -118,6 +119,21 @@ def test_who_waits_sees_to_the_timeout_when_no_worker_is_there(place, face, flag
         view.apply_async(tasks.double, 1).get(30)
 
     assert 0.3 <= time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("how", ["as_completed", "split", "join"])
+def test_who_waits_for_parts_sees_to_the_timeout_too(place, how):
+    view = place.client().load_balanced_view(timeout=0.2)
+    result = view.map_async(tasks.double, range(2))
+    if how == "as_completed":
+        parts = redtask.as_completed(result, timeout=30)
+    elif how == "split":
+        parts = result.split()
+    else:
+        parts = [AsyncResult.join(*result.split())]
+
+    with pytest.raises((error.DependencyTimeout, error.CompositeError)):
+        next(iter(parts)).get(30)
 
 
 def test_who_asks_for_it_elsewhere_sees_to_the_timeout_too(place, face):

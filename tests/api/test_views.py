@@ -665,7 +665,8 @@ def test_an_imap_interrupted_while_it_calls_loses_no_input(
     assert len(set(view.history)) == len(view.history) == 6
 
 
-def test_what_an_interrupted_imap_had_posted_can_be_aborted(place):
+@pytest.mark.parametrize("whose", ["client", "view"])
+def test_what_an_interrupted_imap_had_posted_can_be_aborted(place, whose):
     client = place.client()
     view = client.load_balanced_view()
     held = threading.Event()
@@ -679,7 +680,7 @@ def test_what_an_interrupted_imap_had_posted_can_be_aborted(place):
 
     with pytest.raises(KeyboardInterrupt):
         view.imap(tasks.double, numbers(), max_outstanding=0)
-    client.abort()
+    (client if whose == "client" else view).abort()
 
     assert client.outstanding == set()
     assert {place.record(name)["state"] for name in client.history} == {"aborted"}
