@@ -30,8 +30,8 @@ end
 -- Find the engine it ran on, for those that are to follow it.
 local function locate(member)
   if member.label == nil then
-    local f = redis.call("HMGET", keys.task(member.id), "engine", "token")
-    member.label = f[2] and string.match(f[1] or "", "^%d+") or false
+    local engine = redis.call("HGET", keys.task(member.id), "engine")
+    member.label = string.match(engine or "", "^%d+") or false
   end
 end
 

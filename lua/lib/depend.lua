@@ -239,14 +239,15 @@ end
 
 -- A member as its record says, or the tombstone; nil if it is unknown.
 local function read_member(id)
-  local f = record.get(id, "state", "engine", "token", "marks", "kept")
+  local f = record.get(id, "state", "engine", "marks", "kept")
   local state = f[1] or require("lib.tombs").state_of(id)
   if not state then
     return nil
   end
   return {
-    id = id, state = state, label = f[3] and string.match(f[2] or "", "^%d+") or nil,
-    marks = f[4] or "", kept = tonumber(f[5] or 0), buried = not f[1],
+    -- Of one that has ended it is where it last ran (lib/finish.lua).
+    id = id, state = state, label = string.match(f[2] or "", "^%d+"),
+    marks = f[3] or "", kept = tonumber(f[4] or 0), buried = not f[1],
     runs_on = state == "running" and f[2] or nil,
   }
 end

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from redtask import error
-from tests.hubs import error_in, ok
+from tests.hubs import error_in, ok, unbegun
 
 # all/any, success, failure: what two members that succeeded, failed or are pending
 # make of it (section 2.3 of IPython.parallel's rules). M met, U unreachable, - neither.
@@ -259,6 +259,25 @@ def test_a_task_goes_where_another_ran(pair):
     (work,) = pair.turn(6, "f", 1, ok(pair.works["f"])).work
 
     assert (work.task_id, pair.held("e")) == ("c-3", ["c-11"])
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_it_ran_where_it_failed_and_not_where_it_was_given_back(hub, late):
+    hub.join(1, "e", "f")
+    hub.submit(2, "c-1", retries=1)
+    (first,) = hub.take(3, "e")
+    hub.report(4, "e", error_in(first))
+    (second,) = hub.take(5, "f")
+    hub.report(6, "f", unbegun(second))
+
+    if late:
+        hub.abort(7, "c-1")
+        hub.submit(8, "c-3", follow="nf c-1")
+    else:
+        hub.submit(7, "c-3", follow="nf c-1")
+        hub.abort(8, "c-1")
+
+    assert (hub.record("c-3")["place"], hub.assigned("e")) == ("0", ["c-3"])
 
 
 def test_it_waits_for_that_engine_although_another_is_idle(pair):
