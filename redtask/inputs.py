@@ -110,22 +110,33 @@ def _can_be_cut(one: Any, whole: bool) -> bool:
         return False
 
 
+#: What is joined to a list.
+_LISTS: Final = (list, tuple, range)
+
+
+def is_piece(value: object) -> bool:
+    """May a value be joined with others?"""
+    return isinstance(value, _LISTS) or _is_array(value)
+
+
+def _is_array(value: Any) -> bool:
+    # Who has an array has imported it.
+    numpy: Any = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and value.shape != ()
+
+
 def rejoined(pieces: Sequence[Any], *, stripes: bool) -> Any:
     """Return the lists, or the arrays of NumPy, that calls with slices gave, as one.
 
     What is neither stays a list of pieces. ``stripes``: each call got every n-th item.
     """
-    if all(isinstance(piece, (list, tuple, range)) for piece in pieces):
+    if all(isinstance(piece, _LISTS) for piece in pieces):
         return _dealt(pieces) if stripes else list(itertools.chain(*pieces))
-    # Who has an array has imported it.
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is None or not all(
-        type(piece) is numpy.ndarray and piece.shape for piece in pieces
-    ):
+    if not all(map(_is_array, pieces)):
         return list(pieces)
     if len({piece.shape[1:] for piece in pieces}) > 1:
         return list(pieces)
-    whole = numpy.concatenate(pieces)
+    whole = sys.modules["numpy"].concatenate(pieces)
     if not stripes:
         return whole
     ends = itertools.accumulate(map(len, pieces))

@@ -472,17 +472,23 @@ class Results:
         return self.elapsed
 
     def _get_dict(self, timeout: float | None) -> Flow[dict[int, Any]]:
-        values = yield from self._get(timeout, None, None)
+        value = yield from self._get(timeout, None, None)
         found = yield from self._metadata()
         ids = [about["engine_id"] for about in found]
         if len(set(ids)) < len(ids):
             raise ValueError("Cannot build dict, multiple jobs ran on one engine")
-        if self._single:
-            values = [values]
-        elif self._sizes is not None and set(self._sizes) != {1}:
-            items = iter(values)
-            values = [list(itertools.islice(items, size)) for size in self._sizes]
+        values = yield from self._of_tasks(value)
         return dict(zip(ids, values, strict=True))
+
+    def _of_tasks(self, value: Any) -> Flow[list[Any]]:
+        """Return what each task has of the value."""
+        yield from ()
+        if self._single:
+            return [value]
+        if self._sizes is None or set(self._sizes) == {1}:
+            return list(value)
+        items = iter(value)
+        return [list(itertools.islice(items, size)) for size in self._sizes]
 
     def _outputs(self, groupby: str) -> Flow[list[str]]:
         """Return what the tasks printed, each with its origin."""
@@ -646,6 +652,29 @@ class Pieces(Results):
     def _collect(self, *, return_exceptions: bool | None) -> Any:
         values = super()._collect(return_exceptions=return_exceptions)
         return inputs.rejoined(values, stripes=self.stripes)
+
+    def _part(self, at: int) -> list[Any]:
+        (value,) = super()._part(at)
+        return self._unfolded(value)
+
+    def _unfolded(self, value: Any) -> list[Any]:
+        """Return the items of one task's value."""
+        return list(value) if inputs.is_piece(value) else [value]
+
+    def _arriving(
+        self, number: int, places: Mapping[str, int], *, ordered: bool
+    ) -> Flow[list[Any]]:
+        if not self.stripes:
+            return (yield from super()._arriving(number, places, ordered=ordered))
+        # The second item is in the second task, so all come at once.
+        return [] if number else list((yield from self._get(None, None, None)))
+
+    def _of_tasks(self, value: Any) -> Flow[list[Any]]:  # noqa: ARG002 - it is joined
+        found = []
+        for name in self._tasks.ids:
+            _, one = yield from self._fetched(name)
+            found.append(one)
+        return found
 
 
 def _times(given: datetime | Iterable[datetime | None] | None) -> list[datetime]:

@@ -166,8 +166,7 @@ def brought(imports: Sequence[Import]) -> Spread:
 class Gathered(Pieces):
     """The value of a name that was scattered, as one sequence."""
 
-    def _part(self, at: int) -> list[Any]:
-        (value,) = super()._part(at)
+    def _unfolded(self, value: Any) -> list[Any]:
         # A single item was flattened; text is no sequence of values.
         few = not hasattr(value, "__len__") or isinstance(value, (str, bytes, dict))
         return [value] if few else list(value)

@@ -126,14 +126,14 @@ def test_who_waits_for_parts_sees_to_the_timeout_too(place, how):
     view = place.client().load_balanced_view(timeout=0.2)
     result = view.map_async(tasks.double, range(2))
     if how == "as_completed":
-        parts = redtask.as_completed(result, timeout=30)
+        parts = list(redtask.as_completed(result, timeout=30))
     elif how == "split":
-        parts = result.split()
+        parts = list(result.split())
     else:
         parts = [AsyncResult.join(*result.split())]
 
     with pytest.raises((error.DependencyTimeout, error.CompositeError)):
-        next(iter(parts)).get(30)
+        parts[0].get(30)
 
 
 def test_who_asks_for_it_elsewhere_sees_to_the_timeout_too(place, face):

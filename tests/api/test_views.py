@@ -233,6 +233,26 @@ def test_pieces_may_come_back_in_other_sizes(view):
     assert piece(sum)(range(7)) == [3, 7, 11]
 
 
+@pytest.mark.parametrize("dist", ["b", "r"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_iterating_over_pieces_yields_items_whether_they_are_there(
+    view, gate, dist, waits
+):
+    @view.parallel(dist=dist, block=False, chunksize=3)
+    def double_all(values):
+        tasks.pass_gate(str(gate))
+        return [2 * value for value in values]
+
+    result = double_all(range(7))
+    if waits:
+        threading.Timer(0.2, gate.touch).start()
+    else:
+        gate.touch()
+        result.wait()
+
+    assert list(result) == [0, 2, 4, 6, 8, 10, 12]
+
+
 class Table:
     """As in pandas: the length and slices are of rows, iteration is by columns."""
 
