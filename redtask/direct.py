@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from redtask import spread
+from redtask import inputs, spread
 from redtask.imports import Imports
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.targets import Row
@@ -309,7 +309,7 @@ class DirectView(View):
 
         Lists and arrays of NumPy are joined; of anything else there is a list.
         """
-        spread.check_dist(dist)
+        inputs.check_dist(dist)
 
         def make(tasks: TaskSet) -> _Gathered:
             result = _Gathered(self.client, tasks, "gather")

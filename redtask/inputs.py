@@ -110,6 +110,12 @@ def _can_be_cut(one: Any, whole: bool) -> bool:
         return False
 
 
+def check_dist(dist: str) -> None:
+    """Raise ``ValueError`` for an unknown way to part a sequence."""
+    if dist not in {"b", "r"}:
+        raise ValueError(f"dist must be 'b' (blocks) or 'r' (stripes), not {dist!r}")
+
+
 #: What is joined to a list.
 _LISTS: Final = (list, tuple, range)
 

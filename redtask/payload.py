@@ -414,8 +414,8 @@ def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
     if kind == b"v":
         if data[:2] != _MINOR:
             raise SerializationError(
-                f"the function comes by value from Python {data[0]}.{data[1]}; this "
-                f"engine is Python {_MINOR[0]}.{_MINOR[1]}"
+                f"the function comes by value from Python {data[0]}.{data[1]}; this is "
+                f"Python {_MINOR[0]}.{_MINOR[1]}"
             )
         function = cloudpickle.loads(data[2:])
         # What its References stand for may be another value at the next call.

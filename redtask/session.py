@@ -271,7 +271,7 @@ class Session:
         tasks.timed = True
         self.inbox.expect(tasks)
         yield from waiting.recheck(self.inbox, tasks)
-        for name, outcome in tasks.outcomes.items():
+        for name, outcome in list(tasks.outcomes.items()):
             if outcome.state == "unknown":
                 raise error.TaskLost(f"{name}: {error.GONE}")
         return tasks
@@ -700,7 +700,7 @@ def is_single(jobs: Any) -> bool:
     """Do jobs name one task, so that the value is not a list?"""
     if _has_ids(jobs):
         return bool(getattr(jobs, "_single", False))
-    return isinstance(jobs, (str, int))
+    return isinstance(jobs, (str, numbers.Integral))
 
 
 def limit_of(timeout: float | None) -> float | None:

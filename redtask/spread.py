@@ -113,7 +113,7 @@ def scattered(key: str, sequence: Any, dist: str, *, flatten: bool) -> Spread:
 
     With ``flatten``, a part of one item is the item.
     """
-    check_dist(dist)
+    inputs.check_dist(dist)
     _check_name(key)
     (items,), length = inputs.as_sequences([sequence], whole=True)
 
@@ -128,12 +128,6 @@ def scattered(key: str, sequence: Any, dist: str, *, flatten: bool) -> Spread:
         return [payload.pack_call((), {key: part}) for part in parts]
 
     return Spread(namespace.push, bodies, "scatter")
-
-
-def check_dist(dist: str) -> None:
-    """Raise ``ValueError`` for an unknown distribution."""
-    if dist not in {"b", "r"}:
-        raise ValueError(f"dist must be 'b' (blocks) or 'r' (stripes), not {dist!r}")
 
 
 def executed(code: Any, file: str | None, *, silent: bool) -> Spread:

@@ -304,9 +304,13 @@ class Store:
         self, commands: Sequence[Sequence[Any]], until: float | None = None
     ) -> list[Any]:
         """Read values that may be large with plain commands, in one round trip."""
-        return self._persist(
-            lambda: link.checked(self._exchange(commands, large=True)), until=until
-        )
+        begun = time.monotonic()
+
+        def attempt() -> list[Any]:
+            left = self._left(begun, until)
+            return link.checked(self._exchange(commands, reply=left, large=True))
+
+        return self._persist(attempt, begun, until)
 
     def block(self, *words: Any, seconds: float = link.LONGEST_BLOCK) -> Any:
         """Perform a blocking command, once, on a connection for blocking commands.
@@ -338,10 +342,10 @@ class Store:
         of the error reply, or ``ConnectionLost``; ``StillAway`` if Redis is away and
         the caller's deadline ``until`` passes first.
         """
-        script = scripts.bundle(call.script, self.scheme)
         begun = time.monotonic() if since is None else since
         if call.parcels:
-            return self._do_all((call,), begun, [], until)[0]
+            return self._do_all((call,), begun, [], until, meanwhile)[0]
+        script = scripts.bundle(call.script, self.scheme)
         try:
             (reply,) = self._exchange(
                 [link.evalsha(script, self.keys.root, call)],
@@ -365,14 +369,19 @@ class Store:
         since: float | None,
         first: list[Any],
         until: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> list[T]:
         """Perform calls whose ``first`` replies, if any, were errors."""
         batch = link.Batch(calls, self.keys, self.scheme, self.keyring)
 
         def exchange() -> list[Any]:
+            nonlocal meanwhile
             commands = batch.commands()
             if not first:
-                return self._exchange(commands, reply=self._left(begun, until))
+                # Only the first time.
+                act, meanwhile = meanwhile, None
+                left = self._left(begun, until)
+                return self._exchange(commands, reply=left, meanwhile=act)
             replies = [*first]
             first.clear()
             if isinstance(replies[0], link.LOST):

@@ -75,10 +75,7 @@ class WrappedParallel(Wrapped):
         **flags: Any,
     ) -> None:
         super().__init__(view, f, block, **flags)
-        if dist not in {"b", "r"}:
-            raise ValueError(
-                f"dist must be 'b' (blocks) or 'r' (stripes), not {dist!r}"
-            )
+        inputs.check_dist(dist)
         self.dist = dist
         self.chunksize = chunksize
         self.ordered = ordered

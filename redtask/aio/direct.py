@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from redtask import spread
+from redtask import inputs, spread
 from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.aio.view import Joined, View
 from redtask.imports import Imports
@@ -289,7 +289,7 @@ class DirectView(View):
 
         Lists and arrays of NumPy are joined; of anything else there is a list.
         """
-        spread.check_dist(dist)
+        inputs.check_dist(dist)
 
         def make(tasks: TaskSet) -> _Gathered:
             result = _Gathered(self.client, tasks, "gather")

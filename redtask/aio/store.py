@@ -179,13 +179,18 @@ class Store:
         limit = link.limit(blocking, self._reply if reply is None else reply)
         try:
             packed = link.packed(commands)
-            async with asyncio.timeout(limit + link.time_to_send(packed)):
+            async with asyncio.timeout(limit + link.time_to_send(packed)) as bound:
                 if blocking:
                     await self._listen(connection)
                 await connection.send_packed_command(packed, check_health=False)
                 if meanwhile is not None:
                     meanwhile()
-                replies = [await _read(connection) for _ in commands]
+                replies: list[Any] = []
+                for _ in commands:
+                    if replies:
+                        # Each may be large.
+                        bound.reschedule(asyncio.get_running_loop().time() + limit)
+                    replies.append(await _read(connection))
         except BaseException as problem:
             await self._drop(connection, problem)
             link.tell_of_silence(problem, self.contact.falls_silent)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
-from click.core import ParameterSource
 
 from redtask.cli.group import Invocation, Unconfirmed
 from redtask.cli.output import Output
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
     from redtask.profile import Profile
 
 F = TypeVar("F", bound="Callable[..., Any]")
-
-#: Sources of parameter values that are specific to this invocation.
-_SAID = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-
 
 #: Beginnings of errors about a profile that are due to the command line, and not to
 #: the environment or a file.

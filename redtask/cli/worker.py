@@ -218,7 +218,6 @@ def command(  # noqa: PLR0913 - one per option
         name,
         engines or len(os.sched_getaffinity(0)),
         queues,
-        preload,
         max_tasks,
         kept=bool(os.environ.get("REDTASK_KEPT")),
         limits=limits,

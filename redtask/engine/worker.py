@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import logging
 import os
 import secrets
@@ -113,8 +112,6 @@ class Options:
     engines: int
     #: Queues to serve.
     queues: Sequence[str] = ("default",)
-    #: Modules to import before forking engines.
-    preload: Sequence[str] = ()
     #: An engine is replaced after this many tasks; 0: never.
     max_tasks: int = 0
     #: Is it managed by a cluster?
@@ -189,8 +186,6 @@ class Worker:
         """
         self._plan = self._make_plan()
         self._orders.instance = instance(self._plan.about)
-        for module in self.options.preload:
-            importlib.import_module(module)
         inherit(self._store, self.options.name, self._plan.about)
         if self.options.health_port is not None:
             self._health = Health(self.options.health_port, self.health)

@@ -429,7 +429,7 @@ class Keeper:
                 if crew.code != UNREACHABLE or not self._died_since(deaths):
                     raise self._failure(crew)
                 deaths = self._settled()
-                self._spawn(crew)
+                self._launch(crew)
             with contextlib.suppress(ConnectionLost):
                 joined = self._joined(crew.name)
             if joined < engines and time.monotonic() > deadline:
@@ -440,11 +440,19 @@ class Keeper:
                 )
             return joined >= engines
 
-        self._spawn(crew)
+        self._launch(crew)
         self._until(done, look=_LOOK)
         crew.joined = True
         self._write_card()
         return crew
+
+    def _launch(self, crew: Crew) -> None:
+        """Start a worker that somebody waits for."""
+        try:
+            self._spawn(crew)
+        except OSError as problem:
+            self._crews.remove(crew)
+            raise ClusterError(f"a worker cannot be started: {problem}") from None
 
     def _joined(self, name: str) -> int:
         assert self._store is not None  # noqa: S101 - we are connected

@@ -8,6 +8,8 @@ import pytest
 
 import redtask
 from redtask import error
+from redtask.hub import calls
+from redtask.hub.calls import Group
 from tests import tasks
 
 DEADLINE = 30
@@ -36,12 +38,29 @@ def test_results_of_any_size_are_arguments_of_others(view, size):
 def test_large_arguments_are_kept_out_of_scripts(place, view):
     data = bytes(20_000)
     view.apply_async(len, data).get(DEADLINE)
-    before = place.redis.info("commandstats")["cmdstat_get"]["calls"]
+    before = reads(place.redis)
 
     results = [view.apply_async(len, data) for _ in range(10)]
 
     assert [one.get(DEADLINE) for one in results] == [20_000] * 10
-    assert place.redis.info("commandstats")["cmdstat_get"]["calls"] - before == 10
+    assert reads(place.redis) - before == 10
+
+
+def reads(redis):
+    """Return how often whole strings or parts of them were read."""
+    stats = redis.info("commandstats")
+    # An engine reads arguments of its next tasks as far as they are small.
+    names = ("cmdstat_get", "cmdstat_getrange")
+    return sum(stats[name]["calls"] for name in names if name in stats)
+
+
+def test_the_next_slice_is_made_while_large_arguments_are_under_way(place):
+    store, made = place.client()._store, []
+    group = Group("digest", b"blob", "f", {}, ["x-1", bytes(20_000)])
+
+    store.do(calls.submit([group]), meanwhile=lambda: made.append(1))
+
+    assert made == [1]
 
 
 def test_large_arguments_that_are_refused_are_not_kept(place, face):

@@ -3,6 +3,9 @@
 import selectors
 import time
 
+import pytest
+
+from redtask.error import ClusterError
 from redtask.keeper.crew import Crew
 from redtask.keeper.keeper import Keeper
 from redtask.keeper.plan import Plan
@@ -24,3 +27,18 @@ def test_a_worker_that_cannot_be_started_again_is_tried_later(monkeypatch, caplo
     assert "worker w cannot be started: [Errno 11]" in caplog.text
     assert crew.start_at is not None
     assert crew.start_at > time.monotonic()
+
+
+def test_a_worker_that_cannot_be_started_for_a_script_ends_nothing_else(monkeypatch):
+    def spawn(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Crew, "spawn", spawn)
+    keeper = Keeper(Plan(engines=1))
+    monkeypatch.setattr(keeper, "_settings", dict)
+    monkeypatch.setattr(keeper, "_settled", lambda: 0)
+
+    with pytest.raises(ClusterError, match="Too many open files"):
+        keeper._add(2, 30.0)
+
+    assert keeper._crews == []

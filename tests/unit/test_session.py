@@ -791,6 +791,10 @@ class Whole:
         return 7
 
 
+def test_a_position_is_any_whole_number():
+    assert session.is_single(cast(Any, Whole()))
+
+
 def test_how_far_to_be_ahead_is_any_whole_number():
     assert session.ahead_of([[1]], cast(Any, Whole())) == 7
     assert session.ahead_of([[1]], "auto") is None
