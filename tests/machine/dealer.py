@@ -11,6 +11,8 @@ CLIENTS = ("c", "d")
 #: What precedes the number of a task that comes alone, and of one of many.
 FORMS = ("", "0")
 LETTERS = ("as", "as", "af", "af", "asf", "ns", "nf", "nsf", "nsf")
+#: Of which sets seldom two are known to have ended.
+SETTLED = {"after": ("ns",), "follow": ("ns", "nsf")}
 KINDS = ("ok", "ok", "ok", "ok", "error", "error", "unbegun", "unmet", "keep", "keep")
 RARE_KINDS = ("late", "final", "aborted", "require")
 
@@ -121,7 +123,7 @@ class Dealer(Pair):
             if dice.random() < chance and self.names:
                 letters = dice.choice(LETTERS)
                 # Else one of them alone mostly decides.
-                settled = 0.6 if (kind, letters) == ("follow", "nsf") else 0.25
+                settled = 0.6 if letters in SETTLED[kind] else 0.25
                 group[kind] = (letters, self.some(dice, own, settled))
         if dice.random() < 0.15 and self.model.engines:
             group["targets"] = self.choose_labels(dice)

@@ -111,7 +111,7 @@ class Walk(Dealer, RuleBasedStateMachine):
     def link(self, dice):
         behind = [one for one in self.model.tasks.values() if one.gate and one.fn]
         name = dice.choice(behind).name if behind else self.pick(dice)
-        if name not in self.model.tasks or dice.random() < 0.05:
+        if name not in self.model.tasks or dice.random() < 0.15:
             self.expect(calls.link("x-1", "after", ["c-1"], now=self.stamp), KeyError)
             return
         kind = dice.choice(("after", "follow", "refs"))
