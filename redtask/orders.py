@@ -52,7 +52,9 @@ ANSWER: Final = 10.0
 #: Pause after Redis could not be reached, in seconds.
 _AWAY: Final = 0.1
 #: redtask's own frames, which call a task's code.
-_OURS: Final = re.compile(r'File ".*/redtask/(payload|engine/\w+)\.py"')
+_OURS: Final = re.compile(
+    r'File ".*/redtask/(payload|functional|namespace|engine/\w+)\.py"'
+)
 
 
 @dataclass(frozen=True, slots=True)

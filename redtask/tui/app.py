@@ -52,10 +52,10 @@ def run(profile: Profile, store: Store, interval: float) -> int:
         glyphs=_glyphs(),
         history=History(interval),
     )
+    ear = Ear(actor.client, worker.tell)
     with terminal:
-        code = _App(
-            terminal, worker, Ear(actor.client, worker.tell), state, interval
-        ).run()
+        code = _App(terminal, worker, ear, state, interval).run()
+    ear.listen("")
     if worker.close(_FAREWELL):
         actor.close()
         terminal.close()

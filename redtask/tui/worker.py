@@ -62,10 +62,11 @@ class Worker:
             self._changed.notify()
 
     def tell(self, news: News) -> None:
-        """Add news from another thread."""
+        """Add news from another thread; once it is closed there are none."""
         with self._changed:
-            self._news.append(news)
-        self._wake()
+            if not self._over:
+                self._news.append(news)
+                self._wake()
 
     def news(self) -> list[News]:
         """Return the news since the last call."""

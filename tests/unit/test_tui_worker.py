@@ -222,3 +222,14 @@ def test_nothing_is_told_of_a_task_that_is_not_looked_at_any_more(hear):
     until(lambda: voices.done)
     until(lambda: not any("ear" in one.name for one in threading.enumerate()))
     assert told == []
+
+
+def test_nobody_is_woken_any_more_once_it_is_closed(desk):
+    woken = []
+    worker = Worker(desk.read, desk.act, lambda: woken.append(1))
+    worker.tell(Lost("before"))
+
+    assert worker.close(PATIENCE)
+    worker.tell(Lost("after"))
+
+    assert (woken, worker.news()) == ([1], [Lost("before")])
