@@ -292,23 +292,27 @@ class Store:
 
         ``since`` is when patience began, ``time.monotonic()``; None: now.
         """
-        begun = time.monotonic() if since is None else since
-
-        def attempt() -> list[Any]:
-            left = self._left(begun, until)
-            return link.checked(self._exchange(commands, reply=left))
-
-        return self._persist(attempt, begun, until)
+        return self._commands(commands, until, since)
 
     def fetch(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
     ) -> list[Any]:
         """Read values that may be large with plain commands, in one round trip."""
-        begun = time.monotonic()
+        return self._commands(commands, until, large=True)
+
+    def _commands(
+        self,
+        commands: Sequence[Sequence[Any]],
+        until: float | None,
+        since: float | None = None,
+        *,
+        large: bool = False,
+    ) -> list[Any]:
+        begun = time.monotonic() if since is None else since
 
         def attempt() -> list[Any]:
             left = self._left(begun, until)
-            return link.checked(self._exchange(commands, reply=left, large=True))
+            return link.checked(self._exchange(commands, reply=left, large=large))
 
         return self._persist(attempt, begun, until)
 
