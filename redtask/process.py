@@ -47,16 +47,6 @@ def birth(pid: int) -> str | None:
     return None if line[0] in (b"Z", b"X") else line[19].decode()
 
 
-def ignores(pid: int, number: signal.Signals) -> bool:
-    """Does a process ignore a signal, as SIGHUP under nohup?"""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            name, _, mask = line.partition(":")
-            if name == "SigIgn":
-                return bool(int(mask, 16) >> (number - 1) & 1)
-    return False
-
-
 def is_hidden(pid: int) -> bool:
     """Does a process exist whose start time we may not see?
 

@@ -6,10 +6,15 @@ import contextlib
 import selectors
 import signal
 import socket
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+#: What the keeper sends to a worker of ``cluster engines``: to stop, and to stop now.
+#: Unlike SIGHUP (``nohup``) and SIGQUIT (``&`` in a shell script) they are not ignored.
+END_WITH_CLUSTER: Final = signal.SIGRTMIN + 7
+END_NOW: Final = signal.SIGRTMIN + 8
 
 
 def _note(*_: object) -> None:

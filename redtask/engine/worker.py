@@ -48,7 +48,7 @@ from redtask.error import (
 )
 from redtask.hub import calls, scripts
 from redtask.orders import instance
-from redtask.signals import Signals
+from redtask.signals import END_NOW, END_WITH_CLUSTER, Signals
 from redtask.spelling import count
 from redtask.store import Store
 
@@ -70,15 +70,15 @@ _SLOW_BATCH: Final = 20_000_000
 
 #: The signal by which engines wake us; it is ignored by default.
 _WAKES: Final = signal.SIGURG
-#: Signals to stop; one that does not count as a second request; to stop without waiting
+#: Signals to stop; those that do not count as a second request; to stop without waiting
 #: for tasks; to drain our engines, and to resume them; to log their stacks.
-_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_STOPS_ONCE: Final = signal.SIGHUP
-_STOPS_NOW: Final = signal.SIGQUIT
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, END_WITH_CLUSTER)
+_STOPS_ONCE: Final = (signal.SIGHUP, END_WITH_CLUSTER)
+_STOPS_NOW: Final = (signal.SIGQUIT, END_NOW)
 _QUIET: Final = signal.SIGUSR1
 _RESUME: Final = signal.SIGCONT
 _STACKS: Final = signal.SIGUSR2
-_HANDLED: Final = (*_STOPS, _STOPS_NOW, _QUIET, _RESUME, _STACKS, _WAKES)
+_HANDLED: Final = (*_STOPS, *_STOPS_NOW, _QUIET, _RESUME, _STACKS, _WAKES)
 #: How long to try to tell an unreachable Redis that the engines are gone, in seconds.
 _PARTING: Final = 5.0
 #: Interrupted tasks that go on are killed after this many seconds.
@@ -193,7 +193,8 @@ class Worker:
         self._watchdog_at = time.monotonic() + watchdog()
         gc.collect()
         self._selector = selectors.DefaultSelector()
-        self._signals = Signals(self._selector, _HANDLED, self._hear, needed={_WAKES})
+        needed = {_WAKES, END_WITH_CLUSTER, END_NOW}
+        self._signals = Signals(self._selector, _HANDLED, self._hear, needed=needed)
         try:
             with self._signals:
                 self._control.serve(self._selector)
@@ -267,12 +268,12 @@ class Worker:
             self._nudged()
         elif number in _STOPS:
             # Whoever has asked may close the terminal, or end the cluster.
-            if not (self._asked and number == _STOPS_ONCE):
-                self._stop(signal.Signals(number).name)
-        elif number == _STOPS_NOW:
+            if not (self._asked and number in _STOPS_ONCE):
+                self._stop(_why(number))
+        elif number in _STOPS_NOW:
             if not self._asked:
-                self._stop("SIGQUIT")
-            self._stop("SIGQUIT")
+                self._stop(_why(number))
+            self._stop(_why(number))
         elif number == _QUIET or (number == _RESUME and self._quiet):
             # A stopped process that is continued gets SIGCONT as well.
             self._quiet = number == _QUIET
@@ -562,6 +563,13 @@ def _reason(code: int) -> str:
             return f"killed by signal {-code}"
         return f"killed by signal {-code} ({name})"
     return f"exit code {code}"
+
+
+def _why(number: int) -> str:
+    """Return why we stop: a signal."""
+    if number in (END_WITH_CLUSTER, END_NOW):
+        return "its cluster ends"
+    return signal.Signals(number).name
 
 
 def _tell(supervisor: int) -> None:

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from redtask import process
+from redtask.signals import END_NOW, END_WITH_CLUSTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +37,6 @@ class Guest:
 
     name: str
     pidfd: int
-    #: Does it ignore SIGHUP?
-    deaf: bool = False
     #: When to stop it harder; s of the monotonic clock.
     press_at: float | None = None
     pressed: bool = False
@@ -49,16 +47,16 @@ class Guest:
         Raises ``PermissionError`` if it is another user's.
         """
         # Its user may have asked before: a SIGTERM would then mean at once.
-        self._send(signal.SIGTERM if self.deaf else signal.SIGHUP)
+        self._send(END_WITH_CLUSTER)
         if drain is not None:
             self.press_at = time.monotonic() + drain
 
     def press(self) -> None:
         """Its time is up: tell it to stop at once. The next time leave it alone."""
         self.pressed, self.press_at = True, time.monotonic() + _HURRY
-        self._send(signal.SIGQUIT)
+        self._send(END_NOW)
 
-    def _send(self, number: signal.Signals) -> None:
+    def _send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
 
@@ -80,8 +78,7 @@ def find(folder: Path) -> Iterator[Guest]:
             if pid := _holder(file):
                 pidfd = os.pidfd_open(pid)
                 if _holder(file) == pid:
-                    deaf = process.ignores(pid, signal.SIGHUP)
-                    yield Guest(_name(file), pidfd, deaf)
+                    yield Guest(_name(file), pidfd)
                 else:
                     os.close(pidfd)
 

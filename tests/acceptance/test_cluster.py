@@ -662,10 +662,17 @@ def test_engines_that_were_added_are_told_once_that_a_client_ends_all(land, daem
     until(land.is_empty, "the end of all")
 
 
+def ignoring(*signals):
+    """Return how to start a process that ignores signals, as nohup and & do."""
+    return {"preexec_fn": lambda: [signal.signal(s, signal.SIG_IGN) for s in signals]}
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGHUP,)])
 def test_engines_that_were_told_before_are_not_hurried_when_their_cluster_stops(
-    land, daemon
+    land, daemon, ignored
 ):
-    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    engines = ("-m", "redtask", "cluster", "engines", "-n", "1")
+    more = land.start(*engines, **ignoring(*ignored))
     client = redtask.Client()
     runs, gate = busy_until(client, land.folder / "gate")
     more.send_signal(signal.SIGINT)
@@ -681,8 +688,10 @@ def test_engines_that_were_told_before_are_not_hurried_when_their_cluster_stops(
     assert stopping.wait(DEADLINE) == 0
 
 
-def test_engines_that_were_added_stop_at_once_with_their_cluster(land, daemon):
-    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+@pytest.mark.parametrize("ignored", [(), (signal.SIGHUP, signal.SIGQUIT)])
+def test_engines_that_were_added_stop_at_once_with_their_cluster(land, daemon, ignored):
+    engines = ("-m", "redtask", "cluster", "engines", "-n", "1")
+    more = land.start(*engines, **ignoring(*ignored))
     client = redtask.Client()
     client.wait_for_engines(2, timeout=DEADLINE)
     begin_task(client, land.folder, 600)
