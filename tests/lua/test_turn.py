@@ -81,6 +81,20 @@ def test_nobody_takes_more_than_half_of_its_share(hub, ready, engines, want, tak
     assert len(hub.take(3, "e0", want)) == taken
 
 
+@pytest.mark.parametrize(
+    ("ready", "want", "taken"),
+    [(10_000, 200, 16), (10_001, 200, 25), (10_001, 100, 16), (10_001, 20, 16)],
+)
+def test_of_very_many_an_eighth_is_no_more_than_a_share(real_hub, ready, want, taken):
+    hub = real_hub
+    for start in range(0, ready, 500):
+        hub.submit(1, *[f"c-{n}" for n in range(start, min(start + 500, ready))])
+    for n in range(300):
+        hub.register(2, f"e{n}")
+
+    assert len(hub.take(3, "e0", want)) == taken
+
+
 def test_no_turn_takes_more_than_200(hub):
     for part in range(3):
         hub.submit(1, *[f"c-{part}{n:03}" for n in range(500)])
@@ -101,8 +115,8 @@ def test_of_tasks_with_records_a_turn_takes_64(hub):
     assert len(hub.take(6, "e", 200)) == 64
 
 
-@pytest.mark.parametrize(("others", "took"), [(9_900, 64), (9_901, 32)])
-def test_of_very_many_a_turn_takes_half_as_many(real_hub, others, took):
+@pytest.mark.parametrize(("others", "took"), [(9_900, 64), (9_901, 16)])
+def test_of_very_many_a_turn_takes_a_quarter(real_hub, others, took):
     hub = real_hub
     hub.submit(1, *[f"c-{n}" for n in range(100)], ttl=1000)
     for start in range(0, others, 500):
