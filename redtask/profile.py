@@ -91,7 +91,12 @@ class Profile:
         """Collect settings from arguments, environment and the profile's folder.
 
         ``told`` is a URL that takes precedence over the folder only, and its source.
+        Raises ``TypeError`` for what is no text, and ``ConfigurationError``.
         """
+        for what, value in (("url", url), ("profile", name), ("key", key)):
+            if not isinstance(value, str | None):
+                kind = type(value).__name__
+                raise TypeError(f"{what} must be a string, not {kind}")
         name = _profile_name(name)
         folder = _home() / "profiles" / name
         settings = _read_settings(folder / "redtask.toml")

@@ -132,6 +132,14 @@ def test_a_url_is_taken_from_the_first_place_that_has_one(folder, monkeypatch):
     assert Profile.load(url="redis://argument").url == "redis://argument:6379/0"
 
 
+@pytest.mark.parametrize("what", ["url", "profile", "key"])
+@pytest.mark.parametrize("value", [b"redis://host", 7, Path("/a"), object()])
+def test_what_is_no_text_is_refused_by_name(what, value):
+    kind = type(value).__name__
+    with pytest.raises(TypeError, match=rf"^{what} must be a string, not {kind}$"):
+        Profile.load(**{"name" if what == "profile" else what: value})
+
+
 def test_a_hub_is_chosen_by_url_then_environment_then_profile(folder, monkeypatch):
     (folder / "redtask.toml").write_text('hub = "profile"')
     assert Profile.load(url="redis://host").hub == "profile"
