@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-#: What the keeper sends to a worker of ``cluster engines``: to stop, and to stop now.
-#: Unlike SIGHUP (``nohup``) and SIGQUIT (``&`` in a shell script) they are not ignored.
+#: What we send to a process of ours: to stop, which said again means nothing more, and
+#: (to workers) to stop now. Unlike SIGHUP (``nohup``), SIGINT and SIGQUIT (``&`` in a
+#: shell script) they are never ignored.
 END_WITH_CLUSTER: Final = signal.SIGRTMIN + 7
 END_NOW: Final = signal.SIGRTMIN + 8
+
+
+def name_of(number: int) -> str:
+    """Return the name of a signal, as for a log."""
+    if number in (END_WITH_CLUSTER, END_NOW):
+        return "redtask cluster"
+    return signal.Signals(number).name
 
 
 def _note(*_: object) -> None:

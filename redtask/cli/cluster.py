@@ -46,6 +46,7 @@ from redtask.keeper.log import configure_log
 from redtask.keeper.plan import DAEMON, TERMINAL, Plan
 from redtask.profile import DEFAULT_PROFILE
 from redtask.server.embedded import EmbeddedServer
+from redtask.signals import END_WITH_CLUSTER
 from redtask.spelling import count
 
 if TYPE_CHECKING:
@@ -217,8 +218,9 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
         return _stop_orphan(found)
     gone, (_, added, others) = False, _living(card, found)
     try:
-        signal.pidfd_send_signal(keeper, signal.SIGTERM)
-        gone = not now and _wait(keeper, timeout)
+        if not now:
+            signal.pidfd_send_signal(keeper, END_WITH_CLUSTER)
+            gone = _wait(keeper, timeout)
         if not gone:
             signal.pidfd_send_signal(keeper, signal.SIGQUIT)
             if not _is_dead(keeper, _LONGEST_STOP):

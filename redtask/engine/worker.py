@@ -48,7 +48,7 @@ from redtask.error import (
 )
 from redtask.hub import calls, scripts
 from redtask.orders import instance
-from redtask.signals import END_NOW, END_WITH_CLUSTER, Signals
+from redtask.signals import END_NOW, END_WITH_CLUSTER, Signals, name_of
 from redtask.spelling import count
 from redtask.store import Store
 
@@ -269,11 +269,11 @@ class Worker:
         elif number in _STOPS:
             # Whoever has asked may close the terminal, or end the cluster.
             if not (self._asked and number in _STOPS_ONCE):
-                self._stop(_why(number))
+                self._stop(name_of(number))
         elif number in _STOPS_NOW:
             if not self._asked:
-                self._stop(_why(number))
-            self._stop(_why(number))
+                self._stop(name_of(number))
+            self._stop(name_of(number))
         elif number == _QUIET or (number == _RESUME and self._quiet):
             # A stopped process that is continued gets SIGCONT as well.
             self._quiet = number == _QUIET
@@ -563,13 +563,6 @@ def _reason(code: int) -> str:
             return f"killed by signal {-code}"
         return f"killed by signal {-code} ({name})"
     return f"exit code {code}"
-
-
-def _why(number: int) -> str:
-    """Return why we stop: a signal."""
-    if number in (END_WITH_CLUSTER, END_NOW):
-        return "its cluster ends"
-    return signal.Signals(number).name
 
 
 def _tell(supervisor: int) -> None:

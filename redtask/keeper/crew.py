@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from redtask import process
+from redtask.signals import END_NOW, END_WITH_CLUSTER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,9 +78,9 @@ class Crew:
         if self.process is None:
             return
         if not self.told:
-            self.process.terminate()
+            self.process.send_signal(END_WITH_CLUSTER)
             self.told = 1
-        if drain is not None:
+        if drain is not None and self.told == 1:
             self.press_at = time.monotonic() + drain
 
     def press(self) -> None:
@@ -89,8 +89,7 @@ class Crew:
         if self.process is None:
             return
         if self.told < 2:  # noqa: PLR2004 - not twice yet
-            # Not the first signal again: two of a kind may be merged.
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(END_NOW)
             self.told, self.press_at = 2, time.monotonic() + _HURRY
         else:
             self.process.kill()

@@ -50,7 +50,7 @@ from redtask.keeper.plan import DAEMON, SCRIPT, TERMINAL, Plan
 from redtask.keeper.server import KeptServer
 from redtask.profile import Profile
 from redtask.scheme import configure, find
-from redtask.signals import Signals
+from redtask.signals import END_WITH_CLUSTER, Signals, name_of
 from redtask.spelling import count
 from redtask.store import Store
 
@@ -126,9 +126,9 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         signals = Signals(
             self._selector,
-            (*_ASKING, signal.SIGQUIT),
+            (*_ASKING, signal.SIGQUIT, END_WITH_CLUSTER),
             self._hear_signal,
-            needed={signal.SIGTERM, signal.SIGQUIT},
+            needed={signal.SIGTERM, signal.SIGQUIT, END_WITH_CLUSTER},
             at_once=self._interrupt,
         )
         with contextlib.closing(self._selector), contextlib.closing(signals), signals:
@@ -338,15 +338,16 @@ class Keeper:
         """Raise within ``_interruptions``; otherwise the loop handles the signal."""
         if self._interruptible:
             self._interruptible = False
-            self._ask_to_end(signal.Signals(number).name, drain=0.0)
+            self._ask_to_end(name_of(number), drain=0.0)
             raise _Over
 
     def _hear_signal(self, number: int) -> None:
-        if number == signal.SIGHUP and self._ending.asked:
-            # The terminal was closed meanwhile: nobody has asked again.
+        if number in (signal.SIGHUP, END_WITH_CLUSTER) and self._ending.asked:
+            # The terminal was closed, or somebody else waits for the end: nobody has
+            # asked for more.
             return
         drain = 0.0 if number == signal.SIGQUIT else None
-        self._ask_to_end(signal.Signals(number).name, drain=drain)
+        self._ask_to_end(name_of(number), drain=drain)
 
     def _watch_parent(self, parent: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -380,11 +381,13 @@ class Keeper:
                 _log.info("%s: stopping%s", why, hint)
             return
         hurry = drain or 0.0
+        ending.drain = hurry if ending.drain is None else min(hurry, ending.drain)
+        if not ending.told:
+            return
         at = time.monotonic() + hurry
         everybody: list[Crew | guests.Guest] = [*self._crews, *self._guests]
         for one in everybody:
             one.press_at = at if one.press_at is None else min(at, one.press_at)
-        ending.drain = hurry if ending.drain is None else min(hurry, ending.drain)
 
     # -- requests of a script
 

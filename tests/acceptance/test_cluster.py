@@ -603,16 +603,21 @@ def test_who_stops_a_cluster_is_told_of_workers_that_go_on_waiting(land, daemon)
     assert more.wait(DEADLINE) == 0
 
 
-def busy_until(client, gate):
-    """Return what runs on the second engine until there is this file, and that."""
-    client.wait_for_engines(2, timeout=DEADLINE)
+def waits_for(gate):
+    """Return a function that runs until there is this file."""
 
     def work():
         while not gate.exists():
             time.sleep(0.01)
         return 7
 
-    runs = client.load_balanced_view(targets=1).apply_async(work)
+    return work
+
+
+def busy_until(client, gate):
+    """Return what runs on the second engine until there is this file, and that."""
+    client.wait_for_engines(2, timeout=DEADLINE)
+    runs = client.load_balanced_view(targets=1).apply_async(waits_for(gate))
     (name,) = runs.msg_ids
     until(lambda: client.why(name).state == "running", "the begin of the task")
     return runs, gate
@@ -758,6 +763,45 @@ def test_stop_waits_for_what_runs_and_now_does_not(land, daemon):
     stopped = land.run("cluster", "stop", "--now")
     assert (stopped.code, "at once" in stopped.out) == (0, True)
     assert land.is_empty()
+
+
+# Shells start what ends in & like that.
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT, signal.SIGQUIT)])
+def test_what_is_stopped_now_can_clean_up(land, ignored):
+    begun, cleaned = land.folder / "begun", land.folder / "cleaned"
+
+    def work():
+        begun.touch()
+        try:
+            time.sleep(600)
+        finally:
+            cleaned.touch()
+
+    start = ("cluster", "start", "-n", "1", "--daemonize")
+    assert land.run(*start, **ignoring(*ignored)).code == 0
+    redtask.Client().load_balanced_view().apply_async(work)
+    until(begun.exists, "the begin of the task")
+
+    assert land.run("cluster", "stop", "--now").code == 0
+
+    assert cleaned.exists()
+    assert land.is_empty()
+
+
+def test_who_stops_a_cluster_again_does_not_hurry_it(land, daemon):
+    client, gate = redtask.Client(), land.folder / "gate"
+    runs = client.load_balanced_view().apply_async(waits_for(gate))
+    until(lambda: client.why(runs.msg_ids[0]).state == "running", "the begin")
+
+    stopping = [land.start("-m", "redtask", "cluster", "stop") for _ in range(2)]
+    for one in stopping:
+        assert "waiting for what runs" in one.stderr.readline()
+    gate.touch()
+
+    for one in stopping:
+        assert one.wait(DEADLINE) == 0
+    with redtask.Cluster(n=0) as later:
+        assert later.get_result(runs.msg_ids).get(DEADLINE) == [7]
 
 
 def test_stop_says_if_redis_has_not_ended(land, daemon):
