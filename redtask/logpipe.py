@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: So much goes into a pipe, or to a terminal, that has room at all.
+_ROOM: Final = {True: select.PIPE_BUF, False: 256}
 #: How long lines may wait for room, all together, in seconds; and what part of the time
 #: that passes is added to that, up to as much.
 _PATIENCE: Final = 1.0
@@ -156,10 +158,21 @@ class PipeHandler(logging.StreamHandler[TextIO]):
             # Opened anew: a flag of the descriptor that we have is that of all who
             # have it, such as the shell.
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            self._own = os.open(f"/proc/self/fd/{number}", flags)
+            try:
+                self._own = os.open(f"/proc/self/fd/{number}", flags)
+            except PermissionError:
+                # Another user's, as after su: as much as fits in any case.
+                self._poll.register(number, select.POLLOUT)
+                return partial(self._write_some, number, _ROOM[stat.S_ISFIFO(mode)])
             self._poll.register(self._own, select.POLLOUT)
             return partial(os.write, self._own)
         return None
+
+    def _write_some(self, number: int, most: int, data: bytes) -> int:
+        """Write a part for which there is room; raises ``BlockingIOError``."""
+        if not self._poll.poll(0):
+            raise BlockingIOError
+        return os.write(number, data[:most])
 
 
 __all__ = ["PipeHandler"]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _SET_DEATH_SIGNAL: Final = 1
+#: The pid namespace of the machine (PROC_PID_INIT_INO of Linux).
+_FIRST_PIDS: Final = 0xEFFFFFFC
 _SET_NAME: Final = 15
 
 
@@ -33,6 +35,12 @@ def boot() -> str:
     """
     space = str(Path("/proc/self/ns/pid").readlink()).partition("[")[2].rstrip("]")
     return f"{_booted()}-{space}"
+
+
+def is_contained() -> bool:
+    """Are process ids those of a container, where each start may have the same?"""
+    found = Path("/proc/self/ns/pid").readlink()
+    return str(found) != f"pid:[{_FIRST_PIDS}]"
 
 
 def birth(pid: int) -> str | None:

@@ -159,6 +159,10 @@ class _Root(Group):
 
         Or as a JSON object on standard output if JSON was requested.
         """
+        if None in (sys.stdin, sys.stdout, sys.stderr):
+            from redtask import process  # noqa: PLC0415 - seldom, and it takes a while
+
+            process.open_streams()
         _replace_unknown()
         words = list(sys.argv[1:] if args is None else args)
         if words[:1] == ["help"]:
@@ -166,7 +170,7 @@ class _Root(Group):
             words = [*words[1:], "--help"]
         said = words[: words.index("--")] if "--" in words else words
         told = Invocation(as_json="--json" in said)
-        show = "--traceback" in said or os.environ.get("REDTASK_TRACEBACK", "0") != "0"
+        show = "--traceback" in said or _is_on(os.environ.get("REDTASK_TRACEBACK"))
         extra.update(standalone_mode=False, obj=told)
         try:
             code: Any = super().main(words, prog_name or "redtask", **extra)
@@ -206,7 +210,16 @@ def _show(told: Invocation, problem: click.ClickException) -> None:
 def _say_json(text: str, problem: Exception) -> None:
     from redtask.cli.output import say_json  # noqa: PLC0415
 
-    say_json({"error": text, "kind": type(problem).__name__})
+    try:
+        say_json({"error": text, "kind": type(problem).__name__})
+    except OSError:
+        # Where it should go may be what the problem is.
+        click.echo(f"redtask: {text}", err=True)
+
+
+def _is_on(value: str | None) -> bool:
+    """Does a variable switch something on? As click has it."""
+    return bool(value) and bool(click.BOOL.convert(value, None, None))
 
 
 def _replace_unknown() -> None:
@@ -224,7 +237,10 @@ def _replace_unknown() -> None:
         "auto_envvar_prefix": "REDTASK",
     },
 )
-@click.version_option(redtask.__version__, prog_name="redtask")
+# REDTASK_VERSION is what an image may call the version to install.
+@click.version_option(
+    redtask.__version__, prog_name="redtask", allow_from_autoenv=False
+)
 @click.option(
     "--traceback", is_flag=True, envvar="REDTASK_TRACEBACK", help="Show where it fails."
 )

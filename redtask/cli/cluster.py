@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 import redtask
-from redtask import process
 from redtask.cli import FAILED, NOT_FOUND, REFUSED
 from redtask.cli.group import Group
 from redtask.cli.options import (
@@ -38,9 +37,9 @@ from redtask.cli.output import (
 )
 from redtask.cli.spans import SPAN, Span
 from redtask.cli.status import look
-from redtask.error import ClusterError, RedtaskError
+from redtask.error import ClusterError, ClusterRunning, RedtaskError
 from redtask.keeper import guests, line
-from redtask.keeper.card import Card, claim
+from redtask.keeper.card import Card, claim, is_held
 from redtask.keeper.keeper import Keeper
 from redtask.keeper.log import configure_log
 from redtask.keeper.plan import DAEMON, TERMINAL, Plan
@@ -57,10 +56,12 @@ if TYPE_CHECKING:
 #: How long to wait before explaining what for, and for an immediate stop; in seconds.
 _EXPLAIN: Final = 1.0
 _LONGEST_STOP: Final = 30.0
+#: The longest time that ``poll`` takes, in ms.
+_LONGEST_POLL: Final = (1 << 31) - 1
 
 #: Files of a cluster that ran, in a profile's folder.
 _LEFT: Final = (
-    "cluster.json", ".cluster.json.*", "cluster.log", "cluster.log.*", guests.FILES,
+    "cluster.json", ".cluster.json.*", "cluster.log", "cluster.log.*",
 )  # fmt: skip
 
 
@@ -125,7 +126,6 @@ def start(  # noqa: PLR0913 - one for each option
     redtask cluster start -n 4
     redtask cluster start -n 4 --daemonize
     """
-    process.open_streams()
     # Errors in the settings must be reported before anything is started.
     where.profile()
     plan = Plan(
@@ -206,6 +206,7 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     found = load_profile(profile)
     card = Card.read(found.folder)
     if card is None:
+        _check_settled(found)
         return _stop_orphan(found)
     if card.is_elsewhere:
         raise ClusterError(
@@ -247,6 +248,18 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     return 0
 
 
+def _check_settled(profile: Profile) -> None:
+    """Raise ``ClusterRunning`` if a cluster is starting or ending just now.
+
+    Its Redis may take minutes to read its log.
+    """
+    if is_held(profile.folder):
+        raise ClusterRunning(
+            f"the cluster of profile {profile.name!r} is just starting or ending: try "
+            "again when it has"
+        )
+
+
 def _wait(keeper: int, timeout: float | None) -> bool:
     """Wait until the keeper has ended; after a moment, say what for."""
     begun = time.monotonic()
@@ -265,7 +278,7 @@ def _wait(keeper: int, timeout: float | None) -> bool:
 def _is_dead(pidfd: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(max(0.0, seconds) * 1000))
+    return bool(poll.poll(min(max(0.0, seconds) * 1000, _LONGEST_POLL)))
 
 
 def _what_was_done(profile: Profile, card: Card, engines: int, *, gone: bool) -> str:
@@ -406,14 +419,16 @@ def engines_(
     redtask cluster engines -n 2
     """
     found = load_profile(profile)
-    if Card.read(found.folder) is None:
+    card = Card.read(found.folder)
+    if card is None:
         click.echo(f"no cluster of profile {found.name!r} runs", err=True)
         return NOT_FOUND
     from redtask.cli.worker import command as worker  # noqa: PLC0415 - only here
     from redtask.engine.worker import default_name  # noqa: PLC0415
 
     name = default_name()
-    words = ["--profile", found.name, "--name", name]
+    # Wherever its Redis is: a profile given by name is looked up by itself.
+    words = ["--profile", found.name, "--url", card.url, "--name", name]
     words += ["--pid-file", str(guests.file_of(found.folder, name))]
     words += [] if engines is None else ["--engines", str(engines)]
     words += ["--verbose"] if verbose else []
@@ -439,10 +454,12 @@ def clean(*, profile: str | None, data: bool, yes: bool) -> int:
     if Card.read(found.folder) is not None:
         click.echo(f"the cluster of profile {found.name!r} runs", err=True)
         return REFUSED
+    _check_settled(found)
     server = EmbeddedServer(found.server_folder)
     if server.running() is not None and _stop_orphan(found) != 0:
         return REFUSED
     gone = [path for name in _LEFT for path in found.folder.glob(name)]
+    gone += guests.left(found.folder)
     if data and found.server_folder.exists():
         confirm(f"Delete the data in {short_path(found.server_folder)}?", yes=yes)
         gone.append(found.server_folder)

@@ -10,7 +10,7 @@ import click
 
 from redtask import ended, payload
 from redtask.cli import FAILED
-from redtask.cli.output import safe_lines
+from redtask.cli.output import safe_lines, say_json
 from redtask.engine.coroutines import awaited, finished
 from redtask.engine.parents import Parents
 from redtask.engine.task import traceback_of
@@ -21,6 +21,7 @@ from redtask.functional import dependent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from redtask.cli.output import Output
     from redtask.client import Client
     from redtask.flows import Flow
 
@@ -28,7 +29,7 @@ Called = tuple["Callable[..., Any]", bytes, "Callable[[str], Any] | None"]
 
 
 def run_inline(
-    client: Client, name: str, edit: Mapping[str, Any], *, debug: bool
+    client: Client, out: Output, name: str, edit: Mapping[str, Any], *, debug: bool
 ) -> int:
     """Unpickle a task and call its function here; return the exit code.
 
@@ -49,8 +50,14 @@ def run_inline(
             import pdb  # noqa: PLC0415, T100 - that is what was asked for
 
             pdb.post_mortem(problem.__traceback__)
+        if out.as_json:
+            said = {"ename": type(problem).__name__, "evalue": str(problem)}
+            say_json({"id": name, "state": "failed", **said})
         return FAILED
-    click.echo(safe_lines(repr(value)))
+    if out.as_json:
+        say_json({"id": name, "state": "completed", "repr": repr(value)})
+    else:
+        click.echo(safe_lines(repr(value)))
     return 0
 
 

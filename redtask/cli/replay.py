@@ -129,7 +129,7 @@ def command(
         raise click.UsageError("--pdb goes with --inline")
     with where.client() as client:
         if inline:
-            return _inline(client, chosen, edit, debug=pdb)
+            return _inline(client, out, chosen, edit, debug=pdb)
         try:
             return _Action(client, out, edit, **said).run(chosen)
         except RedtaskError:
@@ -139,14 +139,19 @@ def command(
 
 
 def _inline(
-    client: Client, chosen: Selection, edit: Mapping[str, Any], *, debug: bool
+    client: Client,
+    out: Output,
+    chosen: Selection,
+    edit: Mapping[str, Any],
+    *,
+    debug: bool,
 ) -> int:
     from redtask.cli.inline import run_inline  # noqa: PLC0415 - rarely needed
 
     ids = client._run(chosen.ids(client._session, states.ENDED))
     if len(ids) != 1:
         raise click.UsageError(f"--inline runs one task, and {len(ids)} are chosen")
-    return run_inline(client, ids[0], edit, debug=debug)
+    return run_inline(client, out, ids[0], edit, debug=debug)
 
 
 class _Action:

@@ -97,7 +97,8 @@ def _unmark(
 @click.option(
     "-i",
     "--input",
-    type=click.File("r", lazy=False),
+    # Names of files need not be text.
+    type=click.File("r", errors="surrogateescape", lazy=False),
     metavar="FILE",
     help="Submit a task for each line of it; - is standard input.",
 )
@@ -398,7 +399,7 @@ class _Lot:
         except KeyboardInterrupt:
             self._tell_rest("interrupted")
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except (RedtaskError, click.UsageError) as problem:
+        except (RedtaskError, click.UsageError, OSError) as problem:
             self._fail(problem)
         self._say(f"{count(self._count, 'task')} submitted as {self._bulk.name}")
         if not self._waits or not self._ids:
@@ -459,7 +460,7 @@ class _Lot:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _fail(self, problem: RedtaskError | click.UsageError) -> NoReturn:
+    def _fail(self, problem: RedtaskError | click.UsageError | OSError) -> NoReturn:
         self._tell_rest("stopped")
         if isinstance(problem, click.UsageError) or self._out.as_json:
             raise problem

@@ -8,13 +8,13 @@ import importlib
 import logging
 import os
 import re
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from redtask import process
 from redtask.cli import REFUSED
 from redtask.cli.log import FORMATS, configure
 from redtask.cli.options import Where, hub_options
@@ -66,6 +66,10 @@ def _span(_ctx: object, _parameter: object, value: str | None) -> float:
         raise click.BadParameter(str(problem)) from None
 
 
+def _drain(_ctx: object, _parameter: object, value: str | None) -> float | None:
+    return None if value is None else _span(_ctx, _parameter, value)
+
+
 def _lifetime(
     _ctx: object, _parameter: object, value: str | None
 ) -> tuple[float, float]:
@@ -77,7 +81,7 @@ def _lifetime(
         found = seconds(span), seconds(jitter or "0")
     except ValueError as problem:
         raise click.BadParameter(str(problem)) from None
-    if found[0] <= found[1]:
+    if found[0] <= found[1] and any(found):
         raise click.BadParameter(f"{value!r}: the second must be less than the first")
     return found
 
@@ -150,7 +154,7 @@ def _lifetime(
 @click.option(
     "--drain-timeout",
     metavar="SPAN",
-    callback=_span,
+    callback=_drain,
     help="When stopping, send back what still runs after this long.",
 )
 @click.option(
@@ -185,7 +189,7 @@ def command(  # noqa: PLR0913 - one per option
     lifetime: tuple[float, float],
     max_idle: float,
     max_away: float,
-    drain_timeout: float,
+    drain_timeout: float | None,
     health_port: int | None,
     pid_file: str | None,
     log_format: str | None,
@@ -205,7 +209,6 @@ def command(  # noqa: PLR0913 - one per option
     redtask worker -u redis://redis.example:6379 --queues night,default
     redtask worker --lifetime 2h~10m --max-memory 2G --health-port 8080
     """
-    process.open_streams()
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     tasks = (
         None if log_tasks is None else logging.getLevelNamesMapping()[log_tasks.upper()]
@@ -225,12 +228,19 @@ def command(  # noqa: PLR0913 - one per option
         labels=label,
         patience=max_away,
     )
+    if os.getpid() == 1:
+        # The kernel drops what process 1 does not handle, as the worker soon does.
+        signal.signal(signal.SIGTERM, _end)
     with _pid_file(pid_file):
         store, keyring = connect(where.profile(), patience=max_away or None)
         logging.getLogger("redtask").info("%s", banner(store, options))
         store.close()
         _import(preload)
         return Worker(store, keyring, options).run()
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _import(modules: Iterable[str]) -> None:
@@ -275,8 +285,16 @@ def _pid_file(name: str | None) -> Iterator[None]:
         if os.getpid() == owner:
             # If it was removed, the one there now is another's.
             if os.fstat(held).st_nlink:
-                path.unlink(missing_ok=True)
+                _remove(path, held)
             os.close(held)
+
+
+def _remove(path: Path, held: int) -> None:
+    """Remove our file, or what it says, where the folder is not ours to change."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        os.ftruncate(held, 0)
 
 
 def _take(path: Path) -> int:

@@ -29,6 +29,16 @@ _HEAD: Final = 4096
 _NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
 
 
+def _listen(port: int) -> socket.socket:
+    """Listen on all interfaces, by IPv4 and by IPv6 where there is that."""
+    if socket.has_dualstack_ipv6():
+        with contextlib.suppress(OSError):
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, backlog=_MOST, dualstack_ipv6=True
+            )
+    return socket.create_server(("", port), backlog=_MOST)
+
+
 class Health:
     """Serves a worker's health by HTTP."""
 
@@ -38,7 +48,7 @@ class Health:
         self._asking: dict[socket.socket, float] = {}
         self._selector: selectors.BaseSelector | None = None
         try:
-            self._socket = socket.create_server(("", port), backlog=_MOST)
+            self._socket = _listen(port)
         except OSError as problem:
             raise ConfigurationError(
                 f"nobody can ask on port {port} how the worker is: {problem.strerror}"

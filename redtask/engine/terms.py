@@ -36,7 +36,7 @@ _log = logging.getLogger("redtask.worker")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When engines and their worker end; 0 means never."""
+    """When engines and their worker end; 0 means never, but for ``drain``."""
 
     #: An engine that uses more memory is replaced, in bytes.
     memory: int = 0
@@ -48,8 +48,8 @@ class Limits:
     idle: float = 0.0
     #: The worker stops as soon as its queues are empty.
     burst: bool = False
-    #: Seconds that running tasks have to finish when the worker stops.
-    drain: float = 0.0
+    #: Seconds that running tasks have to finish when the worker stops; None: no limit.
+    drain: float | None = None
 
     @property
     def any(self) -> bool:

@@ -507,7 +507,7 @@ class Worker:
             _log.info("%s: stopping; what runs may finish (again: stop now)", why)
             notify("STOPPING=1")
             self._drain_all()
-            if self.options.limits.drain:
+            if self.options.limits.drain is not None:
                 self._press_at = time.monotonic() + self.options.limits.drain
             return
         if any(seat.pid for seat in self._seats):
@@ -587,8 +587,8 @@ def default_name() -> str:
         letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "-"
         for letter in socket.gethostname()
     )
-    # In a container every worker has pid 1, including the next one on that host.
-    number = os.getpid() if os.getpid() > 1 else secrets.token_hex(3)
+    # The next worker of a container has the same host and, mostly, the same pid.
+    number = secrets.token_hex(3) if process.is_contained() else os.getpid()
     return f"{host[:40] or 'worker'}-{number}"
 
 

@@ -45,7 +45,7 @@ class Card:
     @classmethod
     def read(cls, folder: Path) -> Card | None:
         """Read the card of the running cluster; None if there is none."""
-        if not _is_held(folder / LOCK):
+        if not is_held(folder):
             return None
         try:
             return cls(**json.loads(card_file(folder).read_bytes()))
@@ -83,10 +83,10 @@ def card_file(folder: Path) -> Path:
     return folder / "cluster.json"
 
 
-def _is_held(path: Path) -> bool:
-    """Return whether anybody holds this lock, without creating the file."""
+def is_held(folder: Path) -> bool:
+    """Has a cluster the lock of this profile's folder? Creates no file."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:

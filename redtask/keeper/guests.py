@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 _BEGIN: Final = "cluster.engines."
 _END: Final = ".pid"
-#: What these files are called.
-FILES: Final = f"{_BEGIN}*{_END}"
+_FILES: Final = f"{_BEGIN}*{_END}"
 #: ``struct flock``: kind, whence, start, length, process.
 _FLOCK: Final = "hhlli0l"
 #: One that was told to stop at once is waited for so long, in seconds.
@@ -68,12 +67,17 @@ def file_of(folder: Path, name: str) -> Path:
 
 def names(folder: Path) -> list[str]:
     """Return the names of those that live."""
-    return [_name(file) for file in folder.glob(FILES) if _holder(file)]
+    return [_name(file) for file in folder.glob(_FILES) if _holder(file)]
+
+
+def left(folder: Path) -> list[Path]:
+    """Return the files of those that died."""
+    return [file for file in folder.glob(_FILES) if not _holder(file)]
 
 
 def find(folder: Path) -> Iterator[Guest]:
     """Yield those that live; whoever gets one closes its pidfd."""
-    for file in folder.glob(FILES):
+    for file in folder.glob(_FILES):
         with contextlib.suppress(ProcessLookupError):
             if pid := _holder(file):
                 pidfd = os.pidfd_open(pid)
@@ -104,4 +108,4 @@ def _holder(file: Path) -> int:
     return 0 if kind == fcntl.F_UNLCK else max(0, pid)
 
 
-__all__ = ["FILES", "Guest", "file_of", "find", "names"]
+__all__ = ["Guest", "file_of", "find", "left", "names"]

@@ -583,9 +583,12 @@ class Keeper:
             self._wait,
             mortal=self.plan.mode != DAEMON,
         )
+        # Before it starts, which may take minutes, so that nobody takes it for what a
+        # dead cluster has left.
+        self._server.claim()
         with self._interruptions():
             self._server.embedded.start()
-        self._server.use()
+        self._server.watch()
         self.profile = Profile.load(self.plan.profile, key=self.plan.key)
 
     def _settled(self) -> int:

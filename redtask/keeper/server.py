@@ -54,17 +54,18 @@ class KeptServer:
         """Its data folder."""
         return self.embedded.folder
 
-    def use(self) -> None:
-        """Watch the running server, and register as its user."""
+    def claim(self) -> None:
+        """Register as a user of the server, which may still have to be started."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         while True:
             with contextlib.suppress(BlockingIOError):
                 self._used = lock(self.folder / "used", fcntl.LOCK_SH)
                 break
             # Its last user, who is gone in a moment, is stopping it.
             self._wait(_LOOK)
-        self._watch()
 
-    def _watch(self) -> None:
+    def watch(self) -> None:
+        """Watch the server, which has been started."""
         living = self.embedded.running()
         try:
             if living is None:
@@ -98,7 +99,7 @@ class KeptServer:
             _log.error("%s", problem)
             self.start_at = time.monotonic() + 1.0
         else:
-            self._watch()
+            self.watch()
 
     def stop(self) -> None:
         """Stop it unless somebody else uses it, whoever started it."""

@@ -8,6 +8,8 @@ import os
 import re
 import select
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -19,9 +21,11 @@ import redis.exceptions
 
 import redtask
 from redtask.error import ClusterError, ConnectionLost
-from redtask.keeper.card import lock
+from redtask.keeper import guests
+from redtask.keeper.card import claim, lock
 from redtask.keyfile import Key
 from redtask.profile import Profile
+from redtask.server.binary import find_binary
 from tests import servers
 from tests.processes import DEADLINE, MARK, command_line, until
 
@@ -1093,3 +1097,76 @@ def test_a_cluster_on_another_redis_starts_none(land, real_server):
     assert value == 32
     assert "goes on" in stopped.out
     assert real_server.redis().ping()
+
+
+def test_engines_join_the_redis_of_the_cluster_wherever_it_is(land, real_server):
+    url = real_server.url
+    started = land.run("cluster", "start", "-n", "1", "--daemonize", "--url", url)
+    assert started.code == 0, started
+
+    land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+
+    with redtask.Client(url) as client:
+        client.wait_for_engines(2, timeout=DEADLINE)
+    assert land.run("cluster", "stop").code == 0
+    assert land.is_empty()
+
+
+def test_a_cluster_that_is_just_starting_is_left_alone(land, monkeypatch):
+    profile, go = land.home / "profiles" / "default", land.folder / "go"
+    slow = land.folder / "redis-server"
+    slow.write_text(
+        f"#!/bin/sh\ncase $1 in -v|--version) ;;\n"
+        f"*) until [ -e {go} ]; do sleep 0.01; done;; esac\n"
+        f'exec {find_binary().path} "$@"\n'
+    )
+    slow.chmod(0o755)
+    monkeypatch.setenv("REDTASK_REDIS_SERVER", str(slow))
+    starting = land.start("-m", "redtask", "cluster", "start", "-n", "1")
+    until((profile / "server" / "used").exists, "the begin")
+    until(lambda: land.pids("redis-server"), "its Redis")
+
+    stopped = land.run("cluster", "stop")
+    cleaned = land.run("cluster", "clean", "--data", "--yes")
+    unused = claim(profile / "server")
+    go.touch()
+
+    assert (stopped.code, cleaned.code, unused) == (5, 5, None)
+    assert "is just starting or ending" in stopped.err
+    assert "redtask 0" in starting.stdout.readline()
+    starting.send_signal(signal.SIGINT)
+    assert starting.wait(DEADLINE) == 0
+
+
+def test_who_has_no_standard_streams_is_told_no_tracebacks(land, daemon):
+    land.run("cluster", "stop")
+
+    def close():
+        os.close(0)
+        os.close(2)
+
+    done = land.run("cluster", "clean", "--data", preexec_fn=close)
+
+    assert done.code == 2
+    assert (land.home / "profiles" / "default" / "server" / "data").exists()
+
+
+def test_the_files_of_engines_that_live_stay(tmp_path):
+    living, dead = (guests.file_of(tmp_path, name) for name in ("a", "b"))
+    dead.touch()
+    hold = f"import fcntl; held = open({str(living)!r}, 'w'); "
+    hold += "fcntl.lockf(held, fcntl.LOCK_EX); print(flush=True); input()"
+    held = subprocess.Popen(
+        [sys.executable, "-c", hold],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with held:
+        assert held.stdout
+        assert held.stdout.readline()
+
+        assert guests.left(tmp_path) == [dead]
+        assert guests.names(tmp_path) == ["a"]
+
+        held.communicate("\n")

@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -169,3 +171,39 @@ def test_engines_are_replaced_when_they_take_too_much_and_a_worker_ends_idle(sit
     assert len(pids) == 2
     assert worker.wait() == 0
     assert "nothing to do for 2 s" in worker.told
+
+
+def test_who_may_drain_for_no_time_at_all_hands_back_at_once(site):
+    worker = site.worker("-n", "1", "--drain-timeout", "0")
+    runs = site.view.with_flags(retries=1).apply_async(time.sleep, 600)
+    until(lambda: site.states(runs) == ["running"], "it runs")
+
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait() == 1
+    assert site.states(runs) == ["ready"]
+
+
+def test_process_1_can_be_ended_before_its_engines_start(site):
+    (site.folder / "slow.py").write_text(
+        "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(600)"
+    )
+    words = ["redtask", "worker", "-n1", "--preload", "slow"]
+    alone = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m", *words],
+        cwd=site.folder,
+        env={**os.environ, "PYTHONPATH": f"{os.environ['PYTHONPATH']}:{site.folder}"},
+    )
+    try:
+        begun = site.folder / "begun"
+        until(lambda: begun.exists() or alone.poll() is not None, "the import")
+        if not begun.exists():
+            pytest.skip("no namespace of processes may be made here")
+        children = Path(f"/proc/{alone.pid}/task/{alone.pid}/children")
+
+        os.kill(int(children.read_text()), signal.SIGTERM)
+
+        assert alone.wait(20) == 128 + signal.SIGTERM
+    finally:
+        alone.kill()
+        alone.wait()

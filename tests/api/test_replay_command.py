@@ -194,6 +194,18 @@ def test_one_task_runs_here_and_nobody_is_told(command, client, broken):
     assert len(client.hub_history()) == 4
 
 
+def test_what_ran_here_is_told_as_an_object(command, broken):
+    failed = command("replay", broken[1], "--inline", "--json")
+    whole = command("replay", broken[0], "--inline", "--json")
+
+    assert json.loads(failed.stdout) == {
+        "id": broken[1], "state": "failed", "ename": "ValueError", "evalue": "odd 3",
+    }  # fmt: skip
+    assert json.loads(whole.stdout) == {
+        "id": broken[0], "state": "completed", "repr": "2",
+    }  # fmt: skip
+
+
 def test_results_among_its_arguments_are_fetched(command, client, view):
     one = view.apply_async(tasks.double, 5)
     two = view.apply_async(tasks.add, Ref(one), 1)

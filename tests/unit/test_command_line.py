@@ -815,3 +815,44 @@ def test_a_command_without_an_output_works(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
 
     Output().table(("task",), [("k3f9abw0z1x5-17",)])
+
+
+@pytest.mark.parametrize("value", ["0.2.0", "1"])
+def test_the_version_in_a_variable_is_that_of_an_image(monkeypatch, folder, value):
+    monkeypatch.setenv("REDTASK_VERSION", value)
+
+    done = run("worker", "--name", "a/b")
+
+    assert (done.exit_code, "letters, digits" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "shows"), [("", 0), ("0", 0), ("no", 0), ("false", 0), ("1", 1), ("y", 1)]
+)
+def test_a_variable_switches_tracebacks_on_as_all_do(monkeypatch, folder, value, shows):
+    monkeypatch.setenv("REDTASK_TRACEBACK", value)
+
+    done = run("status", "--url", "redis://127.0.0.1:1")
+
+    assert isinstance(done.exception, SystemExit) != shows
+
+
+def test_what_goes_nowhere_as_json_is_told_all_the_same(monkeypatch, folder):
+    def say(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("redtask.cli.output.say_json", say)
+
+    done = run("status", "--json", "--url", "redis://127.0.0.1:1")
+
+    assert done.exit_code > 0
+    assert done.stderr.startswith("redtask: ")
+
+
+def test_a_list_of_files_need_not_be_text(folder, tmp_path):
+    names = tmp_path / "names"
+    names.write_bytes(b"a.png\n\xff.png\n")
+
+    done = run("submit", "--dry-run", "math:f", "--lines", "-i", str(names))
+
+    assert (done.exit_code, done.stdout.splitlines()[1]) == (0, r"math:f('\udcff.png')")

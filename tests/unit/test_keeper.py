@@ -61,7 +61,8 @@ class Process:
 @pytest.mark.parametrize("requests", [2, 3])
 def test_who_is_asked_twice_at_once_does_not_kill_what_it_has_not_told(requests):
     keeper, told = Keeper(Plan(engines=1)), Process()
-    keeper._crews.append(Crew("w", 1, process=told, joined=True))
+    crew = Crew("w", 1, process=told, joined=True)  # type: ignore[arg-type]
+    keeper._crews.append(crew)
     with selectors.DefaultSelector() as keeper._selector:
         keeper._ask_to_end("SIGTERM", drain=None)
         for _ in range(requests - 1):

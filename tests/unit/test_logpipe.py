@@ -188,3 +188,27 @@ def test_a_stream_that_is_redirected_later_is_followed(log, ends, tmp_path):
 
     assert read(source) == ["INFO there"]
     assert (tmp_path / "log").read_text() == "INFO here\n"
+
+
+@pytest.mark.parametrize("ends", ["pipe"], indirect=True)
+def test_a_pipe_of_another_user_does_not_stop_us_either(log, ends, monkeypatch):
+    source, stream = ends
+    # There is room as long as one of its pages is empty.
+    fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, 4 * SIZE)
+    logger = log(stream)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        for number in range(400):
+            logger.warning("%d %s", number, "x" * 100)
+    first = read(source)
+    logger.warning("again")
+    rest = read(source)
+
+    assert first[0] == f"WARNING 0 {'x' * 100}"
+    assert len(first) < 400
+    assert [*first, *rest][-1] == "WARNING again"
+    assert "of its lines are missing here" in [*first, *rest][-2]

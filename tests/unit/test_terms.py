@@ -8,16 +8,20 @@ import logging
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from redtask import process
 from redtask.cli import group
 from redtask.cli.log import Lines, Objects, configure, formatter
+from redtask.cli.worker import _lifetime, _pid_file
 from redtask.engine import terms
 from redtask.engine.block import Block
 from redtask.engine.seat import Seat
 from redtask.engine.terms import Limits, Terms, memory_of
+from redtask.engine.worker import default_name
 from redtask.error import ConnectionLost
 from redtask.hub.records import QueueStatus, Status
 
@@ -307,3 +311,26 @@ def test_what_tasks_log_also_goes_where_it_would_go_without(monkeypatch):
     assert task.getvalue() == "by nobody\nby the worker\n"
     assert [line[-4:] for line in worker.getvalue().splitlines()] == ["rker", "both"]
     assert other.getvalue() == "by both\n"
+
+
+def test_a_lifetime_of_nothing_is_for_ever():
+    assert _lifetime(None, None, "0") == (0.0, 0.0)
+
+
+def test_a_pid_file_that_cannot_be_removed_is_emptied(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "w.pid"
+    with monkeypatch.context() as patched, _pid_file(str(path)):
+        patched.setattr(Path, "unlink", refuse)
+        assert int(path.read_text()) == os.getpid()
+
+    assert path.read_text() == ""
+
+
+def test_the_next_worker_of_a_container_has_another_name(monkeypatch):
+    assert default_name() == default_name()
+    monkeypatch.setattr(process, "is_contained", lambda: True)
+
+    assert default_name() != default_name()
