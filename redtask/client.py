@@ -116,6 +116,8 @@ class Client(StoredTasks, Fleet):
         )
 
     def __enter__(self) -> Self:
+        if self.closed:
+            raise link.closed()
         return self
 
     def __exit__(self, *_: object) -> None:
