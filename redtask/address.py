@@ -16,7 +16,7 @@ from redtask.spelling import suggestion
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-__all__ = ["Address", "check_hub", "redact_url"]
+__all__ = ["Address", "bare_url", "check_hub", "redact_url"]
 
 _FORMS: Final = (
     "redis://host:6379/0, rediss://host:6379/0 (TLS), unix:///path/to/redis.sock "
@@ -40,13 +40,19 @@ _TLS_OPTIONS: Final = (
     "ssl_keyfile",
     "ssl_password",
 )
+#: Options that say who one is, as a login does.
+_LOGIN_OPTIONS: Final = ("username", "password", "ssl_password")
 
 _HUB_RULE: Final = (
     " (a name is of a-z, 0-9, _ and -, begins with a letter or digit, "
     "and has at most 64 characters)"
 )
 _HUB_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_SECRET_OPTION: Final = re.compile(r"([?&][^=&#]*pass[^=&#]*=)[^&#]*", re.IGNORECASE)
+#: Its name may be misspelt, or quoted.
+_SECRET_OPTION: Final = re.compile(
+    r"([?&][^=&#]*(?:pas|pwd|%)[^=&#]*=)[^&#]*", re.IGNORECASE
+)
+_LOGIN: Final = re.compile(r"://[^/?#]*@")
 _UNSEEN: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -58,6 +64,14 @@ def redact_url(url: str) -> str:
     scheme, slashes, login = head.rpartition("://")
     user, colon, _ = login.partition(":")
     return f"{scheme}{slashes}{user}{colon}{'***' if colon else ''}@{tail}"
+
+
+def bare_url(url: str) -> str:
+    """Return a URL that was parsed, without a login, also among its options."""
+    base, _, query = _LOGIN.sub("://", url).partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    left = [(name, value) for name, value in options if name not in _LOGIN_OPTIONS]
+    return base + (f"?{urlencode(left)}" if left else "")
 
 
 def check_hub(name: str) -> None:

@@ -99,6 +99,10 @@ class Client(StoredTasks, Fleet):
         _clients().add(self)
         #: Default for views made from now on.
         self.block = False
+        self._appear()
+
+    def _appear(self) -> None:
+        """Be found in this process by results from elsewhere."""
         key, living = id(self), _living(os.getpid())
         living[key] = weakref.ref(self, lambda _: living.pop(key, None))
 
@@ -112,6 +116,8 @@ class Client(StoredTasks, Fleet):
         )
 
     def __enter__(self) -> Self:
+        if self.closed:
+            raise link.closed()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,6 +140,7 @@ class Client(StoredTasks, Fleet):
         self._callbacks.renew()
         for executor in list(self._executors):
             executor.renew()
+        self._appear()
 
     @property
     def _key(self) -> object:

@@ -6,6 +6,7 @@ that it starts; so a batch applies to all views of its client.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Self
@@ -62,13 +63,20 @@ class Gathering:
     def _open(self) -> None:
         if self._token is not None:
             raise RuntimeError("this batch is open already")
-        self._outer = _OPEN.get()
+        outer = _OPEN.get()
+        while outer is not None and outer._token is None:
+            # It was closed in another context.
+            outer = outer._outer
+        self._outer = outer
         self._token = _OPEN.set(self)
 
     def _close(self) -> None:
         token, self._token = self._token, None
         if token is not None:
-            _OPEN.reset(token)
+            # A generator may have been left in another context than it was entered in,
+            # where ``of`` ignores this batch from now on.
+            with contextlib.suppress(ValueError):
+                _OPEN.reset(token)
 
     def _fits(self, task: Task) -> bool:
         """Add a task if the slice has room; return whether it has."""

@@ -168,7 +168,8 @@ class Results:
     def _items(self, names: Collection[str]) -> int:
         """Return how many items these tasks have."""
         if self._sizes is None:
-            return len(names)
+            # One may be there twice.
+            return sum(name in names for name in self._tasks.ids)
         return sum(
             size
             for name, size in zip(self._tasks.ids, self._sizes, strict=True)

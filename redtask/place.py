@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Final
 from urllib.parse import quote
 
+from redtask.address import bare_url
 from redtask.profile import Profile
-
-_LOGIN: Final = re.compile(r"://[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class Place:
     @classmethod
     def of(cls, profile: Profile) -> Place:
         """Return the place of a profile's hub."""
-        url = None if profile.url is None else _bare(profile.url)
+        url = None if profile.url is None else bare_url(profile.url)
         return cls(profile.name, profile.hub, url, profile.url_source == "url")
 
     def is_same(self, other: Place) -> bool:
@@ -44,12 +41,8 @@ class Place:
         here = Profile.load(self.profile)
         is_it = here.url is not None and here.hub == self.hub
         if is_it and self.chosen:
-            is_it = _bare(here.url or "") == self.url
+            is_it = bare_url(here.url or "") == self.url
         if is_it or self.url is None:
             return None
         mark = "&" if "?" in self.url else "?"
         return f"{self.url}{mark}hub={quote(self.hub, safe='')}"
-
-
-def _bare(url: str) -> str:
-    return _LOGIN.sub("://", url)

@@ -264,9 +264,10 @@ class Session:
     def find(self, jobs: Any) -> Flow[TaskSet]:
         """Return the tasks that jobs name, with the outcomes known so far.
 
-        Raises ``KeyError`` for one that the hub does not know.
+        One that is named twice is there twice. Raises ``KeyError`` for one that the hub
+        does not know.
         """
-        tasks = TaskSet(self.ids_of(jobs))
+        tasks = TaskSet(self._named(jobs))
         # Possibly: others submitted them.
         tasks.timed = True
         self.inbox.expect(tasks)
@@ -335,6 +336,10 @@ class Session:
         return found
 
     def ids_of(self, jobs: Any) -> list[str]:
+        """Return the ids that jobs name, each once."""
+        return list(dict.fromkeys(self._named(jobs)))
+
+    def _named(self, jobs: Any) -> list[str]:
         """Return the ids that jobs name: id, position, result, or several of them."""
         if isinstance(jobs, str):
             return [jobs]
@@ -343,8 +348,7 @@ class Session:
         if isinstance(jobs, numbers.Integral) and not isinstance(jobs, bool):
             return [id_at(self.history, jobs)]
         if isinstance(jobs, Iterable) and not isinstance(jobs, (bytes, bytearray)):
-            listed = [name for one in jobs for name in self.ids_of(one)]
-            return list(dict.fromkeys(listed))
+            return [name for one in jobs for name in self._named(one)]
         raise TypeError(
             f"jobs are ids, positions or results, not {type(jobs).__name__}"
         )

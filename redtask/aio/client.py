@@ -100,6 +100,9 @@ class Client(StoredTasks, Fleet):
         self._driver: Driver | None = None
         self._parting: AsyncGenerator[None, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: Connects it, for so many callers.
+        self._connecting: asyncio.Task[None] | None = None
+        self._callers = 0
         self._known_session: Session | None = None
         self._known_place: Place | None = None
         self._callbacks = Callbacks()
@@ -143,8 +146,38 @@ class Client(StoredTasks, Fleet):
         await self.close()
 
     async def _connect(self) -> None:
-        if self._driver is not None:
+        """Connect it, once for all who want that at the same time."""
+        self._check_open()
+        self._check_loop()
+        if self._known_session is not None:
             return
+        if self._connecting is None:
+            self._loop = asyncio.get_running_loop()
+            self._connecting = asyncio.create_task(self._begin())
+            self._connecting.add_done_callback(self._has_tried)
+        connecting = self._connecting
+        self._callers += 1
+        try:
+            # Shielded: cancelling one caller must not cancel it for the others.
+            await asyncio.shield(connecting)
+        finally:
+            self._callers -= 1
+            if not self._callers and not connecting.done():
+                connecting.cancel()
+                self._connecting = None
+                # It has a connection to close.
+                await asyncio.wait((connecting,))
+
+    def _has_tried(self, connecting: asyncio.Task[None]) -> None:
+        # To ask for the exception says that somebody has heard of it.
+        failed = connecting.cancelled() or connecting.exception() is not None
+        if self._connecting is connecting:
+            self._connecting = None
+        if failed and self._connecting is None and self._known_session is None:
+            # It may be connected in another loop.
+            self._loop = None
+
+    async def _begin(self) -> None:
         name, url, key = self._arguments
         # Reading files must not block the loop.
         profile = await asyncio.to_thread(Profile.load, name, url=url, key=key)
@@ -161,24 +194,26 @@ class Client(StoredTasks, Fleet):
             store.keyring = known_keys(profile)
             store.contact.told = 0.0
             keyring = store.keyring = await driver.run(meet(profile))
+            # It may have been closed meanwhile.
+            self._check_open()
         except BaseException:
             await driver.close()
             raise
         self._driver = driver
-        self._loop = asyncio.get_running_loop()
         self._parting = _parting(driver)
         await anext(self._parting)
         self._known_place = Place.of(profile)
-        _living.setdefault(self._loop, weakref.WeakSet()).add(self)
+        _living.setdefault(asyncio.get_running_loop(), weakref.WeakSet()).add(self)
         self._known_session = Session(store.keys, keyring, store.contact)
 
     async def close(self) -> None:
         """Close the connections. Tasks go on; their results can be fetched later."""
-        self.closed = True
         if self._loop is not None and self._loop.is_closed():
             # The connections were closed when it was shut down.
+            self.closed = True
             return
         self._check_loop()
+        self.closed = True
         self._callbacks.close()
         if self._driver is not None and self._parting is not None:
             await self._driver.close()
@@ -220,8 +255,7 @@ class Client(StoredTasks, Fleet):
         since: float | None = None,
         until: float | None = None,
     ) -> T:
-        if self.closed:
-            raise link.closed()
+        self._check_open()
         # A task may ask about others that its engine has ended, and not reported yet.
         desk(os.getpid()).settle()
         session, driver = self._session, self._driver
@@ -232,6 +266,10 @@ class Client(StoredTasks, Fleet):
             with contextlib.suppress(StillAway):
                 await driver.run(session.recover(), since, until)
         return await driver.run(flow, since, until)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise link.closed()
 
     def _check_loop(self) -> None:
         """Raise in another event loop: what is awaited there would never come."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _ABOUT: Final = ("server", "memory", "persistence", "replication")
 #: A stream expires an hour after its last reader; refresh it well before, in seconds.
 _FRESH: Final = 1800.0
+#: How many functions the hub is believed to have; of more, all are sent again.
+_MOST_KNOWN: Final = 10_000
 
 
 def listen(inbox: Inbox) -> Flow[None]:
@@ -55,6 +57,9 @@ def enter(
     except UnknownFunction:
         yield from ask(calls.submit(groups))
     for group in groups:
+        if len(sent) >= _MOST_KNOWN:
+            # Each closure is another one. To send some twice does no harm.
+            sent.clear()
         sent.add(group.digest)
 
 

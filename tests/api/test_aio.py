@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import itertools
+import socket
 import threading
 import time
 from pathlib import Path
@@ -107,6 +108,109 @@ def test_a_client_can_be_awaited(place):
             return same, await rc.load_balanced_view().apply(tasks.double, 4)
 
     assert asyncio.run(main()) == (True, 8)
+
+
+def test_those_who_connect_a_client_at_once_share_its_connection(place):
+    async def use(rc):
+        return await (await rc).ids()
+
+    async def main():
+        rc = aio.Client(place.url, key=place.key)
+        found = await asyncio.gather(*(use(rc) for _ in range(30)))
+        await rc.close()
+        return found
+
+    place.client()
+    before = opened(place)
+
+    assert asyncio.run(main()) == [[]] * 30
+    assert opened(place) - before <= MOST
+
+
+def opened(place):
+    return place.redis.info("stats")["total_connections_received"]
+
+
+def test_who_gives_up_connecting_does_not_stop_the_others(place):
+    async def connect(rc):
+        return await rc
+
+    async def main():
+        rc = aio.Client(place.url, key=place.key)
+        callers = [asyncio.create_task(connect(rc)) for _ in range(3)]
+        await asyncio.sleep(0)
+        callers[0].cancel()
+        told = await asyncio.gather(*callers, return_exceptions=True)
+        found = await rc.ids()
+        await rc.close()
+        return type(told[0]), told[1:] == [rc, rc], found
+
+    assert asyncio.run(main()) == (asyncio.CancelledError, True, [])
+
+
+def test_when_all_give_up_connecting_nothing_is_left():
+    async def main(server):
+        rc = aio.Client(f"redis://127.0.0.1:{server.getsockname()[1]}", key="off")
+        callers = [asyncio.create_task(rc._connect()) for _ in range(2)]
+        there, _ = await asyncio.get_running_loop().sock_accept(server)
+        with there:
+            for caller in callers:
+                caller.cancel()
+            await asyncio.wait(callers)
+            return asyncio.all_tasks() - {asyncio.current_task()}
+
+    before = open_files()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        left = asyncio.run(main(server))
+
+    assert left == set()
+    assert open_files() == before
+
+
+def test_who_connects_when_all_others_just_gave_up_is_connected(place):
+    async def main():
+        rc = aio.Client(place.url, key=place.key)
+        first = asyncio.create_task(rc._connect())
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        async with rc:
+            return await rc.ids()
+
+    assert asyncio.run(main()) == []
+
+
+def test_those_who_connect_at_once_all_hear_why_that_failed(tmp_path):
+    url = f"unix://{tmp_path}/none.sock"
+
+    async def connect(rc):
+        return await rc
+
+    async def main():
+        rc = aio.Client(url, key="off")
+        return await asyncio.gather(
+            *(connect(rc) for _ in range(3)), return_exceptions=True
+        ), await asyncio.gather(connect(rc), return_exceptions=True)
+
+    first, again = asyncio.run(main())
+
+    assert [type(one) for one in first + again] == [error.ConnectionLost] * 4
+
+
+def test_a_client_closed_while_it_connects_has_no_connections(place):
+    async def main():
+        rc = aio.Client(place.url, key=place.key)
+        connecting = asyncio.create_task(rc._connect())
+        await asyncio.sleep(0)
+        await rc.close()
+        with pytest.raises(error.ConfigurationError, match="this client is closed"):
+            await connecting
+
+    before = open_files()
+    asyncio.run(main())
+
+    assert open_files() == before
 
 
 def test_what_the_blocking_face_has_is_told_by_its_name_here():
@@ -957,6 +1061,8 @@ def test_another_event_loop_has_to_have_a_client_of_its_own(place):
             result.get,
             lambda: rc.load_balanced_view().apply_async(tasks.double, 4),
             rc.ids,
+            rc.close,
+            rc.__aenter__,
         ):
             with pytest.raises(error.ConfigurationError, match="another event loop"):
                 await asyncio.wait_for(ask(), 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import os
 import threading
@@ -284,6 +285,34 @@ def test_a_batch_is_open_once(place, run):
         return repr(batch), bool(batch)
 
     assert found == ("<Batch of 0>", True)
+
+
+def test_a_block_may_end_in_another_context_than_it_began_in(place, run):
+    async def begin(view, block):
+        await block.__aenter__()
+        return await view.apply_async(tasks.double, 1)
+
+    @run
+    async def found(view):
+        block = view.batch()
+        result = await asyncio.create_task(begin(view, block))
+        inside = states(place, [result])
+        await asyncio.create_task(block.__aexit__(None, None, None))
+        return inside + states(place, [result])
+
+    assert found == ["none", "ready"]
+
+
+def test_blocks_that_ended_elsewhere_do_not_pile_up(place, client):
+    view = client.load_balanced_view()
+    blocks = [view.batch() for _ in range(3)]
+
+    for block in blocks:
+        block.__enter__()
+        contextvars.Context().run(block.__exit__, None, None, None)
+
+    assert Batch.of(client) is None
+    assert [block._outer for block in blocks] == [None] * 3
 
 
 def test_other_threads_are_not_of_the_block(place, client):

@@ -141,6 +141,30 @@ def test_what_has_arrived_can_be_read_after_the_client_was_closed(place, face):
     assert good.get(0, return_when=FIRST_EXCEPTION) == [0, 2, 4]
 
 
+def test_a_closed_client_cannot_be_entered(place):
+    blocking = place.client()
+    blocking.close()
+
+    async def enter(client):
+        with pytest.raises(error.ConfigurationError, match="this client is closed"):
+            async with client:
+                pytest.fail("it was entered")
+        with pytest.raises(error.ConfigurationError, match="this client is closed"):
+            await client
+
+    async def main():
+        never = aio.Client(place.url, key=place.key)
+        once = await aio.Client(place.url, key=place.key)
+        for client in (never, once):
+            await client.close()
+            await enter(client)
+
+    with pytest.raises(error.ConfigurationError, match="this client is closed"):
+        blocking.__enter__()
+    asyncio.run(main())
+    assert not ours(place)
+
+
 def test_a_map_submits_nothing_through_a_closed_client(place, face):
     rc = place.client(face)
     under_way = threading.Event()

@@ -456,7 +456,40 @@ def test_a_result_is_found_in_many_ways(rc, view):
     assert rc.get_result().get() == [4]
     assert rc.get_result(first).get() == 2
     assert rc.get_result(last).get() == [[0, 2], [4]]
-    assert rc.get_result([0, first.msg_ids[0], -1]).get() == [2, [4]]
+    assert rc.get_result([0, first.msg_ids[0], -1]).get() == [2, 2, [4]]
+
+
+def test_a_task_that_is_asked_for_twice_is_there_twice(rc, view, gate):
+    both = view.map_async(tasks.fail_odd, range(2))
+    slow = view.apply_async(tasks.pass_gate, str(gate), 5)
+    both.wait()
+    good, bad = both.msg_ids
+
+    result = rc.get_result([good, slow, good, slow])
+    begun = repr(result)
+    gate.touch()
+
+    assert result.get(10) == [[0], 5, [0], 5]
+    assert list(result) == result.get()
+    assert begun.endswith("pending, 2 of 4 done>")
+    assert result.progress == 4
+    assert result.msg_ids == [good, *slow.msg_ids] * 2
+    failed = rc.get_result([bad, good, bad])
+    assert repr(failed).endswith("failed, 2 of 3>")
+
+
+def test_what_is_done_to_tasks_named_twice_is_done_once(rc, view):
+    waiting = view.with_flags(delay=60).apply_async(tasks.noop)
+    first = view.apply_async(tasks.double, 1)
+    first.wait()
+    (name,), twice = waiting.msg_ids, rc.get_result([first, first])
+
+    assert rc.abort([name, name]) == {name: "aborted"}
+    assert rc.resubmit([first, first]).get(10) == [2]
+    assert rc.resubmit(twice).get(10) == [2]
+    assert rc.replay(ids=twice).get(10) == [2]
+    assert rc.wait([first, twice])
+    assert rc.purge_hub_results([waiting, twice, first]).purged == 2
 
 
 def test_an_unknown_result_is_refused_at_once(rc):

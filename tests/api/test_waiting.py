@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -310,6 +311,23 @@ def test_a_forked_child_is_a_client_of_its_own(place, client, view, gate):
     assert parents.get(DEADLINE) == 5
     assert view.apply_sync(tasks.double, 1) == 2
     assert len({name.partition("-")[0] for name in client.history}) == 1
+
+
+def test_in_a_forked_child_a_result_that_travelled_uses_the_client_there(client, view):
+    """It alone knows the key."""
+    data = pickle.dumps(view.apply_async(tasks.double, 4))
+
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            signal.alarm(DEADLINE)
+            result = pickle.loads(data)
+            code = int(result.get(DEADLINE) != 8 or result._session != client._session)
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
 
 
 def test_threads_of_a_forked_child_may_begin_at_once(view):

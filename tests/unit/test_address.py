@@ -86,6 +86,8 @@ def test_a_bad_url_is_named_with_what_would_be_understood(given, complaint):
         "rediss://host:x?ssl_password=hush",
         "redis://host:x?password=hush&db=1",
         "redis://me:hush @host",
+        "redis://host?pas_word=hush",
+        "redis://host?db=1&p%61ssword=hush&nonsense=",
     ],
 )
 def test_a_password_is_masked_however_broken_the_url(url):
@@ -102,4 +104,6 @@ def test_the_rest_of_a_masked_url_stays_readable():
     assert redact_url("redis://me:hush@hush@host") == "redis://me:***@host"
     assert redact_url("redis://host:1/2") == "redis://host:1/2"
     assert redact_url("unix:///a?password=hush&db=1") == "unix:///a?password=***&db=1"
+    plain = "rediss://host:1/2?hub=a&db=1&username=me&ssl_keyfile=/k"
+    assert redact_url(plain) == plain
     assert redact_url("nonsense") == "nonsense"

@@ -57,6 +57,18 @@ def test_a_function_goes_along_with_its_first_slice(inbox):
     assert sent == {"digest"}
 
 
+def test_functions_that_are_used_once_do_not_pile_up(inbox, monkeypatch):
+    monkeypatch.setattr(entering, "_MOST_KNOWN", 3)
+    sent: set[str] = set()
+
+    for number in range(10):
+        groups = [a_slice(f"c-{number}")[0]._replace(digest=f"digest{number}")]
+        assert Talk(entering.submit([groups], sent, inbox.recent)).answer(OK).over
+        assert f"digest{number}" in sent
+
+    assert len(sent) <= 3
+
+
 def test_a_forgotten_function_is_sent_again(inbox):
     talk = Talk(entering.submit([a_slice("c-0")], {"digest"}, inbox.recent))
 

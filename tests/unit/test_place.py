@@ -27,6 +27,15 @@ def place_of(url=None, name=None):
         ("redis://:hush@host", "redis://host:6379/0?hub=default"),
         ("unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2&hub=default"),
         ("rediss://user@host/1", "rediss://host:6379/1?hub=default"),
+        ("redis://host?password=hush", "redis://host:6379/0?hub=default"),
+        (
+            "unix:///run/redis.sock?username=hush&db=2&password=hush",
+            "unix:///run/redis.sock?db=2&hub=default",
+        ),
+        (
+            "rediss://host?ssl_keyfile=/k&ssl_password=hush",
+            "rediss://host:6379/0?ssl_keyfile=%2Fk&hub=default",
+        ),
     ],
 )
 def test_a_chosen_hub_is_found_again_without_its_login(url, there):
@@ -44,6 +53,16 @@ def test_the_login_is_the_one_that_is_known_here(monkeypatch):
     monkeypatch.setenv("REDTASK_URL", "redis://other:word@elsewhere:7/3?hub=h")
     assert place.url_here() == "redis://host:7/3?hub=h"
     monkeypatch.setenv("REDTASK_URL", "redis://other:word@host:7/3?hub=another")
+    assert place.url_here() == "redis://host:7/3?hub=h"
+
+
+def test_a_login_among_the_options_makes_no_other_hub(monkeypatch):
+    place = place_of("redis://host:7/3?password=hush&username=me&hub=h")
+
+    assert place.is_same(place_of("redis://other:word@host:7/3?hub=h"))
+    monkeypatch.setenv("REDTASK_URL", "redis://host:7/3?password=word&hub=h")
+    assert place.url_here() is None
+    monkeypatch.setenv("REDTASK_URL", "redis://host:8/3?password=word&hub=h")
     assert place.url_here() == "redis://host:7/3?hub=h"
 
 
