@@ -12,7 +12,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from redtask import flows, inputs
-from redtask.error import CompositeError, RedtaskError, StillAway
+from redtask.error import (
+    CompositeError,
+    SerializationError,
+    SignatureError,
+    StillAway,
+    TaskError,
+)
 from redtask.flows import reading, waiting
 from redtask.hub import calls
 from redtask.inbox import TaskSet
@@ -54,6 +60,9 @@ _AHEAD: Final = 200
 #: How many are decoded at most before the stream is read again: some milliseconds.
 _AT_ONCE: Final = 2000
 _STREAMS: Final = ("stdout", "stderr")
+#: What a task may have raised, or what reading its outcome may raise. Other errors are
+#: of the client.
+_OF_TASKS: Final = (TaskError, SerializationError, SignatureError)
 
 
 class _ReleasedError(Exception):
@@ -366,9 +375,7 @@ class Results:
     def _exception(self, timeout: float | None) -> Flow[Exception | None]:
         try:
             yield from self._get(timeout, None, None)
-        except RedtaskError as problem:
-            if not self._tasks.done:
-                raise
+        except _OF_TASKS as problem:
             return problem.with_traceback(None)
         return None
 

@@ -424,6 +424,8 @@ class CallbackThread:
         #: Results waited for, by number, and the numbers of those that are done.
         self._pending: dict[int, _Awaited] = {}
         self._ready: deque[int] = deque()
+        #: The numbers of those to try again, and when, as ``time.monotonic()``.
+        self._late: deque[tuple[float, int]] = deque()
         self._vigil = waiting.Vigil(functools.partial(bool, self._ready), self._left)
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -439,6 +441,29 @@ class CallbackThread:
         if result.done():
             call_back(result, callback)
             return
+        number = self._expect(result, callback)
+        if result.done():
+            # It was delivered before it was registered.
+            self._settle(number)
+
+    def later(
+        self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
+    ) -> None:
+        """Call the callback in the thread; if the result is done, after a pause.
+
+        For one that needs more of the hub than to know that the result is done.
+        """
+        self.renew()
+        self._expect(result, callback, later=True)
+
+    def _expect(
+        self,
+        result: AsyncResult,
+        callback: Callable[[AsyncResult], Any],
+        *,
+        later: bool = False,
+    ) -> int:
+        """Register a result; return its number."""
         number, tasks = next(self._numbers), result._tasks
 
         def note() -> None:
@@ -455,10 +480,11 @@ class CallbackThread:
             self._pending[number] = _Awaited(result, callback, note)
             self._vigil.timed |= tasks.timed
             tasks.wakers.append(note)
+            if later and tasks.done:
+                # The thread must know of it before it begins to wait.
+                self._late.append((time.monotonic() + _PAUSE, number))
             self._added.notify()
-        if result.done():
-            # It was delivered before it was registered.
-            self._settle(number)
+        return number
 
     def close(self) -> None:
         """Let the thread see that the client is closed."""
@@ -478,6 +504,8 @@ class CallbackThread:
 
     def _loop(self) -> None:
         while True:
+            while self._late and self._late[0][0] <= time.monotonic():
+                self._ready.append(self._late.popleft()[1])
             while self._ready:
                 try:
                     self._settle(self._ready.popleft())
@@ -499,8 +527,11 @@ class CallbackThread:
         client = self._client
         try:
             # Bounded, since results added meanwhile may have timers.
+            seconds = flows.QUIET
+            if self._late:
+                seconds = min(seconds, max(0.0, self._late[0][0] - time.monotonic()))
             inbox = client._session.inbox
-            client._run(waiting.first_done(inbox, self._vigil, flows.QUIET))
+            client._run(waiting.first_done(inbox, self._vigil, seconds))
         except RedtaskError as problem:
             # Callers of get() see the problem. Here we only wait until it is over.
             _log.debug("callbacks wait: %s", problem)

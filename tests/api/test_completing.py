@@ -19,6 +19,7 @@ import redtask
 from redtask import aio, error
 from redtask import client as module
 from redtask.aio import client as aio_client
+from redtask.flows import waiting
 from redtask.result import AsyncHubResult, AsyncMapResult
 from tests import tasks
 from tests.processes import until
@@ -257,6 +258,77 @@ def test_futures_that_nobody_asks_for_do_not_pile_up(view, monkeypatch):
         executor.submit(tasks.double, number)
 
     until(lambda: len(executor._pending) == 1, "the end of the first three")
+
+
+@pytest.fixture
+def troubles(monkeypatch):
+    """Return the exceptions that the next fetches of a large value meet."""
+    troubles, fetch = list[Exception](), waiting._fetch
+
+    def fetch_or_not(*args):
+        if troubles:
+            raise troubles.pop()
+        return (yield from fetch(*args))
+
+    monkeypatch.setattr(waiting, "_fetch", fetch_or_not)
+    monkeypatch.setattr("redtask.result._PAUSE", 0.01)
+    return troubles
+
+
+@pytest.mark.parametrize("trouble", [error.ConnectionLost, error.StillAway])
+def test_a_future_outlives_what_happens_while_its_value_is_fetched(
+    view, troubles, trouble
+):
+    troubles += [trouble("gone"), trouble("gone")]
+    called = queue.SimpleQueue[Any]()
+
+    future = view.executor.submit(tasks.double, bytes(500_000))
+    future.add_done_callback(called.put)
+
+    assert called.get(timeout=30) is future
+    assert len(future.result(0)) == 1_000_000
+    assert not troubles
+
+
+@pytest.mark.parametrize("trouble", [error.ConnectionLost, error.StillAway])
+def test_who_asks_a_future_gets_its_value_after_all(view, troubles, trouble):
+    future = view.executor.submit(tasks.double, bytes(500_000))
+    future.task.wait(30)
+    troubles += [trouble("gone"), trouble("gone"), trouble("gone")]
+
+    assert not future.done()
+    assert len(future.result(30)) == 1_000_000
+    assert not troubles
+
+
+def test_a_future_whose_task_runs_again_waits_for_it(view, troubles):
+    future = view.executor.submit(tasks.double, bytes(500_000))
+    future.task.wait(30)
+    troubles.append(error.ConnectionLost("gone"))
+    assert not future.done()
+    (name,) = future.msg_ids
+
+    outcome = future.task._tasks.outcomes[name]
+    future.task._tasks.reopen(name)
+    future.task._tasks.deliver(name, outcome)
+
+    assert len(future.result(30)) == 1_000_000
+
+
+def test_a_future_without_its_value_hears_that_its_client_is_closed(
+    place, troubles, monkeypatch
+):
+    place.engine()
+    monkeypatch.setattr("redtask.result._PAUSE", 1000.0)
+    client = place.client()
+    future = client.load_balanced_view().executor.submit(tasks.double, bytes(500_000))
+    future.task.wait(30)
+    troubles.append(error.ConnectionLost("gone"))
+    assert not future.done()
+
+    client.close()
+
+    assert isinstance(future.exception(30), error.ConfigurationError)
 
 
 def test_the_thread_for_callbacks_ends_when_it_is_idle(view, monkeypatch):

@@ -32,6 +32,21 @@ def test_a_value_can_be_had_again_and_again(view):
     assert result.msg_ids == [view.history[-1]]
 
 
+def test_a_lost_connection_is_no_exception_of_the_task(view, monkeypatch):
+    result = view.apply_async(tasks.double, bytes(500_000))
+    result.wait()
+
+    def lose(*_):
+        raise error.ConnectionLost("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("redtask.flows.waiting._fetch", lose)
+        with pytest.raises(error.ConnectionLost, match="gone"):
+            result.exception()
+
+    assert result.exception() is None
+
+
 def test_waiting_has_an_end(view, gate):
     result = view.apply_async(tasks.pass_gate, str(gate), 5)
 
