@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from redtask.error import ConnectionLost, RedtaskError
+from redtask.session import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -128,7 +129,7 @@ class TaskFuture(concurrent.futures.Future[T]):
         # to ask who does it.
         task = self.task
         try:
-            problem, value = _outcome_of(task, timeout)
+            problem, value = self._outcome(timeout)
         except (ConnectionLost, TimeoutError):
             return False
         if not self._settling.acquire(blocking=False):
@@ -144,6 +145,9 @@ class TaskFuture(concurrent.futures.Future[T]):
         if self._ended is not None:
             self._ended(self)
         return True
+
+    def _outcome(self, timeout: float | None) -> tuple[BaseException | None, Any]:
+        return _outcome_of(self.task, timeout)
 
 
 def _left(timeout: float | None, begun: float) -> float | None:
@@ -172,6 +176,25 @@ def _outcome_of(
         return trouble, None
     except Exception as trouble:  # noqa: BLE001 - passed to whoever waits
         return trouble, None
+
+
+class _MapFuture(TaskFuture[Any]):
+    """Is done when all tasks of a map have ended: for ``shutdown``, it has no value."""
+
+    def forget_at_end(self) -> None:
+        """Let the executor forget it as soon as the end is known, without a thread."""
+        self.task._tasks.wakers.append(self._note)
+        self._note()
+
+    def _note(self) -> None:
+        # No lock is taken: whoever reads the stream calls this.
+        if self.task.done() and self._ended is not None:
+            self._ended(self)
+            with contextlib.suppress(ValueError):
+                self.task._tasks.wakers.remove(self._note)
+
+    def _outcome(self, timeout: float | None) -> tuple[BaseException | None, Any]:  # noqa: ARG002 - nothing is fetched
+        return None, None
 
 
 class ViewExecutor(concurrent.futures.Executor):
@@ -204,11 +227,14 @@ class ViewExecutor(concurrent.futures.Executor):
         """Call ``fn(*args, **kwargs)`` on an engine."""
         self._check()
         future = TaskFuture(self.view.apply_async(fn, *args, **kwargs), self._forget)
+        self._add(future)
+        return future
+
+    def _add(self, future: TaskFuture[Any]) -> None:
         self._pending.add(future)
         if len(self._pending) % _MANY == 0:
             for one in list(self._pending):
                 one.watch()
-        return future
 
     def _check(self) -> None:
         if self._closed:
@@ -264,8 +290,12 @@ class ViewExecutor(concurrent.futures.Executor):
         the next value has not arrived ``timeout`` seconds after this call.
         """
         self._check()
+        limit = span_of(timeout)
         result = self.view.map_async(fn, *iterables, chunksize=chunksize)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if limit is None else time.monotonic() + limit
+        future = _MapFuture(result, self._forget)
+        self._add(future)
+        future.forget_at_end()
         return _values(result, deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

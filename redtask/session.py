@@ -712,6 +712,15 @@ def limit_of(timeout: float | None) -> float | None:
     return None if timeout is None or timeout < 0 else timeout
 
 
+def span_of(timeout: float | None) -> float | None:
+    """Convert a timeout for what is like a future: negative is at once.
+
+    Raises ``TypeError`` and ``ValueError`` if it is not a number of seconds.
+    """
+    _check_timeout(timeout)
+    return None if timeout is None else max(0.0, timeout)
+
+
 def until_of(timeout: float | None) -> float | None:
     """Return the deadline of a timeout, as ``time.monotonic()``; None is forever."""
     limit = limit_of(timeout)

@@ -24,6 +24,8 @@ from redtask.result import AsyncHubResult, AsyncMapResult
 from tests import tasks
 from tests.processes import until
 
+NAN = float("nan")
+
 
 @pytest.fixture
 def view(client):
@@ -368,6 +370,58 @@ def test_the_iterator_of_the_executor_has_an_end(view, gate):
 
     with pytest.raises(TimeoutError):
         next(values)
+
+
+def test_an_executor_waits_for_maps_as_well(view):
+    with view.executor as executor:
+        executor.map(tasks.double, range(200))
+        executor.map(tasks.double, [])
+
+    found = view.client.result_status(view.history)
+    assert found["pending"] == []
+    assert len(found["completed"]) == 200
+
+
+def test_an_executor_cancels_maps_as_well(place):
+    view = place.client().load_balanced_view()
+    executor = view.executor
+    values = executor.map(tasks.double, range(3))
+
+    executor.shutdown(cancel_futures=True)
+
+    assert view.outstanding == set()
+    with pytest.raises(error.TaskAborted):
+        next(values)
+
+
+def test_an_executor_forgets_maps_that_have_ended(view, monkeypatch):
+    monkeypatch.setattr("redtask.executor._MANY", 3)
+    executor = view.executor
+
+    assert list(executor.map(tasks.double, range(3))) == [0, 2, 4]
+    assert executor._pending == set()
+    for _ in range(3):
+        executor.map(tasks.double, range(3))
+
+    until(lambda: not executor._pending, "the end of those that nobody asks for")
+
+
+def test_an_executor_waits_for_maps_until_its_client_is_closed(place):
+    client = place.client()
+    executor = client.load_balanced_view().executor
+    executor.map(tasks.double, range(3))
+
+    client.close()
+
+    executor.shutdown()
+
+
+@pytest.mark.parametrize(("timeout", "kind"), [("5", TypeError), (NAN, ValueError)])
+def test_a_map_with_a_wrong_timeout_submits_nothing(view, timeout, kind):
+    with pytest.raises(kind, match="timeout must be a number of seconds"):
+        view.executor.map(tasks.double, range(3), timeout=timeout)
+
+    assert view.history == []
 
 
 # -- elsewhere
