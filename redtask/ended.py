@@ -243,7 +243,10 @@ def check_purge(jobs: Any, targets: Any) -> None:
 
 
 def _is_nothing(said: Any) -> bool:
-    return said is None or (not isinstance(said, numbers.Integral) and len(said) == 0)
+    if said is None or isinstance(said, numbers.Integral):
+        return said is None
+    # A future of ``view.executor`` has ids, and no length.
+    return len(getattr(said, "msg_ids", said)) == 0
 
 
 def purge_local(session: Session, jobs: Any, targets: Any) -> Flow[None]:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from redtask.error import ConnectionLost, RedtaskError
+from redtask.outcomes import INSIDE
 from redtask.session import span_of
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class TaskFuture(concurrent.futures.Future[T]):
         return _left(timeout, begun)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "task":
+        if (name.startswith("_") and name not in INSIDE) or name == "task":
             raise AttributeError(name)
         return getattr(self.task, name)
 

@@ -18,6 +18,7 @@ from typing import (
     Literal,
     NamedTuple,
     Self,
+    TypeVar,
     overload,
 )
 
@@ -43,9 +44,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from redtask.client import Client
+    from redtask.executor import TaskFuture
     from redtask.inbox import TaskSet
     from redtask.live import Output
 
+T = TypeVar("T")
 
 _log = logging.getLogger("redtask")
 #: The callback thread ends when nothing was added for so long, in seconds: to start one
@@ -296,7 +299,7 @@ class AsyncResult(Results, Generic[V_co]):
         return self._split()
 
     @classmethod
-    def join(cls, *results: AsyncResult) -> AsyncResult:
+    def join(cls, *results: AsyncResult | TaskFuture[Any]) -> AsyncResult:
         """Return one result of the tasks of several: the inverse of ``split``."""
         return joined(results)  # type: ignore[no-any-return]
 
@@ -339,10 +342,16 @@ class AsyncHubResult(AsyncResult[V_co]):
     """
 
 
+@overload
 def as_completed(
     results: Iterable[AsyncResult[V_co]], timeout: float | None = None
-) -> Iterator[AsyncResult[V_co]]:
-    """Yield results as they are done, each once.
+) -> Iterator[AsyncResult[V_co]]: ...
+@overload
+def as_completed(
+    results: Iterable[TaskFuture[T]], timeout: float | None = None
+) -> Iterator[TaskFuture[T]]: ...
+def as_completed(results: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+    """Yield results as they are done, each once; also futures of ``view.executor``.
 
     Given one result of several tasks, it yields its parts. Raises ``TimeoutError``
     if not all are done ``timeout`` seconds after the first ``next()``.

@@ -153,6 +153,38 @@ def test_its_futures_are_results_as_well(view):
         _ = future.nothing
 
 
+def test_its_futures_may_stand_where_results_do(view):
+    rc, call = view.client, view.apply_async(tasks.double, 4)
+    future = view.executor.submit(tasks.double, 5)
+    mapped = view.map_async(tasks.double, range(3), chunksize=2)
+
+    assert set(redtask.as_completed([future, future.task, call])) == {
+        future,
+        future.task,
+        call,
+    }
+    assert list(redtask.as_completed(future)) == [future]
+    assert redtask.AsyncResult.join(future, call).get(30) == [10, 8]
+    assert redtask.AsyncResult.join(mapped.split()[0], call, future).get(30) == [
+        [0, 2],
+        8,
+        10,
+    ]
+    assert rc.get_result(future).get(30) == 10
+    assert rc.get_result([future]).get(30) == [10]
+    assert rc.purge_results(future).purged == 1
+    assert view.apply_sync(tasks.add, redtask.Ref(view.executor.submit(int))) == 1
+
+
+def test_only_results_are_joined(view):
+    future = concurrent.futures.Future[int]()
+
+    with pytest.raises(TypeError, match="expected results, not Future"):
+        redtask.AsyncResult.join(future)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected results, not str"):
+        aio.AsyncResult.join("c-1")  # type: ignore[arg-type]
+
+
 def test_its_futures_raise_what_the_task_raised(view):
     future = view.executor.submit(tasks.fail, 4)
 
