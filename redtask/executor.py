@@ -88,12 +88,12 @@ class TaskFuture(concurrent.futures.Future[T]):
             self._wait_in_thread(task)
 
     def result(self, timeout: float | None = None) -> T:
-        """Return the value, or raise what the task raised."""
-        return super().result(self._after_waiting(timeout))
+        """Return the value, or raise what the task raised; a negative timeout is 0."""
+        return super().result(self._after_waiting(span_of(timeout)))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return what the task raised, or None."""
-        return super().exception(self._after_waiting(timeout))
+        """Return what the task raised, or None; a negative timeout is 0."""
+        return super().exception(self._after_waiting(span_of(timeout)))
 
     def _after_waiting(self, timeout: float | None) -> float | None:
         """Wait in this thread, if no other does; return what is left of the timeout."""
@@ -102,7 +102,7 @@ class TaskFuture(concurrent.futures.Future[T]):
         begun = time.monotonic()
         # If Redis stays away, the other thread waits on.
         with contextlib.suppress(RedtaskError):
-            self.task.wait(timeout if timeout is None else max(0.0, timeout))
+            self.task.wait(timeout)
         if self.task.done():
             self.settle(_left(timeout, begun))
         return _left(timeout, begun)
@@ -288,7 +288,8 @@ class ViewExecutor(concurrent.futures.Executor):
         """Call ``fn`` for each item and return an iterator over the values, in order.
 
         ``chunksize`` items share a task. Raises ``TimeoutError`` from the iterator if
-        the next value has not arrived ``timeout`` seconds after this call.
+        the next value has not arrived ``timeout`` seconds after this call: at once if
+        that is negative.
         """
         self._check()
         limit = span_of(timeout)

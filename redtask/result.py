@@ -37,7 +37,7 @@ from redtask.outcomes import (
     joined,
 )
 from redtask.progress import progress_bar
-from redtask.session import limit_of, until_of
+from redtask.session import limit_of, span_of, until_of
 from redtask.value import V_co
 
 if TYPE_CHECKING:
@@ -119,10 +119,11 @@ class AsyncResult(Results, Generic[V_co]):
     ) -> Any:
         """Return the value, waiting for it at most ``timeout`` seconds.
 
-        Raises the task's ``RemoteError`` or ``TaskAborted``, ``CompositeError`` for
-        several, or the builtin ``TimeoutError``. With ``return_exceptions``, the
-        exceptions are part of the value. ``return_when=FIRST_EXCEPTION`` raises as
-        soon as one part has failed.
+        None or negative is forever, as in IPython.parallel. Raises the task's
+        ``RemoteError`` or ``TaskAborted``, ``CompositeError`` for several, or the
+        builtin ``TimeoutError``. With ``return_exceptions``, the exceptions are part of
+        the value. ``return_when=FIRST_EXCEPTION`` raises as soon as one part has
+        failed.
         """
         until = until_of(timeout)
         here, value = self._here(return_exceptions, return_when)
@@ -136,13 +137,17 @@ class AsyncResult(Results, Generic[V_co]):
         return self.get()
 
     def result(self, timeout: float | None = None) -> V_co:
-        """Return the value, like that of a ``concurrent.futures.Future``."""
-        return self.get(timeout)
+        """Return the value, like that of a ``concurrent.futures.Future``.
+
+        As ``get``, but a negative timeout is 0.
+        """
+        return self.get(span_of(timeout))
 
     def exception(self, timeout: float | None = None) -> Exception | None:
-        """Return what ``get`` would raise, or None."""
-        until = until_of(timeout)
-        return self._run(self._exception(timeout), until)  # type: ignore[no-any-return]
+        """Return what ``get`` would raise, or None; a negative timeout is 0."""
+        limit = span_of(timeout)
+        until = until_of(limit)
+        return self._run(self._exception(limit), until)  # type: ignore[no-any-return]
 
     def ready(self) -> bool:
         """Have all tasks ended? Asks the hub."""
@@ -354,9 +359,9 @@ def as_completed(results: Iterable[Any], timeout: float | None = None) -> Iterat
     """Yield results as they are done, each once; also futures of ``view.executor``.
 
     Given one result of several tasks, it yields its parts. Raises ``TimeoutError``
-    if not all are done ``timeout`` seconds after the first ``next()``.
+    if not all are done ``timeout`` seconds after the first ``next()``; negative is 0.
     """
-    limit = limit_of(timeout)
+    limit = span_of(timeout)
     deadline = None if limit is None else time.monotonic() + limit
     found = Completions(results)
     try:

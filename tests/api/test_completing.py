@@ -96,6 +96,23 @@ def test_completing_has_an_end(view, gate):
     assert slow._tasks.wakers == []
 
 
+def test_completing_does_not_wait_for_less_than_no_time(place, view, gate):
+    slow = view.apply_async(tasks.pass_gate, str(gate), 1)
+
+    with pytest.raises(TimeoutError, match=r"1 \(of 1\) results unfinished"):
+        next(redtask.as_completed([slow], timeout=-1))
+    with pytest.raises(TimeoutError):
+        next(view.executor.map(tasks.pass_gate, [str(gate)], [1], timeout=-1))
+
+    async def main():
+        async with aio.Client(place.url, key=place.key) as rc:
+            theirs = await rc.get_result(slow.msg_ids[0])
+            with pytest.raises(TimeoutError, match=r"1 \(of 1\) results unfinished"):
+                await anext(aio.as_completed([theirs], timeout=-1))
+
+    asyncio.run(main())
+
+
 def test_results_of_several_clients_come_as_they_are_done(place, view, gate):
     other = place.client().load_balanced_view()
     slow = view.apply_async(tasks.pass_gate, str(gate), 1)
@@ -234,6 +251,8 @@ def test_who_asks_a_future_for_its_result_waits_for_it_in_its_own_thread(view):
 def test_a_future_is_waited_for_as_long_as_was_said(view, gate):
     future = view.executor.submit(tasks.pass_gate, str(gate), 3)
 
+    with pytest.raises(TypeError, match="timeout must be a number of seconds"):
+        future.result("5")
     for limit in (0, 0.01, -1):
         with pytest.raises(TimeoutError):
             future.result(limit)

@@ -47,6 +47,22 @@ def test_a_lost_connection_is_no_exception_of_the_task(view, monkeypatch):
     assert result.exception() is None
 
 
+def test_like_a_future_it_does_not_wait_for_less_than_no_time(view, gate):
+    result = view.apply_async(tasks.pass_gate, str(gate), 5)
+
+    for limit in (-1, -0.5, float("-inf")):
+        with pytest.raises(TimeoutError, match="Result not ready"):
+            result.result(limit)
+        with pytest.raises(TimeoutError, match="Result not ready"):
+            result.exception(limit)
+
+    gate.touch()
+    assert result.wait(-1)
+    assert result.get(-1) == 5
+    assert result.result(-1) == 5
+    assert result.exception(-1) is None
+
+
 def test_waiting_has_an_end(view, gate):
     result = view.apply_async(tasks.pass_gate, str(gate), 5)
 

@@ -556,12 +556,18 @@ def test_timeouts_below_zero_are_for_ever():
     assert session.limit_of(2.5) == 2.5
 
 
+def test_for_futures_timeouts_below_zero_are_none_at_all():
+    assert session.span_of(-1) == 0
+    assert session.span_of(None) is None
+    assert session.span_of(2.5) == 2.5
+
+
 @pytest.mark.parametrize(
     ("timeout", "kind"),
     [(math.nan, ValueError), ("5", TypeError), (timedelta(1), TypeError)],
 )
 def test_what_is_no_timeout_is_refused_by_name(core, timeout, kind):
-    for refuse in (session.limit_of, session.patience_of):
+    for refuse in (session.limit_of, session.span_of, session.patience_of):
         with pytest.raises(kind, match="timeout must be"):
             refuse(timeout)
     with pytest.raises(kind, match="timeout must be"):
