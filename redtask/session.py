@@ -340,7 +340,7 @@ class Session:
             return [jobs]
         if _has_ids(jobs):
             return list(jobs.msg_ids)
-        if isinstance(jobs, numbers.Integral) and not isinstance(jobs, bool):
+        if _is_position(jobs):
             return [id_at(self.history, jobs)]
         if isinstance(jobs, Iterable) and not isinstance(jobs, (bytes, bytearray)):
             listed = [name for one in jobs for name in self.ids_of(one)]
@@ -752,14 +752,14 @@ def ids_at(history: Sequence[str], wanted: Any) -> Any:
     """Replace positions in a view's history by ids; None is the latest."""
     if wanted is None:
         wanted = -1
-    if isinstance(wanted, numbers.Integral):
-        return id_at(history, wanted)
     if isinstance(wanted, (list, tuple)):
-        return [
-            id_at(history, one) if isinstance(one, numbers.Integral) else one
-            for one in wanted
-        ]
-    return wanted
+        return [id_at(history, one) if _is_position(one) else one for one in wanted]
+    return id_at(history, wanted) if _is_position(wanted) else wanted
+
+
+def _is_position(one: object) -> bool:
+    """Is it a number of a history? True and False are none: those are mistakes."""
+    return isinstance(one, numbers.Integral) and not isinstance(one, bool)
 
 
 def id_at(history: Sequence[str], position: numbers.Integral | int) -> str:
