@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import flows
+from redtask.dependency import is_id
 from redtask.error import ConnectionLost, TaskPending, UnknownTask
 from redtask.flows import Commands, acting, entering, reading
 from redtask.hub import calls, states
 from redtask.hub.records import Purged
 from redtask.listing import complete, read, walk
+from redtask.session import strangers
 from redtask.slices import MOST_MEMBERS as _MOST_MEMBERS
 from redtask.slices import Waits
 from redtask.targets import engines_in
@@ -85,6 +87,7 @@ def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
     Raises ``UnknownTask`` and ``TaskPending``.
     """
     keys, found = session.keys, []
+    check_ids(ids)
     for part in _parts(ids, flows.SLICE):
         names = ("state", "fn", "root", "args", *_SETS)
         records = yield from read(keys, part, names)
@@ -103,6 +106,12 @@ def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
                 )
             )
     return found
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Raise ``UnknownTask`` for what is no id: nobody needs to be asked."""
+    for name in strangers(ids):
+        raise UnknownTask(f"No such task: {name!r}")
 
 
 def _check_ended(name: str, record: Mapping[str, str]) -> None:
@@ -287,7 +296,8 @@ def purge_hub(
         yield from _check_engines(engines)
         yield from _purge_where(session, {str(one) for one in engines}, done)
     if not _is_nothing(jobs):
-        yield from _purge_ids(session, session.ids_of(jobs), done)
+        ids = list(filter(is_id, session.ids_of(jobs)))
+        yield from _purge_ids(session, ids, done)
     return (yield from done.rest())
 
 

@@ -82,13 +82,26 @@ def _queue(value: Any) -> str:
     return text
 
 
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _given(value: Any, number: float) -> Any:
+    """Return what to say of a value: of one that is too large not each digit."""
+    return number if math.isinf(number) else value
+
+
 def _real(least: float, most: float, unit: str = "a number") -> Callable[[Any], float]:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"must be {unit}, not {type(value).__name__}")
-        number = float(value)
+        number = _float(value)
         if math.isnan(number) or not least <= number <= most:
-            raise ValueError(f"must be from {least:.15g} to {most:.15g}, not {value}")
+            given = _given(value, number)
+            raise ValueError(f"must be from {least:.15g} to {most:.15g}, not {given}")
         return number
 
     return check
@@ -125,11 +138,11 @@ def _moment(value: Any) -> float | None:
         kind = type(value).__name__
         raise TypeError(f"must be a datetime or seconds since the epoch, not {kind}")
     else:
-        seconds = float(value)
+        seconds = _float(value)
     # What is not a number is not between two either.
     if not 0 <= seconds <= _LAST:
-        last = f"{_LAST:.0f}"
-        raise ValueError(f"must be from 0 (in 1970) to {last} (in 9999), not {value}")
+        last, given = f"{_LAST:.0f}", _given(value, seconds)
+        raise ValueError(f"must be from 0 (in 1970) to {last} (in 9999), not {given}")
     return seconds
 
 

@@ -37,7 +37,7 @@ from redtask.outcomes import (
     joined,
 )
 from redtask.progress import progress_bar
-from redtask.session import limit_of, span_of, until_of
+from redtask.session import interval_of, limit_of, span_of, until_of
 from redtask.value import V_co
 
 if TYPE_CHECKING:
@@ -272,11 +272,11 @@ class AsyncResult(Results, Generic[V_co]):
     ) -> None:
         """Wait with a progress bar, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
-        limit = limit_of(timeout)
+        limit, pause = limit_of(timeout), interval_of(interval)
         deadline = None if limit is None else time.monotonic() + limit
         with progress_bar(self._name, len(self)) as show:
             while True:
-                left = interval
+                left = pause
                 if deadline is not None:
                     left = min(left, deadline - time.monotonic())
                 self._run(self._until(ready, max(0.001, left), sure=False))

@@ -14,6 +14,7 @@ from redtask.hub import holding
 from redtask.hub.records import text
 from redtask.inbox import TaskSet
 from redtask.listing import find
+from redtask.session import strangers
 from redtask.targets import engines_in
 
 if TYPE_CHECKING:
@@ -110,7 +111,10 @@ def result_status(
     session: Session, jobs: Any, *, status_only: bool
 ) -> Flow[dict[str, Any]]:
     """Return which jobs are pending and which have ended, optionally with results."""
-    tasks = TaskSet(session.ids_of(jobs))
+    ids = session.ids_of(jobs)
+    for name in strangers(ids):
+        raise TaskLost(f"{name!r}: {GONE}")
+    tasks = TaskSet(ids)
     inbox = session.inbox
     yield from waiting.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)
     unknown = [name for name in tasks.ids if _is_unknown(tasks, name)]

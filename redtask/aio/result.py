@@ -16,7 +16,7 @@ from redtask.live import Listener, show_output
 from redtask.metadata import METADATA
 from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
 from redtask.progress import progress_bar
-from redtask.session import limit_of, span_of, until_of
+from redtask.session import interval_of, limit_of, span_of, until_of
 from redtask.value import V_co
 
 if TYPE_CHECKING:
@@ -187,11 +187,11 @@ class AsyncResult(Results, Generic[V_co]):
     ) -> None:
         """Wait with a progress bar, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
-        limit = limit_of(timeout)
+        limit, pause = limit_of(timeout), interval_of(interval)
         deadline = None if limit is None else time.monotonic() + limit
         with progress_bar(self._name, len(self)) as show:
             while True:
-                left = interval
+                left = pause
                 if deadline is not None:
                     left = min(left, deadline - time.monotonic())
                 await self._run(self._until(ready, max(0.001, left), sure=False))

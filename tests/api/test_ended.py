@@ -92,7 +92,7 @@ def test_all_or_none_run_once_more(rc, view, gate):
         rc.resubmit([done, pending])
     with pytest.raises(KeyError, match="No such task: nobody-7"):
         rc.resubmit([done, "nobody-7"])
-    with pytest.raises(KeyError, match="No such task: any thing"):
+    with pytest.raises(KeyError, match="No such task: 'any thing'"):
         rc.resubmit(["any thing"])
     with pytest.raises(IndexError):
         rc.resubmit(99)

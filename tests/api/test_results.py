@@ -63,6 +63,13 @@ def test_like_a_future_it_does_not_wait_for_less_than_no_time(view, gate):
     assert result.exception(-1) is None
 
 
+def test_what_is_no_interval_is_refused(view):
+    result = view.apply_async(tasks.double, 1)
+
+    with pytest.raises(TypeError, match="interval must be a number of seconds"):
+        result.wait_interactive(interval=None)
+
+
 def test_waiting_has_an_end(view, gate):
     result = view.apply_async(tasks.pass_gate, str(gate), 5)
 

@@ -104,6 +104,30 @@ def test_true_and_false_are_no_positions(rc, view):
             rc.get_result(wanted)
 
 
+@pytest.mark.parametrize("name", ["\ud800-1", "no id", "", "c" * 99 + "-1"])
+def test_what_is_no_id_is_unknown(rc, view, name):
+    known = view.apply_async(tasks.double, 1)
+    known.wait()
+
+    asks = (rc.get_result, rc.why, rc.result_status, rc.resubmit, view.get_result)
+    for ask in asks:
+        with pytest.raises(KeyError, match=r"(?i)no such task"):
+            ask(name)
+    with pytest.raises(KeyError):
+        rc.get_result([*known.msg_ids, name])
+    for downstream in (False, True):
+        with pytest.raises(KeyError, match="No such task"):
+            rc.replay(ids=[name], downstream=downstream)
+    assert rc.abort([*known.msg_ids, name]) == {
+        known.msg_ids[0]: "ended",
+        name: "unknown",
+    }
+    assert rc.abort(name, dependents=True) == {name: "unknown"}
+    assert rc.wait([*known.msg_ids, name], 10)
+    assert rc.purge_results([*known.msg_ids, name]).purged == 1
+    assert rc.db_query({"msg_id": name}) == []
+
+
 def test_an_engine_that_left_is_not_listed(place):
     rc = place.client()
     engine = place.engine()

@@ -94,6 +94,9 @@ def test_text_is_what_it_contains_whatever_its_kind():
         ("timeout", float("inf"), ValueError),
         ("delay", -1, ValueError),
         ("delay", "1", TypeError),
+        pytest.param("delay", 10**400, ValueError, id="delay-large"),
+        pytest.param("retry_jitter", -(10**400), ValueError, id="retry_jitter-large"),
+        pytest.param("eta", 10**400, ValueError, id="eta-large"),
         ("eta", datetime(2030, 1, 1), ValueError),  # noqa: DTZ001 - that is the point
         ("eta", "tomorrow", TypeError),
         ("eta", -1, ValueError),
