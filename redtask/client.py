@@ -323,7 +323,7 @@ class Client(StoredTasks, Fleet):
         interactive: bool | None = None,  # noqa: ARG002 - as in IPython.parallel
         widget: Any = None,  # noqa: ARG002 - as in IPython.parallel
     ) -> None:
-        """Wait until at least ``n`` engines have joined.
+        """Wait until at least ``n`` engines have joined; ``timeout=-1`` is forever.
 
         Raises ``TimeoutError``; with ``block=False`` it looks once and raises
         ``NoEnginesRegistered``.
@@ -372,7 +372,7 @@ class Client(StoredTasks, Fleet):
     def wait(self, jobs: Any = None, timeout: float | None = -1) -> bool:
         """Wait for results, ids or positions; None: all that this client submitted.
 
-        Returns whether they have all ended.
+        Returns whether they have all ended. A negative timeout is forever, like None.
         """
         return self._run(self._session.wait(jobs, timeout), until_of(timeout))
 

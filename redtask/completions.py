@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from redtask.flows import waiting
-from redtask.outcomes import R, Results
+from redtask.outcomes import R, Results, is_result, results_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,12 +36,9 @@ class Completions(Generic[R]):
     """
 
     def __init__(self, results: Iterable[R]) -> None:
-        listed = results._split() if isinstance(results, Results) else list(results)
-        for result in listed:
-            if not isinstance(result, Results):
-                raise TypeError(
-                    f"expected results, not {type(result).__name__}: {result!r}"
-                )
+        if isinstance(results, Results):
+            results = results._split()
+        listed = results_of([results] if is_result(results) else results)
         #: Results that are done and were not returned yet.
         self.ready: deque[R] = deque()
         # The others, by hub and identity.

@@ -30,7 +30,7 @@ def is_id(name: object) -> bool:
 def _ids_of(one: object) -> list[str] | None:
     """Return the ids of an id or a result; None: it is neither."""
     if isinstance(one, str):
-        return [one]
+        return [str.__str__(one)]
     ids = getattr(one, "msg_ids", None)
     return None if ids is None else list(ids)
 

@@ -5,22 +5,25 @@ Flows for both faces.
 
 from __future__ import annotations
 
-import numbers
 import time
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import flows
+from redtask.dependency import is_id
 from redtask.error import ConnectionLost, TaskPending, UnknownTask
 from redtask.flows import Commands, acting, entering, reading
 from redtask.hub import calls, states
 from redtask.hub.records import Purged
 from redtask.listing import complete, read, walk
+from redtask.session import strangers
 from redtask.slices import MOST_MEMBERS as _MOST_MEMBERS
 from redtask.slices import Waits
+from redtask.targets import engines_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redtask.flows import Flow
     from redtask.hub.calls import Argument
@@ -84,6 +87,7 @@ def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
     Raises ``UnknownTask`` and ``TaskPending``.
     """
     keys, found = session.keys, []
+    check_ids(ids)
     for part in _parts(ids, flows.SLICE):
         names = ("state", "fn", "root", "args", *_SETS)
         records = yield from read(keys, part, names)
@@ -102,6 +106,12 @@ def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
                 )
             )
     return found
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Raise ``UnknownTask`` for what is no id: nobody needs to be asked."""
+    for name in strangers(ids):
+        raise UnknownTask(f"No such task: {name!r}")
 
 
 def _check_ended(name: str, record: Mapping[str, str]) -> None:
@@ -234,7 +244,13 @@ def _slices(wanted: Sequence[Copy], most: int) -> Iterator[list[Copy]]:
 
 
 def check_purge(jobs: Any, targets: Any) -> None:
-    """Raise ``ValueError`` if neither jobs nor targets are given."""
+    """Raise ``ValueError`` if neither jobs nor targets are given.
+
+    And ``TypeError`` for an iterator of jobs: it can be read once, and they are checked
+    first.
+    """
+    if isinstance(jobs, Iterator):
+        raise TypeError(f"jobs must be a list, not {type(jobs).__name__}")
     if _is_nothing(jobs) and _is_nothing(targets):
         raise ValueError(
             "Must specify at least one of `targets` and `jobs`: 'all', ids, results "
@@ -243,7 +259,9 @@ def check_purge(jobs: Any, targets: Any) -> None:
 
 
 def _is_nothing(said: Any) -> bool:
-    return said is None or (not isinstance(said, numbers.Integral) and len(said) == 0)
+    # A future of ``view.executor`` has ids, and no length.
+    listed = getattr(said, "msg_ids", said)
+    return said is None or (isinstance(listed, Sized) and len(listed) == 0)
 
 
 def purge_local(session: Session, jobs: Any, targets: Any) -> Flow[None]:
@@ -274,12 +292,12 @@ def purge_hub(
         yield from _purge_where(session, None, done)
         return (yield from done.rest())
     if not _is_nothing(targets):
-        single = isinstance(targets, numbers.Integral)
-        engines = [targets] if single else list(targets)
+        engines = engines_in(targets, uuids=True)
         yield from _check_engines(engines)
         yield from _purge_where(session, {str(one) for one in engines}, done)
     if not _is_nothing(jobs):
-        yield from _purge_ids(session, session.ids_of(jobs), done)
+        ids = list(filter(is_id, session.ids_of(jobs)))
+        yield from _purge_ids(session, ids, done)
     return (yield from done.rest())
 
 
@@ -344,7 +362,7 @@ def _check_engines(engines: Iterable[Any]) -> Flow[None]:
     """Raise ``IndexError`` for an id that no engine ever had."""
     known = int((yield from flows.ask(calls.status(0))).hub.get("next_engine", 0))
     for one in engines:
-        if not isinstance(one, numbers.Integral) or int(one) not in range(known):
+        if one not in range(known):
             raise IndexError(f"there never was an engine {one}")
 
 

@@ -8,7 +8,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from redtask.error import RedtaskError
+from redtask.error import ConnectionLost, RedtaskError
+from redtask.outcomes import INSIDE
+from redtask.session import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +23,9 @@ T = TypeVar("T")
 #: When so many futures of an executor are open, a thread waits for them. So those that
 #: nobody asks for do not pile up.
 _MANY: Final = 500
+#: How long the thread may take to fetch one large value, in seconds, before it turns to
+#: others and tries again.
+_FETCH: Final = 10.0
 #: How the standard library calls the states in which a future stays.
 _FINAL: Final = ("CANCELLED_AND_NOTIFIED", "FINISHED")
 
@@ -70,17 +75,25 @@ class TaskFuture(concurrent.futures.Future[T]):
 
     def watch(self) -> None:
         """Let a thread wait for the task."""
-        if not self._watched:
-            self.task.add_done_callback(self._settle)
+        if not self._watched and not (self.task.done() and self.settle()):
+            self._wait_in_thread(self.task)
             self._watched = True
 
+    def _wait_in_thread(self, task: AsyncResult[T]) -> None:
+        task._client._callbacks.later(task, self._hear)
+
+    def _hear(self, task: AsyncResult[T]) -> None:
+        """The task is done: take over its outcome, or try again later."""
+        if not self.settle(_FETCH):
+            self._wait_in_thread(task)
+
     def result(self, timeout: float | None = None) -> T:
-        """Return the value, or raise what the task raised."""
-        return super().result(self._after_waiting(timeout))
+        """Return the value, or raise what the task raised; a negative timeout is 0."""
+        return super().result(self._after_waiting(span_of(timeout)))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return what the task raised, or None."""
-        return super().exception(self._after_waiting(timeout))
+        """Return what the task raised, or None; a negative timeout is 0."""
+        return super().exception(self._after_waiting(span_of(timeout)))
 
     def _after_waiting(self, timeout: float | None) -> float | None:
         """Wait in this thread, if no other does; return what is left of the timeout."""
@@ -89,15 +102,13 @@ class TaskFuture(concurrent.futures.Future[T]):
         begun = time.monotonic()
         # If Redis stays away, the other thread waits on.
         with contextlib.suppress(RedtaskError):
-            self.task.wait(timeout if timeout is None else max(0.0, timeout))
+            self.task.wait(timeout)
         if self.task.done():
-            self.settle()
-        if timeout is None:
-            return None
-        return max(0.0, timeout - (time.monotonic() - begun))
+            self.settle(_left(timeout, begun))
+        return _left(timeout, begun)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "task":
+        if (name.startswith("_") and name not in INSIDE) or name == "task":
             raise AttributeError(name)
         return getattr(self.task, name)
 
@@ -107,20 +118,23 @@ class TaskFuture(concurrent.futures.Future[T]):
             return self.cancelled()
         aborted = self.task.cancel()
         if aborted:
-            self._settle(self.task)
+            self.settle()
         return aborted
 
-    def settle(self) -> None:
-        """Finish with what can be found out now."""
-        self._settle(self.task)
+    def settle(self, timeout: float | None = 0) -> bool:
+        """Take over the task's outcome, once; return whether that is done.
 
-    def _settle(self, task: AsyncResult[T]) -> None:
-        """Take over the task's outcome, once."""
+        It may have to be fetched, in at most ``timeout`` seconds.
+        """
         # Before anything changes, as this may take time: after a Ctrl-C it is the next
         # to ask who does it.
-        problem, value = _outcome_of(task)
+        task = self.task
+        try:
+            problem, value = self._outcome(timeout)
+        except (ConnectionLost, TimeoutError):
+            return False
         if not self._settling.acquire(blocking=False):
-            return
+            return True
         self._watched = True
         if task.cancelled():
             super().cancel()
@@ -131,17 +145,57 @@ class TaskFuture(concurrent.futures.Future[T]):
             self.set_exception(problem)
         if self._ended is not None:
             self._ended(self)
+        return True
+
+    def _outcome(self, timeout: float | None) -> tuple[BaseException | None, Any]:
+        return _outcome_of(self.task, timeout)
 
 
-def _outcome_of(task: AsyncResult[Any]) -> tuple[BaseException | None, Any]:
-    """Return why there is no value, or None and the value; if cancelled, neither."""
+def _left(timeout: float | None, begun: float) -> float | None:
+    """Return what is left of a timeout."""
+    if timeout is None:
+        return None
+    return max(0.0, timeout - (time.monotonic() - begun))
+
+
+def _outcome_of(
+    task: AsyncResult[Any], timeout: float | None
+) -> tuple[BaseException | None, Any]:
+    """Return why there is no value, or None and the value; if cancelled, neither.
+
+    Raises ``ConnectionLost`` and ``TimeoutError`` if it cannot be fetched now.
+    """
     if task.cancelled():
         return None, None
     try:
-        problem = task.exception(0)
-        return problem, task.get(0) if problem is None else None
+        problem = task.exception(timeout)
+        return problem, task.get(timeout) if problem is None else None
+    except (ConnectionLost, TimeoutError) as trouble:
+        # Once the client is closed, nobody will try again.
+        if not task._client.closed:
+            raise
+        return trouble, None
     except Exception as trouble:  # noqa: BLE001 - passed to whoever waits
         return trouble, None
+
+
+class _MapFuture(TaskFuture[Any]):
+    """Is done when all tasks of a map have ended: for ``shutdown``, it has no value."""
+
+    def forget_at_end(self) -> None:
+        """Let the executor forget it as soon as the end is known, without a thread."""
+        self.task._tasks.wakers.append(self._note)
+        self._note()
+
+    def _note(self) -> None:
+        # No lock is taken: whoever reads the stream calls this.
+        if self.task.done() and self._ended is not None:
+            self._ended(self)
+            with contextlib.suppress(ValueError):
+                self.task._tasks.wakers.remove(self._note)
+
+    def _outcome(self, timeout: float | None) -> tuple[BaseException | None, Any]:  # noqa: ARG002 - nothing is fetched
+        return None, None
 
 
 class ViewExecutor(concurrent.futures.Executor):
@@ -174,11 +228,14 @@ class ViewExecutor(concurrent.futures.Executor):
         """Call ``fn(*args, **kwargs)`` on an engine."""
         self._check()
         future = TaskFuture(self.view.apply_async(fn, *args, **kwargs), self._forget)
+        self._add(future)
+        return future
+
+    def _add(self, future: TaskFuture[Any]) -> None:
         self._pending.add(future)
         if len(self._pending) % _MANY == 0:
             for one in list(self._pending):
                 one.watch()
-        return future
 
     def _check(self) -> None:
         if self._closed:
@@ -231,11 +288,16 @@ class ViewExecutor(concurrent.futures.Executor):
         """Call ``fn`` for each item and return an iterator over the values, in order.
 
         ``chunksize`` items share a task. Raises ``TimeoutError`` from the iterator if
-        the next value has not arrived ``timeout`` seconds after this call.
+        the next value has not arrived ``timeout`` seconds after this call: at once if
+        that is negative.
         """
         self._check()
+        limit = span_of(timeout)
         result = self.view.map_async(fn, *iterables, chunksize=chunksize)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if limit is None else time.monotonic() + limit
+        future = _MapFuture(result, self._forget)
+        self._add(future)
+        future.forget_at_end()
         return _values(result, deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

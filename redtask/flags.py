@@ -56,34 +56,52 @@ def _whole(least: int, most: int) -> Callable[[Any], int]:
     return check
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"must be a string, not {type(value).__name__}")
+    # What is sent of an enum's member, say, is its text, and not its name.
+    return str.__str__(value)
+
+
 def _label(value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise TypeError(f"must be a string, not {type(value).__name__}")
+    text = _text(value)
     # Printable text can also be encoded.
-    if not value.isprintable() or not 0 < len(value.encode()) <= _MOST_LABEL:
-        raise ValueError(f"must be 1 to {_MOST_LABEL} printable bytes, not {value!r}")
-    return value
+    if not text.isprintable() or not 0 < len(text.encode()) <= _MOST_LABEL:
+        raise ValueError(f"must be 1 to {_MOST_LABEL} printable bytes, not {text!r}")
+    return text
 
 
 def _queue(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"must be a string, not {type(value).__name__}")
-    if not QUEUE.fullmatch(value):
+    text = _text(value)
+    if not QUEUE.fullmatch(text):
         raise ValueError(
-            f"must be of a-z, 0-9, _ and -, a letter or digit first, not {value!r}"
+            f"must be of a-z, 0-9, _ and -, a letter or digit first, not {text!r}"
         )
-    return value
+    return text
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _given(value: Any, number: float) -> Any:
+    """Return what to say of a value: of one that is too large not each digit."""
+    return number if math.isinf(number) else value
 
 
 def _real(least: float, most: float, unit: str = "a number") -> Callable[[Any], float]:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"must be {unit}, not {type(value).__name__}")
-        number = float(value)
+        number = _float(value)
         if math.isnan(number) or not least <= number <= most:
-            raise ValueError(f"must be from {least:.15g} to {most:.15g}, not {value}")
+            given = _given(value, number)
+            raise ValueError(f"must be from {least:.15g} to {most:.15g}, not {given}")
         return number
 
     return check
@@ -120,11 +138,11 @@ def _moment(value: Any) -> float | None:
         kind = type(value).__name__
         raise TypeError(f"must be a datetime or seconds since the epoch, not {kind}")
     else:
-        seconds = float(value)
+        seconds = _float(value)
     # What is not a number is not between two either.
     if not 0 <= seconds <= _LAST:
-        last = f"{_LAST:.0f}"
-        raise ValueError(f"must be from 0 (in 1970) to {last} (in 9999), not {value}")
+        last, given = f"{_LAST:.0f}", _given(value, seconds)
+        raise ValueError(f"must be from 0 (in 1970) to {last} (in 9999), not {given}")
     return seconds
 
 
@@ -168,7 +186,7 @@ def _exceptions(value: Any) -> tuple[str, ...] | None:
             raise TypeError(f"must be exception classes or their names, not {one!r}")
         if not _EXCEPTION.fullmatch(name):
             raise ValueError(f"must be names of exception classes; {name!r} is not one")
-        names.append(name)
+        names.append(str.__str__(name))
     if not 0 < len(names) <= _MOST_EXCEPTIONS:
         raise ValueError(f"must be 1 to {_MOST_EXCEPTIONS} exceptions, or None")
     if len(",".join(names)) > _MOST_NAMES:
@@ -177,11 +195,10 @@ def _exceptions(value: Any) -> tuple[str, ...] | None:
 
 
 def _durability(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"must be a string, not {type(value).__name__}")
-    if value not in DURABILITIES:
-        raise ValueError(f"must be one of {', '.join(DURABILITIES)}, not {value!r}")
-    return value
+    text = _text(value)
+    if text not in DURABILITIES:
+        raise ValueError(f"must be one of {', '.join(DURABILITIES)}, not {text!r}")
+    return text
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -7,7 +7,6 @@ lasts. The rest are *orders* to workers: signed, each for one process, and obeye
 from __future__ import annotations
 
 import json
-import numbers
 import re
 import secrets
 import time
@@ -20,6 +19,7 @@ from redtask.error import ConnectionLost, NoWorker
 from redtask.flows import QUIET, SLICE, Commands, Hear, Pause, acting
 from redtask.hub import calls
 from redtask.hub.records import mapping
+from redtask.targets import engines_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -80,22 +80,27 @@ class Answer:
 def chosen(session: Session, targets: Any) -> Flow[list[EngineStatus]]:
     """Return the engines chosen by ``targets``, as in ``Fleet``.
 
-    Raises ``IndexError`` for an id that no living engine has, and ``KeyError`` for a
-    uuid.
+    Raises ``IndexError`` for an id that no living engine has, ``KeyError`` for a uuid,
+    and ``TypeError`` for what is neither.
     """
+    everybody = _is_all(targets)
+    wanted = [] if everybody else engines_in(targets, uuids=True)
     status = yield from session.status()
-    if targets is None or targets == "all":
+    if everybody:
         return list(status.engines)
-    single = isinstance(targets, (numbers.Integral, str))
     by_id: dict[Any, EngineStatus] = {one.engine_id: one for one in status.engines}
     by_id |= {one.uuid: one for one in status.engines}
     found = []
-    for one in [targets] if single else targets:
+    for one in wanted:
         if one not in by_id:
-            kind = IndexError if isinstance(one, numbers.Integral) else KeyError
+            kind = IndexError if isinstance(one, int) else KeyError
             raise kind(f"there is no engine {one}")
         found.append(by_id[one])
     return found
+
+
+def _is_all(targets: Any) -> bool:
+    return targets is None or (isinstance(targets, str) and targets == "all")
 
 
 def drain(
@@ -251,7 +256,7 @@ def order_chosen(
 
 def shutdown(session: Session, targets: Any, *, restart: bool, hub: bool) -> Flow[None]:
     """Stop or restart engines; if all are chosen, stop their workers as well."""
-    everybody = targets is None or targets == "all"
+    everybody = _is_all(targets)
     if hub and (restart or not everybody):
         raise ValueError("hub=True stops everything: no targets, and no restart")
     engines = yield from chosen(session, targets)

@@ -12,7 +12,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from redtask import flows, inputs
-from redtask.error import CompositeError, RedtaskError, StillAway
+from redtask.error import (
+    CompositeError,
+    SerializationError,
+    SignatureError,
+    StillAway,
+    TaskError,
+)
 from redtask.flows import reading, waiting
 from redtask.hub import calls
 from redtask.inbox import TaskSet
@@ -47,6 +53,13 @@ _TRAVELLING: Final = (
     "stripes",
 )
 
+#: What those use of a result who are given one: futures of ``view.executor`` have it,
+#: too.
+INSIDE: Final = frozenset({
+    "_chunk", "_client", "_fname", "_make", "_return_exceptions", "_session", "_single",
+    "_sizes", "_tasks",
+})  # fmt: skip
+
 #: Results of this many bytes are not kept when they are read one by one.
 _LARGE: Final = 65536
 #: How many smaller ones are read ahead at once.
@@ -54,6 +67,9 @@ _AHEAD: Final = 200
 #: How many are decoded at most before the stream is read again: some milliseconds.
 _AT_ONCE: Final = 2000
 _STREAMS: Final = ("stdout", "stderr")
+#: What a task may have raised, or what reading its outcome may raise. Other errors are
+#: of the client.
+_OF_TASKS: Final = (TaskError, SerializationError, SignatureError)
 
 
 class _ReleasedError(Exception):
@@ -367,9 +383,7 @@ class Results:
     def _exception(self, timeout: float | None) -> Flow[Exception | None]:
         try:
             yield from self._get(timeout, None, None)
-        except RedtaskError as problem:
-            if not self._tasks.done:
-                raise
+        except _OF_TASKS as problem:
             return problem.with_traceback(None)
         return None
 
@@ -686,9 +700,23 @@ def _times(given: datetime | Iterable[datetime | None] | None) -> list[datetime]
     return found
 
 
-def joined(results: Iterable[R]) -> Any:
+def is_result(one: object) -> bool:
+    """Is it a result, or the future of one, as of ``view.executor``?"""
+    return isinstance(one, Results) or isinstance(getattr(one, "task", None), Results)
+
+
+def results_of(given: Iterable[R]) -> list[R]:
+    """Return results as a list. Raises ``TypeError`` for anything else."""
+    listed = list(given)
+    for one in listed:
+        if not is_result(one):
+            raise TypeError(f"expected results, not {type(one).__name__}: {one!r}")
+    return listed
+
+
+def joined(results: Iterable[Any]) -> Any:
     """Return one result of the tasks of several: the inverse of ``split``."""
-    listed = list(results)
+    listed = results_of(results)
     if not listed:
         raise ValueError("Must specify at least one AsyncResult to join")
     first = listed[0]

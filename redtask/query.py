@@ -149,15 +149,20 @@ class Query:
         ]
 
 
-def check_keys(keys: str | Iterable[str] | None) -> list[str] | None:
+def check_keys(keys: Any) -> list[str] | None:
     """Return the keys wanted of the records; None: all but the buffers.
 
-    ``msg_id`` is always among them. Raises ``KeyError`` for an unknown key.
+    ``msg_id`` is always among them. Raises ``KeyError`` for an unknown key, and
+    ``TypeError`` for what is no name.
     """
     if keys is None:
         return None
-    wanted = [keys] if isinstance(keys, str) else list(keys)
+    single = isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable)
+    wanted: list[Any] = [keys] if single else list(keys)
     for key in wanted:
+        if not isinstance(key, str):
+            kind = type(key).__name__
+            raise TypeError(f"keys must be names of a record's keys, not {kind}")
         _check_key(key)
     return list(dict.fromkeys(["msg_id", *wanted]))
 

@@ -126,7 +126,9 @@ class Replay:
     def _chosen(self) -> Flow[list[str]]:
         session, wish = self._session, self._wish
         if wish.ids is not None:
-            return list(dict.fromkeys(session.ids_of(wish.ids)))
+            ids = list(dict.fromkeys(session.ids_of(wish.ids)))
+            ended.check_ids(ids)
+            return ids
         query = wish.query or {}
         done = [state for state in Query.parse(query).states() if state in states.ENDED]
         if "state" not in query:

@@ -18,6 +18,7 @@ from typing import (
     Literal,
     NamedTuple,
     Self,
+    TypeVar,
     overload,
 )
 
@@ -36,16 +37,18 @@ from redtask.outcomes import (
     joined,
 )
 from redtask.progress import progress_bar
-from redtask.session import limit_of, until_of
+from redtask.session import interval_of, limit_of, span_of, until_of
 from redtask.value import V_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from redtask.client import Client
+    from redtask.executor import TaskFuture
     from redtask.inbox import TaskSet
     from redtask.live import Output
 
+T = TypeVar("T")
 
 _log = logging.getLogger("redtask")
 #: The callback thread ends when nothing was added for so long, in seconds: to start one
@@ -116,10 +119,11 @@ class AsyncResult(Results, Generic[V_co]):
     ) -> Any:
         """Return the value, waiting for it at most ``timeout`` seconds.
 
-        Raises the task's ``RemoteError`` or ``TaskAborted``, ``CompositeError`` for
-        several, or the builtin ``TimeoutError``. With ``return_exceptions``, the
-        exceptions are part of the value. ``return_when=FIRST_EXCEPTION`` raises as
-        soon as one part has failed.
+        None or negative is forever, as in IPython.parallel. Raises the task's
+        ``RemoteError`` or ``TaskAborted``, ``CompositeError`` for several, or the
+        builtin ``TimeoutError``. With ``return_exceptions``, the exceptions are part of
+        the value. ``return_when=FIRST_EXCEPTION`` raises as soon as one part has
+        failed.
         """
         until = until_of(timeout)
         here, value = self._here(return_exceptions, return_when)
@@ -133,13 +137,17 @@ class AsyncResult(Results, Generic[V_co]):
         return self.get()
 
     def result(self, timeout: float | None = None) -> V_co:
-        """Return the value, like that of a ``concurrent.futures.Future``."""
-        return self.get(timeout)
+        """Return the value, like that of a ``concurrent.futures.Future``.
+
+        As ``get``, but a negative timeout is 0.
+        """
+        return self.get(span_of(timeout))
 
     def exception(self, timeout: float | None = None) -> Exception | None:
-        """Return what ``get`` would raise, or None."""
-        until = until_of(timeout)
-        return self._run(self._exception(timeout), until)  # type: ignore[no-any-return]
+        """Return what ``get`` would raise, or None; a negative timeout is 0."""
+        limit = span_of(timeout)
+        until = until_of(limit)
+        return self._run(self._exception(limit), until)  # type: ignore[no-any-return]
 
     def ready(self) -> bool:
         """Have all tasks ended? Asks the hub."""
@@ -264,11 +272,11 @@ class AsyncResult(Results, Generic[V_co]):
     ) -> None:
         """Wait with a progress bar, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
-        limit = limit_of(timeout)
+        limit, pause = limit_of(timeout), interval_of(interval)
         deadline = None if limit is None else time.monotonic() + limit
         with progress_bar(self._name, len(self)) as show:
             while True:
-                left = interval
+                left = pause
                 if deadline is not None:
                     left = min(left, deadline - time.monotonic())
                 self._run(self._until(ready, max(0.001, left), sure=False))
@@ -296,7 +304,7 @@ class AsyncResult(Results, Generic[V_co]):
         return self._split()
 
     @classmethod
-    def join(cls, *results: AsyncResult) -> AsyncResult:
+    def join(cls, *results: AsyncResult | TaskFuture[Any]) -> AsyncResult:
         """Return one result of the tasks of several: the inverse of ``split``."""
         return joined(results)  # type: ignore[no-any-return]
 
@@ -339,15 +347,21 @@ class AsyncHubResult(AsyncResult[V_co]):
     """
 
 
+@overload
 def as_completed(
     results: Iterable[AsyncResult[V_co]], timeout: float | None = None
-) -> Iterator[AsyncResult[V_co]]:
-    """Yield results as they are done, each once.
+) -> Iterator[AsyncResult[V_co]]: ...
+@overload
+def as_completed(
+    results: Iterable[TaskFuture[T]], timeout: float | None = None
+) -> Iterator[TaskFuture[T]]: ...
+def as_completed(results: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+    """Yield results as they are done, each once; also futures of ``view.executor``.
 
     Given one result of several tasks, it yields its parts. Raises ``TimeoutError``
-    if not all are done ``timeout`` seconds after the first ``next()``.
+    if not all are done ``timeout`` seconds after the first ``next()``; negative is 0.
     """
-    limit = limit_of(timeout)
+    limit = span_of(timeout)
     deadline = None if limit is None else time.monotonic() + limit
     found = Completions(results)
     try:
@@ -424,6 +438,8 @@ class CallbackThread:
         #: Results waited for, by number, and the numbers of those that are done.
         self._pending: dict[int, _Awaited] = {}
         self._ready: deque[int] = deque()
+        #: The numbers of those to try again, and when, as ``time.monotonic()``.
+        self._late: deque[tuple[float, int]] = deque()
         self._vigil = waiting.Vigil(functools.partial(bool, self._ready), self._left)
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -439,6 +455,29 @@ class CallbackThread:
         if result.done():
             call_back(result, callback)
             return
+        number = self._expect(result, callback)
+        if result.done():
+            # It was delivered before it was registered.
+            self._settle(number)
+
+    def later(
+        self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
+    ) -> None:
+        """Call the callback in the thread; if the result is done, after a pause.
+
+        For one that needs more of the hub than to know that the result is done.
+        """
+        self.renew()
+        self._expect(result, callback, later=True)
+
+    def _expect(
+        self,
+        result: AsyncResult,
+        callback: Callable[[AsyncResult], Any],
+        *,
+        later: bool = False,
+    ) -> int:
+        """Register a result; return its number."""
         number, tasks = next(self._numbers), result._tasks
 
         def note() -> None:
@@ -455,10 +494,11 @@ class CallbackThread:
             self._pending[number] = _Awaited(result, callback, note)
             self._vigil.timed |= tasks.timed
             tasks.wakers.append(note)
+            if later and tasks.done:
+                # The thread must know of it before it begins to wait.
+                self._late.append((time.monotonic() + _PAUSE, number))
             self._added.notify()
-        if result.done():
-            # It was delivered before it was registered.
-            self._settle(number)
+        return number
 
     def close(self) -> None:
         """Let the thread see that the client is closed."""
@@ -478,6 +518,8 @@ class CallbackThread:
 
     def _loop(self) -> None:
         while True:
+            while self._late and self._late[0][0] <= time.monotonic():
+                self._ready.append(self._late.popleft()[1])
             while self._ready:
                 try:
                     self._settle(self._ready.popleft())
@@ -499,8 +541,11 @@ class CallbackThread:
         client = self._client
         try:
             # Bounded, since results added meanwhile may have timers.
+            seconds = flows.QUIET
+            if self._late:
+                seconds = min(seconds, max(0.0, self._late[0][0] - time.monotonic()))
             inbox = client._session.inbox
-            client._run(waiting.first_done(inbox, self._vigil, flows.QUIET))
+            client._run(waiting.first_done(inbox, self._vigil, seconds))
         except RedtaskError as problem:
             # Callers of get() see the problem. Here we only wait until it is over.
             _log.debug("callbacks wait: %s", problem)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redtask import durability, error, flows, inputs, payload, slices
-from redtask.dependency import no_predecessor
+from redtask.dependency import is_id, no_predecessor
 from redtask.error import ConnectionLost, HubFull
 from redtask.flows import acting, entering, reading, waiting
 from redtask.graph import Graph, Node, jobs_of
@@ -267,7 +267,10 @@ class Session:
         One that is named twice is there twice. Raises ``KeyError`` for one that the hub
         does not know.
         """
-        tasks = TaskSet(self._named(jobs))
+        ids = self._named(jobs)
+        for name in strangers(ids):
+            raise error.TaskLost(f"{name!r}: {error.GONE}")
+        tasks = TaskSet(ids)
         # Possibly: others submitted them.
         tasks.timed = True
         self.inbox.expect(tasks)
@@ -280,7 +283,10 @@ class Session:
     def wait(self, jobs: Any, timeout: float | None) -> Flow[bool]:
         """Wait for jobs, or (None) all that was submitted here; did all end?"""
         inbox, limit = self.inbox, limit_of(timeout)
-        tasks = TaskSet(list(inbox.open) if jobs is None else self.ids_of(jobs))
+        ids = (
+            list(inbox.open) if jobs is None else list(filter(is_id, self.ids_of(jobs)))
+        )
+        tasks = TaskSet(ids)
         tasks.timed = True
         inbox.expect(tasks)
         try:
@@ -306,9 +312,10 @@ class Session:
         called with the number of tasks done so far.
         """
         if jobs is None:
-            ids = sorted((yield from self.outstanding()))
+            named = ids = sorted((yield from self.outstanding()))
         else:
-            ids = self.ids_of(jobs)
+            named = self.ids_of(jobs)
+            ids = list(filter(is_id, named))
         order = ids
         if dependents:
             order = yield from reading.dependents(self.keys, ids)
@@ -316,13 +323,16 @@ class Session:
             order = yield from reading.latest_first(self.keys, ids)
         sign = self.keyring.sign_control if running else None
         words = yield from acting.abort(order, sign, progress)
-        return {name: words[name] for name in dict.fromkeys((*ids, *words))}
+        found = dict.fromkeys((*named, *words))
+        return {name: words.get(name, "unknown") for name in found}
 
     def why(self, job: Any) -> Flow[Why]:
         """Return why a task is where it is."""
         ids = self.ids_of(job)
         if len(ids) != 1:
             raise ValueError(f"one task at a time, not {len(ids)}")
+        for name in strangers(ids):
+            raise error.UnknownTask(f"No such task: {name!r}")
         found = yield from flows.ask(calls.why(ids[0]))
         if found.state == "running" and found.engine_uuid is not None:
             key = self.keys.engine(found.engine_uuid)
@@ -345,7 +355,7 @@ class Session:
             return [jobs]
         if _has_ids(jobs):
             return list(jobs.msg_ids)
-        if isinstance(jobs, numbers.Integral) and not isinstance(jobs, bool):
+        if _is_position(jobs):
             return [id_at(self.history, jobs)]
         if isinstance(jobs, Iterable) and not isinstance(jobs, (bytes, bytearray)):
             return [name for one in jobs for name in self._named(one)]
@@ -700,6 +710,11 @@ def _has_ids(jobs: object) -> bool:
     return hasattr(jobs, "msg_ids")
 
 
+def strangers(ids: Iterable[str]) -> list[str]:
+    """Return those that are no ids, so that no hub knows them, nor can be asked."""
+    return [name for name in ids if not is_id(name)]
+
+
 def is_single(jobs: Any) -> bool:
     """Do jobs name one task, so that the value is not a list?"""
     if _has_ids(jobs):
@@ -712,8 +727,17 @@ def limit_of(timeout: float | None) -> float | None:
 
     Raises ``TypeError`` and ``ValueError`` if it is not a number of seconds.
     """
-    _check_timeout(timeout)
-    return None if timeout is None or timeout < 0 else timeout
+    limit = _timeout(timeout)
+    return None if limit is None or limit < 0 else limit
+
+
+def span_of(timeout: float | None) -> float | None:
+    """Convert a timeout for what is like a future: negative is at once.
+
+    Raises ``TypeError`` and ``ValueError`` if it is not a number of seconds.
+    """
+    limit = _timeout(timeout)
+    return None if limit is None else max(0.0, limit)
 
 
 def until_of(timeout: float | None) -> float | None:
@@ -727,34 +751,48 @@ def patience_of(timeout: float | None) -> float | None:
 
     Raises ``TypeError`` and ``ValueError``.
     """
-    _check_timeout(timeout)
-    if timeout is not None and timeout < 0:
+    limit = _timeout(timeout)
+    if limit is not None and limit < 0:
         raise ValueError(f"timeout must not be negative: {timeout}")
-    return timeout
+    return limit
 
 
-def _check_timeout(timeout: object) -> None:
+def interval_of(interval: float) -> float:
+    """Check the interval of a progress bar. Raises ``TypeError`` and ``ValueError``."""
+    return _seconds(interval, "interval must be a number of seconds")
+
+
+def _timeout(timeout: float | None) -> float | None:
     if timeout is None:
-        return
-    if not isinstance(timeout, numbers.Real):
-        kind = type(timeout).__name__
-        raise TypeError(f"timeout must be a number of seconds or None, not {kind}")
-    if math.isnan(timeout):
-        raise ValueError("timeout must be a number of seconds or None, not nan")
+        return None
+    return _seconds(timeout, "timeout must be a number of seconds or None")
+
+
+def _seconds(value: object, wanted: str) -> float:
+    """Return any kind of real number as a plain one."""
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{wanted}, not {type(value).__name__}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise ValueError(f"{wanted}, not one so large") from None
+    if math.isnan(seconds):
+        raise ValueError(f"{wanted}, not nan")
+    return seconds
 
 
 def ids_at(history: Sequence[str], wanted: Any) -> Any:
     """Replace positions in a view's history by ids; None is the latest."""
     if wanted is None:
         wanted = -1
-    if isinstance(wanted, numbers.Integral):
-        return id_at(history, wanted)
     if isinstance(wanted, (list, tuple)):
-        return [
-            id_at(history, one) if isinstance(one, numbers.Integral) else one
-            for one in wanted
-        ]
-    return wanted
+        return [id_at(history, one) if _is_position(one) else one for one in wanted]
+    return id_at(history, wanted) if _is_position(wanted) else wanted
+
+
+def _is_position(one: object) -> bool:
+    """Is it a number of a history? True and False are none: those are mistakes."""
+    return isinstance(one, numbers.Integral) and not isinstance(one, bool)
 
 
 def id_at(history: Sequence[str], position: numbers.Integral | int) -> str:

@@ -14,6 +14,8 @@ from redtask.hub import holding
 from redtask.hub.records import text
 from redtask.inbox import TaskSet
 from redtask.listing import find
+from redtask.session import strangers
+from redtask.targets import engines_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,17 +31,20 @@ def queue_status(
     """Return what each engine has, and the number of tasks without an engine.
 
     Raises ``IndexError`` for a number, ``KeyError`` for one in a list, that is not a
-    living engine.
+    living engine, and ``TypeError`` for what is no number.
     """
+    everybody = targets is None or (isinstance(targets, str) and targets == "all")
+    wanted = None if everybody else engines_in(targets)
+    single = isinstance(targets, numbers.Integral)
     status = yield from session.status()
     living = {engine.engine_id: engine for engine in status.engines}
     found: dict[Any, Any] = {}
-    for number in _chosen(living, targets):
+    for number in _chosen(living, wanted, single=single):
         found[number] = yield from _engine(session, living[number], verbose=verbose)
     if verbose:
         yield from _add_completed(session, found)
-    if isinstance(targets, numbers.Integral):
-        return found[targets]  # type: ignore[no-any-return]
+    if wanted is not None and single:
+        return found[wanted[0]]  # type: ignore[no-any-return]
     if verbose:
         found["unassigned"] = yield from _unassigned(session)
     else:
@@ -48,17 +53,13 @@ def queue_status(
     return found
 
 
-def _chosen(living: Mapping[int, EngineStatus], targets: Any) -> list[int]:
-    if targets is None or targets == "all":
-        return list(living)
-    if isinstance(targets, numbers.Integral):
-        if targets not in living:
-            raise IndexError(f"there is no engine {targets}")
-        return [int(targets)]
-    for one in (chosen := list(targets)):
+def _chosen(
+    living: Mapping[int, EngineStatus], wanted: list[int] | None, *, single: bool
+) -> list[int]:
+    for one in () if wanted is None else wanted:
         if one not in living:
-            raise KeyError(f"there is no engine {one}")
-    return chosen
+            raise (IndexError if single else KeyError)(f"there is no engine {one}")
+    return list(living) if wanted is None else wanted
 
 
 def _engine(
@@ -110,7 +111,10 @@ def result_status(
     session: Session, jobs: Any, *, status_only: bool
 ) -> Flow[dict[str, Any]]:
     """Return which jobs are pending and which have ended, optionally with results."""
-    tasks = TaskSet(session.ids_of(jobs))
+    ids = session.ids_of(jobs)
+    for name in strangers(ids):
+        raise TaskLost(f"{name!r}: {GONE}")
+    tasks = TaskSet(ids)
     inbox = session.inbox
     yield from waiting.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)
     unknown = [name for name in tasks.ids if _is_unknown(tasks, name)]

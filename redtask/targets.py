@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,26 @@ def _number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"must be ids of engines, not {type(value).__name__}")
     return int(value)
+
+
+def engines_in(targets: Any, *, uuids: bool = False) -> list[Any]:
+    """Return the ids of engines that a command is for; with ``uuids``, also those.
+
+    Raises ``TypeError`` for what is neither, nor several of them.
+    """
+    plain = isinstance(targets, (str, bytes, bytearray))
+    several = isinstance(targets, Iterable) and not plain
+    return [_engine(one, uuids=uuids) for one in (targets if several else [targets])]
+
+
+def _engine(one: Any, *, uuids: bool) -> int | str:
+    if isinstance(one, numbers.Integral) and not isinstance(one, bool):
+        return int(one)
+    if uuids and isinstance(one, str):
+        return one
+    wanted = "'all', or ids or uuids of engines" if uuids else "'all' or ids of engines"
+    given = repr(one) if isinstance(one, str) else type(one).__name__
+    raise TypeError(f"targets must be {wanted}, not {given}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from redtask.live import Listener, show_output
 from redtask.metadata import METADATA
 from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
 from redtask.progress import progress_bar
-from redtask.session import limit_of, until_of
+from redtask.session import interval_of, limit_of, span_of, until_of
 from redtask.value import V_co
 
 if TYPE_CHECKING:
@@ -99,10 +99,11 @@ class AsyncResult(Results, Generic[V_co]):
     ) -> Any:
         """Return the value, waiting for it at most ``timeout`` seconds.
 
-        Raises the task's ``RemoteError`` or ``TaskAborted``, ``CompositeError`` for
-        several, or the builtin ``TimeoutError``. With ``return_exceptions``, the
-        exceptions are part of the value. ``return_when=FIRST_EXCEPTION`` raises as
-        soon as one part has failed.
+        None or negative is forever, as in IPython.parallel. Raises the task's
+        ``RemoteError`` or ``TaskAborted``, ``CompositeError`` for several, or the
+        builtin ``TimeoutError``. With ``return_exceptions``, the exceptions are part of
+        the value. ``return_when=FIRST_EXCEPTION`` raises as soon as one part has
+        failed.
         """
         until = until_of(timeout)
         here, value = self._here(return_exceptions, return_when)
@@ -112,13 +113,14 @@ class AsyncResult(Results, Generic[V_co]):
         return await self._run(flow, until)
 
     async def result(self, timeout: float | None = None) -> V_co:
-        """Return the value, as ``get``."""
-        return await self.get(timeout)
+        """Return the value, as ``get``; but a negative timeout is 0."""
+        return await self.get(span_of(timeout))
 
     async def exception(self, timeout: float | None = None) -> Exception | None:
-        """Return what ``get`` would raise, or None."""
-        until = until_of(timeout)
-        return await self._run(self._exception(timeout), until)  # type: ignore[no-any-return]
+        """Return what ``get`` would raise, or None; a negative timeout is 0."""
+        limit = span_of(timeout)
+        until = until_of(limit)
+        return await self._run(self._exception(limit), until)  # type: ignore[no-any-return]
 
     async def ready(self) -> bool:
         """Have all tasks ended? Asks the hub."""
@@ -185,11 +187,11 @@ class AsyncResult(Results, Generic[V_co]):
     ) -> None:
         """Wait with a progress bar, at most ``timeout`` seconds."""
         ready = self._predicate(return_when)
-        limit = limit_of(timeout)
+        limit, pause = limit_of(timeout), interval_of(interval)
         deadline = None if limit is None else time.monotonic() + limit
         with progress_bar(self._name, len(self)) as show:
             while True:
-                left = interval
+                left = pause
                 if deadline is not None:
                     left = min(left, deadline - time.monotonic())
                 await self._run(self._until(ready, max(0.001, left), sure=False))
@@ -244,9 +246,9 @@ async def as_completed(
     """Yield results as they are done, each once: ``async for``.
 
     Given one result of several tasks, it yields its parts. Raises ``TimeoutError``
-    if not all are done ``timeout`` seconds after it began.
+    if not all are done ``timeout`` seconds after it began; negative is 0.
     """
-    limit = limit_of(timeout)
+    limit = span_of(timeout)
     deadline = None if limit is None else time.monotonic() + limit
     found = Completions(results)
     try:

@@ -19,9 +19,12 @@ import redtask
 from redtask import aio, error
 from redtask import client as module
 from redtask.aio import client as aio_client
+from redtask.flows import waiting
 from redtask.result import AsyncHubResult, AsyncMapResult
 from tests import tasks
 from tests.processes import until
+
+NAN = float("nan")
 
 
 @pytest.fixture
@@ -93,6 +96,23 @@ def test_completing_has_an_end(view, gate):
     assert slow._tasks.wakers == []
 
 
+def test_completing_does_not_wait_for_less_than_no_time(place, view, gate):
+    slow = view.apply_async(tasks.pass_gate, str(gate), 1)
+
+    with pytest.raises(TimeoutError, match=r"1 \(of 1\) results unfinished"):
+        next(redtask.as_completed([slow], timeout=-1))
+    with pytest.raises(TimeoutError):
+        next(view.executor.map(tasks.pass_gate, [str(gate)], [1], timeout=-1))
+
+    async def main():
+        async with aio.Client(place.url, key=place.key) as rc:
+            theirs = await rc.get_result(slow.msg_ids[0])
+            with pytest.raises(TimeoutError, match=r"1 \(of 1\) results unfinished"):
+                await anext(aio.as_completed([theirs], timeout=-1))
+
+    asyncio.run(main())
+
+
 def test_results_of_several_clients_come_as_they_are_done(place, view, gate):
     other = place.client().load_balanced_view()
     slow = view.apply_async(tasks.pass_gate, str(gate), 1)
@@ -150,6 +170,38 @@ def test_its_futures_are_results_as_well(view):
         _ = future.nothing
 
 
+def test_its_futures_may_stand_where_results_do(view):
+    rc, call = view.client, view.apply_async(tasks.double, 4)
+    future = view.executor.submit(tasks.double, 5)
+    mapped = view.map_async(tasks.double, range(3), chunksize=2)
+
+    assert set(redtask.as_completed([future, future.task, call])) == {
+        future,
+        future.task,
+        call,
+    }
+    assert list(redtask.as_completed(future)) == [future]
+    assert redtask.AsyncResult.join(future, call).get(30) == [10, 8]
+    assert redtask.AsyncResult.join(mapped.split()[0], call, future).get(30) == [
+        [0, 2],
+        8,
+        10,
+    ]
+    assert rc.get_result(future).get(30) == 10
+    assert rc.get_result([future]).get(30) == [10]
+    assert rc.purge_results(future).purged == 1
+    assert view.apply_sync(tasks.add, redtask.Ref(view.executor.submit(int))) == 1
+
+
+def test_only_results_are_joined(view):
+    future = concurrent.futures.Future[int]()
+
+    with pytest.raises(TypeError, match="expected results, not Future"):
+        redtask.AsyncResult.join(future)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected results, not str"):
+        aio.AsyncResult.join("c-1")  # type: ignore[arg-type]
+
+
 def test_its_futures_raise_what_the_task_raised(view):
     future = view.executor.submit(tasks.fail, 4)
 
@@ -199,6 +251,8 @@ def test_who_asks_a_future_for_its_result_waits_for_it_in_its_own_thread(view):
 def test_a_future_is_waited_for_as_long_as_was_said(view, gate):
     future = view.executor.submit(tasks.pass_gate, str(gate), 3)
 
+    with pytest.raises(TypeError, match="timeout must be a number of seconds"):
+        future.result("5")
     for limit in (0, 0.01, -1):
         with pytest.raises(TimeoutError):
             future.result(limit)
@@ -259,6 +313,77 @@ def test_futures_that_nobody_asks_for_do_not_pile_up(view, monkeypatch):
     until(lambda: len(executor._pending) == 1, "the end of the first three")
 
 
+@pytest.fixture
+def troubles(monkeypatch):
+    """Return the exceptions that the next fetches of a large value meet."""
+    troubles, fetch = list[Exception](), waiting._fetch
+
+    def fetch_or_not(*args):
+        if troubles:
+            raise troubles.pop()
+        return (yield from fetch(*args))
+
+    monkeypatch.setattr(waiting, "_fetch", fetch_or_not)
+    monkeypatch.setattr("redtask.result._PAUSE", 0.01)
+    return troubles
+
+
+@pytest.mark.parametrize("trouble", [error.ConnectionLost, error.StillAway])
+def test_a_future_outlives_what_happens_while_its_value_is_fetched(
+    view, troubles, trouble
+):
+    troubles += [trouble("gone"), trouble("gone")]
+    called = queue.SimpleQueue[Any]()
+
+    future = view.executor.submit(tasks.double, bytes(500_000))
+    future.add_done_callback(called.put)
+
+    assert called.get(timeout=30) is future
+    assert len(future.result(0)) == 1_000_000
+    assert not troubles
+
+
+@pytest.mark.parametrize("trouble", [error.ConnectionLost, error.StillAway])
+def test_who_asks_a_future_gets_its_value_after_all(view, troubles, trouble):
+    future = view.executor.submit(tasks.double, bytes(500_000))
+    future.task.wait(30)
+    troubles += [trouble("gone"), trouble("gone"), trouble("gone")]
+
+    assert not future.done()
+    assert len(future.result(30)) == 1_000_000
+    assert not troubles
+
+
+def test_a_future_whose_task_runs_again_waits_for_it(view, troubles):
+    future = view.executor.submit(tasks.double, bytes(500_000))
+    future.task.wait(30)
+    troubles.append(error.ConnectionLost("gone"))
+    assert not future.done()
+    (name,) = future.msg_ids
+
+    outcome = future.task._tasks.outcomes[name]
+    future.task._tasks.reopen(name)
+    future.task._tasks.deliver(name, outcome)
+
+    assert len(future.result(30)) == 1_000_000
+
+
+def test_a_future_without_its_value_hears_that_its_client_is_closed(
+    place, troubles, monkeypatch
+):
+    place.engine()
+    monkeypatch.setattr("redtask.result._PAUSE", 1000.0)
+    client = place.client()
+    future = client.load_balanced_view().executor.submit(tasks.double, bytes(500_000))
+    future.task.wait(30)
+    troubles.append(error.ConnectionLost("gone"))
+    assert not future.done()
+
+    client.close()
+
+    assert isinstance(future.exception(30), error.ConfigurationError)
+
+
 def test_the_thread_for_callbacks_ends_when_it_is_idle(view, monkeypatch):
     monkeypatch.setattr("redtask.result._IDLE", 0.01)
     called = queue.SimpleQueue[Any]()
@@ -296,6 +421,58 @@ def test_the_iterator_of_the_executor_has_an_end(view, gate):
 
     with pytest.raises(TimeoutError):
         next(values)
+
+
+def test_an_executor_waits_for_maps_as_well(view):
+    with view.executor as executor:
+        executor.map(tasks.double, range(200))
+        executor.map(tasks.double, [])
+
+    found = view.client.result_status(view.history)
+    assert found["pending"] == []
+    assert len(found["completed"]) == 200
+
+
+def test_an_executor_cancels_maps_as_well(place):
+    view = place.client().load_balanced_view()
+    executor = view.executor
+    values = executor.map(tasks.double, range(3))
+
+    executor.shutdown(cancel_futures=True)
+
+    assert view.outstanding == set()
+    with pytest.raises(error.TaskAborted):
+        next(values)
+
+
+def test_an_executor_forgets_maps_that_have_ended(view, monkeypatch):
+    monkeypatch.setattr("redtask.executor._MANY", 3)
+    executor = view.executor
+
+    assert list(executor.map(tasks.double, range(3))) == [0, 2, 4]
+    assert executor._pending == set()
+    for _ in range(3):
+        executor.map(tasks.double, range(3))
+
+    until(lambda: not executor._pending, "the end of those that nobody asks for")
+
+
+def test_an_executor_waits_for_maps_until_its_client_is_closed(place):
+    client = place.client()
+    executor = client.load_balanced_view().executor
+    executor.map(tasks.double, range(3))
+
+    client.close()
+
+    executor.shutdown()
+
+
+@pytest.mark.parametrize(("timeout", "kind"), [("5", TypeError), (NAN, ValueError)])
+def test_a_map_with_a_wrong_timeout_submits_nothing(view, timeout, kind):
+    with pytest.raises(kind, match="timeout must be a number of seconds"):
+        view.executor.map(tasks.double, range(3), timeout=timeout)
+
+    assert view.history == []
 
 
 # -- elsewhere

@@ -92,7 +92,7 @@ def test_all_or_none_run_once_more(rc, view, gate):
         rc.resubmit([done, pending])
     with pytest.raises(KeyError, match="No such task: nobody-7"):
         rc.resubmit([done, "nobody-7"])
-    with pytest.raises(KeyError, match="No such task: any thing"):
+    with pytest.raises(KeyError, match="No such task: 'any thing'"):
         rc.resubmit(["any thing"])
     with pytest.raises(IndexError):
         rc.resubmit(99)
@@ -230,6 +230,10 @@ def test_who_purges_says_what(rc, view):
     for nothing in nothings:
         with pytest.raises(ValueError, match="Must specify at least one"):
             rc.purge_results(*nothing)
+    with pytest.raises(TypeError, match="jobs must be a list, not tuple_iterator"):
+        rc.purge_results(iter(("nobody-1",)))
+    with pytest.raises(TypeError, match="jobs are ids, positions or results"):
+        rc.purge_results(1.5)
     with pytest.raises(IndexError, match="there never was an engine 7"):
         rc.purge_results(targets=7)
     with pytest.raises(IndexError, match="there never was an engine x"):

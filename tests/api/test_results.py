@@ -32,6 +32,44 @@ def test_a_value_can_be_had_again_and_again(view):
     assert result.msg_ids == [view.history[-1]]
 
 
+def test_a_lost_connection_is_no_exception_of_the_task(view, monkeypatch):
+    result = view.apply_async(tasks.double, bytes(500_000))
+    result.wait()
+
+    def lose(*_):
+        raise error.ConnectionLost("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("redtask.flows.waiting._fetch", lose)
+        with pytest.raises(error.ConnectionLost, match="gone"):
+            result.exception()
+
+    assert result.exception() is None
+
+
+def test_like_a_future_it_does_not_wait_for_less_than_no_time(view, gate):
+    result = view.apply_async(tasks.pass_gate, str(gate), 5)
+
+    for limit in (-1, -0.5, float("-inf")):
+        with pytest.raises(TimeoutError, match="Result not ready"):
+            result.result(limit)
+        with pytest.raises(TimeoutError, match="Result not ready"):
+            result.exception(limit)
+
+    gate.touch()
+    assert result.wait(-1)
+    assert result.get(-1) == 5
+    assert result.result(-1) == 5
+    assert result.exception(-1) is None
+
+
+def test_what_is_no_interval_is_refused(view):
+    result = view.apply_async(tasks.double, 1)
+
+    with pytest.raises(TypeError, match="interval must be a number of seconds"):
+        result.wait_interactive(interval=None)
+
+
 def test_waiting_has_an_end(view, gate):
     result = view.apply_async(tasks.pass_gate, str(gate), 5)
 

@@ -55,6 +55,79 @@ def test_the_status_of_one_engine_is_its_own(rc, view):
         rc.queue_status([0, 7])
 
 
+@pytest.mark.parametrize(
+    ("targets", "kind"),
+    [
+        (True, "bool"),
+        ([0, False], "bool"),
+        (1.5, "float"),
+        (b"abc", "bytes"),
+        ([[1]], "list"),
+    ],
+)
+def test_what_is_no_engine_is_refused_by_name(rc, targets, kind):
+    words = f"targets must be 'all' or ids of engines, not {kind}"
+    with pytest.raises(TypeError, match=words):
+        rc.queue_status(targets)
+    with pytest.raises(TypeError, match="targets must be"):
+        rc.purge_results(targets=targets)
+    for act in (rc.drain, rc.resume, rc.shutdown, rc.stacks):
+        words = f"targets must be 'all', or ids or uuids of engines, not {kind}"
+        with pytest.raises(TypeError, match=words):
+            act(targets)
+    with pytest.raises(TypeError, match="targets must be"):
+        rc.send_signal("INT", targets)
+
+    assert len(rc.ids) == 2
+
+
+def test_a_name_is_no_engine_either(rc):
+    with pytest.raises(TypeError, match=r"targets must be .* not 'abc'"):
+        rc.queue_status("abc")
+    with pytest.raises(TypeError, match=r"targets must be .* not 'abc'"):
+        rc.queue_status([0, "abc"])
+    with pytest.raises(IndexError, match="there never was an engine abc"):
+        rc.purge_results(targets="abc")
+    with pytest.raises(KeyError, match="there is no engine abc"):
+        rc.drain("abc")
+
+
+def test_true_and_false_are_no_positions(rc, view):
+    first = view.apply_async(tasks.double, 1)
+    view.apply_async(tasks.double, 2).wait()
+    first.wait()
+
+    for wanted in (True, False, [True], (0, False)):
+        with pytest.raises(TypeError, match="jobs are ids, positions or results"):
+            view.get_result(wanted)
+        with pytest.raises(TypeError, match="jobs are ids, positions or results"):
+            rc.get_result(wanted)
+
+
+@pytest.mark.parametrize("name", ["\ud800-1", "no id", "", "c" * 99 + "-1"])
+def test_what_is_no_id_is_unknown(rc, view, name):
+    known = view.apply_async(tasks.double, 1)
+    known.wait()
+
+    asks = (rc.get_result, rc.why, rc.result_status, rc.resubmit, view.get_result)
+    for ask in asks:
+        with pytest.raises(KeyError, match=r"(?i)no such task"):
+            ask(name)
+    with pytest.raises(KeyError):
+        rc.get_result([*known.msg_ids, name])
+    for downstream in (False, True):
+        with pytest.raises(KeyError, match="No such task"):
+            rc.replay(ids=[name], downstream=downstream)
+    assert rc.abort([*known.msg_ids, name]) == {
+        known.msg_ids[0]: "ended",
+        name: "unknown",
+    }
+    assert rc.abort(name, dependents=True) == {name: "unknown"}
+    assert rc.wait([*known.msg_ids, name], 10)
+    assert rc.purge_results([*known.msg_ids, name]).purged == 1
+    assert rc.db_query({"msg_id": name}) == []
+
+
 def test_an_engine_that_left_is_not_listed(place):
     rc = place.client()
     engine = place.engine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
@@ -21,6 +22,36 @@ class Result:
 
     def __init__(self, *ids):
         self.msg_ids = list(ids)
+
+
+class Word(str, enum.Enum):  # noqa: UP042 - that is the point
+    """Text whose ``str()`` says something else."""
+
+    GPU = "gpu"
+    FSYNC = "fsync"
+    ERROR = "ValueError"
+    TASK = "c-1"
+
+
+def test_text_is_what_it_contains_whatever_its_kind():
+    flags = Flags().replaced(
+        queue=Word.GPU,
+        label=Word.GPU,
+        durability=Word.FSYNC,
+        retry_on=[Word.ERROR],
+        after=Word.TASK,
+        follow=[Word.TASK],
+    )
+
+    sent = flags.fields()
+    assert [str(sent[name]) for name in ("queue", "label", "opts")] == [
+        "gpu",
+        "gpu",
+        "oValueError",
+    ]
+    assert [str(sent[name]) for name in ("after", "follow")] == ["as c-1", "as c-1"]
+    assert [str(one) for one in flags.after or ()] == ["c-1"]
+    assert str(flags.durability) == "fsync"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +94,9 @@ class Result:
         ("timeout", float("inf"), ValueError),
         ("delay", -1, ValueError),
         ("delay", "1", TypeError),
+        pytest.param("delay", 10**400, ValueError, id="delay-large"),
+        pytest.param("retry_jitter", -(10**400), ValueError, id="retry_jitter-large"),
+        pytest.param("eta", 10**400, ValueError, id="eta-large"),
         ("eta", datetime(2030, 1, 1), ValueError),  # noqa: DTZ001 - that is the point
         ("eta", "tomorrow", TypeError),
         ("eta", -1, ValueError),

@@ -170,3 +170,9 @@ def test_the_keys_of_a_record_are_checked():
     assert check_keys(["buffers", "msg_id"]) == ["msg_id", "buffers"]
     with pytest.raises(KeyError, match="records have no key 'colour'"):
         check_keys(["label", "colour"])
+
+
+@pytest.mark.parametrize("keys", [5, b"state", [["x"]], [5], {"state": 1}.items()])
+def test_what_names_no_keys_is_refused(keys):
+    with pytest.raises(TypeError, match="keys must be names of a record's keys, not"):
+        check_keys(keys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import fractions
 import itertools
 import math
 import numbers
@@ -34,6 +35,7 @@ from redtask.slices import MOST_BYTES, MOST_TASKS, together
 from tests import tasks
 from tests.talks import Talk
 
+HUGE = pytest.param(10**400, ValueError, id="huge")
 KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
 
 
@@ -556,16 +558,44 @@ def test_timeouts_below_zero_are_for_ever():
     assert session.limit_of(2.5) == 2.5
 
 
+def test_for_futures_timeouts_below_zero_are_none_at_all():
+    assert session.span_of(-1) == 0
+    assert session.span_of(None) is None
+    assert session.span_of(2.5) == 2.5
+
+
 @pytest.mark.parametrize(
     ("timeout", "kind"),
-    [(math.nan, ValueError), ("5", TypeError), (timedelta(1), TypeError)],
+    [
+        (math.nan, ValueError),
+        HUGE,
+        ("5", TypeError),
+        (timedelta(1), TypeError),
+    ],
 )
 def test_what_is_no_timeout_is_refused_by_name(core, timeout, kind):
-    for refuse in (session.limit_of, session.patience_of):
+    for refuse in (session.limit_of, session.span_of, session.patience_of):
         with pytest.raises(kind, match="timeout must be"):
             refuse(timeout)
     with pytest.raises(kind, match="timeout must be"):
         next(core.wait([], timeout))
+
+
+def test_numbers_of_seconds_become_plain_ones():
+    five: Any = fractions.Fraction(5)
+
+    for convert in (session.limit_of, session.span_of, session.patience_of):
+        assert type(convert(five)) is float
+    assert type(session.interval_of(five)) is float
+
+
+@pytest.mark.parametrize(
+    ("interval", "kind"),
+    [(None, TypeError), ("1", TypeError), (math.nan, ValueError), HUGE],
+)
+def test_what_is_no_interval_is_refused_by_name(interval, kind):
+    with pytest.raises(kind, match="interval must be a number of seconds, not"):
+        session.interval_of(interval)
 
 
 def test_no_client_has_less_than_no_patience():
