@@ -26,6 +26,7 @@ from redtask.keeper.card import claim, lock
 from redtask.keyfile import Key
 from redtask.profile import Profile
 from redtask.server.binary import find_binary
+from redtask.server.embedded import EmbeddedServer
 from tests import servers
 from tests.processes import DEADLINE, MARK, command_line, until
 
@@ -457,16 +458,16 @@ def test_a_redis_that_ends_while_engines_start_is_waited_for(land, held):
 
 
 def test_a_cluster_can_begin_while_the_last_one_stops_its_redis(land):
-    folder = land.home / "profiles/default/server"
-    folder.mkdir(parents=True, mode=0o700)
-    stopping = lock(folder / "used", fcntl.LOCK_EX)
+    server = EmbeddedServer(land.home / "profiles/default/server")
+    server.start()
+    stopping = lock(server.folder / "used", fcntl.LOCK_EX)
     cluster = redtask.Cluster(n=1)
     starter = threading.Thread(target=cluster.start_cluster)
     starter.start()
-    (redis,) = until(lambda: (folder / "url").exists() and land.pids(REDIS), "Redis")
+    until(lambda: land.pids(KEEPER), "the keeper")
 
-    os.kill(redis, signal.SIGTERM)
-    until(lambda: not land.pids(REDIS), "its end")
+    server.stop()
+    assert not land.pids(REDIS)
     os.close(stopping)
     starter.join(DEADLINE)
 
