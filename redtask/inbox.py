@@ -33,6 +33,7 @@ class TaskSet:
     __slots__ = (
         "__weakref__",
         "arrived",
+        "bulky",
         "checked",
         "distinct",
         "ids",
@@ -64,6 +65,8 @@ class TaskSet:
         self.checked = time.monotonic()
         #: May timers of the hub change their state?
         self.timed = False
+        #: Was the payload that was fetched last a large one? So are others, likely.
+        self.bulky = False
         #: Called when something arrives. Threads append and remove: both are atomic.
         self.wakers: list[Callable[[], None]] = []
 

@@ -101,7 +101,7 @@ class Results:
         self._sizes = sizes
         self._return_exceptions = return_exceptions
         self._decoded: dict[str, tuple[bool, Any]] = {}
-        #: How many arrivals ``_decode_some`` has looked at.
+        #: How many arrivals ``_take_some`` has looked at.
         self._looked = 0
         #: The number of items, if this is a part of a map.
         self._chunk: int | None = None
@@ -234,16 +234,28 @@ class Results:
                 self._tasks.release(task_id)
         return decoded
 
-    def _decode_some(self) -> None:
-        """Decode what has arrived, while engines are busy with the rest."""
+    def _take_some(self) -> Flow[None]:
+        """Fetch and decode what has arrived, while engines are busy with the rest."""
         names = self._tasks.order[self._looked : self._looked + _AT_ONCE]
         self._looked += len(names)
-        for name in names:
-            try:
-                self._outcome(name)
-            except (KeyError, _ReleasedError):
-                # Lost, or to be fetched, or read by another thread.
-                continue
+        late = [name for name in names if not self._is_taken(name)]
+        # The first shows how large they are.
+        for part in (late[:1], late[1:]):
+            yield from waiting.complete(self._session.inbox, self._tasks, part)
+            for name in part:
+                self._is_taken(name)
+
+    def _is_taken(self, task_id: str) -> bool:
+        """Decode an outcome; return False if it has to be fetched."""
+        try:
+            self._outcome(task_id)
+        except _ReleasedError:
+            # Or another thread has read it.
+            return task_id in self._decoded
+        except KeyError:
+            # Lost.
+            return True
+        return True
 
     def _is_large(self, task_id: str) -> bool:
         outcome = self._tasks.outcomes.get(task_id)
@@ -349,7 +361,7 @@ class Results:
         while True:
             try:
                 arrived = yield from waiting.collect(
-                    inbox, tasks, ready, limit, known, self._decode_some
+                    inbox, tasks, ready, limit, known, self._take_some
                 )
             except StillAway as problem:
                 tasks.checked = 0.0

@@ -31,10 +31,11 @@ _LOST: Final = Outcome("unknown", "", "v", f"record_gone {GONE}".encode())
 _ASKED: Final = 200
 #: Limit on the payloads in one reply of ``watch``, in bytes.
 _BUDGET: Final = 4 << 20
-#: Limit on payloads read by one script call, in bytes; and number of larger ones
-#: fetched per round trip.
+#: Limit on payloads read by one script call, in bytes; number of larger ones fetched
+#: per round trip; and from what size on a plain read is better.
 _SMALL: Final = 1 << 20
 _LARGE_ONES: Final = 16
+_BULKY: Final = 16384
 
 
 def _told(inbox: Inbox, tasks: TaskSet | None, name: str, outcome: Outcome) -> None:
@@ -128,8 +129,9 @@ def _recheck_several(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
     yield from look(inbox, tasks, [*own, *others], others=others)
 
 
-def _idle() -> None:
+def _idle() -> Flow[None]:
     """Do nothing."""
+    yield from ()
 
 
 def until(
@@ -139,13 +141,13 @@ def until(
     timeout: float | None,
     *,
     sure: bool = True,
-    meanwhile: Callable[[], None] = _idle,
+    meanwhile: Callable[[], Flow[None]] = _idle,
 ) -> Flow[bool]:
     """Wait until ``ready()``, at most ``timeout`` seconds (None: forever).
 
     Returns whether it is. The records are read once with a timeout of 0; otherwise, if
-    ``sure``, when time runs out at the latest. ``meanwhile`` is called whenever
-    something has arrived, and more is waited for.
+    ``sure``, when time runs out at the latest. ``meanwhile`` is run whenever something
+    has arrived, and more is waited for.
     """
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
@@ -157,7 +159,7 @@ def until(
         seen = tasks.arrived
         if ready():
             return True
-        meanwhile()
+        yield from meanwhile()
         seconds = rest + quiet - time.monotonic()
         if tasks.timed:
             seconds = min(seconds, (yield from sweep(inbox)))
@@ -285,7 +287,7 @@ def complete(
     ]
     for at in range(0, len(names), _ASKED):
         part = late = names[at : at + _ASKED]
-        if len(part) > 1:
+        if len(part) > 1 and not tasks.bulky:
             watched = yield from ask(calls.watch("", part, _SMALL))
             late = []
             for name, found in zip(part, watched.outcomes, strict=True):
@@ -328,6 +330,7 @@ def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
             yield from _completed(inbox, tasks, name, watched.outcomes[0])
             continue
         found = Outcome(state.decode(), token.decode(), part[0], body)
+        tasks.bulky = len(body) >= _BULKY
         tasks.deliver(name, found)
 
 
@@ -342,7 +345,7 @@ def collect(
     ready: Callable[[], bool],
     timeout: float | None,
     known: Container[str] = (),
-    meanwhile: Callable[[], None] = _idle,
+    meanwhile: Callable[[], Flow[None]] = _idle,
 ) -> Flow[bool]:
     """Wait like ``until``, then fetch payloads of ended tasks except ``known``."""
     while True:
