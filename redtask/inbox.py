@@ -66,7 +66,8 @@ class TaskSet:
         #: May timers of the hub change their state?
         self.timed = False
         #: Was the payload that was fetched last a large one? So are others, likely.
-        self.bulky = False
+        #: None: none was fetched yet.
+        self.bulky: bool | None = None
         #: Called when something arrives. Threads append and remove: both are atomic.
         self.wakers: list[Callable[[], None]] = []
 

@@ -239,11 +239,9 @@ class Results:
         names = self._tasks.order[self._looked : self._looked + _AT_ONCE]
         self._looked += len(names)
         late = [name for name in names if not self._is_taken(name)]
-        # The first shows how large they are.
-        for part in (late[:1], late[1:]):
-            yield from waiting.complete(self._session.inbox, self._tasks, part)
-            for name in part:
-                self._is_taken(name)
+        yield from waiting.complete(self._session.inbox, self._tasks, late)
+        for name in late:
+            self._is_taken(name)
 
     def _is_taken(self, task_id: str) -> bool:
         """Decode an outcome; return False if it has to be fetched."""

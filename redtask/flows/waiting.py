@@ -285,6 +285,10 @@ def complete(
         for name in (tasks.ids if ids is None else ids)
         if name in tasks.outcomes and tasks.outcomes[name].kind == "-"
     ]
+    if tasks.bulky is None and large:
+        # The first shows how large they are.
+        yield from _fetch(inbox, tasks, names[:1])
+        names = names[1:]
     for at in range(0, len(names), _ASKED):
         part = late = names[at : at + _ASKED]
         if len(part) > 1 and not tasks.bulky:
@@ -311,6 +315,8 @@ def _completed(inbox: Inbox, tasks: TaskSet, name: str, found: Outcome) -> Flow[
 
 def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
     """Fetch payloads by plain reads."""
+    if not names:
+        return
     keys, commands = inbox.keys, list[Sequence[str]]()
     parts = [
         "result" if tasks.outcomes[name].state == "completed" else "error"

@@ -15,7 +15,7 @@ from redtask.profile import Key
 from redtask.recent import Contact
 from redtask.session import Session
 from redtask.signing import Keyring
-from tests.talks import LARGE, Talk, expected, watched
+from tests.talks import LARGE, Talk, expected
 
 KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
 
@@ -77,14 +77,18 @@ def test_what_cannot_be_decoded_is_told_when_all_is_there(session):
         arrive(session, talk, ("c-1", good("c-1", 1)))
 
 
-def test_what_is_too_large_for_the_stream_is_read_when_all_is_there(session):
-    result = results(session, "c-0", "c-1")
+def test_what_is_too_large_for_the_stream_is_read_while_the_rest_is_running(session):
+    result = results(session, "c-0", "c-1", "c-2")
     talk = Talk(result._get(None, None, None))
 
-    arrive(session, talk, ("c-0", LARGE))
-    assert result._decoded == {}
     arrive(session, talk, ("c-1", LARGE))
+    assert talk.step.commands[1][1].endswith("task:c-1:result")
+    body = good("c-1", bytes(20_000)).payload
+    talk.answer([[b"completed", b"1:n", None, None], body])
+    assert result._decoded == {"c-1": (True, bytes(20_000))}
+    assert isinstance(talk.step, Wait)
 
-    assert talk.asks("watch")[3:] == ["c-0", "c-1"]
-    talk.answer(watched(good("c-0", 1), good("c-1", 2)))
-    assert talk.value == [1, 2]
+    arrive(session, talk, ("c-0", LARGE), ("c-2", good("c-2", 3)))
+    body = good("c-0", 1).payload
+    talk.answer([[b"completed", b"1:n", None, None], body])
+    assert talk.value == [1, bytes(20_000), 3]

@@ -213,12 +213,15 @@ RECORD = [b"completed", b"1:n", b"", None]
 
 
 def test_small_payloads_are_told_together_and_large_ones_read(inbox):
-    tasks = expected(inbox, "c-0", "c-1", "c-2", "c-3")
+    tasks = expected(inbox, "c", "c-0", "c-1", "c-2", "c-3")
     for name in tasks.ids:
         inbox.deliver(name, LARGE)
 
     talk = Talk(waiting.complete(inbox, tasks))
 
+    # The first shows how large they are.
+    assert talk.step.commands[1:] == [("GET", "{redtask:h}:task:c:result")]
+    talk.answer([RECORD, b"envelope"])
     assert talk.asks("watch")[1:] == ["", 1 << 20, "c-0", "c-1", "c-2", "c-3"]
     talk.answer(watched(GOOD, LARGE, GOOD, LARGE))
     assert [words[:2] for words in talk.step.commands[:2]] == [
@@ -231,16 +234,18 @@ def test_small_payloads_are_told_together_and_large_ones_read(inbox):
 
 
 def test_large_payloads_are_read_some_at_a_time(inbox):
-    tasks = expected(inbox, *[f"c-{number}" for number in range(20)])
+    tasks = expected(inbox, *[f"c-{number}" for number in range(21)])
     for name in tasks.ids:
         inbox.deliver(name, LARGE)
+    large = bytes(16384)
 
     talk = Talk(waiting.complete(inbox, tasks))
-    talk.answer(watched(*[LARGE] * 20))
+    talk.answer([RECORD, large])
+    # Not by a script, whatever it would tell of them.
     assert len(talk.step.commands) == 32
-    talk.answer([RECORD, b"envelope"] * 16)
+    talk.answer([RECORD, large] * 16)
     assert len(talk.step.commands) == 8
-    assert talk.answer([RECORD, b"envelope"] * 4).over
+    assert talk.answer([RECORD, large] * 4).over
 
 
 def test_large_payloads_may_be_left_for_later(inbox):
