@@ -17,7 +17,7 @@ from redtask.flows import Commands, acting, entering, reading
 from redtask.hub import calls, states
 from redtask.hub.records import Purged
 from redtask.listing import complete, read, walk
-from redtask.session import strangers
+from redtask.session import check_ids
 from redtask.slices import MOST_MEMBERS as _MOST_MEMBERS
 from redtask.slices import Waits
 from redtask.targets import engines_in
@@ -106,12 +106,6 @@ def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
                 )
             )
     return found
-
-
-def check_ids(ids: Sequence[str]) -> None:
-    """Raise ``UnknownTask`` for what is no id: nobody needs to be asked."""
-    for name in strangers(ids):
-        raise UnknownTask(f"No such task: {name!r}")
 
 
 def _check_ended(name: str, record: Mapping[str, str]) -> None:

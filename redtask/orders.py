@@ -19,7 +19,7 @@ from redtask.error import ConnectionLost, NoWorker
 from redtask.flows import QUIET, SLICE, Commands, Hear, Pause, acting
 from redtask.hub import calls
 from redtask.hub.records import mapping
-from redtask.targets import engines_in
+from redtask.targets import engines_in, is_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +83,7 @@ def chosen(session: Session, targets: Any) -> Flow[list[EngineStatus]]:
     Raises ``IndexError`` for an id that no living engine has, ``KeyError`` for a uuid,
     and ``TypeError`` for what is neither.
     """
-    everybody = _is_all(targets)
+    everybody = is_all(targets)
     wanted = [] if everybody else engines_in(targets, uuids=True)
     status = yield from session.status()
     if everybody:
@@ -97,10 +97,6 @@ def chosen(session: Session, targets: Any) -> Flow[list[EngineStatus]]:
             raise kind(f"there is no engine {one}")
         found.append(by_id[one])
     return found
-
-
-def _is_all(targets: Any) -> bool:
-    return targets is None or (isinstance(targets, str) and targets == "all")
 
 
 def drain(
@@ -256,7 +252,7 @@ def order_chosen(
 
 def shutdown(session: Session, targets: Any, *, restart: bool, hub: bool) -> Flow[None]:
     """Stop or restart engines; if all are chosen, stop their workers as well."""
-    everybody = _is_all(targets)
+    everybody = is_all(targets)
     if hub and (restart or not everybody):
         raise ValueError("hub=True stops everything: no targets, and no restart")
     engines = yield from chosen(session, targets)

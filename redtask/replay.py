@@ -15,6 +15,7 @@ from redtask.graph import in_order
 from redtask.hub import states
 from redtask.listing import EDGES, complete, find, parents_of, read, walk
 from redtask.query import Query
+from redtask.session import check_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -127,7 +128,7 @@ class Replay:
         session, wish = self._session, self._wish
         if wish.ids is not None:
             ids = list(dict.fromkeys(session.ids_of(wish.ids)))
-            ended.check_ids(ids)
+            check_ids(ids)
             return ids
         query = wish.query or {}
         done = [state for state in Query.parse(query).states() if state in states.ENDED]

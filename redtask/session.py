@@ -268,8 +268,7 @@ class Session:
         does not know.
         """
         ids = self._named(jobs)
-        for name in strangers(ids):
-            raise error.TaskLost(f"{name!r}: {error.GONE}")
+        check_kept(ids)
         tasks = TaskSet(ids)
         # Possibly: others submitted them.
         tasks.timed = True
@@ -331,8 +330,7 @@ class Session:
         ids = self.ids_of(job)
         if len(ids) != 1:
             raise ValueError(f"one task at a time, not {len(ids)}")
-        for name in strangers(ids):
-            raise error.UnknownTask(f"No such task: {name!r}")
+        check_ids(ids)
         found = yield from flows.ask(calls.why(ids[0]))
         if found.state == "running" and found.engine_uuid is not None:
             key = self.keys.engine(found.engine_uuid)
@@ -710,9 +708,18 @@ def _has_ids(jobs: object) -> bool:
     return hasattr(jobs, "msg_ids")
 
 
-def strangers(ids: Iterable[str]) -> list[str]:
-    """Return those that are no ids, so that no hub knows them, nor can be asked."""
-    return [name for name in ids if not is_id(name)]
+def check_ids(ids: Iterable[str]) -> None:
+    """Raise ``UnknownTask`` for what is no id: no hub knows it, nor can be asked."""
+    for name in ids:
+        if not is_id(name):
+            raise error.UnknownTask(f"No such task: {name!r}")
+
+
+def check_kept(ids: Iterable[str]) -> None:
+    """Raise ``TaskLost`` for what is no id: there is no record of it."""
+    for name in ids:
+        if not is_id(name):
+            raise error.TaskLost(f"{name!r}: {error.GONE}")
 
 
 def is_single(jobs: Any) -> bool:

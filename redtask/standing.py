@@ -14,8 +14,8 @@ from redtask.hub import holding
 from redtask.hub.records import text
 from redtask.inbox import TaskSet
 from redtask.listing import find
-from redtask.session import strangers
-from redtask.targets import engines_in
+from redtask.session import check_kept
+from redtask.targets import engines_in, is_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ def queue_status(
     Raises ``IndexError`` for a number, ``KeyError`` for one in a list, that is not a
     living engine, and ``TypeError`` for what is no number.
     """
-    everybody = targets is None or (isinstance(targets, str) and targets == "all")
+    everybody = is_all(targets)
     wanted = None if everybody else engines_in(targets)
     single = isinstance(targets, numbers.Integral)
     status = yield from session.status()
@@ -112,8 +112,7 @@ def result_status(
 ) -> Flow[dict[str, Any]]:
     """Return which jobs are pending and which have ended, optionally with results."""
     ids = session.ids_of(jobs)
-    for name in strangers(ids):
-        raise TaskLost(f"{name!r}: {GONE}")
+    check_kept(ids)
     tasks = TaskSet(ids)
     inbox = session.inbox
     yield from waiting.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)

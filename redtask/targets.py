@@ -23,6 +23,11 @@ def _number(value: Any) -> int:
     return int(value)
 
 
+def is_all(targets: Any) -> bool:
+    """Are all engines meant: None, or ``"all"``?"""
+    return targets is None or (isinstance(targets, str) and targets == "all")
+
+
 def engines_in(targets: Any, *, uuids: bool = False) -> list[Any]:
     """Return the ids of engines that a command is for; with ``uuids``, also those.
 
@@ -58,7 +63,7 @@ class Targets:
 
         Raises ``TypeError``, or ``ValueError`` if it is empty.
         """
-        if value is None or (isinstance(value, str) and value == "all"):
+        if is_all(value):
             return None
         if isinstance(value, cls):
             return value

@@ -16,6 +16,7 @@ from redtask.lazy import LazyMap
 from redtask.outcomes import Pieces
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.session import ahead_of, ids_at
+from redtask.targets import is_all
 from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class View(Flagged):
 
     def purge_results(self, jobs: Any = (), targets: Any = ()) -> Purged:
         """Forget ended tasks, as ``Client``'s; ``targets="all"`` means the view's."""
-        if targets is None or (isinstance(targets, str) and targets == "all"):
+        if is_all(targets):
             targets = self._or_own(None)
         return self.client.purge_results(jobs, targets)
 

@@ -18,7 +18,7 @@ import click
 from redtask.cli import REFUSED
 from redtask.cli.log import FORMATS, configure
 from redtask.cli.options import Where, hub_options
-from redtask.cli.spans import Size, seconds
+from redtask.cli.spans import SPAN, Size, seconds
 from redtask.connect import connect
 from redtask.engine.terms import Limits
 from redtask.engine.worker import Options, Worker, banner, default_name
@@ -57,17 +57,6 @@ def _labels(_ctx: object, _parameter: object, value: tuple[str, ...]) -> list[st
         if not _LABEL.fullmatch(label):
             raise click.BadParameter(f"{label!r}: a word, such as gpu or zone=b")
     return list(dict.fromkeys(value))
-
-
-def _span(_ctx: object, _parameter: object, value: str | None) -> float:
-    try:
-        return 0.0 if value is None else seconds(value)
-    except ValueError as problem:
-        raise click.BadParameter(str(problem)) from None
-
-
-def _drain(_ctx: object, _parameter: object, value: str | None) -> float | None:
-    return None if value is None else _span(_ctx, _parameter, value)
 
 
 def _lifetime(
@@ -139,22 +128,23 @@ def _lifetime(
 )
 @click.option(
     "--max-idle",
+    type=SPAN,
     metavar="SPAN",
-    callback=_span,
+    default=0.0,
     help="Stop when nothing has run for this long.",
 )
 @click.option(
     "--max-away",
+    type=SPAN,
     metavar="SPAN",
-    callback=_span,
     default="10m",
     show_default=True,
     help="Give up (exit code 69) when Redis has been away this long; 0: never.",
 )
 @click.option(
     "--drain-timeout",
+    type=SPAN,
     metavar="SPAN",
-    callback=_drain,
     help="When stopping, send back what still runs after this long.",
 )
 @click.option(
