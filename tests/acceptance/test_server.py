@@ -122,6 +122,7 @@ def test_a_server_is_configured_to_keep_what_it_accepted(embedded, tmp_path, bin
     assert options["appendfsync"] == "everysec"
     assert options["maxmemory-policy"] == "noeviction"
     assert options["save"] == ""
+    assert int(options["auto-aof-rewrite-min-size"]) == 1 << 29
     assert options["port"] == "0"
     assert options["unixsocketperm"] == "700"
     assert int(options["maxmemory"]) > 1 << 26
