@@ -32,12 +32,12 @@ class TaskSet:
 
     __slots__ = (
         "__weakref__",
+        "_order",
         "arrived",
         "bulky",
         "checked",
         "distinct",
         "ids",
-        "order",
         "outcomes",
         "received",
         "submitted",
@@ -53,8 +53,8 @@ class TaskSet:
         self.distinct = len(ids) if distinct or len(ids) < 2 else len(set(ids))  # noqa: PLR2004 - a pair
         #: Outcomes by id, of those that have ended.
         self.outcomes: dict[str, Outcome] = {}
-        #: Ids in the order of arrival.
-        self.order: list[str] = []
+        # A client may have a set for each of very many tasks: these have no list.
+        self._order: list[str] | None = None if len(ids) == 1 else []
         #: Increases whenever outcomes arrive.
         self.arrived = 0
         #: When they were submitted, ``time.time()``.
@@ -70,6 +70,13 @@ class TaskSet:
         self.bulky: bool | None = None
         #: Called when something arrives. Threads append and remove: both are atomic.
         self.wakers: list[Callable[[], None]] = []
+
+    @property
+    def order(self) -> Sequence[str]:
+        """The ids that have ended, in the order of arrival."""
+        if self._order is None:
+            return self.ids if self.outcomes else ()
+        return self._order
 
     @property
     def done(self) -> bool:
@@ -97,7 +104,8 @@ class TaskSet:
             if first.kind == "-":
                 self.outcomes[task_id] = outcome
             return False
-        self.order.append(task_id)
+        if self._order is not None:
+            self._order.append(task_id)
         self.received = at
         return True
 
@@ -120,8 +128,8 @@ class TaskSet:
 
     def reopen(self, task_id: str) -> None:
         """Take an outcome back: Redis has lost it, and the task runs again."""
-        if self.outcomes.pop(task_id, None) is not None:
-            self.order.remove(task_id)
+        if self.outcomes.pop(task_id, None) is not None and self._order is not None:
+            self._order.remove(task_id)
 
 
 class Inbox:

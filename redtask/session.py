@@ -14,13 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from redtask import durability, error, flows, inputs, payload, slices
 from redtask.dependency import is_id, no_predecessor
 from redtask.error import ConnectionLost, HubFull
 from redtask.flows import acting, entering, reading, waiting
-from redtask.graph import Graph, Node, jobs_of
+from redtask.graph import Graph, Job, Node, jobs_of
 from redtask.hub import calls
 from redtask.hub.calls import Call
 from redtask.hub.records import Try
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from redtask.rope import Written
     from redtask.signing import Keyring
 
+R = TypeVar("R")
 #: Work must not run later than its retention plus a week after it was submitted: this
 #: bounds the replay of stolen payloads.
 _WEEK: Final = 7 * 86400.0
@@ -483,21 +484,45 @@ class Session:
         tasks.become(ids)
 
     def graph(
-        self, flags: Flags, graph: Any, jobs: Any
-    ) -> tuple[dict[Node, tuple[TaskSet, str]], Queue]:
-        """Return the task and function name of each node, and the slices to submit.
+        self, flags: Flags, graph: Any, jobs: Any, result: Callable[[TaskSet, str], R]
+    ) -> tuple[dict[Node, str], dict[Node, R], Queue]:
+        """Return the ids and results of nodes, and the slices to submit.
 
-        They enter all or none. Raises ``TypeError`` and ``ValueError``, and
+        The results are what ``result`` makes of a node's task and the name of its
+        function. They are made with the slices, each while the one before is on its
+        way. The tasks enter all or none. Raises ``TypeError`` and ``ValueError``, and
         ``SerializationError`` for a job that cannot be sent, before anything is sent.
         """
         found = Graph.of(graph)
         calling = jobs_of(jobs, found.parents)
         ids = dict(zip(found.parents, self._ids(len(found.parents)), strict=True))
         mint = Mint(self.keyring, flags)
+        rows = self._rows_of(found, calling, ids, mint.waits)
+        results: dict[Node, R] = {}
+
+        def tasks() -> Iterator[Task]:
+            sign, expect, timed = mint.sign, self._expect, mint.timed
+            for (node, name), (function, body, waits) in zip(
+                ids.items(), rows, strict=True
+            ):
+                results[node] = result(expect((name,), timed=timed), function.name)
+                yield sign(name, function, body, waits)
+
+        pieces = slices.cut_whole(tasks(), Gate(self.gate))
+        return ids, results, Queue(pieces, ahead=True)
+
+    def _rows_of(
+        self,
+        found: Graph,
+        calling: Mapping[Node, Job],
+        ids: Mapping[Node, str],
+        given: Waits,
+    ) -> list[tuple[Function, Written, Waits]]:
+        """Return function, arguments and dependencies of each node."""
         names = {name: node for node, name in ids.items()}
         packed: dict[int, Function] = {}
-        tasks, sets = [], {}
-        before, waits = None, mint.waits
+        rows = []
+        before, waits = None, given
         for node, job in calling.items():
             function = packed.get(id(job.function))
             if function is None:
@@ -507,15 +532,14 @@ class Session:
                 after = found.parents[node], found.letters.get(node)
                 if after != before:
                     # Neighbours often come after the same.
-                    before, waits = after, _waits_of(node, found, ids, mint.waits)
-                task = mint.task(ids[node], function, body, waits)
-                if task.waits.refs:
-                    _check_refs(task.waits.refs, waits, names)
+                    before, waits = after, _waits_of(node, found, ids, given)
+                wanted = _needing(body, waits)
+                if wanted.refs:
+                    _check_refs(wanted.refs, waits, names)
             except (TypeError, ValueError) as problem:
                 raise type(problem)(f"node {node!r}: {problem}") from problem
-            tasks.append(task)
-            sets[node] = self._expect((ids[node],), timed=mint.timed), function.name
-        return sets, Queue(slices.cut_whole(tasks, Gate(self.gate)), ahead=True)
+            rows.append((function, body, wanted))
+        return rows
 
     def gate(self) -> str:
         """Return a new id for a gate."""
@@ -656,9 +680,13 @@ class Mint:
     def task(
         self, task_id: str, function: Function, body: Written, waits: Waits
     ) -> Task:
-        """Return one task."""
-        if payload.refers(body):
-            waits = waits.needing(tuple(payload.unpack_refs(body)[0]))
+        """Return one task, which also waits for what its arguments refer to."""
+        return self.sign(task_id, function, body, _needing(body, waits))
+
+    def sign(
+        self, task_id: str, function: Function, body: Written, waits: Waits
+    ) -> Task:
+        """Return one task, which waits for no more than this."""
         envelope = self._signer(function)(task_id, body)
         return Task(task_id, envelope, function, self._flags, waits)
 
@@ -672,6 +700,13 @@ class Mint:
                 yield self.task(task_id, function, body, waits)
             else:
                 yield Task(task_id, sign(task_id, body), function, flags, waits)
+
+
+def _needing(body: Written, waits: Waits) -> Waits:
+    """Return what a task with these arguments waits for: also what they refer to."""
+    if payload.refers(body):
+        return waits.needing(tuple(payload.unpack_refs(body)[0]))
+    return waits
 
 
 def _waits_of(node: Node, graph: Graph, ids: Mapping[Node, str], given: Waits) -> Waits:

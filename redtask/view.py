@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -17,6 +18,7 @@ from redtask.outcomes import Pieces
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.session import ahead_of, ids_at
 from redtask.targets import is_all
+from redtask.uncollected import uncollected
 from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
@@ -457,14 +459,13 @@ class LoadBalancedView(View):
         a job, or a ``Ref`` to something other than a predecessor; ``TypeError`` for an
         invalid graph or job, or one that cannot be pickled.
         """
-        sets, pieces = self.client._session.graph(self.flags, graph, jobs)
-        results: dict[Hashable, AsyncResult] = {
-            node: AsyncResult(self.client, tasks, name, single=True)
-            for node, (tasks, name) in sets.items()
-        }
-        self.client._assure(self.flags.durability)
-        self.client._submit(pieces)
-        ids = [name for tasks, _ in sets.values() for name in tasks.ids]
+        made = functools.partial(AsyncResult, self.client, single=True)
+        session = self.client._session
+        with uncollected():
+            names, results, pieces = session.graph(self.flags, graph, jobs, made)
+            self.client._assure(self.flags.durability)
+            self.client._submit(pieces)
+        ids = list(names.values())
         self._history.extend(ids)
         self.client._confirm(self.flags.durability, ids)
         return results

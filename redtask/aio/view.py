@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import types
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
@@ -16,6 +17,7 @@ from redtask.durability import MEMORY
 from redtask.flags import Flagged, Flags
 from redtask.outcomes import Pieces
 from redtask.session import ahead_of, ids_at
+from redtask.uncollected import uncollected
 from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
@@ -491,14 +493,13 @@ class LoadBalancedView(View):
         invalid graph or job, or one that cannot be pickled.
         """
         flags = await self._resolved()
-        sets, pieces = self.client._session.graph(flags, graph, jobs)
-        results: dict[Hashable, AsyncResult] = {
-            node: AsyncResult(self.client, tasks, name, single=True)
-            for node, (tasks, name) in sets.items()
-        }
-        await self.client._assure(flags.durability)
-        await self.client._submit(pieces)
-        ids = [name for tasks, _ in sets.values() for name in tasks.ids]
+        made = functools.partial(AsyncResult, self.client, single=True)
+        session = self.client._session
+        with uncollected():
+            names, results, pieces = session.graph(flags, graph, jobs, made)
+            await self.client._assure(flags.durability)
+            await self.client._submit(pieces)
+        ids = list(names.values())
         self._history.extend(ids)
         await self.client._confirm(flags.durability, ids)
         return results

@@ -613,6 +613,10 @@ def groups_of(pieces):
     return [group for piece in pieces if not isinstance(piece, Call) for group in piece]
 
 
+def both(found, name):
+    return found, name
+
+
 def test_options_are_bound_by_the_signature(core):
     flags = Flags().replaced(time_limit=5, retry_on=ValueError, after="p-1")
 
@@ -677,12 +681,13 @@ def test_a_graph_is_tasks_that_wait_for_each_other(core):
         "c": (tasks.add, (Ref("b"),), {"y": Ref("p-5")}),
     }
 
-    sets, pieces = core.graph(Flags().replaced(retries=2), graph, jobs)
+    ids, sets, pieces = core.graph(Flags().replaced(retries=2), graph, jobs, both)
 
-    names = {node: tasks_.ids[0] for node, (tasks_, _) in sets.items()}
-    a, b, c = (names[node] for node in "abc")
+    a, b, c = (ids[node] for node in "abc")
     found = {group.tasks[0]: group.flags for group in groups_of(pieces)}
-    assert [name for _, name in sets.values()] == ["noop", "double", "add"]
+    assert {node: (one.ids, name) for node, (one, name) in sets.items()} == {
+        "a": ((a,), "noop"), "b": ((b,), "double"), "c": ((c,), "add")
+    }  # fmt: skip
     assert [found[a].get("after"), found[a]["retries"]] == [None, 2]
     assert (found[b]["after"], found[b]["refs"]) == (f"as {a}", a)
     assert (found[c]["after"], found[c]["refs"]) == (f"as {a} {b} p-5", f"{b} p-5")
@@ -694,7 +699,7 @@ def test_the_first_of_a_graph_wait_for_what_the_view_waits_for(core):
     )
     graph = {"a": [], "b": Dependency("a", all=False)}
 
-    _, pieces = core.graph(flags, graph, tasks.noop)
+    *_, pieces = core.graph(flags, graph, tasks.noop, both)
 
     first, second = (group.flags for group in groups_of(pieces))
     assert (first["after"], first["follow"]) == ("asf p-1", "as p-2")
@@ -705,7 +710,7 @@ def test_the_first_of_a_graph_wait_for_what_the_view_waits_for(core):
 def test_a_large_graph_is_entered_whole(core):
     graph = {number: [number // 2] if number else [] for number in range(1200)}
 
-    sets, pieces = core.graph(Flags(), graph, tasks.noop)
+    ids, _, pieces = core.graph(Flags(), graph, tasks.noop, both)
 
     *pieces, opening = pieces
     sizes = [sum(len(g.tasks) // 2 for g in piece) for piece in pieces]
@@ -717,7 +722,20 @@ def test_a_large_graph_is_entered_whole(core):
     assert gate
     assert set(gates[1:]) == {""}
     assert (opening.script, opening.args[1]) == ("open", gate)
-    assert gate not in {tasks_.ids[0] for tasks_, _ in sets.values()}
+    assert gate not in ids.values()
+
+
+def test_results_of_a_graph_are_made_slice_by_slice(core):
+    _, made, pieces = core.graph(Flags(), dict.fromkeys(range(1200), ()), abs, both)
+
+    before = len(made)
+    sent = sum(len(group.tasks) // 2 for group in next(pieces))
+    first = len(made)
+    list(pieces)
+
+    assert before == 0
+    assert sent <= first < 1200
+    assert list(made) == list(range(1200))
 
 
 def test_whoever_could_begin_too_early_stands_behind_the_gate(core):
@@ -729,7 +747,7 @@ def test_whoever_could_begin_too_early_stands_behind_the_gate(core):
     }
     flags = Flags().replaced(after=Dependency("p-1"))
 
-    sets, pieces = core.graph(flags, graph, tasks.noop)
+    ids, _, pieces = core.graph(flags, graph, tasks.noop, both)
 
     gated = {
         name
@@ -737,7 +755,7 @@ def test_whoever_could_begin_too_early_stands_behind_the_gate(core):
         for name in group.tasks[::2]
         if "gate" in group.flags
     }
-    free = {node for node, (one, _) in sets.items() if one.ids[0] not in gated}
+    free = {node for node, name in ids.items() if name not in gated}
     assert free == {"any", "all"}
 
 
@@ -752,7 +770,7 @@ def test_a_function_of_many_nodes_is_packed_once(core, monkeypatch):
     monkeypatch.setattr(core, "_pack", count)
     state = [0]
 
-    core.graph(Flags(), dict.fromkeys(range(100), ()), lambda: state)
+    core.graph(Flags(), dict.fromkeys(range(100), ()), lambda: state, both)
 
     assert len(packed) == 1
 
@@ -777,7 +795,7 @@ def test_a_function_of_many_nodes_is_packed_once(core, monkeypatch):
 )  # fmt: skip
 def test_a_graph_that_cannot_be_is_refused_by_name(core, graph, jobs, kind, words):
     with pytest.raises(kind, match=words):
-        core.graph(Flags(), graph, jobs)
+        core.graph(Flags(), graph, jobs, both)
 
 
 def test_large_graphs_cost_no_more_per_node(core):
@@ -793,7 +811,7 @@ def test_large_graphs_cost_no_more_per_node(core):
 
         sys.setprofile(count_calls)
         try:
-            list(core.graph(Flags(), graph, tasks.noop)[1])
+            list(core.graph(Flags(), graph, tasks.noop, both)[2])
         finally:
             sys.setprofile(None)
         return seen
