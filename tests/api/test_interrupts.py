@@ -31,9 +31,12 @@ class Interrupter:
     def __init__(self, at: int | None = None) -> None:
         self.at = at
         self.moments = 0
+        # Python 3.11 holds it loosely: one that takes itself away would be freed while
+        # it is being called, and what then lies there "is not callable".
+        self._hook = self._happened
 
     def __enter__(self) -> Self:
-        sys.setprofile(self._happened)
+        sys.setprofile(self._hook)
         return self
 
     def __exit__(self, *_: object) -> None:
