@@ -92,7 +92,7 @@ def confirm(inbox: Inbox, words: Words, kind: str, ids: Sequence[str]) -> Flow[N
     for _ in range(2):
         try:
             written, told = yield Commands(
-                [("EXPIRE", stream, _KEPT), (*words, LONGEST)]
+                [("EXPIRE", stream, _KEPT), (*words, LONGEST)], held=LONGEST / 1000
             )
         except ConnectionLost as problem:
             raise NotDurable(ids, kind, str(problem)) from problem

@@ -287,12 +287,14 @@ class Store:
         commands: Sequence[Sequence[Any]],
         until: float | None = None,
         since: float | None = None,
+        held: float = 0.0,
     ) -> list[Any]:
         """Perform plain, idempotent commands in one round trip.
 
-        ``since`` is when patience began, ``time.monotonic()``; None: now.
+        ``since`` is when patience began, ``time.monotonic()``; None: now. ``held`` is
+        how long the server may wait before it replies, in seconds.
         """
-        return self._commands(commands, until, since)
+        return self._commands(commands, until, since, held=held)
 
     def fetch(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
@@ -306,12 +308,13 @@ class Store:
         until: float | None,
         since: float | None = None,
         *,
+        held: float = 0.0,
         large: bool = False,
     ) -> list[Any]:
         begun = time.monotonic() if since is None else since
 
         def attempt() -> list[Any]:
-            left = self._left(begun, until)
+            left = self._left(begun, until) + held
             return link.checked(self._exchange(commands, reply=left, large=large))
 
         return self._persist(attempt, begun, until)
@@ -489,7 +492,7 @@ class Driver:
         if isinstance(step, Meanwhile):
             return self.store.do(step.call, since, step.act, until)
         if isinstance(step, Commands):
-            return self.store.commands(step.commands, until, since)
+            return self.store.commands(step.commands, until, since, step.held)
         if isinstance(step, Fetch):
             return self.store.fetch(step.commands, until)
         if isinstance(step, Hear):

@@ -255,12 +255,14 @@ class Store:
         commands: Sequence[Sequence[Any]],
         until: float | None = None,
         since: float | None = None,
+        held: float = 0.0,
     ) -> list[Any]:
         """Perform plain, idempotent commands in one round trip.
 
-        ``since`` is when patience began, ``time.monotonic()``; None: now.
+        ``since`` is when patience began, ``time.monotonic()``; None: now. ``held`` is
+        how long the server may wait before it replies, in seconds.
         """
-        return await self._commands(commands, until, self._reply, since)
+        return await self._commands(commands, until, self._reply, since, held)
 
     async def fetch(
         self, commands: Sequence[Sequence[Any]], until: float | None = None
@@ -277,11 +279,12 @@ class Store:
         until: float | None,
         seconds: float,
         since: float | None = None,
+        held: float = 0.0,
     ) -> list[Any]:
         begun = time.monotonic() if since is None else since
 
         async def attempt() -> list[Any]:
-            left = link.reply_left(seconds, self.patience, begun, until)
+            left = link.reply_left(seconds, self.patience, begun, until) + held
             return link.checked(await self._exchange(commands, reply=left))
 
         return await self._persist(attempt, begun, until)
@@ -449,7 +452,7 @@ class Driver:
     ) -> list[Any]:
         if isinstance(step, Fetch):
             return await self.store.fetch(step.commands, until)
-        return await self.store.commands(step.commands, until, since)
+        return await self.store.commands(step.commands, until, since, step.held)
 
     async def _wait(self, step: Wait) -> bool:
         tasks = step.tasks

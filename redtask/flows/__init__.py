@@ -45,6 +45,8 @@ class Commands:
 
     #: The commands, each a list of words.
     commands: Sequence[Sequence[Any]]
+    #: How long the server may wait before it replies, in seconds.
+    held: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 import redtask
 from redtask import aio, durability, error
 from redtask.flows import Commands
-from tests import servers
+from tests import faces, servers
 from tests.processes import until
 
 KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="
@@ -184,6 +184,29 @@ def test_a_replica_that_does_not_confirm_is_told_with_the_ids(pair, monkeypatch)
             {"msg_id": {"$in": told.value.msg_ids}}, keys=["state"]
         )
         assert [one["state"] for one in states] == ["ready"] * 3
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_confirmation_may_take_longer_than_redis_is_waited_for(
+    pair, monkeypatch, awaited
+):
+    master, replica = pair
+    monkeypatch.setattr(durability, "LONGEST", 3000)
+    with contextlib.ExitStack() as stack:
+        if awaited:
+            loop = faces.Loop()
+            stack.callback(loop.close)
+            client = loop.call(aio.Client, master.url, key=KEY, timeout=0.5)
+        else:
+            client = redtask.Client(master.url, key=KEY, timeout=0.5)
+        stack.callback(client.close)
+        view = client.load_balanced_view(durability="replica")
+        view.apply_async("operator:neg", 1)
+        replica.process.send_signal(signal.SIGSTOP)
+        stack.callback(replica.process.send_signal, signal.SIGCONT)
+
+        with pytest.raises(redtask.NotDurable, match="confirmed within 3 s"):
+            view.apply_async("operator:neg", 2)
 
 
 def test_a_stream_that_has_expired_is_made_again_to_be_waited_for(pair):
