@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from redtask.cli import REFUSED
+from redtask.cli import REFUSED, exit_code
 from redtask.cli.log import FORMATS, configure
 from redtask.cli.options import Where, hub_options
 from redtask.cli.spans import SPAN, Size, seconds
 from redtask.connect import connect
 from redtask.engine.terms import Limits
 from redtask.engine.worker import Options, Worker, banner, default_name
-from redtask.error import ConfigurationError
+from redtask.error import ConfigurationError, RedtaskError
 from redtask.flags import QUEUE
 
 if TYPE_CHECKING:
@@ -221,12 +221,24 @@ def command(  # noqa: PLR0913 - one per option
     if os.getpid() == 1:
         # The kernel drops what process 1 does not handle, as the worker soon does.
         signal.signal(signal.SIGTERM, _end)
-    with _pid_file(pid_file):
+    with _errors_logged(log_format), _pid_file(pid_file):
         store, keyring = connect(where.profile(), patience=max_away or None)
         logging.getLogger("redtask").info("%s", banner(store, options))
         store.close()
         _import(preload)
         return Worker(store, keyring, options).run()
+
+
+@contextlib.contextmanager
+def _errors_logged(log_format: str | None) -> Iterator[None]:
+    """Log what ends the worker where others read the log, a line like the rest."""
+    try:
+        yield
+    except (RedtaskError, OSError) as problem:
+        if log_format != "json":
+            raise
+        logging.getLogger("redtask").critical("%s", problem)
+        raise SystemExit(exit_code(problem)) from problem
 
 
 def _end(*_: object) -> NoReturn:

@@ -1063,6 +1063,19 @@ def test_status_is_json_also_when_something_is_wrong(land, words, code, sentence
     assert done.err == ""
 
 
+def test_what_ends_a_worker_is_a_line_of_its_log(land):
+    words = ("worker", "--url", "redis://localhost:1")
+
+    logged = land.run(*words, "--log-format", "json")
+    plain = land.run(*words)
+
+    told = json.loads(logged.err)
+    assert (logged.code, plain.code) == (69, 69)
+    assert (told["level"], told["logger"]) == ("critical", "redtask")
+    assert "cannot be reached" in told["message"]
+    assert plain.err == f"redtask: {told['message']}\n"
+
+
 def test_status_writes_nothing_where_there_is_no_hub(land, real_server):
     done = land.run("status", "--json", "--url", real_server.url)
 
