@@ -7,12 +7,14 @@ submit and wait; one at a time feeds the inbox.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-from redtask.hub.records import Outcome, read_done
+from redtask.hub.records import Outcome, Told, outcome_of, state_of, told_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,10 +40,10 @@ class TaskSet:
         "checked",
         "distinct",
         "ids",
-        "outcomes",
         "received",
         "submitted",
         "timed",
+        "told",
         "wakers",
     )
 
@@ -51,8 +53,8 @@ class TaskSet:
         self.ids = tuple(ids)
         #: The number of distinct ids.
         self.distinct = len(ids) if distinct or len(ids) < 2 else len(set(ids))  # noqa: PLR2004 - a pair
-        #: Outcomes by id, of those that have ended.
-        self.outcomes: dict[str, Outcome] = {}
+        #: What is known, by id, of those that have ended.
+        self.told: dict[str, Told] = {}
         # A client may have a set for each of very many tasks: these have no list.
         self._order: list[str] | None = None if len(ids) == 1 else []
         #: Increases whenever outcomes arrive.
@@ -75,34 +77,62 @@ class TaskSet:
     def order(self) -> Sequence[str]:
         """The ids that have ended, in the order of arrival."""
         if self._order is None:
-            return self.ids if self.outcomes else ()
+            return self.ids if self.told else ()
         return self._order
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """Outcomes by id, of those that have ended by now."""
+        return {name: outcome_of(told) for name, told in list(self.told.items())}
 
     @property
     def done(self) -> bool:
         """Has every task ended?"""
-        return len(self.outcomes) >= self.distinct
+        return len(self.told) >= self.distinct
 
     def open_ids(self) -> list[str]:
         """Return the ids that have not ended, in order."""
-        return [name for name in self.ids if name not in self.outcomes]
+        return [name for name in self.ids if name not in self.told]
 
-    def deliver(self, task_id: str, outcome: Outcome) -> None:
+    def outcome(self, task_id: str) -> Outcome:
+        """Return the outcome of a task. Raises ``KeyError`` if it has not ended."""
+        return outcome_of(self.told[task_id])
+
+    def state(self, task_id: str) -> str:
+        """Return in what state it ended; "" if it has not."""
+        told = self.told.get(task_id)
+        return "" if told is None else state_of(told)
+
+    def states(self) -> Iterator[str]:
+        """Yield the states of those that have ended by now."""
+        return map(state_of, list(self.told.values()))
+
+    def size(self, task_id: str) -> float:
+        """Return the bytes of its payload, roughly; infinite: it did not come along.
+
+        0 if it has not ended.
+        """
+        told = self.told.get(task_id, b"")
+        if isinstance(told, bytes):
+            return len(told)
+        return math.inf if told.kind == "-" else len(told.payload)
+
+    def deliver(self, task_id: str, told: Told) -> None:
         """Store an outcome, and wake those who wait for it."""
-        if self.store(task_id, outcome, time.time()):
+        if self.store(task_id, told, time.time()):
             self.notify()
 
-    def store(self, task_id: str, outcome: Outcome, at: float) -> bool:
+    def store(self, task_id: str, told: Told, at: float) -> bool:
         """Store an outcome received ``at``; ``notify`` must follow if that is new.
 
         A second one only adds a payload that was too large.
         """
-        known = task_id in self.outcomes
-        first = self.outcomes.setdefault(task_id, outcome)
-        if known or first is not outcome:
+        known = task_id in self.told
+        first = self.told.setdefault(task_id, told)
+        if known or first is not told:
             # It may come twice, by stream and by record, perhaps in two threads.
-            if first.kind == "-":
-                self.outcomes[task_id] = outcome
+            if self.size(task_id) == math.inf:
+                self.told[task_id] = told
             return False
         if self._order is not None:
             self._order.append(task_id)
@@ -117,9 +147,10 @@ class TaskSet:
 
     def release(self, task_id: str) -> None:
         """Drop the payload of an outcome; it can be fetched again."""
-        outcome = self.outcomes.get(task_id)
-        if outcome is not None and outcome.kind in {"r", "e"}:
-            self.outcomes[task_id] = outcome._replace(kind="-", payload=b"")
+        with contextlib.suppress(KeyError):
+            outcome = self.outcome(task_id)
+            if outcome.kind in {"r", "e"}:
+                self.told[task_id] = outcome._replace(kind="-", payload=b"")
 
     def become(self, ids: Sequence[str]) -> None:
         """Take the final ids, all of which were expected one by one."""
@@ -128,7 +159,7 @@ class TaskSet:
 
     def reopen(self, task_id: str) -> None:
         """Take an outcome back: Redis has lost it, and the task runs again."""
-        if self.outcomes.pop(task_id, None) is not None and self._order is not None:
+        if self.told.pop(task_id, None) is not None and self._order is not None:
             self._order.remove(task_id)
 
 
@@ -177,7 +208,7 @@ class Inbox:
         reference = weakref.ref(tasks)
         waiting = self._waiting
         for name in tasks.ids:
-            if name in tasks.outcomes:
+            if name in tasks.told:
                 continue
             before = waiting.setdefault(name, reference)
             if before is not reference:
@@ -238,17 +269,17 @@ class Inbox:
                 if tasks.checked < since:
                     yield name, tasks
 
-    def deliver(self, task_id: str, outcome: Outcome) -> None:
+    def deliver(self, task_id: str, told: Told) -> None:
         """Deliver an outcome to every set that waits for it."""
-        self._deliver_all(((task_id, outcome),))
+        self._deliver_all(((task_id, told),))
 
-    def _deliver_all(self, outcomes: Iterable[tuple[str, Outcome]]) -> None:
+    def _deliver_all(self, outcomes: Iterable[tuple[str, Told]]) -> None:
         """Deliver outcomes, and wake each waiter once."""
         waiting, still_open, now = self._waiting, self.open, time.time()
         changed: dict[TaskSet, None] = {}
         known: Any = None
         sets: list[TaskSet] = []
-        for name, outcome in outcomes:
+        for name, told in outcomes:
             still_open.pop(name, None)
             reference = waiting.pop(name, None)
             if reference is None:
@@ -259,7 +290,7 @@ class Inbox:
                 alive = (one() for one in _several(reference))
                 sets = [tasks for tasks in alive if tasks is not None]
             for tasks in sets:
-                if tasks.store(name, outcome, now):
+                if tasks.store(name, told, now):
                     changed[tasks] = None
         for tasks in changed:
             tasks.notify()
@@ -286,12 +317,12 @@ class Inbox:
         if position is not None:
             self.position = position.decode()
 
-    def _awaited(self, fields: Sequence[bytes]) -> Iterator[tuple[str, Outcome]]:
+    def _awaited(self, fields: Sequence[bytes]) -> Iterator[tuple[str, Told]]:
         """Yield the outcomes in an entry that somebody waits for."""
         for at in range(0, len(fields), 2):
             name = fields[at].decode()
             if name in self._waiting:
-                yield name, read_done(fields[at + 1])
+                yield name, told_of(fields[at + 1])
 
     def listens(self, at: str) -> None:
         """Note that the stream exists, and that its last entry is ``at``."""

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -165,13 +166,10 @@ class Results:
     def _state(self) -> str:
         total = len(self)
         if not self._tasks.done:
-            done = self._items(self._tasks.outcomes)
+            done = self._items(self._tasks.told)
             return f"pending, {done} of {total} done" if done else "pending"
-        bad = {
-            name
-            for name, outcome in self._tasks.outcomes.items()
-            if outcome.state != "completed"
-        }
+        tasks = self._tasks
+        bad = {name for name in tasks.ids if tasks.state(name) != "completed"}
         if not bad:
             return "finished"
         word = "aborted" if self.cancelled() else "failed"
@@ -193,7 +191,7 @@ class Results:
         )
 
     def _arrived_items(self) -> int:
-        return self._items(self._tasks.outcomes)
+        return self._items(self._tasks.told)
 
     @property
     def elapsed(self) -> float:
@@ -224,11 +222,15 @@ class Results:
         """
         decoded = self._decoded.get(task_id)
         if decoded is None:
-            outcome = self._tasks.outcomes[task_id]
+            outcome = self._tasks.outcome(task_id)
             if outcome.kind == "-":
                 raise _ReleasedError(task_id)
-            decoded = self._session.decode(task_id, outcome)
-            self._decoded[task_id] = decoded
+            good, value = self._session.decode(task_id, outcome)
+            if good and self._sizes is not None:
+                # The garbage collector stops looking at tuples of numbers and texts,
+                # but not at lists, of which there may be a million.
+                value = tuple(value)
+            decoded = self._decoded[task_id] = good, value
             if len(outcome.payload) >= _LARGE:
                 # The decoded value is enough.
                 self._tasks.release(task_id)
@@ -256,12 +258,8 @@ class Results:
         return True
 
     def _is_large(self, task_id: str) -> bool:
-        outcome = self._tasks.outcomes.get(task_id)
-        return (
-            outcome is not None
-            and task_id not in self._decoded
-            and (outcome.kind == "-" or len(outcome.payload) >= _LARGE)
-        )
+        tasks = self._tasks
+        return task_id not in self._decoded and tasks.size(task_id) >= _LARGE
 
     def _composite(self, errors: list[Exception]) -> CompositeError:
         message = f"one or more exceptions raised in: {self._name}"
@@ -307,14 +305,10 @@ class Results:
         if return_when is None or return_when == ALL_COMPLETED:
             return lambda: tasks.done
         if return_when == FIRST_COMPLETED:
-            return lambda: bool(tasks.outcomes) or tasks.done
+            return lambda: bool(tasks.told) or tasks.done
         if return_when == FIRST_EXCEPTION:
             return lambda: (
-                tasks.done
-                or any(
-                    outcome.state != "completed"
-                    for outcome in list(tasks.outcomes.values())
-                )
+                tasks.done or any(state != "completed" for state in tasks.states())
             )
         raise ValueError(f"return_when must be one of {_WHENS}, not {return_when!r}")
 
@@ -379,7 +373,7 @@ class Results:
         tasks = self._tasks
         if tasks.done:
             return self._collect(return_exceptions=return_exceptions)
-        ended = [name for name in tasks.ids if name in tasks.outcomes]
+        ended = [name for name in tasks.ids if name in tasks.told]
         outcomes = map(self._outcome, ended)
         raise self._composite([value for good, value in outcomes if not good])
 
@@ -408,7 +402,7 @@ class Results:
         if not (yield from self._ready()):
             raise RuntimeError("Cannot check successful() if not done.")
         return self._return_exceptions or all(
-            outcome.state == "completed" for outcome in self._tasks.outcomes.values()
+            state == "completed" for state in self._tasks.states()
         )
 
     def _abort(self, *, running: bool, dependents: bool) -> Flow[None]:
@@ -427,7 +421,7 @@ class Results:
     def cancelled(self) -> bool:
         """Were all tasks aborted? Does not ask the hub."""
         return self._tasks.done and all(
-            outcome.state == "aborted" for outcome in self._tasks.outcomes.values()
+            state == "aborted" for state in self._tasks.states()
         )
 
     def _progress(self) -> Flow[int]:
@@ -456,13 +450,13 @@ class Results:
         failed = [
             about
             for about in found
-            if about["status"] == "error" and about["msg_id"] in tasks.outcomes
+            if about["status"] == "error" and about["msg_id"] in tasks.told
         ]
         yield from waiting.complete(
             self._session.inbox, tasks, [about["msg_id"] for about in failed]
         )
         for about in failed:
-            if about["msg_id"] in tasks.outcomes:
+            if about["msg_id"] in tasks.told:
                 about["error"] = (yield from self._fetched(about["msg_id"]))[1]
         return found
 
@@ -543,13 +537,13 @@ class Results:
     # -- iteration
 
     def _has(self, name: str) -> bool:
-        return name in self._tasks.outcomes
+        return name in self._tasks.told
 
     def _at_hand(self) -> bool:
         """Is all done, and nothing large or failed, which is met one by one?"""
         tasks = self._tasks
         return tasks.done and all(
-            tasks.outcomes[name].kind == "r" and not self._is_large(name)
+            tasks.state(name) == "completed" and not self._is_large(name)
             for name in tasks.ids
         )
 
@@ -570,7 +564,7 @@ class Results:
                 name = tasks.order[number]
             if name not in self._decoded:
                 yield from self._have(name, number, ordered=ordered)
-            if name in tasks.outcomes:
+            if name in tasks.told:
                 large = self._is_large(name)
                 try:
                     items = self._part(places[name])
@@ -584,11 +578,10 @@ class Results:
     def _have(self, name: str, number: int, *, ordered: bool) -> Flow[None]:
         """Fetch the payload of a task; if it is small, also those of the next ones."""
         inbox, tasks = self._session.inbox, self._tasks
-        if tasks.outcomes[name].kind != "-":
+        if tasks.size(name) < math.inf:
             return
         yield from waiting.complete(inbox, tasks, (name,))
-        outcome = tasks.outcomes.get(name)
-        if outcome is not None and len(outcome.payload) < _LARGE:
+        if name in tasks.told and tasks.size(name) < _LARGE:
             names = tasks.ids if ordered else tasks.order
             later = names[number + 1 : number + 1 + _AHEAD]
             ahead = [one for one in later if one not in self._decoded]
@@ -615,8 +608,8 @@ class Results:
         tasks.timed = whole.timed
         self._session.inbox.expect(tasks)
         # Look only after registering, so that nothing is missed in between.
-        if (outcome := whole.outcomes.get(task_id)) is not None:
-            tasks.deliver(task_id, outcome)
+        if (told := whole.told.get(task_id)) is not None:
+            tasks.deliver(task_id, told)
             tasks.received = whole.received
         part = self._make(
             tasks, self._fname, single=True, return_exceptions=self._return_exceptions
@@ -735,8 +728,8 @@ def joined(results: Iterable[Any]) -> Any:
     tasks.timed = any(one._tasks.timed for one in listed)
     first._session.inbox.expect(tasks)
     for one in listed:
-        for name, outcome in list(one._tasks.outcomes.items()):
-            tasks.deliver(name, outcome)
+        for name, told in list(one._tasks.told.items()):
+            tasks.deliver(name, told)
     if tasks.done:
         tasks.received = max(one._tasks.received for one in listed)
     chunks = [

@@ -275,8 +275,8 @@ class Session:
         tasks.timed = True
         self.inbox.expect(tasks)
         yield from waiting.recheck(self.inbox, tasks)
-        for name, outcome in list(tasks.outcomes.items()):
-            if outcome.state == "unknown":
+        for name in tasks.ids:
+            if tasks.state(name) == "unknown":
                 raise error.TaskLost(f"{name}: {error.GONE}")
         return tasks
 

@@ -116,13 +116,13 @@ def result_status(
     tasks = TaskSet(ids)
     inbox = session.inbox
     yield from waiting.look(inbox, tasks, tasks.ids, 0 if status_only else 4 << 20)
-    unknown = [name for name in tasks.ids if _is_unknown(tasks, name)]
+    unknown = [name for name in tasks.ids if tasks.state(name) == "unknown"]
     if unknown:
         raise TaskLost(f"{unknown[0]}: {GONE}")
     found: dict[str, Any] = {
         "status": "ok",
         "pending": tasks.open_ids(),
-        "completed": [name for name in tasks.ids if name in tasks.outcomes],
+        "completed": [name for name in tasks.ids if name in tasks.told],
     }
     if not status_only:
         yield from waiting.complete(inbox, tasks)
@@ -130,14 +130,9 @@ def result_status(
     return found
 
 
-def _is_unknown(tasks: TaskSet, name: str) -> bool:
-    return name in tasks.outcomes and tasks.outcomes[name].state == "unknown"
-
-
 def _values(session: Session, tasks: TaskSet) -> dict[str, Any]:
     decoded = {
-        name: session.decode(name, outcome)
-        for name, outcome in list(tasks.outcomes.items())
+        name: session.decode(name, outcome) for name, outcome in tasks.outcomes.items()
     }
     errors = [value for good, value in decoded.values() if not good]
     if len(errors) == 1:

@@ -283,7 +283,7 @@ def complete(
     names = [
         name
         for name in (tasks.ids if ids is None else ids)
-        if name in tasks.outcomes and tasks.outcomes[name].kind == "-"
+        if tasks.size(name) == math.inf
     ]
     if tasks.bulky is None and large:
         # The first shows how large they are.
@@ -319,8 +319,7 @@ def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
         return
     keys, commands = inbox.keys, list[Sequence[str]]()
     parts = [
-        "result" if tasks.outcomes[name].state == "completed" else "error"
-        for name in names
+        "result" if tasks.state(name) == "completed" else "error" for name in names
     ]
     for name, part in zip(names, parts, strict=True):
         commands.append(("HMGET", keys.task(name), "state", "token", part, "verdict"))
@@ -330,7 +329,7 @@ def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
     for name, part, (record, beside) in zip(names, parts, pairs, strict=True):
         state, token, inside, verdict = record
         body = inside or beside
-        if not body or verdict or state != tasks.outcomes[name].state.encode():
+        if not body or verdict or state != tasks.state(name).encode():
             # The record has changed.
             watched = yield from ask(calls.watch("", (name,)))
             yield from _completed(inbox, tasks, name, watched.outcomes[0])

@@ -131,6 +131,27 @@ class Outcome(NamedTuple):
         ]
 
 
+#: How a task ended; of one on the sheet, the value of the done stream as it came. There
+#: may be very many of these, and Python's garbage collector does not look at bytes.
+Told: TypeAlias = Outcome | bytes
+_ON_SHEET: Final = b"c\0"
+
+
+def outcome_of(told: Told) -> Outcome:
+    """Return the outcome."""
+    return read_done(told) if isinstance(told, bytes) else told
+
+
+def state_of(told: Told) -> str:
+    """Return the state: on the sheet, tasks only succeed."""
+    return "completed" if isinstance(told, bytes) else told.state
+
+
+def told_of(value: bytes) -> Told:
+    """Read one value of the done stream, or keep it to be read when it is needed."""
+    return value if value.startswith(_ON_SHEET) else read_done(value)
+
+
 #: State letters in the done stream.
 _MARKS = {b"c": "completed", b"f": "failed", b"a": "aborted"}
 
@@ -141,7 +162,7 @@ def read_done(value: bytes) -> Outcome:
     A payload too large to be included is missing: kind ``-``. For a task on the sheet
     the value is c, engine, token, started, took, repr and payload, separated by \0.
     """
-    if value.startswith(b"c\0"):
+    if value.startswith(_ON_SHEET):
         parts = value.split(b"\0", 6)
         return Outcome("completed", parts[2].decode(), "r", parts[6])
     head, _, rest = value.partition(b"\0")

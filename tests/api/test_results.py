@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import linecache
 import re
 import traceback
@@ -30,6 +31,19 @@ def test_a_value_can_be_had_again_and_again(view):
     assert repr(result) == "<AsyncResult(double): finished>"
     assert len(result) == 1
     assert result.msg_ids == [view.history[-1]]
+
+
+def test_the_garbage_collector_does_not_look_at_results_of_a_map(view):
+    result = view.map_async(tasks.double, range(300))
+    assert result.get() == list(range(0, 600, 2))
+
+    # What is in a tuple may be let go of one time, the tuple the next.
+    for _ in range(3):
+        gc.collect()
+
+    kept = getattr(result, "_inner", result)._decoded.values()
+    assert len(kept) > 1
+    assert not any(map(gc.is_tracked, kept))
 
 
 def test_a_lost_connection_is_no_exception_of_the_task(view, monkeypatch):

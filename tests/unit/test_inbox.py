@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 
 import pytest
@@ -110,6 +111,30 @@ def test_what_has_arrived_is_not_expected_again(inbox):
     inbox.expect(tasks)
 
     assert not inbox._waiting
+
+
+def test_what_is_told_of_the_sheet_is_read_when_it_is_needed(inbox):
+    tasks = TaskSet(["c-00", "c-01"])
+    inbox.expect(tasks)
+
+    inbox.feed([entry("5-0", (b"c-00", b"c\0000\0001:n\0005\0009\0007\0body"))])
+
+    # There may be millions of them.
+    assert not gc.is_tracked(tasks.told)
+    assert tasks.outcome("c-00") == Outcome("completed", "1:n", "r", b"body")
+    assert (tasks.state("c-00"), tasks.state("c-01")) == ("completed", "")
+    assert list(tasks.states()) == ["completed"]
+    assert 0 < tasks.size("c-00") < 100
+    assert tasks.size("c-01") == 0
+
+
+def test_what_did_not_come_along_is_of_any_size(inbox):
+    tasks = TaskSet(["c-0", "c-1"])
+    inbox.expect(tasks)
+
+    inbox.feed([entry("5-0", (b"c-0", b"c1:n\0r"), (b"c-1", b"f1:n\0ebad"))])
+
+    assert (tasks.size("c-0"), tasks.size("c-1")) == (math.inf, 3)
 
 
 def test_told_twice_it_arrives_once():
