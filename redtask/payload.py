@@ -21,16 +21,17 @@ import contextlib
 import hashlib
 import importlib
 import json
+import operator
 import pickle
 import re
 import sys
 import types
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import cloudpickle
 
-from redtask import dependency
+from redtask import classes, dependency
 from redtask.cells import quoted
 from redtask.error import VERDICTS, RemoteError, SerializationError
 from redtask.functional import (
@@ -39,6 +40,7 @@ from redtask.functional import (
     by_value,
     dependent,
     importable_as,
+    is_sent,
     plain_function,
 )
 from redtask.namespace import Native, refer
@@ -46,7 +48,7 @@ from redtask.overlay import Overlay
 from redtask.rope import Rope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from redtask.rope import Read, Written
 
@@ -339,17 +341,45 @@ def is_stateless(function: object) -> bool:
     )
 
 
-class _Nowhere:
-    """Stands for a missing global."""
+#: Stands for a missing global.
+_NOWHERE: Final = object()
 
 
-_NOWHERE: Final = _Nowhere()
+def _is_constant(value: object) -> bool:
+    """Is a global found by its name on engines, and so always sent the same?"""
+    if isinstance(value, types.ModuleType):
+        # One that is made by hand, or sent by value, goes with what it has now.
+        name = value.__name__
+        return sys.modules.get(name) is value and not is_sent(name)
+    if isinstance(value, types.BuiltinFunctionType):
+        # A method of a dictionary, say, goes with that.
+        return isinstance(value.__self__, (types.ModuleType, types.NoneType))
+    return value is _NOWHERE
 
 
-def _are_unchanged(used: Iterable[tuple[str, object]], function: object) -> bool:
-    """Are these, names and values, still globals of the function?"""
-    scope = getattr(function, "__globals__", {})
-    return all(scope.get(name, _NOWHERE) is value for name, value in used)
+class _Packed(NamedTuple):
+    """A function, and what it was when it was packed."""
+
+    function: types.FunctionType | str
+    #: Its code and its defaults, which may be replaced.
+    inside: tuple[object, ...]
+    #: The globals that it uses.
+    used: tuple[tuple[str, object], ...]
+    packed: Function
+
+    def is_current(self) -> bool:
+        """Would it be packed the same now?"""
+        function = self.function
+        if not isinstance(function, types.FunctionType):
+            return True
+        if any(map(operator.is_not, self.inside, _inside(function))):
+            return False
+        scope = function.__globals__
+        return all(scope.get(name, _NOWHERE) is value for name, value in self.used)
+
+
+def _inside(function: types.FunctionType) -> tuple[object, ...]:
+    return function.__code__, function.__defaults__, function.__kwdefaults__
 
 
 class Packer:
@@ -365,41 +395,44 @@ class Packer:
     MOST = 1000
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[object, tuple[tuple[str, object], ...], Function]]
-        self._known = {}
+        self._known: dict[int, _Packed] = {}
+        #: The modules that are sent by value: what goes by name depends on them.
+        self._sent: set[str] = set()
 
     def __call__(self, function: Callable[..., Any] | str) -> Function:
         """Return the packed function, as ``pack_function`` does."""
+        sent = cloudpickle.list_registry_pickle_by_value()
+        if sent != self._sent:
+            self._known.clear()
+            self._sent = sent
         known = self._known.get(id(function))
-        if known is not None and known[0] is function:
-            _, used, packed = known
-            if not used or _are_unchanged(used, function):
-                return packed
+        if known is not None and known.function is function and known.is_current():
+            return known.packed
         packed = pack_function(function)
-        constants = self._constants(function)
-        if constants is not None:
+        if (entry := self._entry(function, packed)) is not None:
             if len(self._known) >= self.MOST:
                 self._known.clear()
-            self._known[id(function)] = (function, constants, packed)
+            self._known[id(function)] = entry
         return packed
 
     @staticmethod
-    def _constants(function: object) -> tuple[tuple[str, object], ...] | None:
-        """Return the globals that the function uses, if all of them are constant."""
-        if not isinstance(function, types.FunctionType):
-            return () if isinstance(function, str) else None
-        if not is_stateless(function):
+    def _entry(function: object, packed: Function) -> _Packed | None:
+        """Return what is to be kept, if it cannot change unnoticed."""
+        if isinstance(function, str):
+            return _Packed(function, (), (), packed)
+        if not isinstance(function, types.FunctionType) or not is_stateless(function):
             return None
-        scope = function.__globals__
         if importable_as(function):
-            return ()
+            return _Packed(function, _inside(function), (), packed)
         # Including missing ones: they may be defined before the next call.
+        scope = function.__globals__
         used = tuple(
             (name, scope.get(name, _NOWHERE))
             for name in sorted(_names(function.__code__))
         )
-        allowed = (types.ModuleType, types.BuiltinFunctionType, _Nowhere)
-        return used if all(isinstance(value, allowed) for _, value in used) else None
+        if not all(_is_constant(value) for _, value in used):
+            return None
+        return _Packed(function, _inside(function), used, packed)
 
 
 def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
@@ -609,14 +642,14 @@ def pack_result(value: object) -> Written:
 
 def unpack_result(body: Read) -> Any:
     """Unpickle a result."""
-    return None if body == b"N" else pickle.loads(body[1:])
+    return None if body == b"N" else classes.loads(body[1:])
 
 
 def _pickled_cause(error: BaseException) -> bytes:
     """Pickle an exception if it survives a round trip; else return nothing."""
     try:
         data = dumps(error)
-        if len(data) > _MOST_CAUSE or not isinstance(pickle.loads(data), type(error)):
+        if len(data) > _MOST_CAUSE or not isinstance(classes.loads(data), type(error)):
             return b""
     except Exception:  # noqa: BLE001 - both run the user's code
         return b""
@@ -696,7 +729,7 @@ def unpack_error(envelope: Read, *, own: bool = False) -> RemoteError:
     )
     if len(body) > size:
         try:
-            cause = pickle.loads(body[size:])
+            cause = classes.loads(body[size:])
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException:  # noqa: BLE001 - e.g. an unknown class

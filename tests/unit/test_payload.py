@@ -420,6 +420,79 @@ def test_a_packer_sees_a_module_that_is_replaced():
     assert pack(function).digest != first.digest
 
 
+def test_a_packer_sees_what_a_bound_method_of_a_builtin_is_bound_to():
+    pack, function = (
+        payload.Packer(),
+        in_main("d = {}\ng = d.get\ndef f(k): return g(k)"),
+    )
+    pack(function)
+
+    function.__globals__["d"]["a"] = 1
+
+    found, _ = payload.unpack_function(pack(function).blob)
+    assert found("a") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("__code__", (lambda x=1: 2).__code__),
+        ("__defaults__", (7,)),
+        ("__kwdefaults__", {"y": 7}),
+    ],
+)
+def test_a_packer_sees_the_inside_of_a_function_replaced(name, value):
+    pack, function = payload.Packer(), in_main("def f(x=1, *, y=2): return x")
+    first = pack(function)
+    assert pack(function) is first
+
+    setattr(function, name, value)
+
+    assert pack(function).digest != first.digest
+
+
+def test_a_packer_sees_what_a_module_made_by_hand_has():
+    pack, function = payload.Packer(), in_main("def f(): return made.n")
+    made: Any = types.ModuleType("made")
+    function.__globals__["made"], made.n = made, 1
+    pack(function)
+
+    made.n = 2
+
+    found, _ = payload.unpack_function(pack(function).blob)
+    assert found() == 2
+
+
+def test_a_packer_sees_that_a_module_is_sent_from_now_on():
+    pack = payload.Packer()
+    first = pack(tasks.double)
+    assert payload.import_name(first.blob)
+
+    cloudpickle.register_pickle_by_value(tasks)
+    try:
+        second = pack(tasks.double)
+        used = pack(in_main("def f(): return tasks.double(1)"))
+    finally:
+        cloudpickle.unregister_pickle_by_value(tasks)
+
+    assert payload.import_name(second.blob) is None
+    assert used is not None
+    assert pack(tasks.double).digest == first.digest
+
+
+def test_a_packer_packs_what_uses_a_module_that_is_sent_each_time():
+    pack, function = payload.Packer(), in_main("def f(): return tasks.double(1)")
+    function.__globals__["tasks"] = tasks
+    first = pack(function)
+    assert pack(function) is first
+
+    cloudpickle.register_pickle_by_value(tasks)
+    try:
+        assert pack(function) is not pack(function)
+    finally:
+        cloudpickle.unregister_pickle_by_value(tasks)
+
+
 def test_a_packer_forgets_when_it_is_full(monkeypatch):
     monkeypatch.setattr(payload.Packer, "MOST", 2)
     pack = payload.Packer()
