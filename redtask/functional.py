@@ -36,6 +36,8 @@ SCRIPTS: Final = ("__main__", "__mp_main__")
 _HIDDEN: Final = "<dynamic-code>"
 #: The type of what ``functools.lru_cache`` and ``functools.cache`` return.
 MEMOIZED: Final = type(functools.cache(int))
+#: Stands for what is not there.
+_NOTHING: Final = object()
 #: Ids of objects being sealed just now: a recursive function contains itself.
 _SEALING: ContextVar[frozenset[int]] = ContextVar("sealing", default=frozenset())
 
@@ -183,8 +185,15 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
         ``awaited`` returns the value of a coroutine, as a predicate that is a coroutine
         function returns one. Without it, such a predicate raises ``TypeError``.
         """
-        answer = self.df(*self.dargs, **self.dkwargs)
-        name = getattr(self.df, "__name__", type(self.df).__name__)
+        self._check(self.df, awaited)
+
+    def _check(
+        self,
+        df: Callable[..., Any],
+        awaited: Callable[[types.CoroutineType[Any, Any, Any]], Any] | None,
+    ) -> None:
+        answer = df(*self.dargs, **self.dkwargs)
+        name = getattr(df, "__name__", type(df).__name__)
         if type(answer) is types.CoroutineType:
             if awaited is None:
                 answer.close()
@@ -207,14 +216,12 @@ class dependent(Generic[P, V_co]):  # noqa: N801 - the name is IPython.parallel'
         ``UnmetDependency``, and whatever a predicate raises.
         """
         given = given or {}
-        _give(self.df, given)
-        self.check_dependency(awaited)
+        self._check(_with(self.df, given), awaited)
         f, more = self._open()
         given = {**given, **self._modules(), **more}
         if isinstance(f, dependent):
             return f.ready(given, awaited)
-        _give(f, given)
-        return f
+        return _with(f, given)  # type: ignore[no-any-return]
 
     def _modules(self) -> Mapping[str, Any]:
         """Return the modules that are added to the function's globals."""
@@ -307,10 +314,43 @@ def bound(function: Any) -> Iterator[Any]:
             yield from bound(inner)
 
 
-def _give(function: Any, given: Mapping[str, Any]) -> None:
-    """Add values to a function's globals, however it is wrapped."""
-    if given and (plain := plain_function(function)):
-        plain.__globals__.update(given)
+def _with(function: Any, given: Mapping[str, Any]) -> Any:
+    """Return a function with values added to its globals, however it is wrapped.
+
+    A module that lives here keeps what it has under such a name: other functions use
+    that. Then a function of it is copied, unless it is wrapped.
+    """
+    plain = plain_function(function)
+    if plain is None:
+        return function
+    scope = plain.__globals__
+    added = {
+        name: value
+        for name, value in given.items()
+        if scope.get(name, _NOTHING) is not value
+    }
+    module = sys.modules.get(scope.get("__name__", ""))
+    is_lent = module is not None and vars(module) is scope and plain is function
+    if is_lent and not scope.keys().isdisjoint(added):
+        return _copied(plain, {**scope, **added})
+    scope.update(added)
+    return function
+
+
+def _copied(function: types.FunctionType, scope: dict[str, Any]) -> types.FunctionType:
+    """Return a copy of a function with other globals."""
+    made = types.FunctionType(
+        function.__code__,
+        scope,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    functools.update_wrapper(made, function)
+    # That is for what calls the other.
+    del made.__wrapped__  # type: ignore[attr-defined]
+    return made
 
 
 def plain_function(function: Any) -> types.FunctionType | None:
@@ -403,17 +443,7 @@ def interactive(function: Callable[P, V_co]) -> Callable[P, V_co]:
     """
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"interactive is for functions of Python, not {function!r}")
-    made = types.FunctionType(
-        function.__code__,
-        vars(sys.modules["__main__"]),
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    made.__kwdefaults__ = function.__kwdefaults__
-    functools.update_wrapper(made, function)
-    # That is for what calls the other.
-    del made.__wrapped__  # type: ignore[attr-defined]
+    made = _copied(function, vars(sys.modules["__main__"]))
     made.__module__ = "__main__"
     return made
 

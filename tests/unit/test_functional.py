@@ -6,6 +6,7 @@ import math
 import os.path
 import pickle
 import sys
+import textwrap
 import types
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,44 @@ def test_what_is_required_reaches_a_function_that_is_wrapped(wrap):
     f = typed("def f(*_): return factor")
 
     assert require(factor=7)(wrap(f))() == 7
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """A module that is imported on engines as well."""
+    module: Any = types.ModuleType("library")
+    source = """
+    factor = 100
+    count = 0
+    def with_five(x):
+        return factor * x
+    def outer(x):
+        return inner(x) + factor
+    def plain(x):
+        return factor * x
+    def counted():
+        global count
+        count += added
+        return count
+    """
+    exec(textwrap.dedent(source), module.__dict__)  # noqa: S102 - as an import does
+    monkeypatch.setitem(sys.modules, "library", module)
+    return module
+
+
+def test_what_is_required_is_nothing_to_others_of_the_module(library):
+    library.inner = require(factor=5)(library.with_five)
+    needed = require(factor=3)(library.outer)
+
+    assert (needed(1), needed.ready()(1)) == (8, 8)
+    assert (library.plain(1), library.factor) == (100, 100)
+
+
+def test_what_the_module_does_not_have_is_added_to_it(library):
+    needed = require(added=2)(library.counted)
+
+    assert [needed(), needed()] == [2, 4]
+    assert library.count == 4
 
 
 def test_what_has_no_globals_can_be_dependent():
