@@ -11,7 +11,7 @@ import gc
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,9 @@ class _Pauses:
     """The pauses that are on, of all threads."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         # Re-entrant: a signal handler may submit, too.
         self._lock = threading.RLock()
         self._on: set[object] = set()
@@ -42,14 +45,14 @@ class _Pauses:
     def renew(self) -> None:
         """Begin anew after a fork: whoever paused in another thread stayed behind."""
         on, resumes = self._on, self._resumes
-        self.__init__()  # type: ignore[misc]
+        self._begin()
         if on and resumes:
             gc.enable()
 
 
-_pauses = _Pauses()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pauses.renew)
+#: The collector is one for the process, and so are its pauses.
+_PAUSES: Final = _Pauses()
+os.register_at_fork(after_in_child=_PAUSES.renew)
 
 
 @contextmanager
@@ -61,7 +64,7 @@ def uncollected() -> Iterator[None]:
     """
     pause = object()
     try:
-        _pauses.add(pause)
+        _PAUSES.add(pause)
         yield
     finally:
-        _pauses.end(pause)
+        _PAUSES.end(pause)
