@@ -298,7 +298,8 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
 class Finder:
     """Finds the records that match a query, with the keys wanted of each.
 
-    Only records of tasks to which something happened ``since`` are considered.
+    Only records of tasks to which something happened ``since`` are considered; with
+    ``open_too`` also those of all that have not ended.
     """
 
     def __init__(
@@ -307,10 +308,13 @@ class Finder:
         query: Query,
         wanted: list[str] | None,
         since: datetime | None = None,
+        *,
+        open_too: bool = False,
     ) -> None:
         self._keys = keys
         self._query = query
         self._since = None if since is None else since.timestamp() * 1000
+        self._open_too = open_too
         self._wanted = wanted
         self._names: dict[str, str] = {}
         self._found: dict[str, dict[str, Any]] = {}
@@ -401,7 +405,11 @@ class Finder:
         return get
 
     def _is_late(self, fields: Mapping[str, str]) -> bool:
-        return self._since is None or moved_at(fields) >= self._since
+        if self._since is None:
+            return True
+        if self._open_too and fields["state"] not in states.ENDED:
+            return True
+        return moved_at(fields) >= self._since
 
     def _dict(self, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
         return as_dict(name, fields, self._names.get(fields["fn"].split()[0], ""))
