@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -52,7 +53,7 @@ def command(
 ) -> None:
     """List tasks, the most recently changed first.
 
-    By default as many as fit the screen, or 50.
+    By default as many as fit the screen, or 50; of those that are named, all.
 
     When piped, a line has, separated by tabs, the id, state, function, queue, label,
     engine, the times of submission, start and end, the seconds it took, the number of
@@ -64,10 +65,7 @@ def command(
     redtask ls --state running,ready --limit 1000 --json
     redtask ls --query '{"took": {"$gt": 60}}' --fields id,function,took
     """
-    most = chosen.limit or _MOST
-    if chosen.limit is None and out.for_people and not chosen.names:
-        # More would scroll the latest off the screen.
-        most = max(_LEAST, shutil.get_terminal_size().lines - _AROUND)
+    most = _most(chosen, out)
     with where.reader() as hub:
         found = hub.run(chosen.newest(hub.session, most + 1))
     more, found = len(found) > most, found[:most]
@@ -90,6 +88,19 @@ def command(
         _show(out, found)
     if more and out.for_people and chosen.limit is None:
         click.echo(f"more than these {most}: see --limit", err=True)
+
+
+def _most(chosen: Selection, out: Output) -> int:
+    """Return how many are listed."""
+    if chosen.limit is not None:
+        return chosen.limit
+    if chosen.names:
+        # Whoever names tasks means each of them.
+        return sys.maxsize
+    if not out.for_people:
+        return _MOST
+    # More would scroll the latest off the screen.
+    return max(_LEAST, shutil.get_terminal_size().lines - _AROUND)
 
 
 def _value(record: Mapping[str, Any], name: str) -> Any:

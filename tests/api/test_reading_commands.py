@@ -144,6 +144,25 @@ def test_ls_lists_named_tasks_as_they_are_named(command, few):
     assert [line[0] for line in lines] == [bad, good]
 
 
+def test_ls_lists_all_that_are_named(command, view, monkeypatch):
+    result = view.map_async(tasks.double, range(60))
+    result.get()
+    ids = result.msg_ids
+    piped = "\n".join(ids)
+
+    lines = command.well("ls", "-", stdin=piped)
+    named = command.objects("ls", *ids)
+    few = command.well("ls", "-", "--limit", 7, stdin=piped)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    shown = command("ls", *ids)
+
+    assert [line[0] for line in lines] == ids
+    assert [one["id"] for one in named] == ids
+    assert [line[0] for line in few] == ids[:7]
+    assert shown.stdout.count("completed") == 60
+    assert shown.stderr == ""
+
+
 def test_ids_may_come_from_a_pipe_wherever_there_may_be_several(command, few):
     good, bad, _ = few
 
