@@ -13,7 +13,7 @@ from redtask.cli.output import STATES, Output, say_json
 from redtask.cli.selection import Selection, selection_options
 from redtask.cli.tasks import as_json, engine, plain, short_ago, took, what_came
 from redtask.listing import latest
-from redtask.query import KINDS
+from redtask.query import BUFFERS, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +34,13 @@ def _fields(_ctx: object, _parameter: object, value: str | None) -> list[str] | 
     if value is None:
         return None
     names = [name.strip() for name in value.split(",")]
+    # Buffers are pickled: nothing to show.
+    known = ["id", "what", *(name for name in KINDS if name not in BUFFERS)]
     for name in names:
-        if name not in KINDS and name not in {"id", "what"}:
-            known = ", ".join(["id", "what", *KINDS])
-            raise click.BadParameter(f"no such field: {name!r} (there are {known})")
+        if name not in known:
+            raise click.BadParameter(
+                f"no such field: {name!r} (there are {', '.join(known)})"
+            )
     return names
 
 

@@ -202,6 +202,19 @@ def test_ls_has_an_object_a_line(command, few):
     }
 
 
+def test_ls_refuses_what_it_cannot_show_or_compare(command, few):
+    for words, told in [
+        (["--fields", "id,buffers"], "no such field: 'buffers'"),
+        (["--fields", "result_buffers"], "no such field: 'result_buffers'"),
+        (["--query", '{"buffers": null}'], "no query looks into 'buffers'"),
+        (["--query", '{"header": {"$gt": {"a": 1}}}'], "$gt of header"),
+    ]:
+        done = command("ls", *words)
+
+        assert (done.exit_code, done.stdout) == (2, ""), words
+        assert told in done.stderr
+
+
 def test_show_says_all_that_is_known(command, view, client):
     parent = view.apply_async(tasks.fail, 1)
     child = view.with_flags(after=parent).apply_async(tasks.double, 2)

@@ -129,6 +129,11 @@ def test_a_naive_time_is_of_this_machine():
             r"no such state: 'complete' \(there are waiting, ready, assigned, running",
         ),
         ({"state": {"$nin": ["ready", "done"]}}, ValueError, "no such state: 'done'"),
+        ({"header": {"$gt": {"a": 1}}}, TypeError, r"\$gt of header: .* no order"),
+        ({"execute_input": {"$lte": "x"}}, TypeError, r"\$lte of execute_input: "),
+        ({"targets": {"$gte": ["x"]}}, TypeError, r"\$gte of targets: "),
+        ({"buffers": {"$exists": True}}, KeyError, "no query looks into 'buffers'"),
+        ({"result_buffers": None}, KeyError, "no query looks into 'result_buffers'"),
     ],
 )
 def test_what_is_no_query_is_an_error_that_names_it(query, kind, sentence):
