@@ -406,6 +406,9 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     assert [(one["event"], one["id"]) for one in mine] == [("retry", name)]
     assert len(command.well("events", "--limit", 2)) == 2
     assert command.well("events", "--since", "2100-01-01") == []
+    whole = command.well("events", "--limit", 1000)
+    for long_ago in ("3000w", "1960-01-01"):
+        assert command.well("events", "--since", long_ago) == whole
 
 
 def test_events_name_engines_by_number_also_those_that_are_gone(
