@@ -197,7 +197,9 @@ def _operand_of(key: str, name: str, operand: Any) -> Any:
     if name in {"$in", "$nin"}:
         if isinstance(operand, (str, bytes)) or not isinstance(operand, Collection):
             raise TypeError(f"{name} of {key} needs a list, not {operand!r}")
-        return [_operand(key, one) for one in operand]
+        found = [_operand(key, one) for one in operand]
+        # Many are looked up at once, as keys of a dict: lists and dicts cannot be.
+        return dict.fromkeys(found) if key in _ORDERED else found
     if name == "$exists":
         if not isinstance(operand, bool):
             raise TypeError(f"$exists of {key} needs True or False, not {operand!r}")
