@@ -331,6 +331,35 @@ def test_why_says_what_went_wrong_before(command, client, view):
     assert text.endswith("; 1 of 3 tries failed: ValueError: no 3.\n")
 
 
+def test_why_claims_nothing_of_engines_that_it_did_not_look_at(
+    command, client, place, gate
+):
+    (number, *_) = client.ids
+    view = client.load_balanced_view(targets=number)
+    view.apply_async(tasks.pass_gate, str(gate))
+    until(lambda: command.well("ls", "--state", "running"))
+    name = only(view.apply_async(tasks.noop))
+    engines = place.keys.engines()
+    ((_, first),) = place.redis.zrange(engines, 0, 0, withscores=True)
+    others = [f"other{at}" for at in range(1000)]
+    place.redis.zadd(engines, dict.fromkeys(others, first - 1))
+
+    text = command("why", name).stdout
+    (found,) = command.objects("why", name)
+    result = str(client.get_result(name).why())
+    place.redis.zrem(engines, *others)
+    whole = command("why", name).stdout
+
+    assert text == (
+        f"{name} is ready: of the first 1,000 engines looked at, none serves the queue "
+        f"default; its target is engine {number}.\n"
+        "It runs when an engine that may take it has time.\n"
+    )
+    assert (found["engines"]["living"], found["engines"]["looked_at"]) == (0, 1000)
+    assert f"{result}\n" == text
+    assert "the only engine that may take it is busy" in whole
+
+
 def test_show_has_whole_ids_in_a_pipe(command, client, view, few):
     child = view.with_flags(after=few[1]).apply_async(tasks.double, 1)
     client.wait([child])
