@@ -174,6 +174,9 @@ _BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
     "metadata": ("after", "follow", "targets"),
 }
 _ALL: Final = frozenset(_BESIDE)
+#: Keys that the order of a listing depends on.
+_SORTED_BY: Final = ("msg_id", "submitted")
+_SORTED_BY_LATEST: Final = (*_SORTED_BY, "started", "completed")
 #: The fields with the dependencies of a task.
 EDGES: Final = ("after", "follow")
 #: Keys that are fields of records, unchanged.
@@ -298,7 +301,8 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
 class Finder:
     """Finds the records that match a query, with the keys wanted of each.
 
-    Only records of tasks to which something happened ``since`` are considered.
+    Only records of tasks to which something happened ``since`` are considered; with
+    ``open_too`` also those of all that have not ended.
     """
 
     def __init__(
@@ -307,12 +311,18 @@ class Finder:
         query: Query,
         wanted: list[str] | None,
         since: datetime | None = None,
+        *,
+        open_too: bool = False,
     ) -> None:
         self._keys = keys
         self._query = query
         self._since = None if since is None else since.timestamp() * 1000
+        self._open_too = open_too
         self._wanted = wanted
+        self._sorted_by: tuple[str, ...] = _SORTED_BY
         self._names: dict[str, str] = {}
+        #: Of each record what is wanted and what they are sorted by: a whole one takes
+        #: 3 KB.
         self._found: dict[str, dict[str, Any]] = {}
 
     def find(self) -> Flow[list[dict[str, Any]]]:
@@ -338,6 +348,7 @@ class Finder:
         Each index is read from its end until there are enough: cheap even if many
         match. Ended tasks that are kept longer come before others.
         """
+        self._sorted_by = _SORTED_BY_LATEST
         if self._query.only("msg_id") is not None:
             yield from self.find()
         else:
@@ -386,7 +397,7 @@ class Finder:
         }
         yield from self._add(matching, _ALL if self._wanted is None else self._wanted)
         for name, fields in matching.items():
-            self._found[name] = self._dict(name, fields)
+            self._found[name] = self._kept(self._dict(name, fields))
 
     def _getter(self, name: str, fields: Mapping[str, str]) -> Callable[[str], Any]:
         """Return a getter for the values of a record, which are computed lazily."""
@@ -401,10 +412,21 @@ class Finder:
         return get
 
     def _is_late(self, fields: Mapping[str, str]) -> bool:
-        return self._since is None or moved_at(fields) >= self._since
+        if self._since is None:
+            return True
+        if self._open_too and fields["state"] not in states.ENDED:
+            return True
+        return moved_at(fields) >= self._since
 
     def _dict(self, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
         return as_dict(name, fields, self._names.get(fields["fn"].split()[0], ""))
+
+    def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return as much of a record as is needed once all are found."""
+        if self._wanted is None:
+            return record
+        keys = {*self._wanted, *self._sorted_by}
+        return _some(record, (key for key in keys if key not in BUFFERS))
 
     def _add(
         self, records: Mapping[str, dict[str, str]], wanted: Iterable[str]

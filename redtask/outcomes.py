@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from redtask import flows, inputs
+from redtask import inputs
 from redtask.error import (
     CompositeError,
     SerializationError,
@@ -21,7 +21,6 @@ from redtask.error import (
     TaskError,
 )
 from redtask.flows import reading, waiting
-from redtask.hub import calls
 from redtask.inbox import TaskSet
 from redtask.metadata import Metadata, members, metadata
 from redtask.session import Session, limit_of
@@ -471,10 +470,7 @@ class Results:
 
     def _why(self) -> Flow[Any]:
         """Return why each task is where it is."""
-        found = []
-        for name in self._tasks.ids:
-            why = yield from flows.ask(calls.why(name))
-            found.append(why)
+        found = yield from reading.why(self._session.keys, self._tasks.ids)
         return self._shaped(found)
 
     def _serial_time(self) -> Flow[float]:

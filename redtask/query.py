@@ -35,7 +35,8 @@ _OTHER: Final = (
     "header", "metadata", "content", "result_header", "result_metadata",
     "result_content", "execute_input", "execute_result",
 )  # fmt: skip
-#: Left out of records unless requested by name.
+#: Left out of records unless requested by name. No query looks into them: they are read
+#: once it is known which tasks match.
 BUFFERS: Final = ("buffers", "result_buffers")
 
 #: The types of a record's values, besides None.
@@ -47,6 +48,9 @@ KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(_OTHER, (dict, str)),
     **dict.fromkeys(BUFFERS, (list,)),
 }
+
+#: Those whose values have an order.
+_ORDERED: Final = frozenset((*_TEXT, *_TIME, *_NUMBER))
 
 #: The states of a stored task, in the order in which it passes them.
 STATES: Final = ("waiting", "ready", "assigned", "running", *sorted(states.ENDED))
@@ -101,9 +105,9 @@ class Query:
     def parse(cls, query: Mapping[str, Any]) -> Query:
         """Parse a query.
 
-        Raises ``KeyError`` for an unknown key or operator, and ``TypeError`` or
-        ``ValueError`` for an operand that cannot be compared with the key's values, or
-        is no state.
+        Raises ``KeyError`` for an unknown key or operator, or for buffers, and
+        ``TypeError`` or ``ValueError`` for an operand that cannot be compared with the
+        key's values, or is no state.
         """
         if not isinstance(query, Mapping):
             raise TypeError(f"a query is a dict, not {type(query).__name__}")
@@ -174,6 +178,8 @@ def _check_key(key: Any) -> None:
 
 def _conditions(key: Any, said: Any) -> list[Condition]:
     _check_key(key)
+    if key in BUFFERS:
+        raise KeyError(f"no query looks into {key!r}, which are pickled")
     if not isinstance(said, Mapping) or not any(str(one)[:1] == "$" for one in said):
         return [Condition(key, "$eq", _operand(key, said))]
     found = []
@@ -191,7 +197,9 @@ def _operand_of(key: str, name: str, operand: Any) -> Any:
     if name in {"$in", "$nin"}:
         if isinstance(operand, (str, bytes)) or not isinstance(operand, Collection):
             raise TypeError(f"{name} of {key} needs a list, not {operand!r}")
-        return [_operand(key, one) for one in operand]
+        found = [_operand(key, one) for one in operand]
+        # Many are looked up at once, as keys of a dict: lists and dicts cannot be.
+        return dict.fromkeys(found) if key in _ORDERED else found
     if name == "$exists":
         if not isinstance(operand, bool):
             raise TypeError(f"$exists of {key} needs True or False, not {operand!r}")
@@ -200,8 +208,13 @@ def _operand_of(key: str, name: str, operand: Any) -> Any:
         if not isinstance(operand, str) or KINDS[key] != (str,):
             raise TypeError(f"$glob compares texts, not {key} with {operand!r}")
         return operand
-    if name not in {"$eq", "$ne"} and operand is None:
-        raise TypeError(f"{name} of {key} needs something to compare with, not None")
+    if name not in {"$eq", "$ne"}:
+        if key not in _ORDERED:
+            raise TypeError(f"{name} of {key}: its values have no order")
+        if operand is None:
+            raise TypeError(
+                f"{name} of {key} needs something to compare with, not None"
+            )
     return _operand(key, operand)
 
 

@@ -332,7 +332,7 @@ class Session:
         if len(ids) != 1:
             raise ValueError(f"one task at a time, not {len(ids)}")
         check_ids(ids)
-        found = yield from flows.ask(calls.why(ids[0]))
+        (found,) = yield from reading.why(self.keys, ids)
         if found.state == "running" and found.engine_uuid is not None:
             key = self.keys.engine(found.engine_uuid)
             (leaving,) = yield flows.Commands([("HEXISTS", key, "leaving")])

@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913 - one per option
         if task is not None:
             task = _whole(hub, task)
         most = limit or (None if since else _MOST)
-        begin = "-" if since is None else str(int(since.timestamp() * 1000))
+        begin = "-" if since is None else str(max(0, int(since.timestamp() * 1000)))
         position = hub.run(story.latest(hub.keys))
         labels = _Labels(hub)
         found = hub.run(_before(hub, begin, position, most, is_meant))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _MOST: Final = 500
 #: More children of one kind than this share a line.
 _FEW: Final = 3
+#: Levels below this one are numbered instead of indented: chains may be very long.
+_DEEPEST: Final = 10
 #: Width of a line if there is no terminal.
 _WIDEST: Final = 120
 
@@ -159,6 +161,11 @@ def _as_json(found: Family) -> dict[str, Any]:
 # -- as text
 
 
+#: What stands before a task: others follow on its level, or none does.
+_FORK: Final = "├─ "
+_LAST: Final = "└─ "
+
+
 class _Tree:
     """The graph as a tree: a task with several parents is below the last of them.
 
@@ -182,11 +189,23 @@ class _Tree:
     def lines(self) -> Iterator[str]:
         """Yield the lines."""
         roots = [one for one in self._family.records if one not in self._home]
-        for group in self._grouped(roots):
-            yield self._line(group, "")
-            yield from self._below(group, "")
+        # A stack, because chains may be longer than Python recurses.
+        todo = [(group, 0, "", "") for group in reversed(self._grouped(roots))]
+        while todo:
+            group, level, indent, branch = todo.pop()
+            number = f"{level} " if level > _DEEPEST else ""
+            yield self._line(group, indent + number + branch)
+            if 0 < level < _DEEPEST:
+                indent += "│  " if branch == _FORK else "   "
+            below = self._below(group)
+            branches = [_FORK] * (len(below) - 1) + [_LAST]
+            todo += [
+                (one, level + 1, indent, branch)
+                for one, branch in reversed(list(zip(below, branches, strict=False)))
+            ]
 
-    def _below(self, group: Sequence[str], indent: str) -> Iterator[str]:
+    def _below(self, group: Sequence[str]) -> list[list[str]]:
+        """Return the groups shown below one."""
         inside = set(group)
         below = [
             child
@@ -194,11 +213,7 @@ class _Tree:
             for child in self._children[name]
             if self._home[child] in inside
         ]
-        groups = self._grouped(list(dict.fromkeys(below)))
-        for at, one in enumerate(groups):
-            last = at == len(groups) - 1
-            yield self._line(one, indent + ("└─ " if last else "├─ "))
-            yield from self._below(one, indent + ("   " if last else "│  "))
+        return self._grouped(list(dict.fromkeys(below)))
 
     def _grouped(self, names: Sequence[str]) -> list[list[str]]:
         """Group tasks of one kind, if there are many."""

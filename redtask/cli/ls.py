@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,7 +13,7 @@ from redtask.cli.output import STATES, Output, say_json
 from redtask.cli.selection import Selection, selection_options
 from redtask.cli.tasks import as_json, engine, plain, short_ago, took, what_came
 from redtask.listing import latest
-from redtask.query import KINDS
+from redtask.query import BUFFERS, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,10 +34,13 @@ def _fields(_ctx: object, _parameter: object, value: str | None) -> list[str] | 
     if value is None:
         return None
     names = [name.strip() for name in value.split(",")]
+    # Buffers are pickled: nothing to show.
+    known = ["id", "what", *(name for name in KINDS if name not in BUFFERS)]
     for name in names:
-        if name not in KINDS and name not in {"id", "what"}:
-            known = ", ".join(["id", "what", *KINDS])
-            raise click.BadParameter(f"no such field: {name!r} (there are {known})")
+        if name not in known:
+            raise click.BadParameter(
+                f"no such field: {name!r} (there are {', '.join(known)})"
+            )
     return names
 
 
@@ -52,7 +56,7 @@ def command(
 ) -> None:
     """List tasks, the most recently changed first.
 
-    By default as many as fit the screen, or 50.
+    By default as many as fit the screen, or 50; of those that are named, all.
 
     When piped, a line has, separated by tabs, the id, state, function, queue, label,
     engine, the times of submission, start and end, the seconds it took, the number of
@@ -64,10 +68,7 @@ def command(
     redtask ls --state running,ready --limit 1000 --json
     redtask ls --query '{"took": {"$gt": 60}}' --fields id,function,took
     """
-    most = chosen.limit or _MOST
-    if chosen.limit is None and out.for_people and not chosen.names:
-        # More would scroll the latest off the screen.
-        most = max(_LEAST, shutil.get_terminal_size().lines - _AROUND)
+    most = _most(chosen, out)
     with where.reader() as hub:
         found = hub.run(chosen.newest(hub.session, most + 1))
     more, found = len(found) > most, found[:most]
@@ -90,6 +91,19 @@ def command(
         _show(out, found)
     if more and out.for_people and chosen.limit is None:
         click.echo(f"more than these {most}: see --limit", err=True)
+
+
+def _most(chosen: Selection, out: Output) -> int:
+    """Return how many are listed."""
+    if chosen.limit is not None:
+        return chosen.limit
+    if chosen.names:
+        # Whoever names tasks means each of them.
+        return sys.maxsize
+    if not out.for_people:
+        return _MOST
+    # More would scroll the latest off the screen.
+    return max(_LEAST, shutil.get_terminal_size().lines - _AROUND)
 
 
 def _value(record: Mapping[str, Any], name: str) -> Any:

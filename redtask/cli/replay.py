@@ -244,27 +244,22 @@ class _Action:
         return f"{count(len(plan), 'task')} ({told})"
 
     def _show_plan(self, plan: Sequence[Copy]) -> int:
-        records = self._client.db_query({"msg_id": {"$in": [one.old for one in plan]}})
-        found = {one["msg_id"]: one for one in records}
-        listed = [found[one.old] for one in plan if one.old in found]
+        rows: list[tuple[str, ...]] = []
+        for at in range(0, len(plan), _PAGE):
+            ids = [one.old for one in plan[at : at + _PAGE]]
+            records = self._client.db_query({"msg_id": {"$in": ids}})
+            found = {one["msg_id"]: one for one in records}
+            for one in (found[name] for name in ids if name in found):
+                name, state, function = one["msg_id"], one["state"], one["function"]
+                what = what_came(one)
+                if self._out.as_json:
+                    shown = {key: one[key] for key in ("state", "function", "label")}
+                    say_json({"id": name, **shown, "what": what or None})
+                else:
+                    rows.append((self._out.task(name), state, function, what))
         if self._out.as_json:
-            for one in listed:
-                shown = {name: one[name] for name in ("state", "function", "label")}
-                say_json({"id": one["msg_id"], **shown, "what": what_came(one) or None})
             return 0
-        self._out.table(
-            ("task", "state", "function", "what"),
-            [
-                (
-                    self._out.task(one["msg_id"]),
-                    one["state"],
-                    one["function"],
-                    what_came(one),
-                )
-                for one in listed
-            ],
-            {"state": STATES},
-        )
+        self._out.table(("task", "state", "function", "what"), rows, {"state": STATES})
         self._say(f"{self._count(plan)} would run, nothing was done")
         return 0
 

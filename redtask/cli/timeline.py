@@ -195,7 +195,9 @@ def _spans(
     for option, key in (("name", "function"), ("label", "label")):
         if said[option] is not None:
             wanted[key] = {"$glob": said[option]}
-    finder = Finder(session.keys, Query.parse(wanted), None, since)
+    query = Query.parse(wanted)
+    # What runs still may have begun at any time.
+    finder = Finder(session.keys, query, None, since, open_too=True)
     records = yield from finder.newest(said["limit"])
     ((seconds, micros),) = yield Commands([("TIME",)])
     now = datetime.fromtimestamp(int(seconds) + int(micros) / 1e6, UTC)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from redtask.flows import SLICE, Commands
-from redtask.hub import sheet
+from redtask.flows import SLICE, Commands, ask
+from redtask.hub import calls, sheet
 from redtask.hub.records import groups, mapping, text
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
+    from redtask.hub.why import Why
 
 #: Score distance between adjacent priorities of waiting tasks.
 _PRIORITY: Final = 1 << 42
@@ -67,6 +68,17 @@ def outputs(keys: Keys, ids: Sequence[str], name: str) -> Flow[list[str]]:
     """Read ``stdout`` or ``stderr`` of tasks."""
     found = yield from parts(keys, ids, name)
     return [(value or b"").decode("utf-8", "replace") for value in found]
+
+
+def why(keys: Keys, ids: Sequence[str]) -> Flow[list[Why]]:
+    """Return why tasks are where they are."""
+    # The script looks at so many engines, and does not say whether there are more.
+    (engines,) = yield Commands([("ZCARD", keys.engines())])
+    found = []
+    for name in ids:
+        one = yield from ask(calls.why(name, int(engines)))
+        found.append(one)
+    return found
 
 
 def latest_first(keys: Keys, ids: Sequence[str]) -> Flow[list[str]]:

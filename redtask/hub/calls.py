@@ -380,9 +380,9 @@ def purge(ids: Sequence[str], *, now: Now = "") -> Call[Purged]:
     return Call("purge", (now, *ids), Purged.read)
 
 
-def why(task_id: str, *, now: Now = "") -> Call[Why]:
-    """Ask why a task is in its state."""
-    return Call("why", (now, task_id), lambda reply: Why.read(task_id, reply))
+def why(task_id: str, engines: int | None = None, *, now: Now = "") -> Call[Why]:
+    """Ask why a task is in its state; ``engines``: how many live, if that is known."""
+    return Call("why", (now, task_id), lambda reply: Why.read(task_id, reply, engines))
 
 
 def _words(reply: Reply) -> list[str]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from redtask.hub.records import Reply
 
+#: How many engines the hub looks at.
+MOST_ENGINES: Final = 1000
 #: Spans of this many seconds or more are written with minutes.
 _LONG: Final = 120
 #: Most engines that are listed one by one: far fewer than the hub lists, because its
@@ -55,6 +57,8 @@ class Engines:
     free: int
     #: How many of the admitted ones are drained.
     drained: int = 0
+    #: How many engines of any queue were counted, if these were not all.
+    looked_at: int | None = None
 
 
 #: Of a refusal without words.
@@ -158,20 +162,20 @@ class Why:
         return found
 
     @classmethod
-    def read(cls, task_id: str, reply: Reply) -> Why:
-        """Read ``{"ok", facts, members, refusals}``."""
+    def read(cls, task_id: str, reply: Reply, engines: int | None = None) -> Why:
+        """Read ``{"ok", facts, members, refusals}``.
+
+        ``engines``: how many live, if that is known.
+        """
         facts = mapping(reply[1])
         members = tuple(Member(*map(text, one)) for one in groups(reply[2], 3))
         refusals = tuple(
             Refusal(int(label), text(words)) for label, words in groups(reply[3], 2)
         )
-        engines = None
-        if "living" in facts:
-            names = ("living", "admitted", "free", "drained")
-            engines = Engines(*(int(facts.get(name, 0)) for name in names))
+        counted = _counted(facts, engines) if "living" in facts else None
         label, _, uuid = facts.get("engine", "").partition("/")
         start = facts.get("start")
-        reasons, remedies = _explain(facts, engines)
+        reasons, remedies = _explain(facts, counted)
         return cls(
             task_id,
             facts["state"],
@@ -186,13 +190,22 @@ class Why:
             queue=facts.get("queue", "default"),
             line=facts.get("line"),
             before=int(facts["before"]) if "before" in facts else None,
-            engines=engines,
+            engines=counted,
             refusals=refusals,
             engine_id=int(label) if label else None,
             engine_uuid=uuid or None,
             resubmitted=facts.get("resubmitted"),
             tries=int(facts.get("tries", 0)),
         )
+
+
+def _counted(facts: Mapping[str, str], number: int | None) -> Engines:
+    """Return how many engines there are of each kind, of this number in all."""
+    names = ("living", "admitted", "free", "drained")
+    found = Engines(*(int(facts.get(name, 0)) for name in names))
+    # If nobody counted them, as many as this are hardly all.
+    is_cut = found.living >= MOST_ENGINES if number is None else number > MOST_ENGINES
+    return replace(found, looked_at=MOST_ENGINES) if is_cut else found
 
 
 def _explain(
@@ -269,6 +282,17 @@ def _of_ready(
         return [f"its queue, {queue}, is paused"], [
             f"'redtask queue resume {queue}' lets it go on"
         ]
+    if engines.free:
+        return ["an engine with room is about to take it"], []
+    if engines.looked_at is not None:
+        reasons = [_of_the_first(facts, engines), *_limits(facts)]
+        return reasons, ["it runs when an engine that may take it has time"]
+    return _of_all(facts, engines)
+
+
+def _of_all(facts: Mapping[str, str], engines: Engines) -> tuple[list[str], list[str]]:
+    """Return reasons and remedies if no engine of its queue has room."""
+    queue = facts.get("queue", "default")
     if engines.living == 0:
         return [f"no engine lives that serves the queue {queue}"], [
             f"start a worker for the queue {queue}"
@@ -278,8 +302,6 @@ def _of_ready(
         if engines.living == 1:
             nobody = "the only engine of its queue may not take it"
         return [nobody, *_limits(facts)], ["a new engine may take it"]
-    if engines.free:
-        return ["an engine with room is about to take it"], []
     alone = engines.admitted == 1
     all_are = (
         "the only engine that may take it is"
@@ -293,12 +315,30 @@ def _of_ready(
         return [f"{all_are} drained", *_limits(facts)], [
             f"{remedy} go on, unless {end}"
         ]
+    time = "it runs when that has time" if alone else _WHEN_ONE
+    return [f"{all_are} {_busy(facts, engines)}", *_limits(facts)], [time]
+
+
+def _of_the_first(facts: Mapping[str, str], engines: Engines) -> str:
+    """Say what is true of those looked at, where there are more."""
+    some = f"of the first {engines.looked_at:,} engines looked at"
+    if engines.living == 0:
+        return f"{some}, none serves the queue {facts.get('queue', 'default')}"
+    if engines.admitted == 0:
+        return f"{some}, none may take it"
+    are = "is" if engines.admitted == 1 else "are"
+    all_drained = engines.drained == engines.admitted
+    busy = "drained" if all_drained else _busy(facts, engines)
+    return f"{some}, {engines.admitted} may take it, and {are} {busy}"
+
+
+def _busy(facts: Mapping[str, str], engines: Engines) -> str:
+    """Say what the engines that may take it are, and who stands before it."""
     before = int(facts.get("before", 0))
     stand = "stands" if before == 1 else "stand"
     waits = f", and {before} {stand} before it" if before else ""
-    time = "it runs when that has time" if alone else _WHEN_ONE
     busy = f"busy or drained ({engines.drained})" if engines.drained else "busy"
-    return [f"{all_are} {busy}{waits}", *_limits(facts)], [time]
+    return f"{busy}{waits}"
 
 
 _WHEN_ONE: Final = "it runs when one of them has time"

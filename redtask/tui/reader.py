@@ -12,6 +12,7 @@ from redtask import payload, signing
 from redtask.dependency import is_id
 from redtask.dossier import import_name_of
 from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
+from redtask.flows import reading
 from redtask.hub import calls, holding, sheet
 from redtask.hub.records import Try, groups, info, mapping, text
 from redtask.hub.views import Course, EnginePage, TaskPage
@@ -145,7 +146,7 @@ class Reader:
     def _task(self, subject: Subject) -> Card:
         keys, name = self._store.keys, subject.name
         try:
-            why = self._store.do(calls.why(name))
+            (why,) = self._store.driver().run(reading.why(keys, [name]))
         except UnknownTask:
             return Card(subject, gone=True)
         run, row, record, attempts, out, err, error, after, follow, targets = (

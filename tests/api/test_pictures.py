@@ -175,6 +175,27 @@ def test_a_timeline_of_what_runs_goes_on_until_now(command, client, view, gate):
     assert found["completed"] is None
 
 
+def test_a_timeline_has_what_has_run_since_before_it_begins(
+    command, client, view, gate
+):
+    ended = view.apply_async(tasks.double, 1)
+    slow = view.apply_async(tasks.pass_gate, str(gate))
+    again = view.with_flags(retries=1, retry_delay=3600.0).apply_async(tasks.fail, 1)
+    client.wait([ended])
+    (name,) = slow.msg_ids
+    until(lambda: command.objects("why", name)[0]["state"] == "running")
+    until(lambda: command.objects("why", *again.msg_ids)[0]["tries"] == 1)
+
+    (found,) = command.objects("timeline", "--since", "0s")
+    late = command("timeline", "--since", "2h", "--until", "1h")
+    gate.touch()
+    client.abort(again)
+    client.wait([slow])
+
+    assert (found["id"], found["state"]) == (name, "running")
+    assert late.exit_code == 1
+
+
 def test_a_time_that_ends_before_it_begins_is_refused(command):
     done = command("timeline", "--since", "1h", "--until", "2h")
 

@@ -144,6 +144,25 @@ def test_ls_lists_named_tasks_as_they_are_named(command, few):
     assert [line[0] for line in lines] == [bad, good]
 
 
+def test_ls_lists_all_that_are_named(command, view, monkeypatch):
+    result = view.map_async(tasks.double, range(60))
+    result.get()
+    ids = result.msg_ids
+    piped = "\n".join(ids)
+
+    lines = command.well("ls", "-", stdin=piped)
+    named = command.objects("ls", *ids)
+    few = command.well("ls", "-", "--limit", 7, stdin=piped)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    shown = command("ls", *ids)
+
+    assert [line[0] for line in lines] == ids
+    assert [one["id"] for one in named] == ids
+    assert [line[0] for line in few] == ids[:7]
+    assert shown.stdout.count("completed") == 60
+    assert shown.stderr == ""
+
+
 def test_ids_may_come_from_a_pipe_wherever_there_may_be_several(command, few):
     good, bad, _ = few
 
@@ -181,6 +200,19 @@ def test_ls_has_an_object_a_line(command, few):
         "id",
         "took",
     }
+
+
+def test_ls_refuses_what_it_cannot_show_or_compare(command, few):
+    for words, told in [
+        (["--fields", "id,buffers"], "no such field: 'buffers'"),
+        (["--fields", "result_buffers"], "no such field: 'result_buffers'"),
+        (["--query", '{"buffers": null}'], "no query looks into 'buffers'"),
+        (["--query", '{"header": {"$gt": {"a": 1}}}'], "$gt of header"),
+    ]:
+        done = command("ls", *words)
+
+        assert (done.exit_code, done.stdout) == (2, ""), words
+        assert told in done.stderr
 
 
 def test_show_says_all_that_is_known(command, view, client):
@@ -299,6 +331,35 @@ def test_why_says_what_went_wrong_before(command, client, view):
     assert text.endswith("; 1 of 3 tries failed: ValueError: no 3.\n")
 
 
+def test_why_claims_nothing_of_engines_that_it_did_not_look_at(
+    command, client, place, gate
+):
+    (number, *_) = client.ids
+    view = client.load_balanced_view(targets=number)
+    view.apply_async(tasks.pass_gate, str(gate))
+    until(lambda: command.well("ls", "--state", "running"))
+    name = only(view.apply_async(tasks.noop))
+    engines = place.keys.engines()
+    ((_, first),) = place.redis.zrange(engines, 0, 0, withscores=True)
+    others = [f"other{at}" for at in range(1000)]
+    place.redis.zadd(engines, dict.fromkeys(others, first - 1))
+
+    text = command("why", name).stdout
+    (found,) = command.objects("why", name)
+    result = str(client.get_result(name).why())
+    place.redis.zrem(engines, *others)
+    whole = command("why", name).stdout
+
+    assert text == (
+        f"{name} is ready: of the first 1,000 engines looked at, none serves the queue "
+        f"default; its target is engine {number}.\n"
+        "It runs when an engine that may take it has time.\n"
+    )
+    assert (found["engines"]["living"], found["engines"]["looked_at"]) == (0, 1000)
+    assert f"{result}\n" == text
+    assert "the only engine that may take it is busy" in whole
+
+
 def test_show_has_whole_ids_in_a_pipe(command, client, view, few):
     child = view.with_flags(after=few[1]).apply_async(tasks.double, 1)
     client.wait([child])
@@ -374,6 +435,9 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     assert [(one["event"], one["id"]) for one in mine] == [("retry", name)]
     assert len(command.well("events", "--limit", 2)) == 2
     assert command.well("events", "--since", "2100-01-01") == []
+    whole = command.well("events", "--limit", 1000)
+    for long_ago in ("3000w", "1960-01-01"):
+        assert command.well("events", "--since", long_ago) == whole
 
 
 def test_events_name_engines_by_number_also_those_that_are_gone(

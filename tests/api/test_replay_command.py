@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from redtask import Client
 from redtask.cli.replay import _rate
 from redtask.dependency import Ref
 from tests import tasks
@@ -110,6 +111,28 @@ def test_a_dry_run_shows_what_and_how_many(command, client, broken):
     assert done.stderr == ("redtask: 3 tasks (3 failed) would run, nothing was done\n")
     assert [one["id"] for one in found] == broken[1:]
     assert len(client.hub_history()) == 4
+
+
+def test_a_dry_run_of_very_many_reads_them_page_by_page(
+    command, client, view, monkeypatch
+):
+    for number in (1, 3, 5, 7, 9):
+        view.apply_async(tasks.fail_odd, number)
+    client.wait()
+    sizes = []
+
+    def db_query(self, query, keys=None):
+        sizes.append(len(query["msg_id"]["$in"]))
+        return found(self, query, keys)
+
+    found = Client.db_query
+    monkeypatch.setattr(Client, "db_query", db_query)
+    monkeypatch.setattr("redtask.cli.replay._PAGE", 2)
+
+    lines = command.well("replay", "--failed", "--dry-run")
+
+    assert [line[0] for line in lines] == client.hub_history()
+    assert sizes == [2, 2, 1]
 
 
 def test_many_are_replayed_only_if_that_is_wished(command, client, broken):

@@ -129,6 +129,11 @@ def test_a_naive_time_is_of_this_machine():
             r"no such state: 'complete' \(there are waiting, ready, assigned, running",
         ),
         ({"state": {"$nin": ["ready", "done"]}}, ValueError, "no such state: 'done'"),
+        ({"header": {"$gt": {"a": 1}}}, TypeError, r"\$gt of header: .* no order"),
+        ({"execute_input": {"$lte": "x"}}, TypeError, r"\$lte of execute_input: "),
+        ({"targets": {"$gte": ["x"]}}, TypeError, r"\$gte of targets: "),
+        ({"buffers": {"$exists": True}}, KeyError, "no query looks into 'buffers'"),
+        ({"result_buffers": None}, KeyError, "no query looks into 'result_buffers'"),
     ],
 )
 def test_what_is_no_query_is_an_error_that_names_it(query, kind, sentence):
@@ -162,6 +167,50 @@ def test_it_knows_when_only_few_values_are_in_question():
         "msg_id"
     ) == ["c-2"]
     assert Query.parse({"msg_id": {"$glob": "c-*"}}).only("msg_id") is None
+
+
+@pytest.mark.parametrize("name", ["$in", "$nin"])
+def test_very_many_values_are_not_compared_one_by_one(name):
+    compared = []
+
+    class Word(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            compared.append(other)
+            return str.__eq__(self, other)
+
+    query = Query.parse({"msg_id": {name: [Word(f"c-{at}") for at in range(1000)]}})
+    query.only("msg_id")
+    held = [query.holds({"msg_id": Word(f"c-{at}")}.get) for at in range(500, 1500)]
+
+    assert held == [at < 500 if name == "$in" else at >= 500 for at in range(1000)]
+    assert len(compared) < 10_000
+
+
+def test_the_only_values_are_in_the_order_given_each_once():
+    query = Query.parse({"msg_id": {"$in": ["c-3", "c-1", "c-3", "c-2"]}})
+
+    assert query.only("msg_id") == ["c-3", "c-1", "c-2"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "others"),
+    [
+        ("header", {"a": 1}, [{"a": 1}, "text"]),
+        ("header", {"a": 1}, ["text", N]),
+        ("after", ["c-1"], [["c-1"], N]),
+        ("after", ["c-1"], [N]),
+        ("took", 2.0, [1, 2]),
+    ],
+)
+def test_a_value_of_any_kind_may_be_among_others(key, value, others):
+    among = Query.parse({key: {"$in": others}})
+    not_among = Query.parse({key: {"$nin": others}})
+
+    assert among.holds({key: value}.get) is (value in others)
+    assert not_among.holds({key: value}.get) is (value not in others)
 
 
 def test_the_keys_of_a_record_are_checked():
