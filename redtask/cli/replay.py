@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from redtask.cli import INTERRUPTED
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
@@ -38,6 +39,8 @@ _SHOWN: Final = 20
 _PAGE: Final = 500
 #: The longest interval between submits at a limited rate, in seconds.
 _BEAT: Final = 0.25
+#: Options that mean nothing to a task that runs here.
+_NOT_HERE: Final = ("downstream", "again", "rate", "wait", "dry_run")
 
 
 def _rate(_ctx: object, _parameter: object, value: str | None) -> float | None:
@@ -127,6 +130,8 @@ def command(
     chosen.require(states.ENDED)
     if pdb and not inline:
         raise click.UsageError("--pdb goes with --inline")
+    if inline:
+        _check_inline(said)
     with where.client() as client:
         if inline:
             return _inline(client, out, chosen, edit, debug=pdb)
@@ -136,6 +141,25 @@ def command(
             raise
         except ValueError as problem:
             raise click.UsageError(str(problem)) from None
+
+
+def _check_inline(said: Mapping[str, Any]) -> None:
+    """Reject options of other replays; settings are for those.
+
+    But what is only to be shown does not run, wherever that is said.
+    """
+    ctx = click.get_current_context()
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _NOT_HERE
+        if said[name]
+        and (
+            name == "dry_run"
+            or ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        )
+    ]
+    if given:
+        raise click.UsageError(f"--inline runs it here: without {', '.join(given)}")
 
 
 def _inline(

@@ -194,6 +194,22 @@ def test_one_task_runs_here_and_nobody_is_told(command, client, broken):
     assert len(client.hub_history()) == 4
 
 
+def test_a_task_does_not_run_here_if_it_is_only_to_be_shown(command, broken):
+    words = ["replay", broken[0], "--inline", "--edit", "x=1"]
+
+    dry = command(*words, "--dry-run")
+    more = command(*words, "--downstream", "--again", "--rate", "1/s", "--yes")
+    by_variable = command(*words, REDTASK_REPLAY_DRY_RUN="1")
+    harmless = command(*words, REDTASK_REPLAY_RATE="1/s", REDTASK_REPLAY_WAIT="1")
+
+    assert [one.exit_code for one in (dry, more, by_variable)] == [2, 2, 2]
+    assert [one.stdout for one in (dry, more, by_variable)] == ["", "", ""]
+    assert "--inline runs it here: without --dry-run" in dry.stderr
+    assert "--inline runs it here: without --dry-run" in by_variable.stderr
+    assert "without --downstream, --again, --rate" in more.stderr
+    assert harmless.stdout == "2\n"
+
+
 def test_what_ran_here_is_told_as_an_object(command, broken):
     failed = command("replay", broken[1], "--inline", "--json")
     whole = command("replay", broken[0], "--inline", "--json")
@@ -235,6 +251,7 @@ def test_what_has_not_ended_is_not_replayed(command, client, view):
         (["a-1", "--rate", "fast"], "is not a rate"),
         (["a-1", "--rate", "0/s"], "is not a rate"),
         (["--failed", "--inline"], "--inline runs one task, and 0 are chosen"),
+        (["a-1", "--inline", "--wait"], "--inline runs it here: without --wait"),
     ],
 )
 def test_a_wrong_wish_is_refused(command, words, told):
