@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from redtask.cli import waiting
+from redtask.dependency import Ref
 from tests import tasks
 from tests.processes import until
 
@@ -291,6 +292,26 @@ def test_many_are_aborted_only_if_that_is_wished(command, client, view):
     assert client.db_query({"state": "aborted"}, "msg_id") == [
         {"msg_id": name} for name in late.msg_ids
     ]
+
+
+def test_what_depends_on_a_task_is_aborted_only_if_that_is_wished(
+    command, client, view
+):
+    first = view.with_flags(delay=3600.0, label="x").apply_async(tasks.double, 1)
+    second = view.apply_async(tasks.double, Ref(first))
+    (name,), (child,) = first.msg_ids, second.msg_ids
+
+    asked = command("abort", name, "--dependents")
+    many = command("abort", "--state", "waiting", "--dependents")
+    left = command.well("ls", "--state", "waiting")
+    done = command.well("abort", name, "--dependents", "--yes")
+    nothing = command("abort", "--label", "x", "--dependents")
+
+    assert (asked.exit_code, many.exit_code, len(left)) == (2, 2, 2)
+    assert "Abort 1 task, and what depends on it? Nobody can be asked" in asked.stderr
+    assert "Abort 2 tasks, and what depends on them? Nobody" in many.stderr
+    assert dict(done) == {name: "aborted", child: "aborted"}
+    assert (nothing.exit_code, nothing.stderr) == (0, "")
 
 
 def test_who_aborts_very_many_sees_how_far_it_is(command, view, monkeypatch):
