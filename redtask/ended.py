@@ -122,8 +122,27 @@ def body_of(session: Session, copy: Copy) -> Flow[bytes]:
     Raises ``SignatureError`` unless they are signed with one of our keys.
     """
     (envelope,) = yield from reading.parts(session.keys, [copy.old], "args")
+    return _opened(session, copy, envelope or b"")
+
+
+def each_body(
+    session: Session, wanted: Sequence[Copy], visit: Callable[[Copy, bytes], object]
+) -> Flow[None]:
+    """Visit the packed arguments of ended tasks, some at a time: they may be large.
+
+    Except of those that are gone by now. Raises ``SignatureError`` as ``body_of`` does.
+    """
+    for part in _slices(wanted, MOST):
+        ids = [copy.old for copy in part]
+        envelopes = yield from reading.parts(session.keys, ids, "args")
+        for copy, envelope in zip(part, envelopes, strict=True):
+            if envelope is not None:
+                visit(copy, _opened(session, copy, envelope))
+
+
+def _opened(session: Session, copy: Copy, envelope: bytes) -> bytes:
     return bytes(
-        session.keyring.open_task(copy.function, copy.until, copy.root, envelope or b"")
+        session.keyring.open_task(copy.function, copy.until, copy.root, envelope)
     )
 
 

@@ -108,7 +108,7 @@ class Replay:
         """Return what is to run, each task after those that it depends on.
 
         Raises ``UnknownTask`` and ``TaskPending``, and ``ValueError`` for new arguments
-        of more than one task.
+        of more than one task, and for edits of some that cannot be edited.
         """
         ids = yield from self._chosen()
         if self._wish.is_changed:
@@ -121,6 +121,7 @@ class Replay:
         if self._wish.downstream:
             ids += yield from downstream(self._session, ids, self._wish.begun)
         wanted = yield from ended.copies(self._session, ids)
+        yield from self._check_edits(wanted)
         yield from self._find_newest(wanted)
         return _in_order(wanted, self._newest)
 
@@ -153,6 +154,21 @@ class Replay:
         return (
             yield from ended.enter(self._session, wanted, self._anew, progress, at_once)
         )
+
+    def _check_edits(self, wanted: Iterable[Copy]) -> Flow[None]:
+        """Edit arguments in vain, before anything runs."""
+        edited = [copy for copy in wanted if copy.old in self._edited]
+        yield from ended.each_body(
+            self._session, edited, lambda copy, body: self._laid_over(copy, body, {})
+        )
+
+    def _laid_over(self, copy: Copy, body: bytes, names: Mapping[str, str]) -> bytes:
+        """Return packed arguments that refer to new tasks, and are edited."""
+        edits = self._wish.edits if copy.old in self._edited else {}
+        try:
+            return payload.lay_over(body, names, edits)
+        except ValueError as problem:
+            raise ValueError(f"{copy.old}: {problem}") from None
 
     def _find_newest(self, wanted: Iterable[Copy]) -> Flow[None]:
         """Look up the resubmits of other dependencies that did not succeed."""
@@ -197,11 +213,7 @@ class Replay:
             fields.update(_needing(body, copy))
         elif "refs" in fields or copy.old in self._edited:
             body = yield from ended.body_of(self._session, copy)
-            edits = self._wish.edits if copy.old in self._edited else {}
-            try:
-                body = payload.lay_over(body, names, edits)
-            except ValueError as problem:
-                raise ValueError(f"{copy.old}: {problem}") from None
+            body = self._laid_over(copy, body, names)
         else:
             return {**fields, **(yield from ended.renewed(self._session, copy))}
         return {**fields, **ended.signed(self._session, copy, body)}

@@ -328,6 +328,20 @@ def test_what_cannot_be_edited_is_refused_before_anything_runs(rc, view):
     assert len(rc.hub_history()) == count
 
 
+def test_a_plan_with_a_chunk_of_a_map_is_none_if_arguments_are_edited(client):
+    view = client.load_balanced_view()
+    single = [view.apply_async(tasks.double, x) for x in range(3)]
+    mapped = view.map_async(tasks.double, [1, 2], chunksize=2)
+    client.wait()
+
+    replay = Replay(client._session, Wish({}, edit={"x": 1}))
+
+    with pytest.raises(ValueError, match=f"{id_of(mapped)}: it is a chunk of a map"):
+        client._run(replay.plan())
+    one_by_one = Replay(client._session, Wish(ids=single, edit={"x": 1}))
+    assert len(client._run(one_by_one.plan())) == 3
+
+
 def test_a_replay_may_go_in_small_steps(client):
     view = client.load_balanced_view()
     done = view.map_async(tasks.double, range(5))

@@ -273,6 +273,23 @@ def test_what_cannot_be_edited_is_told(command, client, view):
 
 
 @pytest.mark.parametrize("option", ["--yes", "--dry-run"])
+def test_what_cannot_be_edited_is_told_before_anything_runs(
+    command, client, view, option
+):
+    for number in range(3):
+        view.apply_async(tasks.double, number)
+    view.map_async(tasks.double, [1, 2], chunksize=2).get()
+    client.wait()
+    words = ("replay", "--state", "completed", "--edit", "x=1", "--rate", "4/s")
+
+    done = command(*words, option)
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "a chunk of a map, whose arguments have no names" in done.stderr
+    assert len(client.hub_history()) == 4
+
+
+@pytest.mark.parametrize("option", ["--yes", "--dry-run"])
 def test_nothing_to_replay_is_no_failure(command, option):
     done = command("replay", "--failed", option)
 
