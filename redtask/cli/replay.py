@@ -20,7 +20,7 @@ from redtask.cli.spans import seconds
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar, tell, wait
 from redtask.ended import MOST
-from redtask.error import RedtaskError
+from redtask.error import ConnectionLost, RedtaskError
 from redtask.hub import states
 from redtask.listing import read
 from redtask.replay import Replay, Wish
@@ -218,12 +218,15 @@ class _Action:
             downstream=self._downstream,
             edit=self._edit or None,
             begun=before,
+            matched=chosen.is_bulk,
         )
         replay = Replay(client._session, wish)
         plan = client._run(replay.plan())
         if before:
             told = "was" if len(before) == 1 else "were"
             self._say(f"{len(before)} {told} replayed before: --again takes them too")
+        if self._dry or not plan:
+            self._tell_gone(replay)
         if not plan:
             self._say("no task to replay")
             return 0
@@ -231,7 +234,9 @@ class _Action:
             return self._show_plan(plan)
         if not chosen.is_one or len(plan) > 1:
             confirm(f"Replay {self._count(plan)}?", yes=self._yes)
-        return self._replay(replay, plan, named=not chosen.is_bulk or self._again)
+        tasks = self._replay(replay, plan, chosen)
+        self._tell_gone(replay)
+        return self._report(_left(replay, plan), tasks)
 
     def _say(self, text: str) -> None:
         click.echo(f"redtask: {text}", err=True)
@@ -292,11 +297,10 @@ class _Action:
         self._say(f"{self._count(plan)} would run, nothing was done")
         return 0
 
-    def _replay(self, replay: Replay, plan: Sequence[Copy], *, named: bool) -> int:
-        """Submit the plan, at most at the rate requested.
-
-        ``named``: would the same command replay all of it again?
-        """
+    def _replay(
+        self, replay: Replay, plan: Sequence[Copy], chosen: Selection
+    ) -> Sequence[str]:
+        """Submit the plan, at most at the rate requested; return the new ids."""
         at_once = MOST
         if self._rate is not None:
             at_once = max(1, min(at_once, int(self._rate * _BEAT)))
@@ -312,24 +316,44 @@ class _Action:
                         due = begun + done / self._rate
                         sleep(max(0.0, due - monotonic()))
 
-                flow = replay.run(progress, wanted=plan, at_once=at_once)
-                tasks = self._client._run(flow)
+                flow = replay.run(
+                    progress, wanted=plan, at_once=at_once, keep=chosen.is_bulk
+                )
+                return self._client._run(flow).ids
         except KeyboardInterrupt:
-            rest = "the same command goes on with the rest"
-            if named and entered < len(plan):
-                rest = f"the rest begins with {plan[entered].old}"
+            rest = self._rest(_left(replay, plan)[entered:], chosen)
             self._say(f"interrupted: {entered} of {len(plan)} are replayed; {rest}")
             raise click.exceptions.Exit(INTERRUPTED) from None
-        pairs = [(one.old, new) for one, new in zip(plan, tasks.ids, strict=True)]
-        if not self._waits:
+        except RedtaskError as problem:
+            if entered and (chosen.is_bulk or isinstance(problem, ConnectionLost)):
+                rest = self._rest(_left(replay, plan)[entered:], chosen)
+                self._say(f"stopped: {entered} of {len(plan)} are replayed; {rest}")
+            raise
+
+    def _rest(self, left: Sequence[Copy], chosen: Selection) -> str:
+        """Say how to go on with what is left of a plan."""
+        if left and (self._again or not chosen.is_bulk):
+            # The same command would replay all of it again.
+            return f"the rest begins with {left[0].old}"
+        return "the same command goes on with the rest"
+
+    def _tell_gone(self, replay: Replay) -> None:
+        number = len(replay.gone)
+        if number:
+            self._say(f"{number} {'was' if number == 1 else 'were'} gone by then")
+
+    def _report(self, replayed: Sequence[Copy], ids: Sequence[str]) -> int:
+        """Print the new tasks; or wait, and print their outcomes."""
+        pairs = [(one.old, new) for one, new in zip(replayed, ids, strict=True)]
+        if not (self._waits and pairs):
             self._tell(pairs)
             return 0
         try:
-            wait(self._client, tasks.ids)
+            wait(self._client, ids)
         except KeyboardInterrupt:
             self._say(f"{count(len(pairs), 'task')} go on without you")
             raise
-        return tell(self._client, self._out, tasks.ids, single=len(pairs) == 1)
+        return tell(self._client, self._out, ids, single=len(pairs) == 1)
 
     def _tell(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Print the old and the new ids."""
@@ -344,3 +368,9 @@ class _Action:
         else:
             for old, new in pairs:
                 click.echo(f"{out.task(old)} -> {out.task(new)}")
+
+
+def _left(replay: Replay, plan: Sequence[Copy]) -> list[Copy]:
+    """Return those of a plan that are not gone."""
+    gone = set(replay.gone)
+    return [one for one in plan if one.old not in gone]

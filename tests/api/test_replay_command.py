@@ -29,6 +29,18 @@ def broken(client, view):
 
 
 @pytest.fixture
+def paced(command, monkeypatch):
+    """Return a function that replays, and acts whenever the rate makes it wait."""
+
+    def run(act, *words):
+        with monkeypatch.context() as patch:
+            patch.setattr("redtask.cli.replay.sleep", lambda _seconds: act())
+            return command("replay", *words, "--rate", "1/s", "--yes")
+
+    return run
+
+
+@pytest.fixture
 def interrupted(command, monkeypatch):
     """Return a function that interrupts a replay after its first task."""
 
@@ -364,3 +376,56 @@ def test_a_replay_at_a_rate_says_all_in_the_end(command, broken):
     lines = command.well("replay", *broken, "--rate", "40/s", "--yes")
 
     assert [old for old, _ in lines] == broken
+
+
+@pytest.mark.parametrize("edit", [[], ["--edit", "x=4"]])
+def test_what_is_gone_by_then_is_left_out_and_counted(
+    command, client, view, paced, edit
+):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(4)]
+    client.wait()
+
+    done = paced(lambda: client.purge_results(ids[2]), "--failed", *edit)
+
+    replayed = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    assert done.exit_code == 0
+    assert replayed == [ids[0], ids[1], ids[3]]
+    assert done.stderr == "redtask: 1 was gone by then\n"
+
+
+def test_of_several_only_one_may_be_left_by_then(client, view, paced):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(3)]
+    client.wait()
+
+    done = paced(lambda: client.purge_results(ids[1:]), "--failed", "--wait")
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "redtask: 2 were gone by then\n" in done.stderr
+    assert "failed: ValueError: odd 3" in done.stderr
+
+
+def test_what_entered_before_an_error_goes_on(command, client, place, view, paced):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(3)]
+    client.wait()
+
+    def spoil():
+        place.redis.hset(place.keys.task(ids[1]), "args", b"x" * 40)
+
+    done = paced(spoil, "--failed", "--edit", "x=4")
+    client.get_result(command.objects("show", ids[0])[0]["resubmitted"]).get()
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    told = "stopped: 1 of 3 are replayed; the same command goes on with the rest\n"
+    assert told in done.stderr
+    left = command("replay", "--failed", "--dry-run")
+    assert [line.split("\t")[0] for line in left.stdout.splitlines()] == ids[1:]
+
+
+def test_of_named_tasks_nothing_goes_on_after_an_error(client, view, paced):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(3)]
+    client.wait()
+
+    done = paced(lambda: client.purge_results(ids[1]), *ids)
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr == f"redtask: No such task: {ids[1]}\n"
