@@ -203,6 +203,8 @@ class _Action:
         self._waits = wait
         self._dry = dry_run
         self._yes = yes
+        #: What is chosen, without what failed because of it.
+        self._ids: Sequence[str] = ()
 
     def run(self, chosen: Selection) -> int:
         """Count, ask, replay and report."""
@@ -213,8 +215,9 @@ class _Action:
         before: list[str] | None = None
         if chosen.is_bulk and not self._again:
             ids, before = self._not_before(ids)
+        self._ids = ids[: chosen.limit]
         wish = Wish(
-            ids=ids[: chosen.limit],
+            ids=self._ids,
             downstream=self._downstream,
             edit=self._edit or None,
             begun=before,
@@ -332,10 +335,17 @@ class _Action:
 
     def _rest(self, left: Sequence[Copy], chosen: Selection) -> str:
         """Say how to go on with what is left of a plan."""
-        if left and (self._again or not chosen.is_bulk):
+        first = left[0].old if left else ""
+        if first and (self._again or not chosen.is_bulk):
             # The same command would replay all of it again.
-            return f"the rest begins with {left[0].old}"
-        return "the same command goes on with the rest"
+            return f"the rest begins with {first}"
+        if chosen.limit is None:
+            return "the same command goes on with the rest"
+        # It would go on with as many as it began with.
+        number = len({one.old for one in left}.intersection(self._ids))
+        if number:
+            return f"the same command with --limit {number} goes on with the rest"
+        return f"the rest begins with {first}" if first else "nothing is left"
 
     def _tell_gone(self, replay: Replay) -> None:
         number = len(replay.gone)

@@ -351,6 +351,35 @@ def test_what_failed_because_of_them_is_not_replayed_twice(command, broken):
     assert again.stderr.endswith("redtask: no task to replay\n")
 
 
+def test_who_interrupts_a_limited_replay_is_told_the_limit_that_is_left(
+    command, client, view, interrupted
+):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(6)]
+    client.wait()
+    words = ("--name", "fail_odd", "--state", "failed", "--edit", "x=2")
+
+    told = interrupted(*words, "--limit", "4")
+    rest = command.well("replay", *words, "--limit", "3", "--yes", "--wait")
+
+    assert told.endswith(
+        "1 of 4 are replayed; the same command with --limit 3 goes on with the rest\n"
+    )
+    assert len(rest) == 3
+    assert [one for (one, *_) in command.well("replay", *words, "--dry-run")] == ids[4:]
+
+
+def test_a_limit_does_not_count_what_failed_because_of_them(
+    command, broken, interrupted
+):
+    words = ("--label", "night", "--error", "ValueError", "--downstream")
+
+    told = interrupted(*words, "--limit", "1")
+    again = interrupted(*words, "--limit", "1", "--again")
+
+    assert told.endswith(f"1 of 3 are replayed; the rest begins with {broken[2]}\n")
+    assert "the rest begins with" in again
+
+
 def test_ids_from_a_pipe_that_were_replayed_before_are_left_out(
     command, broken, interrupted
 ):
