@@ -14,10 +14,11 @@ from redtask.error import AmbiguousTask, UnknownTask
 from redtask.flows import Commands
 from redtask.hub.records import text
 from redtask.listing import held, indexes, is_held, read
+from redtask.names import is_whole
 from redtask.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from redtask.flows import Flow
     from redtask.hub.keys import Keys
@@ -45,6 +46,21 @@ def expand(keys: Keys, names: Sequence[str]) -> Flow[list[str]]:
     return list(found)
 
 
+def clients(keys: Keys, begun: str) -> Flow[list[str]]:
+    """Return the names of clients that begin so and have tasks; of many, only some.
+
+    Only the one that is called so, if there is one.
+    """
+    if is_whole(begun):
+        return (yield from _matching(keys, f"{begun}-*", _client_of, most=1))
+    found = yield from _matching(keys, f"{begun}*-*", _client_of)
+    return [begun] if begun in found else found
+
+
+def _client_of(name: str) -> str:
+    return name.partition("-")[0]
+
+
 def _only(keys: Keys, name: str) -> Flow[str]:
     """Return the only id that a name abbreviates."""
     form = _FORM.fullmatch(name)
@@ -60,30 +76,39 @@ def _only(keys: Keys, name: str) -> Flow[str]:
     return found[0]
 
 
-def _matching(keys: Keys, pattern: str) -> Flow[list[str]]:
-    """Return the ids of tasks that match; if there are several, only some of them."""
+def _matching(
+    keys: Keys, pattern: str, of: Callable[[str], str] = str, most: int = _TOLD + 1
+) -> Flow[list[str]]:
+    """Return the ids of tasks that match, or what is made ``of`` them.
+
+    If there are ``most`` or more, only some of them.
+    """
     found: dict[str, None] = {}
     for index in (yield from indexes(keys, Query().states())):
         if is_held(index):
-            ids = yield from held(index)
-            yield from _add(keys, fnmatch.filter(ids, pattern), found)
+            ids = fnmatch.filter((yield from held(index)), pattern)
+            yield from _add(keys, ids, of, found)
             continue
         cursor = "0"
-        while len(found) <= _TOLD:
+        while len(found) < most:
             ((cursor, members),) = yield Commands(
                 [("ZSCAN", index, cursor, "MATCH", pattern, "COUNT", _PAGE)]
             )
             cursor = text(cursor)
-            yield from _add(keys, [text(one) for one in members[::2]], found)
+            yield from _add(keys, [text(one) for one in members[::2]], of, found)
             if cursor == "0":
                 break
     return list(found)
 
 
-def _add(keys: Keys, ids: Sequence[str], found: dict[str, None]) -> Flow[None]:
-    """Add those of these ids that are tasks'."""
-    for at in range(0, len(ids), _MOST):
-        part = ids[at : at + _MOST]
+def _add(
+    keys: Keys, ids: Sequence[str], of: Callable[[str], str], found: dict[str, None]
+) -> Flow[None]:
+    """Add those of these ids that are tasks', or what is made ``of`` them."""
+    new = [one for one in ids if of(one) not in found]
+    for at in range(0, len(new), _MOST):
+        part = new[at : at + _MOST]
         records = yield from read(keys, part, ("fn",))
         # A gate is not a task: it has no function.
-        found.update((one, None) for one, it in zip(part, records, strict=True) if it)
+        pairs = zip(part, records, strict=True)
+        found.update((of(one), None) for one, it in pairs if it)

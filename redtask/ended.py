@@ -81,21 +81,31 @@ class Copy:
         ]
 
 
-def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
+def copies(
+    session: Session, ids: Sequence[str], gone: list[str] | None = None
+) -> Flow[list[Copy]]:
     """Return what must be known of ended tasks before they run again.
 
-    Raises ``UnknownTask`` and ``TaskPending``.
+    Raises ``UnknownTask``, unless those that are ``gone`` are added to a list; and
+    ``TaskPending``.
     """
     keys, found = session.keys, []
     check_ids(ids)
     for part in _parts(ids, flows.SLICE):
         names = ("state", "fn", "root", "args", *_SETS)
         records = yield from read(keys, part, names)
+        there = {}
         for name, record in zip(part, records, strict=True):
+            if gone is not None and not _is_there(record):
+                gone.append(name)
+                continue
             _check_ended(name, record)
-        yield from complete(keys, dict(zip(part, records, strict=True)), _SETS)
-        sizes = yield Commands([("STRLEN", keys.task(name, "args")) for name in part])
-        for name, record, beside in zip(part, records, sizes, strict=True):
+            there[name] = record
+        if not there:
+            continue
+        yield from complete(keys, there, _SETS)
+        sizes = yield Commands([("STRLEN", keys.task(name, "args")) for name in there])
+        for (name, record), beside in zip(there.items(), sizes, strict=True):
             found.append(
                 Copy(
                     name,
@@ -108,22 +118,48 @@ def copies(session: Session, ids: Sequence[str]) -> Flow[list[Copy]]:
     return found
 
 
+def _is_there(record: Mapping[str, str]) -> bool:
+    # A gate is not a task: it has no function.
+    return "state" in record and "fn" in record
+
+
 def _check_ended(name: str, record: Mapping[str, str]) -> None:
-    state = record.get("state")
-    if state is None or "fn" not in record:
+    if not _is_there(record):
         raise UnknownTask(f"No such task: {name}")
-    if state not in states.ENDED:
+    if (state := record["state"]) not in states.ENDED:
         raise TaskPending(f"{name} is {state}: it has not ended")
 
 
 def body_of(session: Session, copy: Copy) -> Flow[bytes]:
     """Return the packed arguments of an ended task.
 
-    Raises ``SignatureError`` unless they are signed with one of our keys.
+    Raises ``SignatureError`` unless they are signed with one of our keys, and
+    ``UnknownTask`` if it is gone by now.
     """
     (envelope,) = yield from reading.parts(session.keys, [copy.old], "args")
+    if envelope is None:
+        raise UnknownTask(f"No such task: {copy.old}")
+    return _opened(session, copy, envelope)
+
+
+def each_body(
+    session: Session, wanted: Sequence[Copy], visit: Callable[[Copy, bytes], object]
+) -> Flow[None]:
+    """Visit the packed arguments of ended tasks, some at a time: they may be large.
+
+    Except of those that are gone by now. Raises ``SignatureError`` as ``body_of`` does.
+    """
+    for part in _slices(wanted, MOST):
+        ids = [copy.old for copy in part]
+        envelopes = yield from reading.parts(session.keys, ids, "args")
+        for copy, envelope in zip(part, envelopes, strict=True):
+            if envelope is not None:
+                visit(copy, _opened(session, copy, envelope))
+
+
+def _opened(session: Session, copy: Copy, envelope: bytes) -> bytes:
     return bytes(
-        session.keyring.open_task(copy.function, copy.until, copy.root, envelope or b"")
+        session.keyring.open_task(copy.function, copy.until, copy.root, envelope)
     )
 
 
@@ -154,17 +190,21 @@ def resubmit(session: Session, jobs: Any) -> Flow[TaskSet]:
     return (yield from enter(session, wanted, lambda copy, _: renewed(session, copy)))
 
 
-def enter(
+def enter(  # noqa: PLR0913 - all but three by name
     session: Session,
     wanted: Sequence[Copy],
     anew: Anew,
+    *,
     progress: Callable[[int, int], object] | None = None,
     at_once: int = MOST,
+    gone: list[str] | None = None,
+    keep: bool = False,
 ) -> Flow[TaskSet]:
     """Submit copies in order, at most ``at_once`` per call; return the new tasks.
 
-    If a later slice is rejected, the earlier ones are aborted. ``progress`` is called
-    with the numbers of those submitted and of all.
+    Raises ``UnknownTask``, unless those that are ``gone`` are added to a list. If a
+    later slice is rejected, the earlier ones are aborted, or are to ``keep``.
+    ``progress`` is called with the numbers of those submitted and of all.
     """
     tasks, inbox = session.expected(len(wanted)), session.inbox
     names = dict(zip((copy.old for copy in wanted), tasks.ids, strict=True))
@@ -172,24 +212,65 @@ def enter(
     entered: list[str] = []
     try:
         for part in _slices(wanted, at_once):
-            pairs = [(copy.old, names[copy.old]) for copy in part]
-            said = {}
-            for copy in part:
-                said[copy.old] = yield from anew(copy, names)
-            entered += [new for _, new in pairs]
-            yield from _enter_slice(session, part, pairs, said)
-            session.remember([new for _, new in pairs])
+            yield from _enter_there(session, part, names, anew, entered, gone)
             if progress is not None:
-                progress(len(entered), len(wanted))
+                progress(len(entered), len(names))
     except ConnectionLost:
         # Aborting them would fail, too.
         raise
     except Exception:
-        if entered:
+        if entered and not keep:
             # In reverse order: dependents before what they depend on.
             yield from acting.abort(entered[::-1])
         raise
+    if len(entered) < len(tasks.ids):
+        tasks.become(entered)
     return tasks
+
+
+def _enter_there(
+    session: Session,
+    part: Sequence[Copy],
+    names: dict[str, str],
+    anew: Anew,
+    entered: list[str],
+    gone: list[str] | None,
+) -> Flow[None]:
+    """Submit those of a slice that are not gone.
+
+    Those that are lose their new names, so that none is told to depend on these.
+    """
+    while part:
+        new = [names[copy.old] for copy in part]
+        before = len(entered)
+        try:
+            said = {}
+            for copy in part:
+                said[copy.old] = yield from anew(copy, names)
+            # Even if this fails: its reply may be what was lost.
+            entered += new
+            pairs = [(copy.old, names[copy.old]) for copy in part]
+            yield from _enter_slice(session, part, pairs, said)
+        except UnknownTask:
+            there = yield from _those_there(session, part)
+            if gone is None or len(there) == len(part):
+                raise
+            # All or none of a slice enter: none did.
+            del entered[before:]
+        else:
+            session.remember(new)
+            return
+        for copy in part:
+            if copy.old not in there:
+                gone.append(copy.old)
+                del names[copy.old]
+        part = [copy for copy in part if copy.old in there]
+
+
+def _those_there(session: Session, part: Sequence[Copy]) -> Flow[set[str]]:
+    ids = [copy.old for copy in part]
+    records = yield from read(session.keys, ids, ("state", "fn"))
+    return {one for one, it in zip(ids, records, strict=True) if _is_there(it)}
 
 
 def _enter_slice(

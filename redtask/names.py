@@ -19,3 +19,8 @@ def random_name() -> str:
     """
     rest = (secrets.choice(_LETTERS) for _ in range(_LENGTH - 1))
     return secrets.choice(_INITIALS) + "".join(rest)
+
+
+def is_whole(name: str) -> bool:
+    """Is a name as long as those drawn here, so that it begins no other?"""
+    return len(name) == _LENGTH

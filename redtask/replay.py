@@ -53,6 +53,8 @@ class Wish:
     #: Tasks like these that were replayed before: with ``downstream``, what failed
     #: because of them runs as well, unless it was replayed, too. None: nobody looked.
     begun: Sequence[str] | None = None
+    #: Are the ids, too, of whatever matched: is what is gone by then left out?
+    matched: bool = False
 
     def check(self) -> None:
         """Raise ``ValueError`` or ``TypeError`` for an invalid wish."""
@@ -101,14 +103,23 @@ class Replay:
         self._changed: str | None = None
         #: Tasks whose arguments are edited.
         self._edited: frozenset[str] = frozenset()
+        #: None: named tasks all run, or none.
+        self._gone: list[str] | None = (
+            [] if wish.matched or wish.query is not None else None
+        )
         #: Failed or aborted tasks outside the replay, and their latest resubmits.
         self._newest: dict[str, str] = {}
+
+    @property
+    def gone(self) -> list[str]:
+        """The tasks that were left out, as the hub had forgotten them by then."""
+        return list(self._gone or ())
 
     def plan(self) -> Flow[list[Copy]]:
         """Return what is to run, each task after those that it depends on.
 
         Raises ``UnknownTask`` and ``TaskPending``, and ``ValueError`` for new arguments
-        of more than one task.
+        of more than one task, and for edits of some that cannot be edited.
         """
         ids = yield from self._chosen()
         if self._wish.is_changed:
@@ -120,7 +131,8 @@ class Replay:
         self._edited = frozenset(ids if self._wish.edit else ())
         if self._wish.downstream:
             ids += yield from downstream(self._session, ids, self._wish.begun)
-        wanted = yield from ended.copies(self._session, ids)
+        wanted = yield from ended.copies(self._session, ids, self._gone)
+        yield from self._check_edits(wanted)
         yield from self._find_newest(wanted)
         return _in_order(wanted, self._newest)
 
@@ -143,16 +155,41 @@ class Replay:
         *,
         wanted: Sequence[Copy] | None = None,
         at_once: int = ended.MOST,
+        keep: bool = False,
     ) -> Flow[TaskSet]:
         """Submit what is to run, possibly planned by this before; return the new tasks.
 
-        At most ``at_once`` per call; ``progress`` is called after each.
+        At most ``at_once`` per call; ``progress`` is called after each. If a later one
+        fails, what had entered is aborted, or is to ``keep``.
         """
         if wanted is None:
             wanted = yield from self.plan()
         return (
-            yield from ended.enter(self._session, wanted, self._anew, progress, at_once)
+            yield from ended.enter(
+                self._session,
+                wanted,
+                self._anew,
+                progress=progress,
+                at_once=at_once,
+                gone=self._gone,
+                keep=keep,
+            )
         )
+
+    def _check_edits(self, wanted: Iterable[Copy]) -> Flow[None]:
+        """Edit arguments in vain, before anything runs."""
+        edited = [copy for copy in wanted if copy.old in self._edited]
+        yield from ended.each_body(
+            self._session, edited, lambda copy, body: self._laid_over(copy, body, {})
+        )
+
+    def _laid_over(self, copy: Copy, body: bytes, names: Mapping[str, str]) -> bytes:
+        """Return packed arguments that refer to new tasks, and are edited."""
+        edits = self._wish.edits if copy.old in self._edited else {}
+        try:
+            return payload.lay_over(body, names, edits)
+        except ValueError as problem:
+            raise ValueError(f"{copy.old}: {problem}") from None
 
     def _find_newest(self, wanted: Iterable[Copy]) -> Flow[None]:
         """Look up the resubmits of other dependencies that did not succeed."""
@@ -197,11 +234,7 @@ class Replay:
             fields.update(_needing(body, copy))
         elif "refs" in fields or copy.old in self._edited:
             body = yield from ended.body_of(self._session, copy)
-            edits = self._wish.edits if copy.old in self._edited else {}
-            try:
-                body = payload.lay_over(body, names, edits)
-            except ValueError as problem:
-                raise ValueError(f"{copy.old}: {problem}") from None
+            body = self._laid_over(copy, body, names)
         else:
             return {**fields, **(yield from ended.renewed(self._session, copy))}
         return {**fields, **ended.signed(self._session, copy, body)}

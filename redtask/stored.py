@@ -130,7 +130,8 @@ class StoredTasks:
         a list, in the order of ``replay_plan``.
 
         Raises ``KeyError`` for an unknown task, ``ValueError`` for one that has not
-        ended, and for an edit of a map chunk.
+        ended, and for an edit of a map chunk; of ``ids`` all run or none. Of those that
+        match a query, what the hub forgets meanwhile is left out.
         """
         wish = Wish(query, ids, downstream, args, kwargs, edit)
         tasks = self._run(Replay(self._session, wish).run(progress))

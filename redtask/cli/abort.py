@@ -41,8 +41,8 @@ def command(
     """Abort tasks that no engine has begun; with --running also those that run.
 
     What depends on them fails, or with --dependents is aborted as well. Asks before
-    it aborts more than one named task. Exit code 3: no such task; 5: one that was
-    named has ended, or runs.
+    it aborts more than one named task, and with --dependents. Exit code 3: no such
+    task; 5: one that was named has ended, or runs.
 
     \b
     redtask abort k3f9ab-17
@@ -54,8 +54,8 @@ def command(
     with where.client() as client:
         states = (*_BEFORE, "running") if running else _BEFORE
         ids = client._run(chosen.ids(client._session, states))
-        if not chosen.is_one and ids:
-            confirm(f"Abort {count(len(ids), 'task')}?", yes=yes)
+        if ids and (dependents or not chosen.is_one):
+            confirm(_question(len(ids), dependents=dependents), yes=yes)
         with bar("abort", None if dependents else len(ids)) as show:
             words = client._run(
                 client._session.abort(
@@ -83,6 +83,11 @@ def command(
         click.echo(f"redtask: {rest} on: --running interrupts too", err=True)
     well = {"aborted", "interrupting"}
     return REFUSED if chosen.names and set(words.values()) - well else 0
+
+
+def _question(number: int, *, dependents: bool) -> str:
+    more = f", and what depends on {'it' if number == 1 else 'them'}"
+    return f"Abort {count(number, 'task')}{more if dependents else ''}?"
 
 
 def _left(client: Client, chosen: Selection, words: Mapping[str, str]) -> int:

@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from redtask.cli import INTERRUPTED
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
@@ -19,7 +20,7 @@ from redtask.cli.spans import seconds
 from redtask.cli.tasks import what_came
 from redtask.cli.waiting import bar, tell, wait
 from redtask.ended import MOST
-from redtask.error import RedtaskError
+from redtask.error import ConnectionLost, RedtaskError
 from redtask.hub import states
 from redtask.listing import read
 from redtask.replay import Replay, Wish
@@ -38,6 +39,8 @@ _SHOWN: Final = 20
 _PAGE: Final = 500
 #: The longest interval between submits at a limited rate, in seconds.
 _BEAT: Final = 0.25
+#: Options that mean nothing to a task that runs here.
+_NOT_HERE: Final = ("downstream", "again", "rate", "wait", "dry_run")
 
 
 def _rate(_ctx: object, _parameter: object, value: str | None) -> float | None:
@@ -127,6 +130,8 @@ def command(
     chosen.require(states.ENDED)
     if pdb and not inline:
         raise click.UsageError("--pdb goes with --inline")
+    if inline:
+        _check_inline(said)
     with where.client() as client:
         if inline:
             return _inline(client, out, chosen, edit, debug=pdb)
@@ -136,6 +141,25 @@ def command(
             raise
         except ValueError as problem:
             raise click.UsageError(str(problem)) from None
+
+
+def _check_inline(said: Mapping[str, Any]) -> None:
+    """Reject options of other replays; settings are for those.
+
+    But what is only to be shown does not run, wherever that is said.
+    """
+    ctx = click.get_current_context()
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _NOT_HERE
+        if said[name]
+        and (
+            name == "dry_run"
+            or ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        )
+    ]
+    if given:
+        raise click.UsageError(f"--inline runs it here: without {', '.join(given)}")
 
 
 def _inline(
@@ -179,6 +203,8 @@ class _Action:
         self._waits = wait
         self._dry = dry_run
         self._yes = yes
+        #: What is chosen, without what failed because of it.
+        self._ids: Sequence[str] = ()
 
     def run(self, chosen: Selection) -> int:
         """Count, ask, replay and report."""
@@ -189,17 +215,21 @@ class _Action:
         before: list[str] | None = None
         if chosen.is_bulk and not self._again:
             ids, before = self._not_before(ids)
+        self._ids = ids[: chosen.limit]
         wish = Wish(
-            ids=ids[: chosen.limit],
+            ids=self._ids,
             downstream=self._downstream,
             edit=self._edit or None,
             begun=before,
+            matched=chosen.is_bulk,
         )
         replay = Replay(client._session, wish)
         plan = client._run(replay.plan())
         if before:
             told = "was" if len(before) == 1 else "were"
             self._say(f"{len(before)} {told} replayed before: --again takes them too")
+        if self._dry or not plan:
+            self._tell_gone(replay)
         if not plan:
             self._say("no task to replay")
             return 0
@@ -207,7 +237,9 @@ class _Action:
             return self._show_plan(plan)
         if not chosen.is_one or len(plan) > 1:
             confirm(f"Replay {self._count(plan)}?", yes=self._yes)
-        return self._replay(replay, plan, named=not chosen.is_bulk or self._again)
+        tasks = self._replay(replay, plan, chosen)
+        self._tell_gone(replay)
+        return self._report(_left(replay, plan), tasks)
 
     def _say(self, text: str) -> None:
         click.echo(f"redtask: {text}", err=True)
@@ -263,11 +295,10 @@ class _Action:
         self._say(f"{self._count(plan)} would run, nothing was done")
         return 0
 
-    def _replay(self, replay: Replay, plan: Sequence[Copy], *, named: bool) -> int:
-        """Submit the plan, at most at the rate requested.
-
-        ``named``: would the same command replay all of it again?
-        """
+    def _replay(
+        self, replay: Replay, plan: Sequence[Copy], chosen: Selection
+    ) -> Sequence[str]:
+        """Submit the plan, at most at the rate requested; return the new ids."""
         at_once = MOST
         if self._rate is not None:
             at_once = max(1, min(at_once, int(self._rate * _BEAT)))
@@ -283,24 +314,51 @@ class _Action:
                         due = begun + done / self._rate
                         sleep(max(0.0, due - monotonic()))
 
-                flow = replay.run(progress, wanted=plan, at_once=at_once)
-                tasks = self._client._run(flow)
+                flow = replay.run(
+                    progress, wanted=plan, at_once=at_once, keep=chosen.is_bulk
+                )
+                return self._client._run(flow).ids
         except KeyboardInterrupt:
-            rest = "the same command goes on with the rest"
-            if named and entered < len(plan):
-                rest = f"the rest begins with {plan[entered].old}"
+            rest = self._rest(_left(replay, plan)[entered:], chosen)
             self._say(f"interrupted: {entered} of {len(plan)} are replayed; {rest}")
             raise click.exceptions.Exit(INTERRUPTED) from None
-        pairs = [(one.old, new) for one, new in zip(plan, tasks.ids, strict=True)]
-        if not self._waits:
+        except RedtaskError as problem:
+            if entered and (chosen.is_bulk or isinstance(problem, ConnectionLost)):
+                rest = self._rest(_left(replay, plan)[entered:], chosen)
+                self._say(f"stopped: {entered} of {len(plan)} are replayed; {rest}")
+            raise
+
+    def _rest(self, left: Sequence[Copy], chosen: Selection) -> str:
+        """Say how to go on with what is left of a plan."""
+        first = left[0].old if left else ""
+        if first and (self._again or not chosen.is_bulk):
+            # The same command would replay all of it again.
+            return f"the rest begins with {first}"
+        if chosen.limit is None:
+            return "the same command goes on with the rest"
+        # It would go on with as many as it began with.
+        number = len({one.old for one in left}.intersection(self._ids))
+        if number:
+            return f"the same command with --limit {number} goes on with the rest"
+        return f"the rest begins with {first}" if first else "nothing is left"
+
+    def _tell_gone(self, replay: Replay) -> None:
+        number = len(replay.gone)
+        if number:
+            self._say(f"{number} {'was' if number == 1 else 'were'} gone by then")
+
+    def _report(self, replayed: Sequence[Copy], ids: Sequence[str]) -> int:
+        """Print the new tasks; or wait, and print their outcomes."""
+        pairs = [(one.old, new) for one, new in zip(replayed, ids, strict=True)]
+        if not (self._waits and pairs):
             self._tell(pairs)
             return 0
         try:
-            wait(self._client, tasks.ids)
+            wait(self._client, ids)
         except KeyboardInterrupt:
             self._say(f"{count(len(pairs), 'task')} go on without you")
             raise
-        return tell(self._client, self._out, tasks.ids, single=len(pairs) == 1)
+        return tell(self._client, self._out, ids, single=len(pairs) == 1)
 
     def _tell(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Print the old and the new ids."""
@@ -315,3 +373,9 @@ class _Action:
         else:
             for old, new in pairs:
                 click.echo(f"{out.task(old)} -> {out.task(new)}")
+
+
+def _left(replay: Replay, plan: Sequence[Copy]) -> list[Copy]:
+    """Return those of a plan that are not gone."""
+    gone = set(replay.gone)
+    return [one for one in plan if one.old not in gone]

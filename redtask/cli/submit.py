@@ -20,8 +20,15 @@ from redtask.cli.output import Output, say_json
 from redtask.cli.spans import SPAN
 from redtask.cli.waiting import bar, tell, wait
 from redtask.dependency import Dependency
-from redtask.error import NoEnginesRegistered, RedtaskError, UnknownEngine
+from redtask.error import (
+    AmbiguousTask,
+    NoEnginesRegistered,
+    RedtaskError,
+    UnknownEngine,
+    UnknownTask,
+)
 from redtask.flags import Flags
+from redtask.names import is_whole
 from redtask.spelling import count
 from redtask.targets import Targets
 
@@ -231,6 +238,8 @@ def command(  # noqa: PLR0913 - one per option
             view = client.load_balanced_view().with_flags(**flags)
             (name,) = view.apply_async(function, *given[0], **given[1]).msg_ids
             return _submitted(client, out, name, waits=wait)
+        if resume is not None:
+            resume = _resumed_name(client, resume, skip or 0)
         bulk = Bulk(client._session, Flags().replaced(**flags), resume)
         lot = _Lot(client, out, bulk, skip or 0, waits=wait)
         return lot.run(reading, input)
@@ -337,6 +346,29 @@ def _with_dependencies(
             ids = client._run(expand(client._session.keys, said[name]))
             found[name] = Dependency(ids, not said["any"], success, failure)
     return found
+
+
+def _resumed_name(client: Client, begun: str, skip: int) -> str:
+    """Return the name of the submission to go on with, which may be abbreviated.
+
+    Raises ``UnknownTask``: under a name of which the hub knows nothing, all lines would
+    be submitted once more. But those that are skipped may be forgotten by now.
+    """
+    from redtask.abbreviation import clients  # noqa: PLC0415 - rarely needed
+
+    found = client._run(clients(client._session.keys, begun))
+    if len(found) > 1:
+        raise AmbiguousTask(
+            f"--resume: {begun!r} may be several submissions: {', '.join(found)}"
+        )
+    if found:
+        return found[0]
+    if skip and is_whole(begun):
+        return begun
+    raise UnknownTask(
+        f"--resume: the hub has no task whose id begins with {begun!r}: none was "
+        "submitted, or all are forgotten; without --resume all lines are submitted"
+    )
 
 
 def _submitted(client: Client, out: Output, name: str, *, waits: bool) -> int:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from redtask.cli import waiting
+from redtask.dependency import Ref
 from tests import tasks
 from tests.processes import until
 
@@ -245,6 +246,53 @@ def test_what_was_interrupted_goes_on_under_its_name(command, place):
     assert sorted(place.client().hub_history()) == [f"{name}-{at}" for at in range(5)]
 
 
+def test_what_was_interrupted_goes_on_under_the_name_that_lists_show(command, place):
+    words = ("submit", "tests.tasks:double", "-")
+    ((first,), *_) = command.well(*words, stdin="1\n2\n")
+    name = first.partition("-")[0]
+
+    again = command.well(*words, "--resume", name[:6], stdin="1\n2\n3\n")
+
+    assert again == [[f"{name}-{at}"] for at in range(3)]
+    assert len(place.client().hub_history()) == 3
+
+
+def test_a_name_of_several_submissions_or_of_none_is_refused(
+    command, place, monkeypatch
+):
+    words = ("submit", "tests.tasks:double", "-")
+    names = ["k3f9ab", "k3f9abw0z1x5", "k3f9zzw0z1x5"]
+    monkeypatch.setattr("redtask.bulk.random_name", iter(names).__next__)
+    for _ in names:
+        command.well(*words, stdin="1\n2\n")
+
+    several = command(*words, "--resume", "k3f9", stdin="1\n2\n3\n")
+    none = command(*words, "--resume", "nobody", "--skip", 1, stdin="1\n2\n3\n")
+    whole = command(*words, "--resume", "nobodyw0z1x5", stdin="1\n2\n3\n")
+    history = place.client().hub_history()
+    exact = command.well(*words, "--resume", names[0], "--skip", 2, stdin="1\n2\n3\n")
+
+    assert [one.exit_code for one in (several, none, whole)] == [3, 3, 3]
+    assert [one.stdout for one in (several, none, whole)] == ["", "", ""]
+    assert f"several submissions: {', '.join(names)}" in several.stderr
+    assert "the hub has no task whose id begins with 'nobody'" in none.stderr
+    assert "without --resume all lines are submitted" in whole.stderr
+    assert len(history) == 6
+    assert exact == [["k3f9ab-2"]]
+
+
+def test_the_rest_is_submitted_also_when_what_was_before_is_forgotten(command, client):
+    words = ("submit", "tests.tasks:double", "-")
+    ((first,),) = command.well(*words, stdin="1\n")
+    name = first.partition("-")[0]
+    client.get_result(first).get(60)
+    client.purge_results("all")
+
+    rest = command.well(*words, "--resume", name, "--skip", 1, stdin="1\n2\n")
+
+    assert rest == [[f"{name}-1"]]
+
+
 def test_what_would_be_called_can_be_seen_first(command, place):
     done = command(
         "submit", "tests.tasks:add", 1, "-", "--dry-run", stdin="a y=b\n[2]\n"
@@ -291,6 +339,26 @@ def test_many_are_aborted_only_if_that_is_wished(command, client, view):
     assert client.db_query({"state": "aborted"}, "msg_id") == [
         {"msg_id": name} for name in late.msg_ids
     ]
+
+
+def test_what_depends_on_a_task_is_aborted_only_if_that_is_wished(
+    command, client, view
+):
+    first = view.with_flags(delay=3600.0, label="x").apply_async(tasks.double, 1)
+    second = view.apply_async(tasks.double, Ref(first))
+    (name,), (child,) = first.msg_ids, second.msg_ids
+
+    asked = command("abort", name, "--dependents")
+    many = command("abort", "--state", "waiting", "--dependents")
+    left = command.well("ls", "--state", "waiting")
+    done = command.well("abort", name, "--dependents", "--yes")
+    nothing = command("abort", "--label", "x", "--dependents")
+
+    assert (asked.exit_code, many.exit_code, len(left)) == (2, 2, 2)
+    assert "Abort 1 task, and what depends on it? Nobody can be asked" in asked.stderr
+    assert "Abort 2 tasks, and what depends on them? Nobody" in many.stderr
+    assert dict(done) == {name: "aborted", child: "aborted"}
+    assert (nothing.exit_code, nothing.stderr) == (0, "")
 
 
 def test_who_aborts_very_many_sees_how_far_it_is(command, view, monkeypatch):

@@ -328,6 +328,20 @@ def test_what_cannot_be_edited_is_refused_before_anything_runs(rc, view):
     assert len(rc.hub_history()) == count
 
 
+def test_a_plan_with_a_chunk_of_a_map_is_none_if_arguments_are_edited(client):
+    view = client.load_balanced_view()
+    single = [view.apply_async(tasks.double, x) for x in range(3)]
+    mapped = view.map_async(tasks.double, [1, 2], chunksize=2)
+    client.wait()
+
+    replay = Replay(client._session, Wish({}, edit={"x": 1}))
+
+    with pytest.raises(ValueError, match=f"{id_of(mapped)}: it is a chunk of a map"):
+        client._run(replay.plan())
+    one_by_one = Replay(client._session, Wish(ids=single, edit={"x": 1}))
+    assert len(client._run(one_by_one.plan())) == 3
+
+
 def test_a_replay_may_go_in_small_steps(client):
     view = client.load_balanced_view()
     done = view.map_async(tasks.double, range(5))
@@ -338,3 +352,94 @@ def test_a_replay_may_go_in_small_steps(client):
     client._run(replay.run(lambda *steps: seen.append(steps), at_once=2))
 
     assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def replay_and_purge(client, other, wish, gone):
+    """Run a replay two by two; another client purges a task after the first step."""
+    steps: list[tuple[int, int]] = []
+
+    def progress(*numbers):
+        if not steps:
+            other.purge_results(gone)
+        steps.append(numbers)
+
+    replay = Replay(client._session, wish)
+    return replay, client._run(replay.run(progress, at_once=2)), steps
+
+
+@pytest.mark.parametrize("edit", [None, {"x": 7}])
+def test_of_a_query_what_is_gone_by_then_is_left_out(client, place, edit):
+    view = client.load_balanced_view()
+    ids = [id_of(view.apply_async(tasks.double, x)) for x in range(5)]
+    client.wait()
+
+    replay, new, steps = replay_and_purge(
+        client, place.client(), Wish({}, edit=edit), ids[3]
+    )
+
+    assert replay.gone == [ids[3]]
+    values = [0, 2, 4, 8] if edit is None else [14] * 4
+    assert client.get_result(list(new.ids)).get() == values
+    assert len(new.ids) == 4
+    assert steps == [(2, 5), (3, 4), (4, 4)]
+
+
+def test_what_is_gone_before_it_is_looked_at_is_left_out_of_a_plan(client):
+    done = client.load_balanced_view().apply_async(tasks.double, 1)
+    client.wait()
+    wish = Wish(ids=[id_of(done), "nobody-1"], matched=True)
+
+    replay = Replay(client._session, wish)
+    plan = client._run(replay.plan())
+    nobody = Replay(client._session, Wish(ids=["nobody-1"], matched=True))
+
+    assert ([copy.old for copy in plan], replay.gone) == ([id_of(done)], ["nobody-1"])
+    assert client._run(nobody.run()).ids == ()
+
+
+def test_of_named_tasks_all_run_or_none(client, place):
+    view = client.load_balanced_view().with_flags(queue="idle")
+    ids = [id_of(view.apply_async(tasks.double, x)) for x in range(5)]
+    client.abort(ids)
+
+    with pytest.raises(error.UnknownTask, match=f"No such task: {ids[3]}"):
+        replay_and_purge(client, place.client(), Wish(ids=ids), ids[3])
+
+    copies = client.db_query({"resubmit_of": {"$in": ids}}, "state")
+    assert [one["state"] for one in copies] == ["aborted"] * 2
+
+
+@pytest.mark.parametrize(("keep", "state"), [(True, "ready"), (False, "aborted")])
+def test_what_has_entered_before_an_error_may_be_kept(client, keep, state):
+    view = client.load_balanced_view().with_flags(queue="idle")
+    ids = [id_of(view.apply_async(tasks.double, x)) for x in range(5)]
+    client.abort(ids)
+
+    def fail(*_numbers):
+        raise error.SignatureError
+
+    replay = Replay(client._session, Wish({}))
+    with pytest.raises(error.SignatureError):
+        client._run(replay.run(fail, at_once=2, keep=keep))
+
+    copies = client.db_query({"resubmit_of": {"$in": ids}}, "state")
+    assert [one["state"] for one in copies] == [state] * 2
+    client.abort()
+
+
+def test_what_depends_on_a_task_that_is_gone_by_then_depends_on_its_last_run(
+    client, place
+):
+    view = client.load_balanced_view()
+    ids = [id_of(view.apply_async(tasks.double, x)) for x in range(2)]
+    bad = fails(view)
+    child = view.with_flags(after=bad).apply_async(tasks.noop)
+    client.wait()
+    wish = Wish(ids=[*ids, id_of(bad), id_of(child)], matched=True)
+
+    replay, new, _ = replay_and_purge(client, place.client(), wish, id_of(bad))
+
+    *values, problem = client.get_result(list(new.ids)).get(return_exceptions=True)
+    assert (replay.gone, values) == ([id_of(bad)], [0, 2])
+    assert isinstance(problem, error.ImpossibleDependency)
+    assert id_of(bad) in str(problem)

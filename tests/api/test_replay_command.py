@@ -30,6 +30,18 @@ def broken(client, view):
 
 
 @pytest.fixture
+def paced(command, monkeypatch):
+    """Return a function that replays, and acts whenever the rate makes it wait."""
+
+    def run(act, *words):
+        with monkeypatch.context() as patch:
+            patch.setattr("redtask.cli.replay.sleep", lambda _seconds: act())
+            return command("replay", *words, "--rate", "1/s", "--yes")
+
+    return run
+
+
+@pytest.fixture
 def interrupted(command, monkeypatch):
     """Return a function that interrupts a replay after its first task."""
 
@@ -217,6 +229,22 @@ def test_one_task_runs_here_and_nobody_is_told(command, client, broken):
     assert len(client.hub_history()) == 4
 
 
+def test_a_task_does_not_run_here_if_it_is_only_to_be_shown(command, broken):
+    words = ["replay", broken[0], "--inline", "--edit", "x=1"]
+
+    dry = command(*words, "--dry-run")
+    more = command(*words, "--downstream", "--again", "--rate", "1/s", "--yes")
+    by_variable = command(*words, REDTASK_REPLAY_DRY_RUN="1")
+    harmless = command(*words, REDTASK_REPLAY_RATE="1/s", REDTASK_REPLAY_WAIT="1")
+
+    assert [one.exit_code for one in (dry, more, by_variable)] == [2, 2, 2]
+    assert [one.stdout for one in (dry, more, by_variable)] == ["", "", ""]
+    assert "--inline runs it here: without --dry-run" in dry.stderr
+    assert "--inline runs it here: without --dry-run" in by_variable.stderr
+    assert "without --downstream, --again, --rate" in more.stderr
+    assert harmless.stdout == "2\n"
+
+
 def test_what_ran_here_is_told_as_an_object(command, broken):
     failed = command("replay", broken[1], "--inline", "--json")
     whole = command("replay", broken[0], "--inline", "--json")
@@ -258,6 +286,7 @@ def test_what_has_not_ended_is_not_replayed(command, client, view):
         (["a-1", "--rate", "fast"], "is not a rate"),
         (["a-1", "--rate", "0/s"], "is not a rate"),
         (["--failed", "--inline"], "--inline runs one task, and 0 are chosen"),
+        (["a-1", "--inline", "--wait"], "--inline runs it here: without --wait"),
     ],
 )
 def test_a_wrong_wish_is_refused(command, words, told):
@@ -276,6 +305,23 @@ def test_what_cannot_be_edited_is_told(command, client, view):
     assert done.exit_code == 2
     assert "a chunk of a map, whose arguments have no names" in done.stderr
     assert len(client.hub_history()) == 1
+
+
+@pytest.mark.parametrize("option", ["--yes", "--dry-run"])
+def test_what_cannot_be_edited_is_told_before_anything_runs(
+    command, client, view, option
+):
+    for number in range(3):
+        view.apply_async(tasks.double, number)
+    view.map_async(tasks.double, [1, 2], chunksize=2).get()
+    client.wait()
+    words = ("replay", "--state", "completed", "--edit", "x=1", "--rate", "4/s")
+
+    done = command(*words, option)
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "a chunk of a map, whose arguments have no names" in done.stderr
+    assert len(client.hub_history()) == 4
 
 
 @pytest.mark.parametrize("option", ["--yes", "--dry-run"])
@@ -328,6 +374,35 @@ def test_what_failed_because_of_them_is_not_replayed_twice(command, broken):
     assert again.stderr.endswith("redtask: no task to replay\n")
 
 
+def test_who_interrupts_a_limited_replay_is_told_the_limit_that_is_left(
+    command, client, view, interrupted
+):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(6)]
+    client.wait()
+    words = ("--name", "fail_odd", "--state", "failed", "--edit", "x=2")
+
+    told = interrupted(*words, "--limit", "4")
+    rest = command.well("replay", *words, "--limit", "3", "--yes", "--wait")
+
+    assert told.endswith(
+        "1 of 4 are replayed; the same command with --limit 3 goes on with the rest\n"
+    )
+    assert len(rest) == 3
+    assert [one for (one, *_) in command.well("replay", *words, "--dry-run")] == ids[4:]
+
+
+def test_a_limit_does_not_count_what_failed_because_of_them(
+    command, broken, interrupted
+):
+    words = ("--label", "night", "--error", "ValueError", "--downstream")
+
+    told = interrupted(*words, "--limit", "1")
+    again = interrupted(*words, "--limit", "1", "--again")
+
+    assert told.endswith(f"1 of 3 are replayed; the rest begins with {broken[2]}\n")
+    assert "the rest begins with" in again
+
+
 def test_ids_from_a_pipe_that_were_replayed_before_are_left_out(
     command, broken, interrupted
 ):
@@ -353,3 +428,56 @@ def test_a_replay_at_a_rate_says_all_in_the_end(command, broken):
     lines = command.well("replay", *broken, "--rate", "40/s", "--yes")
 
     assert [old for old, _ in lines] == broken
+
+
+@pytest.mark.parametrize("edit", [[], ["--edit", "x=4"]])
+def test_what_is_gone_by_then_is_left_out_and_counted(
+    command, client, view, paced, edit
+):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(4)]
+    client.wait()
+
+    done = paced(lambda: client.purge_results(ids[2]), "--failed", *edit)
+
+    replayed = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    assert done.exit_code == 0
+    assert replayed == [ids[0], ids[1], ids[3]]
+    assert done.stderr == "redtask: 1 was gone by then\n"
+
+
+def test_of_several_only_one_may_be_left_by_then(client, view, paced):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(3)]
+    client.wait()
+
+    done = paced(lambda: client.purge_results(ids[1:]), "--failed", "--wait")
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "redtask: 2 were gone by then\n" in done.stderr
+    assert "failed: ValueError: odd 3" in done.stderr
+
+
+def test_what_entered_before_an_error_goes_on(command, client, place, view, paced):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(3)]
+    client.wait()
+
+    def spoil():
+        place.redis.hset(place.keys.task(ids[1]), "args", b"x" * 40)
+
+    done = paced(spoil, "--failed", "--edit", "x=4")
+    client.get_result(command.objects("show", ids[0])[0]["resubmitted"]).get()
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    told = "stopped: 1 of 3 are replayed; the same command goes on with the rest\n"
+    assert told in done.stderr
+    left = command("replay", "--failed", "--dry-run")
+    assert [line.split("\t")[0] for line in left.stdout.splitlines()] == ids[1:]
+
+
+def test_of_named_tasks_nothing_goes_on_after_an_error(client, view, paced):
+    ids = [view.apply_async(tasks.fail_odd, 3).msg_ids[0] for _ in range(3)]
+    client.wait()
+
+    done = paced(lambda: client.purge_results(ids[1]), *ids)
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr == f"redtask: No such task: {ids[1]}\n"
