@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import ClassVar
 
 import fakeredis
@@ -18,6 +19,9 @@ from tests import invariants
 from tests.commands import Command
 
 KEYS = "redtask:testing"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "warm.lua"
+#: The end of a scheme, whose function choose is to be tried.
+SCHEME = "return { score = math.max, choose = choose }\n"
 
 
 @contextlib.contextmanager
@@ -316,6 +320,29 @@ def test_engines_serve_queues_and_leave():
         assert rc.ids == [0]
         with pytest.raises(KeyError):
             hub.remove_engine(1)
+
+
+def test_a_scheme_may_be_a_file():
+    with checked(testing.Hub(2, scheme=str(EXAMPLE))) as hub:
+        view = hub.client().load_balanced_view()
+
+        assert view.map_sync(abs, range(5)) == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("local x = = 1", "unexpected symbol near '='"),
+        ("while true do end", "it does not come to an end"),
+        ("undefined.x = 1", "attempt to index global 'undefined'"),
+    ],
+)
+def test_a_scheme_that_is_wrong_is_told_with_its_line(tmp_path, line, words):
+    path = tmp_path / "mine.lua"
+    path.write_text(f"local function choose()\n  {line}\nend\n{SCHEME}")
+
+    with pytest.raises(error.SchemeError, match=rf"mine\.lua:2: {words}"):
+        testing.Hub(scheme=str(path))
 
 
 # -- clients
