@@ -14,6 +14,7 @@ from redtask.hub.calls import Life
 from redtask.hub.keys import Keys
 from redtask.scheme import configure
 from redtask.testing.engine import WORKER, Engine, running
+from redtask.testing.floor import Floor
 from redtask.testing.server import Server
 from redtask.testing.store import LocalStore
 from redtask.testing.waiting import PAUSE, Stuck
@@ -39,8 +40,8 @@ class Clockwork:
         )
         self._store.keyring = keyring
         self._lock = threading.RLock()
-        #: Held by the task that runs: streams and the current task are the process's.
-        self._floor = threading.Lock()
+        #: Of the task that runs.
+        self._floor = Floor()
         self._changed = threading.Condition()
         #: Counts what clients ask, and batches that have ended.
         self.changes = 0
@@ -72,6 +73,7 @@ class Clockwork:
     def close(self) -> None:
         """Let nobody use it any more."""
         self.closed = True
+        self._floor.close()
 
     # -- commands
 
@@ -107,7 +109,7 @@ class Clockwork:
 
     def step(self) -> int:
         """Run the next task, and what is taken with it; returns how many have run."""
-        if not self._floor.acquire(timeout=PAUSE):
+        if not self._floor.acquire(PAUSE):
             return 0
         try:
             with self._lock:
@@ -120,7 +122,8 @@ class Clockwork:
                 engine, work = taken
                 engine.busy = True
             try:
-                return engine.run(work)
+                with self._floor.occupied(engine):
+                    return engine.run(work)
             finally:
                 engine.busy = False
                 self.note_change()
@@ -195,6 +198,7 @@ class Clockwork:
             engine.waits -= 1
             if engine.waits == 0:
                 self._floor.acquire()
+                self._floor.show(engine)
 
     @property
     def rests(self) -> bool:

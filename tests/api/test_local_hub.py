@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -54,11 +56,13 @@ class Ledger:
     """What has run, in order; tasks that travel by value still find it."""
 
     runs: ClassVar[list[object]] = []
+    #: Has a task begun?
+    began: ClassVar = threading.Event()
 
 
 @pytest.fixture(autouse=True)
 def ledger():
-    Ledger.runs = []
+    Ledger.runs, Ledger.began = [], threading.Event()
     return Ledger.runs
 
 
@@ -410,6 +414,114 @@ def test_tasks_run_one_at_a_time_whoever_waits():
         ]
         assert [result.stdout for result in results] == [f"{n}\n" for n in range(6)]
         assert sys.stdout is before
+
+
+def who(name):
+    """Print it, and return the id of the task."""
+    say(name)
+    return redtask.current_task().id
+
+
+def ask_another(number):
+    """Wait for another task, and tell who this one is before and after."""
+    before = who(f"begin {number}")
+    with redtask.Client() as client:
+        client.load_balanced_view().apply_sync(who, f"child of {number}")
+    return before, who(f"end {number}")
+
+
+def check_parents(results, values):
+    """Check that tasks which have waited still know who they are."""
+    assert values == [result.msg_ids * 2 for result in results]
+    printed = [f"begin {n}\nend {n}\n" for n in range(len(results))]
+    assert [result.stdout for result in results] == printed
+
+
+def test_tasks_that_wait_in_several_threads_stay_who_they_are():
+    with checked(testing.Hub(engines=8)) as hub:
+        view, before = hub.client().load_balanced_view(), sys.stdout
+        results = [view.apply_async(ask_another, number) for number in range(4)]
+        threads = [threading.Thread(target=result.get) for result in results]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        check_parents(results, [list(result.get()) for result in results])
+        assert sys.stdout is before
+        assert redtask.current_task().id is None
+
+
+def test_tasks_that_wait_in_an_event_loop_stay_who_they_are():
+    async def program():
+        async with aio.Client() as client:
+            view = client.load_balanced_view()
+            results = [await view.apply_async(ask_another, n) for n in range(2)]
+            return [list(value) for value in await asyncio.gather(*results)], [
+                result.msg_ids[0] for result in results
+            ]
+
+    with checked(testing.Hub(engines=4)) as hub:
+        before = sys.stdout
+        values, ids = asyncio.run(program())
+
+        check_parents(list(map(hub.client().get_result, ids)), values)
+        assert sys.stdout is before
+
+
+async def ask_two():
+    """Wait for two tasks, one of which nobody runs, and tell who this is then."""
+    async with aio.Client() as client:
+        idle = await client.load_balanced_view(queue="gpu").apply_async(abs, -1)
+        waiting = asyncio.ensure_future(idle.wait(0.5))
+        await client.load_balanced_view().apply(who, "child")
+        assert not waiting.done()
+        found = who("parent")
+        await waiting
+        return found
+
+
+def test_a_task_with_a_coroutine_that_waits_stays_who_it_is(hub, view):
+    hub.add_engine()
+    result = view.apply_async(ask_two)
+
+    assert result.get() == result.msg_ids[0]
+    assert result.stdout == "parent\n"
+
+
+def test_a_stream_that_a_task_has_replaced_stays_so_while_it_waits(hub, view):
+    def quiet():
+        with contextlib.redirect_stdout(io.StringIO()) as kept:
+            ask_another(0)
+        return kept.getvalue()
+
+    hub.add_engine()
+    result = view.apply_async(quiet)
+
+    assert result.get() == "begin 0\nend 0\n"
+    assert not result.stdout
+
+
+def wait_in_vain():
+    """Wait for a task that nobody runs."""
+    Ledger.began.set()
+    with redtask.Client() as client:
+        client.load_balanced_view(queue="gpu").apply_sync(abs, -1)
+
+
+def test_what_is_the_tests_is_so_again_when_the_hub_is_closed():
+    before = sys.stdout
+    with testing.Hub() as hub:
+        result = hub.client().load_balanced_view().apply_async(wait_in_vain)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(result.get)
+            assert Ledger.began.wait(30)
+            hub.close()
+
+            assert sys.stdout is before
+            assert waiting.exception(30)
+
+    assert sys.stdout is before
 
 
 def test_a_thread_waits_for_what_another_has_still_to_submit(hub, view):
