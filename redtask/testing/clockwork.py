@@ -186,7 +186,8 @@ class Clockwork:
     def waiting(self) -> Iterator[None]:
         """Meanwhile this code waits; if it is a task's, others may run."""
         engine = running.get()
-        if engine is None:
+        if engine is None or not self._floor.knows(engine):
+            # Perhaps it is the task of another hub.
             yield
             return
         engine.waits += 1

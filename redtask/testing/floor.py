@@ -58,7 +58,7 @@ class Floor:
     def acquire(self, seconds: float = -1) -> bool:
         """Wait at most so long for it; negative is forever. Return whether we have it.
 
-        Only who has it calls what follows, except ``close``.
+        Only who has it calls ``occupied`` and ``show``.
         """
         return self._lock.acquire(timeout=seconds)
 
@@ -79,6 +79,10 @@ class Floor:
             waiting = (one for one in self._scenes if one is not None and one.waits)
             self.show(next(waiting, None))
             del self._scenes[engine]
+
+    def knows(self, engine: Engine) -> bool:
+        """Has this engine begun a task here, and not ended it?"""
+        return engine in self._scenes
 
     def show(self, engine: Engine | None) -> None:
         """Let streams and current task be those of this engine; None: the test's."""

@@ -509,6 +509,20 @@ def wait_in_vain():
         client.load_balanced_view(queue="gpu").apply_sync(abs, -1)
 
 
+def ask_elsewhere(url, key):
+    """Wait for a task of another hub, and tell who this is."""
+    with redtask.Client(url, key=key) as client:
+        return client.load_balanced_view().apply_sync(abs, -1), who("here")
+
+
+def test_a_task_may_wait_for_one_of_another_hub(hub, view):
+    with testing.Hub() as other:
+        result = view.apply_async(ask_elsewhere, other.url, other.key)
+
+        assert result.get() == (1, result.msg_ids[0])
+        assert result.stdout == "here\n"
+
+
 def test_what_is_the_tests_is_so_again_when_the_hub_is_closed():
     before = sys.stdout
     with testing.Hub() as hub:
