@@ -6,11 +6,14 @@ limits, and aborting what runs.
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import functools
 import os
 import platform
 import secrets
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -38,6 +41,15 @@ _DEATH: Final = "a test let it die"
 
 #: The engine whose task this code belongs to.
 running: Final[ContextVar[Engine | None]] = ContextVar("running", default=None)
+
+
+def _has_loop() -> bool:
+    """Does an event loop run in this thread?"""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class EngineDies(BaseException):
@@ -167,8 +179,16 @@ class Engine:
     def run(self, batch: Sequence[Work]) -> int:
         """Run what was taken, and report; returns how many tasks have run.
 
-        It has the floor.
+        It has the floor. Where an event loop runs in this thread, it is done in
+        another: tasks may have event loops of their own.
         """
+        if not _has_loop():
+            return self._run_here(batch)
+        with ThreadPoolExecutor(1, "redtask task") as pool:
+            run = contextvars.copy_context().run
+            return pool.submit(run, self._run_here, batch).result()
+
+    def _run_here(self, batch: Sequence[Work]) -> int:
         token, outside = running.set(self), namespace.enter(self._runner.names)
         try:
             return self._run(batch)

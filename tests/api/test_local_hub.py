@@ -17,7 +17,7 @@ import pytest
 
 import redtask
 from redtask import Ref, aio, depend, error, testing
-from tests import invariants
+from tests import invariants, tasks
 from tests.commands import Command
 
 KEYS = "redtask:testing"
@@ -607,6 +607,43 @@ def test_asyncio_waits_and_tasks_have_event_loops(hub):
             return [one async for one in await view.map_async(abs, [-1, -2])]
 
     assert asyncio.run(program()) == [1, 2]
+
+
+async def tell(number):
+    """Print in an event loop, and tell who this is."""
+    await asyncio.sleep(0)
+    return who(number)
+
+
+def tell_by_itself(number):
+    """Do so in an event loop of its own."""
+    return asyncio.run(tell(number))
+
+
+@pytest.mark.parametrize("function", [tell, tell_by_itself])
+def test_where_an_event_loop_runs_tasks_may_have_others(hub, view, function):
+    async def program():
+        early, late = (
+            view.with_flags(delay=delay).apply_async(function, delay)
+            for delay in (0, 60)
+        )
+        assert hub.run() == hub.advance(60) == 1
+        own = view.apply_async(function, 1)
+        return [early, late, own], [early.get(0), late.get(0), own.get()]
+
+    results, values = asyncio.run(program())
+
+    assert values == [result.msg_ids[0] for result in results]
+    assert [result.stdout for result in results] == ["0\n", "60\n", "1\n"]
+
+
+def test_where_an_event_loop_runs_a_map_and_an_interrupt_are_as_elsewhere(view):
+    async def program():
+        assert view.map_sync(tasks.later, range(4), chunksize=2) == [0, 1, 2, 3]
+        with pytest.raises(KeyboardInterrupt):
+            view.apply_async(interrupt).get()
+
+    asyncio.run(program())
 
 
 def test_a_client_of_ones_own_for_asyncio(hub):
