@@ -22,6 +22,7 @@ from redtask.testing.waiting import PAUSE, Stuck
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from redtask.flows import Wait
     from redtask.hub.scripts import AnyScheme
     from redtask.signing import Keyring
 
@@ -183,9 +184,9 @@ class Clockwork:
     # -- waiting
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self, step: Wait) -> Iterator[None]:
         """Meanwhile this code waits; if it is a task's, others may run."""
-        engine = running.get()
+        engine = running.get() if step.wanted() else None
         if engine is None or not self._floor.knows(engine):
             # Perhaps it is the task of another hub.
             yield

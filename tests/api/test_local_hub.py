@@ -1,6 +1,7 @@
 """A hub in the test's own process, as programs that use redtask are tested with it."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import io
 import os
@@ -552,6 +553,7 @@ def test_futures_and_callbacks(hub, view):
     done = threading.Event()
     result = view.apply_async(abs, -3)
     result.add_done_callback(lambda _: done.set())
+    hub.run()
     assert done.wait(30)
 
     with hub.client().executor() as executor:
@@ -559,6 +561,54 @@ def test_futures_and_callbacks(hub, view):
         assert list(executor.map(abs, [-2, -3])) == [2, 3]
     results = [view.apply_async(abs, -n) for n in range(3)]
     assert sorted(one.get() for one in redtask.as_completed(results)) == [0, 1, 2]
+
+
+def test_a_callback_runs_nothing_and_lets_no_time_pass(hub, view):
+    done, before = threading.Event(), hub.now
+    late = view.with_flags(delay=0.9)
+    results = [view.apply_async(note, 1), late.apply_async(note, 2)]
+    for result in results:
+        result.add_done_callback(lambda _: done.set())
+
+    assert not done.wait(0.3)
+    assert (hub.now, Ledger.runs) == (before, [])
+
+    assert hub.run() == 1
+    assert done.wait(30)
+    done.clear()
+    assert hub.advance(1) == 1
+    assert done.wait(30)
+
+
+def test_a_callback_in_asyncio_runs_nothing_and_is_never_stuck(hub):
+    async def program():
+        done = asyncio.Event()
+        async with aio.Client() as client:
+            view = client.load_balanced_view()
+            idle = await view.with_flags(queue="gpu").apply_async(note, 0)
+            result = await view.apply_async(note, 1)
+            for one in (idle, result):
+                one.add_done_callback(lambda _: done.set())
+            await asyncio.sleep(1.5)
+            assert Ledger.runs == []
+
+            assert hub.run() == 1
+            await asyncio.wait_for(done.wait(), 30)
+            done.clear()
+            hub.add_engine(["gpu"])
+            assert hub.run() == 1
+            await asyncio.wait_for(done.wait(), 30)
+
+    asyncio.run(program())
+
+
+def test_who_waits_for_futures_as_the_standard_library_does_lets_them_run(hub, view):
+    callback = view.with_flags(delay=3600).apply_async(note, "callback")
+    callback.add_done_callback(note)
+    futures = [view.executor.submit(note, number) for number in range(3)]
+
+    assert concurrent.futures.wait(futures, 30).not_done == set()
+    assert Ledger.runs == [0, 1, 2]
 
 
 def test_tasks_are_aborted_resubmitted_and_asked_about(hub, view):
