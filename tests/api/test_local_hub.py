@@ -563,6 +563,46 @@ def test_futures_and_callbacks(hub, view):
     assert sorted(one.get() for one in redtask.as_completed(results)) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_who_leaves_the_map_of_an_executor_aborts_what_has_not_begun(
+    hub, view, chunksize
+):
+    values = view.executor.map(note, range(8), chunksize=chunksize)
+    assert hub.run(2) == 2
+    assert next(values) == 0
+
+    values.close()
+
+    assert hub.run() == 0
+    assert Ledger.runs == list(range(2 * chunksize))
+    states = [row["state"] for row in view.client.db_query({})]
+    assert sorted(states) == ["aborted"] * (8 // chunksize - 2) + ["completed"] * 2
+
+
+def refuse(number):
+    """Fail for one of them."""
+    assert note(number) != 1
+
+
+def test_an_error_in_the_map_of_an_executor_aborts_what_has_not_begun(hub, view):
+    values = view.executor.map(refuse, range(4))
+    hub.run(2)
+
+    with pytest.raises(redtask.RemoteError):
+        list(values)
+
+    assert hub.run() == 0
+    assert Ledger.runs == [0, 1]
+
+
+def test_who_has_read_all_of_a_map_or_nothing_leaves_all_as_it_is(hub, view):
+    with view.executor as executor:
+        assert list(executor.map(note, range(2))) == [0, 1]
+        executor.map(note, range(2, 4)).close()
+
+    assert Ledger.runs == [0, 1, 2, 3]
+
+
 def test_a_callback_runs_nothing_and_lets_no_time_pass(hub, view):
     done, before = threading.Event(), hub.now
     late = view.with_flags(delay=0.9)
