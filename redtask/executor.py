@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from redtask import link
 from redtask.error import ConnectionLost, RedtaskError
 from redtask.outcomes import INSIDE
 from redtask.session import span_of
@@ -289,7 +291,8 @@ class ViewExecutor(concurrent.futures.Executor):
 
         ``chunksize`` items share a task. Raises ``TimeoutError`` from the iterator if
         the next value has not arrived ``timeout`` seconds after this call: at once if
-        that is negative.
+        that is negative. When the iterator is closed, or raises, before its end, calls
+        that have not begun are aborted.
         """
         self._check()
         limit = span_of(timeout)
@@ -314,7 +317,22 @@ class ViewExecutor(concurrent.futures.Executor):
             concurrent.futures.wait(pending)
 
 
-def _values(result: Any, deadline: float | None) -> Iterator[Any]:
-    for part in result.split():
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        yield from part.get(left)
+def _values(result: AsyncResult[Any], deadline: float | None) -> Iterator[Any]:
+    owner = os.getpid()
+    try:
+        for part in result.split():
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            yield from part.get(left)
+    finally:
+        # A forked child has, and leaves, a copy of it.
+        if not result.done() and os.getpid() == owner:
+            _give_up(result)
+
+
+def _give_up(result: AsyncResult[Any]) -> None:
+    """Abort what has not begun, if that is possible now."""
+    # Who leaves has a reason, which is not to be replaced by another; and the program
+    # may be ending.
+    with contextlib.suppress(Exception):
+        flow = result._session.abort(result._tasks.open_ids())
+        result._run(flow, time.monotonic() + link.PARTING)

@@ -325,6 +325,13 @@ class Results:
             self._tasks.checked = 0.0
             return ready()
 
+    def _listen(self) -> Flow[bool]:
+        """Wait for ever, while somebody else sees to it that all ends."""
+        inbox, tasks = self._session.inbox, self._tasks
+        return waiting.until(
+            inbox, tasks, lambda: tasks.done, None, wanted=flows.nobody
+        )
+
     def _here(
         self, return_exceptions: bool | None, return_when: str | None
     ) -> tuple[bool, Any]:

@@ -440,7 +440,9 @@ class CallbackThread:
         self._ready: deque[int] = deque()
         #: The numbers of those to try again, and when, as ``time.monotonic()``.
         self._late: deque[tuple[float, int]] = deque()
-        self._vigil = waiting.Vigil(functools.partial(bool, self._ready), self._left)
+        self._vigil = waiting.Vigil(
+            functools.partial(bool, self._ready), self._left, wanted=self._is_wanted
+        )
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
@@ -465,7 +467,8 @@ class CallbackThread:
     ) -> None:
         """Call the callback in the thread; if the result is done, after a pause.
 
-        For one that needs more of the hub than to know that the result is done.
+        For one that needs more of the hub than to know that the result is done, and
+        whom others may wait for.
         """
         self.renew()
         self._expect(result, callback, later=True)
@@ -491,7 +494,7 @@ class CallbackThread:
                 )
                 thread.start()
                 self._thread = thread
-            self._pending[number] = _Awaited(result, callback, note)
+            self._pending[number] = _Awaited(result, callback, note, later)
             self._vigil.timed |= tasks.timed
             tasks.wakers.append(note)
             if later and tasks.done:
@@ -537,6 +540,10 @@ class CallbackThread:
         with self._lock:
             return [one.result._tasks for one in self._pending.values()]
 
+    def _is_wanted(self) -> bool:
+        with self._lock:
+            return any(one.wanted for one in self._pending.values())
+
     def _await(self) -> None:
         client = self._client
         try:
@@ -560,6 +567,8 @@ class _Awaited(NamedTuple):
     callback: Callable[[AsyncResult], Any]
     #: Called at each outcome of the result.
     note: Callable[[], None]
+    #: Does perhaps somebody wait for it?
+    wanted: bool
 
 
 __all__ = [

@@ -350,7 +350,7 @@ class Callbacks:
     ) -> None:
         while not result.done():
             try:
-                await result.wait()
+                await result._run(result._listen())
             except ConnectionLost as problem:
                 # Those who await it see the problem. Here we wait until it is over.
                 _log.debug("a callback waits: %s", problem)

@@ -73,6 +73,16 @@ class Pause:
     seconds: float
 
 
+def anybody() -> bool:
+    """Somebody waits."""
+    return True
+
+
+def nobody() -> bool:
+    """Whoever it is only listens."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Wait for an arrival; the result says whether there was one."""
@@ -88,6 +98,9 @@ class Wait:
     #: How long the caller is going to wait in all, in seconds: as a rule, in several
     #: steps.
     patience: float = math.inf
+    #: Does anybody wait, rather than listen? Only then a hub in the process of a test
+    #: runs tasks meanwhile.
+    wanted: Callable[[], bool] = anybody
 
 
 Step: TypeAlias = Call[Any] | Meanwhile | Commands | Fetch | Hear | Pause | Wait

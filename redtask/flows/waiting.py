@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import GONE, HubFull
-from redtask.flows import QUIET, Fetch, Wait, ask
+from redtask.flows import QUIET, Fetch, Wait, anybody, ask
 from redtask.flows.entering import enter_again
 from redtask.hub import calls
 from redtask.hub.records import Outcome
@@ -134,7 +134,7 @@ def _idle() -> Flow[None]:
     yield from ()
 
 
-def until(
+def until(  # noqa: PLR0913 - all but the first four are options
     inbox: Inbox,
     tasks: TaskSet,
     ready: Callable[[], bool],
@@ -142,12 +142,13 @@ def until(
     *,
     sure: bool = True,
     meanwhile: Callable[[], Flow[None]] = _idle,
+    wanted: Callable[[], bool] = anybody,
 ) -> Flow[bool]:
     """Wait until ``ready()``, at most ``timeout`` seconds (None: forever).
 
     Returns whether it is. The records are read once with a timeout of 0; otherwise, if
     ``sure``, when time runs out at the latest. ``meanwhile`` is run whenever something
-    has arrived, and more is waited for.
+    has arrived, and more is waited for. ``wanted`` is that of the ``Wait``.
     """
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
@@ -167,7 +168,7 @@ def until(
         if patience <= 0:
             return False
         seconds = max(0.0, min(seconds, patience))
-        arrived = yield Wait(inbox, tasks, seen, seconds, patience)
+        arrived = yield Wait(inbox, tasks, seen, seconds, patience, wanted)
         now = time.monotonic()
         over = deadline is not None and now >= deadline
         if not arrived:
@@ -220,6 +221,8 @@ class Vigil:
     timed: bool = False
     #: When the records were last read, ``time.monotonic()``.
     asked: float = -math.inf
+    #: That of each ``Wait``.
+    wanted: Callable[[], bool] = anybody
 
 
 def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
@@ -243,7 +246,8 @@ def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
         seconds = max(0.0, vigil.asked + quiet - now)
         if vigil.timed:
             seconds = min(seconds, (yield from sweep(inbox)))
-        yield Wait(inbox, inbox, seen, min(seconds, patience), patience)
+        seconds = min(seconds, patience)
+        yield Wait(inbox, inbox, seen, seconds, patience, vigil.wanted)
         now = time.monotonic()
         over = deadline is not None and now >= deadline
         # Even if something arrived: other arrivals must not hide a missed one.

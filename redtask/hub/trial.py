@@ -81,7 +81,7 @@ def counted(text: str) -> str:
     """
     parts, at = [_STEPS], 0
     for found in _AGAIN.finditer(_bare(text)):
-        parts += text[at : found.end()], " _step_() "
+        parts += text[at : found.end()], " _step_(); "
         at = found.end()
     return "".join((*parts, text[at:]))
 

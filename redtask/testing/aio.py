@@ -78,7 +78,7 @@ class LocalDriver(Driver):
     async def _wait(self, step: Wait) -> bool:
         """Let tasks run, and time pass, until something has arrived."""
         wait = Waiting(self.store.clockwork, step)
-        with self.store.clockwork.waiting():
+        with self.store.clockwork.waiting(step):
             while not await self._has_arrived(step):
                 if await asyncio.to_thread(wait.progress):
                     continue

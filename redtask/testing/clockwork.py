@@ -14,6 +14,7 @@ from redtask.hub.calls import Life
 from redtask.hub.keys import Keys
 from redtask.scheme import configure
 from redtask.testing.engine import WORKER, Engine, running
+from redtask.testing.floor import Floor
 from redtask.testing.server import Server
 from redtask.testing.store import LocalStore
 from redtask.testing.waiting import PAUSE, Stuck
@@ -21,6 +22,7 @@ from redtask.testing.waiting import PAUSE, Stuck
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from redtask.flows import Wait
     from redtask.hub.scripts import AnyScheme
     from redtask.signing import Keyring
 
@@ -39,8 +41,8 @@ class Clockwork:
         )
         self._store.keyring = keyring
         self._lock = threading.RLock()
-        #: Held by the task that runs: streams and the current task are the process's.
-        self._floor = threading.Lock()
+        #: Of the task that runs.
+        self._floor = Floor()
         self._changed = threading.Condition()
         #: Counts what clients ask, and batches that have ended.
         self.changes = 0
@@ -72,6 +74,7 @@ class Clockwork:
     def close(self) -> None:
         """Let nobody use it any more."""
         self.closed = True
+        self._floor.close()
 
     # -- commands
 
@@ -107,7 +110,7 @@ class Clockwork:
 
     def step(self) -> int:
         """Run the next task, and what is taken with it; returns how many have run."""
-        if not self._floor.acquire(timeout=PAUSE):
+        if not self._floor.acquire(PAUSE):
             return 0
         try:
             with self._lock:
@@ -120,7 +123,8 @@ class Clockwork:
                 engine, work = taken
                 engine.busy = True
             try:
-                return engine.run(work)
+                with self._floor.occupied(engine):
+                    return engine.run(work)
             finally:
                 engine.busy = False
                 self.note_change()
@@ -180,10 +184,11 @@ class Clockwork:
     # -- waiting
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self, step: Wait) -> Iterator[None]:
         """Meanwhile this code waits; if it is a task's, others may run."""
-        engine = running.get()
-        if engine is None:
+        engine = running.get() if step.wanted() else None
+        if engine is None or not self._floor.knows(engine):
+            # Perhaps it is the task of another hub.
             yield
             return
         engine.waits += 1
@@ -195,6 +200,7 @@ class Clockwork:
             engine.waits -= 1
             if engine.waits == 0:
                 self._floor.acquire()
+                self._floor.show(engine)
 
     @property
     def rests(self) -> bool:

@@ -6,26 +6,29 @@ limits, and aborting what runs.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import contextvars
 import functools
 import os
 import platform
 import secrets
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from redtask import namespace
-from redtask.current import desk
+from redtask.current import Desk
 from redtask.engine.guard import Guard
 from redtask.engine.output import Output, Stream
 from redtask.engine.task import Runner, fields_of
 from redtask.hub import calls
 from redtask.hub.calls import Life, Report
 from redtask.names import random_name
+from redtask.testing.floor import Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from redtask.hub.records import Work
     from redtask.signing import Keyring
@@ -38,6 +41,15 @@ _DEATH: Final = "a test let it die"
 
 #: The engine whose task this code belongs to.
 running: Final[ContextVar[Engine | None]] = ContextVar("running", default=None)
+
+
+def _has_loop() -> bool:
+    """Does an event loop run in this thread?"""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class EngineDies(BaseException):
@@ -87,18 +99,6 @@ class _Output(Output):
         super().__init__(sys.stdout, sys.stderr)
         self.stdout = _Tee(self, sys.stdout, 0)
         self.stderr = _Tee(self, sys.stderr, 1)
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        """Capture what is printed meanwhile."""
-        before = sys.stdout, sys.stderr
-        self.stdout.show_on(sys.stdout)
-        self.stderr.show_on(sys.stderr)
-        self.install()
-        try:
-            yield
-        finally:
-            sys.stdout, sys.stderr = before
 
 
 class Engine:
@@ -162,12 +162,36 @@ class Engine:
         self._idle = not turn.work
         return turn.work
 
+    def scene(self) -> Scene:
+        """Return what lets a task capture its output, and ask who it is."""
+        self._output.stdout.show_on(sys.stdout)
+        self._output.stderr.show_on(sys.stderr)
+        hub = self._store.keys.name
+        here = Desk(
+            self._output.current,
+            self._output.progress,
+            functools.partial(fields_of, self._store),
+            self._flush,
+            {**self._runner.engine_info, "worker": WORKER, "hub": hub},
+        )
+        return Scene(self._output.stdout, self._output.stderr, here)
+
     def run(self, batch: Sequence[Work]) -> int:
-        """Run what was taken, and report; returns how many tasks have run."""
+        """Run what was taken, and report; returns how many tasks have run.
+
+        It has the floor. Where an event loop runs in this thread, it is done in
+        another: tasks may have event loops of their own.
+        """
+        if not _has_loop():
+            return self._run_here(batch)
+        with ThreadPoolExecutor(1, "redtask task") as pool:
+            run = contextvars.copy_context().run
+            return pool.submit(run, self._run_here, batch).result()
+
+    def _run_here(self, batch: Sequence[Work]) -> int:
         token, outside = running.set(self), namespace.enter(self._runner.names)
         try:
-            with self._at_desk(), self._output.installed():
-                return self._run(batch)
+            return self._run(batch)
         finally:
             namespace.leave(outside)
             running.reset(token)
@@ -210,25 +234,3 @@ class Engine:
         self._flush()
         self.leave(_DEATH, [work.task_id])
         self.join()
-
-    @contextlib.contextmanager
-    def _at_desk(self) -> Iterator[None]:
-        """Let the task ask who it is, and report its progress."""
-        here = desk(os.getpid())
-        names = "work", "progress", "fields", "settle", "about"
-        before = [getattr(here, name) for name in names]
-        hub = self._store.keys.name
-        ours = (
-            self._output.current,
-            self._output.progress,
-            functools.partial(fields_of, self._store),
-            self._flush,
-            {**self._runner.engine_info, "worker": WORKER, "hub": hub},
-        )
-        for name, value in zip(names, ours, strict=True):
-            setattr(here, name, value)
-        try:
-            yield
-        finally:
-            for name, value in zip(names, before, strict=True):
-                setattr(here, name, value)

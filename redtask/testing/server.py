@@ -53,9 +53,19 @@ class Server:
                 self._prepare(given)
             reply = self._send(given)
             if given[:2] == [b"SCRIPT", b"LOAD"]:
-                self._send([b"EVAL", _COMPILE % reply, b"0", given[2]])
-                self._compiled.add(reply)
+                return self._compile(reply, given[2])
             return reply
+
+    def _compile(self, sha: bytes, text: bytes) -> Any:
+        """Compile a script that was loaded; return what loading it replies.
+
+        fakeredis takes any text, and Redis only what compiles.
+        """
+        problem = self._send([b"EVAL", _COMPILE % sha, b"0", text])
+        if isinstance(problem, Exception):
+            return problem
+        self._compiled.add(sha)
+        return sha
 
     def _send(self, words: Sequence[bytes]) -> Any:
         fake: Any = self._fake
@@ -70,7 +80,8 @@ class Server:
 
         fakeredis compiles it at each call, which takes most of the time.
         """
-        if given[_ROOT] == self._root:
+        # A scheme of one's own is tried out without one.
+        if len(given) > _NOW and given[_ROOT] == self._root:
             given[_NOW] = given[_NOW] or b"%d" % round(self.now * 1000)
         sha = given[_SHA]
         if sha in self._compiled:

@@ -80,7 +80,7 @@ class LocalDriver(Driver):
             time.sleep(min(step.seconds, BREATH))
             return False
         wait = Waiting(self.store.clockwork, step)
-        with self.store.clockwork.waiting():
+        with self.store.clockwork.waiting(step):
             while not self._has_arrived(step):
                 if wait.progress() or self._has_arrived(step):
                     continue

@@ -42,9 +42,12 @@ class Waiting:
         return self._step.inbox.disturbed_at >= self._begun
 
     def progress(self) -> bool:
-        """Run a task, or let time pass; False if there is nothing to do."""
+        """Run a task, or let time pass; False if there is nothing to do.
+
+        Who only listens does nothing.
+        """
         self._seen = self._clockwork.changes
-        if not self._clockwork.progress(self._step.patience):
+        if not self._step.wanted() or not self._clockwork.progress(self._step.patience):
             return False
         self._since = None
         return True
@@ -58,7 +61,7 @@ class Waiting:
         end = self._begun + self._step.seconds
         if now >= end or self.disturbed:
             return False
-        if not self._clockwork.rests or not math.isinf(self._step.patience):
+        if not (self._is_endless and self._clockwork.rests):
             self._since = None
         elif self._since is None:
             self._since = now
@@ -67,6 +70,11 @@ class Waiting:
         if self._clockwork.wait_for_change(self._seen, min(PAUSE, end - now)):
             self._since = None
         return True
+
+    @property
+    def _is_endless(self) -> bool:
+        """Does somebody wait for ever?"""
+        return self._step.wanted() and math.isinf(self._step.patience)
 
     def _ids(self) -> Sequence[str]:
         tasks = self._step.tasks

@@ -423,6 +423,55 @@ def test_the_iterator_of_the_executor_has_an_end(view, gate):
         next(values)
 
 
+@pytest.fixture
+def begun(view, gate):
+    """Return the iterator of a map whose first task has ended, and the others' results.
+
+    The second runs, and the third and others have not begun.
+    """
+    paths = [str(gate.parent), *[str(gate)] * 99]
+    values = view.executor.map(tasks.pass_gate, paths, range(100))
+    assert next(values) == 0
+    results = view.client.get_result(view.history).split()[1:]
+    until(lambda: results[0].metadata["started"], "the beginning of the second")
+    return values, results
+
+
+def test_who_leaves_the_map_of_an_executor_aborts_only_what_has_not_begun(gate, begun):
+    values, results = begun
+
+    values.close()
+
+    with pytest.raises(error.TaskAborted):
+        results[-1].get(30)
+    gate.touch()
+    assert results[0].get(30) == [1]
+
+
+def test_a_forked_child_that_leaves_the_map_of_its_parent_aborts_nothing(gate, begun):
+    values, _ = begun
+
+    if (child := os.fork()) == 0:
+        try:
+            values.close()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    gate.touch()
+    assert list(values) == list(range(1, 100))
+
+
+def test_the_map_of_a_closed_client_can_be_left(view, begun):
+    values, _ = begun
+    view.client.close()
+
+    values.close()
+
+    with pytest.raises(StopIteration):
+        next(values)
+
+
 def test_an_executor_waits_for_maps_as_well(view):
     with view.executor as executor:
         executor.map(tasks.double, range(200))

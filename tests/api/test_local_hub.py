@@ -1,12 +1,16 @@
 """A hub in the test's own process, as programs that use redtask are tested with it."""
 
 import asyncio
+import concurrent.futures
 import contextlib
+import io
 import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import ClassVar
 
 import fakeredis
@@ -14,10 +18,13 @@ import pytest
 
 import redtask
 from redtask import Ref, aio, depend, error, testing
-from tests import invariants
+from tests import invariants, tasks
 from tests.commands import Command
 
 KEYS = "redtask:testing"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "warm.lua"
+#: The end of a scheme, whose function choose is to be tried.
+SCHEME = "return { score = math.max, choose = choose }\n"
 
 
 @contextlib.contextmanager
@@ -50,11 +57,13 @@ class Ledger:
     """What has run, in order; tasks that travel by value still find it."""
 
     runs: ClassVar[list[object]] = []
+    #: Has a task begun?
+    began: ClassVar = threading.Event()
 
 
 @pytest.fixture(autouse=True)
 def ledger():
-    Ledger.runs = []
+    Ledger.runs, Ledger.began = [], threading.Event()
     return Ledger.runs
 
 
@@ -318,6 +327,29 @@ def test_engines_serve_queues_and_leave():
             hub.remove_engine(1)
 
 
+def test_a_scheme_may_be_a_file():
+    with checked(testing.Hub(2, scheme=str(EXAMPLE))) as hub:
+        view = hub.client().load_balanced_view()
+
+        assert view.map_sync(abs, range(5)) == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("local x = = 1", "unexpected symbol near '='"),
+        ("while true do end", "it does not come to an end"),
+        ("undefined.x = 1", "attempt to index global 'undefined'"),
+    ],
+)
+def test_a_scheme_that_is_wrong_is_told_with_its_line(tmp_path, line, words):
+    path = tmp_path / "mine.lua"
+    path.write_text(f"local function choose()\n  {line}\nend\n{SCHEME}")
+
+    with pytest.raises(error.SchemeError, match=rf"mine\.lua:2: {words}"):
+        testing.Hub(scheme=str(path))
+
+
 # -- clients
 
 
@@ -385,6 +417,128 @@ def test_tasks_run_one_at_a_time_whoever_waits():
         assert sys.stdout is before
 
 
+def who(name):
+    """Print it, and return the id of the task."""
+    say(name)
+    return redtask.current_task().id
+
+
+def ask_another(number):
+    """Wait for another task, and tell who this one is before and after."""
+    before = who(f"begin {number}")
+    with redtask.Client() as client:
+        client.load_balanced_view().apply_sync(who, f"child of {number}")
+    return before, who(f"end {number}")
+
+
+def check_parents(results, values):
+    """Check that tasks which have waited still know who they are."""
+    assert values == [result.msg_ids * 2 for result in results]
+    printed = [f"begin {n}\nend {n}\n" for n in range(len(results))]
+    assert [result.stdout for result in results] == printed
+
+
+def test_tasks_that_wait_in_several_threads_stay_who_they_are():
+    with checked(testing.Hub(engines=8)) as hub:
+        view, before = hub.client().load_balanced_view(), sys.stdout
+        results = [view.apply_async(ask_another, number) for number in range(4)]
+        threads = [threading.Thread(target=result.get) for result in results]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        check_parents(results, [list(result.get()) for result in results])
+        assert sys.stdout is before
+        assert redtask.current_task().id is None
+
+
+def test_tasks_that_wait_in_an_event_loop_stay_who_they_are():
+    async def program():
+        async with aio.Client() as client:
+            view = client.load_balanced_view()
+            results = [await view.apply_async(ask_another, n) for n in range(2)]
+            return [list(value) for value in await asyncio.gather(*results)], [
+                result.msg_ids[0] for result in results
+            ]
+
+    with checked(testing.Hub(engines=4)) as hub:
+        before = sys.stdout
+        values, ids = asyncio.run(program())
+
+        check_parents(list(map(hub.client().get_result, ids)), values)
+        assert sys.stdout is before
+
+
+async def ask_two():
+    """Wait for two tasks, one of which nobody runs, and tell who this is then."""
+    async with aio.Client() as client:
+        idle = await client.load_balanced_view(queue="gpu").apply_async(abs, -1)
+        waiting = asyncio.ensure_future(idle.wait(0.5))
+        await client.load_balanced_view().apply(who, "child")
+        assert not waiting.done()
+        found = who("parent")
+        await waiting
+        return found
+
+
+def test_a_task_with_a_coroutine_that_waits_stays_who_it_is(hub, view):
+    hub.add_engine()
+    result = view.apply_async(ask_two)
+
+    assert result.get() == result.msg_ids[0]
+    assert result.stdout == "parent\n"
+
+
+def test_a_stream_that_a_task_has_replaced_stays_so_while_it_waits(hub, view):
+    def quiet():
+        with contextlib.redirect_stdout(io.StringIO()) as kept:
+            ask_another(0)
+        return kept.getvalue()
+
+    hub.add_engine()
+    result = view.apply_async(quiet)
+
+    assert result.get() == "begin 0\nend 0\n"
+    assert not result.stdout
+
+
+def wait_in_vain():
+    """Wait for a task that nobody runs."""
+    Ledger.began.set()
+    with redtask.Client() as client:
+        client.load_balanced_view(queue="gpu").apply_sync(abs, -1)
+
+
+def ask_elsewhere(url, key):
+    """Wait for a task of another hub, and tell who this is."""
+    with redtask.Client(url, key=key) as client:
+        return client.load_balanced_view().apply_sync(abs, -1), who("here")
+
+
+def test_a_task_may_wait_for_one_of_another_hub(hub, view):
+    with testing.Hub() as other:
+        result = view.apply_async(ask_elsewhere, other.url, other.key)
+
+        assert result.get() == (1, result.msg_ids[0])
+        assert result.stdout == "here\n"
+
+
+def test_what_is_the_tests_is_so_again_when_the_hub_is_closed():
+    before = sys.stdout
+    with testing.Hub() as hub:
+        result = hub.client().load_balanced_view().apply_async(wait_in_vain)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(result.get)
+            assert Ledger.began.wait(30)
+            hub.close()
+
+            assert sys.stdout is before
+            assert waiting.exception(30)
+
+    assert sys.stdout is before
+
+
 def test_a_thread_waits_for_what_another_has_still_to_submit(hub, view):
     with testing.Hub(engines=0) as other:
         result = other.client().load_balanced_view().apply_async(abs, -1)
@@ -399,6 +553,7 @@ def test_futures_and_callbacks(hub, view):
     done = threading.Event()
     result = view.apply_async(abs, -3)
     result.add_done_callback(lambda _: done.set())
+    hub.run()
     assert done.wait(30)
 
     with hub.client().executor() as executor:
@@ -406,6 +561,94 @@ def test_futures_and_callbacks(hub, view):
         assert list(executor.map(abs, [-2, -3])) == [2, 3]
     results = [view.apply_async(abs, -n) for n in range(3)]
     assert sorted(one.get() for one in redtask.as_completed(results)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_who_leaves_the_map_of_an_executor_aborts_what_has_not_begun(
+    hub, view, chunksize
+):
+    values = view.executor.map(note, range(8), chunksize=chunksize)
+    assert hub.run(2) == 2
+    assert next(values) == 0
+
+    values.close()
+
+    assert hub.run() == 0
+    assert Ledger.runs == list(range(2 * chunksize))
+    states = [row["state"] for row in view.client.db_query({})]
+    assert sorted(states) == ["aborted"] * (8 // chunksize - 2) + ["completed"] * 2
+
+
+def refuse(number):
+    """Fail for one of them."""
+    assert note(number) != 1
+
+
+def test_an_error_in_the_map_of_an_executor_aborts_what_has_not_begun(hub, view):
+    values = view.executor.map(refuse, range(4))
+    hub.run(2)
+
+    with pytest.raises(redtask.RemoteError):
+        list(values)
+
+    assert hub.run() == 0
+    assert Ledger.runs == [0, 1]
+
+
+def test_who_has_read_all_of_a_map_or_nothing_leaves_all_as_it_is(hub, view):
+    with view.executor as executor:
+        assert list(executor.map(note, range(2))) == [0, 1]
+        executor.map(note, range(2, 4)).close()
+
+    assert Ledger.runs == [0, 1, 2, 3]
+
+
+def test_a_callback_runs_nothing_and_lets_no_time_pass(hub, view):
+    done, before = threading.Event(), hub.now
+    late = view.with_flags(delay=0.9)
+    results = [view.apply_async(note, 1), late.apply_async(note, 2)]
+    for result in results:
+        result.add_done_callback(lambda _: done.set())
+
+    assert not done.wait(0.3)
+    assert (hub.now, Ledger.runs) == (before, [])
+
+    assert hub.run() == 1
+    assert done.wait(30)
+    done.clear()
+    assert hub.advance(1) == 1
+    assert done.wait(30)
+
+
+def test_a_callback_in_asyncio_runs_nothing_and_is_never_stuck(hub):
+    async def program():
+        done = asyncio.Event()
+        async with aio.Client() as client:
+            view = client.load_balanced_view()
+            idle = await view.with_flags(queue="gpu").apply_async(note, 0)
+            result = await view.apply_async(note, 1)
+            for one in (idle, result):
+                one.add_done_callback(lambda _: done.set())
+            await asyncio.sleep(1.5)
+            assert Ledger.runs == []
+
+            assert hub.run() == 1
+            await asyncio.wait_for(done.wait(), 30)
+            done.clear()
+            hub.add_engine(["gpu"])
+            assert hub.run() == 1
+            await asyncio.wait_for(done.wait(), 30)
+
+    asyncio.run(program())
+
+
+def test_who_waits_for_futures_as_the_standard_library_does_lets_them_run(hub, view):
+    callback = view.with_flags(delay=3600).apply_async(note, "callback")
+    callback.add_done_callback(note)
+    futures = [view.executor.submit(note, number) for number in range(3)]
+
+    assert concurrent.futures.wait(futures, 30).not_done == set()
+    assert Ledger.runs == [0, 1, 2]
 
 
 def test_tasks_are_aborted_resubmitted_and_asked_about(hub, view):
@@ -454,6 +697,43 @@ def test_asyncio_waits_and_tasks_have_event_loops(hub):
             return [one async for one in await view.map_async(abs, [-1, -2])]
 
     assert asyncio.run(program()) == [1, 2]
+
+
+async def tell(number):
+    """Print in an event loop, and tell who this is."""
+    await asyncio.sleep(0)
+    return who(number)
+
+
+def tell_by_itself(number):
+    """Do so in an event loop of its own."""
+    return asyncio.run(tell(number))
+
+
+@pytest.mark.parametrize("function", [tell, tell_by_itself])
+def test_where_an_event_loop_runs_tasks_may_have_others(hub, view, function):
+    async def program():
+        early, late = (
+            view.with_flags(delay=delay).apply_async(function, delay)
+            for delay in (0, 60)
+        )
+        assert hub.run() == hub.advance(60) == 1
+        own = view.apply_async(function, 1)
+        return [early, late, own], [early.get(0), late.get(0), own.get()]
+
+    results, values = asyncio.run(program())
+
+    assert values == [result.msg_ids[0] for result in results]
+    assert [result.stdout for result in results] == ["0\n", "60\n", "1\n"]
+
+
+def test_where_an_event_loop_runs_a_map_and_an_interrupt_are_as_elsewhere(view):
+    async def program():
+        assert view.map_sync(tasks.later, range(4), chunksize=2) == [0, 1, 2, 3]
+        with pytest.raises(KeyboardInterrupt):
+            view.apply_async(interrupt).get()
+
+    asyncio.run(program())
 
 
 def test_a_client_of_ones_own_for_asyncio(hub):

@@ -130,6 +130,20 @@ def test_a_timeout_holds_also_while_redis_is_away(place, server, face, timeout):
     assert result.get(20) == 8
 
 
+def test_the_map_of_an_executor_can_be_left_while_redis_is_away(place, server):
+    client = place.client(timeout=30)
+    executor = client.load_balanced_view().executor
+    values = executor.map(tasks.double, range(3), timeout=0.2)
+    server.kill()
+    begun = time.monotonic()
+
+    with pytest.raises(TimeoutError):
+        next(values)
+
+    assert time.monotonic() - begun < 5
+    server.start()
+
+
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
     place, server, face, caplog
 ):

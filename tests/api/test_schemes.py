@@ -229,6 +229,17 @@ def test_what_goes_wrong_is_told_with_its_line(store, any_place, file, line, sen
     assert dump(any_place) == untouched
 
 
+@pytest.mark.parametrize("begin", ["for _ = 1, 3 do", "do", "repeat"])
+def test_a_body_may_begin_with_a_bracket(store, file, begin):
+    end = "until true" if begin == "repeat" else "end"
+    body = f"{begin}\n(tostring)(free)\n{end}\n"
+    scheme = file(FINE.replace("free, admits)\n", f"free, admits)\n{body}", 1))
+
+    configure(store, {}, scheme)
+
+    assert store.scheme is scheme
+
+
 def test_what_would_close_what_is_around_it_does_not_compile(place, file):
     place.client()
     store = Store(place.url.partition("?")[0], place.name)
