@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from redtask import inputs
+from redtask import flows, inputs
 from redtask.error import (
     CompositeError,
     SerializationError,
