@@ -464,6 +464,7 @@ class Worker:
         outcomes, begun = seat.block.bequeath()
         # A task may exit with any code.
         in_order = code == DONE and not begun
+        refused = code == REFUSED and not begun and not seat.block.registered
         stop = seat.stopped
         if in_order:
             reason = "drained" if self._asked else "recycled"
@@ -476,9 +477,9 @@ class Worker:
             late = stop is not None and stop.late
             last = last_words(seat, begun[0]) if len(begun) == 1 else []
             self._herald.bid_farewell(Farewell(uuid, reason, begun, late, last))
-        if code == REFUSED:
+        if refused:
             self._refused()
-        meant = in_order or seat.ended_for or stop or code == REFUSED
+        meant = in_order or seat.ended_for or stop or refused
         if not meant:
             lost = f", in task {', '.join(begun)}" if begun else ""
             _log.warning("%s is gone: %s%s", seat.called, reason, lost)

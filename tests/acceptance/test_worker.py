@@ -335,9 +335,10 @@ def test_a_child_of_a_task_can_be_terminated(site):
     [
         (lambda: os._exit(3), "exit code 3"),
         (lambda: os._exit(0), "exit code 0"),
+        (lambda: os._exit(5), "exit code 5"),
         (lambda: ctypes.string_at(0), r"killed by signal 11 \(SIGSEGV\)"),
     ],
-    ids=["exit", "exit-0", "segfault"],
+    ids=["exit", "exit-0", "exit-5", "segfault"],
 )
 def test_a_task_that_ends_its_engine_fails_with_the_reason(site, end, reason):
     site.worker("-n", "1")
