@@ -285,6 +285,7 @@ class Worker:
         """Watch the engines: one started a batch or a limited task, or registered."""
         self._warden.wake()
         self._live.wake()
+        self._herald.heed(self._seats)
         if self._look_at is None:
             self._look_at = time.monotonic() + _LOOK
         if not self._ready and all(seat.block.registered for seat in self._seats):
@@ -353,7 +354,7 @@ class Worker:
 
     def _make_plan(self) -> Plan:
         status = self._store.do(calls.status())
-        self._herald.lease = int(status.hub["lease"]) / 1000
+        self._herald.lease = int(status.hub["lease"])
         return Plan(
             url=self._store.url,
             hub=self._store.keys.name,

@@ -18,6 +18,9 @@ from pathlib import Path
 import pytest
 
 import redtask
+from redtask.connect import connect
+from redtask.hub import calls
+from redtask.profile import Profile
 from tests.processes import DEADLINE, until
 from tests.sites import ROOT, gate, is_dead, writer
 
@@ -430,6 +433,29 @@ def test_an_engine_whose_supervisor_is_stopped_begins_nothing(site):
     assert result.get(DEADLINE) is None
     assert site.executions() == {"task": 1}
     assert worker.engines() == engines
+
+
+def test_a_lease_that_is_shortened_costs_no_task_that_runs(site):
+    site.configure(lease=5000)
+    site.worker("-n", "1")
+    result = site.view.apply_async(gate(site.folder / "go"))
+    until(lambda: site.states(result) == ["running"], "it runs")
+    store, _ = connect(Profile.load(url=site.server.url))
+    leases = set()
+
+    def renewed():
+        # As other workers do.
+        store.do(calls.sweep())
+        leases.update(site.redis.zrange(f"{ROOT}:engines", 0, -1, withscores=True))
+        return len(leases) > 10 or site.states(result) != ["running"]
+
+    site.configure(lease=300)
+    until(renewed, "beats")
+    (site.folder / "go").touch()
+
+    assert result.get(DEADLINE) is None
+    assert not site.story("lost")
+    store.close()
 
 
 def test_work_that_was_tampered_with_is_never_unpickled(site):

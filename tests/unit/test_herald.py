@@ -6,10 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from redtask.engine.block import Block, Outcome, Taken
+from redtask.engine.block import SURE, Block, Outcome, Taken
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.seat import Seat
 from redtask.error import BadArgument, ConnectionLost, NoHub, NoWorker, SignatureError
+from redtask.hub.keys import Keys
 
 NEVER = 1 << 62
 
@@ -19,6 +20,8 @@ class FakeStore:
 
     def __init__(self):
         self.said = []
+        self.keys = Keys("h")
+        self.lease: int | None = 15_000
         self.answers = {
             "turn": [b"ok", 0],
             "sweep": [b"ok", 60_000, 0],
@@ -46,6 +49,11 @@ class FakeStore:
             reply += [task_id.encode() for task_id in foreign]
             at += 4 + count
         return reply
+
+    def command(self, *words):
+        assert words == ("HGET", "{redtask:h}:hub", "lease")
+        self.said.append(("lease", []))
+        return None if self.lease is None else str(self.lease).encode()
 
     def do_all(self, calls):
         return [self.do(call) for call in calls]
@@ -107,6 +115,60 @@ def test_a_beat_says_what_each_engine_holds_and_renews_its_lease(herald, store, 
     assert store.heard("sweep")
     assert not seat.block.lease_over
     assert time.monotonic() + 2 < herald.due < time.monotonic() + 4
+
+
+def left(seat):
+    """Return for how long the engine may start tasks, in ms."""
+    block = seat.block
+    return (block.heard - time.monotonic()) * 1000 + block.lease * SURE / 1e6
+
+
+def test_the_beat_that_first_grants_a_shorter_lease_tells_it(herald, store, seat):
+    herald.speak([seat])
+    store.lease = 2000
+    herald.beat_now()
+
+    herald.speak([seat])
+
+    assert [name for name, _ in store.said[-3:]] == ["beat", "sweep", "lease"]
+    assert 1000 < left(seat) <= 1800
+    assert seat.block.lease == 2000
+    assert herald.due < time.monotonic() + 0.5
+
+
+def test_a_longer_lease_counts_from_the_next_beat_on(herald, store, seat):
+    herald.speak([seat])
+    store.lease = 60_000
+    lefts = []
+
+    for _ in range(2):
+        herald.beat_now()
+        herald.speak([seat])
+        lefts.append(left(seat))
+
+    assert 13_000 < lefts[0] <= 13_500
+    assert 53_000 < lefts[1] <= 54_000
+    assert time.monotonic() + 9 < herald.due < time.monotonic() + 15
+
+
+def test_an_engine_with_a_shorter_lease_is_beaten_for_at_once(herald, store, seat):
+    herald.speak([seat])
+    herald.heed([seat])
+    before = herald.due
+    seat.block.joined(0, 2000, NEVER)
+
+    herald.heed([seat])
+
+    assert before > time.monotonic()
+    assert herald.due <= time.monotonic()
+
+
+def test_a_hub_that_is_gone_after_the_beat_is_made_anew(herald, store, seat):
+    store.lease = None
+
+    herald.speak([seat])
+
+    assert store.heard("configure")
 
 
 def test_a_drained_engine_hands_back_what_it_has_not_begun(herald, store, seat):
@@ -174,7 +236,8 @@ def test_what_is_reported_first_is_not_forgotten_in_the_beat(herald, store, seat
     store.answers["turn"] = [b"ok", 0]
     herald.speak([seat])
 
-    assert [name for name, _ in store.said] == ["turn", "turn", "beat", "sweep"]
+    said = [name for name, _ in store.said]
+    assert said == ["turn", "turn", "beat", "sweep", "lease"]
     assert not herald.has_news
 
 
