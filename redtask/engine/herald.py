@@ -295,7 +295,9 @@ class Herald:
             block.renew(deadline(sent, granted))
             block.lease = granted
             self._drained(seat, drained=answer.word == "drained")
-            seat.still += self.lease / 5000
+            # Without beats, it could not be seen to do anything.
+            seat.still += min(sent / 1e9 - seat.beaten, granted / 5000)
+            seat.beaten = sent / 1e9
             foreign = set(answer.foreign)
             if foreign.intersection(picture.ids[picture.begun :]):
                 # Redis has lost its latest writes, and these tasks with them.

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from redtask.engine import herald as module
 from redtask.engine.block import SURE, Block, Outcome, Taken
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.seat import Seat
@@ -400,35 +401,76 @@ def test_an_idle_engine_that_was_given_up_is_replaced(herald, store, seat):
     assert seat.ended_for == "the hub had given it up"
 
 
-def beats(herald, seat, seconds):
-    """Let so much time pass in beats."""
-    for _ in range(round(seconds / 3)):
-        herald._beat_at = 0.0
-        herald.speak([seat])
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def monotonic_ns(self):
+        return round(self.now * 1e9)
 
 
-def test_an_engine_that_stands_still_outside_of_tasks_is_replaced(herald, seat):
-    beats(herald, seat, 400)
+@pytest.fixture
+def beats(monkeypatch, herald, seat):
+    """Let so much time pass in beats, one each so many seconds."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+
+    def pass_time(seconds, each=3.0):
+        for _ in range(round(seconds / each)):
+            clock.now += each
+            herald.beat_now()
+            herald.speak([seat])
+
+    return pass_time
+
+
+def test_an_engine_that_stands_still_outside_of_tasks_is_replaced(beats, seat):
+    beats(400)
     assert not seat.ended_for
 
     seat.block.open_none(8)
     seat.block.idle()
-    beats(herald, seat, 50)
+    beats(50)
     assert not seat.ended_for
-    beats(herald, seat, 30)
+    beats(30)
 
     assert seat.ended_for == "it hung"
 
 
-def test_an_engine_in_a_long_call_has_more_time(herald, seat):
+def test_an_engine_in_a_long_call_has_more_time(beats, seat):
     seat.block.open_none(8)
     seat.block.talk()
 
-    beats(herald, seat, 200)
+    beats(200)
     assert not seat.ended_for
-    beats(herald, seat, 200)
+    beats(200)
 
     assert seat.ended_for == "it hung"
+
+
+def test_an_idle_engine_does_not_hang_because_there_are_many_beats(beats, seat):
+    seat.block.open_none(8)
+    seat.block.idle()
+
+    beats(20, each=0.2)
+    assert not seat.ended_for
+    beats(60, each=0.2)
+
+    assert seat.ended_for == "it hung"
+
+
+def test_time_without_beats_is_not_held_against_an_engine(beats, seat):
+    seat.block.open_none(8)
+    seat.block.idle()
+
+    beats(3000, each=500)
+
+    assert not seat.ended_for
 
 
 def test_an_alarm_is_a_reason_to_sweep_at_once(herald, store):
