@@ -131,9 +131,9 @@ class Herald:
         return self._away is None
 
     @property
-    def has_outcomes(self) -> bool:
-        """Are there outcomes left to report?"""
-        return bool(self._outcomes)
+    def outcomes(self) -> int:
+        """How many outcomes are left to report?"""
+        return sum(map(len, self._outcomes.values()))
 
     @property
     def away(self) -> float:

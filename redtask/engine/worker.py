@@ -155,7 +155,7 @@ class Worker:
             (lambda: self._live.due, self._live.look),
             (lambda: self._orders.stacks.due, self._orders.stacks.look),
             (lambda: self._terms.due, self._look_at_terms),
-            (lambda: self._press_at, lambda: self._stop("its time is over")),
+            (lambda: self._press_at, self._press),
             (lambda: self._watchdog_at, self._pat),
         )
         self._terms = Terms(
@@ -172,8 +172,10 @@ class Worker:
         self._ready = False
         #: Did a signal drain our engines?
         self._quiet = False
-        #: How many times we were asked to stop.
+        #: How far we are with stopping: as many steps as we were asked, or more if the
+        #: time of one was over; and were we asked twice?
         self._asked = 0
+        self._insisted = False
         self._code = DONE
 
     # -- the loop
@@ -206,6 +208,9 @@ class Worker:
                     self._act()
         finally:
             self._let_go()
+        if lost := self._herald.outcomes:
+            _log.error("%s cannot be reported", count(lost, "outcome"))
+            self._code = self._code or STOPPED
         if self._orders.ends_cluster and self.options.kept and self._code == DONE:
             return CLUSTER_ENDS
         return self._code
@@ -254,11 +259,11 @@ class Worker:
     def _is_finished(self) -> bool:
         if not self._asked or any(seat.pid for seat in self._seats):
             return False
-        if self._asked > 1:
+        if self._insisted:
             return True
         if self._code == UNREACHABLE or self._herald.away > _PARTING:
             # The hub will notice by itself that the engines are gone.
-            return not self._herald.has_outcomes
+            return not self._herald.outcomes
         return not self._herald.has_news
 
     # -- signals
@@ -503,6 +508,21 @@ class Worker:
 
     def _stop(self, why: str) -> None:
         """Let tasks finish; the second time, return them; the third time, kill them."""
+        self._insisted = self._asked > 0
+        self._stop_harder(why)
+
+    def _press(self) -> None:
+        """Stop what still runs, because its time is over.
+
+        What has finished is reported all the same, as soon as Redis is back.
+        """
+        if self._insisted or any(map(_is_busy, self._seats)):
+            self._stop_harder("its time is over")
+            return
+        self._press_at = float("inf")
+        _log.info("its time is over; what has finished is still to be reported")
+
+    def _stop_harder(self, why: str) -> None:
         self._asked += 1
         self._press_at = float("inf")
         if self._asked == 1:
@@ -523,7 +543,7 @@ class Worker:
             return
         _log.warning("%s: ending what runs", why)
         for seat in self._seats:
-            if seat.pid:
+            if _is_busy(seat) or (self._insisted and seat.pid):
                 seat.kill("its worker was stopped")
 
     def _drain_all(self) -> None:
@@ -554,6 +574,11 @@ class Worker:
             self._code = REFUSED
             self._asked = max(1, self._asked)
             self._drain_all()
+
+
+def _is_busy(seat: Seat) -> bool:
+    """Does an engine run a task, as far as we know?"""
+    return seat.pid != 0 and (seat.to_drain or seat.block.inside_since > 0)
 
 
 def _reason(code: int) -> str:
