@@ -48,7 +48,13 @@ from redtask.error import (
 )
 from redtask.hub import calls, scripts
 from redtask.orders import instance
-from redtask.signals import END_NOW, END_WITH_CLUSTER, Signals, name_of
+from redtask.signals import (
+    END_NOW,
+    END_WITH_CLUSTER,
+    Signals,
+    hear_of_children,
+    name_of,
+)
 from redtask.spelling import count
 from redtask.store import Store
 
@@ -186,6 +192,7 @@ class Worker:
         Raises ``NameTaken`` if a worker of this name is alive on this machine, and
         ``ConnectionLost`` if Redis cannot be reached at the start.
         """
+        hear_of_children()
         self._plan = self._make_plan()
         self._orders.instance = instance(self._plan.about)
         inherit(self._store, self.options.name, self._plan.about)

@@ -100,6 +100,20 @@ def test_a_killed_engine_blames_the_task_that_ran_and_no_other(site):
     until(lambda: len(worker.engines()) == 2, "a new engine")
 
 
+def test_an_engine_is_replaced_also_if_who_started_the_worker_ignores_children(site):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        worker = site.worker("-n", "1", ready=False)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    (killed,) = worker.wait_for("ready").engines()
+
+    os.kill(killed, signal.SIGKILL)
+
+    worker.wait_for("is gone: killed by signal 9 (SIGKILL)")
+    until(lambda: worker.engines() not in ([], [killed]), "a new engine")
+
+
 def test_engines_killed_from_outside_again_and_again_lose_nothing(site):
     worker = site.worker("-n", "2")
     note = writer(site.ledger)
