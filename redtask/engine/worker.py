@@ -605,7 +605,9 @@ def _tell(supervisor: int) -> None:
     By a signal, because a task might close a file descriptor, whose number might then
     be reused.
     """
-    os.kill(supervisor, _WAKES)
+    # A task may have given up the right to do that.
+    with contextlib.suppress(PermissionError):
+        os.kill(supervisor, _WAKES)
 
 
 def _reseed() -> None:
