@@ -25,6 +25,15 @@ def name_of(number: int) -> str:
     return signal.Signals(number).name
 
 
+def hear_of_children() -> None:
+    """Let the kernel keep how children end, also if who started us ignores that.
+
+    Redis, which would inherit it, waits for its children, too.
+    """
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def _note(*_: object) -> None:
     """Do nothing: the loop reads the signal's number from the wakeup fd."""
 

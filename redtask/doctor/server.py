@@ -296,7 +296,7 @@ def rights(store: Store, about: Mapping[str, Any]) -> list[Finding]:
     """Return a finding on commands that our user may not call (needs Redis 7.0)."""
     if version_of(about) < _DRY_RUN:
         return []
-    key, lacking = f"{store.keys.root}:hub", []
+    key, lacking = store.keys.hub(), []
     try:
         user = store.command("ACL", "WHOAMI")
         for line in _RIGHTS:

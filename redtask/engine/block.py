@@ -45,7 +45,7 @@ _FIELDS: Final = 29
     _STATE,
     _LOOPS,
     _ENGINE_ID,  # plus one; 0: not registered
-    _LEASE,
+    _LEASE,  # also by the supervisor, once it is registered
     _NUMBER,
     _COUNT,
     _BEGUN,
@@ -446,6 +446,10 @@ class Block:
     def lease(self) -> int:
         """The engine's lease in ms; 0 before it is registered."""
         return self._fields[_LEASE]
+
+    @lease.setter
+    def lease(self, lease: int) -> None:
+        self._fields[_LEASE] = lease
 
     def renew(self, deadline: int) -> None:
         """Let the engine start tasks until ``deadline``, ns of the monotonic clock."""

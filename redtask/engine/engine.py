@@ -140,6 +140,7 @@ class Engine:
         #: Moving average of a task's duration, ns; None before the first.
         self._pace: float | None = None
         self._left = plan.max_tasks
+        self._rights = _rights()
         self._mask: set[signal.Signals | int] = set()
         #: Is this a process forked off the engine by a task?
         self._foreign = False
@@ -216,7 +217,13 @@ class Engine:
 
     @property
     def _spent(self) -> bool:
-        return self._plan.max_tasks > 0 and self._left <= 0
+        worn = self._plan.max_tasks > 0 and self._left <= 0
+        return worn or self._is_demoted
+
+    @property
+    def _is_demoted(self) -> bool:
+        """Has a task given up rights that those of others may need?"""
+        return _rights() != self._rights
 
     @property
     def _is_bound(self) -> bool:
@@ -383,7 +390,8 @@ class Engine:
         failed = batch[0].along
         for work in batch:
             begun = clock()
-            if (failed and work.along) or not begin(count, begun):
+            over = (failed and work.along) or (count and self._is_demoted)
+            if over or not begin(count, begun):
                 self._hand_back(count)
                 break
             kind, fields = run(work)
@@ -431,7 +439,7 @@ class Engine:
     def _hand_back(self, first: int) -> None:
         """Return tasks that have not started, unless the supervisor does.
 
-        Our lease may be over, or what they wait for has failed.
+        Our lease may be over, what they wait for has failed, or we are to be replaced.
         """
         if self._block.forsake():
             self._done += [
@@ -482,6 +490,11 @@ class Engine:
 def _nonce() -> str:
     """Return 72 random bits, by which the hub recognizes a repeated turn."""
     return secrets.token_urlsafe(9)
+
+
+def _rights() -> tuple[int, int]:
+    """Return as which user and group this process acts."""
+    return os.geteuid(), os.getegid()
 
 
 def _ignore(*_: object) -> None:

@@ -84,8 +84,8 @@ class Herald:
         self._worker = worker
         self._fingerprint = fingerprint
         self._forsake = forsake
-        #: The hub's lease of engines, in seconds.
-        self.lease = 15.0
+        #: The hub's lease of engines when it last told us, in ms.
+        self.lease = 15_000
         #: Pending request to resume (True) or drain (False) our engines, if any.
         self._wish: bool | None = None
         self._outcomes: dict[str, list[Outcome]] = {}
@@ -131,9 +131,9 @@ class Herald:
         return self._away is None
 
     @property
-    def has_outcomes(self) -> bool:
-        """Are there outcomes left to report?"""
-        return bool(self._outcomes)
+    def outcomes(self) -> int:
+        """How many outcomes are left to report?"""
+        return sum(map(len, self._outcomes.values()))
 
     @property
     def away(self) -> float:
@@ -260,18 +260,27 @@ class Herald:
     def _beat(self, seats: Iterable[Seat]) -> None:
         """Renew the leases of the engines that live, and sweep."""
         living = {picture.uuid: (seat, picture) for seat, picture in _living(seats)}
-        for seat, _ in living.values():
-            self.lease = seat.block.lease / 1000
         lives = [self._life(picture) for _, picture in living.values()]
         pair: list[Call[Any]] = [calls.beat(self._worker, lives), calls.sweep()]
         sent = time.monotonic_ns()
         answers, swept = self._store.do_all(pair)
+        # Asked after the beat, so that the first one with a shorter lease tells it. If
+        # the lease was changed just then, we do not know which one was granted.
+        before, self.lease = self.lease, self._ask_lease()
+        granted = min(before, self.lease)
         for answer in answers:
-            self._answered(*living[answer.engine], answer, sent)
+            self._answered(*living[answer.engine], answer, sent, granted)
         # Jitter, so that workers do not beat in step.
-        pause = self.lease / 5 * random.uniform(0.8, 1.2)  # noqa: S311
+        pause = self.lease / 5000 * random.uniform(0.8, 1.2)  # noqa: S311
         self._beat_at = sent / 1e9 + pause
         self._swept(swept)
+
+    def _ask_lease(self) -> int:
+        """Ask for the hub's lease: it may be changed while we work."""
+        told = self._store.command("HGET", self._store.keys.hub(), "lease")
+        if told is None:
+            raise NoHub
+        return int(told)
 
     def _life(self, picture: Picture) -> Life:
         """Return what an engine holds: its batch, and outcomes that we must report."""
@@ -279,13 +288,16 @@ class Herald:
         return Life(picture.uuid, picture.number, [*picture.ids, *ours])
 
     def _answered(
-        self, seat: Seat, picture: Picture, answer: Beaten, sent: int
+        self, seat: Seat, picture: Picture, answer: Beaten, sent: int, granted: int
     ) -> None:
         block = seat.block
         if answer.word in {"live", "drained"}:
-            block.renew(deadline(sent, block.lease))
+            block.renew(deadline(sent, granted))
+            block.lease = granted
             self._drained(seat, drained=answer.word == "drained")
-            seat.still += self.lease / 5
+            # Without beats, it could not be seen to do anything.
+            seat.still += min(sent / 1e9 - seat.beaten, granted / 5000)
+            seat.beaten = sent / 1e9
             foreign = set(answer.foreign)
             if foreign.intersection(picture.ids[picture.begun :]):
                 # Redis has lost its latest writes, and these tasks with them.
@@ -314,8 +326,19 @@ class Herald:
         """Beat now: the hub has something to say about our engines."""
         self._beat_at = 0.0
 
+    def heed(self, seats: Iterable[Seat]) -> None:
+        """Beat now if an engine has registered with a shorter lease than we know of.
+
+        Its lease might be over before the next beat.
+        """
+        for seat in seats:
+            block = seat.block
+            if block.lease < self.lease and seat.pid and block.registered:
+                self.beat_now()
+
     def _swept(self, swept: Swept) -> None:
-        pause = self.lease if swept.due < 0 else max(_SWEEP_PAUSE, swept.due / 1000)
+        due = self.lease if swept.due < 0 else swept.due
+        pause = max(_SWEEP_PAUSE, due / 1000)
         self._sweep_at = time.monotonic() + (0.0 if swept.more else pause)
 
 

@@ -66,6 +66,8 @@ class Seat:
     #: Its loop counter, and for how long that has not advanced, s.
     loops: int = 0
     still: float = 0.0
+    #: When the last answered beat for it was sent, s of the monotonic clock.
+    beaten: float = 0.0
 
     def sit(self, pid: int, block: Block, sheet: int = -1) -> None:
         """Assign a new engine to this seat.
@@ -81,7 +83,7 @@ class Seat:
         self.pid, self.pidfd, self.block, self.sheet = pid, pidfd, block, sheet
         self.born, self.start_at = time.monotonic(), None
         self.ended_for, self.stop = "", None
-        self.loops, self.still = 0, 0.0
+        self.loops, self.still, self.beaten = 0, 0.0, self.born
 
     def kill(self, reason: str) -> None:
         """Kill the engine now."""

@@ -48,7 +48,13 @@ from redtask.error import (
 )
 from redtask.hub import calls, scripts
 from redtask.orders import instance
-from redtask.signals import END_NOW, END_WITH_CLUSTER, Signals, name_of
+from redtask.signals import (
+    END_NOW,
+    END_WITH_CLUSTER,
+    Signals,
+    hear_of_children,
+    name_of,
+)
 from redtask.spelling import count
 from redtask.store import Store
 
@@ -155,7 +161,7 @@ class Worker:
             (lambda: self._live.due, self._live.look),
             (lambda: self._orders.stacks.due, self._orders.stacks.look),
             (lambda: self._terms.due, self._look_at_terms),
-            (lambda: self._press_at, lambda: self._stop("its time is over")),
+            (lambda: self._press_at, self._press),
             (lambda: self._watchdog_at, self._pat),
         )
         self._terms = Terms(
@@ -172,8 +178,10 @@ class Worker:
         self._ready = False
         #: Did a signal drain our engines?
         self._quiet = False
-        #: How many times we were asked to stop.
+        #: How far we are with stopping: as many steps as we were asked, or more if the
+        #: time of one was over; and were we asked twice?
         self._asked = 0
+        self._insisted = False
         self._code = DONE
 
     # -- the loop
@@ -184,6 +192,7 @@ class Worker:
         Raises ``NameTaken`` if a worker of this name is alive on this machine, and
         ``ConnectionLost`` if Redis cannot be reached at the start.
         """
+        hear_of_children()
         self._plan = self._make_plan()
         self._orders.instance = instance(self._plan.about)
         inherit(self._store, self.options.name, self._plan.about)
@@ -206,6 +215,9 @@ class Worker:
                     self._act()
         finally:
             self._let_go()
+        if lost := self._herald.outcomes:
+            _log.error("%s cannot be reported", count(lost, "outcome"))
+            self._code = self._code or STOPPED
         if self._orders.ends_cluster and self.options.kept and self._code == DONE:
             return CLUSTER_ENDS
         return self._code
@@ -254,11 +266,11 @@ class Worker:
     def _is_finished(self) -> bool:
         if not self._asked or any(seat.pid for seat in self._seats):
             return False
-        if self._asked > 1:
+        if self._insisted:
             return True
         if self._code == UNREACHABLE or self._herald.away > _PARTING:
             # The hub will notice by itself that the engines are gone.
-            return not self._herald.has_outcomes
+            return not self._herald.outcomes
         return not self._herald.has_news
 
     # -- signals
@@ -285,6 +297,7 @@ class Worker:
         """Watch the engines: one started a batch or a limited task, or registered."""
         self._warden.wake()
         self._live.wake()
+        self._herald.heed(self._seats)
         if self._look_at is None:
             self._look_at = time.monotonic() + _LOOK
         if not self._ready and all(seat.block.registered for seat in self._seats):
@@ -353,7 +366,7 @@ class Worker:
 
     def _make_plan(self) -> Plan:
         status = self._store.do(calls.status())
-        self._herald.lease = int(status.hub["lease"]) / 1000
+        self._herald.lease = int(status.hub["lease"])
         return Plan(
             url=self._store.url,
             hub=self._store.keys.name,
@@ -464,6 +477,7 @@ class Worker:
         outcomes, begun = seat.block.bequeath()
         # A task may exit with any code.
         in_order = code == DONE and not begun
+        refused = code == REFUSED and not begun and not seat.block.registered
         stop = seat.stopped
         if in_order:
             reason = "drained" if self._asked else "recycled"
@@ -476,9 +490,9 @@ class Worker:
             late = stop is not None and stop.late
             last = last_words(seat, begun[0]) if len(begun) == 1 else []
             self._herald.bid_farewell(Farewell(uuid, reason, begun, late, last))
-        if code == REFUSED:
+        if refused:
             self._refused()
-        meant = in_order or seat.ended_for or stop or code == REFUSED
+        meant = in_order or seat.ended_for or stop or refused
         if not meant:
             lost = f", in task {', '.join(begun)}" if begun else ""
             _log.warning("%s is gone: %s%s", seat.called, reason, lost)
@@ -501,6 +515,21 @@ class Worker:
 
     def _stop(self, why: str) -> None:
         """Let tasks finish; the second time, return them; the third time, kill them."""
+        self._insisted = self._asked > 0
+        self._stop_harder(why)
+
+    def _press(self) -> None:
+        """Stop what still runs, because its time is over.
+
+        What has finished is reported all the same, as soon as Redis is back.
+        """
+        if self._insisted or any(map(_is_busy, self._seats)):
+            self._stop_harder("its time is over")
+            return
+        self._press_at = float("inf")
+        _log.info("its time is over; what has finished is still to be reported")
+
+    def _stop_harder(self, why: str) -> None:
         self._asked += 1
         self._press_at = float("inf")
         if self._asked == 1:
@@ -521,7 +550,7 @@ class Worker:
             return
         _log.warning("%s: ending what runs", why)
         for seat in self._seats:
-            if seat.pid:
+            if _is_busy(seat) or (self._insisted and seat.pid):
                 seat.kill("its worker was stopped")
 
     def _drain_all(self) -> None:
@@ -554,6 +583,11 @@ class Worker:
             self._drain_all()
 
 
+def _is_busy(seat: Seat) -> bool:
+    """Does an engine run a task, as far as we know?"""
+    return seat.pid != 0 and (seat.to_drain or seat.block.inside_since > 0)
+
+
 def _reason(code: int) -> str:
     if code < 0:
         try:
@@ -571,7 +605,9 @@ def _tell(supervisor: int) -> None:
     By a signal, because a task might close a file descriptor, whose number might then
     be reused.
     """
-    os.kill(supervisor, _WAKES)
+    # A task may have given up the right to do that.
+    with contextlib.suppress(PermissionError):
+        os.kill(supervisor, _WAKES)
 
 
 def _reseed() -> None:

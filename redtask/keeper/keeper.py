@@ -50,7 +50,7 @@ from redtask.keeper.plan import DAEMON, SCRIPT, TERMINAL, Plan
 from redtask.keeper.server import KeptServer
 from redtask.profile import Profile
 from redtask.scheme import configure, find
-from redtask.signals import END_WITH_CLUSTER, Signals, name_of
+from redtask.signals import END_WITH_CLUSTER, Signals, hear_of_children, name_of
 from redtask.spelling import count
 from redtask.store import Store
 
@@ -123,6 +123,7 @@ class Keeper:
 
         Errors before that are raised, and leave nothing behind.
         """
+        hear_of_children()
         self._selector = selectors.DefaultSelector()
         signals = Signals(
             self._selector,

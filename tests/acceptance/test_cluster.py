@@ -484,8 +484,11 @@ def test_nothing_outlives_a_foreground_that_is_killed(land):
     until(land.is_empty, "the end of the cluster")
 
 
-def test_a_worker_that_dies_before_its_engines_join_is_an_error(land):
-    process = land.start("-m", "redtask", "cluster", "start", "-n", "20")
+# Some supervisors ignore the end of children, and what they start inherits that.
+@pytest.mark.parametrize("ignored", [(), (signal.SIGCHLD,)])
+def test_a_worker_that_dies_before_its_engines_join_is_an_error(land, ignored):
+    start = ("-m", "redtask", "cluster", "start", "-n", "20")
+    process = land.start(*start, **ignoring(*ignored))
     (worker, *_) = until(lambda: land.pids(WORKER), "the worker")
 
     os.kill(worker, signal.SIGKILL)

@@ -51,6 +51,29 @@ def test_an_alarm_that_a_task_leaves_does_not_ring_in_another(site, handler):
     assert worker.engines() == engines
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who alone may do that")
+@pytest.mark.parametrize("drop", [os.setuid, os.setgid, os.seteuid])
+def test_an_engine_whose_task_gave_up_rights_runs_no_other(site, drop):
+    worker = site.worker("-n", "1")
+    engines = worker.engines()
+    # The engine learns that tasks are short, so that it takes many at once.
+    assert len(site.view.map_async(abs, range(1000)).get(DEADLINE)) == 1000
+
+    def task(x):
+        if x == 30:
+            drop(65534)
+            redtask.current_task().progress(0.5)
+        return os.geteuid() + os.getgid()
+
+    values = site.view.map_async(task, range(100)).get(DEADLINE)
+
+    assert values == [65534 if x == 30 else 0 for x in range(100)]
+    until(lambda: len(worker.engines()) == 1, "the next engine")
+    assert worker.engines() != engines
+    assert "is gone" not in worker.told
+    assert not site.story("lost")
+
+
 def change_directory():
     folder = tempfile.mkdtemp()
     os.chdir(folder)

@@ -18,6 +18,7 @@ import pytest
 
 from tests import tasks
 from tests.processes import DEADLINE, until
+from tests.sites import writer
 
 pytestmark = pytest.mark.acceptance
 
@@ -131,6 +132,81 @@ def test_what_outlasts_the_drain_goes_back_and_no_try_is_used(site, gate):
     assert result.get(DEADLINE) == 7
     assert b"tries" not in site.redis.hgetall(site.record(result.msg_ids[0]))
     assert "nothing is left to do" in burst.told
+
+
+@pytest.fixture
+def cut_off(own_site, own_server, gate):
+    """A task runs on a worker, and ends when its Redis is away."""
+    own_site.redis.config_set("appendfsync", "always")
+    worker = own_site.worker("-n", "2", "-v", "--drain-timeout", "50ms")
+    view = own_site.view.with_flags(retries=1)
+    note = writer(own_site.ledger)
+
+    def run(name, gate):
+        note(name)
+        return tasks.pass_gate(gate, name)
+
+    def begin(name, gate):
+        result = view.apply_async(run, name, str(gate))
+        until(lambda: own_site.executions()[name], "the task")
+        return result
+
+    ends = begin("ends", gate)
+
+    def cut():
+        own_server.kill()
+        gate.touch()
+        worker.wait_for("completed after")
+        worker.wait_for("trying on")
+
+    return worker, begin, ends, cut
+
+
+def test_what_has_finished_is_told_after_the_drain_however_long_redis_is_away(
+    cut_off, own_server
+):
+    worker, _, ends, cut = cut_off
+    cut()
+
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("still to be reported")
+    own_server.start()
+
+    assert worker.wait() == 0
+    assert ends.get(DEADLINE) == "ends"
+
+
+def test_what_outlasts_the_drain_costs_nothing_that_has_finished(
+    cut_off, own_server, own_site, tmp_path
+):
+    worker, begin, ends, cut = cut_off
+    lasts = begin("lasts", tmp_path / "never")
+    cut()
+
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("what runs goes back")
+    worker.wait_for("still to be reported")
+    own_server.start()
+
+    assert worker.wait() == 1
+    assert ends.get(DEADLINE) == "ends"
+    assert own_site.states(lasts) == ["ready"]
+
+
+def test_who_asks_again_does_not_wait_for_redis_and_is_told_what_that_costs(
+    cut_off, own_server
+):
+    worker, _, ends, cut = cut_off
+    cut()
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("still to be reported")
+
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait() == 1
+    assert "1 outcome cannot be reported" in worker.told
+    own_server.start()
+    assert not ends.ready()
 
 
 def test_a_worker_that_is_told_to_quit_waits_for_nothing(site, gate):

@@ -18,6 +18,9 @@ from pathlib import Path
 import pytest
 
 import redtask
+from redtask.connect import connect
+from redtask.hub import calls
+from redtask.profile import Profile
 from tests.processes import DEADLINE, until
 from tests.sites import ROOT, gate, is_dead, writer
 
@@ -95,6 +98,20 @@ def test_a_killed_engine_blames_the_task_that_ran_and_no_other(site):
     assert re.fullmatch(r"killed by signal 9 \(SIGKILL\), memory \d+ MiB", lost["why"])
     assert "engine" in worker.told
     until(lambda: len(worker.engines()) == 2, "a new engine")
+
+
+def test_an_engine_is_replaced_also_if_who_started_the_worker_ignores_children(site):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        worker = site.worker("-n", "1", ready=False)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    (killed,) = worker.wait_for("ready").engines()
+
+    os.kill(killed, signal.SIGKILL)
+
+    worker.wait_for("is gone: killed by signal 9 (SIGKILL)")
+    until(lambda: worker.engines() not in ([], [killed]), "a new engine")
 
 
 def test_engines_killed_from_outside_again_and_again_lose_nothing(site):
@@ -335,9 +352,10 @@ def test_a_child_of_a_task_can_be_terminated(site):
     [
         (lambda: os._exit(3), "exit code 3"),
         (lambda: os._exit(0), "exit code 0"),
+        (lambda: os._exit(5), "exit code 5"),
         (lambda: ctypes.string_at(0), r"killed by signal 11 \(SIGSEGV\)"),
     ],
-    ids=["exit", "exit-0", "segfault"],
+    ids=["exit", "exit-0", "exit-5", "segfault"],
 )
 def test_a_task_that_ends_its_engine_fails_with_the_reason(site, end, reason):
     site.worker("-n", "1")
@@ -429,6 +447,29 @@ def test_an_engine_whose_supervisor_is_stopped_begins_nothing(site):
     assert result.get(DEADLINE) is None
     assert site.executions() == {"task": 1}
     assert worker.engines() == engines
+
+
+def test_a_lease_that_is_shortened_costs_no_task_that_runs(site):
+    site.configure(lease=5000)
+    site.worker("-n", "1")
+    result = site.view.apply_async(gate(site.folder / "go"))
+    until(lambda: site.states(result) == ["running"], "it runs")
+    store, _ = connect(Profile.load(url=site.server.url))
+    leases = set()
+
+    def renewed():
+        # As other workers do.
+        store.do(calls.sweep())
+        leases.update(site.redis.zrange(f"{ROOT}:engines", 0, -1, withscores=True))
+        return len(leases) > 10 or site.states(result) != ["running"]
+
+    site.configure(lease=300)
+    until(renewed, "beats")
+    (site.folder / "go").touch()
+
+    assert result.get(DEADLINE) is None
+    assert not site.story("lost")
+    store.close()
 
 
 def test_work_that_was_tampered_with_is_never_unpickled(site):

@@ -6,10 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from redtask.engine.block import Block, Outcome, Taken
+from redtask.engine import herald as module
+from redtask.engine.block import SURE, Block, Outcome, Taken
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.seat import Seat
 from redtask.error import BadArgument, ConnectionLost, NoHub, NoWorker, SignatureError
+from redtask.hub.keys import Keys
 
 NEVER = 1 << 62
 
@@ -19,6 +21,8 @@ class FakeStore:
 
     def __init__(self):
         self.said = []
+        self.keys = Keys("h")
+        self.lease: int | None = 15_000
         self.answers = {
             "turn": [b"ok", 0],
             "sweep": [b"ok", 60_000, 0],
@@ -46,6 +50,11 @@ class FakeStore:
             reply += [task_id.encode() for task_id in foreign]
             at += 4 + count
         return reply
+
+    def command(self, *words):
+        assert words == ("HGET", "{redtask:h}:hub", "lease")
+        self.said.append(("lease", []))
+        return None if self.lease is None else str(self.lease).encode()
 
     def do_all(self, calls):
         return [self.do(call) for call in calls]
@@ -107,6 +116,60 @@ def test_a_beat_says_what_each_engine_holds_and_renews_its_lease(herald, store, 
     assert store.heard("sweep")
     assert not seat.block.lease_over
     assert time.monotonic() + 2 < herald.due < time.monotonic() + 4
+
+
+def left(seat):
+    """Return for how long the engine may start tasks, in ms."""
+    block = seat.block
+    return (block.heard - time.monotonic()) * 1000 + block.lease * SURE / 1e6
+
+
+def test_the_beat_that_first_grants_a_shorter_lease_tells_it(herald, store, seat):
+    herald.speak([seat])
+    store.lease = 2000
+    herald.beat_now()
+
+    herald.speak([seat])
+
+    assert [name for name, _ in store.said[-3:]] == ["beat", "sweep", "lease"]
+    assert 1000 < left(seat) <= 1800
+    assert seat.block.lease == 2000
+    assert herald.due < time.monotonic() + 0.5
+
+
+def test_a_longer_lease_counts_from_the_next_beat_on(herald, store, seat):
+    herald.speak([seat])
+    store.lease = 60_000
+    lefts = []
+
+    for _ in range(2):
+        herald.beat_now()
+        herald.speak([seat])
+        lefts.append(left(seat))
+
+    assert 13_000 < lefts[0] <= 13_500
+    assert 53_000 < lefts[1] <= 54_000
+    assert time.monotonic() + 9 < herald.due < time.monotonic() + 15
+
+
+def test_an_engine_with_a_shorter_lease_is_beaten_for_at_once(herald, store, seat):
+    herald.speak([seat])
+    herald.heed([seat])
+    before = herald.due
+    seat.block.joined(0, 2000, NEVER)
+
+    herald.heed([seat])
+
+    assert before > time.monotonic()
+    assert herald.due <= time.monotonic()
+
+
+def test_a_hub_that_is_gone_after_the_beat_is_made_anew(herald, store, seat):
+    store.lease = None
+
+    herald.speak([seat])
+
+    assert store.heard("configure")
 
 
 def test_a_drained_engine_hands_back_what_it_has_not_begun(herald, store, seat):
@@ -174,7 +237,8 @@ def test_what_is_reported_first_is_not_forgotten_in_the_beat(herald, store, seat
     store.answers["turn"] = [b"ok", 0]
     herald.speak([seat])
 
-    assert [name for name, _ in store.said] == ["turn", "turn", "beat", "sweep"]
+    said = [name for name, _ in store.said]
+    assert said == ["turn", "turn", "beat", "sweep", "lease"]
     assert not herald.has_news
 
 
@@ -337,35 +401,76 @@ def test_an_idle_engine_that_was_given_up_is_replaced(herald, store, seat):
     assert seat.ended_for == "the hub had given it up"
 
 
-def beats(herald, seat, seconds):
-    """Let so much time pass in beats."""
-    for _ in range(round(seconds / 3)):
-        herald._beat_at = 0.0
-        herald.speak([seat])
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def monotonic_ns(self):
+        return round(self.now * 1e9)
 
 
-def test_an_engine_that_stands_still_outside_of_tasks_is_replaced(herald, seat):
-    beats(herald, seat, 400)
+@pytest.fixture
+def beats(monkeypatch, herald, seat):
+    """Let so much time pass in beats, one each so many seconds."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+
+    def pass_time(seconds, each=3.0):
+        for _ in range(round(seconds / each)):
+            clock.now += each
+            herald.beat_now()
+            herald.speak([seat])
+
+    return pass_time
+
+
+def test_an_engine_that_stands_still_outside_of_tasks_is_replaced(beats, seat):
+    beats(400)
     assert not seat.ended_for
 
     seat.block.open_none(8)
     seat.block.idle()
-    beats(herald, seat, 50)
+    beats(50)
     assert not seat.ended_for
-    beats(herald, seat, 30)
+    beats(30)
 
     assert seat.ended_for == "it hung"
 
 
-def test_an_engine_in_a_long_call_has_more_time(herald, seat):
+def test_an_engine_in_a_long_call_has_more_time(beats, seat):
     seat.block.open_none(8)
     seat.block.talk()
 
-    beats(herald, seat, 200)
+    beats(200)
     assert not seat.ended_for
-    beats(herald, seat, 200)
+    beats(200)
 
     assert seat.ended_for == "it hung"
+
+
+def test_an_idle_engine_does_not_hang_because_there_are_many_beats(beats, seat):
+    seat.block.open_none(8)
+    seat.block.idle()
+
+    beats(20, each=0.2)
+    assert not seat.ended_for
+    beats(60, each=0.2)
+
+    assert seat.ended_for == "it hung"
+
+
+def test_time_without_beats_is_not_held_against_an_engine(beats, seat):
+    seat.block.open_none(8)
+    seat.block.idle()
+
+    beats(3000, each=500)
+
+    assert not seat.ended_for
 
 
 def test_an_alarm_is_a_reason_to_sweep_at_once(herald, store):
