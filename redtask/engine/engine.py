@@ -386,11 +386,13 @@ class Engine:
         run.begin(batch)
         first = ended = clock()
         count, telling = 0, _log.isEnabledFor(logging.DEBUG)
+        # Between tasks only the user is looked at: that takes a third of the time.
+        acts_as, user = os.geteuid, self._rights[0]
         # What was taken along waits for the success of those before it.
         failed = batch[0].along
         for work in batch:
             begun = clock()
-            over = (failed and work.along) or (count and self._is_demoted)
+            over = (failed and work.along) or acts_as() != user
             if over or not begin(count, begun):
                 self._hand_back(count)
                 break

@@ -52,7 +52,7 @@ def test_an_alarm_that_a_task_leaves_does_not_ring_in_another(site, handler):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who alone may do that")
-@pytest.mark.parametrize("drop", [os.setuid, os.setgid, os.seteuid])
+@pytest.mark.parametrize("drop", [os.setuid, os.seteuid])
 def test_an_engine_whose_task_gave_up_rights_runs_no_other(site, drop):
     worker = site.worker("-n", "1")
     engines = worker.engines()
@@ -72,6 +72,17 @@ def test_an_engine_whose_task_gave_up_rights_runs_no_other(site, drop):
     assert worker.engines() != engines
     assert "is gone" not in worker.told
     assert not site.story("lost")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who alone may do that")
+def test_an_engine_whose_task_changed_its_group_is_replaced(site):
+    worker = site.worker("-n", "1")
+    engines = worker.engines()
+
+    assert site.view.apply_sync(os.setgid, 65534) is None
+
+    until(lambda: worker.engines() not in ([], engines), "the next engine")
+    assert site.view.apply_sync(os.getgid) == 0
 
 
 def change_directory():
