@@ -241,7 +241,8 @@ class Worker:
 
     def _give_up(self) -> None:
         """End because Redis stays unreachable, unless there is more to report."""
-        inside = any(seat.pid and seat.block.inside_since for seat in self._seats)
+        # Also if it has ended: a large result is nowhere but in its engine.
+        inside = any(seat.pid and seat.block.inside for seat in self._seats)
         if inside or self._herald.has_news:
             return
         _log.error("Redis has been away for %.0f s: giving up", self._herald.away)
