@@ -19,6 +19,7 @@ from redtask.engine.coroutines import awaited, finished
 from redtask.engine.guard import Guard
 from redtask.engine.parents import Parents
 from redtask.error import (
+    ConfigurationError,
     EngineError,
     PayloadTooLarge,
     RemoteError,
@@ -51,6 +52,9 @@ _SOON: Final = 7
 _MODEST: Final = 1 << 18
 #: Fields of a record stay compact up to this length, in bytes.
 _SHORT: Final = 64
+#: Pause after Redis has refused what a task needs, in seconds: so as not to spin if it
+#: does not refuse the next turn.
+_REFUSED: Final = 0.1
 #: Maximum length of the reason of an unmet dependency, in bytes.
 _WORDS: Final = 200
 #: The hub's verdicts that an engine gives, by the kind of outcome.
@@ -132,6 +136,8 @@ class Runner:
         #: Arguments of such tasks that did not come along; were the last such small?
         self._ahead: dict[str, Read] = {}
         self._were_small = False
+        #: Why Redis refused us last.
+        self._told = ""
         #: Is a functional dependency being checked?
         self._asking = False
         self._kept: dict[str, Callable[..., Any]] = {}
@@ -380,8 +386,7 @@ class Runner:
         output = self._output
         problem = self._guard.found(problem)
         kind = self._guard.kind(problem)
-        if isinstance(problem, TaskLost) and work.along and not inside:
-            # It is not in our memory, and comes again when the hub has it.
+        if not (inside or called) and self._is_to_come_again(work, problem):
             kind = "unbegun"
         elif kind == "unbegun" and called and not self._may_begin_again(work):
             kind, problem = "stopped", _stopped(problem)
@@ -401,6 +406,20 @@ class Runner:
         if output.printed:
             fields += output.collect()
         return "final" if kind == "stopped" else kind, fields
+
+    def _is_to_come_again(self, work: Work, problem: BaseException) -> bool:
+        """Is what a task needs only not to be had now? Then it goes back."""
+        if isinstance(problem, TaskLost):
+            # It is not in our memory, and the task comes again when the hub has it.
+            return work.along
+        if not isinstance(problem, ConfigurationError):
+            return False
+        # An administrator can fix it; mostly, the next turn waits until that is done.
+        if str(problem) != self._told:
+            self._told = str(problem)
+            _log.error("%s", problem)
+        time.sleep(_REFUSED)
+        return True
 
     def _may_begin_again(self, work: Work) -> bool:
         """May a task that was interrupted by nobody's fault begin once more?

@@ -14,6 +14,7 @@ from redtask.dependency import Ref
 from redtask.engine.guard import Aborted
 from redtask.engine.task import Runner
 from redtask.error import (
+    ConfigurationError,
     ImpossibleDependency,
     SignatureError,
     TimeLimitExceeded,
@@ -84,6 +85,42 @@ def test_what_was_fetched_for_a_batch_is_not_kept_for_the_next(bench):
     bench.store.values[key] = bytes(bench.work(len, b"x" * 9, name="c-2").args)
 
     assert bench.values(works, bench.run_all(works)) == [9]
+
+
+@pytest.mark.parametrize("lacking", ["function", "arguments", "result"])
+def test_what_redis_refuses_to_give_just_now_has_its_task_go_back(
+    bench, monkeypatch, caplog, lacking
+):
+    bench.keep_result("c-0", 21)
+    refs = ["c-0"] if lacking == "result" else None
+    work = bench.work(lambda x: x, Ref("c-0") if refs else 21, refs=refs)
+    if lacking == "arguments":
+        bench.store.values[bench.store.keys.task("c-1", "args")] = work.args
+        work = work._replace(args=b"")
+    if lacking != "function":
+        assert bench.values([work], bench.run_all([work])) == [21]
+        bench.runner.forget()
+
+    def refuse(*_):
+        raise ConfigurationError("Redis refuses the password")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.store, "commands", refuse)
+        patched.setattr(bench.store, "command", refuse)
+        outcomes = bench.run_all([work, work])
+
+    assert outcomes == [("unbegun", [])] * 2
+    assert caplog.messages == ["Redis refuses the password"]
+    assert bench.values([work], bench.run_all([work])) == [21]
+
+
+def test_a_task_that_is_itself_refused_by_a_redis_fails(bench):
+    def refuse():
+        raise ConfigurationError("Redis refuses the password")
+
+    error, _ = bench.error(refuse)
+
+    assert error.ename == "ConfigurationError"
 
 
 def test_a_function_is_fetched_once(bench):
