@@ -36,7 +36,7 @@ from redtask.error import (
 )
 from redtask.hub import calls
 from redtask.hub.calls import Argument, Call, Report
-from redtask.hub.records import Turn, Work, read_bell
+from redtask.hub.records import Registered, Turn, Work, read_bell
 from redtask.names import random_name
 from redtask.store import Store
 
@@ -226,12 +226,15 @@ class Engine:
 
     # -- the hub
 
-    def _ask(self, call: Call[T]) -> T:
-        """Perform a call, however long that takes."""
+    def _ask(self, make: Callable[[], Call[T]]) -> T:
+        """Perform a call, however long that takes.
+
+        It is made anew for each try: how long ago a task began and ended changes.
+        """
         told, pauses = "", link.pauses()
         while True:
             try:
-                return self._store.do(call)
+                return self._store.do(calls.remade(make))
             except FIXABLE as problem:
                 if str(problem) != told:
                     _log.error("%s", problem)
@@ -256,10 +259,13 @@ class Engine:
         self._runner.forget()
         self._bell = self._store.keys.bell(uuid)
         sent = time.monotonic_ns()
-        about = {**plan.about, "clock": round(time.time() * 1000)}
-        if self._block.quiet:
-            about["drained"] = 1
-        joined = self._ask(calls.register(uuid, plan.worker, plan.queues, about))
+        about = {**plan.about, "drained": 1} if self._block.quiet else plan.about
+
+        def register() -> Call[Registered]:
+            told = {**about, "clock": round(time.time() * 1000)}
+            return calls.register(uuid, plan.worker, plan.queues, told)
+
+        joined = self._ask(register)
         self._runner.compare_clocks()
         self._runner.engine_info = {
             "engine_id": joined.engine_id,
@@ -297,12 +303,20 @@ class Engine:
         nonce = self._upcoming or _nonce()
         want = self._want()
         self._upcoming = _nonce() if want else ""
-        reports = self._reports(self._done[taken:])
-        call = calls.turn(
-            self._uuid, self._number, nonce, want, reports, upcoming=self._upcoming
-        )
+        done = self._done[taken:]
+
+        def report() -> Call[Turn]:
+            return calls.turn(
+                self._uuid,
+                self._number,
+                nonce,
+                want,
+                self._reports(done),
+                upcoming=self._upcoming,
+            )
+
         try:
-            turn = self._ask(call)
+            turn = self._ask(report)
         except NoHub:
             turn = Turn(registered=False, stale=0, work=[])
         self._work, self._done = turn.work, []
@@ -467,9 +481,13 @@ class Engine:
     def _report_early(self, ended: int, *more: Entry) -> bool:
         """Report what has ended, and ``more``; returns False as ``_flush``."""
         taken = self._block.talk()
-        reports = self._reports([*self._done[taken:], *more])
+        done = [*self._done[taken:], *more]
+
+        def report() -> Call[Turn]:
+            return calls.turn(self._uuid, None, "", 0, self._reports(done))
+
         try:
-            turn = self._ask(calls.turn(self._uuid, None, "", 0, reports))
+            turn = self._ask(report)
         except NoHub:
             return False
         self._done.clear()

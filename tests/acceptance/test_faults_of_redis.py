@@ -161,6 +161,31 @@ def test_a_worker_whose_redis_stays_away_gives_up_when_it_has_nothing_to_tell(sc
     assert here.runs() == {1: 1}
 
 
+def test_what_ends_while_redis_is_away_is_told_with_its_time(scene, tmp_path):
+    here = scene(**DURABLE)
+    path, task = tmp_path / "gate", here.task()
+    wait = gate(path)
+
+    def ends():
+        task(1)
+        wait()
+        return time.time()
+
+    here.worker(n=1)
+    with here.client() as rc:
+        result = rc.load_balanced_view().apply_async(ends)
+        until(lambda: here.runs()[1] == 1, "a task that runs")
+        here.server.kill()
+        path.touch()
+        now = time.time()
+        until(lambda: time.time() > now + 3, "time that passes")
+        here.server.start()
+
+        ended = result.get(DEADLINE)
+        completed = result.metadata["completed"].timestamp()
+    assert abs(completed - ended) < 1
+
+
 def test_a_worker_keeps_a_large_result_until_it_can_tell_it(scene, tmp_path):
     here = scene(**DURABLE)
     # So often they beat that the second gives up first, if it does.
