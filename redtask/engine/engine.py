@@ -70,6 +70,9 @@ _LEASE_PAUSES: Final = 50
 FIXABLE: Final = (ConfigurationError, SchemaMismatch, SignatureError)
 
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
+#: Of timers of processor time, as profilers set them. Their default ends the process,
+#: in another task if one leaves them; to switch them off costs two system calls.
+_TIMED: Final = (signal.SIGPROF, signal.SIGVTALRM)
 
 #: Kinds of outcomes that are failures; and words for others, for the log.
 _FAILURES: Final = frozenset({"error", "final", "late"})
@@ -181,7 +184,8 @@ class Engine:
         signal.signal(signal.SIGINT, self._interrupt)
         # An init system signals all processes of a worker, but means the supervisor,
         # which lets running tasks finish.
-        signal.signal(signal.SIGTERM, _ignore)
+        for number in (signal.SIGTERM, *_TIMED):
+            signal.signal(number, _ignore)
         self._guard.install()
         os.register_at_fork(
             before=self._hold_signals,
@@ -210,8 +214,8 @@ class Engine:
         self._store.trouble = None
         self._output.inside = False
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(SIGNAL, signal.SIG_DFL)
+        for number in (signal.SIGTERM, *_TIMED, SIGNAL):
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     @property
