@@ -159,6 +159,8 @@ class Runner:
         self.chained = any(one.along for one in batch)
         self._opened.clear()
         self._ahead.clear()
+        # A thread that a task has left may have changed the streams.
+        self._output.install()
 
     def reported(self, *, all_count: bool) -> None:
         """Note that the hub has heard of the batch, and whether all of it counts."""
@@ -187,6 +189,8 @@ class Runner:
             else:
                 packed, shown = _packed(function, body, resolver)
             output.inside = False
+            if sys.stdout is not output.stdout or sys.stderr is not output.stderr:
+                output.restore()
             if len(packed) > self._largest:
                 self._too_large(len(packed))
         except BaseException as problem:  # noqa: BLE001 - whatever the user's code does
@@ -243,9 +247,6 @@ class Runner:
             body = self._open(digest, until, root, args)
         if until != self.fresh:
             self._read_until(until)
-        output = self._output
-        if sys.stdout is not output.stdout or sys.stderr is not output.stderr:
-            output.install()
         function = self._kept.get(digest)
         blob = self._blob(digest) if function is None else b""
         resolver = None
@@ -255,6 +256,7 @@ class Runner:
         if self._limit:
             self._guard.limit(self._limit)
         if function is None:
+            output = self._output
             output.inside = True
             if self._guard.pending:
                 self._guard.check()
@@ -384,6 +386,7 @@ class Runner:
             # An interrupt may have come just before it ended.
             self._loan.end()
         output = self._output
+        output.restore()
         problem = self._guard.found(problem)
         kind = self._guard.kind(problem)
         if not (inside or called) and self._is_to_come_again(work, problem):

@@ -792,6 +792,67 @@ def test_what_a_failing_task_printed_is_kept(bench):
     assert fields["stdout"] == b"before"
 
 
+def test_what_a_task_prints_through_a_stream_of_its_own_is_kept(bench):
+    def wrap(fail):
+        sys.stdout = io.TextIOWrapper(sys.stdout.buffer)
+        sys.stdout.write("wrapped")
+        sys.stderr.write("err")
+        assert not fail
+
+    _, fields = bench.run(wrap, fail=False)
+    _, failed = bench.error(wrap, fail=True)
+    _, after = bench.run(lambda: sys.stdout.buffer.write(b"after"))
+
+    assert fields["stdout"] == failed["stdout"] == b"wrapped"
+    assert after["stdout"] == b"after"
+    assert bench.real.getvalue() == ""
+
+
+def test_a_stream_that_a_task_leaves_may_fail(bench):
+    class Broken(io.StringIO):
+        def flush(self):
+            raise SystemExit(3)
+
+    def leave():
+        sys.stderr = Broken()
+        sys.stdout.write("out")
+
+    _, fields = bench.run(leave)
+
+    assert fields["stdout"] == b"out"
+    assert sys.stderr is bench.output.stderr
+
+
+def test_a_task_may_take_the_streams_away(bench):
+    def take(name):
+        delattr(sys, name)
+
+    error, _ = bench.error(take, "stdout")
+
+    assert error.ename == "AttributeError"
+    assert sys.stdout is bench.output.stdout
+    assert bench.value(lambda: 1) == 1
+
+
+def test_half_a_character_is_not_made_whole_by_the_next_task(bench):
+    def write(data):
+        sys.stdout.buffer.write(data)
+
+    _, first = bench.run(write, "ü".encode()[:1])
+    _, second = bench.run(write, "ü".encode()[1:] + b"x")
+
+    assert (first["stdout"], second["stdout"]) == ("�".encode(), "�x".encode())
+
+
+def test_half_a_character_comes_last_also_after_a_flood(bench):
+    def flood():
+        sys.stdout.buffer.write(b"x" * 2_000_000 + "ü".encode()[:1])
+
+    _, fields = bench.run(flood)
+
+    assert fields["stdout"].endswith("x�".encode())
+
+
 def test_a_flood_is_cut_in_the_middle(bench):
     def flood():
         for line in range(300_000):
