@@ -99,8 +99,9 @@ class Plan:
     queues: Sequence[str]
     #: Describes the worker's process, for its hash on the hub.
     about: Mapping[str, Argument]
-    #: Maximum size of a result, in bytes.
+    #: Maximum size of a result, in bytes, and of a string in Redis.
     largest: int
+    longest: int
     #: An engine is replaced after this many tasks; 0: never.
     max_tasks: int = 0
 
@@ -132,6 +133,7 @@ class Engine:
         self._runner = Runner(
             self._store, plan.keyring, self._output, plan.largest, self._guard
         )
+        self._runner.longest = plan.longest
         self._uuid = ""
         self._number = 0
         #: Nonce of the next turn, as announced to the hub; "" if it was not.
@@ -271,6 +273,8 @@ class Engine:
 
         joined = self._ask(register)
         self._runner.compare_clocks()
+        # It may have been changed since the worker was started.
+        self._runner.read_limit()
         self._runner.engine_info = {
             "engine_id": joined.engine_id,
             "engine_uuid": uuid,

@@ -22,6 +22,7 @@ from redtask.error import (
     ConfigurationError,
     EngineError,
     PayloadTooLarge,
+    RedtaskError,
     RemoteError,
     SerializationError,
     SignatureError,
@@ -112,6 +113,8 @@ class Runner:
         self._parents = Parents(store, keyring)
         self._output = output
         self._largest = largest
+        #: The longest result that Redis takes, in bytes, whatever the hub says.
+        self.longest = sys.maxsize
         self._guard = guard or Guard()
         #: The engine's namespace.
         self.names: dict[str, Any] = {}
@@ -192,7 +195,7 @@ class Runner:
             if sys.stdout is not output.stdout or sys.stderr is not output.stderr:
                 output.restore()
             if len(packed) > self._largest:
-                self._too_large(len(packed))
+                self._refuse_larger(len(packed))
         except BaseException as problem:  # noqa: BLE001 - whatever the user's code does
             # No function call in between, so no signal handler runs there.
             inside, output.inside = output.inside, False
@@ -310,10 +313,20 @@ class Runner:
         self.compare_clocks()
         return time.time() * 1000 + self.ahead > end
 
-    def _too_large(self, size: int) -> None:
-        raise PayloadTooLarge(
-            f"the result has {size} bytes; the limit is {self._largest}"
-        )
+    def read_limit(self) -> None:
+        """Find out how large a result may be."""
+        key = self._store.keys.hub()
+        if found := self._store.command("HGET", key, "max_payload"):
+            self._largest = min(int(found), self.longest)
+
+    def _refuse_larger(self, size: int) -> None:
+        """Raise if a result is too large, even if the limit was raised meanwhile."""
+        with contextlib.suppress(RedtaskError):
+            self.read_limit()
+        if size > self._largest:
+            raise PayloadTooLarge(
+                f"the result has {size} bytes; the limit is {self._largest}"
+            )
 
     # -- functions and arguments
 

@@ -355,6 +355,7 @@ class Worker:
     def _make_plan(self) -> Plan:
         status = self._store.do(calls.status())
         self._herald.lease = int(status.hub["lease"]) / 1000
+        longest = self._longest_word()
         return Plan(
             url=self._store.url,
             hub=self._store.keys.name,
@@ -371,7 +372,8 @@ class Worker:
                 "version": redtask.__version__,
                 "labels": ",".join(self.options.labels),
             },
-            largest=min(int(status.hub["max_payload"]), self._longest_word()),
+            largest=min(int(status.hub["max_payload"]), longest),
+            longest=longest,
             max_tasks=self.options.max_tasks,
         )
 

@@ -20,6 +20,10 @@ class Keys:
         check_hub(self.name)
         object.__setattr__(self, "root", f"{{redtask:{self.name}}}")
 
+    def hub(self) -> str:
+        """Return the hash of the hub's settings and counters."""
+        return f"{self.root}:hub"
+
     def done(self, client: str) -> str:
         """Return the stream that tells a client which tasks have ended."""
         return f"{self.root}:done:{client}"

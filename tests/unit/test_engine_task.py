@@ -244,6 +244,34 @@ def test_every_way_to_fail_is_an_outcome(bench, function, ename):
     assert bench.value(lambda: "next") == "next"
 
 
+def test_a_limit_that_was_raised_is_heeded_up_to_what_redis_takes(bench):
+    bench.store.values[bench.store.keys.hub()] = b"%d" % (1 << 30)
+    bench.runner.longest = 3 << 20
+
+    kind, _ = bench.run(lambda: bytes(2 << 20))
+    error, _ = bench.error(lambda: bytes(4 << 20))
+    assert kind == "ok"
+    assert error.evalue.endswith(f"the limit is {3 << 20}")
+
+
+def test_a_result_that_is_too_large_is_called_so_if_the_hub_cannot_be_asked(
+    bench, monkeypatch
+):
+    work = bench.work(lambda: bytes(2 << 20))
+    command = bench.store.command
+
+    def refuse(*words):
+        if words[1] == bench.store.keys.hub():
+            raise ConfigurationError("Redis refuses the password")
+        return command(*words)
+
+    monkeypatch.setattr(bench.store, "command", refuse)
+    ((kind, fields),) = bench.run_all([work])
+
+    assert kind == "error"
+    assert "PayloadTooLarge" in fields
+
+
 def test_short_fields_stay_short_in_bytes(bench):
     _, fields = bench.run(lambda: "ü" * 500)
     assert len(fields["repr"].encode()) <= 64
