@@ -488,10 +488,11 @@ class Batch:
     def commands(self) -> list[Sequence[Any]]:
         """Return the commands to send."""
         commands: list[Sequence[Any]] = []
-        self._scripts, self._widths = [], []
+        tried, self._scripts, self._widths = bool(self._scripts), [], []
         self._sent, self._lost = True, self._lost or self._sent
         for at in self._todo:
-            call = self._calls[at].again() if self._lost else self._calls[at]
+            call = self._calls[at].anew() if tried else self._calls[at]
+            call = call.again() if self._lost else call
             script = scripts.bundle(call.script, self.scheme)
             self._scripts.append(script)
             before = len(commands)

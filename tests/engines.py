@@ -38,6 +38,9 @@ class Bare(Output):
     def install(self):
         """Stay out of the way: there may be many of us."""
 
+    def restore(self):
+        """Likewise."""
+
 
 class ThreadGuard(Guard):
     """Interrupts the task that a thread runs."""

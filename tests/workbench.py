@@ -79,6 +79,8 @@ class Bench:
     def work(
         self, function, *args, until="", refs=None, name="c-1", along=False, **kwargs
     ):
+        # pytest has streams of its own in each phase of a test.
+        self.output.install()
         packed = payload.pack_function(function)
         key = self.store.keys.function(packed.digest)
         self.store.values[key] = packed.blob

@@ -547,11 +547,16 @@ class Block:
         ]
 
     @property
+    def inside(self) -> bool:
+        """Has a task begun of which neither the log nor the hub has the outcome?"""
+        return self._fields[_BEGUN] > self._fields[_ENDED]
+
+    @property
     def inside_since(self) -> int:
         """When the running task started; 0 if none is running, or it is reported."""
         fields = self._fields
         since = fields[_BEGUN_AT]
-        inside = fields[_BEGUN] > fields[_ENDED] and fields[_SPARED] != since
+        inside = self.inside and fields[_SPARED] != since
         return since if inside else 0
 
     def check_limit(self, now: int) -> Limit | None:
@@ -631,7 +636,7 @@ class Block:
         try:
             taken: list[Outcome] = []
             more = False
-            inside = fields[_BEGUN] > fields[_ENDED]
+            inside = self.inside
             if fields[_STATE] == RUNNING:
                 late = now > fields[_BATCH_AT] + patience
                 if late or (inside and now > fields[_BEGUN_AT] + waited):
@@ -660,8 +665,7 @@ class Block:
             fields = self._fields
             if for_good:
                 fields[_DRAIN] = 1
-            inside = fields[_BEGUN] > fields[_ENDED]
-            return Taken(self.uuid, self._unbegun(), inside, more=False)
+            return Taken(self.uuid, self._unbegun(), self.inside, more=False)
         finally:
             self._release()
 

@@ -36,7 +36,7 @@ from redtask.error import (
 )
 from redtask.hub import calls
 from redtask.hub.calls import Argument, Call, Report
-from redtask.hub.records import Turn, Work, read_bell
+from redtask.hub.records import Registered, Turn, Work, read_bell
 from redtask.names import random_name
 from redtask.store import Store
 
@@ -70,6 +70,9 @@ _LEASE_PAUSES: Final = 50
 FIXABLE: Final = (ConfigurationError, SchemaMismatch, SignatureError)
 
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM)
+#: Of timers of processor time, as profilers set them. Their default ends the process,
+#: in another task if one leaves them; to switch them off costs two system calls.
+_TIMED: Final = (signal.SIGPROF, signal.SIGVTALRM)
 
 #: Kinds of outcomes that are failures; and words for others, for the log.
 _FAILURES: Final = frozenset({"error", "final", "late"})
@@ -96,8 +99,9 @@ class Plan:
     queues: Sequence[str]
     #: Describes the worker's process, for its hash on the hub.
     about: Mapping[str, Argument]
-    #: Maximum size of a result, in bytes.
+    #: Maximum size of a result, in bytes, and of a string in Redis.
     largest: int
+    longest: int
     #: An engine is replaced after this many tasks; 0: never.
     max_tasks: int = 0
 
@@ -129,6 +133,7 @@ class Engine:
         self._runner = Runner(
             self._store, plan.keyring, self._output, plan.largest, self._guard
         )
+        self._runner.longest = plan.longest
         self._uuid = ""
         self._number = 0
         #: Nonce of the next turn, as announced to the hub; "" if it was not.
@@ -182,7 +187,8 @@ class Engine:
         signal.signal(signal.SIGINT, self._interrupt)
         # An init system signals all processes of a worker, but means the supervisor,
         # which lets running tasks finish.
-        signal.signal(signal.SIGTERM, _ignore)
+        for number in (signal.SIGTERM, *_TIMED):
+            signal.signal(number, _ignore)
         self._guard.install()
         os.register_at_fork(
             before=self._hold_signals,
@@ -211,8 +217,8 @@ class Engine:
         self._store.trouble = None
         self._output.inside = False
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(SIGNAL, signal.SIG_DFL)
+        for number in (signal.SIGTERM, *_TIMED, SIGNAL):
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     @property
@@ -233,12 +239,15 @@ class Engine:
 
     # -- the hub
 
-    def _ask(self, call: Call[T]) -> T:
-        """Perform a call, however long that takes."""
+    def _ask(self, make: Callable[[], Call[T]]) -> T:
+        """Perform a call, however long that takes.
+
+        It is made anew for each try: how long ago a task began and ended changes.
+        """
         told, pauses = "", link.pauses()
         while True:
             try:
-                return self._store.do(call)
+                return self._store.do(calls.remade(make))
             except FIXABLE as problem:
                 if str(problem) != told:
                     _log.error("%s", problem)
@@ -263,11 +272,16 @@ class Engine:
         self._runner.forget()
         self._bell = self._store.keys.bell(uuid)
         sent = time.monotonic_ns()
-        about = {**plan.about, "clock": round(time.time() * 1000)}
-        if self._block.quiet:
-            about["drained"] = 1
-        joined = self._ask(calls.register(uuid, plan.worker, plan.queues, about))
+        about = {**plan.about, "drained": 1} if self._block.quiet else plan.about
+
+        def register() -> Call[Registered]:
+            told = {**about, "clock": round(time.time() * 1000)}
+            return calls.register(uuid, plan.worker, plan.queues, told)
+
+        joined = self._ask(register)
         self._runner.compare_clocks()
+        # It may have been changed since the worker was started.
+        self._runner.read_limit()
         self._runner.engine_info = {
             "engine_id": joined.engine_id,
             "engine_uuid": uuid,
@@ -304,12 +318,20 @@ class Engine:
         nonce = self._upcoming or _nonce()
         want = self._want()
         self._upcoming = _nonce() if want else ""
-        reports = self._reports(self._done[taken:])
-        call = calls.turn(
-            self._uuid, self._number, nonce, want, reports, upcoming=self._upcoming
-        )
+        done = self._done[taken:]
+
+        def report() -> Call[Turn]:
+            return calls.turn(
+                self._uuid,
+                self._number,
+                nonce,
+                want,
+                self._reports(done),
+                upcoming=self._upcoming,
+            )
+
         try:
-            turn = self._ask(call)
+            turn = self._ask(report)
         except NoHub:
             turn = Turn(registered=False, stale=0, work=[])
         self._work, self._done = turn.work, []
@@ -477,9 +499,13 @@ class Engine:
     def _report_early(self, ended: int, *more: Entry) -> bool:
         """Report what has ended, and ``more``; returns False as ``_flush``."""
         taken = self._block.talk()
-        reports = self._reports([*self._done[taken:], *more])
+        done = [*self._done[taken:], *more]
+
+        def report() -> Call[Turn]:
+            return calls.turn(self._uuid, None, "", 0, self._reports(done))
+
         try:
-            turn = self._ask(calls.turn(self._uuid, None, "", 0, reports))
+            turn = self._ask(report)
         except NoHub:
             return False
         self._done.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import sys
 from collections import deque
@@ -30,6 +31,8 @@ class Output:
     ) -> None:
         #: Is a task running?
         self.inside = False
+        #: Has one just ended, and is what it has left in other streams written?
+        self.ending = False
         #: The current or latest task.
         self.work: Work | None = None
         #: Has it printed anything, or reported progress?
@@ -44,6 +47,20 @@ class Output:
         """Set ``sys.stdout`` and ``sys.stderr``, again if a task changed them."""
         sys.stdout = self.stdout
         sys.stderr = self.stderr
+
+    def restore(self) -> None:
+        """Set them after a task, and capture what it has left in streams of its own.
+
+        Whatever those raise is not the task's error any more.
+        """
+        self.ending = True
+        for name in STREAMS:
+            stream = getattr(sys, name, None)
+            if stream is not self.stdout and stream is not self.stderr:
+                with contextlib.suppress(BaseException):
+                    stream.flush()  # type: ignore[union-attr]
+        self.ending = False
+        self.install()
 
     def current(self) -> Work | None:
         """Return the running task, if any."""
@@ -129,11 +146,12 @@ class Stream(io.TextIOBase):
             kind = type(text).__name__
             raise TypeError(f"write() argument must be str, not {kind}")
         output = self._output
-        if not output.inside:
+        if not (output.inside or output.ending):
             return self._real.write(text)
         size = len(text)
+        # Also by bytes of which only half a character has come.
+        output.printed = True
         if size:
-            output.printed = True
             if output.slate is not None and output.work is not None:
                 output.slate.write(self._number, text, output.work)
             room = self._room
@@ -159,6 +177,9 @@ class Stream(io.TextIOBase):
 
     def collect(self) -> bytes:
         """Return and clear what was kept, with a mark where something was dropped."""
+        # Half a character must not become part of the next task's output.
+        if rest := self._bytes.rest():
+            (self._last or self._first).append(rest)
         first = "".join(self._first).encode("utf-8", "backslashreplace")
         if not self._last:
             if first:
@@ -191,8 +212,15 @@ class _Bytes(io.RawIOBase):
         """Return True."""
         return True
 
+    def close(self) -> None:
+        """Do nothing: the next task needs it, and a wrapper closes it when it goes."""
+
     def write(self, data: Any) -> int:
         """Write bytes."""
         data = bytes(data)
         self._stream.write(self._decoder.decode(data))
         return len(data)
+
+    def rest(self) -> str:
+        """Return and forget what is left of a character that is not whole."""
+        return self._decoder.decode(b"", final=True)

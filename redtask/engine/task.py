@@ -19,8 +19,10 @@ from redtask.engine.coroutines import awaited, finished
 from redtask.engine.guard import Guard
 from redtask.engine.parents import Parents
 from redtask.error import (
+    ConfigurationError,
     EngineError,
     PayloadTooLarge,
+    RedtaskError,
     RemoteError,
     SerializationError,
     SignatureError,
@@ -51,6 +53,9 @@ _SOON: Final = 7
 _MODEST: Final = 1 << 18
 #: Fields of a record stay compact up to this length, in bytes.
 _SHORT: Final = 64
+#: Pause after Redis has refused what a task needs, in seconds: so as not to spin if it
+#: does not refuse the next turn.
+_REFUSED: Final = 0.1
 #: Maximum length of the reason of an unmet dependency, in bytes.
 _WORDS: Final = 200
 #: The hub's verdicts that an engine gives, by the kind of outcome.
@@ -108,6 +113,8 @@ class Runner:
         self._parents = Parents(store, keyring)
         self._output = output
         self._largest = largest
+        #: The longest result that Redis takes, in bytes, whatever the hub says.
+        self.longest = sys.maxsize
         self._guard = guard or Guard()
         #: The engine's namespace.
         self.names: dict[str, Any] = {}
@@ -132,6 +139,8 @@ class Runner:
         #: Arguments of such tasks that did not come along; were the last such small?
         self._ahead: dict[str, Read] = {}
         self._were_small = False
+        #: Why Redis refused us last.
+        self._told = ""
         #: Is a functional dependency being checked?
         self._asking = False
         self._kept: dict[str, Callable[..., Any]] = {}
@@ -153,6 +162,8 @@ class Runner:
         self.chained = any(one.along for one in batch)
         self._opened.clear()
         self._ahead.clear()
+        # A thread that a task has left may have changed the streams.
+        self._output.install()
 
     def reported(self, *, all_count: bool) -> None:
         """Note that the hub has heard of the batch, and whether all of it counts."""
@@ -181,8 +192,10 @@ class Runner:
             else:
                 packed, shown = _packed(function, body, resolver)
             output.inside = False
+            if sys.stdout is not output.stdout or sys.stderr is not output.stderr:
+                output.restore()
             if len(packed) > self._largest:
-                self._too_large(len(packed))
+                self._refuse_larger(len(packed))
         except BaseException as problem:  # noqa: BLE001 - whatever the user's code does
             # No function call in between, so no signal handler runs there.
             inside, output.inside = output.inside, False
@@ -237,9 +250,6 @@ class Runner:
             body = self._open(digest, until, root, args)
         if until != self.fresh:
             self._read_until(until)
-        output = self._output
-        if sys.stdout is not output.stdout or sys.stderr is not output.stderr:
-            output.install()
         function = self._kept.get(digest)
         blob = self._blob(digest) if function is None else b""
         resolver = None
@@ -249,6 +259,7 @@ class Runner:
         if self._limit:
             self._guard.limit(self._limit)
         if function is None:
+            output = self._output
             output.inside = True
             if self._guard.pending:
                 self._guard.check()
@@ -302,10 +313,20 @@ class Runner:
         self.compare_clocks()
         return time.time() * 1000 + self.ahead > end
 
-    def _too_large(self, size: int) -> None:
-        raise PayloadTooLarge(
-            f"the result has {size} bytes; the limit is {self._largest}"
-        )
+    def read_limit(self) -> None:
+        """Find out how large a result may be."""
+        key = self._store.keys.hub()
+        if found := self._store.command("HGET", key, "max_payload"):
+            self._largest = min(int(found), self.longest)
+
+    def _refuse_larger(self, size: int) -> None:
+        """Raise if a result is too large, even if the limit was raised meanwhile."""
+        with contextlib.suppress(RedtaskError):
+            self.read_limit()
+        if size > self._largest:
+            raise PayloadTooLarge(
+                f"the result has {size} bytes; the limit is {self._largest}"
+            )
 
     # -- functions and arguments
 
@@ -378,10 +399,10 @@ class Runner:
             # An interrupt may have come just before it ended.
             self._loan.end()
         output = self._output
+        output.restore()
         problem = self._guard.found(problem)
         kind = self._guard.kind(problem)
-        if isinstance(problem, TaskLost) and work.along and not inside:
-            # It is not in our memory, and comes again when the hub has it.
+        if not (inside or called) and self._is_to_come_again(work, problem):
             kind = "unbegun"
         elif kind == "unbegun" and called and not self._may_begin_again(work):
             kind, problem = "stopped", _stopped(problem)
@@ -401,6 +422,20 @@ class Runner:
         if output.printed:
             fields += output.collect()
         return "final" if kind == "stopped" else kind, fields
+
+    def _is_to_come_again(self, work: Work, problem: BaseException) -> bool:
+        """Is what a task needs only not to be had now? Then it goes back."""
+        if isinstance(problem, TaskLost):
+            # It is not in our memory, and the task comes again when the hub has it.
+            return work.along
+        if not isinstance(problem, ConfigurationError):
+            return False
+        # An administrator can fix it; mostly, the next turn waits until that is done.
+        if str(problem) != self._told:
+            self._told = str(problem)
+            _log.error("%s", problem)
+        time.sleep(_REFUSED)
+        return True
 
     def _may_begin_again(self, work: Work) -> bool:
         """May a task that was interrupted by nobody's fault begin once more?

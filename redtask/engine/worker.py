@@ -253,7 +253,8 @@ class Worker:
 
     def _give_up(self) -> None:
         """End because Redis stays unreachable, unless there is more to report."""
-        inside = any(seat.pid and seat.block.inside_since for seat in self._seats)
+        # Also if it has ended: a large result is nowhere but in its engine.
+        inside = any(seat.pid and seat.block.inside for seat in self._seats)
         if inside or self._herald.has_news:
             return
         _log.error("Redis has been away for %.0f s: giving up", self._herald.away)
@@ -367,6 +368,7 @@ class Worker:
     def _make_plan(self) -> Plan:
         status = self._store.do(calls.status())
         self._herald.lease = int(status.hub["lease"])
+        longest = self._longest_word()
         return Plan(
             url=self._store.url,
             hub=self._store.keys.name,
@@ -383,7 +385,8 @@ class Worker:
                 "version": redtask.__version__,
                 "labels": ",".join(self.options.labels),
             },
-            largest=min(int(status.hub["max_payload"]), self._longest_word()),
+            largest=min(int(status.hub["max_payload"]), longest),
+            longest=longest,
             max_tasks=self.options.max_tasks,
         )
 

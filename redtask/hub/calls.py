@@ -77,10 +77,23 @@ class Call(Generic[T]):
     parcels: Sequence[Parcel] = ()
     #: Must a repetition be marked? What the first call made may be gone meanwhile.
     tells: bool = False
+    #: Makes it anew for another try, if it says how long ago something was.
+    remake: Callable[[], Call[T]] | None = field(default=None, repr=False)
 
     def again(self) -> Call[T]:
         """Return the call to send after its reply was lost."""
         return replace(self, args=[*self.args, _AGAIN]) if self.tells else self
+
+    def anew(self) -> Call[T]:
+        """Return the call to send in another try."""
+        return self if self.remake is None else self.remake()
+
+
+def remade(make: Callable[[], Call[T]]) -> Call[T]:
+    """Return a call that is made anew for each try."""
+    call = make()
+    call.remake = make
+    return call
 
 
 #: Id and arguments of one task.

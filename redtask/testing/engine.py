@@ -86,7 +86,7 @@ class _Tee(Stream):
     def write(self, text: str) -> int:
         """Write text."""
         size = super().write(text)
-        if self._output.inside:
+        if self._output.inside or self._output.ending:
             self._real.write(text)
         return size
 

@@ -17,6 +17,7 @@ from redtask import aio, link
 from tests import invariants, servers
 from tests.processes import until
 from tests.scenes import DEADLINE, ROOT
+from tests.sites import gate
 
 pytestmark = pytest.mark.acceptance
 
@@ -158,6 +159,58 @@ def test_a_worker_whose_redis_stays_away_gives_up_when_it_has_nothing_to_tell(sc
         assert "giving up" in worker.stderr.read()
         here.server.start()
     assert here.runs() == {1: 1}
+
+
+def test_what_ends_while_redis_is_away_is_told_with_its_time(scene, tmp_path):
+    here = scene(**DURABLE)
+    path, task = tmp_path / "gate", here.task()
+    wait = gate(path)
+
+    def ends():
+        task(1)
+        wait()
+        return time.time()
+
+    here.worker(n=1)
+    with here.client() as rc:
+        result = rc.load_balanced_view().apply_async(ends)
+        until(lambda: here.runs()[1] == 1, "a task that runs")
+        here.server.kill()
+        path.touch()
+        now = time.time()
+        until(lambda: time.time() > now + 3, "time that passes")
+        here.server.start()
+
+        ended = result.get(DEADLINE)
+        completed = result.metadata["completed"].timestamp()
+    assert abs(completed - ended) < 1
+
+
+def test_a_worker_keeps_a_large_result_until_it_can_tell_it(scene, tmp_path):
+    here = scene(**DURABLE)
+    # So often they beat that the second gives up first, if it does.
+    here.configure(lease=10_000)
+    path, task = tmp_path / "gate", here.task()
+    wait = gate(path)
+
+    def large():
+        task(1)
+        wait()
+        return bytes(3 << 20)
+
+    idle = here.worker(n=1, words=("-q", "idle", "--max-away", "4s"))
+    busy = here.worker(n=1, words=("--max-away", "1s"))
+    with here.client() as rc:
+        result = rc.load_balanced_view().apply_async(large)
+        until(lambda: here.runs()[1] == 1, "a task that runs")
+        here.server.kill()
+        path.touch()
+
+        # It has been away for longer than the other has patience.
+        assert idle.wait(DEADLINE) == 69
+        assert busy.poll() is None
+        here.server.start()
+        assert result.get(DEADLINE) == bytes(3 << 20)
 
 
 def test_a_worker_with_nothing_to_tell_may_stop_while_redis_is_away(scene):

@@ -85,6 +85,24 @@ def test_an_engine_whose_task_changed_its_group_is_replaced(site):
     assert site.view.apply_sync(os.getgid) == 0
 
 
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+@pytest.mark.parametrize("timer", [signal.ITIMER_PROF, signal.ITIMER_VIRTUAL])
+def test_a_profilers_timer_that_a_task_leaves_ends_no_other(site, timer):
+    worker = site.worker("-n", "1")
+    engines = worker.engines()
+    site.view.apply_async(signal.setitimer, timer, 0.05).get(DEADLINE)
+
+    burnt = site.view.apply_async(burn, 0.2)
+
+    assert burnt.get(DEADLINE) is None
+    assert worker.engines() == engines
+
+
 def change_directory():
     folder = tempfile.mkdtemp()
     os.chdir(folder)

@@ -249,6 +249,17 @@ def test_engines_are_replaced_when_they_take_too_much_and_a_worker_ends_idle(sit
     assert "nothing to do for 2 s" in worker.told
 
 
+def test_what_engines_share_with_their_worker_is_not_their_memory(site):
+    (site.folder / "large.py").write_text("data = b'x' * (200 << 20)\n")
+
+    words = ("--preload", "large", "--max-memory", "100M", "--max-idle", "2s")
+    worker = site.worker("-n", "1", *words)
+
+    assert worker.wait() == 0
+    assert "nothing to do for 2 s" in worker.told
+    assert "is replaced" not in worker.told
+
+
 def test_who_may_drain_for_no_time_at_all_hands_back_at_once(site):
     worker = site.worker("-n", "1", "--drain-timeout", "0")
     runs = site.view.with_flags(retries=1).apply_async(time.sleep, 600)

@@ -534,6 +534,20 @@ def test_a_result_over_the_limit_is_the_tasks_error(site):
     assert raised.value.ename == "PayloadTooLarge"
 
 
+def test_engines_heed_a_limit_that_was_raised_and_new_ones_also_a_lower_one(site):
+    site.configure(max_payload=100_000)
+    site.worker("-n", "1", "--max-tasks", "2")
+    large = [lambda: bytes(200_000)] * 2
+
+    site.configure(max_payload=300_000)
+    for task in large:
+        assert site.view.apply_async(task).get(DEADLINE) == bytes(200_000)
+
+    site.configure(max_payload=150_000)
+    with pytest.raises(redtask.RemoteError, match="the limit is 150000"):
+        site.view.apply_async(large[0]).get(DEADLINE)
+
+
 def test_engines_are_replaced_after_so_many_tasks(site):
     site.worker("-n", "1", "--max-tasks", "10")
 

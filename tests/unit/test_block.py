@@ -346,6 +346,20 @@ def test_what_is_done_and_only_to_be_reported_is_not_stopped(block):
     assert block.stop("t-0", "1:0").begun_at == 0
     assert block.while_inside(1, pytest.fail) is False
     assert block.look().running == "t-0"
+    assert block.inside
+
+
+def test_an_engine_is_inside_a_task_until_its_outcome_is_elsewhere(block):
+    open_batch(block, 2)
+    assert not block.inside
+
+    block.begin(0, 1)
+    assert block.inside
+    assert not end(block, 0, fields=("result", bytes(LOG_BYTES)))
+    assert block.inside
+
+    block.flushed(1)
+    assert not block.inside
 
 
 def test_no_limit_is_too_long(block):

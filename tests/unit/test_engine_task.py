@@ -14,6 +14,7 @@ from redtask.dependency import Ref
 from redtask.engine.guard import Aborted
 from redtask.engine.task import Runner
 from redtask.error import (
+    ConfigurationError,
     ImpossibleDependency,
     SignatureError,
     TimeLimitExceeded,
@@ -84,6 +85,42 @@ def test_what_was_fetched_for_a_batch_is_not_kept_for_the_next(bench):
     bench.store.values[key] = bytes(bench.work(len, b"x" * 9, name="c-2").args)
 
     assert bench.values(works, bench.run_all(works)) == [9]
+
+
+@pytest.mark.parametrize("lacking", ["function", "arguments", "result"])
+def test_what_redis_refuses_to_give_just_now_has_its_task_go_back(
+    bench, monkeypatch, caplog, lacking
+):
+    bench.keep_result("c-0", 21)
+    refs = ["c-0"] if lacking == "result" else None
+    work = bench.work(lambda x: x, Ref("c-0") if refs else 21, refs=refs)
+    if lacking == "arguments":
+        bench.store.values[bench.store.keys.task("c-1", "args")] = work.args
+        work = work._replace(args=b"")
+    if lacking != "function":
+        assert bench.values([work], bench.run_all([work])) == [21]
+        bench.runner.forget()
+
+    def refuse(*_):
+        raise ConfigurationError("Redis refuses the password")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.store, "commands", refuse)
+        patched.setattr(bench.store, "command", refuse)
+        outcomes = bench.run_all([work, work])
+
+    assert outcomes == [("unbegun", [])] * 2
+    assert caplog.messages == ["Redis refuses the password"]
+    assert bench.values([work], bench.run_all([work])) == [21]
+
+
+def test_a_task_that_is_itself_refused_by_a_redis_fails(bench):
+    def refuse():
+        raise ConfigurationError("Redis refuses the password")
+
+    error, _ = bench.error(refuse)
+
+    assert error.ename == "ConfigurationError"
 
 
 def test_a_function_is_fetched_once(bench):
@@ -205,6 +242,34 @@ def test_every_way_to_fail_is_an_outcome(bench, function, ename):
     assert error.ename == ename
     assert all(value != "" for value in fields.values())
     assert bench.value(lambda: "next") == "next"
+
+
+def test_a_limit_that_was_raised_is_heeded_up_to_what_redis_takes(bench):
+    bench.store.values[bench.store.keys.hub()] = b"%d" % (1 << 30)
+    bench.runner.longest = 3 << 20
+
+    kind, _ = bench.run(lambda: bytes(2 << 20))
+    error, _ = bench.error(lambda: bytes(4 << 20))
+    assert kind == "ok"
+    assert error.evalue.endswith(f"the limit is {3 << 20}")
+
+
+def test_a_result_that_is_too_large_is_called_so_if_the_hub_cannot_be_asked(
+    bench, monkeypatch
+):
+    work = bench.work(lambda: bytes(2 << 20))
+    command = bench.store.command
+
+    def refuse(*words):
+        if words[1] == bench.store.keys.hub():
+            raise ConfigurationError("Redis refuses the password")
+        return command(*words)
+
+    monkeypatch.setattr(bench.store, "command", refuse)
+    ((kind, fields),) = bench.run_all([work])
+
+    assert kind == "error"
+    assert "PayloadTooLarge" in fields
 
 
 def test_short_fields_stay_short_in_bytes(bench):
@@ -753,6 +818,67 @@ def test_what_a_failing_task_printed_is_kept(bench):
     _, fields = bench.error(task)
 
     assert fields["stdout"] == b"before"
+
+
+def test_what_a_task_prints_through_a_stream_of_its_own_is_kept(bench):
+    def wrap(fail):
+        sys.stdout = io.TextIOWrapper(sys.stdout.buffer)
+        sys.stdout.write("wrapped")
+        sys.stderr.write("err")
+        assert not fail
+
+    _, fields = bench.run(wrap, fail=False)
+    _, failed = bench.error(wrap, fail=True)
+    _, after = bench.run(lambda: sys.stdout.buffer.write(b"after"))
+
+    assert fields["stdout"] == failed["stdout"] == b"wrapped"
+    assert after["stdout"] == b"after"
+    assert bench.real.getvalue() == ""
+
+
+def test_a_stream_that_a_task_leaves_may_fail(bench):
+    class Broken(io.StringIO):
+        def flush(self):
+            raise SystemExit(3)
+
+    def leave():
+        sys.stderr = Broken()
+        sys.stdout.write("out")
+
+    _, fields = bench.run(leave)
+
+    assert fields["stdout"] == b"out"
+    assert sys.stderr is bench.output.stderr
+
+
+def test_a_task_may_take_the_streams_away(bench):
+    def take(name):
+        delattr(sys, name)
+
+    error, _ = bench.error(take, "stdout")
+
+    assert error.ename == "AttributeError"
+    assert sys.stdout is bench.output.stdout
+    assert bench.value(lambda: 1) == 1
+
+
+def test_half_a_character_is_not_made_whole_by_the_next_task(bench):
+    def write(data):
+        sys.stdout.buffer.write(data)
+
+    _, first = bench.run(write, "ü".encode()[:1])
+    _, second = bench.run(write, "ü".encode()[1:] + b"x")
+
+    assert (first["stdout"], second["stdout"]) == ("�".encode(), "�x".encode())
+
+
+def test_half_a_character_comes_last_also_after_a_flood(bench):
+    def flood():
+        sys.stdout.buffer.write(b"x" * 2_000_000 + "ü".encode()[:1])
+
+    _, fields = bench.run(flood)
+
+    assert fields["stdout"].endswith("x�".encode())
 
 
 def test_a_flood_is_cut_in_the_middle(bench):

@@ -199,6 +199,20 @@ def test_a_submit_whose_reply_was_lost_says_that_it_is_sent_again(carrying):
     assert again == [first[0], (*first[1], "@again"), first[2]]
 
 
+def test_a_call_that_tells_how_long_ago_something_was_is_made_anew_for_each_try():
+    ago = itertools.count(100, 100)
+    call = calls.remade(
+        lambda: calls.turn(
+            "e", 1, "n", 1, [calls.Report("unbegun", "c-1", "1:t", next(ago), 5, ())]
+        )
+    )
+    batch = link.Batch([call], Keys("h"), "leastload")
+
+    told = [words[-2] for _ in range(3) for words in batch.commands()]
+
+    assert told == ["100 5", "200 5", "300 5"]
+
+
 def test_a_submit_that_was_refused_is_not_sent_again(carrying):
     *_, first, _ = carrying.commands()
     carrying.take([[b"a"], b"OK", said("NOSCRIPT No matching script"), [b"b"]])

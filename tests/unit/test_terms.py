@@ -113,11 +113,11 @@ def test_its_successor_has_a_lifetime_of_its_own(make, clock, seat):
 
 def test_an_engine_that_takes_too_much_is_replaced(make, seat, monkeypatch):
     found, _ = make(memory=100 << 20)
-    monkeypatch.setattr(terms, "memory_of", lambda _: 100 << 20)
+    monkeypatch.setattr(terms, "memory_of", lambda *_: 100 << 20)
     found.look()
     assert not seat.to_drain
 
-    monkeypatch.setattr(terms, "memory_of", lambda _: 101 << 20)
+    monkeypatch.setattr(terms, "memory_of", lambda *_: 101 << 20)
     found.look()
 
     assert seat.to_drain
@@ -129,11 +129,24 @@ def test_memory_is_what_a_process_has_for_itself():
 
 
 def test_pages_of_memory_are_as_large_as_the_system_has_them(monkeypatch):
-    usual = memory_of(os.getpid())
+    usual = memory_of(os.getpid(), 1 << 40)
 
     monkeypatch.setattr(os, "sysconf", lambda _: 65536)
 
-    assert memory_of(os.getpid()) > 10 * usual
+    assert memory_of(os.getpid(), 1 << 40) > 10 * usual
+
+
+def test_memory_counts_in_whole_where_nobody_says_what_is_shared(monkeypatch):
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "smaps_rollup":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+    assert 1 << 20 < memory_of(os.getpid()) < 1 << 40
 
 
 def test_a_worker_ends_when_nothing_ran_for_long_enough(make, clock, seat):
