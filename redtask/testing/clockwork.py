@@ -74,6 +74,8 @@ class Clockwork:
     def close(self) -> None:
         """Let nobody use it any more."""
         self.closed = True
+        for engine in self.engines:
+            engine.close()
         self._floor.close()
 
     # -- commands

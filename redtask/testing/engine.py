@@ -99,6 +99,13 @@ class _Output(Output):
         super().__init__(sys.stdout, sys.stderr)
         self.stdout = _Tee(self, sys.stdout, 0)
         self.stderr = _Tee(self, sys.stderr, 1)
+        #: Is the hub closed, so that streams are the test's again?
+        self.closed = False
+
+    def install(self) -> None:
+        """Set ``sys.stdout`` and ``sys.stderr``, unless they are the test's again."""
+        if not self.closed:
+            super().install()
 
 
 class Engine:
@@ -138,6 +145,10 @@ class Engine:
             **about,
             "method": "apply",
         }
+
+    def close(self) -> None:
+        """Leave the streams alone from now on, also if a task has not ended."""
+        self._output.closed = True
 
     def leave(self, why: str = "left", ids: Sequence[str] = ()) -> None:
         """Tell the hub that it is gone, and which tasks it had begun."""
