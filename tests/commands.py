@@ -58,11 +58,11 @@ OF_OTHERS = {
     "completion bash": 0,
     "config show": 0,
     "init redis://127.0.0.1:1": 69,
-    "key drop ab": 3,
+    "key drop 00000000": 3,
     "key ls": 0,
     "key new": 0,
     "key rotate": 5,
-    "key rotate --to ab": 3,
+    "key rotate --to 00000000": 3,
 }
 #: It would start something.
 NOT_RUN = ["cluster start"]
