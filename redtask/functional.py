@@ -320,7 +320,7 @@ def _with(function: Any, given: Mapping[str, Any]) -> Any:
     A module that lives here keeps what it has under such a name: other functions use
     that. Then a function of it is copied, unless it is wrapped.
     """
-    plain = plain_function(function)
+    plain = plain_function(function) if given else None
     if plain is None:
         return function
     scope = plain.__globals__
