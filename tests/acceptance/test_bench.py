@@ -13,6 +13,7 @@ import pytest
 
 from redtask.hub import scripts
 from tests.benchmarks import server
+from tests.benchmarks.age import PATHS
 from tests.benchmarks.booth import Booth, BoothError
 from tests.benchmarks.contestants.floors import SingleFloor
 from tests.benchmarks.rows import ROWS, Plan
@@ -65,6 +66,16 @@ def test_the_benchmarks_measure_each_scheme():
     assert told.returncode == 0, told.stderr
     found = {row["figure"] for row in json.loads(told.stdout)["rows"]}
     assert {f"{name} drain" for name in scripts.schemes()} <= found
+
+
+def test_the_benchmarks_measure_each_path_on_an_old_hub():
+    told = bench("--only", "age", "--peers", "none", "--json")
+
+    assert told.returncode == 0, told.stderr
+    found = {row["figure"]: row["median"] for row in json.loads(told.stdout)["rows"]}
+    for name in PATHS:
+        assert found[f"{name}, us"] > 0
+        assert 0 < found[name] <= found["worst"]
 
 
 def test_the_benchmarks_show_where_the_time_of_one_path_goes():

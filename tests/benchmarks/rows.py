@@ -46,6 +46,8 @@ class Plan:
     #: Tasks that wait for the same one, with stand-ins and with real engines.
     dependents: int = 100_000
     very_many: int = 1_000_000
+    #: Tasks that have ended on an old hub.
+    history: int = 2_000_000
 
     @classmethod
     def quick(cls) -> Plan:
@@ -60,6 +62,7 @@ class Plan:
             crowd=2000,
             dependents=2000,
             very_many=2000,
+            history=20_000,
         )
 
 
@@ -278,6 +281,14 @@ def crew(contestant: Contestant, plan: Plan) -> Figures:
     return measured(contestant.server.redis, plan.crowd)
 
 
+def age(contestant: Contestant, plan: Plan) -> Figures:
+    """See what each path costs on a hub that has much."""
+    from tests.benchmarks.age import age as measured  # noqa: PLC0415 - as above
+
+    assert contestant.server is not None
+    return measured(contestant.server.redis, plan.history)
+
+
 def dependents(contestant: Contestant, plan: Plan) -> Figures:
     """Submit very many tasks that wait for one, and let engines do them all."""
     # Of redtask's, which other queues' environments have not.
@@ -349,6 +360,7 @@ ROWS: Final = {
         Row("schemes", "tasks/s by each scheme: a map, and one by one", schemes),
         Row("crowd", "scripts among many other tasks", crowd, fresh=True, most=1),
         Row("crew", "us of Redis per task, by engines", crew, fresh=True, most=1),
+        Row("age", "us of Redis, and old hub / new", age, fresh=True, most=1),
         Row("dependents", "very many after one", dependents, fresh=True, most=1),
         Row("queue", "submit with no engines, then drain", queue, fresh=True),
         Row("backlog", "the same, long", backlog, fresh=True, most=3),

@@ -41,24 +41,34 @@ class Target(NamedTuple):
 
 
 TARGETS: Final = (
+    Target("bulk map: tasks/s", "bulk", "rate", 30_000),
+    Target("bulk map / Huey", "bulk", "rate", 6, over="huey"),
     Target("bulk map / ipyparallel", "bulk", "rate", 40, over="ipyparallel"),
-    Target("bulk map / batched floor", "bulk", "rate", 0.25, over="floor-batched"),
+    Target("bulk map / batched floor", "bulk", "rate", 0.35, over="floor-batched"),
+    Target("apply_async / Huey", "single", "rate", 2, over="huey"),
     Target("apply_async / ipyparallel", "single", "rate", 10, over="ipyparallel"),
     Target("apply_async / one-trip floor", "single", "rate", 0.6, over="floor-single"),
     Target("apply_async from 8 threads / 1", "threads", "8 / 1", 1.5),
     Target("100 kB in and out / floor", "payload", "rate", 0.6, over="floor-single"),
-    Target(
-        "p50 round trip / floor's",
-        "trip",
-        "p50",
-        3.5,
-        at_least=False,
-        over="floor-single",
+    *(
+        Target(
+            f"{figure} round trip / {name}'s",
+            "trip",
+            figure,
+            bound,
+            at_least=False,
+            over=over,
+        )
+        for figure, bound, name, over in (
+            ("p50", 2.5, "floor", "floor-single"),
+            ("p99", 4, "floor", "floor-single"),
+            ("p50", 1, "Huey", "huey"),
+        )
     ),
-    Target("chain / ipyparallel", "chain", "rate", 15, over="ipyparallel"),
+    Target("chain / ipyparallel", "chain", "rate", 20, over="ipyparallel"),
     Target("turns and submits per link", "chain", "scripts", 1.1, at_least=False),
-    Target("1 - 5,000 - 1 / ipyparallel", "fan", "rate", 15, over="ipyparallel"),
-    Target("graph of 10,000 / ipyparallel", "dag", "rate", 10, over="ipyparallel"),
+    Target("1 - 5,000 - 1 / ipyparallel", "fan", "rate", 30, over="ipyparallel"),
+    Target("graph of 10,000 / ipyparallel", "dag", "rate", 20, over="ipyparallel"),
     Target("turn beside pinned / alone", "crowd", "beside pinned", 2, at_least=False),
     Target("turn beside refused / alone", "crowd", "beside refused", 2, at_least=False),
     Target("turn beside waiting / alone", "crowd", "beside waiting", 2, at_least=False),
@@ -94,10 +104,12 @@ TARGETS: Final = (
         0,
         at_least=False,
     ),
-    Target("Redis us per task in bulk", "bulk", "redis", 25, at_least=False),
+    Target("slowest path, old hub / new", "age", "worst", 2, at_least=False),
+    Target("Redis us per task in bulk", "bulk", "redis", 15, at_least=False),
     Target("bytes per queued task", "queue", "bytes", 400, at_least=False),
-    Target("idle worker of 4: % of a core", "idle", "cpu %", 1, at_least=False),
+    Target("idle worker of 4: % of a core", "idle", "cpu %", 0.3, at_least=False),
     Target("idle: commands/s to Redis", "idle", "commands/s", 3, at_least=False),
+    Target("MB per idle engine", "idle", "MB per engine", 30, at_least=False),
 )
 
 

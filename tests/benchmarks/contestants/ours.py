@@ -36,6 +36,7 @@ class Redtask(Contestant):
             "dag",
             "crowd",
             "crew",
+            "age",
             "dependents",
             "schemes",
             "queue",
