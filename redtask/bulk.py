@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redtask import payload, slices
 from redtask.listing import read
+from redtask.mint import Mint
 from redtask.names import random_name
-from redtask.session import Mint
 from redtask.slices import Gate
 
 if TYPE_CHECKING:

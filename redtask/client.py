@@ -24,10 +24,11 @@ from redtask.pier import Pier
 from redtask.place import Place
 from redtask.profile import Profile
 from redtask.result import AsyncHubResult, AsyncResult, CallbackThread
-from redtask.session import Session, is_single, limit_of, patience_of, until_of
+from redtask.session import Session, is_single
 from redtask.slices import is_long
 from redtask.stored import StoredTasks
 from redtask.targets import Row, check_key
+from redtask.timeouts import limit_of, patience_of, until_of
 from redtask.view import LoadBalancedView
 
 if TYPE_CHECKING:

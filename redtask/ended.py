@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redtask import flows
+from redtask import flows, mint
 from redtask.dependency import is_id
 from redtask.error import ConnectionLost, TaskPending, UnknownTask
 from redtask.flows import Commands, acting, entering, reading
@@ -165,7 +165,7 @@ def _opened(session: Session, copy: Copy, envelope: bytes) -> bytes:
 
 def signed(session: Session, copy: Copy, body: bytes) -> dict[str, Argument]:
     """Return newly signed arguments for a copy, and their expiry, as fields."""
-    until, options = session.until(), copy.until.partition(" ")[2]
+    until, options = mint.until(), copy.until.partition(" ")[2]
     bound = f"{until} {options}" if options else until
     args = session.keyring.sign_task(copy.function, bound, copy.root, body)
     return {"args": args, "until": until}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from redtask import link
 from redtask.error import ConnectionLost, RedtaskError
 from redtask.outcomes import INSIDE
-from redtask.session import span_of
+from redtask.timeouts import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -23,7 +23,7 @@ from redtask.error import (
 from redtask.flows import reading, waiting
 from redtask.inbox import TaskSet
 from redtask.metadata import Metadata, members, metadata
-from redtask.session import Session, limit_of
+from redtask.timeouts import limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from redtask.flows import Flow
     from redtask.inbox import Inbox
     from redtask.place import Place
+    from redtask.session import Session
 
 _log = logging.getLogger("redtask")
 

@@ -37,7 +37,7 @@ from redtask.outcomes import (
     joined,
 )
 from redtask.progress import progress_bar
-from redtask.session import interval_of, limit_of, span_of, until_of
+from redtask.timeouts import interval_of, limit_of, span_of, until_of
 from redtask.value import V_co
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ values and exceptions, and a client's actions into flows.
 from __future__ import annotations
 
 import itertools
-import math
 import numbers
 import os
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from redtask import durability, error, flows, inputs, payload, slices
-from redtask.dependency import is_id, no_predecessor
+from redtask.dependency import is_id
 from redtask.error import ConnectionLost, HubFull
 from redtask.flows import acting, entering, reading, waiting
 from redtask.graph import Graph, Job, Node, jobs_of
@@ -25,9 +24,12 @@ from redtask.hub import calls
 from redtask.hub.calls import Call
 from redtask.hub.records import Try
 from redtask.inbox import Inbox, TaskSet
+from redtask.mint import Mint, check_refs, needing, waits_of
 from redtask.names import random_name
+from redtask.positions import id_at, is_position
 from redtask.recent import Contact, Recent
-from redtask.slices import FREE, Gate, Piece, Queue, Task, Waits
+from redtask.slices import Gate, Piece, Queue, Task, Waits
+from redtask.timeouts import limit_of
 
 if TYPE_CHECKING:
     from redtask.ferry import Passenger
@@ -41,10 +43,6 @@ if TYPE_CHECKING:
     from redtask.signing import Keyring
 
 R = TypeVar("R")
-#: Work must not run later than its retention plus a week after it was submitted: this
-#: bounds the replay of stolen payloads.
-_WEEK: Final = 7 * 86400.0
-_DAY: Final = 86400.0
 _HISTORY: Final = 100_000
 _MOST_ENGINES: Final = 10_000
 #: Stands before the number in the id of a task that is submitted with many others:
@@ -354,7 +352,7 @@ class Session:
             return [jobs]
         if _has_ids(jobs):
             return list(jobs.msg_ids)
-        if _is_position(jobs):
+        if is_position(jobs):
             return [id_at(self.history, jobs)]
         if isinstance(jobs, Iterable) and not isinstance(jobs, (bytes, bytearray)):
             return [name for one in jobs for name in self._named(one)]
@@ -532,10 +530,10 @@ class Session:
                 after = found.parents[node], found.letters.get(node)
                 if after != before:
                     # Neighbours often come after the same.
-                    before, waits = after, _waits_of(node, found, ids, given)
-                wanted = _needing(body, waits)
+                    before, waits = after, waits_of(node, found, ids, given)
+                wanted = needing(body, waits)
                 if wanted.refs:
-                    _check_refs(wanted.refs, waits, names)
+                    check_refs(wanted.refs, waits, names)
             except (TypeError, ValueError) as problem:
                 raise type(problem)(f"node {node!r}: {problem}") from problem
             rows.append((function, body, wanted))
@@ -577,14 +575,6 @@ class Session:
         """Return new tasks, still to be submitted, and expect their outcomes."""
         # Possibly timed: only the hub knows their flags.
         return self._expect(self._ids(count), timed=True)
-
-    @staticmethod
-    def until() -> str:
-        """Return until when work submitted now may run, in minutes since the epoch.
-
-        Not in ms: that would make the record of an empty task a third longer.
-        """
-        return str(int(time.time() + _DAY + _WEEK) // 60)
 
     # -- outcomes
 
@@ -642,93 +632,6 @@ def _reporter(
     return report
 
 
-class Mint:
-    """Makes signed tasks under one set of flags."""
-
-    def __init__(self, keyring: Keyring, flags: Flags) -> None:
-        self._keyring = keyring
-        kept = _DAY if flags.result_ttl is None else flags.result_ttl
-        now = time.time()
-        begins = max(now + flags.delay, flags.eta or 0.0)
-        until = str(int(begins + kept + _WEEK) // 60)
-        self._flags = {**flags.fields(), "until": until}
-        #: Do its tasks have timers?
-        self.timed = flags.has_timers
-        #: Dependencies of every task, from the flags.
-        self.waits = FREE
-        after, follow = flags.after, flags.follow
-        if after is not None or follow is not None:
-            self._flags.pop("after", None)
-            self._flags.pop("follow", None)
-            self.waits = Waits(
-                letters="as" if after is None else after.letters,
-                after=() if after is None else tuple(after.ordered()),
-                place="as" if follow is None else follow.letters,
-                follow=() if follow is None else tuple(follow.ordered()),
-            )
-        opts = self._flags.get("opts")
-        self._bound = f"{until} {opts}" if opts else until
-        self._signers: dict[str, Callable[[str, Written], Written]] = {}
-
-    def _signer(self, function: Function) -> Callable[[str, Written], Written]:
-        signer = self._signers.get(function.digest)
-        if signer is None:
-            signer = self._keyring.task_signer(function.digest, self._bound)
-            self._signers[function.digest] = signer
-        return signer
-
-    def task(
-        self, task_id: str, function: Function, body: Written, waits: Waits
-    ) -> Task:
-        """Return one task, which also waits for what its arguments refer to."""
-        return self.sign(task_id, function, body, _needing(body, waits))
-
-    def sign(
-        self, task_id: str, function: Function, body: Written, waits: Waits
-    ) -> Task:
-        """Return one task, which waits for no more than this."""
-        envelope = self._signer(function)(task_id, body)
-        return Task(task_id, envelope, function, self._flags, waits)
-
-    def tasks(
-        self, ids: Sequence[str], function: Function, bodies: Iterable[Written]
-    ) -> Iterator[Task]:
-        """Yield tasks of one function lazily."""
-        sign, flags, waits = self._signer(function), self._flags, self.waits
-        for task_id, body in zip(ids, bodies, strict=True):
-            if payload.refers(body):
-                yield self.task(task_id, function, body, waits)
-            else:
-                yield Task(task_id, sign(task_id, body), function, flags, waits)
-
-
-def _needing(body: Written, waits: Waits) -> Waits:
-    """Return what a task with these arguments waits for: also what they refer to."""
-    if payload.refers(body):
-        return waits.needing(tuple(payload.unpack_refs(body)[0]))
-    return waits
-
-
-def _waits_of(node: Node, graph: Graph, ids: Mapping[Node, str], given: Waits) -> Waits:
-    """Return what a node waits for: its predecessors, or ``given`` if it has none."""
-    before = graph.parents[node]
-    if not before:
-        return given
-    return Waits(
-        graph.letters.get(node, "as"),
-        tuple(map(ids.__getitem__, before)),
-        given.place,
-        given.follow,
-    )
-
-
-def _check_refs(refs: Sequence[str], waits: Waits, names: Mapping[str, Node]) -> None:
-    """Reject a Ref to a node that is not among the predecessors."""
-    for name in refs:
-        if name in names and name not in waits.after:
-            raise no_predecessor(names[name])
-
-
 def _verdict(task_id: str, text: bytes) -> Exception:
     verdict, _, reason = text.decode("utf-8", "replace").partition(" ")
     if verdict == "aborted":
@@ -762,101 +665,3 @@ def is_single(jobs: Any) -> bool:
     if _has_ids(jobs):
         return bool(getattr(jobs, "_single", False))
     return isinstance(jobs, (str, numbers.Integral))
-
-
-def limit_of(timeout: float | None) -> float | None:
-    """Convert a timeout for flows: IPython.parallel's -1 is forever.
-
-    Raises ``TypeError`` and ``ValueError`` if it is not a number of seconds.
-    """
-    limit = _timeout(timeout)
-    return None if limit is None or limit < 0 else limit
-
-
-def span_of(timeout: float | None) -> float | None:
-    """Convert a timeout for what is like a future: negative is at once.
-
-    Raises ``TypeError`` and ``ValueError`` if it is not a number of seconds.
-    """
-    limit = _timeout(timeout)
-    return None if limit is None else max(0.0, limit)
-
-
-def until_of(timeout: float | None) -> float | None:
-    """Return the deadline of a timeout, as ``time.monotonic()``; None is forever."""
-    limit = limit_of(timeout)
-    return None if limit is None else time.monotonic() + limit
-
-
-def patience_of(timeout: float | None) -> float | None:
-    """Check a client's timeout and return it; None is forever.
-
-    Raises ``TypeError`` and ``ValueError``.
-    """
-    limit = _timeout(timeout)
-    if limit is not None and limit < 0:
-        raise ValueError(f"timeout must not be negative: {timeout}")
-    return limit
-
-
-def interval_of(interval: float) -> float:
-    """Check the interval of a progress bar. Raises ``TypeError`` and ``ValueError``."""
-    return _seconds(interval, "interval must be a number of seconds")
-
-
-def _timeout(timeout: float | None) -> float | None:
-    if timeout is None:
-        return None
-    return _seconds(timeout, "timeout must be a number of seconds or None")
-
-
-def _seconds(value: object, wanted: str) -> float:
-    """Return any kind of real number as a plain one."""
-    if not isinstance(value, numbers.Real):
-        raise TypeError(f"{wanted}, not {type(value).__name__}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        raise ValueError(f"{wanted}, not one so large") from None
-    if math.isnan(seconds):
-        raise ValueError(f"{wanted}, not nan")
-    return seconds
-
-
-def ids_at(history: Sequence[str], wanted: Any) -> Any:
-    """Replace positions in a view's history by ids; None is the latest."""
-    if wanted is None:
-        wanted = -1
-    if isinstance(wanted, (list, tuple)):
-        return [id_at(history, one) if _is_position(one) else one for one in wanted]
-    return id_at(history, wanted) if _is_position(wanted) else wanted
-
-
-def _is_position(one: object) -> bool:
-    """Is it a number of a history? True and False are none: those are mistakes."""
-    return isinstance(one, numbers.Integral) and not isinstance(one, bool)
-
-
-def id_at(history: Sequence[str], position: numbers.Integral | int) -> str:
-    """Return the id at a position. Raises ``IndexError`` naming it."""
-    try:
-        return history[int(position)]
-    except IndexError:
-        raise IndexError(
-            f"history has {len(history)} ids, and no position {position}"
-        ) from None
-
-
-def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
-    """Return how many tasks of a lazy map may be submitted ahead; None: "auto".
-
-    Raises ``TypeError`` if there is nothing to map, ``ValueError`` for an invalid
-    number.
-    """
-    if not sequences:
-        raise TypeError("imap needs at least one sequence")
-    if most == "auto":
-        return None
-    if isinstance(most, numbers.Integral) and int(most) >= 0:
-        return int(most)
-    raise ValueError(f"max_outstanding must be 'auto' or a number, not {most!r}")

@@ -15,8 +15,8 @@ from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
 from redtask.lazy import LazyMap
 from redtask.outcomes import Pieces
+from redtask.positions import ahead_of, ids_at
 from redtask.result import AsyncMapResult, AsyncResult
-from redtask.session import ahead_of, ids_at
 from redtask.targets import is_all
 from redtask.uncollected import uncollected
 from redtask.wrapped import Wrapped, WrappedParallel

@@ -27,9 +27,10 @@ from redtask.flows import story
 from redtask.outcomes import Elsewhere, tasks_elsewhere
 from redtask.place import Place
 from redtask.profile import Profile
-from redtask.session import Session, is_single, limit_of, patience_of, until_of
+from redtask.session import Session, is_single
 from redtask.slices import is_long
 from redtask.targets import Row, check_key
+from redtask.timeouts import limit_of, patience_of, until_of
 
 if TYPE_CHECKING:
     from collections.abc import (

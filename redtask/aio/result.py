@@ -16,7 +16,7 @@ from redtask.live import Listener, show_output
 from redtask.metadata import METADATA
 from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
 from redtask.progress import progress_bar
-from redtask.session import interval_of, limit_of, span_of, until_of
+from redtask.timeouts import interval_of, limit_of, span_of, until_of
 from redtask.value import V_co
 
 if TYPE_CHECKING:

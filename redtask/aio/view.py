@@ -16,7 +16,7 @@ from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.durability import MEMORY
 from redtask.flags import Flagged, Flags
 from redtask.outcomes import Pieces
-from redtask.session import ahead_of, ids_at
+from redtask.positions import ahead_of, ids_at
 from redtask.uncollected import uncollected
 from redtask.wrapped import Wrapped, WrappedParallel
 

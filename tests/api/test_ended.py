@@ -102,7 +102,7 @@ def test_all_or_none_run_once_more(rc, view, gate):
 
 def test_work_whose_time_is_over_is_signed_anew(rc, view, place, monkeypatch):
     with monkeypatch.context() as earlier:
-        earlier.setattr("redtask.session._WEEK", -86400.0)
+        earlier.setattr("redtask.mint._WEEK", -86400.0)
         old = view.apply_async(tasks.double, 4)
     old.wait()
 
@@ -116,7 +116,7 @@ def test_work_whose_time_is_over_is_signed_anew(rc, view, place, monkeypatch):
 
 def test_what_nobody_signed_is_not_signed_anew(rc, view, place, monkeypatch):
     with monkeypatch.context() as earlier:
-        earlier.setattr("redtask.session._WEEK", -86400.0)
+        earlier.setattr("redtask.mint._WEEK", -86400.0)
         old = view.apply_async(tasks.double, 4)
     old.wait()
     place.redis.hset(place.keys.task(old.msg_ids[0]), "args", b"x" * 40)

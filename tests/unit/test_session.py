@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import fractions
 import itertools
-import math
 import numbers
 import os
 import sys
@@ -14,12 +12,11 @@ import threading
 import time
 import tracemalloc
 import types
-from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from redtask import error, inputs, payload, session
+from redtask import error, inputs, payload, positions, session
 from redtask.dependency import Dependency, Ref
 from redtask.flags import Flags
 from redtask.flows import Meanwhile
@@ -35,7 +32,6 @@ from redtask.slices import MOST_BYTES, MOST_TASKS, together
 from tests import tasks
 from tests.talks import Talk
 
-HUGE = pytest.param(10**400, ValueError, id="huge")
 KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
 
 
@@ -551,59 +547,9 @@ def test_what_a_parent_is_submitting_is_missed_when_the_parent_is_gone(
     os.close(there)
 
 
-def test_timeouts_below_zero_are_for_ever():
-    assert session.limit_of(-1) is None
-    assert session.limit_of(None) is None
-    assert session.limit_of(0) == 0
-    assert session.limit_of(2.5) == 2.5
-
-
-def test_for_futures_timeouts_below_zero_are_none_at_all():
-    assert session.span_of(-1) == 0
-    assert session.span_of(None) is None
-    assert session.span_of(2.5) == 2.5
-
-
-@pytest.mark.parametrize(
-    ("timeout", "kind"),
-    [
-        (math.nan, ValueError),
-        HUGE,
-        ("5", TypeError),
-        (timedelta(1), TypeError),
-    ],
-)
-def test_what_is_no_timeout_is_refused_by_name(core, timeout, kind):
-    for refuse in (session.limit_of, session.span_of, session.patience_of):
-        with pytest.raises(kind, match="timeout must be"):
-            refuse(timeout)
-    with pytest.raises(kind, match="timeout must be"):
-        next(core.wait([], timeout))
-
-
-def test_numbers_of_seconds_become_plain_ones():
-    five: Any = fractions.Fraction(5)
-
-    for convert in (session.limit_of, session.span_of, session.patience_of):
-        assert type(convert(five)) is float
-    assert type(session.interval_of(five)) is float
-
-
-@pytest.mark.parametrize(
-    ("interval", "kind"),
-    [(None, TypeError), ("1", TypeError), (math.nan, ValueError), HUGE],
-)
-def test_what_is_no_interval_is_refused_by_name(interval, kind):
-    with pytest.raises(kind, match="interval must be a number of seconds, not"):
-        session.interval_of(interval)
-
-
-def test_no_client_has_less_than_no_patience():
-    assert session.patience_of(None) is None
-    assert session.patience_of(0) == 0
-    assert session.patience_of(2.5) == 2.5
-    with pytest.raises(ValueError, match="timeout must not be negative"):
-        session.patience_of(-1)
+def test_a_wait_refuses_what_is_no_timeout(core):
+    with pytest.raises(TypeError, match="timeout must be a number of seconds"):
+        next(core.wait([], "5"))
 
 
 # -- what tasks wait for
@@ -844,8 +790,8 @@ def test_a_position_is_any_whole_number():
 
 
 def test_how_far_to_be_ahead_is_any_whole_number():
-    assert session.ahead_of([[1]], cast(Any, Whole())) == 7
-    assert session.ahead_of([[1]], "auto") is None
+    assert positions.ahead_of([[1]], cast(Any, Whole())) == 7
+    assert positions.ahead_of([[1]], "auto") is None
     for wrong in -1, 1.5, "all":
         with pytest.raises(ValueError, match="max_outstanding must be 'auto' or a"):
-            session.ahead_of([[1]], cast(Any, wrong))
+            positions.ahead_of([[1]], cast(Any, wrong))
