@@ -84,3 +84,12 @@ def own_site(home, own_server):
     found = Site(own_server, home)
     yield found
     found.close()
+
+
+@pytest.fixture
+def daemon(land):
+    """Return what starting a daemon with one engine has said."""
+    started = land.run("cluster", "start", "-n", "1", "--daemonize")
+    assert started.code == 0, started
+    yield started
+    land.run("cluster", "stop", "--now")
