@@ -59,6 +59,10 @@ end
 -- Ring the engines with room to come for what waits. If there are more than can be rung
 -- here, the beat rings the others.
 local function call(opened, queue)
+  if redis.call("EXISTS", keys.ready(queue)) == 0
+    and redis.call("HEXISTS", keys.apart, queue) == 0 then
+    return
+  end
   for _, uuid in ipairs(redis.call("ZRANGE", keys.free(queue), 0, MOST - 1)) do
     engines.call(opened, engines.find(uuid), take.any)
   end

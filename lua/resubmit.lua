@@ -4,7 +4,7 @@
 -- ARGV     now (old new n (field value)*n)*
 -- RETURNS  {"ok", new}
 -- MOVES    -
--- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOTASK PENDING CONFLICT TOOLARGE
+-- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NOTASK PENDING CONFLICT TOOLARGE PURE
 -- COST     O((tasks + members) * log ready + bytes), at most 500 tasks, 2,000 members of
 --          dependencies and 8 MiB; of one task any
 --
@@ -20,6 +20,7 @@ local hub = require("lib.hub")
 local keys = require("lib.keys")
 local record = require("lib.record")
 local reply = require("lib.reply")
+local scheme_name = require("scheme_name")
 local states = require("lib.states")
 
 local MOST = 500
@@ -93,6 +94,7 @@ local function check(copy, again)
   if not states.is_ended(state) then
     return reply.fail("PENDING", copy.old .. " is " .. state .. ": it has not ended")
   end
+  return scheme_name == "pure" and require("lib.pure").refuse(copies.flags(copy)) or nil
 end
 
 local function too_much(bytes, members)

@@ -29,23 +29,44 @@ local states = require("lib.states")
 
 -- Enough for the engines of a lost machine, or of several.
 local MOST_OVER = 500
+-- Where there are engines, somebody is to come within this part of a lease: if nobody did
+-- for half of one, none would be given up for another (lib/hub.lua).
+local OFTEN = 1 / 3
 
 local budget = argument.count(ARGV[2])
+
+-- Up to MOST_OVER engines whose lease has expired, from this rank on.
+local function expired(opened, from)
+  return redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now - 1,
+    "LIMIT", from, MOST_OVER)
+end
+
+-- Hide engines, before any of them is taken apart: so no task goes from one to another
+-- and counts as lost twice. Returns false if there are more than can be hidden at once;
+-- those hidden by calls before are a first part of them.
+local function hide_all(opened, over)
+  local from = 0
+  while #over == MOST_OVER and redis.call("ZSCORE", keys.hidden, over[MOST_OVER]) do
+    from = from + MOST_OVER
+    over = expired(opened, from)
+  end
+  for _, uuid in ipairs(over) do
+    local engine = engines.find(uuid)
+    if engine and engine.leaving ~= "1" then
+      lose.hide(engine)
+    end
+  end
+  return #over < MOST_OVER
+end
 
 -- Engines whose lease has expired: everything they took counts as begun.
 local function lose_engines(opened, left)
   if opened.now < opened.grace then
     return left
   end
-  local over = redis.call("ZRANGEBYSCORE", keys.engines, "-inf", opened.now - 1,
-    "LIMIT", 0, MOST_OVER)
-  -- Hide them all first, so that no task goes from one to another and counts as lost
-  -- twice.
-  for _, uuid in ipairs(over) do
-    local engine = engines.find(uuid)
-    if engine and engine.leaving ~= "1" then
-      lose.hide(engine)
-    end
+  local over = expired(opened, 0)
+  if not hide_all(opened, over) then
+    return 0
   end
   for _, uuid in ipairs(over) do
     if left <= 0 then
@@ -84,7 +105,8 @@ local function next_due(opened)
   local soonest = plan_timers() - opened.now
   local lease = first(keys.engines)
   if lease then
-    soonest = math.min(soonest, math.max(lease, opened.grace) - opened.now + 1)
+    soonest = math.min(soonest, math.max(lease, opened.grace) - opened.now + 1,
+      math.floor(opened.lease * OFTEN))
   end
   for _, state in ipairs(states.ended()) do
     local ends = first(keys.ended(state)) or math.huge

@@ -50,10 +50,14 @@ end
 
 -- Members of a set that have not ended, within a bounded number of lookups.
 local function open_members(opened, members, name)
-  local set = depend.parse(record.part(id, name, redis.call("HGET", keys.task(id), name)) or "")
-  local shown = 0
-  for at = 1, math.min(set and #set.ids or 0, MOST_MEMBERS) do
-    local known = depend.member_of(opened, set.ids[at])
+  local text = record.part(id, name, redis.call("HGET", keys.task(id), name)) or ""
+  local shown, looked = 0, 0
+  for member in string.gmatch(string.match(text, " (.*)$") or "", "%S+") do
+    looked = looked + 1
+    if looked > MOST_MEMBERS then
+      return
+    end
+    local known = depend.member_of(opened, member)
     if known and not states.is_ended(known.state) then
       local last = #members
       members[last + 1], members[last + 2] = name, known.id

@@ -497,6 +497,17 @@ def _check_loads(seen):
             seen.hold(load <= seen.hwm, f"{engine} has {load} of {seen.hwm} tasks")
 
 
+def _may_have(seen, name, label, task):
+    """May the engine with this label take a task from the line of this class?"""
+    if name != "?":
+        return admits(name, label)
+    record = seen.tasks[task]
+    only = [seen.text(task, one) for one in ("targets", "place") if one in record]
+    return not has(record.get("not", ""), label) and all(
+        has(one, label) for one in only
+    )
+
+
 def _check_quiet(seen, away):
     """Nobody is on the way: whoever is to do something has been told."""
     for engine, about in seen.engines.items():
@@ -511,10 +522,12 @@ def _check_quiet(seen, away):
         for place, line in seen.ready.items():
             queue, _, name = place.partition(":")
             stopped = queue in seen.paused or "drained" in about
-            if stopped or queue not in about["queues"].split(",") or name == "?":
+            if stopped or queue not in about["queues"].split(","):
                 continue
-            mine = admits(name, int(about["id"])) and any(
-                not seen.refuses(about["id"], task) for task in line
+            mine = any(
+                _may_have(seen, name, int(about["id"]), task)
+                and not seen.refuses(about["id"], task)
+                for task in line
             )
             seen.hold(not mine, f"{engine} is idle beside {place}: {list(line)}")
 

@@ -23,6 +23,11 @@ local PICKY = "?"
 local MOST_LOOK = 127
 -- Most classes looked at in a set of them.
 local MOST_CLASSES = 2000
+-- Engines are read so many at a time.
+local PIECE = 32
+
+-- By queue and class, an engine that this script has found to serve both.
+local servers = {}
 
 -- The class of a task with these constraints, fields of its record: `targets` and
 -- `place`, where alone it may run, and `no`, where it must not. "=" is nobody.
@@ -54,23 +59,31 @@ local function is_few(class)
   return string.sub(class, 1, 1) == "=" and ranges.count(string.sub(class, 2)) <= FEW
 end
 
+local function does_serve(uuid, queue)
+  local queues = redis.call("HGET", keys.engine(uuid), "queues")
+  return queues and string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) ~= nil
+end
+
 -- Engines of the class that serve the queue, at most `most` of those in this index: their
 -- labels, and uuids by label.
 local function serving(index, queue, class, most)
   local found, names = {}, {}
   for low, high in string.gmatch(string.sub(class, 2), "(%d+)%-?(%d*)") do
-    local there = redis.call("ZRANGEBYSCORE", index, low, high == "" and low or high,
-      "WITHSCORES")
-    for at = 1, #there, 2 do
-      local queues = redis.call("HGET", keys.engine(there[at]), "queues")
-      if queues and string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) then
-        local label = tonumber(there[at + 1])
-        found[#found + 1], names[label] = label, there[at]
-        if #found >= most then
-          return found, names
+    local from, piece = 0, math.min(most, PIECE)
+    repeat
+      local there = redis.call("ZRANGEBYSCORE", index, low, high == "" and low or high,
+        "WITHSCORES", "LIMIT", from, piece)
+      for at = 1, #there, 2 do
+        if does_serve(there[at], queue) then
+          local label = tonumber(there[at + 1])
+          found[#found + 1], names[label] = label, there[at]
+          if #found >= most then
+            return found, names
+          end
         end
       end
-    end
+      from, piece = from + #there / 2, PIECE
+    until #there == 0
   end
   return found, names
 end
@@ -82,7 +95,39 @@ end
 
 -- Is there an engine that may take it, or may one join?
 local function is_possible(queue, class)
-  return string.sub(class, 1, 1) ~= "=" or #living(queue, class, 1) > 0
+  if string.sub(class, 1, 1) ~= "=" then
+    return true
+  end
+  local at = queue .. ":" .. class
+  if servers[at] and redis.call("ZSCORE", keys.labels, servers[at]) then
+    return true
+  end
+  local labels, names = serving(keys.labels, queue, class, 1)
+  servers[at] = names[labels[1]]
+  return servers[at] ~= nil
+end
+
+-- Engines of a class that names few, with room in this free set: uuids, in the order of
+-- their ranks, and the scores of these.
+local function with_room(free, class)
+  local found, uuids, scores = {}, {}, {}
+  for low, high in string.gmatch(string.sub(class, 2), "(%d+)%-?(%d*)") do
+    for _, uuid in ipairs(redis.call("ZRANGEBYSCORE", keys.labels, low,
+      high == "" and low or high)) do
+      local score = redis.call("ZSCORE", free, uuid)
+      if score then
+        found[#found + 1] = { uuid = uuid, score = score }
+      end
+    end
+  end
+  table.sort(found, function(one, other)
+    local mine, theirs = tonumber(one.score), tonumber(other.score)
+    return mine < theirs or mine == theirs and one.uuid < other.uuid
+  end)
+  for at, one in ipairs(found) do
+    uuids[at], scores[at] = one.uuid, one.score
+  end
+  return uuids, scores
 end
 
 -- May the engine with this label take tasks of this class?
@@ -140,6 +185,8 @@ end
 local function left(queue, count)
   if redis.call("HINCRBY", keys.apart, queue, -count) <= 0 then
     redis.call("HDEL", keys.apart, queue)
+    -- What nobody has looked at again says nothing any more.
+    redis.call("UNLINK", keys.classes(queue))
   end
 end
 
@@ -150,6 +197,7 @@ return {
   of_task = of_task,
   is_possible = is_possible,
   admits = admits,
+  with_room = with_room,
   line_of = line_of,
   add = add,
   tell = tell,

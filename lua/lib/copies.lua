@@ -56,6 +56,19 @@ local function said(copy, name)
   return text ~= "" and text or nil
 end
 
+-- The flags of the copy, by name.
+local function flags_of(copy)
+  local flags = {}
+  for name, value in pairs(copy.values) do
+    flags[name] = value
+  end
+  for _, name in ipairs({ "after", "follow", "refs" }) do
+    flags[name] = said(copy, name)
+  end
+  flags.gate = copy.anew.gate
+  return flags
+end
+
 -- How many bytes of arguments are to be copied, and how many members of dependencies to
 -- be looked at.
 local function size(copy)
@@ -203,6 +216,7 @@ end
 return {
   wrong = wrong,
   read = read,
+  flags = flags_of,
   size = size,
   new_gates = new_gates,
   write = write,

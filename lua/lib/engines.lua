@@ -85,6 +85,9 @@ local function show(opened, engine, busy)
     load = 0
   end
   local room = has_room(opened, load) and not engine.leaving
+  if room then
+    opened.nobody = nil
+  end
   for _, queue in ipairs(engine.queues) do
     if room then
       redis.call("ZADD", keys.free(queue), scheme.score(load, engine.used), engine.uuid)

@@ -61,7 +61,12 @@ local function put_off(opened, id, state)
   if string.find(marks, "k", 1, true) and not string.find(marks, "p", 1, true) then
     redis.call("HSET", key, "marks", marks .. "p")
   end
-  redis.call("ZADD", keys.ended(state), opened.stamp + LATER, id)
+  local pause = LATER
+  if math.abs(opened.result_ttl - pause) < pause / 2 then
+    -- It would be listed as one that ended just now.
+    pause = 2 * pause
+  end
+  redis.call("ZADD", keys.ended(state), opened.stamp + pause, id)
 end
 
 -- Remove those of these ended tasks that are on the sheet, all at once: nothing is stored
@@ -198,10 +203,12 @@ local function oldest(count)
   return found
 end
 
--- Treat it as ended just now, so that others are looked at first.
+-- Let others be looked at first, also those that end just now: it is not to count among
+-- these.
 local function postpone(opened, one)
-  local ttl = one.at < FOREVER and math.max(LATER, opened.result_ttl) or FOREVER
-  redis.call("ZADD", keys.ended(one.state), string.format("%d", opened.stamp + ttl), one.id)
+  local ttl = one.at < FOREVER and math.max(0, opened.result_ttl) or FOREVER
+  redis.call("ZADD", keys.ended(one.state),
+    string.format("%d", opened.stamp + ttl + LATER), one.id)
 end
 
 -- Forget at most `count` ended tasks for lack of room; returns how many, or `count` if

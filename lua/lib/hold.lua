@@ -135,16 +135,22 @@ local function gathers(opened)
   return opened.releases or opened.advances ~= nil and opened.advances[1] ~= nil
 end
 
--- Give idle engines what has entered lines since `flush`. (Tasks with constraints of
--- their own were offered before, or are found by whoever comes next.)
-local function advance(opened)
-  flush(opened)
-  local queues, several = {}, rare.is(opened, "r") or opened.spared ~= nil
-  for _, entries in ipairs(opened.advances or {}) do
-    -- In a chain the caller took what became ready, and nothing is left.
-    local is_taken = #entries == 2 and entries[2] == opened.took
-    if not is_taken
-      and (entries.class == "" or entries.class ~= require("lib.class").PICKY) then
+-- Seldom: tasks in no class have constraints of their own, and are offered one by one.
+local function offer(opened, picky)
+  for _, entries in ipairs(picky) do
+    require("lib.lines").offer(opened, entries.queue, entries)
+  end
+end
+
+-- By queue, how many are to be offered and from which lines. In a chain the caller took
+-- what became ready, and nothing is left.
+local function gather(opened, advances)
+  local queues, picky = {}, nil
+  for _, entries in ipairs(advances) do
+    if entries.class ~= "" and entries.class == require("lib.class").PICKY then
+      picky = picky or {}
+      picky[#picky + 1] = entries
+    elseif #entries ~= 2 or entries[2] ~= opened.took then
       local found = queues[entries.queue]
       if not found then
         found = { queue = entries.queue, count = 0, classes = {} }
@@ -152,16 +158,27 @@ local function advance(opened)
       end
       found.count = found.count + #entries / 2
       found.classes[#found.classes + 1] = entries.class
-      several = several or entries.class ~= ""
+      queues.several = queues.several or entries.class ~= ""
     end
   end
+  return queues, picky
+end
+
+-- Give idle engines what has entered lines since `flush`.
+local function advance(opened)
+  flush(opened)
+  local queues, picky = gather(opened, opened.advances or {})
   opened.advances = nil
+  local several = rare.is(opened, "r") or opened.spared ~= nil or queues.several
   for _, found in ipairs(queues) do
     if several then
       require("lib.lines").advance(opened, found.queue, found.count, found.classes)
     else
       require("lib.plain").advance(opened, found.queue, found.count)
     end
+  end
+  if picky then
+    offer(opened, picky)
   end
 end
 

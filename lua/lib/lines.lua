@@ -96,6 +96,23 @@ local function advance(opened, queue, count, classes)
   end
 end
 
+-- Offer these tasks, which have just entered the line of those in no class, each to the
+-- engines that may take it: flat score, id.
+local function offer(opened, queue, entries)
+  for at = 1, math.min(#entries, 2 * MORE), 2 do
+    local score, id = entries[at], entries[at + 1]
+    if redis.call("EXISTS", keys.free(queue)) == 0 then
+      return
+    end
+    -- Somebody may have taken it.
+    local stands = redis.call("ZSCORE", keys.ready(queue, class.PICKY), id)
+    if stands and place.assign(opened, queue, id, score, class_of(opened, id)) then
+      leave(queue, { class = class.PICKY, id = id })
+    end
+  end
+end
+
 return {
   advance = advance,
+  offer = offer,
 }

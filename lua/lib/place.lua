@@ -10,6 +10,32 @@ local scheme = require("scheme")
 local states = require("lib.states")
 local work = require("lib.work")
 
+-- Labels of engines, by uuid, as far as this script has asked.
+local labels = {}
+
+local function label_of(uuid)
+  labels[uuid] = labels[uuid] or tonumber(redis.call("HGET", keys.engine(uuid), "id"))
+  return labels[uuid]
+end
+
+-- Says of an engine with room whether it may have a task of this class. If the class names
+-- few, it also has these (lib/candidates.lua); nil if none of them has room.
+local function admission(free, class, except)
+  local class_of = require("lib.class")
+  local function admits(uuid)
+    return uuid ~= except and (class == "" or class_of.admits(class, label_of(uuid)))
+  end
+  if not class_of.is_few(class) then
+    return admits
+  end
+  local uuids, scores = class_of.with_room(free, class)
+  return #uuids > 0 and setmetatable({ uuids = uuids, scores = scores }, {
+    __call = function(_, uuid)
+      return admits(uuid)
+    end,
+  }) or nil
+end
+
 -- The engine with room for a task of this class, never `except`; nil if there is none.
 local function choose(queue, class, except)
   local free = keys.free(queue)
@@ -22,11 +48,23 @@ local function choose(queue, class, except)
     local room = uuid and uuid ~= except and redis.call("ZSCORE", free, uuid)
     return room and uuid or nil
   end
-  local class_of = require("lib.class")
-  return scheme.choose(free, function(uuid)
-    return uuid ~= except and (class == ""
-      or class_of.admits(class, tonumber(redis.call("HGET", keys.engine(uuid), "id"))))
-  end)
+  local admits = admission(free, class, except)
+  return admits and scheme.choose(free, admits) or nil
+end
+
+-- Likewise, unless this script has found that there is none: many tasks are of one class.
+-- Whoever gets room since then has that forgotten (lib/engines.lua).
+local function find(opened, queue, class, except)
+  local about = class == "" and not except or queue .. ":" .. class .. ":" .. (except or "")
+  if opened.nobody and opened.nobody[about] then
+    return nil
+  end
+  local uuid = choose(queue, class, except)
+  if not uuid and about ~= true then
+    opened.nobody = opened.nobody or {}
+    opened.nobody[about] = true
+  end
+  return uuid
 end
 
 -- Put a ready task on an engine with room, which a turn of its own will take.
@@ -58,7 +96,7 @@ local function assign(opened, queue, id, score, class, except)
     and require("lib.paused").is(opened, queue) then
     return nil
   end
-  local uuid = choose(queue, class, except or (opened.spared and opened.spared[id]))
+  local uuid = find(opened, queue, class, except or (opened.spared and opened.spared[id]))
   if not uuid then
     return nil
   end

@@ -38,6 +38,11 @@ _LARGE_ONES: Final = 16
 _BULKY: Final = 16384
 
 
+#: What waits may wait for a time; and who runs a task, or is to, may be gone, without a
+#: supervisor left that would say so.
+_TIMED: Final = frozenset({"waiting", "assigned", "running"})
+
+
 def _told(inbox: Inbox, tasks: TaskSet | None, name: str, outcome: Outcome) -> None:
     inbox.deliver(name, outcome)
     if tasks is not None:
@@ -76,8 +81,7 @@ def look(
                 # Another waiter may have resubmitted its slice meanwhile.
                 if not inbox.recent.was_said_since(turn, name):
                     yield from _miss(inbox, own, name)
-            elif outcome.state == "waiting" and own is not None:
-                # It may wait for a time.
+            elif own is not None and outcome.state in _TIMED:
                 own.timed = True
             elif outcome.state == "purged":
                 _told(inbox, own, name, _LOST)

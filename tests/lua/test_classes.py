@@ -374,6 +374,61 @@ def test_a_task_in_that_line_can_be_aborted(crowd):
     assert crowd.ready(name="?") == ["c-64"]
 
 
+def test_classes_that_nobody_is_in_any_more_are_forgotten(crowd):
+    crowd.abort(10, *(f"c-{number}" for number in range(66)))
+
+    assert crowd.members("classes", "default") == []
+    assert not crowd.redis.exists(crowd.key("apart"))
+
+
+@pytest.fixture
+def idle(crowd):
+    """That hub with one more engine, "idle", which has refused all these tasks, too."""
+    crowd.register(5, "idle")
+    for _ in range(66):
+        (work,) = crowd.take(6, "idle")
+        crowd.turn(7, "idle", 0, unmet(work))
+    assert crowd.take(8, "idle") == []
+    assert crowd.free() == ["idle"]
+    assert len(crowd.members("classes", "default")) == 64
+    return crowd
+
+
+def test_an_idle_engine_is_offered_what_enters_that_line(idle):
+    idle.submit(9, "p-1", fn="picky", targets="0")
+    (work,) = idle.take(10, "e0")
+    idle.turn(11, "e0", 0, unmet(work, by="require"))
+
+    idle.submit(12, "p-2", fn="picky")
+
+    assert (idle.state("p-2"), idle.assigned("idle")) == ("assigned", ["p-2"])
+    assert idle.rings("idle") == 1
+
+
+def test_an_idle_engine_is_offered_what_comes_back_to_that_line(idle):
+    idle.do(calls.drain(["idle"], now=9))
+    flags = {"retries": 1, "elsewhere": 1, "pause": "1000 1 0", "priority": 9}
+    idle.submit(9, "p-1", **flags)
+    (work,) = idle.take(10, "e1")
+    idle.turn(11, "e1", 0, error_in(work))
+    idle.do(calls.drain(["idle"], resume=True, now=12))
+    assert idle.state("p-1") == "waiting"
+
+    idle.sweep(1020)
+
+    assert (idle.state("p-1"), idle.assigned("idle")) == ("assigned", ["p-1"])
+
+
+def test_what_few_may_take_is_offered_to_them_among_very_many(real_hub):
+    hub = real_hub
+    hub.join(1, *(f"e{number:04}" for number in range(1100)))
+
+    hub.submit(2, "c-1", targets="1090-1091")
+
+    assert hub.engine_of("c-1") == "e1090"
+    assert hub.rings("e1090") == 1
+
+
 def test_what_was_placed_on_a_dead_engine_goes_first_if_it_is_better(make_hub):
     hub = make_hub(hwm=3)
     hub.join(1, "e")

@@ -109,3 +109,31 @@ def test_no_script_tells_more_than_a_hundred(hub):
 
     assert left[0] == 200
     assert hub.redis.zcard(hub.key("waiting")) == 0
+
+
+@pytest.mark.parametrize(
+    "scheme", ["leastload", "lru", "plainrandom", "twobin", "weighted"]
+)
+def test_who_may_go_to_many_engines_gets_one_with_few_looks(make_hub, counted, scheme):
+    hub, tasks = make_hub(scheme=scheme), [f"c-{number}" for number in range(50)]
+    hub.join(1, *(f"e{number:03}" for number in range(300)))
+    before = commands(hub)
+
+    hub.submit(2, *tasks, targets="0-298")
+
+    assert commands(hub) - before < 30 * len(tasks)
+    assert {hub.state(task) for task in tasks} == {"assigned"}
+
+
+def test_that_nobody_with_room_may_have_it_is_found_once_for_a_class(make_hub, counted):
+    hub, tasks = make_hub(), [f"c-{number}" for number in range(50)]
+    hub.register(1, "e")
+    hub.join(1, *(f"f{number:03}" for number in range(300)))
+    for number in range(100):
+        hub.register(1, f"g{number}")
+    before = commands(hub)
+
+    hub.submit(2, *tasks, targets="0,301-400")
+
+    assert commands(hub) - before < 30 * len(tasks)
+    assert {hub.state(task) for task in tasks} == {"ready"}

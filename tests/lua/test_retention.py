@@ -3,9 +3,11 @@
 import pytest
 
 from redtask import error
+from redtask.hub import calls
 from tests.hubs import error_in, ok
 
 FOREVER = 2**52
+HOUR = 3_600_000
 # What a record counts with all that belongs to it.
 RECORD = 600
 
@@ -109,7 +111,7 @@ def test_what_others_need_stays_and_the_next_leaves(hub):
     hub.sweep(5)
 
     assert kept(hub) == ["c-1", "c-2"]
-    assert hub.ended("completed")["c-1"] == 5 + 86400000
+    assert hub.ended("completed")["c-1"] == 5 + 86400000 + HOUR
     hub.abort(6, "c-2")
     hub.sweep(7)
     hub.sweep(8)
@@ -122,7 +124,23 @@ def test_a_sweep_that_may_forget_nothing_does_not_ask_to_come_again(hub):
     hub.configure(3, keep_bytes=1)
 
     assert not hub.sweep(4, 1).more
-    assert hub.ended("completed")["c-1"] == FOREVER + 4
+    assert hub.ended("completed")["c-1"] == FOREVER + 4 + HOUR
+
+
+@pytest.mark.parametrize("ttl", [HOUR, 86_400_000])
+def test_what_stays_because_others_need_it_has_not_ended_just_now(make_hub, ttl):
+    hub = make_hub(result_ttl=ttl)
+    run(hub, 1, "c-1")
+    hub.submit(2, "c-2", after="as c-1", refs="c-1")
+    late = 1 + ttl
+
+    for now, keep_bytes in ((late, 0), (late + HOUR, 1)):
+        hub.configure(now, keep_bytes=keep_bytes)
+        hub.sweep(now)
+
+        assert "c-1" in kept(hub)
+        lately = hub.do(calls.overview(now=now + 1)).lately
+        assert lately.completed == 0
 
 
 def test_much_leaves_in_pieces(hub):

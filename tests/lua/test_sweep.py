@@ -37,7 +37,13 @@ def test_nothing_is_due_in_an_empty_hub(hub):
 def test_it_says_when_the_next_lease_is_over(hub):
     hub.register(100, "e")
 
-    assert hub.sweep(600).due == LEASE - 500 + 1
+    assert hub.sweep(LEASE).due == 100 + 1
+
+
+def test_where_there_are_engines_it_says_to_come_within_a_third_of_a_lease(hub):
+    hub.register(100, "e")
+
+    assert hub.sweep(600).due == LEASE // 3
 
 
 def test_everything_taken_counts_as_begun_when_a_lease_is_over(hub):
@@ -73,10 +79,10 @@ def test_the_sweep_that_was_announced_finds_the_lease_over(hub):
     hub.register(0, "e")
     hub.join(0, "f", queues="other")
     hub.live(7000, "f")
-    due = hub.sweep(8000).due
+    due = hub.sweep(12000).due
 
     hub.live(14000, "f")
-    hub.sweep(8000 + due)
+    hub.sweep(12000 + due)
 
     assert [one.uuid for one in hub.status(LEASE).engines] == ["f"]
 
@@ -88,13 +94,47 @@ def test_after_a_gap_nobody_is_dead_for_one_lease(hub):
     hub.live(100, "e", "c-1")
 
     late = 100 + 10 * LEASE
-    assert hub.sweep(late).due == LEASE + 1
-    assert hub.sweep(late + LEASE // 3).due == 2 * LEASE // 3 + 1
+    assert hub.sweep(late).due == LEASE // 3
+    assert hub.sweep(late + LEASE // 3).due == LEASE // 3
     assert hub.state("c-1") == "running"
 
     hub.sweep(late + 2 * LEASE // 3)
     hub.sweep(late + LEASE)
     assert hub.record("c-1")["deaths"] == "1"
+
+
+@pytest.mark.parametrize("lease", [100, 3000, 9000, LEASE])
+def test_who_comes_as_told_finds_the_lease_over_without_any_worker(make_hub, lease):
+    hub = make_hub(lease=lease)
+    hub.join(100, "e")
+    hub.submit(100, "c-1")
+    hub.take(100, "e")
+    hub.live(100, "e", "c-1")
+    now, late = 100, 100 + 3 * lease
+
+    while hub.state("c-1") == "running" and now < late:
+        now += max(20, min(hub.sweep(now).due, 5000))
+
+    assert hub.state("c-1") == "failed"
+
+
+def test_very_many_engines_are_all_hidden_before_one_is_taken_apart(real_hub):
+    hub = real_hub
+    names = [f"e{number:04}" for number in range(1100)]
+    for name in names:
+        hub.do(calls.register(name, "w", now=1))
+        # An idle engine that names a nonce may be pushed a task.
+        hub.do(calls.turn(name, 1, f"a{name}", 1, upcoming=f"b{name}", now=1))
+    hub.submit(1, *[f"c-{number}" for number in range(5)], retries=1)
+    for now in range(LEASE // 3, 2 * LEASE, LEASE // 3):
+        hub.join(now, f"f{now}", queues="other")
+
+        while hub.sweep(now).more:
+            pass
+
+    assert {hub.state(f"c-{number}") for number in range(5)} == {"ready"}
+    assert {hub.record("c-1")["deaths"]} == {"1"}
+    assert "e0000" not in hub.members("engines")
 
 
 def test_in_the_grace_after_a_gap_the_living_say_so(hub):
