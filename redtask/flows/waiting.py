@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import GONE, HubFull
@@ -38,6 +39,7 @@ _LARGE_ONES: Final = 16
 _BULKY: Final = 16384
 
 
+_NONE: Final[Mapping[str, TaskSet]] = MappingProxyType({})
 #: What waits may wait for a time; and who runs a task, or is to, may be gone, without a
 #: supervisor left that would say so.
 _TIMED: Final = frozenset({"waiting", "assigned", "running"})
@@ -56,12 +58,12 @@ def look(
     ids: Sequence[str],
     budget: int = _BUDGET,
     *,
-    others: Container[str] = (),
+    others: Mapping[str, TaskSet] = _NONE,
 ) -> Flow[None]:
     """Read the outcomes of tasks; the stream will report those still open.
 
     With a ``budget`` of 0 only whether they have ended is read. ``others`` among the
-    ids do not belong to the set.
+    ids do not belong to the set, but to these.
     """
     if underway := inbox.underway:
         ids = [name for name in ids if name not in underway]
@@ -81,8 +83,8 @@ def look(
                 # Another waiter may have resubmitted its slice meanwhile.
                 if not inbox.recent.was_said_since(turn, name):
                     yield from _miss(inbox, own, name)
-            elif own is not None and outcome.state in _TIMED:
-                own.timed = True
+            elif outcome.state in _TIMED:
+                others.get(name, tasks).timed = True
             elif outcome.state == "purged":
                 _told(inbox, own, name, _LOST)
 
@@ -126,10 +128,11 @@ def _recheck_several(inbox: Inbox, tasks: TaskSet, since: float) -> Flow[None]:
     task each cost fifty calls.
     """
     tasks.checked = now = time.monotonic()
-    own, others = tasks.open_ids(), dict[str, None]()
+    own = tasks.open_ids()
+    others: dict[str, TaskSet] = {}
     for name, other in islice(inbox.unchecked(since), -len(own) % _ASKED):
         other.checked = now
-        others[name] = None
+        others[name] = other
     yield from look(inbox, tasks, [*own, *others], others=others)
 
 
@@ -267,11 +270,11 @@ def _ask_for(inbox: Inbox, vigil: Vigil, since: float) -> Flow[None]:
     since = max(since, inbox.disturbed_at)
     vigil.asked = time.monotonic()
     sets = vigil.left()
-    names: dict[str, None] = {}
+    names: dict[str, TaskSet] = {}
     for tasks in sets:
         if tasks.checked < since:
             tasks.checked = vigil.asked
-            names.update(dict.fromkeys(tasks.open_ids()))
+            names.update(dict.fromkeys(tasks.open_ids(), tasks))
     if names:
         yield from look(inbox, sets[0], list(names), others=names)
     vigil.timed = vigil.timed or any(tasks.timed for tasks in sets)

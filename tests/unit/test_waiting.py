@@ -375,13 +375,33 @@ def test_who_waits_for_no_time_does_not_sweep(inbox):
     )
 
 
-def test_a_task_that_waits_may_wait_for_a_time(inbox):
+@pytest.mark.parametrize("state", ["waiting", "assigned", "running"])
+def test_what_waits_may_wait_for_a_time_and_who_runs_it_may_be_gone(inbox, state):
     tasks = expected(inbox, "c-0")
-    outcome = Outcome("waiting", "", "", b"")
+    outcome = Outcome(state, "", "", b"")
 
     Talk(waiting.recheck(inbox, tasks)).answer(watched(outcome))
 
     assert tasks.timed
+
+
+def test_that_is_noted_with_whoever_waits_for_it(inbox, clock):
+    one, other = expected(inbox, "c-0"), expected(inbox, "x-1")
+    talk = Talk(waiting.wait(inbox, one, None))
+    clock.now += flows.QUIET
+
+    talk.answer(False).asks("watch")
+    talk.answer(watched(OPEN, Outcome("running", "", "", b"")))
+
+    assert (one.timed, other.timed) == (False, True)
+
+
+def test_who_waits_for_the_first_of_several_sweeps_for_them_too(inbox, clock):
+    talk = first_done(inbox, [expected(inbox, "c-0")])
+    clock.now += flows.QUIET
+    talk.answer(False).asks("watch")
+
+    talk.answer(watched(Outcome("running", "", "", b""))).asks("sweep")
 
 
 def test_a_deadline_is_kept_while_sweeping(inbox, clock):
