@@ -21,6 +21,7 @@ from redtask import aio, error, link
 from redtask import client as module
 from redtask.aio import client as aio_client
 from redtask.flows import waiting
+from redtask.outcomes import of_face
 from redtask.result import AsyncHubResult, AsyncMapResult
 from tests import tasks
 from tests.processes import until
@@ -136,6 +137,25 @@ def test_failed_results_are_done_too(view):
 def test_only_results_complete():
     with pytest.raises(TypeError, match="expected results, not str"):
         next(redtask.as_completed(["c-1"]))  # type: ignore[list-item]
+
+
+def test_only_results_of_the_same_face_complete(place, view):
+    future = view.executor.submit(tasks.double, 1)
+    for one in (future, [future], [future.task], future.task):
+        found: Any = of_face(one, "redtask")
+        assert found == one
+        with pytest.raises(TypeError, match=r"of redtask: use redtask\.as_completed"):
+            of_face(one, "redtask.aio")
+
+    async def ask():
+        async with aio.Client(place.url, key=place.key) as rc:
+            theirs: Any = await rc.load_balanced_view().map_async(tasks.double, [1, 2])
+            for some in (theirs, theirs.split()):
+                assert of_face(some, "redtask.aio")
+                with pytest.raises(TypeError, match=r"use redtask\.aio\.as_completed"):
+                    next(redtask.as_completed(some))
+
+    asyncio.run(ask())
 
 
 # -- executor
