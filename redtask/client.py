@@ -15,6 +15,7 @@ from redtask.current import desk
 from redtask.direct import DirectView
 from redtask.durability import MEMORY
 from redtask.error import StillAway
+from redtask.executor import AbortThread
 from redtask.flags import Flags
 from redtask.fleet import Fleet
 from redtask.flows import story
@@ -94,6 +95,7 @@ class Client(StoredTasks, Fleet):
         self._driver = self._store.driver()
         self._pier = Pier(self._cross, patience)
         self._callbacks = CallbackThread(self)
+        self._aborts = AbortThread(self)
         #: Executors whose futures must fail when this client is closed.
         self._executors: weakref.WeakSet[ViewExecutor] = weakref.WeakSet()
         self.closed = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -17,10 +19,12 @@ from redtask.timeouts import span_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from redtask.client import Client
     from redtask.result import AsyncResult
     from redtask.value import CoroutineFunction
 
 T = TypeVar("T")
+_log = logging.getLogger("redtask")
 
 #: When so many futures of an executor are open, a thread waits for them. So those that
 #: nobody asks for do not pile up.
@@ -115,10 +119,27 @@ class TaskFuture(concurrent.futures.Future[T]):
         return getattr(self.task, name)
 
     def cancel(self) -> bool:
-        """Abort the task unless it has begun; return whether it is aborted."""
+        """Abort the task unless it has begun; return whether it is aborted.
+
+        It is not if Redis cannot be reached within some seconds. When the waiting of
+        asyncio is cancelled, as for ``wrap_future`` and ``run_in_executor``, another
+        thread does it.
+        """
         if self.done():
             return self.cancelled()
-        aborted = self.task.cancel()
+        if _is_called_by_loop():
+            # The loop must go on, and has no use for the answer.
+            self.task._client._aborts.add(self.task)
+            return False
+        try:
+            return self.abort_now()
+        except ConnectionLost:
+            return False
+
+    def abort_now(self) -> bool:
+        """Abort like ``cancel``, in this thread. Raises ``ConnectionLost``."""
+        flow = self.task._cancel()
+        aborted: bool = self.task._run(flow, time.monotonic() + link.PARTING)
         if aborted:
             self.settle()
         return aborted
@@ -151,6 +172,61 @@ class TaskFuture(concurrent.futures.Future[T]):
 
     def _outcome(self, timeout: float | None) -> tuple[BaseException | None, Any]:
         return _outcome_of(self.task, timeout)
+
+
+def _is_called_by_loop() -> bool:
+    """Is this a callback of an event loop, and not part of a coroutine?"""
+    try:
+        return asyncio.current_task() is None
+    except RuntimeError:
+        return False
+
+
+class AbortThread:
+    """Aborts tasks for those who cannot wait for it; one thread per client, on demand.
+
+    That of the callbacks would have to finish reading the stream first.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._begin()
+
+    def _begin(self) -> None:
+        # Re-entrant: a signal handler may cancel, too.
+        self._lock = threading.RLock()
+        self._tasks: list[AsyncResult[Any]] = []
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    def add(self, task: AsyncResult[Any]) -> None:
+        """Have a task aborted soon, unless it has begun by then."""
+        if os.getpid() != self._pid:
+            # The thread stayed behind in the fork.
+            self._begin()
+        with self._lock:
+            self._tasks.append(task)
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=self._loop, name="redtask aborts", daemon=True
+                )
+                thread.start()
+                self._thread = thread
+
+    def _take(self) -> list[AsyncResult[Any]]:
+        with self._lock:
+            taken, self._tasks = self._tasks, []
+            if not taken:
+                self._thread = None
+        return taken
+
+    def _loop(self) -> None:
+        while taken := self._take():
+            ids = [name for task in taken for name in task._tasks.open_ids()]
+            try:
+                self._client._run(self._client._session.abort(ids))
+            except Exception as problem:  # noqa: BLE001 - the next ones need the thread
+                _log.warning("what was cancelled is not aborted: %s", problem)
 
 
 def _left(timeout: float | None, begun: float) -> float | None:
@@ -311,8 +387,10 @@ class ViewExecutor(concurrent.futures.Executor):
         self._closed = True
         pending = list(self._pending)
         if cancel_futures:
-            for future in pending:
-                future.cancel()
+            # The others would wait in vain, too.
+            with contextlib.suppress(ConnectionLost):
+                for future in pending:
+                    future.abort_now()
         if wait:
             concurrent.futures.wait(pending)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, Self
 
@@ -15,14 +17,23 @@ if TYPE_CHECKING:
 
 
 class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
-    """An iterator over the results of ``imap``."""
+    """An iterator over the results of ``imap``.
+
+    Threads may share it: each result is read by one of them.
+    """
 
     _view: LoadBalancedView
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._begin()
         self._fill()
         self._settle()
+
+    def _begin(self) -> None:
+        # Re-entrant: a signal handler may read, too.
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
 
     def _fill(self, *, until_one: bool = True) -> None:
         """Call for as many inputs as there is room for.
@@ -49,7 +60,8 @@ class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
 
     def _has_come(self) -> bool:
         """Is the next result there?"""
-        return self._view.client._run(self._watch(0))
+        # Otherwise nothing is to come: there is no need to ask.
+        return len(self._ahead) > 0 and self._view.client._run(self._watch(0))
 
     def _settle(self, most: int = 0) -> None:
         """Wait until all calls but some are in the hub."""
@@ -60,6 +72,18 @@ class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
         return self
 
     def __next__(self) -> V_co:
+        if os.getpid() != self._pid:
+            # A thread that was reading stayed behind in the fork, with the lock.
+            self._begin()
+        with self._lock:
+            result = self._take()
+        return result.get(return_exceptions=self._keep)  # type: ignore[no-any-return]
+
+    def _take(self) -> AsyncResult:
+        """Return the next result, when it is done; raise ``StopIteration`` at the end.
+
+        One thread at a time: what it finds may else be gone once it has waited.
+        """
         ahead = self._ahead
         self._fill()
         # Wait first: an interrupt must not lose the result.
@@ -74,4 +98,4 @@ class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
         except BaseException:
             ahead.give_back(result)
             raise
-        return result.get(return_exceptions=self._keep)  # type: ignore[no-any-return]
+        return result

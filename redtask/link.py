@@ -53,6 +53,8 @@ _MORE: Final = 0.05
 #: So many bytes a second are sent at least: large payloads may take longer.
 _PACE: Final = 4 << 20
 _CONNECT: Final = 5.0
+#: So many idle connections for blocking reads are kept in any case.
+_IDLE: Final = 4
 #: How long an interrupted flow may take to put things in order while Redis is away, in
 #: seconds.
 PARTING: Final = 2.0
@@ -312,6 +314,14 @@ def _inner(text: str) -> str:
     """Return the error inside a script's error, without the words about where."""
     found = [text.find(word) for word in _INSIDE if word in text]
     return text[min(found) + 1 :] if found else text
+
+
+def most_idle(listening: int) -> int:
+    """Return how many idle connections for blocking reads to keep.
+
+    While so many others wait for a reply, about as many may soon be needed again.
+    """
+    return max(_IDLE, listening)
 
 
 def clock_ahead(reply: Sequence[Any]) -> float:
@@ -658,6 +668,7 @@ __all__ = [
     "is_passing",
     "is_unknown_script",
     "limit",
+    "most_idle",
     "oldest_entry",
     "options",
     "packed",

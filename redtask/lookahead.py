@@ -143,7 +143,8 @@ class Lookahead(Generic[R, L]):
         return problem
 
     def _is_ready(self) -> bool:
-        return self.first() is not None
+        # If nothing is left, a signal handler has read it meanwhile.
+        return not self._unread or self.first() is not None
 
     def _awaited(self) -> list[TaskSet]:
         if not self._ordered:

@@ -85,6 +85,9 @@ class Results:
     is a flow here, and a method of the same name without underscore in both faces.
     """
 
+    #: The module of the face that made it.
+    _face = "redtask"
+
     def __init__(
         self,
         client: Any,
@@ -719,6 +722,21 @@ def results_of(given: Iterable[R]) -> list[R]:
         if not is_result(one):
             raise TypeError(f"expected results, not {type(one).__name__}: {one!r}")
     return listed
+
+
+def of_face(given: Iterable[R], face: str) -> Iterable[R]:
+    """Return what ``as_completed`` is given: one result, or several as a list.
+
+    Raises ``TypeError`` for a result of another face: this one's cannot wait for it.
+    """
+    several: list[Any] = [given] if is_result(given) else list(given)
+    for one in filter(is_result, several):
+        theirs = (one if isinstance(one, Results) else one.task)._face
+        if theirs != face:
+            raise TypeError(
+                f"{one!r} is a result of {theirs}: use {theirs}.as_completed"
+            )
+    return given if is_result(given) else several
 
 
 def joined(results: Iterable[Any]) -> Any:

@@ -35,6 +35,7 @@ from redtask.outcomes import (
     Results,
     call_back,
     joined,
+    of_face,
 )
 from redtask.progress import progress_bar
 from redtask.timeouts import interval_of, limit_of, span_of, until_of
@@ -360,10 +361,11 @@ def as_completed(results: Iterable[Any], timeout: float | None = None) -> Iterat
 
     Given one result of several tasks, it yields its parts. Raises ``TimeoutError``
     if not all are done ``timeout`` seconds after the first ``next()``; negative is 0.
+    Raises ``TypeError`` for anything else, also for results of ``redtask.aio``.
     """
     limit = span_of(timeout)
     deadline = None if limit is None else time.monotonic() + limit
-    found = Completions(results)
+    found = Completions(of_face(results, "redtask"))
     try:
         while len(found):
             while found.ready:

@@ -158,11 +158,21 @@ class Store:
         (self._free_blocking if blocking else self._free).append(connection)
         if self._closed:
             self._close_free()
+        elif blocking:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Close the idle connections for blocking reads that are too many."""
+        free = self._free_blocking
+        while len(free) > link.most_idle(len(self._listening)):
+            with contextlib.suppress(IndexError):
+                free.pop(0).disconnect()
 
     def _drop(self, connection: Connection, problem: BaseException) -> None:
         """Close a connection that failed: replies still to come have no reader."""
         self._listening.discard(connection)
         connection.disconnect()
+        self._close_idle()
         if isinstance(problem, link.LOST):
             if self._closed:
                 raise link.closed() from None

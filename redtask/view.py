@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 import functools
+import operator
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from redtask import absent, payload
 from redtask.batch import Batch
+from redtask.collector import seldom_collecting
 from redtask.current import current_task
 from redtask.durability import MEMORY
 from redtask.executor import ViewExecutor
@@ -18,7 +20,6 @@ from redtask.outcomes import Pieces
 from redtask.positions import ahead_of, ids_at
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.targets import is_all
-from redtask.uncollected import uncollected
 from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
@@ -461,7 +462,7 @@ class LoadBalancedView(View):
         """
         made = functools.partial(AsyncResult, self.client, single=True)
         session = self.client._session
-        with uncollected():
+        with seldom_collecting(operator.length_hint(graph)):
             names, results, pieces = session.graph(self.flags, graph, jobs, made)
             self.client._assure(self.flags.durability)
             self.client._submit(pieces)

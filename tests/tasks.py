@@ -31,6 +31,11 @@ def add(x, y=1):
     return x + y
 
 
+def first_of(x, *_):
+    """Return the first argument."""
+    return x
+
+
 def tell_progress(gate, *words):
     """Say some words, and wait at a gate after each of them."""
     task = redtask.current_task()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, Generic, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 from redtask.aio.pier import Letter
 from redtask.aio.result import AsyncResult
@@ -19,9 +19,24 @@ _TRIP: Final = 0.001
 
 
 class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
-    """An asynchronous iterator over the results of ``imap``."""
+    """An asynchronous iterator over the results of ``imap``.
+
+    Coroutines may share it: each result is read by one of them.
+    """
 
     _view: LoadBalancedView
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _turn(self) -> asyncio.Lock:
+        """Return what one coroutine at a time holds while it reads."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # Somebody may hold that of a loop which has ended.
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock
 
     async def _fill(self, *, until_one: bool = True) -> None:
         """Call for as many inputs as there is room for.
@@ -58,7 +73,8 @@ class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
 
     async def _has_come(self) -> bool:
         """Is the next result there?"""
-        return await self._view.client._run(self._watch(0))
+        # Otherwise nothing is to come: there is no need to ask.
+        return len(self._ahead) > 0 and await self._view.client._run(self._watch(0))
 
     async def _settle(self, most: int = 0) -> None:
         """Wait until all calls but some are in the hub."""
@@ -69,6 +85,14 @@ class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
         return self
 
     async def __anext__(self) -> V_co:
+        async with self._turn():
+            return await self._next()
+
+    async def _next(self) -> V_co:
+        """Read the next result; raise ``StopAsyncIteration`` at the end.
+
+        One coroutine at a time: what it finds may else be gone once it has waited.
+        """
         ahead = self._ahead
         if ahead.most is None:
             ahead.most = max(2, 2 * len(await self._view.client.ids()))

@@ -40,6 +40,7 @@ class AsyncResult(Results, Generic[V_co]):
     """
 
     _client: Client
+    _face = "redtask.aio"
 
     async def _run(self, flow: Flow[Any], until: float | None = None) -> Any:
         return await self._client._run(flow, until)

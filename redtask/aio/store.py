@@ -122,6 +122,14 @@ class Store:
         (self._free_blocking if blocking else self._free).append(connection)
         if self._closed:
             await self._close_free()
+        elif blocking:
+            await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        """Close the idle connections for blocking reads that are too many."""
+        free = self._free_blocking
+        while len(free) > link.most_idle(len(self._listening)):
+            await free.pop(0).disconnect(nowait=True)
 
     async def _drop(self, connection: Connection, problem: BaseException) -> None:
         """Close a connection that failed, or whose reader was cancelled.
@@ -130,6 +138,7 @@ class Store:
         """
         self._listening.discard(connection)
         await connection.disconnect(nowait=True)
+        await self._close_idle()
         if isinstance(problem, link.LOST):
             if self._closed:
                 raise link.closed() from None

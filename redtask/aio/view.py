@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import operator
 import types
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
@@ -13,11 +14,11 @@ from redtask import absent, payload
 from redtask.aio.batch import Batch
 from redtask.aio.lazy import LazyMap
 from redtask.aio.result import AsyncMapResult, AsyncResult
+from redtask.collector import seldom_collecting
 from redtask.durability import MEMORY
 from redtask.flags import Flagged, Flags
 from redtask.outcomes import Pieces
 from redtask.positions import ahead_of, ids_at
-from redtask.uncollected import uncollected
 from redtask.wrapped import Wrapped, WrappedParallel
 
 if TYPE_CHECKING:
@@ -495,7 +496,7 @@ class LoadBalancedView(View):
         flags = await self._resolved()
         made = functools.partial(AsyncResult, self.client, single=True)
         session = self.client._session
-        with uncollected():
+        with seldom_collecting(operator.length_hint(graph)):
             names, results, pieces = session.graph(flags, graph, jobs, made)
             await self.client._assure(flags.durability)
             await self.client._submit(pieces)

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -786,6 +787,50 @@ def test_a_cancelled_reader_of_an_imap_loses_no_result(place, run, monkeypatch):
         return [value async for value in arriving]
 
     assert found == [0, 2, 4]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("large", [False, True])
+def test_coroutines_that_share_an_imap_get_each_result_once(place, run, ordered, large):
+    place.engine()
+    pad = b"x" * 100_000 if large else b""
+
+    @run
+    async def found(rc):
+        shared = rc.load_balanced_view().imap(
+            tasks.first_of, range(100), itertools.repeat(pad), ordered=ordered
+        )
+        told: list[int] = []
+
+        async def read():
+            while (value := await anext(shared, None)) is not None:
+                told.append(value)
+
+        async def read_a_little():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await read()
+
+        async with asyncio.timeout(DEADLINE):
+            await asyncio.gather(read(), read_a_little(), read(), read_a_little())
+        return told
+
+    assert sorted(found) == list(range(100))
+
+
+def test_an_imap_may_be_read_on_after_its_loop_has_ended():
+    lazy: Any = aio.LoadBalancedView(aio.Client("redis://nowhere")).imap(abs, [])
+    lazy._ahead.most = 1
+
+    async def leave():
+        await lazy._turn().acquire()
+
+    async def read():
+        return [value async for value in lazy]
+
+    asyncio.run(leave())
+
+    assert asyncio.run(read()) == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

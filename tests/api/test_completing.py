@@ -11,15 +11,17 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
 
 import redtask
-from redtask import aio, error
+from redtask import aio, error, link
 from redtask import client as module
 from redtask.aio import client as aio_client
 from redtask.flows import waiting
+from redtask.outcomes import of_face
 from redtask.result import AsyncHubResult, AsyncMapResult
 from tests import tasks
 from tests.processes import until
@@ -137,6 +139,25 @@ def test_only_results_complete():
         next(redtask.as_completed(["c-1"]))  # type: ignore[list-item]
 
 
+def test_only_results_of_the_same_face_complete(place, view):
+    future = view.executor.submit(tasks.double, 1)
+    for one in (future, [future], [future.task], future.task):
+        found: Any = of_face(one, "redtask")
+        assert found == one
+        with pytest.raises(TypeError, match=r"of redtask: use redtask\.as_completed"):
+            of_face(one, "redtask.aio")
+
+    async def ask():
+        async with aio.Client(place.url, key=place.key) as rc:
+            theirs: Any = await rc.load_balanced_view().map_async(tasks.double, [1, 2])
+            for some in (theirs, theirs.split()):
+                assert of_face(some, "redtask.aio")
+                with pytest.raises(TypeError, match=r"use redtask\.aio\.as_completed"):
+                    next(redtask.as_completed(some))
+
+    asyncio.run(ask())
+
+
 # -- executor
 
 
@@ -225,6 +246,112 @@ def test_its_futures_can_be_cancelled(place, gate):
     assert second.cancelled()
     with pytest.raises(concurrent.futures.CancelledError):
         second.result(0)
+
+
+def test_its_futures_are_not_cancelled_while_redis_is_away(place, monkeypatch):
+    executor = place.client().load_balanced_view().executor
+    futures = [executor.submit(tasks.double, n) for n in range(2)]
+    limits = []
+
+    def lost(_flow, _since=None, until=None):
+        limits.append(until - time.monotonic())
+        raise error.ConnectionLost
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executor.view.client._driver, "run", lost)
+        cancelled = futures[0].cancel()
+        executor.shutdown(wait=False, cancel_futures=True)
+
+    assert not cancelled
+    assert len(limits) == 2
+    assert max(limits) <= link.PARTING
+    assert all(future.cancel() for future in futures)
+
+
+def test_cancelling_asyncio_s_wait_for_a_future_does_not_hold_up_the_loop(
+    place, monkeypatch
+):
+    executor = place.client().load_balanced_view().executor
+    driver = executor.view.client._driver
+    futures = [executor.submit(tasks.double, n) for n in range(3)]
+    run, threads = driver.run, []
+
+    def noted(*args):
+        threads.append(threading.current_thread())
+        return run(*args)
+
+    async def leave():
+        waiting = [asyncio.wrap_future(future) for future in futures]
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+        await asyncio.to_thread(
+            until, lambda: all(one.cancelled() for one in futures), "the aborts"
+        )
+
+    monkeypatch.setattr(driver, "run", noted)
+
+    asyncio.run(leave())
+
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+def test_what_cannot_be_aborted_for_asyncio_is_logged(place, monkeypatch, caplog):
+    view = place.client().load_balanced_view()
+    first, second = (view.executor.submit(tasks.double, n) for n in range(2))
+    session = view.client._session
+
+    def refused(_ids):
+        raise error.HubError
+
+    async def leave(future):
+        waiting = asyncio.wrap_future(future)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "abort", refused)
+        asyncio.run(leave(first))
+        until(lambda: caplog.messages, "the word of it")
+    asyncio.run(leave(second))
+    until(second.cancelled, "the next abort")
+
+    assert caplog.messages[0].startswith("what was cancelled is not aborted: ")
+    assert not first.cancelled()
+
+
+def test_a_child_forked_meanwhile_can_abort_for_asyncio(place):
+    client = place.client()
+    future = client.load_balanced_view().executor.submit(tasks.double, 1)
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with client._aborts._lock:
+            held.set()
+            go.wait(30)
+
+    async def leave():
+        waiting = asyncio.wrap_future(future)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(30)
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(leave())
+            until(future.cancelled, "the abort")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    go.set()
+    holder.join()
+
+    assert status == 0
 
 
 def test_what_runs_cannot_be_cancelled(view, gate):

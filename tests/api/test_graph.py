@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import time
@@ -91,6 +92,22 @@ def test_a_large_graph_enters_whole_and_computes_what_one_process_does(place, vi
 
     expected = values(graph)
     assert {node: one.get(100) for node, one in results.items()} == expected
+
+
+@pytest.mark.parametrize("count", [3, 1_000])
+def test_the_collector_is_on_and_a_small_graph_changes_nothing(view, count):
+    class Noting(dict[int, list[int]]):
+        def items(self):
+            found.append((gc.isenabled(), gc.get_threshold() == usual))
+            return super().items()
+
+    usual = gc.get_threshold()
+    found: list[tuple[bool, bool]] = []
+
+    view.submit_graph(Noting({node: [] for node in range(count)}), tasks.noop)
+
+    assert found[0] == (True, count == 3)
+    assert gc.get_threshold() == usual
 
 
 def test_one_to_many_to_one(view):

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -530,6 +531,62 @@ def test_an_interrupted_imap_loses_nothing(view, gate, monkeypatch):
     gate.touch()
 
     assert list(found) == [0, 1]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("large", [False, True])
+def test_threads_that_share_an_imap_get_each_result_once(view, ordered, large):
+    pad = b"x" * 100_000 if large else b""
+    shared = view.imap(
+        tasks.first_of, range(100), itertools.repeat(pad), ordered=ordered
+    )
+    together = threading.Barrier(4)
+
+    def read():
+        together.wait(DEADLINE)
+        return list(shared)
+
+    with ThreadPoolExecutor(4) as readers:
+        reading = [readers.submit(read) for _ in range(4)]
+        found = [one.result(DEADLINE) for one in reading]
+
+    assert sorted(itertools.chain(*found)) == list(range(100))
+
+
+def test_a_signal_handler_may_read_the_last_result_of_an_imap(view, monkeypatch):
+    found = view.imap(tasks.double, [21])
+    perform, told = view.client._driver._perform, []
+
+    def with_a_signal(*step):
+        monkeypatch.undo()
+        told.extend(found)
+        return perform(*step)
+
+    monkeypatch.setattr(view.client._driver, "_perform", with_a_signal)
+
+    assert ([*found], told) == ([], [42])
+
+
+def test_a_child_forked_while_a_thread_reads_an_imap_may_ask_it(view):
+    found = view.imap(tasks.double, [])
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with found._lock:
+            held.set()
+            go.wait(DEADLINE)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(DEADLINE)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if list(found) == [] else 1)
+    _, status = os.waitpid(child, 0)
+    go.set()
+    holder.join()
+
+    assert status == 0
 
 
 @pytest.mark.parametrize("ordered", [True, False])
