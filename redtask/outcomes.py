@@ -21,6 +21,7 @@ from redtask.error import (
     TaskError,
 )
 from redtask.flows import reading, waiting
+from redtask.hub import states
 from redtask.inbox import TaskSet
 from redtask.metadata import Metadata, members, metadata
 from redtask.timeouts import limit_of
@@ -176,7 +177,7 @@ class Results:
         return word if total == 1 else f"{word}, {self._items(bad)} of {total}"
 
     def done(self) -> bool:
-        """Is every outcome here already? Does not ask the hub."""
+        """Is every outcome known here? Does not ask the hub."""
         return self._tasks.done
 
     def _items(self, names: Collection[str]) -> int:
@@ -443,6 +444,7 @@ class Results:
             metadata(name, record, tasks.received)
             for name, record in zip(tasks.ids, records, strict=True)
         ]
+        yield from self._note_ended(records)
         for name in ("stdout", "stderr", "after", "follow"):
             # Long values are stored beside the record.
             having = [
@@ -466,6 +468,17 @@ class Results:
             if about["msg_id"] in tasks.told:
                 about["error"] = (yield from self._fetched(about["msg_id"]))[1]
         return found
+
+    def _note_ended(self, records: Sequence[Mapping[str, str]]) -> Flow[None]:
+        """Take over that tasks have ended, as their records say."""
+        tasks = self._tasks
+        late = [
+            name
+            for name, record in zip(tasks.ids, records, strict=True)
+            if name not in tasks.told and record.get("state") in states.ENDED
+        ]
+        if late:
+            yield from waiting.look(self._session.inbox, tasks, late, budget=0)
 
     def _shaped(self, values: list[Any]) -> Any:
         """Return one value per task, in the shape of the result."""

@@ -33,6 +33,51 @@ def test_a_value_can_be_had_again_and_again(view):
     assert result.msg_ids == [view.history[-1]]
 
 
+def test_whether_it_is_done_is_found_out_by_asking_again_and_again(client, gate):
+    view = client.load_balanced_view()
+    held = view.apply_async(tasks.pass_gate, str(gate), 5)
+    many = view.map_async(tasks.double, range(3))
+
+    until(many.done)
+
+    assert not held.done()
+    gate.touch()
+    until(held.done)
+    assert held.get(0) == 5
+
+
+def test_a_result_of_another_client_is_asked_for_in_the_same_way(place, client):
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+    other = place.client()
+
+    again = other.get_result(result.msg_ids)
+
+    until(again.done)
+    assert again.get(0) == [8]
+
+
+def test_who_reads_that_it_has_ended_knows_that_it_is_done(view):
+    result = view.apply_async(tasks.fail_odd, 1)
+    known = getattr(result, "_inner", result)._tasks
+
+    until(lambda: result.metadata.status == "error")
+
+    assert known.done
+    assert isinstance(result.metadata.error, error.RemoteError)
+
+
+def test_while_redis_is_away_nothing_more_is_known_to_be_done(client, monkeypatch):
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+
+    def lose(*_):
+        raise error.ConnectionLost("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("redtask.flows.waiting.glance", lose)
+        assert not result.done()
+    until(result.done)
+
+
 def test_the_garbage_collector_does_not_look_at_results_of_a_map(view):
     result = view.map_async(tasks.double, range(300))
     assert result.get() == list(range(0, 600, 2))
