@@ -154,7 +154,11 @@ class Results:
         return len(self._tasks.ids) if self._sizes is None else sum(self._sizes)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}({self._name}): {self._state()}>"
+        return self._shown(now=False)
+
+    def _shown(self, *, now: bool) -> str:
+        """Return what a person is shown; ``now``: was the hub asked just now?"""
+        return f"<{type(self).__name__}({self._name}): {self._state(now=now)}>"
 
     @property
     def _name(self) -> str:
@@ -164,11 +168,15 @@ class Results:
         first, *more = self._tasks.ids
         return f"{first} and {len(more)} more" if more else first
 
-    def _state(self) -> str:
+    def _state(self, *, now: bool) -> str:
         total = len(self)
         if not self._tasks.done:
             done = self._items(self._tasks.told)
-            return f"pending, {done} of {total} done" if done else "pending"
+            if now:
+                return f"pending, {done} of {total} done" if done else "pending"
+            # The rest may have ended long ago.
+            some = f"{done} of {total}" if done else "not"
+            return f"{some} known to have ended"
         tasks = self._tasks
         bad = {name for name in tasks.ids if tasks.state(name) != "completed"}
         if not bad:

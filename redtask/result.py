@@ -78,9 +78,11 @@ class AsyncResult(Results, Generic[V_co]):
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
         """Tell IPython how far it is: shown in a cell, it should not be out of date."""
+        asked = False
         with contextlib.suppress(RedtaskError):
             self._run(self._ready(), time.monotonic() + _GLANCE)
-        printer.text(repr(self))
+            asked = True
+        printer.text(self._shown(now=asked))
 
     # -- waiting
 

@@ -135,7 +135,7 @@ def test_waiting_has_an_end(view, gate):
     assert not result.wait(0)
     assert not result.wait(0.01)
     assert not result.ready()
-    assert repr(result) == "<AsyncResult(pass_gate): pending>"
+    assert repr(result) == "<AsyncResult(pass_gate): not known to have ended>"
     name = result.msg_ids[0]
     with pytest.raises(TimeoutError, match=rf"^Result not ready: {name} is pending\.$"):
         result.get(0)
@@ -477,8 +477,8 @@ def test_a_result_says_how_far_it_is(view, gate):
     gate.touch()
     result.wait()
 
-    assert begun == "<AsyncMapResult(pass_gate): pending>"
-    assert re.search(": pending, [123] of 5 done>", under_way)
+    assert begun == "<AsyncMapResult(pass_gate): not known to have ended>"
+    assert re.search(": [123] of 5 known to have ended>", under_way)
     assert repr(result) == "<AsyncMapResult(pass_gate): finished>"
 
 
@@ -533,7 +533,7 @@ def test_ipython_shows_what_the_hub_knows(client, place, gate):
 
     assert before[0] == "<AsyncResult(pass_gate): pending>"
     assert before[1].endswith(".")
-    assert repr(result) == "<AsyncResult(pass_gate): pending>"
+    assert repr(result) == "<AsyncResult(pass_gate): not known to have ended>"
     assert shown(result) == "<AsyncResult(pass_gate): finished>"
 
 
@@ -542,7 +542,7 @@ def test_ipython_shows_a_result_whose_hub_cannot_be_asked(client):
     client.abort(result)
     client.close()
 
-    assert shown(result) == "<AsyncResult(noop): pending>"
+    assert shown(result) == "<AsyncResult(noop): not known to have ended>"
 
 
 def test_a_result_is_found_in_many_ways(rc, view):
@@ -568,7 +568,7 @@ def test_a_task_that_is_asked_for_twice_is_there_twice(rc, view, gate):
 
     assert result.get(10) == [[0], 5, [0], 5]
     assert list(result) == result.get()
-    assert begun.endswith("pending, 2 of 4 done>")
+    assert begun.endswith(": 2 of 4 known to have ended>")
     assert result.progress == 4
     assert result.msg_ids == [good, *slow.msg_ids] * 2
     failed = rc.get_result([bad, good, bad])
