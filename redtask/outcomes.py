@@ -22,6 +22,7 @@ from redtask.error import (
 )
 from redtask.flows import reading, waiting
 from redtask.hub import states
+from redtask.hub.why import Whys
 from redtask.inbox import TaskSet
 from redtask.metadata import Metadata, members, metadata
 from redtask.timeouts import limit_of
@@ -500,7 +501,7 @@ class Results:
     def _why(self) -> Flow[Any]:
         """Return why each task is where it is."""
         found = yield from reading.why(self._session.keys, self._tasks.ids)
-        return self._shaped(found)
+        return self._shaped(Whys(found))
 
     def _serial_time(self) -> Flow[float]:
         yield from self._check_ready()

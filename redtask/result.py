@@ -183,7 +183,10 @@ class AsyncResult(Results, Generic[V_co]):
         self._client._call_back(self, callback)
 
     def why(self) -> Any:
-        """Return why the task is where it is: a ``Why``; for several, a list."""
+        """Return why the task is where it is: a ``Why``; for several, a list of them.
+
+        Both have sentences as ``str``, and ``as_dict()``; that of a list is by id.
+        """
         return self._run(self._why())
 
     # -- stopping

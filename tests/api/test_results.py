@@ -537,6 +537,16 @@ def test_ipython_shows_what_the_hub_knows(client, place, gate):
     assert shown(result) == "<AsyncResult(pass_gate): finished>"
 
 
+def test_ipython_shows_why_of_several_tasks_as_sentences(client):
+    result = client.load_balanced_view().map_async(tasks.fail_odd, (1, 1, 1))
+    result.wait()
+
+    found = result.why()
+
+    assert shown(found) == str(found)
+    assert "failed: it raised ValueError: odd 1.\nLikewise " in str(found)
+
+
 def test_ipython_shows_a_result_whose_hub_cannot_be_asked(client):
     result = client.load_balanced_view().with_flags(delay=60).apply_async(tasks.noop)
     client.abort(result)

@@ -136,7 +136,7 @@ def test_a_glance_sees_to_timers(inbox, clock):
     talk = glance(inbox, tasks, clock)
 
     talk.asks("sweep")
-    assert isinstance(talk.answer(Swept(-1, 0)).step, Wait)
+    assert isinstance(talk.answer(Swept(-1, False)).step, Wait)
 
 
 def test_quiet_asks_the_records_less_and_less_often(inbox, clock):
