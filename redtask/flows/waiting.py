@@ -25,7 +25,7 @@ MOST_QUIET: Final = 30.0
 _BRIEF: Final = 0.02
 #: How long a glance listens, how long what it heard is as good as new, and how long
 #: nobody glances at a Redis that is away, in seconds.
-_GLANCE: Final = 0.001
+_GLANCE: Final = 0.0002
 _FRESH: Final = 0.004
 _ABSENT: Final = 1.0
 #: While one sweep is running, others look again after this, in seconds.

@@ -82,7 +82,7 @@ def test_a_glance_listens_and_is_good_for_all_tasks_of_the_client(inbox, clock):
 
     talk = glance(inbox, first, clock)
 
-    assert talk.step == Wait(inbox, first, 0, 0.001, 0.001, flows.nobody)
+    assert talk.step == Wait(inbox, first, 0, 0.0002, 0.0002, flows.nobody)
     assert talk.answer(False).over
     assert glance(inbox, second, clock) is None
     clock.now += 0.01
