@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _DIRECT: Final = "rc.direct_view() or rc[:]"
+
+
+def _with_sync(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the same, also for the methods of IPython.parallel with ``_sync``."""
+    return {f"{name}{end}": said for name, said in names.items() for end in _ENDS}
+
+
+_ENDS: Final = ("", "_sync")
 
 #: By name, for any owner.
 INSTEAD: Final[Mapping[str, str]] = {
@@ -48,6 +60,45 @@ INSTEAD: Final[Mapping[str, str]] = {
     "use_dill": "nothing: cloudpickle is always used",
     "use_cloudpickle": "nothing: it is always used",
     "publish_data": "current_task().progress",
+    **_with_sync(
+        {
+            "restart_engines": "stop_engines() and start_engines()",
+            "signal_engines": "rc.send_signal",
+            **dict.fromkeys(
+                ("start_controller", "stop_controller"),
+                "start_cluster() and stop_cluster(), for there is no controller",
+            ),
+            **dict.fromkeys(
+                ("from_file", "from_dict", "to_dict", "to_file", "update_cluster_file"),
+                "redtask.Client(profile=...), which finds a cluster that runs",
+            ),
+        }
+    ),
+}
+
+_PLACE: Final = "a URL of Redis, or profile=, for there are no connection files"
+_SSH: Final = "a URL of Redis, which a tunnel of yours may lead to"
+_PROFILE: Final = "profile="
+_NO_CONTROLLER: Final = "nothing: there is no controller"
+_WORKERS: Final = "redtask worker, started by whatever starts programs there"
+
+#: By name, arguments of any class.
+ARGUMENTS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("url_file", "url_or_file", "connection_info"), _PLACE),
+    **dict.fromkeys(("sshserver", "sshkey", "paramiko", "password"), _SSH),
+    **dict.fromkeys(("cluster_id", "cluster", "profile_dir", "ipython_dir"), _PROFILE),
+    **dict.fromkeys(("context", "debug"), "nothing: there is no ZeroMQ"),
+    **dict.fromkeys(("engines", "engine_launcher_class"), _WORKERS),
+    **dict.fromkeys(
+        (
+            *("controller", "controller_args", "controller_ip", "controller_location"),
+            *("controller_launcher_class", "controller_log_level"),
+        ),
+        _NO_CONTROLLER,
+    ),
+    "shutdown_atexit": "redtask cluster start --daemonize",
+    "delay": "nothing: engines start at once",
+    "log_level": "logging.getLogger('redtask')",
 }
 
 
@@ -63,4 +114,26 @@ def instead(said: str, name: str) -> str:
     return f"{said}; instead of IPython.parallel's use {INSTEAD[name]}"
 
 
-__all__ = ["INSTEAD", "instead", "words"]
+def refused(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a function refuse arguments of IPython.parallel with a hint.
+
+    ``owner`` is what the error calls it.
+    """
+
+    def decorate(f: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(f)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            for name in kwargs:
+                if name in ARGUMENTS:
+                    raise TypeError(
+                        f"{owner} has no argument {name!r}; instead of "
+                        f"IPython.parallel's use {ARGUMENTS[name]}"
+                    )
+            return f(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+__all__ = ["ARGUMENTS", "INSTEAD", "instead", "refused", "words"]

@@ -98,6 +98,8 @@ class Address:
                 f"{source}: {redact_url(text)!r} is not a URL of a Redis: {error}; "
                 f"a URL is {_FORMS}"
             )
+            if text.endswith(".json"):
+                message += ". There are no connection files as in IPython.parallel"
             raise ConfigurationError(message) from None
 
     @classmethod

@@ -61,6 +61,7 @@ class Client(StoredTasks, Fleet):
     for an invalid timeout.
     """
 
+    @absent.refused("Client()")
     def __init__(
         self,
         url: str | None = None,
@@ -126,8 +127,11 @@ class Client(StoredTasks, Fleet):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close the connections. Tasks go on; their results can be fetched later."""
+    def close(self, linger: float | None = None) -> None:  # noqa: ARG002 - as there
+        """Close the connections. Tasks go on; their results can be fetched later.
+
+        ``linger`` is accepted, as in IPython.parallel: nothing is left to be sent.
+        """
         self.closed = True
         self._store.close()
         self._callbacks.close()

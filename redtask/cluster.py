@@ -8,6 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from redtask import absent
 from redtask.client import Client
 from redtask.error import ClusterError
 from redtask.keeper import line
@@ -45,6 +46,7 @@ class Cluster:
     Nothing outlives the script, however it ends. Thread-safe.
     """
 
+    @absent.refused("Cluster()")
     def __init__(  # noqa: PLR0913 - all but the first are options
         self,
         n: int | None = None,
@@ -87,6 +89,11 @@ class Cluster:
             return f"<Cluster n={self.n}, not running>"
         where = self._about["shown_url"]
         return f"<Cluster n={self.n}, hub {self._about['hub']} at {where}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent.words("'Cluster' object", name))
 
     @property
     def is_running(self) -> bool:

@@ -27,12 +27,13 @@ it has one.
         │   ├── TaskTimeout         it waited for too long
         │   │   └── DependencyTimeout       (also ImpossibleDependency)
         │   └── TimeLimitExceeded   it ran for too long
-        ├── TaskAborted
+        ├── TaskAborted         (also concurrent.futures.CancelledError)
         └── TaskLost            its record vanished
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -255,7 +256,7 @@ class TaskError(RedtaskError):
     """The task ended without a result."""
 
 
-class TaskAborted(TaskError):
+class TaskAborted(TaskError, concurrent.futures.CancelledError):
     """The task was aborted."""
 
 

@@ -81,7 +81,7 @@ class TaskFuture(concurrent.futures.Future[T]):
 
     def watch(self) -> None:
         """Let a thread wait for the task."""
-        if not self._watched and not (self.task.done() and self.settle()):
+        if not self._watched and not (self.task._tasks.done and self.settle()):
             self._wait_in_thread(self.task)
             self._watched = True
 
@@ -109,7 +109,7 @@ class TaskFuture(concurrent.futures.Future[T]):
         # If Redis stays away, the other thread waits on.
         with contextlib.suppress(RedtaskError):
             self.task.wait(timeout)
-        if self.task.done():
+        if self.task._tasks.done:
             self.settle(_left(timeout, begun))
         return _left(timeout, begun)
 
@@ -267,7 +267,7 @@ class _MapFuture(TaskFuture[Any]):
 
     def _note(self) -> None:
         # No lock is taken: whoever reads the stream calls this.
-        if self.task.done() and self._ended is not None:
+        if self.task._tasks.done and self._ended is not None:
             self._ended(self)
             with contextlib.suppress(ValueError):
                 self.task._tasks.wakers.remove(self._note)
@@ -403,7 +403,7 @@ def _values(result: AsyncResult[Any], deadline: float | None) -> Iterator[Any]:
             yield from part.get(left)
     finally:
         # A forked child has, and leaves, a copy of it.
-        if not result.done() and os.getpid() == owner:
+        if not result._tasks.done and os.getpid() == owner:
             _give_up(result)
 
 

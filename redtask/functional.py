@@ -388,10 +388,10 @@ def depend(
     if not callable(f):
         raise TypeError(f"f must be callable, not {type(f).__name__}")
 
-    def decorate(function: Callable[P, V_co]) -> dependent[P, V_co]:
-        return dependent(function, f, *args, **kwargs)
+    def decorate(*given: Any, **named: Any) -> dependent[P, V_co]:
+        return dependent(_only("depend", given, named), f, *args, **kwargs)
 
-    return decorate  # type: ignore[return-value]
+    return decorate
 
 
 def require(
@@ -429,10 +429,27 @@ def require(
             raise TypeError(f"not a name that a function could use: {name!r}")
     things |= mapping
 
-    def decorate(function: Callable[P, V_co]) -> dependent[P, V_co]:
-        return _Requiring(function, names, things)
+    def decorate(*given: Any, **named: Any) -> dependent[P, V_co]:
+        return _Requiring(_only("require", given, named), names, things)
 
-    return decorate  # type: ignore[return-value]
+    return decorate
+
+
+def _only(name: str, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Return the function to decorate, which must be all that is given.
+
+    Without parentheses, what is to be decorated became the first condition, and the
+    decorator is called in its place.
+    """
+    alone = len(given) == 1 and not named
+    if not alone or not callable(given[0]):
+        other = type(given[0]).__name__ if alone else "a list of arguments"
+        raise TypeError(
+            f"{name}() gives a decorator, and what it decorates must be callable, not "
+            f"{other}: for '@{name}' above a function write @{name}(...) with what the "
+            "function needs"
+        )
+    return given[0]
 
 
 def interactive(function: Callable[P, V_co]) -> Callable[P, V_co]:

@@ -195,6 +195,10 @@ class Inbox:
         self.listening_since = 0.0
         #: When something may last have been missed, ``time.monotonic()``.
         self.disturbed_at = 0.0
+        #: When a glance at the stream may show something new, and before when there is
+        #: no use in one as Redis is away, ``time.monotonic()``.
+        self.glance_at = 0.0
+        self.absent_until = 0.0
         #: When the next timer may be due, ``time.monotonic()``.
         self.sweep_at = 0.0
         #: Called when something arrives. Threads append and remove: both are atomic.

@@ -622,13 +622,16 @@ def read_scheme(fields: Sequence[Any], keyring: Keyring | None) -> scripts.Schem
 
 
 def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
-    """Return the command that waits for more entries in a client's stream."""
+    """Return the command that waits for more entries in a client's stream.
+
+    For a single millisecond it does not: that takes an idle Redis up to a hundred.
+    """
+    block = ("BLOCK", milliseconds) if milliseconds > 1 else ()
     return (
         "XREAD",
         "COUNT",
         ENTRIES,
-        "BLOCK",
-        milliseconds,
+        *block,
         "STREAMS",
         keys.done(inbox.client),
         inbox.position or "0-0",

@@ -118,7 +118,7 @@ class Lookahead(Generic[R, L]):
         if not self._ordered:
             return self._unread[self._done[0]] if self._done else None
         result = next(iter(self._unread.values()), None)
-        return result if result is not None and result.done() else None
+        return result if result is not None and result._tasks.done else None
 
     def take(self, result: R) -> None:
         """Note that the next result was read."""
@@ -151,7 +151,7 @@ class Lookahead(Generic[R, L]):
             return list(self._open.values())
         # All of them: what was missed of one was most likely missed of the next, too.
         results = list(self._unread.values())
-        return [result._tasks for result in results if not result.done()]
+        return [result._tasks for result in results if not result._tasks.done]
 
 
 class Lazy(Generic[R, L]):

@@ -21,6 +21,8 @@ from redtask.error import (
     TaskError,
 )
 from redtask.flows import reading, waiting
+from redtask.hub import states
+from redtask.hub.why import Whys
 from redtask.inbox import TaskSet
 from redtask.metadata import Metadata, members, metadata
 from redtask.timeouts import limit_of
@@ -156,7 +158,11 @@ class Results:
         return len(self._tasks.ids) if self._sizes is None else sum(self._sizes)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}({self._name}): {self._state()}>"
+        return self._shown(now=False)
+
+    def _shown(self, *, now: bool) -> str:
+        """Return what a person is shown; ``now``: was the hub asked just now?"""
+        return f"<{type(self).__name__}({self._name}): {self._state(now=now)}>"
 
     @property
     def _name(self) -> str:
@@ -166,11 +172,15 @@ class Results:
         first, *more = self._tasks.ids
         return f"{first} and {len(more)} more" if more else first
 
-    def _state(self) -> str:
+    def _state(self, *, now: bool) -> str:
         total = len(self)
         if not self._tasks.done:
             done = self._items(self._tasks.told)
-            return f"pending, {done} of {total} done" if done else "pending"
+            if now:
+                return f"pending, {done} of {total} done" if done else "pending"
+            # The rest may have ended long ago.
+            some = f"{done} of {total}" if done else "not"
+            return f"{some} known to have ended"
         tasks = self._tasks
         bad = {name for name in tasks.ids if tasks.state(name) != "completed"}
         if not bad:
@@ -179,7 +189,7 @@ class Results:
         return word if total == 1 else f"{word}, {self._items(bad)} of {total}"
 
     def done(self) -> bool:
-        """Is every outcome here already? Does not ask the hub."""
+        """Is every outcome known here? Does not ask the hub."""
         return self._tasks.done
 
     def _items(self, names: Collection[str]) -> int:
@@ -446,6 +456,7 @@ class Results:
             metadata(name, record, tasks.received)
             for name, record in zip(tasks.ids, records, strict=True)
         ]
+        yield from self._note_ended(records)
         for name in ("stdout", "stderr", "after", "follow"):
             # Long values are stored beside the record.
             having = [
@@ -470,6 +481,17 @@ class Results:
                 about["error"] = (yield from self._fetched(about["msg_id"]))[1]
         return found
 
+    def _note_ended(self, records: Sequence[Mapping[str, str]]) -> Flow[None]:
+        """Take over that tasks have ended, as their records say."""
+        tasks = self._tasks
+        late = [
+            name
+            for name, record in zip(tasks.ids, records, strict=True)
+            if name not in tasks.told and record.get("state") in states.ENDED
+        ]
+        if late:
+            yield from waiting.look(self._session.inbox, tasks, late, budget=0)
+
     def _shaped(self, values: list[Any]) -> Any:
         """Return one value per task, in the shape of the result."""
         return values[0] if self._single else values
@@ -482,7 +504,7 @@ class Results:
     def _why(self) -> Flow[Any]:
         """Return why each task is where it is."""
         found = yield from reading.why(self._session.keys, self._tasks.ids)
-        return self._shaped(found)
+        return self._shaped(Whys(found))
 
     def _serial_time(self) -> Flow[float]:
         yield from self._check_ready()

@@ -24,7 +24,7 @@ from typing import (
 
 from redtask import absent, flows
 from redtask.completions import Completions
-from redtask.error import RedtaskError, StillAway
+from redtask.error import ConnectionLost, RedtaskError, StillAway
 from redtask.flows import waiting
 from redtask.live import Listener, show_output
 from redtask.metadata import METADATA
@@ -55,7 +55,7 @@ _log = logging.getLogger("redtask")
 #: The callback thread ends when nothing was added for so long, in seconds: to start one
 #: takes longer than to submit a task.
 _IDLE: Final = 0.1
-#: How long a result may ask the hub to be shown, in seconds.
+#: How long a result may ask the hub to be shown, or whether it is done, in seconds.
 _GLANCE: Final = 1.0
 #: Pause of the callback thread after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
@@ -79,9 +79,11 @@ class AsyncResult(Results, Generic[V_co]):
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
         """Tell IPython how far it is: shown in a cell, it should not be out of date."""
+        asked = False
         with contextlib.suppress(RedtaskError):
             self._run(self._ready(), time.monotonic() + _GLANCE)
-        printer.text(repr(self))
+            asked = True
+        printer.text(self._shown(now=asked))
 
     # -- waiting
 
@@ -95,7 +97,7 @@ class AsyncResult(Results, Generic[V_co]):
         if return_when is None:
             return reached
         parts = self.split()
-        done = {part for part in parts if part.done()}
+        done = {part for part in parts if part._tasks.done}
         return done, set(parts) - done
 
     @overload
@@ -154,6 +156,20 @@ class AsyncResult(Results, Generic[V_co]):
         """Have all tasks ended? Asks the hub."""
         return self._run(self._ready())  # type: ignore[no-any-return]
 
+    def done(self) -> bool:
+        """Have all tasks ended? As of some milliseconds ago; does not wait.
+
+        To be polled: the hub tells of all tasks of a client at once, and while Redis is
+        away this is what was known before. ``ready()`` asks anew.
+        """
+        tasks = self._tasks
+        if not tasks.done:
+            with contextlib.suppress(ConnectionLost):
+                inbox, now = self._session.inbox, time.monotonic()
+                if waiting.may_glance(inbox, tasks, now):
+                    self._run(waiting.glance(inbox, tasks), now + _GLANCE)
+        return tasks.done
+
     def running(self) -> bool:
         """Return False, as in IPython.parallel: use ``metadata``."""
         return False
@@ -168,7 +184,10 @@ class AsyncResult(Results, Generic[V_co]):
         self._client._call_back(self, callback)
 
     def why(self) -> Any:
-        """Return why the task is where it is: a ``Why``; for several, a list."""
+        """Return why the task is where it is: a ``Why``; for several, a list of them.
+
+        Both have sentences as ``str``, and ``as_dict()``; that of a list is by id.
+        """
         return self._run(self._why())
 
     # -- stopping
@@ -456,11 +475,11 @@ class CallbackThread:
     def add(self, result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
         """Call the callback when the result is done; at once if it already is."""
         self.renew()
-        if result.done():
+        if result._tasks.done:
             call_back(result, callback)
             return
         number = self._expect(result, callback)
-        if result.done():
+        if result._tasks.done:
             # It was delivered before it was registered.
             self._settle(number)
 

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 P = TypeVar("P", bound="Pieces")
 
 
+def must_be_called(name: str, view: object, first: object) -> None:
+    """Refuse a decorator that was written without its parentheses.
+
+    ``name`` is its name; ``view`` and ``first`` are its first arguments. Raises
+    ``TypeError`` if one of them is the function to decorate.
+    """
+    if callable(view):
+        raise TypeError(f"{name} is given a view: write @{name}(view)")
+    if callable(first):
+        raise TypeError(f"{name} is called first: write @view.{name}()")
+
+
 class Wrapped:
     """A function that runs on the engines of a view."""
 

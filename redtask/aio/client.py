@@ -9,7 +9,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from redtask import ferry, link
+from redtask import absent, ferry, link
 from redtask.aio.batch import Batch
 from redtask.aio.direct import DirectView
 from redtask.aio.fleet import Fleet
@@ -88,6 +88,7 @@ class Client(StoredTasks, Fleet):
     ``ConfigurationError``.
     """
 
+    @absent.refused("Client()")
     def __init__(
         self,
         url: str | None = None,
@@ -207,8 +208,11 @@ class Client(StoredTasks, Fleet):
         _living.setdefault(asyncio.get_running_loop(), weakref.WeakSet()).add(self)
         self._known_session = Session(store.keys, keyring, store.contact)
 
-    async def close(self) -> None:
-        """Close the connections. Tasks go on; their results can be fetched later."""
+    async def close(self, linger: float | None = None) -> None:  # noqa: ARG002 - as there
+        """Close the connections. Tasks go on; their results can be fetched later.
+
+        ``linger`` is accepted, as in IPython.parallel: nothing is left to be sent.
+        """
         if self._loop is not None and self._loop.is_closed():
             # The connections were closed when it was shut down.
             self.closed = True

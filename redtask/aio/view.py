@@ -19,7 +19,7 @@ from redtask.durability import MEMORY
 from redtask.flags import Flagged, Flags
 from redtask.outcomes import Pieces
 from redtask.positions import ahead_of, ids_at
-from redtask.wrapped import Wrapped, WrappedParallel
+from redtask.wrapped import Wrapped, WrappedParallel, must_be_called
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -553,6 +553,7 @@ def remote(
     view: View, block: bool | None = None, **flags: Any
 ) -> Callable[[Callable[..., Any]], RemoteFunction]:
     """Decorate a function so that calling it is ``view.apply``."""
+    must_be_called("remote", view, block)
     return lambda f: RemoteFunction(view, f, block, **flags)
 
 
@@ -564,6 +565,7 @@ def parallel(
     **options: Any,
 ) -> Callable[[Callable[..., Any]], ParallelFunction]:
     """Decorate a function so that ``f.map(...)`` runs on the view."""
+    must_be_called("parallel", view, dist)
     return lambda f: ParallelFunction(
         view, f, dist=dist, block=block, ordered=ordered, **options
     )

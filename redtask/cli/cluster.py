@@ -73,6 +73,15 @@ def command() -> None:
     """
 
 
+def _refuse_database(
+    ctx: click.Context, parameter: click.Parameter, value: bool
+) -> None:
+    """Tell users of ipcluster where the tasks are kept."""
+    if value:
+        names = ", ".join(parameter.opts)
+        raise click.UsageError(f"no such options: {names}: Redis keeps the tasks", ctx)
+
+
 @command.command("start")
 @click.option(
     "-n",
@@ -106,6 +115,14 @@ def command() -> None:
     help="How long engines may take to join.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show what the worker says.")
+@click.option(
+    *("--sqlitedb", "--mongodb", "--dictdb", "--nodb"),
+    is_flag=True,
+    hidden=True,
+    help="Of ipcluster, and not needed.",
+    expose_value=False,
+    callback=_refuse_database,
+)
 def start(  # noqa: PLR0913 - one for each option
     *,
     engines: int | None,

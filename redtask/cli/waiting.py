@@ -12,6 +12,7 @@ import click
 from redtask.cli import FAILED
 from redtask.cli.output import STATES, Output, one_line, safe_lines, say_json
 from redtask.cli.tasks import as_json, what_came
+from redtask.hub.why import remedies_of
 from redtask.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -112,3 +113,5 @@ def _tell_one(
     else:
         told = one_line(f"{name} {record['state']}: {what_came(record)}")
         click.echo(f"redtask: {told}", err=True)
+        for remedy in remedies_of(record.get("ename")):
+            click.echo(f"redtask: {remedy}", err=True)

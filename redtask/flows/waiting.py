@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import GONE, HubFull
-from redtask.flows import QUIET, Fetch, Wait, anybody, ask
+from redtask.flows import QUIET, Fetch, Wait, anybody, ask, nobody
 from redtask.flows.entering import enter_again
 from redtask.hub import calls
 from redtask.hub.records import Outcome
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 MOST_QUIET: Final = 30.0
 #: No client sweeps more often than this, in seconds.
 _BRIEF: Final = 0.02
+#: How long a glance listens, how long what it heard is as good as new, and how long
+#: nobody glances at a Redis that is away, in seconds.
+_GLANCE: Final = 0.0002
+_FRESH: Final = 0.004
+_ABSENT: Final = 1.0
 #: While one sweep is running, others look again after this, in seconds.
 _SOON: Final = 0.1
 
@@ -195,6 +200,43 @@ def _look_first(inbox: Inbox, tasks: TaskSet, timeout: float | None) -> Flow[Non
         yield from recheck(inbox, tasks)
     elif inbox.position is None or tasks.checked < inbox.disturbed_at:
         yield from _recheck_several(inbox, tasks, inbox.disturbed_at)
+
+
+def may_glance(inbox: Inbox, tasks: TaskSet, now: float) -> bool:
+    """Is it worth while to ask for the outcomes of a set again?
+
+    Not if its client has just heard of all its tasks, or Redis is away.
+    """
+    if now < inbox.absent_until:
+        return False
+    return now >= inbox.glance_at or _must_ask(inbox, tasks, now)
+
+
+def _must_ask(inbox: Inbox, tasks: TaskSet, now: float) -> bool:
+    """May the stream not tell of these tasks?"""
+    # Very many are asked for as seldom as by those who have waited for long.
+    quiet = QUIET if len(tasks.ids) <= _ASKED else MOST_QUIET
+    since = max(inbox.disturbed_at, now - quiet)
+    return inbox.position is None or tasks.checked < since
+
+
+def glance(inbox: Inbox, tasks: TaskSet) -> Flow[None]:
+    """Take what has arrived by now, for all tasks of the client.
+
+    If Redis is away, others need not find out for some time.
+    """
+    now = time.monotonic()
+    inbox.absent_until = now + _ABSENT
+    if tasks.timed:
+        yield from sweep(inbox)
+    if _must_ask(inbox, tasks, now):
+        yield from _recheck_several(inbox, tasks, now)
+    else:
+        inbox.glance_at = now + _FRESH
+        yield Wait(inbox, tasks, tasks.arrived, _GLANCE, _GLANCE, nobody)
+        if tasks.checked < inbox.disturbed_at:
+            yield from _recheck_several(inbox, tasks, inbox.disturbed_at)
+    inbox.absent_until = 0.0
 
 
 def sweep(inbox: Inbox) -> Flow[float]:

@@ -10,7 +10,7 @@ from redtask.hub import states
 from redtask.hub.records import groups, mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from redtask.hub.records import Reply
 
@@ -60,6 +60,9 @@ class Engines:
     #: How many engines of any queue were counted, if these were not all.
     looked_at: int | None = None
 
+
+#: Most tasks that are named of those like another.
+_NAMED: Final = 10
 
 #: Of a refusal without words.
 _SILENT: Final = "it did not say why"
@@ -199,6 +202,38 @@ class Why:
         )
 
 
+class Whys(list[Why]):
+    """Why each of several tasks is in its state, in order.
+
+    Use ``str`` for people, ``as_dict`` for programs.
+    """
+
+    def __str__(self) -> str:
+        alike: dict[str, list[Why]] = {}
+        for one in self:
+            alike.setdefault(str(replace(one, task_id="")), []).append(one)
+        return "\n".join(map(_said_of, alike.values())) or "There are no tasks."
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
+        """Show the sentences in IPython."""
+        printer.text(str(self))
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Return a JSON-compatible dict: by id, that of each task."""
+        return {one.task_id: one.as_dict() for one in self}
+
+
+def _said_of(alike: Sequence[Why]) -> str:
+    """Return the sentences that are true of several tasks."""
+    first, *others = alike
+    names = [one.task_id for one in others[:_NAMED]]
+    if more := len(others) - len(names):
+        names.append(f"{more} more")
+    *but_one, last = names or [""]
+    listed = f"{', '.join(but_one)} and {last}" if but_one else last
+    return f"{first}\nLikewise {listed}." if others else str(first)
+
+
 def _counted(facts: Mapping[str, str], number: int | None) -> Engines:
     """Return how many engines there are of each kind, of this number in all."""
     names = ("living", "admitted", "free", "drained")
@@ -238,7 +273,15 @@ def _explain_state(
     found = [reasons.get(state, "nothing more is known")]
     if "resubmitted" in facts:
         found.append(f"it was resubmitted as {facts['resubmitted']}")
-    return found, []
+    return found, remedies_of(facts.get("ename")) if state == "failed" else []
+
+
+def remedies_of(ename: str | None) -> list[str]:
+    """Return what helps against an exception of this name, if that is known."""
+    if ename != "ModuleNotFoundError":
+        return []
+    where = "the folder where their worker was started, PYTHONPATH, and the packages"
+    return [f"engines import from {where} of its Python; the traceback names them"]
 
 
 def _of_failed(facts: Mapping[str, str]) -> str:

@@ -100,8 +100,10 @@ class Clockwork:
     def _pop(self, words: Sequence[Any]) -> Any:
         """Perform a blocking command, XREAD or BLPOP, without blocking."""
         if words[0] == "XREAD":
-            at = words.index("BLOCK")
-            return self.server.perform((*words[:at], *words[at + 2 :])) or None
+            if "BLOCK" in words:
+                at = words.index("BLOCK")
+                words = (*words[:at], *words[at + 2 :])
+            return self.server.perform(words) or None
         for key in words[1:-1]:
             value = self.server.perform(("LPOP", key))
             if value is not None:

@@ -79,6 +79,8 @@ class LocalDriver(Driver):
         if isinstance(step, Pause):
             time.sleep(min(step.seconds, BREATH))
             return False
+        # Where no time passes, what was heard may be out of date at once.
+        step.inbox.glance_at = 0.0
         wait = Waiting(self.store.clockwork, step)
         with self.store.clockwork.waiting(step):
             while not self._has_arrived(step):

@@ -80,6 +80,13 @@ def test_a_failure_is_told_with_its_exit_code(command, client):
     assert json.loads(parsed.stdout)["ename"] == "ValueError"
 
 
+def test_who_lacks_a_module_is_told_where_engines_look(command, client):
+    told = command("submit", "nosuch:f", "--wait").stderr.splitlines()
+
+    assert "ModuleNotFoundError" in told[-2]
+    assert told[-1].startswith("redtask: engines import from the folder where")
+
+
 def test_flags_reach_the_task(command, client):
     ((first,),) = command.well("submit", "tests.tasks:double", 1)
     ((name,),) = command.well(

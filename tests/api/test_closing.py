@@ -91,6 +91,13 @@ def test_whoever_waits_hears_that_the_client_is_closed(place, face, wait):
     until(lambda: not ours(place))
 
 
+def test_a_client_is_closed_as_in_ipython_parallel(rc):
+    rc.close(linger=0)
+
+    with pytest.raises(error.ConfigurationError, match="closed"):
+        rc.hub_history()
+
+
 def test_all_threads_that_wait_hear_that_the_client_is_closed(place):
     rc = place.client()
     view = rc.load_balanced_view()

@@ -470,6 +470,18 @@ def test_tasks_that_wait_in_an_event_loop_stay_who_they_are():
         assert sys.stdout is before
 
 
+def test_what_has_run_is_done_at_once(hub, view):
+    first, second = (view.apply_async(abs, n) for n in (-1, -2))
+    assert not first.done()
+    assert not second.done()
+
+    hub.run(1)
+    assert (first.done(), second.done()) == (True, False)
+    hub.run()
+
+    assert second.done()
+
+
 async def ask_two():
     """Wait for two tasks, one of which nobody runs, and tell who this is then."""
     async with aio.Client() as client:

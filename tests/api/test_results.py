@@ -33,6 +33,51 @@ def test_a_value_can_be_had_again_and_again(view):
     assert result.msg_ids == [view.history[-1]]
 
 
+def test_whether_it_is_done_is_found_out_by_asking_again_and_again(client, gate):
+    view = client.load_balanced_view()
+    held = view.apply_async(tasks.pass_gate, str(gate), 5)
+    many = view.map_async(tasks.double, range(3))
+
+    until(many.done)
+
+    assert not held.done()
+    gate.touch()
+    until(held.done)
+    assert held.get(0) == 5
+
+
+def test_a_result_of_another_client_is_asked_for_in_the_same_way(place, client):
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+    other = place.client()
+
+    again = other.get_result(result.msg_ids)
+
+    until(again.done)
+    assert again.get(0) == [8]
+
+
+def test_who_reads_that_it_has_ended_knows_that_it_is_done(view):
+    result = view.apply_async(tasks.fail_odd, 1)
+    known = getattr(result, "_inner", result)._tasks
+
+    until(lambda: result.metadata.status == "error")
+
+    assert known.done
+    assert isinstance(result.metadata.error, error.RemoteError)
+
+
+def test_while_redis_is_away_nothing_more_is_known_to_be_done(client, monkeypatch):
+    result = client.load_balanced_view().apply_async(tasks.double, 4)
+
+    def lose(*_):
+        raise error.ConnectionLost("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("redtask.flows.waiting.glance", lose)
+        assert not result.done()
+    until(result.done)
+
+
 def test_the_garbage_collector_does_not_look_at_results_of_a_map(view):
     result = view.map_async(tasks.double, range(300))
     assert result.get() == list(range(0, 600, 2))
@@ -90,7 +135,7 @@ def test_waiting_has_an_end(view, gate):
     assert not result.wait(0)
     assert not result.wait(0.01)
     assert not result.ready()
-    assert repr(result) == "<AsyncResult(pass_gate): pending>"
+    assert repr(result) == "<AsyncResult(pass_gate): not known to have ended>"
     name = result.msg_ids[0]
     with pytest.raises(TimeoutError, match=rf"^Result not ready: {name} is pending\.$"):
         result.get(0)
@@ -432,8 +477,8 @@ def test_a_result_says_how_far_it_is(view, gate):
     gate.touch()
     result.wait()
 
-    assert begun == "<AsyncMapResult(pass_gate): pending>"
-    assert re.search(": pending, [123] of 5 done>", under_way)
+    assert begun == "<AsyncMapResult(pass_gate): not known to have ended>"
+    assert re.search(": [123] of 5 known to have ended>", under_way)
     assert repr(result) == "<AsyncMapResult(pass_gate): finished>"
 
 
@@ -488,8 +533,18 @@ def test_ipython_shows_what_the_hub_knows(client, place, gate):
 
     assert before[0] == "<AsyncResult(pass_gate): pending>"
     assert before[1].endswith(".")
-    assert repr(result) == "<AsyncResult(pass_gate): pending>"
+    assert repr(result) == "<AsyncResult(pass_gate): not known to have ended>"
     assert shown(result) == "<AsyncResult(pass_gate): finished>"
+
+
+def test_ipython_shows_why_of_several_tasks_as_sentences(client):
+    result = client.load_balanced_view().map_async(tasks.fail_odd, (1, 1, 1))
+    result.wait()
+
+    found = result.why()
+
+    assert shown(found) == str(found)
+    assert "failed: it raised ValueError: odd 1.\nLikewise " in str(found)
 
 
 def test_ipython_shows_a_result_whose_hub_cannot_be_asked(client):
@@ -497,7 +552,7 @@ def test_ipython_shows_a_result_whose_hub_cannot_be_asked(client):
     client.abort(result)
     client.close()
 
-    assert shown(result) == "<AsyncResult(noop): pending>"
+    assert shown(result) == "<AsyncResult(noop): not known to have ended>"
 
 
 def test_a_result_is_found_in_many_ways(rc, view):
@@ -523,7 +578,7 @@ def test_a_task_that_is_asked_for_twice_is_there_twice(rc, view, gate):
 
     assert result.get(10) == [[0], 5, [0], 5]
     assert list(result) == result.get()
-    assert begun.endswith("pending, 2 of 4 done>")
+    assert begun.endswith(": 2 of 4 known to have ended>")
     assert result.progress == 4
     assert result.msg_ids == [good, *slow.msg_ids] * 2
     failed = rc.get_result([bad, good, bad])

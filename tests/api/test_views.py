@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import redtask
-from redtask import error
+from redtask import aio, error
 from redtask.current import CurrentTask
 from redtask.ferry import Passenger
 from tests import tasks
@@ -200,6 +200,16 @@ def test_a_remote_function_does_as_the_view(view):
     assert add(1) == 2
     with pytest.raises(KeyError, match="no such flag"):
         redtask.remote(view, nothing=1)(tasks.add)
+
+
+@pytest.mark.parametrize("name", ["remote", "parallel"])
+def test_a_decorator_without_parentheses_is_refused(view, name):
+    with pytest.raises(TypeError, match=rf"write @view\.{name}\(\)$"):
+        getattr(view, name)(tasks.double)
+    with pytest.raises(TypeError, match=rf"write @{name}\(view\)$"):
+        getattr(redtask, name)(tasks.double)
+    with pytest.raises(TypeError, match=rf"write @{name}\(view\)$"):
+        getattr(aio, name)(tasks.double)
 
 
 def test_a_parallel_function_maps(view):

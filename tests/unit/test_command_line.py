@@ -856,3 +856,12 @@ def test_a_list_of_files_need_not_be_text(folder, tmp_path):
     done = run("submit", "--dry-run", "math:f", "--lines", "-i", str(names))
 
     assert (done.exit_code, done.stdout.splitlines()[1]) == (0, r"math:f('\udcff.png')")
+
+
+@pytest.mark.parametrize("option", ["--sqlitedb", "--mongodb"])
+def test_databases_of_ipcluster_are_not_needed(folder, option):
+    done = run("cluster", "start", option)
+
+    assert done.exit_code == 2
+    assert "Redis keeps the tasks" in done.stderr
+    assert option not in run("cluster", "start", "--help").stdout

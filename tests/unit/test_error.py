@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import copy
 import pickle
 import traceback
@@ -199,3 +201,14 @@ def test_verdicts_are_caught_by_the_names_of_old():
     assert issubclass(error.UnknownTask, KeyError)
     assert str(error.UnknownTask("no quotes")) == "no quotes"
     assert issubclass(error.TaskPending, ValueError)
+
+
+def test_what_was_aborted_is_cancelled_as_futures_are():
+    problem = error.TaskAborted("c-1 was aborted")
+
+    again = pickle.loads(pickle.dumps(problem))
+
+    assert isinstance(again, concurrent.futures.CancelledError)
+    assert not isinstance(again, asyncio.CancelledError)
+    assert str(again) == "c-1 was aborted"
+    assert str(error.TaskAborted()) == "The task was aborted."

@@ -371,3 +371,16 @@ def test_a_function_of_a_prompt_is_asked_by_its_own_globals():
 
     with pytest.raises(UnmetDependency):
         travel(depend(predicate)(tasks.double)).ready()
+
+
+@pytest.mark.parametrize(
+    ("decorator", "name"), [(depend, "depend"), (require, "require")]
+)
+def test_who_forgets_the_parentheses_is_told_when_the_function_is_called(
+    decorator, name
+):
+    bare = decorator(tasks.double)
+
+    for call in (lambda: bare(3), lambda: bare(3, 4), lambda: bare(x=3), bare):
+        with pytest.raises(TypeError, match=rf"write @{name}\(\.\.\.\) with what"):
+            call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import hiredis
@@ -454,3 +455,14 @@ def test_a_server_that_does_not_answer_is_told_of_once(caplog):
 
     assert before == 1
     assert caplog.text.count("does not answer") == 2
+
+
+def test_who_has_a_millisecond_looks_and_does_not_wait():
+    inbox: Any = SimpleNamespace(client="c", position="1-0")
+
+    looks = link.read_stream(Keys("hub"), inbox, 1)
+    waits = link.read_stream(Keys("hub"), inbox, 2)
+
+    assert "BLOCK" not in looks
+    assert waits[3:5] == ("BLOCK", 2)
+    assert (*waits[:3], *waits[5:]) == looks

@@ -67,6 +67,78 @@ def test_an_outcome_between_the_look_and_the_wait_is_seen(inbox):
     assert talk.answer(True).value is True
 
 
+# -- glancing
+
+
+def glance(inbox, tasks, clock):
+    """Return the talk of a glance; None if there is no use in one."""
+    if not waiting.may_glance(inbox, tasks, clock.now):
+        return None
+    return Talk(waiting.glance(inbox, tasks))
+
+
+def test_a_glance_listens_and_is_good_for_all_tasks_of_the_client(inbox, clock):
+    first, second = (expected(inbox, name) for name in ("c-0", "c-1"))
+
+    talk = glance(inbox, first, clock)
+
+    assert talk.step == Wait(inbox, first, 0, 0.0002, 0.0002, flows.nobody)
+    assert talk.answer(False).over
+    assert glance(inbox, second, clock) is None
+    clock.now += 0.01
+    assert isinstance(glance(inbox, second, clock).step, Wait)
+
+
+def test_a_glance_asks_the_records_when_the_stream_may_not_tell(inbox, clock):
+    tasks, large = (expected(inbox, f"{who}-0") for who in "cd")
+    large.ids *= 1000
+    glance(inbox, tasks, clock).answer(False)
+
+    clock.now += 6
+    talk = glance(inbox, large, clock)
+    assert isinstance(talk.step, Wait)
+    talk.answer(False)
+    talk = glance(inbox, tasks, clock)
+    talk.asks("watch")
+    talk.answer(watched(OPEN))
+    inbox.disturbed()
+    glance(inbox, large, clock).asks("watch")
+
+
+def test_a_glance_in_which_the_stream_is_lost_asks_the_records(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    talk = glance(inbox, tasks, clock)
+    clock.now += 0.001
+    inbox.disturbed()
+
+    talk.answer(False)
+
+    talk.asks("watch")
+    assert talk.answer(watched(GOOD)).over
+    assert tasks.done
+
+
+def test_nobody_glances_for_a_while_at_a_redis_that_is_away(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    inbox.disturbed_at = clock.now + 1
+    with pytest.raises(error.ConnectionLost):
+        glance(inbox, tasks, clock).answer(error.ConnectionLost())
+
+    assert glance(inbox, tasks, clock) is None
+    clock.now += 1
+    assert glance(inbox, tasks, clock).answer(watched(GOOD)).over
+
+
+def test_a_glance_sees_to_timers(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    tasks.timed = True
+
+    talk = glance(inbox, tasks, clock)
+
+    talk.asks("sweep")
+    assert isinstance(talk.answer(Swept(-1, False)).step, Wait)
+
+
 def test_quiet_asks_the_records_less_and_less_often(inbox, clock):
     tasks = expected(inbox, "c-0")
     talk = Talk(waiting.wait(inbox, tasks, None))

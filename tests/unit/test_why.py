@@ -8,7 +8,7 @@ import pytest
 
 from redtask.flows import Commands, reading
 from redtask.hub import why
-from redtask.hub.why import Engines, Why
+from redtask.hub.why import Engines, Why, Whys
 from tests.talks import KEYS, Talk
 
 LUA = Path(__file__).parents[2] / "lua" / "why.lua"
@@ -79,3 +79,48 @@ def test_the_hub_is_asked_how_many_engines_there_are():
 
 def test_the_hub_looks_at_as_many_as_is_said():
     assert f"local MOST_ENGINES = {why.MOST_ENGINES}\n" in LUA.read_text()
+
+
+def why_of(name, **facts):
+    return Why.read(name, reply(**facts), engines=7)
+
+
+def test_what_is_the_same_of_several_tasks_is_said_once():
+    found = Whys(
+        [
+            why_of("c-1", **counts(0)),
+            why_of("c-2", state="completed", engine="3/abc"),
+            *(why_of(f"c-{number}", **counts(0)) for number in range(3, 6)),
+        ]
+    )
+
+    assert str(found) == (
+        "c-1 is ready: no engine lives that serves the queue default.\n"
+        "Start a worker for the queue default.\n"
+        "Likewise c-3, c-4 and c-5.\n"
+        "c-2 is completed: it ran on engine 3."
+    )
+    assert list(found.as_dict()) == ["c-1", "c-2", "c-3", "c-4", "c-5"]
+    assert found.as_dict()["c-2"] == found[1].as_dict()
+
+
+def test_very_many_tasks_of_which_the_same_is_true_are_counted():
+    found = Whys(why_of(f"c-{number}", **counts(0)) for number in range(100))
+
+    assert str(found).endswith("\nLikewise c-1, c-2, c-3, c-4, c-5, c-6, c-7, c-8, "
+                               "c-9, c-10 and 89 more.")  # fmt: skip
+    assert str(Whys(found[:2])).endswith("\nLikewise c-1.")
+    assert str(Whys()) == "There are no tasks."
+
+
+def test_who_lacks_a_module_is_told_where_engines_look_for_it():
+    facts = {"state": "failed", "engine": "0/abc", "evalue": "No module named 'x'"}
+
+    found = why_of("c-1", ename="ModuleNotFoundError", **facts)
+
+    assert str(found) == (
+        "c-1 is failed: it raised ModuleNotFoundError: No module named 'x'.\n"
+        "Engines import from the folder where their worker was started, PYTHONPATH, "
+        "and the packages of its Python; the traceback names them."
+    )
+    assert why_of("c-1", ename="ImportError", **facts).remedies == ()
