@@ -328,9 +328,12 @@ class Results:
 
     def _listen(self) -> Flow[bool]:
         """Wait for ever, while somebody else sees to it that all ends."""
+        # A flow of its own: a client from elsewhere has no session before it runs one.
         inbox, tasks = self._session.inbox, self._tasks
-        return waiting.until(
-            inbox, tasks, lambda: tasks.done, None, wanted=flows.nobody
+        return (
+            yield from waiting.until(
+                inbox, tasks, lambda: tasks.done, None, wanted=flows.nobody
+            )
         )
 
     def _here(

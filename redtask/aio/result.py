@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, overload
 
 from redtask import absent
 from redtask.completions import Completions
-from redtask.error import ConnectionLost, RedtaskError, StillAway
+from redtask.error import RedtaskError, StillAway
 from redtask.live import Listener, show_output
 from redtask.metadata import METADATA
 from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("redtask")
-#: Pause of a callback's task after trouble with the hub, in seconds.
+#: Pause of a callback's listener after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
 
 
@@ -330,37 +330,49 @@ class OutputStream:
 
 
 class Callbacks:
-    """Tasks of the event loop that wait for results that have callbacks."""
+    """Tasks of the event loop that listen for results that have callbacks."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def add(self, result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
         """Call the callback when the result is done; at once if it already is."""
         if result.done():
             call_back(result, callback)
             return
-        task = asyncio.ensure_future(self._wait(result, callback))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        loop, tasks, done = asyncio.get_running_loop(), result._tasks, asyncio.Event()
 
-    @staticmethod
-    async def _wait(
-        result: AsyncResult, callback: Callable[[AsyncResult], Any]
-    ) -> None:
-        while not result.done():
+        def note() -> None:
+            if tasks.done and not done.is_set():
+                done.set()
+                loop.call_soon(call_back, result, callback)
+
+        def forget(listening: asyncio.Task[None]) -> None:
+            self._listening.discard(listening)
+            tasks.wakers.remove(note)
+
+        # Who else waits for the result may hear of it first.
+        tasks.wakers.append(note)
+        listening = loop.create_task(
+            self._listen(result, done), name="redtask callback"
+        )
+        self._listening.add(listening)
+        listening.add_done_callback(forget)
+
+    async def _listen(self, result: AsyncResult, done: asyncio.Event) -> None:
+        while not result.done() and not self._closed:
             try:
                 await result._run(result._listen())
-            except ConnectionLost as problem:
+            except RedtaskError as problem:
                 # Those who await it see the problem. Here we wait until it is over.
                 _log.debug("a callback waits: %s", problem)
-                await asyncio.sleep(_PAUSE)
-            except RedtaskError as problem:
-                _log.debug("a callback waits no more: %s", problem)
-                return
-        call_back(result, callback)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PAUSE):
+                        await done.wait()
 
     def close(self) -> None:
-        """Stop waiting."""
-        for task in list(self._tasks):
-            task.cancel()
+        """Stop listening."""
+        self._closed = True
+        for listening in list(self._listening):
+            listening.cancel()

@@ -21,29 +21,6 @@ from tests import processes, tasks
 DEADLINE = 20
 
 
-class Running:
-    """Runs one coroutine of a test, with a client."""
-
-    def __init__(self, place):
-        self.place = place
-
-    def __call__(self, test):
-        async def main():
-            async with (
-                asyncio.timeout(60),
-                aio.Client(self.place.url, key=self.place.key) as rc,
-            ):
-                return await test(rc)
-
-        return asyncio.run(main())
-
-
-@pytest.fixture
-def run(place):
-    """Run a coroutine function with a client of a hub."""
-    return Running(place)
-
-
 def readers(place):
     return [one for one in place.connections() if one["cmd"].startswith("xread")]
 
