@@ -371,6 +371,13 @@ class Client(StoredTasks, Fleet):
         check_key(key)
         return self.direct_view(key)
 
+    if not TYPE_CHECKING:
+        # Python would ask __getitem__ for 0, 1 ... instead, without an end.
+        __contains__ = None
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError("'Client' object is not iterable: use 'async for'")
+
     async def __aiter__(self) -> AsyncIterator[DirectView]:
         """Yield a view of each engine."""
         living = await self._run(self._session.living())

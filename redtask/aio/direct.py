@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from redtask import inputs, spread
 from redtask.aio.result import AsyncMapResult, AsyncResult
@@ -254,6 +254,13 @@ class DirectView(View):
     def __getitem__(self, names: str | Sequence[str]) -> Coroutine[Any, Any, Any]:
         """Return the value of a name, to be awaited; as ``get``."""
         return self.get(names)
+
+    if not TYPE_CHECKING:
+        # Python would ask __getitem__ for 0, 1 ... instead, without an end.
+        __contains__ = None
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError("a view is not iterable: use 'await view.gather(name)'")
 
     async def scatter(  # noqa: PLR0913, PLR0917 - IPython.parallel's
         self,
