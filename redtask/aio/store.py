@@ -22,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from redtask import link
+from redtask.aio.room import Room
 from redtask.error import ConnectionLost, RedtaskError
 from redtask.flows import Commands, Fetch, Hear, Meanwhile, Pause
 from redtask.hub import scripts
@@ -90,7 +91,7 @@ class Store:
         #: Connections with a waiting reader.
         self._listening: set[Connection] = set()
         self._closed = False
-        self._room = asyncio.Semaphore(MOST)
+        self._room = Room(MOST, self.contact)
         #: Scripts that have been bundled, and with which scheme.
         self._bundled: set[tuple[str, AnyScheme]] = set()
 
@@ -207,15 +208,18 @@ class Store:
     ) -> T:
         """Retry until it works, patience is over, or the error is permanent."""
         begun = time.monotonic() if since is None else since
+        over = math.inf if self.patience is None else begun + self.patience
+        if until is not None:
+            over = min(over, until)
         tries: link.Tries | None = None
         try:
             while True:
                 try:
-                    crowded = self._room.locked()
-                    async with self._room:
-                        if crowded and self._is_late(begun, until):
-                            raise link.unanswered()
+                    await self._room.enter(over)
+                    try:
                         found = await attempt()
+                    finally:
+                        self._room.leave()
                 except link.TROUBLE as problem:
                     if tries is None:
                         away = self.contact.away_since
@@ -229,17 +233,6 @@ class Store:
                 await asyncio.sleep(pause)
         finally:
             self.contact.waiting.discard(tries)
-
-    def _is_late(self, begun: float, until: float | None) -> bool:
-        """Is the time of a call over that waited while others had no reply?
-
-        If each tried in turn, the last of many would hear much too late.
-        """
-        if self.contact.away_since == math.inf:
-            return False
-        now = time.monotonic()
-        over = self.patience is not None and now - begun >= self.patience
-        return over or (until is not None and now >= until)
 
     async def _drop_free(self) -> None:
         """Drop idle connections: most likely they died with the one that failed."""
