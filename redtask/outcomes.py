@@ -70,7 +70,7 @@ _AT_ONCE: Final = 2000
 _STREAMS: Final = ("stdout", "stderr")
 #: What a task may have raised, or what reading its outcome may raise. Other errors are
 #: of the client.
-_OF_TASKS: Final = (TaskError, SerializationError, SignatureError)
+OF_TASKS: Final = (TaskError, SerializationError, SignatureError)
 
 
 class _ReleasedError(Exception):
@@ -397,7 +397,7 @@ class Results:
     def _exception(self, timeout: float | None) -> Flow[Exception | None]:
         try:
             yield from self._get(timeout, None, None)
-        except _OF_TASKS as problem:
+        except OF_TASKS as problem:
             return problem.with_traceback(None)
         return None
 

@@ -17,6 +17,7 @@ from redtask.aio.pier import Pier
 from redtask.aio.result import AsyncHubResult, Callbacks
 from redtask.aio.store import open_store
 from redtask.aio.stored import StoredTasks
+from redtask.aio.stream import Stream
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, known_keys, meet
 from redtask.current import desk
@@ -378,12 +379,9 @@ class Client(StoredTasks, Fleet):
         def __iter__(self) -> NoReturn:
             raise TypeError("'Client' object is not iterable: use 'async for'")
 
-    async def __aiter__(self) -> AsyncIterator[DirectView]:
+    def __aiter__(self) -> AsyncIterator[DirectView]:
         """Yield a view of each engine."""
-        living = await self._run(self._session.living())
-        for number in living:
-            row = Row.of(number).among(living)
-            yield DirectView(self, Flags().replaced(targets=row))
+        return _Views(self)
 
     async def clear(self, targets: Any = None, block: bool | None = None) -> Any:
         """Clear the namespaces of engines, of all by default.
@@ -475,6 +473,22 @@ class Client(StoredTasks, Fleet):
             await self._pier.settle()
         flow = self._session.abort(jobs, running=running, dependents=dependents)
         return await self._run(flow)
+
+
+class _Views(Stream[DirectView]):
+    """A view of each engine that lives when the first one is asked for."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client: Client | None = client
+
+    async def _more(self) -> Iterable[DirectView]:
+        if (client := self._client) is None:
+            raise StopAsyncIteration
+        living = await client._run(client._session.living())
+        self._client = None
+        rows = [Row.of(number).among(living) for number in living]
+        return [DirectView(client, Flags().replaced(targets=row)) for row in rows]
 
 
 async def _parting(driver: Driver) -> AsyncGenerator[None, None]:
