@@ -9,7 +9,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from redtask import ferry, link
+from redtask import absent, ferry, link
 from redtask.aio.batch import Batch
 from redtask.aio.direct import DirectView
 from redtask.aio.fleet import Fleet
@@ -61,6 +61,10 @@ _NOT_CONNECTED: Final = (
 _OTHER_LOOP: Final = (
     "this client belongs to another event loop, in which it was connected: each has to "
     "have its own"
+)
+_NO_LOOP: Final = (
+    "this client belongs to an event loop, in which it was connected: from outside use "
+    "loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()"
 )
 #: In each event loop, the clients of results from other processes, one per hub.
 _clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
@@ -275,12 +279,19 @@ class Client(StoredTasks, Fleet):
 
     def _check_loop(self) -> None:
         """Raise in another event loop: what is awaited there would never come."""
-        if self._loop not in {None, asyncio.get_running_loop()}:
+        if self._loop is None:
+            return
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(_NO_LOOP) from None
+        if self._loop is not running:
             raise ConfigurationError(_OTHER_LOOP)
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
     ) -> None:
+        self._check_loop()
         self._callbacks.add(result, callback)
 
     async def _submit(self, slices: Slices) -> None:
@@ -378,6 +389,9 @@ class Client(StoredTasks, Fleet):
 
         def __iter__(self) -> NoReturn:
             raise TypeError("'Client' object is not iterable: use 'async for'")
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent.words("'Client' object", name, awaited=True))
 
     def __aiter__(self) -> AsyncIterator[DirectView]:
         """Yield a view of each engine."""

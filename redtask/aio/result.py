@@ -61,7 +61,8 @@ class AsyncResult(Results, Generic[V_co]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            said = absent.words(f"{type(self).__name__!r} object", name)
+            owner = f"{type(self).__name__!r} object"
+            said = absent.words(owner, name, awaited=True)
             if name in METADATA:
                 said += f": use '(await ar.metadata()).{name}'"
             raise AttributeError(said)
@@ -141,7 +142,11 @@ class AsyncResult(Results, Generic[V_co]):
         return await self._run(self._successful())  # type: ignore[no-any-return]
 
     def add_done_callback(self, callback: Callable[[AsyncResult[V_co]], Any]) -> None:
-        """Call ``callback(self)`` in the event loop when all has ended."""
+        """Call ``callback(self)`` in the event loop when all has ended.
+
+        Raises ``TypeError`` if it is not callable, and ``ConfigurationError`` outside
+        of the client's event loop.
+        """
         self._check_callback(callback)
         self._client._call_back(self, callback)
 

@@ -197,8 +197,25 @@ def test_what_the_blocking_face_has_is_told_by_its_name_here():
         view.map_sync  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'push'; instead of"):
         view.push  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"view.executor of the blocking redtask"):
+        view.executor  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'mop'$"):
         view.mop  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("spin", "results come by themselves"),
+        ("executor", "view.executor of the blocking redtask.Client"),
+        ("map_sync", r"await rc.load_balanced_view\(\).map\(...\)"),
+        ("metadata", r"\(await rc.get_result\(ids\)\).metadata\(\)"),
+        ("mop", r"'Client' object has no attribute 'mop'$"),
+    ],
+)
+def test_what_a_client_has_instead_is_told(name, words):
+    with pytest.raises(AttributeError, match=words):
+        getattr(aio.Client("redis://nowhere"), name)
 
 
 def test_a_result_says_where_the_fields_of_its_metadata_are():
@@ -206,6 +223,10 @@ def test_a_result_says_where_the_fields_of_its_metadata_are():
 
     with pytest.raises(AttributeError, match=r"use '\(await ar.metadata\(\)\).stdout'"):
         result.stdout  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(
+        AttributeError, match=r"use redtask.aio.as_completed\(results\)$"
+    ):
+        result._condition  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'mop'$"):
         result.mop  # type: ignore[attr-defined]  # noqa: B018
 

@@ -117,6 +117,22 @@ def test_a_callback_of_a_result_from_elsewhere_is_called(place, run, monkeypatch
     assert asyncio.run(elsewhere()) == 8
 
 
+def test_callbacks_are_added_in_the_event_loop_only(place, run):
+    async def other(result):
+        result.add_done_callback(pytest.fail)
+
+    @run
+    async def found(rc):
+        result = await rc.load_balanced_view().apply_async(tasks.double, 1)
+        with pytest.raises(error.ConfigurationError, match="call_soon_threadsafe"):
+            await asyncio.to_thread(result.add_done_callback, pytest.fail)
+        with pytest.raises(error.ConfigurationError, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, other(result))
+        return result._tasks.wakers
+
+    assert found == []
+
+
 # -- iteration
 
 
