@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import weakref
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from redtask import absent, ferry, link
@@ -159,7 +160,8 @@ class Client(StoredTasks, Fleet):
             return
         if self._connecting is None:
             self._loop = asyncio.get_running_loop()
-            self._connecting = asyncio.create_task(self._begin())
+            # It serves all, and must not keep the context of the first.
+            self._connecting = asyncio.create_task(self._begin(), context=Context())
             self._connecting.add_done_callback(self._has_tried)
         connecting = self._connecting
         self._callers += 1
@@ -587,7 +589,9 @@ async def _client_of(place: Place) -> Client:
     known = _clients.setdefault(asyncio.get_running_loop(), {})
     connecting = known.get(place)
     if connecting is None or connecting.done():
-        connecting = known[place] = asyncio.ensure_future(_connect(place))
+        connecting = known[place] = asyncio.create_task(
+            _connect(place), context=Context()
+        )
     # Shielded: cancelling one waiter must not cancel it for the others.
     return await asyncio.shield(connecting)
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.asyncio.connection import (
@@ -139,7 +140,7 @@ class Store:
     async def _listen(self, connection: Connection) -> None:
         """Register a connection with a waiting reader, to be woken by ``close``."""
         self._listening.add(connection)
-        await connection.connect()
+        await _open(connection)
         if self._closed:
             # It was registered too late to be woken.
             raise link.closed()
@@ -183,6 +184,8 @@ class Store:
             async with asyncio.timeout(limit + link.time_to_send(packed)) as bound:
                 if blocking:
                     await self._listen(connection)
+                else:
+                    await _open(connection)
                 await connection.send_packed_command(packed, check_health=False)
                 if meanwhile is not None:
                     meanwhile()
@@ -368,6 +371,16 @@ class Store:
                 await self._exchange(litter)
 
 
+async def _open(connection: Connection) -> None:
+    """Connect, unless it is connected, in a context of its own.
+
+    asyncio keeps the context in which a connection was opened as long as that lasts:
+    of a request, say, with all that its context variables hold.
+    """
+    if not connection.is_connected:
+        await asyncio.create_task(connection.connect(), context=Context())
+
+
 def _wake(connection: Any) -> None:
     """Let the reader of a connection see its end."""
     # redis-py has no public access to the transport.
@@ -463,7 +476,10 @@ class Driver:
         over = loop.call_later(step.seconds, wake, False)
         if self._reader is None or self._reader.done():
             self._reader = loop.create_task(
-                self._read(step.inbox), name="redtask reader"
+                # It serves all, and must not keep the context of the first.
+                self._read(step.inbox),
+                name="redtask reader",
+                context=Context(),
             )
         try:
             return await future

@@ -6,15 +6,20 @@ import asyncio
 import contextlib
 import copy
 import itertools
+import pickle
 import socket
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
+from redis.asyncio import UnixDomainSocketConnection
 
 from redtask import aio, error
-from redtask.aio.store import MOST
+from redtask.aio import client
+from redtask.aio.pier import Pier
+from redtask.aio.store import MOST, Driver
 from redtask.hub import scripts
 from tests import processes, tasks
 
@@ -1024,6 +1029,54 @@ def test_the_latest_of_a_view_can_be_had(place, run):
         return await (await view.get_result()), await (await view.get_result([0]))
 
     assert found == (2, [2])
+
+
+#: What a web framework sets for each request.
+REQUEST: ContextVar[str] = ContextVar("request", default="none")
+
+
+def test_what_serves_all_has_the_context_of_nobody(place, run, monkeypatch):
+    seen = set()
+
+    def watch(owner, name):
+        method = getattr(owner, name)
+
+        async def watched(*args):
+            seen.add((name, REQUEST.get()))
+            return await method(*args)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    async def first(rc, result):
+        REQUEST.set("first")
+        made = await result
+        await rc
+        view = rc.load_balanced_view()
+        return made, *[one async for one in view.imap(tasks.double, range(2))]
+
+    async def main():
+        rc = aio.Client(place.url, key=place.key)
+        found = await first(rc, pickle.loads(sent))
+        await rc.close()
+        return found
+
+    place.engine()
+    monkeypatch.setenv("REDTASK_URL", place.url)
+    monkeypatch.setenv("REDTASK_KEY", place.key)
+
+    @run
+    async def sent(rc):
+        return pickle.dumps(await rc.load_balanced_view().apply_async(abs, -5))
+
+    watch(client, "_connect")
+    watch(aio.Client, "_begin")
+    watch(Driver, "_read")
+    watch(Pier, "_lead_for")
+    watch(UnixDomainSocketConnection, "_connect")
+
+    assert asyncio.run(main()) == (5, 0, 2)
+    names = {"_begin", "_read", "_lead_for", "_connect"}
+    assert seen == {(name, "none") for name in names}
 
 
 def test_scripts_are_not_put_together_in_the_event_loop(place, run, monkeypatch):
