@@ -102,16 +102,38 @@ ARGUMENTS: Final[Mapping[str, str]] = {
 }
 
 
-def words(owner: str, name: str) -> str:
-    """Return the message for a missing attribute."""
-    return instead(f"{owner} has no attribute {name!r}", name)
+_BLOCKING: Final = "view.executor of the blocking redtask.Client"
+
+#: What differs in ``redtask.aio``.
+AWAITED: Final[Mapping[str, str]] = {
+    **INSTEAD,
+    **{
+        name: f"await rc.load_balanced_view().{verb}(...)"
+        for name, verb in (
+            *(("apply", "apply"), ("apply_sync", "apply")),
+            *(("map", "map"), ("map_sync", "map")),
+        )
+    },
+    "results": "await rc.get_result(ids)",
+    "metadata": "(await rc.get_result(ids)).metadata()",
+    **dict.fromkeys(
+        (name for name, instead in INSTEAD.items() if "executor" in instead), _BLOCKING
+    ),
+    "_condition": "redtask.aio.as_completed(results)",
+}
 
 
-def instead(said: str, name: str) -> str:
+def words(owner: str, name: str, *, awaited: bool = False) -> str:
+    """Return the message for a missing attribute; ``awaited``: of ``redtask.aio``."""
+    said = f"{owner} has no attribute {name!r}"
+    return instead(said, name, AWAITED if awaited else INSTEAD)
+
+
+def instead(said: str, name: str, known: Mapping[str, str] = INSTEAD) -> str:
     """Return a message, and what there is instead of a name, if it is known."""
-    if name not in INSTEAD:
+    if name not in known:
         return said
-    return f"{said}; instead of IPython.parallel's use {INSTEAD[name]}"
+    return f"{said}; instead of IPython.parallel's use {known[name]}"
 
 
 def refused(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -136,4 +158,4 @@ def refused(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     return decorate
 
 
-__all__ = ["ARGUMENTS", "INSTEAD", "instead", "refused", "words"]
+__all__ = ["ARGUMENTS", "AWAITED", "INSTEAD", "instead", "refused", "words"]

@@ -45,7 +45,7 @@ LONGEST_BLOCK: Final = 20.0
 #: How long a reply may take, in seconds; not for blocking commands.
 REPLY: Final = 15.0
 #: The least time for that, in seconds: a server may pause, to fork or to sync, say.
-_LEAST_REPLY: Final = 2.0
+LEAST_REPLY: Final = 2.0
 #: A call that has not waited longer than this has all of its patience left, in seconds;
 #: and what is added to that of others, so that there is no time for another try.
 _AT_ONCE: Final = 0.5
@@ -108,7 +108,7 @@ TROUBLE: Final = (*LOST, exceptions.ResponseError)
 
 def reply_of(patience: float | None) -> float:
     """Return how long a reply may take for a client with this patience, in seconds."""
-    return REPLY if patience is None else min(REPLY, max(_LEAST_REPLY, patience))
+    return REPLY if patience is None else min(REPLY, max(LEAST_REPLY, patience))
 
 
 def reply_left(
@@ -121,9 +121,9 @@ def reply_left(
     """
     now = time.monotonic()
     if patience is not None and now - since >= _AT_ONCE:
-        reply = min(reply, max(_LEAST_REPLY, patience - (now - since) + _MORE))
+        reply = min(reply, max(LEAST_REPLY, patience - (now - since) + _MORE))
     if until is not None:
-        reply = min(reply, max(_LEAST_REPLY, until - now))
+        reply = min(reply, max(LEAST_REPLY, until - now))
     return reply
 
 
@@ -655,6 +655,7 @@ def entries(reply: Any) -> Sequence[Any]:
 
 __all__ = [
     "ENTRIES",
+    "LEAST_REPLY",
     "LONGEST_BLOCK",
     "LOST",
     "PARTING",

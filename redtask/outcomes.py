@@ -72,7 +72,7 @@ _AT_ONCE: Final = 2000
 _STREAMS: Final = ("stdout", "stderr")
 #: What a task may have raised, or what reading its outcome may raise. Other errors are
 #: of the client.
-_OF_TASKS: Final = (TaskError, SerializationError, SignatureError)
+OF_TASKS: Final = (TaskError, SerializationError, SignatureError)
 
 
 class _ReleasedError(Exception):
@@ -341,9 +341,12 @@ class Results:
 
     def _listen(self) -> Flow[bool]:
         """Wait for ever, while somebody else sees to it that all ends."""
+        # A flow of its own: a client from elsewhere has no session before it runs one.
         inbox, tasks = self._session.inbox, self._tasks
-        return waiting.until(
-            inbox, tasks, lambda: tasks.done, None, wanted=flows.nobody
+        return (
+            yield from waiting.until(
+                inbox, tasks, lambda: tasks.done, None, wanted=flows.nobody
+            )
         )
 
     def _here(
@@ -407,7 +410,7 @@ class Results:
     def _exception(self, timeout: float | None) -> Flow[Exception | None]:
         try:
             yield from self._get(timeout, None, None)
-        except _OF_TASKS as problem:
+        except OF_TASKS as problem:
             return problem.with_traceback(None)
         return None
 

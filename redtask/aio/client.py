@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import weakref
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from redtask import absent, ferry, link
@@ -17,6 +18,7 @@ from redtask.aio.pier import Pier
 from redtask.aio.result import AsyncHubResult, Callbacks
 from redtask.aio.store import open_store
 from redtask.aio.stored import StoredTasks
+from redtask.aio.stream import Stream
 from redtask.aio.view import LoadBalancedView
 from redtask.connect import address, check_server, known_keys, meet
 from redtask.current import desk
@@ -60,6 +62,10 @@ _NOT_CONNECTED: Final = (
 _OTHER_LOOP: Final = (
     "this client belongs to another event loop, in which it was connected: each has to "
     "have its own"
+)
+_NO_LOOP: Final = (
+    "this client belongs to an event loop, in which it was connected: from outside use "
+    "loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()"
 )
 #: In each event loop, the clients of results from other processes, one per hub.
 _clients: Final[dict[asyncio.AbstractEventLoop, dict[Place, asyncio.Task[Client]]]] = {}
@@ -155,7 +161,8 @@ class Client(StoredTasks, Fleet):
             return
         if self._connecting is None:
             self._loop = asyncio.get_running_loop()
-            self._connecting = asyncio.create_task(self._begin())
+            # It serves all, and must not keep the context of the first.
+            self._connecting = asyncio.create_task(self._begin(), context=Context())
             self._connecting.add_done_callback(self._has_tried)
         connecting = self._connecting
         self._callers += 1
@@ -278,12 +285,19 @@ class Client(StoredTasks, Fleet):
 
     def _check_loop(self) -> None:
         """Raise in another event loop: what is awaited there would never come."""
-        if self._loop not in {None, asyncio.get_running_loop()}:
+        if self._loop is None:
+            return
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(_NO_LOOP) from None
+        if self._loop is not running:
             raise ConfigurationError(_OTHER_LOOP)
 
     def _call_back(
         self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
     ) -> None:
+        self._check_loop()
         self._callbacks.add(result, callback)
 
     async def _submit(self, slices: Slices) -> None:
@@ -375,12 +389,19 @@ class Client(StoredTasks, Fleet):
         check_key(key)
         return self.direct_view(key)
 
-    async def __aiter__(self) -> AsyncIterator[DirectView]:
+    if not TYPE_CHECKING:
+        # Python would ask __getitem__ for 0, 1 ... instead, without an end.
+        __contains__ = None
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError("'Client' object is not iterable: use 'async for'")
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent.words("'Client' object", name, awaited=True))
+
+    def __aiter__(self) -> AsyncIterator[DirectView]:
         """Yield a view of each engine."""
-        living = await self._run(self._session.living())
-        for number in living:
-            row = Row.of(number).among(living)
-            yield DirectView(self, Flags().replaced(targets=row))
+        return _Views(self)
 
     async def clear(self, targets: Any = None, block: bool | None = None) -> Any:
         """Clear the namespaces of engines, of all by default.
@@ -474,6 +495,22 @@ class Client(StoredTasks, Fleet):
         return await self._run(flow)
 
 
+class _Views(Stream[DirectView]):
+    """A view of each engine that lives when the first one is asked for."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client: Client | None = client
+
+    async def _more(self) -> Iterable[DirectView]:
+        if (client := self._client) is None:
+            raise StopAsyncIteration
+        living = await client._run(client._session.living())
+        self._client = None
+        rows = [Row.of(number).among(living) for number in living]
+        return [DirectView(client, Flags().replaced(targets=row)) for row in rows]
+
+
 async def _parting(driver: Driver) -> AsyncGenerator[None, None]:
     """Once begun, close the driver when its event loop is shut down.
 
@@ -556,7 +593,9 @@ async def _client_of(place: Place) -> Client:
     known = _clients.setdefault(asyncio.get_running_loop(), {})
     connecting = known.get(place)
     if connecting is None or connecting.done():
-        connecting = known[place] = asyncio.ensure_future(_connect(place))
+        connecting = known[place] = asyncio.create_task(
+            _connect(place), context=Context()
+        )
     # Shielded: cancelling one waiter must not cancel it for the others.
     return await asyncio.shield(connecting)
 

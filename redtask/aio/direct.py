@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from redtask import inputs, spread
 from redtask.aio.result import AsyncMapResult, AsyncResult
+from redtask.aio.stream import Stream
 from redtask.aio.view import Joined, View
 from redtask.imports import Imports
 from redtask.targets import Row
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Coroutine,
+        Iterable,
         Mapping,
         Sequence,
     )
@@ -195,12 +198,11 @@ class DirectView(View):
             raise TypeError("map_async does not take a block argument")
         return await self.map(f, *sequences, block=False, **options)  # type: ignore[no-any-return]
 
-    async def imap(
+    def imap(
         self, f: Callable[..., Any] | str, *sequences: Any, **options: Any
     ) -> AsyncIterator[Any]:
         """Map, and yield the values as they arrive: for ``async for``."""
-        async for value in await self.map_async(f, *sequences, **options):
-            yield value
+        return _Mapped(functools.partial(self.map_async, f, *sequences, **options))
 
     async def _apply_to_parts(
         self, f: ParallelFunction, sequences: tuple[Any, ...]
@@ -254,6 +256,13 @@ class DirectView(View):
     def __getitem__(self, names: str | Sequence[str]) -> Coroutine[Any, Any, Any]:
         """Return the value of a name, to be awaited; as ``get``."""
         return self.get(names)
+
+    if not TYPE_CHECKING:
+        # Python would ask __getitem__ for 0, 1 ... instead, without an end.
+        __contains__ = None
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError("a view is not iterable: use 'await view.gather(name)'")
 
     async def scatter(  # noqa: PLR0913, PLR0917 - IPython.parallel's
         self,
@@ -381,17 +390,28 @@ class SyncImports:
             await (await self._view._call(spread.brought(found)))
 
 
+class _Mapped(Stream[Any]):
+    """The values of a map that is submitted when the first one is asked for."""
+
+    def __init__(
+        self, submit: Callable[[], Coroutine[Any, Any, AsyncMapResult]]
+    ) -> None:
+        super().__init__()
+        self._submit = submit
+        self._submitting: asyncio.Task[AsyncMapResult] | None = None
+        self._values: AsyncIterator[Any] | None = None
+
+    async def _more(self) -> Iterable[Any]:
+        if self._values is None:
+            if self._submitting is None:
+                self._submitting = asyncio.create_task(self._submit())
+            # Shielded: the inputs can be read only once.
+            self._values = aiter(await asyncio.shield(self._submitting))
+        return (await anext(self._values),)
+
+
 class _Gathered(spread.Gathered, AsyncResult):
     """The result of ``gather``."""
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        """Yield the items, as they arrive if they were consecutive."""
-        if self.stripes:
-            for value in await self:
-                yield value
-        else:
-            async for value in super().__aiter__():
-                yield value
 
 
 async def _given(result: AsyncResult, block: bool | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from redtask import ferry
@@ -82,7 +83,8 @@ class Pier:
             await self._latest.wait()
 
     def _send(self, letter: Letter) -> None:
-        self._courier = asyncio.create_task(self._lead_for(letter))
+        # It serves all, and must not keep the context of one.
+        self._courier = asyncio.create_task(self._lead_for(letter), context=Context())
 
     async def _lead_for(self, letter: Letter) -> None:
         try:

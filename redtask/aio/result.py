@@ -6,15 +6,25 @@ import asyncio
 import contextlib
 import logging
 import time
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, overload
 
 from redtask import absent
+from redtask.aio.stream import Stream
 from redtask.completions import Completions
-from redtask.error import ConnectionLost, RedtaskError, StillAway
+from redtask.error import RedtaskError, StillAway
 from redtask.live import Listener, show_output
 from redtask.metadata import METADATA
-from redtask.outcomes import ALL_COMPLETED, Results, call_back, joined
+from redtask.outcomes import (
+    ALL_COMPLETED,
+    OF_TASKS,
+    R,
+    Results,
+    call_back,
+    is_result,
+    joined,
+)
 from redtask.progress import progress_bar
 from redtask.timeouts import interval_of, limit_of, span_of, until_of
 from redtask.value import V_co
@@ -29,7 +39,7 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("redtask")
-#: Pause of a callback's task after trouble with the hub, in seconds.
+#: Pause of a callback's listener after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
 
 
@@ -52,7 +62,8 @@ class AsyncResult(Results, Generic[V_co]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            said = absent.words(f"{type(self).__name__!r} object", name)
+            owner = f"{type(self).__name__!r} object"
+            said = absent.words(owner, name, awaited=True)
             if name in METADATA:
                 said += f": use '(await ar.metadata()).{name}'"
             raise AttributeError(said)
@@ -132,7 +143,11 @@ class AsyncResult(Results, Generic[V_co]):
         return await self._run(self._successful())  # type: ignore[no-any-return]
 
     def add_done_callback(self, callback: Callable[[AsyncResult[V_co]], Any]) -> None:
-        """Call ``callback(self)`` in the event loop when all has ended."""
+        """Call ``callback(self)`` in the event loop when all has ended.
+
+        Raises ``TypeError`` if it is not callable, and ``ConfigurationError`` outside
+        of the client's event loop.
+        """
         self._check_callback(callback)
         self._client._call_back(self, callback)
 
@@ -225,43 +240,105 @@ class AsyncResult(Results, Generic[V_co]):
         """Yield the values in order as they arrive."""
         if self._single:
             raise TypeError("This AsyncResult is a single result, not iterable.")
-        return self._iterate(ordered=True)
-
-    async def _iterate(self, *, ordered: bool) -> AsyncIterator[Any]:
-        if self._at_hand():
-            values: Any = await self.get(0)
-            for value in values:
-                yield value
-            return
-        places = self._places()
-        for number in range(len(self._tasks.ids if ordered else places)):
-            for value in await self._run(
-                self._arriving(number, places, ordered=ordered)
-            ):
-                yield value
+        return Items(self, ordered=True)
 
 
-async def as_completed(
+class Items(Stream[V_co]):
+    """The items of a result, each once it has arrived; also after one that failed."""
+
+    def __init__(self, result: AsyncResult[Any], *, ordered: bool) -> None:
+        super().__init__()
+        self._result = result
+        self._ordered = ordered
+        #: Positions of the tasks; None: it has not begun.
+        self._places: dict[str, int] | None = None
+        #: The number of tasks whose items were read, or that are known to have failed.
+        self._read = 0
+
+    async def _more(self) -> Iterable[V_co]:
+        result = self._result
+        if self._places is None:
+            at_hand = result._at_hand()
+            self._places = result._places()
+            if at_hand:
+                with contextlib.suppress(*OF_TASKS):
+                    # What cannot be read is met one by one.
+                    values: Any = await result.get(0)
+                    self._read = len(result._tasks.ids)
+                    return values  # type: ignore[no-any-return]
+        if self._read >= len(result._tasks.ids if self._ordered else self._places):
+            raise StopAsyncIteration
+        arriving = result._arriving(self._read, self._places, ordered=self._ordered)
+        try:
+            items: list[V_co] = await result._run(arriving)
+        except OF_TASKS:
+            self._read += 1
+            raise
+        self._read += 1
+        return items
+
+
+class Completed(Stream[R]):
+    """Results, each once it is done; made by ``as_completed``."""
+
+    def __init__(self, found: Completions[R], limit: float | None) -> None:
+        super().__init__()
+        self._found = found
+        self._limit = limit
+        self._deadline: float | None = None
+        # Results know who waits for them: one who no longer does must not be kept.
+        weakref.finalize(self, found.close).atexit = False
+
+    async def _more(self) -> Iterable[R]:
+        found = self._found
+        if self._deadline is None and self._limit is not None:
+            self._deadline = time.monotonic() + self._limit
+        while not found.ready:
+            if not len(found):
+                raise StopAsyncIteration
+            for client, left in found.turns(self._deadline):
+                # The next turn raises TimeoutError when the time is up.
+                with contextlib.suppress(StillAway):
+                    await client._run(found.wait(client, left), self._deadline)
+        return (found.ready.popleft(),)
+
+
+@overload
+def as_completed(
+    results: AsyncMapResult[V_co], timeout: float | None = None
+) -> AsyncIterator[AsyncResult[list[V_co]]]: ...
+@overload
+def as_completed(
+    results: AsyncResult[Any], timeout: float | None = None
+) -> AsyncIterator[AsyncResult[Any]]: ...
+@overload
+def as_completed(
     results: Iterable[AsyncResult[V_co]], timeout: float | None = None
-) -> AsyncIterator[AsyncResult[V_co]]:
+) -> AsyncIterator[AsyncResult[V_co]]: ...
+def as_completed(
+    results: Iterable[AsyncResult[Any]] | AsyncResult[Any], timeout: float | None = None
+) -> AsyncIterator[AsyncResult[Any]]:
     """Yield results as they are done, each once: ``async for``.
 
     Given one result of several tasks, it yields its parts. Raises ``TimeoutError``
-    if not all are done ``timeout`` seconds after it began; negative is 0.
+    if not all are done ``timeout`` seconds after the first ``anext()``, negative is 0;
+    and ``TypeError`` for what is no result, or one of the blocking client.
     """
-    limit = span_of(timeout)
-    deadline = None if limit is None else time.monotonic() + limit
-    found = Completions(results)
-    try:
-        while len(found):
-            while found.ready:
-                yield found.ready.popleft()
-            for client, left in found.turns(deadline):
-                # The next turn raises TimeoutError when the time is up.
-                with contextlib.suppress(StillAway):
-                    await client._run(found.wait(client, left), deadline)
-    finally:
-        found.close()
+    return Completed(Completions(_to_await(results)), span_of(timeout))
+
+
+def _to_await(results: Any) -> Any:
+    """Return results. Raises ``TypeError`` for those of the blocking client."""
+    if not isinstance(results, AsyncResult):
+        # To iterate a result of the blocking client would be to wait for it.
+        results = [results] if is_result(results) else list(results)
+        for one in results:
+            if is_result(one) and not isinstance(one, AsyncResult):
+                raise TypeError(
+                    f"{one!r} is a result of the blocking client: use "
+                    "redtask.as_completed"
+                )
+    return results
 
 
 class AsyncMapResult(AsyncResult[list[V_co]]):
@@ -277,7 +354,7 @@ class AsyncMapResult(AsyncResult[list[V_co]]):
 
     def __aiter__(self) -> AsyncIterator[V_co]:
         """Yield results as they arrive."""
-        return self._iterate(ordered=self._ordered)
+        return Items(self, ordered=self._ordered)
 
 
 class AsyncHubResult(AsyncResult[V_co]):
@@ -331,37 +408,49 @@ class OutputStream:
 
 
 class Callbacks:
-    """Tasks of the event loop that wait for results that have callbacks."""
+    """Tasks of the event loop that listen for results that have callbacks."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def add(self, result: AsyncResult, callback: Callable[[AsyncResult], Any]) -> None:
         """Call the callback when the result is done; at once if it already is."""
         if result.done():
             call_back(result, callback)
             return
-        task = asyncio.ensure_future(self._wait(result, callback))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        loop, tasks, done = asyncio.get_running_loop(), result._tasks, asyncio.Event()
 
-    @staticmethod
-    async def _wait(
-        result: AsyncResult, callback: Callable[[AsyncResult], Any]
-    ) -> None:
-        while not result.done():
+        def note() -> None:
+            if tasks.done and not done.is_set():
+                done.set()
+                loop.call_soon(call_back, result, callback)
+
+        def forget(listening: asyncio.Task[None]) -> None:
+            self._listening.discard(listening)
+            tasks.wakers.remove(note)
+
+        # Who else waits for the result may hear of it first.
+        tasks.wakers.append(note)
+        listening = loop.create_task(
+            self._listen(result, done), name="redtask callback"
+        )
+        self._listening.add(listening)
+        listening.add_done_callback(forget)
+
+    async def _listen(self, result: AsyncResult, done: asyncio.Event) -> None:
+        while not result.done() and not self._closed:
             try:
                 await result._run(result._listen())
-            except ConnectionLost as problem:
+            except RedtaskError as problem:
                 # Those who await it see the problem. Here we wait until it is over.
                 _log.debug("a callback waits: %s", problem)
-                await asyncio.sleep(_PAUSE)
-            except RedtaskError as problem:
-                _log.debug("a callback waits no more: %s", problem)
-                return
-        call_back(result, callback)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PAUSE):
+                        await done.wait()
 
     def close(self) -> None:
-        """Stop waiting."""
-        for task in list(self._tasks):
-            task.cancel()
+        """Stop listening."""
+        self._closed = True
+        for listening in list(self._listening):
+            listening.cancel()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.asyncio.connection import (
@@ -22,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from redtask import link
+from redtask.aio.room import Room
 from redtask.error import ConnectionLost, RedtaskError
 from redtask.flows import Commands, Fetch, Hear, Meanwhile, Pause
 from redtask.hub import scripts
@@ -90,7 +92,7 @@ class Store:
         #: Connections with a waiting reader.
         self._listening: set[Connection] = set()
         self._closed = False
-        self._room = asyncio.Semaphore(MOST)
+        self._room = Room(MOST, self.contact)
         #: Scripts that have been bundled, and with which scheme.
         self._bundled: set[tuple[str, AnyScheme]] = set()
 
@@ -147,7 +149,7 @@ class Store:
     async def _listen(self, connection: Connection) -> None:
         """Register a connection with a waiting reader, to be woken by ``close``."""
         self._listening.add(connection)
-        await connection.connect()
+        await _open(connection)
         if self._closed:
             # It was registered too late to be woken.
             raise link.closed()
@@ -191,6 +193,8 @@ class Store:
             async with asyncio.timeout(limit + link.time_to_send(packed)) as bound:
                 if blocking:
                     await self._listen(connection)
+                else:
+                    await _open(connection)
                 await connection.send_packed_command(packed, check_health=False)
                 if meanwhile is not None:
                     meanwhile()
@@ -216,15 +220,18 @@ class Store:
     ) -> T:
         """Retry until it works, patience is over, or the error is permanent."""
         begun = time.monotonic() if since is None else since
+        over = math.inf if self.patience is None else begun + self.patience
+        if until is not None:
+            over = min(over, until)
         tries: link.Tries | None = None
         try:
             while True:
                 try:
-                    crowded = self._room.locked()
-                    async with self._room:
-                        if crowded and self._is_late(begun, until):
-                            raise link.unanswered()
+                    await self._room.enter(over)
+                    try:
                         found = await attempt()
+                    finally:
+                        self._room.leave()
                 except link.TROUBLE as problem:
                     if tries is None:
                         away = self.contact.away_since
@@ -238,17 +245,6 @@ class Store:
                 await asyncio.sleep(pause)
         finally:
             self.contact.waiting.discard(tries)
-
-    def _is_late(self, begun: float, until: float | None) -> bool:
-        """Is the time of a call over that waited while others had no reply?
-
-        If each tried in turn, the last of many would hear much too late.
-        """
-        if self.contact.away_since == math.inf:
-            return False
-        now = time.monotonic()
-        over = self.patience is not None and now - begun >= self.patience
-        return over or (until is not None and now >= until)
 
     async def _drop_free(self) -> None:
         """Drop idle connections: most likely they died with the one that failed."""
@@ -384,6 +380,16 @@ class Store:
                 await self._exchange(litter)
 
 
+async def _open(connection: Connection) -> None:
+    """Connect, unless it is connected, in a context of its own.
+
+    asyncio keeps the context in which a connection was opened as long as that lasts:
+    of a request, say, with all that its context variables hold.
+    """
+    if not connection.is_connected:
+        await asyncio.create_task(connection.connect(), context=Context())
+
+
 def _wake(connection: Any) -> None:
     """Let the reader of a connection see its end."""
     # redis-py has no public access to the transport.
@@ -479,7 +485,10 @@ class Driver:
         over = loop.call_later(step.seconds, wake, False)
         if self._reader is None or self._reader.done():
             self._reader = loop.create_task(
-                self._read(step.inbox), name="redtask reader"
+                # It serves all, and must not keep the context of the first.
+                self._read(step.inbox),
+                name="redtask reader",
+                context=Context(),
             )
         try:
             return await future

@@ -67,7 +67,7 @@ class View(Flagged):
                 raise AttributeError(
                     f"{owner} has no attribute {name!r}: use 'await view.{verb}(...)'"
                 )
-            raise AttributeError(absent.words(owner, name))
+            raise AttributeError(absent.words(owner, name, awaited=True))
 
     @property
     def flags(self) -> Flags:

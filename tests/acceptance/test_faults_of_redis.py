@@ -14,6 +14,7 @@ import pytest
 
 import redtask
 from redtask import aio, link
+from redtask.aio.store import MOST
 from tests import invariants, servers
 from tests.processes import until
 from tests.scenes import DEADLINE, ROOT
@@ -459,6 +460,28 @@ def test_a_timeout_holds_also_while_redis_hangs_for_coroutines(scene):
                     await result.get(0.1)
                 assert await result.wait(0) is False
 
+            assert not await result.ready()
+
+    asyncio.run(ask())
+
+
+def test_a_timeout_holds_also_for_a_coroutine_that_queues_behind_others(scene):
+    here = scene()
+
+    async def ask():
+        async with aio.Client(here.server.url) as rc:
+            result = await rc.load_balanced_view().apply_async(abs, -1)
+            assert not await result.wait(0.1)
+
+            with unanswered(here):
+                others = [asyncio.create_task(result.why()) for _ in range(2 * MOST)]
+                await asyncio.sleep(0)
+                with pytest.raises(TimeoutError, match="Redis cannot be reached"):
+                    await result.get(0.1)
+                assert await rc.wait([result], 0.1) is False
+
+            states = {why.state for why in await asyncio.gather(*others)}
+            assert states == {"ready"}
             assert not await result.ready()
 
     asyncio.run(ask())

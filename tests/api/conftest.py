@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import secrets
@@ -69,6 +70,23 @@ class Place:
         return self.redis.client_list()
 
 
+class Running:
+    """Runs one coroutine of a test, with a client."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __call__(self, test):
+        async def main():
+            async with (
+                asyncio.timeout(60),
+                aio.Client(self.place.url, key=self.place.key) as rc,
+            ):
+                return await test(rc)
+
+        return asyncio.run(main())
+
+
 @pytest.fixture(autouse=True)
 def _home(tmp_path, monkeypatch):
     """Keep away from the profile of whoever runs the tests."""
@@ -112,6 +130,12 @@ def place(real_server):
 def face(request):
     """Each face in turn."""
     return request.param
+
+
+@pytest.fixture
+def run(place):
+    """Run a coroutine function with a client of a hub."""
+    return Running(place)
 
 
 @pytest.fixture

@@ -6,43 +6,25 @@ import asyncio
 import contextlib
 import copy
 import itertools
+import pickle
 import socket
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import UnixDomainSocketConnection
 
 from redtask import aio, error
-from redtask.aio.store import MOST
+from redtask.aio import client
+from redtask.aio.pier import Pier
+from redtask.aio.store import MOST, Driver
 from redtask.hub import scripts
 from tests import processes, tasks
 
 DEADLINE = 20
-
-
-class Running:
-    """Runs one coroutine of a test, with a client."""
-
-    def __init__(self, place):
-        self.place = place
-
-    def __call__(self, test):
-        async def main():
-            async with (
-                asyncio.timeout(60),
-                aio.Client(self.place.url, key=self.place.key) as rc,
-            ):
-                return await test(rc)
-
-        return asyncio.run(main())
-
-
-@pytest.fixture
-def run(place):
-    """Run a coroutine function with a client of a hub."""
-    return Running(place)
 
 
 def readers(place):
@@ -221,8 +203,25 @@ def test_what_the_blocking_face_has_is_told_by_its_name_here():
         view.map_sync  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match="no attribute 'push'; instead of"):
         view.push  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"view.executor of the blocking redtask"):
+        view.executor  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'mop'$"):
         view.mop  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("spin", "results come by themselves"),
+        ("executor", "view.executor of the blocking redtask.Client"),
+        ("map_sync", r"await rc.load_balanced_view\(\).map\(...\)"),
+        ("metadata", r"\(await rc.get_result\(ids\)\).metadata\(\)"),
+        ("mop", r"'Client' object has no attribute 'mop'$"),
+    ],
+)
+def test_what_a_client_has_instead_is_told(name, words):
+    with pytest.raises(AttributeError, match=words):
+        getattr(aio.Client("redis://nowhere"), name)
 
 
 def test_a_result_says_where_the_fields_of_its_metadata_are():
@@ -230,6 +229,10 @@ def test_a_result_says_where_the_fields_of_its_metadata_are():
 
     with pytest.raises(AttributeError, match=r"use '\(await ar.metadata\(\)\).stdout'"):
         result.stdout  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(
+        AttributeError, match=r"use redtask.aio.as_completed\(results\)$"
+    ):
+        result._condition  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'mop'$"):
         result.mop  # type: ignore[attr-defined]  # noqa: B018
 
@@ -1071,6 +1074,54 @@ def test_the_latest_of_a_view_can_be_had(place, run):
         return await (await view.get_result()), await (await view.get_result([0]))
 
     assert found == (2, [2])
+
+
+#: What a web framework sets for each request.
+REQUEST: ContextVar[str] = ContextVar("request", default="none")
+
+
+def test_what_serves_all_has_the_context_of_nobody(place, run, monkeypatch):
+    seen = set()
+
+    def watch(owner, name):
+        method = getattr(owner, name)
+
+        async def watched(*args):
+            seen.add((name, REQUEST.get()))
+            return await method(*args)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    async def first(rc, result):
+        REQUEST.set("first")
+        made = await result
+        await rc
+        view = rc.load_balanced_view()
+        return made, *[one async for one in view.imap(tasks.double, range(2))]
+
+    async def main():
+        rc = aio.Client(place.url, key=place.key)
+        found = await first(rc, pickle.loads(sent))
+        await rc.close()
+        return found
+
+    place.engine()
+    monkeypatch.setenv("REDTASK_URL", place.url)
+    monkeypatch.setenv("REDTASK_KEY", place.key)
+
+    @run
+    async def sent(rc):
+        return pickle.dumps(await rc.load_balanced_view().apply_async(abs, -5))
+
+    watch(client, "_connect")
+    watch(aio.Client, "_begin")
+    watch(Driver, "_read")
+    watch(Pier, "_lead_for")
+    watch(UnixDomainSocketConnection, "_connect")
+
+    assert asyncio.run(main()) == (5, 0, 2)
+    names = {"_begin", "_read", "_lead_for", "_connect"}
+    assert seen == {(name, "none") for name in names}
 
 
 def test_scripts_are_not_put_together_in_the_event_loop(place, run, monkeypatch):

@@ -138,6 +138,12 @@ def test_results_that_are_awaited_have_their_types_too(place):
             kept = await view.map(half, [3], return_exceptions=True)
             assert assert_type(kept, list[float | Exception]) == [1.5]
             assert assert_type(await view.map("math:sqrt", [4]), Any) == [2.0]
+            done = [each async for each in aio.as_completed([one])]
+            assert assert_type(done, list[aio.AsyncResult[float]]) == [one]
+            parts = [part async for part in aio.as_completed(many)]
+            assert len(assert_type(parts, list[aio.AsyncResult[list[float]]])) == 2
+            own = [part async for part in aio.as_completed(one)]
+            assert assert_type(own, list[aio.AsyncResult[Any]]) == [one]
             lazy = view.imap(half, [3])
             assert assert_type([item async for item in lazy], list[float]) == [1.5]
             assert await view.apply(tasks.double, 3) == 6

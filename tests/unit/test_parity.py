@@ -8,6 +8,7 @@ import pytest
 
 import redtask
 from redtask import aio
+from redtask.inbox import TaskSet
 
 #: What only one face can have, or has to be awaited only there; ``flags`` is a plain
 #: attribute in the blocking one, which its instances have.
@@ -77,3 +78,34 @@ def test_every_public_name_is_there(module):
     assert shown == set(module.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = module.nothing
+
+
+def nowhere(kind):
+    """Return one of a kind, which is not connected."""
+    client = aio.Client("redis://nowhere")
+    if kind == "Client":
+        return client
+    if kind.endswith("View"):
+        return getattr(aio, kind)(client)
+    return getattr(aio, kind)(client, TaskSet(("a",)))
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in aio.__all__ if inspect.isclass(getattr(aio, kind))]
+)
+def test_nothing_that_is_awaited_is_iterated_without_an_end(kind):
+    one = nowhere(kind)
+
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(one)
+    with pytest.raises(TypeError, match=r"not (iterable|a container)"):
+        _ = 0 in one
+
+
+def test_how_to_iterate_what_is_awaited_is_told():
+    client = nowhere("Client")
+
+    with pytest.raises(TypeError, match="use 'async for'"):
+        list(client)
+    with pytest.raises(TypeError, match=r"use 'await view\.gather"):
+        list(client[:])
