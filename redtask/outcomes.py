@@ -749,7 +749,7 @@ def results_of(given: Iterable[R]) -> list[R]:
     return listed
 
 
-def of_face(given: Iterable[R], face: str) -> Iterable[R]:
+def of_face(given: Any, face: str) -> Any:
     """Return what ``as_completed`` is given: one result, or several as a list.
 
     Raises ``TypeError`` for a result of another face: this one's cannot wait for it.

@@ -22,8 +22,8 @@ from redtask.outcomes import (
     R,
     Results,
     call_back,
-    is_result,
     joined,
+    of_face,
 )
 from redtask.progress import progress_bar
 from redtask.timeouts import interval_of, limit_of, span_of, until_of
@@ -324,21 +324,7 @@ def as_completed(
     if not all are done ``timeout`` seconds after the first ``anext()``, negative is 0;
     and ``TypeError`` for what is no result, or one of the blocking client.
     """
-    return Completed(Completions(_to_await(results)), span_of(timeout))
-
-
-def _to_await(results: Any) -> Any:
-    """Return results. Raises ``TypeError`` for those of the blocking client."""
-    if not isinstance(results, AsyncResult):
-        # To iterate a result of the blocking client would be to wait for it.
-        results = [results] if is_result(results) else list(results)
-        for one in results:
-            if is_result(one) and not isinstance(one, AsyncResult):
-                raise TypeError(
-                    f"{one!r} is a result of the blocking client: use "
-                    "redtask.as_completed"
-                )
-    return results
+    return Completed(Completions(of_face(results, "redtask.aio")), span_of(timeout))
 
 
 class AsyncMapResult(AsyncResult[list[V_co]]):

@@ -262,7 +262,7 @@ def test_results_of_the_blocking_client_are_none_to_be_awaited(place, run, clien
     future = client.load_balanced_view().executor.submit(tasks.double, 4)
 
     for given in (one, [one], [future]):
-        with pytest.raises(TypeError, match=r"blocking client: use redtask\.as_compl"):
+        with pytest.raises(TypeError, match=r"of redtask: use redtask\.as_completed"):
             aio.as_completed(given)
     with pytest.raises(TypeError, match="expected results, not int"):
         aio.as_completed([1])  # type: ignore[list-item]
