@@ -259,7 +259,7 @@ def _explain_state(
 ) -> tuple[list[str], list[str]]:
     state = facts["state"]
     if state == "waiting":
-        return _of_waiting(facts), []
+        return [*_of_waiting(facts), *_of_nobody(facts, engines)], []
     if state == "ready" and engines is not None:
         return _of_ready(facts, engines)
     engine = facts.get("engine", "?").partition("/")[0]
@@ -307,6 +307,22 @@ def _of_waiting(facts: Mapping[str, str]) -> list[str]:
     return reasons or ["what it waits for has come; it is about to be ready"]
 
 
+def _of_nobody(facts: Mapping[str, str], engines: Engines | None) -> list[str]:
+    """Say of a task that waits if it cannot run after that: then it will fail."""
+    bound = facts.keys() & {"targets", "place"}
+    if not bound or engines is None or engines.looked_at is not None:
+        return []
+    if engines.living == 0 or engines.admitted > 0:
+        return []
+    return [f"{_nobody(engines)} as things are", *_limits(facts)]
+
+
+def _nobody(engines: Engines) -> str:
+    if engines.living == 1:
+        return "the only engine of its queue may not take it"
+    return f"none of the {engines.living} engines of its queue may take it"
+
+
 def _span(seconds: float) -> str:
     """Format a duration; from two minutes on as hours, minutes and seconds."""
     if seconds < _LONG:
@@ -341,10 +357,7 @@ def _of_all(facts: Mapping[str, str], engines: Engines) -> tuple[list[str], list
             f"start a worker for the queue {queue}"
         ]
     if engines.admitted == 0:
-        nobody = f"none of the {engines.living} engines of its queue may take it"
-        if engines.living == 1:
-            nobody = "the only engine of its queue may not take it"
-        return [nobody, *_limits(facts)], ["a new engine may take it"]
+        return [_nobody(engines), *_limits(facts)], ["a new engine may take it"]
     alone = engines.admitted == 1
     all_are = (
         "the only engine that may take it is"

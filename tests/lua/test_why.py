@@ -57,6 +57,24 @@ def test_who_waits_for_a_time_says_when(hub):
     assert json.loads(json.dumps(why.as_dict()))["start"] == "1970-01-01T00:00:06+00:00"
 
 
+@pytest.mark.parametrize("engines", [1, 2])
+def test_who_waits_says_if_nobody_that_lives_may_take_it_then(hub, engines):
+    hub.register(1, "e")
+    hub.submit(2, "c-1", targets="0", start_in=9000)
+    for number in range(engines):
+        hub.register(3, f"f{number}")
+    before = str(hub.why(4, "c-1"))
+
+    hub.gone(5, "e")
+
+    nobody = {
+        1: "the only engine of its queue may not take it as things are",
+        2: "none of the 2 engines of its queue may take it as things are",
+    }[engines]
+    assert f"{nobody}; its target is engine 0" in str(hub.why(6, "c-1"))
+    assert "may" not in before
+
+
 def test_who_is_tried_again_says_how_often_it_was(hub):
     hub.submit(1, "c-1", retries=3, pause="5000 1 0")
     hub.register(2, "e")
