@@ -9,7 +9,7 @@ from redtask.connect import address, known_keys, loaded, unreachable
 from redtask.doctor import fleet, server
 from redtask.doctor.data import Examination, mistyped
 from redtask.doctor.finding import WRONG, Finding
-from redtask.error import ConnectionLost, HubError, NoHub
+from redtask.error import ConfigurationError, ConnectionLost, HubError, NoHub
 from redtask.hub import calls
 from redtask.store import Driver, Store
 
@@ -70,11 +70,12 @@ def _visit(
     about, settings = server.ask(store)
     seen.figures["redis_version"] = about.get("redis_version", "?")
     seen.findings += server.look(about, settings)
-    seen.findings += server.rights(store, about)
-    found, figures = server.measure(store)
-    seen.findings += found
-    seen.figures.update(figures)
+    lacking = server.rights(store, about)
+    seen.findings += lacking
     try:
+        found, figures = server.measure(store)
+        seen.findings += found
+        seen.figures.update(figures)
         _fleet(store, seen)
         if most != 0:
             _data(seen, Examination(store, repair, most, progress))
@@ -89,6 +90,10 @@ def _visit(
                 "the first client or worker with a key makes it",
             )
         )
+    except ConfigurationError:
+        # What is refused for want of a right is not worth more words than all of them.
+        if not any(finding.is_wrong for finding in lacking):
+            raise
     except HubError:
         # Where a key is of a wrong type, nothing else can be examined.
         if not (found := mistyped(store)):
