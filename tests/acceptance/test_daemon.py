@@ -279,6 +279,48 @@ def test_the_redis_of_a_daemon_outlives_it_until_the_next_stop(land, daemon):
     assert land.is_empty()
 
 
+@pytest.fixture
+def orphans(land, daemon):
+    """Engines that were added to a cluster that was killed, one of which works."""
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    client = redtask.Client()
+    runs, gate = busy_until(client, land.folder / "gate")
+    (keeper,) = land.pids(KEEPER)
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: not land.pids("-m redtask worker"), "the end of the worker")
+    return more, runs, gate
+
+
+def test_engines_of_a_dead_cluster_finish_what_they_run_before_its_redis_stops(
+    land, orphans
+):
+    more, runs, gate = orphans
+
+    cleaned = land.run("cluster", "clean", "--data", "--yes")
+    stopping = land.start("-m", "redtask", "cluster", "stop")
+    assert "waiting for what runs" in stopping.stderr.readline()
+    assert more.poll() is None
+    gate.touch()
+
+    assert (cleaned.code, "1 worker of" in cleaned.err) == (5, True)
+    assert runs.get(DEADLINE) == 7
+    assert stopping.wait(DEADLINE) == 0
+    assert "stopped 1 worker of a dead cluster" in stopping.stdout.read()
+    assert more.wait(DEADLINE) == 0
+    assert land.is_empty()
+
+
+@pytest.mark.parametrize("words", [("--now",), ("--timeout", "0.1")])
+def test_engines_of_a_dead_cluster_are_stopped_at_once(land, orphans, words):
+    more, _, _ = orphans
+
+    stopped = land.run("cluster", "stop", *words)
+
+    assert (stopped.code, "a dead cluster had left" in stopped.out) == (0, True)
+    more.wait(DEADLINE)
+    assert land.is_empty()
+
+
 def test_a_daemon_starts_again_after_a_violent_end(land, daemon):
     (keeper,) = land.pids(KEEPER)
     redis = land.pids(REDIS)
