@@ -158,11 +158,13 @@ class Profile:
         """
         write_keys(Path(self.key_source), self.hub, keys)
 
-    def write(self, url: str, *, signed: bool) -> None:
+    def write(self, url: str, *, signed: bool) -> int:
         """Write the profile's own settings and, if it has keys, its key file.
 
-        Raises ``ConfigurationError`` if that fails.
+        Keys that the file has already still verify, after the others: it may be the
+        only copy. Return their number. Raises ``ConfigurationError`` if that fails.
         """
+        kept = self._other_keys() if self.keys else ()
         toml = self.folder / "redtask.toml"
         lines = [f"url = {json.dumps(url)}", f"hub = {json.dumps(self.hub)}"]
         if not signed:
@@ -174,7 +176,26 @@ class Profile:
             message = f"{toml}: cannot be written: {error.strerror}"
             raise ConfigurationError(message) from error
         if self.keys:
-            write_keys(self.key_file, self.hub, self.keys)
+            write_keys(self.key_file, self.hub, (*self.keys, *kept))
+        return len(kept)
+
+    def _other_keys(self) -> tuple[Key, ...]:
+        """Return the keys that only the profile's own key file has.
+
+        Raises ``ConfigurationError`` if one is called like one of ours.
+        """
+        path, ours = self.key_file, {key.kid: key for key in self.keys}
+        try:
+            there = read_keys(path)
+        except FileNotFoundError:
+            return ()
+        for key in there:
+            if ours.get(key.kid, key) != key:
+                raise ConfigurationError(
+                    f"{path}: has another key of the id {key.kid.hex()}: give one of "
+                    "them another id of 8 hex digits"
+                )
+        return tuple(key for key in there if key.kid not in ours)
 
 
 def _environment(name: str) -> str | None:

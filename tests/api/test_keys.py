@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import redtask
 from redtask.cli import group
 from redtask.error import ConfigurationError
+from redtask.keyfile import read_keys
 
 SCHEME = Path(__file__).parents[2] / "docs" / "examples" / "steady.lua"
 
@@ -62,6 +63,55 @@ def test_a_profile_is_checked_before_it_is_written(place):
     assert run("init", place.url, "--key", "x", "--unsigned")[0] == 2
 
     assert not Path(os.environ["REDTASK_HOME"], "profiles").exists()
+
+
+def key_file(hub):
+    return Path(os.environ["REDTASK_HOME"], "profiles/default", f"{hub.name}.keys")
+
+
+def test_the_key_that_made_a_hub_is_not_lost_to_another_one(place):
+    redtask.Client(place.url).close()
+    (only,) = read_keys(key_file(place))
+    (other,) = well("key", "new")
+
+    done = run("init", place.url, "--key", other["key"], "--no-check")
+
+    assert done[0] == 0
+    assert "1 other key in it still verifies" in done[1]
+    first, second = read_keys(key_file(place))
+    assert (first.text, second) == (other["key"], only)
+
+
+def test_keys_in_the_middle_of_a_change_stay(hub):
+    well("key", "new", "--add")
+    both = read_keys(key_file(hub))
+
+    well("init", hub.url, "--key", both[0].text, "--yes")
+
+    assert read_keys(key_file(hub)) == both
+
+
+def test_two_keys_of_one_id_cannot_be_in_a_file(hub):
+    before = key_file(hub).read_text()
+    (old,) = read_keys(key_file(hub))
+    like_it = f"{old.kid.hex()}:{'A' * 43}"
+
+    code, _, err = run("init", hub.url, "--key", like_it, "--no-check", "--yes")
+
+    assert (code, f"has another key of the id {old.kid.hex()}" in err) == (1, True)
+    assert key_file(hub).read_text() == before
+
+
+def test_a_profile_without_a_key_may_come_before_its_hub(place):
+    (key,) = well("key", "new")
+    code, _, err = run("init", place.url, "--key", key["key"])
+    assert (code, "there is no hub" in err) == (3, True)
+
+    code, _, err = run("init", place.url)
+
+    assert (code, "the first to connect makes it" in err) == (0, True)
+    with redtask.Client():
+        assert len(read_keys(key_file(place))) == 1
 
 
 def test_an_unsigned_hub_has_a_profile_too(place):
