@@ -38,6 +38,7 @@ from redtask.cli.output import (
 )
 from redtask.cli.spans import SPAN, Span
 from redtask.cli.status import look
+from redtask.connect import known_keys
 from redtask.error import ClusterError, ClusterRunning, RedtaskError
 from redtask.keeper import guests, line
 from redtask.keeper.card import Card, claim, is_held
@@ -129,7 +130,7 @@ def start(  # noqa: PLR0913 - one for each option
     redtask cluster start -n 4 --daemonize
     """
     # Errors in the settings must be reported before anything is started.
-    where.profile()
+    known_keys(where.profile())
     plan = Plan(
         engines=len(os.sched_getaffinity(0)) if engines is None else engines,
         mode=DAEMON if daemonize else TERMINAL,
@@ -495,8 +496,8 @@ def clean(*, profile: str | None, data: bool, yes: bool) -> int:
     """Remove what a cluster that does not run has left.
 
     If it died, its Redis is stopped, and its card and log are removed; with --data also
-    all that its Redis has stored. Keys and settings stay. Exit code 5: it is running, or
-    engines that were added to it are.
+    all that its Redis has stored. Keys and settings stay. Exit code 5: it is running,
+    or engines that were added to it are.
 
     \b
     redtask cluster clean

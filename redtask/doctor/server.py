@@ -310,8 +310,8 @@ def rights(store: Store, about: Mapping[str, Any]) -> list[Finding]:
             if b"no permissions" in bytes(reply):
                 lacking.append(words[0])
     except (ConfigurationError, HubError) as problem:
-        words = f"rights could not be examined: {problem}"
-        return [_note("rights", "acl", words, f"ACL SETUSER ... {_MAY_ASK}")]
+        said = f"rights could not be examined: {problem}"
+        return [_note("rights", "acl", said, f"ACL SETUSER ... {_MAY_ASK}")]
     if not lacking:
         return []
     return [

@@ -48,14 +48,31 @@ def visit(
     Raises ``ConnectionLost``; a missing hub is a finding.
     """
     store = Store(address(profile), profile.hub, patience=0.0)
-    store.keyring = known_keys(profile)
     try:
+        found = _keys(store, profile, repair=repair)
         Driver(store).run(loaded(profile))
-        return _visit(store, profile, repair=repair, most=most, progress=progress)
+        seen = _visit(store, profile, repair=repair, most=most, progress=progress)
     except ConnectionLost as problem:
         raise unreachable(profile, problem) from None
     finally:
         store.close()
+    seen.findings += found
+    return seen
+
+
+def _keys(store: Store, profile: Profile, *, repair: bool) -> list[Finding]:
+    """Give the store its keys; return a finding if they are bad.
+
+    Who only looks can do without. Raises ``ConfigurationError`` for who repairs.
+    """
+    try:
+        store.keyring = known_keys(profile)
+    except ConfigurationError as problem:
+        if repair:
+            raise
+        source = profile.key_source
+        return [Finding(WRONG, "connection", "key", source, str(problem))]
+    return []
 
 
 def _visit(

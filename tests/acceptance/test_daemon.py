@@ -321,6 +321,19 @@ def test_engines_of_a_dead_cluster_are_stopped_at_once(land, orphans, words):
     assert land.is_empty()
 
 
+def test_a_key_that_others_can_read_keeps_nobody_from_stopping_a_cluster(land, daemon):
+    (land.home / "profiles" / "default" / "default.keys").chmod(0o644)
+
+    status = land.run("cluster", "status")
+    listed = land.run("cluster", "list")
+    again = land.run("cluster", "start", "-n", "1", "--url", "redis://127.0.0.1:1")
+    stopped = land.run("cluster", "stop")
+    cleaned = land.run("cluster", "clean", "--data", "--yes")
+
+    assert [one.code for one in (status, listed, stopped, cleaned)] == [0, 0, 0, 0]
+    assert (again.code, "chmod 600" in again.err) == (1, True)
+
+
 def test_a_daemon_starts_again_after_a_violent_end(land, daemon):
     (keeper,) = land.pids(KEEPER)
     redis = land.pids(REDIS)

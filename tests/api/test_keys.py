@@ -15,7 +15,7 @@ from redtask.cli import group
 from redtask.error import ConfigurationError
 from redtask.keyfile import read_keys
 
-SCHEME = Path(__file__).parents[2] / "docs" / "examples" / "steady.lua"
+SCHEME = Path(__file__).parents[2] / "docs" / "examples" / "warm.lua"
 
 
 def run(*words, stdin=None):
@@ -152,8 +152,7 @@ def test_a_key_takes_over_without_a_gap(hub):
 
 
 def test_a_scheme_of_ones_own_is_signed_anew(hub):
-    (file,) = [SCHEME] if SCHEME.exists() else list(SCHEME.parent.glob("*.lua"))[:1]
-    assert run("configure", "--scheme", file)[0] == 0
+    assert run("configure", "--scheme", SCHEME)[0] == 0
     well("key", "new", "--add")
     well("key", "rotate")
     doomed = well("key", "ls")[1]["key_id"]
@@ -162,6 +161,14 @@ def test_a_scheme_of_ones_own_is_signed_anew(hub):
 
     with redtask.Client() as client:
         assert client.queue_status()["unassigned"] == 0
+
+
+def test_a_scheme_of_ones_own_keeps_nobody_with_its_key_from_reading(hub):
+    assert run("configure", "--scheme", SCHEME)[0] == 0
+
+    assert run("ls")[0] == 0
+    assert run("queue", "ls")[0] == 0
+    assert run("status", "--once")[0] == 0
 
 
 def test_keys_of_the_environment_are_changed_there(hub, monkeypatch):
