@@ -8,8 +8,8 @@ exits (pidfds), signals (wakeup fd), messages of the script, time.
 
 Nothing is left behind, whatever dies: the keeper of a script or terminal ends with it
 (it has a pidfd of the script, which, unlike a pipe, the script's children cannot
-inherit), and the kernel ends workers and Redis with their keeper. Only a daemon's Redis
-survives if its keeper is killed.
+inherit), as does that of a daemon until this is ready, and the kernel ends workers and
+Redis with their keeper. Only a daemon's Redis survives if its keeper is killed.
 """
 
 from __future__ import annotations

@@ -397,9 +397,10 @@ def test_engines_join_the_redis_of_the_cluster_wherever_it_is(land, real_server)
     assert land.is_empty()
 
 
-def test_a_cluster_that_is_just_starting_is_left_alone(land, monkeypatch):
-    profile, go = land.home / "profiles" / "default", land.folder / "go"
-    slow = land.folder / "redis-server"
+@pytest.fixture
+def go(land, monkeypatch):
+    """Have Redis start only when there is this file."""
+    go, slow = land.folder / "go", land.folder / "redis-server"
     slow.write_text(
         f"#!/bin/sh\ncase $1 in -v|--version) ;;\n"
         f"*) until [ -e {go} ]; do sleep 0.01; done;; esac\n"
@@ -407,6 +408,24 @@ def test_a_cluster_that_is_just_starting_is_left_alone(land, monkeypatch):
     )
     slow.chmod(0o755)
     monkeypatch.setenv("REDTASK_REDIS_SERVER", str(slow))
+    return go
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGKILL"])
+def test_a_daemon_does_not_go_on_starting_when_its_starter_is_ended(land, go, number):
+    starting = land.start("-m", "redtask", "cluster", "start", "-n", "1", "--daemonize")
+    until(lambda: land.pids("redis-server"), "its Redis")
+
+    starting.send_signal(signal.Signals[number])
+    starting.wait(DEADLINE)
+    go.touch()
+
+    until(land.is_empty, "the end of all")
+    assert land.run("cluster", "stop").code == 3
+
+
+def test_a_cluster_that_is_just_starting_is_left_alone(land, go):
+    profile = land.home / "profiles" / "default"
     starting = land.start("-m", "redtask", "cluster", "start", "-n", "1")
     until((profile / "server" / "used").exists, "the begin")
     until(lambda: land.pids("redis-server"), "its Redis")
