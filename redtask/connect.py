@@ -121,6 +121,8 @@ def unreachable(profile: Profile, problem: ConnectionLost) -> ConnectionLost:
     """Return an error that says where Redis was looked for, and why it failed."""
     reason = link.words_of(problem.__cause__ or problem)
     hint = _about_tls(profile.url or "", reason)
+    if profile.lacks_cluster:
+        hint = "; start one with 'redtask cluster start'"
     return ConnectionLost(f"{profile.where} cannot be reached: {reason}{hint}")
 
 

@@ -43,6 +43,10 @@ DEFAULT_HUB: Final = "default"
 #: The default name of a profile.
 DEFAULT_PROFILE: Final = "default"
 
+#: In a profile's folder: held by the keeper of its cluster; the kernel releases it when
+#: that dies.
+LOCK: Final = "cluster.lock"
+
 _SETTINGS: Final[Mapping[str, type]] = {
     "hub": str,
     "key_file": str,
@@ -143,6 +147,15 @@ class Profile:
     def server_folder(self) -> Path:
         """The folder of the profile's embedded Redis."""
         return self.folder / "server"
+
+    @property
+    def lacks_cluster(self) -> bool:
+        """Is its Redis that of a cluster here, which does not run?
+
+        Raises ``ConfigurationError`` if we may not ask.
+        """
+        is_own = self.url_source == str(self.server_folder / "url")
+        return is_own and not files.is_locked(self.folder / LOCK)
 
     @property
     def key_file(self) -> Path:

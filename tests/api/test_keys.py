@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 import redtask
 from redtask.cli import group
 from redtask.error import ConfigurationError
+from redtask.keeper.card import lock
 from redtask.keyfile import read_keys
+from redtask.profile import LOCK
 
 SCHEME = Path(__file__).parents[2] / "docs" / "examples" / "warm.lua"
 
@@ -178,6 +181,70 @@ def test_keys_of_the_environment_are_changed_there(hub, monkeypatch):
 
     assert (code, "change them there" in err) == (5, True)
     assert run("key", "drop", "ffffffff", "--yes")[0] == 3
+
+
+def test_no_key_is_made_for_a_hub_that_has_another(place, monkeypatch):
+    monkeypatch.setenv("REDTASK_URL", place.url)
+    redtask.Client(key=place.key).close()
+
+    code, _, err = run("key", "new", "--add")
+
+    assert (code, "there is no key here: copy the key file" in err) == (1, True)
+    assert not key_file(place).exists()
+
+
+def test_a_key_may_be_made_before_its_hub(place, monkeypatch):
+    monkeypatch.setenv("REDTASK_URL", place.url)
+
+    (new,) = well("key", "new", "--add")
+
+    with redtask.Client():
+        assert [key.kid.hex() for key in read_keys(key_file(place))] == [new["key_id"]]
+
+
+@pytest.fixture
+def folder():
+    """A profile's folder after its machine was off."""
+    found = Path(os.environ["REDTASK_HOME"], "profiles", "default")
+    (found / "server").mkdir(parents=True)
+    (found / "server" / "url").write_text(f"unix://{found}/server/redis.sock")
+    return found
+
+
+def test_who_misses_the_redis_of_a_cluster_is_told_to_start_that(folder):
+    for words in ("ls", "status --once", "submit math:sqrt 4", "doctor"):
+        code, _, err = run(*words.split())
+
+        assert (words, code) == (words, 69)
+        assert "start one with 'redtask cluster start'" in err
+
+    held = lock(folder / LOCK, fcntl.LOCK_EX)
+    assert "redtask cluster start" not in run("ls")[2]
+    os.close(held)
+
+
+def test_a_file_of_a_cluster_that_is_refused_is_named(folder):
+    (folder / LOCK).symlink_to(LOCK)
+
+    for words in ("stop", "status", "list", "start -n 0"):
+        code, _, err = run("cluster", *words.split())
+
+        assert (words, code) == (words, 1)
+        assert "cluster.lock: Too many levels of symbolic links; REDTASK_HOME" in err
+
+    (folder / LOCK).unlink()
+    record = folder / "server" / "process.json"
+    record.symlink_to(record.name)
+    assert f"{record}: Too many levels" in run("cluster", "stop")[2]
+
+
+def test_where_no_folder_can_be_no_cluster_runs(monkeypatch):
+    monkeypatch.setenv("REDTASK_HOME", os.devnull)
+
+    assert run("cluster", "stop")[0] == 3
+    assert run("cluster", "status")[0] == 3
+    code, _, err = run("cluster", "start", "-n", "0")
+    assert (code, "REDTASK_HOME may name another folder" in err) == (1, True)
 
 
 def test_what_a_dead_cluster_left_is_removed(tmp_path):
