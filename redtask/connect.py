@@ -54,11 +54,12 @@ def connect(
     seconds. The first contact is not retried: the user wants to know at once. Raises
     ``ConfigurationError`` and ``ConnectionLost``.
     """
+    keyring = known_keys(profile)
     store = open_store(address(profile), profile.hub, patience=0.0, reply=reply)
     driver = store.driver()
     store.contact.server = driver.run(check_server(profile, patience))
     store.patience = patience
-    store.keyring = known_keys(profile)
+    store.keyring = keyring
     # Until we know the hub, nobody else can log that it waits for Redis.
     store.contact.told = 0.0
     store.keyring = driver.run(meet(profile, make=make))
@@ -67,10 +68,24 @@ def connect(
 
 
 def known_keys(profile: Profile) -> Keyring | None:
-    """Return the keys known before the hub is asked; None: there are none."""
+    """Return the keys known before the hub is asked; None: there are none.
+
+    Raises ``ConfigurationError`` if they cannot be read, or must not be used.
+    """
     if profile.signed and not profile.keys:
         return None
     return Keyring(profile.hub, profile.keys, profile.signed)
+
+
+def keys_to_read(profile: Profile) -> Keyring | None:
+    """Return the keys for who only reads; None: there are none that may be used.
+
+    Only a scheme of one's own has to be verified for that.
+    """
+    try:
+        return known_keys(profile)
+    except ConfigurationError:
+        return None
 
 
 def address(profile: Profile) -> str:
@@ -106,6 +121,8 @@ def unreachable(profile: Profile, problem: ConnectionLost) -> ConnectionLost:
     """Return an error that says where Redis was looked for, and why it failed."""
     reason = link.words_of(problem.__cause__ or problem)
     hint = _about_tls(profile.url or "", reason)
+    if profile.lacks_cluster:
+        hint = "; start one with 'redtask cluster start'"
     return ConnectionLost(f"{profile.where} cannot be reached: {reason}{hint}")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import stat
 from typing import TYPE_CHECKING, Any
 
-from redtask.error import ServerError
+from redtask.error import ConfigurationError, ServerError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,33 @@ def make_private_parent(path: Path) -> None:
     path.parent.mkdir(exist_ok=True, mode=0o700)
 
 
+def refused(path: Path, problem: OSError) -> ConfigurationError:
+    """Return the error for a folder or file of profiles that the system refuses us."""
+    return ConfigurationError(
+        f"{path}: {problem.strerror}; REDTASK_HOME may name another folder for profiles"
+    )
+
+
+def is_locked(path: Path) -> bool:
+    """Has another process locked a file? Creates none.
+
+    Raises ``ConfigurationError`` if we may not ask.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as problem:
+        raise refused(path, problem) from problem
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
 def is_private(folder: Path) -> bool:
     """Is it a real folder, ours, and closed to others?"""
     try:
@@ -41,11 +69,16 @@ def is_private(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a small file of ours; if it is missing or truncated, return nothing."""
+    """Read a small file of ours; if it is missing or truncated, return nothing.
+
+    Raises ``ConfigurationError`` if we may not read it.
+    """
     try:
         stored = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
+    except OSError as problem:
+        raise refused(path, problem) from problem
     return stored if isinstance(stored, dict) else {}
 
 

@@ -76,12 +76,17 @@ def die_with(parent: int) -> None:
 
     Kills it at once if the parent is already dead.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_SET_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    hear_of_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hear_of_parent(number: int) -> None:
+    """Have the kernel send us this signal when our parent dies; 0: none any more."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_SET_DEATH_SIGNAL, int(number), 0, 0, 0) != 0:
+        problem = ctypes.get_errno()
+        raise OSError(problem, os.strerror(problem))
 
 
 def set_name(name: str) -> None:

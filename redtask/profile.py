@@ -15,6 +15,7 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +33,7 @@ from redtask.keyfile import (
 from redtask.spelling import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["DEFAULT_HUB", "DEFAULT_PROFILE", "Key", "Profile"]
 
@@ -41,6 +42,10 @@ DEFAULT_HUB: Final = "default"
 
 #: The default name of a profile.
 DEFAULT_PROFILE: Final = "default"
+
+#: In a profile's folder: held by the keeper of its cluster; the kernel releases it when
+#: that dies.
+LOCK: Final = "cluster.lock"
 
 _SETTINGS: Final[Mapping[str, type]] = {
     "hub": str,
@@ -53,7 +58,7 @@ _SETTINGS: Final[Mapping[str, type]] = {
 _PROFILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Profile:
     """What a process knows of its hub before it connects."""
 
@@ -67,8 +72,8 @@ class Profile:
     url: str | None = field(repr=False)
     #: The source of the URL, for messages: an argument, a variable or a file.
     url_source: str
-    #: The keys, the signing one first; empty if there is none or signing is off.
-    keys: tuple[Key, ...]
+    #: Reads the keys.
+    _read_keys: Callable[[], tuple[Key, ...]] = field(repr=False, compare=False)
     #: Whether work and results are signed. True with no keys: a key is missing.
     signed: bool
     #: The source of the keys, for messages; if there is none, where it would be.
@@ -87,10 +92,12 @@ class Profile:
         url: str | None = None,
         key: str | None = None,
         told: tuple[str, str] | None = None,
+        lazy: bool = False,
     ) -> Profile:
         """Collect settings from arguments, environment and the profile's folder.
 
         ``told`` is a URL that takes precedence over the folder only, and its source.
+        ``lazy``: read the keys of the environment or folder only once they are needed.
         Raises ``TypeError`` for what is no text, and ``ConfigurationError``.
         """
         for what, value in (("url", url), ("profile", name), ("key", key)):
@@ -102,19 +109,29 @@ class Profile:
         settings = _read_settings(folder / "redtask.toml")
         address, url_source = _find_address(folder, settings, url, told)
         hub, hub_source = _find_hub(folder, settings, address, url_source)
-        keys, signed, key_source = _find_keys(folder, settings, hub, key)
+        read, signed, key_source = _find_keys(folder, settings, hub, key)
+        if key is not None or not lazy:
+            read = _known(read())
         return cls(
             name=name,
             folder=folder,
             hub=hub,
             url=None if address is None else address.url,
             url_source=url_source,
-            keys=keys,
+            _read_keys=read,
             signed=signed,
             key_source=key_source,
             hub_source=hub_source,
             scheme=settings.get("scheme"),
         )
+
+    @cached_property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys, the signing one first; empty if there is none or signing is off.
+
+        Raises ``ConfigurationError`` if they cannot be read, or must not be used.
+        """
+        return self._read_keys()
 
     @property
     def where(self) -> str:
@@ -132,6 +149,15 @@ class Profile:
         return self.folder / "server"
 
     @property
+    def lacks_cluster(self) -> bool:
+        """Is its Redis that of a cluster here, which does not run?
+
+        Raises ``ConfigurationError`` if we may not ask.
+        """
+        is_own = self.url_source == str(self.server_folder / "url")
+        return is_own and not files.is_locked(self.folder / LOCK)
+
+    @property
     def key_file(self) -> Path:
         """The profile's own key file of this hub; need not exist."""
         return _key_file(self.folder, self.hub)
@@ -142,14 +168,17 @@ class Profile:
             return self
         path = self.key_file
         keys = create_keys(path, self.hub)
-        return dataclasses.replace(self, keys=keys, key_source=str(path))
+        return self._with_keys(keys, path)
 
     def with_new_key(self) -> Profile:
         """Return the profile with the keys of its file, if no key was known before."""
         path = self.key_file
         if self.keys or not self.signed or not path.exists():
             return self
-        return dataclasses.replace(self, keys=read_keys(path), key_source=str(path))
+        return self._with_keys(read_keys(path), path)
+
+    def _with_keys(self, keys: tuple[Key, ...], path: Path) -> Profile:
+        return dataclasses.replace(self, _read_keys=_known(keys), key_source=str(path))
 
     def write_keys(self, keys: Iterable[Key]) -> None:
         """Replace the key file that the keys came from; the first key signs.
@@ -158,11 +187,13 @@ class Profile:
         """
         write_keys(Path(self.key_source), self.hub, keys)
 
-    def write(self, url: str, *, signed: bool) -> None:
+    def write(self, url: str, *, signed: bool) -> int:
         """Write the profile's own settings and, if it has keys, its key file.
 
-        Raises ``ConfigurationError`` if that fails.
+        Keys that the file has already still verify, after the others: it may be the
+        only copy. Return their number. Raises ``ConfigurationError`` if that fails.
         """
+        kept = self._other_keys() if self.keys else ()
         toml = self.folder / "redtask.toml"
         lines = [f"url = {json.dumps(url)}", f"hub = {json.dumps(self.hub)}"]
         if not signed:
@@ -174,7 +205,26 @@ class Profile:
             message = f"{toml}: cannot be written: {error.strerror}"
             raise ConfigurationError(message) from error
         if self.keys:
-            write_keys(self.key_file, self.hub, self.keys)
+            write_keys(self.key_file, self.hub, (*self.keys, *kept))
+        return len(kept)
+
+    def _other_keys(self) -> tuple[Key, ...]:
+        """Return the keys that only the profile's own key file has.
+
+        Raises ``ConfigurationError`` if one is called like one of ours.
+        """
+        path, ours = self.key_file, {key.kid: key for key in self.keys}
+        try:
+            there = read_keys(path)
+        except FileNotFoundError:
+            return ()
+        for key in there:
+            if ours.get(key.kid, key) != key:
+                raise ConfigurationError(
+                    f"{path}: has another key of the id {key.kid.hex()}: give one of "
+                    "them another id of 8 hex digits"
+                )
+        return tuple(key for key in there if key.kid not in ours)
 
 
 def _environment(name: str) -> str | None:
@@ -302,8 +352,8 @@ def _key_file(folder: Path, hub: str) -> Path:
 
 def _find_keys(
     folder: Path, settings: Mapping[str, Any], hub: str, argument: str | None
-) -> tuple[tuple[Key, ...], bool, str]:
-    """Take the keys from the first source that has any; say if work is signed."""
+) -> tuple[Callable[[], tuple[Key, ...]], bool, str]:
+    """Find the first source of keys: how to read them, if work is signed, and which."""
     for text, source in (
         (argument, "key"),
         (_environment("REDTASK_KEY"), "REDTASK_KEY"),
@@ -311,24 +361,38 @@ def _find_keys(
         if text is None:
             continue
         if text.strip().lower() == OFF:
-            return (), False, source
-        return some_keys(text, source=source), True, source
+            return _known(()), False, source
+        return partial(some_keys, text, source=source), True, source
     toml = folder / "redtask.toml"
     chosen = _environment("REDTASK_KEY_FILE")
     if chosen is None and not settings.get("signing", True):
-        return (), False, f"{toml}, signing"
+        return _known(()), False, f"{toml}, signing"
     path = None if chosen is None else _expanded(chosen, "REDTASK_KEY_FILE")
     if path is None and (named := settings.get("key_file")):
         path = folder / _expanded(named, f"{toml}, key_file")
     if path is not None:
-        try:
-            return read_keys(path), True, str(path)
-        except FileNotFoundError:
-            raise ConfigurationError(
-                f"{path}: no such key file; copy it from where the hub was made"
-            ) from None
+        return partial(_read_named, path), True, str(path)
     own = _key_file(folder, hub)
+    return partial(_read_own, own), True, str(own)
+
+
+def _known(keys: tuple[Key, ...]) -> Callable[[], tuple[Key, ...]]:
+    return lambda: keys
+
+
+def _read_named(path: Path) -> tuple[Key, ...]:
+    """Read the key file that somebody named, which must exist."""
     try:
-        return read_keys(own), True, str(own)
+        return read_keys(path)
     except FileNotFoundError:
-        return (), True, str(own)
+        raise ConfigurationError(
+            f"{path}: no such key file; copy it from where the hub was made"
+        ) from None
+
+
+def _read_own(path: Path) -> tuple[Key, ...]:
+    """Read the profile's own key file, if it has one."""
+    try:
+        return read_keys(path)
+    except FileNotFoundError:
+        return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -37,6 +38,7 @@ from redtask.cli.output import (
 )
 from redtask.cli.spans import SPAN, Span
 from redtask.cli.status import look
+from redtask.connect import known_keys
 from redtask.error import ClusterError, ClusterRunning, RedtaskError
 from redtask.keeper import guests, line
 from redtask.keeper.card import Card, claim, is_held
@@ -49,6 +51,7 @@ from redtask.signals import END_WITH_CLUSTER
 from redtask.spelling import count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from redtask.profile import Profile
@@ -144,7 +147,7 @@ def start(  # noqa: PLR0913 - one for each option
     redtask cluster start -n 4 --daemonize
     """
     # Errors in the settings must be reported before anything is started.
-    where.profile()
+    known_keys(where.profile())
     plan = Plan(
         engines=len(os.sched_getaffinity(0)) if engines is None else engines,
         mode=DAEMON if daemonize else TERMINAL,
@@ -221,10 +224,10 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     redtask cluster stop --timeout 60
     """
     found = load_profile(profile)
-    card = Card.read(found.folder)
+    card, drain = Card.read(found.folder), 0.0 if now else timeout
     if card is None:
         _check_settled(found)
-        return _stop_orphan(found)
+        return _stop_orphan(found, drain=drain)
     if card.is_elsewhere:
         raise ClusterError(
             f"the cluster of profile {found.name!r} runs in another container: stop "
@@ -233,15 +236,15 @@ def stop(*, profile: str | None, now: bool, timeout: float | None) -> int:
     try:
         keeper = card.open()
     except ProcessLookupError:
-        return _stop_orphan(found)
+        return _stop_orphan(found, drain=drain)
     gone, (_, added, others) = False, _living(card, found)
     try:
         if not now:
             signal.pidfd_send_signal(keeper, END_WITH_CLUSTER)
-            gone = _wait(keeper, timeout)
+            gone = _wait([keeper], timeout)
         if not gone:
             signal.pidfd_send_signal(keeper, signal.SIGQUIT)
-            if not _is_dead(keeper, _LONGEST_STOP):
+            if not _are_dead([keeper], _LONGEST_STOP):
                 raise ClusterError(
                     f"the cluster (process {card.pid}) was told to stop at once, but "
                     f"has not within {_LONGEST_STOP:g} seconds"
@@ -277,25 +280,31 @@ def _check_settled(profile: Profile) -> None:
         )
 
 
-def _wait(keeper: int, timeout: float | None) -> bool:
-    """Wait until the keeper has ended; after a moment, say what for."""
+def _wait(pidfds: Sequence[int], timeout: float | None) -> bool:
+    """Wait until processes have ended; after a moment, say what for."""
     begun = time.monotonic()
     first = _EXPLAIN if timeout is None else min(_EXPLAIN, timeout)
-    if _is_dead(keeper, first):
+    if _are_dead(pidfds, first):
         return True
     if timeout is not None and timeout <= first:
         return False
     click.echo("waiting for what runs (Ctrl-C: do not wait, it stops later)", err=True)
     while timeout is None:
-        if _is_dead(keeper, 60.0):
+        if _are_dead(pidfds, 60.0):
             return True
-    return _is_dead(keeper, timeout - (time.monotonic() - begun))
+    return _are_dead(pidfds, timeout - (time.monotonic() - begun))
 
 
-def _is_dead(pidfd: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(min(max(0.0, seconds) * 1000, _LONGEST_POLL)))
+def _are_dead(pidfds: Sequence[int], seconds: float) -> bool:
+    """Wait until processes have ended or the time is up; return whether they have."""
+    deadline = time.monotonic() + seconds
+    for pidfd in pidfds:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        left = max(0.0, deadline - time.monotonic())
+        if not poll.poll(min(left * 1000, _LONGEST_POLL)):
+            return False
+    return True
 
 
 def _what_was_done(profile: Profile, card: Card, engines: int, *, gone: bool) -> str:
@@ -312,29 +321,72 @@ def _what_was_done(profile: Profile, card: Card, engines: int, *, gone: bool) ->
     return f"{done}, and Redis{_data_stay(profile.server_folder)}"
 
 
-def _stop_orphan(profile: Profile) -> int:
-    """Stop the Redis left by a killed daemon; if there is none, say so."""
+def _stop_orphan(profile: Profile, *, drain: float | None = None) -> int:
+    """Stop what a killed daemon has left: engines, then Redis; say so if nothing is.
+
+    ``drain``: how long what runs may take, in seconds; None: no limit.
+    """
     server = EmbeddedServer(profile.server_folder)
-    if server.running() is None:
-        click.echo(f"no cluster of profile {profile.name!r} runs", err=True)
-        return NOT_FOUND
-    last = claim(profile.server_folder)
-    if last is None:
+    nobody = f"no cluster of profile {profile.name!r} runs"
+    left = server.running() is not None
+    if left and not _is_unused(profile.server_folder):
         click.echo(
-            f"no cluster of profile {profile.name!r} runs; its Redis is used by a "
-            "script's redtask.Cluster, and stops with that",
+            f"{nobody}; its Redis is used by a script's redtask.Cluster, and stops "
+            "with that",
             err=True,
         )
         return NOT_FOUND
-    try:
-        server.stop()
-    finally:
-        os.close(last)
-    click.echo(
-        "stopped the Redis that a dead cluster had left"
-        + _data_stay(profile.server_folder)
-    )
+    workers = _end_guests(profile.folder, drain)
+    if workers:
+        click.echo(f"stopped {count(workers, 'worker')} of a dead cluster")
+    # What they ran may have taken long: somebody may have begun to use it.
+    if left and (last := claim(profile.server_folder)) is not None:
+        try:
+            server.stop()
+        finally:
+            os.close(last)
+        click.echo(
+            "stopped the Redis that a dead cluster had left"
+            + _data_stay(profile.server_folder)
+        )
+    elif left:
+        click.echo("Redis goes on, as others use it")
+    elif not workers:
+        click.echo(nobody, err=True)
+        return NOT_FOUND
     return 0
+
+
+def _is_unused(folder: Path) -> bool:
+    """Does nobody keep the embedded server of this folder?"""
+    if (claimed := claim(folder)) is None:
+        return False
+    os.close(claimed)
+    return True
+
+
+def _end_guests(folder: Path, drain: float | None) -> int:
+    """End workers that were added to a cluster, as its keeper would; return how many.
+
+    They need its Redis to report what they have done.
+    """
+    told: list[guests.Guest] = []
+    try:
+        for guest in guests.find(folder):
+            told.append(guest)
+            # Like its keeper, leave those of other users alone.
+            with contextlib.suppress(PermissionError):
+                guest.tell(drain)
+        pidfds = [guest.pidfd for guest in told]
+        if not _wait(pidfds, drain):
+            for guest in told:
+                with contextlib.suppress(PermissionError):
+                    guest.press()
+            _are_dead(pidfds, guests.HURRY)
+    finally:
+        for guest in told:
+            os.close(guest.pidfd)
+    return len(told)
 
 
 @command.command("status")
@@ -461,7 +513,8 @@ def clean(*, profile: str | None, data: bool, yes: bool) -> int:
     """Remove what a cluster that does not run has left.
 
     If it died, its Redis is stopped, and its card and log are removed; with --data also
-    all that its Redis has stored. Keys and settings stay. Exit code 5: it is running.
+    all that its Redis has stored. Keys and settings stay. Exit code 5: it is running,
+    or engines that were added to it are.
 
     \b
     redtask cluster clean
@@ -472,6 +525,14 @@ def clean(*, profile: str | None, data: bool, yes: bool) -> int:
         click.echo(f"the cluster of profile {found.name!r} runs", err=True)
         return REFUSED
     _check_settled(found)
+    if living := guests.names(found.folder):
+        click.echo(
+            f"{count(len(living), 'worker')} of 'redtask cluster engines' still "
+            f"{'runs' if len(living) == 1 else 'run'}: 'redtask cluster stop' ends "
+            "what is left of a cluster",
+            err=True,
+        )
+        return REFUSED
     server = EmbeddedServer(found.server_folder)
     if server.running() is not None and _stop_orphan(found) != 0:
         return REFUSED

@@ -134,7 +134,8 @@ def _show(seen: Visit, out: Output) -> None:
         out.table(columns, _rows(seen.findings), _COLOURS, wrap=True)
     figures = seen.figures
     words = [f"hub {seen.hub}: Redis {figures['redis_version']}"]
-    words.append(f"{1000 * figures['rtt']:.2f} ms away")
+    if "rtt" in figures:
+        words.append(f"{1000 * figures['rtt']:.2f} ms away")
     if "looked" in figures:
         words.append(f"{count(figures['looked'], 'thing')} looked at")
         words.append(f"{1000 * figures['longest']:.0f} ms at most at a time")

@@ -6,6 +6,7 @@ added everywhere, then it signs, and the old one is dropped once nothing of it i
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,7 +14,7 @@ import click
 from redtask.cli.group import Group
 from redtask.cli.options import Where, confirm, hub_options, output_options, yes_option
 from redtask.cli.output import Output, say_json, short_path
-from redtask.error import KeyRefused, NoHub, UnknownKey
+from redtask.error import ConnectionLost, KeyRefused, NoHub, NoRedis, UnknownKey
 from redtask.spelling import count
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def command() -> None:
 def new(*, add: bool, where: Where, out: Output) -> None:
     """Print a new key, or add it to the key file of the hub.
 
-    Alone it writes nothing: the line is for REDTASK_KEY or a key file.
+    Alone it writes nothing: the line is for REDTASK_KEY or a key file. It is not added
+    where there is no key yet of a hub that has one: copy that first.
 
     \b
     redtask key new
@@ -62,6 +64,9 @@ def new(*, add: bool, where: Where, out: Output) -> None:
             click.echo(key.text)
         return
     profile = where.profile()
+    _check_file(profile)
+    if not profile.keys:
+        _check_hub(profile)
     _write(profile, (*profile.keys, key))
     _tell(profile, key, "verifies" if profile.keys else "signs", out)
 
@@ -181,6 +186,18 @@ def drop(*, key_id: str, now: bool, yes: bool, where: Where, out: Output) -> Non
         store.close()
     _write(profile, tuple(key for key in profile.keys if key.kid != doomed.kid))
     _tell(profile, doomed, "is forgotten", out)
+
+
+def _check_hub(profile: Profile) -> None:
+    """Refuse to make the first key here, which would sign, of a hub that has another.
+
+    Raises ``ConfigurationError``, as for whoever connects without a key.
+    """
+    from redtask.connect import connect  # noqa: PLC0415
+
+    # A hub that cannot be asked, or is not there yet, may get its key from here.
+    with contextlib.suppress(NoHub, NoRedis, ConnectionLost):
+        connect(profile, patience=0.0, make=False)[0].close()
 
 
 def _kids_of_workers(where: Where) -> list[tuple[str, tuple[str, ...]]]:

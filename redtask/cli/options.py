@@ -49,14 +49,15 @@ def load_profile(
 ) -> Profile:
     """Collect what is known of a hub, as ``Profile.load`` does.
 
-    Raises ``UsageError`` for errors on the command line, and ``ConfigurationError``
-    for others.
+    Keys other than ``key`` are read only once they are needed: who only reads, or stops
+    a cluster, needs none. Raises ``UsageError`` for errors on the command line, and
+    ``ConfigurationError`` for others.
     """
     from redtask.error import ConfigurationError  # noqa: PLC0415
     from redtask.profile import Profile  # noqa: PLC0415 - not needed for help
 
     try:
-        return Profile.load(name, url=url, key=key, told=told)
+        return Profile.load(name, url=url, key=key, told=told, lazy=True)
     except ConfigurationError as problem:
         if str(problem).startswith(_BLAMED):
             raise click.UsageError(str(problem)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from redtask.connect import address, check_server, no_hub
+from redtask.connect import address, check_server, keys_to_read, no_hub
 from redtask.error import NoHub
 from redtask.hub import calls
 from redtask.session import Session
@@ -39,6 +39,7 @@ class Reader:
         Raises ``NoHub``, ``ConnectionLost`` and ``ConfigurationError``.
         """
         store = open_store(address(profile), profile.hub, patience=0.0)
+        store.keyring = keys_to_read(profile)
         driver = store.driver()
         keyring = Keyring(profile.hub, (), signed=False)
         try:

@@ -65,7 +65,7 @@ def _store(profile: Profile) -> Iterator[Store]:
     """
     from redtask.connect import (  # noqa: PLC0415 - not needed for help
         address,
-        known_keys,
+        keys_to_read,
         loaded,
         no_hub,
         unreachable,
@@ -75,7 +75,7 @@ def _store(profile: Profile) -> Iterator[Store]:
     from redtask.store import Driver, Store  # noqa: PLC0415
 
     store = Store(address(profile), profile.hub, patience=0.0)
-    store.keyring = known_keys(profile)
+    store.keyring = keys_to_read(profile)
     try:
         Driver(store).run(loaded(profile))
         store.do(calls.status(0))

@@ -62,6 +62,8 @@ _RIGHTS: Final = (
 #: The oldest supported server, and the oldest one that has ACL DRYRUN.
 _OLDEST: Final = (6, 2)
 _DRY_RUN: Final = (7, 0)
+#: The rights to ask what rights one has.
+_MAY_ASK: Final = "+acl|whoami +acl|dryrun"
 _PINGS: Final = 20
 #: A slow round trip, and clock skew worth a note, in s.
 _SLOW: Final = 0.005
@@ -293,7 +295,10 @@ def measure(store: Store) -> tuple[list[Finding], dict[str, float]]:
 
 
 def rights(store: Store, about: Mapping[str, Any]) -> list[Finding]:
-    """Return a finding on commands that our user may not call (needs Redis 7.0)."""
+    """Return a finding on commands that our user may not call (needs Redis 7.0).
+
+    A note, if it may not even ask that.
+    """
     if version_of(about) < _DRY_RUN:
         return []
     key, lacking = store.keys.hub(), []
@@ -304,15 +309,13 @@ def rights(store: Store, about: Mapping[str, Any]) -> list[Finding]:
             reply = store.command("ACL", "DRYRUN", user, *words)
             if b"no permissions" in bytes(reply):
                 lacking.append(words[0])
-    except (ConfigurationError, HubError, TypeError):
-        # ACL is not permitted.
-        return []
+    except (ConfigurationError, HubError) as problem:
+        said = f"rights could not be examined: {problem}"
+        return [_note("rights", "acl", said, f"ACL SETUSER ... {_MAY_ASK}")]
     if not lacking:
         return []
     return [
-        Finding(
-            WRONG,
-            "server",
+        _wrong(
             "rights",
             user.decode("utf-8", "replace"),
             f"the Redis user may not say {', '.join(lacking)}",

@@ -9,7 +9,7 @@ from redtask.connect import address, known_keys, loaded, unreachable
 from redtask.doctor import fleet, server
 from redtask.doctor.data import Examination, mistyped
 from redtask.doctor.finding import WRONG, Finding
-from redtask.error import ConnectionLost, HubError, NoHub
+from redtask.error import ConfigurationError, ConnectionLost, HubError, NoHub
 from redtask.hub import calls
 from redtask.store import Driver, Store
 
@@ -48,14 +48,31 @@ def visit(
     Raises ``ConnectionLost``; a missing hub is a finding.
     """
     store = Store(address(profile), profile.hub, patience=0.0)
-    store.keyring = known_keys(profile)
     try:
+        found = _keys(store, profile, repair=repair)
         Driver(store).run(loaded(profile))
-        return _visit(store, profile, repair=repair, most=most, progress=progress)
+        seen = _visit(store, profile, repair=repair, most=most, progress=progress)
     except ConnectionLost as problem:
         raise unreachable(profile, problem) from None
     finally:
         store.close()
+    seen.findings += found
+    return seen
+
+
+def _keys(store: Store, profile: Profile, *, repair: bool) -> list[Finding]:
+    """Give the store its keys; return a finding if they are bad.
+
+    Who only looks can do without. Raises ``ConfigurationError`` for who repairs.
+    """
+    try:
+        store.keyring = known_keys(profile)
+    except ConfigurationError as problem:
+        if repair:
+            raise
+        source = profile.key_source
+        return [Finding(WRONG, "connection", "key", source, str(problem))]
+    return []
 
 
 def _visit(
@@ -70,11 +87,12 @@ def _visit(
     about, settings = server.ask(store)
     seen.figures["redis_version"] = about.get("redis_version", "?")
     seen.findings += server.look(about, settings)
-    seen.findings += server.rights(store, about)
-    found, figures = server.measure(store)
-    seen.findings += found
-    seen.figures.update(figures)
+    lacking = server.rights(store, about)
+    seen.findings += lacking
     try:
+        found, figures = server.measure(store)
+        seen.findings += found
+        seen.figures.update(figures)
         _fleet(store, seen)
         if most != 0:
             _data(seen, Examination(store, repair, most, progress))
@@ -89,6 +107,10 @@ def _visit(
                 "the first client or worker with a key makes it",
             )
         )
+    except ConfigurationError:
+        # What is refused for want of a right is not worth more words than all of them.
+        if not any(finding.is_wrong for finding in lacking):
+            raise
     except HubError:
         # Where a key is of a wrong type, nothing else can be examined.
         if not (found := mistyped(store)):

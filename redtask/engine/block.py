@@ -64,7 +64,7 @@ _FIELDS: Final = 29
     # Written by the supervisor:
     _DEADLINE,
     _DRAIN,
-    _QUIET,  # drained by the hub, also when it registers again
+    _QUIET,  # drained by the hub; by the engine until it is registered
     _LOOPS_SEEN,  # when it last looked for something to take
     # For stopping the running task. It is identified by its start time, which no two
     # share, so what is meant for one never hits another. Written by the engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 from redtask import process
@@ -25,11 +26,29 @@ def main() -> int:
         if not line.read():
             return 1
     plan = Plan(**line.lines.pop(0))
+    if plan.mode == DAEMON and not _is_awaited(line):
+        return 1
+    return _keep(plan, line)
+
+
+def _is_awaited(line: Line) -> bool:
+    """Does our starter live? If he dies before we are ready, we are to end.
+
+    A signal interrupts whatever we wait for, which the end of his pipe would not.
+    """
+    process.hear_of_parent(signal.SIGQUIT)
+    return not line.is_deserted
+
+
+def _keep(plan: Plan, line: Line) -> int:
+    """Run the keeper; report errors to the starter. Return the exit code."""
     daemon = plan.mode == DAEMON
     started = False
 
     def ready(keeper: Keeper) -> None:
         nonlocal started
+        if daemon:
+            process.hear_of_parent(0)
         line.say(keeper.about())
         started = True
         if daemon:

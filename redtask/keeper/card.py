@@ -7,16 +7,14 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from redtask import files, process
 from redtask.address import redact_url
+from redtask.profile import LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-#: Held by the keeper of a profile's cluster; the kernel releases it when that dies.
-LOCK: Final = "cluster.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +82,22 @@ def card_file(folder: Path) -> Path:
 
 
 def is_held(folder: Path) -> bool:
-    """Has a cluster the lock of this profile's folder? Creates no file."""
-    try:
-        file = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
+    """Has a cluster the lock of this profile's folder? Creates no file.
+
+    Raises ``ConfigurationError`` if we may not ask.
+    """
+    return files.is_locked(folder / LOCK)
 
 
 def lock(path: Path, kind: int) -> int:
-    """Lock a file for as long as the descriptor is open."""
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Lock a file for as long as the descriptor is open.
+
+    Raises ``BlockingIOError`` if it is in use, and ``ConfigurationError``.
+    """
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise files.refused(path, problem) from problem
     try:
         fcntl.flock(held, kind | fcntl.LOCK_NB)
     except BaseException:

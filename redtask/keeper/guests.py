@@ -27,7 +27,7 @@ _FILES: Final = f"{_BEGIN}*{_END}"
 #: ``struct flock``: kind, whence, start, length, process.
 _FLOCK: Final = "hhlli0l"
 #: One that was told to stop at once is waited for so long, in seconds.
-_HURRY: Final = 5.0
+HURRY: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Guest:
 
     def press(self) -> None:
         """Its time is up: tell it to stop at once. The next time leave it alone."""
-        self.pressed, self.press_at = True, time.monotonic() + _HURRY
+        self.pressed, self.press_at = True, time.monotonic() + HURRY
         self._send(END_NOW)
 
     def _send(self, number: int) -> None:
@@ -108,4 +108,4 @@ def _holder(file: Path) -> int:
     return 0 if kind == fcntl.F_UNLCK else max(0, pid)
 
 
-__all__ = ["Guest", "file_of", "find", "left", "names"]
+__all__ = ["HURRY", "Guest", "file_of", "find", "left", "names"]

@@ -8,8 +8,8 @@ exits (pidfds), signals (wakeup fd), messages of the script, time.
 
 Nothing is left behind, whatever dies: the keeper of a script or terminal ends with it
 (it has a pidfd of the script, which, unlike a pipe, the script's children cannot
-inherit), and the kernel ends workers and Redis with their keeper. Only a daemon's Redis
-survives if its keeper is killed.
+inherit), as does that of a daemon until this is ready, and the kernel ends workers and
+Redis with their keeper. Only a daemon's Redis survives if its keeper is killed.
 """
 
 from __future__ import annotations
@@ -29,26 +29,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import redtask
-from redtask import process
+from redtask import files, process
 from redtask.connect import connect
 from redtask.engine.engine import DONE, REFUSED
 from redtask.engine.worker import CLUSTER_ENDS, UNREACHABLE, default_name
 from redtask.error import (
     ClusterError,
     ClusterRunning,
-    ConfigurationError,
     ConnectionLost,
     RedtaskError,
 )
 from redtask.hub import calls
 from redtask.keeper import guests
-from redtask.keeper.card import LOCK, Card, card_file, lock
+from redtask.keeper.card import Card, card_file, lock
 from redtask.keeper.crew import Crew
 from redtask.keeper.line import as_words, places
 from redtask.keeper.log import ClusterLog
 from redtask.keeper.plan import DAEMON, SCRIPT, TERMINAL, Plan
 from redtask.keeper.server import KeptServer
-from redtask.profile import Profile
+from redtask.profile import LOCK, Profile
 from redtask.scheme import configure, find
 from redtask.signals import END_WITH_CLUSTER, Signals, hear_of_children, name_of
 from redtask.spelling import count
@@ -163,10 +162,7 @@ class Keeper:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as problem:
-            raise ConfigurationError(
-                f"{self._folder}: {problem.strerror}; REDTASK_HOME may name another "
-                "folder for profiles"
-            ) from problem
+            raise files.refused(self._folder, problem) from problem
         if plan.mode != SCRIPT:
             self._lock_profile(self._folder)
         if plan.mode != TERMINAL:

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import secrets
+import select
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -39,6 +40,13 @@ class Line:
         *lines, self.rest = (self.rest + data).split(b"\n")
         self.lines += [json.loads(line) for line in lines]
         return bool(data)
+
+    @property
+    def is_deserted(self) -> bool:
+        """Has the other side closed its end?"""
+        poll = select.poll()
+        poll.register(self.source, 0)
+        return bool(poll.poll(0))
 
     def say(self, answer: Mapping[str, Any]) -> None:
         """Send a message, if anybody still reads."""

@@ -10,6 +10,7 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Final
 
+from redtask import files
 from redtask.error import RedtaskError
 from redtask.keeper.card import claim, lock
 from redtask.server.embedded import EmbeddedServer
@@ -55,8 +56,14 @@ class KeptServer:
         return self.embedded.folder
 
     def claim(self) -> None:
-        """Register as a user of the server, which may still have to be started."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Register as a user of the server, which may still have to be started.
+
+        Raises ``ConfigurationError``.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as problem:
+            raise files.refused(self.folder, problem) from problem
         while True:
             with contextlib.suppress(BlockingIOError):
                 self._used = lock(self.folder / "used", fcntl.LOCK_SH)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: How long quitting waits for work in progress, in seconds.
 _FAREWELL: Final = 0.5
+_SECOND: Final = 1.0
 
 
 def can_show() -> bool:
@@ -113,7 +114,7 @@ class _App:
         """Return how long the loop may sleep."""
         if self._due is None:
             # While Redis is silent, the screen counts the seconds.
-            return self._interval
+            return min(_SECOND, self._interval)
         return max(0.0, self._due - time.monotonic())
 
     def _heed(self, signals: set[int]) -> bool:

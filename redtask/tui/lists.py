@@ -165,7 +165,10 @@ def _top(seen: Overview, rows: Rows) -> int:
 
 def engine(row: EngineRow, stamp: int, top: int, glyphs: Glyphs) -> list[str | Cell]:
     """Return the cells of an engine."""
-    if row.state:
+    if row.state == "drained" and row.load:
+        # As ``redtask engine ls`` has it: what it holds, it still runs.
+        state = Cell("draining", BAD)
+    elif row.state:
         state = Cell(row.state, BAD)
     elif row.lease < 0:
         state = Cell("silent", BAD)

@@ -22,8 +22,9 @@ _TITLES: Final = {
 #: Where the names of all tabs fit.
 _TABS_WIDTH: Final = sum(len(f"[1 {title}] ") for title in _TITLES.values())
 
-#: Redis is silent if it has not answered for this many seconds, and two reads.
-_SILENT: Final = 3.0
+#: Redis is silent if it has not answered for two reads, and as long as the last took
+#: twice, but at least so long; in seconds.
+_SILENT: Final = 1.0
 
 
 def draw(state: State) -> list[Text]:
@@ -89,9 +90,10 @@ def _facts(state: State, most: int) -> str:
 
 def _is_silent(state: State) -> bool:
     """Has Redis not answered for a while, despite repeated reads?"""
-    if state.seen_at is None or state.frozen:
+    if state.seen is None or state.seen_at is None or state.frozen:
         return False
-    return state.now - state.seen_at > _SILENT + 2 * state.history.interval
+    patience = max(_SILENT, 2 * state.seen.took)
+    return state.now - state.seen_at > patience + 2 * state.history.interval
 
 
 def _away(state: State) -> str:

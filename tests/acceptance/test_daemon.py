@@ -279,6 +279,61 @@ def test_the_redis_of_a_daemon_outlives_it_until_the_next_stop(land, daemon):
     assert land.is_empty()
 
 
+@pytest.fixture
+def orphans(land, daemon):
+    """Engines that were added to a cluster that was killed, one of which works."""
+    more = land.start("-m", "redtask", "cluster", "engines", "-n", "1")
+    client = redtask.Client()
+    runs, gate = busy_until(client, land.folder / "gate")
+    (keeper,) = land.pids(KEEPER)
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: not land.pids("-m redtask worker"), "the end of the worker")
+    return more, runs, gate
+
+
+def test_engines_of_a_dead_cluster_finish_what_they_run_before_its_redis_stops(
+    land, orphans
+):
+    more, runs, gate = orphans
+
+    cleaned = land.run("cluster", "clean", "--data", "--yes")
+    stopping = land.start("-m", "redtask", "cluster", "stop")
+    assert "waiting for what runs" in stopping.stderr.readline()
+    assert more.poll() is None
+    gate.touch()
+
+    assert (cleaned.code, "1 worker of" in cleaned.err) == (5, True)
+    assert runs.get(DEADLINE) == 7
+    assert stopping.wait(DEADLINE) == 0
+    assert "stopped 1 worker of a dead cluster" in stopping.stdout.read()
+    assert more.wait(DEADLINE) == 0
+    assert land.is_empty()
+
+
+@pytest.mark.parametrize("words", [("--now",), ("--timeout", "0.1")])
+def test_engines_of_a_dead_cluster_are_stopped_at_once(land, orphans, words):
+    more, _, _ = orphans
+
+    stopped = land.run("cluster", "stop", *words)
+
+    assert (stopped.code, "a dead cluster had left" in stopped.out) == (0, True)
+    more.wait(DEADLINE)
+    assert land.is_empty()
+
+
+def test_a_key_that_others_can_read_keeps_nobody_from_stopping_a_cluster(land, daemon):
+    (land.home / "profiles" / "default" / "default.keys").chmod(0o644)
+
+    status = land.run("cluster", "status")
+    listed = land.run("cluster", "list")
+    again = land.run("cluster", "start", "-n", "1", "--url", "redis://127.0.0.1:1")
+    stopped = land.run("cluster", "stop")
+    cleaned = land.run("cluster", "clean", "--data", "--yes")
+
+    assert [one.code for one in (status, listed, stopped, cleaned)] == [0, 0, 0, 0]
+    assert (again.code, "chmod 600" in again.err) == (1, True)
+
+
 def test_a_daemon_starts_again_after_a_violent_end(land, daemon):
     (keeper,) = land.pids(KEEPER)
     redis = land.pids(REDIS)
@@ -342,9 +397,10 @@ def test_engines_join_the_redis_of_the_cluster_wherever_it_is(land, real_server)
     assert land.is_empty()
 
 
-def test_a_cluster_that_is_just_starting_is_left_alone(land, monkeypatch):
-    profile, go = land.home / "profiles" / "default", land.folder / "go"
-    slow = land.folder / "redis-server"
+@pytest.fixture
+def go(land, monkeypatch):
+    """Have Redis start only when there is this file."""
+    go, slow = land.folder / "go", land.folder / "redis-server"
     slow.write_text(
         f"#!/bin/sh\ncase $1 in -v|--version) ;;\n"
         f"*) until [ -e {go} ]; do sleep 0.01; done;; esac\n"
@@ -352,6 +408,24 @@ def test_a_cluster_that_is_just_starting_is_left_alone(land, monkeypatch):
     )
     slow.chmod(0o755)
     monkeypatch.setenv("REDTASK_REDIS_SERVER", str(slow))
+    return go
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGKILL"])
+def test_a_daemon_does_not_go_on_starting_when_its_starter_is_ended(land, go, number):
+    starting = land.start("-m", "redtask", "cluster", "start", "-n", "1", "--daemonize")
+    until(lambda: land.pids("redis-server"), "its Redis")
+
+    starting.send_signal(signal.Signals[number])
+    starting.wait(DEADLINE)
+    go.touch()
+
+    until(land.is_empty, "the end of all")
+    assert land.run("cluster", "stop").code == 3
+
+
+def test_a_cluster_that_is_just_starting_is_left_alone(land, go):
+    profile = land.home / "profiles" / "default"
     starting = land.start("-m", "redtask", "cluster", "start", "-n", "1")
     until((profile / "server" / "used").exists, "the begin")
     until(lambda: land.pids("redis-server"), "its Redis")

@@ -183,9 +183,9 @@ def test_an_engine_is_drained_and_given_tasks_again(own):
         screen.press("D")
         screen.until("drain 00000000 (engine 0 of node00)? y/n")
         screen.press("y")
-        screen.until("engine 0 of node00 gets nothing new", "drained")
+        screen.until("engine 0 of node00 gets nothing new", "draining")
         screen.press("D", "y")
-        screen.until("engine 0 of node00 gets tasks again", without="drained")
+        screen.until("engine 0 of node00 gets tasks again", without="draining")
         screen.press("q")
 
         assert screen.end() == 0

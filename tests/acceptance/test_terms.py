@@ -86,6 +86,22 @@ def test_a_worker_says_how_it_is(site, gate, tmp_path, monkeypatch):
     notified.close()
 
 
+def test_a_drained_worker_that_starts_again_says_so_from_the_first(site):
+    options = ("-n", "1", "--name", "w", "--health-port", "0")
+    first = site.worker(*options)
+    first.signal(signal.SIGUSR1)
+    until(lambda: site.story("engine drained"), "the drain")
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+
+    again = site.worker(*options)
+    (port,) = re.findall(r"asked on port (\d+)", again.told)
+    told = until(lambda: (seen := ask(port))[1]["joined"] and seen)
+
+    assert told[0] == 503
+    assert told[1]["why"] == "its engines are drained"
+
+
 def test_a_pid_file_may_have_been_left_by_a_process_of_the_same_id(site):
     leave = ["sh", "-c", 'echo $$ >w.pid; exec "$@"', "sh"]
     words = [sys.executable, "-m", "redtask", "worker", "-n1", "--burst"]

@@ -225,6 +225,38 @@ def test_a_user_without_rights_is_told_what_it_lacks(start_server):
 
 
 @pytest.fixture
+def user(start_server):
+    """Make users of a Redis; return the profile of each."""
+    system = start_server("system")
+
+    def make(*rules):
+        with system.redis() as redis:
+            redis.execute_command("ACL", "SETUSER", "poor", "on", ">x", "~*", *rules)
+        url = system.url.replace("://", "://poor:x@", 1)
+        redtask.Client(system.url, key="off").close()
+        return Profile.load(url=url, key="off")
+
+    return make
+
+
+def test_who_may_not_ask_for_rights_is_told_so(user):
+    seen = visit(user("+@all", "-acl"))
+
+    (note,) = [one for one in seen.findings if one.code == "rights"]
+    assert note.grade == "note"
+    assert note.words.startswith("rights could not be examined: ")
+    assert "+acl|dryrun" in note.advice
+
+
+def test_rights_are_named_all_together_before_one_of_them_is_refused(user):
+    seen = visit(user("+@all", "-evalsha", "-time", "-hset"))
+
+    (lacking,) = [one for one in seen.findings if one.code == "rights"]
+    assert lacking.words.endswith("may not say EVALSHA, HSET, TIME")
+    assert not seen.all_well
+
+
+@pytest.fixture
 def run(place, monkeypatch):
     """Call the command."""
     monkeypatch.setenv("REDTASK_URL", place.url)

@@ -642,6 +642,36 @@ def test_what_the_state_does_not_permit_has_its_own_exit_code(command, few):
         assert (words, command(*said, "--json").exit_code) == (words, 5)
 
 
+#: Commands that need no key; GOOD and BAD stand for ids.
+READS = [
+    "ls", "show GOOD", "why BAD", "logs GOOD", "result GOOD", "graph BAD", "timeline",
+    "events", "status --once", "queue ls", "engine ls", "configure",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", READS)
+def test_a_key_that_must_not_be_used_does_not_keep_others_from_reading(
+    command, few, words
+):
+    said = words.replace("GOOD", few[0]).replace("BAD", few[1]).split()
+
+    done = command(*said, REDTASK_KEY="no key")
+    acted = command("abort", few[2], REDTASK_KEY="no key")
+
+    assert done.exit_code == 0, done.output
+    assert (acted.exit_code, "not a key" in acted.stderr) == (1, True)
+
+
+def test_the_doctor_names_a_key_that_must_not_be_used(command, few):
+    done = command("doctor", "--json", REDTASK_KEY="no key")
+    mending = command("doctor", "--repair", REDTASK_KEY="no key")
+
+    found = {one["code"]: one for one in json.loads(done.stdout)["findings"]}
+    assert done.exit_code == 1
+    assert "not a key" in found["key"]["words"]
+    assert (mending.exit_code, "not a key" in mending.stderr) == (1, True)
+
+
 def test_who_only_reads_needs_no_key(command, few):
     done = command("ls", "--failed", "--fields", "id", REDTASK_KEY="")
 

@@ -242,6 +242,22 @@ def test_a_key_file_that_others_can_reach_is_refused(mode, folder):
         Profile.load()
 
 
+def test_keys_may_be_read_only_once_they_are_needed(folder, monkeypatch):
+    path = write_private(folder / "default.keys", ENCODED)
+    lazy = Profile.load(lazy=True)
+    path.chmod(0o644)
+
+    with pytest.raises(ConfigurationError, match="run: chmod 600"):
+        _ = lazy.keys
+    path.chmod(0o600)
+    keys = lazy.keys
+    path.unlink()
+
+    assert lazy.keys == keys == (Key.of_secret(SECRET),)
+    with pytest.raises(ConfigurationError, match="key, line 1: not a key"):
+        Profile.load(key="no key", lazy=True)
+
+
 def found(monkeypatch, owner, mode):
     """Have open files belong to this user, and ourselves to user 1000."""
     stat = os.fstat

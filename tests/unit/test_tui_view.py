@@ -478,9 +478,26 @@ def test_a_redis_that_is_away_is_said_to_be_and_since_when():
 def test_a_redis_that_does_not_answer_is_said_to_be_silent():
     state = on("engines")
 
-    assert "answers in" in shown(replace(state, now=106.9))
-    assert "no answer: last seen 12 s ago" in shown(replace(state, now=112.0))
+    assert "answers in" in shown(replace(state, now=104.9))
+    assert "no answer: last seen 5.1 s ago" in shown(replace(state, now=105.1))
     assert "no answer" not in shown(replace(state, now=112.0, frozen=True))
+
+
+def test_a_redis_whose_answers_take_long_is_given_time():
+    state = on("engines")
+    assert state.seen
+    slow = replace(state, seen=replace(state.seen, took=3.0))
+
+    assert "answers in" in shown(replace(slow, now=109.9))
+    assert "no answer" in shown(replace(slow, now=110.1))
+
+
+def test_an_engine_that_gets_nothing_new_is_draining_until_it_has_nothing():
+    rows = [engine(3, state="drained"), engine(4, state="drained", held=0)]
+
+    text = shown(read(on("engines"), *rows))
+
+    assert re.findall(r"drain\w+", text) == ["draining", "drained"]
 
 
 def test_what_is_to_be_confirmed_names_the_task():
