@@ -32,8 +32,7 @@ local function send(opened, task, queue, right, score)
 end
 
 -- The head of a line, if this engine may take it. A task whose function it cannot run, as
--- was found out since it entered, moves to the class where it belongs; unless the caller
--- only looks.
+-- was found out since it entered, moves to the class where it belongs.
 local function admitted(opened, state, queue, name)
   while true do
     local id, score = first(queue, name)
@@ -48,8 +47,6 @@ local function admitted(opened, state, queue, name)
     local right = task and hold.class_of(opened, task) or name
     if class.admits(right, state.label) then
       return found
-    elseif opened.looks_only then
-      return nil
     elseif state.moves >= MOST_MOVES then
       opened.looks_on = true
       return nil

@@ -62,23 +62,6 @@ def test_what_it_cannot_read_is_refused(hub, arguments, sentence):
         hub.do(calls.Call("examine", arguments, lambda reply: reply))
 
 
-def test_who_only_looks_moves_no_task_to_where_it_belongs(hub):
-    hub.register(1, "e")
-    hub.submit(2, "c-1", targets="0")
-    # As if the engine were idle, and had refused the function since.
-    rare = hub.redis.hget(hub.key("hub"), "rare") or b""
-    hub.redis.hset(hub.key("hub"), "rare", rare + b"r")
-    hub.redis.hset(hub.key("fn", "fn"), "refused", "0")
-    hub.redis.hset(hub.key("engine", "e"), "number", "1")
-    assert hub.ready(name="=0") == ["c-1"]
-
-    look(hub, ("engine", "e"))
-
-    assert hub.ready(name="=0") == ["c-1"]
-    hub.redis.hset(hub.key("engine", "e"), "number", "0")
-    hub.redis.hdel(hub.key("fn", "fn"), "refused")
-
-
 def test_what_is_gone_meanwhile_is_no_flaw(hub):
     things = [
         ("task", "c-1"), ("engine", "e"), ("function", "fn"), ("line", "default"),

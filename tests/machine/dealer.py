@@ -182,8 +182,16 @@ class Dealer(Pair):
                     said[kind] = None
         return said
 
-    def outcomes(self, dice, name):
-        """Report some of what the engine has, in the order of its taking."""
+    def reports(self, dice, name):
+        """Report what was taken once, and some of what the engine has."""
+        old = self.old(dice)
+        return old + self.outcomes(dice, name, old)
+
+    def outcomes(self, dice, name, said=()):
+        """Report some of what the engine has, in the order of its taking.
+
+        What was ``said`` before counts, whatever is said of the same tasks then.
+        """
         engine = self.model.engines.get(name)
         kinds: tuple[str, ...] = KINDS if dice.random() < 0.8 else RARE_KINDS
         if self.plain:
@@ -191,7 +199,7 @@ class Dealer(Pair):
         found: list[Outcome] = []
         for task in engine.held if engine else ():
             kind = dice.choice(kinds)
-            if not self.may_begin(task, found):
+            if not self.may_begin(task, (*said, *found)):
                 kind = dice.choice(("unbegun", "keep"))
             by = kind == "require"
             if kind != "keep":
@@ -201,7 +209,10 @@ class Dealer(Pair):
 
     def may_begin(self, task, found):
         """Has all that a task waits for succeeded, as far as its engine knows?"""
-        told = {one.name for one in found if one.kind == "ok"}
+        first: dict[str, str] = {}
+        for one in found:
+            first.setdefault(one.name, one.kind)
+        told = {name for name, kind in first.items() if kind == "ok"}
         waits = task.after.pending if task.is_open("a") else ()
         return all(
             name in told or self.model.tasks[name].state == "completed"

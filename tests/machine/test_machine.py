@@ -401,7 +401,7 @@ class Walk(Dealer, RuleBasedStateMachine):
     @rule(dice=DICE)
     def only_report(self, dice):
         name = dice.choice(sorted(self.model.engines))
-        reports = self.old(dice) + self.outcomes(dice, name)
+        reports = self.reports(dice, name)
         self.repeat_turn(name, (None, "", 0, ""), reports)
 
     @precondition(lambda self: self.sent)

@@ -44,8 +44,6 @@ local function look_at_bell(opened, engine, note)
   local function ring()
     engines.ring(engine.uuid)
   end
-  -- Tasks that moved while others are examined would be counted twice, or not at all.
-  opened.looks_only = true
   if redis.call("ZCARD", keys.engine(engine.uuid, "assigned")) > 0 then
     note("silent", "it has tasks and nothing tells it so", ring)
   elseif take.any(opened, engine) then
