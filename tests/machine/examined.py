@@ -36,15 +36,7 @@ class Scanned:
 
 
 def flaws(hub, now):
-    """Return all that the doctor finds twice, of things and of sums.
-
-    Whoever asks whether an engine has work moves what stands where it does not belong,
-    and so may be the one who makes the sums wrong.
-    """
-    return _look(hub, now) and _look(hub, now)
-
-
-def _look(hub, now):
+    """Return all that the doctor finds, of things and of sums."""
     store: Any = Scanned(hub)
     walk = Walk(store)
     things = [thing for thing in walk.things() if thing[0] != WELL]

@@ -289,7 +289,9 @@ class Walk(Dealer, RuleBasedStateMachine):
     @rule(dice=DICE)
     def look(self, dice):
         """Ask for a picture, or how all is, or leave a message."""
-        if dice.random() < 0.2:
+        # Where an engine has refused a function, the doctor moves what stands wrong, as
+        # whoever asks whether an engine has work: then it counts what is on the way.
+        if dice.random() < 0.2 and not any(self.model.incapable.values()):
             self.examine()
         if dice.random() < 0.5:
             told = self.ask(calls.status(now=self.stamp))
