@@ -162,11 +162,20 @@ def writer(path):
     return note
 
 
+def begun(path):
+    """Return the file that is there once the function of a gate has begun."""
+    return path.with_suffix(".begun")
+
+
 def gate(path):
-    """Return a function that waits until a file is there."""
+    """Return a function that waits until a file is there.
+
+    That it has begun says another: who has ``begun``. On the hub a task runs as soon as
+    an engine is given it, which may still give it back.
+    """
 
     def wait():
-
+        begun(path).touch()
         end = time.monotonic() + 30
         while not path.exists():
             if time.monotonic() > end:

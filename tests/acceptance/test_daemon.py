@@ -18,6 +18,7 @@ from redtask.keeper.card import claim
 from redtask.server.binary import find_binary
 from tests.clusters import KEEPER, REDIS, WORKER, begin_task, ignoring
 from tests.processes import DEADLINE, until
+from tests.sites import begun
 
 pytestmark = pytest.mark.acceptance
 
@@ -53,6 +54,7 @@ def waits_for(gate):
     """Return a function that runs until there is this file."""
 
     def work():
+        begun(gate).touch()
         while not gate.exists():
             time.sleep(0.01)
         return 7
@@ -64,8 +66,7 @@ def busy_until(client, gate):
     """Return what runs on the second engine until there is this file, and that."""
     client.wait_for_engines(2, timeout=DEADLINE)
     runs = client.load_balanced_view(targets=1).apply_async(waits_for(gate))
-    (name,) = runs.msg_ids
-    until(lambda: client.why(name).state == "running", "the begin of the task")
+    until(begun(gate).exists, "the begin of the task")
     return runs, gate
 
 

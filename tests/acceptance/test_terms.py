@@ -9,14 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests import tasks
+from tests import sites, tasks
 from tests.processes import DEADLINE, until
 from tests.sites import writer
 
@@ -278,8 +277,9 @@ def test_what_engines_share_with_their_worker_is_not_their_memory(site):
 
 def test_who_may_drain_for_no_time_at_all_hands_back_at_once(site):
     worker = site.worker("-n", "1", "--drain-timeout", "0")
-    runs = site.view.with_flags(retries=1).apply_async(time.sleep, 600)
-    until(lambda: site.states(runs) == ["running"], "it runs")
+    shut = site.folder / "go"
+    runs = site.view.with_flags(retries=1).apply_async(sites.gate(shut))
+    until(sites.begun(shut).exists, "it runs")
 
     worker.signal(signal.SIGTERM)
 

@@ -22,7 +22,7 @@ from redtask.connect import connect
 from redtask.hub import calls
 from redtask.profile import Profile
 from tests.processes import DEADLINE, until
-from tests.sites import ROOT, gate, is_dead, writer
+from tests.sites import ROOT, begun, gate, is_dead, writer
 
 pytestmark = pytest.mark.acceptance
 
@@ -222,7 +222,7 @@ def test_a_worker_that_is_asked_to_stop_lets_what_runs_finish(site):
 def test_a_hangup_is_no_second_request_to_stop(site):
     worker = site.worker("-n", "1")
     result = site.view.apply_async(gate(site.folder / "go"))
-    until(lambda: site.states(result) == ["running"], "it runs")
+    until(begun(site.folder / "go").exists, "it runs")
 
     worker.signal(signal.SIGINT)
     worker.wait_for("SIGINT: stopping")
