@@ -7,6 +7,7 @@ Before it waits for a result, a lazy map waits until all it has posted is in Red
 from __future__ import annotations
 
 import functools
+import numbers
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -16,7 +17,7 @@ from redtask.flows.waiting import Vigil, first_done
 from redtask.outcomes import R
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from redtask.flows import Flow
     from redtask.inbox import TaskSet
@@ -184,3 +185,18 @@ class Lazy(Generic[R, L]):
         """Wait for the next result; return whether it is there."""
         inbox = self._view.client._session.inbox
         return first_done(inbox, self._ahead.vigil, timeout)
+
+
+def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
+    """Return how many tasks of a lazy map may be submitted ahead; None: "auto".
+
+    Raises ``TypeError`` if there is nothing to map, ``ValueError`` for an invalid
+    number.
+    """
+    if not sequences:
+        raise TypeError("imap needs at least one sequence")
+    if most == "auto":
+        return None
+    if isinstance(most, numbers.Integral) and int(most) >= 0:
+        return int(most)
+    raise ValueError(f"max_outstanding must be 'auto' or a number, not {most!r}")

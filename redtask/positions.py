@@ -1,4 +1,4 @@
-"""What views are given instead of ids, or of jobs: checked, and in one form."""
+"""Positions in a history of ids, which callers may give instead of these."""
 
 from __future__ import annotations
 
@@ -31,18 +31,3 @@ def id_at(history: Sequence[str], position: numbers.Integral | int) -> str:
         raise IndexError(
             f"history has {len(history)} ids, and no position {position}"
         ) from None
-
-
-def ahead_of(sequences: Sequence[Any], most: int | str) -> int | None:
-    """Return how many tasks of a lazy map may be submitted ahead; None: "auto".
-
-    Raises ``TypeError`` if there is nothing to map, ``ValueError`` for an invalid
-    number.
-    """
-    if not sequences:
-        raise TypeError("imap needs at least one sequence")
-    if most == "auto":
-        return None
-    if isinstance(most, numbers.Integral) and int(most) >= 0:
-        return int(most)
-    raise ValueError(f"max_outstanding must be 'auto' or a number, not {most!r}")

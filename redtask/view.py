@@ -16,8 +16,9 @@ from redtask.durability import MEMORY
 from redtask.executor import ViewExecutor
 from redtask.flags import Flagged, Flags
 from redtask.lazy import LazyMap
+from redtask.lookahead import ahead_of
 from redtask.outcomes import Pieces
-from redtask.positions import ahead_of, ids_at
+from redtask.positions import ids_at
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.targets import is_all
 from redtask.wrapped import Wrapped, WrappedParallel, must_be_called

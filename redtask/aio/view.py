@@ -17,8 +17,9 @@ from redtask.aio.result import AsyncMapResult, AsyncResult
 from redtask.collector import seldom_collecting
 from redtask.durability import MEMORY
 from redtask.flags import Flagged, Flags
+from redtask.lookahead import ahead_of
 from redtask.outcomes import Pieces
-from redtask.positions import ahead_of, ids_at
+from redtask.positions import ids_at
 from redtask.wrapped import Wrapped, WrappedParallel, must_be_called
 
 if TYPE_CHECKING:

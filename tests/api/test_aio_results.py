@@ -45,18 +45,27 @@ class Hidden:
         self.redis.rename(self.name + ":aside", self.name)
 
 
+async def listening_through_trouble(rc, place, trouble):
+    """Return a result, and what its callback sets: that has met a hub that was gone.
+
+    By now the hub is back, and an engine works.
+    """
+    result = await rc.load_balanced_view().apply_async(tasks.double, 4)
+    hidden, called = Hidden(place), asyncio.Event()
+    result.add_done_callback(lambda _: called.set())
+    await trouble.noted.wait()
+    hidden.end()
+    await asyncio.to_thread(place.engine)
+    return result, called
+
+
 def test_a_callback_outlives_the_moment_without_a_hub(place, run, trouble, monkeypatch):
     monkeypatch.setattr("redtask.aio.result._PAUSE", 0.01)
     monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.1)
 
     @run
     async def found(rc):
-        result = await rc.load_balanced_view().apply_async(tasks.double, 4)
-        hidden, called = Hidden(place), asyncio.Event()
-        result.add_done_callback(lambda _: called.set())
-        await trouble.noted.wait()
-        hidden.end()
-        await asyncio.to_thread(place.engine)
+        result, called = await listening_through_trouble(rc, place, trouble)
         await called.wait()
         return await result
 
@@ -71,12 +80,7 @@ def test_a_callback_hears_of_the_outcome_from_whoever_awaits_it(
 
     @run
     async def found(rc):
-        result = await rc.load_balanced_view().apply_async(tasks.double, 4)
-        hidden, called = Hidden(place), asyncio.Event()
-        result.add_done_callback(lambda _: called.set())
-        await trouble.noted.wait()
-        hidden.end()
-        await asyncio.to_thread(place.engine)
+        result, called = await listening_through_trouble(rc, place, trouble)
         value = await result
         await called.wait()
         return value

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from redtask import error, inputs, payload, positions, session
+from redtask import error, inputs, lookahead, payload, session
 from redtask.dependency import Dependency, Ref
 from redtask.flags import Flags
 from redtask.flows import Meanwhile
@@ -790,8 +790,8 @@ def test_a_position_is_any_whole_number():
 
 
 def test_how_far_to_be_ahead_is_any_whole_number():
-    assert positions.ahead_of([[1]], cast(Any, Whole())) == 7
-    assert positions.ahead_of([[1]], "auto") is None
+    assert lookahead.ahead_of([[1]], cast(Any, Whole())) == 7
+    assert lookahead.ahead_of([[1]], "auto") is None
     for wrong in -1, 1.5, "all":
         with pytest.raises(ValueError, match="max_outstanding must be 'auto' or a"):
-            positions.ahead_of([[1]], cast(Any, wrong))
+            lookahead.ahead_of([[1]], cast(Any, wrong))
