@@ -2,7 +2,7 @@
 --
 -- KEYS     root
 -- ARGV     now engine worker queues (name value)*
--- RETURNS  {"ok", id, lease}
+-- RETURNS  {"ok", id, lease, drained}
 -- MOVES    -
 -- ERRORS   NOHUB SCHEMA SCHEME NOW BADARG NAMETAKEN
 -- COST     O(queues); for a new worker also O(engines with an expired lease)
@@ -11,7 +11,7 @@
 -- begun, python, version, clock); `boot`, `pid` and `begun` identify a worker process,
 -- and a second one under a name whose lease is valid is refused. The id is a label for
 -- people, counted from 0 and never reused. `drained`, in contrast, is about the engine:
--- it gets no tasks yet, like those of a drained worker.
+-- it gets no tasks yet, like those of a drained worker, and `drained` is 1.
 
 local engines = require("lib.engines")
 local hub = require("lib.hub")
@@ -114,7 +114,7 @@ local function join(opened, about)
   redis.call("HSET", card, "lease", opened.now + opened.lease, unpack(described))
   redis.call("PEXPIRE", card, CARD)
   story.tell(opened, "engine joined", "engine", uuid, "id", id, "worker", worker)
-  return id
+  return { "ok", id, opened.lease, drained and 1 or 0 }
 end
 
 local function main(opened)
@@ -129,12 +129,13 @@ local function main(opened)
   end
   local known = engines.find(uuid)
   if known then
-    return { "ok", tonumber(known.id), opened.lease }
+    local drained = redis.call("HEXISTS", keys.engine(uuid), "drained")
+    return { "ok", tonumber(known.id), opened.lease, drained }
   end
 
   -- Writes below.
   redis.call("PERSIST", keys.hub)
-  return { "ok", join(opened, about), opened.lease }
+  return join(opened, about)
 end
 
 return hub.run(main)

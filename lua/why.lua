@@ -22,6 +22,7 @@ local functions = require("lib.functions")
 local hold = require("lib.hold")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local queues = require("lib.queues")
 local record = require("lib.record")
 local reply = require("lib.reply")
 local states = require("lib.states")
@@ -70,10 +71,6 @@ local function open_members(opened, members, name)
   end
 end
 
-local function serves(queues, queue)
-  return string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) ~= nil
-end
-
 local function number(truth)
   return truth and 1 or 0
 end
@@ -84,7 +81,7 @@ local function count_engines(opened, facts, task)
   local living, admitted, free, drained = 0, 0, 0, 0
   for _, uuid in ipairs(redis.call("ZRANGE", keys.engines, 0, MOST_ENGINES - 1)) do
     local f = redis.call("HMGET", keys.engine(uuid), "id", "queues", "leaving")
-    if f[1] and f[3] ~= "1" and serves(f[2], queue) then
+    if f[1] and f[3] ~= "1" and queues.has(f[2], queue) then
       living = living + 1
       if class.admits(name, tonumber(f[1])) then
         admitted = admitted + 1

@@ -61,7 +61,7 @@ end
 
 local function does_serve(uuid, queue)
   local queues = redis.call("HGET", keys.engine(uuid), "queues")
-  return queues and string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) ~= nil
+  return queues and require("lib.queues").has(queues, queue)
 end
 
 -- Engines of the class that serve the queue, at most `most` of those in this index: their
@@ -82,8 +82,9 @@ local function serving(index, queue, class, most)
           end
         end
       end
+      local is_last = #there < 2 * piece
       from, piece = from + #there / 2, PIECE
-    until #there == 0
+    until is_last
   end
   return found, names
 end

@@ -135,13 +135,6 @@ local function gathers(opened)
   return opened.releases or opened.advances ~= nil and opened.advances[1] ~= nil
 end
 
--- Seldom: tasks in no class have constraints of their own, and are offered one by one.
-local function offer(opened, picky)
-  for _, entries in ipairs(picky) do
-    require("lib.lines").offer(opened, entries.queue, entries)
-  end
-end
-
 -- By queue, how many are to be offered and from which lines. In a chain the caller took
 -- what became ready, and nothing is left.
 local function gather(opened, advances)
@@ -177,8 +170,9 @@ local function advance(opened)
       require("lib.plain").advance(opened, found.queue, found.count)
     end
   end
-  if picky then
-    offer(opened, picky)
+  -- These have constraints of their own.
+  for _, entries in ipairs(picky or {}) do
+    require("lib.lines").offer(opened, entries.queue, entries)
   end
 end
 

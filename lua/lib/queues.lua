@@ -15,6 +15,12 @@ local function drop_unused(queue)
   end
 end
 
+-- Seldom: is the queue among these, separated by commas?
+local function has(queues, queue)
+  return string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) ~= nil
+end
+
 return {
   drop_unused = drop_unused,
+  has = has,
 }

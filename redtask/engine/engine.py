@@ -237,12 +237,6 @@ class Engine:
         key = self._store.keys.tied(self._uuid)
         return bool(self._store.command("EXISTS", key))
 
-    @property
-    def _is_drained(self) -> bool:
-        """Has the hub drained this engine?"""
-        key = self._store.keys.engine(self._uuid)
-        return bool(self._store.command("HEXISTS", key, "drained"))
-
     # -- the hub
 
     def _ask(self, make: Callable[[], Call[T]]) -> T:
@@ -287,7 +281,7 @@ class Engine:
         joined = self._ask(register)
         # Its worker may have been drained by a name that it had before. Nobody is to
         # take the engine for one that works until the next beat tells.
-        self._block.quiet = self._is_drained
+        self._block.quiet = joined.drained
         self._runner.compare_clocks()
         # It may have been changed since the worker was started.
         self._runner.read_limit()

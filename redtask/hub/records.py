@@ -314,11 +314,13 @@ class Registered:
     engine_id: int
     #: How long the hub waits for a heartbeat, in ms.
     lease: int
+    #: Is it drained, so that it gets no tasks?
+    drained: bool
 
     @classmethod
     def read(cls, reply: Reply) -> Registered:
-        """Read ``{"ok", id, lease}``."""
-        return cls(reply[1], reply[2])
+        """Read ``{"ok", id, lease, drained}``."""
+        return cls(reply[1], reply[2], bool(reply[3]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,6 +219,13 @@ def test_an_engine_may_join_drained(hub):
     assert b"drained" not in hub.redis.hgetall(hub.keys.worker("w"))
 
 
+def test_one_that_joins_hears_whether_it_is_drained(hub):
+    joined = [hub.register(now, "e", drained=1) for now in (1, 2)]
+
+    assert [one.drained for one in joined] == [True, True]
+    assert not hub.register(3, "f").drained
+
+
 def test_an_unknown_engine_is_told_of(pair):
     assert drain(pair, 2, "x", "e") == ["unknown", "drained"]
     assert drain(pair, 3, "x", resume=True) == ["unknown"]

@@ -88,7 +88,7 @@ local function free(index, uuid, note)
   local queues = redis.call("HGET", keys.engine(uuid), "queues")
   if not queues then
     engine(index, uuid, note)
-  elseif not string.find("," .. queues .. ",", "," .. queue .. ",", 1, true) then
+  elseif not require("lib.queues").has(queues, queue) then
     note("stray", "the engine " .. uuid .. " does not serve " .. queue, drop(index, uuid))
   end
 end
