@@ -16,7 +16,10 @@ from redtask.keeper.plan import SCRIPT, Plan
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
     from types import TracebackType
+
+    from redtask import aio
 
 
 class Cluster:
@@ -26,6 +29,8 @@ class Cluster:
 
         with redtask.Cluster(n=4) as rc:
             view = rc.load_balanced_view()
+
+    ``async with`` gives a ``redtask.aio.Client``, and waits without blocking the loop.
 
     If a Redis is named (``url``, ``REDTASK_URL``, the profile's settings), it is used.
     Otherwise the embedded one of the profile is started, or joined if it already runs:
@@ -81,6 +86,7 @@ class Cluster:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._about: dict[str, Any] = {}
         self._client: Client | None = None
+        self._aio_client: aio.Client | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
@@ -104,6 +110,14 @@ class Cluster:
     def url(self) -> str | None:
         """URL of its hub, with the name; None: it is not running."""
         return self._about["url"] if self.is_running else None
+
+    @property
+    def key(self) -> str | None:
+        """Key text of its hub, a secret, if no file has it: for a client elsewhere.
+
+        None: the profile has it, or the cluster is not running.
+        """
+        return (self._about["key"] or self._key) if self.is_running else None
 
     # -- all at once
 
@@ -181,6 +195,32 @@ class Cluster:
     ) -> None:
         self.stop_cluster()
 
+    async def __aenter__(self) -> aio.Client:
+        from redtask import aio  # noqa: PLC0415 - asyncio takes a while to import
+
+        await _shielded(self.start_cluster, self.stop_cluster)
+        try:
+            self._aio_client = await aio.Client.connect(
+                self.url, profile=self.profile, key=self.key
+            )
+        except BaseException:
+            await _shielded(self.stop_cluster)
+            raise
+        return self._aio_client
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        client, self._aio_client = self._aio_client, None
+        try:
+            if client is not None:
+                await client.close()
+        finally:
+            await _shielded(self.stop_cluster)
+
     # -- its parts
 
     def connect_client(self) -> Client:
@@ -188,8 +228,7 @@ class Cluster:
         with self._lock:
             self._running()
             if self._client is None:
-                key = self._about["key"] or self._key
-                self._client = Client(self._about["url"], profile=self.profile, key=key)
+                self._client = Client(self.url, profile=self.profile, key=self.key)
             return self._client
 
     def start_engines(self, n: int | None = None) -> str:
@@ -226,6 +265,25 @@ class Cluster:
     connect_client_sync = connect_client
     start_engines_sync = start_engines
     stop_engines_sync = stop_engines
+
+
+async def _shielded(
+    work: Callable[[], object], undo: Callable[[], object] | None = None
+) -> None:
+    """Do something in a thread, to its end even if the caller is cancelled.
+
+    If he is, it is undone.
+    """
+    import asyncio  # noqa: PLC0415 - it takes a while to import
+
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        if undo is not None:
+            await _shielded(undo)
+        raise
 
 
 def _whole(n: object, *, least: int = 0) -> int:

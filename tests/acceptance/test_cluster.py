@@ -1,5 +1,6 @@
 """Clusters of scripts: what they start, and that nothing is left of it."""
 
+import asyncio
 import math
 import os
 import select
@@ -9,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 import redtask
+from redtask import aio
 from redtask.error import ClusterError, ConnectionLost
 from tests.clusters import KEEPER, REDIS, WORKER, engine_pids
 from tests.processes import DEADLINE, until
@@ -28,6 +30,33 @@ def test_a_private_cluster_works_and_leaves_nothing(land):
     assert land.is_empty()
     assert set(land.folder.iterdir()) == before
     assert list(land.home.iterdir()) == []
+
+
+def test_coroutines_get_a_client_for_asyncio_and_nothing_is_left(land):
+    async def compute() -> tuple[Any, ...]:
+        cluster = redtask.Cluster(n=2, private=True)
+        async with cluster as rc, aio.Client(cluster.url, key=cluster.key) as other:
+            many = await rc.load_balanced_view().map(lambda x: -x, range(9))
+            one = await other.load_balanced_view().apply(abs, -7)
+        return many, one, rc.closed, cluster.key
+
+    assert asyncio.run(compute()) == ([-x for x in range(9)], 7, True, None)
+    assert land.is_empty()
+
+
+def test_whoever_is_cancelled_while_it_starts_leaves_nothing(land):
+    async def start() -> str:
+        begun = asyncio.current_task()
+        assert begun is not None
+        asyncio.get_running_loop().call_later(0.2, begun.cancel)
+        try:
+            async with redtask.Cluster(n=1, private=True):
+                return "started"
+        except asyncio.CancelledError:
+            return "cancelled"
+
+    assert asyncio.run(start()) == "cancelled"
+    assert land.is_empty()
 
 
 class _Impatient:
