@@ -27,6 +27,8 @@ local rerank = require("lib.rerank")
 local scheme_name = require("scheme_name")
 
 local PIECE = 100
+-- A week, in ms: what fails on a Friday evening is there on Monday.
+local FAILURE_TTL = "604800000"
 
 local create, upgrade, fingerprint = ARGV[2] == "1", ARGV[2] == "upgrade", ARGV[3]
 
@@ -36,7 +38,8 @@ local function make()
   redis.call("HSET", keys.hub, "format", hub.format(scheme_name), "hwm", 0,
     "result_ttl", 86400000, "rare", "", "submitted", 0, "used", 0, "completed", 0,
     "last", 0, "max_deaths", 3, "skew", 0, "grace", 0, "lease", 15000,
-    "max_payload", 67108864, "keep_bytes", 0, "fingerprint", fingerprint,
+    "failure_ttl", FAILURE_TTL, "max_payload", 67108864, "keep_bytes", 0,
+    "fingerprint", fingerprint,
     "dice", string.format("%.0f", (time[1] * 1000000 + time[2]) % 2147483646 + 1))
 end
 
@@ -67,6 +70,7 @@ local function main(opened, numbers, scheme)
   local is_earlier = opened.is_earlier and not upgrade
   if opened.is_earlier and upgrade then
     redis.call("HSET", keys.hub, "format", hub.format(scheme_name))
+    redis.call("HSETNX", keys.hub, "failure_ttl", FAILURE_TTL)
   end
   set(numbers, scheme, is_earlier)
   local hwm = tonumber(redis.call("HGET", keys.hub, "hwm"))

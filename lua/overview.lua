@@ -13,21 +13,20 @@
 -- submitted and have ended. queues, the 50 with the most ready tasks: name, engines,
 -- ready, when the oldest was submitted (0: none), and 1 if paused. rates: completed,
 -- failed and aborted in the last `span` ms, then in each of 0 to 60 `buckets` of `width`
--- ms, latest first; tasks with a retention of their own are not counted. oldest: state,
--- id and submission time, for waiting and ready. times: for up to 40 tasks, sampled
--- evenly from those completed in the last `span`: run time (us), and delay from
--- submission to start (ms). failures, of the latest 50: function, error, count, latest
--- id. With `brief` "1" there are a quarter as many times, and no memory, states, queues,
--- oldest and failures.
+-- ms, latest first. oldest: state, id and submission time, for waiting and ready. times:
+-- for up to 40 tasks, sampled evenly from those completed in the last `span`: run time
+-- (us), and delay from submission to start (ms). failures, of the latest 50: function,
+-- error, count, latest id. With `brief` "1" there are a quarter as many times, and no
+-- memory, states, queues, oldest and failures.
 
 local argument = require("lib.argument")
 local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local latest = require("lib.latest")
 local page = require("lib.page")
 local record = require("lib.record")
 local reply = require("lib.reply")
-local settle = require("lib.settle")
 local states = require("lib.states")
 
 local SPAN = 60000
@@ -181,50 +180,61 @@ local function hub_lines(opened, span)
   return lines, about
 end
 
--- An ended state's index is sorted by when tasks are forgotten, so those that ended in an
--- interval lie between two scores.
-local function ended_between(state, base, from, to)
-  return redis.call("ZCOUNT", keys.ended(state), string.format("(%d", base + from),
-    string.format("%d", base + to))
-end
-
-local function add_rates(rates, base, from, to)
+local function add_rates(rates, bases, from, to)
   for _, state in ipairs(states.ended()) do
-    rates[#rates + 1] = ended_between(state, base, from, to)
+    local plain, own = latest.between(state, bases[state], from, to)
+    rates[#rates + 1] = plain + own
   end
 end
 
-local function rate_lines(opened, base, span)
-  local rates = {}
-  add_rates(rates, base, opened.stamp - span, opened.stamp)
+local function rate_lines(opened, span)
+  local rates, bases = {}, {}
+  for _, state in ipairs(states.ended()) do
+    bases[state] = latest.base(opened, state)
+  end
+  add_rates(rates, bases, opened.stamp - span, opened.stamp)
   for number = 1, buckets do
     local to = opened.stamp - (number - 1) * width
-    add_rates(rates, base, to - width, to)
+    add_rates(rates, bases, to - width, to)
   end
   return rates
 end
 
--- Ids of recently completed tasks, spread over the `count` from rank `first` on.
-local function samples(first, count)
-  local key, places = keys.ended("completed"), brief and PLACES / 4 or PLACES
+-- Add ids of an index, spread over the `count` from rank `first` on: at most `places`
+-- times `NEIGHBOURS`.
+local function add_samples(found, key, first, count, places)
   if count <= places * NEIGHBOURS then
-    return count > 0 and redis.call("ZRANGE", key, first, first + count - 1) or {}
+    places = count > 0 and 1 or 0
   end
-  local found = {}
+  local many = places == 1 and count or NEIGHBOURS
   for place = 0, places - 1 do
-    local rank = first + math.floor(place * (count - NEIGHBOURS) / (places - 1))
-    for _, id in ipairs(redis.call("ZRANGE", key, rank, rank + NEIGHBOURS - 1)) do
+    local rank = first + math.floor(place * (count - many) / math.max(1, places - 1))
+    for _, id in ipairs(redis.call("ZRANGE", key, rank, rank + many - 1)) do
       found[#found + 1] = id
     end
+  end
+end
+
+-- Ids of tasks completed in the last `span`, spread over those with the common retention
+-- and with their own.
+local function samples(opened, span)
+  local found, base = {}, latest.base(opened, "completed")
+  local from, places = opened.stamp - span, brief and PLACES / 4 or PLACES
+  local plain, own = latest.between("completed", base, from, opened.stamp)
+  for _, one in ipairs({
+    { key = keys.ended("completed"), base = base, count = plain },
+    { key = keys.latest("completed"), base = 0, count = own },
+  }) do
+    local first = redis.call("ZCOUNT", one.key, "-inf", string.format("%.0f", one.base + from))
+    add_samples(found, one.key, first, one.count,
+      math.floor(places * one.count / math.max(1, plain + own)))
   end
   return found
 end
 
-local function time_lines(opened, base, span, count)
+local function time_lines(opened, span)
   local lines = {}
-  local first = redis.call("ZCOUNT", keys.ended("completed"), "-inf",
-    string.format("%d", base + opened.stamp - span))
-  local sampled = samples(first, count)
+  local sampled = samples(opened, span)
   record.read_ahead(sampled)
   for _, id in ipairs(sampled) do
     local f = record.get(id, "submitted", "took", "started")
@@ -238,9 +248,10 @@ local function time_lines(opened, base, span, count)
   return lines
 end
 
-local function failure_lines()
+local function failure_lines(opened)
   local groups, names = {}, {}
-  for _, id in ipairs(redis.call("ZREVRANGE", keys.ended("failed"), 0, FAILURES - 1)) do
+  for _, one in ipairs(latest.next(latest.open(opened, "failed"), FAILURES)) do
+    local id = one.id
     local f = record.get(id, "fn", "ename", "verdict")
     local name, what = page.function_of(names, f[1]), f[2] or f[3] or ""
     local group = groups[name .. "\0" .. what]
@@ -266,11 +277,9 @@ local function main(opened)
   end
   hub.read_clock(opened)
   local ttl = opened.result_ttl
-  local base = ttl > 0 and ttl or settle.FOREVER
   local span = ttl > 0 and math.min(SPAN, ttl) or SPAN
   local lines, about = hub_lines(opened, span)
-  local rates = rate_lines(opened, base, span)
-  local times = time_lines(opened, base, span, rates[1])
+  local rates, times = rate_lines(opened, span), time_lines(opened, span)
   if brief then
     return { "ok", lines, {}, {}, rates, {}, times, {} }
   end
@@ -282,7 +291,7 @@ local function main(opened)
   add_oldest(elders, "ready", ready_id, ready_stamp)
   return {
     "ok", lines, counts(about, waiting, ready, many), queues, rates, elders,
-    times, failure_lines(),
+    times, failure_lines(opened),
   }
 end
 

@@ -83,8 +83,10 @@ local function lose_engines(opened, left)
   return left
 end
 
-local function first(key)
-  local head = redis.call("ZRANGE", key, 0, 0, "WITHSCORES")
+-- The lowest score in an index, from the one given on.
+local function first(key, from)
+  local head = redis.call("ZRANGEBYSCORE", key, string.format("%d", from or 0), "+inf",
+    "WITHSCORES", "LIMIT", 0, 1)
   return tonumber(head[2])
 end
 
@@ -109,9 +111,11 @@ local function next_due(opened)
       math.floor(opened.lease * OFTEN))
   end
   for _, state in ipairs(states.ended()) do
-    local ends = first(keys.ended(state)) or math.huge
-    if ends < settle.FOREVER then
-      soonest = math.min(soonest, ends - opened.stamp)
+    for _, from in ipairs({ 0, settle.OWN }) do
+      local ends = first(keys.ended(state), from)
+      if ends and ends - from < settle.OWN then
+        soonest = math.min(soonest, ends - from - opened.stamp)
+      end
     end
   end
   soonest = math.min(soonest, (first(keys.idle_functions) or math.huge) - opened.stamp)

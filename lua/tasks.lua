@@ -10,8 +10,7 @@
 --
 -- Those that have `text` in their id or in a field shown. Waiting and ready ones in the
 -- order in which they will run; assigned and running ones by the label of their engine;
--- ended ones latest first (a task with a retention of its own where it would have ended
--- with the common one). `from` is "", or the `next` of an earlier page; `next` is "" at
+-- ended ones latest first. `from` is "", or the `next` of an earlier page; `next` is "" at
 -- the end. A row: id, number of fields, then name and value of each; `function` is the
 -- function's name.
 
@@ -19,6 +18,7 @@ local argument = require("lib.argument")
 local held = require("lib.held")
 local hub = require("lib.hub")
 local keys = require("lib.keys")
+local latest = require("lib.latest")
 local page = require("lib.page")
 local record = require("lib.record")
 local reply = require("lib.reply")
@@ -45,13 +45,13 @@ local FIELDS = {
 local state, from, count = ARGV[2], ARGV[3] or "", page.count(ARGV[4])
 local text = string.lower(ARGV[5] or "")
 
--- Returns where to begin: how many to skip, and in which index.
+-- Where to begin, as numbers; nil: no page named that.
 local function position()
-  if from == "" then
-    return 0, 0
+  local wanted, numbers = states.is_ended(state) and 4 or 2, {}
+  for number in string.gmatch(from == "" and string.rep("0 ", wanted) or from, "%S+") do
+    numbers[#numbers + 1] = argument.count(number)
   end
-  local rank, at = string.match(from, "^(%d+) (%d+)$")
-  return argument.count(rank), argument.count(at)
+  return #numbers == wanted and numbers or nil
 end
 
 -- Indexes of the engines with this label or a higher one: a list of { at, key, uuid }.
@@ -115,17 +115,14 @@ local function indexes(first)
     return { { at = 0, key = keys.waiting } }
   elseif state == "ready" then
     return of_lines(first)
-  elseif states.is_ended(state) then
-    return { { at = 0, key = keys.ended(state) } }
   end
   return of_engines(first, state == "running" and "held" or "assigned")
 end
 
 -- The ids in an index, from `rank` on.
 local function members(index, rank)
-  local command = states.is_ended(state) and "ZREVRANGE" or "ZRANGE"
   if state ~= "running" then
-    return redis.call(command, index.key, rank, rank + count - 1)
+    return redis.call("ZRANGE", index.key, rank, rank + count - 1)
   end
   local ids, taken = {}, held.names(index.uuid, rank + count)
   for at = rank + 1, math.min(#taken, rank + count) do
@@ -163,16 +160,24 @@ local function show(found, id)
   return true
 end
 
+-- Show tasks until the page is full. Returns the number of the first that is not on it.
+local function show_all(found, ids)
+  record.read_ahead(ids)
+  for at, id in ipairs(ids) do
+    if found.shown == count or found.looked == LOOKED and text ~= "" then
+      return at
+    end
+    show(found, id)
+  end
+end
+
 -- Read on in one index from `rank`. Returns the place where the page became full, or nil.
 local function read(found, index, rank)
   while true do
     local ids = members(index, rank)
-    record.read_ahead(ids)
-    for at, id in ipairs(ids) do
-      if found.shown == count or found.looked == LOOKED and text ~= "" then
-        return string.format("%d %d", rank + at - 1, index.at)
-      end
-      show(found, id)
+    local full = show_all(found, ids)
+    if full then
+      return string.format("%d %d", rank + full - 1, index.at)
     end
     rank = rank + #ids
     if #ids < count then
@@ -181,13 +186,34 @@ local function read(found, index, rank)
   end
 end
 
-local function main()
-  local rank, first = position()
-  if not FIELDS[state] or not count or not rank then
+-- Likewise of ended ones, from those ranks.
+local function read_ended(opened, found, ranks)
+  local reader = latest.open(opened, state, ranks)
+  while true do
+    local list, ids = latest.next(reader, count), {}
+    for at, one in ipairs(list) do
+      ids[at] = one.id
+    end
+    local full = show_all(found, ids)
+    if full then
+      return list[full].at
+    elseif #list < count then
+      return ""
+    end
+  end
+end
+
+local function main(opened)
+  local from_here = FIELDS[state] and position()
+  if not count or not from_here then
     return reply.fail("BADARG", "a page has 1 to " .. page.MOST
       .. " tasks of one state, from a place that a page before named")
   end
   local found = { rows = {}, names = {}, shown = 0, looked = 0 }
+  if states.is_ended(state) then
+    return { "ok", read_ended(opened, found, from_here), found.rows }
+  end
+  local rank, first = from_here[1], from_here[2]
   for number, index in ipairs(indexes(first)) do
     if number > page.MOST then
       return { "ok", "0 " .. index.at, found.rows }

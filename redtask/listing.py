@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask.dependency import is_id
 from redtask.error import VERDICTS
-from redtask.flows import Commands, reading
-from redtask.hub import holding, states
+from redtask.flows import Commands, ask, reading
+from redtask.hub import calls, holding, states
 from redtask.hub.records import text
 from redtask.metadata import members, metadata
 from redtask.query import BUFFERS, Query, check_keys
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Ids per page.
 _PAGE: Final = 500
+#: Rows of a page for screens.
+_SHOWN: Final = 200
 #: The line of tasks of a queue whose records say who may take them.
 _PICKY: Final = "?"
 
@@ -346,22 +348,26 @@ class Finder:
         """Return the most recently changed records, the latest first.
 
         Each index is read from its end until there are enough: cheap even if many
-        match. Ended tasks that are kept longer come before others.
+        match.
         """
         self._sorted_by = _SORTED_BY_LATEST
         if self._query.only("msg_id") is not None:
             yield from self.find()
         else:
-            names = yield from indexes(self._keys, self._query.states())
-            for index in names:
+            wanted = self._query.states()
+            open_ = [state for state in wanted if state not in states.ENDED]
+            for index in (yield from indexes(self._keys, open_)):
                 yield from self._downwards(index, most)
+            for state in wanted:
+                if state in states.ENDED:
+                    yield from self._latest(state, most)
         found = sorted(
             self._found.values(), key=lambda one: (latest(one), one["msg_id"])
         )
         found = found[: -most - 1 : -1]
         yield from self._add_buffers(found)
-        wanted = self._wanted
-        return found if wanted is None else [_some(one, wanted) for one in found]
+        keys = self._wanted
+        return found if keys is None else [_some(one, keys) for one in found]
 
     def _downwards(self, index: str, most: int) -> Flow[None]:
         """Visit the members of an index from its end, until enough of them match."""
@@ -378,6 +384,15 @@ class Finder:
             if len(page) < size:
                 return
             at, size = at + size, _PAGE
+
+    def _latest(self, state: str, most: int) -> Flow[None]:
+        """Visit ended tasks, the latest first, until enough of them match."""
+        before, size = len(self._found), min(most, _SHOWN)
+        more: str | None = ""
+        while more is not None and len(self._found) - before < most:
+            page = yield from ask(calls.tasks(state, more, size))
+            yield from self._visit([row.task_id for row in page.rows])
+            more, size = page.more, _SHOWN
 
     def _visit(self, ids: Sequence[str]) -> Flow[None]:
         records = yield from reading.records(self._keys, ids)

@@ -16,6 +16,8 @@ PARTS = (
 BESIDE = ("attempts", "watchers", "dependents", "refusals", "live")
 #: The expiry of what is kept as long as there is room, without its time.
 FOREVER = 2**52
+#: What is added to that of a task with a retention of its own.
+OWN = 2**51
 #: Arguments that are not told from others when bytes are counted.
 SMALL = 1024
 ENDED = ("completed", "failed", "aborted")
@@ -176,13 +178,26 @@ def _check_bytes(seen):
     seen.hold(kept == total, f"{kept} bytes are kept, not {total}")
 
 
+def _check_latest(seen):
+    """Those that ended with a retention of their own are listed by their ends, too."""
+    for state in ENDED:
+        there = seen.ended.get(state, {}).keys()
+        own = {name for name in there if "ttl" in seen.tasks.get(name, {})}
+        listed = seen.latest.get(state, {})
+        seen.hold(listed.keys() == own, f"{listed.keys() ^ own} in one of two ways")
+        for name, stamp in listed.items():
+            told = seen.tasks.get(name, {}).get("ended", stamp)
+            seen.hold(stamp == int(told), f"{name} ended at {told}, not {stamp}")
+
+
 def _check_ended(seen):
+    _check_latest(seen)
     for state, ended in seen.ended.items():
         for name, expiry in ended.items():
             task = seen.tasks.get(name, {})
             if "ttl" in task and "ended" in task:
                 ttl = int(task["ttl"])
-                meant = int(task["ended"]) + (ttl or FOREVER)
+                meant = OWN + int(task["ended"]) + (ttl or FOREVER)
                 # Later, if others needed it when it was to leave.
                 seen.hold(expiry >= meant, f"{name} is kept until {expiry}")
             marked = "t" in task.get("marks", "")

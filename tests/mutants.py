@@ -612,8 +612,8 @@ MUTANTS: Final = (
     _mutant(
         "a sweep does more than its budget",
         "lib/forget.lua",
-        "expired_of(opened, state, count - looked)",
-        "expired_of(opened, state, 100000)",
+        "expired_of(opened, state, 0, count - looked)",
+        "expired_of(opened, state, 0, 100000)",
         "lua/test_sweep.py::test_a_sweep_does_no_more_than_its_budget",
     ),
     _mutant(

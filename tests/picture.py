@@ -24,6 +24,7 @@ KEY = re.compile(
     | classes:(?P<classes>[a-z0-9_-]+)
     | free:(?P<free>[a-z0-9_-]+)
     | ended:(?P<ended>completed|failed|aborted)
+    | latest:(?P<latest>completed|failed|aborted)
     | done:(?P<done>[a-z0-9]+)
     | newest:(?P<newest>[a-z0-9]+)
     | answer:[A-Za-z0-9_-]+
@@ -163,6 +164,7 @@ class Picture:
         self.ready: dict[str, dict[str, float]] = {}
         self.free: dict[str, dict[str, float]] = {}
         self.ended: dict[str, dict[str, float]] = {}
+        self.latest: dict[str, dict[str, float]] = {}
         self.classes: dict[str, dict[str, float]] = {}
         for name, found in self.keys.items():
             if found:
@@ -209,7 +211,7 @@ class Picture:
             self.functions[found["fn"]] = self.hash(name)
         elif found["newest"]:
             self.newest[found["newest"]] = float(self.data[name])
-        for kind in ("ready", "free", "ended", "classes"):
+        for kind in ("ready", "free", "ended", "latest", "classes"):
             if found[kind]:
                 getattr(self, kind)[found[kind]] = self.zset(name)
 

@@ -115,6 +115,7 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
       shun = f[6] and label or nil, last = what,
     }
   end
+  story.tell(opened, "failed", "task", id, "engine", uuid, "try", tries, "why", what)
   fail(opened, ending, outcome, "failed", verdict, counts)
 end
 

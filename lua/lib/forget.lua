@@ -13,7 +13,7 @@ local weight = require("lib.weight")
 
 -- After how many ms a record that is needed is looked at again.
 local LATER = 3600000
-local FOREVER = settle.FOREVER
+local FOREVER, OWN = settle.FOREVER, settle.OWN
 -- A script releases so many bytes of ids at most, some 400: there may be very many.
 local MOST_RELEASED = 8000
 
@@ -54,19 +54,20 @@ local function release_parents(opened, id)
 end
 
 -- The retention of a task is over, but it is needed: look at it again later. One that is
--- kept for others is marked, and goes with the last of these.
-local function put_off(opened, id, state)
+-- kept for others is marked, and goes with the last of these. `from` is where its part of
+-- the index begins.
+local function put_off(opened, id, state, from)
   local key = keys.task(id)
   local marks = redis.call("HGET", key, "marks") or ""
   if string.find(marks, "k", 1, true) and not string.find(marks, "p", 1, true) then
     redis.call("HSET", key, "marks", marks .. "p")
   end
   local pause = LATER
-  if math.abs(opened.result_ttl - pause) < pause / 2 then
+  if math.abs(settle.retention(opened, state) - pause) < pause / 2 then
     -- It would be listed as one that ended just now.
     pause = 2 * pause
   end
-  redis.call("ZADD", keys.ended(state), opened.stamp + pause, id)
+  redis.call("ZADD", keys.ended(state), string.format("%d", from + opened.stamp + pause), id)
 end
 
 -- Remove those of these ended tasks that are on the sheet, all at once: nothing is stored
@@ -109,7 +110,7 @@ local function task(opened, id, state)
   states.check(state, "gone")
   local key = keys.task(id)
   local parts = record.parts()
-  local f = redis.call("HMGET", key, "fn", "tries", "refusals", unpack(parts))
+  local f = redis.call("HMGET", key, "fn", "tries", "refusals", "ttl", unpack(parts))
   if not f[1] then
     local others, took = folded(opened, { id }, state)
     if #others == 0 then
@@ -124,7 +125,7 @@ local function task(opened, id, state)
     doomed[#doomed + 1] = keys.task(id, "refusals")
   end
   for at, part in ipairs(parts) do
-    local value = f[3 + at]
+    local value = f[4 + at]
     if value == "" then
       doomed[#doomed + 1] = keys.task(id, part)
       bytes = bytes + weight.of_part(id, part)
@@ -132,9 +133,13 @@ local function task(opened, id, state)
   end
   redis.call("UNLINK", unpack(doomed))
   redis.call("ZREM", keys.ended(state), id)
-  if f[1] then
-    functions.release(opened, string.match(f[1], "^%S+"), 1)
-  else
+  if f[4] then
+    redis.call("ZREM", keys.latest(state), id)
+  end
+  local digest = string.match(f[1] or "", "^%S+")
+  if digest then
+    functions.release(opened, digest, 1)
+  elseif not f[1] then
     -- A gate.
     require("lib.timers").clear("g", id)
   end
@@ -156,15 +161,16 @@ local function leave(opened, id, state, marks)
 end
 
 -- Forget at most `count` ended tasks of a state whose retention is over, those that are
--- needed excepted. Returns how many were looked at; `count` if there is more to do.
-local function expired_of(opened, state, count)
-  local due = redis.call("ZRANGEBYSCORE", keys.ended(state), "-inf", opened.stamp,
-    "LIMIT", 0, count)
+-- needed excepted, in the part of its index that begins there. Returns how many were
+-- looked at; `count` if there is more to do.
+local function expired_of(opened, state, from, count)
+  local due = redis.call("ZRANGEBYSCORE", keys.ended(state), string.format("%d", from),
+    string.format("%d", from + opened.stamp), "LIMIT", 0, count)
   local released = 0
   for _, id in ipairs((folded(opened, due, state))) do
     local needed, marks = is_needed(id)
     if needed then
-      put_off(opened, id, state)
+      put_off(opened, id, state, from)
     else
       local _, some = leave(opened, id, state, marks)
       released = released + some
@@ -182,7 +188,8 @@ local function expired(opened, count)
   repeat
     local before = looked
     for _, state in ipairs(states.ended()) do
-      looked = looked + expired_of(opened, state, count - looked)
+      looked = looked + expired_of(opened, state, 0, count - looked)
+      looked = looked + expired_of(opened, state, OWN, count - looked)
     end
   until looked == before or looked == count
   return looked
@@ -206,9 +213,10 @@ end
 -- Let others be looked at first, also those that end just now: it is not to count among
 -- these.
 local function postpone(opened, one)
-  local ttl = one.at < FOREVER and math.max(0, opened.result_ttl) or FOREVER
+  local from = one.at % FOREVER >= OWN and OWN or 0
+  local ttl = one.at < FOREVER and settle.retention(opened, one.state) or FOREVER
   redis.call("ZADD", keys.ended(one.state),
-    string.format("%d", opened.stamp + ttl + LATER), one.id)
+    string.format("%d", from + opened.stamp + ttl + LATER), one.id)
 end
 
 -- Forget at most `count` ended tasks for lack of room; returns how many, or `count` if

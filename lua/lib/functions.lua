@@ -38,7 +38,7 @@ local function refused(opened, fn)
   if not rare.is(opened, "r") then
     return nil
   end
-  return redis.call("HGET", keys.fn(string.match(fn, "^%S+")), "refused") or nil
+  return redis.call("HGET", keys.fn(string.match(fn, "^%S+") or ""), "refused") or nil
 end
 
 -- Note that an engine lacks what the function requires, and will not get it.

@@ -20,6 +20,8 @@ end
 
 local FORMAT = format(scheme_name)
 
+local DAY = 86400000
+
 -- Logical time ahead of the wall clock falls back by at most this share of the time that
 -- passes, so that no lease ever sees a jump.
 local SLEW = 0.1
@@ -50,8 +52,9 @@ local function open()
   return {
     stamp = stamp,
     fine = fine,
-    hwm = tonumber(f[2]),
-    result_ttl = tonumber(f[3]),
+    -- Somebody may have written something else there.
+    hwm = tonumber(f[2]) or 0,
+    result_ttl = tonumber(f[3]) or DAY,
     rare = f[4],
     is_earlier = is_earlier,
   }

@@ -57,6 +57,11 @@ local function ended_key(state)
   return root .. ":ended:" .. state
 end
 
+-- Of those, the ones with a retention of their own, by when they ended.
+local function latest_key(state)
+  return root .. ":latest:" .. state
+end
+
 -- Answers to an order, by its nonce.
 local function answer_key(nonce)
   return root .. ":answer:" .. nonce
@@ -111,6 +116,7 @@ return {
   classes = classes_key,
   free = free_key,
   ended = ended_key,
+  latest = latest_key,
   done = done_key,
   newest = newest_key,
   answer = answer_key,

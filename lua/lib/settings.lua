@@ -10,6 +10,7 @@ local LIMITS = {
   hwm = { 0, 100000 },
   lease = { 100, 3600000 },
   result_ttl = { 0, 31536000000 },
+  failure_ttl = { 0, 31536000000 },
   max_deaths = { 1, 1000 },
   max_payload = { 65536, 536870912 },
   keep_bytes = { 0, 9007199254740991 },

@@ -11,9 +11,13 @@ local batches = require("lib.batches")
 local keys = require("lib.keys")
 local states = require("lib.states")
 
--- Tasks kept as long as there is room come after all others in the index of their state,
--- by age: 2^52 and the time. No other time comes near.
+-- The index of an ended state has four parts: tasks by when they are forgotten; those with
+-- a retention of their own (2^51 and that time); and as many of those that are kept as
+-- long as there is room, by age (2^52 and the time). No time comes near. So those with the
+-- common retention are in the order in which they ended, and R:latest:<state> has the
+-- others in theirs.
 local FOREVER = 4503599627370496
+local OWN = 2251799813685248
 
 -- Outcomes up to this size are sent in the stream, as long as an entry stays below
 -- MOST_ENTRY; waiters read larger ones from the record.
@@ -29,11 +33,26 @@ local function expiry(opened, ttl)
   return string.format("%d", opened.stamp + (ttl > 0 and ttl or FOREVER))
 end
 
+-- Likewise with a retention of its own.
+local function own_expiry(opened, ttl)
+  return string.format("%d", OWN + opened.stamp + (ttl > 0 and ttl or FOREVER))
+end
+
+-- The common retention of tasks in this state, in ms; 0: as long as there is room.
+-- Failures are kept as long as others, and as long as is set for them.
+local function retention(opened, state)
+  local usual = opened.result_ttl
+  local longer = state == "failed" and redis.call("HGET", keys.hub, "failure_ttl")
+  longer = tonumber(longer or usual) or usual
+  return math.min(usual, longer) > 0 and math.max(usual, longer) or 0
+end
+
 local function begin(opened)
   return {
     opened = opened,
-    expiry = expiry(opened, opened.result_ttl),
     ended = {},
+    -- By state, those with a retention of their own: flat time and id.
+    own = {},
     told = {},
     -- Bytes stored beside their records.
     bytes = 0,
@@ -92,7 +111,10 @@ local function extras(ending, id, marks, head, payload)
   local after = ending.expiry
   if string.find(marks, "t", 1, true) then
     local ttl = redis.call("HGET", keys.task(id), "ttl")
-    after = expiry(ending.opened, tonumber(ttl))
+    after = own_expiry(ending.opened, tonumber(ttl) or ending.opened.result_ttl)
+    local own = ending.own[ending.to] or {}
+    ending.own[ending.to] = own
+    own[#own + 1], own[#own + 2] = ending.opened.stamp, id
   end
   if string.find(marks, "w", 1, true) then
     tell_watchers(ending, id, head, payload)
@@ -116,10 +138,12 @@ local function turn_to(ending, from, to)
   states.check(from, to)
   local ended = ending.ended[to]
   if not ended then
-    ended = { length = 0 }
+    ended = {
+      length = 0, expiry = expiry(ending.opened, retention(ending.opened, to)),
+    }
     ending.ended[to] = ended
   end
-  ending.from, ending.to, ending.list = from, to, ended
+  ending.from, ending.to, ending.list, ending.expiry = from, to, ended, ended.expiry
   ending.mark, ending.token = string.sub(to, 1, 1), nil
 end
 
@@ -195,6 +219,9 @@ local function close(ending)
       redis.call("HINCRBY", keys.hub, state, ended.length == 2 and "1" or ended.length / 2)
     end
   end
+  for state, own in pairs(ending.own) do
+    batches.zadd(keys.latest(state), own)
+  end
   if ending.bytes > 0 then
     redis.call("HINCRBY", keys.hub, "kept_bytes", ending.bytes)
   end
@@ -206,6 +233,18 @@ local function close(ending)
   if ending.left then
     drop_queues(ending.left)
   end
+end
+
+-- Seldom: list one that ended and is not listed: by its record, now.
+local function relist(opened, f)
+  if not f.ttl then
+    local after = expiry(opened, retention(opened, f.state))
+    redis.call("ZADD", keys.ended(f.state), after, f.id)
+    return
+  end
+  local ttl = tonumber(f.ttl) or opened.result_ttl
+  redis.call("ZADD", keys.ended(f.state), own_expiry(opened, ttl), f.id)
+  redis.call("ZADD", keys.latest(f.state), opened.stamp, f.id)
 end
 
 -- End one running task on the sheet, the short way. `run` is its outcome, for the stream,
@@ -222,8 +261,9 @@ end
 
 return {
   FOREVER = FOREVER,
+  OWN = OWN,
   MOST_ENTRY = MOST_ENTRY,
-  expiry = expiry,
+  retention = retention,
   begin = begin,
   list = list,
   owner = owner,
@@ -232,5 +272,6 @@ return {
   outcome = outcome,
   leave_queue = leave_queue,
   close = close,
+  relist = relist,
   complete = complete,
 }

@@ -35,6 +35,7 @@ _MOST: Final = 5
 _NUMBERS: Final = {
     "hwm": (1, "most tasks of an engine; 0: a busy one takes more by itself"),
     "result_ttl": (1000, "seconds that ended tasks are kept"),
+    "failure_ttl": (1000, "seconds that failed ones are kept at least"),
     "lease": (1000, "seconds that engines may be silent"),
     "max_deaths": (1, "engines that a task may cost"),
     "max_payload": (1, "most bytes of arguments or of a result"),
@@ -62,6 +63,13 @@ _NUMBERS: Final = {
     type=Span(0, 31536000),
     metavar="SPAN",
     help="How long ended tasks are kept; 0: until their room is needed.",
+)
+@click.option(
+    "--failure-ttl",
+    type=Span(0, 31536000),
+    metavar="SPAN",
+    help="How long failed tasks are kept, if that is longer; 0: until their room is "
+    "needed.",
 )
 @click.option(
     "--lease",
@@ -160,7 +168,8 @@ def settings(scheme: str, hub: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings in the units shown to users."""
     shown: dict[str, Any] = {"scheme": scheme}
     for name, (unit, _) in _NUMBERS.items():
-        value = int(hub[name])
+        # A hub of an earlier release keeps failures as long as others.
+        value = int(hub.get(name, hub["result_ttl"]))
         shown[name] = value if unit == 1 else value / unit
     return shown
 

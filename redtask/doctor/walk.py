@@ -28,7 +28,7 @@ _ID: Final = r"[a-z0-9]+-[0-9]+"
 _KEY: Final = re.compile(
     rf"""
       (?P<index>waiting|timers|unsettled|functions:idle|engines|unranked|labels
-        |ended:(?:completed|failed|aborted)|free:[a-z0-9_-]+)
+        |(?:ended|latest):(?:completed|failed|aborted)|free:[a-z0-9_-]+)
     | (?P<other>hub|queues|story|apart|alarm|gone|hidden|scheme|paused
         |rows|runs|classes:[a-z0-9_-]+)
     | task:(?P<task>{_ID})(?::(?P<part>[a-z]+))?

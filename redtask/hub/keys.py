@@ -67,8 +67,12 @@ class Keys:
         return f"{self.root}:classes:{queue}"
 
     def ended(self, state: str) -> str:
-        """Return the sorted set of the tasks in a final state."""
+        """Return the sorted set of the tasks in a final state, by their expiry."""
         return f"{self.root}:ended:{state}"
+
+    def latest(self, state: str) -> str:
+        """Return that of those with a retention of their own, by their end."""
+        return f"{self.root}:latest:{state}"
 
     def tied(self, engine: str) -> str:
         """Return the sorted set of lines for this engine and only few others."""

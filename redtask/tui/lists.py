@@ -255,7 +255,7 @@ def event(row: Event, stamp: int, labels: Mapping[str, str]) -> list[str | Cell]
     label = about.pop("id", labels.get(engine, ""))
     why = about.pop("why", "")
     more = " ".join(f"{name} {value}" for name, value in about.items())
-    bad = row.event in ("lost", "engine gone", "corrupt", "refused")
+    bad = row.event in ("failed", "lost", "engine gone", "corrupt", "refused")
     return [
         since(row.at, stamp),
         Cell(row.event, BAD if bad else ""),

@@ -163,6 +163,7 @@ def test_settings_are_shown_and_changed(cluster):
         "scheme": "lru",
         "hwm": 0,
         "result_ttl": 86400.0,
+        "failure_ttl": 604800.0,
         "lease": 15.0,
         "max_deaths": 3,
         "max_payload": 67108864,

@@ -432,7 +432,10 @@ def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     mine = command.objects("events", "--task", name)
 
     assert {one["event"] for one in joined} == {"engine joined"}
-    assert [(one["event"], one["id"]) for one in mine] == [("retry", name)]
+    assert [(one["event"], one["id"]) for one in mine] == [
+        ("retry", name),
+        ("failed", name),
+    ]
     assert len(command.well("events", "--limit", 2)) == 2
     assert command.well("events", "--since", "2100-01-01") == []
     whole = command.well("events", "--limit", 1000)

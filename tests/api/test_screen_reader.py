@@ -79,7 +79,7 @@ def test_the_page_of_a_tab_is_what_there_is(busy, reader):
     assert [row.uuid for row in engines.items] == ["e"]
     assert [row.task_id for row in running.items] == ["c-2"]
     assert [row.task_id for row in failed.items] == ["c-1"]
-    assert [row.event for row in events.items] == ["engine joined"]
+    assert [row.event for row in events.items] == ["failed", "engine joined"]
     assert {page.more for page in (engines, running, failed, events)} == {None}
 
 
@@ -93,7 +93,7 @@ def test_pages_go_on_where_they_ended(busy, reader):
     older = reader.read(Wish("events", start=newest.more, count=3)).rows
 
     assert [row.uuid for row in first.items + second.items] == ["e", "a", "b", "c"]
-    assert [one.about["engine"] for one in newest.items + older.items] == list("cbae")
+    assert [one.about["engine"] for one in newest.items + older.items] == list("cbaee")
 
 
 def test_events_are_found_by_a_text(busy, reader):
@@ -196,7 +196,7 @@ def test_an_event_is_told(busy, reader):
 
     card = reader.read(Wish("events", subject=Subject("event", event.entry))).card
 
-    assert card.fields["event"] == "engine joined"
+    assert card.fields["event"] == "failed"
 
 
 @pytest.mark.parametrize(

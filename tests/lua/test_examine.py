@@ -6,6 +6,9 @@ from redtask import error
 from redtask.hub import calls
 from tests.hubs import ok
 
+#: What is added to the expiry of a task with a retention of its own.
+OWN = 2**51
+
 
 def look(hub, *things, now=10, mend=False):
     """Examine things."""
@@ -130,7 +133,38 @@ def test_a_fence_that_hides_marks_is_told(hub):
 
     mends(hub, "fence", ("task", "c-1"))
     hub.report(2, "e", ok(work))
-    assert hub.ended("completed")["c-1"] == 11
+    assert hub.ended("completed")["c-1"] == OWN + 11
+
+
+def test_a_task_with_a_retention_of_its_own_is_listed_by_its_end_again(hub):
+    hub.submit(1, "c-1", ttl=9)
+    hub.end(2, "error")
+    hub.redis.delete(hub.key("latest", "failed"))
+
+    mends(hub, "latest", ("task", "c-1"))
+    assert hub.members("latest", "failed") == ["c-1"]
+
+
+def test_one_that_an_earlier_release_listed_is_in_order(hub):
+    hub.submit(1, "c-1", ttl=9)
+    hub.end(2, "ok")
+    hub.redis.delete(hub.key("latest", "completed"))
+    hub.redis.zadd(hub.key("ended", "completed"), {"c-1": 11})
+
+    assert flaws(hub, ("task", "c-1")) == []
+    hub.sweep(12)
+    assert hub.tasks() == {}
+
+
+def test_who_is_listed_by_its_end_and_has_no_retention_of_its_own_leaves(hub):
+    hub.submit(1, "c-1", "c-2")
+    hub.end(2, "ok")
+    hub.redis.zadd(hub.key("latest", "completed"), {"c-1": 2})
+    hub.redis.zadd(hub.key("latest", "failed"), {"c-2": 2, "c-9": 2})
+
+    mends(hub, "stray", ("entry", "latest:completed c-1"))
+    mends(hub, "stray", ("entry", "latest:failed c-2"))
+    mends(hub, "stray", ("entry", "latest:failed c-9"))
 
 
 def test_an_assigned_task_gets_its_place_back_and_its_engine_is_told(make_hub):

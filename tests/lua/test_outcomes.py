@@ -202,7 +202,19 @@ def test_refused_work_is_not_tried_again_and_is_told_of(hub):
     hub.turn(4, "e", 1, final(work, ename="SignatureError", evalue="refused: altered"))
 
     assert hub.state("c-1") == "failed"
-    assert hub.events()[-1] == "refused"
+    assert hub.events()[-2:] == ["refused", "failed"]
+
+
+def test_the_last_try_of_a_task_that_fails_is_an_event(hub):
+    hub.submit(1, "c-1", retries=1)
+    hub.register(2, "e")
+    for now in (3, 5):
+        (work,) = hub.take(now, "e")
+        hub.turn(now + 1, "e", 0, error_in(work, ename="Oops", evalue="again"))
+
+    assert hub.events()[-2:] == ["retry", "failed"]
+    about = hub.do(calls.events(now=9))[0].about
+    assert (about["task"], about["try"], about["why"]) == ("c-1", "2", "Oops: again")
 
 
 def test_a_signature_error_of_the_users_own_is_tried_again(hub):

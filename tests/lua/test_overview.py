@@ -142,12 +142,26 @@ def test_it_looks_back_no_longer_than_tasks_are_kept(make_hub):
     assert overview(hub, 1).span == 5
 
 
-def test_a_task_with_a_retention_of_its_own_is_in_no_rate(hub):
-    hub.submit(1, "c-1", "c-2", ttl=1000000)
+@pytest.mark.parametrize("ttl", [0, 50, 1_000_000, 9 * 86_400_000])
+def test_tasks_with_a_retention_of_their_own_are_in_the_rates(hub, ttl):
+    hub.submit(1, "c-1", "c-2", ttl=ttl)
     hub.submit(1, "c-3")
     hub.end(2, "ok", "error", "ok")
 
-    assert overview(hub, 3).lately == Ended(1, 0, 0)
+    seen = overview(hub, 3)
+
+    assert seen.lately == Ended(2, 1, 0)
+    assert len(seen.times) == 2
+    assert [group.task_id for group in seen.failures] == ["c-2"]
+    assert overview(hub, 3 + MINUTE).lately == Ended(0, 0, 0)
+
+
+def test_rates_are_known_where_failures_leave_before_others(make_hub):
+    hub = make_hub(result_ttl=0, failure_ttl=5000)
+    hub.submit(1, "c-1", "c-2")
+    hub.end(100, "ok", "error")
+
+    assert overview(hub, 200).lately == Ended(1, 1, 0)
 
 
 def test_times_are_those_of_the_last_minute(hub):

@@ -197,6 +197,47 @@ def test_ended_tasks_come_the_latest_first_and_in_pages(hub):
     assert third.more is None
 
 
+def paged(hub, now, state, count=2):
+    """Return all tasks in a state, read in pages."""
+    found, more = [], ""
+    while more is not None:
+        page = tasks(hub, now, state, more, count)
+        found += names(page)
+        more = page.more
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 200])
+@pytest.mark.parametrize("common", [0, 1000, 86_400_000])
+def test_the_latest_come_first_however_long_they_are_kept(make_hub, common, count):
+    hub = make_hub(result_ttl=common, failure_ttl=common)
+    for now, ttl in enumerate((None, 0, 50, 9 * 86_400_000, None, 7, None, 0), 10):
+        hub.submit(now, f"c-{now}", **({} if ttl is None else {"ttl": ttl}))
+        hub.end(now, "error", engine=f"e{now}")
+
+    found = paged(hub, 20, "failed", count)
+
+    assert found == [f"c-{now}" for now in range(17, 9, -1)]
+
+
+@pytest.mark.parametrize("later", [0, 3_600_000])
+@pytest.mark.parametrize("before", [0, 86_400_000])
+def test_who_ended_under_another_common_retention_comes_behind(make_hub, before, later):
+    hub = make_hub(result_ttl=before)
+    hub.submit(1, "c-1", "c-2", "c-3")
+    hub.end(2, "ok", "ok", engine="e2")
+    hub.configure(3, result_ttl=later)
+    hub.end(4, "ok", engine="e4")
+
+    assert paged(hub, 5, "completed") == ["c-3", "c-2", "c-1"]
+
+
+def test_a_place_that_no_page_named_is_refused(hub):
+    for place in ("1 1", "0 0 0", "0 0 0 0 0", "0 0 x 0"):
+        with pytest.raises(error.HubError, match="a page before named"):
+            tasks(hub, 1, "failed", place)
+
+
 def test_ready_tasks_are_paged_through_all_lines(hub):
     hub.join(1, "e", "f")
     hub.submit(2, *[f"c-{n}" for n in range(7)])

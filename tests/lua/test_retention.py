@@ -7,6 +7,7 @@ from redtask.hub import calls
 from tests.hubs import error_in, ok
 
 FOREVER = 2**52
+OWN = 2**51
 HOUR = 3_600_000
 # What a record counts with all that belongs to it.
 RECORD = 600
@@ -92,7 +93,7 @@ def test_what_is_to_be_kept_for_ever_leaves_last_and_by_age(hub):
     run(hub, 1, "c-1", ttl=0)
     run(hub, 2, "c-2", ttl=0)
     run(hub, 3, "c-3")
-    assert hub.ended("completed")["c-1"] == FOREVER + 1
+    assert hub.ended("completed")["c-1"] == OWN + FOREVER + 1
     assert hub.sweep(4).due == 86400000 - 1  # of c-3
     hub.configure(4, keep_bytes=RECORD)
 
@@ -124,7 +125,7 @@ def test_a_sweep_that_may_forget_nothing_does_not_ask_to_come_again(hub):
     hub.configure(3, keep_bytes=1)
 
     assert not hub.sweep(4, 1).more
-    assert hub.ended("completed")["c-1"] == FOREVER + 4 + HOUR
+    assert hub.ended("completed")["c-1"] == OWN + FOREVER + 4 + HOUR
 
 
 @pytest.mark.parametrize("ttl", [HOUR, 86_400_000])
@@ -173,3 +174,92 @@ def test_without_a_setting_a_quarter_of_redis_is_for_ended_tasks(hub, server):
 def test_a_limit_that_is_none_is_refused(hub, value):
     with hub.refuses(error.BadArgument, "keep_bytes must be"):
         hub.configure(1, keep_bytes=value)
+
+
+@pytest.mark.parametrize(
+    ("result_ttl", "failure_ttl", "kept"),
+    [(50, 900, 900), (900, 50, 900), (900, 900, 900)],
+)
+def test_failures_are_kept_as_long_as_others_at_least(
+    make_hub, result_ttl, failure_ttl, kept
+):
+    hub = make_hub(result_ttl=result_ttl, failure_ttl=failure_ttl)
+    hub.submit(1, "c-1")
+    hub.end(2, "error")
+
+    hub.sweep(1 + kept)
+    assert sorted(hub.tasks()) == ["c-1"]
+    hub.sweep(2 + kept)
+    assert hub.tasks() == {}
+
+
+@pytest.mark.parametrize(("result_ttl", "failure_ttl"), [(0, 50), (50, 0), (0, 0)])
+def test_failures_stay_if_they_or_others_may_as_long_as_there_is_room(
+    make_hub, result_ttl, failure_ttl
+):
+    hub = make_hub(result_ttl=result_ttl, failure_ttl=failure_ttl)
+    hub.submit(1, "c-1")
+    hub.end(2, "error")
+
+    hub.sweep(10**11)
+
+    assert hub.ended("failed") == {"c-1": FOREVER + 2}
+
+
+def test_a_hub_of_an_earlier_release_keeps_failures_like_others(hub):
+    hub.redis.hdel(hub.key("hub"), "failure_ttl")
+    hub.submit(1, "c-1", "c-2")
+    hub.end(2, "ok", "error")
+
+    assert hub.ended("failed")["c-2"] == hub.ended("completed")["c-1"]
+
+
+def test_room_is_made_by_what_succeeded_before_what_failed(hub):
+    for now in (1, 2, 3):
+        hub.submit(now, f"c-{now}", f"d-{now}")
+        hub.end(now, "error", "ok")
+    hub.configure(5, keep_bytes=3 * RECORD)
+
+    hub.sweep(6)
+
+    assert kept(hub) == ["c-1", "c-2", "c-3"]
+
+
+def test_who_has_a_retention_of_its_own_leaves_when_it_is_over(hub):
+    run(hub, 1, "c-1", ttl=50)
+    run(hub, 2, "c-2", ttl=70)
+
+    assert hub.sweep(3).due == 48
+    hub.sweep(51)
+    assert kept(hub) == ["c-2"]
+    hub.sweep(72)
+    assert kept(hub) == []
+    assert not hub.redis.exists(hub.key("latest", "completed"))
+
+
+def test_a_retention_that_is_no_number_is_that_of_the_hub(hub):
+    hub.submit(1, "c-1", ttl=50)
+    hub.redis.hset(hub.keys.task("c-1"), "ttl", "zz")
+    hub.end(2, "ok")
+
+    assert hub.ended("completed") == {"c-1": OWN + 2 + 86_400_000}
+    hub.redis.hset(hub.keys.task("c-1"), "ttl", "50")
+
+
+def test_a_hub_whose_settings_are_no_numbers_has_the_usual_ones(hub):
+    hub.redis.hset(hub.key("hub"), mapping={"result_ttl": "zz", "hwm": "much"})
+    hub.submit(1, "c-1")
+    hub.end(2, "ok")
+
+    assert hub.ended("completed") == {"c-1": 2 + 86_400_000}
+    hub.configure(3, result_ttl=86_400_000, hwm=0)
+
+
+def test_a_task_whose_function_is_lost_from_its_record_may_be_purged(hub):
+    hub.submit(1, "c-1", ttl=50)
+    hub.submit(1, "c-2")
+    hub.end(2, "error")
+    hub.redis.hset(hub.keys.task("c-1"), "fn", "")
+
+    assert hub.purge(3, "c-1").purged == 1
+    hub.redis.hincrby(hub.key("fn", "fn"), "count", -1)

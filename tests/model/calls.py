@@ -13,6 +13,7 @@ from tests.model.things import (
     IDLE,
     LATER,
     LEASE,
+    OWN,
     TTL,
     Engine,
     Members,
@@ -86,6 +87,7 @@ class Model(Compared):
         task.copy_of = group.get("copy_of", "")
         task.retries = group.get("retries", 0)
         task.ttl = group.get("ttl", TTL)
+        task.floor = OWN if "ttl" in group else 0
         task.targets = group.get("targets")
         task.timeout = group.get("timeout")
         task.pause = group.get("pause")
@@ -652,16 +654,16 @@ class Model(Compared):
 
     def _is_over(self, task: Task) -> bool:
         """Is the retention of a task over?"""
-        return task.state in ENDED and task.expiry <= self.stamp
+        return task.state in ENDED and task.expiry - task.floor <= self.stamp
 
     def _put_off(self, task: Task) -> None:
         """Keep one that is needed, or that was until now; if the hub got so far."""
         needed = task.kept > 0 or task.name in self.seen.unsettled
         expiry = self.seen.ended[task.state][task.name]
-        looked = self.stamp + (LATER if needed else 0)
+        looked = self.stamp + (task.floor + LATER if needed else 0)
         assert expiry in (task.expiry, looked), task.name
         task.put_off = expiry == looked and task.kept > 0
-        task.expiry = expiry
+        task.expiry, task.floor = expiry, OWN if expiry >= OWN else 0
 
     def _forget_gate(self, gate: Task) -> None:
         over = gate.state in ENDED and gate.timers["g"] <= self.now()
@@ -680,6 +682,7 @@ class Model(Compared):
                 parent.kept -= 1
                 if parent.kept == 0 and parent.put_off:
                     parent.expiry, parent.put_off = self.stamp, False
+                    parent.floor = 0
         if task.fn:
             self.needed[task.fn] -= 1
             if self.needed[task.fn] == 0:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.model.things import (
     DAY,
     ENDED,
+    FAILED_TTL,
     FOREVER,
     GATE_KEPT,
     MAX_DEATHS,
@@ -185,7 +186,8 @@ class Rules:
         task.timers.clear()
         task.start = None
         if task.fn:
-            task.expiry = self.stamp + (task.ttl or FOREVER)
+            ttl = FAILED_TTL if state == "failed" and not task.floor else task.ttl
+            task.expiry = task.floor + self.stamp + (ttl or FOREVER)
             self.ended[state] += 1
         else:
             task.timers["g"] = self.now() + GATE_KEPT

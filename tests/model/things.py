@@ -7,6 +7,7 @@ from typing import Any
 
 LEASE = 15000
 TTL = 86_400_000
+FAILED_TTL = 7 * TTL
 MAX_DEATHS = 3
 ENDED = ("completed", "failed", "aborted")
 GATE = 600_000
@@ -17,6 +18,8 @@ LATER = 3_600_000
 IDLE = 3_600_000
 #: Kept until there is no room.
 FOREVER = 2**52
+#: What is added to that of a task with a retention of its own.
+OWN = 2**51
 DAY = 86_400_000
 #: More placements of one script than these are not tried in every order.
 MOST_ORDERS = 5
@@ -119,6 +122,8 @@ class Task:
     args: bytes = b""
     retries: int = 0
     ttl: int = TTL
+    #: What its expiry begins from: ``OWN`` if that is its own.
+    floor: int = 0
     after: Members | None = None
     follow: Members | None = None
     targets: frozenset[int] | None = None

@@ -93,6 +93,14 @@ local function free(index, uuid, note)
   end
 end
 
+-- An entry of those that ended with a retention of their own.
+local function latest(index, id, note)
+  local f = redis.call("HMGET", keys.task(id), "state", "ttl")
+  if index ~= "latest:" .. (f[1] or "") or not f[2] then
+    note("stray", id .. " did not end so with a retention of its own", drop(index, id))
+  end
+end
+
 local BY_INDEX = {
   timers = timer, unsettled = unsettled, ["functions:idle"] = idle_function,
   engines = engine, unranked = engine, labels = engine,
@@ -114,6 +122,8 @@ local function look(name, note)
     BY_INDEX[index](index, member, note)
   elseif string.find(index, "^free:") then
     free(index, member, note)
+  elseif string.find(index, "^latest:") then
+    latest(index, member, note)
   elseif holds_tasks(index) then
     task_entry(index, member, note)
   end

@@ -4,6 +4,7 @@ local engines = require("lib.engines")
 local held = require("lib.held")
 local keys = require("lib.keys")
 local record = require("lib.record")
+local settle = require("lib.settle")
 local sheet = require("lib.sheet")
 local states = require("lib.states")
 local waits = require("lib.examine.waits")
@@ -68,6 +69,20 @@ local function look_at_place(opened, f, note)
     elseif f.state == "running" then
       look_at_fence(f, uuid, note)
     end
+  end
+end
+
+-- One that ended with a retention of its own is listed by its end, too; not one that an
+-- earlier release listed.
+local function look_at_latest(f, note)
+  local score = f.ttl and states.is_ended(f.state)
+    and tonumber(redis.call("ZSCORE", keys.ended(f.state), f.id) or 0)
+  if score and score % settle.FOREVER >= settle.OWN
+    and not redis.call("ZSCORE", keys.latest(f.state), f.id) then
+    local stamp = string.match(f.ended or f.started or "", "^%d+") or f.submitted
+    note("latest", "it is not listed among the latest", function()
+      redis.call("ZADD", keys.latest(f.state), stamp or 0, f.id)
+    end)
   end
 end
 
@@ -180,6 +195,7 @@ local function look(opened, id, note, tally)
   end
   if f.fn or f.ttl then
     look_at_place(opened, f, note)
+    look_at_latest(f, note)
   end
   if not f.fn then
     return

@@ -130,8 +130,7 @@ end
 local function restorer(opened, f)
   return function()
     if states.is_ended(f.state) then
-      local ttl = tonumber(f.ttl or opened.result_ttl)
-      redis.call("ZADD", keys.ended(f.state), settle.expiry(opened, ttl), f.id)
+      settle.relist(opened, f)
     elseif f.state == "waiting" then
       redis.call("ZADD", keys.waiting, new_score(f), f.id)
     elseif f.state == "ready" then
