@@ -6,6 +6,9 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, assert_type
 
+import pytest
+
+import redtask
 from redtask import (
     AsyncMapResult,
     AsyncResult,
@@ -69,6 +72,19 @@ def test_maps_of_direct_views_have_the_type_that_the_function_returns(client: Cl
     assert assert_type(dv.map_sync(half, [3]), list[float]) == [1.5]
     assert assert_type(dv.map_sync(slowly, [3]), list[str]) == ["3"]
     assert assert_type(dv.execute("1", block=True), AsyncResult).done()
+
+
+def test_a_misspelt_name_is_an_error_to_a_type_checker():
+    with pytest.raises(AttributeError, match="Clinet"):
+        _ = redtask.Clinet  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="Clinet"):
+        _ = aio.Clinet  # type: ignore[attr-defined]
+
+
+def test_names_that_are_not_imported_with_all_are_known_too():
+    assert assert_type(redtask.TimeoutError(), TimeoutError).args == ()
+    assert_type(redtask.error.TaskLost(), redtask.TaskLost)
+    assert redtask.aio.Client is aio.Client
 
 
 @require("json")
