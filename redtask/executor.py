@@ -96,6 +96,10 @@ class TaskFuture(concurrent.futures.Future[T], Fields):
         if not self.settle(_FETCH):
             self._wait_in_thread(task)
 
+    def running(self) -> bool:
+        """Does an engine run the task just now? Asks the hub, unless Redis is away."""
+        return self.task.running()
+
     def result(self, timeout: float | None = None) -> T:
         """Return the value, or raise what the task raised; a negative timeout is 0."""
         return super().result(self._after_waiting(span_of(timeout)))

@@ -194,7 +194,15 @@ class AsyncResult(Results, Generic[V_co]):
         return tasks.done
 
     def running(self) -> bool:
-        """Return False, as in IPython.parallel: use ``metadata``."""
+        """Does an engine run one of the tasks just now?
+
+        Asks the hub each time; while Redis is away, nothing is known to run.
+        """
+        tasks = self._tasks
+        if not tasks.done:
+            with contextlib.suppress(ConnectionLost):
+                flow = waiting.runs(self._session.inbox, tasks)
+                return bool(self._run(flow, time.monotonic() + _GLANCE))
         return False
 
     def successful(self) -> bool:
