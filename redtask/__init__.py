@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
+    from builtins import TimeoutError as TimeoutError  # noqa: A004 - see _HOMES
+
+    from redtask import aio, error
     from redtask.client import Client
     from redtask.cluster import Cluster
     from redtask.current import CurrentTask, TaskFilter, current_task
@@ -181,15 +184,18 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"redtask.{name}")
-    if name not in _HOMES:
-        absent = import_module("redtask.absent")
-        raise AttributeError(absent.words("module 'redtask'", name))
-    value = getattr(import_module(f"redtask.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+# For type checkers every name would exist, however it is spelt.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"redtask.{name}")
+        if name not in _HOMES:
+            absent = import_module("redtask.absent")
+            raise AttributeError(absent.words("module 'redtask'", name))
+        value = getattr(import_module(f"redtask.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -248,8 +248,8 @@ def collecting(
     """Return the pickled value, and the ids of the tasks that it refers to.
 
     ``nodes`` maps the nodes of a graph to ids. A Ref to what is neither a node nor an
-    id raises ``ValueError``, in a graph as such, else as ``dumps`` reports errors.
-    Threads may pickle at the same time.
+    id raises ``ValueError``, however ``dumps`` reports errors. Threads may pickle at
+    the same time.
     """
     refs: dict[str, None] = {}
     strangers: list[Ref] = []
@@ -260,7 +260,7 @@ def collecting(
             task = ref.task
             if not isinstance(task, str) or not is_id(task):
                 strangers.append(ref)
-                raise ValueError(f"{ref!r} refers to no task")
+                raise no_task(ref)
             found = task
         refs[found] = None
         return found
@@ -268,9 +268,18 @@ def collecting(
     try:
         return _meeting(meet, dumps, value), tuple(refs)
     except Exception:
-        if nodes is None or not strangers:
+        if not strangers:
             raise
-        raise no_predecessor(strangers[0].task) from None
+        (ref, *_) = strangers
+        raise (no_task(ref) if nodes is None else no_predecessor(ref.task)) from None
+
+
+def no_task(ref: Ref) -> ValueError:
+    """Return the error for a Ref, in a call, to what is no task."""
+    return ValueError(
+        f"{ref!r} refers to no task: outside of submit_graph, a Ref is to an id or a "
+        "result"
+    )
 
 
 def no_predecessor(task: Hashable) -> ValueError:

@@ -9,18 +9,21 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from redtask import link
 from redtask.error import ConnectionLost, RedtaskError
-from redtask.outcomes import INSIDE
+from redtask.metadata import Fields
+from redtask.outcomes import INSIDE, Results
 from redtask.timeouts import span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from redtask.client import Client
-    from redtask.result import AsyncResult
+    from redtask.hub.why import Why
+    from redtask.metadata import Metadata
+    from redtask.result import AsyncResult, OutputStream
     from redtask.value import CoroutineFunction
 
 T = TypeVar("T")
@@ -36,7 +39,7 @@ _FETCH: Final = 10.0
 _FINAL: Final = ("CANCELLED_AND_NOTIFIED", "FINISHED")
 
 
-class TaskFuture(concurrent.futures.Future[T]):
+class TaskFuture(concurrent.futures.Future[T], Fields):
     """The future of one task.
 
     It also has what an ``AsyncResult`` has (``msg_ids``, ``metadata``, ``get`` ...).
@@ -93,6 +96,10 @@ class TaskFuture(concurrent.futures.Future[T]):
         if not self.settle(_FETCH):
             self._wait_in_thread(task)
 
+    def running(self) -> bool:
+        """Does an engine run the task just now? Asks the hub, unless Redis is away."""
+        return self.task.running()
+
     def result(self, timeout: float | None = None) -> T:
         """Return the value, or raise what the task raised; a negative timeout is 0."""
         return super().result(self._after_waiting(span_of(timeout)))
@@ -113,10 +120,64 @@ class TaskFuture(concurrent.futures.Future[T]):
             self.settle(_left(timeout, begun))
         return _left(timeout, begun)
 
-    def __getattr__(self, name: str) -> Any:
-        if (name.startswith("_") and name not in INSIDE) or name == "task":
-            raise AttributeError(name)
-        return getattr(self.task, name)
+    if TYPE_CHECKING:
+        metadata: Metadata
+        msg_ids: list[str]
+        r: T
+        result_dict: dict[int, T]
+        sent: bool
+        progress: int
+        elapsed: float
+        serial_time: float
+        wall_time: float
+
+        @overload
+        def get(
+            self,
+            timeout: float | None = None,
+            return_exceptions: Literal[False] | None = None,
+            return_when: str | None = None,
+        ) -> T: ...
+        @overload
+        def get(
+            self,
+            timeout: float | None = None,
+            return_exceptions: bool | None = None,
+            return_when: str | None = None,
+        ) -> Any: ...
+        def get(self, *args: Any, **kwargs: Any) -> Any: ...
+        def get_dict(self, timeout: float | None = -1) -> dict[int, T]: ...
+        def wait(
+            self, timeout: float | None = -1, return_when: str | None = None
+        ) -> Any: ...
+        def wait_for_send(self, timeout: float | None = -1) -> bool: ...
+        def wait_for_output(self, timeout: float | None = -1) -> bool: ...
+        def wait_interactive(
+            self,
+            interval: float = 0.1,
+            timeout: float | None = -1,
+            widget: Any = None,
+            return_when: str = concurrent.futures.ALL_COMPLETED,
+        ) -> None: ...
+        def ready(self) -> bool: ...
+        def successful(self) -> bool: ...
+        def why(self) -> Why: ...
+        def abort(self, *, running: bool = False, dependents: bool = False) -> None: ...
+        def stream_output(self) -> OutputStream: ...
+        def display_outputs(
+            self, groupby: str = "type", result_only: bool = False
+        ) -> None: ...
+        def split(self) -> tuple[AsyncResult[T], ...]: ...
+        @staticmethod
+        def join(*results: AsyncResult | TaskFuture[Any]) -> AsyncResult: ...
+
+        timedelta = staticmethod(Results.timedelta)
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            if (name.startswith("_") and name not in INSIDE) or name == "task":
+                raise AttributeError(name)
+            return getattr(self.task, name)
 
     def cancel(self) -> bool:
         """Abort the task unless it has begun; return whether it is aborted.

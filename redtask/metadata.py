@@ -14,7 +14,42 @@ if TYPE_CHECKING:
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-class Metadata(dict[str, Any]):
+class Fields:
+    """The keys of metadata that are attributes elsewhere, too: for type checkers."""
+
+    #: The id of the task.
+    msg_id: str
+    #: Times, timezone-aware; None: it is not so far, or the record is gone.
+    submitted: datetime | None
+    started: datetime | None
+    completed: datetime | None
+    received: datetime | None
+    #: The engine that has it, or had it most recently.
+    engine_id: int | None
+    engine_uuid: str | None
+    #: ``ok error aborted``; None: it has not ended.
+    status: str | None
+    #: What it raised.
+    error: Exception | None
+    #: What it printed.
+    stdout: str
+    stderr: str
+    #: What it says that it does.
+    doing: str
+    #: As submitted: a name of the user's, and ids of other tasks.
+    label: str | None
+    after: list[str]
+    follow: list[str]
+    #: Always the same: IPython.parallel has them.
+    execute_input: None
+    execute_result: None
+    outputs: list[Any]
+    data: dict[str, Any]
+    is_broadcast: bool
+    is_coalescing: bool
+
+
+class Metadata(dict[str, Any], Fields):
     """The metadata of a task's run: keys are also attributes.
 
     ``msg_id submitted started completed received engine_id engine_uuid status error
@@ -23,11 +58,16 @@ class Metadata(dict[str, Any]):
     timezone-aware, by the server's clock; ``received`` by the client's.
     """
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    #: What share is done, as the task says; of a result it is the number of items.
+    progress: float | None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return self[name]
+            except KeyError:
+                raise AttributeError(name) from None
 
 
 def _moment(milliseconds: str | None, more: int = 0) -> datetime | None:

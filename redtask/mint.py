@@ -113,8 +113,24 @@ def waits_of(node: Node, graph: Graph, ids: Mapping[Node, str], given: Waits) ->
     )
 
 
-def check_refs(refs: Sequence[str], waits: Waits, names: Mapping[str, Node]) -> None:
-    """Reject a Ref to a node that is not among the predecessors."""
+def needing_nodes(
+    body: Written, waits: Waits, names: Mapping[str, Node], given: Waits
+) -> Waits:
+    """Return what a node with these arguments waits for, as ``needing`` does.
+
+    Rejects a Ref to a node that is not among the predecessors, and one beside other
+    conditions than success. ``given`` is what nodes without predecessors wait for.
+    """
+    if not payload.refers(body):
+        return waits
+    refs = tuple(payload.unpack_refs(body)[0])
     for name in refs:
         if name in names and name not in waits.after:
             raise no_predecessor(names[name])
+    if waits is not given and waits.letters != "as":
+        said = ", ".join(repr(names[one]) if one in names else one for one in refs[:3])
+        raise ValueError(
+            "a Dependency must be on the success of all members, since the call needs "
+            f"the results of {said}"
+        )
+    return waits.needing(refs)

@@ -62,6 +62,8 @@ _FIXED: Final = (type(None), bool, int, float, complex, str, bytes)
 _GLOBAL: Final = pickle.STACK_GLOBAL
 #: Part of every pickle that contains a Ref.
 _REFERS: Final = dependency.resolve.__module__.encode("ascii")
+#: Likewise. Functions that only make Refs, or know of dependencies, have no such part.
+_RESOLVES: Final = dependency.resolve.__name__.encode("ascii")
 #: Part of every pickle that contains a Reference.
 _STANDS: Final = refer.__module__.encode("ascii")
 #: Part of every pickle that refers to the script by name; common to both its names.
@@ -222,28 +224,46 @@ def _by_value(function: object) -> bytes:
 
 def _unpicklable(function: object, error: BaseException | None) -> SerializationError:
     """Return the error that says why a function cannot be pickled."""
-    way = _way_to_trouble(function, set())
-    where = f" ({' -> '.join(way)})" if way else ""
+    where = _where(function, _is_trouble)
     return SerializationError(
         f"cannot pickle the function {name_of(function)}{where}: {error}"
     )
 
 
-def _way_to_trouble(function: object, seen: set[int]) -> list[str]:
-    """Return the names by which a function uses what cannot be pickled, if by name."""
+def _is_trouble(value: object) -> bool:
+    try:
+        by_value(value)
+    except Exception:  # noqa: BLE001 - pickling runs the user's code
+        return True
+    return False
+
+
+def _has_ref(value: object) -> bool:
+    try:
+        return bool(dependency.refs_in(by_value, value))
+    except Exception:  # noqa: BLE001 - pickling runs the user's code
+        return False
+
+
+def _where(function: object, is_it: Callable[[object], bool]) -> str:
+    """Return how the function uses such a value, in parentheses, if that has names."""
+    way = _way_to(function, is_it, set())
+    return f" ({' -> '.join(way)})" if way else ""
+
+
+def _way_to(
+    function: object, is_it: Callable[[object], bool], seen: set[int]
+) -> list[str]:
+    """Return the names by which a function uses such a value, if by name."""
     function = getattr(function, "func", function)
-    if isinstance(function, Native):
+    if isinstance(function, (Native, dependent, MEMOIZED)):
         function = plain_function(function)
     if not isinstance(function, (types.FunctionType, types.MethodType)):
         return []
     seen.add(id(function))
     for name, value in _variables(function):
-        if id(value) in seen:
-            continue
-        try:
-            by_value(value)
-        except Exception:  # noqa: BLE001 - pickling runs the user's code
-            return [name, *_way_to_trouble(value, seen)]
+        if id(value) not in seen and is_it(value):
+            return [name, *_way_to(value, is_it, seen)]
     return []
 
 
@@ -270,18 +290,28 @@ def pack_function(function: Callable[..., Any] | str) -> Function:
 
     A string is the name of a function that only engines need to import,
     ``"package.module:function"``. Raises ``TypeError`` if it is not callable, and
-    ``SerializationError`` (a ``TypeError`` too) if it cannot be pickled, or if a Ref is
-    bound to it, which nobody would replace.
+    ``SerializationError`` (a ``TypeError`` too) if it cannot be pickled, or if a Ref
+    goes with it, which nobody would replace.
     """
     packed = _pack_function(function)
-    if _REFERS in packed.blob:
-        for value in bound(function):
-            for ref in dependency.refs_in(dumps, value):
-                raise SerializationError(
-                    f"{ref!r} belongs among the arguments of the call; it is bound to "
-                    f"the function {packed.name}"
-                )
+    # Once more only then: some functions are pickled for each task.
+    if _REFERS in packed.blob and _RESOLVES in packed.blob:
+        for ref in dependency.refs_in(_blob_of, function):
+            raise SerializationError(_misplaced(ref, function))
     return packed
+
+
+def _blob_of(function: Any) -> bytes:
+    return _pack_function(function).blob
+
+
+def _misplaced(ref: dependency.Ref, function: object) -> str:
+    """Return what is wrong with a Ref that goes with a function."""
+    said, name = f"{ref!r} belongs among the arguments of the call", name_of(function)
+    if any(map(_has_ref, bound(function))):
+        return f"{said}; it is bound to the function {name}"
+    where = _where(function, _has_ref)
+    return f"{said}; the function {name}{where} has it: pass it as an argument"
 
 
 def _pack_function(function: Callable[..., Any] | str) -> Function:
@@ -523,7 +553,12 @@ def _pack(
         data = dumps(value)
         if _GLOBAL not in data or _REFERS not in data:
             return kind + data
-    data, refs = dependency.collecting(dumps, value, nodes)
+    try:
+        data, refs = dependency.collecting(dumps, value, nodes)
+    except ValueError as problem:
+        if nodes is None:
+            raise SerializationError(str(problem)) from None
+        raise
     if not refs:
         return kind + data
     ids = " ".join(refs).encode("ascii")

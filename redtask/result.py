@@ -17,6 +17,7 @@ from typing import (
     Generic,
     Literal,
     NamedTuple,
+    Never,
     Self,
     TypeVar,
     overload,
@@ -43,11 +44,14 @@ from redtask.value import V_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from redtask.client import Client
     from redtask.executor import TaskFuture
+    from redtask.hub.why import Why, Whys
     from redtask.inbox import TaskSet
     from redtask.live import Output
+    from redtask.metadata import Metadata
 
 T = TypeVar("T")
 
@@ -59,6 +63,25 @@ _IDLE: Final = 0.1
 _GLANCE: Final = 1.0
 #: Pause of the callback thread after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
+
+
+if TYPE_CHECKING:
+
+    class About(Generic[T]):
+        """What a result has of each task: of one as it is, of a map a list.
+
+        A result may also have one or several, as that of a direct view or of ids. Then
+        the type of its value is not known, so that both of the latter overloads
+        match, and nothing is known here either.
+        """
+
+        @overload
+        def __get__(self, result: AsyncMapResult[Any], kind: object) -> list[T]: ...
+        @overload
+        def __get__(self, result: AsyncResult[Never], kind: object) -> Any: ...
+        @overload
+        def __get__(self, result: AsyncResult[object], kind: object) -> T: ...
+        def __get__(self, result: Any, kind: object) -> Any: ...
 
 
 class AsyncResult(Results, Generic[V_co]):
@@ -171,7 +194,15 @@ class AsyncResult(Results, Generic[V_co]):
         return tasks.done
 
     def running(self) -> bool:
-        """Return False, as in IPython.parallel: use ``metadata``."""
+        """Does an engine run one of the tasks just now?
+
+        Asks the hub each time; while Redis is away, nothing is known to run.
+        """
+        tasks = self._tasks
+        if not tasks.done:
+            with contextlib.suppress(ConnectionLost):
+                flow = waiting.runs(self._session.inbox, tasks)
+                return bool(self._run(flow, time.monotonic() + _GLANCE))
         return False
 
     def successful(self) -> bool:
@@ -183,6 +214,10 @@ class AsyncResult(Results, Generic[V_co]):
         self._check_callback(callback)
         self._client._call_back(self, callback)
 
+    @overload
+    def why(self: AsyncResult[Never]) -> Any: ...
+    @overload
+    def why(self) -> Why: ...
     def why(self) -> Any:
         """Return why the task is where it is: a ``Why``; for several, a list of them.
 
@@ -205,15 +240,41 @@ class AsyncResult(Results, Generic[V_co]):
 
     # -- metadata
 
-    @property
-    def metadata(self) -> Any:
-        """One ``Metadata``, or a list of them; also while tasks are pending."""
-        return self._run(self._about(None))
+    if TYPE_CHECKING:
+        metadata = About[Metadata]()
+        msg_id = About[str]()
+        submitted = About[datetime | None]()
+        started = About[datetime | None]()
+        completed = About[datetime | None]()
+        received = About[datetime | None]()
+        engine_id = About[int | None]()
+        engine_uuid = About[str | None]()
+        status = About[str | None]()
+        error = About[Exception | None]()
+        stdout = About[str]()
+        stderr = About[str]()
+        doing = About[str]()
+        label = About[str | None]()
+        after = About[list[str]]()
+        follow = About[list[str]]()
+        execute_input = About[None]()
+        execute_result = About[None]()
+        outputs = About[list[Any]]()
+        data = About[dict[str, Any]]()
+        is_broadcast = About[bool]()
+        is_coalescing = About[bool]()
+    else:
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in METADATA:
-            raise AttributeError(absent.words(f"{type(self).__name__!r} object", name))
-        return self[name]
+        @property
+        def metadata(self) -> Any:
+            """One ``Metadata``, or a list of them; also while tasks are pending."""
+            return self._run(self._about(None))
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in METADATA:
+                owner = f"{type(self).__name__!r} object"
+                raise AttributeError(absent.words(owner, name))
+            return self[name]
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *METADATA})
@@ -355,6 +416,10 @@ class AsyncMapResult(AsyncResult[list[V_co]]):
         super().__init__(*args, **kwargs)
         self._ordered = ordered
 
+    if TYPE_CHECKING:
+
+        def why(self) -> Whys: ...  # type: ignore[override] # of several tasks
+
     def __iter__(self) -> Iterator[V_co]:
         """Yield results as they arrive."""
         return self._iterate(ordered=self._ordered)
@@ -369,13 +434,21 @@ class AsyncHubResult(AsyncResult[V_co]):
 
 @overload
 def as_completed(
+    results: AsyncMapResult[V_co], timeout: float | None = None
+) -> Iterator[AsyncResult[list[V_co]]]: ...
+@overload
+def as_completed(
+    results: AsyncResult[Any], timeout: float | None = None
+) -> Iterator[AsyncResult[Any]]: ...
+@overload
+def as_completed(
     results: Iterable[AsyncResult[V_co]], timeout: float | None = None
 ) -> Iterator[AsyncResult[V_co]]: ...
 @overload
 def as_completed(
-    results: Iterable[TaskFuture[T]], timeout: float | None = None
+    results: Iterable[TaskFuture[T]] | TaskFuture[T], timeout: float | None = None
 ) -> Iterator[TaskFuture[T]]: ...
-def as_completed(results: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+def as_completed(results: Any, timeout: float | None = None) -> Iterator[Any]:
     """Yield results as they are done, each once; also futures of ``view.executor``.
 
     Given one result of several tasks, it yields its parts. Raises ``TimeoutError``

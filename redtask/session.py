@@ -24,7 +24,7 @@ from redtask.hub import calls
 from redtask.hub.calls import Call
 from redtask.hub.records import Try
 from redtask.inbox import Inbox, TaskSet
-from redtask.mint import Mint, check_refs, needing, waits_of
+from redtask.mint import Mint, needing_nodes, waits_of
 from redtask.names import random_name
 from redtask.positions import id_at, is_position
 from redtask.recent import Contact, Recent
@@ -522,18 +522,16 @@ class Session:
         rows = []
         before, waits = None, given
         for node, job in calling.items():
-            function = packed.get(id(job.function))
-            if function is None:
-                function = packed[id(job.function)] = self._pack(job.function)
             try:
+                function = packed.get(id(job.function))
+                if function is None:
+                    function = packed[id(job.function)] = self._pack(job.function)
                 body = payload.pack_call(job.args, job.kwargs, ids)
                 after = found.parents[node], found.letters.get(node)
                 if after != before:
                     # Neighbours often come after the same.
                     before, waits = after, waits_of(node, found, ids, given)
-                wanted = needing(body, waits)
-                if wanted.refs:
-                    check_refs(wanted.refs, waits, names)
+                wanted = needing_nodes(body, waits, names, given)
             except (TypeError, ValueError) as problem:
                 raise type(problem)(f"node {node!r}: {problem}") from problem
             rows.append((function, body, wanted))

@@ -52,13 +52,16 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        message = f"module 'redtask.aio' has no attribute {name!r}"
-        raise AttributeError(message)
-    value = getattr(import_module(f"redtask.aio.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+# For type checkers every name would exist, however it is spelt.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            message = f"module 'redtask.aio' has no attribute {name!r}"
+            raise AttributeError(message)
+        value = getattr(import_module(f"redtask.aio.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

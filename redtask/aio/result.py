@@ -8,7 +8,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, Self, overload
 
 from redtask import absent
 from redtask.aio.stream import Stream
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
     from redtask.aio.client import Client
     from redtask.flows import Flow
+    from redtask.hub.why import Why, Whys
     from redtask.inbox import TaskSet
     from redtask.live import Output
+    from redtask.metadata import Metadata
 
 
 _log = logging.getLogger("redtask")
@@ -151,6 +153,10 @@ class AsyncResult(Results, Generic[V_co]):
         self._check_callback(callback)
         self._client._call_back(self, callback)
 
+    @overload
+    async def why(self: AsyncResult[Never]) -> Any: ...
+    @overload
+    async def why(self) -> Why: ...
     async def why(self) -> Any:
         """Return why the task is where it is: a ``Why``; for several, a list."""
         return await self._run(self._why())
@@ -170,6 +176,12 @@ class AsyncResult(Results, Generic[V_co]):
 
     # -- metadata
 
+    # Where the type of the value is not known, as of ids, there may be one or several:
+    # then both match, and nothing is known here either.
+    @overload
+    async def metadata(self: AsyncResult[Never]) -> Any: ...
+    @overload
+    async def metadata(self) -> Metadata: ...
     async def metadata(self) -> Any:
         """Return one ``Metadata``, or a list of them; also while tasks are pending."""
         return await self._run(self._about(None))
@@ -337,6 +349,11 @@ class AsyncMapResult(AsyncResult[list[V_co]]):
     def __init__(self, *args: Any, ordered: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ordered = ordered
+
+    if TYPE_CHECKING:
+        # Of several tasks.
+        async def why(self) -> Whys: ...  # type: ignore[override]
+        async def metadata(self) -> list[Metadata]: ...  # type: ignore[override]
 
     def __aiter__(self) -> AsyncIterator[V_co]:
         """Yield results as they arrive."""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from redtask.error import GONE, HubFull
-from redtask.flows import QUIET, Fetch, Wait, anybody, ask, nobody
+from redtask.flows import QUIET, SLICE, Fetch, Wait, anybody, ask, nobody, reading
 from redtask.flows.entering import enter_again
 from redtask.hub import calls
 from redtask.hub.records import Outcome
@@ -237,6 +237,25 @@ def glance(inbox: Inbox, tasks: TaskSet) -> Flow[None]:
         if tasks.checked < inbox.disturbed_at:
             yield from _recheck_several(inbox, tasks, inbox.disturbed_at)
     inbox.absent_until = 0.0
+
+
+def runs(inbox: Inbox, tasks: TaskSet) -> Flow[bool]:
+    """Return whether an engine runs one of these tasks, as the records say.
+
+    If Redis is away, others need not find out for some time, as for a glance.
+    """
+    now = time.monotonic()
+    if now < inbox.absent_until:
+        return False
+    inbox.absent_until = now + _ABSENT
+    names, found = tasks.open_ids(), False
+    for at in range(0, len(names), SLICE):
+        part = names[at : at + SLICE]
+        records = yield from reading.fields(inbox.keys, part, ("state",))
+        if found := any(state == b"running" for (state,) in records):
+            break
+    inbox.absent_until = 0.0
+    return found
 
 
 def sweep(inbox: Inbox) -> Flow[float]:

@@ -364,6 +364,43 @@ def test_what_runs_cannot_be_cancelled(view, gate):
     assert future.result(30) == 3
 
 
+def test_a_future_and_a_result_run_while_an_engine_runs_them(view, gate):
+    future = view.executor.submit(tasks.pass_gate, str(gate), 3)
+    many = view.map_async(tasks.pass_gate, [str(gate)] * 3)
+    later = view.with_flags(after=future.msg_ids).executor.submit(tasks.double, 1)
+
+    until(future.running, "its beginning")
+    until(many.running, "the beginning of the first")
+    assert not later.running()
+    gate.touch()
+    assert (future.result(30), later.result(30)) == (3, 2)
+    assert many.get(30) == [None] * 3
+    assert not future.running()
+    assert not many.running()
+
+
+def test_what_ended_elsewhere_does_not_run(view):
+    future = view.executor.submit(tasks.double, 4)
+
+    until(lambda: view.client.db_query({"state": "completed"}), "its end")
+
+    assert not future.running()
+
+
+def test_nothing_is_said_to_run_while_redis_is_away(view, gate, monkeypatch):
+    future = view.executor.submit(tasks.pass_gate, str(gate))
+    until(future.running, "its beginning")
+
+    def lose(*_):
+        raise error.ConnectionLost("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("redtask.flows.waiting.runs", lose)
+        assert not future.running()
+    assert future.running()
+    gate.touch()
+
+
 def test_who_asks_a_future_for_its_result_waits_for_it_in_its_own_thread(view):
     executor = view.executor
 

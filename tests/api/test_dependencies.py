@@ -315,3 +315,26 @@ def test_other_conditions_exclude_results_as_arguments(view):
     with pytest.raises(ValueError, match="flag after"):
         view.apply_async(tasks.double, Ref(first))
     assert view.history[-1] == first.msg_ids[0]
+
+
+def test_a_ref_that_a_function_has_beside_its_arguments_is_refused(view):
+    ref = Ref(view.apply_async(tasks.double, 1))
+
+    for function in (lambda: ref, lambda x=ref: x):
+        with pytest.raises(error.SerializationError, match="pass it as an argument"):
+            view.apply_async(function)
+        with pytest.raises(
+            error.SerializationError, match=r"node 'a': Ref\('.+'\) belongs"
+        ):
+            view.submit_graph({"a": []}, function)
+    assert len(view.history) == 1
+    assert view.apply_async(lambda x: x, ref).get(30) == 2
+
+
+def test_a_ref_to_nothing_is_refused_by_what_it_is_to(view):
+    with pytest.raises(error.SerializationError, match=r"^Ref\(3\) refers to no task"):
+        view.apply_async(tasks.double, Ref(3))
+    with pytest.raises(
+        error.SerializationError, match=r"^Ref\('b'\) refers to no task"
+    ):
+        view.map_async(tasks.double, [1, [Ref("b")]])

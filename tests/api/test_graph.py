@@ -186,6 +186,30 @@ def test_nothing_is_written_of_a_graph_that_cannot_be(place, view):
     assert list(view.history) == []
 
 
+def test_a_node_that_needs_results_of_others_waits_for_their_success(view):
+    first = view.apply_async(tasks.double, 4)
+    graph = {"a": [], "b": [], "c": Dependency(["a", "b"], all=False)}
+    said = (
+        "^node 'c': a Dependency must be on the success of all members, since the call "
+        "needs the results of "
+    )
+
+    for needed, named in (
+        ([Ref("a")], "'a'"),
+        ([Ref("a"), Ref("b")], "'a', 'b'"),
+        ([Ref(first)], first.msg_ids[0]),
+    ):
+        jobs = {"a": tasks.noop, "b": tasks.noop, "c": (tasks.total, needed)}
+        with pytest.raises(ValueError, match=f"{said}{named}$"):
+            view.submit_graph(graph, jobs)
+    jobs = {"a": tasks.noop, "b": (tasks.double, [Ref("a")]), "c": tasks.noop}
+    with pytest.raises(ValueError, match=r"^node 'b': Ref\('a'\) is not to one of"):
+        view.submit_graph(graph, jobs)
+    view.set_flags(after=Dependency(first, failure=True))
+    with pytest.raises(ValueError, match=r"^node 'b': flag after must be"):
+        view.submit_graph({"b": []}, {"b": (tasks.double, [Ref(first)])})
+
+
 def test_a_graph_that_is_refused_half_way_is_given_up(place, client):
     view = client.load_balanced_view()
     graph = layered(1300, 2)

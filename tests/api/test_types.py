@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, assert_type
 
+import pytest
+
+import redtask
 from redtask import (
     AsyncMapResult,
     AsyncResult,
@@ -17,6 +21,9 @@ from redtask import (
     dependent,
     require,
 )
+from redtask.executor import TaskFuture
+from redtask.hub.why import Why, Whys
+from redtask.metadata import METADATA, Fields, Metadata
 from tests import tasks
 
 if TYPE_CHECKING:
@@ -69,6 +76,116 @@ def test_maps_of_direct_views_have_the_type_that_the_function_returns(client: Cl
     assert assert_type(dv.map_sync(half, [3]), list[float]) == [1.5]
     assert assert_type(dv.map_sync(slowly, [3]), list[str]) == ["3"]
     assert assert_type(dv.execute("1", block=True), AsyncResult).done()
+
+
+def test_a_misspelt_name_is_an_error_to_a_type_checker():
+    with pytest.raises(AttributeError, match="Clients"):
+        _ = redtask.Clients  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="Clients"):
+        _ = aio.Clients  # type: ignore[attr-defined]
+
+
+def test_a_misspelt_part_of_a_result_is_an_error_to_a_type_checker(client: Client):
+    view = client.load_balanced_view()
+    one = view.apply_async(half, 3)
+    future = view.executor.submit(half, 3)
+
+    with pytest.raises(AttributeError, match="gett"):
+        one.gett()  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="stauts"):
+        _ = one.metadata.stauts  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="results"):
+        future.results()  # type: ignore[attr-defined]
+
+
+def test_metadata_of_one_task_are_one_and_of_a_map_a_list(client: Client):
+    view = client.load_balanced_view()
+    one = view.apply_async(half, 3)
+    many = view.map_async(half, [1])
+    many.wait()
+
+    assert_type(one.metadata, Metadata)
+    assert_type(many.metadata, list[Metadata])
+    assert assert_type(many.metadata[0].submitted, datetime | None) is not None
+    assert assert_type(many.metadata[0].progress, float | None) is None
+    assert assert_type(many.stdout, list[str]) == [""]
+    assert len(assert_type(many.engine_id, list[int | None])) == 1
+    assert_type(one.why(), Why)
+    assert_type(many.why(), Whys)
+    assert str(many.why()[0]) == str(many.why())
+
+
+def test_each_field_of_the_metadata_has_its_type_also_as_part_of_a_result(
+    client: Client,
+):
+    one = client.load_balanced_view().apply_async(half, 3)
+    one.wait()
+
+    assert assert_type(one.msg_id, str) == one.msg_ids[0]
+    assert assert_type(one.submitted, datetime | None)
+    assert assert_type(one.started, datetime | None)
+    assert assert_type(one.completed, datetime | None)
+    assert assert_type(one.received, datetime | None)
+    assert assert_type(one.engine_id, int | None) is not None
+    assert assert_type(one.engine_uuid, str | None)
+    assert assert_type(one.status, str | None) == "ok"
+    assert assert_type(one.error, Exception | None) is None
+    assert assert_type(one.stdout, str) == assert_type(one.stderr, str) == ""
+    assert assert_type(one.doing, str) == ""
+    assert assert_type(one.label, str | None) is None
+    assert assert_type(one.after, list[str]) == assert_type(one.follow, list[str]) == []
+    assert assert_type(one.outputs, list[Any]) == []
+    assert assert_type(one.data, dict[str, Any]) == {}
+    assert assert_type(one.is_broadcast, bool) is False
+    assert assert_type(one.is_coalescing, bool) is False
+    assert {*Fields.__annotations__, *Metadata.__annotations__} == METADATA
+
+
+def test_nothing_is_known_of_metadata_that_may_be_one_or_a_list(client: Client):
+    view = client.load_balanced_view()
+    direct = client[:].apply_async(half, 3)
+    again = client.get_result([view.apply_async(half, 3)])
+    again.wait()
+
+    assert_type(direct.metadata, Any)
+    assert_type(direct.why(), Any)
+    assert assert_type(again.stdout, Any) == [""]
+    assert assert_type(again.why(), Any)[0].state == "completed"
+
+
+def test_a_future_has_what_results_have_with_the_same_types(client: Client):
+    future = client.load_balanced_view().executor.submit(half, 3)
+
+    assert assert_type(future.get(10), float) == assert_type(future.r, float) == 1.5
+    assert assert_type(future.wait(), Any)
+    assert assert_type(future.msg_ids, list[str]) == [future.metadata.msg_id]
+    assert assert_type(future.metadata, Metadata).status == "ok"
+    assert assert_type(future.status, str | None) == "ok"
+    assert assert_type(future.progress, int) == 1
+    assert assert_type(future.why(), Why).state == "completed"
+    assert assert_type(future.ready(), bool)
+    assert assert_type(future.successful(), bool)
+    assert assert_type(future.elapsed, float) >= 0
+
+
+def test_results_as_they_are_done_have_their_types(client: Client):
+    view = client.load_balanced_view()
+    one, many = view.apply_async(half, 3), view.map_async(half, [1])
+    future = view.executor.submit(half, 3)
+
+    parts = list(as_completed(many, timeout=10))
+    assert assert_type(parts, list[AsyncResult[list[float]]])[0].get() == [0.5]
+    assert assert_type(list(as_completed(one)), list[AsyncResult[Any]]) == [one]
+    assert assert_type(list(as_completed([one])), list[AsyncResult[float]]) == [one]
+    futures = list(as_completed([future]))
+    assert assert_type(futures, list[TaskFuture[float]]) == [future]
+    assert assert_type(list(as_completed(future)), list[TaskFuture[float]]) == futures
+
+
+def test_names_that_are_not_imported_with_all_are_known_too():
+    assert assert_type(redtask.TimeoutError(), TimeoutError).args == ()
+    assert_type(redtask.error.TaskLost(), redtask.TaskLost)
+    assert redtask.aio.Client is aio.Client
 
 
 @require("json")
@@ -144,6 +261,14 @@ def test_results_that_are_awaited_have_their_types_too(place):
             assert len(assert_type(parts, list[aio.AsyncResult[list[float]]])) == 2
             own = [part async for part in aio.as_completed(one)]
             assert assert_type(own, list[aio.AsyncResult[Any]]) == [one]
+            assert assert_type(await one.metadata(), Metadata).status == "ok"
+            about = assert_type(await many.metadata(), list[Metadata])
+            assert [each.status for each in about] == ["ok", "ok"]
+            assert assert_type(await one.why(), Why).state == "completed"
+            assert len(assert_type(await many.why(), Whys)) == 2
+            again = await rc.get_result([one])
+            assert len(assert_type(await again.metadata(), Any)) == 1
+            assert len(assert_type(await again.why(), Any)) == 1
             lazy = view.imap(half, [3])
             assert assert_type([item async for item in lazy], list[float]) == [1.5]
             assert await view.apply(tasks.double, 3) == 6

@@ -945,7 +945,7 @@ def test_what_is_not_there_says_what_is(client, view, name, instead):
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
         _ = owner.nothing
     with pytest.raises(AttributeError, match="always used"):
-        _ = redtask.use_dill
+        _ = redtask.use_dill  # type: ignore[attr-defined]
 
 
 def test_a_function_of_a_module_that_engines_do_not_have_is_made_interactive(

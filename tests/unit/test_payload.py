@@ -9,6 +9,7 @@ import sys
 import threading
 import types
 from typing import Any
+from unittest.mock import Mock
 
 import cloudpickle
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from redtask import error, payload
 from redtask.dependency import Ref, resolving
 from redtask.error import RemoteError, SerializationError
-from redtask.functional import depend, dependent, require
+from redtask.functional import by_value, depend, dependent, require
 from redtask.rope import Rope
 from tests import tasks
 
@@ -615,11 +616,69 @@ def test_a_ref_that_is_bound_to_a_function_is_refused(function):
         payload.pack_function(function)
 
 
-def test_a_function_may_be_bound_to_the_class_of_refs_and_use_one_of_its_own():
+JOBS = [Ref("c-1")]
+
+
+def users_of_a_ref():
     jobs = [Ref("c-1")]
 
+    def inner():
+        return jobs
+
+    class Job:
+        task = Ref("c-1")
+
+        def run(self):
+            return self.task
+
+    return [
+        (lambda: jobs, "jobs"),
+        (lambda: [inner()], "inner -> jobs"),
+        (lambda x=JOBS: x, ""),
+        (lambda *, x=JOBS: x, ""),
+        (lambda: JOBS, "JOBS"),
+        (depend(tasks.noop)(lambda: jobs), "jobs"),
+        (dependent(tasks.double, lambda: jobs), ""),
+        (functools.partial(lambda x: jobs, 1), "jobs"),
+        (functools.cache(lambda: jobs), "jobs"),
+        (Job().run, ""),
+    ]
+
+
+@pytest.mark.parametrize(("function", "name"), users_of_a_ref())
+def test_a_ref_that_a_function_uses_from_outside_is_refused(function, name):
+    where = f" ({name})" if name else ""
+
+    with pytest.raises(error.SerializationError) as refusal:
+        payload.pack_function(function)
+
+    assert str(refusal.value) == (
+        "Ref('c-1') belongs among the arguments of the call; the function "
+        f"{payload.name_of(function)}{where} has it: pass it as an argument"
+    )
+
+
+def make_a_ref():
+    return Ref("c-1")
+
+
+def test_a_function_may_use_the_class_of_refs_and_make_one():
     payload.pack_function(functools.partial(tasks.double, Ref))
-    payload.pack_function(depend(tasks.noop)(lambda: jobs))
+    packed = payload.pack_function(lambda: make_a_ref())  # noqa: PLW0108 - by value
+    function, _ = payload.unpack_function(packed.blob)
+
+    assert function() == Ref("c-1")
+
+
+def test_a_function_that_may_make_a_ref_is_pickled_once(monkeypatch):
+    def make():
+        return Ref("c-1")
+
+    counted = Mock(wraps=by_value)
+    monkeypatch.setattr(payload, "by_value", counted)
+    payload.pack_function(make)
+
+    counted.assert_called_once_with(make)
 
 
 # -- what is large

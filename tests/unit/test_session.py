@@ -736,7 +736,7 @@ def test_a_function_of_many_nodes_is_packed_once(core, monkeypatch):
         ({"a": []}, {"a": (tasks.double, (threading.Lock(),))}, TypeError, "node 'a'"),
         ({"a": [], "b": Dependency("a", failure=True)},
          {"a": tasks.noop, "b": (tasks.double, (Ref("a"),))},
-         ValueError, "node 'b': flag after"),
+         ValueError, "node 'b': a Dependency must be on the success of all"),
     ],
 )  # fmt: skip
 def test_a_graph_that_cannot_be_is_refused_by_name(core, graph, jobs, kind, words):

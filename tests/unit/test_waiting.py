@@ -139,6 +139,34 @@ def test_a_glance_sees_to_timers(inbox, clock):
     assert isinstance(talk.answer(Swept(-1, False)).step, Wait)
 
 
+def test_a_set_runs_if_a_record_says_so_of_one_that_is_open(inbox):
+    tasks = expected(inbox, *(f"c-{number}" for number in range(502)))
+    inbox.deliver("c-0", GOOD)
+
+    talk = Talk(waiting.runs(inbox, tasks))
+    assert len(talk.step.commands) == 3 * 500
+    talk.answer([None, None, [b"assigned"]] * 500)
+    assert talk.step.commands[2] == ("HMGET", inbox.keys.task("c-501"), "state")
+    assert talk.answer([None, None, [b"running"]]).value is True
+
+    inbox.deliver("c-501", GOOD)
+    talk = Talk(waiting.runs(inbox, tasks))
+    assert talk.answer([None, None, [None]] * 500).value is False
+
+
+def test_nobody_asks_for_a_while_what_runs_when_redis_is_away(inbox, clock):
+    tasks = expected(inbox, "c-0")
+    with pytest.raises(error.ConnectionLost):
+        Talk(waiting.runs(inbox, tasks)).answer(error.ConnectionLost())
+
+    assert Talk(waiting.runs(inbox, tasks)).value is False
+    assert glance(inbox, tasks, clock) is None
+    clock.now += 1
+    talk = Talk(waiting.runs(inbox, tasks))
+    assert talk.answer([None, None, [b"running"]]).value is True
+    assert glance(inbox, tasks, clock) is not None
+
+
 def test_quiet_asks_the_records_less_and_less_often(inbox, clock):
     tasks = expected(inbox, "c-0")
     talk = Talk(waiting.wait(inbox, tasks, None))
