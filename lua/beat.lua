@@ -10,11 +10,12 @@
 --
 -- Verbs: `live`, and the ids are what the engine holds after the turn with that number;
 -- `gone`, and the ids are what it had begun (number is the reason, in words); `late`,
--- likewise, when it was killed for a time limit. Before either of the latter may stand
--- `said`, with a token for the number, then a task and pairs of name and value: its last
--- output (`stdout`, `stderr`, `progress`). Words: `live` or `drained`, and the ids are no
--- longer this engine's; `unknown`, the hub has given it up; `gone`, it is removed;
--- `more`, send it again.
+-- likewise, when it was killed for a time limit; `stopped`, when its worker stops and had
+-- to kill it: what has retries goes back, and no attempt is counted. Before any of these
+-- three may stand `said`, with a token for the number, then a task and pairs of name and
+-- value: its last output (`stdout`, `stderr`, `progress`). Words: `live` or `drained`, and
+-- the ids are no longer this engine's; `unknown`, the hub has given it up; `gone`, it is
+-- removed; `more`, send it again.
 
 local again = require("lib.again")
 local argument = require("lib.argument")
@@ -33,7 +34,9 @@ local take = require("lib.take")
 
 local CARD = 86400000
 -- The verdict on what an engine had begun, by verb.
-local VERDICTS = { live = "", gone = "engine_lost", late = "time_limit" }
+local VERDICTS = {
+  live = "", gone = "engine_lost", late = "time_limit", stopped = "engine_lost",
+}
 -- Most tasks of an engine that are moved by one call.
 local MOST = 64
 local PRINTED = { stdout = true, stderr = true, progress = true }
@@ -184,7 +187,20 @@ local function live(opened, engine, said, answer)
   end
 end
 
+-- A planned stop costs no attempt, so what may run twice counts as not begun.
+local function spare(ids)
+  for id in pairs(ids) do
+    local retries = require("lib.record").get(id, "state", "retries")[2]
+    if tonumber(retries or 0) > 0 then
+      ids[id] = nil
+    end
+  end
+end
+
 local function gone(opened, engine, said, answer)
+  if said.verb == "stopped" then
+    spare(said.ids)
+  end
   local _, all = lose.engine(opened, engine, said.ids, said.number, MOST,
     VERDICTS[said.verb], said.last)
   hold.advance(opened)

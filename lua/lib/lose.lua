@@ -13,10 +13,28 @@ local report = require("lib.report")
 local settle = require("lib.settle")
 local story = require("lib.story")
 
+-- The task that still lies in the engine's bell: only the engine takes it from there, so
+-- it has not begun, unless the engine has asked for the turn that brought it.
+local function rung(engine)
+  for _, ring in ipairs(redis.call("LRANGE", keys.engine(engine.uuid, "bell"), 0, -1)) do
+    local nonce, id = string.match(ring, "^([^\n]+)\n([^\n]+)\n")
+    if nonce and nonce == engine.nonce
+      and redis.call("HGET", keys.engine(engine.uuid), "asked") ~= nonce then
+      return id
+    end
+  end
+end
+
+-- Did this task print what its supervisor saw?
+local function is_said(last, one)
+  return last and last.id == one.id and last.token == one.token
+end
+
 -- Separate what the engine holds into what counts as lost and what had not begun. If it
 -- turns out to be alive before all of it is moved, it must not have a task that was taken
 -- along without what that waits for.
-local function part(opened, uuid, begun, reason, count, last)
+local function part(opened, engine, begun, reason, count, last)
+  local uuid, waiting = engine.uuid, rung(engine)
   local lost, unbegun = {}, {}
   local all, ids = held.last(uuid, count), {}
   for number, one in ipairs(all) do
@@ -33,11 +51,11 @@ local function part(opened, uuid, begun, reason, count, last)
     }
     if f[1] ~= "running" then
       held.remove(uuid, { id })
-    elseif begun and not begun[id] then
+    elseif begun and not begun[id] or id == waiting then
       outcome.kind = "unbegun"
       unbegun[#unbegun + 1] = outcome
     else
-      if last and last.id == id and last.token == one.token then
+      if is_said(last, one) then
         outcome.at, outcome.count = last.at, last.count
       end
       outcome.kind = "lost"
@@ -108,7 +126,8 @@ end
 
 -- Lose at most `budget` of an engine's tasks, and the engine along with the last. `begun`
 -- is the set of ids it had begun, if known (a supervisor saw it die), or nil if
--- everything taken counts as begun (a machine is lost). The verdict is "engine_lost", or
+-- everything taken counts as begun (a machine is lost); but not what is still in its
+-- bell. The verdict is "engine_lost", or
 -- "time_limit" if it was killed for that. `last` is what one of them printed last, and
 -- where in ARGV, if its supervisor saw. Returns how many tasks were moved and whether the
 -- engine is gone. The caller offers what has become ready (lib/hold.lua).
@@ -121,7 +140,7 @@ local function lose_engine(opened, engine, begun, reason, budget, verdict, last)
   local moved = #placed / 2
   local back = {}
   if moved < budget then
-    local lost, unbegun, count = part(opened, uuid, begun, reason, budget - moved, last)
+    local lost, unbegun, count = part(opened, engine, begun, reason, budget - moved, last)
     back = report.apply(opened, ending, engine, unbegun)
     for _, task in ipairs(report.apply(opened, ending, engine, lost, verdict)) do
       back[#back + 1] = task

@@ -62,6 +62,8 @@ class Farewell:
     begun: Sequence[str]
     #: Was it killed because that task exceeded its time limit?
     late: bool = False
+    #: Was it killed because its worker stops?
+    stopped: bool = False
     #: The last output of that task, like ``Life.last``.
     last: Sequence[Any] = ()
 
@@ -218,10 +220,7 @@ class Herald:
     def _say_farewell(self) -> None:
         while self._farewells:
             said, others = self._farewells[:_MOST], self._farewells[_MOST:]
-            lives = [
-                Life(one.uuid, 0, one.begun, one.reason, late=one.late, last=one.last)
-                for one in said
-            ]
+            lives = [_last_of(one) for one in said]
             answers = self._store.do(calls.beat(self._worker, lives))
             more = {answer.engine for answer in answers if answer.word == "more"}
             self._farewells = [one for one in said if one.uuid in more] + others
@@ -357,6 +356,19 @@ def _living(seats: Iterable[Seat]) -> Iterator[tuple[Seat, Picture]]:
             seat.kill("it hung")
             continue
         yield seat, picture
+
+
+def _last_of(one: Farewell) -> Life:
+    """Return what the hub is told of a dead engine."""
+    return Life(
+        one.uuid,
+        0,
+        one.begun,
+        one.reason,
+        late=one.late,
+        stopped=one.stopped,
+        last=one.last,
+    )
 
 
 def _reports(outcomes: Sequence[Outcome]) -> list[Report]:

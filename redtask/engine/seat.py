@@ -34,6 +34,8 @@ class Stop:
     reason: str
     #: Did it exceed its time limit?
     late: bool
+    #: Is it interrupted because its worker stops?
+    parting: bool = False
 
 
 @dataclass(slots=True)

@@ -66,7 +66,7 @@ class Warden:
             if picture is not None and picture.attempt:
                 stopped = seat.block.stop(*picture.attempt, why=BY_STOP)
                 if stopped is not None:
-                    _interrupt(seat, stopped.begun_at, reason, now)
+                    _interrupt(seat, stopped.begun_at, reason, now, parting=True)
         self.wake()
 
     def look(self) -> None:
@@ -123,10 +123,13 @@ class Warden:
         return NEVER
 
 
-def _interrupt(seat: Seat, begun_at: int, reason: str, now: int) -> None:
+def _interrupt(
+    seat: Seat, begun_at: int, reason: str, now: int, *, parting: bool = False
+) -> None:
     """Interrupt the task that began then, if any; once.
 
     Who asks again must not prolong its grace.
     """
     if begun_at and (seat.stop is None or seat.stop.begun_at != begun_at):
-        seat.interrupt(Stop(begun_at, now + _GRACE, reason, late=False))
+        stop = Stop(begun_at, now + _GRACE, reason, late=False, parting=parting)
+        seat.interrupt(stop)

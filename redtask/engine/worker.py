@@ -89,6 +89,8 @@ _HANDLED: Final = (*_STOPS, *_STOPS_NOW, _QUIET, _RESUME, _STACKS, _WAKES)
 _PARTING: Final = 5.0
 #: Interrupted tasks that go on are killed after this many seconds.
 _LAST: Final = 3.0
+#: Why a task is interrupted, and its engine killed if it goes on, when we are to stop.
+_STOPPED: Final = "its worker was stopped"
 
 #: The default maximum size of a Redis string, and the overhead of an envelope.
 _REDIS_LIMIT: Final = (512 << 20) - 64
@@ -491,8 +493,11 @@ class Worker:
         if uuid:
             self._herald.report(Taken(uuid, outcomes, inside=False, more=False))
             late = stop is not None and stop.late
+            parting = stop.parting if stop else seat.ended_for == _STOPPED
             last = last_words(seat, begun[0]) if len(begun) == 1 else []
-            self._herald.bid_farewell(Farewell(uuid, reason, begun, late, last))
+            self._herald.bid_farewell(
+                Farewell(uuid, reason, begun, late, parting, last)
+            )
         if refused:
             self._refused()
         meant = in_order or seat.ended_for or stop or refused
@@ -548,13 +553,13 @@ class Worker:
             _log.warning(
                 "%s: stopping now; what runs goes back, if it has retries", why
             )
-            self._warden.stop_all("its worker was stopped")
+            self._warden.stop_all(_STOPPED)
             self._press_at = time.monotonic() + _LAST
             return
         _log.warning("%s: ending what runs", why)
         for seat in self._seats:
             if _is_busy(seat) or (self._insisted and seat.pid):
-                seat.kill("its worker was stopped")
+                seat.kill(_STOPPED)
 
     def _drain_all(self) -> None:
         for seat in self._seats:

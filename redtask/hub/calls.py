@@ -328,6 +328,8 @@ class Life:
     gone: str | None = None
     #: Was it killed because its task exceeded the time limit?
     late: bool = False
+    #: Was it killed because its worker stops?
+    stopped: bool = False
     #: For a dead one, the last output of its running task: id and token, then names
     #: and values of ``stdout``, ``stderr`` and ``progress``.
     last: Sequence[Argument] = ()
@@ -343,7 +345,7 @@ def beat(worker: str, lives: Iterable[Life], *, now: Now = "") -> Call[list[Beat
             if life.last:
                 task, token, *said = life.last
                 args += ("said", life.engine, token, len(said) + 1, task, *said)
-            verb = "late" if life.late else "gone"
+            verb = "late" if life.late else "stopped" if life.stopped else "gone"
             args += (verb, life.engine, life.gone, len(life.ids))
         args += life.ids
     return Call("beat", args, Beaten.read_all)

@@ -368,6 +368,47 @@ def test_an_engine_killed_for_a_time_limit_takes_a_try_of_what_it_had_begun(hub)
     assert {hub.state(name) for name in taken[1:]} == {"ready"}
 
 
+def stop(hub, now, engine, *begun):
+    """Say that an engine was killed because its worker stops."""
+    life = Life(engine, 0, begun, "its worker was stopped", stopped=True)
+    (answer,) = hub.do(calls.beat("w", [life], now=now))
+    return answer.word
+
+
+def test_a_planned_stop_costs_no_try_of_what_may_run_twice(hub):
+    hub.submit(1, "c-1", retries=1)
+    for now in range(2, 12, 2):
+        hub.register(now, "e")
+        hub.take(now, "e")
+        assert stop(hub, now + 1, "e", "c-1") == "gone"
+
+    assert hub.state("c-1") == "ready"
+    assert not {"tries", "deaths"} & hub.record("c-1").keys()
+
+
+def test_what_must_not_run_twice_fails_with_the_worker_that_stops(hub):
+    hub.register(1, "e")
+    hub.submit(2, "c-1")
+    hub.take(3, "e")
+
+    stop(hub, 4, "e", "c-1")
+
+    record = hub.record("c-1")
+    assert (record["state"], record["verdict"]) == ("failed", "engine_lost")
+    assert record["reason"] == "its worker was stopped"
+
+
+def test_what_was_to_be_aborted_is_when_its_worker_stops(hub):
+    hub.register(1, "e")
+    hub.submit(2, "c-1", retries=1)
+    hub.take(3, "e")
+    hub.abort(3, "c-1", running=True)
+
+    stop(hub, 4, "e", "c-1")
+
+    assert hub.state("c-1") == "aborted"
+
+
 def test_a_beat_without_the_number_of_a_turn_is_none(hub):
     hub.join(1, "e")
 

@@ -89,6 +89,61 @@ def test_a_beat_rings_for_a_lost_ring(idle):
     assert idle.held("e") == ["c-1"]
 
 
+def lose(hub, how):
+    """Let the engine be gone, and all that it had count as begun."""
+    if how == "supervisor":
+        hub.gone(4, "e", "c-1")
+    else:
+        hub.sweep(40_000)
+        hub.sweep(80_000)
+
+
+@pytest.mark.parametrize("how", ["supervisor", "lease"])
+@pytest.mark.parametrize("mark", [{}, {"retries": 3}, {"label": "x"}])
+def test_what_nobody_has_taken_from_the_bell_has_not_begun(idle, how, mark):
+    idle.submit(3, "c-1", **mark)
+
+    lose(idle, how)
+
+    assert idle.state("c-1") == "ready"
+    assert "tries" not in idle.record("c-1")
+    assert not idle.redis.exists(idle.keys.bell("e"))
+
+
+@pytest.mark.parametrize("how", ["supervisor", "lease"])
+def test_what_was_taken_from_the_bell_counts_as_begun(idle, how):
+    idle.submit(3, "c-1")
+    ring(idle)
+
+    lose(idle, how)
+
+    assert idle.state("c-1") == "failed"
+
+
+@pytest.mark.parametrize("how", ["supervisor", "lease"])
+def test_what_was_asked_for_counts_as_begun_whatever_is_in_the_bell(idle, how):
+    idle.submit(3, "c-1")
+    ask(idle, 3)
+    assert idle.rings("e") == 1
+
+    lose(idle, how)
+
+    assert idle.state("c-1") == "failed"
+
+
+def test_a_ring_of_an_earlier_turn_says_nothing(idle):
+    idle.submit(3, "c-1")
+    old = ring(idle)
+    ask(idle, 3, 3, "three", ok(read_bell(old)[1]), upcoming="four")
+    idle.submit(3, "c-2")
+    ring(idle)
+    idle.redis.rpush(idle.keys.bell("e"), old.replace(b"c-1", b"c-2"))
+
+    idle.gone(4, "e", "c-2")
+
+    assert idle.state("c-2") == "failed"
+
+
 def test_if_the_engine_dies_without_having_begun_it_the_task_is_unharmed(idle):
     idle.submit(3, "c-1")
 

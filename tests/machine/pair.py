@@ -257,15 +257,31 @@ class Pair:
         assert (one.word, list(one.foreign)) == expected
         self.agrees()
 
-    def send_gone(self, name, begun, *, late=False):
-        lives = [Life(name, 0, begun, "killed", late=late)]
+    def send_gone(self, name, begun, *, late=False, stopped=False):
+        lives = [Life(name, 0, begun, "killed", late=late, stopped=stopped)]
+        if stopped and not late:
+            tasks = self.model.tasks
+            begun = [one for one in begun if one in tasks and not tasks[one].retries]
+        self.look_at_bells()
         (one,) = self.ask(calls.beat("w", lives, now=self.stamp))
         verdict = "time_limit" if late else "engine_lost"
         word = self.model.gone(self.stamp, self.seen, name, begun, verdict)
         assert one.word == word
         self.agrees()
 
+    def look_at_bells(self):
+        """Tell the model what engines were sent and have not asked for."""
+        self.model.rung = {}
+        for name in self.model.engines:
+            key = self.hub.keys.engine(name)
+            nonce, asked = self.hub.redis.hmget(key, "nonce", "asked")
+            for ring in self.hub.redis.lrange(self.hub.keys.bell(name), 0, -1):
+                sent, *words = ring.split(b"\n", 2)
+                if words and sent == nonce != asked:
+                    self.model.rung[name] = words[0].decode()
+
     def send_sweep(self, budget):
+        self.look_at_bells()
         swept = self.ask(calls.sweep(budget, now=self.stamp))
         self.model.sweep(self.stamp, self.seen, more=swept.more)
         self.agrees()

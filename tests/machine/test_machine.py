@@ -436,7 +436,8 @@ class Walk(Dealer, RuleBasedStateMachine):
         engine = self.model.engines.get(name)
         ids = [task.name for task in engine.held] if engine else []
         begun = ids[: dice.randint(0, 2)]
-        self.send_gone(name, begun, late=dice.random() < 0.3)
+        how = dice.choice(({}, {}, {"late": True}, {"stopped": True}))
+        self.send_gone(name, begun, **how)
 
     @precondition(lambda self: self.model.engines and not self.plain)
     @rule(dice=DICE)

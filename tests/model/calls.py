@@ -573,6 +573,8 @@ class Model(Compared):
         back = []
         for task in held:
             lost = begun is None or task.name in begun
+            # What it has not taken from its bell, it has not begun.
+            lost = lost and task.name != self.rung.get(engine.name)
             outcome = Outcome("lost" if lost else "unbegun", task.name, "")
             pause = self._apply(outcome, engine, verdict if lost else "")
             if pause is not None:

@@ -34,6 +34,8 @@ class Rules:
         self.hwm = 0
         self.tasks: dict[str, Task] = {}
         self.engines: dict[str, Engine] = {}
+        #: By engine, the task that it has still to take from its bell.
+        self.rung: dict[str, str] = {}
         #: Queues of which nothing is to begin.
         self.paused: set[str] = set()
         self.submitted = 0
