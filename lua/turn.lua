@@ -167,8 +167,10 @@ local function act(opened, ending, engine, again, takes)
   end
   only_report(opened, ending, engine, again)
   if number and engine.nonce == nonce then
-    -- So what is in its bell may have begun all the same (lib/lose.lua).
-    redis.call("HSET", keys.engine(uuid), "asked", nonce)
+    if redis.call("EXISTS", keys.engine(uuid, "bell")) == 1 then
+      -- What is in there may have begun all the same (lib/lose.lua).
+      redis.call("HSET", keys.engine(uuid), "asked", nonce)
+    end
     return "again", require("lib.work").repeated(opened, engine, nonce)
   end
   return number and "again" or "ok", {}

@@ -639,10 +639,17 @@ MUTANTS: Final = (
         "lua/test_beat.py::test_the_third_death_is_the_last",
     ),
     _mutant(
+        "what is still in a bell is blamed",
+        "lib/lose.lua",
+        "    elseif begun and not begun[id] or id == waiting then\n",
+        "    elseif begun and not begun[id] then\n",
+        "lua/test_hand_over.py::test_what_nobody_has_taken_from_the_bell_has_not_begun",
+    ),
+    _mutant(
         "what had not begun is blamed",
         "lib/lose.lua",
-        "    elseif begun and not begun[id] then\n",
-        "    elseif false then\n",
+        "    elseif begun and not begun[id] or id == waiting then\n",
+        "    elseif id == waiting then\n",
         "lua/test_beat.py::test_only_what_had_begun_is_blamed",
     ),
     _mutant(

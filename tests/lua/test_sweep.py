@@ -126,6 +126,8 @@ def test_very_many_engines_are_all_hidden_before_one_is_taken_apart(real_hub):
         # An idle engine that names a nonce may be pushed a task.
         hub.do(calls.turn(name, 1, f"a{name}", 1, upcoming=f"b{name}", now=1))
     hub.submit(1, *[f"c-{number}" for number in range(5)], retries=1)
+    # They hear of them.
+    hub.redis.delete(*map(hub.keys.bell, names))
     for now in range(LEASE // 3, 2 * LEASE, LEASE // 3):
         hub.join(now, f"f{now}", queues="other")
 
