@@ -33,7 +33,7 @@ _MOST_SHOWN: Final = 3
 class Clockwork:
     """A hub's Redis, engines and time. Thread-safe."""
 
-    def __init__(self, keyring: Keyring, now: float) -> None:
+    def __init__(self, keyring: Keyring, now: int) -> None:
         self.server = Server(Keys(keyring.hub).root, now)
         self._keyring = keyring
         self._store = LocalStore(
@@ -156,12 +156,12 @@ class Clockwork:
     # -- time
 
     @property
-    def now(self) -> float:
-        """The time, in seconds since 1970."""
+    def now(self) -> int:
+        """The time, in ms since 1970."""
         return self.server.now
 
     def skip(self, most: float) -> bool:
-        """Let time pass until the next timer, if that takes ``most`` seconds at most.
+        """Let time pass until the next timer, if that takes ``most`` ms at most.
 
         Returns whether that is so.
         """
@@ -170,13 +170,13 @@ class Clockwork:
             first = self._store.command("ZRANGE", key, 0, 0, "WITHSCORES")
             if not first:
                 return False
-            due = math.ceil(float(first[1])) / 1000
+            due = math.ceil(float(first[1]))
             if due - self.now > most:
                 return False
             self.set_time(max(self.now, due))
             return True
 
-    def set_time(self, now: float) -> None:
+    def set_time(self, now: int) -> None:
         """Let it be later, and do what is due then."""
         with self._lock:
             self.server.now = now
@@ -213,7 +213,7 @@ class Clockwork:
 
     def progress(self, patience: float) -> bool:
         """Run the next task, or let time pass; False if there is nothing to do."""
-        return bool(self.step()) or (self.rests and self.skip(patience))
+        return bool(self.step()) or (self.rests and self.skip(1000 * patience))
 
     def note_change(self) -> None:
         """Wake those who wait for others to do something."""

@@ -35,13 +35,13 @@ class Server:
     testing.
     """
 
-    def __init__(self, root: str, now: float) -> None:
+    def __init__(self, root: str, now: int) -> None:
         self._root = root.encode()
         self._lock = threading.Lock()
         #: What it is a connection to.
         self.inner = fakeredis.FakeServer(version=_VERSION)
         self._fake = fakeredis.FakeRedisConnection(server=self.inner, protocol=2)
-        #: The time, in seconds since 1970. It stands still unless it is set.
+        #: The time, in ms since 1970. It stands still unless it is set.
         self.now = now
         self._compiled: set[bytes] = set()
 
@@ -82,7 +82,7 @@ class Server:
         """
         # A scheme of one's own is tried out without one.
         if len(given) > _NOW and given[_ROOT] == self._root:
-            given[_NOW] = given[_NOW] or b"%d" % round(self.now * 1000)
+            given[_NOW] = given[_NOW] or b"%d" % self.now
         sha = given[_SHA]
         if sha in self._compiled:
             given[:2] = b"EVAL", _RUN % sha

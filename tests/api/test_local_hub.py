@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import io
+import math
 import os
 import sys
 import threading
@@ -214,6 +215,21 @@ def test_time_passes_only_when_it_is_told_to():
         assert hub.advance(timedelta(hours=1)) == 1
         assert hub.now == begin + timedelta(seconds=3610)
         assert late.metadata.completed == begin + timedelta(hours=1)
+
+
+def test_many_short_times_are_as_long_as_one():
+    begin = datetime(2030, 1, 1, tzinfo=UTC)
+    with checked(testing.Hub(now=begin)) as hub:
+        late = hub.client().load_balanced_view(delay=1.01).apply_async(note, "late")
+
+        for _ in range(10):
+            hub.advance(0.1)
+        assert hub.now == begin + timedelta(seconds=1)
+        for _ in range(10):
+            hub.advance(timedelta(milliseconds=1))
+
+        assert hub.now == begin + timedelta(seconds=1.01)
+        assert late.ready()
 
 
 def test_who_waits_skips_the_time(hub, view):
@@ -767,6 +783,9 @@ def test_a_client_of_ones_own_for_asyncio(hub):
         ({"queues": ["G U"]}, error.HubError, "not a queue"),
         ({"scheme": "best"}, error.SchemeError, "best"),
         ({"hwn": 1}, error.HubError, "no such setting: hwn"),
+        ({"now": datetime(2030, 1, 1)}, ValueError, "a datetime with a timezone"),  # noqa: DTZ001 - that is what is wrong
+        ({"now": datetime(1969, 1, 1, tzinfo=UTC)}, ValueError, "1970 or later"),
+        ({"now": 5}, TypeError, "a datetime with a timezone, not int"),
     ],
 )
 def test_what_is_wrong_is_named(arguments, kind, words):
@@ -774,10 +793,20 @@ def test_what_is_wrong_is_named(arguments, kind, words):
         testing.Hub(**arguments)
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), timedelta(seconds=-1)])
-def test_time_does_not_run_back(hub, seconds):
+@pytest.mark.parametrize(
+    "seconds",
+    [-1, float("nan"), timedelta(seconds=-1), -0.0001, math.inf, 1e300, timedelta.max],
+)
+def test_time_passes_neither_backwards_nor_for_ever(hub, view, seconds):
+    before = hub.now
+    result = view.apply_async(note, 1)
+
     with pytest.raises(ValueError, match="time cannot pass by"):
         hub.advance(seconds)
+
+    assert (hub.now, Ledger.runs) == (before, [])
+    assert f"{before:%F %T}" in repr(hub)
+    assert result.get() == 1
 
 
 # -- pytest
