@@ -33,8 +33,8 @@ _MOST_SHOWN: Final = 3
 class Clockwork:
     """A hub's Redis, engines and time. Thread-safe."""
 
-    def __init__(self, keyring: Keyring, now: int) -> None:
-        self.server = Server(Keys(keyring.hub).root, now)
+    def __init__(self, keyring: Keyring, now: int, *, durable: bool) -> None:
+        self.server = Server(Keys(keyring.hub).root, now, durable=durable)
         self._keyring = keyring
         self._store = LocalStore(
             "unix:///redtask.testing", keyring.hub, clockwork=self, inside=True

@@ -73,6 +73,8 @@ class Hub:
     :param queues: the queues that each of them serves.
     :param scheme: how engines are chosen: one of redtask's schemes, or a Lua file.
     :param now: the time at the beginning, with a timezone; by default the real one.
+    :param durable: does its Redis keep a log, and have a replica? Otherwise views with
+        ``durability`` are refused.
     :param settings: settings of the hub, as with ``redtask configure``: ``hwm=1``,
         ``max_payload=65536``.
 
@@ -88,6 +90,7 @@ class Hub:
         queues: Sequence[str] = ("default",),
         scheme: str = "leastload",
         now: datetime | None = None,
+        durable: bool = True,
         **settings: int,
     ) -> None:
         if engines < 0:
@@ -95,7 +98,9 @@ class Hub:
         if isinstance(queues, str):
             raise TypeError("queues must be a list of names, not a string")
         key = Key.new()
-        self._clockwork = Clockwork(Keyring(_NAME, (key,)), _begin(now))
+        self._clockwork = Clockwork(
+            Keyring(_NAME, (key,)), _begin(now), durable=durable
+        )
         self._address = f"unix:///redtask.testing/{next(_numbers)}"
         #: For ``redtask.Client(hub.url, key=hub.key)``.
         self.url = f"{self._address}?hub={_NAME}"

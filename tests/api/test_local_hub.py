@@ -366,6 +366,39 @@ def test_a_scheme_that_is_wrong_is_told_with_its_line(tmp_path, line, words):
         testing.Hub(scheme=str(path))
 
 
+# -- durability
+
+
+@pytest.mark.parametrize("kind", ["fsync", "replica"])
+def test_what_is_promised_of_submits_holds_at_once(hub, view, kind):
+    async def program():
+        async with hub.aio_client() as client:
+            return await client.load_balanced_view(durability=kind).apply(abs, -3)
+
+    sure = view.with_flags(durability=kind)
+
+    assert sure.apply_sync(abs, -1) == 1
+    assert sure.map_sync(abs, [-1, -2]) == [1, 2]
+    assert view.client.direct_view("all").with_flags(durability=kind).apply_sync(
+        abs, -2
+    ) == [2]
+    assert asyncio.run(program()) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("fsync", "keeps no log"), ("replica", "has no replica")]
+)
+def test_a_test_may_have_a_redis_that_promises_nothing(kind, words):
+    with checked(testing.Hub(durable=False)) as hub:
+        view = hub.client().load_balanced_view()
+
+        with pytest.raises(redtask.ConfigurationError, match=words):
+            view.with_flags(durability=kind).apply_async(abs, -1)
+
+        assert hub.run() == 0
+        assert view.apply_sync(abs, -1) == 1
+
+
 # -- clients
 
 
