@@ -71,7 +71,7 @@ class LocalDriver(Driver):
         value = await super()._perform(step, since, until)
         if value is not None or not isinstance(step, Hear):
             return value
-        if not await asyncio.to_thread(self.store.clockwork.step):
+        if await asyncio.to_thread(self.store.clockwork.turn) is None:
             await asyncio.sleep(BREATH)
         return None
 

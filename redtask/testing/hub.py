@@ -185,25 +185,27 @@ class Hub:
     def run(self, most: int | None = None) -> int:
         """Run all tasks that can run now, or ``most`` of them.
 
-        Returns how many have run, each attempt counted. Nothing that is due later is
-        run: see ``advance``.
+        If another thread runs one, that is waited for. Returns how many have run, each
+        attempt counted. Nothing that is due later is run: see ``advance``. In a task
+        nothing runs either, as that is running.
         """
         ran = 0
-        while (most is None or ran < most) and (step := self._clockwork.step()):
-            ran += step
+        while most is None or ran < most:
+            more = self._clockwork.turn(patient=True)
+            if more is None:
+                break
+            ran += more
         return ran
 
     def advance(self, seconds: float | timedelta) -> int:
         """Let time pass: what is due meanwhile happens when it is due, and tasks run.
 
-        It is rounded to whole milliseconds. Returns how many tasks have run. Raises
-        ``ValueError`` for a negative or infinite time, or one that ends after 9999.
+        It is rounded to whole milliseconds, and does not pass while another thread runs
+        a task. Called in a task, only time passes. Returns how many tasks have run.
+        Raises ``ValueError`` for a negative or infinite time, or one that ends after
+        9999.
         """
-        end = self._after(seconds)
-        ran = self.run()
-        while self._clockwork.skip(end - self._clockwork.now):
-            ran += self.run()
-        self._clockwork.set_time(end)
+        ran = self._clockwork.advance(self._after(seconds))
         return ran + self.run()
 
     def _after(self, seconds: float | timedelta) -> int:

@@ -70,9 +70,11 @@ class LocalDriver(Driver):
 
     def _perform(self, step: Step, since: float | None, until: float | None) -> Any:
         value = super()._perform(step, since, until)
-        if value is None and isinstance(step, Hear) and not self.store.clockwork.step():
+        if value is not None or not isinstance(step, Hear):
+            return value
+        if self.store.clockwork.turn() is None:
             time.sleep(BREATH)
-        return value
+        return None
 
     def _wait(self, step: Wait | Pause) -> bool:
         """Let tasks run, and time pass, until something has arrived."""

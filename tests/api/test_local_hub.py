@@ -21,6 +21,7 @@ import redtask
 from redtask import Ref, aio, depend, error, testing
 from tests import invariants, tasks
 from tests.commands import Command
+from tests.processes import DEADLINE
 
 KEYS = "redtask:testing"
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "warm.lua"
@@ -60,11 +61,13 @@ class Ledger:
     runs: ClassVar[list[object]] = []
     #: Has a task begun?
     began: ClassVar = threading.Event()
+    #: May it end?
+    let_go: ClassVar = threading.Event()
 
 
 @pytest.fixture(autouse=True)
 def ledger():
-    Ledger.runs, Ledger.began = [], threading.Event()
+    Ledger.runs, Ledger.began, Ledger.let_go = [], threading.Event(), threading.Event()
     return Ledger.runs
 
 
@@ -195,6 +198,84 @@ def test_an_interrupt_is_that_of_the_test(view):
         result.get()
     with pytest.raises(redtask.RemoteError, match="KeyboardInterrupt"):
         result.get()
+
+
+def hold():
+    """Run until it is let go."""
+    Ledger.began.set()
+    assert Ledger.let_go.wait(DEADLINE)
+    return note("held")
+
+
+@contextlib.contextmanager
+def held(result):
+    """Have another thread run the task, which is let go in a while."""
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(result.get)
+        assert Ledger.began.wait(DEADLINE)
+        threading.Timer(0.3, Ledger.let_go.set).start()
+        yield
+        assert waiting.result(DEADLINE) == "held"
+
+
+def test_what_can_run_now_runs_also_while_another_thread_runs_a_task(hub, view):
+    hub.add_engine()
+    with held(view.apply_async(hold)):
+        quick = view.apply_async(note, "quick")
+
+        assert hub.run() == 1
+
+        assert quick.ready()
+        assert Ledger.runs == ["held", "quick"]
+
+
+def test_time_stands_still_while_another_thread_runs_a_task(hub, view):
+    hub.add_engine()
+    before = hub.now
+    slow = view.apply_async(hold)
+    late = view.with_flags(delay=60).apply_async(note, "late")
+    with held(slow):
+        assert hub.advance(100) == 1
+
+    assert slow.metadata.completed == before
+    assert late.metadata.started == before + timedelta(seconds=60)
+    assert Ledger.runs == ["held", "late"]
+
+
+def test_who_waits_skips_no_time_while_another_thread_runs_a_task(hub, view):
+    hub.add_engine()
+    before = hub.now
+    slow = view.apply_async(hold)
+    with held(slow):
+        assert view.with_flags(delay=60).apply_sync(note, "late") == "late"
+
+    assert slow.metadata.completed == before
+    assert Ledger.runs == ["held", "late"]
+
+
+class Hubs:
+    """The hub of the test, for tasks."""
+
+    now: ClassVar[testing.Hub]
+
+
+def take_an_hour():
+    """Take an hour of the hub's time; say what has run meanwhile."""
+    return Hubs.now.run(), Hubs.now.advance(3600), Hubs.now.run()
+
+
+def test_a_task_may_let_time_pass_and_others_run_after_it(monkeypatch):
+    with checked(testing.Hub(engines=2)) as hub:
+        monkeypatch.setattr(Hubs, "now", hub, raising=False)
+        view, before = hub.client().load_balanced_view(), hub.now
+        long = view.apply_async(take_an_hour)
+        late = view.with_flags(delay=60).apply_async(note, "late")
+
+        assert hub.run() == 2
+
+        assert list(long.get()) == [0, 0, 0]
+        assert long.metadata.completed == before + timedelta(hours=1)
+        assert late.ready()
 
 
 # -- time
