@@ -421,6 +421,8 @@ class OutputStream:
 
     def __enter__(self) -> Self:
         """Start to print output."""
+        # Who only prints does not wait.
+        self._listener.wanted = flows.nobody
         self._thread = threading.Thread(
             target=self._print, name="redtask output", daemon=True
         )

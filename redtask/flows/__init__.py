@@ -57,22 +57,6 @@ class Fetch:
     commands: Sequence[Sequence[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Hear:
-    """One blocking read of at most ``link.LONGEST_BLOCK`` seconds, never retried."""
-
-    #: The command.
-    words: Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Do nothing for a while."""
-
-    #: How long.
-    seconds: float
-
-
 def anybody() -> bool:
     """Somebody waits."""
     return True
@@ -81,6 +65,32 @@ def anybody() -> bool:
 def nobody() -> bool:
     """Whoever it is only listens."""
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """One blocking read of at most ``link.LONGEST_BLOCK`` seconds, never retried.
+
+    Whoever waits until some tasks have ended says what a hub in the process of a test
+    should know.
+    """
+
+    #: The command.
+    words: Sequence[Any]
+    #: The tasks; (): it is about others than tasks.
+    ids: Sequence[str] = ()
+    #: Timeout, as in the command.
+    seconds: float = QUIET
+    #: As in ``Wait``.
+    wanted: Callable[[], bool] = anybody
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Do nothing for a while."""
+
+    #: How long.
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

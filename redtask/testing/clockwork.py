@@ -22,7 +22,7 @@ from redtask.testing.waiting import PAUSE, Stuck
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from redtask.flows import Wait
+    from redtask.flows import Hear, Wait
     from redtask.hub.scripts import AnyScheme
     from redtask.signing import Keyring
 
@@ -226,7 +226,7 @@ class Clockwork:
     # -- waiting
 
     @contextlib.contextmanager
-    def waiting(self, step: Wait) -> Iterator[None]:
+    def waiting(self, step: Wait | Hear) -> Iterator[None]:
         """Meanwhile this code waits; if it is a task's, others may run."""
         engine = running.get() if step.wanted() else None
         if engine is None or not self._floor.knows(engine):

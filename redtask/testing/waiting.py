@@ -6,12 +6,12 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
+from redtask.flows import Hear, Wait
 from redtask.inbox import TaskSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from redtask.flows import Wait
     from redtask.testing.clockwork import Clockwork
 
 #: How long other threads may do nothing until it is clear that all wait in vain, in
@@ -28,9 +28,11 @@ class Stuck(TimeoutError):  # noqa: N818 - as other names of the interface
 class Waiting:
     """Waiting in one step of a flow."""
 
-    def __init__(self, clockwork: Clockwork, step: Wait) -> None:
+    def __init__(self, clockwork: Clockwork, step: Wait | Hear) -> None:
         self._clockwork = clockwork
         self._step = step
+        #: How long it goes on after this step.
+        self._patience = math.inf if isinstance(step, Hear) else step.patience
         self._begun = time.monotonic()
         self._seen = clockwork.changes
         #: Since when nothing has happened; None: something has.
@@ -39,7 +41,8 @@ class Waiting:
     @property
     def disturbed(self) -> bool:
         """Must the records be asked, as the stream may not have told all?"""
-        return self._step.inbox.disturbed_at >= self._begun
+        step = self._step
+        return isinstance(step, Wait) and step.inbox.disturbed_at >= self._begun
 
     def progress(self) -> bool:
         """Run a task, or let time pass; False if there is nothing to do.
@@ -47,7 +50,7 @@ class Waiting:
         Who only listens does nothing.
         """
         self._seen = self._clockwork.changes
-        if not self._step.wanted() or not self._clockwork.progress(self._step.patience):
+        if not self._step.wanted() or not self._clockwork.progress(self._patience):
             return False
         self._since = None
         return True
@@ -74,8 +77,10 @@ class Waiting:
     @property
     def _is_endless(self) -> bool:
         """Does somebody wait for ever?"""
-        return self._step.wanted() and math.isinf(self._step.patience)
+        return self._step.wanted() and math.isinf(self._patience)
 
     def _ids(self) -> Sequence[str]:
+        if isinstance(self._step, Hear):
+            return self._step.ids
         tasks = self._step.tasks
         return tasks.open_ids() if isinstance(tasks, TaskSet) else list(tasks.open)

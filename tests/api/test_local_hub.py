@@ -186,6 +186,81 @@ def test_output_is_streamed_while_the_task_is_run(view):
     assert [said.text for said in result.stream_output()] == ["hello\n"]
 
 
+def say_at_last(attempt):
+    """Print something in each attempt, and fail before this one."""
+    say(f"attempt {redtask.current_task().attempt}")
+    fail_before(attempt)
+
+
+async def listen(hub, flags, function, *arguments):
+    """Return what a task prints, as a client for asyncio hears it."""
+    async with hub.aio_client() as client:
+        view = client.load_balanced_view(**flags)
+        result = await view.apply_async(function, *arguments)
+        return [said.text async for said in result.stream_output()]
+
+
+def test_who_reads_what_a_task_prints_skips_the_time(hub, view):
+    late, flaky = {"delay": 60}, {"retries": 2, "retry_delay": 60}
+
+    for flags, call, printed in (
+        (late, (say, "hello"), "hello\n"),
+        (flaky, (say_at_last, 3), "attempt 3\n"),
+    ):
+        result = view.with_flags(**flags).apply_async(*call)
+        heard = [said.text for said in result.stream_output()]
+        assert heard[-1] == printed
+        assert asyncio.run(listen(hub, flags, *call))[-1] == printed
+
+
+def test_who_reads_what_is_never_printed_is_told_why(hub, view):
+    result = view.with_flags(queue="gpu").apply_async(say, "hello")
+
+    with pytest.raises(testing.Stuck, match="no engine lives that serves the queue g"):
+        list(result.stream_output())
+    with pytest.raises(testing.Stuck, match="no engine lives that serves the queue g"):
+        asyncio.run(listen(hub, {"queue": "gpu"}, say, "hello"))
+
+    hub.add_engine(["gpu"])
+    assert [said.text for said in result.stream_output()] == ["hello\n"]
+
+
+def listen_to_another():
+    """Return what another task prints."""
+    with redtask.Client() as client:
+        result = client.load_balanced_view(delay=60).apply_async(say, "child")
+        return [said.text for said in result.stream_output()], who("parent")
+
+
+def test_a_task_reads_what_another_prints(hub, view):
+    hub.add_engine()
+    result = view.apply_async(listen_to_another)
+
+    assert list(result.get()) == [["child\n"], result.msg_ids[0]]
+    assert result.stdout == "parent\n"
+
+
+def test_to_print_what_a_task_prints_runs_nothing(hub, view, capsys):
+    async def program():
+        async with hub.aio_client() as client:
+            result = await client.load_balanced_view().apply_async(say, "late")
+            async with result.stream_output():
+                await asyncio.sleep(0.3)
+                assert not await result.ready()
+                await result.wait()
+
+    result = view.apply_async(say, "hello")
+    idle = view.with_flags(queue="gpu").apply_async(say, "never")
+
+    with result.stream_output(), idle.stream_output():
+        assert not Ledger.began.wait(0.3)
+        assert not result.ready()
+        result.wait()
+    asyncio.run(program())
+
+    assert capsys.readouterr().out == "hello\n" * 2 + "late\n" * 2
+
+
 def interrupt():
     """Be interrupted, as by Ctrl-C."""
     raise KeyboardInterrupt
