@@ -94,6 +94,16 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """For what somebody surely waits, rather than perhaps."""
+
+    #: For how long, in seconds; 0: nobody does.
+    seconds: float
+    #: Some of the tasks for which somebody waits for ever.
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Wait for an arrival; the result says whether there was one."""
 
@@ -111,6 +121,8 @@ class Wait:
     #: Does anybody wait, rather than listen? Only then a hub in the process of a test
     #: runs tasks meanwhile.
     wanted: Callable[[], bool] = anybody
+    #: Tells such a hub who surely waits, where that may change; instead of patience.
+    awaited: Callable[[], Awaited] | None = None
 
 
 Step: TypeAlias = Call[Any] | Meanwhile | Commands | Fetch | Hear | Pause | Wait

@@ -31,8 +31,6 @@ class Waiting:
     def __init__(self, clockwork: Clockwork, step: Wait | Hear) -> None:
         self._clockwork = clockwork
         self._step = step
-        #: How long it goes on after this step.
-        self._patience = math.inf if isinstance(step, Hear) else step.patience
         self._begun = time.monotonic()
         self._seen = clockwork.changes
         #: Since when nothing has happened; None: something has.
@@ -77,10 +75,20 @@ class Waiting:
     @property
     def _is_endless(self) -> bool:
         """Does somebody wait for ever?"""
-        return self._step.wanted() and math.isinf(self._patience)
+        return math.isinf(self._patience) and self._step.wanted()
+
+    @property
+    def _patience(self) -> float:
+        """How long somebody surely waits, in seconds, perhaps in several steps."""
+        if isinstance(self._step, Hear):
+            return math.inf
+        awaited = self._step.awaited
+        return self._step.patience if awaited is None else awaited().seconds
 
     def _ids(self) -> Sequence[str]:
         if isinstance(self._step, Hear):
             return self._step.ids
+        if self._step.awaited is not None:
+            return self._step.awaited().ids
         tasks = self._step.tasks
         return tasks.open_ids() if isinstance(tasks, TaskSet) else list(tasks.open)

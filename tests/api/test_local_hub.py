@@ -868,6 +868,115 @@ def test_who_waits_for_futures_as_the_standard_library_does_lets_them_run(hub, v
     assert Ledger.runs == [0, 1, 2]
 
 
+def result_after_callback(executor):
+    """Wait for what somebody else has asked to be told of."""
+    future = executor.submit(abs, -1)
+    future.add_done_callback(note)
+    return future.result()
+
+
+def first_completed(executor):
+    """Wait with ``as_completed``."""
+    return next(concurrent.futures.as_completed([executor.submit(abs, -1)])).result()
+
+
+def all_completed(executor):
+    """Wait with ``wait``, for two."""
+    futures = [executor.submit(abs, -1), executor.submit(abs, -1)]
+    done, _ = concurrent.futures.wait(futures)
+    assert done == set(futures)
+    return futures[1].result()
+
+
+def in_an_event_loop(executor):
+    """Wait as programs for asyncio do."""
+
+    async def program():
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(executor, abs, -1)
+
+    return asyncio.run(program())
+
+
+def shut_down(executor):
+    """Wait until nothing is left to do."""
+    future = executor.submit(abs, -1)
+    executor.shutdown()
+    return future.result(0)
+
+
+WAYS = [
+    result_after_callback,
+    first_completed,
+    all_completed,
+    in_an_event_loop,
+    shut_down,
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_waits_for_a_future_in_vain_is_told_why(view, way):
+    executor = view.with_flags(queue="gpu").executor
+
+    with pytest.raises(testing.Stuck, match="no engine lives that serves the queue g"):
+        way(executor)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_waits_for_a_future_skips_the_time(hub, view, way):
+    before = hub.now
+
+    assert way(view.with_flags(delay=60).executor) == 1
+
+    assert hub.now >= before + timedelta(seconds=60)
+
+
+def test_a_future_that_is_only_asked_is_never_stuck_and_lets_no_time_pass(hub, view):
+    done, before = threading.Event(), hub.now
+    idle = view.with_flags(queue="gpu").executor.submit(note, "idle")
+    late = view.with_flags(delay=3).executor.submit(note, "late")
+    for future in (idle, late):
+        future.add_done_callback(lambda _: done.set())
+
+    assert not done.wait(1.5)
+    assert (idle.done(), late.done(), hub.now) == (False, False, before)
+
+    hub.advance(3)
+    assert done.wait(DEADLINE)
+    assert Ledger.runs == ["late"]
+    hub.add_engine(["gpu"])
+    assert idle.result(DEADLINE) == "idle"
+
+
+def test_who_waits_for_a_future_with_a_timeout_skips_no_more_than_that(hub, view):
+    before = hub.now
+    soon, late = (view.with_flags(delay=n).executor.submit(note, n) for n in (20, 60))
+    idle = view.with_flags(queue="gpu").executor.submit(note, 0)
+    for future in (soon, late, idle):
+        future.add_done_callback(lambda _: None)
+
+    for future in (late, idle):
+        with pytest.raises(TimeoutError) as raised:
+            future.result(1.5)
+        assert raised.type is TimeoutError
+    assert hub.now == before
+    assert soon.result(DEADLINE + 1) == 20
+
+    assert hub.now == before + timedelta(seconds=20)
+    assert late.exception(60) is None
+
+
+def test_a_future_waits_for_what_another_thread_has_still_to_do(hub, view):
+    future = view.with_flags(queue="gpu").executor.submit(note, 1)
+    timer = threading.Timer(0.3, hub.add_engine, [["gpu"]])
+    timer.start()
+
+    assert concurrent.futures.wait([future]).done == {future}
+
+    assert future.result(0) == 1
+    timer.join()
+
+
 def test_tasks_are_aborted_resubmitted_and_asked_about(hub, view):
     client = view.client
     result = view.apply_async(fail_before, 2)
