@@ -31,6 +31,7 @@ ACTS = [
     ["purge"],
     ["replay"],
     ["result", "--python"],
+    ["show", "--arguments"],
     ["logs", "-f"],
     ["submit", "math:sqrt"],
 ]
@@ -41,6 +42,7 @@ SHOWN = (
     """
 ls|ls GOOD BAD|ls --fields id,took|show GOOD BAD|why GOOD BAD LATE|logs GOOD BAD
 result GOOD|result BAD|result LATE|result --python GOOD|graph BAD|timeline|events
+show --arguments GOOD BAD LATE
 status --once|queue ls|engine ls|engine show 0|key ls|key new
 config show|config show --origin|configure|configure --hwm 2|doctor|doctor --no-data
 submit math:factorial 3|submit math:factorial 3 --wait|submit --dry-run math:factorial 3
