@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redtask import payload, signing
 from redtask.dependency import is_id
-from redtask.dossier import import_name_of
 from redtask.error import ConfigurationError, ConnectionLost, HubError, UnknownTask
 from redtask.flows import reading
+from redtask.functions import import_name_of
 from redtask.hub import calls, holding, sheet
 from redtask.hub.records import Try, groups, info, mapping, text
 from redtask.hub.views import Course, EnginePage, TaskPage
