@@ -35,6 +35,7 @@ from redtask.view import LoadBalancedView
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from redtask.cluster import Cluster
     from redtask.executor import ViewExecutor
     from redtask.ferry import Passenger
     from redtask.pier import Letter
@@ -100,6 +101,8 @@ class Client(StoredTasks, Fleet):
         #: Executors whose futures must fail when this client is closed.
         self._executors: weakref.WeakSet[ViewExecutor] = weakref.WeakSet()
         self.closed = False
+        #: The ``Cluster`` that made it; None: it was made by itself.
+        self.cluster: Cluster | None = None
         _clients().add(self)
         #: Default for views made from now on.
         self.block = False

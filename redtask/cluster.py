@@ -206,6 +206,7 @@ class Cluster:
         except BaseException:
             await _shielded(self.stop_cluster)
             raise
+        self._aio_client.cluster = self
         return self._aio_client
 
     async def __aexit__(
@@ -229,6 +230,7 @@ class Cluster:
             self._running()
             if self._client is None:
                 self._client = Client(self.url, profile=self.profile, key=self.key)
+                self._client.cluster = self
             return self._client
 
     def start_engines(self, n: int | None = None) -> str:
