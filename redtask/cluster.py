@@ -43,6 +43,7 @@ class Cluster:
     :param url: where Redis is.
     :param key: key text, instead of the profile's key file.
     :param hwm: the most tasks an engine of the hub may have at a time.
+    :param max_payload: the most bytes that arguments or a result may have.
     :param scheme: how engines are chosen: a name, or the path of a Lua file.
     :param engine_timeout: how many seconds engines may take to join.
     :param drain: how many seconds running tasks may go on when the cluster is
@@ -60,6 +61,7 @@ class Cluster:
         url: str | None = None,
         key: str | None = None,
         hwm: int | None = None,
+        max_payload: int | None = None,
         scheme: str | os.PathLike[str] | None = None,
         private: bool = False,
         engine_timeout: float = 60.0,
@@ -68,8 +70,8 @@ class Cluster:
         engines = len(os.sched_getaffinity(0)) if n is None else _whole(n)
         if private and (profile or url or key):
             raise ValueError("a private cluster has no profile, url or key")
-        if hwm is not None and not isinstance(hwm, numbers.Integral):
-            raise TypeError(f"hwm must be a whole number, not {type(hwm).__name__}")
+        for name, value in (("hwm", hwm), ("max_payload", max_payload)):
+            _check_number(name, value)
         if scheme is not None and not isinstance(scheme, (str, os.PathLike)):
             kind = type(scheme).__name__
             raise TypeError(f"scheme must be a name or a path, not {kind}")
@@ -81,6 +83,7 @@ class Cluster:
         self._url = url
         self._key = key
         self._hwm = hwm
+        self._max_payload = max_payload
         self._scheme = None if scheme is None else os.fspath(scheme)
         self._private = private
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -139,6 +142,7 @@ class Cluster:
                 url=self._url,
                 key=self._key,
                 hwm=self._hwm,
+                max_payload=self._max_payload,
                 scheme=self._scheme,
                 private=self._private,
                 patience=self.engine_timeout,
@@ -296,6 +300,13 @@ def _whole(n: object, *, least: int = 0) -> int:
     if n < least:
         raise ValueError(f"n is a number of engines, not {n!r}")
     return int(n)
+
+
+def _check_number(name: str, value: object) -> None:
+    """Raise ``TypeError`` for what is no whole number, and not None."""
+    if value is not None and not isinstance(value, numbers.Integral):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a whole number, not {kind}")
 
 
 def _seconds(name: str, value: object) -> float:

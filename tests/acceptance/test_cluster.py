@@ -123,6 +123,14 @@ def test_the_names_of_ipyparallel_do_what_they_did(land):
         cluster.connect_client()
 
 
+def test_its_hub_may_have_another_limit(land):
+    with redtask.Cluster(n=1, private=True, max_payload=100_000) as rc:
+        view = rc.load_balanced_view()
+        assert view.apply_sync(len, bytes(90_000)) == 90_000
+        with pytest.raises(redtask.PayloadTooLarge, match="the limit is 100000"):
+            view.apply_async(len, bytes(110_000))
+
+
 @pytest.mark.parametrize(
     ("option", "value", "kind", "words"),
     [
@@ -132,6 +140,7 @@ def test_the_names_of_ipyparallel_do_what_they_did(land):
         ("drain", "x", TypeError, "a number of seconds, not str"),
         ("drain", -1, ValueError, "a number of seconds, not -1"),
         ("hwm", 1.5, TypeError, "a whole number, not float"),
+        ("max_payload", "1G", TypeError, "a whole number, not str"),
         ("scheme", 3, TypeError, "a name or a path, not int"),
     ],
 )
