@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         UnmetDependency,
     )
     from redtask.functional import depend, dependent, interactive, require
+    from redtask.hooks import register_joblib_backend
     from redtask.namespace import Reference
     from redtask.result import (
         AsyncHubResult,
@@ -77,6 +78,7 @@ _HOMES = {
     "depend": "functional",
     "dependent": "functional",
     "interactive": "functional",
+    "register_joblib_backend": "hooks",
     "Reference": "namespace",
     "require": "functional",
     "AsyncHubResult": "result",
@@ -146,6 +148,8 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "AsyncMapResult",
     "AsyncHubResult",
     "as_completed",
+    # Other libraries
+    "register_joblib_backend",
     # Errors
     "error",
     "ClusterError",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_JOBLIB: Final = "redtask.register_joblib_backend()"
 _DIRECT: Final = "rc.direct_view() or rc[:]"
 
 
@@ -51,12 +52,10 @@ INSTEAD: Final[Mapping[str, str]] = {
     # What wait and as_completed of concurrent.futures ask for first.
     "_condition": "redtask.as_completed(results), or futures of view.executor",
     **dict.fromkeys(
-        (
-            *("become_dask", "become_distributed", "stop_dask", "stop_distributed"),
-            *("register_joblib", "register_joblib_backend"),
-        ),
-        "view.executor",
+        ("become_dask", "become_distributed", "stop_dask", "stop_distributed"),
+        "view.executor: dask.compute(..., scheduler=view.executor)",
     ),
+    **dict.fromkeys(("register_joblib", "register_joblib_backend"), _JOBLIB),
     "use_dill": "nothing: cloudpickle is always used",
     "use_cloudpickle": "nothing: it is always used",
     "publish_data": "current_task().progress",

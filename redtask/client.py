@@ -459,6 +459,15 @@ def _in_use(place: Place) -> Client | None:
     return None
 
 
+def newest() -> Client | None:
+    """Return the client that this process made last, of those that are open."""
+    for found in reversed(list(_living(os.getpid()).values())):
+        client = found()
+        if client is not None and not client.closed:
+            return client
+    return None
+
+
 @functools.cache
 def _clients() -> weakref.WeakSet[Client]:
     """Return all clients, also those that this process was forked with.
