@@ -79,6 +79,8 @@ _HOMES = {
     "dependent": "functional",
     "interactive": "functional",
     "register_joblib_backend": "hooks",
+    # For IPython alone.
+    "load_ipython_extension": "hooks",
     "Reference": "namespace",
     "require": "functional",
     "AsyncHubResult": "result",

@@ -47,7 +47,7 @@ INSTEAD: Final[Mapping[str, str]] = {
     ),
     "results": "rc.get_result(ids)",
     "metadata": "rc.get_result(ids).metadata",
-    "activate": "view.execute(code), for there are no magics",
+    "activate": "that of a direct view, or rc.activate()",
     "use_pickle": "nothing: cloudpickle is used where pickle does not do",
     # What wait and as_completed of concurrent.futures ask for first.
     "_condition": "redtask.as_completed(results), or futures of view.executor",
@@ -118,6 +118,7 @@ AWAITED: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (name for name, instead in INSTEAD.items() if "executor" in instead), _BLOCKING
     ),
+    "activate": "await rc[:].execute(code), or activate() of a blocking redtask.Client",
     "_condition": "redtask.aio.as_completed(results)",
 }
 

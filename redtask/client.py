@@ -72,6 +72,10 @@ class Client(StoredTasks, Fleet):
         timeout: float | None = 30.0,
     ) -> None:
         self._begin(Profile.load(profile, url=url, key=key), timeout)
+        if (shell := cells.shell()) is not None:
+            from redtask import magics  # noqa: PLC0415 - needs IPython
+
+            magics.offer(shell, newest)
 
     @classmethod
     def of(
@@ -307,6 +311,15 @@ class Client(StoredTasks, Fleet):
         flags.setdefault("block", self.block)
         view = DirectView(self)
         view.set_flags(targets=targets, **flags)
+        return view
+
+    def activate(self, targets: Any = "all", suffix: str = "") -> DirectView:
+        """Let ``%px`` in IPython mean these engines; return their view, which blocks.
+
+        As ``DirectView.activate``. Without this, it means all of the newest client.
+        """
+        view = self.direct_view(targets, block=True)
+        view.activate(suffix)
         return view
 
     def clear(self, targets: Any = None, block: bool | None = None) -> Any:

@@ -154,18 +154,20 @@ class Cluster:
             atexit.register(self.stop_cluster)
             return self
 
-    def start_and_connect(
-        self,
-        n: int | None = None,
-        activate: bool = False,  # noqa: ARG002 - as in IPython.parallel: no magics
-    ) -> Client:
-        """Start the cluster and return a client of it."""
+    def start_and_connect(self, n: int | None = None, activate: bool = False) -> Client:
+        """Start the cluster and return a client of it.
+
+        With ``activate``, ``%px`` in IPython means its engines, whatever clients come.
+        """
         self.start_cluster(n)
         try:
-            return self.connect_client()
+            client = self.connect_client()
+            if activate:
+                client.activate()
         except BaseException:
             self.stop_cluster()
             raise
+        return client
 
     def stop_cluster(self) -> None:
         """Drain the engines, and stop what was started. The hub's data stay.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redtask.client import Client, newest
 from redtask.view import joblib_backend
@@ -31,4 +31,11 @@ def register_joblib_backend(
     joblib_backend().register(name, views, make_default=make_default)
 
 
-__all__ = ["register_joblib_backend"]
+def load_ipython_extension(shell: Any) -> None:
+    """Have ``%px`` and its kin, for the newest client: ``%load_ext redtask``."""
+    from redtask import magics  # noqa: PLC0415 - needs IPython
+
+    magics.load(shell, newest)
+
+
+__all__ = ["load_ipython_extension", "register_joblib_backend"]
