@@ -77,6 +77,9 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):
             future.add_done_callback(callback)
         return future
 
+    #: Its name before joblib 1.5.
+    apply_async = submit
+
     def _sent(self, func: Callable[[], list[Any]]) -> Future:
         try:
             return self._executor.submit(batch, func)
