@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_JOBLIB: Final = "redtask.register_joblib_backend()"
 _DIRECT: Final = "rc.direct_view() or rc[:]"
 
 
@@ -46,17 +47,15 @@ INSTEAD: Final[Mapping[str, str]] = {
     ),
     "results": "rc.get_result(ids)",
     "metadata": "rc.get_result(ids).metadata",
-    "activate": "view.execute(code), for there are no magics",
+    "activate": "that of a direct view, or rc.activate()",
     "use_pickle": "nothing: cloudpickle is used where pickle does not do",
     # What wait and as_completed of concurrent.futures ask for first.
     "_condition": "redtask.as_completed(results), or futures of view.executor",
     **dict.fromkeys(
-        (
-            *("become_dask", "become_distributed", "stop_dask", "stop_distributed"),
-            *("register_joblib", "register_joblib_backend"),
-        ),
-        "view.executor",
+        ("become_dask", "become_distributed", "stop_dask", "stop_distributed"),
+        "view.executor: dask.compute(..., scheduler=view.executor)",
     ),
+    **dict.fromkeys(("register_joblib", "register_joblib_backend"), _JOBLIB),
     "use_dill": "nothing: cloudpickle is always used",
     "use_cloudpickle": "nothing: it is always used",
     "publish_data": "current_task().progress",
@@ -179,6 +178,7 @@ AWAITED: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (name for name, instead in INSTEAD.items() if "executor" in instead), _BLOCKING
     ),
+    "activate": "await rc[:].execute(code), or activate() of a blocking redtask.Client",
     "_condition": "redtask.aio.as_completed(results)",
 }
 

@@ -776,7 +776,7 @@ def test_engines_import_in_an_event_loop(place):
     ("name", "words"),
     [
         ("executor", r"rc\.executor"),
-        ("activate", "view\\.execute"),
+        ("register_joblib_backend", r"redtask\.register_joblib_backend\(\)"),
         ("nothing", "'nothing'$"),
     ],
 )
