@@ -144,6 +144,10 @@ class Runner:
         #: Is a functional dependency being checked?
         self._asking = False
         self._kept: dict[str, Callable[..., Any]] = {}
+        #: Where those are that were sent by name: the module, and what gets it of that.
+        self._places: dict[str, tuple[str, Callable[[Any], Any]]] = {}
+        #: The function that ran last in this batch.
+        self._latest = ""
         self._blobs: dict[str, bytes] = {}
         self._blobs_size = 0
 
@@ -158,7 +162,7 @@ class Runner:
 
     def begin(self, batch: Sequence[Work]) -> None:
         """Note that these tasks are about to run, in this order."""
-        self._batch, self.begun, self.fresh = batch, 0, None
+        self._batch, self.begun, self.fresh, self._latest = batch, 0, None, ""
         self.chained = any(one.along for one in batch)
         self._opened.clear()
         self._ahead.clear()
@@ -251,6 +255,8 @@ class Runner:
         if until != self.fresh:
             self._read_until(until)
         function = self._kept.get(digest)
+        if digest != self._latest:
+            function = self._looked_up(digest, function)
         blob = self._blob(digest) if function is None else b""
         resolver = None
         if body[:1] == b"R":
@@ -259,14 +265,34 @@ class Runner:
         if self._limit:
             self._guard.limit(self._limit)
         if function is None:
-            output = self._output
-            output.inside = True
-            if self._guard.pending:
-                self._guard.check()
-            function, keep = payload.unpack_function(blob)
-            output.inside = False
-            self._keep(digest, blob, function if keep else None)
+            function = self._unpack(digest, blob)
         return function, body, resolver
+
+    def _looked_up(
+        self, digest: str, function: Callable[..., Any] | None
+    ) -> Callable[..., Any] | None:
+        """Return a kept function; None if its module has another one by now.
+
+        Asked where another function has run since, such as one that loads it again.
+        """
+        self._latest = digest
+        if (place := self._places.get(digest)) is None:
+            return function
+        module, get = place
+        try:
+            return function if get(sys.modules[module]) is function else None
+        except (KeyError, AttributeError):
+            return None
+
+    def _unpack(self, digest: str, blob: bytes) -> Callable[..., Any]:
+        output = self._output
+        output.inside = True
+        if self._guard.pending:
+            self._guard.check()
+        function, keep = payload.unpack_function(blob)
+        output.inside = False
+        self._keep(digest, blob, function if keep else None)
+        return function
 
     def _needed_soon(self) -> Iterator[str]:
         """Yield the tasks whose results the rest of the batch needs."""
@@ -374,16 +400,22 @@ class Runner:
         self, digest: str, blob: bytes, function: Callable[..., Any] | None
     ) -> None:
         """Cache a function, or its pickle if it must be unpickled for each task."""
+        place = payload.place_of(blob)
         if function is not None:
             if len(self._kept) >= _MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
+                oldest = next(iter(self._kept))
+                del self._kept[oldest]
+                self._places.pop(oldest, None)
             self._kept[digest] = function
-        elif digest not in self._blobs:
+            if place is not None:
+                self._places[digest] = place
+        # What may be needed again is not fetched again.
+        if (function is None or place is not None) and digest not in self._blobs:
             self._blobs[digest] = blob
             self._blobs_size += len(blob)
             while self._blobs_size > _MOST_BLOBS:
-                oldest = next(iter(self._blobs))
-                self._blobs_size -= len(self._blobs.pop(oldest))
+                first = next(iter(self._blobs))
+                self._blobs_size -= len(self._blobs.pop(first))
 
     # -- failures
 
