@@ -25,13 +25,44 @@ from redtask.functional import SCRIPTS, dependent, importable_as, plain_function
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Names and values; all of the user's.
+#: Names and values: all of the user's, but for those that every module has.
 Names = dict[str, Any]
+
+#: What every module has of its own, and keeps when all names are cleared.
+_OWN: Final = frozenset(
+    {
+        "__name__",
+        "__doc__",
+        "__package__",
+        "__loader__",
+        "__spec__",
+        "__file__",
+        "__cached__",
+        "__builtins__",
+    }
+)
 
 #: The namespace of the engine that runs this code; None: no engine does.
 _here: ContextVar[Names | None] = ContextVar("namespace", default=None)
 #: What a function has assigned to a name that it deleted.
 _GONE: Final = object()
+
+
+def module() -> types.ModuleType:
+    """Return a module for the names of an engine, which has none yet.
+
+    It could be the script, so what code defines there is sent by value. It has its
+    builtins, without which no import in C works for the functions of a module.
+    """
+    made = types.ModuleType(SCRIPTS[0])
+    vars(made)["__builtins__"] = builtins
+    return made
+
+
+def reset(names: Names) -> None:
+    """Forget all names, but for those that every module has."""
+    for name in names.keys() - _OWN:
+        del names[name]
 
 
 def enter(names: Names) -> Token[Names | None]:
@@ -125,11 +156,7 @@ def expression(text: Any) -> str:
 def _value(text: str, names: Names) -> Any:
     if text in names:
         return names[text]
-    try:
-        return eval(text, names)  # noqa: S307 - it is the user's, and was signed
-    finally:
-        # It would be a name that nobody has given.
-        names.pop("__builtins__", None)
+    return eval(text, names)  # noqa: S307 - it is the user's, and was signed
 
 
 # -- tasks
@@ -157,23 +184,17 @@ def execute(code: str, file: str, silent: bool = True) -> Any:
     last = None if silent or not tree.body else tree.body[-1]
     if isinstance(last, ast.Expr):
         tree.body.pop()
-    # Classes that it defines are sent by value, as those of a script are.
-    names.setdefault("__name__", SCRIPTS[0])
-    try:
-        # Not as this module is compiled: its annotations are text.
-        code_of = compile(tree, file, "exec", dont_inherit=True)
-        exec(code_of, names)  # noqa: S102 - it was signed
-        if isinstance(last, ast.Expr):
-            end = compile(ast.Expression(last.value), file, "eval", dont_inherit=True)
-            return eval(end, names)  # noqa: S307 - likewise
-    finally:
-        names.pop("__builtins__", None)
+    # Not as this module is compiled: its annotations are text.
+    exec(compile(tree, file, "exec", dont_inherit=True), names)  # noqa: S102 - it was signed
+    if isinstance(last, ast.Expr):
+        end = compile(ast.Expression(last.value), file, "eval", dont_inherit=True)
+        return eval(end, names)  # noqa: S307 - likewise
     return None
 
 
 def clear() -> None:
     """Forget all names."""
-    _ours().clear()
+    reset(_ours())
 
 
 def bring(imports: Sequence[tuple[str, str, str]]) -> None:
@@ -388,4 +409,4 @@ def _globals(code: types.CodeType) -> tuple[set[str], set[str]]:
     return used, assigned
 
 
-__all__ = ["Loan", "Reference", "enter", "leave", "refer"]
+__all__ = ["Loan", "Reference", "enter", "leave", "module", "refer", "reset"]

@@ -14,7 +14,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redtask import link, payload
+from redtask import link, namespace, payload
 from redtask.engine.coroutines import awaited, finished
 from redtask.engine.guard import Guard
 from redtask.engine.parents import Parents
@@ -32,7 +32,6 @@ from redtask.error import (
 from redtask.functional import MissingModule, dependent
 from redtask.hub import sheet
 from redtask.hub.records import text
-from redtask.namespace import Loan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -116,10 +115,13 @@ class Runner:
         #: The longest result that Redis takes, in bytes, whatever the hub says.
         self.longest = sys.maxsize
         self._guard = guard or Guard()
-        #: The engine's namespace.
-        self.names: dict[str, Any] = {}
+        #: The engine's namespace, as a module, and the names in there.
+        self.main = namespace.module()
+        self.names: dict[str, Any] = vars(self.main)
+        #: How many names it has without any that somebody gave.
+        self._own = len(self.names)
         #: What was lent of it last.
-        self._loan: Loan | None = None
+        self._loan: namespace.Loan | None = None
         #: Attached to errors.
         self.engine_info: dict[str, Any] = {}
         #: How far the server's clock is ahead of ours, in ms.
@@ -158,7 +160,20 @@ class Runner:
         would come back in another.
         """
         self._parents.forget()
-        self.names.clear()
+        namespace.reset(self.names)
+
+    def become_main(self) -> None:
+        """Let the namespace be the ``__main__`` of this process, which is ours alone.
+
+        Code that looks there finds what the names are, as in a script: pickle, say. It
+        is still of the same file, which processes that a task spawns are told.
+        """
+        before = vars(sys.modules["__main__"])
+        for name in ("__file__", "__spec__", "__package__", "__loader__"):
+            if name in before:
+                self.names[name] = before[name]
+        self._own = len(self.names)
+        sys.modules["__main__"] = self.main
 
     def begin(self, batch: Sequence[Work]) -> None:
         """Note that these tasks are about to run, in this order."""
@@ -191,7 +206,7 @@ class Runner:
                 function = function.ready(awaited=awaited)
                 self._asking = False
             called = True
-            if self.names:
+            if len(self.names) > self._own:
                 packed, shown = self._lending(function, body, resolver)
             else:
                 packed, shown = _packed(function, body, resolver)
@@ -227,7 +242,7 @@ class Runner:
         output, guard = self._output, self._guard
         # Nothing interrupts lending and taking back.
         output.inside = False
-        loan = self._loan = Loan(self.names, function)
+        loan = self._loan = namespace.Loan(self.names, function)
         try:
             output.inside = True
             if guard.pending:

@@ -34,6 +34,11 @@ def bench(monkeypatch):
     namespace.leave(token)
 
 
+def given(bench):
+    """Return the names that are not those of every module."""
+    return {name for name in bench.runner.names if name[:2] != "__"}
+
+
 def test_what_is_pushed_can_be_pulled_until_it_is_cleared(bench):
     bench.value(namespace.push, a=1, b=[2, 3])
 
@@ -42,7 +47,7 @@ def test_what_is_pushed_can_be_pulled_until_it_is_cleared(bench):
     bench.value(namespace.clear)
     problem, _ = bench.error(namespace.pull, "a")
     assert (problem.ename, problem.evalue) == ("NameError", "name 'a' is not defined")
-    assert not bench.runner.names
+    assert given(bench) == set()
 
 
 def test_executed_code_has_the_names_as_its_globals(bench):
@@ -51,10 +56,27 @@ def test_executed_code_has_the_names_as_its_globals(bench):
     bench.value(namespace.execute, "def f(x): return x + a\nb = f(2)", "<execute>")
 
     assert bench.value(namespace.pull, "b, f(3)") == (3, 4)
-    assert "__builtins__" not in bench.runner.names
+    assert given(bench) == {"a", "f", "b"}
     problem, _ = bench.error(namespace.execute, "a\nnothing", "<execute>")
     assert 'File "<execute>", line 2' in problem.traceback
     assert "redtask" not in problem.traceback
+
+
+def test_what_code_defines_may_call_what_imports(bench):
+    code = "import time\ndef year(text): return time.strptime(text, '%Y').tm_year"
+    bench.value(namespace.execute, code, "<execute>")
+
+    assert bench.value(Reference("year"), "2020") == 2020
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_nothing_is_lent_where_nobody_has_given_a_name(bench, monkeypatch, clear):
+    if clear:
+        bench.value(namespace.execute, "a: int = 1", "<execute>")
+        bench.value(namespace.clear)
+    monkeypatch.setattr(bench.runner, "_lending", None)
+
+    assert bench.value(lambda: 5) == 5
 
 
 def test_what_code_defines_travels_by_value(bench):
@@ -218,7 +240,7 @@ def test_an_engine_that_joins_anew_has_no_names(bench):
 
     bench.runner.forget()
 
-    assert not bench.runner.names
+    assert given(bench) == set()
 
 
 def test_modules_are_imported_into_the_namespace(bench):
