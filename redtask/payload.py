@@ -41,7 +41,6 @@ from redtask.functional import (
     dependent,
     importable_as,
     is_sent,
-    plain_function,
 )
 from redtask.namespace import Native, refer
 from redtask.overlay import Overlay
@@ -233,7 +232,7 @@ def _way_to_trouble(function: object, seen: set[int]) -> list[str]:
     """Return the names by which a function uses what cannot be pickled, if by name."""
     function = getattr(function, "func", function)
     if isinstance(function, Native):
-        function = plain_function(function)
+        function = function.function
     if not isinstance(function, (types.FunctionType, types.MethodType)):
         return []
     seen.add(id(function))

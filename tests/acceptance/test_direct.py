@@ -142,7 +142,7 @@ def test_a_class_of_a_script_is_not_taken_for_one_of_the_engine(site):
     site.worker("-n", "1")
     (one,) = site.client
     one.execute("class Point:\n    whose = 'theirs'", block=True)
-    scope = {"__name__": "__main__"}
+    scope: dict[str, Any] = {"__name__": "__main__"}
     exec("class Point:\n    whose = 'ours'\n", scope)  # noqa: S102
 
     both = one.apply_sync(

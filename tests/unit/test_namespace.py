@@ -295,6 +295,8 @@ def test_what_a_script_brings_is_there_again_after_the_call(bench):
 
     bench.value(namespace.native(scope["load"]))
 
+    assert bench.value(namespace.pull, "model.run()") == 3
+    bench.value(namespace.execute, "del scale", "<typed>")
     assert bench.value(namespace.pull, "model.run()") == 2
 
 
@@ -332,3 +334,145 @@ def test_executed_code_has_annotations_as_it_writes_them(bench):
     bench.value(namespace.execute, "def f(x: int): pass", "<typed>")
 
     assert bench.value(namespace.pull, "f.__annotations__") == {"x": int}
+
+
+def made(code, **scope):
+    """Return the names of a script that has executed this."""
+    scope = {"__name__": "__main__", **scope}
+    exec(code, scope)  # noqa: S102
+    return scope
+
+
+BUMP = "def bump():\n    global n\n    n += 1"
+
+
+def direct(bench, function, *args, **kwargs):
+    """Call a function as a direct view does."""
+    return bench.value(namespace.native(function), *args, **kwargs)
+
+
+def test_what_a_pushed_function_assigns_is_kept_however_it_is_called(bench):
+    bench.value(namespace.push, n=0, bump=made(BUMP)["bump"])
+
+    direct(bench, Reference("bump"))
+    bench.value(Reference("bump"))
+    bench.value(namespace.execute, "bump()", "<typed>")
+    direct(bench, made("def call(): bump()")["call"])
+
+    assert bench.value(namespace.pull, "n") == 4
+
+
+def test_what_a_pushed_function_brings_along_comes_after_the_names(bench):
+    script = made(
+        f"import math\nn = 0\nlimits = [9]\n{BUMP} + math.ceil(len(limits) / 9)"
+    )
+    bench.value(namespace.push, bump=script["bump"])
+
+    for _ in range(2):
+        bench.value(namespace.execute, "bump()", "<typed>")
+
+    assert bench.value(namespace.pull, "n") == 4
+
+
+def test_what_a_helper_assigns_is_kept(bench):
+    script = made(
+        "flag = False\n"
+        "def load():\n    global data, flag\n    data = [1, 2]\n    flag = False\n"
+        "def main(): load()"
+    )
+
+    direct(bench, script["main"])
+
+    assert bench.value(namespace.pull, "data, flag") == ([1, 2], False)
+
+
+def test_what_a_method_assigns_is_kept(bench):
+    script = made(
+        "class Model:\n"
+        "    def fit(self, x):\n        global fitted\n        fitted = known + x\n"
+        "    def __call__(self):\n        global called\n        called = 1"
+    )
+    bench.value(namespace.push, known=1)
+
+    direct(bench, script["Model"]().fit, 2)
+    direct(bench, script["Model"]())
+    bench.value(namespace.push, model=script["Model"]())
+    bench.value(namespace.execute, "model.fit(called + fitted)", "<typed>")
+
+    assert bench.value(namespace.pull, "fitted, called") == (5, 1)
+
+
+def test_what_a_function_assigns_by_its_globals_is_kept(bench):
+    script = made(
+        "helper = lambda: 1\n"
+        "def give(name, value): globals()[name] = value\n"
+        "def update(): globals().update(b=helper())\n"
+        "def run(): exec('c = 3', globals())"
+    )
+
+    for names in ({}, {"known": 1}):
+        bench.value(namespace.clear)
+        bench.value(namespace.push, **names)
+        direct(bench, script["give"], "a", 4)
+        direct(bench, script["update"])
+        direct(bench, script["run"])
+
+        assert bench.value(namespace.pull, "a, b, c") == (4, 1, 3)
+
+
+def test_functions_that_assign_the_same_name_see_each_others_values(bench):
+    code = "n = 0\ndef add():\n    global n\n    n += 10"
+    bench.value(namespace.execute, code, "<typed>")
+    script = made(
+        "import math\nn = 5\nSTEP = 1\n"
+        "def mixed():\n    global n\n    add()\n    n += STEP\n    add()\n"
+        "    return math.floor(n)"
+    )
+    bench.value(namespace.push, bump=made(BUMP)["bump"])
+
+    assert direct(bench, script["mixed"]) == 21
+    bench.value(namespace.execute, "n = 5\nbump()\nn += 1", "<typed>")
+    assert bench.value(namespace.pull, "n") == 7
+
+
+def test_helpers_that_come_along_assign_the_same_name_as_their_caller(bench):
+    bench.value(namespace.push, n=0)
+    script = made(
+        f"{BUMP}\ndef main():\n    global n\n    bump()\n    n += 10\n    bump()"
+    )
+
+    direct(bench, script["main"])
+
+    assert bench.value(namespace.pull, "n") == 12
+
+
+def test_what_a_function_leaves_behind_keeps_what_it_brought_along(bench):
+    script = made(
+        "import math\n"
+        "def setup():\n    global root, table\n    table = [9]\n"
+        "    def root(at): return (lambda: math.sqrt(table[at]))()"
+    )
+
+    direct(bench, script["setup"])
+
+    assert bench.value(namespace.pull, "root(0)") == 3
+    bench.value(namespace.execute, "table[0] = 16", "<typed>")
+    assert bench.value(namespace.pull, "root(0)") == 4
+
+
+def test_a_coroutine_function_at_home_assigns_when_it_runs(bench):
+    script = made("async def soon():\n    global n\n    n = n + 1\n    return n")
+    bench.value(namespace.push, n=1)
+
+    assert direct(bench, script["soon"]) == 2
+    assert bench.value(namespace.pull, "n") == 2
+
+
+def test_a_pushed_function_comes_back_with_what_it_brought_along(bench):
+    script = made("import math\nSTEP = 4\ndef root(): return math.sqrt(STEP)")
+    bench.value(namespace.push, root=script["root"])
+
+    root = bench.value(namespace.pull, "root")
+
+    assert (root(), bench.value(root)) == (2, 2)
+    assert "abs" not in root.__globals__
