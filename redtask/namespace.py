@@ -16,6 +16,7 @@ import contextlib
 import dis
 import functools
 import importlib
+import inspect
 import sys
 import types
 from contextvars import ContextVar, Token
@@ -68,6 +69,10 @@ _ACTIVE: Final = (
     dict,
     set,
 )
+#: Types of what a class has as methods.
+_METHODS: Final = (types.FunctionType, staticmethod, classmethod)
+#: What a function of a script means by these is of the script, not of the engine.
+_OF_FILE: Final = _OWN - {"__name__", "__builtins__"}
 
 
 def module() -> types.ModuleType:
@@ -205,18 +210,41 @@ def pull(wanted: str | Sequence[str]) -> Any:
 def execute(code: str, file: str, silent: bool = True) -> Any:
     """Execute code, whose global names are those of the namespace.
 
-    Unless ``silent``, returns the value of the expression that it ends with.
+    Unless ``silent``, returns the value of the expression that it ends with. It may
+    await at its top, as a cell of a notebook; then this returns a coroutine, to be run
+    as that of any coroutine function.
     """
     names, tree = _ours(), ast.parse(code, file)
     last = None if silent or not tree.body else tree.body[-1]
+    steps: list[types.CodeType] = []
     if isinstance(last, ast.Expr):
         tree.body.pop()
+        steps.append(_compiled(ast.Expression(last.value), file, "eval"))
+    steps.insert(0, _compiled(tree, file, "exec"))
+    if any(one.co_flags & inspect.CO_COROUTINE for one in steps):
+        return _executed(steps, names)
+    value = None
+    for one in steps:
+        value = eval(one, names)  # noqa: S307 - it was signed
+    return value
+
+
+async def _executed(steps: Sequence[types.CodeType], names: Names) -> Any:
+    value = None
+    for one in steps:
+        value = eval(one, names)  # noqa: S307 - it was signed
+        if type(value) is types.CoroutineType:
+            value = await value
+    return value
+
+
+def _compiled(
+    tree: ast.Module | ast.Expression, file: str, mode: str
+) -> types.CodeType:
     # Not as this module is compiled: its annotations are text.
-    exec(compile(tree, file, "exec", dont_inherit=True), names)  # noqa: S102 - it was signed
-    if isinstance(last, ast.Expr):
-        end = compile(ast.Expression(last.value), file, "eval", dont_inherit=True)
-        return eval(end, names)  # noqa: S307 - likewise
-    return None
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    code: types.CodeType = compile(tree, file, mode, flags=flags, dont_inherit=True)
+    return code
 
 
 def clear() -> None:
@@ -341,11 +369,9 @@ def _functions_of(value: Any) -> Iterator[types.FunctionType]:
         yield value
     elif kind.__module__ in SCRIPTS:
         for one in kind.__mro__:
-            if one.__module__ in SCRIPTS:
-                members = vars(one).values()
-                yield from (
-                    each for each in members if type(each) is types.FunctionType
-                )
+            for member in vars(one).values() if one.__module__ in SCRIPTS else ():
+                if isinstance(member, _METHODS) and (plain := _of_script(member)):
+                    yield plain
 
 
 def _is_by_value(function: types.FunctionType) -> bool:
@@ -433,7 +459,10 @@ def _at_home(function: types.FunctionType, names: Names) -> types.FunctionType |
     """
     scope, bound = function.__globals__, _bound(function)
     brought = {name: scope[name] for name in scope.keys() - names.keys() - _OWN}
-    if brought.keys() & _names_inside(function.__code__):
+    inside = _names_inside(function.__code__)
+    if brought.keys() & inside or not inside.isdisjoint(_OF_FILE):
+        return None
+    if not _OF_FILE.isdisjoint(function.__code__.co_names):
         return None
     if not all(map(_is_passive, (*bound, *brought.values()))):
         return None

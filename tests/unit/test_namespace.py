@@ -390,16 +390,19 @@ def test_what_a_method_assigns_is_kept(bench):
     script = made(
         "class Model:\n"
         "    def fit(self, x):\n        global fitted\n        fitted = known + x\n"
-        "    def __call__(self):\n        global called\n        called = 1"
+        "    def __call__(self):\n        global called\n        called = 1\n"
+        "class Other:\n"
+        "    @staticmethod\n    def set():\n        global other\n        other = 1"
     )
     bench.value(namespace.push, known=1)
 
     direct(bench, script["Model"]().fit, 2)
     direct(bench, script["Model"]())
     bench.value(namespace.push, model=script["Model"]())
-    bench.value(namespace.execute, "model.fit(called + fitted)", "<typed>")
+    bench.value(namespace.push, Other=script["Other"])
+    bench.value(namespace.execute, "Other.set()\nmodel.fit(called + fitted)", "<typed>")
 
-    assert bench.value(namespace.pull, "fitted, called") == (5, 1)
+    assert bench.value(namespace.pull, "fitted, called, other") == (5, 1, 1)
 
 
 def test_what_a_function_assigns_by_its_globals_is_kept(bench):
@@ -476,3 +479,27 @@ def test_a_pushed_function_comes_back_with_what_it_brought_along(bench):
 
     assert (root(), bench.value(root)) == (2, 2)
     assert "abs" not in root.__globals__
+
+
+def test_code_may_await_at_its_top(bench):
+    code = (
+        "import asyncio\nasync def two(): return 2\nasync with asyncio.Lock():\n"
+        "    x = await two()\n[await two() for _ in range(x)]"
+    )
+
+    found = bench.value(namespace.execute, code, "<typed>", silent=False)
+
+    assert found == [2, 2]
+    assert bench.value(namespace.pull, "x") == 2
+    assert bench.value(namespace.execute, "y = await two()", "<typed>") is None
+    assert bench.value(namespace.execute, "y", "<typed>", silent=False) == 2
+    problem, _ = bench.error(namespace.execute, "x = 0\nawait nothing()", "<typed>")
+    assert 'File "<typed>", line 2' in problem.traceback
+    assert "redtask" not in problem.traceback
+
+
+def test_a_function_of_a_script_is_still_of_its_file(bench):
+    script = made("def where(): return __file__, __name__", __file__="here.py")
+    bench.runner.names["__file__"] = "there.py"
+
+    assert direct(bench, script["where"]) == ("here.py", "__main__")
