@@ -32,7 +32,7 @@ from redtask.functional import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 #: Names and values: all of the user's, but for those that every module has.
 Names = dict[str, Any]
@@ -57,18 +57,20 @@ _here: ContextVar[Names | None] = ContextVar("namespace", default=None)
 _GONE: Final = object()
 #: By these a function may assign to global names that its code does not show.
 _INDIRECT: Final = frozenset({"globals", "exec", "eval"})
-#: Types of what may be, or contain, a function or class of a script.
+#: Types of what may be a function or class of a script, or lead to one.
 _ACTIVE: Final = (
     types.FunctionType,
     types.MethodType,
+    MEMOIZED,
     functools.partial,
     dependent,
     type,
-    list,
-    tuple,
-    dict,
-    set,
 )
+#: Types of what may contain such; those of which one looks at every item if there are
+#: few; types of which no value leads to anything.
+_CONTAINERS: Final = (list, tuple, dict, set, frozenset)
+_FEW: Final = 100
+_PLAIN: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 #: Types of what a class has as methods.
 _METHODS: Final = (types.FunctionType, staticmethod, classmethod)
 #: What a function of a script means by these is of the script, not of the engine.
@@ -355,7 +357,8 @@ def _scopes(names: Names, function: Any) -> Iterator[tuple[Names, bool]]:
         subject = getattr(function, "__self__", function)
         is_there = any(one is subject or one is plain for one in names.values())
         yield plain.__globals__, is_there
-    for value in list(names.values()):
+    # Most values are of few types.
+    for value in [one for one in names.values() if type(one) not in _PLAIN]:
         for one in _functions_of(value):
             if id(one.__globals__) not in seen and _is_by_value(one):
                 seen.add(id(one.__globals__))
@@ -452,26 +455,44 @@ class Native:
 def _at_home(function: types.FunctionType, names: Names) -> types.FunctionType | None:
     """Return a script's function with the names as its globals; None if that cannot be.
 
-    What it brings along takes the place of its builtins, where the names come first.
-    That works for values, but not for other functions of the script, which would see
-    other globals; nor for what is used by functions inside, which have the builtins of
-    the namespace.
+    What it brings along takes the place of its builtins, so the names come first, and
+    it stays with what the function leaves behind. Other functions that come along are
+    brought home with it. Classes cannot be, so what may lead to one is refused; nor can
+    what functions inside use, whose builtins are those of the namespace.
     """
-    scope, bound = function.__globals__, _bound(function)
+    scope = function.__globals__
     brought = {name: scope[name] for name in scope.keys() - names.keys() - _OWN}
-    inside = _names_inside(function.__code__)
-    if brought.keys() & inside or not inside.isdisjoint(_OF_FILE):
-        return None
-    if not _OF_FILE.isdisjoint(function.__code__.co_names):
-        return None
-    if not all(map(_is_passive, (*bound, *brought.values()))):
+    helpers = {
+        name: value
+        for name, value in brought.items()
+        if type(value) is types.FunctionType and value.__globals__ is scope
+    }
+    others = [value for name, value in brought.items() if name not in helpers]
+    moving = [function, *helpers.values()]
+    if not (
+        all(map(_is_passive, others))
+        and all(_can_move(one, brought.keys()) for one in moving)
+    ):
         return None
     own = names.get("__builtins__", builtins)
-    names["__builtins__"] = {**vars(builtins), **brought} if brought else own
+    layer = {**vars(builtins), **brought}
+    names["__builtins__"] = layer if brought else own
     try:
+        layer.update({name: copied(one, names) for name, one in helpers.items()})
         return copied(function, names)
     finally:
         names["__builtins__"] = own
+
+
+def _can_move(function: types.FunctionType, brought: Collection[str]) -> bool:
+    """May a function have the names as its globals, and what is brought as builtins?"""
+    inside = _names_inside(function.__code__)
+    used = inside.union(function.__code__.co_names)
+    return (
+        inside.isdisjoint(brought)
+        and used.isdisjoint(_OF_FILE)
+        and all(map(_is_passive, _bound(function)))
+    )
 
 
 def _bound(function: types.FunctionType) -> Iterator[Any]:
@@ -492,13 +513,17 @@ def _names_inside(code: types.CodeType) -> set[str]:
     return found
 
 
-def _is_passive(value: Any) -> bool:
-    """Is it nothing by which a function of the script could be called?"""
-    if isinstance(value, types.ModuleType):
-        return True
+def _is_passive(value: Any, depth: int = 3) -> bool:
+    """Is it nothing by which a function or class of the script could be reached?"""
+    if isinstance(value, _CONTAINERS):
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        if _PLAIN.issuperset(map(type, inside)):
+            return True
+        few = len(inside) <= _FEW and depth > 0
+        return few and all(_is_passive(one, depth - 1) for one in inside)
     if isinstance(value, _ACTIVE):
         return importable_as(value) is not None
-    return type(value).__module__ not in SCRIPTS
+    return isinstance(value, types.ModuleType) or type(value).__module__ not in SCRIPTS
 
 
 def native(function: Any) -> Any:

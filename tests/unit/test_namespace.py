@@ -427,13 +427,14 @@ def test_functions_that_assign_the_same_name_see_each_others_values(bench):
     code = "n = 0\ndef add():\n    global n\n    n += 10"
     bench.value(namespace.execute, code, "<typed>")
     script = made(
-        "import math\nn = 5\nSTEP = 1\n"
-        "def mixed():\n    global n\n    add()\n    n += STEP\n    add()\n"
-        "    return math.floor(n)"
+        "import math\nn = 5\nSTEPS = {'one': [1]}\n"
+        "def more():\n    global n\n    n += sum(STEPS['one'])\n"
+        "def mixed(again=True):\n    add()\n    more()\n    add()\n"
+        "    return math.floor(n) if again is False else mixed(again=False)"
     )
     bench.value(namespace.push, bump=made(BUMP)["bump"])
 
-    assert direct(bench, script["mixed"]) == 21
+    assert direct(bench, script["mixed"]) == 42
     bench.value(namespace.execute, "n = 5\nbump()\nn += 1", "<typed>")
     assert bench.value(namespace.pull, "n") == 7
 
@@ -503,3 +504,23 @@ def test_a_function_of_a_script_is_still_of_its_file(bench):
     bench.runner.names["__file__"] = "there.py"
 
     assert direct(bench, script["where"]) == ("here.py", "__main__")
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        "x = []\nx.append(x)",
+        "x = list(map(list, [()] * 200))",
+        "x = {'f': lambda: 1}",
+        "class A: pass\nx = A()",
+        "x = lambda: [y for _ in range(1)]\ny = [0]",
+    ],
+)
+def test_what_a_function_leaves_is_kept_whatever_it_brings_along(bench, bound):
+    script = made(f"{bound}\ndef load():\n    global n\n    n, x\n    n += 1")
+    bench.value(namespace.push, n=0)
+
+    direct(bench, script["load"])
+    direct(bench, script["load"])
+
+    assert bench.value(namespace.pull, "n") == 2
