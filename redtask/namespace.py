@@ -71,6 +71,10 @@ _ACTIVE: Final = (
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset)
 _FEW: Final = 100
 _PLAIN: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+#: Marks code that goes on after its function has been called.
+_PAUSES: Final = (
+    inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+)
 #: Types of what a class has as methods.
 _METHODS: Final = (types.FunctionType, staticmethod, classmethod)
 #: What a function of a script means by these is of the script, not of the engine.
@@ -91,7 +95,7 @@ def module() -> types.ModuleType:
 def reset(names: Names) -> None:
     """Forget all names, but for those that every module has."""
     for name in names.keys() - _OWN:
-        del names[name]
+        names.pop(name, None)
 
 
 def enter(names: Names) -> Token[Names | None]:
@@ -298,6 +302,8 @@ class Loan:
 
     def __init__(self, names: Names, function: Any) -> None:
         self._names = names
+        # An interrupt may have kept the last call from doing so.
+        names["__builtins__"] = builtins
         #: Globals, what was lent to them, and what they had under these names.
         self._lent: list[tuple[Names, Names, Names]] = []
         #: Globals whose changes are kept, and what they held before the call.
@@ -305,9 +311,9 @@ class Loan:
         lent: Names | None = None
         for scope, keeps in _scopes(names, function):
             if lent is None:
-                lent = {
-                    name: value for name, value in names.items() if name[:2] != "__"
-                }
+                # A thread that a task has left may add some meanwhile.
+                given = names.copy()
+                lent = {one: given[one] for one in given if one[:2] != "__"}
             given = lent
             if not keeps:
                 given = {name: lent[name] for name in lent.keys() - scope.keys()}
@@ -344,7 +350,7 @@ def _scopes(names: Names, function: Any) -> Iterator[tuple[Names, bool]]:
 
     They are those of the function that is called, and those of what was pushed.
     """
-    seen = {id(names)}
+    seen, values = {id(names)}, list(names.values())
     inner, plain = _native_inside(function), plain_function(function)
     if inner is not None:
         # What it depends on may still add to its globals, if that is within a partial.
@@ -355,10 +361,10 @@ def _scopes(names: Names, function: Any) -> Iterator[tuple[Names, bool]]:
     elif plain is not None and _is_by_value(plain) and plain.__globals__ is not names:
         seen.add(id(plain.__globals__))
         subject = getattr(function, "__self__", function)
-        is_there = any(one is subject or one is plain for one in names.values())
+        is_there = any(one is subject or one is plain for one in values)
         yield plain.__globals__, is_there
     # Most values are of few types.
-    for value in [one for one in names.values() if type(one) not in _PLAIN]:
+    for value in (one for one in values if type(one) not in _PLAIN):
         for one in _functions_of(value):
             if id(one.__globals__) not in seen and _is_by_value(one):
                 seen.add(id(one.__globals__))
@@ -418,13 +424,18 @@ class Native:
         if not self._is_settled:
             self._is_settled = True
             if isinstance(self.function, types.FunctionType):
-                self._home = _at_home(self.function, names)
+                self._home = _at_home(self.function, names, is_called=True)
         return self._home
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
-        if (home := self.settle(_ours())) is not None:
-            return home(*args, **kwargs)
+        names = _ours()
+        if (home := self.settle(names)) is not None:
+            layer: Names = home.__builtins__  # type: ignore[attr-defined]
+            if layer is vars(builtins):
+                return home(*args, **kwargs)
+            with _builtins(names, layer):
+                return home(*args, **kwargs)
         before = dict(self.scope)
         try:
             value = self.function(*args, **kwargs)
@@ -452,13 +463,16 @@ class Native:
                 names[name] = scope[name]
 
 
-def _at_home(function: types.FunctionType, names: Names) -> types.FunctionType | None:
+def _at_home(
+    function: types.FunctionType, names: Names, *, is_called: bool = False
+) -> types.FunctionType | None:
     """Return a script's function with the names as its globals; None if that cannot be.
 
     What it brings along takes the place of its builtins, so the names come first, and
     it stays with what the function leaves behind. Other functions that come along are
-    brought home with it. Classes cannot be, so what may lead to one is refused; nor can
-    what functions inside use, whose builtins are those of the namespace.
+    brought home with it. Classes cannot be, so what may lead to one is refused. Nor can
+    what functions inside use, whose builtins are those of the namespace, unless they
+    are made while the function ``is_called``.
     """
     scope = function.__globals__
     brought = {name: scope[name] for name in scope.keys() - names.keys() - _OWN}
@@ -467,30 +481,41 @@ def _at_home(function: types.FunctionType, names: Names) -> types.FunctionType |
         for name, value in brought.items()
         if type(value) is types.FunctionType and value.__globals__ is scope
     }
-    others = [value for name, value in brought.items() if name not in helpers]
-    moving = [function, *helpers.values()]
     if not (
-        all(map(_is_passive, others))
-        and all(_can_move(one, brought.keys()) for one in moving)
+        _can_move(function, brought.keys(), is_called=is_called)
+        and all(_can_move(one, brought.keys()) for one in helpers.values())
+        and all(_is_passive(brought[name]) for name in brought.keys() - helpers.keys())
     ):
         return None
-    own = names.get("__builtins__", builtins)
-    layer = {**vars(builtins), **brought}
-    names["__builtins__"] = layer if brought else own
-    try:
-        layer.update({name: copied(one, names) for name, one in helpers.items()})
+    layer = {**vars(builtins), **brought} if brought else vars(builtins)
+    with _builtins(names, layer):
+        moved = {name: copied(one, names) for name, one in helpers.items()}
+        layer.update(moved)
         return copied(function, names)
+
+
+@contextlib.contextmanager
+def _builtins(names: Names, layer: Names) -> Iterator[None]:
+    """Let what is made in this block, with the names as its globals, have builtins."""
+    own = names.get("__builtins__", builtins)
+    names["__builtins__"] = layer
+    try:
+        yield
     finally:
         names["__builtins__"] = own
 
 
-def _can_move(function: types.FunctionType, brought: Collection[str]) -> bool:
+def _can_move(
+    function: types.FunctionType, brought: Collection[str], *, is_called: bool = False
+) -> bool:
     """May a function have the names as its globals, and what is brought as builtins?"""
-    inside = _names_inside(function.__code__)
-    used = inside.union(function.__code__.co_names)
+    code = function.__code__
+    inside = later = _names_inside(code)
+    if is_called and not code.co_flags & _PAUSES:
+        later = set().union(*map(_names_inside, _codes_inside(code)))
     return (
-        inside.isdisjoint(brought)
-        and used.isdisjoint(_OF_FILE)
+        later.isdisjoint(brought)
+        and inside.union(code.co_names).isdisjoint(_OF_FILE)
         and all(map(_is_passive, _bound(function)))
     )
 
@@ -504,12 +529,16 @@ def _bound(function: types.FunctionType) -> Iterator[Any]:
             yield cell.cell_contents
 
 
+def _codes_inside(code: types.CodeType) -> list[types.CodeType]:
+    """Return the code of functions inside of a function."""
+    return [one for one in code.co_consts if isinstance(one, types.CodeType)]
+
+
 def _names_inside(code: types.CodeType) -> set[str]:
     """Return the names that functions inside of a function use, and maybe more."""
     found: set[str] = set()
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= {*constant.co_names, *_names_inside(constant)}
+    for one in _codes_inside(code):
+        found |= {*one.co_names, *_names_inside(one)}
     return found
 
 
@@ -602,11 +631,10 @@ def _globals_of(code: types.CodeType) -> tuple[set[str], set[str]]:
             used.add(str(one.argval))
         elif one.opname in {"STORE_GLOBAL", "DELETE_GLOBAL"}:
             assigned.add(str(one.argval))
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            more = _globals_of(constant)
-            used |= more[0]
-            assigned |= more[1]
+    for inner in _codes_inside(code):
+        more = _globals_of(inner)
+        used |= more[0]
+        assigned |= more[1]
     return used, assigned
 
 

@@ -524,3 +524,23 @@ def test_what_a_function_leaves_is_kept_whatever_it_brings_along(bench, bound):
     direct(bench, script["load"])
 
     assert bench.value(namespace.pull, "n") == 2
+
+
+def test_what_is_made_within_a_call_sees_what_the_function_brought_along(bench):
+    code = "n = 0\ndef add():\n    global n\n    n += sum(len('a') for _ in range(10))"
+    bench.value(namespace.execute, code, "<typed>")
+    script = made(
+        "import math\nK = [1, 2]\n"
+        "def mixed():\n    global n, left\n    add()\n"
+        "    n += sum(math.floor(k) for k in K)\n"
+        "    left = lambda x: math.floor(x)\n    add()\n"
+        "    return eval('math.ceil(n)')\n"
+        "async def soon():\n    global n\n    n += sum(math.floor(k) for k in K)"
+    )
+
+    assert direct(bench, script["mixed"]) == 23
+    assert bench.value(namespace.pull, "left(2.5), n") == (2, 23)
+    problem, _ = bench.error(namespace.execute, "math", "<typed>")
+    assert problem.ename == "NameError"
+    direct(bench, script["soon"])
+    assert bench.value(namespace.pull, "n") == 26
