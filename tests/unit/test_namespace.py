@@ -544,3 +544,22 @@ def test_what_is_made_within_a_call_sees_what_the_function_brought_along(bench):
     assert problem.ename == "NameError"
     direct(bench, script["soon"])
     assert bench.value(namespace.pull, "n") == 26
+
+
+def test_what_a_function_with_a_copy_of_the_names_does_to_them_is_kept(bench):
+    script = made(
+        "class A: pass\nflag = False\n"
+        "def load():\n    global flag, passing\n    A()\n    flag = False\n"
+        "    del passing"
+    )
+    bench.value(namespace.push, passing=1, other=2)
+
+    direct(bench, script["load"])
+
+    assert given(bench) == {"other", "flag"}
+
+
+def test_code_that_awaits_may_end_with_a_plain_expression(bench):
+    code = "import asyncio\nawait asyncio.sleep(0)\n1 + 1"
+
+    assert bench.value(namespace.execute, code, "<typed>", silent=False) == 2
