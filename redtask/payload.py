@@ -41,7 +41,6 @@ from redtask.functional import (
     dependent,
     importable_as,
     is_sent,
-    plain_function,
 )
 from redtask.namespace import Native, refer
 from redtask.overlay import Overlay
@@ -256,7 +255,9 @@ def _way_to(
 ) -> list[str]:
     """Return the names by which a function uses such a value, if by name."""
     function = getattr(function, "func", function)
-    if isinstance(function, (Native, dependent, MEMOIZED)):
+    if isinstance(function, Native):
+        function = function.function
+    if isinstance(function, (dependent, MEMOIZED)):
         function = plain_function(function)
     if not isinstance(function, (types.FunctionType, types.MethodType)):
         return []
@@ -466,9 +467,10 @@ class Packer:
 
 
 def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
-    """Return the function, and whether one copy can be reused for ever.
+    """Return the function, and whether one copy can be reused.
 
-    Raises whatever importing or unpickling raises; ``SerializationError`` if it was
+    That of a function by name, as long as its module has it (``place_of``). Raises
+    whatever importing or unpickling raises; ``SerializationError`` if it was
     pickled by value under another minor version of Python.
     """
     kind, data = blob[:1], blob[1:]
@@ -484,6 +486,17 @@ def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
         # What its References stand for may be another value at the next call.
         return function, is_stateless(function) and _STANDS not in data
     return pickle.loads(data), False
+
+
+def place_of(blob: bytes) -> tuple[str, Callable[[Any], Any]] | None:
+    """Return the module of a function that was sent by name, and what gets it of that.
+
+    None if it was sent otherwise. A module that is loaded again has another function.
+    """
+    if blob[:1] != b"n":
+        return None
+    module, _, path = blob[1:].decode().partition(":")
+    return module, operator.attrgetter(path)
 
 
 def load_by_name(name: str) -> Callable[..., Any]:

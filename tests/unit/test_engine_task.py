@@ -5,6 +5,7 @@ import io
 import sys
 import threading
 import time
+import types
 from typing import Any
 
 import pytest
@@ -956,3 +957,37 @@ def test_a_predicate_inside_may_be_a_coroutine_function_too(bench):
     fields = bench.ends("unmet", depend(len, "")(depend(agreed, False)(len)))
 
     assert fields == {"words": "agreed returned False"}
+
+
+def test_a_function_by_name_is_the_one_that_its_module_has_now(bench, monkeypatch):
+    module: Any = types.ModuleType("changing")
+    another: Any = types.ModuleType("changing")
+    monkeypatch.setitem(sys.modules, "changing", module)
+
+    def change(number):
+        module.number = lambda: number
+
+    def replace():
+        another.number = lambda: 3
+        sys.modules["changing"] = another
+
+    steps = [lambda: change(1), abs, lambda: change(2), abs, replace]
+    works = []
+    for at, step in enumerate(steps):
+        works.append(bench.work(step, *[1] * (step is abs), name=f"c-{2 * at}"))
+        works.append(bench.work("changing:number", name=f"c-{2 * at + 1}"))
+    found = bench.values(works, bench.run_all(works))
+
+    assert found[1::2] == [1, 1, 2, 2, 3]
+    monkeypatch.delitem(sys.modules, "changing")
+    ((kind, _),) = bench.run_all([works[-1]])
+    assert kind == "error"
+
+
+def test_a_class_method_by_name_is_fetched_once(bench):
+    assert bench.value("fractions:Fraction.from_float", 2) == 2
+    reads = bench.store.reads
+
+    assert bench.value("fractions:Fraction.from_float", 3) == 3
+
+    assert bench.store.reads == reads
