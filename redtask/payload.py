@@ -41,6 +41,7 @@ from redtask.functional import (
     dependent,
     importable_as,
     is_sent,
+    plain_function,
 )
 from redtask.namespace import Native, refer
 from redtask.overlay import Overlay
