@@ -322,11 +322,20 @@ class Inbox:
             self.position = position.decode()
 
     def _awaited(self, fields: Sequence[bytes]) -> Iterator[tuple[str, Told]]:
-        """Yield the outcomes in an entry that somebody waits for."""
+        """Yield the outcomes in an entry that somebody waits for.
+
+        Of those that cannot be read the records tell.
+        """
         for at in range(0, len(fields), 2):
-            name = fields[at].decode()
-            if name in self._waiting:
-                yield name, told_of(fields[at + 1])
+            try:
+                name = fields[at].decode()
+                if name not in self._waiting:
+                    continue
+                told = told_of(fields[at + 1])
+            except (ValueError, KeyError, IndexError):
+                self.disturbed()
+                continue
+            yield name, told
 
     def listens(self, at: str) -> None:
         """Note that the stream exists, and that its last entry is ``at``."""
