@@ -80,12 +80,14 @@ class Gathering:
 
     def _fits(self, task: Task) -> bool:
         """Add a task if the slice has room; return whether it has."""
-        room = self._room
+        one, room = Passenger(task), self._room
         if room is None:
             self._room = slices.Room(task)
         elif not room.has(task):
             return False
-        self._waiting.append(Passenger(task))
+        # Nothing comes in between that a signal handler could interrupt, and send what
+        # is waiting.
+        self._waiting.append(one)
         return True
 
     def _take(self) -> list[Passenger]:
