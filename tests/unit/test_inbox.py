@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import threading
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,8 @@ def test_a_set_is_done_when_all_has_arrived(inbox):
 
 class Hooked(TaskSet):
     """Calls something just before the first outcome is stored."""
+
+    hook: Any = bool
 
     def store(self, *told):
         act, self.hook = self.hook, bool
