@@ -15,6 +15,7 @@ from redtask import slices
 from redtask.error import ConnectionLost
 from redtask.ferry import Passenger
 from redtask.hub.records import Outcome
+from redtask.interrupt import let_through
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +108,8 @@ class Gathering:
             # They may have been stored: whoever wants a result asks the records.
             raise
         except Exception as problem:
+            # Likewise.
+            let_through(problem)
             for one in taken:
                 _refuse(session, one, problem)
             raise
