@@ -630,6 +630,32 @@ def test_options_are_bound_by_the_signature(core):
         KEYRING.open_task(digest, task.flags["until"], task_id, task.envelope)
 
 
+@pytest.mark.parametrize(
+    ("flags", "days"),
+    [
+        ({}, 91),
+        ({"result_ttl": 0}, 90),
+        ({"result_ttl": 5 * 86400}, 95),
+        ({"timeout": 60}, 91),
+        ({"timeout": 200 * 86400}, 201),
+        ({"retries": 1000}, 91),
+        ({"retries": 3, "retry_delay": 86400}, 94),
+        ({"retries": 3, "retry_delay": 43200, "retry_jitter": 0.5}, 93.25),
+        ({"retries": 3, "retry_delay": 4000, "retry_backoff": 3}, 91 + 52000 / 86400),
+        # 1, 2 .. 65,536 seconds, and eight days: no pause is longer than one.
+        ({"retries": 25, "retry_delay": 1, "retry_backoff": 2}, 99 + 131071 / 86400),
+    ],
+)
+def test_work_may_begin_months_later_and_after_all_pauses_of_its_retries(
+    core, flags, days
+):
+    _, task = core.call(Flags().replaced(**flags), tasks.double, (1,), {})
+
+    last = task.flags["until"]
+    assert int(last) * 60 == pytest.approx(time.time() + days * 86400, abs=120)
+    assert len(last) == 8
+
+
 def test_work_that_begins_later_may_be_run_later(core):
     def until(**flags):
         _, task = core.call(Flags().replaced(**flags), tasks.double, (1,), {})
