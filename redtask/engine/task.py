@@ -7,6 +7,7 @@ Whatever the user's code raises, a task ends with an outcome unless it kills its
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import logging
 import sys
@@ -31,7 +32,7 @@ from redtask.error import (
 )
 from redtask.functional import MissingModule, dependent
 from redtask.hub import sheet
-from redtask.hub.records import text
+from redtask.hub.records import Try, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -268,7 +269,7 @@ class Runner:
         if body is None:
             body = self._open(digest, until, root, args)
         if until != self.fresh:
-            self._read_until(until)
+            self._read_until(task_id, until)
         function = self._kept.get(digest)
         if digest != self._latest:
             function = self._looked_up(digest, function)
@@ -322,12 +323,12 @@ class Runner:
             if body is not None:
                 yield from payload.unpack_refs(body)[0]
 
-    def _read_until(self, until: str) -> None:
+    def _read_until(self, task_id: str, until: str) -> None:
         """Parse expiry and options of a task, and check the expiry."""
         self.fresh, self._limit, self._retry_on = None, 0, None
         end, *options = until.split(" ")
         if end and self._is_late(int(end) * 60_000):
-            raise SignatureError("its time is over: it was not to run that late")
+            raise self._too_late(task_id, int(end))
         for option in options:
             letter, value = option[:1], option[1:]
             if letter == "l":
@@ -340,6 +341,22 @@ class Runner:
                     "older redtask than the client"
                 )
         self.fresh = until
+
+    def _too_late(self, task_id: str, end: int) -> SignatureError:
+        """Return the error of a task that was to begin earlier, and what went before.
+
+        Most likely it has waited long, and nobody has repeated it.
+        """
+        moment = dt.datetime.fromtimestamp(end * 60, dt.UTC)
+        words = (
+            f"it was to begin by {moment:%Y-%m-%d %H:%M} UTC: resubmit it, which signs "
+            "it anew"
+        )
+        key = self._store.keys.task(task_id, "attempts")
+        last = self._store.command("LRANGE", key, -1, -1)
+        return SignatureError(
+            f"{words}; before that: {Try.read(last[0]).what}" if last else words
+        )
 
     def compare_clocks(self) -> None:
         """Find out how far the server's clock is ahead of ours."""

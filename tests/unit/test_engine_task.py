@@ -342,12 +342,28 @@ def test_work_is_not_run_after_its_time_by_the_hubs_clock(bench):
     assert bench.value(lambda: 1, until=str(now + 1)) == 1
 
     fields = bench.ends("final", lambda: 1, until=str(now - 2))
-    assert "its time is over" in fields["evalue"]
+    assert fields["evalue"].startswith("refused: it was to begin by ")
 
     bench.store.ahead = 10 * 60
     bench.runner.compare_clocks()
     fields = bench.ends("final", lambda: 1, until=str(now + 1))
     assert fields["ename"] == "SignatureError"
+
+
+def test_work_that_comes_too_late_says_what_to_do_and_why_it_failed_before(bench):
+    line = b"1:n\tuuid\t5\t6\tConnectionError: no route"
+
+    fields = bench.ends("final", lambda: 1, until="29000000 l500")
+    before = bench.read_error(fields)[0]
+    bench.store.values[bench.store.keys.task("c-1", "attempts")] = [line]
+    fields = bench.ends("final", lambda: 1, until="29000000 l500")
+    again = bench.read_error(fields)[0]
+
+    words = "refused: it was to begin by 2025-02-19 21:20 UTC: resubmit it"
+    assert before.ename == again.ename == "SignatureError"
+    assert before.evalue == f"{words}, which signs it anew"
+    assert again.evalue == f"{before.evalue}; before that: ConnectionError: no route"
+    assert fields["evalue"] == f"{words}..."
 
 
 def test_work_is_not_refused_because_a_clock_was_set(bench):

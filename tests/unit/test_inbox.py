@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import threading
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,52 @@ def test_a_set_is_done_when_all_has_arrived(inbox):
     assert tasks.outcomes["c-0"] == Outcome("failed", "1:n", "e", b"bad")
     assert inbox.position == "6-0"
     assert inbox.arrived == 2
+
+
+class Hooked(TaskSet):
+    """Calls something just before the first outcome is stored."""
+
+    hook: Any = bool
+
+    def store(self, *told):
+        act, self.hook = self.hook, bool
+        act()
+        return super().store(*told)
+
+
+def test_a_set_that_is_added_while_others_hear_of_its_task_hears_of_it_too(inbox):
+    tasks, late = Hooked(["c-0"]), TaskSet(["c-0"])
+    tasks.hook = lambda: inbox.expect(late)
+    inbox.expect(tasks)
+
+    inbox.feed([entry("5-0", (b"c-0", b"c1:n\0rbody"))])
+
+    assert tasks.outcomes == late.outcomes != {}
+    assert not inbox.expects("c-0")
+
+
+def test_who_is_interrupted_while_it_delivers_leaves_the_task_to_the_next(inbox):
+    tasks = Hooked(["c-0", "c-1"])
+    inbox.expect(tasks)
+    told = entry("5-0", (b"c-0", b"c1:n\0r"), (b"c-1", b"c1:n\0r"))
+
+    def press():
+        raise KeyboardInterrupt
+
+    tasks.hook = press
+    with pytest.raises(KeyboardInterrupt):
+        inbox.feed([told])
+    inbox.feed([told])
+
+    assert tasks.done
+
+
+def test_the_position_only_advances(inbox):
+    inbox.feed([entry("10-0"), entry("10-3")])
+
+    inbox.feed([entry("9-5"), entry("10-0")])
+
+    assert inbox.position == "10-3"
 
 
 def test_an_entry_wakes_waiters_once_however_many_outcomes_it_has(inbox):
