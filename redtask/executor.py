@@ -491,6 +491,7 @@ class ViewExecutor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; wait for those in flight. Engines go on.
 
+        What was added to their futures with ``add_done_callback`` has returned, too.
         With ``cancel_futures``, calls that have not begun are aborted.
         """
         self._closed = True
@@ -505,6 +506,8 @@ class ViewExecutor(concurrent.futures.Executor):
             for future in pending:
                 if future.vain is not None:
                     raise future.vain
+            # Waiters are told of a future before its callbacks are called.
+            self.view.client._callbacks.finish()
 
 
 def _values(result: AsyncResult[Any], deadline: float | None) -> Iterator[Any]:

@@ -534,6 +534,8 @@ class CallbackThread:
     def _begin(self) -> None:
         self._lock = threading.RLock()
         self._added = threading.Condition(self._lock)
+        #: Held while a callback is called.
+        self._calling = threading.RLock()
         self._numbers = itertools.count()
         #: Results waited for, by number, and the numbers of those that are done.
         self._pending: dict[int, _Awaited] = {}
@@ -624,15 +626,27 @@ class CallbackThread:
             one.result._tasks.wakers.remove(one.note)
         call_back(one.result, one.callback)
 
+    def _settle_safely(self, number: int) -> None:
+        try:
+            self._settle(number)
+        except BaseException:  # noqa: BLE001 - sys.exit() must not end the thread
+            _log.exception("a callback raised")
+
+    def finish(self) -> None:
+        """Wait until callbacks of what the thread has told of have returned.
+
+        Within one of them it returns at once.
+        """
+        with self._calling:
+            pass
+
     def _loop(self) -> None:
         while True:
             while self._late and self._late[0][0] <= time.monotonic():
                 self._ready.append(self._late.popleft()[1])
             while self._ready:
-                try:
-                    self._settle(self._ready.popleft())
-                except BaseException:  # noqa: BLE001 - sys.exit() must not end the thread
-                    _log.exception("a callback raised")
+                with self._calling:
+                    self._settle_safely(self._ready.popleft())
             with self._lock:
                 if not self._pending and not self._client.closed:
                     self._added.wait(_IDLE)
