@@ -12,10 +12,11 @@ import signal
 import sys
 import time
 import weakref
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from redtask import error
 from redtask.engine.block import BY_ABORT, BY_LIMIT, BY_STOP
+from redtask.engine.coroutines import whereabouts
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -49,6 +50,12 @@ class TimeLimitExceeded(error.TimeLimitExceeded, KeyboardInterrupt):
 
     For event loops, which log what is only an ``Exception`` and go on.
     """
+
+    # Users see, and catch, that one.
+    __module__ = error.__name__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return error.TimeLimitExceeded, super().__reduce__()[1]
 
 
 def exceeded(milliseconds: int) -> str:
@@ -120,7 +127,7 @@ class BlockGuard(Guard):
         else:
             # Not in the midst of the loop's own code: that would lose a coroutine's
             # wakeup, and the loop would then wait for that coroutine forever.
-            loop.call_soon_threadsafe(self._check, TimeLimitExceeded)
+            loop.call_soon_threadsafe(self._check_loop, loop)
 
     def limit(self, milliseconds: int) -> None:
         """Limit the time of the running task, from now on."""
@@ -131,6 +138,18 @@ class BlockGuard(Guard):
     def check(self) -> None:
         """Raise if the running task must stop."""
         self._check(error.TimeLimitExceeded)
+
+    def _check_loop(self, loop: AbstractEventLoop) -> None:
+        """Raise if the running task must stop, and tell where its coroutines are.
+
+        The traceback has only the loop.
+        """
+        try:
+            self._check(TimeLimitExceeded)
+        except TimeLimitExceeded as problem:
+            if places := whereabouts(loop).rstrip():
+                problem.add_note(places)
+            raise
 
     def _check(self, late: type[error.TimeLimitExceeded]) -> None:
         self.pending = False

@@ -36,6 +36,8 @@ class Stop:
     late: bool
     #: Is it interrupted because its worker stops?
     parting: bool = False
+    #: Was its engine asked where it is?
+    asked: bool = False
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class Seat:
     young_deaths: int = 0
     #: Why we killed it, if we did.
     ended_for: str = ""
+    #: Where its task was then, most recent call first; "" if that is not known.
+    stack: str = ""
     #: The task that it must stop.
     stop: Stop | None = None
     #: Must it still be told to start nothing new?
@@ -84,7 +88,7 @@ class Seat:
             raise
         self.pid, self.pidfd, self.block, self.sheet = pid, pidfd, block, sheet
         self.born, self.start_at = time.monotonic(), None
-        self.ended_for, self.stop = "", None
+        self.ended_for, self.stack, self.stop = "", "", None
         self.loops, self.still, self.beaten = 0, 0.0, self.born
 
     def kill(self, reason: str) -> None:

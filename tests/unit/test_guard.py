@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import os
+import pickle
 import signal
 import time
 
@@ -123,6 +124,36 @@ def test_no_event_loop_keeps_a_late_task_from_being_interrupted(engine, task):
     found = engine.guard.found(raised.value)
     assert engine.guard.kind(found) == "late"
     assert type(found).__name__ == "TimeLimitExceeded"
+
+
+async def several_that_wait():
+    async def outer(number):
+        await inner(number)
+
+    async def inner(number):
+        await asyncio.sleep(DEADLINE + number)
+
+    tasks = [asyncio.create_task(outer(number)) for number in range(15)]
+    asyncio.get_running_loop().call_soon(send)
+    await asyncio.gather(*tasks)
+
+
+def test_who_interrupts_an_event_loop_tells_where_its_coroutines_were(engine):
+    exceed(engine)
+
+    with pytest.raises(TimeLimitExceeded) as raised:
+        asyncio.run(several_that_wait())
+
+    (note,) = raised.value.__notes__
+    lines = [line for line in note.splitlines() if ", in " in line]
+    assert [line.rpartition(" in ")[2] for line in lines[:4]] == [
+        "several_that_wait",
+        "outer",
+        "inner",
+        "sleep",
+    ]
+    assert note.endswith("and 6 more")
+    assert type(pickle.loads(pickle.dumps(raised.value))) is TimeLimitExceeded
 
 
 def test_a_group_of_the_tasks_own_errors_is_an_error(engine):
