@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redtask import link, namespace
 from redtask.current import desk
 from redtask.engine.block import SURE
-from redtask.engine.guard import SIGNAL, BlockGuard
+from redtask.engine.guard import SIGNAL, BlockGuard, Dismissed
 from redtask.engine.output import Output
 from redtask.engine.task import Runner, fields_of
 from redtask.engine.watchdog import Watchdog
@@ -152,6 +152,15 @@ class Engine:
 
     def run(self) -> int:
         """Run until there is a reason to end; return the exit code."""
+        try:
+            try:
+                return self._work_on()
+            finally:
+                self._guard.retire()
+        except Dismissed:
+            return DONE
+
+    def _work_on(self) -> int:
         self._prepare()
         try:
             self._join()

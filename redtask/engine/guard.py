@@ -58,6 +58,10 @@ class TimeLimitExceeded(error.TimeLimitExceeded, KeyboardInterrupt):
         return error.TimeLimitExceeded, super().__reduce__()[1]
 
 
+class Dismissed(BaseException):
+    """The engine runs nothing, and is to end. Not to be handled."""
+
+
 def exceeded(milliseconds: int) -> str:
     """Return the message of an exceeded time limit."""
     return f"time limit of {milliseconds / 1000:g} s exceeded"
@@ -113,15 +117,26 @@ class BlockGuard(Guard):
         self._output = output
         self._tell = tell
         self._limit = 0
+        #: May an engine that runs nothing be dismissed?
+        self._is_on_duty = False
 
     def install(self) -> None:
         """Install the signal handler, in the main thread."""
+        self._is_on_duty = True
         signal.signal(SIGNAL, self._hear)
+
+    def retire(self) -> None:
+        """Raise nothing any more: the engine is about to end."""
+        self._is_on_duty = False
 
     def _hear(self, *_: object) -> None:
         loop = _running_loop()
         if not self._output.inside:
             self.pending = True
+            if self._is_on_duty and self._block.draining and not self._block.inside:
+                # Nothing begins here any more, and what has ended is in the log.
+                self._is_on_duty = False
+                raise Dismissed
         elif loop is None or _runs_coroutine(loop):
             self.check()
         else:
@@ -177,4 +192,12 @@ def _runs_coroutine(loop: AbstractEventLoop) -> bool:
     return task is not None and getattr(task.get_coro(), "cr_running", True)
 
 
-__all__ = ["SIGNAL", "Aborted", "BlockGuard", "Guard", "WorkerStops", "exceeded"]
+__all__ = [
+    "SIGNAL",
+    "Aborted",
+    "BlockGuard",
+    "Dismissed",
+    "Guard",
+    "WorkerStops",
+    "exceeded",
+]

@@ -11,7 +11,14 @@ import time
 import pytest
 
 from redtask.engine.block import BY_STOP, NEVER, Block
-from redtask.engine.guard import SIGNAL, Aborted, BlockGuard, Guard, WorkerStops
+from redtask.engine.guard import (
+    SIGNAL,
+    Aborted,
+    BlockGuard,
+    Dismissed,
+    Guard,
+    WorkerStops,
+)
 from redtask.engine.output import Output
 from redtask.error import TimeLimitExceeded
 
@@ -252,3 +259,29 @@ def test_a_guard_without_a_supervisor_interrupts_nothing():
 
     assert not guard.pending
     assert guard.kind(Aborted()) == "error"
+
+
+def test_an_engine_that_runs_nothing_and_is_to_end_is_dismissed_once(engine):
+    engine.end(0)
+    engine.block.take_back(for_good=True)
+
+    with pytest.raises(Dismissed):
+        send()
+    send()
+
+
+def test_an_engine_that_still_runs_a_task_is_not_dismissed(engine):
+    engine.block.take_back(for_good=True)
+    engine.output.inside = False
+
+    send()
+
+    assert engine.guard.pending
+
+
+def test_an_engine_that_ends_by_itself_is_not_dismissed(engine):
+    engine.end(0)
+    engine.block.take_back(for_good=True)
+    engine.guard.retire()
+
+    send()
