@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 import redtask
 from redtask import process
 from redtask.address import redact_url
-from redtask.engine import stacks
+from redtask.engine import remains, stacks
 from redtask.engine.block import Block, Taken
 from redtask.engine.control import Control
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
@@ -458,7 +458,7 @@ class Worker:
             # Only the supervisor must get a terminal's Ctrl-C: it lets tasks finish.
             os.setsid()
             process.die_with(self._pid)
-            process.set_name(f"redtask-{number}")
+            remains.mark(self._pid, number)
             signal.set_wakeup_fd(-1)
             for handled in _HANDLED:
                 signal.signal(handled, signal.SIG_DFL)
