@@ -59,7 +59,10 @@ class TimeLimitExceeded(error.TimeLimitExceeded, KeyboardInterrupt):
 
 
 class Dismissed(BaseException):
-    """The engine runs nothing, and is to end. Not to be handled."""
+    """The engine runs nothing, and is to end.
+
+    Nothing begins there any more, and what has ended is in its log. Not to be handled.
+    """
 
 
 def exceeded(milliseconds: int) -> str:
@@ -117,26 +120,26 @@ class BlockGuard(Guard):
         self._output = output
         self._tell = tell
         self._limit = 0
-        #: May an engine that runs nothing be dismissed?
-        self._is_on_duty = False
+        #: Does the engine wait for something? Elsewhere its dismissal might be lost in
+        #: a destructor, and it will soon look by itself.
+        self.waits = False
 
     def install(self) -> None:
         """Install the signal handler, in the main thread."""
-        self._is_on_duty = True
         signal.signal(SIGNAL, self._hear)
 
-    def retire(self) -> None:
-        """Raise nothing any more: the engine is about to end."""
-        self._is_on_duty = False
+    def check_dismissal(self) -> None:
+        """Raise if the engine runs nothing and is to end."""
+        if self._block.draining and not self._block.inside:
+            self.waits = False
+            raise Dismissed
 
     def _hear(self, *_: object) -> None:
         loop = _running_loop()
         if not self._output.inside:
             self.pending = True
-            if self._is_on_duty and self._block.draining and not self._block.inside:
-                # Nothing begins here any more, and what has ended is in the log.
-                self._is_on_duty = False
-                raise Dismissed
+            if self.waits:
+                self.check_dismissal()
         elif loop is None or _runs_coroutine(loop):
             self.check()
         else:

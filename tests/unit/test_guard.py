@@ -261,8 +261,9 @@ def test_a_guard_without_a_supervisor_interrupts_nothing():
     assert guard.kind(Aborted()) == "error"
 
 
-def test_an_engine_that_runs_nothing_and_is_to_end_is_dismissed_once(engine):
+def test_an_engine_that_waits_and_is_to_end_is_dismissed_once(engine):
     engine.end(0)
+    engine.guard.waits = True
     engine.block.take_back(for_good=True)
 
     with pytest.raises(Dismissed):
@@ -270,18 +271,25 @@ def test_an_engine_that_runs_nothing_and_is_to_end_is_dismissed_once(engine):
     send()
 
 
-def test_an_engine_that_still_runs_a_task_is_not_dismissed(engine):
+def test_an_engine_that_does_not_wait_looks_by_itself(engine):
+    engine.end(0)
     engine.block.take_back(for_good=True)
+
+    send()
+
+    with pytest.raises(Dismissed):
+        engine.guard.check_dismissal()
+
+
+@pytest.mark.parametrize("to_end", [False, True])
+def test_an_engine_that_runs_a_task_or_is_not_to_end_is_not_dismissed(engine, to_end):
     engine.output.inside = False
+    engine.guard.waits = True
+    if to_end:
+        engine.block.take_back(for_good=True)
+    else:
+        engine.end(0)
 
     send()
 
     assert engine.guard.pending
-
-
-def test_an_engine_that_ends_by_itself_is_not_dismissed(engine):
-    engine.end(0)
-    engine.block.take_back(for_good=True)
-    engine.guard.retire()
-
-    send()
