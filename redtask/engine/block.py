@@ -39,7 +39,7 @@ BY_STOP: Final = 3  # its worker is stopping
 NEVER: Final = 1 << 62
 
 # The fields, 64 bits each.
-_FIELDS: Final = 29
+_FIELDS: Final = 30
 (
     # Written by the engine:
     _STATE,
@@ -56,6 +56,7 @@ _FIELDS: Final = 29
     _BATCH_SIZE,
     _UUID_SIZE,
     _LOG_END,
+    _LEAVING,  # it does what was left for its end
     # Written by both, under the lock:
     _LIMIT,
     _TAKEN,  # bytes of the log
@@ -411,6 +412,15 @@ class Block:
         fields[_LIMIT] = fields[_BEGUN]
         self._release()
         return first
+
+    def leave(self) -> None:
+        """Note that the engine does what was left for its end."""
+        self._fields[_LEAVING] = 1
+
+    @property
+    def leaving(self) -> bool:
+        """Does the engine do what was left for its end?"""
+        return self._fields[_LEAVING] != 0
 
     @property
     def heard(self) -> float:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from redtask import link, namespace
 from redtask.current import desk
 from redtask.engine.block import SURE
-from redtask.engine.guard import SIGNAL, BlockGuard
+from redtask.engine.guard import SIGNAL, BlockGuard, Dismissed
 from redtask.engine.output import Output
 from redtask.engine.task import Runner, fields_of
 from redtask.engine.watchdog import Watchdog
@@ -124,7 +124,8 @@ class Engine:
         self._store = Store(plan.url, plan.hub, patience=None)
         self._store.scheme = plan.scheme
         self._store.keyring = plan.keyring
-        self._store.trouble = Watchdog(block).trouble
+        self._watchdog = Watchdog(block)
+        self._store.trouble = self._tried_in_vain
         self._output = Output(
             sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr, block.slate
         )
@@ -152,6 +153,12 @@ class Engine:
 
     def run(self) -> int:
         """Run until there is a reason to end; return the exit code."""
+        try:
+            return self._work_on()
+        except Dismissed:
+            return DONE
+
+    def _work_on(self) -> int:
         self._prepare()
         try:
             self._join()
@@ -253,7 +260,13 @@ class Engine:
                 if str(problem) != told:
                     _log.error("%s", problem)
                     told = str(problem)
+            self._guard.check_dismissal()
             time.sleep(next(pauses))
+
+    def _tried_in_vain(self, begun: float, problem: Exception) -> None:
+        """Note that Redis could not be reached, which was first tried at ``begun``."""
+        self._guard.check_dismissal()
+        self._watchdog.trouble(begun, problem)
 
     def _join(self) -> None:
         """Register, always under a new uuid."""
@@ -373,8 +386,11 @@ class Engine:
         That task was handed over in the announced turn, which the hub has counted.
         """
         self._block.idle()
-        rung = None
+        rung, guard = None, self._guard
+        guard.waits = True
         try:
+            # It may have come just before.
+            guard.check_dismissal()
             reply = self._store.block("BLPOP", self._bell, int(link.LONGEST_BLOCK))
         except RedtaskError as problem:
             # The next turn waits until Redis is back. Pause, so as not to spin if turns
@@ -384,6 +400,8 @@ class Engine:
         else:
             self._pauses = link.pauses()
             rung = read_bell(reply[1]) if reply else None
+        finally:
+            guard.waits = False
         if rung is None or rung[0] != self._upcoming:
             return []
         self._block.talk()

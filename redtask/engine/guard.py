@@ -12,10 +12,11 @@ import signal
 import sys
 import time
 import weakref
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from redtask import error
 from redtask.engine.block import BY_ABORT, BY_LIMIT, BY_STOP
+from redtask.engine.coroutines import whereabouts
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -48,6 +49,19 @@ class TimeLimitExceeded(error.TimeLimitExceeded, KeyboardInterrupt):
     """The task ran longer than its time limit.
 
     For event loops, which log what is only an ``Exception`` and go on.
+    """
+
+    # Users see, and catch, that one.
+    __module__ = error.__name__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return error.TimeLimitExceeded, super().__reduce__()[1]
+
+
+class Dismissed(BaseException):
+    """The engine runs nothing, and is to end.
+
+    Nothing begins there any more, and what has ended is in its log. Not to be handled.
     """
 
 
@@ -106,21 +120,32 @@ class BlockGuard(Guard):
         self._output = output
         self._tell = tell
         self._limit = 0
+        #: Does the engine wait for something? Elsewhere its dismissal might be lost in
+        #: a destructor, and it will soon look by itself.
+        self.waits = False
 
     def install(self) -> None:
         """Install the signal handler, in the main thread."""
         signal.signal(SIGNAL, self._hear)
 
+    def check_dismissal(self) -> None:
+        """Raise if the engine runs nothing and is to end."""
+        if self._block.draining and not self._block.inside:
+            self.waits = False
+            raise Dismissed
+
     def _hear(self, *_: object) -> None:
         loop = _running_loop()
         if not self._output.inside:
             self.pending = True
+            if self.waits:
+                self.check_dismissal()
         elif loop is None or _runs_coroutine(loop):
             self.check()
         else:
             # Not in the midst of the loop's own code: that would lose a coroutine's
             # wakeup, and the loop would then wait for that coroutine forever.
-            loop.call_soon_threadsafe(self._check, TimeLimitExceeded)
+            loop.call_soon_threadsafe(self._check_loop, loop)
 
     def limit(self, milliseconds: int) -> None:
         """Limit the time of the running task, from now on."""
@@ -131,6 +156,18 @@ class BlockGuard(Guard):
     def check(self) -> None:
         """Raise if the running task must stop."""
         self._check(error.TimeLimitExceeded)
+
+    def _check_loop(self, loop: AbstractEventLoop) -> None:
+        """Raise if the running task must stop, and tell where its coroutines are.
+
+        The traceback has only the loop.
+        """
+        try:
+            self._check(TimeLimitExceeded)
+        except TimeLimitExceeded as problem:
+            if places := whereabouts(loop).rstrip():
+                problem.add_note(places)
+            raise
 
     def _check(self, late: type[error.TimeLimitExceeded]) -> None:
         self.pending = False
@@ -158,4 +195,12 @@ def _runs_coroutine(loop: AbstractEventLoop) -> bool:
     return task is not None and getattr(task.get_coro(), "cr_running", True)
 
 
-__all__ = ["SIGNAL", "Aborted", "BlockGuard", "Guard", "WorkerStops", "exceeded"]
+__all__ = [
+    "SIGNAL",
+    "Aborted",
+    "BlockGuard",
+    "Dismissed",
+    "Guard",
+    "WorkerStops",
+    "exceeded",
+]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from redtask import process
+from redtask.engine.remains import end_remains
 from redtask.error import NameTaken
 from redtask.hub import calls, holding
 from redtask.hub.calls import Argument, Life
@@ -55,6 +56,9 @@ def _is_dead(card: Mapping[str, str]) -> bool:
 
 def _bury(store: Store, worker: str, engines: Sequence[EngineStatus]) -> None:
     lives = []
+    # What their tasks have started must not go on beside the next try.
+    if engines and end_remains():
+        _log.warning("ended what tasks of dead engines had started")
     # Look at all of them first: what goes back from one may be placed on the next, and
     # would count as begun there.
     for engine in engines:

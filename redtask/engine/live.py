@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.engine.slate import STREAMS
@@ -35,6 +36,8 @@ _LISTENS: Final = 40.0
 _MOST: Final = 1000
 _PIECE: Final = 16 * 1024
 _NEVER: Final = float("inf")
+#: The heading of where a task was.
+_WHERE: Final = "Where it was when it was ended, most recent call first:\n"
 
 _log = logging.getLogger("redtask.worker")
 
@@ -150,21 +153,32 @@ class Live:
 def last_words(seat: Seat, task_id: str) -> list[Any]:
     """Return the last output of a dead engine's task, for the beat that reports it.
 
-    Id and token, then names and values; empty if there is none.
+    And where it was when it was killed. Id and token, then names and values; empty if
+    there is none.
     """
     slate = seat.block.slate
     key = slate.task(dead=True)
-    if key is None or key[0] != task_id:
-        return []
-    fields: list[Any] = []
-    for number, name in enumerate(STREAMS):
-        piece = slate.read(number)
-        if piece.data:
-            mark = b"[... %d bytes left out ...]\n" % piece.at if piece.at else b""
-            fields += (name, mark + piece.data)
-    if progress := slate.read_progress():
-        fields += ("progress", progress)
-    return [*key, *fields] if fields else []
+    said: dict[str, Any] = {}
+    if key is not None and key[0] == task_id:
+        for number, name in enumerate(STREAMS):
+            piece = slate.read(number)
+            if piece.data:
+                mark = b"[... %d bytes left out ...]\n" % piece.at if piece.at else b""
+                said[name] = mark + piece.data
+        if progress := slate.read_progress():
+            said["progress"] = progress
+    elif seat.stack:
+        picture = seat.block.look()
+        key = picture.attempt if picture else None
+    if key is not None and seat.stack:
+        said["stderr"] = _with_stack(said.get("stderr", b""), seat.stack)
+    return [*key, *chain(*said.items())] if key is not None and said else []
+
+
+def _with_stack(printed: bytes, stack: str) -> bytes:
+    if printed and not printed.endswith(b"\n"):
+        printed += b"\n"
+    return printed + f"{_WHERE}{stack}".encode()
 
 
 __all__ = ["Live", "last_words"]

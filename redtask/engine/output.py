@@ -121,8 +121,30 @@ class Stream(io.TextIOBase):
         return str(getattr(self._real, "name", "<redtask>"))
 
     @property
+    def mode(self) -> str:
+        """For writing."""
+        return "w"
+
+    @property
+    def line_buffering(self) -> bool:
+        """Nothing waits for the end of a line."""
+        return False
+
+    @property
+    def write_through(self) -> bool:
+        """Nothing waits in a buffer."""
+        return True
+
+    def reconfigure(self, **_: object) -> None:
+        """Accept what ``TextIOWrapper`` does; the text is captured as it is."""
+
+    @property
     def buffer(self) -> io.RawIOBase:
         """The binary layer."""
+        return self._bytes
+
+    def detach(self) -> io.RawIOBase:  # type: ignore[override]
+        """Return the binary layer, and stay usable: the next task needs the stream."""
         return self._bytes
 
     def writable(self) -> bool:
@@ -145,6 +167,12 @@ class Stream(io.TextIOBase):
         if not isinstance(text, str):
             kind = type(text).__name__
             raise TypeError(f"write() argument must be str, not {kind}")
+        if self._bytes.has_rest:
+            # It came first.
+            self._write(self._bytes.rest())
+        return self._write(text)
+
+    def _write(self, text: str) -> int:
         output = self._output
         if not (output.inside or output.ending):
             return self._real.write(text)
@@ -207,6 +235,22 @@ class _Bytes(io.RawIOBase):
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        #: Has only half a character come?
+        self.has_rest = False
+
+    @property
+    def name(self) -> str:
+        """The real stream's name."""
+        return self._stream.name
+
+    @property
+    def mode(self) -> str:
+        """For writing."""
+        return "wb"
+
+    def fileno(self) -> int:
+        """Return the real stream's descriptor; output to that is not captured."""
+        return self._stream.fileno()
 
     def writable(self) -> bool:
         """Return True."""
@@ -218,9 +262,12 @@ class _Bytes(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Write bytes."""
         data = bytes(data)
-        self._stream.write(self._decoder.decode(data))
+        text, self.has_rest = self._decoder.decode(data), False
+        self._stream.write(text)
+        self.has_rest = self._decoder.getstate()[0] != b""
         return len(data)
 
     def rest(self) -> str:
         """Return and forget what is left of a character that is not whole."""
+        self.has_rest = False
         return self._decoder.decode(b"", final=True)

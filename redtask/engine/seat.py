@@ -16,6 +16,9 @@ from redtask.engine.guard import SIGNAL
 _YOUNG: Final = 5.0
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 30.0
+#: What was left for an engine's end may take so long, in seconds.
+PARTING: Final = 2.0
+_NEVER: Final = float("inf")
 #: KiB, the kernel's unit of ``ru_maxrss``, per MiB.
 _IN_MIB: Final = 1024
 #: Enough doublings to get from the first delay to the longest.
@@ -36,6 +39,8 @@ class Stop:
     late: bool
     #: Is it interrupted because its worker stops?
     parting: bool = False
+    #: Was its engine asked where it is?
+    asked: bool = False
 
 
 @dataclass(slots=True)
@@ -57,6 +62,10 @@ class Seat:
     young_deaths: int = 0
     #: Why we killed it, if we did.
     ended_for: str = ""
+    #: Where its task was then, most recent call first; "" if that is not known.
+    stack: str = ""
+    #: When to kill it if it is about to end, s of the monotonic clock.
+    end_by: float = _NEVER
     #: The task that it must stop.
     stop: Stop | None = None
     #: Must it still be told to start nothing new?
@@ -84,13 +93,33 @@ class Seat:
             raise
         self.pid, self.pidfd, self.block, self.sheet = pid, pidfd, block, sheet
         self.born, self.start_at = time.monotonic(), None
-        self.ended_for, self.stop = "", None
+        self.ended_for, self.stack, self.stop = "", "", None
+        self.end_by = _NEVER
         self.loops, self.still, self.beaten = 0, 0.0, self.born
 
     def kill(self, reason: str) -> None:
         """Kill the engine now."""
         self.ended_for = reason
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def dismiss(self, reason: str) -> None:
+        """Let the engine end, which runs nothing and is to begin nothing any more.
+
+        It is killed if that takes too long.
+        """
+        self.ended_for = reason
+        self.expect_end()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, SIGNAL)
+
+    def expect_end(self) -> None:
+        """Note that the engine is about to end."""
+        self.end_by = min(self.end_by, time.monotonic() + PARTING)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Is the engine about to end?"""
+        return self.end_by < _NEVER
 
     def interrupt(self, stop: Stop) -> None:
         """Interrupt the engine's running task."""
@@ -125,6 +154,7 @@ class Seat:
         _, status, usage = os.wait4(self.pid, 0)
         self.let_go()
         self.pid, self.pidfd, self.sheet, self.to_drain = 0, -1, -1, False
+        self.end_by = _NEVER
         return os.waitstatus_to_exitcode(status), usage.ru_maxrss // _IN_MIB
 
     def let_go(self) -> None:

@@ -15,6 +15,7 @@ import resource
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ _LOOK: Final = 0.03
 _PATIENCE: Final = 1.0
 #: High enough not to clash with descriptors that tasks open.
 _HIGH: Final = 65_000
+#: How many calls of a task's own code are told.
+_MOST_LINES: Final = 50
+#: How lines of our code below that of a task begin, and of what calls its function.
+_HERE: Final = Path(__file__).parent
+_OURS: Final = tuple(
+    f'  File "{_HERE / name}"' for name in ("task.py", "coroutines.py")
+)
+_CALLS: Final = f'  File "{_HERE.parent / "payload.py"}"'
 
 
 def listen(sheet: int) -> None:
@@ -81,11 +90,8 @@ class Stacks:
         asked = _Asked([], now + _PATIENCE, tell)
         for seat in seats:
             if seat.pid and seat.sheet >= 0:
-                os.ftruncate(seat.sheet, 0)
-                os.lseek(seat.sheet, 0, os.SEEK_SET)
                 asked.seats.append((seat, about(seat)))
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(seat.pidfd, SIGNAL)
+                request(seat)
         self._asked.append(asked)
         self._at = now + _LOOK
 
@@ -105,6 +111,31 @@ class Stacks:
                 {seat.block.uuid: found | _read(seat) for seat, found in asked.seats}
             )
         self._at = now + _LOOK if self._asked else float("inf")
+
+
+def request(seat: Seat) -> None:
+    """Have an engine write its stacks."""
+    os.ftruncate(seat.sheet, 0)
+    os.lseek(seat.sheet, 0, os.SEEK_SET)
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(seat.pidfd, SIGNAL)
+
+
+def stack_of_task(seat: Seat) -> str:
+    """Return what was written of the task's own code, most recent call first."""
+    if seat.sheet < 0:
+        return ""
+    told = os.pread(seat.sheet, _LONGEST, 0).decode("utf-8", "replace")
+    # The engine has one thread of its own, which is in the task.
+    _, _, stack = told.rpartition("Current thread ")
+    lines: list[str] = []
+    for line in stack.splitlines(keepends=True)[1:]:
+        if not line.startswith("  File ") or line.startswith(_OURS):
+            break
+        lines.append(line)
+    while lines and lines[-1].startswith(_CALLS):
+        lines.pop()
+    return "".join(lines[:_MOST_LINES])
 
 
 def about(seat: Seat) -> dict[str, Any]:
@@ -138,4 +169,12 @@ def log_stacks(found: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-__all__ = ["SIGNAL", "Stacks", "about", "listen", "log_stacks"]
+__all__ = [
+    "SIGNAL",
+    "Stacks",
+    "about",
+    "listen",
+    "log_stacks",
+    "request",
+    "stack_of_task",
+]

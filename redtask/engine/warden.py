@@ -1,16 +1,19 @@
 """The warden stops tasks that exceed their time limit or were aborted.
 
 A task is first interrupted by an exception. If it goes on all the same, because it
-catches that or is not executing Python code, it is killed with its engine.
+catches that or is not executing Python code, it is killed with its engine; that is
+asked just before where it is.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from redtask.engine import stacks
 from redtask.engine.block import BY_STOP, NEVER
 from redtask.engine.guard import exceeded
 from redtask.engine.seat import Seat, Stop
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 #: How long a task may go on after it was interrupted, ns.
 _GRACE: Final = 2_000_000_000
+#: How long before it is killed it is asked where it is, ns.
+_ANSWER: Final = 100_000_000
 #: Pause before retrying while an engine holds the lock, ns.
 _RETRY: Final = 100_000_000
 #: How long to look for a task that must stop, ns: it may still be on its way to the
@@ -108,8 +113,13 @@ class Warden:
         stop = seat.stop
         if stop is None:
             return NEVER
+        if seat.sheet >= 0 and not stop.asked:
+            if now < stop.kill_at - _ANSWER:
+                return stop.kill_at - _ANSWER
+            stop = seat.stop = _ask(seat, stop, now)
         if now < stop.kill_at:
             return stop.kill_at
+        seat.stack = stacks.stack_of_task(seat)
         kill = partial(seat.kill, stop.reason)
         inside = seat.block.while_inside(stop.begun_at, kill)
         if inside is None:
@@ -117,10 +127,17 @@ class Warden:
         if inside:
             picture = seat.block.look()
             task = picture.running if picture else ""
-            _log.warning("%s is ended: %s, in task %s", seat.called, stop.reason, task)
+            about = seat.called, stop.reason, task, seat.stack and f"\n{seat.stack}"
+            _log.warning("%s is ended: %s, in task %s%s", *about)
         else:
             seat.stop = None
         return NEVER
+
+
+def _ask(seat: Seat, stop: Stop, now: int) -> Stop:
+    """Have an engine write where it is, in time before it is killed."""
+    stacks.request(seat)
+    return replace(stop, asked=True, kill_at=max(stop.kill_at, now + _ANSWER))
 
 
 def _interrupt(

@@ -30,16 +30,17 @@ from typing import TYPE_CHECKING, Any, Final
 import redtask
 from redtask import process
 from redtask.address import redact_url
-from redtask.engine import stacks
+from redtask.engine import remains, stacks
 from redtask.engine.block import Block, Taken
 from redtask.engine.control import Control
 from redtask.engine.engine import DONE, REFUSED, Engine, Plan
+from redtask.engine.exits import Exits
 from redtask.engine.health import Health, notify, watchdog
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.inherit import inherit
 from redtask.engine.live import Live, last_words
 from redtask.engine.orders import Orders
-from redtask.engine.seat import Seat
+from redtask.engine.seat import PARTING, Seat
 from redtask.engine.terms import Limits, Terms
 from redtask.engine.warden import Warden
 from redtask.error import (
@@ -91,6 +92,8 @@ _PARTING: Final = 5.0
 _LAST: Final = 3.0
 #: Why a task is interrupted, and its engine killed if it goes on, when we are to stop.
 _STOPPED: Final = "its worker was stopped"
+
+_GAVE_UP: Final = "its worker gave up"
 
 #: The default maximum size of a Redis string, and the overhead of an envelope.
 _REDIS_LIMIT: Final = (512 << 20) - 64
@@ -164,6 +167,7 @@ class Worker:
             (lambda: self._orders.stacks.due, self._orders.stacks.look),
             (lambda: self._terms.due, self._look_at_terms),
             (lambda: self._press_at, self._press),
+            (lambda: min(seat.end_by for seat in self._seats), self._end_late),
             (lambda: self._watchdog_at, self._pat),
         )
         self._terms = Terms(
@@ -264,7 +268,16 @@ class Worker:
         for seat in self._seats:
             seat.start_at = None
             if seat.pid:
-                seat.kill("its worker gave up")
+                self._part_with(seat)
+
+    def _part_with(self, seat: Seat) -> None:
+        """End an engine that, as far as we know, runs nothing."""
+        taken = seat.block.take_back(for_good=True)
+        if taken is None or taken.inside:
+            seat.kill(_GAVE_UP)
+        else:
+            # What has not begun goes back when the hub finds the engine gone.
+            seat.dismiss(_GAVE_UP)
 
     def _is_finished(self) -> bool:
         if not self._asked or any(seat.pid for seat in self._seats):
@@ -301,6 +314,11 @@ class Worker:
         self._warden.wake()
         self._live.wake()
         self._herald.heed(self._seats)
+        for seat in self._seats:
+            if seat.pid and seat.block.leaving and not seat.is_leaving:
+                seat.expect_end()
+                # What the hub has placed on it goes to others meanwhile.
+                self._herald.end_soon(seat.block.uuid)
         if self._look_at is None:
             self._look_at = time.monotonic() + _LOOK
         if not self._ready and all(seat.block.registered for seat in self._seats):
@@ -440,7 +458,7 @@ class Worker:
             # Only the supervisor must get a terminal's Ctrl-C: it lets tasks finish.
             os.setsid()
             process.die_with(self._pid)
-            process.set_name(f"redtask-{number}")
+            remains.mark(self._pid, number)
             signal.set_wakeup_fd(-1)
             for handled in _HANDLED:
                 signal.signal(handled, signal.SIG_DFL)
@@ -453,7 +471,13 @@ class Worker:
             os.dup2(nothing, 0)
             os.close(nothing)
             stacks.listen(sheet)
-            code = Engine(self._plan, block, partial(_tell, self._pid)).run()
+            exits, tell = Exits(), partial(_tell, self._pid)
+            code = Engine(self._plan, block, tell).run()
+            if code == DONE:
+                block.leave()
+                if exits.are_left:
+                    tell()
+                exits.run()
         except BaseException:  # noqa: BLE001 - the supervisor's stack is below
             _log.exception("the engine of seat %d stops", number)
         finally:
@@ -485,7 +509,7 @@ class Worker:
         refused = code == REFUSED and not begun and not seat.block.registered
         stop = seat.stopped
         if in_order:
-            reason = "drained" if self._asked else "recycled"
+            reason = seat.ended_for or ("drained" if self._asked else "recycled")
         elif stop:
             reason = stop.reason
         else:
@@ -547,7 +571,7 @@ class Worker:
             if self.options.limits.drain is not None:
                 self._press_at = time.monotonic() + self.options.limits.drain
             return
-        if any(seat.pid for seat in self._seats):
+        if any(seat.pid and not seat.is_leaving for seat in self._seats):
             self._code = STOPPED
         if self._asked == 2:  # noqa: PLR2004 - the second time
             _log.warning(
@@ -577,7 +601,17 @@ class Worker:
             self._herald.end_soon(seat.block.uuid)
         else:
             # It cannot start anything, and its outcomes are in its log.
-            seat.kill("drained")
+            seat.dismiss("drained")
+
+    def _end_late(self) -> None:
+        """Kill engines that were to end and have not."""
+        for seat in self._seats:
+            if time.monotonic() >= seat.end_by:
+                if seat.block.leaving:
+                    words = "%s is ended: what was left for its end takes longer than"
+                    _log.warning(f"{words} %g s", seat.called, PARTING)
+                seat.end_by = float("inf")
+                seat.kill(seat.ended_for or "recycled")
 
     def _refused(self) -> None:
         """Stop, because a worker of our name is alive on another machine."""

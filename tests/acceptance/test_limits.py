@@ -80,7 +80,7 @@ def test_a_coroutine_is_interrupted_as_well(site):
     worker = site.worker("-n", "1")
     (engine,) = worker.engines()
 
-    with pytest.raises(redtask.TimeLimitExceeded):
+    with pytest.raises(redtask.TimeLimitExceeded) as raised:
         site.view.with_flags(time_limit=0.3).apply_async(sleep_in_a_loop).get(DEADLINE)
     result = site.view.apply_async(sleep_in_a_loop)
     until(lambda: result.metadata["started"])
@@ -89,6 +89,11 @@ def test_a_coroutine_is_interrupted_as_well(site):
     with pytest.raises(redtask.TaskAborted):
         result.get(DEADLINE)
     assert site.view.apply_async(where).get(DEADLINE) == engine
+    # It shows where the coroutine was, which is not where it was interrupted.
+    assert "in sleep_in_a_loop" in raised.value.traceback
+    assert raised.value.traceback.startswith("redtask.error.TimeLimitExceeded: ")
+    assert "redtask/engine" not in raised.value.traceback
+    assert type(raised.value.__cause__) in {type(None), redtask.TimeLimitExceeded}
 
 
 def test_a_task_that_goes_on_is_ended_with_its_engine(site):
@@ -110,17 +115,21 @@ def test_a_task_that_goes_on_is_ended_with_its_engine(site):
 
 
 def test_a_task_that_is_not_in_python_at_all_is_ended_too(site):
-    site.worker("-n", "1")
+    worker = site.worker("-n", "1")
     begun = time.monotonic()
 
     def hold():
         # The interpreter does not come to hear signals in there.
         return sum(range(10**12))
 
+    result = site.view.with_flags(time_limit=0.2).apply_async(hold)
     with pytest.raises(redtask.TimeLimitExceeded):
-        site.view.with_flags(time_limit=0.2).apply_async(hold).get(DEADLINE)
+        result.get(DEADLINE)
 
     assert time.monotonic() - begun < 0.2 + 2 * GRACE
+    assert "in hold" in result.stderr
+    assert "redtask/engine" not in result.stderr
+    assert "in hold" in worker.told
 
 
 def test_a_task_may_clean_up_when_its_time_is_over(site):

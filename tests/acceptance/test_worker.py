@@ -163,6 +163,56 @@ def test_engines_die_with_their_supervisor_and_the_next_one_takes_over_at_once(s
     assert {lost["why"] for lost in site.story("lost")} == {"its worker died"}
 
 
+@pytest.mark.parametrize("how", ["program", "bare program", "fork"])
+def test_what_tasks_of_a_killed_supervisor_have_started_ends_before_they_run_again(
+    site, how
+):
+    first = site.worker("-n", "1", "--name", "w")
+    pids = site.folder / "pids"
+
+    def task():
+        if how == "fork":
+            child = os.fork()
+            if not child:
+                time.sleep(600)
+                os._exit(0)
+        else:
+            command = ["sh", "-c", "env -i sleep 600 & exec sleep 600"]
+            bare = {"PATH": os.environ["PATH"]} if how == "bare program" else None
+            subprocess.Popen(["sleep", "600"])
+            child = subprocess.Popen(command, env=bare).pid
+        elder = pids.read_text().split() if pids.exists() else []
+        with pids.open("a") as file:
+            file.write(f"{child}\n")
+        if not elder:
+            time.sleep(600)
+        os.kill(child, signal.SIGKILL)
+        return [is_dead(pid) for pid in elder]
+
+    result = site.view.with_flags(retries=1).apply_async(task)
+    until(lambda: pids.exists() and pids.read_text().endswith("\n"), "the first try")
+    first.kill()
+    worker = site.worker("-n", "1", "--name", "w")
+
+    assert result.get(DEADLINE) == [True]
+    assert "ended what tasks of dead engines had started" in worker.told
+
+
+def test_what_they_started_in_a_session_of_its_own_goes_on(site):
+    first = site.worker("-n", "1", "--name", "w")
+
+    def start():
+        command = ["sleep", "600"]
+        return subprocess.Popen(command, start_new_session=True).pid
+
+    pid = site.view.apply_async(start).get(DEADLINE)
+    first.kill()
+    site.worker("-n", "1", "--name", "w").wait_for("took over 1 engine")
+
+    assert not is_dead(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_task_that_is_taken_over_is_lost_with_one_dead_engine_only(site):
     first = site.worker("-n", "8", "--name", "w")
     note, ledger = writer(site.ledger), str(site.ledger)

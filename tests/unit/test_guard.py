@@ -4,13 +4,21 @@ import asyncio
 import contextlib
 import io
 import os
+import pickle
 import signal
 import time
 
 import pytest
 
 from redtask.engine.block import BY_STOP, NEVER, Block
-from redtask.engine.guard import SIGNAL, Aborted, BlockGuard, Guard, WorkerStops
+from redtask.engine.guard import (
+    SIGNAL,
+    Aborted,
+    BlockGuard,
+    Dismissed,
+    Guard,
+    WorkerStops,
+)
 from redtask.engine.output import Output
 from redtask.error import TimeLimitExceeded
 
@@ -125,6 +133,36 @@ def test_no_event_loop_keeps_a_late_task_from_being_interrupted(engine, task):
     assert type(found).__name__ == "TimeLimitExceeded"
 
 
+async def several_that_wait():
+    async def outer(number):
+        await inner(number)
+
+    async def inner(number):
+        await asyncio.sleep(DEADLINE + number)
+
+    tasks = [asyncio.create_task(outer(number)) for number in range(15)]
+    asyncio.get_running_loop().call_soon(send)
+    await asyncio.gather(*tasks)
+
+
+def test_who_interrupts_an_event_loop_tells_where_its_coroutines_were(engine):
+    exceed(engine)
+
+    with pytest.raises(TimeLimitExceeded) as raised:
+        asyncio.run(several_that_wait())
+
+    (note,) = raised.value.__notes__
+    lines = [line for line in note.splitlines() if ", in " in line]
+    assert [line.rpartition(" in ")[2] for line in lines[:4]] == [
+        "several_that_wait",
+        "outer",
+        "inner",
+        "sleep",
+    ]
+    assert note.endswith("and 6 more")
+    assert type(pickle.loads(pickle.dumps(raised.value))) is TimeLimitExceeded
+
+
 def test_a_group_of_the_tasks_own_errors_is_an_error(engine):
     exceed(engine)
     with pytest.raises(TimeLimitExceeded):
@@ -221,3 +259,37 @@ def test_a_guard_without_a_supervisor_interrupts_nothing():
 
     assert not guard.pending
     assert guard.kind(Aborted()) == "error"
+
+
+def test_an_engine_that_waits_and_is_to_end_is_dismissed_once(engine):
+    engine.end(0)
+    engine.guard.waits = True
+    engine.block.take_back(for_good=True)
+
+    with pytest.raises(Dismissed):
+        send()
+    send()
+
+
+def test_an_engine_that_does_not_wait_looks_by_itself(engine):
+    engine.end(0)
+    engine.block.take_back(for_good=True)
+
+    send()
+
+    with pytest.raises(Dismissed):
+        engine.guard.check_dismissal()
+
+
+@pytest.mark.parametrize("to_end", [False, True])
+def test_an_engine_that_runs_a_task_or_is_not_to_end_is_not_dismissed(engine, to_end):
+    engine.output.inside = False
+    engine.guard.waits = True
+    if to_end:
+        engine.block.take_back(for_good=True)
+    else:
+        engine.end(0)
+
+    send()
+
+    assert engine.guard.pending

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from redtask import error, live
-from redtask.engine.block import Block
+from redtask.engine.block import NEVER, Block
 from redtask.engine.live import Live, last_words
 from redtask.engine.seat import Seat
 from redtask.flows import Commands, Hear
@@ -396,3 +396,28 @@ def test_the_last_words_of_a_dead_engine(seat):
 
 def test_who_said_nothing_has_no_last_words(seat):
     assert last_words(seat, "c-1") == []
+
+
+def test_who_was_asked_where_it_is_has_that_among_its_last_words(seat):
+    seat.block.slate.write(1, "no memory", WORK)
+    seat.stack = "HERE\n"
+
+    *_, name, said = last_words(seat, "c-1")
+
+    assert (name, said) == (
+        "stderr",
+        b"no memory\nWhere it was when it was ended, most recent call first:\nHERE\n",
+    )
+
+
+def test_it_is_not_said_among_the_words_of_the_task_before(seat):
+    seat.block.slate.write(0, "early", WORK)
+    seat.stack = "HERE\n"
+    seat.block.joined(0, 15_000, NEVER)
+    seat.block.open(2, ["c-7", "2:n"])
+    seat.block.begin(0, 1)
+
+    task, token, name, said = last_words(seat, "c-7")
+
+    assert (task, token, name) == ("c-7", "2:n", "stderr")
+    assert said.startswith(b"Where it was")

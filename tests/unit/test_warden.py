@@ -1,7 +1,11 @@
 """The warden: who is interrupted, who is ended, and when it looks again."""
 
+import os
+from pathlib import Path
+
 import pytest
 
+from redtask.engine import stacks
 from redtask.engine import warden as module
 from redtask.engine.block import BY_STOP, NEVER, Block
 from redtask.engine.seat import Seat
@@ -87,6 +91,63 @@ def test_it_looks_when_a_limit_is_over_and_when_the_grace_is(warden, clock, seat
     assert looks(warden, clock) == 107
     assert seat.ended_for == "time limit of 5 s exceeded"
     assert seat.stopped is seat.stop
+
+
+@pytest.fixture
+def told(seat, monkeypatch):
+    """Write stacks as faulthandler does; return who was asked for them."""
+    asked = []
+    code = Path(module.__file__).parent
+
+    def request(one):
+        asked.append(one)
+        text = (
+            "Thread 0x1 (most recent call first):\n"
+            '  File "/threads.py", line 7 in wait\n\n'
+            "Current thread 0x2 (most recent call first):\n"
+            '  File "/theirs.py", line 2 in inner\n'
+            '  File "/theirs.py", line 5 in hold\n'
+            f'  File "{code.parent}/payload.py", line 592 in call\n'
+            f'  File "{code}/task.py", line 88 in _packed\n'
+            '  File "/theirs.py", line 1 in <module>\n'
+        )
+        os.pwrite(one.sheet, text.encode(), 0)
+
+    monkeypatch.setattr(stacks, "request", request)
+    seat.sheet = os.memfd_create("stack")
+    yield asked
+    os.close(seat.sheet)
+
+
+def test_who_is_to_be_ended_is_asked_where_it_is_just_before(
+    warden, clock, seat, told, caplog
+):
+    seat.block.limit(5000, clock.now)
+    warden.wake()
+    times = [looks(warden, clock) for _ in range(3)]
+    assert (times, told, seat.ended_for) == ([100, 105, 106.9], [seat], "")
+
+    assert looks(warden, clock) == 107
+
+    assert (told, seat.ended_for) == ([seat], "time limit of 5 s exceeded")
+    assert seat.stack == (
+        '  File "/theirs.py", line 2 in inner\n  File "/theirs.py", line 5 in hold\n'
+    )
+    assert caplog.messages[-1].endswith(f"in task c-1\n{seat.stack}")
+
+
+def test_it_has_time_to_answer_also_if_the_warden_looks_late(warden, clock, seat, told):
+    seat.block.limit(5000, clock.now)
+    warden.wake()
+    looks(warden, clock)
+    looks(warden, clock)
+
+    clock.now = 200 * S
+    warden.look()
+
+    assert (told, seat.ended_for) == ([seat], "")
+    assert looks(warden, clock) == 200.1
+    assert seat.ended_for == "time limit of 5 s exceeded"
 
 
 def test_who_ends_in_the_grace_is_left_alone(warden, clock, seat):
