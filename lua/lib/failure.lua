@@ -91,6 +91,14 @@ local function deaths_with(f, verdict)
   return verdict and not f[7] and deaths + 1 or deaths
 end
 
+-- A failing map must not drive everything else out of the log, so what fails at once is one
+-- event (lib/settle.lua).
+local function note_failure(ending, id, uuid, tries, what)
+  local failure = ending.failure or { more = -1, id = id, uuid = uuid, tries = tries, why = what }
+  failure.more = failure.more + 1
+  ending.failure = failure
+end
+
 -- One more attempt is used up. Ends the task, or returns how it is to run again: what to
 -- write to its record, the backoff, and which engine to shun. With a verdict it is the
 -- hub's: the engine died, and `outcome.reason` says why. `label` is the engine's.
@@ -115,7 +123,7 @@ local function failed(opened, ending, uuid, label, outcome, verdict)
       shun = f[6] and label or nil, last = what,
     }
   end
-  story.tell(opened, "failed", "task", id, "engine", uuid, "try", tries, "why", what)
+  note_failure(ending, id, uuid, tries, what)
   fail(opened, ending, outcome, "failed", verdict, counts)
 end
 

@@ -211,6 +211,13 @@ local function drop_queues(left)
   end
 end
 
+-- Seldom: an event for what has failed for good, and how many more have at once.
+local function tell_failure(opened, failure)
+  require("lib.story").tell(opened, "failed", "task", failure.id, "engine", failure.uuid,
+    "try", failure.tries, "why", failure.why,
+    unpack(failure.more > 0 and { "more", failure.more } or {}))
+end
+
 -- Write what was collected.
 local function close(ending)
   for state, ended in pairs(ending.ended) do
@@ -232,6 +239,9 @@ local function close(ending)
   end
   if ending.left then
     drop_queues(ending.left)
+  end
+  if ending.failure then
+    tell_failure(ending.opened, ending.failure)
   end
 end
 

@@ -217,6 +217,19 @@ def test_the_last_try_of_a_task_that_fails_is_an_event(hub):
     assert (about["task"], about["try"], about["why"]) == ("c-1", "2", "Oops: again")
 
 
+def test_what_fails_at_once_is_one_event(hub):
+    hub.submit(1, *[f"c-{number}" for number in range(8)])
+    hub.register(2, "e")
+    works = hub.take(3, "e", 4)
+
+    hub.turn(4, "e", 0, *[error_in(work, ename="Oops", evalue="x") for work in works])
+
+    assert len(works) > 1
+    assert hub.events().count("failed") == 1
+    about = hub.do(calls.events(now=9))[0].about
+    assert about["more"] == str(len(works) - 1)
+
+
 def test_a_signature_error_of_the_users_own_is_tried_again(hub):
     hub.submit(1, "c-1", retries=5)
     hub.register(2, "e")
