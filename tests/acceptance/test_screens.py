@@ -87,7 +87,7 @@ def test_a_session_at_the_keyboard(hub):
         screen.press("l")
         screen.until("printed nothing")
         screen.press("escape", "tab")
-        screen.until("[5 Events]", "engine joined")
+        screen.until("[5 Events]", "failed    ")
         screen.press("?")
         screen.until("all that is known of the row")
         screen.press("x", "q")
