@@ -150,7 +150,7 @@ class Worker:
         self._herald = Herald(
             self._store, options.name, keyring.fingerprint, self._forsake
         )
-        self._seats = [Seat(number) for number in range(options.engines)]
+        self._seats = _seats(options.engines)
         self._warden = Warden(self._seats, self._herald.report)
         self._live = Live(self._store, self._seats)
         self._orders = Orders(self._store, options.name, self._seats, self._stop)
@@ -623,6 +623,17 @@ class Worker:
             self._code = REFUSED
             self._asked = max(1, self._asked)
             self._drain_all()
+
+
+def _seats(number: int) -> list[Seat]:
+    """Return empty seats. Raises ``ConfigurationError`` without shared memory."""
+    try:
+        return [Seat(at) for at in range(number)]
+    except OSError as problem:
+        raise ConfigurationError(
+            f"the shared memory of engines cannot be made: {problem.strerror}. "
+            "A worker needs a /dev/shm that can be written to and is not full"
+        ) from problem
 
 
 def _is_busy(seat: Seat) -> bool:
