@@ -199,22 +199,13 @@ class Worker:
         ``ConnectionLost`` if Redis cannot be reached at the start.
         """
         hear_of_children()
-        self._plan = self._make_plan()
-        self._orders.instance = instance(self._plan.about)
-        inherit(self._store, self.options.name, self._plan.about)
-        if self.options.health_port is not None:
-            self._health = Health(self.options.health_port, self.health)
-            _log.info("how it is can be asked on port %d", self._health.port)
-        self._watchdog_at = time.monotonic() + watchdog()
-        gc.collect()
         self._selector = selectors.DefaultSelector()
         needed = {_WAKES, END_WITH_CLUSTER, END_NOW}
         self._signals = Signals(self._selector, _HANDLED, self._hear, needed=needed)
         try:
+            # A request to stop is heard once the loop begins, before it forks.
             with self._signals:
-                self._control.serve(self._selector)
-                if self._health is not None:
-                    self._health.serve(self._selector)
+                self._begin()
                 while not self._is_finished():
                     for key, _ in self._selector.select(self._pause()):
                         key.data()
@@ -227,6 +218,19 @@ class Worker:
         if self._orders.ends_cluster and self.options.kept and self._code == DONE:
             return CLUSTER_ENDS
         return self._code
+
+    def _begin(self) -> None:
+        """Do all that comes before the first engine."""
+        self._plan = self._make_plan()
+        self._orders.instance = instance(self._plan.about)
+        inherit(self._store, self.options.name, self._plan.about)
+        if self.options.health_port is not None:
+            self._health = Health(self.options.health_port, self.health)
+            _log.info("how it is can be asked on port %d", self._health.port)
+            self._health.serve(self._selector)
+        self._watchdog_at = time.monotonic() + watchdog()
+        gc.collect()
+        self._control.serve(self._selector)
 
     def _pause(self) -> float:
         """Return how long to wait for events, in seconds."""
