@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         UnmetDependency,
     )
     from redtask.functional import depend, dependent, interactive, require
+    from redtask.hooks import register_joblib_backend
     from redtask.namespace import Reference
     from redtask.result import (
         AsyncHubResult,
@@ -80,6 +81,9 @@ _HOMES = {
     "depend": "functional",
     "dependent": "functional",
     "interactive": "functional",
+    "register_joblib_backend": "hooks",
+    # For IPython alone.
+    "load_ipython_extension": "hooks",
     "Reference": "namespace",
     "require": "functional",
     "AsyncHubResult": "result",
@@ -149,6 +153,8 @@ __all__ = [  # noqa: RUF022 - grouped, not sorted
     "AsyncMapResult",
     "AsyncHubResult",
     "as_completed",
+    # Other libraries
+    "register_joblib_backend",
     # Errors
     "error",
     "ClusterError",

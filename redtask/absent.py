@@ -1,4 +1,4 @@
-"""What IPython.parallel has and redtask does not, and what to use instead."""
+"""What IPython.parallel or others have and redtask has not, and what to use instead."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_JOBLIB: Final = "redtask.register_joblib_backend()"
 _DIRECT: Final = "rc.direct_view() or rc[:]"
 
 
@@ -46,17 +47,15 @@ INSTEAD: Final[Mapping[str, str]] = {
     ),
     "results": "rc.get_result(ids)",
     "metadata": "rc.get_result(ids).metadata",
-    "activate": "view.execute(code), for there are no magics",
+    "activate": "that of a direct view, or rc.activate()",
     "use_pickle": "nothing: cloudpickle is used where pickle does not do",
     # What wait and as_completed of concurrent.futures ask for first.
     "_condition": "redtask.as_completed(results), or futures of view.executor",
     **dict.fromkeys(
-        (
-            *("become_dask", "become_distributed", "stop_dask", "stop_distributed"),
-            *("register_joblib", "register_joblib_backend"),
-        ),
-        "view.executor",
+        ("become_dask", "become_distributed", "stop_dask", "stop_distributed"),
+        "view.executor: dask.compute(..., scheduler=view.executor)",
     ),
+    **dict.fromkeys(("register_joblib", "register_joblib_backend"), _JOBLIB),
     "use_dill": "nothing: cloudpickle is always used",
     "use_cloudpickle": "nothing: it is always used",
     "publish_data": "current_task().progress",
@@ -102,6 +101,66 @@ ARGUMENTS: Final[Mapping[str, str]] = {
 }
 
 
+_TABLE: Final = "see 'Coming from Celery or RQ' in docs/running.rst"
+_NO_IDS: Final = (
+    f"ids are made here, and naming them is not there: keep ar.msg_ids; {_TABLE}"
+)
+_NOT_UNIQUE: Final = f"tasks that exclude each other are not there; {_TABLE}"
+_FEW_AT_A_TIME: Final = (
+    "it is not there: a queue of its own, which few engines serve, limits how many run "
+    f"at a time; {_TABLE}"
+)
+_HOW_LONG_IT_WAITS: Final = "use timeout, for how long it may wait"
+_NO_PICKLER: Final = "nothing is needed: cloudpickle is used where pickle does not do"
+
+#: By name, what Celery, RQ and others call flags, as the end of a sentence.
+FLAGS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("countdown", "defer_by", "schedule_in", "start_in"), "use delay"),
+    **dict.fromkeys(("defer_until", "schedule_at", "start_at", "run_at"), "use eta"),
+    **dict.fromkeys(("expires", "max_age", "queue_timeout"), _HOW_LONG_IT_WAITS),
+    "ttl": f"{_HOW_LONG_IT_WAITS}, or result_ttl, for how long its result is kept",
+    **dict.fromkeys(
+        ("failure_ttl", "result_expires", "keep_result", "ignore_result"),
+        "use result_ttl",
+    ),
+    **dict.fromkeys(("max_retries", "retry"), "use retries"),
+    **dict.fromkeys(
+        ("max_tries", "max_attempts", "attempts"),
+        "use retries, which does not count the first attempt",
+    ),
+    **dict.fromkeys(("default_retry_delay", "min_backoff"), "use retry_delay"),
+    **dict.fromkeys(
+        ("backoff", "retry_policy"), "use retry_delay, retry_backoff, retry_jitter"
+    ),
+    **dict.fromkeys(
+        ("max_backoff", "retry_backoff_max"),
+        "it is not there: retries and retry_backoff say how long the last pause is",
+    ),
+    **dict.fromkeys(("autoretry_for", "retry_for", "throws"), "use retry_on"),
+    **dict.fromkeys(
+        ("job_timeout", "soft_time_limit", "hard_time_limit", "execution_timeout"),
+        "use time_limit",
+    ),
+    **dict.fromkeys(("queue_name", "routing_key", "exchange"), "use queue"),
+    "at_front": "use priority",
+    **dict.fromkeys(
+        ("depends_on", "link", "on_success"), "use after, and Ref for a result"
+    ),
+    **dict.fromkeys(
+        ("link_error", "on_failure"),
+        "use after=redtask.Dependency(task, success=False, failure=True)",
+    ),
+    **dict.fromkeys(("description", "tags"), "use label"),
+    "acks_late": "retries says whether what its engine did not finish runs again",
+    "bind": "use redtask.current_task()",
+    **dict.fromkeys(("serializer", "compression"), _NO_PICKLER),
+    **dict.fromkeys(("task_id", "job_id"), _NO_IDS),
+    **dict.fromkeys(("unique", "key", "lock", "queueing_lock"), _NOT_UNIQUE),
+    **dict.fromkeys(
+        ("rate_limit", "concurrency", "max_concurrency", "limit"), _FEW_AT_A_TIME
+    ),
+}
+
 _BLOCKING: Final = "view.executor of the blocking redtask.Client"
 
 #: What differs in ``redtask.aio``.
@@ -119,6 +178,7 @@ AWAITED: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (name for name, instead in INSTEAD.items() if "executor" in instead), _BLOCKING
     ),
+    "activate": "await rc[:].execute(code), or activate() of a blocking redtask.Client",
     "_condition": "redtask.aio.as_completed(results)",
 }
 
@@ -158,4 +218,4 @@ def refused(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     return decorate
 
 
-__all__ = ["ARGUMENTS", "AWAITED", "INSTEAD", "instead", "refused", "words"]
+__all__ = ["ARGUMENTS", "AWAITED", "FLAGS", "INSTEAD", "instead", "refused", "words"]

@@ -66,9 +66,8 @@ class Batch(Gathering):
 
     def add(self, task: Any) -> None:
         """Take a task; if it does not fit, first send the others."""
-        if not self._fits(task):
+        while not self._fits(task):
             self.flush()
-            self._fits(task)
 
 
 __all__ = ["Batch"]

@@ -24,6 +24,8 @@ _FRAME: Final = re.compile(
 #: What names of code begin with, and how much of it is kept.
 _TYPED: Final = "<execute "
 _MOST_TYPED: Final = 100
+#: Packages between a cell and redtask: magics are called by IPython.
+_OURS: Final = frozenset({"redtask", "IPython"})
 #: Packages in which one waits for Redis.
 _WAITERS: Final = frozenset({"redtask", "redis", "hiredis", "threading", "socket"})
 
@@ -72,10 +74,10 @@ def typed(code: str) -> str:
 
 def in_notebook() -> bool:
     """Do we run in a notebook's kernel?"""
-    return getattr(_shell(), "kernel", None) is not None
+    return getattr(shell(), "kernel", None) is not None
 
 
-def _shell() -> Any:
+def shell() -> Any:
     """Return the IPython that runs here, if any."""
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()
@@ -83,7 +85,7 @@ def _shell() -> Any:
 
 def _cell(file: str) -> str | None:
     """Return IPython's name for a cell, ``Cell In[4]``; None: it is not one."""
-    name = getattr(getattr(_shell(), "compile", None), "format_code_name", None)
+    name = getattr(getattr(shell(), "compile", None), "format_code_name", None)
     found = name and name(file)
     return " ".join(found) if found else None
 
@@ -109,7 +111,7 @@ def way_to(frames: TracebackType | None) -> str:
     found = ""
     for frame, number in traceback.walk_tb(frames):
         file = frame.f_code.co_filename
-        if _package(frame) == "redtask" or not (found or _cell(file)):
+        if _package(frame) in _OURS or not (found or _cell(file)):
             continue
         name = frame.f_code.co_name
         rest = "" if name == "<module>" else f", in {name}"

@@ -35,6 +35,7 @@ from redtask.view import LoadBalancedView
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from redtask.cluster import Cluster
     from redtask.executor import ViewExecutor
     from redtask.ferry import Passenger
     from redtask.pier import Letter
@@ -71,6 +72,10 @@ class Client(StoredTasks, Fleet):
         timeout: float | None = 30.0,
     ) -> None:
         self._begin(Profile.load(profile, url=url, key=key), timeout)
+        if (shell := cells.shell()) is not None:
+            from redtask import magics  # noqa: PLC0415 - needs IPython
+
+            magics.offer(shell, newest)
 
     @classmethod
     def of(
@@ -100,6 +105,8 @@ class Client(StoredTasks, Fleet):
         #: Executors whose futures must fail when this client is closed.
         self._executors: weakref.WeakSet[ViewExecutor] = weakref.WeakSet()
         self.closed = False
+        #: The ``Cluster`` that made it; None: it was made by itself.
+        self.cluster: Cluster | None = None
         _clients().add(self)
         #: Default for views made from now on.
         self.block = False
@@ -306,6 +313,15 @@ class Client(StoredTasks, Fleet):
         view.set_flags(targets=targets, **flags)
         return view
 
+    def activate(self, targets: Any = "all", suffix: str = "") -> DirectView:
+        """Let ``%px`` in IPython mean these engines; return their view, which blocks.
+
+        As ``DirectView.activate``. Without this, it means all of the newest client.
+        """
+        view = self.direct_view(targets, block=True)
+        view.activate(suffix)
+        return view
+
     def clear(self, targets: Any = None, block: bool | None = None) -> Any:
         """Clear the namespaces of engines, of all by default.
 
@@ -452,6 +468,15 @@ def _in_use(place: Place) -> Client | None:
     for found in list(_living(os.getpid()).values()):
         client = found()
         if client is not None and not client.closed and client._place.is_same(place):
+            return client
+    return None
+
+
+def newest() -> Client | None:
+    """Return the client that this process made last, of those that are open."""
+    for found in reversed(list(_living(os.getpid()).values())):
+        client = found()
+        if client is not None and not client.closed:
             return client
     return None
 

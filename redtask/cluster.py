@@ -48,6 +48,7 @@ class Cluster:
     :param url: where Redis is.
     :param key: key text, instead of the profile's key file.
     :param hwm: the most tasks an engine of the hub may have at a time.
+    :param max_payload: the most bytes that arguments or a result may have.
     :param scheme: how engines are chosen: a name, or the path of a Lua file.
     :param engine_timeout: how many seconds engines may take to join.
     :param drain: how many seconds running tasks may go on when the cluster is
@@ -65,6 +66,7 @@ class Cluster:
         url: str | None = None,
         key: str | None = None,
         hwm: int | None = None,
+        max_payload: int | None = None,
         scheme: str | os.PathLike[str] | None = None,
         private: bool = False,
         engine_timeout: float = 60.0,
@@ -73,8 +75,8 @@ class Cluster:
         engines = len(os.sched_getaffinity(0)) if n is None else _whole(n)
         if private and (profile or url or key):
             raise ValueError("a private cluster has no profile, url or key")
-        if hwm is not None and not isinstance(hwm, numbers.Integral):
-            raise TypeError(f"hwm must be a whole number, not {type(hwm).__name__}")
+        for name, value in (("hwm", hwm), ("max_payload", max_payload)):
+            _check_number(name, value)
         if scheme is not None and not isinstance(scheme, (str, os.PathLike)):
             kind = type(scheme).__name__
             raise TypeError(f"scheme must be a name or a path, not {kind}")
@@ -86,6 +88,7 @@ class Cluster:
         self._url = url
         self._key = key
         self._hwm = hwm
+        self._max_payload = max_payload
         self._scheme = None if scheme is None else os.fspath(scheme)
         self._private = private
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -146,6 +149,7 @@ class Cluster:
                 url=self._url,
                 key=self._key,
                 hwm=self._hwm,
+                max_payload=self._max_payload,
                 scheme=self._scheme,
                 private=self._private,
                 patience=self.engine_timeout,
@@ -157,18 +161,20 @@ class Cluster:
             atexit.register(self.stop_cluster)
             return self
 
-    def start_and_connect(
-        self,
-        n: int | None = None,
-        activate: bool = False,  # noqa: ARG002 - as in IPython.parallel: no magics
-    ) -> Client:
-        """Start the cluster and return a client of it."""
+    def start_and_connect(self, n: int | None = None, activate: bool = False) -> Client:
+        """Start the cluster and return a client of it.
+
+        With ``activate``, ``%px`` in IPython means its engines, whatever clients come.
+        """
         self.start_cluster(n)
         try:
-            return self.connect_client()
+            client = self.connect_client()
+            if activate:
+                client.activate()
         except BaseException:
             self.stop_cluster()
             raise
+        return client
 
     def stop_cluster(self) -> None:
         """Drain the engines, and stop what was started. The hub's data stay.
@@ -231,6 +237,7 @@ class Cluster:
         except BaseException:
             await _shielded(self.stop_cluster)
             raise
+        self._aio_client.cluster = self
         return self._aio_client
 
     async def __aexit__(
@@ -255,6 +262,7 @@ class Cluster:
             self._running()
             if self._client is None:
                 self._client = Client(self.url, profile=self.profile, key=self.key)
+                self._client.cluster = self
             return self._client
 
     def start_engines(self, n: int | None = None) -> str:
@@ -328,6 +336,13 @@ def _whole(n: object, *, least: int = 0) -> int:
     if n < least:
         raise ValueError(f"n is a number of engines, not {n!r}")
     return int(n)
+
+
+def _check_number(name: str, value: object) -> None:
+    """Raise ``TypeError`` for what is no whole number, and not None."""
+    if value is not None and not isinstance(value, numbers.Integral):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a whole number, not {kind}")
 
 
 def _seconds(name: str, value: object) -> float:

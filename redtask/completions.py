@@ -29,6 +29,19 @@ def _any_of(results: Mapping[int, R]) -> R | None:
     return None
 
 
+class _Ready(deque[R]):
+    """Results that are done and were not returned yet."""
+
+    #: How many were returned.
+    returned = 0
+
+    def popleft(self) -> R:
+        """Return one."""
+        found = super().popleft()
+        self.returned += 1
+        return found
+
+
 class Completions(Generic[R]):
     """Several results, each returned once it is done.
 
@@ -40,7 +53,7 @@ class Completions(Generic[R]):
             results = results._split()
         listed = results_of([results] if is_result(results) else results)
         #: Results that are done and were not returned yet.
-        self.ready: deque[R] = deque()
+        self.ready = _Ready[R]()
         # The others, by hub and identity.
         self._open: dict[object, dict[int, R]] = {}
         for result in listed:
@@ -55,7 +68,9 @@ class Completions(Generic[R]):
 
     def __len__(self) -> int:
         """Return the number of results that were not returned yet."""
-        return len(self.ready) + sum(map(len, self._open.values()))
+        # Not counted where they are: in another thread, or in a signal handler, one may
+        # just be on its way from those that are open to those that are done.
+        return len(self._notes) - self.ready.returned
 
     def _note(self, result: R) -> None:
         if result._tasks.done:
@@ -96,8 +111,8 @@ class Completions(Generic[R]):
 
     def _watch(self, key: object) -> tuple[Session, waiting.Vigil] | None:
         still = self._open[key]
-        if key not in self._watches and still:
-            results = list(still.values())
+        results = () if key in self._watches else list(still.values())
+        if results:
             # Asking for the session makes results of other processes expected.
             sessions = [one._session for one in results]
             vigil = waiting.Vigil(

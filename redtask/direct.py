@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from redtask import inputs, spread
+from redtask import cells, inputs, spread
 from redtask.imports import Imports
 from redtask.result import AsyncMapResult, AsyncResult
 from redtask.targets import Row
@@ -373,6 +373,17 @@ class DirectView(View):
         By the names that it gets there. Without ``local``, only engines import it.
         """
         return SyncImports(self, Imports(local=local, quiet=quiet))
+
+    def activate(self, suffix: str = "") -> None:
+        """Let ``%px``, ``%pxresult``, ``%pxconfig`` and ``%autopx`` mean this view.
+
+        With a suffix, ``%px_gpu`` and so on, they have names of their own. Does nothing
+        outside of IPython.
+        """
+        if (shell := cells.shell()) is not None:
+            from redtask import magics  # noqa: PLC0415 - needs IPython
+
+            magics.activate(shell, self, suffix)
 
     @property
     def importer(self) -> SyncImports:

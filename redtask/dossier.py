@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from redtask import payload, signing
 from redtask.error import UnknownTask
 from redtask.flows import Commands, reading
+from redtask.functions import Functions, import_name_of
 from redtask.hub.records import Try, text
 from redtask.labels import labels_of, of_records
-from redtask.listing import Finder, learn_names, read
+from redtask.listing import Finder, read
 from redtask.query import Query
 from redtask.runs import runs_of
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from redtask.hub.keys import Keys
     from redtask.session import Session
 
-#: Functions whose data is longer are not sent by name.
-_LONGEST_NAME: Final = 1024
 #: Tasks per round trip.
 _PAGE: Final = 500
 
@@ -129,16 +128,6 @@ def _imported(keys: Keys, task_id: str) -> Flow[str | None]:
     return (yield from import_name_of(keys, record.get("fn", "").partition(" ")[0]))
 
 
-def import_name_of(keys: Keys, digest: str) -> Flow[str | None]:
-    """Return ``module:name`` of a function; "": it is sent by value; None: unknown."""
-    key = keys.function(digest)
-    (size,) = yield Commands([("HSTRLEN", key, "blob")])
-    if not 0 < size <= _LONGEST_NAME:
-        return "" if size else None
-    (blob,) = yield Commands([("HGET", key, "blob")])
-    return payload.import_name(blob or b"") or ""
-
-
 def _part(keys: Keys, task_id: str, name: str) -> Flow[str]:
     (value,) = yield from reading.parts(keys, [task_id], name)
     return text(value or b"")
@@ -162,16 +151,17 @@ def relatives(keys: Keys, ids: Sequence[str]) -> Flow[dict[str, Relative]]:
     """Return what is shown of related tasks, by their ids."""
     found: dict[str, Relative] = {}
     names = list(dict.fromkeys(ids))
-    functions: dict[str, str] = {}
+    functions = Functions(keys)
     for at in range(0, len(names), _PAGE):
         part = names[at : at + _PAGE]
         records = yield from read(keys, part, ("state", "fn"))
-        digests = {one["fn"].split()[0] for one in records if "fn" in one}
-        yield from learn_names(keys, functions, digests)
+        yield from functions.learn(
+            one["fn"].split()[0] for one in records if "fn" in one
+        )
         for name, record in zip(part, records, strict=True):
             digest = record.get("fn", " ").split(" ")[0]
             found[name] = Relative(
-                name, record.get("state", "gone"), functions.get(digest, "")
+                name, record.get("state", "gone"), functions.name(digest)
             )
     return found
 

@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 MOST: Final = 40
 #: The most bytes of arguments copied or sent by one call of ``resubmit``.
 _MOST_BYTES: Final = 8 << 20
-#: Work that expires sooner than this is signed again, in s.
-_SOON: Final = 86400
+#: Work that expires sooner than this is signed again, in seconds: a month.
+_SOON: Final = 30 * 86400
 
 _SETS: Final = ("after", "follow", "refs")
+#: What a new expiry depends on.
+_TIMES: Final = ("ttl", "retries", "pause")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Copy:
     size: int
     #: Its dependencies, as in its record: ``after``, ``follow``, ``refs``.
     sets: Mapping[str, str]
+    #: As in its record, in ms: how long its result is kept; None: as usual.
+    ttl: str | None
+    #: How long its retries may pause together, in seconds.
+    pauses: float
 
     @property
     def function(self) -> str:
@@ -92,7 +98,7 @@ def copies(
     keys, found = session.keys, []
     check_ids(ids)
     for part in _parts(ids, flows.SLICE):
-        names = ("state", "fn", "root", "args", *_SETS)
+        names = ("state", "fn", "root", "args", *_SETS, *_TIMES)
         records = yield from read(keys, part, names)
         there = {}
         for name, record in zip(part, records, strict=True):
@@ -113,9 +119,18 @@ def copies(
                     record.get("root", name),
                     beside or len(record["args"]),
                     {one: record[one] for one in _SETS if one in record},
+                    record.get("ttl"),
+                    _pauses_of(record),
                 )
             )
     return found
+
+
+def _pauses_of(record: Mapping[str, str]) -> float:
+    if "pause" not in record:
+        return 0.0
+    delay, backoff, jitter = map(float, record["pause"].split())
+    return mint.pauses_of(int(record.get("retries", 0)), delay / 1000, backoff, jitter)
 
 
 def _is_there(record: Mapping[str, str]) -> bool:
@@ -165,7 +180,9 @@ def _opened(session: Session, copy: Copy, envelope: bytes) -> bytes:
 
 def signed(session: Session, copy: Copy, body: bytes) -> dict[str, Argument]:
     """Return newly signed arguments for a copy, and their expiry, as fields."""
-    until, options = mint.until(), copy.until.partition(" ")[2]
+    kept = None if copy.ttl is None else int(copy.ttl) / 1000
+    until = mint.until(kept=kept, pauses=copy.pauses)
+    options = copy.until.partition(" ")[2]
     bound = f"{until} {options}" if options else until
     args = session.keyring.sign_task(copy.function, bound, copy.root, body)
     return {"args": args, "until": until}

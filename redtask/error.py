@@ -143,6 +143,10 @@ class UnmetDependency(RedtaskError):
     """The task cannot run on this engine; another one is to try."""
 
 
+#: What can be done about a limit of the hub.
+_RAISABLE: Final = "redtask configure --max-payload SIZE raises it, up to 512M"
+
+
 class HubError(RedtaskError):
     """The hub refused the call."""
 
@@ -181,9 +185,17 @@ class BadArgument(HubError, ValueError):
 
 
 class PayloadTooLarge(HubError, ValueError):
-    """A payload is larger than the hub accepts."""
+    """A payload is larger than the hub accepts.
+
+    ``redtask configure --max-payload SIZE`` raises the limit, up to 512M.
+    """
 
     code = "TOOLARGE"
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        # That of Redis cannot be raised, and is told in other words.
+        return f"{said}: {_RAISABLE}" if "the limit is" in said else said
 
 
 class UnknownFunction(HubError):

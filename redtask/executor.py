@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -56,12 +57,17 @@ class TaskFuture(concurrent.futures.Future[T], Fields):
     ) -> None:
         """``ended`` is called when it is done."""
         self.task = task
+        #: Why it never ends, in a test; None: it may.
+        self.vain: Exception | None = None
         self._ended = ended
         super().__init__()
         self._begin()
 
     def _begin(self) -> None:
         self._settling = threading.Lock()
+        #: Until when those wait for it who surely do, ``time.monotonic()``. Threads add
+        #: and remove: both are atomic.
+        self._patient: dict[object, float] = {}
         #: Does a thread wait for the task, or is it settled?
         self._watched = self._state in _FINAL and self._settling.acquire()
 
@@ -89,11 +95,13 @@ class TaskFuture(concurrent.futures.Future[T], Fields):
             self._watched = True
 
     def _wait_in_thread(self, task: AsyncResult[T]) -> None:
-        task._client._callbacks.later(task, self._hear)
+        task._client._callbacks.later(task, self._hear, self)
 
     def _hear(self, task: AsyncResult[T]) -> None:
         """The task is done: take over its outcome, or try again later."""
-        if not self.settle(_FETCH):
+        if self.vain is not None:
+            self._give_up(self.vain)
+        elif not self.settle(_FETCH):
             self._wait_in_thread(task)
 
     def running(self) -> bool:
@@ -102,11 +110,44 @@ class TaskFuture(concurrent.futures.Future[T], Fields):
 
     def result(self, timeout: float | None = None) -> T:
         """Return the value, or raise what the task raised; a negative timeout is 0."""
-        return super().result(self._after_waiting(span_of(timeout)))
+        left = self._after_waiting(span_of(timeout))
+        with self._waiting(left):
+            return super().result(left)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the task raised, or None; a negative timeout is 0."""
-        return super().exception(self._after_waiting(span_of(timeout)))
+        left = self._after_waiting(span_of(timeout))
+        with self._waiting(left):
+            return super().exception(left)
+
+    def add_done_callback(
+        self, fn: Callable[[concurrent.futures.Future[T]], object]
+    ) -> None:
+        """Call ``fn(self)`` when it is done; at once if it is."""
+        if getattr(fn, "__module__", "") == asyncio.futures.__name__:
+            # A coroutine awaits it.
+            self._patient[fn] = math.inf
+        super().add_done_callback(fn)
+
+    @property
+    def patience(self) -> float:
+        """For how long somebody surely waits for it, in seconds; 0: nobody does."""
+        if self._waiters:
+            # ``wait`` and ``as_completed`` do not tell for how long.
+            return math.inf
+        until = max(list(self._patient.values()), default=0.0)
+        return max(0.0, until - time.monotonic())
+
+    @contextlib.contextmanager
+    def _waiting(self, timeout: float | None) -> Iterator[None]:
+        """Meanwhile this thread waits until it is done."""
+        me = object()
+        self._patient[me] = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            yield
+        finally:
+            # A fork may have happened meanwhile.
+            self._patient.pop(me, None)
 
     def _after_waiting(self, timeout: float | None) -> float | None:
         """Wait in this thread, if no other does; return what is left of the timeout."""
@@ -230,6 +271,13 @@ class TaskFuture(concurrent.futures.Future[T], Fields):
         if self._ended is not None:
             self._ended(self)
         return True
+
+    def _give_up(self, problem: Exception) -> None:
+        """Tell those who wait that it never ends."""
+        if self._settling.acquire(blocking=False):
+            self.set_exception(problem)
+            if self._ended is not None:
+                self._ended(self)
 
     def _outcome(self, timeout: float | None) -> tuple[BaseException | None, Any]:
         return _outcome_of(self.task, timeout)
@@ -443,6 +491,7 @@ class ViewExecutor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; wait for those in flight. Engines go on.
 
+        What was added to their futures with ``add_done_callback`` has returned, too.
         With ``cancel_futures``, calls that have not begun are aborted.
         """
         self._closed = True
@@ -454,6 +503,11 @@ class ViewExecutor(concurrent.futures.Executor):
                     future.abort_now()
         if wait:
             concurrent.futures.wait(pending)
+            for future in pending:
+                if future.vain is not None:
+                    raise future.vain
+            # Waiters are told of a future before its callbacks are called.
+            self.view.client._callbacks.finish()
 
 
 def _values(result: AsyncResult[Any], deadline: float | None) -> Iterator[Any]:

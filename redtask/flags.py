@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
+from redtask.absent import FLAGS
 from redtask.dependency import Dependency, is_id
 from redtask.spelling import suggestion
 from redtask.targets import Targets
@@ -389,6 +390,8 @@ NAMES: Final = tuple(_CHECKS)
 
 def unknown(name: str) -> str:
     """Return the message for an unknown flag."""
+    if name in FLAGS:
+        return f"no such flag: {name}; {FLAGS[name]}"
     hint = suggestion(name, NAMES, most=3) or f" (there are {', '.join(NAMES)})"
     return f"no such flag: {name}{hint}"
 
@@ -465,7 +468,7 @@ class Flagged:
             if (
                 name not in _PLAIN
                 and not hasattr(type(self), name)
-                and suggestion(name, NAMES)
+                and (name in FLAGS or suggestion(name, NAMES))
             ):
                 raise AttributeError(unknown(name))
             super().__setattr__(name, value)

@@ -11,6 +11,7 @@ failure where that module is required and missing. No I/O here.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
 import io
@@ -95,6 +96,17 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc] # it is untyped
     dispatch_table = cloudpickle.CloudPickler.dispatch_table.new_child(
         {types.CodeType: _filed, MEMOIZED: _memoized}
     )
+
+    def _function_reduce(self, one: Any) -> Any:
+        """Reduce a function; with what it has in place of builtins, if that is more."""
+        reduced = super()._function_reduce(one)
+        if one.__builtins__ is not vars(builtins) and isinstance(reduced, tuple):
+            has, usual = one.__builtins__, vars(builtins)
+            more = {name for name in has if has[name] is not usual.get(name, _NOTHING)}
+            given = reduced[2][1]["__globals__"]
+            for name in more.intersection(one.__code__.co_names) - given.keys():
+                given[name] = has[name]
+        return reduced
 
 
 def by_value(value: object) -> bytes:
@@ -332,12 +344,12 @@ def _with(function: Any, given: Mapping[str, Any]) -> Any:
     module = sys.modules.get(scope.get("__name__", ""))
     is_lent = module is not None and vars(module) is scope and plain is function
     if is_lent and not scope.keys().isdisjoint(added):
-        return _copied(plain, {**scope, **added})
+        return copied(plain, {**scope, **added})
     scope.update(added)
     return function
 
 
-def _copied(function: types.FunctionType, scope: dict[str, Any]) -> types.FunctionType:
+def copied(function: types.FunctionType, scope: dict[str, Any]) -> types.FunctionType:
     """Return a copy of a function with other globals."""
     made = types.FunctionType(
         function.__code__,
@@ -460,7 +472,7 @@ def interactive(function: Callable[P, V_co]) -> Callable[P, V_co]:
     """
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"interactive is for functions of Python, not {function!r}")
-    made = _copied(function, vars(sys.modules["__main__"]))
+    made = copied(function, vars(sys.modules["__main__"]))
     made.__module__ = "__main__"
     return made
 
@@ -468,6 +480,7 @@ def interactive(function: Callable[P, V_co]) -> Callable[P, V_co]:
 __all__ = [
     "MissingModule",
     "bound",
+    "copied",
     "depend",
     "dependent",
     "interactive",

@@ -15,6 +15,7 @@ from redtask import slices
 from redtask.error import ConnectionLost
 from redtask.ferry import Passenger
 from redtask.hub.records import Outcome
+from redtask.interrupt import let_through
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,12 +81,14 @@ class Gathering:
 
     def _fits(self, task: Task) -> bool:
         """Add a task if the slice has room; return whether it has."""
-        room = self._room
+        one, room = Passenger(task), self._room
         if room is None:
             self._room = slices.Room(task)
         elif not room.has(task):
             return False
-        self._waiting.append(Passenger(task))
+        # Nothing comes in between that a signal handler could interrupt, and send what
+        # is waiting.
+        self._waiting.append(one)
         return True
 
     def _take(self) -> list[Passenger]:
@@ -105,6 +108,8 @@ class Gathering:
             # They may have been stored: whoever wants a result asks the records.
             raise
         except Exception as problem:
+            # Likewise.
+            let_through(problem)
             for one in taken:
                 _refuse(session, one, problem)
             raise

@@ -285,17 +285,20 @@ class Inbox:
         sets: list[TaskSet] = []
         for name, told in outcomes:
             still_open.pop(name, None)
-            reference = waiting.pop(name, None)
+            reference = waiting.get(name)
             if reference is None:
                 continue
             if reference is not known:
                 # Mostly the same: a map has one reference for all its tasks.
                 known = reference
-                alive = (one() for one in _several(reference))
-                sets = [tasks for tasks in alive if tasks is not None]
+                sets = _alive(reference)
             for tasks in sets:
                 if tasks.store(name, told, now):
                     changed[tasks] = None
+            # Not before: a signal handler that finds neither would wait in vain.
+            last = waiting.pop(name, reference)
+            if last is not reference:
+                _deliver_to(last, name, told)
         for tasks in changed:
             tasks.notify()
         if known is not None:
@@ -318,15 +321,28 @@ class Inbox:
         position = None
         for position, fields in entries:  # noqa: B007 - the last one counts
             self._deliver_all(self._awaited(fields))
-        if position is not None:
-            self.position = position.decode()
+        # A signal handler may have read on meanwhile.
+        if position is not None and self._is_ahead(reached := position.decode()):
+            self.position = reached
+
+    def _is_ahead(self, position: str) -> bool:
+        return self.position is None or _place(position) > _place(self.position)
 
     def _awaited(self, fields: Sequence[bytes]) -> Iterator[tuple[str, Told]]:
-        """Yield the outcomes in an entry that somebody waits for."""
+        """Yield the outcomes in an entry that somebody waits for.
+
+        Of those that cannot be read the records tell.
+        """
         for at in range(0, len(fields), 2):
-            name = fields[at].decode()
-            if name in self._waiting:
-                yield name, told_of(fields[at + 1])
+            try:
+                name = fields[at].decode()
+                if name not in self._waiting:
+                    continue
+                told = told_of(fields[at + 1])
+            except (ValueError, KeyError, IndexError):
+                self.disturbed()
+                continue
+            yield name, told
 
     def listens(self, at: str) -> None:
         """Note that the stream exists, and that its last entry is ``at``."""
@@ -344,6 +360,18 @@ class Inbox:
 
 def _several(reference: Any) -> Sequence[Any]:
     return reference if isinstance(reference, list) else (reference,)
+
+
+def _alive(reference: Any) -> list[TaskSet]:
+    """Return the sets that a reference is to, or several are."""
+    sets = (one() for one in _several(reference))
+    return [tasks for tasks in sets if tasks is not None]
+
+
+def _deliver_to(reference: Any, name: str, told: Told) -> None:
+    """Deliver an outcome to sets, one of which another thread has just added."""
+    for tasks in _alive(reference):
+        tasks.deliver(name, told)
 
 
 def _place(position: str) -> tuple[int, int]:

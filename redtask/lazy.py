@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, Self
 
+from redtask.interrupt import let_through
 from redtask.lookahead import MOST_POSTED, SLOW, Lazy
 from redtask.pier import Letter
 from redtask.result import AsyncResult
@@ -53,6 +54,7 @@ class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
             except StopIteration:
                 ahead.end()
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
+                let_through(problem)
                 ahead.end(problem)
             self._settle(MOST_POSTED)
             if ahead.slow and not until_one:

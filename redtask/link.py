@@ -621,7 +621,9 @@ def read_scheme(fields: Sequence[Any], keyring: Keyring | None) -> scripts.Schem
     return scripts.Scheme(told, text.decode(), f"scheme {told}")
 
 
-def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
+def read_stream(
+    keys: Keys, inbox: Inbox, milliseconds: int, position: str | None
+) -> Sequence[Any]:
     """Return the command that waits for more entries in a client's stream.
 
     For a single millisecond it does not: that takes an idle Redis up to a hundred.
@@ -634,7 +636,7 @@ def read_stream(keys: Keys, inbox: Inbox, milliseconds: int) -> Sequence[Any]:
         *block,
         "STREAMS",
         keys.done(inbox.client),
-        inbox.position or "0-0",
+        position or "0-0",
     )
 
 

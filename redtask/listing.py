@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from redtask.dependency import is_id
 from redtask.error import VERDICTS
 from redtask.flows import Commands, ask, reading
+from redtask.functions import Functions
 from redtask.hub import calls, holding, states
 from redtask.hub.records import text
 from redtask.metadata import members, metadata
-from redtask.query import BUFFERS, Query, check_keys
+from redtask.query import BUFFERS, CALLED, Query, check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -156,14 +157,6 @@ def complete(
             records[name][part] = text(value or b"")
 
 
-def learn_names(keys: Keys, known: dict[str, str], digests: set[str]) -> Flow[None]:
-    """Look up the names of functions that are not known yet."""
-    new = sorted(digests - known.keys())
-    if new:
-        names = yield Commands([("HGET", keys.function(one), "name") for one in new])
-        known.update(zip(new, (text(name or b"") for name in names), strict=True))
-
-
 # -- records as dicts
 
 #: The fields that may be stored beside the record, by the keys that need them.
@@ -176,6 +169,8 @@ _BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
     "metadata": ("after", "follow", "targets"),
 }
 _ALL: Final = frozenset(_BESIDE)
+#: What is asked of a task for which it has to be known where its function comes from.
+_PLACED: Final = frozenset({"module", CALLED})
 #: Keys that the order of a listing depends on.
 _SORTED_BY: Final = ("msg_id", "submitted")
 _SORTED_BY_LATEST: Final = (*_SORTED_BY, "started", "completed")
@@ -226,7 +221,9 @@ def _ename(fields: Mapping[str, str]) -> str | None:
     return kind.__name__ if kind else fields.get("ename")
 
 
-def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str, Any]:
+def as_dict(
+    task_id: str, fields: Mapping[str, str], function: str, module: str | None
+) -> dict[str, Any]:
     """Return a record as a dict: with IPython.parallel's keys, and ours.
 
     Times are timezone-aware, by the server's clock. Missing values are None.
@@ -283,6 +280,7 @@ def as_dict(task_id: str, fields: Mapping[str, str], function: str) -> dict[str,
         "state": state,
         "status": status,
         "function": function,
+        "module": module,
         "engine_id": times.engine_id,
         "took": int(fields["took"].split()[1]) / 1e6 if "took" in fields else None,
         "priority": _number(fields, "priority"),
@@ -322,7 +320,9 @@ class Finder:
         self._open_too = open_too
         self._wanted = wanted
         self._sorted_by: tuple[str, ...] = _SORTED_BY
-        self._names: dict[str, str] = {}
+        self._functions = Functions(keys)
+        asked = query.keys | _PLACED if wanted is None else query.keys.union(wanted)
+        self._places = not _PLACED.isdisjoint(asked)
         #: Of each record what is wanted and what they are sorted by: a whole one takes
         #: 3 KB.
         self._found: dict[str, dict[str, Any]] = {}
@@ -403,8 +403,7 @@ class Finder:
             if "fn" in fields and name not in self._found and self._is_late(fields)
         }
         yield from self._add(there, self._query.keys)
-        digests = {fields["fn"].split()[0] for fields in there.values()}
-        yield from learn_names(self._keys, self._names, digests)
+        yield from self._learn({_digest(fields) for fields in there.values()})
         matching = {
             name: fields
             for name, fields in there.items()
@@ -414,6 +413,11 @@ class Finder:
         for name, fields in matching.items():
             self._found[name] = self._kept(self._dict(name, fields))
 
+    def _learn(self, digests: set[str]) -> Flow[None]:
+        functions = self._functions
+        learn = functions.learn_all if self._places else functions.learn
+        yield from learn(digests)
+
     def _getter(self, name: str, fields: Mapping[str, str]) -> Callable[[str], Any]:
         """Return a getter for the values of a record, which are computed lazily."""
 
@@ -421,7 +425,9 @@ class Finder:
             if key in _AS_THEY_ARE:
                 return fields.get(key)
             if key == "function":
-                return self._names.get(fields["fn"].split()[0], "")
+                return self._functions.name(_digest(fields))
+            if key == CALLED:
+                return self._functions.names(_digest(fields))
             return self._dict(name, fields)[key]
 
         return get
@@ -434,7 +440,8 @@ class Finder:
         return moved_at(fields) >= self._since
 
     def _dict(self, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
-        return as_dict(name, fields, self._names.get(fields["fn"].split()[0], ""))
+        digest, known = _digest(fields), self._functions
+        return as_dict(name, fields, known.name(digest), known.module(digest))
 
     def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
         """Return as much of a record as is needed once all are found."""
@@ -466,6 +473,10 @@ class Finder:
 
 def _some(record: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return {key: record[key] for key in keys}
+
+
+def _digest(fields: Mapping[str, str]) -> str:
+    return fields["fn"].split()[0]
 
 
 def moved_at(fields: Mapping[str, str]) -> float:

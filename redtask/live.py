@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from redtask import flows
 from redtask.error import GONE, ConnectionLost, TaskLost
-from redtask.flows import QUIET, Hear, acting, reading
+from redtask.flows import QUIET, Hear, acting, anybody, reading
 from redtask.hub import calls, states
 from redtask.hub.records import groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from redtask.flows import Flow
     from redtask.hub.records import Attended
@@ -130,6 +130,8 @@ class Listener:
         self._look_at = 0.0
         #: Tasks that were announced as ended.
         self._ended: set[str] = set()
+        #: Does anybody wait for their output, rather than listen?
+        self.wanted: Callable[[], bool] = anybody
 
     @property
     def done(self) -> bool:
@@ -148,11 +150,12 @@ class Listener:
                 return said
         chosen = self._chosen()
         patience = max(1, int(min(seconds, QUIET) * 1000))
-        keys = [self._session.keys.live(one.msg_id) for one in chosen]
+        ids = [one.msg_id for one in chosen]
+        keys = [self._session.keys.live(name) for name in ids]
         positions = [one.position for one in chosen]
         words = ("XREAD", "COUNT", 100, "BLOCK", patience, "STREAMS", *keys, *positions)
         try:
-            reply = yield Hear(words)
+            reply = yield Hear(words, ids, patience / 1000, self.wanted)
         except ConnectionLost:
             # The next look at the records is retried.
             self._look_at = 0.0

@@ -18,21 +18,41 @@ if TYPE_CHECKING:
     from redtask.rope import Written
     from redtask.signing import Keyring
 
-#: Work must not run later than its retention plus a week after it was submitted: this
-#: bounds the replay of stolen payloads.
-_WEEK: Final = 7 * 86400.0
+#: Work must not begin later than so many seconds, three months, after it might have
+#: been forgotten if it had begun at once: this bounds the replay of stolen payloads.
+LONGEST_WAIT: Final = 90 * 86400.0
 _DAY: Final = 86400.0
+#: The hub lets no retry wait for longer, in seconds.
+LONGEST_PAUSE: Final = 86400.0
 
 
-def until(begins: float | None = None, kept: float | None = None) -> str:
-    """Return until when work may run, in minutes since the epoch.
+def until(
+    begins: float | None = None,
+    kept: float | None = None,
+    *,
+    wait: float = 0.0,
+    pauses: float = 0.0,
+) -> str:
+    """Return until when work may begin, in minutes since the epoch.
 
     Not in ms: that would make the record of an empty task a third longer. It begins by
     now, or later (seconds since the epoch), and is ``kept`` for a day, or so many
-    seconds.
+    seconds. It may ``wait`` for longer than usual, and as long as its retries pause.
     """
     begins = time.time() if begins is None else begins
-    return str(int(begins + (_DAY if kept is None else kept) + _WEEK) // 60)
+    kept = _DAY if kept is None else kept
+    return str(int(begins + kept + max(wait, LONGEST_WAIT) + pauses) // 60)
+
+
+def pauses_of(retries: int, delay: float, backoff: float, jitter: float) -> float:
+    """Return how long all retries of a task may pause together, in seconds."""
+    pause, total = delay * (1 + jitter), 0.0
+    for left in range(retries, 0, -1):
+        if pause >= LONGEST_PAUSE or backoff == 1 or not pause:
+            return total + left * min(pause, LONGEST_PAUSE)
+        total += pause
+        pause *= backoff
+    return total
 
 
 class Mint:
@@ -41,7 +61,8 @@ class Mint:
     def __init__(self, keyring: Keyring, flags: Flags) -> None:
         self._keyring = keyring
         begins = max(time.time() + flags.delay, flags.eta or 0.0)
-        last = until(begins, flags.result_ttl)
+        pauses = _pauses_under(flags) if flags.retry_delay else 0.0
+        last = until(begins, flags.result_ttl, wait=flags.timeout, pauses=pauses)
         self._flags = {**flags.fields(), "until": last}
         #: Do its tasks have timers?
         self.timed = flags.has_timers
@@ -91,6 +112,12 @@ class Mint:
                 yield self.task(task_id, function, body, waits)
             else:
                 yield Task(task_id, sign(task_id, body), function, flags, waits)
+
+
+def _pauses_under(flags: Flags) -> float:
+    return pauses_of(
+        flags.retries, flags.retry_delay, flags.retry_backoff, flags.retry_jitter
+    )
 
 
 def needing(body: Written, waits: Waits) -> Waits:

@@ -43,6 +43,7 @@ from redtask.functional import (
     is_sent,
     plain_function,
 )
+from redtask.interrupt import let_through
 from redtask.namespace import Native, refer
 from redtask.overlay import Overlay
 from redtask.rope import Rope
@@ -144,7 +145,8 @@ def _pieces(value: object) -> list[bytes] | None:
     sink = _Sink()
     try:
         pickle.Pickler(sink, _PROTOCOL).dump(value)
-    except Exception:  # noqa: BLE001 - pickling runs the user's code
+    except Exception as problem:  # noqa: BLE001 - pickling runs the user's code
+        let_through(problem)
         return None
     framed = filter(_is_framed, sink.pieces)
     refers = any(_REFERS in one or _may_refer(one) for one in framed)
@@ -173,7 +175,8 @@ def dumps(value: object) -> bytes:
     """
     try:
         data = pickle.dumps(value, _PROTOCOL)
-    except Exception:  # noqa: BLE001 - pickling runs the user's code
+    except Exception as problem:  # noqa: BLE001 - pickling runs the user's code
+        let_through(problem)
         # Not tried again in here: this error would be the context of that.
         data = b""
     # This runs for every task, and most values refer to nothing.
@@ -194,6 +197,7 @@ def _by_cloudpickle(value: object) -> bytes:
     try:
         return by_value(value)
     except Exception as error:
+        let_through(error)
         raise SerializationError(
             f"cannot pickle {type(value).__name__}: {error}"
         ) from error
@@ -219,6 +223,7 @@ def _by_value(function: object) -> bytes:
     try:
         return b"v" + _MINOR + by_value(function)
     except Exception as error:
+        let_through(error)
         raise _unpicklable(function, error) from error
 
 
@@ -233,7 +238,8 @@ def _unpicklable(function: object, error: BaseException | None) -> Serialization
 def _is_trouble(value: object) -> bool:
     try:
         by_value(value)
-    except Exception:  # noqa: BLE001 - pickling runs the user's code
+    except Exception as problem:  # noqa: BLE001 - pickling runs the user's code
+        let_through(problem)
         return True
     return False
 
@@ -241,7 +247,8 @@ def _is_trouble(value: object) -> bool:
 def _has_ref(value: object) -> bool:
     try:
         return bool(dependency.refs_in(by_value, value))
-    except Exception:  # noqa: BLE001 - pickling runs the user's code
+    except Exception as problem:  # noqa: BLE001 - pickling runs the user's code
+        let_through(problem)
         return False
 
 
@@ -256,7 +263,9 @@ def _way_to(
 ) -> list[str]:
     """Return the names by which a function uses such a value, if by name."""
     function = getattr(function, "func", function)
-    if isinstance(function, (Native, dependent, MEMOIZED)):
+    if isinstance(function, Native):
+        function = function.function
+    if isinstance(function, (dependent, MEMOIZED)):
         function = plain_function(function)
     if not isinstance(function, (types.FunctionType, types.MethodType)):
         return []
@@ -338,7 +347,8 @@ def _pack_function(function: Callable[..., Any] | str) -> Function:
 def _plain(value: object) -> bytes | None:
     try:
         return pickle.dumps(value, _PROTOCOL)
-    except Exception:  # noqa: BLE001 - pickling runs the user's code
+    except Exception as problem:  # noqa: BLE001 - pickling runs the user's code
+        let_through(problem)
         return None
 
 
@@ -466,9 +476,10 @@ class Packer:
 
 
 def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
-    """Return the function, and whether one copy can be reused for ever.
+    """Return the function, and whether one copy can be reused.
 
-    Raises whatever importing or unpickling raises; ``SerializationError`` if it was
+    That of a function by name, as long as its module has it (``place_of``). Raises
+    whatever importing or unpickling raises; ``SerializationError`` if it was
     pickled by value under another minor version of Python.
     """
     kind, data = blob[:1], blob[1:]
@@ -484,6 +495,17 @@ def unpack_function(blob: bytes) -> tuple[Callable[..., Any], bool]:
         # What its References stand for may be another value at the next call.
         return function, is_stateless(function) and _STANDS not in data
     return pickle.loads(data), False
+
+
+def place_of(blob: bytes) -> tuple[str, Callable[[Any], Any]] | None:
+    """Return the module of a function that was sent by name, and what gets it of that.
+
+    None if it was sent otherwise. A module that is loaded again has another function.
+    """
+    if blob[:1] != b"n":
+        return None
+    module, _, path = blob[1:].decode().partition(":")
+    return module, operator.attrgetter(path)
 
 
 def load_by_name(name: str) -> Callable[..., Any]:
@@ -686,7 +708,8 @@ def _pickled_cause(error: BaseException) -> bytes:
         data = dumps(error)
         if len(data) > _MOST_CAUSE or not isinstance(classes.loads(data), type(error)):
             return b""
-    except Exception:  # noqa: BLE001 - both run the user's code
+    except Exception as problem:  # noqa: BLE001 - both run the user's code
+        let_through(problem)
         return b""
     return data
 
@@ -696,6 +719,7 @@ def safe_text(value: object) -> str:
     try:
         return str(value)
     except Exception as error:  # noqa: BLE001 - it is the user's code
+        let_through(error)
         return f"<unprintable {type(value).__name__}: {type(error).__name__}>"
 
 
@@ -741,8 +765,13 @@ def about_error(body: bytes) -> dict[str, Any]:
     """Return the description of an exception, without unpickling anything.
 
     ``ename evalue traceback engine_info``, and ``verdict`` if the hub ended the task.
+    Raises ``ValueError`` for what is none.
     """
-    found: dict[str, Any] = json.loads(body[4 : 4 + int.from_bytes(body[:4], "big")])
+    text = body[4 : 4 + int.from_bytes(body[:4], "big")]
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is no description of an exception") from None
     return found
 
 
@@ -767,7 +796,8 @@ def unpack_error(envelope: Read, *, own: bool = False) -> RemoteError:
             cause = classes.loads(body[size:])
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException:  # noqa: BLE001 - e.g. an unknown class
+        except BaseException as problem:  # noqa: BLE001 - e.g. an unknown class
+            let_through(problem)
             cause = None
         if isinstance(cause, BaseException):
             error.__cause__ = cause
@@ -808,4 +838,5 @@ def _repr(value: object) -> str:
         # It may be a subclass of the user's.
         return text if type(text) is str else str.__str__(text)
     except Exception as error:  # noqa: BLE001 - it is the user's code
+        let_through(error)
         return f"<{type(value).__name__}, no repr: {type(error).__name__}>"

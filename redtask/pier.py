@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from redtask import ferry
 from redtask.ferry import Ferry, Passenger
+from redtask.interrupt import let_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,6 +181,7 @@ class Pier:
         try:
             self._cross(aboard)
         except Exception as problem:  # noqa: BLE001 - it is raised by each of them
+            let_through(problem)
             with self._lock:
                 self._ferry.fail(problem, self._patience)
         with self._lock:

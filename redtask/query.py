@@ -21,7 +21,7 @@ from typing import Any, Final
 from redtask.hub import states
 
 _TEXT: Final = (
-    "msg_id", "state", "status", "label", "queue", "function", "client_uuid",
+    "msg_id", "state", "status", "label", "queue", "function", "module", "client_uuid",
     "engine_uuid", "resubmitted", "resubmit_of", "root", "verdict", "reason", "repr",
     "ename", "evalue", "error", "stdout", "stderr", "doing",
 )  # fmt: skip
@@ -35,6 +35,8 @@ _OTHER: Final = (
     "header", "metadata", "content", "result_header", "result_metadata",
     "result_content", "execute_input", "execute_result",
 )  # fmt: skip
+#: No key of records: the names by which a task's function may be called.
+CALLED: Final = "names"
 #: Left out of records unless requested by name. No query looks into them: they are read
 #: once it is known which tasks match.
 BUFFERS: Final = ("buffers", "result_buffers")
@@ -95,6 +97,15 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Called(Condition):
+    """A pattern for one of the names of a task's function."""
+
+    def holds(self, value: Any) -> bool:
+        """Does one of these names match?"""
+        return any(_glob(name, self.operand) for name in value or ())
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """Conditions that must all hold."""
 
@@ -118,6 +129,10 @@ class Query:
                 for condition in _conditions(key, said)
             )
         )
+
+    def called(self, pattern: str) -> Query:
+        """Return one that also demands a function: by its name or ``module:name``."""
+        return Query((*self.conditions, Called(CALLED, "$glob", pattern)))
 
     def holds(self, get: Callable[[str], Any]) -> bool:
         """Do all conditions hold, given ``get``, which returns the value of a key?"""

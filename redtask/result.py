@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import (
     Literal,
     NamedTuple,
     Never,
+    Protocol,
     Self,
     TypeVar,
     overload,
@@ -61,6 +63,8 @@ _log = logging.getLogger("redtask")
 _IDLE: Final = 0.1
 #: How long a result may ask the hub to be shown, or whether it is done, in seconds.
 _GLANCE: Final = 1.0
+#: How many tasks an error names, of those that are awaited in vain.
+_SOME: Final = 3
 #: Pause of the callback thread after trouble with the hub, in seconds.
 _PAUSE: Final = 1.0
 
@@ -494,6 +498,8 @@ class OutputStream:
 
     def __enter__(self) -> Self:
         """Start to print output."""
+        # Who only prints does not wait.
+        self._listener.wanted = flows.nobody
         self._thread = threading.Thread(
             target=self._print, name="redtask output", daemon=True
         )
@@ -528,6 +534,8 @@ class CallbackThread:
     def _begin(self) -> None:
         self._lock = threading.RLock()
         self._added = threading.Condition(self._lock)
+        #: Held while a callback is called.
+        self._calling = threading.RLock()
         self._numbers = itertools.count()
         #: Results waited for, by number, and the numbers of those that are done.
         self._pending: dict[int, _Awaited] = {}
@@ -535,7 +543,10 @@ class CallbackThread:
         #: The numbers of those to try again, and when, as ``time.monotonic()``.
         self._late: deque[tuple[float, int]] = deque()
         self._vigil = waiting.Vigil(
-            functools.partial(bool, self._ready), self._left, wanted=self._is_wanted
+            functools.partial(bool, self._ready),
+            self._left,
+            wanted=self._is_wanted,
+            awaited=self._awaited,
         )
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -557,7 +568,10 @@ class CallbackThread:
             self._settle(number)
 
     def later(
-        self, result: AsyncResult, callback: Callable[[AsyncResult], Any]
+        self,
+        result: AsyncResult,
+        callback: Callable[[AsyncResult], Any],
+        asker: Asker,
     ) -> None:
         """Call the callback in the thread; if the result is done, after a pause.
 
@@ -565,14 +579,13 @@ class CallbackThread:
         whom others may wait for.
         """
         self.renew()
-        self._expect(result, callback, later=True)
+        self._expect(result, callback, asker)
 
     def _expect(
         self,
         result: AsyncResult,
         callback: Callable[[AsyncResult], Any],
-        *,
-        later: bool = False,
+        asker: Asker | None = None,
     ) -> int:
         """Register a result; return its number."""
         number, tasks = next(self._numbers), result._tasks
@@ -588,10 +601,10 @@ class CallbackThread:
                 )
                 thread.start()
                 self._thread = thread
-            self._pending[number] = _Awaited(result, callback, note, later)
+            self._pending[number] = _Awaited(result, callback, note, asker)
             self._vigil.timed |= tasks.timed
             tasks.wakers.append(note)
-            if later and tasks.done:
+            if asker is not None and tasks.done:
                 # The thread must know of it before it begins to wait.
                 self._late.append((time.monotonic() + _PAUSE, number))
             self._added.notify()
@@ -613,15 +626,27 @@ class CallbackThread:
             one.result._tasks.wakers.remove(one.note)
         call_back(one.result, one.callback)
 
+    def _settle_safely(self, number: int) -> None:
+        try:
+            self._settle(number)
+        except BaseException:  # noqa: BLE001 - sys.exit() must not end the thread
+            _log.exception("a callback raised")
+
+    def finish(self) -> None:
+        """Wait until callbacks of what the thread has told of have returned.
+
+        Within one of them it returns at once.
+        """
+        with self._calling:
+            pass
+
     def _loop(self) -> None:
         while True:
             while self._late and self._late[0][0] <= time.monotonic():
                 self._ready.append(self._late.popleft()[1])
             while self._ready:
-                try:
-                    self._settle(self._ready.popleft())
-                except BaseException:  # noqa: BLE001 - sys.exit() must not end the thread
-                    _log.exception("a callback raised")
+                with self._calling:
+                    self._settle_safely(self._ready.popleft())
             with self._lock:
                 if not self._pending and not self._client.closed:
                     self._added.wait(_IDLE)
@@ -636,7 +661,28 @@ class CallbackThread:
 
     def _is_wanted(self) -> bool:
         with self._lock:
-            return any(one.wanted for one in self._pending.values())
+            return any(one.asker is not None for one in self._pending.values())
+
+    def _awaited(self) -> flows.Awaited:
+        """Return for what somebody surely waits."""
+        seconds, ids = 0.0, []
+        with self._lock:
+            for one in self._pending.values():
+                patience = one.asker.patience if one.asker is not None else 0.0
+                seconds = max(seconds, patience)
+                if math.isinf(patience):
+                    ids += one.result._tasks.open_ids()
+                    if len(ids) >= _SOME:
+                        break
+        return flows.Awaited(seconds, ids)
+
+    def _fail(self, problem: Exception) -> None:
+        """Tell those who wait for ever that they do so in vain."""
+        with self._lock:
+            for number, one in self._pending.items():
+                if one.asker is not None and math.isinf(one.asker.patience):
+                    one.asker.vain = problem
+                    self._ready.append(number)
 
     def _await(self) -> None:
         client = self._client
@@ -652,6 +698,20 @@ class CallbackThread:
             _log.debug("callbacks wait: %s", problem)
             if not client.closed:
                 time.sleep(_PAUSE)
+        except TimeoutError as problem:
+            # In a test, nothing can happen any more.
+            self._fail(problem)
+
+
+class Asker(Protocol):
+    """On whose behalf the thread waits, and for whom others may wait."""
+
+    #: Why it never ends; None: it may.
+    vain: Exception | None
+
+    @property
+    def patience(self) -> float:
+        """For how long somebody surely waits for it, in seconds; 0: nobody does."""
 
 
 class _Awaited(NamedTuple):
@@ -661,8 +721,8 @@ class _Awaited(NamedTuple):
     callback: Callable[[AsyncResult], Any]
     #: Called at each outcome of the result.
     note: Callable[[], None]
-    #: Does perhaps somebody wait for it?
-    wanted: bool
+    #: Who perhaps waits for it, rather than listens.
+    asker: Asker | None
 
 
 __all__ = [

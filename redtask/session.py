@@ -24,6 +24,7 @@ from redtask.hub import calls
 from redtask.hub.calls import Call
 from redtask.hub.records import Try
 from redtask.inbox import Inbox, TaskSet
+from redtask.interrupt import is_of_handler, let_through
 from redtask.mint import Mint, needing_nodes, waits_of
 from redtask.names import random_name
 from redtask.positions import id_at, is_position
@@ -200,8 +201,8 @@ class Session:
             yield from self._enter([one.task for one in aboard])
         except (ConnectionLost, HubFull):
             raise
-        except Exception:
-            if len(aboard) == 1:
+        except Exception as problem:
+            if len(aboard) == 1 or is_of_handler(problem):
                 raise
             # The error names no task, and nothing was stored, so try each alone.
             yield from self._enter_each(aboard)
@@ -216,6 +217,7 @@ class Session:
             except (ConnectionLost, HubFull):
                 raise
             except Exception as problem:  # noqa: BLE001 - passed to the task's owner
+                let_through(problem)
                 one.ends(problem)
             else:
                 one.ends()
@@ -610,7 +612,8 @@ def _is_not_its_own(problem: BaseException) -> bool:
     """Did it come from outside, while a result was being unpickled?"""
     from asyncio import CancelledError  # noqa: PLC0415 - not needed for help
 
-    return isinstance(problem, (KeyboardInterrupt, GeneratorExit, CancelledError))
+    outside = (KeyboardInterrupt, GeneratorExit, CancelledError)
+    return isinstance(problem, outside) or is_of_handler(problem)
 
 
 def _reporter(

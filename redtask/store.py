@@ -437,11 +437,21 @@ _BREATH: Final = 0.0002
 _MOST_BREATH: Final = 0.002
 
 
+class _Turn:
+    """One wait for an arrival, in which the stream may be read."""
+
+    def __init__(self) -> None:
+        #: Where to read on. Not where the inbox is by then: a signal handler may read
+        #: what we wait for just before we do.
+        self.position: str | None = None
+
+
 class Driver:
     """Runs flows for one client: performs each step and waits for its stream.
 
     One thread at a time reads the stream for all that wait: the first that has to wait
-    becomes the reader, and once its own tasks have arrived, another takes over.
+    becomes the reader, and once its own tasks have arrived, another takes over. A
+    signal handler that interrupts the reader reads itself, on another connection.
     """
 
     def __init__(self, store: Store) -> None:
@@ -459,6 +469,8 @@ class Driver:
         self._changed = threading.Condition(self._lock)
         #: Who reads; None: nobody.
         self._reading: object | None = None
+        #: The thread of the latest who read.
+        self._reader: int | None = None
         #: The number of threads that wait for the reader.
         self._others = 0
         self._pid = os.getpid()
@@ -514,15 +526,15 @@ class Driver:
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return False
-        me = object()
+        me = _Turn()
         try:
             return self._wait_as(me, step)
         finally:
             # Also after a Ctrl-C, wherever that has hit.
             if self._reading is me:
-                self._stop_reading()
+                self._stop_reading(me)
 
-    def _wait_as(self, me: object, step: Wait) -> bool:
+    def _wait_as(self, me: _Turn, step: Wait) -> bool:
         deadline = time.monotonic() + step.seconds
         vain = 0
         while self._must_read(me, step, deadline):
@@ -530,9 +542,9 @@ class Driver:
             if vain and not self._others:
                 # Entries that nobody waits for may be many: let them gather.
                 time.sleep(min(left, vain * _BREATH, _MOST_BREATH))
-            reached = self._read(step.inbox, left)
+            reached = self._read(step.inbox, left, me.position)
             vain += 1
-            self._stop_reading()
+            self._stop_reading(me)
             if not reached:
                 # The records may still be reachable: pause before they are asked.
                 left = deadline - time.monotonic()
@@ -541,31 +553,45 @@ class Driver:
             self._pauses = link.pauses()
         return step.tasks.arrived != step.seen
 
-    def _must_read(self, me: object, step: Wait, deadline: float) -> bool:
+    def _must_read(self, me: _Turn, step: Wait, deadline: float) -> bool:
         """Wait for an arrival; return True as soon as nobody reads for us."""
+        thread = threading.get_ident()
         with self._lock:
-            while step.tasks.arrived == step.seen:
+            while True:
+                me.position = step.inbox.position
                 left = deadline - time.monotonic()
-                if left <= 0:
-                    break
+                if step.tasks.arrived != step.seen or left <= 0:
+                    return False
                 if self._reading is None:
+                    # In this order: a signal handler may look at them in between.
+                    self._reader = thread
                     self._reading = me
+                    return True
+                if self._reader == thread:
+                    # We are in a signal handler, and who reads is the frame below: it
+                    # goes on when we have returned. What both hear of does no harm.
                     return True
                 self._others += 1
                 try:
                     self._changed.wait(left)
                 finally:
                     self._others -= 1
-        return False
 
-    def _stop_reading(self) -> None:
-        """Let another thread read."""
+    def _stop_reading(self, me: object) -> None:
+        """Let others look at what has arrived; let one of them read if we are who did.
+
+        Otherwise that is the frame that our signal handler has interrupted.
+        """
         with self._lock:
-            self._reading = None
+            if self._reading is me:
+                self._reading = None
             self._changed.notify_all()
 
-    def _read(self, inbox: Inbox, seconds: float) -> bool:
-        """Read the stream, blocking if it is empty; False if it cannot be read."""
+    def _read(self, inbox: Inbox, seconds: float, since: str | None = None) -> bool:
+        """Read the stream, blocking if it is empty; False if it cannot be read.
+
+        ``since`` is where to read on, if not where the inbox is.
+        """
         keys = self.store.keys
         patience = max(1, int(min(seconds, link.LONGEST_BLOCK) * 1000))
         try:
@@ -573,8 +599,8 @@ class Driver:
             if self._unsure and not self._assure(inbox, until):
                 inbox.disturbed()
                 return False
-            position = inbox.position
-            words = link.read_stream(keys, inbox, patience)
+            position = since or inbox.position
+            words = link.read_stream(keys, inbox, patience, position)
             reply = self.store.block(*words, seconds=patience / 1000)
             if reply:
                 inbox.feed(entries := link.entries(reply))

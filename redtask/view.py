@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import importlib
 import operator
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -25,6 +26,7 @@ from redtask.wrapped import Wrapped, WrappedParallel, must_be_called
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
+    from types import ModuleType
 
     from redtask.client import Client
     from redtask.hub.records import Purged
@@ -476,6 +478,26 @@ class LoadBalancedView(View):
     def executor(self) -> ViewExecutor:
         """A ``concurrent.futures.Executor`` whose calls are tasks of this view."""
         return ViewExecutor(self)
+
+    def register_joblib_backend(
+        self, name: str = "redtask", make_default: bool = False
+    ) -> None:
+        """Let joblib run its calls as tasks of this view.
+
+        As ``redtask.register_joblib_backend``.
+        """
+        joblib_backend().register(name, lambda: self, make_default=make_default)
+
+
+def joblib_backend() -> ModuleType:
+    """Import the module that needs joblib. Raises ``ModuleNotFoundError``."""
+    try:
+        return importlib.import_module("redtask.backend")
+    except ModuleNotFoundError as problem:
+        raise ModuleNotFoundError(
+            f"{problem}: pip install joblib, here and where engines run",
+            name=problem.name,
+        ) from None
 
 
 def no_block(options: dict[str, Any]) -> None:

@@ -44,7 +44,8 @@ OF_HUBS = [
     "engine resume 0", "engine show 0", "engine stack 0", "engine stop 0", "events",
     "graph a-1", "logs a-1", "logs a-1 -f", "ls", "purge a-1", "queue ls",
     "queue pause q", "queue resume q", "replay a-1", "result a-1",
-    "result a-1 --python", "show a-1", "status", "timeline", "why a-1",
+    "result a-1 --python", "show a-1", "show a-1 --arguments", "status", "timeline",
+    "why a-1",
 ]  # fmt: skip
 #: Commands that make the hub if there is none.
 THAT_MAKE_HUBS = ["submit math:sqrt 4", "worker"]

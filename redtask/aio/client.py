@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from redtask.aio.pier import Letter
     from redtask.aio.result import AsyncResult
     from redtask.aio.store import Driver
+    from redtask.cluster import Cluster
     from redtask.ferry import Passenger
     from redtask.inbox import TaskSet
     from redtask.session import Slices
@@ -103,6 +104,8 @@ class Client(StoredTasks, Fleet):
         key: str | None = None,
         timeout: float | None = 30.0,
     ) -> None:
+        #: The ``Cluster`` that made it; None: it was made by itself.
+        self.cluster: Cluster | None = None
         self._arguments = profile, url, key
         self._patience = patience_of(timeout)
         self._driver: Driver | None = None

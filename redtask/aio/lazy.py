@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 from redtask.aio.pier import Letter
 from redtask.aio.result import AsyncResult
+from redtask.interrupt import let_through
 from redtask.lookahead import MOST_POSTED, SLOW, Lazy
 from redtask.value import V_co
 
@@ -55,6 +56,7 @@ class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
                 ahead.end()
                 return
             except Exception as problem:  # noqa: BLE001 - reported after earlier results
+                let_through(problem)
                 ahead.end(problem)
                 return
             took = time.monotonic() - begun
@@ -66,6 +68,7 @@ class LazyMap(Lazy[AsyncResult, Letter], Generic[V_co]):
                     ahead.call = await self._view._prepare(self._f, ahead.input)
                 ahead.add(await self._view._post(ahead.call[1]))
             except Exception as problem:  # noqa: BLE001 - likewise
+                let_through(problem)
                 ahead.end(problem)
             await self._settle(most)
             if ahead.slow and not until_one:

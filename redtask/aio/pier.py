@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from redtask import ferry
 from redtask.ferry import Ferry, Passenger
+from redtask.interrupt import let_through
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,6 +104,7 @@ class Pier:
         try:
             await self._cross(aboard)
         except Exception as problem:  # noqa: BLE001 - it is raised by each of them
+            let_through(problem)
             self._ferry.fail(problem, self._patience)
         self._ferry.land()
 

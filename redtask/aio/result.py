@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Never, Self, overload
 
-from redtask import absent
+from redtask import absent, flows
 from redtask.aio.stream import Stream
 from redtask.completions import Completions
 from redtask.error import RedtaskError, StillAway
@@ -390,6 +390,8 @@ class OutputStream:
 
     async def __aenter__(self) -> Self:
         """Start to print output."""
+        # Who only prints does not wait.
+        self._listener.wanted = flows.nobody
         loop = asyncio.get_running_loop()
         self._printer = loop.create_task(self._print(), name="redtask output")
         return self

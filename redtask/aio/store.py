@@ -522,7 +522,7 @@ class Driver:
         if self._unsure and not await self._assure(inbox):
             return False
         position = inbox.position
-        words = link.read_stream(self.store.keys, inbox, milliseconds)
+        words = link.read_stream(self.store.keys, inbox, milliseconds, position)
         reply = await self.store.block(*words)
         if not reply:
             return True

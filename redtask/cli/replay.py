@@ -41,6 +41,8 @@ _PAGE: Final = 500
 _BEAT: Final = 0.25
 #: Options that mean nothing to a task that runs here.
 _NOT_HERE: Final = ("downstream", "again", "rate", "wait", "dry_run")
+#: What a dry run tells of a task, as JSON.
+_ABOUT: Final = ("state", "function", "module", "label")
 
 
 def _rate(_ctx: object, _parameter: object, value: str | None) -> float | None:
@@ -285,7 +287,7 @@ class _Action:
                 name, state, function = one["msg_id"], one["state"], one["function"]
                 what = what_came(one)
                 if self._out.as_json:
-                    shown = {key: one[key] for key in ("state", "function", "label")}
+                    shown = {key: one[key] for key in _ABOUT}
                     say_json({"id": name, **shown, "what": what or None})
                 else:
                     rows.append((self._out.task(name), state, function, what))

@@ -192,7 +192,9 @@ def selection_options(function: F) -> F:
         shell_complete=_complete_states,
         help="Those in this state, such as ready; several by commas.",
     )
-    @click.option("--name", metavar="GLOB", help="Of functions with this name.")
+    @click.option(
+        "--name", metavar="GLOB", help="Of functions with this name, or module:name."
+    )
     @click.option(
         "--since",
         type=MOMENT,
@@ -229,10 +231,12 @@ def _selection(
     query: str | None,
     since: datetime | None,
     limit: int | None,
+    name: str | None,
     **said: Any,
 ) -> Selection:
     wanted = _wanted(**said)
-    found = _parsed(wanted, query) if wanted or query is not None else None
+    is_query = wanted or query is not None or name is not None
+    found = _parsed(wanted, query, name) if is_query else None
     if ids and (found is not None or since is not None):
         raise click.UsageError("ids or conditions, not both")
     states = tuple(wanted.get("state", {}).get("$in", ()))
@@ -257,9 +261,8 @@ def _wanted(
         named.append("failed")
     if named:
         wanted["state"] = {"$in": named}
-    for option, key in (("name", "function"), ("label", "label")):
-        if said[option] is not None:
-            wanted[key] = {"$glob": said[option]}
+    if said["label"] is not None:
+        wanted["label"] = {"$glob": said["label"]}
     if said["queue"] is not None:
         wanted["queue"] = said["queue"]
     if engine is not None:
@@ -286,11 +289,13 @@ def _error(word: str) -> dict[str, Any]:
     return {"ename": {"$glob": word if kind is None else kind.__name__}}
 
 
-def _parsed(wanted: dict[str, Any], query: str | None) -> Query:
+def _parsed(wanted: dict[str, Any], query: str | None, name: str | None) -> Query:
     """Return all conditions as one query. Raises ``BadParameter``."""
     from redtask.query import Query  # noqa: PLC0415
 
     found = Query.parse(wanted)
+    if name is not None:
+        found = found.called(name)
     if query is None:
         return found
     hint = "'--query'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import textwrap
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from redtask.abbreviation import expand
-from redtask.cli import proposals
+from redtask.arguments import Arguments, arguments_of
+from redtask.cli import FAILED, proposals
 from redtask.cli.options import Where, hub_options, output_options
 from redtask.cli.output import (
     SHORT,
@@ -24,17 +26,20 @@ from redtask.cli.output import (
 from redtask.cli.selection import named
 from redtask.cli.tasks import dossier_json, took, what_came, when
 from redtask.dossier import Dossier, dossier
+from redtask.error import SerializationError, SignatureError
 from redtask.spelling import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from redtask.client import Client
     from redtask.dossier import Relative
     from redtask.hub.records import Try
 
-#: The most relatives of one kind, and lines of output and traceback shown.
+#: The most relatives of one kind, lines of output and traceback, and arguments shown.
 _MOST_RELATIVES: Final = 10
 _MOST_LINES: Final = 20
+_MOST_ARGUMENTS: Final = 50
 #: The most characters shown of such a line.
 _LONGEST: Final = 1000
 #: Width of a line if there is no terminal.
@@ -43,28 +48,97 @@ _WIDEST: Final = 100
 
 @click.command("show")
 @click.argument("ids", nargs=-1, required=True, shell_complete=proposals.tasks)
+@click.option(
+    "--arguments",
+    is_flag=True,
+    help="Unpickle the arguments here, with the key, and print them, too.",
+)
 @hub_options
 @output_options
-def command(*, ids: tuple[str, ...], where: Where, out: Output) -> None:
+def command(*, ids: tuple[str, ...], arguments: bool, where: Where, out: Output) -> int:
     """Show all that is known of tasks, but for arguments and results themselves.
 
     The record, tries that failed, engines that refused it, what it depends on and
     what waits for it, earlier and later runs, output and traceback. Nothing is
-    unpickled. Exit code 3: no such task.
+    unpickled, unless --arguments says so. Exit code 1: arguments cannot be shown; 3: no
+    such task.
 
     \b
     redtask show k3f9ab-17
     redtask show k3f9ab-17 --json
+    redtask show k3f9ab-17 --arguments
     """
-    with where.reader() as hub:
-        for at, name in enumerate(hub.run(expand(hub.keys, named(ids)))):
+    code = 0
+    with contextlib.ExitStack() as stack:
+        hub = stack.enter_context(where.reader())
+        names = hub.run(expand(hub.keys, named(ids)))
+        client = stack.enter_context(where.client()) if arguments else None
+        for at, name in enumerate(names):
             found = hub.run(dossier(hub.session, name))
+            unpickled = None if client is None else _unpickle(client, out, name)
+            if isinstance(unpickled, str):
+                code = FAILED
             if out.as_json:
-                say_json(dossier_json(found))
+                say_json(dossier_json(found) | _arguments_json(unpickled))
                 continue
             if at:
                 click.echo()
             _show(out, found)
+            if unpickled is not None:
+                _show_arguments(unpickled)
+    return code
+
+
+def _unpickle(client: Client, out: Output, name: str) -> Arguments | str:
+    """Return the arguments of a task, or why they cannot be shown."""
+    if not out.as_json:
+        click.echo(f"redtask: unpickling the arguments of {name} here", err=True)
+    try:
+        return client._run(arguments_of(client._session, name))
+    except SignatureError as problem:
+        return f"not unpickled: {problem}"
+    except SerializationError as problem:
+        return str(problem)
+
+
+def _arguments_json(found: Arguments | str | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    told = Arguments() if isinstance(found, str) else found
+    known = not isinstance(found, str)
+    return {
+        "args": list(told.args) if known else None,
+        "kwargs": dict(told.kwargs) if known else None,
+        "edits": dict(told.edits) if known else None,
+        "calls": told.calls,
+        "arguments_error": None if known else found,
+    }
+
+
+def _show_arguments(found: Arguments | str) -> None:
+    if isinstance(found, str):
+        click.echo(f"  arguments\n    {one_line(found)}")
+        return
+    chunk = found.calls is not None
+    click.echo(
+        f"  arguments of {found.calls:,} calls, a chunk of a map"
+        if chunk
+        else "  arguments"
+    )
+    sign = " in " if chunk else "="
+    lines = [f"{at}{sign}{one}" for at, one in enumerate(found.args)]
+    lines += [f"{name}={one}" for name, one in found.kwargs.items()]
+    _some_lines(lines or ["none"])
+    if found.edits:
+        click.echo("  edited for this run")
+        _some_lines([f"{name}={one}" for name, one in found.edits.items()])
+
+
+def _some_lines(lines: Sequence[str]) -> None:
+    for line in lines[:_MOST_ARGUMENTS]:
+        click.echo(f"    {one_line(line)}")
+    if (more := len(lines) - _MOST_ARGUMENTS) > 0:
+        click.echo(f"    and {more:,} more")
 
 
 def _show(out: Output, found: Dossier) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: The keys of a record that are shown, as named in ``db_query``.
 FIELDS: Final = (
-    "state", "function", "queue", "label", "priority", "submitted", "started",
+    "state", "function", "module", "queue", "label", "priority", "submitted", "started",
     "completed", "took", "engine_id", "engine_uuid", "tries", "deaths", "retries",
     "timeout", "after", "follow", "targets", "repr", "ename", "evalue", "verdict",
     "reason", "progress", "doing", "resubmit_of", "resubmitted", "root",
@@ -93,7 +93,6 @@ def dossier_json(found: Dossier) -> dict[str, Any]:
     return {
         **as_json(found.record),
         **{name: [one.task_id for one in some] for name, some in groups.items()},
-        "module": found.imported.partition(":")[0] if found.imported else None,
         "runs_complete": found.runs_complete,
         "after_what": found.after_what or None,
         "follow_what": found.follow_what or None,

@@ -82,7 +82,9 @@ class Lane:
     help="What ran since then.",
 )
 @click.option("--until", type=MOMENT, metavar="1h|DATE", help="... and until then.")
-@click.option("--name", metavar="GLOB", help="Of functions with this name.")
+@click.option(
+    "--name", metavar="GLOB", help="Of functions with this name, or module:name."
+)
 @click.option("--label", metavar="GLOB", help="With this label.")
 @click.option(
     "--limit",
@@ -192,10 +194,11 @@ def _spans(
 ) -> Flow[list[Span]]:
     """Return what ran in an interval, in chronological order."""
     wanted: dict[str, Any] = {"started": {"$exists": True, "$lte": until}}
-    for option, key in (("name", "function"), ("label", "label")):
-        if said[option] is not None:
-            wanted[key] = {"$glob": said[option]}
+    if said["label"] is not None:
+        wanted["label"] = {"$glob": said["label"]}
     query = Query.parse(wanted)
+    if said["name"] is not None:
+        query = query.called(said["name"])
     # What runs still may have begun at any time.
     finder = Finder(session.keys, query, None, since, open_too=True)
     records = yield from finder.newest(said["limit"])

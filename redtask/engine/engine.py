@@ -191,6 +191,7 @@ class Engine:
         self._desk.fields = functools.partial(fields_of, self._store)
         self._desk.settle = self._settle
         namespace.enter(self._runner.names)
+        self._runner.become_main()
         signal.signal(signal.SIGINT, self._interrupt)
         # An init system signals all processes of a worker, but means the supervisor,
         # which lets running tasks finish.

@@ -7,6 +7,7 @@ Whatever the user's code raises, a task ends with an outcome unless it kills its
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import logging
 import sys
@@ -14,7 +15,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redtask import link, payload
+from redtask import link, namespace, payload
 from redtask.engine.coroutines import awaited, finished
 from redtask.engine.guard import Guard
 from redtask.engine.parents import Parents
@@ -31,8 +32,7 @@ from redtask.error import (
 )
 from redtask.functional import MissingModule, dependent
 from redtask.hub import sheet
-from redtask.hub.records import text
-from redtask.namespace import Loan
+from redtask.hub.records import Try, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -116,10 +116,13 @@ class Runner:
         #: The longest result that Redis takes, in bytes, whatever the hub says.
         self.longest = sys.maxsize
         self._guard = guard or Guard()
-        #: The engine's namespace.
-        self.names: dict[str, Any] = {}
+        #: The engine's namespace, as a module, and the names in there.
+        self.main = namespace.module()
+        self.names: dict[str, Any] = vars(self.main)
+        #: How many names it has without any that somebody gave.
+        self._own = len(self.names)
         #: What was lent of it last.
-        self._loan: Loan | None = None
+        self._loan: namespace.Loan | None = None
         #: Attached to errors.
         self.engine_info: dict[str, Any] = {}
         #: How far the server's clock is ahead of ours, in ms.
@@ -144,6 +147,10 @@ class Runner:
         #: Is a functional dependency being checked?
         self._asking = False
         self._kept: dict[str, Callable[..., Any]] = {}
+        #: Where those are that were sent by name: the module, and what gets it of that.
+        self._places: dict[str, tuple[str, Callable[[Any], Any]]] = {}
+        #: The function that ran last in this batch.
+        self._latest = ""
         self._blobs: dict[str, bytes] = {}
         self._blobs_size = 0
 
@@ -154,11 +161,24 @@ class Runner:
         would come back in another.
         """
         self._parents.forget()
-        self.names.clear()
+        namespace.reset(self.names)
+
+    def become_main(self) -> None:
+        """Let the namespace be the ``__main__`` of this process, which is ours alone.
+
+        Code that looks there finds what the names are, as in a script: pickle, say. It
+        is still of the same file, which processes that a task spawns are told.
+        """
+        before = vars(sys.modules["__main__"])
+        for name in ("__file__", "__spec__", "__package__", "__loader__"):
+            if name in before:
+                self.names[name] = before[name]
+        self._own = len(self.names)
+        sys.modules["__main__"] = self.main
 
     def begin(self, batch: Sequence[Work]) -> None:
         """Note that these tasks are about to run, in this order."""
-        self._batch, self.begun, self.fresh = batch, 0, None
+        self._batch, self.begun, self.fresh, self._latest = batch, 0, None, ""
         self.chained = any(one.along for one in batch)
         self._opened.clear()
         self._ahead.clear()
@@ -187,7 +207,7 @@ class Runner:
                 function = function.ready(awaited=awaited)
                 self._asking = False
             called = True
-            if self.names:
+            if len(self.names) > self._own:
                 packed, shown = self._lending(function, body, resolver)
             else:
                 packed, shown = _packed(function, body, resolver)
@@ -223,7 +243,7 @@ class Runner:
         output, guard = self._output, self._guard
         # Nothing interrupts lending and taking back.
         output.inside = False
-        loan = self._loan = Loan(self.names, function)
+        loan = self._loan = namespace.Loan(self.names, function)
         try:
             output.inside = True
             if guard.pending:
@@ -249,8 +269,10 @@ class Runner:
         if body is None:
             body = self._open(digest, until, root, args)
         if until != self.fresh:
-            self._read_until(until)
+            self._read_until(task_id, until)
         function = self._kept.get(digest)
+        if digest != self._latest:
+            function = self._looked_up(digest, function)
         blob = self._blob(digest) if function is None else b""
         resolver = None
         if body[:1] == b"R":
@@ -259,14 +281,34 @@ class Runner:
         if self._limit:
             self._guard.limit(self._limit)
         if function is None:
-            output = self._output
-            output.inside = True
-            if self._guard.pending:
-                self._guard.check()
-            function, keep = payload.unpack_function(blob)
-            output.inside = False
-            self._keep(digest, blob, function if keep else None)
+            function = self._unpack(digest, blob)
         return function, body, resolver
+
+    def _looked_up(
+        self, digest: str, function: Callable[..., Any] | None
+    ) -> Callable[..., Any] | None:
+        """Return a kept function; None if its module has another one by now.
+
+        Asked where another function has run since, such as one that loads it again.
+        """
+        self._latest = digest
+        if (place := self._places.get(digest)) is None:
+            return function
+        module, get = place
+        try:
+            return function if get(sys.modules[module]) is function else None
+        except (KeyError, AttributeError):
+            return None
+
+    def _unpack(self, digest: str, blob: bytes) -> Callable[..., Any]:
+        output = self._output
+        output.inside = True
+        if self._guard.pending:
+            self._guard.check()
+        function, keep = payload.unpack_function(blob)
+        output.inside = False
+        self._keep(digest, blob, function if keep else None)
+        return function
 
     def _needed_soon(self) -> Iterator[str]:
         """Yield the tasks whose results the rest of the batch needs."""
@@ -281,12 +323,12 @@ class Runner:
             if body is not None:
                 yield from payload.unpack_refs(body)[0]
 
-    def _read_until(self, until: str) -> None:
+    def _read_until(self, task_id: str, until: str) -> None:
         """Parse expiry and options of a task, and check the expiry."""
         self.fresh, self._limit, self._retry_on = None, 0, None
         end, *options = until.split(" ")
         if end and self._is_late(int(end) * 60_000):
-            raise SignatureError("its time is over: it was not to run that late")
+            raise self._too_late(task_id, int(end))
         for option in options:
             letter, value = option[:1], option[1:]
             if letter == "l":
@@ -299,6 +341,22 @@ class Runner:
                     "older redtask than the client"
                 )
         self.fresh = until
+
+    def _too_late(self, task_id: str, end: int) -> SignatureError:
+        """Return the error of a task that was to begin earlier, and what went before.
+
+        Most likely it has waited long, and nobody has repeated it.
+        """
+        moment = dt.datetime.fromtimestamp(end * 60, dt.UTC)
+        words = (
+            f"it was to begin by {moment:%Y-%m-%d %H:%M} UTC: resubmit it, which signs "
+            "it anew"
+        )
+        key = self._store.keys.task(task_id, "attempts")
+        last = self._store.command("LRANGE", key, -1, -1)
+        return SignatureError(
+            f"{words}; before that: {Try.read(last[0]).what}" if last else words
+        )
 
     def compare_clocks(self) -> None:
         """Find out how far the server's clock is ahead of ours."""
@@ -374,16 +432,22 @@ class Runner:
         self, digest: str, blob: bytes, function: Callable[..., Any] | None
     ) -> None:
         """Cache a function, or its pickle if it must be unpickled for each task."""
+        place = payload.place_of(blob)
         if function is not None:
             if len(self._kept) >= _MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
+                oldest = next(iter(self._kept))
+                del self._kept[oldest]
+                self._places.pop(oldest, None)
             self._kept[digest] = function
-        elif digest not in self._blobs:
+            if place is not None:
+                self._places[digest] = place
+        # What may be needed again is not fetched again.
+        if (function is None or place is not None) and digest not in self._blobs:
             self._blobs[digest] = blob
             self._blobs_size += len(blob)
             while self._blobs_size > _MOST_BLOBS:
-                oldest = next(iter(self._blobs))
-                self._blobs_size -= len(self._blobs.pop(oldest))
+                first = next(iter(self._blobs))
+                self._blobs_size -= len(self._blobs.pop(first))
 
     # -- failures
 

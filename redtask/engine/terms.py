@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from redtask.engine.block import IDLE
 from redtask.error import RedtaskError
 from redtask.hub import calls
+from redtask.spelling import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +85,8 @@ class Terms:
         self._idle_since = time.monotonic()
         #: How many checks in a row found nothing to do.
         self._nothing = 0
+        #: What was left in the hub then.
+        self._left = ""
         self._stopping = False
 
     @property
@@ -104,7 +107,7 @@ class Terms:
         if limits.idle and self._idle_for() >= limits.idle:
             self._end(f"nothing to do for {limits.idle:g} s")
         elif limits.burst and self._is_nothing_left():
-            self._end("nothing is left to do")
+            self._end(self._left)
 
     def _end(self, why: str) -> None:
         self._stopping = True
@@ -156,11 +159,26 @@ class Terms:
             status = self._store.do(calls.status(0))
         except RedtaskError:
             return False
-        return not any(
-            queue.ready and not queue.paused
-            for queue in status.queues
-            if queue.name in self._queues
+        ours = [queue for queue in status.queues if queue.name in self._queues]
+        self._left = _told(
+            status.states.get("waiting", 0),
+            sum(queue.ready for queue in ours if queue.paused),
         )
+        return not any(queue.ready and not queue.paused for queue in ours)
+
+
+def _told(waiting: int, paused: int) -> str:
+    """Say what is left in the hub when the queues are empty."""
+    parts = []
+    if waiting:
+        wait = "waits for its" if waiting == 1 else "wait for their"
+        tasks = count(waiting, "task")
+        parts.append(f"{tasks} of the hub that {wait} time or for others")
+    if paused:
+        parts.append(f"{count(paused, 'task')} in paused queues")
+    if not parts:
+        return "nothing is left to do"
+    return f"the queues are empty (left: {', and '.join(parts)})"
 
 
 def memory_of(pid: int, most: int = 0) -> int:

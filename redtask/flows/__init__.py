@@ -57,12 +57,32 @@ class Fetch:
     commands: Sequence[Sequence[Any]]
 
 
+def anybody() -> bool:
+    """Somebody waits."""
+    return True
+
+
+def nobody() -> bool:
+    """Whoever it is only listens."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Hear:
-    """One blocking read of at most ``link.LONGEST_BLOCK`` seconds, never retried."""
+    """One blocking read of at most ``link.LONGEST_BLOCK`` seconds, never retried.
+
+    Whoever waits until some tasks have ended says what a hub in the process of a test
+    should know.
+    """
 
     #: The command.
     words: Sequence[Any]
+    #: The tasks; (): it is about others than tasks.
+    ids: Sequence[str] = ()
+    #: Timeout, as in the command.
+    seconds: float = QUIET
+    #: As in ``Wait``.
+    wanted: Callable[[], bool] = anybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +93,14 @@ class Pause:
     seconds: float
 
 
-def anybody() -> bool:
-    """Somebody waits."""
-    return True
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """For what somebody surely waits, rather than perhaps."""
 
-
-def nobody() -> bool:
-    """Whoever it is only listens."""
-    return False
+    #: For how long, in seconds; 0: nobody does.
+    seconds: float
+    #: Some of the tasks for which somebody waits for ever.
+    ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +121,8 @@ class Wait:
     #: Does anybody wait, rather than listen? Only then a hub in the process of a test
     #: runs tasks meanwhile.
     wanted: Callable[[], bool] = anybody
+    #: Tells such a hub who surely waits, where that may change; instead of patience.
+    awaited: Callable[[], Awaited] | None = None
 
 
 Step: TypeAlias = Call[Any] | Meanwhile | Commands | Fetch | Hear | Pause | Wait

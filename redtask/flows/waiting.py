@@ -10,14 +10,14 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from redtask.error import GONE, HubFull
+from redtask.error import GONE, HubError, HubFull, NoHub, SchemaMismatch
 from redtask.flows import QUIET, SLICE, Fetch, Wait, anybody, ask, nobody, reading
 from redtask.flows.entering import enter_again
 from redtask.hub import calls
 from redtask.hub.records import Outcome
 
 if TYPE_CHECKING:
-    from redtask.flows import Flow
+    from redtask.flows import Awaited, Flow
     from redtask.inbox import Inbox, TaskSet
 
 #: The interval of polling backs off up to this while nothing changes, in seconds.
@@ -266,7 +266,14 @@ def sweep(inbox: Inbox) -> Flow[float]:
     """
     if time.monotonic() >= inbox.sweep_at:
         inbox.sweep_at = time.monotonic() + _SOON
-        swept = yield from ask(calls.sweep())
+        try:
+            swept = yield from ask(calls.sweep())
+        except (NoHub, SchemaMismatch):
+            raise
+        except HubError:
+            # Something is damaged, which need not concern whoever waits here.
+            inbox.sweep_at = time.monotonic() + QUIET
+            return QUIET
         due = swept.due / 1000 if swept.due >= 0 else QUIET
         pause = 0.0 if swept.more else max(_BRIEF, min(due, QUIET))
         inbox.sweep_at = time.monotonic() + pause
@@ -289,8 +296,13 @@ class Vigil:
     timed: bool = False
     #: When the records were last read, ``time.monotonic()``.
     asked: float = -math.inf
-    #: That of each ``Wait``.
+    #: Those of each ``Wait``.
     wanted: Callable[[], bool] = anybody
+    awaited: Callable[[], Awaited] | None = None
+
+    def wait(self, inbox: Inbox, seen: int, seconds: float, patience: float) -> Wait:
+        """Return the step that waits for any set."""
+        return Wait(inbox, inbox, seen, seconds, patience, self.wanted, self.awaited)
 
 
 def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
@@ -314,8 +326,7 @@ def first_done(inbox: Inbox, vigil: Vigil, timeout: float | None) -> Flow[bool]:
         seconds = max(0.0, vigil.asked + quiet - now)
         if vigil.timed:
             seconds = min(seconds, (yield from sweep(inbox)))
-        seconds = min(seconds, patience)
-        yield Wait(inbox, inbox, seen, seconds, patience, vigil.wanted)
+        yield vigil.wait(inbox, seen, min(seconds, patience), patience)
         now = time.monotonic()
         over = deadline is not None and now >= deadline
         # Even if something arrived: other arrivals must not hide a missed one.

@@ -195,7 +195,9 @@ class Keeper:
         self.profile = self._load()
         self._store = Store(store.url, store.keys.name, patience=0.5, reply=2.0)
         self._store.scheme, self._store.keyring = store.scheme, store.keyring
-        configure(self._store, {} if plan.hwm is None else {"hwm": plan.hwm}, scheme)
+        wanted = {"hwm": plan.hwm, "max_payload": plan.max_payload}
+        chosen = {name: value for name, value in wanted.items() if value is not None}
+        configure(self._store, chosen, scheme)
 
     def _load(self) -> Profile:
         plan = self.plan

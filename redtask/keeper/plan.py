@@ -26,6 +26,8 @@ class Plan:
     key: str | None = None
     #: Most tasks per engine, 0: no limit; None: leave unchanged.
     hwm: int | None = None
+    #: Most bytes of arguments or of a result; None: leave unchanged.
+    max_payload: int | None = None
     #: Name of a scheme, or path of its file; None: the profile's, or leave unchanged.
     scheme: str | None = None
     #: Use a hub of its own in a temporary folder?

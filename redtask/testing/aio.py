@@ -68,10 +68,28 @@ class LocalDriver(Driver):
     ) -> Any:
         if isinstance(step, Pause):
             return await asyncio.sleep(min(step.seconds, BREATH))
-        value = await super()._perform(step, since, until)
-        if value is not None or not isinstance(step, Hear):
+        if isinstance(step, Hear):
+            return await self._hear(step)
+        return await super()._perform(step, since, until)
+
+    async def _hear(self, step: Hear) -> Any:
+        """Read; let tasks run, and time pass for those that are waited for."""
+        if not step.ids:
+            return await self._hear_once(step)
+        wait = Waiting(self.store.clockwork, step)
+        with self.store.clockwork.waiting(step):
+            while (value := await self.store.block(*step.words)) is None:
+                if await asyncio.to_thread(wait.progress):
+                    continue
+                if not await asyncio.to_thread(wait.pause):
+                    return None
+        return value
+
+    async def _hear_once(self, step: Hear) -> Any:
+        value = await self.store.block(*step.words)
+        if value is not None:
             return value
-        if not await asyncio.to_thread(self.store.clockwork.step):
+        if await asyncio.to_thread(self.store.clockwork.turn) is None:
             await asyncio.sleep(BREATH)
         return None
 

@@ -22,7 +22,7 @@ from redtask.testing.waiting import PAUSE, Stuck
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from redtask.flows import Wait
+    from redtask.flows import Hear, Wait
     from redtask.hub.scripts import AnyScheme
     from redtask.signing import Keyring
 
@@ -33,8 +33,8 @@ _MOST_SHOWN: Final = 3
 class Clockwork:
     """A hub's Redis, engines and time. Thread-safe."""
 
-    def __init__(self, keyring: Keyring, now: float) -> None:
-        self.server = Server(Keys(keyring.hub).root, now)
+    def __init__(self, keyring: Keyring, now: int, *, durable: bool) -> None:
+        self.server = Server(Keys(keyring.hub).root, now, durable=durable)
         self._keyring = keyring
         self._store = LocalStore(
             "unix:///redtask.testing", keyring.hub, clockwork=self, inside=True
@@ -112,28 +112,51 @@ class Clockwork:
 
     # -- tasks
 
-    def step(self) -> int:
-        """Run the next task, and what is taken with it; returns how many have run."""
-        if not self._floor.acquire(PAUSE):
-            return 0
-        try:
-            with self._lock:
-                taken = self._take()
-                if taken is None:
-                    self._settle()
-                    taken = self._take()
-                if taken is None:
-                    return 0
-                engine, work = taken
-                engine.busy = True
+    def turn(self, until: float = -math.inf, *, patient: bool = False) -> int | None:
+        """Run the next task, and what is taken with it; or else let time pass.
+
+        That is until the next timer, which is due at ``until``, in ms, or before.
+        Nothing happens while somebody else runs; with ``patient`` that is waited for.
+        Returns how many tasks have run; None: nothing has happened.
+        """
+        if self._has_floor():
+            # A task lets time pass. Others run after it.
+            return self._skip(until)
+        while self._floor.acquire(-1 if patient else PAUSE):
             try:
-                with self._floor.occupied(engine):
-                    return engine.run(work)
+                ran = self._run_next()
+                if ran is not None or self.rests:
+                    return self._skip(until) if ran is None else ran
             finally:
-                engine.busy = False
-                self.note_change()
+                self._floor.release()
+            # A task has what it has waited for, and goes on first.
+            if not patient:
+                break
+            self.wait_for_change(self.changes, PAUSE)
+        return None
+
+    def _has_floor(self) -> bool:
+        """Does this code belong to the task that runs?"""
+        engine = running.get()
+        return engine is not None and self._floor.knows(engine) and not engine.waits
+
+    def _run_next(self) -> int | None:
+        """Run the next task, and what is taken with it; None: there is none."""
+        with self._lock:
+            taken = self._take()
+            if taken is None:
+                self._settle()
+                taken = self._take()
+            if taken is None:
+                return None
+            engine, work = taken
+            engine.busy = True
+        try:
+            with self._floor.occupied(engine):
+                return engine.run(work)
         finally:
-            self._floor.release()
+            engine.busy = False
+            self.note_change()
 
     def _take(self) -> tuple[Engine, list[Any]] | None:
         """Let an engine that is not busy take a task.
@@ -156,30 +179,45 @@ class Clockwork:
     # -- time
 
     @property
-    def now(self) -> float:
-        """The time, in seconds since 1970."""
+    def now(self) -> int:
+        """The time, in ms since 1970."""
         return self.server.now
 
-    def skip(self, most: float) -> bool:
-        """Let time pass until the next timer, if that takes ``most`` seconds at most.
+    def advance(self, end: int) -> int:
+        """Let time pass until ``end``, in ms; return how many tasks have run."""
+        ran = 0
+        while (more := self.turn(end, patient=True)) is not None:
+            ran += more
+        with self._alone():
+            self._set_time(end)
+        return ran
 
-        Returns whether that is so.
-        """
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Meanwhile nobody else runs."""
+        if self._has_floor():
+            yield
+            return
+        self._floor.acquire()
+        try:
+            yield
+        finally:
+            self._floor.release()
+
+    def _skip(self, until: float) -> int | None:
+        """Let time pass until the next timer; None if that is due after ``until``."""
         with self._lock:
             key = self._store.keys.timers()
             first = self._store.command("ZRANGE", key, 0, 0, "WITHSCORES")
-            if not first:
-                return False
-            due = math.ceil(float(first[1])) / 1000
-            if due - self.now > most:
-                return False
-            self.set_time(max(self.now, due))
-            return True
+            if not first or (due := math.ceil(float(first[1]))) > until:
+                return None
+            self._set_time(due)
+            return 0
 
-    def set_time(self, now: float) -> None:
-        """Let it be later, and do what is due then."""
+    def _set_time(self, now: int) -> None:
+        """Let it be as late as that, and do what is due then."""
         with self._lock:
-            self.server.now = now
+            self.server.now = max(self.now, now)
             # They live on, however much time has passed at once.
             lives = [Life(engine.uuid, 0, ()) for engine in self.engines]
             self._store.do(calls.beat(WORKER, lives))
@@ -188,7 +226,7 @@ class Clockwork:
     # -- waiting
 
     @contextlib.contextmanager
-    def waiting(self, step: Wait) -> Iterator[None]:
+    def waiting(self, step: Wait | Hear) -> Iterator[None]:
         """Meanwhile this code waits; if it is a task's, others may run."""
         engine = running.get() if step.wanted() else None
         if engine is None or not self._floor.knows(engine):
@@ -212,8 +250,8 @@ class Clockwork:
         return all(engine.waits or not engine.busy for engine in self.engines)
 
     def progress(self, patience: float) -> bool:
-        """Run the next task, or let time pass; False if there is nothing to do."""
-        return bool(self.step()) or (self.rests and self.skip(patience))
+        """Run the next task, or let so many seconds pass; False if nothing is to do."""
+        return self.turn(self.now + 1000 * patience) is not None
 
     def note_change(self) -> None:
         """Wake those who wait for others to do something."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -28,6 +29,28 @@ if TYPE_CHECKING:
 
 _NAME: Final = "testing"
 _numbers: Final = itertools.count(1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: What the hub counts.
+_TICK: Final = timedelta(milliseconds=1)
+
+
+def _ms(moment: datetime) -> int:
+    """Return a time in ms since 1970."""
+    return round((moment - _EPOCH) / _TICK)
+
+
+def _begin(now: datetime | None) -> int:
+    """Return when time begins, in ms since 1970."""
+    if now is None:
+        return round(time.time() * 1000)
+    if not isinstance(now, datetime):
+        kind = type(now).__name__
+        raise TypeError(f"now must be a datetime with a timezone, not {kind}")
+    if now.utcoffset() is None:
+        raise ValueError(f"now must be a datetime with a timezone, not {now!r}")
+    if now < _EPOCH:
+        raise ValueError(f"now must be in 1970 or later, not {now!r}")
+    return _ms(now)
 
 
 class Hub:
@@ -49,12 +72,15 @@ class Hub:
     :param engines: how many engines there are; with 0 nothing runs.
     :param queues: the queues that each of them serves.
     :param scheme: how engines are chosen: one of redtask's schemes, or a Lua file.
-    :param now: the time at the beginning; by default it is the real one.
+    :param now: the time at the beginning, with a timezone; by default the real one.
+    :param durable: does its Redis keep a log, and have a replica? Otherwise views with
+        ``durability`` are refused.
     :param settings: settings of the hub, as with ``redtask configure``: ``hwm=1``,
         ``max_payload=65536``.
 
     Raises ``SchemeError`` and ``HubError``, of ``redtask.error``, for a wrong scheme,
-    queue or setting, and ``ValueError`` for a negative number of engines.
+    queue or setting, and ``ValueError`` for a negative number of engines or a time
+    without a timezone.
     """
 
     def __init__(
@@ -64,6 +90,7 @@ class Hub:
         queues: Sequence[str] = ("default",),
         scheme: str = "leastload",
         now: datetime | None = None,
+        durable: bool = True,
         **settings: int,
     ) -> None:
         if engines < 0:
@@ -71,9 +98,9 @@ class Hub:
         if isinstance(queues, str):
             raise TypeError("queues must be a list of names, not a string")
         key = Key.new()
-        # The hub counts in ms.
-        begin = round(time.time() if now is None else now.timestamp(), 3)
-        self._clockwork = Clockwork(Keyring(_NAME, (key,)), begin)
+        self._clockwork = Clockwork(
+            Keyring(_NAME, (key,)), _begin(now), durable=durable
+        )
         self._address = f"unix:///redtask.testing/{next(_numbers)}"
         #: For ``redtask.Client(hub.url, key=hub.key)``.
         self.url = f"{self._address}?hub={_NAME}"
@@ -152,31 +179,42 @@ class Hub:
 
     @property
     def now(self) -> datetime:
-        """The hub's time."""
-        return datetime.fromtimestamp(self._clockwork.now, UTC)
+        """The hub's time, in whole milliseconds."""
+        return _EPOCH + self._clockwork.now * _TICK
 
     def run(self, most: int | None = None) -> int:
         """Run all tasks that can run now, or ``most`` of them.
 
-        Returns how many have run, each attempt counted. Nothing that is due later is
-        run: see ``advance``.
+        If another thread runs one, that is waited for. Returns how many have run, each
+        attempt counted. Nothing that is due later is run: see ``advance``. In a task
+        nothing runs either, as that is running.
         """
         ran = 0
-        while (most is None or ran < most) and (step := self._clockwork.step()):
-            ran += step
+        while most is None or ran < most:
+            more = self._clockwork.turn(patient=True)
+            if more is None:
+                break
+            ran += more
         return ran
 
     def advance(self, seconds: float | timedelta) -> int:
         """Let time pass: what is due meanwhile happens when it is due, and tasks run.
 
-        Returns how many tasks have run. Raises ``ValueError`` for a negative time.
+        It is rounded to whole milliseconds, and does not pass while another thread runs
+        a task. Called in a task, only time passes. Returns how many tasks have run.
+        Raises ``ValueError`` for a negative or infinite time, or one that ends after
+        9999.
         """
-        span = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-        if not span >= 0:
-            raise ValueError(f"time cannot pass by {seconds!r}")
-        end = self._clockwork.now + span
-        ran = self.run()
-        while self._clockwork.skip(end - self._clockwork.now):
-            ran += self.run()
-        self._clockwork.set_time(end)
+        ran = self._clockwork.advance(self._after(seconds))
         return ran + self.run()
+
+    def _after(self, seconds: float | timedelta) -> int:
+        """Return when a time that begins now is over, in ms since 1970."""
+        with contextlib.suppress(OverflowError, ValueError):
+            span = seconds
+            if not isinstance(span, timedelta):
+                span = timedelta(seconds=span)
+            end = self.now + span
+            if span >= timedelta():
+                return _ms(end)
+        raise ValueError(f"time cannot pass by {seconds!r}")

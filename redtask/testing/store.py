@@ -69,9 +69,22 @@ class LocalDriver(Driver):
     store: LocalStore
 
     def _perform(self, step: Step, since: float | None, until: float | None) -> Any:
-        value = super()._perform(step, since, until)
-        if value is None and isinstance(step, Hear) and not self.store.clockwork.step():
-            time.sleep(BREATH)
+        if isinstance(step, Hear):
+            return self._hear(step)
+        return super()._perform(step, since, until)
+
+    def _hear(self, step: Hear) -> Any:
+        """Read; let tasks run, and time pass for those that are waited for."""
+        if not step.ids:
+            value = self.store.block(*step.words)
+            if value is None and self.store.clockwork.turn() is None:
+                time.sleep(BREATH)
+            return value
+        wait = Waiting(self.store.clockwork, step)
+        with self.store.clockwork.waiting(step):
+            while (value := self.store.block(*step.words)) is None:
+                if not (wait.progress() or wait.pause()):
+                    return None
         return value
 
     def _wait(self, step: Wait | Pause) -> bool:

@@ -6,12 +6,12 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
+from redtask.flows import Hear, Wait
 from redtask.inbox import TaskSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from redtask.flows import Wait
     from redtask.testing.clockwork import Clockwork
 
 #: How long other threads may do nothing until it is clear that all wait in vain, in
@@ -28,7 +28,7 @@ class Stuck(TimeoutError):  # noqa: N818 - as other names of the interface
 class Waiting:
     """Waiting in one step of a flow."""
 
-    def __init__(self, clockwork: Clockwork, step: Wait) -> None:
+    def __init__(self, clockwork: Clockwork, step: Wait | Hear) -> None:
         self._clockwork = clockwork
         self._step = step
         self._begun = time.monotonic()
@@ -39,7 +39,8 @@ class Waiting:
     @property
     def disturbed(self) -> bool:
         """Must the records be asked, as the stream may not have told all?"""
-        return self._step.inbox.disturbed_at >= self._begun
+        step = self._step
+        return isinstance(step, Wait) and step.inbox.disturbed_at >= self._begun
 
     def progress(self) -> bool:
         """Run a task, or let time pass; False if there is nothing to do.
@@ -47,7 +48,7 @@ class Waiting:
         Who only listens does nothing.
         """
         self._seen = self._clockwork.changes
-        if not self._step.wanted() or not self._clockwork.progress(self._step.patience):
+        if not self._step.wanted() or not self._clockwork.progress(self._patience):
             return False
         self._since = None
         return True
@@ -74,8 +75,20 @@ class Waiting:
     @property
     def _is_endless(self) -> bool:
         """Does somebody wait for ever?"""
-        return self._step.wanted() and math.isinf(self._step.patience)
+        return math.isinf(self._patience) and self._step.wanted()
+
+    @property
+    def _patience(self) -> float:
+        """How long somebody surely waits, in seconds, perhaps in several steps."""
+        if isinstance(self._step, Hear):
+            return math.inf
+        awaited = self._step.awaited
+        return self._step.patience if awaited is None else awaited().seconds
 
     def _ids(self) -> Sequence[str]:
+        if isinstance(self._step, Hear):
+            return self._step.ids
+        if self._step.awaited is not None:
+            return self._step.awaited().ids
         tasks = self._step.tasks
         return tasks.open_ids() if isinstance(tasks, TaskSet) else list(tasks.open)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from redtask.cli.output import short_id
 from redtask.hub.views import EngineRow, Event, TaskRow
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from redtask.hub.views import Overview
     from redtask.tui.state import Item, Rows, State
+
+T = TypeVar("T")
 
 #: From this number on, tasks of an engine are shown in thousands.
 _MANY: Final = 10_000
@@ -37,7 +40,9 @@ _ENGINES: Final = (
 )
 _ID: Final = Column("task", 14)
 _FUNCTION: Final = Column("function", 20, grows=True)
-_LABEL: Final = Column("label", 10, rank=4, grows=True)
+_LABEL: Final = Column("label", 10, rank=1, grows=True)
+#: The widths of others where there are labels, so that these fit into 80 cells.
+_BESIDE_LABELS: Final = {"function": 12, "error": 20}
 _COLUMNS: Final = {
     "waiting": (
         _ID, _FUNCTION, _LABEL,
@@ -111,7 +116,22 @@ def lines(state: State) -> list[Text]:
     columns = _columns(state)
     labels = _labels(rows)
     cells = [_cells(state, item, stamp, top, labels) for item in rows.items]
+    if _LABEL in columns:
+        at = columns.index(_LABEL)
+        if any(row[at] for row in cells):
+            columns = [_beside_labels(one) for one in columns]
+        else:
+            columns = _without(columns, at)
+            cells = [_without(row, at) for row in cells]
     return table(columns, cells, state.size.width, state.glyphs, chosen=chosen)
+
+
+def _beside_labels(column: Column) -> Column:
+    return replace(column, width=_BESIDE_LABELS.get(column.title, column.width))
+
+
+def _without(items: Sequence[T], at: int) -> list[T]:
+    return [*items[:at], *items[at + 1 :]]
 
 
 def _columns(state: State) -> Sequence[Column]:

@@ -44,6 +44,29 @@ def test_coroutines_get_a_client_for_asyncio_and_nothing_is_left(land):
     assert land.is_empty()
 
 
+def test_its_clients_know_it_and_others_none(land):
+    rc = redtask.Cluster(n=1, private=True).start_and_connect()
+    cluster = cast(redtask.Cluster, rc.cluster)
+
+    with redtask.Client(cluster.url, key=cluster.key) as other:
+        assert other.cluster is None
+    assert cluster.connect_client() is rc
+    cluster.start_engines(1)
+    assert len(rc) == 2
+
+    cluster.stop_cluster()
+    assert land.is_empty()
+
+
+def test_a_client_for_asyncio_knows_its_cluster_and_others_none(land):
+    async def look() -> tuple[bool, object]:
+        cluster = redtask.Cluster(n=1, private=True)
+        async with cluster as rc, aio.Client(cluster.url, key=cluster.key) as other:
+            return rc.cluster is cluster, other.cluster
+
+    assert asyncio.run(look()) == (True, None)
+
+
 def test_whoever_is_cancelled_while_it_starts_leaves_nothing(land):
     async def start() -> str:
         begun = asyncio.current_task()
@@ -100,6 +123,14 @@ def test_the_names_of_ipyparallel_do_what_they_did(land):
         cluster.connect_client()
 
 
+def test_its_hub_may_have_another_limit(land):
+    with redtask.Cluster(n=1, private=True, max_payload=100_000) as rc:
+        view = rc.load_balanced_view()
+        assert view.apply_sync(len, bytes(90_000)) == 90_000
+        with pytest.raises(redtask.PayloadTooLarge, match="the limit is 100000"):
+            view.apply_async(len, bytes(110_000))
+
+
 @pytest.mark.parametrize(
     ("option", "value", "kind", "words"),
     [
@@ -109,6 +140,7 @@ def test_the_names_of_ipyparallel_do_what_they_did(land):
         ("drain", "x", TypeError, "a number of seconds, not str"),
         ("drain", -1, ValueError, "a number of seconds, not -1"),
         ("hwm", 1.5, TypeError, "a whole number, not float"),
+        ("max_payload", "1G", TypeError, "a whole number, not str"),
         ("scheme", 3, TypeError, "a name or a path, not int"),
     ],
 )

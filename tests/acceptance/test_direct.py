@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from redtask import error, interactive
+from redtask import Reference, error, interactive
 from tests.processes import DEADLINE, until
 from tests.sites import gate
 
@@ -102,3 +105,63 @@ def test_what_code_prints_is_in_the_result(site):
     result = site.client[:].execute("print('hello')", block=True)
 
     assert result.stdout == ["hello\n", "hello\n"]
+
+
+SCRIPT = """
+import __main__, collections, multiprocessing, pickle, typing
+
+class Point(collections.namedtuple("Point", "x y")):
+    next: "Point"
+
+def square(x):
+    return x * x
+
+copied = pickle.loads(pickle.dumps(Point(1, 2)))
+same = __main__.square is square
+hints = typing.get_type_hints(Point)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    squares = pool.map(square, [1, 2])
+"""
+
+
+def test_what_engines_keep_is_their_main_module(site):
+    site.worker("-n", "1")
+    (one,) = site.client
+
+    one.execute(SCRIPT, block=True)
+
+    assert one["squares, same, hints['next'] is Point"] == ([1, 4], True, True)
+    copied = one["copied"]
+    assert (copied.x, type(copied).__name__) == (1, "Point")
+    assert one.apply_sync(lambda point: point.y, copied) == 2
+    one.clear(block=True)
+    assert one.apply_sync(lambda: "Point" in vars(sys.modules["__main__"])) is False
+
+
+def test_a_class_of_a_script_is_not_taken_for_one_of_the_engine(site):
+    site.worker("-n", "1")
+    (one,) = site.client
+    one.execute("class Point:\n    whose = 'theirs'", block=True)
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    exec("class Point:\n    whose = 'ours'\n", scope)  # noqa: S102
+
+    both = one.apply_sync(
+        lambda point, theirs: (point, theirs()), scope["Point"](), Reference("Point")
+    )
+
+    assert [point.whose for point in both] == ["ours", "theirs"]
+    assert isinstance(both[0], scope["Point"])
+    assert one["Point.whose"] == "theirs"
+
+
+def test_processes_that_a_task_spawns_begin_as_before(site):
+    site.worker("-n", "1")
+    (one,) = site.client
+
+    def spawned():
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.map(math.sqrt, [4])
+
+    one.push({"kept": 1}, block=True)
+
+    assert one.apply_sync(spawned) == [2.0]

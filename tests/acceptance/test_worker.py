@@ -318,6 +318,43 @@ def test_the_second_signal_stops_what_runs(site):
     assert b"tries" not in site.redis.hgetall(site.record(result.msg_ids[0]))
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_cannot_be_interrupted_goes_back_as_well_if_it_may_run_twice(
+    site, retries
+):
+    worker = site.worker("-n", "1")
+    mark = site.folder / "never.begun"
+
+    def count():
+        mark.touch()
+        return sum(range(10**12))
+
+    result = site.view.with_flags(retries=retries).apply_async(count)
+    stop_twice(site, result)
+
+    assert "its worker was stopped, in task" in worker.told
+    assert site.states(result) == ["ready" if retries else "failed"]
+    record = site.redis.hgetall(site.record(result.msg_ids[0]))
+    assert (b"deaths" in record, b"tries" in record) == (not retries, not retries)
+
+
+def test_what_a_dead_worker_was_sent_and_never_took_runs_on_the_next(site):
+    worker = site.worker("-n", "2")
+    assert site.view.map_async(abs, range(20)).get(DEADLINE) == list(range(20))
+    free = f"{ROOT}:free:default"
+    until(lambda: site.redis.zcard(free) == 2, "both are idle")
+    engines = worker.engines()
+    worker.kill()
+    until(lambda: all(map(is_dead, engines)), "its engines are dead, too")
+
+    results = [site.view.apply_async(abs, -number) for number in range(6)]
+    sent = [site.states(result) for result in results].count(["running"])
+    site.worker("-n", "2")
+
+    assert sent == 2
+    assert [result.get(DEADLINE) for result in results] == list(range(6))
+
+
 def test_what_has_no_retries_does_not_begin_again_after_that(site):
     site.worker("-n", "1")
     result = site.view.apply_async(gate(site.folder / "never"))

@@ -106,9 +106,10 @@ def test_a_payload_over_the_limit_is_refused(place, face):
     place.redis.hset(place.keys.root + ":hub", "max_payload", 100_000)
     rc = place.client(face)
 
-    with pytest.raises(error.PayloadTooLarge, match="the limit is 100000"):
+    with pytest.raises(error.PayloadTooLarge, match="the limit is 100000") as refused:
         rc.load_balanced_view().apply_async(len, b"x" * 200_000)
 
+    assert str(refused.value).endswith("--max-payload SIZE raises it, up to 512M")
     assert rc.history == []
 
 

@@ -808,3 +808,30 @@ def test_results_of_both_faces_have_an_aio_twin(place, here):
             return values, called == [there[0]], len(sessions)
 
     assert asyncio.run(main()) == ([8, [0, 2, 4]], True, 1)
+
+
+def test_an_executor_that_is_shut_down_has_called_the_callbacks(view):
+    called = []
+
+    def call(future):
+        time.sleep(0.05)
+        called.append(future.result())
+
+    with view.executor as executor:
+        for number in range(5):
+            executor.submit(abs, -number).add_done_callback(call)
+
+    assert sorted(called) == list(range(5))
+
+
+def test_a_callback_may_shut_its_executor_down(view):
+    done = threading.Event()
+    executor = view.executor
+
+    def end(_):
+        executor.shutdown()
+        done.set()
+
+    executor.submit(abs, -1).add_done_callback(end)
+
+    assert done.wait(20)

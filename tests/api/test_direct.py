@@ -527,6 +527,15 @@ def test_code_is_executed_with_the_names(dv):
     assert ", line 2, in <module>\n    1 / y\n" in caught.value.traceback
 
 
+def test_code_may_await_at_its_top(dv):
+    code = (
+        "import asyncio\nawait asyncio.sleep(0)\nkept = 1\nasyncio.sleep(0, kept + 1)"
+    )
+
+    assert values(in_both(dv, "execute", code, silent=False)) == [2, 2]
+    assert dv["kept"] == [1, 1]
+
+
 def test_a_file_is_run(rc, tmp_path):
     file = tmp_path / "here.py"
     file.write_text("kept = 3\nassert kept == 4, 'no four'\n")
@@ -627,6 +636,28 @@ def test_names_of_the_engine_come_before_what_a_script_brings_along(view, dv, sc
     assert values(dv.apply_async(script(lambda: namesake))) == [[3], [3]]
     found = values(view.apply_async(looked))
     assert (found[0], callable(found[1]), found[2]) == ([7, 8, 9], True, 6)
+
+
+def test_functions_of_a_script_assign_the_names_of_the_engine(view, dv, script):
+    @script
+    def bump(step):
+        global kept  # noqa: PLW0603 - as scripts do
+        kept += step
+
+    @script
+    def both():
+        bump(1)
+        return kept
+
+    in_both(dv, "push", {"kept": 0, "bump": bump})
+    values(dv.apply_async(bump, 1))
+    values(dv.apply_async(Reference("bump"), 1))
+    in_both(dv, "execute", "kept += 1\nbump(1)")
+
+    assert values(dv.apply_async(both)) == [5, 5]
+    assert dv["kept"] == [5, 5]
+    values(view.with_flags(targets=0).apply_async(bump, 1))
+    assert dv["kept"] == [5, 5]
 
 
 def test_what_a_modules_function_means_is_of_that_module(dv):
@@ -776,7 +807,7 @@ def test_engines_import_in_an_event_loop(place):
     ("name", "words"),
     [
         ("executor", r"rc\.executor"),
-        ("activate", "view\\.execute"),
+        ("register_joblib_backend", r"redtask\.register_joblib_backend\(\)"),
         ("nothing", "'nothing'$"),
     ],
 )

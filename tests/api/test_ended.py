@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 import redtask
@@ -102,21 +104,37 @@ def test_all_or_none_run_once_more(rc, view, gate):
 
 def test_work_whose_time_is_over_is_signed_anew(rc, view, place, monkeypatch):
     with monkeypatch.context() as earlier:
-        earlier.setattr("redtask.mint._WEEK", -86400.0)
+        earlier.setattr("redtask.mint._DAY", -100 * 86400.0)
         old = view.apply_async(tasks.double, 4)
-    old.wait()
+    with pytest.raises(error.RemoteError, match=r"it was to begin by .*: resubmit it"):
+        old.get()
 
     again = rc.resubmit(old)
 
     assert again.get() == [8]
     then = int(place.record(old.msg_ids[0])["fn"].split()[1])
     now = int(place.record(again.msg_ids[0])["fn"].split()[1])
-    assert now > then + 7 * 24 * 60
+    assert now >= then + 101 * 24 * 60
+
+
+def test_what_runs_again_may_begin_as_late_as_it_might_at_first(
+    rc, view, place, monkeypatch
+):
+    own = view.with_flags(retries=2, retry_delay=86400, result_ttl=3 * 86400)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("redtask.mint.LONGEST_WAIT", 20 * 86400.0)
+        old = own.apply_async(tasks.double, 4)
+    old.wait()
+
+    again = rc.resubmit(old)
+
+    now = int(place.record(again.msg_ids[0])["fn"].split()[1]) * 60
+    assert now == pytest.approx(time.time() + 95 * 86400, abs=120)
 
 
 def test_what_nobody_signed_is_not_signed_anew(rc, view, place, monkeypatch):
     with monkeypatch.context() as earlier:
-        earlier.setattr("redtask.mint._WEEK", -86400.0)
+        earlier.setattr("redtask.mint._DAY", -100 * 86400.0)
         old = view.apply_async(tasks.double, 4)
     old.wait()
     place.redis.hset(place.keys.task(old.msg_ids[0]), "args", b"x" * 40)

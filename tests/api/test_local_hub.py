@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import io
+import math
 import os
 import sys
 import threading
@@ -20,6 +21,7 @@ import redtask
 from redtask import Ref, aio, depend, error, testing
 from tests import invariants, tasks
 from tests.commands import Command
+from tests.processes import DEADLINE
 
 KEYS = "redtask:testing"
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "warm.lua"
@@ -59,11 +61,13 @@ class Ledger:
     runs: ClassVar[list[object]] = []
     #: Has a task begun?
     began: ClassVar = threading.Event()
+    #: May it end?
+    let_go: ClassVar = threading.Event()
 
 
 @pytest.fixture(autouse=True)
 def ledger():
-    Ledger.runs, Ledger.began = [], threading.Event()
+    Ledger.runs, Ledger.began, Ledger.let_go = [], threading.Event(), threading.Event()
     return Ledger.runs
 
 
@@ -182,6 +186,81 @@ def test_output_is_streamed_while_the_task_is_run(view):
     assert [said.text for said in result.stream_output()] == ["hello\n"]
 
 
+def say_at_last(attempt):
+    """Print something in each attempt, and fail before this one."""
+    say(f"attempt {redtask.current_task().attempt}")
+    fail_before(attempt)
+
+
+async def listen(hub, flags, function, *arguments):
+    """Return what a task prints, as a client for asyncio hears it."""
+    async with hub.aio_client() as client:
+        view = client.load_balanced_view(**flags)
+        result = await view.apply_async(function, *arguments)
+        return [said.text async for said in result.stream_output()]
+
+
+def test_who_reads_what_a_task_prints_skips_the_time(hub, view):
+    late, flaky = {"delay": 60}, {"retries": 2, "retry_delay": 60}
+
+    for flags, call, printed in (
+        (late, (say, "hello"), "hello\n"),
+        (flaky, (say_at_last, 3), "attempt 3\n"),
+    ):
+        result = view.with_flags(**flags).apply_async(*call)
+        heard = [said.text for said in result.stream_output()]
+        assert heard[-1] == printed
+        assert asyncio.run(listen(hub, flags, *call))[-1] == printed
+
+
+def test_who_reads_what_is_never_printed_is_told_why(hub, view):
+    result = view.with_flags(queue="gpu").apply_async(say, "hello")
+
+    with pytest.raises(testing.Stuck, match="no engine lives that serves the queue g"):
+        list(result.stream_output())
+    with pytest.raises(testing.Stuck, match="no engine lives that serves the queue g"):
+        asyncio.run(listen(hub, {"queue": "gpu"}, say, "hello"))
+
+    hub.add_engine(["gpu"])
+    assert [said.text for said in result.stream_output()] == ["hello\n"]
+
+
+def listen_to_another():
+    """Return what another task prints."""
+    with redtask.Client() as client:
+        result = client.load_balanced_view(delay=60).apply_async(say, "child")
+        return [said.text for said in result.stream_output()], who("parent")
+
+
+def test_a_task_reads_what_another_prints(hub, view):
+    hub.add_engine()
+    result = view.apply_async(listen_to_another)
+
+    assert list(result.get()) == [["child\n"], result.msg_ids[0]]
+    assert result.stdout == "parent\n"
+
+
+def test_to_print_what_a_task_prints_runs_nothing(hub, view, capsys):
+    async def program():
+        async with hub.aio_client() as client:
+            result = await client.load_balanced_view().apply_async(say, "late")
+            async with result.stream_output():
+                await asyncio.sleep(0.3)
+                assert not await result.ready()
+                await result.wait()
+
+    result = view.apply_async(say, "hello")
+    idle = view.with_flags(queue="gpu").apply_async(say, "never")
+
+    with result.stream_output(), idle.stream_output():
+        assert not Ledger.began.wait(0.3)
+        assert not result.ready()
+        result.wait()
+    asyncio.run(program())
+
+    assert capsys.readouterr().out == "hello\n" * 2 + "late\n" * 2
+
+
 def interrupt():
     """Be interrupted, as by Ctrl-C."""
     raise KeyboardInterrupt
@@ -194,6 +273,84 @@ def test_an_interrupt_is_that_of_the_test(view):
         result.get()
     with pytest.raises(redtask.RemoteError, match="KeyboardInterrupt"):
         result.get()
+
+
+def hold():
+    """Run until it is let go."""
+    Ledger.began.set()
+    assert Ledger.let_go.wait(DEADLINE)
+    return note("held")
+
+
+@contextlib.contextmanager
+def held(result):
+    """Have another thread run the task, which is let go in a while."""
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(result.get)
+        assert Ledger.began.wait(DEADLINE)
+        threading.Timer(0.3, Ledger.let_go.set).start()
+        yield
+        assert waiting.result(DEADLINE) == "held"
+
+
+def test_what_can_run_now_runs_also_while_another_thread_runs_a_task(hub, view):
+    hub.add_engine()
+    with held(view.apply_async(hold)):
+        quick = view.apply_async(note, "quick")
+
+        assert hub.run() == 1
+
+        assert quick.ready()
+        assert Ledger.runs == ["held", "quick"]
+
+
+def test_time_stands_still_while_another_thread_runs_a_task(hub, view):
+    hub.add_engine()
+    before = hub.now
+    slow = view.apply_async(hold)
+    late = view.with_flags(delay=60).apply_async(note, "late")
+    with held(slow):
+        assert hub.advance(100) == 1
+
+    assert slow.metadata.completed == before
+    assert late.metadata.started == before + timedelta(seconds=60)
+    assert Ledger.runs == ["held", "late"]
+
+
+def test_who_waits_skips_no_time_while_another_thread_runs_a_task(hub, view):
+    hub.add_engine()
+    before = hub.now
+    slow = view.apply_async(hold)
+    with held(slow):
+        assert view.with_flags(delay=60).apply_sync(note, "late") == "late"
+
+    assert slow.metadata.completed == before
+    assert Ledger.runs == ["held", "late"]
+
+
+class Hubs:
+    """The hub of the test, for tasks."""
+
+    now: ClassVar[testing.Hub]
+
+
+def take_an_hour():
+    """Take an hour of the hub's time; say what has run meanwhile."""
+    return Hubs.now.run(), Hubs.now.advance(3600), Hubs.now.run()
+
+
+def test_a_task_may_let_time_pass_and_others_run_after_it(monkeypatch):
+    with checked(testing.Hub(engines=2)) as hub:
+        monkeypatch.setattr(Hubs, "now", hub, raising=False)
+        view, before = hub.client().load_balanced_view(), hub.now
+        long = view.apply_async(take_an_hour)
+        late = view.with_flags(delay=60).apply_async(note, "late")
+
+        assert hub.run() == 2
+
+        assert list(long.get()) == [0, 0, 0]
+        assert long.metadata.completed == before + timedelta(hours=1)
+        assert late.ready()
 
 
 # -- time
@@ -214,6 +371,21 @@ def test_time_passes_only_when_it_is_told_to():
         assert hub.advance(timedelta(hours=1)) == 1
         assert hub.now == begin + timedelta(seconds=3610)
         assert late.metadata.completed == begin + timedelta(hours=1)
+
+
+def test_many_short_times_are_as_long_as_one():
+    begin = datetime(2030, 1, 1, tzinfo=UTC)
+    with checked(testing.Hub(now=begin)) as hub:
+        late = hub.client().load_balanced_view(delay=1.01).apply_async(note, "late")
+
+        for _ in range(10):
+            hub.advance(0.1)
+        assert hub.now == begin + timedelta(seconds=1)
+        for _ in range(10):
+            hub.advance(timedelta(milliseconds=1))
+
+        assert hub.now == begin + timedelta(seconds=1.01)
+        assert late.ready()
 
 
 def test_who_waits_skips_the_time(hub, view):
@@ -348,6 +520,39 @@ def test_a_scheme_that_is_wrong_is_told_with_its_line(tmp_path, line, words):
 
     with pytest.raises(error.SchemeError, match=rf"mine\.lua:2: {words}"):
         testing.Hub(scheme=str(path))
+
+
+# -- durability
+
+
+@pytest.mark.parametrize("kind", ["fsync", "replica"])
+def test_what_is_promised_of_submits_holds_at_once(hub, view, kind):
+    async def program():
+        async with hub.aio_client() as client:
+            return await client.load_balanced_view(durability=kind).apply(abs, -3)
+
+    sure = view.with_flags(durability=kind)
+
+    assert sure.apply_sync(abs, -1) == 1
+    assert sure.map_sync(abs, [-1, -2]) == [1, 2]
+    assert view.client.direct_view("all").with_flags(durability=kind).apply_sync(
+        abs, -2
+    ) == [2]
+    assert asyncio.run(program()) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("fsync", "keeps no log"), ("replica", "has no replica")]
+)
+def test_a_test_may_have_a_redis_that_promises_nothing(kind, words):
+    with checked(testing.Hub(durable=False)) as hub:
+        view = hub.client().load_balanced_view()
+
+        with pytest.raises(redtask.ConfigurationError, match=words):
+            view.with_flags(durability=kind).apply_async(abs, -1)
+
+        assert hub.run() == 0
+        assert view.apply_sync(abs, -1) == 1
 
 
 # -- clients
@@ -663,6 +868,115 @@ def test_who_waits_for_futures_as_the_standard_library_does_lets_them_run(hub, v
     assert Ledger.runs == [0, 1, 2]
 
 
+def result_after_callback(executor):
+    """Wait for what somebody else has asked to be told of."""
+    future = executor.submit(abs, -1)
+    future.add_done_callback(note)
+    return future.result()
+
+
+def first_completed(executor):
+    """Wait with ``as_completed``."""
+    return next(concurrent.futures.as_completed([executor.submit(abs, -1)])).result()
+
+
+def all_completed(executor):
+    """Wait with ``wait``, for two."""
+    futures = [executor.submit(abs, -1), executor.submit(abs, -1)]
+    done, _ = concurrent.futures.wait(futures)
+    assert done == set(futures)
+    return futures[1].result()
+
+
+def in_an_event_loop(executor):
+    """Wait as programs for asyncio do."""
+
+    async def program():
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(executor, abs, -1)
+
+    return asyncio.run(program())
+
+
+def shut_down(executor):
+    """Wait until nothing is left to do."""
+    future = executor.submit(abs, -1)
+    executor.shutdown()
+    return future.result(0)
+
+
+WAYS = [
+    result_after_callback,
+    first_completed,
+    all_completed,
+    in_an_event_loop,
+    shut_down,
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_waits_for_a_future_in_vain_is_told_why(view, way):
+    executor = view.with_flags(queue="gpu").executor
+
+    with pytest.raises(testing.Stuck, match="no engine lives that serves the queue g"):
+        way(executor)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_waits_for_a_future_skips_the_time(hub, view, way):
+    before = hub.now
+
+    assert way(view.with_flags(delay=60).executor) == 1
+
+    assert hub.now >= before + timedelta(seconds=60)
+
+
+def test_a_future_that_is_only_asked_is_never_stuck_and_lets_no_time_pass(hub, view):
+    done, before = threading.Event(), hub.now
+    idle = view.with_flags(queue="gpu").executor.submit(note, "idle")
+    late = view.with_flags(delay=3).executor.submit(note, "late")
+    for future in (idle, late):
+        future.add_done_callback(lambda _: done.set())
+
+    assert not done.wait(1.5)
+    assert (idle.done(), late.done(), hub.now) == (False, False, before)
+
+    hub.advance(3)
+    assert done.wait(DEADLINE)
+    assert Ledger.runs == ["late"]
+    hub.add_engine(["gpu"])
+    assert idle.result(DEADLINE) == "idle"
+
+
+def test_who_waits_for_a_future_with_a_timeout_skips_no_more_than_that(hub, view):
+    before = hub.now
+    soon, late = (view.with_flags(delay=n).executor.submit(note, n) for n in (20, 60))
+    idle = view.with_flags(queue="gpu").executor.submit(note, 0)
+    for future in (soon, late, idle):
+        future.add_done_callback(lambda _: None)
+
+    for future in (late, idle):
+        with pytest.raises(TimeoutError) as raised:
+            future.result(1.5)
+        assert raised.type is TimeoutError
+    assert hub.now == before
+    assert soon.result(DEADLINE + 1) == 20
+
+    assert hub.now == before + timedelta(seconds=20)
+    assert late.exception(60) is None
+
+
+def test_a_future_waits_for_what_another_thread_has_still_to_do(hub, view):
+    future = view.with_flags(queue="gpu").executor.submit(note, 1)
+    timer = threading.Timer(0.3, hub.add_engine, [["gpu"]])
+    timer.start()
+
+    assert concurrent.futures.wait([future]).done == {future}
+
+    assert future.result(0) == 1
+    timer.join()
+
+
 def test_tasks_are_aborted_resubmitted_and_asked_about(hub, view):
     client = view.client
     result = view.apply_async(fail_before, 2)
@@ -767,6 +1081,9 @@ def test_a_client_of_ones_own_for_asyncio(hub):
         ({"queues": ["G U"]}, error.HubError, "not a queue"),
         ({"scheme": "best"}, error.SchemeError, "best"),
         ({"hwn": 1}, error.HubError, "no such setting: hwn"),
+        ({"now": datetime(2030, 1, 1)}, ValueError, "a datetime with a timezone"),  # noqa: DTZ001 - that is what is wrong
+        ({"now": datetime(1969, 1, 1, tzinfo=UTC)}, ValueError, "1970 or later"),
+        ({"now": 5}, TypeError, "a datetime with a timezone, not int"),
     ],
 )
 def test_what_is_wrong_is_named(arguments, kind, words):
@@ -774,10 +1091,20 @@ def test_what_is_wrong_is_named(arguments, kind, words):
         testing.Hub(**arguments)
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), timedelta(seconds=-1)])
-def test_time_does_not_run_back(hub, seconds):
+@pytest.mark.parametrize(
+    "seconds",
+    [-1, float("nan"), timedelta(seconds=-1), -0.0001, math.inf, 1e300, timedelta.max],
+)
+def test_time_passes_neither_backwards_nor_for_ever(hub, view, seconds):
+    before = hub.now
+    result = view.apply_async(note, 1)
+
     with pytest.raises(ValueError, match="time cannot pass by"):
         hub.advance(seconds)
+
+    assert (hub.now, Ledger.runs) == (before, [])
+    assert f"{before:%F %T}" in repr(hub)
+    assert result.get() == 1
 
 
 # -- pytest

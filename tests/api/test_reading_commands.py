@@ -31,6 +31,7 @@ ACTS = [
     ["purge"],
     ["replay"],
     ["result", "--python"],
+    ["show", "--arguments"],
     ["logs", "-f"],
     ["submit", "math:sqrt"],
 ]
@@ -41,6 +42,7 @@ SHOWN = (
     """
 ls|ls GOOD BAD|ls --fields id,took|show GOOD BAD|why GOOD BAD LATE|logs GOOD BAD
 result GOOD|result BAD|result LATE|result --python GOOD|graph BAD|timeline|events
+show --arguments GOOD BAD LATE
 status --once|queue ls|engine ls|engine show 0|key ls|key new
 config show|config show --origin|configure|configure --hwm 2|doctor|doctor --no-data
 submit math:factorial 3|submit math:factorial 3 --wait|submit --dry-run math:factorial 3
@@ -120,6 +122,56 @@ def test_ls_lists_what_is_chosen(command, few):
         lines = command.well("ls", *words.split(), "--fields", "id")
 
         assert sorted(lines) == sorted([few[at]] for at in which), words
+
+
+def test_functions_of_one_name_are_told_apart_by_their_modules(command, client, view):
+    real, other = [
+        only(view.apply_async(name, 4)) for name in ("math:sqrt", "cmath:sqrt")
+    ]
+    sent = only(view.apply_async(lambda: 1))
+    client.wait([real, other, sent])
+
+    found = {
+        name: sorted(command.well("ls", "--name", name, "--fields", "id"))
+        for name in ("sqrt", "math:sqrt", "cmath*", "*:sqrt", "math", "<lambda>")
+    }
+    listed = command.objects("ls", "--fields", "id,module")
+    (whole,) = command.objects("ls", real)
+
+    both = sorted([[real], [other]])
+    assert found == {
+        "sqrt": both,
+        "math:sqrt": [[real]],
+        "cmath*": [[other]],
+        "*:sqrt": both,
+        "math": [],
+        "<lambda>": [[sent]],
+    }
+    assert {one["id"]: one["module"] for one in listed} == {
+        real: "math",
+        other: "cmath",
+        sent: None,
+    }
+    assert (whole["function"], whole["module"]) == ("sqrt", "math")
+
+
+def test_whoever_acts_on_a_function_with_its_module_spares_its_namesake(
+    command, client, view
+):
+    real, other = [
+        only(view.apply_async(f"{name}:sqrt", 4)) for name in ("math", "cmath")
+    ]
+    client.wait([real, other])
+
+    drawn = command.objects("timeline", "--name", "math:*")
+    planned = command.well("replay", "--name", "math:sqrt", "--dry-run")
+    (planned_json,) = command.objects("replay", "--name", "math:sqrt", "--dry-run")
+    command.well("purge", "--name", "math:sqrt", "--yes")
+
+    assert [one["id"] for one in drawn] == [real]
+    assert [line[0] for line in planned] == [real]
+    assert planned_json["module"] == "math"
+    assert client.hub_history() == [other]
 
 
 def test_a_long_listing_is_read_page_by_page(command, client, view):
@@ -421,6 +473,19 @@ def test_result_can_be_waited_for(command, view, gate):
     gate.touch()
 
     assert command.well("result", only(slow), "--wait") == [["5"]]
+
+
+def test_events_that_somebody_else_has_written_are_shown(command, place):
+    story = place.keys.story()
+    place.redis.xadd(story, {"a": "b"}, id="1700000000000-1")
+    place.redis.xadd(story, {"at": "x", "event": "retry", "try": "y"})
+
+    strange, retry = command.objects("events")
+
+    assert (retry["event"], retry["tries"]) == ("retry", "y")
+    assert (strange["event"], strange["a"]) == ("?", "b")
+    assert strange["at"].startswith("2023-11-14T22:13:20")
+    assert command.well("events")
 
 
 def test_events_are_of_a_kind_or_of_a_task(command, view, client):

@@ -6,6 +6,7 @@ import datetime as dt
 import gc
 import linecache
 import re
+import signal
 import traceback
 
 import pytest
@@ -14,7 +15,8 @@ from redtask import error
 from redtask.metadata import METADATA
 from redtask.outcomes import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION
 from tests import tasks
-from tests.processes import until
+from tests.alarms import LateError, Rings, alarm
+from tests.processes import DEADLINE, until
 
 
 def test_a_value_can_be_had_again_and_again(view):
@@ -219,6 +221,23 @@ def test_a_result_that_cannot_be_pickled_is_an_error_of_the_task(view):
         view.apply_async(tasks.unpicklable).get()
 
     assert "During handling" not in e.value.traceback
+
+
+@pytest.mark.parametrize("problem", [LateError(), SystemExit(3)])
+def test_a_result_stays_readable_if_a_signal_handler_raises_as_it_is_read(
+    client, problem
+):
+    result = client.load_balanced_view().apply_async(Rings)
+
+    with alarm(problem), pytest.raises(type(problem)) as caught:
+        result.get(DEADLINE)
+    kept = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    value = result.get()
+    signal.signal(signal.SIGUSR1, kept)
+
+    assert caught.value is problem
+    assert value is None
+    assert result.successful()
 
 
 def test_leaving_is_an_error_of_the_task(view):

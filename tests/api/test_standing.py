@@ -222,7 +222,7 @@ def test_a_record_has_the_keys_of_the_reference_and_ours(rc, view):
     assert record["completed"] == result.metadata.completed
     assert record["metadata"]["label"] == record["label"] == "x"
     assert record["result_content"] == {"status": "ok"}
-    assert record["function"] == "double"
+    assert (record["function"], record["module"]) == ("double", "tests.tasks")
     assert record["engine_id"] == result.metadata.engine_id
     assert record["after"] == record["follow"] == []
     assert record["targets"] is None

@@ -22,6 +22,7 @@ from redtask import aio, error
 from redtask.current import CurrentTask
 from redtask.ferry import Passenger
 from tests import tasks
+from tests.alarms import LateError, be_late
 from tests.processes import until
 
 DEADLINE = 20
@@ -369,6 +370,31 @@ def test_imap_tells_an_error_of_its_input_after_what_came_before(view):
     with pytest.raises(RuntimeError, match="no more"):
         next(found)
     assert list(found) == []
+
+
+class Punctual:
+    """The numbers to three; before the second a signal handler raises."""
+
+    def __init__(self):
+        self.late = iter([False, True])
+        self.numbers = iter(range(3))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if next(self.late, False):
+            be_late()
+        return next(self.numbers)
+
+
+def test_the_input_of_imap_does_not_end_when_a_signal_handler_raises(view):
+    found = view.imap(tasks.double, Punctual(), max_outstanding=1)
+
+    with pytest.raises(LateError):
+        next(found)
+
+    assert list(found) == [0, 2, 4]
 
 
 def test_what_imap_submits_is_its_views(place, view):

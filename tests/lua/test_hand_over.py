@@ -134,7 +134,8 @@ def test_what_was_asked_for_counts_as_begun_whatever_is_in_the_bell(idle, how):
 def test_a_ring_of_an_earlier_turn_says_nothing(idle):
     idle.submit(3, "c-1")
     old = ring(idle)
-    ask(idle, 3, 3, "three", ok(read_bell(old)[1]), upcoming="four")
+    (work,) = ask(idle, 3).work
+    ask(idle, 3, 3, "three", ok(work), upcoming="four")
     idle.submit(3, "c-2")
     ring(idle)
     idle.redis.rpush(idle.keys.bell("e"), old.replace(b"c-1", b"c-2"))

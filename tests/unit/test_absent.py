@@ -55,6 +55,8 @@ def test_connection_files():
         ("signal_engines_sync", "send_signal"),
         ("start_controller", "no controller"),
         ("to_dict", "profile="),
+        ("become_dask", r"dask\.compute\(.*scheduler=view\.executor"),
+        ("register_joblib", r"redtask\.register_joblib_backend\(\)"),
         ("nothing", "'nothing'$"),
     ],
 )

@@ -392,10 +392,10 @@ def test_options_are_conditions_that_all_have_to_hold():
         "--failed", "--name", "fit*", "--error", "ValueError", "--limit", "3"
     )
 
-    record = {"state": "failed", "function": "fit_all", "ename": "ValueError"}
+    record = {"state": "failed", "names": ("fit_all",), "ename": "ValueError"}
     assert found.query.holds(record.get)
     assert not found.query.holds({**record, "state": "completed"}.get)
-    assert not found.query.holds({**record, "function": "load"}.get)
+    assert not found.query.holds({**record, "names": ("load",)}.get)
     assert not found.query.holds({**record, "ename": "KeyError"}.get)
     assert found.limit == 3
     assert found.by_query

@@ -11,7 +11,8 @@ import pytest
 from redtask.error import ConnectionLost
 from redtask.flows import Wait
 from redtask.hub import calls
-from redtask.inbox import TaskSet
+from redtask.hub.keys import Keys
+from redtask.inbox import Inbox, TaskSet
 from redtask.store import Driver, Store
 
 
@@ -57,8 +58,9 @@ class Pressed:
 
 
 def wait(driver, tasks):
+    inbox = Inbox("me", cast(Any, None), threading.RLock(), Keys("hub"))
     with pytest.raises(KeyboardInterrupt):
-        driver._perform(Wait(cast(Any, None), tasks, 0, 10.0), None, None)
+        driver._perform(Wait(inbox, tasks, 0, 10.0), None, None)
 
 
 def test_who_is_interrupted_just_when_it_would_read_lets_others_read():

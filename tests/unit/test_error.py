@@ -147,6 +147,18 @@ def test_each_refusal_of_the_hub_has_its_class(kind):
     assert str(found) == "a sentence"
 
 
+def test_a_limit_that_can_be_raised_is_told_with_how_to():
+    found = error.from_reply("REDTASK_TOOLARGE c-1 has 9 bytes; the limit is 8")
+    never = error.PayloadTooLarge("c-1 has 9 bytes; no hub accepts more than 8")
+
+    assert str(found) == (
+        "c-1 has 9 bytes; the limit is 8: "
+        "redtask configure --max-payload SIZE raises it, up to 512M"
+    )
+    assert str(pickle.loads(pickle.dumps(found))) == str(found)
+    assert str(never) == never.args[0]
+
+
 @pytest.mark.parametrize("text", ["REDTASK_NOSUCH x", "NOFN x", "ERR REDTASK_NOFN", ""])
 def test_what_is_no_refusal_of_the_hub_is_none(text):
     assert error.from_reply(text) is None

@@ -11,6 +11,7 @@ import pytest
 
 import redtask
 from redtask import aio
+from redtask.absent import FLAGS
 from redtask.dependency import Dependency
 from redtask.error import NoEnginesRegistered
 from redtask.flags import NAMES, Flagged, Flags
@@ -211,6 +212,39 @@ def test_an_unknown_flag_is_refused_with_a_hint():
         Flags().replaced(retires=3)
     with pytest.raises(KeyError, match="there are block, track"):
         Flags().replaced(zzz=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("countdown", "use delay"),
+        ("expires", "use timeout, for how long it may wait"),
+        ("ttl", "use timeout, .*, or result_ttl"),
+        ("max_retries", "use retries"),
+        ("max_tries", "use retries, which does not count the first attempt"),
+        ("job_timeout", "use time_limit"),
+        ("soft_time_limit", "use time_limit"),
+        ("queue_name", "use queue"),
+        ("depends_on", "use after"),
+        ("autoretry_for", "use retry_on"),
+        ("on_failure", "use after=redtask.Dependency"),
+        ("task_id", "not there"),
+        ("unique", "not there"),
+        ("key", "not there"),
+        ("rate_limit", "not there.*queue of its own"),
+    ],
+)
+def test_a_flag_of_other_queues_is_answered_with_what_there_is_here(name, told):
+    view = Flagged(Flags())
+
+    with pytest.raises(KeyError, match=f"no such flag: {name}; .*{told}"):
+        Flags().replaced(**{name: 3})
+    with pytest.raises(AttributeError, match=f"no such flag: {name}; .*{told}"):
+        setattr(view, name, 3)
+
+
+def test_no_flag_of_other_queues_is_one_here():
+    assert not set(NAMES) & set(FLAGS)
 
 
 def test_a_misspelt_attribute_of_a_view_is_refused_with_a_hint():

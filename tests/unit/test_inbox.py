@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import threading
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,52 @@ def test_a_set_is_done_when_all_has_arrived(inbox):
     assert tasks.outcomes["c-0"] == Outcome("failed", "1:n", "e", b"bad")
     assert inbox.position == "6-0"
     assert inbox.arrived == 2
+
+
+class Hooked(TaskSet):
+    """Calls something just before the first outcome is stored."""
+
+    hook: Any = bool
+
+    def store(self, *told):
+        act, self.hook = self.hook, bool
+        act()
+        return super().store(*told)
+
+
+def test_a_set_that_is_added_while_others_hear_of_its_task_hears_of_it_too(inbox):
+    tasks, late = Hooked(["c-0"]), TaskSet(["c-0"])
+    tasks.hook = lambda: inbox.expect(late)
+    inbox.expect(tasks)
+
+    inbox.feed([entry("5-0", (b"c-0", b"c1:n\0rbody"))])
+
+    assert tasks.outcomes == late.outcomes != {}
+    assert not inbox.expects("c-0")
+
+
+def test_who_is_interrupted_while_it_delivers_leaves_the_task_to_the_next(inbox):
+    tasks = Hooked(["c-0", "c-1"])
+    inbox.expect(tasks)
+    told = entry("5-0", (b"c-0", b"c1:n\0r"), (b"c-1", b"c1:n\0r"))
+
+    def press():
+        raise KeyboardInterrupt
+
+    tasks.hook = press
+    with pytest.raises(KeyboardInterrupt):
+        inbox.feed([told])
+    inbox.feed([told])
+
+    assert tasks.done
+
+
+def test_the_position_only_advances(inbox):
+    inbox.feed([entry("10-0"), entry("10-3")])
+
+    inbox.feed([entry("9-5"), entry("10-0")])
+
+    assert inbox.position == "10-3"
 
 
 def test_an_entry_wakes_waiters_once_however_many_outcomes_it_has(inbox):
@@ -279,3 +326,28 @@ def test_a_task_that_is_just_being_submitted_is_not_asked_for(inbox):
 
     asked = [name for name, _ in inbox.unchecked(since=float("inf"))]
     assert asked == ["c-0", "d-0"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"?", b"?1:n\0rx", b"c\xff\0rx", b"c\0x", b"c\0x\0y\0z", b"f1:n\0\xff"],
+)
+def test_of_what_cannot_be_read_the_records_tell(inbox, value):
+    tasks = TaskSet(["c-0", "c-1"])
+    inbox.expect(tasks)
+    inbox.listens("4-0")
+
+    inbox.feed([entry("5-0", (b"c-0", value), (b"c-1", b"c1:n\0rbody"))])
+
+    assert tasks.open_ids() == ["c-0"]
+    assert inbox.position == "5-0"
+    assert inbox.listening_since == 0.0
+
+
+def test_a_task_without_a_name_that_can_be_read_harms_no_other(inbox):
+    tasks = TaskSet(["c-1"])
+    inbox.expect(tasks)
+
+    inbox.feed([entry("5-0", (b"\xff", b"c1:n\0rbody"), (b"c-1", b"c1:n\0rbody"))])
+
+    assert tasks.done

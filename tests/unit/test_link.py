@@ -460,8 +460,8 @@ def test_a_server_that_does_not_answer_is_told_of_once(caplog):
 def test_who_has_a_millisecond_looks_and_does_not_wait():
     inbox: Any = SimpleNamespace(client="c", position="1-0")
 
-    looks = link.read_stream(Keys("hub"), inbox, 1)
-    waits = link.read_stream(Keys("hub"), inbox, 2)
+    looks = link.read_stream(Keys("hub"), inbox, 1, "7-0")
+    waits = link.read_stream(Keys("hub"), inbox, 2, "7-0")
 
     assert "BLOCK" not in looks
     assert waits[3:5] == ("BLOCK", 2)

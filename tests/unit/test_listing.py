@@ -57,6 +57,31 @@ def test_of_many_records_only_what_is_wanted_is_kept():
     assert kept / len(ids) < 1000
 
 
+def test_a_function_is_looked_up_once_however_many_tasks_call_it():
+    ids = [f"c-{at}" for at in range(1200)]
+    query = Query.parse({"msg_id": {"$in": ids}}).called("mailing:*")
+    talk = Talk(Finder(KEYS, query, ["msg_id", "module"]).find())
+    replies = {
+        ("HGET", "name"): b"run",
+        ("HSTRLEN", "blob"): len("nmailing:run"),
+        ("HGET", "blob"): b"nmailing:run",
+    }
+    fields = [word.encode() for pair in RECORD.items() for word in pair]
+    asked = []
+
+    while not talk.over:
+        commands = talk.step.commands
+        if commands[0][1] == KEYS.function("digest"):
+            words = [(verb, part) for verb, _, part in commands]
+            asked.append(words)
+            talk.answer([replies[one] for one in words])
+        else:
+            talk.answer([None, None, fields] * (len(commands) // 3))
+
+    assert asked == [[("HGET", "name"), ("HSTRLEN", "blob")], [("HGET", "blob")]]
+    assert talk.value == [{"msg_id": one, "module": "mailing"} for one in sorted(ids)]
+
+
 def test_records_are_in_order_whatever_is_wanted_of_them():
     query = Query.parse({"msg_id": {"$in": ["c-1", "c-2", "c-3"]}})
     times = {

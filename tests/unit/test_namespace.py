@@ -34,6 +34,11 @@ def bench(monkeypatch):
     namespace.leave(token)
 
 
+def given(bench):
+    """Return the names that are not those of every module."""
+    return {name for name in bench.runner.names if name[:2] != "__"}
+
+
 def test_what_is_pushed_can_be_pulled_until_it_is_cleared(bench):
     bench.value(namespace.push, a=1, b=[2, 3])
 
@@ -42,7 +47,7 @@ def test_what_is_pushed_can_be_pulled_until_it_is_cleared(bench):
     bench.value(namespace.clear)
     problem, _ = bench.error(namespace.pull, "a")
     assert (problem.ename, problem.evalue) == ("NameError", "name 'a' is not defined")
-    assert not bench.runner.names
+    assert given(bench) == set()
 
 
 def test_executed_code_has_the_names_as_its_globals(bench):
@@ -51,10 +56,27 @@ def test_executed_code_has_the_names_as_its_globals(bench):
     bench.value(namespace.execute, "def f(x): return x + a\nb = f(2)", "<execute>")
 
     assert bench.value(namespace.pull, "b, f(3)") == (3, 4)
-    assert "__builtins__" not in bench.runner.names
+    assert given(bench) == {"a", "f", "b"}
     problem, _ = bench.error(namespace.execute, "a\nnothing", "<execute>")
     assert 'File "<execute>", line 2' in problem.traceback
     assert "redtask" not in problem.traceback
+
+
+def test_what_code_defines_may_call_what_imports(bench):
+    code = "import time\ndef year(text): return time.strptime(text, '%Y').tm_year"
+    bench.value(namespace.execute, code, "<execute>")
+
+    assert bench.value(Reference("year"), "2020") == 2020
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_nothing_is_lent_where_nobody_has_given_a_name(bench, monkeypatch, clear):
+    if clear:
+        bench.value(namespace.execute, "a: int = 1", "<execute>")
+        bench.value(namespace.clear)
+    monkeypatch.setattr(bench.runner, "_lending", None)
+
+    assert bench.value(lambda: 5) == 5
 
 
 def test_what_code_defines_travels_by_value(bench):
@@ -218,7 +240,7 @@ def test_an_engine_that_joins_anew_has_no_names(bench):
 
     bench.runner.forget()
 
-    assert not bench.runner.names
+    assert given(bench) == set()
 
 
 def test_modules_are_imported_into_the_namespace(bench):
@@ -273,6 +295,8 @@ def test_what_a_script_brings_is_there_again_after_the_call(bench):
 
     bench.value(namespace.native(scope["load"]))
 
+    assert bench.value(namespace.pull, "model.run()") == 3
+    bench.value(namespace.execute, "del scale", "<typed>")
     assert bench.value(namespace.pull, "model.run()") == 2
 
 
@@ -310,3 +334,232 @@ def test_executed_code_has_annotations_as_it_writes_them(bench):
     bench.value(namespace.execute, "def f(x: int): pass", "<typed>")
 
     assert bench.value(namespace.pull, "f.__annotations__") == {"x": int}
+
+
+def made(code, **scope):
+    """Return the names of a script that has executed this."""
+    scope = {"__name__": "__main__", **scope}
+    exec(code, scope)  # noqa: S102
+    return scope
+
+
+BUMP = "def bump():\n    global n\n    n += 1"
+
+
+def direct(bench, function, *args, **kwargs):
+    """Call a function as a direct view does."""
+    return bench.value(namespace.native(function), *args, **kwargs)
+
+
+def test_what_a_pushed_function_assigns_is_kept_however_it_is_called(bench):
+    bench.value(namespace.push, n=0, bump=made(BUMP)["bump"])
+
+    direct(bench, Reference("bump"))
+    bench.value(Reference("bump"))
+    bench.value(namespace.execute, "bump()", "<typed>")
+    direct(bench, made("def call(): bump()")["call"])
+
+    assert bench.value(namespace.pull, "n") == 4
+
+
+def test_what_a_pushed_function_brings_along_comes_after_the_names(bench):
+    script = made(
+        f"import math\nn = 0\nlimits = [9]\n{BUMP} + math.ceil(len(limits) / 9)"
+    )
+    bench.value(namespace.push, bump=script["bump"])
+
+    for _ in range(2):
+        bench.value(namespace.execute, "bump()", "<typed>")
+
+    assert bench.value(namespace.pull, "n") == 4
+
+
+def test_what_a_helper_assigns_is_kept(bench):
+    script = made(
+        "flag = False\n"
+        "def load():\n    global data, flag\n    data = [1, 2]\n    flag = False\n"
+        "def main(): load()"
+    )
+
+    direct(bench, script["main"])
+
+    assert bench.value(namespace.pull, "data, flag") == ([1, 2], False)
+
+
+def test_what_a_method_assigns_is_kept(bench):
+    script = made(
+        "class Model:\n"
+        "    def fit(self, x):\n        global fitted\n        fitted = known + x\n"
+        "    def __call__(self):\n        global called\n        called = 1\n"
+        "class Other:\n"
+        "    @staticmethod\n    def set():\n        global other\n        other = 1"
+    )
+    bench.value(namespace.push, known=1)
+
+    direct(bench, script["Model"]().fit, 2)
+    direct(bench, script["Model"]())
+    bench.value(namespace.push, model=script["Model"]())
+    bench.value(namespace.push, Other=script["Other"])
+    bench.value(namespace.execute, "Other.set()\nmodel.fit(called + fitted)", "<typed>")
+
+    assert bench.value(namespace.pull, "fitted, called, other") == (5, 1, 1)
+
+
+def test_what_a_function_assigns_by_its_globals_is_kept(bench):
+    script = made(
+        "helper = lambda: 1\n"
+        "def give(name, value): globals()[name] = value\n"
+        "def update(): globals().update(b=helper())\n"
+        "def run(): exec('c = 3', globals())"
+    )
+
+    for names in ({}, {"known": 1}):
+        bench.value(namespace.clear)
+        bench.value(namespace.push, **names)
+        direct(bench, script["give"], "a", 4)
+        direct(bench, script["update"])
+        direct(bench, script["run"])
+
+        assert bench.value(namespace.pull, "a, b, c") == (4, 1, 3)
+
+
+def test_functions_that_assign_the_same_name_see_each_others_values(bench):
+    code = "n = 0\ndef add():\n    global n\n    n += 10"
+    bench.value(namespace.execute, code, "<typed>")
+    script = made(
+        "import math\nn = 5\nSTEPS = {'one': [1]}\n"
+        "def more():\n    global n\n    n += sum(STEPS['one'])\n"
+        "def mixed(again=True):\n    add()\n    more()\n    add()\n"
+        "    return math.floor(n) if again is False else mixed(again=False)"
+    )
+    bench.value(namespace.push, bump=made(BUMP)["bump"])
+
+    assert direct(bench, script["mixed"]) == 42
+    bench.value(namespace.execute, "n = 5\nbump()\nn += 1", "<typed>")
+    assert bench.value(namespace.pull, "n") == 7
+
+
+def test_helpers_that_come_along_assign_the_same_name_as_their_caller(bench):
+    bench.value(namespace.push, n=0)
+    script = made(
+        f"{BUMP}\ndef main():\n    global n\n    bump()\n    n += 10\n    bump()"
+    )
+
+    direct(bench, script["main"])
+
+    assert bench.value(namespace.pull, "n") == 12
+
+
+def test_what_a_function_leaves_behind_keeps_what_it_brought_along(bench):
+    script = made(
+        "import math\n"
+        "def setup():\n    global root, table\n    table = [9]\n"
+        "    def root(at): return (lambda: math.sqrt(table[at]))()"
+    )
+
+    direct(bench, script["setup"])
+
+    assert bench.value(namespace.pull, "root(0)") == 3
+    bench.value(namespace.execute, "table[0] = 16", "<typed>")
+    assert bench.value(namespace.pull, "root(0)") == 4
+
+
+def test_a_coroutine_function_at_home_assigns_when_it_runs(bench):
+    script = made("async def soon():\n    global n\n    n = n + 1\n    return n")
+    bench.value(namespace.push, n=1)
+
+    assert direct(bench, script["soon"]) == 2
+    assert bench.value(namespace.pull, "n") == 2
+
+
+def test_a_pushed_function_comes_back_with_what_it_brought_along(bench):
+    script = made("import math\nSTEP = 4\ndef root(): return math.sqrt(STEP)")
+    bench.value(namespace.push, root=script["root"])
+
+    root = bench.value(namespace.pull, "root")
+
+    assert (root(), bench.value(root)) == (2, 2)
+    assert "abs" not in root.__globals__
+
+
+def test_code_may_await_at_its_top(bench):
+    code = (
+        "import asyncio\nasync def two(): return 2\nasync with asyncio.Lock():\n"
+        "    x = await two()\n[await two() for _ in range(x)]"
+    )
+
+    found = bench.value(namespace.execute, code, "<typed>", silent=False)
+
+    assert found == [2, 2]
+    assert bench.value(namespace.pull, "x") == 2
+    assert bench.value(namespace.execute, "y = await two()", "<typed>") is None
+    assert bench.value(namespace.execute, "y", "<typed>", silent=False) == 2
+    problem, _ = bench.error(namespace.execute, "x = 0\nawait nothing()", "<typed>")
+    assert 'File "<typed>", line 2' in problem.traceback
+    assert "redtask" not in problem.traceback
+
+
+def test_a_function_of_a_script_is_still_of_its_file(bench):
+    script = made("def where(): return __file__, __name__", __file__="here.py")
+    bench.runner.names["__file__"] = "there.py"
+
+    assert direct(bench, script["where"]) == ("here.py", "__main__")
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        "x = []\nx.append(x)",
+        "x = list(map(list, [()] * 200))",
+        "x = {'f': lambda: 1}",
+        "class A: pass\nx = A()",
+        "x = lambda: [y for _ in range(1)]\ny = [0]",
+    ],
+)
+def test_what_a_function_leaves_is_kept_whatever_it_brings_along(bench, bound):
+    script = made(f"{bound}\ndef load():\n    global n\n    n, x\n    n += 1")
+    bench.value(namespace.push, n=0)
+
+    direct(bench, script["load"])
+    direct(bench, script["load"])
+
+    assert bench.value(namespace.pull, "n") == 2
+
+
+def test_what_is_made_within_a_call_sees_what_the_function_brought_along(bench):
+    code = "n = 0\ndef add():\n    global n\n    n += sum(len('a') for _ in range(10))"
+    bench.value(namespace.execute, code, "<typed>")
+    script = made(
+        "import math\nK = [1, 2]\n"
+        "def mixed():\n    global n, left\n    add()\n"
+        "    n += sum(math.floor(k) for k in K)\n"
+        "    left = lambda x: math.floor(x)\n    add()\n"
+        "    return eval('math.ceil(n)')\n"
+        "async def soon():\n    global n\n    n += sum(math.floor(k) for k in K)"
+    )
+
+    assert direct(bench, script["mixed"]) == 23
+    assert bench.value(namespace.pull, "left(2.5), n") == (2, 23)
+    problem, _ = bench.error(namespace.execute, "math", "<typed>")
+    assert problem.ename == "NameError"
+    direct(bench, script["soon"])
+    assert bench.value(namespace.pull, "n") == 26
+
+
+def test_what_a_function_with_a_copy_of_the_names_does_to_them_is_kept(bench):
+    script = made(
+        "class A: pass\nflag = False\n"
+        "def load():\n    global flag, passing\n    A()\n    flag = False\n"
+        "    del passing"
+    )
+    bench.value(namespace.push, passing=1, other=2)
+
+    direct(bench, script["load"])
+
+    assert given(bench) == {"other", "flag"}
+
+
+def test_code_that_awaits_may_end_with_a_plain_expression(bench):
+    code = "import asyncio\nawait asyncio.sleep(0)\n1 + 1"
+
+    assert bench.value(namespace.execute, code, "<typed>", silent=False) == 2

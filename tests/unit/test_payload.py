@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import pickle
+import signal
 import sys
 import threading
 import types
@@ -20,6 +21,7 @@ from redtask.error import RemoteError, SerializationError
 from redtask.functional import by_value, depend, dependent, require
 from redtask.rope import Rope
 from tests import tasks
+from tests.alarms import LateError, alarm
 
 
 def round_trip(function, *args, **kwargs):
@@ -914,3 +916,62 @@ def test_what_is_no_fault_of_a_variable_is_told_without_one():
 
     with pytest.raises(SerializationError, match=r"function f: cannot pickle"):
         payload.pack_function(f)
+
+
+def test_what_is_no_description_of_an_exception_is_told_by_one_error():
+    for text in (b"[" * 200_000, b"{", b"\xff"):
+        with pytest.raises(ValueError, match=r"descri|Expecting|decode"):
+            payload.about_error(len(text).to_bytes(4, "big") + text)
+
+
+class Rings:
+    """A value in whose pickling, or repr, a signal arrives, but only once."""
+
+    def __init__(self, at=1):
+        self.before = at
+
+    def ring(self):
+        self.before -= 1
+        if self.before == 0:
+            signal.raise_signal(signal.SIGUSR1)
+
+    def __reduce__(self):
+        self.ring()
+        return Rings, ()
+
+    def __repr__(self):
+        self.ring()
+        return "rings"
+
+    def method(self):
+        return self.before
+
+
+class RingingError(Rings, Exception):
+    """Likewise when it is asked why."""
+
+    __str__ = Rings.__repr__
+
+
+def closing_over(a, b=None):
+    return lambda: (a, b)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda: payload.pack_call((Rings(),), {}),
+        lambda: payload.pack_call((Rings(), b"x" * 100_000), {}),
+        lambda: payload.pack_chunk(([Rings()],)),
+        lambda: payload.pack_result(Rings()),
+        lambda: payload.pack_function(Rings().method),
+        lambda: payload.pack_function(closing_over(Rings())),
+        lambda: payload.pack_function(closing_over(Rings(2), threading.Lock())),
+        lambda: payload.pack_error(RingingError(), "", {}),
+        lambda: payload.short_repr(Rings()),
+        lambda: payload.safe_text(RingingError()),
+    ],
+)
+def test_what_a_signal_handler_raises_is_not_taken_for_the_values_own(act):
+    with alarm(LateError()), pytest.raises(LateError):
+        act()

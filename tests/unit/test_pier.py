@@ -19,6 +19,7 @@ from redtask.ferry import Passenger
 from redtask.payload import Function
 from redtask.pier import Pier
 from redtask.slices import FREE, MOST_BYTES, MOST_TASKS, Task, Waits
+from tests.alarms import LateError, be_late
 from tests.processes import until
 
 FUNCTION = Function("digest", b"blob", "f")
@@ -85,7 +86,7 @@ class Callers:
     def _submit(self, name):
         try:
             self.pier.submit(task(name))
-        except (error.RedtaskError, KeyboardInterrupt) as problem:
+        except (error.RedtaskError, KeyboardInterrupt, LateError) as problem:
             self.heard[name] = problem
         else:
             self.heard[name] = None
@@ -242,18 +243,21 @@ def test_who_has_none_left_hears_of_the_loss_with_the_first(trips):
     assert [type(callers.heard[name]) for name in "bc"] == [error.ConnectionLost] * 2
 
 
-def test_an_interrupted_leader_leaves_the_others_to_another(trips, callers):
+@pytest.mark.parametrize(
+    ("act", "kind"), [(interrupt, KeyboardInterrupt), (be_late, LateError)]
+)
+def test_an_interrupted_leader_leaves_the_others_to_another(trips, callers, act, kind):
     callers.submit("a")
     trips.began.get(timeout=DEADLINE)
     callers.submit("b", "c", "d")
 
     trips.endings.put(arrive)
-    trips.end(interrupt)
+    trips.end(act)
     trips.end()
     callers.join()
 
     assert trips.loads == [["a"], ["b", "c", "d"], ["c", "d"]]
-    assert isinstance(callers.heard.pop("b"), KeyboardInterrupt)
+    assert isinstance(callers.heard.pop("b"), kind)
     assert callers.heard == dict.fromkeys("acd")
 
 

@@ -18,8 +18,10 @@ import pytest
 
 from redtask import error, inputs, lookahead, payload, session
 from redtask.dependency import Dependency, Ref
+from redtask.ferry import Passenger
 from redtask.flags import Flags
 from redtask.flows import Meanwhile
+from redtask.gathering import Gathering
 from redtask.hub.calls import Call
 from redtask.hub.keys import Keys
 from redtask.hub.records import Outcome, Submitted
@@ -30,6 +32,7 @@ from redtask.session import Session
 from redtask.signing import Keyring
 from redtask.slices import MOST_BYTES, MOST_TASKS, together
 from tests import tasks
+from tests.alarms import LateError, Rings, alarm, be_late
 from tests.talks import Talk
 
 KEYRING = Keyring("hub", (Key.of_secret(b"1" * 32),))
@@ -336,6 +339,56 @@ def test_what_is_not_the_doing_of_a_result_is_raised(core, problem):
         core.decode("c-0", outcome("r", body))
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [LateError("why"), SystemExit(3), BaseExceptionGroup("all", [LateError()])],
+)
+def test_what_a_signal_handler_raises_while_a_result_is_unpickled_is_raised(
+    core, problem
+):
+    told = payload.pack_error(ValueError("why"), "", {})
+    size = 4 + int.from_bytes(told[:4], "big")
+
+    with alarm(problem):
+        with pytest.raises(type(problem)) as of_result:
+            core.decode("c-0", outcome("r", payload.pack_result(Rings())))
+        with pytest.raises(type(problem)) as of_error:
+            core.decode("c-0", outcome("e", told[:size] + payload.dumps(Rings())))
+
+    assert of_result.value is of_error.value is problem
+
+
+@pytest.mark.parametrize("late", ["at first", "one by one"])
+def test_what_a_signal_handler_raises_during_a_trip_is_of_no_task(
+    core, monkeypatch, late
+):
+    aboard = [Passenger(core.call(Flags(), tasks.double, (n,), {})[1]) for n in (1, 2)]
+
+    def refuse(tasks):
+        yield from ()
+        if late == "one by one" and len(tasks) > 1:
+            raise ValueError(tasks)
+        be_late()
+
+    monkeypatch.setattr(core, "_enter", refuse)
+    with pytest.raises(LateError):
+        list(core.cross(aboard))
+
+    assert not any(one.over for one in aboard)
+
+
+def test_what_a_signal_handler_raises_refuses_no_task_of_a_batch(core, monkeypatch):
+    batch = Gathering(core)
+    tasks_of, task = core.call(Flags(), tasks.double, (1,), {})
+    assert batch._fits(task)
+    monkeypatch.setattr(core, "_enter", be_late)
+
+    with pytest.raises(LateError):
+        list(batch._sending(core, batch._take()))
+
+    assert not tasks_of.done
+
+
 def test_a_cause_that_ends_the_program_when_it_is_unpickled_is_left_out(core):
     told = payload.pack_error(ValueError("why"), "", {})
     size = 4 + int.from_bytes(told[:4], "big")
@@ -575,6 +628,32 @@ def test_options_are_bound_by_the_signature(core):
     assert KEYRING.open_task(digest, until, task_id, task.envelope)
     with pytest.raises(error.SignatureError):
         KEYRING.open_task(digest, task.flags["until"], task_id, task.envelope)
+
+
+@pytest.mark.parametrize(
+    ("flags", "days"),
+    [
+        ({}, 91),
+        ({"result_ttl": 0}, 90),
+        ({"result_ttl": 5 * 86400}, 95),
+        ({"timeout": 60}, 91),
+        ({"timeout": 200 * 86400}, 201),
+        ({"retries": 1000}, 91),
+        ({"retries": 3, "retry_delay": 86400}, 94),
+        ({"retries": 3, "retry_delay": 43200, "retry_jitter": 0.5}, 93.25),
+        ({"retries": 3, "retry_delay": 4000, "retry_backoff": 3}, 91 + 52000 / 86400),
+        # 1, 2 .. 65,536 seconds, and eight days: no pause is longer than one.
+        ({"retries": 25, "retry_delay": 1, "retry_backoff": 2}, 99 + 131071 / 86400),
+    ],
+)
+def test_work_may_begin_months_later_and_after_all_pauses_of_its_retries(
+    core, flags, days
+):
+    _, task = core.call(Flags().replaced(**flags), tasks.double, (1,), {})
+
+    last = task.flags["until"]
+    assert int(last) * 60 == pytest.approx(time.time() + days * 86400, abs=120)
+    assert len(last) == 8
 
 
 def test_work_that_begins_later_may_be_run_later(core):

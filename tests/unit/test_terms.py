@@ -25,6 +25,8 @@ from redtask.engine.worker import default_name
 from redtask.error import ConnectionLost
 from redtask.hub.records import QueueStatus, Status
 
+WAITING = "tasks of the hub that wait for their time or for others"
+
 
 class Clock:
     def __init__(self):
@@ -37,11 +39,12 @@ class Clock:
 class Store:
     def __init__(self):
         self.queues = []
+        self.states = {}
 
     def do(self, _):
         if self.queues is None:
             raise ConnectionLost("away")
-        return Status({}, {}, tuple(self.queues), ())
+        return Status({}, self.states, tuple(self.queues), ())
 
 
 @pytest.fixture
@@ -186,6 +189,38 @@ def test_a_burst_ends_when_its_queues_are_empty(make, store, queue, ends):
     found.look()
 
     assert bool(stops) == ends
+
+
+@pytest.mark.parametrize(
+    ("waiting", "paused", "told"),
+    [
+        (1, 0, "1 task of the hub that waits for its time or for others"),
+        (2000, 0, f"2,000 {WAITING}"),
+        (0, 1, "1 task in paused queues"),
+        (2, 3, f"2 {WAITING}, and 3 tasks in paused queues"),
+    ],
+)
+def test_a_burst_tells_what_it_leaves(make, store, waiting, paused, told):
+    found, stops = make(burst=True)
+    store.states = {"waiting": waiting}
+    store.queues = [
+        QueueStatus("default", 1, paused, paused=True),
+        QueueStatus("other", 1, 7),
+    ]
+
+    found.look()
+    found.look()
+
+    assert stops == [f"the queues are empty (left: {told})"]
+
+
+def test_a_burst_says_if_nothing_is_left(make):
+    found, stops = make(burst=True)
+
+    found.look()
+    found.look()
+
+    assert stops == ["nothing is left to do"]
 
 
 def test_a_burst_does_not_end_while_redis_is_away_or_something_runs(make, store, seat):

@@ -105,6 +105,45 @@ def test_a_terminal_that_is_too_small_is_told(size):
     assert "too small: "[: size[0]] in lines[0].plain
 
 
+def titles(tab, width, *rows):
+    """Return the headers of a list."""
+    heads = (line.plain.split() for line in view.draw(read(on(tab, width), *rows)))
+    return next(words for words in heads if words[:2] == ["task", "function"])
+
+
+@pytest.mark.parametrize(
+    ("tab", "also"), [("failed", ["error", "ended"]), ("tasks", ["engine", "for"])]
+)
+def test_rows_say_which_order_they_are_of_on_a_usual_terminal(tab, also):
+    rows = [replace(one, fields={**one.fields, "label": ""}) for one in ROWS[tab]]
+    rows[1] = replace(rows[1], fields={**rows[1].fields, "label": "order 4711"})
+
+    labelled = titles(tab, 80, *rows)
+    text = shown(read(on(tab), *rows))
+
+    assert labelled[2] == "label"
+    assert set(also) <= set(labelled)
+    assert "order 4711" in text
+    assert "mod:train" in text
+
+
+@pytest.mark.parametrize("tab", ["failed", "tasks"])
+def test_there_is_no_column_for_labels_that_nobody_gave(tab):
+    rows = [replace(one, fields={**one.fields, "label": ""}) for one in ROWS[tab]]
+
+    for width in (80, 200):
+        assert "label" not in titles(tab, width, *rows)
+
+
+@pytest.mark.parametrize("tab", ["failed", "tasks"])
+def test_where_there_is_little_room_labels_give_way(tab):
+    rows = [
+        replace(one, fields={**one.fields, "label": "order 1"}) for one in ROWS[tab]
+    ]
+
+    assert "label" not in titles(tab, 45, *rows)
+
+
 @pytest.mark.parametrize("tab", TABS)
 def test_nothing_that_anybody_says_reaches_the_terminal_as_a_command(tab):
     evil: dict[str, list[Any]] = {
