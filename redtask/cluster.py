@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import numbers
 import os
+import shutil
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
 from redtask import absent
 from redtask.client import Client
-from redtask.error import ClusterError
+from redtask.error import ClusterError, ConnectionLost
 from redtask.keeper import line
 from redtask.keeper.plan import SCRIPT, Plan
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from redtask import aio
+
+_log = logging.getLogger("redtask")
 
 
 class Cluster:
@@ -88,6 +93,8 @@ class Cluster:
         self._private = private
         self._keeper: subprocess.Popen[bytes] | None = None
         self._about: dict[str, Any] = {}
+        #: How its keeper was lost; "" if it was not.
+        self._lost = ""
         self._client: Client | None = None
         self._aio_client: aio.Client | None = None
         self._lock = threading.RLock()
@@ -189,6 +196,23 @@ class Cluster:
             except KeyboardInterrupt:
                 line.end(process, 0.0)
                 raise
+            self._look_after(process)
+
+    def _look_after(self, keeper: subprocess.Popen[bytes]) -> None:
+        """Do what a keeper that was killed could not do itself."""
+        self._lost = ""
+        if keeper.returncode >= 0:
+            return
+        killer = _signal_name(-keeper.returncode)
+        self._lost = f"the keeper of the cluster was killed by {killer}"
+        _log.warning("%s", self._lost)
+        if home := self._about["home"]:
+            shutil.rmtree(home, ignore_errors=True)
+
+    def _explain(self, problem: BaseException | None) -> None:
+        """Note on a lost connection that it was lost with the cluster."""
+        if self._lost and isinstance(problem, ConnectionLost):
+            problem.add_note(self._lost)
 
     def __enter__(self) -> Client:
         return self.start_and_connect()
@@ -200,6 +224,7 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         self.stop_cluster()
+        self._explain(problem)
 
     async def __aenter__(self) -> aio.Client:
         from redtask import aio  # noqa: PLC0415 - asyncio takes a while to import
@@ -227,6 +252,7 @@ class Cluster:
                 await client.close()
         finally:
             await _shielded(self.stop_cluster)
+            self._explain(problem)
 
     # -- its parts
 
@@ -292,6 +318,14 @@ async def _shielded(
         if undo is not None:
             await _shielded(undo)
         raise
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # Some real-time signals have no name.
+        return f"signal {number}"
 
 
 def _whole(n: object, *, least: int = 0) -> int:

@@ -150,7 +150,7 @@ class Worker:
         self._herald = Herald(
             self._store, options.name, keyring.fingerprint, self._forsake
         )
-        self._seats = [Seat(number) for number in range(options.engines)]
+        self._seats = _seats(options.engines)
         self._warden = Warden(self._seats, self._herald.report)
         self._live = Live(self._store, self._seats)
         self._orders = Orders(self._store, options.name, self._seats, self._stop)
@@ -199,22 +199,13 @@ class Worker:
         ``ConnectionLost`` if Redis cannot be reached at the start.
         """
         hear_of_children()
-        self._plan = self._make_plan()
-        self._orders.instance = instance(self._plan.about)
-        inherit(self._store, self.options.name, self._plan.about)
-        if self.options.health_port is not None:
-            self._health = Health(self.options.health_port, self.health)
-            _log.info("how it is can be asked on port %d", self._health.port)
-        self._watchdog_at = time.monotonic() + watchdog()
-        gc.collect()
         self._selector = selectors.DefaultSelector()
         needed = {_WAKES, END_WITH_CLUSTER, END_NOW}
         self._signals = Signals(self._selector, _HANDLED, self._hear, needed=needed)
         try:
+            # A request to stop is heard once the loop begins, before it forks.
             with self._signals:
-                self._control.serve(self._selector)
-                if self._health is not None:
-                    self._health.serve(self._selector)
+                self._begin()
                 while not self._is_finished():
                     for key, _ in self._selector.select(self._pause()):
                         key.data()
@@ -227,6 +218,19 @@ class Worker:
         if self._orders.ends_cluster and self.options.kept and self._code == DONE:
             return CLUSTER_ENDS
         return self._code
+
+    def _begin(self) -> None:
+        """Do all that comes before the first engine."""
+        self._plan = self._make_plan()
+        self._orders.instance = instance(self._plan.about)
+        inherit(self._store, self.options.name, self._plan.about)
+        if self.options.health_port is not None:
+            self._health = Health(self.options.health_port, self.health)
+            _log.info("how it is can be asked on port %d", self._health.port)
+            self._health.serve(self._selector)
+        self._watchdog_at = time.monotonic() + watchdog()
+        gc.collect()
+        self._control.serve(self._selector)
 
     def _pause(self) -> float:
         """Return how long to wait for events, in seconds."""
@@ -623,6 +627,17 @@ class Worker:
             self._code = REFUSED
             self._asked = max(1, self._asked)
             self._drain_all()
+
+
+def _seats(number: int) -> list[Seat]:
+    """Return empty seats. Raises ``ConfigurationError`` without shared memory."""
+    try:
+        return [Seat(at) for at in range(number)]
+    except OSError as problem:
+        raise ConfigurationError(
+            f"the shared memory of engines cannot be made: {problem.strerror}. "
+            "A worker needs a /dev/shm that can be written to and is not full"
+        ) from problem
 
 
 def _is_busy(seat: Seat) -> bool:

@@ -671,6 +671,8 @@ class Keeper:
             "names": [crew.name for crew in self._crews],
             "engines": sum(crew.engines for crew in self._crews),
             "log": self._log_file.name,
+            # What is to be deleted in the end.
+            "home": os.environ["REDTASK_HOME"] if self.plan.private else None,
         }
 
 

@@ -329,6 +329,38 @@ def test_nothing_outlives_a_keeper_that_is_killed(land):
     until(lambda: land.pids() == [process.pid], "the end of workers and Redis")
 
 
+def lose_the_keeper(land):
+    """Kill the only keeper; raise what a client of its cluster does then."""
+    (keeper,) = land.pids(KEEPER)
+    os.kill(keeper, signal.SIGKILL)
+    until(land.is_empty, "the end of workers and Redis")
+    raise redtask.ConnectionLost
+
+
+def with_a_cluster(land):
+    with redtask.Cluster(n=1, private=True):
+        lose_the_keeper(land)
+
+
+async def with_a_cluster_async(land):
+    async with redtask.Cluster(n=1, private=True):
+        lose_the_keeper(land)
+
+
+@pytest.mark.parametrize(
+    "work", [with_a_cluster, lambda land: asyncio.run(with_a_cluster_async(land))]
+)
+def test_a_script_whose_keeper_was_killed_hears_it_and_nothing_is_left(
+    land, caplog, work
+):
+    with pytest.raises(redtask.ConnectionLost) as raised:
+        work(land)
+
+    assert raised.value.__notes__ == ["the keeper of the cluster was killed by SIGKILL"]
+    assert caplog.messages[-1] == "the keeper of the cluster was killed by SIGKILL"
+    assert not list(land.folder.glob("redtask-*"))
+
+
 def test_a_task_that_outlasts_its_script_is_ended(land):
     process = script(land, more="view.apply_async(time.sleep, 600)")
 

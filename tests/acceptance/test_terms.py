@@ -287,6 +287,36 @@ def test_who_may_drain_for_no_time_at_all_hands_back_at_once(site):
     assert site.states(runs) == ["ready"]
 
 
+#: Has a worker wait where it looks for what dead ones have left.
+SLOW = """
+import time
+from pathlib import Path
+from redtask.engine import worker
+inherit = worker.inherit
+def wait(*args):
+    Path("begun").touch()
+    while not Path("gate").exists():
+        time.sleep(0.01)
+    inherit(*args)
+worker.inherit = wait
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_who_is_stopped_while_it_talks_to_redis_first_ends_in_order(site, number):
+    (site.folder / "slow.py").write_text(SLOW)
+    worker = site.worker("-n", "1", "--preload", "slow", ready=False)
+    until((site.folder / "begun").exists, "the start")
+
+    worker.signal(number)
+    (site.folder / "gate").touch()
+
+    assert worker.wait() == 0
+    assert f"{number.name}: stopping" in worker.told
+    assert "ready" not in worker.told
+    assert site.redis.keys("*:engine:*") == []
+
+
 def test_process_1_can_be_ended_before_its_engines_start(site):
     (site.folder / "slow.py").write_text(
         "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(600)"

@@ -469,6 +469,15 @@ worker.Block = block
 """
 
 
+#: Fails to make blocks, as a read-only /dev/shm does.
+NONE = """
+import multiprocessing.context
+def refuse(*_):
+    raise OSError(30, "Read-only file system")
+multiprocessing.context.BaseContext.Lock = refuse
+"""
+
+
 def test_an_engine_that_cannot_be_replaced_yet_costs_no_other(site):
     (site.folder / "shm.py").write_text(FULL)
     worker = site.worker("-n", "2", "--preload", "shm")
@@ -481,6 +490,19 @@ def test_an_engine_that_cannot_be_replaced_yet_costs_no_other(site):
 
     until(lambda: len(worker.engines()) == 2, "the next engine")
     assert other in worker.engines()
+
+
+def test_a_worker_without_shared_memory_says_what_it_needs(site):
+    (site.folder / "shm.py").write_text(NONE)
+    path = f"{os.environ['PYTHONPATH']}:{site.folder}"
+
+    done = run("worker", "-n", "1", "--preload", "shm", PYTHONPATH=path)
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "redtask: the shared memory of engines cannot be made: Read-only file system. "
+        "A worker needs a /dev/shm that can be written to and is not full"
+    )
 
 
 def test_what_a_dead_engines_task_started_dies_too(site):
