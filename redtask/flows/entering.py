@@ -33,9 +33,6 @@ _ABOUT: Final = ("server", "memory", "persistence", "replication")
 _FRESH: Final = 1800.0
 #: How many functions the hub is believed to have; of more, all are sent again.
 _MOST_KNOWN: Final = 10_000
-#: How much a sweep does that makes room for a submit, and how many there are at most.
-_SWEPT: Final = 500
-_MOST_SWEEPS: Final = 100
 
 
 def listen(inbox: Inbox) -> Flow[None]:
@@ -53,39 +50,17 @@ def enter(
     sent: set[str],
     meanwhile: Callable[[], None] | None = None,
 ) -> Flow[None]:
-    """Submit one slice, without functions that the hub is believed to have.
-
-    Where Redis is full, ended tasks that are kept beyond what there is room for leave
-    first; mostly supervisors see to that, and somebody may be faster.
-    """
-    try:
-        yield from _enter(groups, sent, meanwhile)
-    except HubFull:
-        yield from _make_room()
-        yield from _enter(groups, sent, None)
-    for group in groups:
-        if len(sent) >= _MOST_KNOWN:
-            # Each closure is another one. To send some twice does no harm.
-            sent.clear()
-        sent.add(group.digest)
-
-
-def _make_room() -> Flow[None]:
-    """Have the hub forget ended tasks that are too many."""
-    for _ in range(_MOST_SWEEPS):
-        swept = yield from ask(calls.sweep(_SWEPT))
-        if not swept.more:
-            break
-
-
-def _enter(
-    groups: Sequence[Group], sent: set[str], meanwhile: Callable[[], None] | None
-) -> Flow[None]:
+    """Submit one slice, without functions that the hub is believed to have."""
     try:
         call = calls.submit(groups, sent)
         yield call if meanwhile is None else Meanwhile(call, meanwhile)
     except UnknownFunction:
         yield from ask(calls.submit(groups))
+    for group in groups:
+        if len(sent) >= _MOST_KNOWN:
+            # Each closure is another one. To send some twice does no harm.
+            sent.clear()
+        sent.add(group.digest)
 
 
 def submit(

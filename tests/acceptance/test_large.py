@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 
 import pytest
-
-from tests.processes import DEADLINE
 
 pytestmark = pytest.mark.acceptance
 
@@ -52,19 +49,3 @@ def test_16_mebibytes_there_and_back_take_three_times_as_much(home):
     client, engine = json.loads(done.stdout)
     assert 32 <= client <= 3 * 16 + 3
     assert 16 <= engine <= 3 * 16 + 3
-
-
-def test_results_that_there_is_no_room_for_make_way_for_new_tasks(own_site):
-    worker = own_site.worker("-n", "1")
-    results = own_site.view.map_async(lambda _: b"x" * 60_000, range(200))
-    results.wait(DEADLINE)
-    worker.signal(signal.SIGTERM)
-    assert worker.wait() == 0
-    own_site.configure(keep_bytes=1_000_000)
-    used = own_site.redis.info("memory")["used_memory"]
-    own_site.redis.config_set("maxmemory", used - 6_000_000)
-
-    result = own_site.view.apply_async(abs, -1)
-
-    own_site.redis.config_set("maxmemory", 0)
-    assert own_site.states(result) == ["ready"]
