@@ -4,11 +4,9 @@ An envelope is ``kid(4) || HMAC-SHA256 truncated to 16 || body`` (RFC 2104). Bes
 body, the MAC covers everything that an engine or a client relies on: the role and the
 hub; for a task its root id, the function's digest and the time after which it must not
 run; for a result the task, its token, and whether it is a result or an error; for a
-message to a worker its name. So an envelope moved to another function, attempt, worker
-or hub is rejected, and to another task, unless the record names that one's ancestor as
-well: resubmitted tasks keep the signatures of their first ancestor, and records are not
-signed. A result is never taken for a task. None of that is stored twice: the verifier
-reads it from the record. No I/O here.
+message to a worker its name. So an envelope moved to another task, function, attempt,
+worker or hub is rejected, and a result is never taken for a task. None of that is
+stored twice: the verifier reads it from the record. No I/O here.
 """
 
 from __future__ import annotations
