@@ -329,20 +329,11 @@ class Inbox:
         return self.position is None or _place(position) > _place(self.position)
 
     def _awaited(self, fields: Sequence[bytes]) -> Iterator[tuple[str, Told]]:
-        """Yield the outcomes in an entry that somebody waits for.
-
-        Of those that cannot be read the records tell.
-        """
+        """Yield the outcomes in an entry that somebody waits for."""
         for at in range(0, len(fields), 2):
-            try:
-                name = fields[at].decode()
-                if name not in self._waiting:
-                    continue
-                told = told_of(fields[at + 1])
-            except (ValueError, KeyError, IndexError):
-                self.disturbed()
-                continue
-            yield name, told
+            name = fields[at].decode()
+            if name in self._waiting:
+                yield name, told_of(fields[at + 1])
 
     def listens(self, at: str) -> None:
         """Note that the stream exists, and that its last entry is ``at``."""

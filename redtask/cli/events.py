@@ -104,21 +104,13 @@ def _before(
             [("XREVRANGE", hub.keys.story(), end, begin, "COUNT", _PAGE)]
         )
         for entry, fields in page:
-            about = _about(entry, fields)
+            about = mapping(fields)
             if is_meant(about):
                 found.append((text(entry), about))
         if len(page) < _PAGE:
             break
         end = "(" + text(page[-1][0])
     return found[:most]
-
-
-def _about(entry: bytes, fields: Sequence[bytes]) -> dict[str, str]:
-    """Return what an event says; what somebody else has written has a time, too."""
-    about = {"event": "?", **mapping(fields)}
-    if not about.get("at", "").isdecimal():
-        about["at"] = text(entry).partition("-")[0]
-    return about
 
 
 def _coming(hub: Reader, position: str) -> Iterator[Sequence[_Event]]:
@@ -137,8 +129,7 @@ def _coming(hub: Reader, position: str) -> Iterator[Sequence[_Event]]:
             click.echo("redtask: Redis is back", err=True)
             continue
         if reply:
-            entries = reply[0][1]
-            some = [(text(entry), _about(entry, fields)) for entry, fields in entries]
+            some = [(text(entry), mapping(fields)) for entry, fields in reply[0][1]]
             position = some[-1][0]
             yield some
 
@@ -181,7 +172,7 @@ def _details(about: Mapping[str, str], labels: Mapping[str, int]) -> dict[str, A
             found["engine_id"] = labels.get(value)
             found["engine_uuid"] = value
         elif name == "try":
-            found["tries"] = int(value) if value.isdecimal() else value
+            found["tries"] = int(value)
         elif name == "task":
             found["id"] = value
         elif name == "why":

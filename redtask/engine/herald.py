@@ -12,7 +12,6 @@ import logging
 import random
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.engine.block import IDLE, Outcome, Picture, Taken
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 #: Pauses between attempts while Redis is unreachable, in seconds.
 _FIRST_RETRY: Final = 0.05
 _LONGEST_RETRY: Final = 0.5
-#: Pause before a next attempt where the hub refuses what it should not, in seconds.
-_REFUSED: Final = 1.0
 #: Pause before an attempt to drain engines that have not all registered, in seconds.
 _WISH_PAUSE: Final = 0.2
 #: Minimum interval of sweeps, in seconds.
@@ -104,8 +101,6 @@ class Herald:
         #: Since when Redis has been unreachable, and the number of attempts since.
         self._away: float | None = None
         self._tries = 0
-        #: What was told of the hub's refusals last.
-        self._told = ""
 
     # -- the queue
 
@@ -163,47 +158,23 @@ class Herald:
 
     def speak(self, seats: Iterable[Seat]) -> None:
         """Send what is queued or due, if Redis is reachable."""
-        refused: HubError | None = None
-        steps = (
-            self._report,
-            self._say_farewell,
-            partial(self._say_wish, seats),
-            self._say_ending,
-            partial(self._say_due, seats),
-        )
         try:
-            for step in steps:
-                try:
-                    step()
-                except (NoHub, SchemaMismatch):
-                    raise
-                except HubError as problem:
-                    # Others may go well, and engines must not lose their leases.
-                    refused = problem
+            self._report()
+            self._say_farewell()
+            self._say_wish(seats)
+            self._say_ending()
+            if time.monotonic() >= self._beat_at:
+                self._beat(seats)
+            elif time.monotonic() >= self._sweep_at:
+                self._swept(self._store.do(calls.sweep()))
+            if self._wish is not None:
+                self._beat_at = min(self._beat_at, time.monotonic() + _WISH_PAUSE)
         except NoHub:
             self._make_hub()
         except (ConnectionLost, *FIXABLE) as problem:
             self._lost(problem)
         else:
             self._found()
-            self._refused(refused)
-
-    def _say_due(self, seats: Iterable[Seat]) -> None:
-        if time.monotonic() >= self._beat_at:
-            self._beat(seats)
-        elif time.monotonic() >= self._sweep_at:
-            self._swept(self._store.do(calls.sweep()))
-        if self._wish is not None:
-            self._beat_at = min(self._beat_at, time.monotonic() + _WISH_PAUSE)
-
-    def _refused(self, problem: HubError | None) -> None:
-        """The hub refuses what is right: somebody has damaged what is stored."""
-        told, self._told = self._told, "" if problem is None else str(problem)
-        if problem is None:
-            return
-        if self._told != told:
-            _log.error("%s; 'redtask doctor' finds what is wrong; trying on", problem)
-        self._retry_at = time.monotonic() + _REFUSED
 
     def _lost(self, problem: Exception) -> None:
         if self._away is None:
@@ -291,15 +262,7 @@ class Herald:
         lives = [self._life(picture) for _, picture in living.values()]
         pair: list[Call[Any]] = [calls.beat(self._worker, lives), calls.sweep()]
         sent = time.monotonic_ns()
-        refused: HubError | None = None
-        try:
-            answers, swept = self._store.do_all(pair)
-        except (NoHub, SchemaMismatch):
-            raise
-        except HubError as problem:
-            # Of the sweep, as a rule: engines live all the same.
-            refused, swept = problem, None
-            answers = self._store.do(pair[0])
+        answers, swept = self._store.do_all(pair)
         # Asked after the beat, so that the first one with a shorter lease tells it. If
         # the lease was changed just then, we do not know which one was granted.
         before, self.lease = self.lease, self._ask_lease()
@@ -309,8 +272,6 @@ class Herald:
         # Jitter, so that workers do not beat in step.
         pause = self.lease / 5000 * random.uniform(0.8, 1.2)  # noqa: S311
         self._beat_at = sent / 1e9 + pause
-        if refused is not None:
-            raise refused
         self._swept(swept)
 
     def _ask_lease(self) -> int:

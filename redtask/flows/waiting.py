@@ -10,7 +10,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from redtask.error import GONE, HubError, HubFull, NoHub, SchemaMismatch
+from redtask.error import GONE, HubFull
 from redtask.flows import QUIET, SLICE, Fetch, Wait, anybody, ask, nobody, reading
 from redtask.flows.entering import enter_again
 from redtask.hub import calls
@@ -266,14 +266,7 @@ def sweep(inbox: Inbox) -> Flow[float]:
     """
     if time.monotonic() >= inbox.sweep_at:
         inbox.sweep_at = time.monotonic() + _SOON
-        try:
-            swept = yield from ask(calls.sweep())
-        except (NoHub, SchemaMismatch):
-            raise
-        except HubError:
-            # Something is damaged, which need not concern whoever waits here.
-            inbox.sweep_at = time.monotonic() + QUIET
-            return QUIET
+        swept = yield from ask(calls.sweep())
         due = swept.due / 1000 if swept.due >= 0 else QUIET
         pause = 0.0 if swept.more else max(_BRIEF, min(due, QUIET))
         inbox.sweep_at = time.monotonic() + pause

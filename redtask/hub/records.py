@@ -148,17 +148,9 @@ def state_of(told: Told) -> str:
 
 
 def told_of(value: bytes) -> Told:
-    """Read one value of the done stream, or keep it to be read when it is needed.
+    """Read one value of the done stream, or keep it to be read when it is needed."""
+    return value if value.startswith(_ON_SHEET) else read_done(value)
 
-    Raises ``ValueError``, ``KeyError`` or ``IndexError`` for what is none.
-    """
-    if value.startswith(_ON_SHEET) and value.count(b"\0") >= _ZEROS:
-        return value
-    return read_done(value)
-
-
-#: How many zero bytes a value for a task on the sheet has at least.
-_ZEROS: Final = 6
 
 #: State letters in the done stream.
 _MARKS = {b"c": "completed", b"f": "failed", b"a": "aborted"}
@@ -235,11 +227,6 @@ class Work(NamedTuple):
     along: bool = False
 
 
-def _legible(value: bytes) -> str:
-    """Return text that is signed: what somebody has damaged will be refused."""
-    return value.decode("utf-8", "replace")
-
-
 #: The root of a task on the sheet, in replies.
 _FOLDED: Final = b"="
 #: First attempts in replies; negative ones are of tasks that were taken along.
@@ -265,7 +252,7 @@ class Turn(NamedTuple):
         if reply[0] == b"gone":
             return cls(registered=False, stale=0, work=[])
         if len(reply) > 2 and isinstance(reply[2], list):  # noqa: PLR2004 - word, stale
-            work = _rows(reply[2], reply[3], f"1:{nonce}")
+            work = _read_rows(reply[2], reply[3], f"1:{nonce}")
             return cls(registered=True, stale=reply[1], work=work)
         work = []
         # Most tasks of a turn share one function and are first attempts.
@@ -275,29 +262,14 @@ class Turn(NamedTuple):
         for task_id, attempt, function, args, root in groups(reply[2:], 5):
             if function != known:
                 known = function
-                digest, _, until = _legible(function).partition(" ")
+                digest, _, until = function.decode().partition(" ")
             name = task_id.decode()
             token = first if attempt in _FIRST else f"{abs(attempt)}:{nonce}"
             folded = root == _FOLDED
-            bound = _legible(root) if root and not folded else name
+            bound = root.decode() if root and not folded else name
             along = attempt < 0
             work.append(Work(name, token, digest, args, bound, until, folded, along))
         return cls(registered=True, stale=reply[1], work=work)
-
-
-def _rows(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
-    """Read tasks on the sheet; those that somebody has damaged are to be refused."""
-    try:
-        return _read_rows(ids, rows, token)
-    except (ValueError, StopIteration):
-        if len(ids) == 1:
-            name = _legible(ids[0])
-            return [Work(name, token, "", b"", name, "", True)]
-    return [
-        work
-        for task_id, row in zip(ids, rows, strict=True)
-        for work in _rows([task_id], [row], token)
-    ]
 
 
 def _read_rows(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
@@ -310,7 +282,7 @@ def _read_rows(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
         if size < 0 or not row.startswith(known, at):
             fields, args = sheet.read(row)[2:]
             function = next(islice(sheet.texts(fields), 1, None))
-            digest, _, until = _legible(function).partition(" ")
+            digest, _, until = function.decode().partition(" ")
             size = len(row) - at - len(args)
             known = row[at : at + size]
         name = task_id.decode()
@@ -322,13 +294,12 @@ def read_bell(ring: bytes) -> tuple[str, Work] | None:
     """Return the nonce of a turn and the task it hands over; None if there is no task.
 
     A ring is ``nonce id attempt fn root args``, one per line; args are arbitrary bytes.
-    What cannot be read brings no task: the engine asks.
     """
-    *words, args = ring.split(b"\n", 5)
-    try:
-        nonce, name, attempt, function, root = map(bytes.decode, words)
-    except ValueError:
+    parts = ring.split(b"\n", 5)
+    if len(parts) == 1:
         return None
+    *words, args = parts
+    nonce, name, attempt, function, root = map(bytes.decode, words)
     digest, _, until = function.partition(" ")
     folded = words[-1] == _FOLDED
     bound = root if root and not folded else name

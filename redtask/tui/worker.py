@@ -106,8 +106,6 @@ class Worker:
             return self._read(wish)
         except (RedtaskError, OSError) as problem:
             return Lost(str(problem))
-        except Exception as problem:  # noqa: BLE001 - somebody has damaged what is stored
-            return Lost(f"what is stored cannot be read: {problem!r}")
 
     def _do(self, action: Action) -> News:
         try:

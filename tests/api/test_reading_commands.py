@@ -475,19 +475,6 @@ def test_result_can_be_waited_for(command, view, gate):
     assert command.well("result", only(slow), "--wait") == [["5"]]
 
 
-def test_events_that_somebody_else_has_written_are_shown(command, place):
-    story = place.keys.story()
-    place.redis.xadd(story, {"a": "b"}, id="1700000000000-1")
-    place.redis.xadd(story, {"at": "x", "event": "retry", "try": "y"})
-
-    strange, retry = command.objects("events")
-
-    assert (retry["event"], retry["tries"]) == ("retry", "y")
-    assert (strange["event"], strange["a"]) == ("?", "b")
-    assert strange["at"].startswith("2023-11-14T22:13:20")
-    assert command.well("events")
-
-
 def test_events_are_of_a_kind_or_of_a_task(command, view, client):
     retried = view.with_flags(retries=1).apply_async(tasks.fail, 1)
     client.wait([retried])

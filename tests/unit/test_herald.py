@@ -10,14 +10,7 @@ from redtask.engine import herald as module
 from redtask.engine.block import SURE, Block, Outcome, Taken
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.seat import Seat
-from redtask.error import (
-    BadArgument,
-    ConnectionLost,
-    HubError,
-    NoHub,
-    NoWorker,
-    SignatureError,
-)
+from redtask.error import BadArgument, ConnectionLost, NoHub, NoWorker, SignatureError
 from redtask.hub.keys import Keys
 
 NEVER = 1 << 62
@@ -501,42 +494,3 @@ def test_a_sweep_is_repeated_at_once_when_there_is_more(herald, store):
 
     assert 0.1 < herald.due - time.monotonic() < 0.6
     assert len(store.heard("beat")) == 1
-
-
-def test_what_the_hub_refuses_ends_nobody_and_is_told_once(herald, store, seat, caplog):
-    store.answers["sweep"] = HubError("WRONGTYPE of timers")
-
-    for _ in range(3):
-        herald._beat_at = 0.0
-        seat.block.renew(0)
-        herald.speak([seat])
-
-    assert not seat.block.lease_over
-    assert len(store.heard("beat")) == 6
-    assert len(caplog.records) == 1
-    assert "WRONGTYPE of timers; 'redtask doctor' finds what" in caplog.text
-    assert herald.is_heard
-    assert herald.due > time.monotonic() + 0.5
-
-
-def test_a_farewell_that_is_refused_costs_nobody_the_lease(herald, store, seat, caplog):
-    herald.bid_farewell(Farewell("f", "exit code 3", ["c-9"]))
-    seat.block.renew(0)
-    store.beaten = refusing(store.beaten, "gone")
-
-    herald.speak([seat])
-
-    assert not seat.block.lease_over
-    assert "refused by a test" in caplog.text
-    assert herald.has_news
-
-
-def refusing(beaten, verb):
-    """Return answers to beats, but for those with a verb."""
-
-    def answer(args):
-        if verb in args:
-            raise HubError("refused by a test")
-        return beaten(args)
-
-    return answer

@@ -326,28 +326,3 @@ def test_a_task_that_is_just_being_submitted_is_not_asked_for(inbox):
 
     asked = [name for name, _ in inbox.unchecked(since=float("inf"))]
     assert asked == ["c-0", "d-0"]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [b"", b"?", b"?1:n\0rx", b"c\xff\0rx", b"c\0x", b"c\0x\0y\0z", b"f1:n\0\xff"],
-)
-def test_of_what_cannot_be_read_the_records_tell(inbox, value):
-    tasks = TaskSet(["c-0", "c-1"])
-    inbox.expect(tasks)
-    inbox.listens("4-0")
-
-    inbox.feed([entry("5-0", (b"c-0", value), (b"c-1", b"c1:n\0rbody"))])
-
-    assert tasks.open_ids() == ["c-0"]
-    assert inbox.position == "5-0"
-    assert inbox.listening_since == 0.0
-
-
-def test_a_task_without_a_name_that_can_be_read_harms_no_other(inbox):
-    tasks = TaskSet(["c-1"])
-    inbox.expect(tasks)
-
-    inbox.feed([entry("5-0", (b"\xff", b"c1:n\0rbody"), (b"c-1", b"c1:n\0rbody"))])
-
-    assert tasks.done

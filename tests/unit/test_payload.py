@@ -918,12 +918,6 @@ def test_what_is_no_fault_of_a_variable_is_told_without_one():
         payload.pack_function(f)
 
 
-def test_what_is_no_description_of_an_exception_is_told_by_one_error():
-    for text in (b"[" * 200_000, b"{", b"\xff"):
-        with pytest.raises(ValueError, match=r"descri|Expecting|decode"):
-            payload.about_error(len(text).to_bytes(4, "big") + text)
-
-
 class Rings:
     """A value in whose pickling, or repr, a signal arrives, but only once."""
 

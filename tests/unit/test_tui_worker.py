@@ -233,18 +233,3 @@ def test_nobody_is_woken_any_more_once_it_is_closed(desk):
     worker.tell(Lost("after"))
 
     assert (woken, worker.news()) == ([1], [Lost("before")])
-
-
-def test_what_cannot_be_read_is_told_and_ends_nothing(desk, woken, worker):
-    desk.problem = RecursionError("too deep")
-
-    worker.wish(Wish())
-    assert woken.acquire(timeout=PATIENCE)
-    (told,) = worker.news()
-    desk.problem = None
-    worker.wish(Wish())
-    assert woken.acquire(timeout=PATIENCE)
-
-    assert isinstance(told, Lost)
-    assert "too deep" in told.problem
-    assert worker.news() == [Wish()]
