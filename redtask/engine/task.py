@@ -316,7 +316,9 @@ class Runner:
     def read_limit(self) -> None:
         """Find out how large a result may be."""
         key = self._store.keys.hub()
-        if found := self._store.command("HGET", key, "max_payload"):
+        found = self._store.command("HGET", key, "max_payload") or b""
+        # Whoever has damaged the setting must not end engines.
+        if found.isdigit():
             self._largest = min(int(found), self.longest)
 
     def _refuse_larger(self, size: int) -> None:

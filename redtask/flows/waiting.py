@@ -10,7 +10,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from redtask.error import GONE, HubFull
+from redtask.error import GONE, HubError, HubFull, NoHub, SchemaMismatch
 from redtask.flows import QUIET, Fetch, Wait, anybody, ask, nobody
 from redtask.flows.entering import enter_again
 from redtask.hub import calls
@@ -247,9 +247,17 @@ def sweep(inbox: Inbox) -> Flow[float]:
     """
     if time.monotonic() >= inbox.sweep_at:
         inbox.sweep_at = time.monotonic() + _SOON
-        swept = yield from ask(calls.sweep())
-        due = swept.due / 1000 if swept.due >= 0 else QUIET
-        pause = 0.0 if swept.more else max(_BRIEF, min(due, QUIET))
+        pause = QUIET
+        try:
+            swept = yield from ask(calls.sweep())
+        except (NoHub, SchemaMismatch):
+            raise
+        except HubError:
+            # Who waits need not hear of it: what he waits for may come all the same.
+            pass
+        else:
+            due = swept.due / 1000 if swept.due >= 0 else QUIET
+            pause = 0.0 if swept.more else max(_BRIEF, min(due, QUIET))
         inbox.sweep_at = time.monotonic() + pause
     return max(0.0, inbox.sweep_at - time.monotonic())
 
