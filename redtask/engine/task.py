@@ -445,7 +445,8 @@ class Runner:
         Without retries it is promised to run at most once.
         """
         (retries,) = fields_of(self._store, work.task_id, ("retries",))
-        return int(retries or 0) > 0
+        # A damaged record must not end the engine.
+        return bool(retries and retries.isdecimal() and int(retries))
 
     def _is_to_retry(self, problem: BaseException) -> bool:
         """Should this error be retried, according to the task's ``retry_on``?"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -231,6 +231,8 @@ class Work(NamedTuple):
 _FOLDED: Final = b"="
 #: First attempts in replies; negative ones are of tasks that were taken along.
 _FIRST: Final = (1, -1)
+#: What comes of reading a row that was damaged.
+_UNREADABLE: Final = (ValueError, StopIteration)
 
 
 class Turn(NamedTuple):
@@ -253,26 +255,58 @@ class Turn(NamedTuple):
             return cls(registered=False, stale=0, work=[])
         if len(reply) > 2 and isinstance(reply[2], list):  # noqa: PLR2004 - word, stale
             work = _read_rows(reply[2], reply[3], f"1:{nonce}")
-            return cls(registered=True, stale=reply[1], work=work)
-        work = []
-        # Most tasks of a turn share one function and are first attempts.
-        known: bytes = b""
-        digest = until = ""
-        first = f"1:{nonce}"
-        for task_id, attempt, function, args, root in groups(reply[2:], 5):
-            if function != known:
-                known = function
-                digest, _, until = function.decode().partition(" ")
-            name = task_id.decode()
-            token = first if attempt in _FIRST else f"{abs(attempt)}:{nonce}"
-            folded = root == _FOLDED
-            bound = root.decode() if root and not folded else name
-            along = attempt < 0
-            work.append(Work(name, token, digest, args, bound, until, folded, along))
+        else:
+            work = _read_flat(reply[2:], nonce)
         return cls(registered=True, stale=reply[1], work=work)
 
 
+def _read_flat(values: Reply, nonce: str) -> list[Work]:
+    """Read ``(id attempt fn args root)*``."""
+    try:
+        return _decoded(values, nonce, bytes.decode)
+    except UnicodeDecodeError:
+        # The signature refuses a task whose record was damaged; the others may run.
+        return _decoded(values, nonce, text)
+
+
+def _decoded(values: Reply, nonce: str, decode: Callable[[bytes], str]) -> list[Work]:
+    work = []
+    # Most tasks of a turn share one function and are first attempts.
+    known: bytes = b""
+    digest = until = ""
+    first = f"1:{nonce}"
+    for task_id, attempt, function, args, root in groups(values, 5):
+        if function != known:
+            known = function
+            digest, _, until = decode(function).partition(" ")
+        name = decode(task_id)
+        token = first if attempt in _FIRST else f"{abs(attempt)}:{nonce}"
+        folded = root == _FOLDED
+        bound = decode(root) if root and not folded else name
+        along = attempt < 0
+        work.append(Work(name, token, digest, args, bound, until, folded, along))
+    return work
+
+
 def _read_rows(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
+    """Read tasks on the sheet."""
+    try:
+        return _parsed(ids, rows, token)
+    except _UNREADABLE:
+        return [_read_row(*pair, token) for pair in zip(ids, rows, strict=True)]
+
+
+def _read_row(task_id: bytes, row: bytes, token: str) -> Work:
+    """Read a task on the sheet; one that was damaged is refused by its signature."""
+    try:
+        (work,) = _parsed([task_id], [row], token)
+    except _UNREADABLE:
+        name = text(task_id)
+        return Work(name, token, "", row, name, "", True)
+    return work
+
+
+def _parsed(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
     """Read tasks on the sheet, parsing what consecutive rows share only once."""
     work = []
     known, size = b"", -1
@@ -294,16 +328,21 @@ def read_bell(ring: bytes) -> tuple[str, Work] | None:
     """Return the nonce of a turn and the task it hands over; None if there is no task.
 
     A ring is ``nonce id attempt fn root args``, one per line; args are arbitrary bytes.
+    A malformed one only rings: the next turn brings the task, if there is one.
     """
     parts = ring.split(b"\n", 5)
     if len(parts) == 1:
         return None
     *words, args = parts
-    nonce, name, attempt, function, root = map(bytes.decode, words)
+    try:
+        nonce, name, attempt, function, root = map(bytes.decode, words)
+        token = f"{int(attempt)}:{nonce}"
+    except ValueError:
+        return None
     digest, _, until = function.partition(" ")
     folded = words[-1] == _FOLDED
     bound = root if root and not folded else name
-    return nonce, Work(name, f"{attempt}:{nonce}", digest, args, bound, until, folded)
+    return nonce, Work(name, token, digest, args, bound, until, folded)
 
 
 @dataclass(frozen=True, slots=True)
