@@ -14,7 +14,7 @@ from redtask.error import GONE, HubError, HubFull, NoHub, SchemaMismatch
 from redtask.flows import QUIET, Fetch, Wait, anybody, ask, nobody
 from redtask.flows.entering import enter_again
 from redtask.hub import calls
-from redtask.hub.records import Outcome
+from redtask.hub.records import Outcome, text
 
 if TYPE_CHECKING:
     from redtask.flows import Flow
@@ -395,7 +395,7 @@ def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
             watched = yield from ask(calls.watch("", (name,)))
             yield from _completed(inbox, tasks, name, watched.outcomes[0])
             continue
-        found = Outcome(state.decode(), token.decode(), part[0], body)
+        found = Outcome(text(state), text(token or b""), part[0], body)
         tasks.bulky = len(body) >= _BULKY
         tasks.deliver(name, found)
 

@@ -161,10 +161,14 @@ def read_done(value: bytes) -> Outcome:
 
     A payload too large to be included is missing: kind ``-``. For a task on the sheet
     the value is c, engine, token, started, took, repr and payload, separated by \0.
+    Raises ``ValueError`` or ``LookupError`` for what is neither.
     """
     if value.startswith(_ON_SHEET):
         parts = value.split(b"\0", 6)
-        return Outcome("completed", parts[2].decode(), "r", parts[6])
+        if len(parts) <= 6:  # noqa: PLR2004 - as above
+            # It is no outcome, but was taken for one: nobody has signed it.
+            return Outcome("completed", "", "r", b"")
+        return Outcome("completed", text(parts[2]), "r", parts[6])
     head, _, rest = value.partition(b"\0")
     kind, payload = rest[:1].decode(), rest[1:]
     if not payload and kind != "v":
