@@ -272,8 +272,5 @@ def _searched(start: str, more: str | None) -> int:
 
 def traceback_of(envelope: bytes) -> str:
     """Return the traceback in a signed error, unverified; "" if there is none."""
-    try:
-        about = payload.about_error(signing.unverified(envelope))
-        return str(about["traceback"] or f"{about['ename']}: {about['evalue']}")
-    except (ValueError, KeyError, TypeError):
-        return ""
+    traceback, words = payload.shown_error(signing.unverified(envelope))
+    return traceback or words

@@ -228,6 +228,7 @@ def test_a_hub_that_is_no_more_is_an_error(busy, reader):
         bytes(24) + b"{}",
         bytes(20) + b"\xff\xff\xff\xffx",
         bytes(20) + b"\0\0\0\2[]",
+        bytes(20) + (200_000).to_bytes(4, "big") + b"[" * 200_000,
     ],
 )
 def test_an_error_that_is_none_has_no_traceback(envelope):
