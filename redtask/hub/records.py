@@ -12,6 +12,10 @@ from redtask.hub import sheet
 Reply: TypeAlias = Sequence[Any]
 #: Schema version of hubs created by this release, as in ``lua/lib/hub.lua``.
 SCHEMA: Final = "4"
+#: Numbers of the hub have no more digits.
+_MOST_DIGITS: Final = 20
+#: The last day that a calendar has, ms since the epoch.
+_LAST_MOMENT: Final = 253_402_214_400_000
 
 
 def text(value: bytes | str) -> str:
@@ -28,6 +32,24 @@ def groups(values: Reply, size: int) -> Iterator[tuple[Any, ...]]:
 def mapping(flat: Reply) -> dict[str, str]:
     """Return a flat list of names and values as a dict of strings."""
     return {text(name): text(value) for name, value in groups(flat, 2)}
+
+
+def number(told: str | None) -> int | None:
+    """Return a whole number of a reply; None for what is none, whoever wrote it."""
+    if told and told.isdecimal() and len(told) <= _MOST_DIGITS:
+        return int(told)
+    return None
+
+
+def moment(entry: str, told: str | None) -> int:
+    """Return when an event was, in ms since the epoch, as a calendar has it.
+
+    As it is told; where it is not, its entry in the log says when it was written.
+    """
+    known = number(told)
+    if known is None:
+        known = number(entry.partition("-")[0]) or 0
+    return min(known, _LAST_MOMENT)
 
 
 def info(reply: bytes | str) -> dict[str, str]:

@@ -190,6 +190,20 @@ def test_an_engine_is_told_with_its_worker_and_its_tasks(busy, reader):
     assert card.lists == {"tasks that it took": ("c-2",)}
 
 
+def test_events_that_others_have_written_are_told_as_they_are(busy, reader):
+    story = busy.key("story")
+    busy.redis.xadd(story, {"a": "b"})
+    busy.redis.xadd(story, {"at": "soon", "event": "lost"})
+
+    second, first = reader.read(Wish("events", count=2)).rows.items
+
+    assert (first.event, first.about, second.event) == ("", {"a": "b"}, "lost")
+    for one in (first, second):
+        assert one.at == int(one.entry.partition("-")[0])
+        card = reader.read(Wish("events", subject=Subject("event", one.entry))).card
+        assert card.fields
+
+
 def test_an_event_is_told(busy, reader):
     (event,) = reader.read(Wish("events", count=1)).rows.items
     assert isinstance(event, Event)
