@@ -171,8 +171,5 @@ def traceback_of(keys: Keys, task_id: str) -> Flow[str | None]:
     (envelope,) = yield from reading.parts(keys, [task_id], "error")
     if not envelope:
         return None
-    try:
-        about = payload.about_error(signing.unverified(envelope))
-        return str(about["traceback"]) or None
-    except (ValueError, KeyError, TypeError):
-        return None
+    traceback, _ = payload.shown_error(signing.unverified(envelope))
+    return traceback or None

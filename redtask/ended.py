@@ -303,7 +303,8 @@ def _enter_slice(
     """
     copy, (_, new) = part[0], pairs[0]
     if len(copy.members) <= _MOST_MEMBERS:
-        yield from flows.ask(calls.resubmit(pairs, said))
+        call = calls.resubmit(pairs, said)
+        yield from entering.with_room(lambda: flows.ask(call))
         return
     sets = {**copy.sets, **said[copy.old]}
     after, follow = (str(sets.get(name, "as")).split() for name in ("after", "follow"))

@@ -191,6 +191,8 @@ class Inbox:
         self.arrived = 0
         #: Where to read on in the stream; None: not listening yet.
         self.position: str | None = None
+        #: How many outcomes in it could not be read.
+        self.illegible = 0
         #: When the stream was last known to exist, ``time.monotonic()``.
         self.listening_since = 0.0
         #: When something may last have been missed, ``time.monotonic()``.
@@ -313,17 +315,19 @@ class Inbox:
         """
         return bool(oldest) and _place(oldest[0][0].decode()) > _place(position)
 
-    def feed(self, entries: Iterable[Sequence[Any]]) -> None:
+    def feed(self, entries: Iterable[Sequence[Any]]) -> bool:
         """Dispatch stream entries: (position, [id, value, id, value ...]).
 
-        Waiters are woken once per entry, which may have hundreds of outcomes.
+        Waiters are woken once per entry, which may have hundreds of outcomes. Returns
+        False if the records must be asked, because some could not be read.
         """
-        position = None
+        position, before = None, self.illegible
         for position, fields in entries:  # noqa: B007 - the last one counts
             self._deliver_all(self._awaited(fields))
         # A signal handler may have read on meanwhile.
         if position is not None and self._is_ahead(reached := position.decode()):
             self.position = reached
+        return self.illegible == before
 
     def _is_ahead(self, position: str) -> bool:
         return self.position is None or _place(position) > _place(self.position)
@@ -331,9 +335,16 @@ class Inbox:
     def _awaited(self, fields: Sequence[bytes]) -> Iterator[tuple[str, Told]]:
         """Yield the outcomes in an entry that somebody waits for."""
         for at in range(0, len(fields), 2):
-            name = fields[at].decode()
-            if name in self._waiting:
-                yield name, told_of(fields[at + 1])
+            try:
+                name = fields[at].decode()
+                if name not in self._waiting:
+                    continue
+                told = told_of(fields[at + 1])
+            except (ValueError, LookupError):
+                # Whoever wrote it: it must not hide the others.
+                self.illegible += 1
+                continue
+            yield name, told
 
     def listens(self, at: str) -> None:
         """Note that the stream exists, and that its last entry is ``at``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.flows import Commands
-from redtask.hub.records import mapping, text
+from redtask.hub.records import mapping, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +29,9 @@ def of_records(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 def of_events(abouts: Iterable[Mapping[str, str]]) -> dict[str, int]:
     """Return the labels of engines that events tell, by uuid."""
     return {
-        about["engine"]: int(about["id"])
+        about["engine"]: label
         for about in abouts
-        if "engine" in about and about.get("id", "").isdecimal()
+        if "engine" in about and (label := number(about.get("id"))) is not None
     }
 
 
@@ -48,8 +48,11 @@ def labels_of(
     for at in range(0, len(new), _PAGE):
         part = new[at : at + _PAGE]
         labels = yield Commands([("HGET", keys.engine(one), "id") for one in part])
+        read = (number(text(label or b"")) for label in labels)
         found.update(
-            (one, int(label)) for one, label in zip(part, labels, strict=True) if label
+            (one, label)
+            for one, label in zip(part, read, strict=True)
+            if label is not None
         )
     yield from _look_back(keys, [one for one in new if one not in found], found)
     return found

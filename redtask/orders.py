@@ -51,6 +51,15 @@ _MOST: Final = 100
 ANSWER: Final = 10.0
 #: Pause after Redis could not be reached, in seconds.
 _AWAY: Final = 0.1
+#: What comes of reading an answer that is none: it is not signed.
+_UNREADABLE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 #: redtask's own frames, which call a task's code.
 _OURS: Final = re.compile(
     r'File ".*/redtask/(payload|functional|namespace|engine/\w+)\.py"'
@@ -210,8 +219,12 @@ def _answers(
             yield Pause(min(left, _AWAY))
             continue
         if reply:
+            try:
+                found += _read(reply[1])
+            except _UNREADABLE:
+                # Somebody else has written it: the worker's may still come.
+                continue
             awaited.discard(by_key[reply[0].decode()])
-            found += _read(reply[1])
     return sorted(found, key=lambda one: (one.engine is None, one.engine))
 
 
@@ -225,7 +238,7 @@ def _read(text: bytes) -> list[Answer]:
     return [
         Answer(
             uuid,
-            about.get("engine"),
+            None if (engine := about.get("engine")) is None else int(engine),
             int(about.get("pid") or 0),
             about.get("task"),
             about.get("for"),

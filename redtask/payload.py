@@ -765,9 +765,26 @@ def about_error(body: bytes) -> dict[str, Any]:
     """Return the description of an exception, without unpickling anything.
 
     ``ename evalue traceback engine_info``, and ``verdict`` if the hub ended the task.
+    Anybody may have written what is not verified: raises ``ValueError`` for what is no
+    description.
     """
-    found: dict[str, Any] = json.loads(body[4 : 4 + int.from_bytes(body[:4], "big")])
+    try:
+        found = json.loads(body[4 : 4 + int.from_bytes(body[:4], "big")])
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - as of what is no JSON
     return found
+
+
+def shown_error(body: bytes) -> tuple[str, str]:
+    """Return the traceback of an unverified error, and name and text; "" without."""
+    try:
+        about = about_error(body)
+        traceback = str(about["traceback"] or "")
+        return traceback, f"{about['ename']}: {about['evalue']}"
+    except (ValueError, KeyError, RecursionError):
+        return "", ""
 
 
 def unpack_error(envelope: Read, *, own: bool = False) -> RemoteError:

@@ -226,7 +226,7 @@ class Session:
         inbox, piece = self.inbox, slices.together(tasks)
         yield from entering.listen(inbox)
         opened = inbox.recent.opened()
-        yield from entering.enter(piece, self.sent)
+        yield from entering.with_room(lambda: entering.enter(piece, self.sent))
         inbox.recent.add(piece, opened)
         self.remember([task.task_id for task in tasks])
 

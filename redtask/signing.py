@@ -4,9 +4,14 @@ An envelope is ``kid(4) || HMAC-SHA256 truncated to 16 || body`` (RFC 2104). Bes
 body, the MAC covers everything that an engine or a client relies on: the role and the
 hub; for a task its root id, the function's digest and the time after which it must not
 run; for a result the task, its token, and whether it is a result or an error; for a
-message to a worker its name. So an envelope moved to another task, function, attempt,
-worker or hub is rejected, and a result is never taken for a task. None of that is
-stored twice: the verifier reads it from the record. No I/O here.
+message to a worker its name. So an envelope altered, or moved to another function,
+attempt, worker or hub, is rejected, and a result is never taken for a task. None of
+that is stored twice: the verifier reads it from the record. No I/O here.
+
+A task's root is not its own id where it is a resubmit, whose arguments were copied in
+Redis. So whoever can write there may move function, arguments and root of one task to
+the record of another: an engine then does the work of the one, until its latest start,
+and signs the result as that of the other.
 """
 
 from __future__ import annotations

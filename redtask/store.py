@@ -603,8 +603,10 @@ class Driver:
             words = link.read_stream(keys, inbox, patience, position)
             reply = self.store.block(*words, seconds=patience / 1000)
             if reply:
-                inbox.feed(entries := link.entries(reply))
+                legible = inbox.feed(entries := link.entries(reply))
                 if not self._has_all(inbox, position, len(entries), until):
+                    legible = False
+                if not legible:
                     inbox.disturbed()
                     return False
         except ConnectionLost:

@@ -526,8 +526,8 @@ class Driver:
         reply = await self.store.block(*words)
         if not reply:
             return True
-        inbox.feed(entries := link.entries(reply))
-        return await self._has_all(inbox, position, len(entries))
+        legible = inbox.feed(entries := link.entries(reply))
+        return await self._has_all(inbox, position, len(entries)) and legible
 
     async def _assure(self, inbox: Inbox) -> bool:
         """Is this the same server as before, and does it have the stream?"""

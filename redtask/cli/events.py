@@ -16,7 +16,7 @@ from redtask.cli.output import SHORT, Output, cut, iso, one_line, say_json
 from redtask.cli.spans import MOMENT
 from redtask.error import ConnectionLost
 from redtask.flows import Commands, Flow, Hear, story
-from redtask.hub.records import mapping, text
+from redtask.hub.records import mapping, moment, number, text
 from redtask.labels import labels_of, of_events
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ def _details(about: Mapping[str, str], labels: Mapping[str, int]) -> dict[str, A
             found["engine_id"] = labels.get(value)
             found["engine_uuid"] = value
         elif name == "try":
-            found["tries"] = int(value)
+            tries = number(value)
+            found["tries"] = value if tries is None else tries
         elif name == "task":
             found["id"] = value
         elif name == "why":
@@ -185,10 +186,11 @@ def _details(about: Mapping[str, str], labels: Mapping[str, int]) -> dict[str, A
 def _show(
     out: Output, entry: str, about: Mapping[str, str], labels: Mapping[str, int]
 ) -> None:
-    at = datetime.fromtimestamp(int(about["at"]) / 1000, UTC)
+    at = datetime.fromtimestamp(moment(entry, about.get("at")) / 1000, UTC)
+    event = about.get("event", "")
     if out.as_json:
         details = _details(about, labels)
-        say_json({"entry": entry, "at": at, "event": about["event"], **details})
+        say_json({"entry": entry, "at": at, "event": event, **details})
         return
     if not out.for_people:
         words = [
@@ -196,7 +198,7 @@ def _show(
             for name, value in _details(about, labels).items()
             if value is not None
         ]
-        click.echo("\t".join(map(one_line, [iso(at), about["event"], *words])))
+        click.echo("\t".join(map(one_line, [iso(at), event, *words])))
         return
     rest = {
         name: value
@@ -206,8 +208,8 @@ def _show(
     if (uuid := rest.get("engine")) is not None:
         rest["engine"] = str(labels.get(uuid, uuid[:SHORT]))
     shown = ", ".join(_piece(out, *one) for one in rest.items())
-    moment = at.astimezone().strftime("%m-%d %H:%M:%S")
-    line = one_line(f"{moment}  {about['event']:<{_LONGEST}} {shown}")
+    when = at.astimezone().strftime("%m-%d %H:%M:%S")
+    line = one_line(f"{when}  {event:<{_LONGEST}} {shown}")
     click.echo(cut(line, shutil.get_terminal_size().columns))
 
 

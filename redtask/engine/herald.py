@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from redtask.engine.block import IDLE, Outcome, Picture, Taken
@@ -25,13 +26,13 @@ from redtask.error import (
     SchemaMismatch,
 )
 from redtask.hub import calls
-from redtask.hub.calls import Call, Life, Report
+from redtask.hub.calls import Life, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from redtask.engine.seat import Seat
-    from redtask.hub.records import Beaten, Swept
+    from redtask.hub.records import Beaten
     from redtask.store import Store
 
 #: Pauses between attempts while Redis is unreachable, in seconds.
@@ -39,8 +40,9 @@ _FIRST_RETRY: Final = 0.05
 _LONGEST_RETRY: Final = 0.5
 #: Pause before an attempt to drain engines that have not all registered, in seconds.
 _WISH_PAUSE: Final = 0.2
-#: Minimum interval of sweeps, in seconds.
+#: Minimum interval of sweeps, in seconds; and the pause after one that was refused.
 _SWEEP_PAUSE: Final = 0.02
+_REFUSED_PAUSE: Final = 2.0
 #: An engine counts as hung after doing nothing for this long while Redis answers us, in
 #: seconds: while waiting for its bell, or otherwise, as large results take time.
 _HANGS_IDLE: Final = 60.0
@@ -101,6 +103,8 @@ class Herald:
         #: Since when Redis has been unreachable, and the number of attempts since.
         self._away: float | None = None
         self._tries = 0
+        #: Was the last sweep refused?
+        self._unswept = False
 
     # -- the queue
 
@@ -160,26 +164,47 @@ class Herald:
         """Send what is queued or due, if Redis is reachable."""
         try:
             self._report()
-            self._say_farewell()
-            self._say_wish(seats)
-            self._say_ending()
+            refused = self._say_queued(seats)
             if time.monotonic() >= self._beat_at:
                 self._beat(seats)
+                self._sweep()
             elif time.monotonic() >= self._sweep_at:
-                self._swept(self._store.do(calls.sweep()))
+                self._sweep()
             if self._wish is not None:
                 self._beat_at = min(self._beat_at, time.monotonic() + _WISH_PAUSE)
         except NoHub:
             self._make_hub()
-        except (ConnectionLost, *FIXABLE) as problem:
+        except (ConnectionLost, HubError, *FIXABLE) as problem:
             self._lost(problem)
         else:
-            self._found()
+            if refused is None:
+                self._found()
+            else:
+                self._lost(refused)
+
+    def _say_queued(self, seats: Iterable[Seat]) -> HubError | None:
+        """Say all that is queued; return the last refusal, if any.
+
+        A refusal must not keep the leases from being renewed.
+        """
+        refused = None
+        for say in (
+            self._say_farewell,
+            partial(self._say_wish, seats),
+            self._say_ending,
+        ):
+            try:
+                say()
+            except (NoHub, SchemaMismatch):
+                raise
+            except HubError as problem:
+                refused = problem
+        return refused
 
     def _lost(self, problem: Exception) -> None:
         if self._away is None:
             self._away = time.monotonic()
-            _log.warning("%s; trying on", str(problem).rstrip("."))
+            _log.warning("%s; trying on", _words(problem))
         pause = min(_LONGEST_RETRY, _FIRST_RETRY * 2 ** min(self._tries, 8))
         self._tries += 1
         self._retry_at = time.monotonic() + pause * random.uniform(0.5, 1.5)  # noqa: S311
@@ -257,12 +282,11 @@ class Herald:
     # -- the beat
 
     def _beat(self, seats: Iterable[Seat]) -> None:
-        """Renew the leases of the engines that live, and sweep."""
+        """Renew the leases of the engines that live."""
         living = {picture.uuid: (seat, picture) for seat, picture in _living(seats)}
         lives = [self._life(picture) for _, picture in living.values()]
-        pair: list[Call[Any]] = [calls.beat(self._worker, lives), calls.sweep()]
         sent = time.monotonic_ns()
-        answers, swept = self._store.do_all(pair)
+        answers = self._store.do(calls.beat(self._worker, lives))
         # Asked after the beat, so that the first one with a shorter lease tells it. If
         # the lease was changed just then, we do not know which one was granted.
         before, self.lease = self.lease, self._ask_lease()
@@ -272,14 +296,16 @@ class Herald:
         # Jitter, so that workers do not beat in step.
         pause = self.lease / 5000 * random.uniform(0.8, 1.2)  # noqa: S311
         self._beat_at = sent / 1e9 + pause
-        self._swept(swept)
 
     def _ask_lease(self) -> int:
         """Ask for the hub's lease: it may be changed while we work."""
         told = self._store.command("HGET", self._store.keys.hub(), "lease")
         if told is None:
             raise NoHub
-        return int(told)
+        try:
+            return int(told)
+        except ValueError:
+            raise HubError(f"the hub's lease is no number: {told!r}") from None
 
     def _life(self, picture: Picture) -> Life:
         """Return what an engine holds: its batch, and outcomes that we must report."""
@@ -335,10 +361,35 @@ class Herald:
             if block.lease < self.lease and seat.pid and block.registered:
                 self.beat_now()
 
-    def _swept(self, swept: Swept) -> None:
+    def _sweep(self) -> None:
+        """Sweep; if that is refused, only what is due by time has to wait."""
+        try:
+            swept = self._store.do(calls.sweep())
+        except (NoHub, SchemaMismatch):
+            raise
+        except HubError as problem:
+            if not self._unswept:
+                _log.error("nothing is done that is due by time: %s", _words(problem))
+            self._unswept = True
+            self._sweep_at = time.monotonic() + _REFUSED_PAUSE
+            return
+        if self._unswept:
+            _log.info("what is due by time is done again")
+        self._unswept = False
         due = self.lease if swept.due < 0 else swept.due
         pause = max(_SWEEP_PAUSE, due / 1000)
         self._sweep_at = time.monotonic() + (0.0 if swept.more else pause)
+
+
+def _words(problem: Exception) -> str:
+    """Return what is wrong, and who knows more of it."""
+    text = str(problem).rstrip(".")
+    is_refusal = isinstance(problem, HubError) and not isinstance(
+        problem, SchemaMismatch
+    )
+    if is_refusal and "redtask doctor" not in text:
+        return f"{text} (redtask doctor may say why)"
+    return text
 
 
 def _living(seats: Iterable[Seat]) -> Iterator[tuple[Seat, Picture]]:

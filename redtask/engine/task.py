@@ -374,7 +374,9 @@ class Runner:
     def read_limit(self) -> None:
         """Find out how large a result may be."""
         key = self._store.keys.hub()
-        if found := self._store.command("HGET", key, "max_payload"):
+        found = self._store.command("HGET", key, "max_payload") or b""
+        # Whoever has damaged the setting must not end engines.
+        if found.isdigit():
             self._largest = min(int(found), self.longest)
 
     def _refuse_larger(self, size: int) -> None:
@@ -507,7 +509,8 @@ class Runner:
         Without retries it is promised to run at most once.
         """
         (retries,) = fields_of(self._store, work.task_id, ("retries",))
-        return int(retries or 0) > 0
+        # A damaged record must not end the engine.
+        return bool(retries and retries.isdecimal() and int(retries))
 
     def _is_to_retry(self, problem: BaseException) -> bool:
         """Should this error be retried, according to the task's ``retry_on``?"""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redtask.error import (
     ConfigurationError,
@@ -27,12 +28,17 @@ if TYPE_CHECKING:
     from redtask.inbox import Inbox
     from redtask.recent import Recent, Slice
 
+T = TypeVar("T")
+
 #: Sections of the server's INFO.
 _ABOUT: Final = ("server", "memory", "persistence", "replication")
 #: A stream expires an hour after its last reader; refresh it well before, in seconds.
 _FRESH: Final = 1800.0
 #: How many functions the hub is believed to have; of more, all are sent again.
 _MOST_KNOWN: Final = 10_000
+#: How many sweeps are to make room for a submit, and how much each may do.
+_MOST_SWEEPS: Final = 50
+_TRIMMED: Final = 100
 
 
 def listen(inbox: Inbox) -> Flow[None]:
@@ -63,6 +69,24 @@ def enter(
         sent.add(group.digest)
 
 
+def with_room(act: Callable[[], Flow[T]]) -> Flow[T]:
+    """Run a flow; if Redis is full, once more when what may be dropped is gone.
+
+    What is kept of ended tasks is trimmed by time, which a fast producer may outrun.
+    """
+    try:
+        return (yield from act())
+    except HubFull as problem:
+        for _ in range(_MOST_SWEEPS):
+            try:
+                swept = yield from ask(calls.sweep(_TRIMMED))
+            except HubError:
+                raise problem from None
+            if not swept.more:
+                break
+    return (yield from act())
+
+
 def submit(
     pieces: Iterable[Sequence[Group] | Call[Any]],
     sent: set[str],
@@ -84,10 +108,10 @@ def submit(
         for piece in pieces:
             opened = recent.opened()
             if isinstance(piece, Call):
-                yield from ask(piece)
+                yield from with_room(partial(ask, piece))
             else:
                 in_flight = piece
-                yield from enter(piece, sent, meanwhile)
+                yield from with_room(partial(enter, piece, sent, meanwhile))
                 gate = _gate_of(piece) or gate
                 entered.update(dict.fromkeys(_handles(piece)))
             recent.add(piece, opened, gate)

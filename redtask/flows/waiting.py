@@ -10,11 +10,11 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from redtask.error import GONE, HubFull
+from redtask.error import GONE, HubError, HubFull, NoHub, SchemaMismatch
 from redtask.flows import QUIET, SLICE, Fetch, Wait, anybody, ask, nobody, reading
 from redtask.flows.entering import enter_again
 from redtask.hub import calls
-from redtask.hub.records import Outcome
+from redtask.hub.records import Outcome, text
 
 if TYPE_CHECKING:
     from redtask.flows import Awaited, Flow
@@ -266,9 +266,17 @@ def sweep(inbox: Inbox) -> Flow[float]:
     """
     if time.monotonic() >= inbox.sweep_at:
         inbox.sweep_at = time.monotonic() + _SOON
-        swept = yield from ask(calls.sweep())
-        due = swept.due / 1000 if swept.due >= 0 else QUIET
-        pause = 0.0 if swept.more else max(_BRIEF, min(due, QUIET))
+        pause = QUIET
+        try:
+            swept = yield from ask(calls.sweep())
+        except (NoHub, SchemaMismatch):
+            raise
+        except HubError:
+            # Who waits need not hear of it: what he waits for may come all the same.
+            pass
+        else:
+            due = swept.due / 1000 if swept.due >= 0 else QUIET
+            pause = 0.0 if swept.more else max(_BRIEF, min(due, QUIET))
         inbox.sweep_at = time.monotonic() + pause
     return max(0.0, inbox.sweep_at - time.monotonic())
 
@@ -410,7 +418,7 @@ def _fetch(inbox: Inbox, tasks: TaskSet, names: Sequence[str]) -> Flow[None]:
             watched = yield from ask(calls.watch("", (name,)))
             yield from _completed(inbox, tasks, name, watched.outcomes[0])
             continue
-        found = Outcome(state.decode(), token.decode(), part[0], body)
+        found = Outcome(text(state), text(token or b""), part[0], body)
         tasks.bulky = len(body) >= _BULKY
         tasks.deliver(name, found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -12,6 +12,10 @@ from redtask.hub import sheet
 Reply: TypeAlias = Sequence[Any]
 #: Schema version of hubs created by this release, as in ``lua/lib/hub.lua``.
 SCHEMA: Final = "4"
+#: Numbers of the hub have no more digits.
+_MOST_DIGITS: Final = 20
+#: The last day that a calendar has, ms since the epoch.
+_LAST_MOMENT: Final = 253_402_214_400_000
 
 
 def text(value: bytes | str) -> str:
@@ -28,6 +32,24 @@ def groups(values: Reply, size: int) -> Iterator[tuple[Any, ...]]:
 def mapping(flat: Reply) -> dict[str, str]:
     """Return a flat list of names and values as a dict of strings."""
     return {text(name): text(value) for name, value in groups(flat, 2)}
+
+
+def number(told: str | None) -> int | None:
+    """Return a whole number of a reply; None for what is none, whoever wrote it."""
+    if told and told.isdecimal() and len(told) <= _MOST_DIGITS:
+        return int(told)
+    return None
+
+
+def moment(entry: str, told: str | None) -> int:
+    """Return when an event was, in ms since the epoch, as a calendar has it.
+
+    As it is told; where it is not, its entry in the log says when it was written.
+    """
+    known = number(told)
+    if known is None:
+        known = number(entry.partition("-")[0]) or 0
+    return min(known, _LAST_MOMENT)
 
 
 def info(reply: bytes | str) -> dict[str, str]:
@@ -161,10 +183,14 @@ def read_done(value: bytes) -> Outcome:
 
     A payload too large to be included is missing: kind ``-``. For a task on the sheet
     the value is c, engine, token, started, took, repr and payload, separated by \0.
+    Raises ``ValueError`` or ``LookupError`` for what is neither.
     """
     if value.startswith(_ON_SHEET):
         parts = value.split(b"\0", 6)
-        return Outcome("completed", parts[2].decode(), "r", parts[6])
+        if len(parts) <= 6:  # noqa: PLR2004 - as above
+            # It is no outcome, but was taken for one: nobody has signed it.
+            return Outcome("completed", "", "r", b"")
+        return Outcome("completed", text(parts[2]), "r", parts[6])
     head, _, rest = value.partition(b"\0")
     kind, payload = rest[:1].decode(), rest[1:]
     if not payload and kind != "v":
@@ -231,6 +257,8 @@ class Work(NamedTuple):
 _FOLDED: Final = b"="
 #: First attempts in replies; negative ones are of tasks that were taken along.
 _FIRST: Final = (1, -1)
+#: What comes of reading a row that was damaged.
+_UNREADABLE: Final = (ValueError, StopIteration)
 
 
 class Turn(NamedTuple):
@@ -253,26 +281,58 @@ class Turn(NamedTuple):
             return cls(registered=False, stale=0, work=[])
         if len(reply) > 2 and isinstance(reply[2], list):  # noqa: PLR2004 - word, stale
             work = _read_rows(reply[2], reply[3], f"1:{nonce}")
-            return cls(registered=True, stale=reply[1], work=work)
-        work = []
-        # Most tasks of a turn share one function and are first attempts.
-        known: bytes = b""
-        digest = until = ""
-        first = f"1:{nonce}"
-        for task_id, attempt, function, args, root in groups(reply[2:], 5):
-            if function != known:
-                known = function
-                digest, _, until = function.decode().partition(" ")
-            name = task_id.decode()
-            token = first if attempt in _FIRST else f"{abs(attempt)}:{nonce}"
-            folded = root == _FOLDED
-            bound = root.decode() if root and not folded else name
-            along = attempt < 0
-            work.append(Work(name, token, digest, args, bound, until, folded, along))
+        else:
+            work = _read_flat(reply[2:], nonce)
         return cls(registered=True, stale=reply[1], work=work)
 
 
+def _read_flat(values: Reply, nonce: str) -> list[Work]:
+    """Read ``(id attempt fn args root)*``."""
+    try:
+        return _decoded(values, nonce, bytes.decode)
+    except UnicodeDecodeError:
+        # The signature refuses a task whose record was damaged; the others may run.
+        return _decoded(values, nonce, text)
+
+
+def _decoded(values: Reply, nonce: str, decode: Callable[[bytes], str]) -> list[Work]:
+    work = []
+    # Most tasks of a turn share one function and are first attempts.
+    known: bytes = b""
+    digest = until = ""
+    first = f"1:{nonce}"
+    for task_id, attempt, function, args, root in groups(values, 5):
+        if function != known:
+            known = function
+            digest, _, until = decode(function).partition(" ")
+        name = decode(task_id)
+        token = first if attempt in _FIRST else f"{abs(attempt)}:{nonce}"
+        folded = root == _FOLDED
+        bound = decode(root) if root and not folded else name
+        along = attempt < 0
+        work.append(Work(name, token, digest, args, bound, until, folded, along))
+    return work
+
+
 def _read_rows(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
+    """Read tasks on the sheet."""
+    try:
+        return _parsed(ids, rows, token)
+    except _UNREADABLE:
+        return [_read_row(*pair, token) for pair in zip(ids, rows, strict=True)]
+
+
+def _read_row(task_id: bytes, row: bytes, token: str) -> Work:
+    """Read a task on the sheet; one that was damaged is refused by its signature."""
+    try:
+        (work,) = _parsed([task_id], [row], token)
+    except _UNREADABLE:
+        name = text(task_id)
+        return Work(name, token, "", row, name, "", True)
+    return work
+
+
+def _parsed(ids: list[bytes], rows: list[bytes], token: str) -> list[Work]:
     """Read tasks on the sheet, parsing what consecutive rows share only once."""
     work = []
     known, size = b"", -1
@@ -294,16 +354,21 @@ def read_bell(ring: bytes) -> tuple[str, Work] | None:
     """Return the nonce of a turn and the task it hands over; None if there is no task.
 
     A ring is ``nonce id attempt fn root args``, one per line; args are arbitrary bytes.
+    A malformed one only rings: the next turn brings the task, if there is one.
     """
     parts = ring.split(b"\n", 5)
     if len(parts) == 1:
         return None
     *words, args = parts
-    nonce, name, attempt, function, root = map(bytes.decode, words)
+    try:
+        nonce, name, attempt, function, root = map(bytes.decode, words)
+        token = f"{int(attempt)}:{nonce}"
+    except ValueError:
+        return None
     digest, _, until = function.partition(" ")
     folded = words[-1] == _FOLDED
     bound = root if root and not folded else name
-    return nonce, Work(name, f"{attempt}:{nonce}", digest, args, bound, until, folded)
+    return nonce, Work(name, token, digest, args, bound, until, folded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from redtask.hub.records import groups, mapping, text
+from redtask.hub.records import groups, mapping, moment, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -320,6 +320,6 @@ def read_events(reply: Reply) -> tuple[Event, ...]:
     """Read ``{"ok", rows}``."""
     events = []
     for entry, fields in _rows(reply[1]):
-        at, event = fields.pop("at", "0"), fields.pop("event", "")
-        events.append(Event(entry, int(at), event, fields))
+        at, event = moment(entry, fields.pop("at", None)), fields.pop("event", "")
+        events.append(Event(entry, at, event, fields))
     return tuple(events)

@@ -6,8 +6,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from redtask.error import RedtaskError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -64,7 +62,7 @@ class Ear:
                 for said in client._run(listener.hear()):  # noqa: SLF001
                     if said.stream != "progress" and not stop.is_set():
                         self._tell(Said(task_id, said.text))
-        except (RedtaskError, KeyError, OSError) as problem:
+        except Exception as problem:  # noqa: BLE001 - it is shown, whatever it is
             if not stop.is_set():
                 told = problem.args[0] if problem.args else problem
                 self._tell(Said(task_id, str(told), deaf=True))

@@ -264,16 +264,21 @@ def _rows(wish: Wish, found: Any) -> Rows:
 
 
 def _searched(start: str, more: str | None) -> int:
-    """Return how many tasks are between two positions, a rank in an index each."""
-    first, index = (start or "0 0").split(" ")
-    last, other = (more or "0 -").split(" ")
-    return int(last) - int(first) if index == other else 0
+    """Return how many tasks are between two positions.
+
+    Each is a rank and the number of an index; or of ended tasks, a rank in each of
+    several.
+    """
+    if more is None:
+        return 0
+    last = [int(number) for number in more.split()]
+    first = [int(number) for number in start.split()] or [0] * len(last)
+    if len(last) > len(("rank", "index")):
+        return sum(last) - sum(first)
+    return last[0] - first[0] if first[1] == last[1] else 0
 
 
 def traceback_of(envelope: bytes) -> str:
     """Return the traceback in a signed error, unverified; "" if there is none."""
-    try:
-        about = payload.about_error(signing.unverified(envelope))
-        return str(about["traceback"] or f"{about['ename']}: {about['evalue']}")
-    except (ValueError, KeyError, TypeError):
-        return ""
+    traceback, words = payload.shown_error(signing.unverified(envelope))
+    return traceback or words

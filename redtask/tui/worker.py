@@ -106,6 +106,8 @@ class Worker:
             return self._read(wish)
         except (RedtaskError, OSError) as problem:
             return Lost(str(problem))
+        except Exception as problem:  # noqa: BLE001 - without the thread nothing moves
+            return Lost(_words(problem))
 
     def _do(self, action: Action) -> News:
         try:
@@ -113,3 +115,11 @@ class Worker:
         except (RedtaskError, OSError, ValueError, KeyError) as problem:
             told = problem.args[0] if problem.args else problem
             return Notice(f"{action.verb} {action.name}: {told}", bad=True)
+        except Exception as problem:  # noqa: BLE001 - likewise
+            told = _words(problem)
+            return Notice(f"{action.verb} {action.name}: {told}", bad=True)
+
+
+def _words(problem: Exception) -> str:
+    """Return what to say of an error that nobody has expected."""
+    return f"this cannot be read: {type(problem).__name__}: {problem}"

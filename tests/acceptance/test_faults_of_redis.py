@@ -18,7 +18,7 @@ from redtask.aio.store import MOST
 from tests import invariants, servers
 from tests.processes import until
 from tests.scenes import DEADLINE, ROOT
-from tests.sites import gate
+from tests.sites import begun, gate
 
 pytestmark = pytest.mark.acceptance
 
@@ -160,6 +160,30 @@ def test_a_worker_whose_redis_stays_away_gives_up_when_it_has_nothing_to_tell(sc
         assert "giving up" in worker.stderr.read()
         here.server.start()
     assert here.runs() == {1: 1}
+
+
+def test_a_key_of_a_wrong_type_ends_no_worker_and_no_task(scene, tmp_path):
+    here = scene()
+    here.configure(lease=1000)
+    path = tmp_path / "gate"
+    worker = here.worker(n=1)
+    engines, timers = here.engines(worker), f"{ROOT}:timers"
+    with here.client() as rc, closing(here.server.redis()) as redis:
+        view = rc.load_balanced_view()
+        result = view.with_flags(timeout=100).apply_async(gate(path))
+        until(begun(path).exists, "a task that runs")
+        redis.set(timers, "x")
+
+        until(lambda: "redtask doctor" in worker.stderr.readline(), "a line of the log")
+        now = time.time()
+        until(lambda: time.time() > now + 2, "more than a lease")
+        path.touch()
+
+        assert result.get(DEADLINE) is None
+        redis.delete(timers)
+        assert view.apply_sync(abs, -1) == 1
+    assert here.engines(worker) == engines
+    assert here.story("engine gone") == []
 
 
 def test_what_ends_while_redis_is_away_is_told_with_its_time(scene, tmp_path):

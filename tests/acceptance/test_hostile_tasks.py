@@ -13,6 +13,7 @@ import pytest
 
 import redtask
 from tests.processes import until
+from tests.sites import ROOT
 
 pytestmark = pytest.mark.acceptance
 
@@ -160,6 +161,38 @@ def test_what_a_task_does_to_its_process_hurts_nobody(site):
     for task in tasks:
         site.view.apply_async(task).get(DEADLINE)
         assert all_is_well(site), task.__name__
+
+
+def test_a_task_whose_record_is_no_text_is_refused_and_ends_no_engine(site):
+    worker = site.worker("-n", "1")
+    engines = worker.engines()
+    view = site.view.with_flags(timeout=100)
+    site.client.drain()
+    result = view.apply_async(abs, -1)
+    (key,) = map(site.record, result.msg_ids)
+    digest = site.redis.hget(key, "fn").split(b" ")[0]
+    site.redis.hset(key, "fn", digest + b" \xff")
+
+    site.client.resume()
+
+    with pytest.raises(redtask.RemoteError, match="SignatureError: refused"):
+        result.get(DEADLINE)
+    assert all_is_well(site)
+    assert worker.engines() == engines
+
+
+def test_a_bell_that_rings_strangely_ends_no_engine(site):
+    worker = site.worker("-n", "1")
+    engines = worker.engines()
+    (uuid,) = (
+        one.uuid for one in site.client._run(site.client._session.status()).engines
+    )
+
+    site.redis.rpush(f"{ROOT}:engine:{uuid}:bell", b"\xff\n\xff\n\xff\n1\n\n", b"a\nb")
+
+    until(lambda: not site.redis.exists(f"{ROOT}:engine:{uuid}:bell"), "a wake engine")
+    assert all_is_well(site)
+    assert worker.engines() == engines
 
 
 def test_a_task_that_ignores_signals_is_stopped_all_the_same(site):

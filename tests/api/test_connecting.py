@@ -237,6 +237,29 @@ def test_a_full_server_says_so(place, face):
     assert result.get(10) == 2
 
 
+def test_what_is_kept_of_ended_tasks_gives_way_to_new_ones(place, face):
+    client = place.client(face)
+    place.engine()
+    view, hub = client.load_balanced_view(), place.keys.root + ":hub"
+    made = view.map_async(bytes, [20_000] * 300)
+    again = view.apply_async(tasks.double, 4)
+    client.wait([made, again], 20)
+    used = place.redis.info("memory")["used_memory"]
+
+    place.redis.hset(hub, "keep_bytes", 2_000_000)
+    place.redis.config_set("maxmemory", used - 500_000)
+    try:
+        results = [
+            view.apply_async(tasks.double, 1),
+            view.map_async(tasks.double, [1]),
+            client.resubmit(again),
+        ]
+    finally:
+        place.redis.config_set("maxmemory", 0)
+
+    assert [one.get(10) for one in results] == [2, [2], [8]]
+
+
 def test_one_waits_also_on_a_full_server(place, face, monkeypatch):
     monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.1)
     client = place.client(face)

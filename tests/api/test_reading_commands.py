@@ -535,6 +535,32 @@ def test_events_name_engines_by_number_also_those_that_are_gone(
     assert "engine joined   engine 0, worker " in shown
 
 
+def test_events_that_others_have_written_are_shown_as_they_are(
+    command, place, monkeypatch
+):
+    story, late = place.keys.story(), str((1 << 64) - 1)
+    place.redis.xadd(story, {"a": "b"})
+    place.redis.xadd(
+        story, {"at": "soon", "event": "lost", "try": "few", "engine": "e"}
+    )
+    place.redis.hset(place.keys.engine("e"), "id", "none")
+    place.redis.xadd(story, {b"\xff": b"\xfe", "at": "9" * 5000, "id": "1" * 5000})
+    place.redis.xadd(story, {"at": late, "event": "lost"}, id=f"{late}-0")
+
+    found = command.objects("events", "--limit", 4)
+    plain = command.well("events", "--limit", 4)
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    shown = command("events", "--limit", 4, COLUMNS="80")
+
+    assert [one["event"] for one in found] == ["", "lost", "", "lost"]
+    assert [one["at"][:3] for one in found] == ["202", "202", "202", "999"]
+    assert (found[0]["a"], found[1]["tries"]) == ("b", "few")
+    assert plain[0][1:] == ["", "a=b"]
+    assert "try few" in shown.stdout
+    assert shown.exit_code == 0
+    place.redis.delete(place.keys.engine("e"), story)
+
+
 def test_events_are_cut_at_the_edge_of_a_terminal(command, view, client, monkeypatch):
     retried = view.with_flags(retries=1).apply_async(int, "文字" * 50)
     client.wait([retried])

@@ -190,6 +190,20 @@ def test_an_engine_is_told_with_its_worker_and_its_tasks(busy, reader):
     assert card.lists == {"tasks that it took": ("c-2",)}
 
 
+def test_events_that_others_have_written_are_told_as_they_are(busy, reader):
+    story = busy.key("story")
+    busy.redis.xadd(story, {"a": "b"})
+    busy.redis.xadd(story, {"at": "soon", "event": "lost"})
+
+    second, first = reader.read(Wish("events", count=2)).rows.items
+
+    assert (first.event, first.about, second.event) == ("", {"a": "b"}, "lost")
+    for one in (first, second):
+        assert one.at == int(one.entry.partition("-")[0])
+        card = reader.read(Wish("events", subject=Subject("event", one.entry))).card
+        assert card.fields
+
+
 def test_an_event_is_told(busy, reader):
     (event,) = reader.read(Wish("events", count=1)).rows.items
     assert isinstance(event, Event)
@@ -228,6 +242,7 @@ def test_a_hub_that_is_no_more_is_an_error(busy, reader):
         bytes(24) + b"{}",
         bytes(20) + b"\xff\xff\xff\xffx",
         bytes(20) + b"\0\0\0\2[]",
+        bytes(20) + (200_000).to_bytes(4, "big") + b"[" * 200_000,
     ],
 )
 def test_an_error_that_is_none_has_no_traceback(envelope):

@@ -191,6 +191,22 @@ def test_a_waiter_is_right_without_the_stream(place, client, view, monkeypatch):
         thread.join()
 
 
+@pytest.mark.parametrize("value", [b"?", b"", b"c\xff\0rbody"])
+def test_what_cannot_be_read_in_the_stream_is_asked_for(place, face, gate, value):
+    client = place.client(face)
+    place.engine()
+    view = client.load_balanced_view()
+    results = [view.apply_async(tasks.pass_gate, str(gate), one) for one in range(2)]
+    forged, other = (one.msg_ids[0] for one in results)
+    key = place.keys.done(forged.partition("-")[0])
+
+    place.redis.xadd(key, {forged: value, other + "?": b"?", b"\xff": b"?"})
+    gate.touch()
+
+    assert [one.get(DEADLINE) for one in results] == [0, 1]
+    assert view.apply_async(tasks.double, 2).get(DEADLINE) == 4
+
+
 def test_a_trimmed_stream_costs_time_and_no_result(place, view, gate, monkeypatch):
     monkeypatch.setattr("redtask.flows.waiting.QUIET", 0.05)
     results = view.map_async(tasks.pass_gate, [str(gate)] * 10, range(10))

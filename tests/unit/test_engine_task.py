@@ -51,6 +51,15 @@ def test_arguments_that_did_not_come_along_are_fetched(bench):
     assert kind == "ok"
 
 
+@pytest.mark.parametrize("limit", [b"much", b"-1", None])
+def test_a_limit_of_results_that_is_none_is_not_heeded(bench, limit):
+    bench.store.values[bench.store.keys.hub()] = limit
+
+    bench.runner.read_limit()
+
+    assert bench.value(len, b"x" * 9) == 9
+
+
 def fetched(bench, sizes):
     """Run a batch whose arguments have these sizes and did not come along."""
     works = []

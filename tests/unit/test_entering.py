@@ -8,7 +8,7 @@ from redtask import error
 from redtask.flows import entering, waiting
 from redtask.hub import calls
 from redtask.hub.calls import Group
-from redtask.hub.records import Submitted
+from redtask.hub.records import Submitted, Swept
 from tests.talks import (
     GONE,
     GOOD,
@@ -93,8 +93,40 @@ def test_when_a_later_slice_cannot_be_made_the_earlier_are_aborted(inbox):
 def test_a_refusal_of_the_first_slice_has_nothing_to_abort(inbox):
     talk = Talk(entering.submit([a_slice("c-0")], set(), inbox.recent))
 
+    with pytest.raises(error.BadArgument):
+        talk.answer(error.BadArgument())
+
+
+def test_where_redis_is_full_what_may_be_dropped_makes_room(inbox):
+    talk = Talk(entering.submit([a_slice("c-0")], set(), inbox.recent))
+
+    talk.answer(error.HubFull()).asks("sweep")
+    talk.answer(Swept(0, more=True)).asks("sweep")
+    talk.answer(Swept(0, more=False)).asks("submit")
+
+    assert talk.answer(OK).over
+
+
+def test_where_redis_stays_full_a_submit_is_refused(inbox):
+    talk = Talk(entering.submit([a_slice("c-0")], set(), inbox.recent))
+    talk.answer(error.HubFull())
+    sweeps = 0
+    while talk.step.script == "sweep":
+        talk.answer(Swept(0, more=True))
+        sweeps += 1
+
     with pytest.raises(error.HubFull):
         talk.answer(error.HubFull())
+
+    assert sweeps == 50
+
+
+def test_a_sweep_that_is_refused_makes_no_room(inbox):
+    talk = Talk(entering.submit([a_slice("c-0")], set(), inbox.recent))
+    talk.answer(error.HubFull())
+
+    with pytest.raises(error.HubFull):
+        talk.answer(error.HubError("Redis refuses: WRONGTYPE"))
 
 
 def test_a_lost_connection_in_the_middle_is_told_at_once(inbox):

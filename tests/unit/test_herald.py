@@ -10,7 +10,15 @@ from redtask.engine import herald as module
 from redtask.engine.block import SURE, Block, Outcome, Taken
 from redtask.engine.herald import Farewell, Herald
 from redtask.engine.seat import Seat
-from redtask.error import BadArgument, ConnectionLost, NoHub, NoWorker, SignatureError
+from redtask.error import (
+    BadArgument,
+    ConnectionLost,
+    HubError,
+    NoHub,
+    NoWorker,
+    SchemaMismatch,
+    SignatureError,
+)
 from redtask.hub.keys import Keys
 
 NEVER = 1 << 62
@@ -131,7 +139,7 @@ def test_the_beat_that_first_grants_a_shorter_lease_tells_it(herald, store, seat
 
     herald.speak([seat])
 
-    assert [name for name, _ in store.said[-3:]] == ["beat", "sweep", "lease"]
+    assert [name for name, _ in store.said[-3:]] == ["beat", "lease", "sweep"]
     assert 1000 < left(seat) <= 1800
     assert seat.block.lease == 2000
     assert herald.due < time.monotonic() + 0.5
@@ -238,7 +246,7 @@ def test_what_is_reported_first_is_not_forgotten_in_the_beat(herald, store, seat
     herald.speak([seat])
 
     said = [name for name, _ in store.said]
-    assert said == ["turn", "turn", "beat", "sweep", "lease"]
+    assert said == ["turn", "turn", "beat", "lease", "sweep"]
     assert not herald.has_news
 
 
@@ -283,7 +291,12 @@ def test_a_farewell_is_said_until_all_is_taken_apart(herald, store):
 
 
 @pytest.mark.parametrize(
-    "problem", [ConnectionLost("away"), SignatureError("a scheme of others")]
+    "problem",
+    [
+        ConnectionLost("away"),
+        SignatureError("a scheme of others"),
+        HubError("Redis refuses: WRONGTYPE"),
+    ],
 )
 def test_while_redis_is_away_it_says_so_once_and_tries_less_and_less(
     herald, store, caplog, problem
@@ -299,6 +312,83 @@ def test_while_redis_is_away_it_says_so_once_and_tries_less_and_less(
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert "is back" in caplog.records[-1].message
+
+
+def test_a_sweep_that_is_refused_is_logged_once_and_hinders_no_beat(
+    herald, store, seat, caplog
+):
+    caplog.set_level(logging.INFO, "redtask")
+    store.answers["sweep"] = HubError("Redis refuses: WRONGTYPE")
+    seat.block.renew(0)
+
+    for _ in range(3):
+        herald.beat_now()
+        herald.speak([seat])
+        assert herald.is_heard
+        assert not seat.block.lease_over
+        assert herald.due > time.monotonic() + 1
+    store.answers["sweep"] = [b"ok", 60_000, 0]
+    herald.sweep_now()
+    herald.speak([seat])
+
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert "redtask doctor" in caplog.records[0].message
+
+
+@pytest.mark.parametrize("queued", ["farewell", "wish", "ending"])
+def test_what_is_refused_is_said_again_and_hinders_no_beat(herald, store, seat, queued):
+    if queued == "farewell":
+        herald.bid_farewell(Farewell("f", "exit code 3", []))
+    elif queued == "wish":
+        herald.wish(resume=False)
+    else:
+        herald.end_soon("f")
+    answers = dict(store.answers)
+    do = store.do
+
+    def refuse(call):
+        if call.script == "drain" or "gone" in call.args:
+            store.said.append(("refused", []))
+            raise HubError("Redis refuses: WRONGTYPE")
+        return do(call)
+
+    store.do = refuse
+    seat.block.renew(0)
+    herald.speak([seat])
+    refused = len(store.heard("refused"))
+    beaten = not seat.block.lease_over
+    store.do = do
+    store.answers = {**answers, "drain": [b"ok", b"drained"]}
+    herald.speak([seat])
+
+    assert (refused, beaten) == (1, True)
+    assert store.heard("drain") or [
+        words for words in store.heard("beat") if "gone" in words
+    ]
+    assert herald.is_heard
+
+
+def test_a_lease_that_is_no_number_is_waited_for(herald, store, seat, caplog):
+    store.lease = "soon"
+
+    herald.speak([seat])
+    heard = herald.is_heard
+    store.lease = 15_000
+    herald.speak([seat])
+
+    assert not heard
+    assert herald.is_heard
+    assert "redtask doctor" in caplog.text
+
+
+@pytest.mark.parametrize("script", ["sweep", "drain"])
+def test_a_hub_of_another_release_is_waited_for(herald, store, seat, script):
+    store.answers |= {"drain": [b"ok", b"drained"], script: SchemaMismatch()}
+    herald.wish(resume=False)
+
+    herald.speak([seat])
+
+    assert not herald.is_heard
 
 
 def test_engines_are_drained_once_all_are_registered(herald, store, seat):

@@ -175,6 +175,41 @@ def test_what_is_told_of_the_sheet_is_read_when_it_is_needed(inbox):
     assert tasks.size("c-01") == 0
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (b"c-0", b"?"),
+        (b"c-0", b""),
+        (b"c-0", b"c\xff\0rbody"),
+        (b"c-0", b"c1:n\0\xffbody"),
+        (b"\xff", b"c1:n\0rbody"),
+    ],
+)
+def test_what_cannot_be_read_hides_nothing_else(inbox, bad):
+    tasks, woken = TaskSet(["c-0", "c-1", "c-2"]), []
+    inbox.expect(tasks)
+    tasks.wakers.append(lambda: woken.append(list(tasks.order)))
+    one, two = ((name, b"c1:n\0rbody") for name in (b"c-1", b"c-2"))
+
+    is_all = inbox.feed([entry("5-0", one, bad), entry("6-0", bad, two)])
+
+    assert not is_all
+    assert woken == [["c-1"], ["c-1", "c-2"]]
+    assert inbox.position == "6-0"
+    assert inbox.feed([entry("7-0", (b"c-0", b"c1:n\0rbody"))])
+    assert tasks.done
+
+
+@pytest.mark.parametrize("value", [b"c\0", b"c\0e\0t\0", b"c\0e\0\xff\0\0\0\0"])
+def test_what_is_no_outcome_of_the_sheet_is_signed_by_nobody(inbox, value):
+    tasks = TaskSet(["c-0"])
+    inbox.expect(tasks)
+
+    inbox.feed([entry("5-0", (b"c-0", value))])
+
+    assert (tasks.state("c-0"), tasks.outcome("c-0").payload) == ("completed", b"")
+
+
 def test_what_did_not_come_along_is_of_any_size(inbox):
     tasks = TaskSet(["c-0", "c-1"])
     inbox.expect(tasks)

@@ -32,6 +32,33 @@ def test_who_waits_for_an_answer_while_redis_is_away_pauses(monkeypatch):
     assert end.value.value == []
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b"[" * 200_000,
+        b'{"engines": 1}',
+        b'{"engines": {"e": 1}}',
+        b'{"engines": {"e": {"pid": "x"}}}',
+        b'{"engines": {"e": {"engine": []}}}',
+        b'{"engines": {"e": {"engine": 1e999}}}',
+    ],
+)
+def test_what_is_no_answer_is_not_taken_for_one(monkeypatch, forged):
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    flow = orders._answers(cast(Any, Session()), {"nonce"}, 10.0)
+    next(flow)
+
+    assert isinstance(flow.send((b"{redtask:h}:answer:nonce", forged)), Hear)
+
+    with pytest.raises(StopIteration) as end:
+        flow.send((b"{redtask:h}:answer:nonce", b'{"engines": {"e": {"engine": 1}}}'))
+    assert [one.engine for one in end.value.value] == [1]
+
+
 @pytest.mark.parametrize("name", ["payload", "functional", "namespace", "engine/task"])
 def test_a_stack_ends_where_redtask_called_the_task(name):
     stack = (

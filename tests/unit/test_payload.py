@@ -338,6 +338,24 @@ def test_an_error_of_an_unknown_class_is_told_all_the_same(monkeypatch):
     assert error.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"\xff", b"[]", b'"x"', b"1", b"null", b"[" * 200_000, b'{"a":' * 9999],
+)
+def test_what_describes_no_error_is_refused_and_not_shown(text):
+    body = len(text).to_bytes(4, "big") + text
+
+    with pytest.raises(ValueError, match=r"."):
+        payload.about_error(body)
+
+    assert payload.shown_error(body) == ("", "")
+
+
+@pytest.mark.parametrize("about", [b"{}", b'{"traceback": "x"}'])
+def test_half_a_description_is_not_shown(about):
+    assert payload.shown_error(len(about).to_bytes(4, "big") + about) == ("", "")
+
+
 @pytest.mark.parametrize("words", ["x" * 1_000_000, "a line\n" * 100_000])
 def test_a_long_error_does_not_hide_where_it_was_raised(words):
     text = f"Traceback\n  File 'here.py', line 3\nValueError: {words} the end"

@@ -110,6 +110,28 @@ def test_an_action_that_fails_says_why(worker, desk, woken, problem):
     assert worker.news() == [Notice("replay c-1: no key", bad=True)]
 
 
+@pytest.mark.parametrize("problem", [RecursionError("too deep"), TypeError("what")])
+def test_whatever_comes_of_reading_or_acting_is_told_and_both_go_on(
+    worker, desk, woken, problem
+):
+    desk.problem = problem
+    worker.wish(Wish())
+    assert woken.acquire(timeout=PATIENCE)
+    worker.act(Action("replay", "c-1"))
+    assert woken.acquire(timeout=PATIENCE)
+    told = f"this cannot be read: {type(problem).__name__}: {problem}"
+
+    desk.problem = None
+    worker.wish(Wish("events"))
+
+    assert woken.acquire(timeout=PATIENCE)
+    assert worker.news() == [
+        Lost(told),
+        Notice(f"replay c-1: {told}", bad=True),
+        Wish("events"),
+    ]
+
+
 def test_news_of_others_are_told_too(worker, woken):
     worker.tell(Said("c-1", "hello"))
 
@@ -194,10 +216,11 @@ def test_a_task_is_listened_to_once_while_it_is_the_same(hear):
     assert voices.asked == [["c-1"]]
 
 
-def test_who_cannot_hear_says_why(hear):
+@pytest.mark.parametrize("kind", [ConfigurationError, TypeError])
+def test_who_cannot_hear_says_why(hear, kind):
     listen, told = hear
 
-    listen(Voices(ConfigurationError("there is no key here")))
+    listen(Voices(kind("there is no key here")))
 
     until(lambda: told)
     assert told == [Said("c-1", "there is no key here", deaf=True)]

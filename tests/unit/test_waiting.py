@@ -457,6 +457,26 @@ def test_a_sweep_that_did_not_finish_goes_on(inbox):
     assert talk.answer(Swept(0, more=False)).step.seconds == pytest.approx(0.02)
 
 
+def test_a_sweep_that_is_refused_is_no_business_of_who_waits(inbox, clock):
+    talk = Talk(waiting.wait(inbox, timed(inbox, "c-0"), None))
+
+    talk.asks("sweep")
+    talk.answer(error.HubError("Redis refuses: WRONGTYPE"))
+
+    assert talk.step.seconds == pytest.approx(flows.QUIET)
+    clock.now += flows.QUIET
+    talk.answer(False, watched(OPEN)).asks("sweep")
+
+
+def test_without_a_hub_who_waits_is_told(inbox):
+    talk = Talk(waiting.wait(inbox, timed(inbox, "c-0"), None))
+
+    talk.asks("sweep")
+
+    with pytest.raises(error.NoHub):
+        talk.answer(error.NoHub())
+
+
 def test_sweeping_is_not_asking_the_records(inbox, clock):
     talk = Talk(waiting.wait(inbox, timed(inbox, "c-0"), None))
     for _ in range(20):
