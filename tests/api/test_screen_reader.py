@@ -109,6 +109,21 @@ def test_events_are_found_by_a_text(busy, reader):
     assert joined.more == joined.items[0].entry
 
 
+def test_how_many_failures_were_searched_for_a_text_is_known(real_hub, reader):
+    for number in range(70):
+        ttl = {"ttl": 9} if number % 3 else {}
+        real_hub.submit(1, f"c-{number}", **ttl)
+        real_hub.end(2, "error", engine=f"e{number}")
+    real_hub.configure(3, testing=0)
+
+    first = reader.read(Wish("failed", "failed", count=5, text="needle")).rows
+    wish = Wish("failed", "failed", first.more, count=5, text="needle")
+    last = reader.read(wish).rows
+
+    assert (first.items, first.searched) == ((), 60)
+    assert (last.items, last.more) == ((), None)
+
+
 def test_how_many_were_searched_for_a_text_is_known(real_hub, reader):
     real_hub.submit(1, "c-1")
     names = [f"d-{number}" for number in range(70)]
