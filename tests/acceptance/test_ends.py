@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.processes import DEADLINE, until
-from tests.sites import begun, is_dead, writer
+from tests.sites import is_dead, writer
 
 pytestmark = pytest.mark.acceptance
 
@@ -89,7 +89,7 @@ def test_a_busy_engine_does_so_after_its_task_when_its_worker_is_stopped(
         return "done"
 
     result = site.view.apply_async(task)
-    begun(site.ledger)
+    until(lambda: site.executions()["x"], "it runs")
     worker.signal(signal.SIGTERM)
     worker.wait_for("stopping")
     gate.touch()
